@@ -1,0 +1,77 @@
+"""Frozen nouns to and from plain data, checked on the way in by pydantic and by the nouns themselves."""
+
+import dataclasses
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from optagent.domain.dataset import DataSource, FileSource, SqlSource
+from optagent.domain.model import ModelSpec
+from optagent.errors import InvalidRequest
+
+T = TypeVar("T")
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def encode(noun: Any) -> bytes:
+    """JSON of a frozen noun."""
+    return _adapter(type(noun)).dump_json(noun)
+
+
+def plain(noun: Any) -> Any:
+    """A frozen noun as dicts, lists and scalars that JSON can hold."""
+    return _adapter(type(noun)).dump_python(noun, mode="json")
+
+
+def decode(kind: type[T], data: bytes | str | Mapping[str, Any]) -> T:
+    """A noun of `kind`; InvalidRequest names the field and the rule, and lists the known fields for an unknown one."""
+    try:
+        if isinstance(data, bytes | str):
+            return _adapter(kind).validate_json(data)
+        return _adapter(kind).validate_python(_known_fields(kind, data))
+    except ValidationError as error:
+        raise InvalidRequest("; ".join(_said(item) for item in error.errors(include_url=False))) from None
+
+
+def model_from(data: Mapping[str, Any]) -> ModelSpec:
+    """A model as a user writes it: `id` for `model_id`, and `data` a path, `{uri, format}` or `{url, query}`."""
+    if not isinstance(data, Mapping):
+        raise InvalidRequest(f"a model is a mapping of fields, got {type(data).__name__}")
+    fields = dict(data)
+    if "id" in fields:
+        fields["model_id"] = fields.pop("id")
+    if "data" in fields:
+        fields["data"] = _source_from(fields["data"])
+    return decode(ModelSpec, fields)
+
+
+def _source_from(data: Any) -> DataSource:
+    if isinstance(data, FileSource | SqlSource):
+        return data
+    if isinstance(data, str):
+        return FileSource(data)
+    if not isinstance(data, Mapping):
+        raise InvalidRequest(f"data: a path, {{uri, format}} or {{url, query}} is needed, got {data!r}")
+    return decode(SqlSource if "url" in data or "query" in data else FileSource, data)
+
+
+def _known_fields(kind: type[Any], data: Mapping[str, Any]) -> Mapping[str, Any]:
+    known = {field.name for field in dataclasses.fields(kind)}
+    unknown = sorted(str(name) for name in set(data) - known)
+    if unknown:
+        raise InvalidRequest(f"{kind.__name__}: unknown field {', '.join(unknown)}; one of {sorted(known)}")
+    return data
+
+
+def _said(item: Any) -> str:
+    where = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "value_error":
+        return str(item["ctx"]["error"])
+    value = "" if item["type"] == "missing" else f", got {item['input']!r}"
+    return f"{where}: {item['msg'].lower()}{value}"

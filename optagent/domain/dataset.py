@@ -1,0 +1,38 @@
+"""Where the rows of a model come from."""
+
+from dataclasses import dataclass
+
+from optagent.errors import InvalidRequest
+
+FORMATS = ("parquet", "csv", "arrow")
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """Files by path, glob or URI (local, s3, gcs); `format` is read from the name unless given."""
+
+    uri: str
+    format: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.uri.strip():
+            raise InvalidRequest("data: the path is empty")
+        if self.format is not None and self.format not in FORMATS:
+            raise InvalidRequest(f"data: unknown format {self.format!r}; one of {list(FORMATS)}")
+
+
+@dataclass(frozen=True, slots=True)
+class SqlSource:
+    """The rows of one query, by SQLAlchemy URL; `${NAME}` in the URL is read from the environment."""
+
+    url: str
+    query: str
+
+    def __post_init__(self) -> None:
+        if "://" not in self.url:
+            raise InvalidRequest(f"data: {self.url!r} is not a SQLAlchemy URL such as postgresql://host/name")
+        if not self.query.strip():
+            raise InvalidRequest("data: the query is empty")
+
+
+DataSource = FileSource | SqlSource

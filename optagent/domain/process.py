@@ -1,0 +1,65 @@
+"""A process is one run of the loop's work, with an id, a status, progress and a history."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from optagent.errors import Conflict
+
+
+class Status(StrEnum):
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"
+
+    @property
+    def ended(self) -> bool:
+        return self not in (Status.PENDING, Status.RUNNING)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of a process's history; `at` is a POSIX time in seconds."""
+
+    at: float
+    kind: str
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """The state of one run. Times are POSIX seconds; `command` is what was asked, `result` what it answered."""
+
+    process_id: str
+    kind: str
+    model_id: str
+    status: Status
+    created_at: float
+    updated_at: float
+    command: Mapping[str, Any] = field(default_factory=dict)
+    stage: str | None = None
+    progress: Mapping[str, Any] = field(default_factory=dict)
+    result: Mapping[str, Any] | None = None
+    error: str | None = None
+    history: tuple[Event, ...] = ()
+
+    def moved(self, at: float, kind: str, status: Status | None = None, **changes: Any) -> "Process":
+        """The process after one more event; an ended process never moves again."""
+        if self.status.ended:
+            raise Conflict(f"process {self.process_id} has {self.status} already")
+        detail = {name: value for name, value in changes.items() if name in ("stage", "error") and value is not None}
+        return replace(
+            self,
+            status=status or self.status,
+            updated_at=at,
+            history=(*self.history, Event(at, kind, detail)),
+            **changes,
+        )
+
+    def progressed(self, at: float, progress: Mapping[str, Any]) -> "Process":
+        """The process with newer progress; not an event of its history."""
+        return replace(self, updated_at=at, progress=progress)

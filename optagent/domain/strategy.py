@@ -1,0 +1,68 @@
+"""Strategies: how much to spend and how much risk to take, as data."""
+
+from dataclasses import dataclass
+
+from optagent.errors import InvalidRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """One way to trade cost against caution.
+
+    `trials` and `timeout_s` are shares of the limits in the settings (1.0 is all of them). `reduction_factor` is
+    ASHA's: of the trials that reach a rung, one in so many goes on. `alpha` is the error rate of every interval and
+    test; `margin` the loss of quality, as a share of the champion's, that still counts as no worse.
+    """
+
+    name: str
+    trials: float
+    timeout: float
+    reduction_factor: int
+    grace_units: int
+    concurrency: float
+    alpha: float
+    margin: float
+
+
+STRATEGIES = {
+    strategy.name: strategy
+    for strategy in (
+        Strategy(
+            "conservative",
+            trials=0.5,
+            timeout=0.5,
+            reduction_factor=2,
+            grace_units=9,
+            concurrency=0.5,
+            alpha=0.01,
+            margin=0.0,
+        ),
+        Strategy(
+            "balanced",
+            trials=1.0,
+            timeout=1.0,
+            reduction_factor=3,
+            grace_units=3,
+            concurrency=1.0,
+            alpha=0.05,
+            margin=0.01,
+        ),
+        Strategy(
+            "aggressive",
+            trials=1.0,
+            timeout=1.0,
+            reduction_factor=4,
+            grace_units=1,
+            concurrency=1.0,
+            alpha=0.1,
+            margin=0.02,
+        ),
+    )
+}
+
+
+def strategy_named(name: str) -> Strategy:
+    """The strategy of that name; InvalidRequest lists the known ones."""
+    if name not in STRATEGIES:
+        raise InvalidRequest(f"unknown strategy {name!r}; one of {sorted(STRATEGIES)}")
+    return STRATEGIES[name]

@@ -1,0 +1,193 @@
+"""A study is one search; its trials are the parameters tried; a measurement is a score at a budget."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from typing import Any
+
+from optagent.domain.model import Task
+from optagent.domain.space import SearchSpace
+from optagent.errors import InvalidRequest
+
+METHODS = {"tpe": "tpe", "optuna": "tpe", "random": "random"}
+"""What a user may call a sampler, and the sampler it means."""
+
+
+def method_named(name: str) -> str:
+    """The sampler behind a method's name; InvalidRequest lists the known ones."""
+    if name not in METHODS:
+        raise InvalidRequest(f"unknown method {name!r}; one of {sorted(METHODS)}")
+    return METHODS[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Early stopping by successive halving (ASHA, Li et al. 2020), in units of training.
+
+    A unit is a share of a family's full training: `max_units` is all of it. Rungs stand at
+    grace, grace·factor, grace·factor² … below `max_units`.
+    """
+
+    max_units: int = 81
+    grace_units: int = 3
+    reduction_factor: int = 3
+    patience_rounds: int = 50
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.grace_units <= self.max_units:
+            raise InvalidRequest(f"grace_units must be between 1 and {self.max_units}, got {self.grace_units}")
+        if self.reduction_factor < 2:
+            raise InvalidRequest(f"reduction_factor must be at least 2, got {self.reduction_factor}")
+        if self.patience_rounds < 1:
+            raise InvalidRequest(f"early_stopping_rounds must be at least 1, got {self.patience_rounds}")
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """The budgets at which trials are measured; the last one is the whole.
+
+        >>> Budget().rungs
+        (3, 9, 27, 81)
+        """
+        found, unit = [], self.grace_units
+        while unit < self.max_units:
+            found.append(unit)
+            unit *= self.reduction_factor
+        return (*found, self.max_units)
+
+
+class TrialState(StrEnum):
+    COMPLETE = "complete"
+    PRUNED = "pruned"
+    INFEASIBLE = "infeasible"
+    FAILED = "failed"
+
+    @property
+    def scored(self) -> bool:
+        return self in (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One set of parameters and what came of it.
+
+    `score` is the best mean over folds up to the last budget (None without one), reached at `rounds` of the family's
+    own training steps; `units` is how far it was trained.
+    """
+
+    number: int
+    family: str
+    params: Mapping[str, Any]
+    state: TrialState
+    score: float | None = None
+    rounds: int = 0
+    units: int = 0
+    duration_s: float = 0.0
+    error: str | None = None
+    measurements: Mapping[int, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """What is searched, how, and within which limits. `defaults` are tried first, one trial a family."""
+
+    study_id: str
+    model_id: str
+    task: Task
+    metric: str
+    maximize: bool
+    spaces: Mapping[str, SearchSpace]
+    defaults: Mapping[str, Mapping[str, Any]]
+    sampler: str = "tpe"
+    trials: int = 100
+    timeout_s: float = 3600.0
+    concurrency: int | None = None
+    cpus_per_trial: float = 1.0
+    seed: int = 0
+    budget: Budget = field(default_factory=Budget)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.trials, bool) or not isinstance(self.trials, int) or self.trials < 1:
+            raise InvalidRequest(f"trials must be a whole number of at least 1, got {self.trials!r}")
+        if not self.timeout_s >= 1:
+            raise InvalidRequest(f"timeout_s must be at least 1 second, got {self.timeout_s!r}")
+        if self.concurrency is not None and self.concurrency < 1:
+            raise InvalidRequest(f"concurrency must be at least 1, got {self.concurrency}")
+        if not self.spaces:
+            raise InvalidRequest("a study needs at least one family")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a search stands; `eta_s` is None until a trial has ended."""
+
+    trials_done: int
+    trials_total: int
+    pruned: int = 0
+    failed: int = 0
+    running: int = 0
+    best_score: float | None = None
+    elapsed_s: float = 0.0
+    eta_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchOutcome:
+    """Every trial of a search, in the order in which they ended, and whether the time limit ended it."""
+
+    trials: tuple[Trial, ...]
+    timed_out: bool = False
+
+    def best(self, maximize: bool) -> Trial | None:
+        """The best complete trial; among equals the one that ended first."""
+        scored = [trial for trial in self.trials if trial.state is TrialState.COMPLETE and trial.score is not None]
+        return max(scored, key=lambda trial: trial.score if maximize else -trial.score, default=None)  # type: ignore[operator]
+
+    def count(self, *states: TrialState) -> int:
+        return sum(trial.state in states for trial in self.trials)
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An estimate between two bounds at confidence `1 - alpha`."""
+
+    estimate: float
+    low: float
+    high: float
+    alpha: float
+
+
+@dataclass(frozen=True)
+class TuningResult(Mapping[str, Any]):
+    """What a tuning run answers; it is also a read-only mapping of what it knows (`error` only when refused)."""
+
+    process_id: str | None = None
+    model_id: str | None = None
+    metric: str | None = None
+    best_params: Mapping[str, Any] | None = None
+    best_score: float | None = None
+    holdout: Interval | None = None
+    baseline_name: str | None = None
+    baseline_holdout: Interval | None = None
+    improvement: Interval | None = None
+    verdict: str | None = None
+    version: str | None = None
+    aliases: tuple[str, ...] = ()
+    trials: int = 0
+    pruned: int = 0
+    failed: int = 0
+    timed_out: bool = False
+    duration_s: float = 0.0
+    notes: tuple[str, ...] = ()
+    error: str | None = None
+
+    def _known(self) -> dict[str, Any]:
+        return {item.name: value for item in fields(self) if (value := getattr(self, item.name)) is not None}
+
+    def __getitem__(self, key: str) -> Any:
+        return self._known()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._known())
+
+    def __len__(self) -> int:
+        return len(self._known())

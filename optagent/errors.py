@@ -1,0 +1,49 @@
+"""The exceptions that optagent raises on purpose; nothing here knows HTTP."""
+
+
+class OptAgentError(Exception):
+    """Root of the tree: catching it catches every refusal and every reported failure."""
+
+
+class InvalidRequest(OptAgentError, ValueError):
+    """The request breaks a rule; the message names the value and the rule."""
+
+
+class InvalidData(InvalidRequest):
+    """The data cannot be used; the message names the column, file or row and the rule."""
+
+
+class NotFound(OptAgentError, LookupError):
+    """What was asked for does not exist."""
+
+
+class ModelNotFound(NotFound):
+    """No model of that id, version or alias."""
+
+
+class ProcessNotFound(NotFound):
+    """No process of that id."""
+
+
+class Conflict(OptAgentError):
+    """The request is well formed but contradicts what is already there."""
+
+
+class Unavailable(OptAgentError):
+    """Something outside (Redis, MLflow, Ray, a data source) does not answer; the message names it and its address."""
+
+
+class CorruptBundle(OptAgentError):
+    """A model bundle is incomplete, altered, or of a kind that is never loaded."""
+
+
+class Infeasible(OptAgentError):
+    """These parameters cannot be trained on this data; the trial is recorded and the search goes on."""
+
+
+class SearchFailed(OptAgentError):
+    """A search ended without one finished trial; the message says why."""
+
+
+class Cancelled(OptAgentError):
+    """The process was asked to stop."""

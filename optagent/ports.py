@@ -1,0 +1,154 @@
+"""What the loop needs from outside. Each port has an in-memory adapter and a real one, held to one contract suite."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
+
+from optagent.domain.dataset import DataSource
+from optagent.domain.model import ModelSpec
+from optagent.domain.process import Process
+from optagent.domain.study import Progress, SearchOutcome, Study, Trial
+from optagent.domain.version import ModelVersion
+from optagent.training.problem import Problem
+
+OnProgress = Callable[[Progress], None]
+OnTrial = Callable[[Trial], None]
+
+
+class Clock(Protocol):
+    """Time, as an argument."""
+
+    def now(self) -> float:
+        """POSIX seconds."""
+        ...
+
+
+class Datasets(Protocol):
+    """Reads rows."""
+
+    def read(self, source: DataSource, columns: Sequence[str] | None = None) -> pa.Table:
+        """The rows of `source`, all columns or those named.
+
+        Raises InvalidData (no such file or column, not what its name says, duplicate columns, more rows than the limit)
+        or Unavailable (a database or object store that does not answer).
+        """
+        ...
+
+
+class Store(Protocol):
+    """Keeps models and processes. What it acknowledged survives a crash of any process, the store's own included."""
+
+    async def check(self) -> None:
+        """Raises Unavailable, by name and within 5 s, when the store does not answer."""
+        ...
+
+    async def close(self) -> None: ...
+
+    async def save_model(self, spec: ModelSpec) -> None: ...
+
+    async def model(self, model_id: str) -> ModelSpec:
+        """Raises ModelNotFound."""
+        ...
+
+    async def models(self) -> list[ModelSpec]:
+        """All models, by id."""
+        ...
+
+    async def create_process(self, process: Process, lease_s: float) -> None:
+        """Stores a new process held by the caller for `lease_s`; raises Conflict where the id is taken."""
+        ...
+
+    async def save_process(self, process: Process) -> None:
+        """Replaces a stored process; raises ProcessNotFound."""
+        ...
+
+    async def renew_lease(self, process_id: str, lease_s: float) -> None:
+        """Says that the process's runner is alive."""
+        ...
+
+    async def process(self, process_id: str) -> Process:
+        """Raises ProcessNotFound. One that has not ended and whose lease ran out reads as INTERRUPTED."""
+        ...
+
+    async def processes(self, model_id: str | None = None, limit: int = 100) -> list[Process]:
+        """The newest first."""
+        ...
+
+    async def request_cancel(self, process_id: str) -> None:
+        """Asks the runner of a process to stop; raises ProcessNotFound."""
+        ...
+
+    async def cancel_requested(self, process_id: str) -> bool: ...
+
+
+class Tuner(Protocol):
+    """Runs a search."""
+
+    def check(self) -> None:
+        """Raises Unavailable when there is no cluster to run on and none can be started."""
+        ...
+
+    def search(
+        self,
+        study: Study,
+        problem: Problem,
+        on_progress: OnProgress = ...,
+        on_trial: OnTrial = ...,
+        cancelled: Callable[[], bool] = ...,
+    ) -> SearchOutcome:
+        """Every trial asked for, unless the time limit comes first. Blocks; call it from a thread.
+
+        A trial that raises or is infeasible is recorded and the search goes on. Raises Unavailable when the cluster is
+        lost and Cancelled when `cancelled` answered True.
+        """
+        ...
+
+    def close(self) -> None:
+        """Stops what this tuner started."""
+        ...
+
+
+class Tracker(Protocol):
+    """Keeps the history of studies for people to look at. It never slows or fails a search."""
+
+    def check(self) -> None:
+        """Raises Unavailable, by name and within 5 s, when the tracking server does not answer."""
+        ...
+
+    def begin(self, study: Study) -> None: ...
+
+    def trial(self, study: Study, trial: Trial) -> None: ...
+
+    def end(self, study: Study, succeeded: bool, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
+        """Closes the study's run; what was handed over before is written when this returns."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Registry(Protocol):
+    """Keeps versions of models, each one bundle."""
+
+    def register(
+        self, model_id: str, bundle: Path, metrics: Mapping[str, float], tags: Mapping[str, str]
+    ) -> ModelVersion:
+        """A new version, whole or not at all; raises CorruptBundle for a folder that is not a sound bundle."""
+        ...
+
+    def set_alias(self, model_id: str, alias: str, version: str) -> None:
+        """Moves `alias` to `version`, in one step; raises ModelNotFound."""
+        ...
+
+    def version(self, model_id: str, alias_or_version: str) -> ModelVersion:
+        """Raises ModelNotFound."""
+        ...
+
+    def versions(self, model_id: str) -> list[ModelVersion]:
+        """The newest first; empty where there are none."""
+        ...
+
+    def fetch(self, version: ModelVersion, into: Path) -> Path:
+        """The version's bundle as a folder below `into`; raises CorruptBundle where its digest is another."""
+        ...

@@ -1,0 +1,50 @@
+"""What a family learns from: one matrix shared by every trial, and the folds it is scored on."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from optagent.domain.model import Task
+
+Matrix = npt.NDArray[np.float32]
+Vector = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """Row positions of one split; `train` and `valid` share no row."""
+
+    train: Rows
+    valid: Rows
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Encoded rows.
+
+    `x` is (rows, columns) float32, C-ordered, NaN where missing; columns listed in `categorical` hold codes 0, 1, 2 …
+    of at most `levels[column]` levels, NaN where missing or unseen. `y` is (rows,) float64: the class index 0 … k-1 for
+    classifiers, the value for regressions. `weight` is (rows,) or None.
+    """
+
+    x: Matrix
+    y: Vector
+    names: tuple[str, ...]
+    task: Task
+    categorical: tuple[int, ...] = ()
+    levels: tuple[int, ...] = ()
+    n_classes: int = 0
+    weight: Vector | None = None
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Rows and the folds on which every trial is scored; no row of the holdout is among them."""
+
+    data: Data
+    folds: tuple[Fold, ...]
