@@ -1,8 +1,9 @@
 """Frozen nouns to and from plain data, checked on the way in by pydantic and by the nouns themselves."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -15,7 +16,7 @@ T = TypeVar("T")
 
 
 @cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
+def _adapter(kind: Hashable) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
@@ -39,15 +40,18 @@ def decode(kind: type[T], data: bytes | str | Mapping[str, Any]) -> T:
         raise InvalidRequest("; ".join(_said(item) for item in error.errors(include_url=False))) from None
 
 
-def model_from(data: Mapping[str, Any]) -> ModelSpec:
-    """A model as a user writes it: `id` for `model_id`, and `data` a path, `{uri, format}` or `{url, query}`."""
+def model_from(data: Mapping[str, Any], folder: Path | None = None) -> ModelSpec:
+    """A model as a user writes it: `id` for `model_id`, and `data` a path, `{uri, format}` or `{url, query}`.
+
+    A relative path is taken from `folder`, or from the working folder, and kept as an absolute one.
+    """
     if not isinstance(data, Mapping):
         raise InvalidRequest(f"a model is a mapping of fields, got {type(data).__name__}")
     fields = dict(data)
     if "id" in fields:
         fields["model_id"] = fields.pop("id")
     if "data" in fields:
-        fields["data"] = _source_from(fields["data"])
+        fields["data"] = _anchored(_source_from(fields["data"]), folder or Path.cwd())
     return decode(ModelSpec, fields)
 
 
@@ -58,7 +62,15 @@ def _source_from(data: Any) -> DataSource:
         return FileSource(data)
     if not isinstance(data, Mapping):
         raise InvalidRequest(f"data: a path, {{uri, format}} or {{url, query}} is needed, got {data!r}")
-    return decode(SqlSource if "url" in data or "query" in data else FileSource, data)
+    if "url" in data or "query" in data:
+        return decode(SqlSource, data)
+    return decode(FileSource, data)
+
+
+def _anchored(source: DataSource, folder: Path) -> DataSource:
+    if isinstance(source, SqlSource) or "://" in source.uri:
+        return source
+    return dataclasses.replace(source, uri=str((folder / Path(source.uri).expanduser()).absolute()))
 
 
 def _known_fields(kind: type[Any], data: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -55,7 +55,7 @@ class ModelSpec:
     def __post_init__(self) -> None:
         if not _MODEL_ID.fullmatch(self.model_id):
             raise InvalidRequest(
-                f"model_id {self.model_id!r}: 1 to 100 of letters, digits, '_', '.', '-', starting with a letter or digit"
+                f"model_id {self.model_id!r}: up to 100 of letters, digits, '_', '.', '-', the first a letter or digit"
             )
         if not self.target:
             raise InvalidRequest("target: a column is needed")

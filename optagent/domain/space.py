@@ -113,13 +113,13 @@ def _override(parameter: Parameter, change: Any) -> Parameter:
             raise InvalidRequest(f"{parameter.name}: unknown {unknown}; low, high and log are known")
         return replace(parameter, **change)
     choices = tuple(change) if isinstance(change, list | tuple) else (change,)
-    known = isinstance(parameter, Categorical)
     for choice in choices:
-        if known and choice not in parameter.choices:
-            raise InvalidRequest(f"{parameter.name}: unknown choice {choice!r}; one of {list(parameter.choices)}")
-        if not known and (isinstance(choice, bool) or not isinstance(choice, int | float)):
+        if isinstance(parameter, Categorical):
+            if choice not in parameter.choices:
+                raise InvalidRequest(f"{parameter.name}: unknown choice {choice!r}; one of {list(parameter.choices)}")
+        elif isinstance(choice, bool) or not isinstance(choice, int | float):
             raise InvalidRequest(f"{parameter.name}: a number is needed, got {choice!r}")
-        if isinstance(parameter, Int) and choice != int(choice):
+        elif isinstance(parameter, Int) and choice != int(choice):
             raise InvalidRequest(f"{parameter.name}: a whole number is needed, got {choice!r}")
     return Categorical(parameter.name, choices)
 

@@ -139,8 +139,13 @@ class SearchOutcome:
 
     def best(self, maximize: bool) -> Trial | None:
         """The best complete trial; among equals the one that ended first."""
-        scored = [trial for trial in self.trials if trial.state is TrialState.COMPLETE and trial.score is not None]
-        return max(scored, key=lambda trial: trial.score if maximize else -trial.score, default=None)  # type: ignore[operator]
+        sign = 1 if maximize else -1
+        scored = [
+            (sign * trial.score, trial)
+            for trial in self.trials
+            if trial.state is TrialState.COMPLETE and trial.score is not None
+        ]
+        return max(scored, key=lambda pair: pair[0])[1] if scored else None
 
     def count(self, *states: TrialState) -> int:
         return sum(trial.state in states for trial in self.trials)

@@ -1,0 +1,10 @@
+"""The wall clock."""
+
+import time
+
+
+class SystemClock:
+    """The time of this machine."""
+
+    def now(self) -> float:
+        return time.time()

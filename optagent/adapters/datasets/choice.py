@@ -1,0 +1,31 @@
+"""Which columns a read gives."""
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from optagent.errors import InvalidData
+from optagent.training.columns import kind_of, require_columns
+
+
+def choose_columns(schema: pa.Schema, columns: Sequence[str] | None, where: str) -> list[str]:
+    """The names to read: those asked for, or every column of a supported type.
+
+    Raises InvalidData for duplicate names in the data, for unknown names, and for a named column of unsupported type.
+    """
+    twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
+    if twice:
+        raise InvalidData(f"{where}: duplicate column names {twice}")
+    if columns is None:
+        chosen = [field.name for field in schema if kind_of(field.type) is not None]
+        if not chosen:
+            raise InvalidData(f"{where}: no column of a supported type among {schema.names}")
+        return chosen
+    chosen = list(dict.fromkeys(columns))
+    if not chosen:
+        raise InvalidData(f"{where}: an empty list of columns was asked for")
+    require_columns(chosen, schema.names, where)
+    for name in chosen:
+        if kind_of(schema.field(name).type) is None:
+            raise InvalidData(f"{where}: column {name!r} is of type {schema.field(name).type}, which is not supported")
+    return chosen

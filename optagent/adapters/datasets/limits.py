@@ -1,0 +1,65 @@
+"""How much may be read: rows by setting, bytes by the memory that is free."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pyarrow as pa
+
+from optagent.errors import InvalidData
+
+_CGROUP = Path("/sys/fs/cgroup")
+_MATRIX_BYTES = 4  # float32, the encoded form that stands beside the table
+
+
+def available_bytes() -> int:
+    """Memory that can be taken: the machine's, or what the container's limit leaves of it."""
+    free: int = psutil.virtual_memory().available
+    try:
+        limit = int((_CGROUP / "memory.max").read_text())
+        used = int((_CGROUP / "memory.current").read_text())
+    except (OSError, ValueError):  # no cgroup, or no limit ("max")
+        return free
+    return max(min(free, limit - used), 0)
+
+
+def fixed_width(arrow_type: pa.DataType) -> int | None:
+    """Bytes of one value; None where values differ in length."""
+    try:
+        return max(int(arrow_type.bit_width) // 8, 1)
+    except ValueError:
+        return None
+
+
+@dataclass(slots=True)
+class Meter:
+    """Counts what has been read, and refuses as soon as it is too much."""
+
+    row_limit: int
+    byte_limit: int
+    rows: int = 0
+    bytes: int = 0
+
+    def expect(self, rows: int, size: int, columns: int, where: str) -> None:
+        """Refuses a read known to give `rows` rows and a table of `size` bytes."""
+        if rows > self.row_limit:
+            raise InvalidData(f"{where}: {rows:,} rows, the limit is {self.row_limit:,} (OPT_AGENT_ROW_LIMIT)")
+        self._check_bytes(rows, size, columns, where)
+
+    def add(self, rows: int, size: int, columns: int, where: str) -> None:
+        """Counts rows that have come in, `size` bytes more of table."""
+        self.rows += rows
+        self.bytes += size
+        if self.rows > self.row_limit:
+            raise InvalidData(
+                f"{where}: at least {self.rows:,} rows, the limit is {self.row_limit:,} (OPT_AGENT_ROW_LIMIT)"
+            )
+        self._check_bytes(self.rows, self.bytes, columns, where)
+
+    def _check_bytes(self, rows: int, size: int, columns: int, where: str) -> None:
+        needed = size + rows * columns * _MATRIX_BYTES
+        if needed > self.byte_limit:
+            raise InvalidData(
+                f"{where}: {rows:,} rows of {columns} columns need about {needed / 2**20:,.0f} MiB, of which"
+                f" {self.byte_limit / 2**20:,.0f} MiB may be used; read fewer rows (OPT_AGENT_ROW_LIMIT) or columns"
+            )

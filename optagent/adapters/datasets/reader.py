@@ -1,0 +1,45 @@
+"""The adapter of the `Datasets` port over files and SQL."""
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from optagent.adapters.datasets.choice import choose_columns
+from optagent.adapters.datasets.csv_files import read_csv_files
+from optagent.adapters.datasets.files import find_files
+from optagent.adapters.datasets.limits import Meter, available_bytes
+from optagent.adapters.datasets.sql import read_sql
+from optagent.adapters.datasets.typed_files import read_typed_files
+from optagent.domain.dataset import DataSource, SqlSource
+from optagent.errors import InvalidData, InvalidRequest
+
+
+class FileDatasets:
+    """Parquet, CSV and Arrow files on disk, S3 and GCS, and SQL queries.
+
+    A read is refused above `row_limit` rows, or where the table and the float32 matrix made of it would take more than
+    `memory_fraction` of the memory that is free when it starts. A read without `columns` leaves out the columns of
+    unsupported types (lists, structs, binary).
+    """
+
+    def __init__(self, row_limit: int, memory_fraction: float = 0.5) -> None:
+        if row_limit < 1:
+            raise InvalidRequest(f"row_limit must be at least 1, got {row_limit}")
+        if not 0 < memory_fraction <= 1:
+            raise InvalidRequest(f"memory_fraction must be above 0 and at most 1, got {memory_fraction}")
+        self._row_limit = row_limit
+        self._memory_fraction = memory_fraction
+
+    def read(self, source: DataSource, columns: Sequence[str] | None = None) -> pa.Table:
+        """The rows of `source`, all supported columns or those named, in that order."""
+        meter = Meter(self._row_limit, int(available_bytes() * self._memory_fraction))
+        if isinstance(source, SqlSource):
+            table, where = read_sql(source, columns, meter)
+        else:
+            files = find_files(source)
+            where = files.where
+            table = (read_csv_files if files.format == "csv" else read_typed_files)(files, columns, meter)
+        table = table.select(choose_columns(table.schema, columns, where))
+        if not table.num_rows:
+            raise InvalidData(f"{where}: no rows")
+        return table

@@ -1,0 +1,50 @@
+"""Parquet and Arrow files: their rows, types and sizes are known before anything is read."""
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.types as pt
+
+from optagent.adapters.datasets.choice import choose_columns
+from optagent.adapters.datasets.files import Files, reading
+from optagent.adapters.datasets.limits import Meter, fixed_width
+
+
+def read_typed_files(files: Files, columns: Sequence[str] | None, meter: Meter) -> pa.Table:
+    """The rows of all files, in the order of their names; folders such as `day=2024-01-31` become columns."""
+    with reading(files.where, files.remote):
+        dataset = _dataset(files)
+        chosen = choose_columns(dataset.schema, columns, files.where)
+        fields = pa.schema([dataset.schema.field(name) for name in chosen])
+        rows = dataset.count_rows()
+        meter.expect(rows, _table_bytes(dataset, fields, rows, files), len(chosen), files.where)
+        batches = []
+        for batch in dataset.to_batches(columns=chosen):
+            meter.add(batch.num_rows, batch.nbytes, len(chosen), files.where)
+            batches.append(batch)
+        return pa.Table.from_batches(batches, schema=fields)
+
+
+def _dataset(files: Files) -> ds.Dataset:
+    kind = ds.ParquetFileFormat() if files.format == "parquet" else ds.IpcFileFormat()
+    options = ds.FileSystemFactoryOptions(
+        partition_base_dir=files.root, partitioning=ds.HivePartitioning.discover(), exclude_invalid_files=False
+    )
+    factory = ds.FileSystemDatasetFactory(files.filesystem, list(files.paths), kind, options)
+    # Every file's schema, as a column may be int32 in one and double in another.
+    return factory.finish(factory.inspect(promote_options="permissive", fragments=None))
+
+
+def _table_bytes(dataset: ds.Dataset, fields: pa.Schema, rows: int, files: Files) -> int:
+    """An estimate of the table's size: exact for fixed widths, the stored size for texts."""
+    widths = [fixed_width(field.type) for field in fields]
+    texts = {field.name for field, width in zip(fields, widths, strict=True) if width is None}
+    texts -= {field.name for field in fields if pt.is_dictionary(field.type)}
+    stored = 0
+    if texts and files.format == "parquet":
+        for fragment in dataset.get_fragments():
+            for group in (fragment.metadata.row_group(index) for index in range(fragment.metadata.num_row_groups)):
+                chunks = (group.column(index) for index in range(group.num_columns))
+                stored += sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema in texts)
+    return rows * sum(width or 4 for width in widths) + stored

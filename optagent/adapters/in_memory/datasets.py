@@ -1,0 +1,30 @@
+"""Tables by name, in the place of files."""
+
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+
+from optagent.adapters.datasets.choice import choose_columns
+from optagent.adapters.datasets.limits import Meter
+from optagent.domain.dataset import DataSource, SqlSource
+from optagent.errors import InvalidData
+
+
+class InMemoryDatasets:
+    """The tables given, by the path of a file source or the query of a SQL source."""
+
+    def __init__(self, tables: Mapping[str, pa.Table], row_limit: int | None = None) -> None:
+        self._tables = dict(tables)
+        self._row_limit = row_limit
+
+    def read(self, source: DataSource, columns: Sequence[str] | None = None) -> pa.Table:
+        name = source.query if isinstance(source, SqlSource) else source.uri
+        if name not in self._tables:
+            raise InvalidData(f"{name}: no such file; the tables are {sorted(self._tables)}")
+        table = self._tables[name]
+        chosen = choose_columns(table.schema, columns, name)
+        if self._row_limit is not None:
+            Meter(self._row_limit, byte_limit=2**62).expect(table.num_rows, 0, len(chosen), name)
+        if not table.num_rows:
+            raise InvalidData(f"{name}: no rows")
+        return table.select(chosen)

@@ -1,0 +1,46 @@
+"""A tracker that keeps what it is told, to be read back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from optagent.domain.study import Study, Trial
+
+
+@dataclass
+class TrackedStudy:
+    """One study's history; `succeeded` is None while it is open. A trial told twice counts once."""
+
+    study: Study
+    trials: dict[int, Trial] = field(default_factory=dict)
+    succeeded: bool | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+class InMemoryTracker:
+    """`studies` holds the history by study id."""
+
+    def __init__(self) -> None:
+        self.studies: dict[str, TrackedStudy] = {}
+
+    def check(self) -> None:
+        """Always answers."""
+
+    def begin(self, study: Study) -> None:
+        tracked = self._tracked(study)
+        tracked.succeeded = None
+
+    def trial(self, study: Study, trial: Trial) -> None:
+        self._tracked(study).trials[trial.number] = trial
+
+    def end(self, study: Study, succeeded: bool, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
+        tracked = self._tracked(study)
+        tracked.succeeded = succeeded
+        tracked.metrics.update(metrics)
+        tracked.tags.update(tags)
+
+    def close(self) -> None:
+        """Keeps what was told."""
+
+    def _tracked(self, study: Study) -> TrackedStudy:
+        return self.studies.setdefault(study.study_id, TrackedStudy(study))

@@ -1,0 +1,126 @@
+"""A local MLflow database in .1 s: copied from a template that is migrated once per MLflow version (5 s)."""
+
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from optagent.adapters.models.mlflow_quiet import quiet_mlflow
+from optagent.errors import Unavailable
+
+_LOCK_S = 120.0
+
+
+def prepare_database(path: Path, artifact_root: str, cache_folder: Path) -> str:
+    """The tracking URI of the SQLite database at `path`, made if there is none.
+
+    Processes that start at once wait for one another. Raises Unavailable for a file that is no MLflow database, and for
+    one whose schema is another than the installed MLflow's, with the command that upgrades it.
+    """
+    path = path.absolute()
+    uri = f"sqlite:///{path}"
+    try:
+        with quiet_mlflow():
+            template = _template(cache_folder)
+            if not _has_content(path):
+                _create(path, template, artifact_root)
+    except (OSError, sqlite3.Error) as error:
+        raise Unavailable(f"MLflow database {path}: {error}") from error
+    _check_revision(path, uri, template)
+    return uri
+
+
+def _template(cache_folder: Path) -> Path:
+    from mlflow.version import VERSION
+
+    template = cache_folder / f"mlflow-{VERSION}.db"
+    if not template.exists():
+        cache_folder.mkdir(parents=True, exist_ok=True)
+        with _locked(template):
+            if not template.exists():
+                with _sibling(template) as staging:
+                    _migrate(staging)
+                    staging.replace(template)
+    return template
+
+
+def _migrate(path: Path) -> None:
+    from mlflow.store.db import utils
+
+    engine = utils.create_sqlalchemy_engine(f"sqlite:///{path}")  # type: ignore[no-untyped-call]
+    try:
+        utils._initialize_tables(engine)  # type: ignore[no-untyped-call]
+    finally:
+        engine.dispose()
+
+
+def _create(path: Path, template: Path, artifact_root: str) -> None:
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(path):
+        if _has_content(path):
+            return
+        with _sibling(path) as staging:
+            shutil.copyfile(template, staging)
+            # The store writes MLflow's experiment "Default", which otherwise points into the working directory.
+            store = SqlAlchemyStore(f"sqlite:///{staging}", artifact_root)  # type: ignore[no-untyped-call]
+            store.engine.dispose()
+            staging.replace(path)
+
+
+def _check_revision(path: Path, uri: str, template: Path) -> None:
+    found, needed = _revision(path), _revision(template)
+    if found is None:
+        raise Unavailable(f"MLflow database {path}: not an MLflow database; give another path")
+    if found != needed:
+        raise Unavailable(
+            f"MLflow database {path}: its schema is {found}, the installed MLflow needs {needed}; "
+            f"copy the file, then run: mlflow db upgrade {uri}"
+        )
+
+
+def _revision(path: Path) -> str | None:
+    """The schema of a database by Alembic's name for it; None where there is none."""
+    try:
+        connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=5)
+        try:
+            row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        finally:
+            connection.close()
+    except sqlite3.OperationalError as error:
+        if "no such table" in str(error):
+            return None
+        raise Unavailable(f"MLflow database {path}: {error}") from error
+    except sqlite3.DatabaseError:
+        return None
+    return row[0] if row else None
+
+
+def _has_content(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0
+
+
+@contextmanager
+def _sibling(path: Path) -> Iterator[Path]:
+    """A file beside `path` to fill and rename, gone afterwards in any case."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(handle)
+    try:
+        yield Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    try:
+        with FileLock(path.with_name(f"{path.name}.lock"), timeout=_LOCK_S):
+            yield
+    except Timeout:
+        raise Unavailable(f"{path}.lock: another process holds it for more than {_LOCK_S:g} s") from None

@@ -1,0 +1,117 @@
+"""Does the tracking server answer? Asked without importing MLflow, and never for longer than the limit."""
+
+import os
+import re
+import sqlite3
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import requests
+
+from optagent.errors import Unavailable
+
+LIMIT_S = 4.5
+_VERSION = re.compile(r"\d+\.\d+[\w.+-]*")
+
+
+def shown(uri: str) -> str:
+    """The address without its user and password."""
+    parts = urlsplit(uri)
+    if "@" not in parts.netloc:
+        return uri
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def sqlite_path(uri: str) -> Path | None:
+    """The file behind `sqlite:///relative` or `sqlite:////absolute`; None for other addresses."""
+    prefix = "sqlite:///"
+    return Path(uri.removeprefix(prefix).partition("?")[0]) if uri.startswith(prefix) else None
+
+
+def check_server(uri: str, limit_s: float = LIMIT_S) -> None:
+    """Raises Unavailable, with the address, when nothing that can keep runs answers there within `limit_s`."""
+    path = sqlite_path(uri)
+    if path is not None:
+        _limited(uri, limit_s, lambda: _check_sqlite(path))
+    elif uri.startswith(("http://", "https://")):
+        _limited(uri, limit_s, lambda: _check_http(uri, limit_s))
+    elif "://" in uri and not uri.startswith("databricks"):
+        _limited(uri, limit_s, lambda: _check_database(uri))
+
+
+def _limited(uri: str, limit_s: float, ask: Callable[[], None]) -> None:
+    # A thread, since looking up a host name has no limit of its own.
+    problems: list[str] = []
+    thread = threading.Thread(target=_report, args=(ask, problems), name="mlflow-health", daemon=True)
+    thread.start()
+    thread.join(limit_s)
+    if thread.is_alive():
+        problems.append(f"no answer within {limit_s:g} s")
+    if problems:
+        raise Unavailable(f"MLflow at {shown(uri)}: {problems[0]}")
+
+
+def _report(ask: Callable[[], None], problems: list[str]) -> None:
+    try:
+        ask()
+    except Exception as error:
+        problems.append(str(error) or type(error).__name__)
+
+
+def _check_http(uri: str, limit_s: float) -> None:
+    headers = {}
+    auth = None
+    if token := os.environ.get("MLFLOW_TRACKING_TOKEN"):
+        headers["Authorization"] = f"Bearer {token}"
+    elif user := os.environ.get("MLFLOW_TRACKING_USERNAME"):
+        auth = (user, os.environ.get("MLFLOW_TRACKING_PASSWORD", ""))
+    insecure = os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("true", "1")
+    verify = not insecure and (os.environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH") or True)
+    try:
+        answer = requests.get(
+            f"{uri.rstrip('/')}/version", headers=headers, auth=auth, verify=verify, timeout=limit_s - 1
+        )
+    except requests.Timeout:
+        raise Unavailable("no answer in time") from None
+    except requests.ConnectionError as error:
+        raise Unavailable(f"no connection ({_root(error)})") from None
+    if answer.status_code != 200:
+        raise Unavailable(f"answered {answer.status_code} {answer.reason} for /version")
+    if not _VERSION.fullmatch(answer.text.strip()):
+        raise Unavailable("something answers, but it is not an MLflow server (no version at /version)")
+
+
+def _root(error: BaseException) -> str:
+    while error.__context__ is not None:
+        error = error.__context__
+    return str(error)
+
+
+def _check_sqlite(path: Path) -> None:
+    if path.exists():
+        if path.is_dir():
+            raise Unavailable("this is a folder, not a database file")
+        # Not `with sqlite3.connect`, which commits but does not close.
+        connection = sqlite3.connect(path, timeout=2)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.rollback()
+        finally:
+            connection.close()
+        return
+    nearest = next(parent for parent in path.absolute().parents if parent.exists())
+    try:
+        tempfile.TemporaryFile(dir=nearest).close()
+    except OSError as error:
+        raise Unavailable(f"{nearest} cannot be written ({error.strerror})") from None
+
+
+def _check_database(uri: str) -> None:
+    import sqlalchemy
+
+    engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool)
+    with engine.connect() as connection:
+        connection.execute(sqlalchemy.text("SELECT 1"))

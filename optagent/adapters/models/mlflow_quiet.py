@@ -1,0 +1,50 @@
+"""MLflow without its manners: imported late, no telemetry, no log lines of its own, no minutes of retries."""
+
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_DEFAULTS = {
+    # Telemetry and a look for a uv project in the working directory, whose files MLflow would copy into models.
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_UV_AUTO_DETECT": "false",
+    # MLflow's own are 120 s and 7 retries with waits that double: an outage would hold a caller for minutes.
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0",
+}
+_LOGGERS = ("mlflow", "alembic")
+_lock = threading.Lock()
+_depth = 0
+_levels: dict[str, int] = {}
+
+
+@contextmanager
+def quiet_mlflow() -> Iterator[None]:
+    """For the time of a call, MLflow logs only errors; what the user set in the environment stays.
+
+    The first call imports MLflow (3 s). Re-entrant, and safe between threads: the last one out restores the levels.
+    """
+    global _depth
+    for name, value in _DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    import mlflow  # noqa: F401  (its import sets the levels that are changed here)
+
+    with _lock:
+        _depth += 1
+        if _depth == 1:
+            for name in _LOGGERS:
+                _levels[name] = logging.getLogger(name).level
+                logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        with _lock:
+            _depth -= 1
+            if _depth == 0:
+                for name, level in _levels.items():
+                    logging.getLogger(name).setLevel(level)

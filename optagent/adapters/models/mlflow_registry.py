@@ -1,0 +1,192 @@
+"""The model registry on MLflow: each version one bundle, which plain MLflow opens as well."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optagent.adapters.models.mlflow_artifact import BUNDLE, artifact_digest, save_artifact
+from optagent.adapters.models.mlflow_connection import MlflowConnection
+from optagent.domain.version import ModelVersion
+from optagent.errors import CorruptBundle, InvalidRequest, ModelNotFound, NotFound
+from optagent.training.manifest import bundle_digest, verify_bundle
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_DIGEST, _ARTIFACT_DIGEST, _METRICS = "optagent.digest", "optagent.artifact_digest", "optagent.metrics"
+_OURS = frozenset({_DIGEST, _ARTIFACT_DIGEST, _METRICS})
+_FOLDER = "model"
+
+
+class MlflowRegistry:
+    """Registers below the model's id. Only explicit addresses: MLflow's global tracking URI is neither read nor set."""
+
+    def __init__(
+        self,
+        tracking_uri: str,
+        experiment: str,
+        artifact_root: str | None = None,
+        *,
+        cache_folder: Path | None = None,
+    ) -> None:
+        self._server = MlflowConnection(tracking_uri, experiment, artifact_root, cache_folder)
+
+    def register(
+        self, model_id: str, bundle: Path, metrics: Mapping[str, float], tags: Mapping[str, str]
+    ) -> ModelVersion:
+        """The version's row is written last, when its files are complete: a kill before leaves only an unused run."""
+        manifest = verify_bundle(bundle)
+        if clash := sorted(_OURS & set(tags)):
+            raise InvalidRequest(f"tags: {clash} are reserved")
+        with tempfile.TemporaryDirectory(prefix="optagent-register-") as scratch, self._server.session() as client:
+            model = Path(scratch, _FOLDER)
+            artifact = save_artifact(model, bundle, manifest)
+            ours = {
+                _DIGEST: bundle_digest(model / BUNDLE),
+                _ARTIFACT_DIGEST: artifact,
+                _METRICS: json.dumps(dict(metrics)),
+            }
+            source, run_id = self._log(client, model_id, model, metrics, tags)
+            self._ensure_name(client, model_id)
+            row = self._create_version(client, model_id, source, run_id, {**tags, **ours})
+            return _version_of(row, ())
+
+    def set_alias(self, model_id: str, alias: str, version: str) -> None:
+        with self._lookup(f"{model_id} version {version}") as client:
+            client.set_registered_model_alias(model_id, alias, version)
+
+    def version(self, model_id: str, alias_or_version: str) -> ModelVersion:
+        row = self._row(model_id, alias_or_version)
+        return _version_of(row, tuple(sorted(row.aliases)))
+
+    def versions(self, model_id: str) -> list[ModelVersion]:
+        try:
+            with self._lookup(model_id) as client:
+                aliases = client.get_registered_model(model_id).aliases
+                rows = _all_rows(client, model_id)
+        except ModelNotFound:
+            return []
+        rows.sort(key=lambda row: int(row.version), reverse=True)
+        return [_version_of(row, _aliases_of(row.version, aliases)) for row in rows if _DIGEST in row.tags]
+
+    def fetch(self, version: ModelVersion, into: Path) -> Path:
+        """Every file of the MLflow model is compared with what was registered, the loader's included.
+
+        A sound copy from an earlier fetch is used again.
+        """
+        target = into / f"{version.model_id}-{version.version}-{version.digest[:12]}"
+        if _is_sound(target, version.digest):
+            return target
+        into.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=into) as scratch:
+            bundle = self._download(version, Path(scratch))
+            verify_bundle(bundle, version.digest)
+            shutil.rmtree(target, ignore_errors=True)
+            bundle.rename(target)
+        return target
+
+    def _download(self, version: ModelVersion, scratch: Path) -> Path:
+        named = f"{version.model_id} version {version.version}"
+        row = self._row(version.model_id, version.version)
+        with self._lookup(named) as client:
+            from mlflow.artifacts import download_artifacts
+
+            uri = client.get_model_version_download_uri(version.model_id, version.version)
+            try:
+                found = download_artifacts(
+                    artifact_uri=uri,
+                    dst_path=str(scratch),
+                    tracking_uri=self._server.tracking_uri,
+                    registry_uri=self._server.tracking_uri,
+                )
+            except OSError as error:
+                raise CorruptBundle(f"{named}: its files cannot be read at {uri}: {error}") from error
+        model = Path(found)
+        if artifact_digest(model) != row.tags.get(_ARTIFACT_DIGEST):
+            verify_bundle(model / BUNDLE, version.digest)  # names the file, if it is one of the bundle's
+            raise CorruptBundle(f"{named}: the files at {uri} are not those that were registered")
+        return model / BUNDLE
+
+    def _log(
+        self, client: "MlflowClient", model_id: str, model: Path, metrics: Mapping[str, float], tags: Mapping[str, str]
+    ) -> tuple[str, str]:
+        """Where the artifacts of a finished run lie, and the run."""
+        run = client.create_run(self._server.experiment_id(), run_name=f"{model_id} registration", tags=dict(tags))
+        run_id = run.info.run_id
+        client.log_artifacts(run_id, str(model), _FOLDER)
+        for name, value in metrics.items():
+            client.log_metric(run_id, name, value)
+        client.set_terminated(run_id)
+        return f"{run.info.artifact_uri.rstrip('/')}/{_FOLDER}", run_id
+
+    def _ensure_name(self, client: "MlflowClient", model_id: str) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            client.create_registered_model(model_id)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+
+    def _create_version(
+        self, client: "MlflowClient", model_id: str, source: str, run_id: str, tags: Mapping[str, str]
+    ) -> Any:
+        return client.create_model_version(model_id, source, run_id=run_id, tags=dict(tags))
+
+    def _row(self, model_id: str, alias_or_version: str) -> Any:
+        numbered = alias_or_version.isdigit()
+        named = f"{model_id} {'version' if numbered else 'alias'} {alias_or_version}"
+        with self._lookup(named) as client:
+            lookup = client.get_model_version if numbered else client.get_model_version_by_alias
+            row = lookup(model_id, alias_or_version)
+        if _DIGEST not in row.tags:
+            raise ModelNotFound(f"{named}: not registered by optagent, its digest is unknown")
+        return row
+
+    @contextmanager
+    def _lookup(self, named: str) -> Iterator["MlflowClient"]:
+        """A session in which what MLflow does not know, or finds no possible name, is ModelNotFound."""
+        try:
+            with self._server.session() as client:
+                yield client
+        except (NotFound, InvalidRequest) as error:
+            raise ModelNotFound(f"{named}: not in MLflow at {self._server.address}") from error
+
+
+def _all_rows(client: "MlflowClient", model_id: str) -> list[Any]:
+    rows: list[Any] = []
+    token = None
+    while True:
+        page = client.search_model_versions(f"name='{model_id}'", max_results=1000, page_token=token)
+        rows.extend(page)
+        token = page.token
+        if not token:
+            return rows
+
+
+def _version_of(row: Any, aliases: tuple[str, ...]) -> ModelVersion:
+    return ModelVersion(
+        model_id=row.name,
+        version=str(row.version),
+        digest=row.tags[_DIGEST],
+        created_at=row.creation_timestamp / 1000,
+        aliases=aliases,
+        metrics=json.loads(row.tags.get(_METRICS, "{}")),
+        tags={name: value for name, value in row.tags.items() if name not in _OURS},
+    )
+
+
+def _aliases_of(version: str, aliases: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(sorted(alias for alias, of in aliases.items() if str(of) == str(version)))
+
+
+def _is_sound(folder: Path, digest: str) -> bool:
+    try:
+        verify_bundle(folder, digest)
+    except CorruptBundle:
+        return False
+    return True

@@ -1,0 +1,182 @@
+"""Studies as MLflow runs: one parent for the study, one child for each trial."""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from optagent.adapters.models.mlflow_connection import MlflowConnection
+from optagent.codec import plain
+from optagent.domain.study import Study, Trial, TrialState
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_STUDY_TAG, _STATE_TAG = "optagent.study", "optagent.state"
+_STATUS = {
+    TrialState.COMPLETE: "FINISHED",
+    TrialState.PRUNED: "KILLED",
+    TrialState.INFEASIBLE: "FAILED",
+    TrialState.FAILED: "FAILED",
+}
+_PARAM_CHARACTERS, _TAG_CHARACTERS = 6000, 8000
+_METRICS_A_BATCH, _PARAMS_A_BATCH = 900, 100
+
+
+@dataclass
+class _StudyRun:
+    """What is known of a study's run while it is written; trials by number, so that a retry makes no second run."""
+
+    run_id: str
+    children: dict[int, str] = field(default_factory=dict)
+    written: int = 0
+    best: float | None = None
+    pending: list[tuple[str, float, int, int]] = field(default_factory=list)
+
+
+class StudyRuns:
+    """Writes to the server at once; to be used from one thread. Each method may be called again after it failed."""
+
+    def __init__(self, server: MlflowConnection) -> None:
+        self._server = server
+        self._runs: dict[str, _StudyRun] = {}
+
+    def begin(self, study: Study, at: float) -> None:
+        """Opens the study's run, or the one that an earlier process opened for it."""
+        with self._server.session() as client:
+            self._run(client, study, at)
+
+    def trial(self, study: Study, trial: Trial, at: float) -> None:
+        """A finished run for the trial, which ended at POSIX time `at`."""
+        ended = _ms(at)
+        with self._server.session() as client:
+            run = self._run(client, study, at)
+            run_id = self._child(client, study, run, trial, ended)
+            metrics = [(study.metric, score, ended, units) for units, score in trial.measurements.items()]
+            metrics += [("rounds", trial.rounds, ended, 0), ("units", trial.units, ended, 0)]
+            metrics += [("duration_s", trial.duration_s, ended, 0)]
+            if trial.score is not None:
+                metrics.append(("score", trial.score, ended, 0))
+            _log(client, run_id, metrics, trial.params)
+            client.set_terminated(run_id, _STATUS[trial.state], ended)
+            run.children[trial.number] = run_id
+        self._note_progress(study, run, trial, ended)
+
+    def flush(self, study: Study) -> None:
+        """Writes the study's progress in one batch."""
+        run = self._runs.get(study.study_id)
+        if run is not None and run.pending:
+            with self._server.session() as client:
+                _log(client, run.run_id, run.pending, {})
+            run.pending.clear()
+
+    def end(
+        self, study: Study, succeeded: bool, metrics: Mapping[str, float], tags: Mapping[str, str], at: float
+    ) -> None:
+        """Closes the study's run."""
+        self.flush(study)
+        with self._server.session() as client:
+            run_id = self._run(client, study, at).run_id
+            _log(client, run_id, [(name, value, _ms(at), 0) for name, value in metrics.items()], {}, tags)
+            client.set_terminated(run_id, "FINISHED" if succeeded else "FAILED", _ms(at))
+        self._runs.pop(study.study_id, None)
+
+    def _run(self, client: "MlflowClient", study: Study, at: float) -> _StudyRun:
+        if study.study_id not in self._runs:
+            run_id = self._existing(client, study) or self._created(client, study, at)
+            _log(client, run_id, [], _study_params(study))
+            self._runs[study.study_id] = _StudyRun(run_id)
+        return self._runs[study.study_id]
+
+    def _existing(self, client: "MlflowClient", study: Study) -> str | None:
+        if not re.fullmatch(r"[\w.:-]+", study.study_id):
+            return None
+        found = client.search_runs(
+            [self._server.experiment_id()],
+            f"tags.`{_STUDY_TAG}` = '{study.study_id}' and tags.`{_STATE_TAG}` = 'study'",
+            max_results=1,
+        )
+        if not found:
+            return None
+        client.update_run(found[0].info.run_id, status="RUNNING")
+        return str(found[0].info.run_id)
+
+    def _created(self, client: "MlflowClient", study: Study, at: float) -> str:
+        tags = {
+            _STUDY_TAG: study.study_id,
+            _STATE_TAG: "study",
+            "optagent.model": study.model_id,
+            "optagent.task": str(study.task),
+            "optagent.sampler": study.sampler,
+            "optagent.metric": study.metric,
+        }
+        name = f"{study.model_id} {study.study_id}"
+        return str(client.create_run(self._server.experiment_id(), _ms(at), tags, name).info.run_id)
+
+    def _child(self, client: "MlflowClient", study: Study, run: _StudyRun, trial: Trial, ended: int) -> str:
+        if trial.number not in run.children:
+            tags = {
+                "mlflow.parentRunId": run.run_id,
+                _STUDY_TAG: study.study_id,
+                _STATE_TAG: str(trial.state),
+                "optagent.family": trial.family,
+            }
+            if trial.error:
+                tags["optagent.error"] = trial.error[:_TAG_CHARACTERS]
+            started = ended - round(trial.duration_s * 1000)
+            created = client.create_run(
+                self._server.experiment_id(), started, tags, f"trial {trial.number} {trial.family}"
+            )
+            run.children[trial.number] = created.info.run_id
+        return run.children[trial.number]
+
+    def _note_progress(self, study: Study, run: _StudyRun, trial: Trial, ended: int) -> None:
+        run.written += 1
+        if trial.state is TrialState.COMPLETE and trial.score is not None and math.isfinite(trial.score):
+            better = max if study.maximize else min
+            run.best = trial.score if run.best is None else better(run.best, trial.score)
+            run.pending.append((f"best_{study.metric}", run.best, ended, run.written))
+        run.pending.append(("trials", run.written, ended, run.written))
+
+
+def _log(
+    client: "MlflowClient",
+    run_id: str,
+    metrics: list[tuple[str, float, int, int]],
+    params: Mapping[str, Any],
+    tags: Mapping[str, str] | None = None,
+) -> None:
+    """Metrics as (name, value, milliseconds, step), in as few requests as MLflow allows."""
+    from mlflow.entities import Metric, Param, RunTag
+
+    values = [Metric(_name(name), float(value), at, step) for name, value, at, step in metrics]
+    settings = [Param(_name(name), str(value)[:_PARAM_CHARACTERS]) for name, value in params.items()]
+    labels = [RunTag(_name(name), str(value)[:_TAG_CHARACTERS]) for name, value in (tags or {}).items()]
+    while values or settings or labels:
+        client.log_batch(run_id, values[:_METRICS_A_BATCH], settings[:_PARAMS_A_BATCH], [])
+        values, settings = values[_METRICS_A_BATCH:], settings[_PARAMS_A_BATCH:]
+        if labels:
+            client.log_batch(run_id, tags=labels[:_PARAMS_A_BATCH])
+            labels = labels[_PARAMS_A_BATCH:]
+
+
+def _study_params(study: Study) -> dict[str, Any]:
+    params: dict[str, Any] = {
+        name: getattr(study, name)
+        for name in ("trials", "timeout_s", "concurrency", "cpus_per_trial", "seed", "maximize")
+    }
+    params |= {f"budget.{name}": value for name, value in plain(study.budget).items()}
+    params |= {f"space.{name}": json.dumps(plain(space)) for name, space in study.spaces.items()}
+    params |= {f"defaults.{name}": json.dumps(dict(values), default=str) for name, values in study.defaults.items()}
+    return params
+
+
+def _name(name: str) -> str:
+    """A name with the characters that MLflow allows."""
+    return re.sub(r"[^\w\-. :/]", "_", name)
+
+
+def _ms(at: float) -> int:
+    return round(at * 1000)

@@ -1,0 +1,146 @@
+"""The `Tuner` port on Ray Tune: workers that stay up, one matrix in shared memory, ASHA, and our searcher."""
+
+import logging
+import math
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+from optagent.adapters.cluster.ray_cluster import RayCluster
+from optagent.adapters.search.trial_store import TrialStore, open_storage
+from optagent.domain.study import Progress, SearchOutcome, Study, Trial
+from optagent.errors import Cancelled, Unavailable
+from optagent.training.problem import Problem
+
+_WORKER_DEATHS_A_TRIAL = 1
+_PROGRESS_EVERY_S = 0.25
+
+
+class RayTuner:
+    """Runs studies on a cluster; `storage_url` is where their trials are kept (None: in memory only)."""
+
+    def __init__(self, cluster: RayCluster, storage_url: str | None = None) -> None:
+        self._cluster = cluster
+        self._storage_url = storage_url
+
+    def check(self) -> None:
+        self._cluster.connect()
+
+    def close(self) -> None:
+        self._cluster.close()
+
+    def search(
+        self,
+        study: Study,
+        problem: Problem,
+        on_progress: Callable[[Progress], None] = lambda progress: None,
+        on_trial: Callable[[Trial], None] = lambda trial: None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> SearchOutcome:
+        store = TrialStore(study, open_storage(self._storage_url))
+        self._cluster.connect()
+        import ray
+
+        from optagent.adapters.search.searcher import StudySearcher
+
+        searcher = StudySearcher(study, store, on_trial)
+        watch = _Watch(study, searcher, on_progress, cancelled)
+        folder = tempfile.mkdtemp(prefix="optagent-tune-")
+        try:
+            self._run(study, problem, searcher, watch, folder)
+        except ray.exceptions.RayError as error:
+            raise Unavailable(f"the search {study.study_id} was lost with its Ray cluster: {error}") from error
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            _forget_workers(study)
+        searcher.stop_live("the time limit ended the search" if watch.timed_out else "the search was stopped")
+        on_progress(searcher.progress())
+        if watch.was_cancelled:
+            raise Cancelled(f"the search {study.study_id} was cancelled after {len(searcher.trials)} trials")
+        return SearchOutcome(tuple(searcher.trials), timed_out=watch.timed_out)
+
+    def _run(self, study: Study, problem: Problem, searcher: Any, watch: "_Watch", folder: str) -> None:
+        from ray import tune
+        from ray.tune.schedulers import ASHAScheduler
+
+        from optagent.adapters.search.searcher import StopWhen
+        from optagent.adapters.search.trainable import TrainingTrial
+
+        workers = _workers(study)
+        # A name of its own a study: Tune keeps trainables by name, and two searches may share a process.
+        named = type(f"Trial_{study.study_id}", (TrainingTrial,), {})
+        trainable = tune.with_parameters(named, study=study, problem=problem, workers=min(workers, study.trials))
+        budget = study.budget
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+        tune.run(
+            trainable,
+            name=study.study_id,
+            search_alg=searcher,
+            scheduler=ASHAScheduler(
+                time_attr="units",
+                metric="score",
+                mode="max" if study.maximize else "min",
+                max_t=budget.max_units,
+                grace_period=budget.grace_units,
+                reduction_factor=budget.reduction_factor,
+                stop_last_trials=False,
+            ),
+            num_samples=study.trials,
+            max_concurrent_trials=workers,
+            resources_per_trial={"cpu": study.cpus_per_trial},
+            reuse_actors=True,
+            max_failures=_WORKER_DEATHS_A_TRIAL,
+            raise_on_failed_trial=False,
+            storage_path=folder,
+            stop=StopWhen(watch.look),
+            verbose=0,
+            trial_dirname_creator=lambda trial: trial.trial_id,
+        )
+
+
+class _Watch:
+    """Looks at the clock and at the cancel flag between Tune's steps, and reports progress."""
+
+    def __init__(
+        self,
+        study: Study,
+        searcher: Any,
+        on_progress: Callable[[Progress], None],
+        cancelled: Callable[[], bool],
+    ) -> None:
+        self.timed_out = False
+        self.was_cancelled = False
+        self._searcher = searcher
+        self._on_progress = on_progress
+        self._cancelled = cancelled
+        self._until = time.monotonic() + study.timeout_s
+        self._next = 0.0
+
+    def look(self) -> bool:
+        """True when the search has to stop."""
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + _PROGRESS_EVERY_S
+            self._on_progress(self._searcher.progress())
+            self.was_cancelled = self._cancelled()
+        self.timed_out = now >= self._until
+        return self.timed_out or self.was_cancelled
+
+
+def _workers(study: Study) -> int:
+    import ray
+
+    cpus = ray.cluster_resources().get("CPU", 1.0)
+    fitting = max(1, math.floor(cpus / study.cpus_per_trial))
+    return min(fitting, study.concurrency or fitting)
+
+
+def _forget_workers(study: Study) -> None:
+    import ray
+    from ray.experimental import internal_kv
+
+    if ray.is_initialized():
+        for key in internal_kv._internal_kv_list(f"optagent:{study.study_id}:worker:"):
+            internal_kv._internal_kv_del(key)

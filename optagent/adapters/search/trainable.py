@@ -1,0 +1,104 @@
+"""What runs on a worker: one trial after another, on a matrix that all workers share."""
+
+import time
+from typing import Any
+
+import ray
+from ray import tune
+from ray.experimental import internal_kv
+
+from optagent.domain.study import Study
+from optagent.errors import Infeasible
+from optagent.training.crossfit import Crossfit
+from optagent.training.families.registry import family_named
+from optagent.training.metrics import metric_named
+from optagent.training.problem import Problem
+
+REPORT_EVERY_S = 2.0
+_HOLD_LIMIT_S = 30.0
+
+
+class TrainingTrial(tune.Trainable):
+    """Trains one trial from rung to rung.
+
+    The actor is kept from trial to trial and keeps what can be kept (binned data). Its first trial waits until all
+    workers are up: Tune would otherwise hand the next trial to the first worker that is free, and cancel the worker
+    that is still starting, until only one is left.
+    """
+
+    def setup(
+        self,
+        config: dict[str, Any],
+        study: Study = None,
+        problem: Problem = None,
+        workers: int = 1,  # type: ignore[assignment]
+    ) -> None:
+        self._study = study
+        self._problem = problem
+        self._score = metric_named(study.metric, study.task).score
+        self._cache: dict[Any, Any] = {}
+        self._wait_for(workers)
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self._begin(new_config)
+        return True
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        self._config = config
+        self._crossfit: Crossfit | None = None
+        self._units = 0
+
+    def step(self) -> dict[str, Any]:
+        """Trains on to the next rung, or for `REPORT_EVERY_S`; an error of the family ends this trial only."""
+        try:
+            return self._advance()
+        except Infeasible as error:
+            return self._ended("infeasible", str(error))
+        except Exception as error:
+            return self._ended("failed", f"{type(error).__name__}: {error}")
+
+    def _advance(self) -> dict[str, Any]:
+        study = self._study
+        if self._crossfit is None:
+            self._crossfit = Crossfit(
+                family_named(self._config["family"]),
+                self._config["params"],
+                self._problem,
+                self._score,
+                study.maximize,
+                study.budget,
+                seed=study.seed,
+                threads=max(1, int(study.cpus_per_trial)),
+                cache=self._cache,
+            )
+        until = time.monotonic() + REPORT_EVERY_S
+        rung = next(rung for rung in study.budget.rungs if rung > self._units)
+        reached = self._crossfit.advance(rung, deadline=lambda: time.monotonic() > until)
+        self._units = reached.units
+        finished = reached.finished or reached.units >= study.budget.max_units
+        return {
+            "state": "trained",
+            "score": reached.score,
+            "units": reached.units,
+            "rounds": reached.best_rounds,
+            "at_rung": reached.units == rung or reached.finished,
+            "finished": finished,
+            "done": finished,
+        }
+
+    def _ended(self, state: str, error: str) -> dict[str, Any]:
+        return {"state": state, "error": error[:2000], "units": self._units, "done": True}
+
+    def _wait_for(self, workers: int) -> None:
+        prefix = f"optagent:{self._study.study_id}:worker:"
+        internal_kv._internal_kv_put(prefix + ray.get_runtime_context().get_actor_id(), b"1")
+        until = time.monotonic() + _HOLD_LIMIT_S
+        while len(internal_kv._internal_kv_list(prefix)) < workers and time.monotonic() < until:
+            time.sleep(0.02)
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Nothing to keep: the trial store has every measurement."""
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Nothing was kept."""

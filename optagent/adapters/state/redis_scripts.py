@@ -1,0 +1,39 @@
+"""The steps that Redis must take as one. KEYS 1 and 2 are a process and its lease in all of them."""
+
+# ARGV: data, ended, creation, lease in ms, created_at, id; KEYS 3 and 4 are the indexes.
+# `creation` is drawn for each call: a call repeated after a lost answer finds its own and has succeeded.
+CREATE = """
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  if redis.call('HGET', KEYS[1], 'creation') == ARGV[3] then return 'OK' end
+  return 'TAKEN'
+end
+redis.call('HSET', KEYS[1], 'data', ARGV[1], 'ended', ARGV[2], 'creation', ARGV[3])
+redis.call('SET', KEYS[2], '1', 'PX', ARGV[4])
+redis.call('ZADD', KEYS[3], ARGV[5], ARGV[6])
+redis.call('ZADD', KEYS[4], ARGV[5], ARGV[6])
+return 'OK'
+"""
+
+# ARGV: data, ended.
+SAVE = """
+local ended = redis.call('HGET', KEYS[1], 'ended')
+if not ended then return 'MISSING' end
+if ended == '1' and ARGV[2] == '0' then return 'ENDED' end
+redis.call('HSET', KEYS[1], 'data', ARGV[1], 'ended', ARGV[2])
+if ARGV[2] == '1' then redis.call('DEL', KEYS[2]) end
+return 'OK'
+"""
+
+# ARGV: lease in ms.
+RENEW = """
+local ended = redis.call('HGET', KEYS[1], 'ended')
+if not ended then return 'MISSING' end
+if ended == '0' then redis.call('SET', KEYS[2], '1', 'PX', ARGV[1]) end
+return 'OK'
+"""
+
+CANCEL = """
+if redis.call('EXISTS', KEYS[1]) == 0 then return 'MISSING' end
+redis.call('HSET', KEYS[1], 'cancel', '1')
+return 'OK'
+"""

@@ -1,0 +1,159 @@
+"""Percentile intervals of a metric, and of the difference of two models on the same rows, by the bootstrap.
+
+Rows in time order are drawn in circular blocks of neighbours, since a row drawn alone pretends to know nothing of the
+one before it (Politis and Romano 1992, A circular block-resampling procedure for stationary data).
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from optagent.domain.study import Interval
+from optagent.errors import InvalidData, InvalidRequest
+
+Vector = npt.NDArray[np.float64]
+Prediction = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.float64]
+Score = Callable[[Vector, Prediction], float]
+Resampled = Callable[[Vector, Prediction], Callable[[Counts], Vector]]
+
+_CELLS_AT_ONCE = 200_000  # of (resamples, rows) counts: what stays in the cache, 3 times faster than 2,000,000
+
+
+@dataclass(frozen=True, slots=True)
+class Resampling:
+    """How rows are drawn again.
+
+    `groups` (rows,) are drawn whole, such as all rows of a day; sorted, they are also the order of time. `block` is in
+    groups, or rows without them, and by default the cube root of their number, rounded up.
+    """
+
+    resamples: int = 1000
+    seed: int = 0
+    time_ordered: bool = False
+    block: int | None = None
+    groups: npt.NDArray[np.generic] | None = None
+
+    def __post_init__(self) -> None:
+        if self.resamples < 1:
+            raise InvalidRequest(f"resamples must be at least 1, got {self.resamples}")
+        if self.block is not None and (self.block < 1 or not self.time_ordered):
+            raise InvalidRequest(f"block must be at least 1 and needs time_ordered, got {self.block}")
+
+
+def bootstrap_interval(
+    score: Score,
+    y: Vector,
+    prediction: Prediction,
+    alpha: float,
+    how: Resampling | None = None,
+    resampled: Resampled | None = None,
+) -> Interval:
+    """The score with its interval at confidence `1 - alpha`.
+
+    `resampled` scores (resamples, rows) counts at once, ten times faster for AUC than `score` on each. Resamples on
+    which the score is undefined (it raises InvalidData, or is NaN), such as those of one class, are drawn again.
+    """
+
+    scores = _scorer(score, resampled, y, prediction)
+    return _interval(score(y, prediction), scores, len(y), alpha, how or Resampling())
+
+
+def paired_interval(
+    score: Score,
+    maximize: bool,
+    y: Vector,
+    candidate: Prediction,
+    baseline: Prediction,
+    alpha: float,
+    how: Resampling | None = None,
+    resampled: Resampled | None = None,
+) -> Interval:
+    """By how much the candidate is better than the baseline on the same rows; above 0 is better for every metric."""
+    sign = 1.0 if maximize else -1.0
+
+    of_candidate, of_baseline = (_scorer(score, resampled, y, each) for each in (candidate, baseline))
+
+    def scores(counts: Counts) -> Vector:
+        return sign * (of_candidate(counts) - of_baseline(counts))
+
+    estimate = sign * (score(y, candidate) - score(y, baseline))
+    return _interval(estimate, scores, len(y), alpha, how or Resampling())
+
+
+def block_length(units: int) -> int:
+    """The default: the cube root, rounded up.
+
+    >>> block_length(1000), block_length(1001)
+    (10, 11)
+    """
+    return math.ceil(round(units ** (1 / 3), 9))
+
+
+def _interval(
+    estimate: float, scores: Callable[[Counts], Vector], rows: int, alpha: float, how: Resampling
+) -> Interval:
+    if not 0 < alpha < 1:
+        raise InvalidRequest(f"alpha must be between 0 and 1, got {alpha}")
+    if rows < 2:
+        raise InvalidData(f"an interval needs at least 2 rows, got {rows}")
+    found = np.empty(0)
+    drawn = 0
+    for counts in _draws(rows, how):
+        values = scores(counts)
+        drawn += len(values)
+        found = np.append(found, values[~np.isnan(values)])
+        if len(found) >= how.resamples:
+            low, high = np.quantile(found[: how.resamples], [alpha / 2, 1 - alpha / 2])
+            return Interval(float(estimate), float(low), float(high), alpha)
+    raise InvalidData(
+        f"no interval: the score is undefined on {drawn - len(found)} of {drawn} resamples of {rows} rows"
+    )
+
+
+def _draws(rows: int, how: Resampling) -> Iterator[Counts]:
+    """(resamples, rows) counts in portions, up to twice the resamples asked for."""
+    rng = np.random.default_rng(how.seed)
+    unit_of_row = None if how.groups is None else np.unique(how.groups, return_inverse=True)[1]
+    if unit_of_row is not None and len(unit_of_row) != rows:
+        raise InvalidData(f"{len(unit_of_row)} groups for {rows} rows")
+    units = rows if unit_of_row is None else int(unit_of_row.max()) + 1
+    if units < 2:
+        raise InvalidData("an interval needs at least 2 groups")
+    length = (how.block or block_length(units)) if how.time_ordered else 1
+    left = 2 * how.resamples
+    while left:
+        portion = min(left, how.resamples, max(1, _CELLS_AT_ONCE // rows))
+        counts = _unit_counts(rng, portion, units, min(length, units))
+        yield counts if unit_of_row is None else counts[:, unit_of_row]
+        left -= portion
+
+
+def _unit_counts(rng: np.random.Generator, portion: int, units: int, length: int) -> Counts:
+    chosen = rng.integers(0, units, size=(portion, math.ceil(units / length)))
+    if length > 1:
+        chosen = ((chosen[:, :, None] + np.arange(length)) % units).reshape(portion, -1)[:, :units]
+    counts = np.empty((portion, units))
+    for index, row in enumerate(chosen):
+        counts[index] = np.bincount(row, minlength=units)
+    return counts
+
+
+def _scorer(score: Score, resampled: Resampled | None, y: Vector, prediction: Prediction) -> Callable[[Counts], Vector]:
+    if resampled is not None:
+        return resampled(y, prediction)
+
+    def one_by_one(counts: Counts) -> Vector:
+        values = np.full(len(counts), np.nan)
+        for index, count in enumerate(counts):
+            rows = np.repeat(np.arange(len(y)), count.astype(np.int64))
+            try:
+                values[index] = score(y[rows], prediction[rows])
+            except InvalidData:
+                continue
+        return values
+
+    return one_by_one

@@ -1,0 +1,81 @@
+"""Prepare: read a model's rows, set the holdout apart, and encode both, in the order that lets nothing leak."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from optagent.domain.model import ModelSpec
+from optagent.ports import Datasets
+from optagent.training.encoding import Schema, columns_of, encode_target, fit_schema, load_data, target_schema
+from optagent.training.folds import make_folds, split
+from optagent.training.instants import instants
+from optagent.training.problem import Data, Problem, Rows, Vector
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a search works on, and what judges it.
+
+    `problem` holds the development rows only. `holdout` is encoded, `holdout_rows` the same rows as they were read;
+    `holdout_time` their instants, None for rows without an order.
+    """
+
+    spec: ModelSpec
+    problem: Problem
+    schema: Schema
+    holdout: Data
+    holdout_rows: pa.Table
+    holdout_time: Vector | None
+    notes: tuple[str, ...] = ()
+
+    def facts(self) -> dict[str, Any]:
+        """What a model's manifest says of the rows it was trained on."""
+        return {
+            "rows": len(self.problem.data),
+            "holdout_rows": len(self.holdout),
+            "sha256": digest(self.problem.data),
+            "holdout_sha256": digest(self.holdout),
+        }
+
+
+def prepare(spec: ModelSpec, datasets: Datasets, seed: int = 0) -> Prepared:
+    """Splits first, learns the schema from the development rows alone, then encodes; raises InvalidData."""
+    table = datasets.read(spec.data, columns_of(spec))
+    y, has_target = encode_target(table, target_schema(table, spec))
+    time = instants(table, spec)
+    notes = []
+    if not has_target.all():
+        notes.append(f"{int((~has_target).sum()):,} rows without a target were left out")
+        table = table.filter(pa.array(has_target))
+        time = None if time is None else time[has_target]
+    parts = split(time, y, spec, seed=seed)
+    dev_time = None if time is None else time[parts.dev]
+    folds = make_folds(dev_time, y[parts.dev], spec, np.arange(len(parts.dev)), seed=seed)
+    schema = fit_schema(table, spec, parts.dev)
+    holdout_rows = taken(table, parts.holdout)
+    return Prepared(
+        spec=spec,
+        problem=Problem(load_data(taken(table, parts.dev), schema, spec.class_weight), folds),
+        schema=schema,
+        holdout=load_data(holdout_rows, schema),
+        holdout_rows=holdout_rows,
+        holdout_time=None if time is None else time[parts.holdout],
+        notes=(*notes, *schema.notes, *parts.notes),
+    )
+
+
+def taken(table: pa.Table, rows: Rows) -> pa.Table:
+    """The rows of a table; neighbours are not copied."""
+    if len(rows) and bool((np.diff(rows) == 1).all()):
+        return table.slice(int(rows[0]), len(rows))
+    return table.take(pa.array(rows))
+
+
+def digest(data: Data) -> str:
+    """SHA-256 of the encoded rows and their targets."""
+    found = hashlib.sha256(memoryview(np.ascontiguousarray(data.x)))
+    found.update(memoryview(np.ascontiguousarray(data.y)))
+    return found.hexdigest()

@@ -1,0 +1,149 @@
+"""Settings: `OPT_AGENT_*` from the environment and `.env`, frozen; only the composition root reads them."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote, urlsplit
+
+import platformdirs
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from optagent.errors import InvalidRequest
+
+PREFIX = "OPT_AGENT_"
+CHANNELS = ("slack", "email")
+
+
+class Settings(BaseSettings):
+    """Every setting with its default; a value that breaks its rule is refused with its name."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_file=".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+    )
+
+    home: Path = Field(
+        default_factory=lambda: Path(platformdirs.user_data_dir("optagent")), description="folder of all local state"
+    )
+
+    max_trials: int = Field(100, ge=1, le=100_000, description="trials of a search, unless the call says otherwise")
+    timeout_seconds: float = Field(3600, ge=1, description="wall time of a search, in seconds")
+    early_stopping_rounds: int = Field(50, ge=1, description="rounds without improvement that end a trial")
+    row_limit: int = Field(20_000_000, ge=1, description="most rows that are read from one source")
+
+    accuracy_drop_threshold: float = Field(0.05, gt=0, lt=1, description="fall of quality that counts as degraded")
+    performance_window_hours: float = Field(24, gt=0, description="length of the current window, in hours")
+    min_samples_for_retrain: int = Field(1000, ge=1, description="fewest labelled rows that a retrain needs")
+
+    ray_address: str | None = Field(
+        None, description="Ray cluster: host:port or auto; unset: a cluster on this machine"
+    )
+    num_cpus: int | None = Field(None, ge=1, description="cores of the Ray cluster on this machine; unset: all")
+
+    redis_host: str | None = Field(None, description="Redis server; unset: the embedded server")
+    redis_port: int = Field(6379, ge=1, le=65_535, description="port of redis_host")
+    redis_db: int = Field(0, ge=0, description="database number on redis_host")
+    redis_username: str | None = Field(None, description="user of redis_host")
+    redis_password: SecretStr | None = Field(None, description="password of redis_host")
+    redis_tls: bool = Field(False, description="speak TLS to redis_host")
+
+    study_storage: SecretStr | None = Field(
+        None, description="SQLAlchemy URL of the trial store; unset: SQLite in the home folder"
+    )
+    mlflow_tracking_uri: str | None = Field(
+        None, description="MLflow server or database; unset: SQLite in the home folder"
+    )
+    mlflow_experiment_name: str = Field(
+        "model_optimization", min_length=1, description="MLflow experiment of the studies"
+    )
+
+    enable_notifications: bool = Field(False, description="send notifications")
+    notification_channels: Annotated[tuple[str, ...], NoDecode] = Field((), description="where to: slack, email")
+    slack_webhook_url: SecretStr | None = Field(None, description="Slack incoming webhook")
+
+    log_level: str = Field("WARNING", description="level of the optagent logger in the command line and in jobs")
+
+    @field_validator("home")
+    @classmethod
+    def _expanded(cls, home: Path) -> Path:
+        return home.expanduser().absolute()
+
+    @field_validator("log_level")
+    @classmethod
+    def _known_level(cls, level: str) -> str:
+        known = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+        if level.upper() not in known:
+            raise ValueError(f"unknown level {level!r}; one of {list(known)}")
+        return level.upper()
+
+    @field_validator("notification_channels", mode="before")
+    @classmethod
+    def _split(cls, channels: Any) -> Any:
+        names = channels.split(",") if isinstance(channels, str) else channels
+        found = tuple(str(name).strip().lower() for name in names if str(name).strip())
+        unknown = sorted(set(found) - set(CHANNELS))
+        if unknown:
+            raise ValueError(f"unknown channel {', '.join(unknown)}; one of {list(CHANNELS)}")
+        return found
+
+    @property
+    def redis_url(self) -> str | None:
+        """The URL of the configured Redis with its password, or None for the embedded server."""
+        if self.redis_host is None:
+            return None
+        password = f":{quote(self.redis_password.get_secret_value(), safe='')}" if self.redis_password else ""
+        login = f"{quote(self.redis_username or '', safe='')}{password}"
+        scheme = "rediss" if self.redis_tls else "redis"
+        return f"{scheme}://{login}{'@' if login else ''}{self.redis_host}:{self.redis_port}/{self.redis_db}"
+
+    def explained(self, env_file: Path | str = ".env") -> list[tuple[str, str, str]]:
+        """Each setting as (variable, value, where it came from); secrets are masked."""
+        from dotenv import dotenv_values
+
+        in_file = {name.upper() for name, value in dotenv_values(env_file).items() if value}
+        in_environment = {name.upper() for name, value in os.environ.items() if value}
+        rows = []
+        for name in type(self).model_fields:
+            variable, value = f"{PREFIX}{name.upper()}", getattr(self, name)
+            if variable in in_environment:
+                origin = "environment"
+            elif variable in in_file:
+                origin = str(env_file)
+            else:
+                origin = "default" if name not in self.model_fields_set else "given"
+            rows.append((variable, _shown(value), origin))
+        return rows
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Settings from the environment, `.env` and `overrides`; InvalidRequest names the variable and the rule."""
+    unknown = sorted(set(overrides) - set(Settings.model_fields))
+    if unknown:
+        raise InvalidRequest(f"unknown settings {unknown}; some of {sorted(Settings.model_fields)}")
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise InvalidRequest("; ".join(_said(item) for item in error.errors(include_url=False))) from None
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, tuple):
+        return ",".join(value)
+    text = str(value)
+    password = urlsplit(text).password if "://" in text else None
+    return text.replace(f":{password}@", ":***@") if password else text
+
+
+def _said(item: Mapping[str, Any]) -> str:
+    name = f"{PREFIX}{str(item['loc'][0]).upper()}" if item["loc"] else "settings"
+    secret = item["loc"] and "SecretStr" in str(Settings.model_fields[str(item["loc"][0])].annotation)
+    rule = item["msg"].removeprefix("Value error, ")
+    return f"{name}: {rule[:1].lower()}{rule[1:]}, got {'a secret' if secret else repr(item['input'])}"

@@ -1,0 +1,110 @@
+"""A trained model as a folder of data: native files, schema and manifest, written whole or not at all."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from optagent.codec import decode, encode
+from optagent.errors import Conflict, CorruptBundle, InvalidRequest
+from optagent.training.encoding import Schema
+from optagent.training.families.family import FittedModel
+from optagent.training.families.registry import family_named
+from optagent.training.manifest import (
+    FORMAT,
+    MANIFEST,
+    MODEL,
+    SCHEMA,
+    Manifest,
+    bundle_digest,
+    file_entries,
+    verify_bundle,
+)
+from optagent.training.predictor import Predictor
+
+__all__ = ["bundle_digest", "load_bundle", "save_bundle", "verify_bundle"]
+
+_LIBRARIES = ("optagent", "lightgbm", "numpy", "scikit-learn", "skops", "xgboost", "xgboost-cpu")
+_FACTS = frozenset({"model_id", "task", "params", "rounds", "created_at"})
+_OPTIONAL_FACTS = frozenset({"data"})
+
+
+def save_bundle(folder: Path, model: FittedModel, family: str, schema: Schema, facts: Mapping[str, Any]) -> str:
+    """Writes a new bundle and answers its digest.
+
+    `facts` are `model_id`, `task`, `params`, `rounds`, `created_at` (POSIX seconds) and, if known, `data` (a mapping
+    that describes the training rows, such as their digest and number). The folder appears complete, in one rename.
+    Raises Conflict where it exists already.
+    """
+    _check_facts(facts, schema)
+    family_named(family)
+    if folder.exists():
+        raise Conflict(f"{folder}: exists already")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        (staging / MODEL).mkdir()
+        model.save(staging / MODEL)
+        (staging / SCHEMA).write_bytes(encode(schema))
+        manifest = _manifest(staging, family, schema, facts)
+        (staging / MANIFEST).write_bytes(manifest.to_json())
+        _sync(staging)
+        staging.chmod(0o755)
+        staging.rename(folder)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    return bundle_digest(folder)
+
+
+def load_bundle(folder: Path, digest: str | None = None) -> Predictor:
+    """A verified bundle, ready to predict; raises CorruptBundle."""
+    manifest = verify_bundle(folder, digest)
+    try:
+        schema = decode(Schema, (folder / SCHEMA).read_bytes())
+    except InvalidRequest as error:
+        raise CorruptBundle(f"{folder / SCHEMA}: {error}") from None
+    model = family_named(manifest.family).load(folder / MODEL, manifest.task, len(manifest.classes))
+    return Predictor(manifest, schema, model)
+
+
+def _manifest(staging: Path, family: str, schema: Schema, facts: Mapping[str, Any]) -> Manifest:
+    fields = {
+        **facts,
+        "format": FORMAT,
+        "family": family,
+        "classes": schema.classes,
+        "features": schema.names,
+        "libraries": library_versions(),
+        "files": file_entries(staging),
+    }
+    return decode(Manifest, fields)
+
+
+def library_versions() -> dict[str, str]:
+    """The installed versions of what writes and reads bundles, by distribution."""
+    found = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _check_facts(facts: Mapping[str, Any], schema: Schema) -> None:
+    missing, unknown = sorted(_FACTS - set(facts)), sorted(set(facts) - _FACTS - _OPTIONAL_FACTS)
+    if missing or unknown:
+        raise InvalidRequest(f"bundle facts: missing {missing}, unknown {unknown}")
+    if facts["task"] != schema.task:
+        raise InvalidRequest(f"bundle facts: task {facts['task']}, the schema is for {schema.task}")
+
+
+def _sync(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())

@@ -1,0 +1,49 @@
+"""Columns of a table: the kinds that are understood, and the refusal of names that are not there."""
+
+import difflib
+from collections.abc import Sequence
+from enum import StrEnum
+
+import pyarrow as pa
+import pyarrow.types as pt
+
+from optagent.errors import InvalidData
+
+_LISTED = 50
+
+
+class Kind(StrEnum):
+    NUMERIC = "numeric"
+    BOOLEAN = "boolean"
+    CATEGORICAL = "categorical"
+    DATETIME = "datetime"
+
+
+def kind_of(arrow_type: pa.DataType) -> Kind | None:
+    """How a column is read; None for a type that is not supported. A column of nulls alone counts as numeric.
+
+    >>> kind_of(pa.decimal128(10, 2)), kind_of(pa.list_(pa.int8()))
+    (<Kind.NUMERIC: 'numeric'>, None)
+    """
+    if pt.is_dictionary(arrow_type):
+        return None if kind_of(arrow_type.value_type) is None else Kind.CATEGORICAL
+    if pt.is_boolean(arrow_type):
+        return Kind.BOOLEAN
+    if pt.is_integer(arrow_type) or pt.is_floating(arrow_type) or pt.is_decimal(arrow_type) or pt.is_null(arrow_type):
+        return Kind.NUMERIC
+    if pt.is_string(arrow_type) or pt.is_large_string(arrow_type) or pt.is_string_view(arrow_type):
+        return Kind.CATEGORICAL
+    if pt.is_temporal(arrow_type) and not pt.is_interval(arrow_type):
+        return Kind.DATETIME
+    return None
+
+
+def require_columns(asked: Sequence[str], known: Sequence[str], where: str) -> None:
+    """Refuses names that are not among `known`, listing those, close matches first."""
+    present = set(known)
+    for name in asked:
+        if name not in present:
+            close = difflib.get_close_matches(name, known, n=3)
+            listed = [*close, *(other for other in known if other not in close)]
+            more = f" and {len(listed) - _LISTED} more" if len(listed) > _LISTED else ""
+            raise InvalidData(f"{where}: no column {name!r}; the columns are {listed[:_LISTED]}{more}")

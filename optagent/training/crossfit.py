@@ -1,0 +1,119 @@
+"""One trial's training: every fold a step further, the mean of their scores after each, the best of them kept."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+
+from optagent.domain.study import Budget
+from optagent.errors import Infeasible, InvalidRequest
+from optagent.training.families.family import Cache, Family, Fit, Prediction
+from optagent.training.problem import Problem, Vector
+
+Score = Callable[[Vector, Prediction], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """The best mean over folds up to `units` of the budget, which is `rounds` of the family's own steps.
+
+    `best_rounds` and `fold_scores` are those of the best. `finished` means that more units change nothing: the budget
+    is spent, or patience ran out at `units`.
+    """
+
+    units: int
+    rounds: int
+    score: float
+    best_rounds: int
+    fold_scores: tuple[float, ...]
+    finished: bool
+
+
+class Crossfit:
+    """Trains one set of parameters on all folds in lockstep.
+
+    Scores are taken at fixed units, whatever is asked for: after every unit, or where a family says that training on
+    costs it dear (`score_growth`), each time the units have grown by that share and at the rungs of the budget. So
+    asking rung by rung gives what asking at once gives.
+    """
+
+    def __init__(
+        self,
+        family: Family,
+        params: Mapping[str, Any],
+        problem: Problem,
+        score: Score,
+        maximize: bool,
+        budget: Budget,
+        seed: int = 0,
+        threads: int = 1,
+        cache: Cache | None = None,
+    ) -> None:
+        self._family = family
+        self._problem = problem
+        self._score = score
+        self._sign = 1.0 if maximize else -1.0
+        self._budget = budget
+        self._start = partial(family.start, params, problem.data, seed=seed, threads=threads, cache=cache)
+        self._stops = _stops(budget, getattr(family, "score_growth", 0.0))
+        self._reached = 0
+        self._best: Measurement | None = None
+        self._finished = False
+
+    def advance(self, units: int, deadline: Callable[[], bool] | None = None) -> Measurement:
+        """Trains on to `units` of the budget, or until patience runs out.
+
+        `deadline` is asked after each step; once it answers True this returns with the units reached so far, and a
+        later call goes on from there. Raises Infeasible.
+        """
+        if not 1 <= units <= self._budget.max_units:
+            raise InvalidRequest(f"units must be between 1 and {self._budget.max_units}, got {units}")
+        while self._reached < units and not self._finished:
+            self._step(min(units, next(stop for stop in self._stops if stop > self._reached)))
+            if deadline is not None and deadline():
+                break
+        return self._measurement()
+
+    @cached_property
+    def _fits(self) -> tuple[Fit, ...]:
+        return tuple(self._start(fold.train, fold.valid) for fold in self._problem.folds)
+
+    def _step(self, units: int) -> None:
+        rounds = units * self._family.rounds_per_unit
+        for fit in self._fits:
+            fit.advance(rounds)
+        scores = tuple(
+            float(self._score(self._problem.data.y[fold.valid], fit.predict_valid()))
+            for fold, fit in zip(self._problem.folds, self._fits, strict=True)
+        )
+        mean = float(np.mean(scores))
+        if not math.isfinite(mean):
+            raise Infeasible(f"after {rounds} rounds the folds score {list(scores)}, which has no finite mean")
+        self._reached = units
+        if self._best is None or self._sign * mean > self._sign * self._best.score:
+            self._best = Measurement(units, rounds, mean, rounds, scores, False)
+        waited = rounds - self._best.best_rounds
+        self._finished = units == self._budget.max_units or waited >= self._budget.patience_rounds
+
+    def _measurement(self) -> Measurement:
+        assert self._best is not None, "the first step of an advance scores"
+        return Measurement(
+            units=self._reached,
+            rounds=self._reached * self._family.rounds_per_unit,
+            score=self._best.score,
+            best_rounds=self._best.best_rounds,
+            fold_scores=self._best.fold_scores,
+            finished=self._finished,
+        )
+
+
+def _stops(budget: Budget, growth: float) -> tuple[int, ...]:
+    """The units after which a score is taken."""
+    stops, unit = set(budget.rungs), 0
+    while unit < budget.max_units and math.isfinite(growth):
+        unit += max(1, math.floor(unit * growth))
+        stops.add(min(unit, budget.max_units))
+    return tuple(sorted(stops))

@@ -1,0 +1,164 @@
+"""From a table to the matrix that families learn from, by a schema that is learned once and then only applied."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from optagent.domain.model import ModelSpec, Task
+from optagent.errors import InvalidData, InvalidRequest
+from optagent.training.columns import Kind, kind_of, require_columns
+from optagent.training.problem import Data, Matrix, Rows, Vector
+from optagent.training.target import Label, encode_labels, learn_classes
+from optagent.training.values import Coder, as_column
+
+MAX_CATEGORIES = 254
+"""Categories of a column that keep a level of their own; with the level of the others, 255 fit any family's bins."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A feature. `categories` are in the order of their codes; with `other`, one more level takes all the rest."""
+
+    name: str
+    kind: Kind
+    categories: tuple[str, ...] = ()
+    other: bool = False
+
+    @property
+    def levels(self) -> int:
+        return len(self.categories) + self.other
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """How a table becomes a matrix; plain data, kept as JSON beside the model.
+
+    `classes` are in the order of the class indexes (the positive class of a binary model last), empty for regressions.
+    """
+
+    columns: tuple[Column, ...]
+    target: str
+    task: Task
+    classes: tuple[Label, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.columns)
+
+
+def columns_of(spec: ModelSpec) -> tuple[str, ...] | None:
+    """The columns that a model needs of its data; None for all of them."""
+    if not spec.features:
+        return None
+    time = (spec.time_column,) if spec.time_column else ()
+    return tuple(dict.fromkeys((*spec.features, spec.target, *time, *spec.sensitive_columns)))
+
+
+def target_schema(table: pa.Table, spec: ModelSpec) -> Schema:
+    """A schema that knows the target and no feature yet: what a split needs first."""
+    require_columns([spec.target], table.schema.names, "target")
+    classes = learn_classes(table.column(spec.target), spec)
+    return Schema(columns=(), target=spec.target, task=spec.task, classes=classes)
+
+
+def fit_schema(table: pa.Table, spec: ModelSpec, rows: Rows | None = None) -> Schema:
+    """The schema learned from `rows` of the table (all without them), so that no holdout row takes part.
+
+    Only the classes are those of the whole table. Columns without a value or with a single one are left out, with a
+    note.
+    """
+    notes = [f"ignore: there is no column {name!r}" for name in spec.ignore if name not in table.schema.names]
+    found = [_fit_column(_rows_of(table.column(name), rows), name, notes) for name in _feature_names(table, spec)]
+    columns = tuple(column for column in found if column is not None)
+    if not columns:
+        raise InvalidData(f"features: no column is left to learn from; {'; '.join(notes) or 'there is none'}")
+    return replace(target_schema(table, spec), columns=columns, notes=tuple(notes))
+
+
+def encode(table: pa.Table, schema: Schema, rows: Rows | None = None) -> Matrix:
+    """The features (of all rows, or of `rows`) as (rows, columns) float32, C-ordered; other columns are ignored.
+
+    NaN stands for missing values and for categories that the schema does not know, unless it has an `other` level.
+    Raises InvalidData for a column that is absent, or that holds texts or infinite values where numbers are needed.
+    """
+    require_columns(schema.names, table.schema.names, "features")
+    x = np.empty((table.num_rows if rows is None else len(rows), len(schema.columns)), dtype=np.float32)
+    for index, column in enumerate(schema.columns):
+        values = _rows_of(table.column(column.name), rows)
+        coder = Coder(column.name, column.kind, column.categories, column.other)
+        coder.fill(x[:, index], values, rows)
+    return x
+
+
+def encode_target(table: pa.Table, schema: Schema) -> tuple[Vector, npt.NDArray[np.bool_]]:
+    """The target of the rows that have one, and the mask (of the table's rows) that says which these are."""
+    require_columns([schema.target], table.schema.names, "target")
+    return encode_labels(table.column(schema.target), schema.target, schema.task, schema.classes)
+
+
+def load_data(table: pa.Table, schema: Schema, class_weight: str = "none") -> Data:
+    """The table as `Data`, without the rows that have no target."""
+    y, keep = encode_target(table, schema)
+    categorical = tuple(index for index, column in enumerate(schema.columns) if column.kind is Kind.CATEGORICAL)
+    return Data(
+        x=encode(table, schema, None if keep.all() else np.flatnonzero(keep)),
+        y=y,
+        names=schema.names,
+        task=schema.task,
+        categorical=categorical,
+        levels=tuple(schema.columns[index].levels for index in categorical),
+        n_classes=len(schema.classes),
+        weight=balanced_weights(y, len(schema.classes)) if class_weight == "balanced" else None,
+    )
+
+
+def balanced_weights(y: Vector, n_classes: int) -> Vector:
+    """rows / (classes · rows of the class), as scikit-learn's `balanced`: every class weighs the same in sum."""
+    counts = np.bincount(y.astype(np.int64), minlength=n_classes)
+    return (len(y) / (n_classes * np.maximum(counts, 1)))[y.astype(np.int64)]
+
+
+def _feature_names(table: pa.Table, spec: ModelSpec) -> Sequence[str]:
+    known = table.schema.names
+    require_columns(spec.sensitive_columns, known, "sensitive_columns")
+    if spec.features:
+        sensitive = sorted(set(spec.features) & set(spec.sensitive_columns))
+        if sensitive:
+            raise InvalidRequest(f"features: {sensitive} are sensitive columns, which are never learned from")
+        require_columns(spec.features, known, "features")
+        return spec.features
+    left_out = {spec.target, spec.time_column, *spec.sensitive_columns, *spec.ignore}
+    return [name for name in known if name not in left_out and kind_of(table.schema.field(name).type) is not None]
+
+
+def _rows_of(column: pa.ChunkedArray, rows: Rows | None) -> pa.ChunkedArray:
+    if rows is None:
+        return column
+    if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and bool((np.diff(rows) == 1).all()):
+        return column.slice(int(rows[0]), len(rows))
+    return column.take(pa.array(rows))
+
+
+def _fit_column(values: pa.ChunkedArray, name: str, notes: list[str]) -> Column | None:
+    kind = kind_of(values.type)
+    if kind is None:
+        raise InvalidData(f"features: column {name!r} is of type {values.type}, which is not supported")
+    values = as_column(values, kind)
+    counted = pc.value_counts(values.filter(pc.is_valid(values)))
+    if kind is Kind.NUMERIC:
+        counted = counted.filter(pc.invert(pc.is_nan(counted.field(0))))
+    if len(counted) < 2:
+        notes.append(f"{name}: left out, it holds {'one value only' if len(counted) else 'no value'}")
+        return None
+    if kind is not Kind.CATEGORICAL:
+        return Column(name, kind)
+    ranked = sorted((-count.as_py(), value.as_py()) for value, count in zip(*counted.flatten(), strict=True))
+    if len(ranked) > MAX_CATEGORIES:
+        notes.append(f"{name}: {len(ranked):,} categories, the {MAX_CATEGORIES} most frequent are kept apart")
+    categories = tuple(category for _, category in ranked[:MAX_CATEGORIES])
+    return Column(name, kind, categories, other=len(ranked) > MAX_CATEGORIES)

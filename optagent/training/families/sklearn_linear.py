@@ -1,0 +1,150 @@
+"""Linear models: logistic regression and ridge, on imputed, scaled and encoded columns."""
+
+from collections.abc import Mapping
+from math import ceil, inf
+from pathlib import Path
+from typing import Any
+from warnings import catch_warnings, simplefilter
+
+import numpy as np
+
+from optagent.domain.model import Task
+from optagent.domain.space import Categorical, Float, SearchSpace
+from optagent.training.families.family import Cache, Prediction
+from optagent.training.families.feasible import (
+    check_rounds,
+    check_rows,
+    finite,
+    library_refusals,
+    normalised_weight,
+)
+from optagent.training.families.params import completed, library_seed
+from optagent.training.families.sklearn_columns import by_column, forget_folds, linear_columns
+from optagent.training.families.sklearn_model import SklearnModel, load_model, predicted
+from optagent.training.problem import Data, Rows, Vector
+
+FULL_ROUNDS = 81
+_FEWEST_ROWS = 30
+_MAX_ITERATIONS = 500
+
+
+class Linear:
+    """Nothing of a fit carries over to the next, so a round is a share of the training rows: 1/81 of them."""
+
+    name = "linear"
+    rounds_per_unit = 1
+    default_rounds = FULL_ROUNDS
+    score_growth = inf
+    limits: Mapping[str, tuple[float, float]] = {"C": (1e-8, 1e8), "alpha": (1e-8, 1e8)}
+
+    def supports(self, task: Task) -> bool:
+        return True
+
+    def space(self, task: Task) -> SearchSpace:
+        strength = Float("C", 1e-4, 1e3, log=True) if task.classifies else Float("alpha", 1e-3, 1e4, log=True)
+        return SearchSpace((strength, Categorical("scaling", ("standard", "quantile"))))
+
+    def defaults(self, task: Task) -> Mapping[str, Any]:
+        return {"C" if task.classifies else "alpha": 1.0, "scaling": "standard"}
+
+    def start(
+        self,
+        params: Mapping[str, Any],
+        data: Data,
+        train: Rows,
+        valid: Rows | None = None,
+        *,
+        seed: int = 0,
+        threads: int = 1,
+        cache: Cache | None = None,
+    ) -> "LinearFit":
+        chosen = completed(self, data.task, params)
+        check_rows(data, train)
+        return LinearFit(chosen, data, train, valid, library_seed(seed), threads)
+
+    def load(self, folder: Path, task: Task, n_classes: int) -> SklearnModel:
+        return load_model(folder, task, n_classes, _estimator(task), _importances)
+
+
+class LinearFit:
+    """A fit on the first rows of one fixed order, so that the rows of fewer rounds are among those of more."""
+
+    def __init__(
+        self, chosen: Mapping[str, Any], data: Data, train: Rows, valid: Rows | None, seed: int, threads: int
+    ) -> None:
+        self.rounds = 0
+        self._chosen = dict(chosen)
+        self._data = data
+        self._rows = train[_order(data, train, seed)]
+        self._valid = valid
+        self._seed = seed
+        self._threads = threads
+        self._fitted: Any = None
+
+    def advance(self, rounds: int) -> None:
+        if rounds <= self.rounds:
+            return
+        self._fitted = self._fit(rounds)
+        self.rounds = rounds
+
+    def predict_valid(self) -> Prediction:
+        assert self._valid is not None, "this fit has no validation rows"
+        return finite(predicted(self._fitted, self._data.x[self._valid], self._data.task))
+
+    def model(self, rounds: int | None = None) -> SklearnModel:
+        kept = check_rounds(rounds, self.rounds)
+        fitted = self._fitted if kept == self.rounds else self._fit(kept)
+        return SklearnModel(fitted, self._data.task, _importances)
+
+    def _fit(self, rounds: int) -> Any:
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.pipeline import Pipeline
+        from threadpoolctl import threadpool_limits
+
+        rows = self._rows[: max(_FEWEST_ROWS, ceil(len(self._rows) * rounds / FULL_ROUNDS))]
+        y = self._data.y[rows]
+        scaling = self._chosen["scaling"]
+        pipeline = Pipeline(
+            [
+                ("columns", linear_columns(self._data, y, self._seed, scaling)),
+                ("model", self._estimator()),
+            ]
+        )
+        with library_refusals(), threadpool_limits(self._threads), catch_warnings():
+            # Unscaled or separable data: the last iterate still predicts, and the score tells what it is worth.
+            simplefilter("ignore", ConvergenceWarning)
+            pipeline.fit(self._data.x[rows], y, model__sample_weight=normalised_weight(self._data, rows))
+        forget_folds(pipeline["columns"])
+        return pipeline
+
+    def _estimator(self) -> Any:
+        strength = {name: value for name, value in self._chosen.items() if name != "scaling"}
+        if self._data.task.classifies:
+            strength["max_iter"] = _MAX_ITERATIONS
+        return _estimator(self._data.task)(**strength, random_state=self._seed)
+
+
+def _order(data: Data, train: Rows, seed: int) -> Rows:
+    """Positions in `train`, shuffled; for classes one row of each, then each class spread evenly over the rest."""
+    shuffled = np.random.default_rng(seed).permutation(len(train))
+    if not data.task.classifies:
+        return shuffled
+    labels = data.y[train[shuffled]]
+    place = np.empty(len(labels))
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        place[members] = (np.arange(len(members)) + 0.5) / len(members)
+        place[members[0]] = -1.0
+    return shuffled[np.argsort(place, kind="stable")]
+
+
+def _estimator(task: Task) -> type:
+    from sklearn.linear_model import LogisticRegression, Ridge
+
+    return LogisticRegression if task.classifies else Ridge
+
+
+def _importances(pipeline: Any) -> Vector:
+    """Size of the coefficients, which the scaling makes comparable."""
+    weights = np.abs(np.atleast_2d(pipeline["model"].coef_)).sum(axis=0)
+    return by_column(pipeline["columns"], weights)

@@ -1,0 +1,149 @@
+"""Which rows a search may see, on which it is scored, and which are kept for the verdict.
+
+Rows in time order are split walk-forward: the holdout is the newest share, each fold trains on everything before its
+validation rows, and a training row is purged where its label window (t, t + horizon] reaches into the rows that it
+would be judged on, since two labels that overlap in time share what they know (López de Prado 2018, Advances in
+Financial Machine Learning, ch. 7). An embargo widens that gap. Cuts lie between distinct times, so that rows of one
+instant, such as the stocks of one day, are never on both sides. Rows without an order are split at random, by class
+for classifiers.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from optagent.domain.model import ModelSpec
+from optagent.errors import InvalidData
+from optagent.training.problem import Fold, Rows, Vector
+
+MIN_HOLDOUT_ROWS = 10
+"""Fewer rows than these say nothing, however large the interval is that they give."""
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Rows for the search and rows for the verdict, in time order where there is one, ascending otherwise."""
+
+    dev: Rows
+    holdout: Rows
+    notes: tuple[str, ...] = ()
+
+
+def split(time: Vector | None, y: Vector, spec: ModelSpec, *, seed: int = 0, embargo: float = 0.0) -> Split:
+    """Sets the holdout apart: the newest `holdout_fraction` of the rows, or a random one where they have no order.
+
+    Raises InvalidData where a part would be too small, or of one class.
+    """
+    _check_lengths(time, y)
+    if len(y) < spec.folds + 2:
+        raise InvalidData(f"{len(y)} rows are too few for {spec.folds} folds and a holdout")
+    wanted = round(len(y) * spec.holdout_fraction)
+    if wanted < MIN_HOLDOUT_ROWS:
+        raise InvalidData(
+            f"a holdout of {wanted} rows ({spec.holdout_fraction:g} of {len(y)}) is too small: at least"
+            f" {MIN_HOLDOUT_ROWS} are needed"
+        )
+    if time is None:
+        return _random_split(y, spec, seed)
+    order = np.argsort(time, kind="stable")
+    (cut,) = _cuts(time[order], [len(y) - wanted], "a holdout")
+    before, holdout = order[:cut], order[cut:]
+    dev = before[time[before] + spec.horizon + embargo < time[holdout[0]]] if spec.horizon + embargo else before
+    if not len(dev):
+        raise InvalidData(f"no row is left before the holdout after purging a label horizon of {spec.label_horizon}")
+    _check_classes(y, holdout, spec, "the holdout", "a larger holdout_fraction")
+    notes = [f"{cut - len(dev)} rows purged before the holdout (label horizon)"] if cut > len(dev) else []
+    if not 0.5 <= len(holdout) / wanted <= 1.5:
+        notes.append(f"the holdout has {len(holdout)} rows instead of {wanted}: rows of one time stay together")
+    return Split(dev, holdout, tuple(notes))
+
+
+def make_folds(
+    time: Vector | None, y: Vector, spec: ModelSpec, rows: Rows, *, seed: int = 0, embargo: float = 0.0
+) -> tuple[Fold, ...]:
+    """The folds on `rows` (positions in `time` and `y`), walk-forward where there is a time.
+
+    Raises InvalidData, naming the fold, for one that would have no training row or a single class.
+    """
+    _check_lengths(time, y)
+    if len(rows) < spec.folds + 1:
+        raise InvalidData(f"{len(rows)} rows are too few for {spec.folds} folds")
+    folds = _random_folds(y, spec, rows, seed) if time is None else _walk_forward(time, spec, rows, embargo)
+    for number, fold in enumerate(folds, 1):
+        name = f"fold {number} of {len(folds)}"
+        if not len(fold.train):
+            raise InvalidData(
+                f"{name}: no training row is left after purging a label horizon of {spec.label_horizon};"
+                " use fewer folds"
+            )
+        _check_classes(y, fold.train, spec, f"{name} (training rows)", "fewer folds")
+        _check_classes(y, fold.valid, spec, f"{name} (validation rows)", "fewer folds")
+    return folds
+
+
+def _walk_forward(time: Vector, spec: ModelSpec, rows: Rows, embargo: float) -> tuple[Fold, ...]:
+    order = rows[np.argsort(time[rows], kind="stable")]
+    when = time[order]
+    wanted = [round(len(order) * number / (spec.folds + 1)) for number in range(1, spec.folds + 1)]
+    cuts = [*_cuts(when, wanted, f"{spec.folds} folds"), len(order)]
+    gap = spec.horizon + embargo
+    folds = []
+    for start, end in pairwise(cuts):
+        train = order[:start][when[:start] + gap < when[start]] if gap else order[:start]
+        folds.append(Fold(train=train, valid=order[start:end]))
+    return tuple(folds)
+
+
+def _cuts(when: Vector, wanted: list[int], purpose: str) -> list[int]:
+    """Positions where the sorted times change, ascending, each the nearest one left to the position wanted."""
+    edges = np.flatnonzero(np.diff(when)) + 1
+    if len(edges) < len(wanted):
+        raise InvalidData(f"{len(edges) + 1} distinct times are too few for {purpose}")
+    cuts: list[int] = []
+    first = 0
+    for number, position in enumerate(wanted):
+        free = edges[first : len(edges) - (len(wanted) - number - 1)]
+        nearest = int(np.argmin(np.abs(free - position)))
+        cuts.append(int(free[nearest]))
+        first += nearest + 1
+    return cuts
+
+
+def _random_split(y: Vector, spec: ModelSpec, seed: int) -> Split:
+    from sklearn.model_selection import train_test_split
+
+    strata = _strata(y, 2) if spec.task.classifies else None
+    dev, holdout = train_test_split(
+        np.arange(len(y)), test_size=spec.holdout_fraction, random_state=seed, stratify=strata
+    )
+    dev, holdout = np.sort(dev), np.sort(holdout)
+    _check_classes(y, holdout, spec, "the holdout", "a larger holdout_fraction")
+    return Split(dev, holdout)
+
+
+def _random_folds(y: Vector, spec: ModelSpec, rows: Rows, seed: int) -> tuple[Fold, ...]:
+    from sklearn.model_selection import KFold, StratifiedKFold
+
+    kind = StratifiedKFold if spec.task.classifies else KFold
+    strata = _strata(y[rows], spec.folds) if spec.task.classifies else None
+    splits = kind(spec.folds, shuffle=True, random_state=seed).split(rows, strata)
+    return tuple(Fold(train=rows[train], valid=rows[valid]) for train, valid in splits)
+
+
+def _strata(y: Vector, least: int) -> npt.NDArray[np.int64]:
+    """Classes to stratify by: those with fewer than `least` rows are spread at random, with the most frequent one."""
+    classes = y.astype(np.int64)
+    counts = np.bincount(classes)
+    return np.where(counts[classes] < least, np.argmax(counts), classes)
+
+
+def _check_lengths(time: Vector | None, y: Vector) -> None:
+    if time is not None and len(time) != len(y):
+        raise InvalidData(f"{len(time)} times for {len(y)} rows")
+
+
+def _check_classes(y: Vector, rows: Rows, spec: ModelSpec, name: str, remedy: str) -> None:
+    if spec.task.classifies and len(rows) and (y[rows] == y[rows[0]]).all():
+        raise InvalidData(f"{name}: all {len(rows)} rows are of one class; use {remedy}")
