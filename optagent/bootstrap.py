@@ -45,7 +45,7 @@ async def _connect(settings: Settings, ports: dict[str, Any], resources: AsyncEx
     tracker: Tracker = ports.get("tracker") or _tracker(settings)
     resources.push_async_callback(asyncio.to_thread, tracker.close)
     await asyncio.to_thread(tracker.check)
-    store: Store = ports.get("store") or await asyncio.to_thread(_store, settings, resources)
+    store: Store = ports["store"] if "store" in ports else await asyncio.to_thread(_store, settings, resources)
     resources.push_async_callback(store.close)
     await store.check()
     tuner = ports.get("tuner") or _tuner(settings)

@@ -61,11 +61,11 @@ class Store(Protocol):
         ...
 
     async def save_process(self, process: Process) -> None:
-        """Replaces a stored process; raises ProcessNotFound."""
+        """Replaces a stored process; raises ProcessNotFound, and Conflict where an ended one would go on."""
         ...
 
     async def renew_lease(self, process_id: str, lease_s: float) -> None:
-        """Says that the process's runner is alive."""
+        """Says that the process's runner is alive; raises ProcessNotFound."""
         ...
 
     async def process(self, process_id: str) -> Process:

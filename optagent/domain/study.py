@@ -1,6 +1,6 @@
 """A study is one search; its trials are the parameters tried; a measurement is a score at a budget."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
@@ -128,6 +128,23 @@ class Progress:
     best_score: float | None = None
     elapsed_s: float = 0.0
     eta_s: float | None = None
+
+
+def progress_of(study: Study, trials: Sequence[Trial], running: int, elapsed_s: float) -> Progress:
+    """Where a study stands after `trials`; the time left is what the rest takes at the present pace, or the limit."""
+    done = len(trials)
+    pace = elapsed_s / done * (study.trials - done) if done else None
+    scores = [trial.score for trial in trials if trial.state is TrialState.COMPLETE and trial.score is not None]
+    return Progress(
+        trials_done=done,
+        trials_total=study.trials,
+        pruned=sum(trial.state is TrialState.PRUNED for trial in trials),
+        failed=sum(not trial.state.scored for trial in trials),
+        running=running,
+        best_score=(max if study.maximize else min)(scores) if scores else None,
+        elapsed_s=elapsed_s,
+        eta_s=None if pace is None else max(0.0, min(study.timeout_s - elapsed_s, pace)),
+    )
 
 
 @dataclass(frozen=True, slots=True)

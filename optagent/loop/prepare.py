@@ -76,6 +76,6 @@ def taken(table: pa.Table, rows: Rows) -> pa.Table:
 
 def digest(data: Data) -> str:
     """SHA-256 of the encoded rows and their targets."""
-    found = hashlib.sha256(memoryview(np.ascontiguousarray(data.x)))
-    found.update(memoryview(np.ascontiguousarray(data.y)))
+    found = hashlib.sha256(np.ascontiguousarray(data.x).data)
+    found.update(np.ascontiguousarray(data.y).data)
     return found.hexdigest()

@@ -58,7 +58,7 @@ class Crossfit:
         self._sign = 1.0 if maximize else -1.0
         self._budget = budget
         self._start = partial(family.start, params, problem.data, seed=seed, threads=threads, cache=cache)
-        self._stops = _stops(budget, getattr(family, "score_growth", 0.0))
+        self._stops = _stops(budget, family.score_growth)
         self._reached = 0
         self._best: Measurement | None = None
         self._finished = False

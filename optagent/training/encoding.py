@@ -149,16 +149,27 @@ def _fit_column(values: pa.ChunkedArray, name: str, notes: list[str]) -> Column 
     if kind is None:
         raise InvalidData(f"features: column {name!r} is of type {values.type}, which is not supported")
     values = as_column(values, kind)
-    counted = pc.value_counts(values.filter(pc.is_valid(values)))
-    if kind is Kind.NUMERIC:
-        counted = counted.filter(pc.invert(pc.is_nan(counted.field(0))))
-    if len(counted) < 2:
-        notes.append(f"{name}: left out, it holds {'one value only' if len(counted) else 'no value'}")
+    if kind is Kind.CATEGORICAL:
+        return _fit_categories(values, name, notes)
+    bounds = pc.min_max(values)
+    low, high = bounds["min"].as_py(), bounds["max"].as_py()
+    if low is None or low != low or low == high:  # NaN differs from itself
+        notes.append(_left_out(name, values=0 if low is None or low != low else 1))
         return None
-    if kind is not Kind.CATEGORICAL:
-        return Column(name, kind)
+    return Column(name, kind)
+
+
+def _fit_categories(values: pa.ChunkedArray, name: str, notes: list[str]) -> Column | None:
+    counted = pc.value_counts(values.drop_null())
+    if len(counted) < 2:
+        notes.append(_left_out(name, values=len(counted)))
+        return None
     ranked = sorted((-count.as_py(), value.as_py()) for value, count in zip(*counted.flatten(), strict=True))
     if len(ranked) > MAX_CATEGORIES:
         notes.append(f"{name}: {len(ranked):,} categories, the {MAX_CATEGORIES} most frequent are kept apart")
     categories = tuple(category for _, category in ranked[:MAX_CATEGORIES])
-    return Column(name, kind, categories, other=len(ranked) > MAX_CATEGORIES)
+    return Column(name, Kind.CATEGORICAL, categories, other=len(ranked) > MAX_CATEGORIES)
+
+
+def _left_out(name: str, values: int) -> str:
+    return f"{name}: left out, it holds {'one value only' if values else 'no value'}"

@@ -1,9 +1,11 @@
 """What every registry promises, and what only the one on MLflow can."""
 
+import shutil
 import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -162,8 +164,6 @@ def test_a_folder_that_is_no_sound_bundle_is_not_registered(registry: Registry, 
 def test_a_version_of_another_digest_is_not_fetched(
     registry: Registry, make_bundle: SaveBundle, tmp_path: Path
 ) -> None:
-    from dataclasses import replace
-
     version = registry.register("churn", make_bundle("a"), {}, {})
     with pytest.raises(CorruptBundle):
         registry.fetch(replace(version, digest="0" * 64), tmp_path / "fetched")
@@ -189,8 +189,6 @@ def test_one_altered_byte_in_any_file_of_the_artifact_store_is_found(
 def test_files_that_are_gone_from_the_artifact_store_are_a_corrupt_bundle(
     mlflow_registry: MlflowRegistry, make_bundle: SaveBundle, tmp_path: Path
 ) -> None:
-    import shutil
-
     version = mlflow_registry.register("churn", make_bundle("a"), {}, {})
     shutil.rmtree(tmp_path / "artifacts")
     with pytest.raises(CorruptBundle, match="churn version 1"):

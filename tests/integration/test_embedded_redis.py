@@ -359,6 +359,13 @@ def test_an_endpoint_whose_process_is_dead_and_whose_port_is_taken_is_stale(tmp_
         assert server.endpoint.answers()
 
 
+def test_an_endpoint_left_by_a_machine_that_is_gone_is_stale(tmp_path):
+    (tmp_path / "redis").mkdir()
+    RedisEndpoint("127.0.0.1", 20_001, "password", 1, "a-container-of-yesterday").write(tmp_path / "redis")
+    with EmbeddedRedis(tmp_path) as server:
+        assert server.endpoint.machine == socket.gethostname()
+
+
 def test_an_endpoint_file_with_a_wrong_password_is_put_right(tmp_path):
     with EmbeddedRedis(tmp_path) as server:
         replace(server.endpoint, password="wrong").write(server.folder)

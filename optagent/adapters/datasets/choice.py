@@ -1,5 +1,6 @@
 """Which columns a read gives."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import pyarrow as pa
@@ -13,9 +14,7 @@ def choose_columns(schema: pa.Schema, columns: Sequence[str] | None, where: str)
 
     Raises InvalidData for duplicate names in the data, for unknown names, and for a named column of unsupported type.
     """
-    twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
-    if twice:
-        raise InvalidData(f"{where}: duplicate column names {twice}")
+    refuse_duplicates(schema.names, where)
     if columns is None:
         chosen = [field.name for field in schema if kind_of(field.type) is not None]
         if not chosen:
@@ -29,3 +28,10 @@ def choose_columns(schema: pa.Schema, columns: Sequence[str] | None, where: str)
         if kind_of(schema.field(name).type) is None:
             raise InvalidData(f"{where}: column {name!r} is of type {schema.field(name).type}, which is not supported")
     return chosen
+
+
+def refuse_duplicates(names: Sequence[str], where: str) -> None:
+    """Refuses data in which a name says two columns."""
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    if twice:
+        raise InvalidData(f"{where}: duplicate column names {twice}")

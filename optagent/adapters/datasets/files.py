@@ -63,7 +63,7 @@ def find_files(source: FileSource) -> Files:
     with reading(where, remote):
         filesystem, path = _filesystem(source.uri, where)
         paths, root = _expand(filesystem, path, where)
-        if root != path or len(paths) > 1:
+        if paths != (path,):
             paths = _of_known_format(paths, root, source.format, where)
         kinds = sorted({source.format or _format_of(name, where) for name in paths})
         if len(kinds) > 1:

@@ -20,7 +20,7 @@ from optagent.domain.dataset import SqlSource
 from optagent.errors import InvalidData, Unavailable
 
 _BATCH_ROWS = 20_000
-_CONNECT_S = 5
+_CONNECT_S = 4
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _TIMEOUTS = {  # what each driver calls the time it may take to connect
     "psycopg": "connect_timeout",
@@ -107,7 +107,7 @@ def _said(error: BaseException, url: sa.URL) -> str:
 def _table(result: sa.CursorResult[Any], columns: Sequence[str] | None, meter: Meter, where: str) -> pa.Table:
     if not result.returns_rows:
         raise InvalidData(f"{where}: the query gives no rows; a SELECT is needed")
-    names = [str(item[0]) for item in result.cursor.description]
+    names = [str(name) for name in result.keys()]  # noqa: SIM118, iterating gives rows
     chosen = choose_columns(pa.schema([(name, pa.string()) for name in names]), columns, where)
     chunks: dict[str, list[pa.Array]] = {name: [pa.nulls(0)] for name in chosen}
     for rows in result.partitions(_BATCH_ROWS):

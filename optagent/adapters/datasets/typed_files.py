@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.types as pt
 
-from optagent.adapters.datasets.choice import choose_columns
+from optagent.adapters.datasets.choice import choose_columns, refuse_duplicates
 from optagent.adapters.datasets.files import Files, reading
 from optagent.adapters.datasets.limits import Meter, fixed_width
 
@@ -32,6 +32,8 @@ def _dataset(files: Files) -> ds.Dataset:
         partition_base_dir=files.root, partitioning=ds.HivePartitioning.discover(), exclude_invalid_files=False
     )
     factory = ds.FileSystemDatasetFactory(files.filesystem, list(files.paths), kind, options)
+    for schema in factory.inspect_schemas():
+        refuse_duplicates(schema.names, files.where)
     # Every file's schema, as a column may be int32 in one and double in another.
     return factory.finish(factory.inspect(promote_options="permissive", fragments=None))
 

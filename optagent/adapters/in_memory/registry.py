@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 import threading
+import weakref
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,8 @@ class InMemoryRegistry:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._folder = tempfile.TemporaryDirectory(prefix="optagent-registry-")
+        self._folder = tempfile.mkdtemp(prefix="optagent-registry-")
+        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self._versions: dict[str, list[ModelVersion]] = {}
         self._copies: dict[tuple[str, str], Path] = {}
         self._aliases: dict[str, dict[str, str]] = {}
@@ -35,7 +37,7 @@ class InMemoryRegistry:
         with self._lock:
             known = self._versions.setdefault(model_id, [])
             version = str(len(known) + 1)
-            copy = Path(tempfile.mkdtemp(dir=self._folder.name), "bundle")
+            copy = Path(tempfile.mkdtemp(dir=self._folder), "bundle")
             shutil.copytree(bundle, copy, symlinks=True)
             self._copies[model_id, version] = copy
             registered = ModelVersion(

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,16 @@ def save_artifact(folder: Path, bundle: Path, manifest: Manifest) -> str:
 
     copy = folder.with_name(BUNDLE.name)
     shutil.copytree(bundle, copy, symlinks=True)
-    mlflow.pyfunc.save_model(
-        str(folder),
-        loader_module=LOADER_MODULE,
-        data_path=str(copy),
-        pip_requirements=[f"{name}=={version}" for name, version in manifest.libraries.items()],
-        signature=_signature(manifest),
-        metadata={"optagent_family": manifest.family, "optagent_task": str(manifest.task)},
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*An input example was not provided")
+        mlflow.pyfunc.save_model(
+            str(folder),
+            loader_module=LOADER_MODULE,
+            data_path=str(copy),
+            pip_requirements=[f"{name}=={version}" for name, version in manifest.libraries.items()],
+            signature=_signature(manifest),
+            metadata={"optagent_family": manifest.family, "optagent_task": str(manifest.task)},
+        )
     return artifact_digest(folder)
 
 

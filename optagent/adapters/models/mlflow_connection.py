@@ -1,6 +1,7 @@
 """One tracking server and experiment, opened late, with MLflow's errors in our words."""
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,6 +52,7 @@ class MlflowConnection:
         self._client: MlflowClient | None = None
         self._experiment_id: str | None = None
         self._lock = threading.Lock()
+        self._answered_at = float("-inf")
 
     @property
     def address(self) -> str:
@@ -60,20 +62,22 @@ class MlflowConnection:
     def check(self) -> None:
         """Raises Unavailable, with the address, within 5 s."""
         check_server(self.tracking_uri)
+        self._answered_at = time.monotonic()
 
     @contextmanager
-    def session(self) -> Iterator["MlflowClient"]:
-        """A client for a few calls, after a check that the server answers.
+    def session(self, trust_s: float = 0.0) -> Iterator["MlflowClient"]:
+        """A client for a few calls, after a check that the server answers, unless it did within the last `trust_s`.
 
         Raises NotFound, InvalidRequest or Unavailable in place of MLflow's errors.
         """
-        self.check()
+        if time.monotonic() - self._answered_at >= trust_s:
+            self.check()
         with quiet_mlflow():
             from mlflow.exceptions import MlflowException
 
             try:
                 yield self._opened()
-            except MlflowException as error:
+            except (MlflowException, OSError) as error:
                 raise self._translated(error) from error
 
     def experiment_id(self) -> str:

@@ -39,10 +39,10 @@ def _template(cache_folder: Path) -> Path:
     from mlflow.version import VERSION
 
     template = cache_folder / f"mlflow-{VERSION}.db"
-    if not template.exists():
+    if not _has_content(template):
         cache_folder.mkdir(parents=True, exist_ok=True)
         with _locked(template):
-            if not template.exists():
+            if not _has_content(template):
                 with _sibling(template) as staging:
                     _migrate(staging)
                     staging.replace(template)

@@ -13,7 +13,7 @@ import requests
 
 from optagent.errors import Unavailable
 
-LIMIT_S = 4.5
+LIMIT_S = 4.0
 _VERSION = re.compile(r"\d+\.\d+[\w.+-]*")
 
 

@@ -92,19 +92,12 @@ class MlflowRegistry:
     def _download(self, version: ModelVersion, scratch: Path) -> Path:
         named = f"{version.model_id} version {version.version}"
         row = self._row(version.model_id, version.version)
-        with self._lookup(named) as client:
-            from mlflow.artifacts import download_artifacts
-
-            uri = client.get_model_version_download_uri(version.model_id, version.version)
-            try:
-                found = download_artifacts(
-                    artifact_uri=uri,
-                    dst_path=str(scratch),
-                    tracking_uri=self._server.tracking_uri,
-                    registry_uri=self._server.tracking_uri,
-                )
-            except OSError as error:
-                raise CorruptBundle(f"{named}: its files cannot be read at {uri}: {error}") from error
+        try:
+            with self._server.session() as client:
+                uri = client.get_model_version_download_uri(version.model_id, version.version)
+                found = _downloaded(uri, scratch, self._server.tracking_uri)
+        except NotFound as error:
+            raise CorruptBundle(f"{named}: its files are gone: {error}") from error
         model = Path(found)
         if artifact_digest(model) != row.tags.get(_ARTIFACT_DIGEST):
             verify_bundle(model / BUNDLE, version.digest)  # names the file, if it is one of the bundle's
@@ -155,6 +148,17 @@ class MlflowRegistry:
                 yield client
         except (NotFound, InvalidRequest) as error:
             raise ModelNotFound(f"{named}: not in MLflow at {self._server.address}") from error
+
+
+def _downloaded(uri: str, scratch: Path, tracking_uri: str) -> str:
+    from mlflow.artifacts import download_artifacts
+
+    try:
+        return download_artifacts(
+            artifact_uri=uri, dst_path=str(scratch), tracking_uri=tracking_uri, registry_uri=tracking_uri
+        )
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise NotFound(str(error)) from error
 
 
 def _all_rows(client: "MlflowClient", model_id: str) -> list[Any]:

@@ -21,7 +21,8 @@ _QUEUE = 10_000
 _ATTEMPTS = 3
 _RETRY_S = 1.0
 _OUTAGE_S = 5.0
-_FLUSH_EVERY = 50
+_CLOSE_S = 1.0
+_FLUSH_S = 2.0
 
 
 @dataclass
@@ -83,14 +84,14 @@ class MlflowTracker:
             _log.warning("MLflow at %s: %d trials of %s are missing", self._server.address, lost, study.study_id)
 
     def close(self) -> None:
-        """Stops the thread; what is still in the queue is dropped."""
+        """Stops the thread; what is still in the queue is dropped, and a call under way is left to itself."""
         self._stopping.set()
         with self._lock:
             thread, self._thread = self._thread, None
         if thread is not None:
             with suppress(queue.Full):  # the thread sees `_stopping` at its next item
                 self._queue.put_nowait(None)
-            thread.join(_OUTAGE_S)
+            thread.join(_CLOSE_S)
 
     def _hand_over(self, item: _Item, deadline: float | None = None) -> bool:
         """Whether the item is in the queue; waits for room only until `deadline` (monotonic seconds)."""
@@ -125,31 +126,38 @@ class MlflowTracker:
                 self._thread.start()
 
     def _work(self) -> None:
-        unflushed = 0
+        flushed_at = time.monotonic()
         while (item := self._queue.get()) is not None and not self._stopping.is_set():
-            self._write(item.study, item.write)
-            unflushed += 1
-            if not item.last and (unflushed >= _FLUSH_EVERY or self._queue.empty()):
+            self._write(item.study, item.write, item.last)
+            now = time.monotonic()
+            if not item.last and now - flushed_at > _FLUSH_S:
                 self._write(item.study, partial(StudyRuns.flush, study=item.study))
-                unflushed = 0
+                flushed_at = now
             item.done.set()
 
-    def _write(self, study: Study, write: Callable[[StudyRuns], None]) -> None:
-        """Tries until it is written; gives up where a server that answers refuses it thrice."""
+    def _write(self, study: Study, write: Callable[[StudyRuns], None], last: bool = False) -> None:
+        """Tries until it is written; gives up where a server that answers refuses it thrice.
+
+        Of a study that nobody waits for any more, trials are skipped, and the closing of its run is tried once.
+        """
         attempts = 0
-        while not self._stopping.is_set() and study.study_id not in self._abandoned:
+        while not self._stopping.is_set():
+            abandoned = study.study_id in self._abandoned
+            if abandoned and not last:
+                return
             try:
                 write(self._runs)
                 self._down_since = None
                 return
             except Exception as error:
                 self._complain(study, str(error))
-                if self._answers():
-                    attempts += 1
-                    if attempts >= _ATTEMPTS:
-                        self._dropped[study.study_id] = self._dropped.get(study.study_id, 0) + 1
-                        return
-                self._stopping.wait(_RETRY_S)
+            attempts += self._answers()
+            if abandoned:
+                return
+            if attempts >= _ATTEMPTS:
+                self._dropped[study.study_id] = self._dropped.get(study.study_id, 0) + 1
+                return
+            self._stopping.wait(_RETRY_S)
 
     def _answers(self) -> bool:
         try:

@@ -4,6 +4,7 @@ import logging
 import math
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,8 +15,8 @@ from optagent.domain.study import Progress, SearchOutcome, Study, Trial
 from optagent.errors import Cancelled, Unavailable
 from optagent.training.problem import Problem
 
-_WORKER_DEATHS_A_TRIAL = 1
 _PROGRESS_EVERY_S = 0.25
+_REGISTERING = threading.Lock()
 
 
 class RayTuner:
@@ -62,21 +63,30 @@ class RayTuner:
         return SearchOutcome(tuple(searcher.trials), timed_out=watch.timed_out)
 
     def _run(self, study: Study, problem: Problem, searcher: Any, watch: "_Watch", folder: str) -> None:
+        from ray.tune.registry import register_trainable
+
+        from optagent.adapters.search.searcher import StopWhen
+        from optagent.adapters.search.trainable import Shared, TrainingTrial
+
+        workers = _workers(study)
+        # Tune keeps trainables by name, in a registry that is not made for threads; two searches may share a process.
+        name = f"Trial_{study.study_id}"
+        with _REGISTERING:
+            register_trainable(name, type(name, (TrainingTrial,), {}))
+        shared = Shared(study, problem, min(workers, study.trials))
+        self._tune(name, study, shared, workers, searcher, StopWhen(watch.look), folder)
+
+    @staticmethod
+    def _tune(name: str, study: Study, shared: Any, workers: int, searcher: Any, stop: Any, folder: str) -> None:
         from ray import tune
         from ray.tune.schedulers import ASHAScheduler
 
-        from optagent.adapters.search.searcher import StopWhen
-        from optagent.adapters.search.trainable import TrainingTrial
-
-        workers = _workers(study)
-        # A name of its own a study: Tune keeps trainables by name, and two searches may share a process.
-        named = type(f"Trial_{study.study_id}", (TrainingTrial,), {})
-        trainable = tune.with_parameters(named, study=study, problem=problem, workers=min(workers, study.trials))
         budget = study.budget
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         tune.run(
-            trainable,
+            name,
             name=study.study_id,
+            config={"shared": shared},
             search_alg=searcher,
             scheduler=ASHAScheduler(
                 time_attr="units",
@@ -87,14 +97,13 @@ class RayTuner:
                 reduction_factor=budget.reduction_factor,
                 stop_last_trials=False,
             ),
-            num_samples=study.trials,
+            num_samples=-1,  # the searcher says when it has finished
             max_concurrent_trials=workers,
             resources_per_trial={"cpu": study.cpus_per_trial},
             reuse_actors=True,
-            max_failures=_WORKER_DEATHS_A_TRIAL,
             raise_on_failed_trial=False,
             storage_path=folder,
-            stop=StopWhen(watch.look),
+            stop=stop,
             verbose=0,
             trial_dirname_creator=lambda trial: trial.trial_id,
         )
@@ -132,7 +141,7 @@ class _Watch:
 def _workers(study: Study) -> int:
     import ray
 
-    cpus = ray.cluster_resources().get("CPU", 1.0)
+    cpus = float(ray.cluster_resources().get("CPU", 1.0))  # type: ignore[no-untyped-call]
     fitting = max(1, math.floor(cpus / study.cpus_per_trial))
     return min(fitting, study.concurrency or fitting)
 

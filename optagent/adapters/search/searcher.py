@@ -1,18 +1,36 @@
 """Ray Tune's view of a trial store: it asks for parameters and tells what came of them."""
 
 import time
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 from ray.tune import Stopper
 from ray.tune.search import Searcher
 
 from optagent.adapters.search.trial_store import Asked, TrialStore
-from optagent.domain.study import Progress, Study, Trial, TrialState
+from optagent.domain.study import Progress, Study, Trial, TrialState, progress_of
+
+
+_LOST_WORKERS_A_TRIAL = 1
+
+
+@dataclass(slots=True)
+class _Live:
+    """A suggestion on a worker, and the last that the worker said of it."""
+
+    asked: Asked
+    started_at: float
+    last: dict[str, Any] = field(default_factory=dict)
 
 
 class StudySearcher(Searcher):
-    """Runs a study's trials through Tune. `trials` holds those that ended, in that order."""
+    """Runs a study's trials through Tune. `trials` holds those that ended, in that order.
+
+    A trial whose worker was lost is suggested once more. (Tune's own retries do not cover a worker that dies between
+    two trials.)
+    """
 
     def __init__(
         self,
@@ -29,62 +47,61 @@ class StudySearcher(Searcher):
         self._clock = clock
         self._started_at = clock()
         self._asked = 0
-        self._live: dict[str, tuple[Asked, float]] = {}
-        self._last: dict[str, dict[str, Any]] = {}
+        self._live: dict[str, _Live] = {}
+        self._again: list[Asked] = []
+        self._lost: Counter[int] = Counter()
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        if self._asked >= self._study.trials:
-            return Searcher.FINISHED
-        self._asked += 1
-        asked = self._store.ask()
-        self._live[trial_id] = (asked, self._clock())
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        if self._again:
+            asked = self._again.pop(0)
+        elif self._asked < self._study.trials:
+            self._asked += 1
+            asked = self._store.ask()
+        elif self._live:
+            return None
+        else:
+            return Searcher.FINISHED  # type: ignore[return-value]  # a string, by Tune's own contract
+        self._live[trial_id] = _Live(asked, self._clock())
         return {"family": asked.family, "params": dict(asked.params)}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         if trial_id in self._live and result.get("state") == "trained":
-            self._last[trial_id] = result
+            live = self._live[trial_id]
+            live.last = result
             if result["at_rung"]:
-                self._store.measure(self._live[trial_id][0], result["units"], result["score"])
+                self._store.measure(live.asked, result["units"], result["score"])
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         if trial_id not in self._live:
             return
-        if result is not None and not error:
-            self.on_trial_result(trial_id, result)
         if error or result is None:
-            self._end(trial_id, TrialState.FAILED, "the worker died twice on this trial")
-        elif result["state"] != "trained":
+            return self._lose(trial_id)
+        self.on_trial_result(trial_id, result)
+        if result["state"] != "trained":
             self._end(trial_id, TrialState(result["state"]), result["error"])
         else:
             self._end(trial_id, TrialState.COMPLETE if result["finished"] else TrialState.PRUNED)
 
     def stop_live(self, why: str) -> None:
         """Ends the trials that were running when the search was stopped: pruned where they have a score."""
-        for trial_id in list(self._live):
-            measured = trial_id in self._last and bool(self._live[trial_id][0].measurements)
-            self._end(trial_id, TrialState.PRUNED if measured else TrialState.FAILED, why)
+        for trial_id, live in list(self._live.items()):
+            self._end(trial_id, TrialState.PRUNED if live.asked.measurements else TrialState.FAILED, why)
 
     def progress(self) -> Progress:
         """Where the search stands now."""
-        done, elapsed = len(self.trials), self._clock() - self._started_at
-        left = self._study.timeout_s - elapsed
-        scores = [
-            trial.score for trial in self.trials if trial.state is TrialState.COMPLETE and trial.score is not None
-        ]
-        return Progress(
-            trials_done=done,
-            trials_total=self._study.trials,
-            pruned=sum(trial.state is TrialState.PRUNED for trial in self.trials),
-            failed=sum(not trial.state.scored for trial in self.trials),
-            running=len(self._live),
-            best_score=(max if self._study.maximize else min)(scores) if scores else None,
-            elapsed_s=elapsed,
-            eta_s=max(0.0, min(left, elapsed / done * (self._study.trials - done))) if done else None,
-        )
+        return progress_of(self._study, self.trials, len(self._live), self._clock() - self._started_at)
+
+    def _lose(self, trial_id: str) -> None:
+        asked = self._live[trial_id].asked
+        self._lost[asked.number] += 1
+        if self._lost[asked.number] > _LOST_WORKERS_A_TRIAL:
+            return self._end(trial_id, TrialState.FAILED, "its worker was lost twice: killed, or out of memory")
+        del self._live[trial_id]
+        self._again.append(asked)
 
     def _end(self, trial_id: str, state: TrialState, error: str | None = None) -> None:
-        asked, started_at = self._live.pop(trial_id)
-        last = self._last.pop(trial_id, {})
+        live = self._live.pop(trial_id)
+        asked, last = live.asked, live.last
         trial = Trial(
             number=asked.number,
             family=asked.family,
@@ -93,7 +110,7 @@ class StudySearcher(Searcher):
             score=last.get("score") if state.scored else None,
             rounds=last.get("rounds", 0),
             units=last.get("units", 0),
-            duration_s=self._clock() - started_at,
+            duration_s=self._clock() - live.started_at,
             error=error,
             measurements=dict(asked.measurements),
         )

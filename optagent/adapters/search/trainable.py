@@ -1,10 +1,12 @@
 """What runs on a worker: one trial after another, on a matrix that all workers share."""
 
+import math
 import time
 from typing import Any
 
 import ray
 from ray import tune
+from ray._private.worker import global_worker
 from ray.experimental import internal_kv
 
 from optagent.domain.study import Study
@@ -18,6 +20,26 @@ REPORT_EVERY_S = 2.0
 _HOLD_LIMIT_S = 30.0
 
 
+class Shared:
+    """A reference to what all trials of a study share: the study, its problem, and the number of workers.
+
+    It travels in the configuration of each trial, where Ray counts who still needs the rows.
+    """
+
+    def __init__(self, study: Study, problem: Problem, workers: int) -> None:
+        self.ref = ray.put((study, problem, workers))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Shared":
+        """Tune copies configurations; the copy names the same rows."""
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune also pickles configurations into files of its own. A reference that leaves Ray that way pins its object
+        for as long as the driver lives (as `tune.with_parameters` does), so there it stays at home."""
+        inside_ray = global_worker.get_serialization_context().is_in_band_serialization()  # type: ignore[no-untyped-call]
+        return {"ref": self.ref} if inside_ray else {}
+
+
 class TrainingTrial(tune.Trainable):
     """Trains one trial from rung to rung.
 
@@ -26,16 +48,11 @@ class TrainingTrial(tune.Trainable):
     that is still starting, until only one is left.
     """
 
-    def setup(
-        self,
-        config: dict[str, Any],
-        study: Study = None,
-        problem: Problem = None,
-        workers: int = 1,  # type: ignore[assignment]
-    ) -> None:
-        self._study = study
-        self._problem = problem
-        self._score = metric_named(study.metric, study.task).score
+    def setup(self, config: dict[str, Any]) -> None:
+        self._study: Study
+        self._problem: Problem
+        self._study, self._problem, workers = ray.get(config["shared"].ref)
+        self._score = metric_named(self._study.metric, self._study.task).score
         self._cache: dict[Any, Any] = {}
         self._wait_for(workers)
         self._begin(config)
@@ -88,11 +105,12 @@ class TrainingTrial(tune.Trainable):
         }
 
     def _ended(self, state: str, error: str) -> dict[str, Any]:
-        return {"state": state, "error": error[:2000], "units": self._units, "done": True}
+        # Tune wants a score in every result; ASHA passes over one that is not a number.
+        return {"state": state, "error": error[:2000], "score": math.nan, "units": self._units, "done": True}
 
     def _wait_for(self, workers: int) -> None:
         prefix = f"optagent:{self._study.study_id}:worker:"
-        internal_kv._internal_kv_put(prefix + ray.get_runtime_context().get_actor_id(), b"1")
+        internal_kv._internal_kv_put(f"{prefix}{ray.get_runtime_context().get_actor_id()}", b"1")
         until = time.monotonic() + _HOLD_LIMIT_S
         while len(internal_kv._internal_kv_list(prefix)) < workers and time.monotonic() < until:
             time.sleep(0.02)

@@ -75,7 +75,7 @@ class EmbeddedRedis:
     def _watch(self) -> None:
         """Starts the supervisor again when it was killed."""
         while not self._closed.wait(_WATCH_S):
-            with contextlib.suppress(Unavailable, OSError):
+            with contextlib.suppress(Unavailable, OSError, subprocess.TimeoutExpired):
                 if not _is_supervised(self.folder):
                     self.endpoint = _running_server(self.folder, self._binary)
 

@@ -31,7 +31,7 @@ USERS, SUPERVISOR, SERVER, LOG = "users.lock", "supervisor.lock", "server.lock",
 
 _POLL_S = 0.1
 _STARTING_POLL_S = 0.01
-_STOP_S = 2.0
+_STOP_S = 1.5
 _EVICT_S = 2.0
 LOG_LIMIT = 1_000_000
 _TRIES = 5
@@ -208,12 +208,13 @@ def main(folder: Path, binary: Path) -> None:
         lock = try_lock(folder / SUPERVISOR, exclusive=True)
     if lock is None:
         return
-    if os.fork():  # nobody's child: whoever started it neither reaps it nor takes it along
-        os._exit(0)
-    signal.signal(signal.SIGTERM, _leave)
-    signal.signal(signal.SIGINT, _leave)
     try:
-        Supervisor(folder, binary).run()
+        supervisor = Supervisor(folder, binary)  # removes a stale endpoint before the caller looks
+        if os.fork():  # nobody's child: whoever started it neither reaps it nor takes it along
+            os._exit(0)
+        signal.signal(signal.SIGTERM, _leave)
+        signal.signal(signal.SIGINT, _leave)
+        supervisor.run()
     except (OSError, RuntimeError) as error:
         _say(str(error))
         sys.exit(1)

@@ -26,7 +26,7 @@ from optagent.errors import Conflict, InvalidRequest, ModelNotFound, OptAgentErr
 Answer = TypeVar("Answer")
 Noun = TypeVar("Noun", ModelSpec, Process)
 
-_DEADLINE_S = 4.5  # of every verb, retries included: callers are promised an answer within 5 s
+_DEADLINE_S = 4.0  # of every verb, retries included: callers are promised an answer within 5 s
 _DISK_WAIT_MS = 3000  # a server postpones its append-only file by up to 2 s while a slow disk syncs
 _SOCKET_TIMEOUT_S = 3.5  # above the wait for the disk, or waiting would look like a dead server
 _CONNECT_TIMEOUT_S = 1.5
@@ -37,7 +37,7 @@ class RedisStore:
 
     An asyncio client belongs to the event loop that first used it: use a store, and close it, from one loop only.
     A write is acknowledged when the server's append-only file has it, where the server has one (`WAITAOF`); whether it
-    has is asked once. Reconnects by itself; raises Unavailable, naming the address, after 4.5 s without success.
+    has is asked once. Reconnects by itself; raises Unavailable, naming the address, after 4 s without success.
     """
 
     def __init__(self, url: str, prefix: str = "optagent") -> None:

@@ -58,6 +58,9 @@ class Family(Protocol):
     rounds_per_unit: int
     """Training steps in one unit of a study's budget (boosting rounds, trees, shares of the data)."""
 
+    score_growth: float
+    """After u units of a trial the next score is taken at u + max(1, u·growth): 0 is every unit, inf the rungs only."""
+
     default_rounds: int
     """Training steps of the family's defaults, as the library ships them."""
 

@@ -17,7 +17,7 @@ def class_count(task: Task, n_classes: int) -> int:
 
 
 def check_rows(data: Data, train: Rows) -> None:
-    """Raises Infeasible where the training rows are none, or lack a class."""
+    """Raises Infeasible for training rows that are none, lack a class or weigh nothing; InvalidData for bad weights."""
     if not len(train):
         raise Infeasible("there are no training rows")
     if data.task.classifies:
@@ -25,6 +25,7 @@ def check_rows(data: Data, train: Rows) -> None:
         missing = sorted(set(range(expected)) - {int(label) for label in np.unique(data.y[train])})
         if missing:
             raise Infeasible(f"of {expected} classes, the training rows lack {missing}")
+    normalised_weight(data, train)
 
 
 def normalised_weight(data: Data, rows: Rows | None = None) -> Vector | None:
@@ -32,8 +33,10 @@ def normalised_weight(data: Data, rows: Rows | None = None) -> Vector | None:
     if data.weight is None:
         return None
     weight = data.weight if rows is None else data.weight[rows]
-    if not np.isfinite(weight).all() or (weight < 0).any() or not weight.any():
-        raise InvalidData("weights must be finite, at least 0, and not all 0")
+    if not np.isfinite(weight).all() or (weight < 0).any():
+        raise InvalidData("weights must be finite and at least 0")
+    if not weight.any():
+        raise Infeasible("all training rows weigh 0")
     return weight / weight.mean()
 
 

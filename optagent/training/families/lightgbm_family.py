@@ -41,6 +41,7 @@ class LightGBM:
 
     name = "lightgbm"
     rounds_per_unit = 10
+    score_growth = 0.0
     default_rounds = 100
     limits: Mapping[str, tuple[float, float]] = {
         "learning_rate": (1e-4, 1.0),
@@ -120,10 +121,11 @@ class LightGBM:
             text = (folder / FILE).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise CorruptBundle(f"{FILE}: {error}") from error
-        check_text(text, OBJECTIVES[task], max(1, n_classes if task is Task.MULTICLASS else 1))
+        told = {Task.BINARY: "binary sigmoid:1", Task.MULTICLASS: f"multiclass num_class:{n_classes}"}
+        check_text(text, told.get(task, OBJECTIVES[task]), n_classes if task is Task.MULTICLASS else 1)
         try:
             return LightGBMModel(lightgbm.Booster(model_str=text))
-        except lightgbm.basic.LightGBMError as error:
+        except (lightgbm.basic.LightGBMError, ValueError) as error:
             raise CorruptBundle(f"{FILE}: {error}") from error
 
 

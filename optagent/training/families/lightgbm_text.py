@@ -1,67 +1,99 @@
-"""What a LightGBM model file must look like before the library, which trusts its indices, is given it."""
+"""What a LightGBM model file must look like before the library is given it.
 
-from collections.abc import Mapping
+LightGBM 4.7 reads trees at the offsets that the file names, takes the numbers of their nodes on trust, and ends the
+process on a number or a parameter that it cannot read.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from optagent.errors import CorruptBundle
 
-_START = "tree\n"
-_END = "pandas_categorical:null"
+_HEAD = re.compile(
+    r"tree\nversion=v4\nnum_class=(\d+)\nnum_tree_per_iteration=(\d+)\nlabel_index=0\nmax_feature_idx=(\d+)\n"
+    r"objective=([^\n]*)\nfeature_names=([^\n]+)\nfeature_infos=([^\n]+)\ntree_sizes=([\d ]+)\n\n"
+)
+_TAIL = re.compile(
+    r"end of trees\n\nfeature_importances:\n(Column_\d+=\d+\n)*\nparameters:\n(\[\w+: [^\n]*\]\n)+\n"
+    r"end of parameters\n\npandas_categorical:null\s*"
+)
+_WHOLE = re.compile(r"-?\d{1,18}")
+_NUMBER = re.compile(r"-?(\d+(\.\d+)?(e[-+]?\d+)?|inf)|nan")
+_PER_INNER_NODE = ("split_feature", "split_gain", "threshold", "decision_type", "left_child", "right_child")
+_PER_INNER_NODE_TOLD = ("internal_value", "internal_weight", "internal_count")
+_PER_LEAF = ("leaf_value", "leaf_weight", "leaf_count")
+_ONE = ("num_leaves", "num_cat", "is_linear", "shrinkage")
+_CATEGORIES = ("cat_boundaries", "cat_threshold")
+_FIELDS = {*_PER_INNER_NODE, *_PER_INNER_NODE_TOLD, *_PER_LEAF, *_ONE, *_CATEGORIES}
 
 
 def check_text(text: str, objective: str, trees_per_round: int) -> None:
     """Raises CorruptBundle for a text that is cut off, of another task, or whose trees point outside themselves."""
-    if not text.startswith(_START) or not text.rstrip().endswith(_END) or "\nend of trees\n" not in text:
+    head = _HEAD.match(text)
+    if head is None:
+        raise CorruptBundle("model.txt: not a LightGBM model")
+    classes, per_round, last_column = (int(head[group]) for group in (1, 2, 3))
+    if head[4] != objective or not classes == per_round == trees_per_round:
+        raise CorruptBundle(f"model.txt: a {objective!r} model is needed, got {head[4]!r} of {per_round} trees a round")
+    sizes = [int(size) for size in head[7].split()]
+    names = head[5].split(" ")
+    if len(names) != last_column + 1 or len(head[6].split(" ")) != len(names) or len(sizes) % per_round:
+        raise CorruptBundle("model.txt: columns or trees are missing")
+    if not _TAIL.fullmatch(text, head.end() + sum(sizes)):
         raise CorruptBundle("model.txt: not a whole LightGBM model")
-    head, *trees = text.split("\nend of trees\n")[0].split("\nTree=")
-    try:
-        fields = _fields(head)
-        if fields["objective"].split()[0] != objective or int(fields["num_tree_per_iteration"]) != trees_per_round:
-            raise CorruptBundle(f"model.txt: a {objective} model is needed, got {fields['objective']!r}")
-        if len(fields["tree_sizes"].split()) != len(trees) or len(trees) % trees_per_round:
-            raise CorruptBundle("model.txt: trees are missing")
-        columns = int(fields["max_feature_idx"]) + 1
-        sound = all(_sound(_fields(tree), columns) for tree in trees)
-    except (KeyError, ValueError, IndexError) as error:
-        raise CorruptBundle(f"model.txt: {error!r}") from error
-    if not sound:
-        raise CorruptBundle("model.txt: a tree points outside itself")
+    for number, block in enumerate(_blocks(text, head.end(), sizes)):
+        if not block.startswith(f"Tree={number}\n") or not _sound(block, len(names)):
+            raise CorruptBundle(f"model.txt: tree {number} points outside itself, or is no tree")
 
 
-def _fields(block: str) -> dict[str, str]:
-    return dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+def _blocks(text: str, start: int, sizes: Sequence[int]) -> Iterator[str]:
+    for size in sizes:
+        yield text[start : start + size]
+        start += size
 
 
-def _numbers(tree: Mapping[str, str], name: str) -> list[int]:
-    return [int(value) for value in tree[name].split()]
+def _sound(block: str, columns: int) -> bool:
+    lines = [line.partition("=") for line in block.rstrip("\n").split("\n")[1:]]
+    tree = {name: values.split() for name, _, values in lines}
+    if set(tree) - set(_CATEGORIES) != _FIELDS - set(_CATEGORIES) or len(tree) != len(lines):
+        return False
+    if not all(_NUMBER.fullmatch(value) for values in tree.values() for value in values):
+        return False
+    if any(len(tree[name]) != 1 or not _WHOLE.fullmatch(tree[name][0]) for name in _ONE[:3]):
+        return False
+    return len(tree["shrinkage"]) == 1 and tree["is_linear"] == ["0"] and _nodes_sound(tree, columns)
 
 
-def _sound(tree: Mapping[str, str], columns: int) -> bool:
+def _nodes_sound(tree: Mapping[str, list[str]], columns: int) -> bool:
     """Inner nodes are numbered as they were made, so a child's number is above its parent's; leaf n is written ~n."""
-    leaves = int(tree["num_leaves"])
-    if leaves < 1 or len(tree["leaf_value"].split()) != leaves or int(tree.get("is_linear", "0")):
-        return False
+    leaves = int(tree["num_leaves"][0])
     if leaves == 1:
-        return True
-    inner = range(leaves - 1)
-    children = (_numbers(tree, "left_child"), _numbers(tree, "right_child"))
-    split, kinds = _numbers(tree, "split_feature"), _numbers(tree, "decision_type")
-    if any(len(values) != len(inner) for values in (*children, split, kinds, tree["threshold"].split())):
+        return len(tree["leaf_value"]) == 1 and tree["num_cat"] == ["0"] and not tree["split_feature"]
+    if any(len(tree[name]) != leaves for name in _PER_LEAF):
         return False
-    links = [(node, child) for side in children for node, child in enumerate(side)]
-    if any(not (node < child < leaves - 1 or -leaves <= child < 0) for node, child in links):
+    if any(len(tree[name]) != leaves - 1 for name in (*_PER_INNER_NODE, *_PER_INNER_NODE_TOLD)):
         return False
-    return all(0 <= column < columns for column in split) and _categories_sound(tree, kinds)
+    integers = ("split_feature", "decision_type", "left_child", "right_child", *_CATEGORIES)
+    if not all(_WHOLE.fullmatch(value) for name in integers for value in tree.get(name, ())):
+        return False
+    links = [(node, int(child)) for side in ("left_child", "right_child") for node, child in enumerate(tree[side])]
+    if sorted(child for _, child in links) != [*range(-leaves, 0), *range(1, leaves - 1)]:
+        return False
+    if any(0 <= child <= node for node, child in links):
+        return False
+    return all(0 <= int(column) < columns for column in tree["split_feature"]) and _categories_sound(tree)
 
 
-def _categories_sound(tree: Mapping[str, str], kinds: list[int]) -> bool:
+def _categories_sound(tree: Mapping[str, list[str]]) -> bool:
     """A categorical split (bit 0 of its kind) names a bitset by number; bitsets lie one after the other."""
-    count = int(tree["num_cat"])
-    named = [float(value) for value, kind in zip(tree["threshold"].split(), kinds, strict=True) if kind & 1]
-    if any(not 0 <= number < count for number in named):
+    count = int(tree["num_cat"][0])
+    named = [value for value, kind in zip(tree["threshold"], tree["decision_type"], strict=True) if int(kind) & 1]
+    if any(not _WHOLE.fullmatch(value) or not 0 <= int(value) < count for value in named):
         return False
     if not count:
-        return True
-    bounds = _numbers(tree, "cat_boundaries")
-    ordered = all(low <= high for low, high in pairwise(bounds))
-    return len(bounds) == count + 1 and bounds[0] == 0 and ordered and len(tree["cat_threshold"].split()) == bounds[-1]
+        return "cat_boundaries" not in tree
+    bounds, words = ([int(value) for value in tree.get(name, ())] for name in _CATEGORIES)
+    if len(bounds) != count + 1 or bounds[0] != 0 or bounds[-1] != len(words):
+        return False
+    return all(low < high for low, high in pairwise(bounds)) and all(0 <= word < 2**32 for word in words)

@@ -110,7 +110,8 @@ def _target(data: Data, y: Vector, seed: int) -> tuple[Any, list[int]]:
     from sklearn.preprocessing import TargetEncoder
 
     many = [column for column, levels in _levels(data).items() if levels > ONE_HOT_LEVELS]
-    members = int(np.unique(y, return_counts=True)[1].max()) if data.task.classifies else len(y)
-    splitter = StratifiedKFold if data.task.classifies else KFold
-    folds = splitter(max(2, min(5, members)), shuffle=True, random_state=seed)
+    fewest = int(np.unique(y, return_counts=True)[1].min()) if data.task.classifies else 0
+    # Strata need a row in every fold.
+    splitter, count = (StratifiedKFold, fewest) if fewest > 1 else (KFold, len(y))
+    folds = splitter(min(5, count), shuffle=True, random_state=seed)
     return TargetEncoder(target_type=_TARGETS[data.task], cv=folds), many

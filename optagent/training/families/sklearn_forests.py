@@ -28,6 +28,7 @@ class _Forest:
 
     name: str
     rounds_per_unit = 5
+    score_growth = 0.0
     default_rounds = 100
     limits: Mapping[str, tuple[float, float]] = {
         "max_features": (0.01, 1.0),

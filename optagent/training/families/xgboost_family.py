@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +24,7 @@ from optagent.training.families.feasible import (
     shares,
 )
 from optagent.training.families.params import OFF, completed, library_seed, penalty
+from optagent.training.families.xgboost_ubj import check_ubj
 from optagent.training.problem import Data, Matrix, Rows, Vector
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class XGBoost:
 
     name = "xgboost"
     rounds_per_unit = 10
+    score_growth = 0.0
     default_rounds = 100
     limits: Mapping[str, tuple[float, float]] = {
         "learning_rate": (1e-4, 1.0),
@@ -114,15 +115,14 @@ class XGBoost:
         import xgboost
 
         try:
-            booster = xgboost.Booster()
-            booster.load_model(bytearray((folder / FILE).read_bytes()))
-            learner = json.loads(booster.save_config())["learner"]
-            objective, classes = learner["objective"]["name"], int(learner["learner_model_param"]["num_class"])
-        except (OSError, xgboost.core.XGBoostError, ValueError, KeyError, TypeError) as error:
+            content = (folder / FILE).read_bytes()
+        except OSError as error:
+            raise CorruptBundle(f"{FILE}: {error}") from error
+        check_ubj(content, OBJECTIVES[task], n_classes if task is Task.MULTICLASS else 0)
+        try:
+            return XGBoostModel(xgboost.Booster(model_file=bytearray(content)))
+        except xgboost.core.XGBoostError as error:
             raise CorruptBundle(f"{FILE}: {str(error).strip().splitlines()[0][:200]}") from error
-        if objective != OBJECTIVES[task] or classes != (n_classes if task is Task.MULTICLASS else 0):
-            raise CorruptBundle(f"{FILE}: a {OBJECTIVES[task]} model is needed, got {objective} of {classes} classes")
-        return XGBoostModel(booster)
 
 
 class XGBoostFit:

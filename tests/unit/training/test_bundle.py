@@ -1,8 +1,10 @@
 """Bundles: what is saved predicts the same, and what is not as it was saved is never loaded."""
 
+import dataclasses
 import json
 import os
 import pickle
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +20,7 @@ from optagent.errors import Conflict, CorruptBundle, InvalidData, InvalidRequest
 from optagent.training.bundle import bundle_digest, load_bundle, save_bundle, verify_bundle
 from optagent.training.encoding import Schema, fit_schema, load_data
 from optagent.training.families.family import FittedModel
-from optagent.training.families.registry import family_named
+from optagent.training.families.registry import FAMILIES, family_named
 from optagent.training.pyfunc import _load_pyfunc
 
 TARGETS = {
@@ -74,16 +76,15 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def bundle(original: Path, tmp_path: Path) -> Path:
-    import shutil
-
     return Path(shutil.copytree(original, tmp_path / "churn"))
 
 
-@pytest.mark.parametrize("family", ["lightgbm", "xgboost"])
+@pytest.mark.parametrize("family", sorted(FAMILIES))
 @pytest.mark.parametrize("task", list(Task))
 def test_a_loaded_bundle_scores_bit_for_bit_as_the_model_that_was_saved(
     tmp_path: Path, task: Task, family: str
 ) -> None:
+    assert FAMILIES[family].supports(task)
     model, schema = fitted(task, family)
     save_bundle(tmp_path / "b", model, family, schema, facts(task))
     predictor = load_bundle(tmp_path / "b")
@@ -108,6 +109,18 @@ def test_a_classifier_answers_labels_of_the_targets_type_and_probabilities_that_
     assert agreement > 0.8
 
 
+@pytest.mark.parametrize("classes", [(False, True), (0, 1), (1, 0), ("0", "1")])
+def test_labels_keep_their_type_and_order(tmp_path: Path, classes: tuple[bool | int | str, ...]) -> None:
+    model, schema = fitted(Task.BINARY, "lightgbm")
+    schema = dataclasses.replace(schema, classes=classes)
+    save_bundle(tmp_path / "b", model, "lightgbm", schema, facts(Task.BINARY))
+    predictor = load_bundle(tmp_path / "b")
+    answer = predictor.predict(table(Task.BINARY))
+    expected = [classes[int(p >= 0.5)] for p in predictor.probabilities(table(Task.BINARY))]
+    assert [repr(label) for label in answer["prediction"].to_pylist()] == [repr(label) for label in expected]
+    assert [repr(label) for label in predictor.manifest.classes] == [repr(label) for label in classes]
+
+
 def test_a_regression_answers_values_only(tmp_path: Path) -> None:
     answer = load_bundle(saved(tmp_path / "b", Task.REGRESSION)).predict(table(Task.REGRESSION))
     assert answer.column_names == ["prediction"]
@@ -121,7 +134,10 @@ def test_a_data_frame_is_answered_with_a_data_frame_of_the_same_index(bundle: Pa
     predictor = load_bundle(bundle)
     answer = predictor.predict(frame)
     assert list(answer.index) == list(frame.index)
-    assert answer["probability_yes"].to_numpy().tobytes() == predictor.predict(rows)["probability_yes"].to_numpy().tobytes()
+    assert (
+        answer["probability_yes"].to_numpy().tobytes()
+        == predictor.predict(rows)["probability_yes"].to_numpy().tobytes()
+    )
 
 
 def test_rows_without_a_feature_are_refused_by_its_name(bundle: Path) -> None:

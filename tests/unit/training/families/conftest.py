@@ -1,9 +1,10 @@
 """Small tables with all that real ones bring: missing numbers, few and many levels, imbalance, weights."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from optagent.domain.model import Task
 from optagent.training.problem import Data
@@ -33,6 +34,17 @@ def _data(task: Task, rows: int = 320, seed: int = 0, weighted: bool = False, ca
         n_classes=0 if cuts is None else len(cuts) + 1,
         weight=rng.uniform(0.5, 2.0, rows) if weighted else None,
     )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Threads that wait for each other on a busy machine make a small model slow."""
+    import lightgbm  # noqa: F401
+    import xgboost  # noqa: F401
+    from sklearn.ensemble import HistGradientBoostingClassifier  # noqa: F401
+
+    with threadpool_limits(1):
+        yield
 
 
 @pytest.fixture(scope="session")

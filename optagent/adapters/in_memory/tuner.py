@@ -1,0 +1,112 @@
+"""The `Tuner` port in this very thread: one trial after another, drawn at random, trained as on the cluster."""
+
+import random
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from optagent.domain.space import Categorical, Float, Parameter, SearchSpace
+from optagent.domain.study import Progress, SearchOutcome, Study, Trial, TrialState, progress_of
+from optagent.errors import Cancelled, Infeasible
+from optagent.training.crossfit import Crossfit
+from optagent.training.families.registry import family_named
+from optagent.training.metrics import metric_named
+from optagent.training.problem import Problem
+
+
+class SequentialTuner:
+    """Random search without early stopping across trials: the defaults of each family first, then uniform draws.
+
+    It needs no cluster, so the loop can be tested, and a history replayed, without one. The study's sampler is not
+    looked at. Deterministic for a seed.
+    """
+
+    def check(self) -> None:
+        """There is always this thread."""
+
+    def close(self) -> None:
+        """Nothing was started."""
+
+    def search(
+        self,
+        study: Study,
+        problem: Problem,
+        on_progress: Callable[[Progress], None] = lambda progress: None,
+        on_trial: Callable[[Trial], None] = lambda trial: None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> SearchOutcome:
+        started_at = time.monotonic()
+        until = started_at + study.timeout_s
+        draw = random.Random(study.seed)
+        trials: list[Trial] = []
+        cache: dict[Any, Any] = {}
+        while len(trials) < study.trials:
+            if cancelled():
+                raise Cancelled(f"the search {study.study_id} was cancelled after {len(trials)} trials")
+            family, params = _suggest(study, len(trials), draw)
+            trial = _tried(study, problem, len(trials), family, params, cache, until)
+            timed_out = time.monotonic() >= until
+            if timed_out and trial.score is None and trial.error is None:
+                break
+            trials.append(trial)
+            on_trial(trial)
+            on_progress(progress_of(study, trials, 0, time.monotonic() - started_at))
+            if timed_out:
+                break
+        return SearchOutcome(tuple(trials), timed_out=len(trials) < study.trials)
+
+
+def _suggest(study: Study, number: int, draw: random.Random) -> tuple[str, Mapping[str, Any]]:
+    families = sorted(study.spaces)
+    if number < len(families):
+        family = families[number]
+        first = study.defaults.get(family, {})
+        return family, {item.name: first.get(item.name, _drawn(item, draw)) for item in study.spaces[family]}
+    family = draw.choice(families)
+    return family, _sample(study.spaces[family], draw)
+
+
+def _sample(space: SearchSpace, draw: random.Random) -> dict[str, Any]:
+    return {item.name: _drawn(item, draw) for item in space}
+
+
+def _drawn(item: Parameter, draw: random.Random) -> Any:
+    if isinstance(item, Categorical):
+        return draw.choice(item.choices)
+    share = draw.random()
+    value = item.low * (item.high / item.low) ** share if item.log else item.low + (item.high - item.low) * share
+    return value if isinstance(item, Float) else round(value)
+
+
+def _tried(
+    study: Study,
+    problem: Problem,
+    number: int,
+    family: str,
+    params: Mapping[str, Any],
+    cache: dict[Any, Any],
+    until: float,
+) -> Trial:
+    started_at = time.monotonic()
+    state, score, rounds, units, error = TrialState.COMPLETE, None, 0, 0, None
+    try:
+        crossfit = Crossfit(
+            family_named(family),
+            params,
+            problem,
+            metric_named(study.metric, study.task).score,
+            study.maximize,
+            study.budget,
+            seed=study.seed,
+            cache=cache,
+        )
+        reached = crossfit.advance(study.budget.max_units, deadline=lambda: time.monotonic() >= until)
+        score, rounds, units = reached.score, reached.best_rounds, reached.units
+        if not reached.finished and units < study.budget.max_units:
+            state = TrialState.PRUNED
+    except Infeasible as reason:
+        state, error = TrialState.INFEASIBLE, str(reason)
+    except Exception as reason:
+        state, error = TrialState.FAILED, f"{type(reason).__name__}: {reason}"
+    duration = time.monotonic() - started_at
+    return Trial(number, family, dict(params), state, score, rounds, units, duration, error)

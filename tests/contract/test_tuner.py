@@ -1,0 +1,104 @@
+"""Any tuner does every trial that was asked for, survives those that fail, and stops when it has to."""
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from optagent.adapters.in_memory.tuner import SequentialTuner
+from optagent.adapters.search.ray_tune import RayTuner
+from optagent.domain.model import Task
+from optagent.domain.space import Categorical, SearchSpace
+from optagent.domain.study import Budget, Progress, Study, Trial, TrialState
+from optagent.errors import Cancelled
+from optagent.ports import Tuner
+from optagent.training.families.registry import family_named
+from optagent.training.problem import Data, Fold, Problem
+
+
+@pytest.fixture(params=["in_memory", "ray_tune"])
+def tuner(request: pytest.FixtureRequest) -> Tuner:
+    if request.param == "in_memory":
+        return SequentialTuner()
+    return RayTuner(request.getfixturevalue("ray_cluster"))
+
+
+@pytest.fixture(scope="module")
+def problem() -> Problem:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(240, 4)).astype(np.float32)
+    y = (x[:, 0] + rng.normal(scale=0.5, size=240) > 0).astype(np.float64)
+    rows = np.arange(240)
+    folds = (Fold(rows[:80], rows[80:160]), Fold(rows[:160], rows[160:]))
+    return Problem(Data(x, y, ("a", "b", "c", "d"), Task.BINARY, n_classes=2), folds)
+
+
+@pytest.fixture
+def study(request: pytest.FixtureRequest) -> Study:
+    family = family_named("linear")
+    return Study(
+        study_id=f"study-{abs(hash(request.node.name)):x}",
+        model_id="m",
+        task=Task.BINARY,
+        metric="auc",
+        maximize=True,
+        spaces={family.name: family.space(Task.BINARY)},
+        defaults={family.name: family.defaults(Task.BINARY)},
+        trials=5,
+        timeout_s=120.0,
+        budget=Budget(grace_units=27),
+    )
+
+
+def test_every_trial_is_done_once_the_defaults_first_and_the_last_progress_is_the_whole(tuner, study, problem):
+    progress: list[Progress] = []
+    told: list[Trial] = []
+    outcome = tuner.search(study, problem, on_progress=progress.append, on_trial=told.append)
+    assert sorted(trial.number for trial in outcome.trials) == [0, 1, 2, 3, 4]
+    assert list(outcome.trials) == told
+    first = next(trial for trial in outcome.trials if trial.number == 0)
+    assert dict(first.params) == dict(study.defaults["linear"])
+    assert outcome.best(maximize=True).score > 0.8
+    assert not outcome.timed_out
+    assert progress[-1].trials_done == 5
+    assert progress[-1].best_score == outcome.best(maximize=True).score
+
+
+def test_the_same_seed_one_trial_at_a_time_gives_the_same_trials(tuner, study, problem):
+    def tried(study_id: str) -> list[tuple]:
+        outcome = tuner.search(replace(study, study_id=study_id, concurrency=1), problem)
+        return [(trial.number, dict(trial.params), trial.state, trial.score, trial.rounds) for trial in outcome.trials]
+
+    assert tried(f"{study.study_id}-a") == tried(f"{study.study_id}-b")
+
+
+def test_a_trial_that_cannot_be_trained_is_recorded_and_the_others_go_on(tuner, study, problem):
+    family = family_named("lightgbm")
+    broken = {"num_leaves": Categorical("num_leaves", (31, -3))}
+    space = SearchSpace(tuple(broken.get(item.name, item) for item in family.space(Task.BINARY)))
+    study = replace(study, spaces={"lightgbm": space}, defaults={}, trials=8, sampler="random")
+    outcome = tuner.search(study, problem)
+    assert len(outcome.trials) == 8
+    for trial in outcome.trials:
+        if trial.params["num_leaves"] == -3:
+            assert (trial.state, trial.score) == (TrialState.INFEASIBLE, None)
+            assert "num_leaves" in trial.error
+        else:
+            assert trial.state.scored
+    assert 0 < outcome.count(TrialState.INFEASIBLE) < 8
+
+
+def test_the_time_limit_ends_a_search_with_what_it_has(tuner, study, problem):
+    started_at = time.monotonic()
+    outcome = tuner.search(replace(study, trials=100_000, timeout_s=3.0), problem)
+    assert outcome.timed_out
+    assert time.monotonic() - started_at < 25
+    assert len(outcome.trials) < 100_000
+
+
+def test_a_search_that_is_cancelled_stops(tuner, study, problem):
+    done: list[Trial] = []
+    with pytest.raises(Cancelled, match="was cancelled after"):
+        tuner.search(replace(study, trials=100_000), problem, on_trial=done.append, cancelled=lambda: len(done) >= 2)
+    assert len(done) < 1000

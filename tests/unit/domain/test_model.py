@@ -1,0 +1,72 @@
+"""What a user says about a model is checked before it is kept."""
+
+from pathlib import Path
+
+import pytest
+
+from optagent.codec import decode, encode, model_from, plain
+from optagent.domain.dataset import FileSource, SqlSource
+from optagent.domain.model import ModelSpec, Task
+from optagent.errors import InvalidRequest
+
+CHURN = {"id": "churn", "task": "binary", "data": "/rows.csv", "target": "label"}
+
+
+def test_a_model_survives_a_round_trip_through_json():
+    spec = model_from(
+        {**CHURN, "time_column": "day", "label_horizon": "2d", "search_space": {"lightgbm": {"num_leaves": {"high": 31}}}}
+    )
+    assert decode(ModelSpec, encode(spec)) == spec
+    assert spec.horizon == 172_800.0
+
+
+def test_data_is_a_path_a_uri_with_its_format_or_a_query(tmp_path: Path):
+    assert model_from(CHURN | {"data": "rows.csv"}, folder=tmp_path).data == FileSource(str(tmp_path / "rows.csv"))
+    assert model_from(CHURN | {"data": {"uri": "s3://b/*.gz", "format": "csv"}}).data == FileSource("s3://b/*.gz", "csv")
+    query = {"url": "sqlite:///x.db", "query": "select 1"}
+    assert model_from(CHURN | {"data": query}).data == SqlSource(**query)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"targett": "y"}, r"unknown field targett; one of \['class_weight', 'data'"),
+        ({"id": "a b"}, "model_id 'a b': up to 100 of letters"),
+        ({"id": "../x"}, "model_id '../x'"),
+        ({"task": "ranking"}, "task: input should be 'binary', 'multiclass' or 'regression', got 'ranking'"),
+        ({"target": ""}, "target: a column is needed"),
+        ({"folds": 1}, "folds must be between 2 and 20, got 1"),
+        ({"folds": "many"}, "folds: input should be a valid integer"),
+        ({"holdout_fraction": 0.9}, "holdout_fraction must be between 0.05 and 0.5, got 0.9"),
+        ({"label_horizon": "1d"}, "label_horizon needs a time_column, or rows_in_time_order"),
+        ({"label_horizon": "soon", "time_column": "t"}, "'soon' is not a duration"),
+        ({"label_horizon": -1, "time_column": "t"}, "label_horizon must not be negative, got -1"),
+        ({"time_column": "t", "rows_in_time_order": True}, "not both"),
+        ({"features": ["a", "label"]}, "the target 'label' cannot be a feature"),
+        ({"families": ["xgboost", "xgboost"]}, "families: a name stands twice"),
+        ({"class_weight": "heavy"}, "class_weight: unknown 'heavy'"),
+        ({"task": "regression", "class_weight": "balanced"}, "balanced is for classifiers"),
+        ({"task": "regression", "positive_class": "yes"}, "positive_class is for binary models, this one is regression"),
+        ({"data": 3}, "data: a path"),
+        ({"data": {"uri": "x", "query": "select 1"}}, "SqlSource: unknown field uri"),
+        ({"data": {"uri": "x", "format": "xls"}}, r"unknown format 'xls'; one of \['parquet', 'csv', 'arrow'\]"),
+        ({"data": {"url": "host", "query": "select 1"}}, "'host' is not a SQLAlchemy URL"),
+    ],
+)
+def test_a_model_that_breaks_a_rule_is_refused_with_the_value_and_the_rule(change, said):
+    with pytest.raises(InvalidRequest, match=said):
+        model_from(CHURN | change)
+
+
+def test_what_is_no_mapping_is_no_model():
+    with pytest.raises(InvalidRequest, match="a model is a mapping of fields, got list"):
+        model_from(["churn"])  # type: ignore[arg-type]
+
+
+def test_a_missing_field_is_named():
+    with pytest.raises(InvalidRequest, match="target: field required"):
+        model_from({name: value for name, value in CHURN.items() if name != "target"})
+
+
+def test_plain_data_holds_scalars_only():
+    assert plain(model_from(CHURN))["task"] == Task.BINARY.value

@@ -1,0 +1,26 @@
+"""Importing the package costs nothing and loads no framework."""
+
+import subprocess
+import sys
+
+import optagent
+
+HEAVY = ("ray", "mlflow", "sklearn", "optuna", "lightgbm", "pandas", "redis")
+
+
+def loaded_by(statement: str) -> set[str]:
+    code = f"{statement}; import sys; print(' '.join(name for name in {HEAVY!r} if name in sys.modules))"
+    return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+
+
+def test_importing_the_package_loads_no_framework():
+    assert loaded_by("import optagent") == set()
+
+
+def test_the_command_line_starts_without_the_frameworks():
+    assert loaded_by("import optagent.cli") & {"ray", "mlflow", "sklearn", "optuna"} == set()
+
+
+def test_every_public_name_is_there():
+    assert all(getattr(optagent, name) is not None for name in optagent.__all__)
+    assert set(optagent.__all__) == set(optagent._HOMES)
