@@ -1,0 +1,74 @@
+"""`ray job submit` of jobs/tune.py against a head node that was started with `ray start`."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+REPOSITORY = Path(__file__).parents[2]
+RAY = Path(sys.executable).with_name("ray")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Jobs run in the environment of the head node, as on a real cluster."""
+    home = tmp_path_factory.mktemp("home")
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return {**os.environ, "OPT_AGENT_HOME": str(home), "RAY_AUTH_MODE": "token", "PATH": path}
+
+
+@pytest.fixture(scope="module")
+def dashboard(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    port, gcs, log = free_port(), free_port(), tmp_path_factory.mktemp("log") / "head.log"
+    command = [str(RAY), "start", "--head", "--block", "--num-cpus=2", f"--port={gcs}", f"--dashboard-port={port}"]
+    with log.open("w") as output:
+        head = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+    try:
+        until = time.monotonic() + 90
+        while not _listens(port):
+            assert head.poll() is None, log.read_text()
+            assert time.monotonic() < until, log.read_text()
+            time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        head.terminate()
+        head.wait(60)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def submit(dashboard: str, environment: dict[str, str], *job: str) -> subprocess.CompletedProcess[str]:
+    command = [str(RAY), "job", "submit", "--address", dashboard, "--working-dir", ".", "--", "python", *job]
+    return subprocess.run(command, env=environment, cwd=REPOSITORY, capture_output=True, text=True, timeout=280)
+
+
+def test_a_job_tunes_a_model_on_the_cluster(dashboard, environment, churn, tmp_path):
+    (tmp_path / "model.yaml").write_text(yaml.safe_dump(churn))
+    register = ("--register", str(tmp_path / "model.yaml"))
+    done = submit(dashboard, environment, "jobs/tune.py", "--model", "churn", "--trials", "4", *register)
+    assert done.returncode == 0, done.stdout + done.stderr
+    line = next(line for line in done.stdout.splitlines() if line.startswith("{") and "process_id" in line)
+    result = json.loads(line)
+    assert (result["trials"], result["aliases"]) == (4, ["champion"])
+
+
+def test_a_job_for_an_unknown_model_fails_with_the_reason(dashboard, environment):
+    done = submit(dashboard, environment, "jobs/tune.py", "--model", "nobody")
+    assert done.returncode != 0
+    assert "no model 'nobody'" in done.stdout + done.stderr
