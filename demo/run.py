@@ -15,7 +15,7 @@ from optagent.errors import OptAgentError
 from optagent.terminal import search_display, show_result
 
 MODEL = Path(__file__).with_name("trading_model_v1.yaml")
-TRIALS = 60
+TRIALS = 100
 OUT = Console()
 
 
@@ -30,15 +30,16 @@ async def main() -> None:
             result = await agent.tune_hyperparameters(spec.model_id, trials=TRIALS, timeout_s=240, on_progress=display)
         show_result(OUT, result)
         tracking = tracking_uri(settings)
-    OUT.print("\n[bold]Where to look next[/bold]", highlight=False)
+    OUT.print("\n[bold]Where to look next[/bold]")
     for what, command in (
-        ("trials and versions", f"mlflow ui --backend-store-uri {tracking}"),
-        ("versions", f"optagent versions {spec.model_id}"),
-        ("runs", "optagent processes"),
-        ("search again", f"optagent tune {spec.model_id} --trials 100 --strategy aggressive"),
-        ("a cluster with a dashboard", "make up, then OPT_AGENT_RAY_ADDRESS=auto; http://127.0.0.1:8265"),
+        ("every trial, and the registry", f".venv/bin/mlflow ui --backend-store-uri {tracking}"),
+        ("versions of the model", f".venv/bin/optagent versions {spec.model_id}"),
+        ("this run", f".venv/bin/optagent status {result.process_id}"),
+        ("another search", f".venv/bin/optagent tune {spec.model_id} --trials 100 --strategy aggressive"),
+        ("the Ray dashboard", f"make up; OPT_AGENT_RAY_ADDRESS=auto .venv/bin/optagent tune {spec.model_id}"),
+        ("", "and open http://127.0.0.1:8265"),
     ):
-        OUT.print(f"  {what}: .venv/bin/{command}" if what != "a cluster with a dashboard" else f"  {what}: {command}", highlight=False, soft_wrap=True)
+        OUT.print(f"  {what:<30} {command}", highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -91,7 +91,7 @@ def ray_cluster() -> Iterator[Any]:
     """One Ray cluster of two workers for the whole session."""
     from optagent.adapters.cluster.ray_cluster import RayCluster
 
-    cluster = RayCluster(num_cpus=2, dashboard=False)
+    cluster = RayCluster(num_cpus=2)
     cluster.connect()
     yield cluster
     cluster.close()

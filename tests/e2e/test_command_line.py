@@ -120,6 +120,15 @@ def test_a_configured_server_that_does_not_answer_is_named(optagent, variable, v
     assert "Traceback" not in done.stderr
 
 
+def test_a_ray_cluster_that_does_not_answer_is_named(optagent, churn, tmp_path):
+    optagent.said("register", write_model(tmp_path, {**churn, "id": "elsewhere"}))
+    done = optagent("tune", "elsewhere", "--trials", "2", OPT_AGENT_RAY_ADDRESS="127.0.0.1:1")
+    assert done.returncode == 1
+    assert "no Ray cluster at 127.0.0.1:1" in done.stderr
+    failed = optagent.said("processes", "elsewhere")[0]
+    assert (failed["status"], failed["stage"]) == ("failed", "search")
+
+
 def test_config_shows_each_value_and_where_it_came_from(optagent, tmp_path):
     (tmp_path / ".env").write_text("OPT_AGENT_MAX_TRIALS=7\nOPT_AGENT_REDIS_PASSWORD=hunter2\n")
     shown = optagent.said("config")

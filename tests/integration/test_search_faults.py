@@ -158,7 +158,9 @@ def test_a_killed_driver_leaves_no_process_and_no_half_registered_model(churn, t
 
     def said(*arguments: str) -> list[dict]:
         command = [sys.executable, "-m", "optagent.cli", *arguments, "--json"]
-        return json.loads(subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, check=True).stdout)
+        return json.loads(
+            subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, check=True).stdout
+        )
 
     assert said("versions", "churn") == []
     (process,) = said("processes")

@@ -78,6 +78,8 @@ def test_settings_are_frozen():
 
 def test_the_example_file_holds_only_known_settings_with_their_defaults():
     example = Path(__file__).parents[2] / ".env.example"
-    lines = [line.removeprefix("# ") for line in example.read_text().splitlines() if "OPT_AGENT_" in line and "=" in line]
+    lines = [
+        line.removeprefix("# ") for line in example.read_text().splitlines() if "OPT_AGENT_" in line and "=" in line
+    ]
     names = {line.split("=")[0].removeprefix(PREFIX).lower() for line in lines}
     assert names == set(Settings.model_fields)

@@ -2,21 +2,21 @@
 
 import logging
 import os
+import socket
 import threading
 
 from optagent.errors import Unavailable
 
 LOG = logging.getLogger("optagent.cluster")
 _ATTEMPTS = 3
+_CONNECT_S = 4.0
 _BEFORE_START = {
     "RAY_worker_niceness": "0",  # workers run at nice 15 otherwise
-    "RAY_agent_register_timeout_ms": "120000",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_TRAIN_V2_ENABLED": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_agent_register_timeout_ms": "120000",  # a busy machine takes its time
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # no folder a trial
+    "RAY_AIR_NEW_OUTPUT": "0",  # Tune prints nothing, we do
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no CSV, JSON and TensorBoard files a trial
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",  # the trial store is what a search resumes from
 }
 
 
@@ -27,14 +27,12 @@ class RayCluster:
     lives until `close`.
     """
 
-    def __init__(self, address: str | None = None, num_cpus: int | None = None, dashboard: bool = True) -> None:
+    def __init__(self, address: str | None = None, num_cpus: int | None = None) -> None:
         self._address = address
         self._num_cpus = num_cpus
-        self._dashboard = dashboard
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self.dashboard_url: str | None = None
 
     def connect(self) -> None:
         """Connects or starts; does nothing when connected. Raises Unavailable with the address and Ray's reason."""
@@ -44,6 +42,7 @@ class RayCluster:
             if ray.is_initialized():
                 return
             self._prepare()
+            self._knock()
             ready = threading.Event()
             failed: list[Exception] = []
             self._stop = threading.Event()
@@ -74,6 +73,16 @@ class RayCluster:
             # Every worker would compile its imports anew: 6 s each instead of 1.6.
             os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
+    def _knock(self) -> None:
+        """Ray itself waits a minute for an address where nobody listens."""
+        host, _, port = (self._address or "").rpartition(":")
+        if not host or not port.isdigit():
+            return
+        try:
+            socket.create_connection((host.removeprefix("ray://"), int(port)), _CONNECT_S).close()
+        except OSError as error:
+            raise Unavailable(f"no Ray cluster at {self._where}: {error}") from None
+
     def _own(self, ready: threading.Event, failed: list[Exception]) -> None:
         import ray
 
@@ -92,15 +101,14 @@ class RayCluster:
 
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                context = ray.init(
+                ray.init(
                     address=self._address or "local",
                     num_cpus=None if self._address else self._num_cpus,
-                    include_dashboard=None if self._address else self._dashboard,
+                    include_dashboard=None if self._address else False,
                     log_to_driver=False,
                     logging_level=logging.ERROR,
                     configure_logging=False,
                 )
-                self.dashboard_url = f"http://{context.dashboard_url}" if context.dashboard_url else None
                 return
             except Exception as error:
                 ray.shutdown()

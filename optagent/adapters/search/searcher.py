@@ -12,7 +12,6 @@ from ray.tune.search import Searcher
 from optagent.adapters.search.trial_store import Asked, TrialStore
 from optagent.domain.study import Progress, Study, Trial, TrialState, progress_of
 
-
 _LOST_WORKERS_A_TRIAL = 1
 
 

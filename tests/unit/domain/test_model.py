@@ -14,7 +14,12 @@ CHURN = {"id": "churn", "task": "binary", "data": "/rows.csv", "target": "label"
 
 def test_a_model_survives_a_round_trip_through_json():
     spec = model_from(
-        {**CHURN, "time_column": "day", "label_horizon": "2d", "search_space": {"lightgbm": {"num_leaves": {"high": 31}}}}
+        {
+            **CHURN,
+            "time_column": "day",
+            "label_horizon": "2d",
+            "search_space": {"lightgbm": {"num_leaves": {"high": 31}}},
+        }
     )
     assert decode(ModelSpec, encode(spec)) == spec
     assert spec.horizon == 172_800.0
@@ -22,7 +27,9 @@ def test_a_model_survives_a_round_trip_through_json():
 
 def test_data_is_a_path_a_uri_with_its_format_or_a_query(tmp_path: Path):
     assert model_from(CHURN | {"data": "rows.csv"}, folder=tmp_path).data == FileSource(str(tmp_path / "rows.csv"))
-    assert model_from(CHURN | {"data": {"uri": "s3://b/*.gz", "format": "csv"}}).data == FileSource("s3://b/*.gz", "csv")
+    assert model_from(CHURN | {"data": {"uri": "s3://b/*.gz", "format": "csv"}}).data == FileSource(
+        "s3://b/*.gz", "csv"
+    )
     query = {"url": "sqlite:///x.db", "query": "select 1"}
     assert model_from(CHURN | {"data": query}).data == SqlSource(**query)
 
@@ -46,7 +53,10 @@ def test_data_is_a_path_a_uri_with_its_format_or_a_query(tmp_path: Path):
         ({"families": ["xgboost", "xgboost"]}, "families: a name stands twice"),
         ({"class_weight": "heavy"}, "class_weight: unknown 'heavy'"),
         ({"task": "regression", "class_weight": "balanced"}, "balanced is for classifiers"),
-        ({"task": "regression", "positive_class": "yes"}, "positive_class is for binary models, this one is regression"),
+        (
+            {"task": "regression", "positive_class": "yes"},
+            "positive_class is for binary models, this one is regression",
+        ),
         ({"data": 3}, "data: a path"),
         ({"data": {"uri": "x", "query": "select 1"}}, "SqlSource: unknown field uri"),
         ({"data": {"uri": "x", "format": "xls"}}, r"unknown format 'xls'; one of \['parquet', 'csv', 'arrow'\]"),

@@ -55,7 +55,10 @@ def test_rungs_grow_by_the_reduction_factor_and_end_with_the_whole():
         (lambda: a_study(concurrency=0), "concurrency must be at least 1, got 0"),
         (lambda: a_study(spaces={}), "at least one family"),
         (lambda: method_named("grid"), r"unknown method 'grid'; one of \['optuna', 'random', 'tpe'\]"),
-        (lambda: strategy_named("bold"), r"unknown strategy 'bold'; one of \['aggressive', 'balanced', 'conservative'\]"),
+        (
+            lambda: strategy_named("bold"),
+            r"unknown strategy 'bold'; one of \['aggressive', 'balanced', 'conservative'\]",
+        ),
         (lambda: TuneModel("m", trials=2.5), "trials must be a whole number of at least 1, got 2.5"),
         (lambda: TuneModel("m", trials=True), "trials must be a whole number of at least 1, got True"),
         (lambda: TuneModel("m", timeout_s=0.5), "timeout_s must be at least 1 second, got 0.5"),

@@ -102,7 +102,7 @@ def test_every_method_has_its_sampler_and_an_unknown_one_lists_them():
 
 
 def test_a_storage_that_cannot_be_opened_is_named_without_its_password(tmp_path):
-    with pytest.raises(Unavailable, match="trials.db") as said:
+    with pytest.raises(Unavailable, match=r"trials\.db") as said:
         open_storage(f"sqlite:///{tmp_path / 'nowhere' / 'trials.db'}")
     assert "trial store" in str(said.value)
     with pytest.raises(Unavailable) as said:
