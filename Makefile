@@ -30,7 +30,7 @@ hooks: .venv/.made
 	$(BIN)/pre-commit install
 
 bench: .venv/.made
-	$(BIN)/pytest tests/performance --benchmark-only -s
+	$(BIN)/pytest tests/performance --override-ini "python_files=bench_*.py" --benchmark-only --benchmark-columns min,median,max,rounds
 
 # A Ray head on this machine, with its dashboard at http://127.0.0.1:8265; `.venv/bin/ray stop` ends it.
 up: .venv/.made

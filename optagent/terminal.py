@@ -27,7 +27,7 @@ class SearchDisplay:
             self._live.update(progress_table(progress))
         elif progress.trials_done != self._done and time.monotonic() - self._printed_at >= _QUIET_EVERY_S:
             self._printed_at, self._done = time.monotonic(), progress.trials_done
-            self._console.print(progress_line(progress), highlight=False)
+            self._console.print(progress_line(progress), highlight=False, soft_wrap=True)
 
 
 @contextmanager

@@ -48,12 +48,14 @@ class Run:
         """Enters a stage; raises Cancelled where the process was asked to stop."""
         if self.cancelled():
             raise Cancelled(f"process {self.process.process_id} was cancelled before {name}")
+        LOG.info("process %s: %s", self.process.process_id, name)
         async with self._lock:
             self.process = self.process.moved(self._clock.now(), "stage", stage=name)
             await self._store.save_process(self.process)
 
     async def end(self, status: Status, **changes: Any) -> None:
         """The last write. A store that is away for a moment is waited for."""
+        LOG.info("process %s: %s", self.process.process_id, status)
         async with self._lock:
             progress = dataclasses.asdict(self._progress) if self._progress else self.process.progress
             self.process = self.process.moved(

@@ -1,5 +1,6 @@
 """Ray Tune's view of a trial store: it asks for parameters and tells what came of them."""
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from ray.tune.search import Searcher
 from optagent.adapters.search.trial_store import Asked, TrialStore
 from optagent.domain.study import Progress, Study, Trial, TrialState, progress_of
 
+LOG = logging.getLogger("optagent.search")
 _LOST_WORKERS_A_TRIAL = 1
 
 
@@ -93,6 +95,7 @@ class StudySearcher(Searcher):
     def _lose(self, trial_id: str) -> None:
         asked = self._live[trial_id].asked
         self._lost[asked.number] += 1
+        LOG.warning("%s: the worker of trial %d was lost", self._study.study_id, asked.number)
         if self._lost[asked.number] > _LOST_WORKERS_A_TRIAL:
             return self._end(trial_id, TrialState.FAILED, "its worker was lost twice: killed, or out of memory")
         del self._live[trial_id]
@@ -113,6 +116,7 @@ class StudySearcher(Searcher):
             error=error,
             measurements=dict(asked.measurements),
         )
+        LOG.debug("%s: trial %d %s, score %s, %s", self._study.study_id, trial.number, state, trial.score, trial.params)
         self._store.tell(asked, trial)
         self.trials.append(trial)
         self._on_trial(trial)

@@ -27,6 +27,7 @@ Answer = TypeVar("Answer")
 Noun = TypeVar("Noun", ModelSpec, Process)
 
 _DEADLINE_S = 4.0  # of every verb, retries included: callers are promised an answer within 5 s
+_CHECK_S = 2.5  # of the first look at a server, by a program that has to start as well
 _DISK_WAIT_MS = 3000  # a server postpones its append-only file by up to 2 s while a slow disk syncs
 _SOCKET_TIMEOUT_S = 3.5  # above the wait for the disk, or waiting would look like a dead server
 _CONNECT_TIMEOUT_S = 1.5
@@ -56,7 +57,7 @@ class RedisStore:
         self._has_append_only_file: bool | None = None
 
     async def check(self) -> None:
-        await self._ask(self._redis.ping)
+        await self._ask(self._redis.ping, _CHECK_S)
 
     async def close(self) -> None:
         with contextlib.suppress(RedisError, OSError):
@@ -150,7 +151,7 @@ class RedisStore:
                 raise Unavailable(f"Redis at {self._address} did not get a write to disk within {_DISK_WAIT_MS} ms")
             return answer
 
-    async def _ask(self, step: Callable[[], Awaitable[Answer]]) -> Answer:
+    async def _ask(self, step: Callable[[], Awaitable[Answer]], limit_s: float = _DEADLINE_S) -> Answer:
         """Takes a step, again and again while the connection fails; every step may be taken twice without harm."""
         last: list[Exception] = []
 
@@ -158,11 +159,11 @@ class RedisStore:
             last[:] = [error]
 
         try:
-            async with asyncio.timeout(_DEADLINE_S):
+            async with asyncio.timeout(limit_s):
                 return await Retry(ExponentialBackoff(cap=0.5, base=0.02), -1).call_with_retry(step, failed, _mendable)
         except TimeoutError:
             why = f": {last[0]}" if last else ""
-            raise Unavailable(f"Redis at {self._address} does not answer (waited {_DEADLINE_S} s){why}") from None
+            raise Unavailable(f"Redis at {self._address} does not answer (waited {limit_s:g} s){why}") from None
         except (RedisError, OSError) as error:
             raise Unavailable(f"Redis at {self._address} refuses: {error}") from None
 
