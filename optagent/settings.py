@@ -57,7 +57,7 @@ class Settings(BaseSettings):
         None, description="SQLAlchemy URL of the trial store; unset: SQLite in the home folder"
     )
     mlflow_tracking_uri: str | None = Field(
-        None, description="MLflow server or database; unset: SQLite in the home folder"
+        None, repr=False, description="MLflow server or database; unset: SQLite in the home folder"
     )
     mlflow_experiment_name: str = Field(
         "model_optimization", min_length=1, description="MLflow experiment of the studies"

@@ -32,17 +32,20 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def dashboard(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    port, gcs, log = free_port(), free_port(), tmp_path_factory.mktemp("log") / "head.log"
-    command = [str(RAY), "start", "--head", "--block", "--num-cpus=2", f"--port={gcs}", f"--dashboard-port={port}"]
+    port, log = free_port(), tmp_path_factory.mktemp("log") / "head.log"
+    # Ports of its own: other tests have clusters on this machine too.
+    ports = [f"--port={free_port()}", f"--dashboard-port={port}", f"--dashboard-agent-listen-port={free_port()}"]
+    command = [str(RAY), "start", "--head", "--block", "--num-cpus=2", *ports]
     with log.open("w") as output:
         head = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
     try:
         until = time.monotonic() + 90
-        while not _listens(port):
+        address = f"http://127.0.0.1:{port}"
+        while not _listens(port) or submit(address, environment, "--version").returncode != 0:
             assert head.poll() is None, log.read_text()
             assert time.monotonic() < until, log.read_text()
             time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}"
+        yield address
     finally:
         head.terminate()
         head.wait(60)
