@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Set, it would make every Ray worker compile its imports anew: 6 s instead of 1.6.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test unit lint format hooks bench up lock clean
+.PHONY: demo test unit lint format hooks bench bench-search up lock clean
 
 demo: .venv/.made
 	$(BIN)/python demo/run.py
@@ -31,6 +31,11 @@ hooks: .venv/.made
 
 bench: .venv/.made
 	$(BIN)/pytest tests/performance --override-ini "python_files=bench_*.py" --benchmark-only --benchmark-columns min,median,max,rounds
+
+# Some twenty minutes on two cores.
+bench-search: .venv/.made
+	$(BIN)/python tests/performance/bench_search.py
+	$(BIN)/python tests/performance/bench_samplers.py
 
 # A Ray head on this machine, with its dashboard at http://127.0.0.1:8265; `.venv/bin/ray stop` ends it.
 up: .venv/.made

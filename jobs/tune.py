@@ -19,12 +19,19 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--model", required=True, help="id of a registered model")
     parser.add_argument("--register", type=Path, help="YAML file of the model, registered first")
     parser.add_argument("--method", default="optuna")
+    parser.add_argument("--objective", action="append", default=[], help="a metric first, then metrics or costs")
     parser.add_argument("--trials", type=int)
     parser.add_argument("--timeout", type=float, help="time limit in seconds")
     parser.add_argument("--strategy", default="balanced")
+    parser.add_argument("--early-stopping", default="asha")
     parser.add_argument("--max-concurrent", type=int)
     parser.add_argument("--cpus-per-trial", type=int, default=1)
+    parser.add_argument("--gpus-per-trial", type=int, default=0)
+    parser.add_argument("--trial-timeout", type=float, help="time limit of a trial in seconds")
+    parser.add_argument("--trial-memory", type=float, help="memory limit of a trial in megabytes")
+    parser.add_argument("--max-cpu", type=float, help="most core-seconds of the whole search")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--resume", action="store_true", help="go on with the last search that did not succeed")
     return parser.parse_args()
 
 
@@ -42,10 +49,17 @@ async def main(given: argparse.Namespace) -> None:
             given.trials,
             given.timeout,
             given.strategy,
-            given.max_concurrent,
-            given.cpus_per_trial,
-            given.seed,
+            given.resume,
             on_progress=show,
+            objectives=tuple(given.objective),
+            stopping=given.early_stopping,
+            max_concurrent=given.max_concurrent,
+            cpus_per_trial=given.cpus_per_trial,
+            gpus_per_trial=given.gpus_per_trial,
+            trial_timeout_s=given.trial_timeout,
+            trial_memory_mb=given.trial_memory,
+            max_cpu_s=given.max_cpu,
+            seed=given.seed,
         )
     print(json.dumps(plain(result)))
 

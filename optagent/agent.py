@@ -4,22 +4,25 @@ import asyncio
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from optagent.codec import model_from, plain
+from optagent.codec import decode, model_from, plain
 from optagent.domain.command import TuneModel
 from optagent.domain.model import ModelSpec
 from optagent.domain.process import Process, Status
 from optagent.domain.study import Progress, TuningResult
+from optagent.domain.study_report import StudyReport, StudySummary
 from optagent.domain.version import ModelVersion
-from optagent.errors import InvalidRequest, OptAgentError
-from optagent.loop.optimize import check_spec
+from optagent.errors import Conflict, InvalidRequest, OptAgentError, ProcessNotFound
+from optagent.loop.importing import import_model
+from optagent.loop.optimize import check_spec, objectives_of
 from optagent.loop.process import run_process
 from optagent.loop.tune import Outside, tune
-from optagent.ports import Store
+from optagent.ports import Store, Studies
 
 
 class OptimizationAgent:
@@ -76,19 +79,25 @@ class OptimizationAgent:
         trials: int | None = None,
         timeout_s: float | None = None,
         strategy: str = "balanced",
-        max_concurrent: int | None = None,
-        cpus_per_trial: int = 1,
-        seed: int = 0,
+        resume: bool | str = False,
         on_progress: Callable[[Progress], None] = lambda progress: None,
+        **more: Any,
     ) -> TuningResult:
         """Searches for better parameters, judges the best on a holdout that no trial saw, and registers it.
 
         The first version of a model becomes its champion; a later one becomes challenger when it beats the champion.
-        `on_progress` is called from another thread.
+        `more` are the other fields of `TuneModel`: `objectives`, `max_concurrent`, `cpus_per_trial`, `seed`,
+        `stopping`, `trial_timeout_s`, `trial_memory_mb`, `max_cpu_s`, `transfer`. `resume` goes on with the model's
+        last search that did not succeed, or with the process of that id, as it was asked: every finished trial is
+        kept. `on_progress` is called from another thread.
         """
         try:
-            command = TuneModel(model_id, method, trials, timeout_s, strategy, max_concurrent, cpus_per_trial, seed)
+            if resume:
+                command = await self._resumed(model_id, resume)
+            else:
+                command = _command(model_id, method, trials, timeout_s, strategy, more)
             spec = await self._store.model(model_id)
+            objectives_of(spec, command)
             process = self._new_process("tune", model_id, plain(command))
             result: TuningResult = await run_process(
                 process,
@@ -103,6 +112,42 @@ class OptimizationAgent:
                 raise
             return TuningResult(model_id=str(model_id), error=str(error))
 
+    async def _resumed(self, model_id: str, resume: bool | str) -> TuneModel:
+        """The command of a search that ended early, told to go on with its study."""
+        earlier = [process for process in await self._store.processes(model_id) if process.kind == "tune"]
+        if isinstance(resume, str):
+            earlier = [process for process in earlier if process.process_id == resume]
+        if not earlier:
+            raise ProcessNotFound(f"model {model_id!r} has no search to resume")
+        last = earlier[0]
+        if not last.status.ended:
+            raise Conflict(f"process {last.process_id} is running: wait for it, or cancel it first")
+        if last.status is Status.SUCCEEDED:
+            raise Conflict(f"process {last.process_id} has succeeded: there is nothing left to resume")
+        command = decode(TuneModel, last.command)
+        return replace(command, resume=command.resume or last.process_id)
+
+    async def import_model(self, uri: str, model_id: str, trust_pickle: bool = False) -> ModelVersion:
+        """Makes an MLflow model (`models:/NAME/3`, `runs:/ID/path` or a folder) a version of a registered model.
+
+        Its first version becomes champion. A model kept as a pickle is refused unless `trust_pickle`: then it is opened
+        once, in a process without secrets. Raises InvalidRequest or InvalidData with the reason for a refusal.
+        """
+        spec = await self._store.model(model_id)
+        return await asyncio.to_thread(import_model, spec, uri, self._outside, trust_pickle)
+
+    async def studies(self, model_id: str | None = None) -> list[StudySummary]:
+        """Searches whose trials are kept, the newest first, of all models or of one."""
+        return await asyncio.to_thread(self._history().summaries, model_id)
+
+    async def study(self, study_id: str) -> StudyReport:
+        """The trials of a search, the importances of parameters and the Pareto front; raises NotFound."""
+        return await asyncio.to_thread(self._history().study, study_id)
+
+    async def draw_study(self, study_id: str, folder: Path) -> list[Path]:
+        """Draws a search as HTML files that need nothing from the network; raises NotFound."""
+        return await asyncio.to_thread(self._history().draw, study_id, folder)
+
     async def process(self, process_id: str) -> Process:
         """A run of this or of any other agent on the same store; raises ProcessNotFound."""
         return await self._store.process(process_id)
@@ -115,9 +160,25 @@ class OptimizationAgent:
         """Asks a running process to stop; it ends as cancelled within a few seconds."""
         await self._store.request_cancel(process_id)
 
+    def _history(self) -> Studies:
+        if self._outside.studies is None:
+            raise InvalidRequest("this agent keeps no studies: give it `studies` beside its own tuner")
+        return self._outside.studies
+
     def _new_process(self, kind: str, model_id: str, command: Mapping[str, Any]) -> Process:
         now = self._outside.clock.now()
         return Process(f"{kind}-{uuid.uuid4().hex[:12]}", kind, model_id, Status.PENDING, now, now, command)
+
+
+def _command(
+    model_id: str, method: str, trials: int | None, timeout_s: float | None, strategy: str, more: Mapping[str, Any]
+) -> TuneModel:
+    known = {item.name for item in fields(TuneModel)} - {"model_id", "resume"}
+    unknown = sorted(set(more) - known)
+    if unknown:
+        raise InvalidRequest(f"unknown argument {', '.join(unknown)}; one of {sorted(known)}")
+    asked = {**more, "objectives": tuple(more.get("objectives", ()))}
+    return TuneModel(model_id, method, trials, timeout_s, strategy, **asked)
 
 
 def _spec(model: ModelSpec | Mapping[str, Any] | Path) -> ModelSpec:

@@ -11,10 +11,10 @@ from optagent.agent import OptimizationAgent
 from optagent.errors import InvalidRequest
 from optagent.loop.optimize import Limits
 from optagent.loop.tune import Outside
-from optagent.ports import Clock, Datasets, Registry, Store, Tracker, Tuner
+from optagent.ports import Clock, Datasets, Importer, Registry, Store, Studies, Tracker, Tuner
 from optagent.settings import Settings, load_settings
 
-_PORTS = ("clock", "datasets", "store", "tuner", "tracker", "registry")
+_PORTS = ("clock", "datasets", "store", "tuner", "tracker", "registry", "importer", "studies")
 
 
 async def create_optimization_agent(
@@ -23,7 +23,8 @@ async def create_optimization_agent(
     """An agent that is ready to work; close it, or use it as `async with await create_optimization_agent() as agent`.
 
     `overrides` are settings by name (`max_trials=20`) or whole ports (`store`, `tuner`, `tracker`, `registry`,
-    `datasets`, `clock`). With `strict`, refused requests raise instead of answering with an `error`.
+    `datasets`, `clock`, `importer`, `studies`). With `strict`, refused requests raise instead of answering with an
+    `error`.
 
     Raises InvalidRequest for a bad setting and Unavailable, within 5 s and by name, for a configured Redis or MLflow
     that does not answer. Ray is not started before a search needs it.
@@ -57,6 +58,8 @@ async def _connect(settings: Settings, ports: dict[str, Any], resources: AsyncEx
         tracker=tracker,
         clock=ports.get("clock") or _clock(),
         limits=Limits(settings.max_trials, settings.timeout_seconds, settings.early_stopping_rounds),
+        importer=ports.get("importer") or _importer(settings),
+        studies=ports.get("studies") or (_studies(settings) if "tuner" not in ports else None),
     )
     return outside, store
 
@@ -75,9 +78,18 @@ def _tuner(settings: Settings) -> Tuner:
     from optagent.adapters.cluster.ray_cluster import RayCluster
     from optagent.adapters.search.ray_tune import RayTuner
 
+    return RayTuner(RayCluster(settings.ray_address, settings.num_cpus), _trials_url(settings))
+
+
+def _studies(settings: Settings) -> Studies:
+    from optagent.adapters.search.study_history import StudyHistory
+
+    return StudyHistory(_trials_url(settings))
+
+
+def _trials_url(settings: Settings) -> str:
     storage = settings.study_storage
-    url = storage.get_secret_value() if storage else f"sqlite:///{settings.home / 'trials.db'}"
-    return RayTuner(RayCluster(settings.ray_address, settings.num_cpus), url)
+    return storage.get_secret_value() if storage else f"sqlite:///{settings.home / 'trials.db'}"
 
 
 def _datasets(settings: Settings) -> Datasets:
@@ -111,6 +123,12 @@ def _tracker(settings: Settings) -> Tracker:
     from optagent.adapters.models.mlflow_tracker import MlflowTracker
 
     return MlflowTracker(**_mlflow(settings))
+
+
+def _importer(settings: Settings) -> Importer:
+    from optagent.adapters.models.mlflow_import import MlflowImporter
+
+    return MlflowImporter(**_mlflow(settings))
 
 
 def _registry(settings: Settings) -> Registry:

@@ -18,6 +18,7 @@ from optagent.agent import OptimizationAgent
 from optagent.bootstrap import create_optimization_agent
 from optagent.codec import plain
 from optagent.domain.study import TuningResult
+from optagent.domain.study_report import StudyReport, StudySummary
 from optagent.errors import Conflict, InvalidRequest, NotFound, OptAgentError
 from optagent.settings import load_settings
 
@@ -52,13 +53,23 @@ def register(file: Path, as_json: AsJson = False) -> None:
 @app.command()
 def tune(
     model: str,
-    method: Annotated[str, typer.Option(help="optuna (tpe) or random.")] = "optuna",
+    method: Annotated[
+        str, typer.Option(help="tpe (optuna), gp (bayesian), hyperopt, random, nsga2, portfolio.")
+    ] = "optuna",
+    objective: Annotated[list[str] | None, typer.Option(help="A metric first, then metrics or costs; repeat.")] = None,
     trials: Annotated[int | None, typer.Option(help="Number of trials.")] = None,
     timeout: Annotated[float | None, typer.Option(help="Time limit in seconds.")] = None,
     strategy: Annotated[str, typer.Option(help="conservative, balanced or aggressive.")] = "balanced",
+    early_stopping: Annotated[str, typer.Option(help="asha, median or none.")] = "asha",
     max_concurrent: Annotated[int | None, typer.Option(help="Most trials at a time.")] = None,
     cpus_per_trial: Annotated[int, typer.Option(help="Cores of a trial.")] = 1,
+    gpus_per_trial: Annotated[int, typer.Option(help="GPUs of a trial.")] = 0,
+    trial_timeout: Annotated[float | None, typer.Option(help="Time limit of a trial in seconds.")] = None,
+    trial_memory: Annotated[float | None, typer.Option(help="Memory limit of a trial in megabytes.")] = None,
+    max_cpu: Annotated[float | None, typer.Option(help="Most core-seconds of the whole search.")] = None,
+    transfer: Annotated[bool, typer.Option(help="Try what was good in earlier searches.")] = True,
     seed: Annotated[int, typer.Option(help="Same seed and one trial at a time: same answer.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the last search that did not succeed.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Search for better parameters of a registered model on the cluster."""
@@ -67,11 +78,40 @@ def tune(
         show = ERR if as_json else OUT
         with terminal.search_display(show, f"Tuning {model}") as display:
             return await agent.tune_hyperparameters(
-                model, method, trials, timeout, strategy, max_concurrent, cpus_per_trial, seed, on_progress=display
+                model,
+                method,
+                trials,
+                timeout,
+                strategy,
+                resume,
+                on_progress=display,
+                objectives=tuple(objective or ()),
+                stopping=early_stopping,
+                max_concurrent=max_concurrent,
+                cpus_per_trial=cpus_per_trial,
+                gpus_per_trial=gpus_per_trial,
+                trial_timeout_s=trial_timeout,
+                trial_memory_mb=trial_memory,
+                max_cpu_s=max_cpu,
+                transfer=transfer,
+                seed=seed,
             )
 
     result = _with_agent(search)
     _print(plain(result)) if as_json else terminal.show_result(OUT, result)
+
+
+@app.command("import")
+def import_(
+    uri: Annotated[str, typer.Argument(help="models:/NAME/3, runs:/ID/path, or the folder of an MLflow model.")],
+    model: Annotated[str, typer.Option("--as", help="The registered model of which it becomes a version.")],
+    trust_pickle: Annotated[bool, typer.Option("--trust-pickle", help="Open a pickle: it can run any code.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Import an existing MLflow model as a version of a registered model."""
+    version = _with_agent(lambda agent: agent.import_model(uri, model, trust_pickle))
+    said = f"imported {uri} as version {version.version} of {model} {' '.join(version.aliases)}".rstrip()
+    _print(plain(version)) if as_json else OUT.print(said, highlight=False)
 
 
 @app.command()
@@ -118,6 +158,34 @@ def processes(
         for item in found
     ]
     terminal.show_table(OUT, ["process", "model", "status", "stage", "created", "error"], rows)
+
+
+@app.command()
+def studies(
+    name: Annotated[str | None, typer.Argument(help="A model, for its searches, or a search, for its trials.")] = None,
+    html: Annotated[Path | None, typer.Option(help="A folder for the search's plots.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List searches, or show one: its best trials, which parameters mattered, the Pareto front, plots."""
+
+    async def look(agent: OptimizationAgent) -> tuple[list[StudySummary] | StudyReport, list[Path]]:
+        found = await agent.studies(name)
+        if name is None or found or name in [spec.model_id for spec in await agent.models()]:
+            if html is not None:
+                raise InvalidRequest("--html draws one search: name it")
+            return found, []
+        try:
+            report = await agent.study(name)
+        except NotFound:
+            raise NotFound(f"no model or search {name!r}") from None
+        return report, await agent.draw_study(name, html) if html is not None else []
+
+    found, drawn = _with_agent(look)
+    if as_json:
+        return _print([plain(one) for one in found] if isinstance(found, list) else plain(found))
+    terminal.show_studies(OUT, found) if isinstance(found, list) else terminal.show_study(OUT, found)
+    for path in drawn:
+        OUT.print(f"drawn: {path}", highlight=False, soft_wrap=True)
 
 
 @app.command()

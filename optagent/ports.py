@@ -10,7 +10,10 @@ from optagent.domain.dataset import DataSource
 from optagent.domain.model import ModelSpec
 from optagent.domain.process import Process
 from optagent.domain.study import Progress, SearchOutcome, Study, Trial
+from optagent.domain.study_report import StudyReport, StudySummary
 from optagent.domain.version import ModelVersion
+from optagent.training.encoding import Schema
+from optagent.training.imported import Imported
 from optagent.training.problem import Problem
 
 OnProgress = Callable[[Progress], None]
@@ -121,11 +124,52 @@ class Tracker(Protocol):
 
     def trial(self, study: Study, trial: Trial) -> None: ...
 
-    def end(self, study: Study, succeeded: bool, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
-        """Closes the study's run; what was handed over before is written when this returns."""
+    def end(
+        self,
+        study: Study,
+        succeeded: bool,
+        metrics: Mapping[str, float],
+        tags: Mapping[str, str],
+        artifacts: Path | None = None,
+    ) -> None:
+        """Closes the study's run; what was handed over before is written when this returns.
+
+        The files of the folder `artifacts` are kept with the run, below `study`.
+        """
         ...
 
     def close(self) -> None: ...
+
+
+class Studies(Protocol):
+    """Looks back at studies that were run, or are running."""
+
+    def summaries(self, model_id: str | None = None) -> list[StudySummary]:
+        """The newest first, of all models or of one."""
+        ...
+
+    def study(self, study_id: str) -> StudyReport:
+        """Raises NotFound."""
+        ...
+
+    def draw(self, study_id: str, folder: Path) -> list[Path]:
+        """HTML files in `folder` that need nothing from the network; raises NotFound."""
+        ...
+
+
+class Importer(Protocol):
+    """Converts models that were trained elsewhere. It never runs code of theirs in this process."""
+
+    def convert(
+        self, uri: str, spec: ModelSpec, target: Schema, rows: pa.Table, into: Path, trust_pickle: bool = False
+    ) -> Imported:
+        """The model at `uri` as one of a family's, with what it predicts for `rows` where it comes from.
+
+        Scratch files go into the folder `into`. A pickle is opened only with `trust_pickle`, in a process without
+        secrets. Raises InvalidRequest for what cannot be converted, InvalidData for columns or classes that do not fit,
+        CorruptBundle for a file that cannot be opened, NotFound and Unavailable.
+        """
+        ...
 
 
 class Registry(Protocol):

@@ -8,9 +8,12 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from optagent.domain.study import Interval, Progress, TuningResult
+from optagent.domain.study import Interval, Progress, Trial, TrialState, TuningResult
+from optagent.domain.study_report import StudyReport, StudySummary
 
 _QUIET_EVERY_S = 5.0
+_FRONT_SHOWN = 10
+_TRIALS_SHOWN = 20
 
 
 class SearchDisplay:
@@ -78,6 +81,8 @@ def show_result(console: Console, result: TuningResult) -> None:
         if interval is not None:
             scores.add_row(name, f"{interval.estimate:.5f}", _bounds(interval))
     console.print(scores)
+    if result.front:
+        show_front(console, result)
     console.print(verdict_in_words(result), highlight=False)
     for note in result.notes:
         console.print(f"[yellow]note:[/yellow] {note}", highlight=False)
@@ -87,6 +92,14 @@ def show_result(console: Console, result: TuningResult) -> None:
         f"score over the folds {result.best_score:.5f}; process {result.process_id}",
         highlight=False,
     )
+
+
+def show_front(console: Console, result: TuningResult) -> None:
+    """The trials that no other beats in every objective, the best by the metric first."""
+    names = [name for name in result.front[0] if name not in ("trial", "params")]
+    rows = [[str(item["trial"]), *(f"{item[name]:.5g}" for name in names)] for item in result.front[:_FRONT_SHOWN]]
+    console.print(f"Pareto front over the folds, {len(result.front)} trials", highlight=False)
+    show_table(console, ["trial", *names], rows)
 
 
 def verdict_in_words(result: TuningResult) -> str:
@@ -109,6 +122,60 @@ def show_table(console: Console, headings: Sequence[str], rows: Sequence[Sequenc
     for row in rows:
         table.add_row(*row)
     console.print(table)
+
+
+def show_studies(console: Console, summaries: Sequence[StudySummary]) -> None:
+    """Searches, one a line."""
+    rows = [
+        [
+            one.study_id,
+            one.model_id,
+            ", ".join(f"{objective.name} {'↑' if objective.maximize else '↓'}" for objective in one.objectives),
+            str(one.counts[TrialState.COMPLETE]),
+            str(one.counts[TrialState.PRUNED]),
+            str(one.counts[TrialState.FAILED] + one.counts[TrialState.INFEASIBLE]),
+            _number(one.best_score),
+        ]
+        for one in summaries
+    ]
+    show_table(console, ["study", "model", "objectives", "complete", "stopped early", "failed", "best"], rows)
+
+
+def show_study(console: Console, report: StudyReport) -> None:
+    """A search: its best trials, the importance of its parameters, and its front."""
+    show_studies(console, [report.summary])
+    console.print(f"Best {min(_TRIALS_SHOWN, len(report.trials))} of {len(report.trials)} trials", highlight=False)
+    _show_trials(console, report.summary, report.ranked()[:_TRIALS_SHOWN])
+    if report.importances:
+        console.print("Importance of parameters: what sets the best trials apart", highlight=False)
+        rows = [[name, f"{share:.1%}", "━" * round(30 * share)] for name, share in report.importances.items()]
+        show_table(console, ["parameter", "share", ""], rows)
+    if report.front:
+        console.print("Pareto front: no trial is better in every objective", highlight=False)
+        _show_trials(console, report.summary, report.front)
+
+
+def _show_trials(console: Console, summary: StudySummary, trials: Sequence[Trial]) -> None:
+    names = [objective.name for objective in summary.objectives]
+    rows = [
+        [
+            str(trial.number),
+            str(trial.state),
+            *(_number(value) for value in (trial.score, *(trial.others.get(name) for name in names[1:]))),
+            trial.family,
+            "  ".join(f"{name}={_short(value)}" for name, value in trial.params.items()),
+        ]
+        for trial in trials
+    ]
+    show_table(console, ["trial", "state", *names, "family", "parameters"], rows)
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.5g}"
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _bounds(interval: Interval) -> str:

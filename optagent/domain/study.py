@@ -9,7 +9,16 @@ from optagent.domain.model import Task
 from optagent.domain.space import SearchSpace
 from optagent.errors import InvalidRequest
 
-METHODS = {"tpe": "tpe", "optuna": "tpe", "random": "random"}
+METHODS = {
+    "tpe": "tpe",
+    "optuna": "tpe",
+    "gp": "gp",
+    "bayesian": "gp",
+    "hyperopt": "hyperopt",
+    "random": "random",
+    "nsga2": "nsga2",
+    "portfolio": "portfolio",
+}
 """What a user may call a sampler, and the sampler it means."""
 
 
@@ -67,11 +76,23 @@ class TrialState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Objective:
+    """Something that a search makes as large, or as small, as it can."""
+
+    name: str
+    maximize: bool
+
+    @property
+    def sign(self) -> float:
+        return 1.0 if self.maximize else -1.0
+
+
+@dataclass(frozen=True, slots=True)
 class Trial:
     """One set of parameters and what came of it.
 
     `score` is the best mean over folds up to the last budget (None without one), reached at `rounds` of the family's
-    own training steps; `units` is how far it was trained.
+    own training steps; `units` is how far it was trained. `others` are the study's other objectives, at the end.
     """
 
     number: int
@@ -84,11 +105,16 @@ class Trial:
     duration_s: float = 0.0
     error: str | None = None
     measurements: Mapping[int, float] = field(default_factory=dict)
+    others: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """What is searched, how, and within which limits. `defaults` are tried first, one trial a family."""
+    """What is searched, how, and within which limits.
+
+    The champion's family and parameters are tried first, then `defaults`, one trial a family. `metric` is the first
+    objective, `others` come after it. `data_digest` names the rows, so that a study never goes on with others.
+    """
 
     study_id: str
     model_id: str
@@ -102,8 +128,23 @@ class Study:
     timeout_s: float = 3600.0
     concurrency: int | None = None
     cpus_per_trial: float = 1.0
+    gpus_per_trial: float = 0.0
     seed: int = 0
     budget: Budget = field(default_factory=Budget)
+    others: tuple[Objective, ...] = ()
+    champion: tuple[str, Mapping[str, Any]] | None = None
+    transfer: bool = True
+    stopping: str = "asha"
+    trial_timeout_s: float | None = None
+    trial_memory_mb: float | None = None
+    max_cpu_s: float | None = None
+    niceness: int = 10
+    data_digest: str = ""
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """The metric first."""
+        return (Objective(self.metric, self.maximize), *self.others)
 
     def __post_init__(self) -> None:
         if isinstance(self.trials, bool) or not isinstance(self.trials, int) or self.trials < 1:
@@ -187,6 +228,8 @@ class TuningResult(Mapping[str, Any]):
     metric: str | None = None
     best_params: Mapping[str, Any] | None = None
     best_score: float | None = None
+    front: tuple[Mapping[str, Any], ...] = ()
+    hypervolume: tuple[float, ...] = ()
     holdout: Interval | None = None
     baseline_name: str | None = None
     baseline_holdout: Interval | None = None

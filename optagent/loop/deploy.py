@@ -1,5 +1,6 @@
 """Deploy: put a judged model into the registry, and give it the alias that its verdict earns."""
 
+import json
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -36,7 +37,12 @@ def register(
             "data": prepared.facts(),
         }
         save_bundle(folder, built.model, built.family, prepared.schema, facts)
-        tags = {"verdict": str(verdict), "process_id": process_id, "family": built.family}
+        tags = {
+            "verdict": str(verdict),
+            "process_id": process_id,
+            "family": built.family,
+            "params": json.dumps(dict(built.params)),
+        }
         version = registry.register(spec.model_id, folder, metrics, tags)
     alias = alias_earned(verdict, has_champion(spec.model_id, registry))
     if alias is None:

@@ -1,6 +1,7 @@
 """Optimize: search for better parameters, and build the model of the best ones."""
 
 import asyncio
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,21 +9,26 @@ from typing import Any
 
 import numpy as np
 
+from optagent.analysis.pareto import front_of, hypervolume, points_of
 from optagent.domain.command import TuneModel
 from optagent.domain.model import ModelSpec
 from optagent.domain.space import SearchSpace
 from optagent.domain.strategy import Strategy, strategy_named
-from optagent.domain.study import Budget, SearchOutcome, Study, Trial, TrialState, method_named
-from optagent.errors import InvalidRequest, SearchFailed
+from optagent.domain.study import Budget, Objective, SearchOutcome, Study, Trial, TrialState, method_named
+from optagent.domain.version import CHAMPION
+from optagent.errors import InvalidRequest, ModelNotFound, SearchFailed
 from optagent.loop.prepare import Prepared
 from optagent.loop.process import Run
-from optagent.ports import Tracker, Tuner
+from optagent.ports import Registry, Tracker, Tuner
+from optagent.training.cost import COSTS, objective_named
 from optagent.training.families.family import Family, FittedModel
 from optagent.training.families.registry import families_for, family_named
 from optagent.training.metrics import metric_named
 from optagent.training.refit import refit
 
 DEFAULT_FAMILY = "lightgbm"
+
+Champion = tuple[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +83,16 @@ def check_spec(spec: ModelSpec) -> None:
     spaces_of(spec)
 
 
-def plan_study(process_id: str, spec: ModelSpec, command: TuneModel, limits: Limits) -> Study:
-    """The study that a command means for a model; pure."""
+def plan_study(
+    process_id: str, spec: ModelSpec, command: TuneModel, limits: Limits, champion: Champion | None = None
+) -> Study:
+    """The study that a command means for a model; pure. Raises InvalidRequest for objectives that do not fit."""
     strategy = strategy_named(command.strategy)
-    metric = metric_named(spec.metric, spec.task)
+    metric, *others = objectives_of(spec, command)
+    trials = command.trials if command.trials is not None else max(1, round(limits.trials * strategy.trials))
+    timeout = command.timeout_s if command.timeout_s is not None else max(1.0, limits.timeout_s * strategy.timeout)
     return Study(
-        study_id=process_id,
+        study_id=command.resume or process_id,
         model_id=spec.model_id,
         task=spec.task,
         metric=metric.name,
@@ -90,13 +100,43 @@ def plan_study(process_id: str, spec: ModelSpec, command: TuneModel, limits: Lim
         spaces=spaces_of(spec),
         defaults={family.name: family.defaults(spec.task) for family in families_of(spec)},
         sampler=method_named(command.method),
-        trials=command.trials if command.trials is not None else max(1, round(limits.trials * strategy.trials)),
-        timeout_s=command.timeout_s if command.timeout_s is not None else max(1.0, limits.timeout_s * strategy.timeout),
+        trials=trials,
+        timeout_s=timeout,
         concurrency=command.max_concurrent,
         cpus_per_trial=command.cpus_per_trial,
+        gpus_per_trial=command.gpus_per_trial,
         seed=command.seed,
         budget=_budget(strategy, limits),
+        others=tuple(others),
+        champion=champion,
+        transfer=command.transfer,
+        stopping=command.stopping,
+        trial_timeout_s=command.trial_timeout_s,
+        trial_memory_mb=command.trial_memory_mb,
+        max_cpu_s=command.max_cpu_s,
     )
+
+
+def objectives_of(spec: ModelSpec, command: TuneModel) -> list[Objective]:
+    """The objectives, a metric first; InvalidRequest where the first is a cost."""
+    names = command.objectives or (metric_named(spec.metric, spec.task).name,)
+    found = [objective_named(name, spec.task) for name in names]
+    if found[0].name in COSTS:
+        raise InvalidRequest(f"the first objective must be a metric, got the cost {found[0].name!r}")
+    return found
+
+
+def champion_params(model_id: str, registry: Registry) -> Champion | None:
+    """Family and parameters of the champion, None where there is none or it does not say."""
+    try:
+        tags = registry.version(model_id, CHAMPION).tags
+    except ModelNotFound:
+        return None
+    try:
+        params = json.loads(tags["params"])
+    except (KeyError, ValueError):
+        return None
+    return (tags["family"], params) if isinstance(params, dict) and "family" in tags else None
 
 
 def _budget(strategy: Strategy, limits: Limits) -> Budget:
@@ -122,14 +162,50 @@ async def search(study: Study, prepared: Prepared, tuner: Tuner, tracker: Tracke
     return outcome
 
 
-def chosen(study: Study, outcome: SearchOutcome) -> Trial | None:
-    """The best complete trial; where the time limit left none, the best of those that have a score."""
+def chosen(study: Study, outcome: SearchOutcome, tolerance: float = 0.0) -> Trial | None:
+    """The best complete trial; where the time limit left none, the best of those that have a score.
+
+    With a cost among the objectives: the cheapest of those whose score is within `tolerance` (a share) of the best.
+    """
     best = outcome.best(study.maximize)
-    if best is not None:
+    if best is None:
+        sign = 1 if study.maximize else -1
+        scored = [(sign * trial.score, trial) for trial in outcome.trials if trial.score is not None]
+        return max(scored, key=lambda pair: pair[0])[1] if scored else None
+    cost = next((objective for objective in study.others if not objective.maximize and objective.name in COSTS), None)
+    if cost is None or best.score is None:
         return best
-    sign = 1 if study.maximize else -1
-    scored = [(sign * trial.score, trial) for trial in outcome.trials if trial.score is not None]
-    return max(scored, key=lambda pair: pair[0])[1] if scored else None
+    least = study.objectives[0].sign * best.score - tolerance * abs(best.score)
+    near = [trial for trial in complete(outcome) if study.objectives[0].sign * (trial.score or 0.0) >= least]
+    return min(near, key=lambda trial: trial.others[cost.name])
+
+
+def complete(outcome: SearchOutcome) -> list[Trial]:
+    """The trials that were trained to their end."""
+    return [trial for trial in outcome.trials if trial.state is TrialState.COMPLETE and trial.score is not None]
+
+
+def front(study: Study, outcome: SearchOutcome) -> tuple[dict[str, Any], ...]:
+    """The complete trials that no other beats in every objective, by the first one; empty for a single objective."""
+    return tuple(
+        {
+            "trial": trial.number,
+            study.metric: trial.score,
+            **trial.others,
+            "params": {"family": trial.family, **trial.params},
+        }
+        for trial in front_of(study.objectives, outcome.trials)
+    )
+
+
+def hypervolume_over_time(study: Study, outcome: SearchOutcome) -> tuple[float, ...]:
+    """The volume that the front covers after each complete trial, against the worst seen of each objective."""
+    trials = complete(outcome)
+    if not study.others or not trials:
+        return ()
+    points = points_of(study.objectives, trials)
+    reference = points.min(axis=0) - 1e-9
+    return tuple(hypervolume(points[: count + 1], reference) for count in range(len(points)))
 
 
 def build(trial: Trial, prepared: Prepared, study: Study, threads: int) -> Built:

@@ -19,8 +19,8 @@ from optagent.training.problem import Data, Problem, Rows, Vector
 class Prepared:
     """What a search works on, and what judges it.
 
-    `problem` holds the development rows only. `holdout` is encoded, `holdout_rows` the same rows as they were read;
-    `holdout_time` their instants, None for rows without an order.
+    `problem` holds the development rows only, of which `digest` is the SHA-256. `holdout` is encoded, `holdout_rows`
+    the same rows as they were read; `holdout_time` their instants, None for rows without an order.
     """
 
     spec: ModelSpec
@@ -29,6 +29,7 @@ class Prepared:
     holdout: Data
     holdout_rows: pa.Table
     holdout_time: Vector | None
+    digest: str
     notes: tuple[str, ...] = ()
 
     def facts(self) -> dict[str, Any]:
@@ -36,8 +37,8 @@ class Prepared:
         return {
             "rows": len(self.problem.data),
             "holdout_rows": len(self.holdout),
-            "sha256": digest(self.problem.data),
-            "holdout_sha256": digest(self.holdout),
+            "sha256": self.digest,
+            "holdout_sha256": digest_of(self.holdout),
         }
 
 
@@ -56,13 +57,15 @@ def prepare(spec: ModelSpec, datasets: Datasets, seed: int = 0) -> Prepared:
     folds = make_folds(dev_time, y[parts.dev], spec, np.arange(len(parts.dev)), seed=seed)
     schema = fit_schema(table, spec, parts.dev)
     holdout_rows = taken(table, parts.holdout)
+    data = load_data(taken(table, parts.dev), schema, spec.class_weight)
     return Prepared(
         spec=spec,
-        problem=Problem(load_data(taken(table, parts.dev), schema, spec.class_weight), folds),
+        problem=Problem(data, folds),
         schema=schema,
         holdout=load_data(holdout_rows, schema),
         holdout_rows=holdout_rows,
         holdout_time=None if time is None else time[parts.holdout],
+        digest=digest_of(data),
         notes=(*notes, *schema.notes, *parts.notes),
     )
 
@@ -74,7 +77,7 @@ def taken(table: pa.Table, rows: Rows) -> pa.Table:
     return table.take(pa.array(rows))
 
 
-def digest(data: Data) -> str:
+def digest_of(data: Data) -> str:
     """SHA-256 of the encoded rows and their targets."""
     found = hashlib.sha256(np.ascontiguousarray(data.x).data)
     found.update(np.ascontiguousarray(data.y).data)

@@ -1,20 +1,27 @@
 """Tune: the loop's stages from rows to a registered version, for one command."""
 
 import asyncio
+import json
+import logging
 import os
+import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from optagent.domain.command import TuneModel
 from optagent.domain.model import ModelSpec
 from optagent.domain.strategy import strategy_named
 from optagent.domain.study import SearchOutcome, Study, TrialState, TuningResult
 from optagent.domain.version import ModelVersion
+from optagent.errors import NotFound
 from optagent.loop import deploy, optimize, validate
 from optagent.loop.prepare import Prepared, prepare
 from optagent.loop.process import Run
-from optagent.ports import Clock, Datasets, Registry, Tracker, Tuner
+from optagent.ports import Clock, Datasets, Importer, Registry, Studies, Tracker, Tuner
 from optagent.training.metrics import metric_named
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +35,8 @@ class Outside:
     clock: Clock
     limits: optimize.Limits = field(default_factory=optimize.Limits)
     threads: int = field(default_factory=lambda: os.cpu_count() or 1)
+    importer: Importer | None = None
+    studies: Studies | None = None
 
     def check_data(self, spec: ModelSpec) -> None:
         """Raises InvalidData where the model's rows cannot be read, split and encoded as it says."""
@@ -36,9 +45,11 @@ class Outside:
 
 async def tune(command: TuneModel, spec: ModelSpec, outside: Outside, run: Run) -> TuningResult:
     """Prepares, searches, builds, validates and registers; each stage is stored before it starts."""
-    study = optimize.plan_study(run.process.process_id, spec, command, outside.limits)
     await run.stage("prepare")
+    champion = await asyncio.to_thread(optimize.champion_params, spec.model_id, outside.registry)
+    study = optimize.plan_study(run.process.process_id, spec, command, outside.limits, champion)
     prepared = await asyncio.to_thread(prepare, spec, outside.datasets, command.seed)
+    study = replace(study, data_digest=prepared.digest)
     await run.stage("search")
     await asyncio.to_thread(outside.tuner.check)
     outside.tracker.begin(study)
@@ -57,20 +68,46 @@ async def tune(command: TuneModel, spec: ModelSpec, outside: Outside, run: Run) 
             prepared,
             comparison.verdict,
             metrics,
-            study.study_id,
+            run.process.process_id,
             outside.clock.now(),
             outside.registry,
         )
         tags, succeeded = {"version": version.version, "verdict": str(comparison.verdict)}, True
     finally:
-        await asyncio.to_thread(outside.tracker.end, study, succeeded, metrics, tags)
+        await asyncio.to_thread(_close, study, succeeded, metrics, tags, outside)
     return _result(study, outcome, built, comparison, version, (*prepared.notes, *notes), run, outside.clock)
+
+
+def _close(
+    study: Study, succeeded: bool, metrics: Mapping[str, float], tags: Mapping[str, str], outside: Outside
+) -> None:
+    """Ends the tracking of the study, with its plots where it succeeded."""
+    with tempfile.TemporaryDirectory(prefix="optagent-study-") as folder:
+        drawn = Path(folder) if succeeded and _drawn(study.study_id, outside.studies, Path(folder)) else None
+        outside.tracker.end(study, succeeded, metrics, tags, drawn)
+
+
+def _drawn(study_id: str, studies: Studies | None, folder: Path) -> bool:
+    """Whether the study's plots and importances are in `folder`; what prevents it is logged."""
+    if studies is None:
+        return False
+    try:
+        studies.draw(study_id, folder)
+        importances = dict(studies.study(study_id).importances)
+        (folder / "importances.json").write_text(json.dumps(importances, indent=2), encoding="utf-8")
+    except NotFound:  # a tuner that keeps no trials
+        return False
+    except Exception as error:
+        _log.warning("the plots of %s are not drawn: %s: %s", study_id, type(error).__name__, error)
+        return False
+    return True
 
 
 def _judge(
     command: TuneModel, study: Study, outcome: SearchOutcome, prepared: Prepared, outside: Outside
 ) -> tuple[optimize.Built, validate.Comparison, tuple[str, ...]]:
-    best = optimize.chosen(study, outcome)
+    strategy = strategy_named(command.strategy)
+    best = optimize.chosen(study, outcome, strategy.margin)
     assert best is not None  # optimize.search has refused a search without a score
     built = optimize.build(best, prepared, study, outside.threads)
     x = prepared.holdout.x
@@ -80,8 +117,7 @@ def _judge(
         lambda: optimize.build_default(best.family, prepared, study, outside.threads).model.predict(x),
     )
     metric = metric_named(study.metric, study.task)
-    alpha = strategy_named(command.strategy).alpha
-    comparison = validate.compare(built.model.predict(x), baseline, prepared, metric, alpha, study.seed)
+    comparison = validate.compare(built.model.predict(x), baseline, prepared, metric, strategy.alpha, study.seed)
     return built, comparison, (note,) if note else ()
 
 
@@ -105,11 +141,13 @@ def _result(
     clock: Clock,
 ) -> TuningResult:
     return TuningResult(
-        process_id=study.study_id,
+        process_id=run.process.process_id,
         model_id=study.model_id,
         metric=study.metric,
         best_params={"family": built.family, **built.params},
         best_score=built.score,
+        front=optimize.front(study, outcome),
+        hypervolume=optimize.hypervolume_over_time(study, outcome),
         holdout=comparison.candidate,
         baseline_name=comparison.baseline_name,
         baseline_holdout=comparison.baseline,

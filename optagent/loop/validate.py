@@ -80,7 +80,7 @@ def champion_on_holdout(prepared: Prepared, registry: Registry) -> tuple[Baselin
         return None, None
     with tempfile.TemporaryDirectory(prefix="optagent-champion-") as scratch:
         try:
-            champion = load_bundle(registry.fetch(version, Path(scratch)))
+            champion = load_bundle(registry.fetch(version, Path(scratch)), version.digest)
             if tuple(champion.schema.classes) != tuple(prepared.schema.classes):
                 return None, f"champion version {version.version} knows other classes; compared with defaults instead"
             prediction = champion.scores(encode(prepared.holdout_rows, champion.schema))

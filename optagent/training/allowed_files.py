@@ -1,12 +1,19 @@
-"""Which files a bundle may hold: the native formats of the families, and never a pickle under any name."""
+"""Which files a bundle may hold: formats of data, ours and those that a family of one's own may need, never a pickle.
 
+A pickle is told by its first bytes, or, in a format that has no such bytes of its own, by being one from end to end.
+"""
+
+import pickletools
 import zipfile
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+import numpy as np
+
 from optagent.errors import CorruptBundle
 
-_SUFFIXES = frozenset({".json", ".skops", ".txt", ".ubj"})
+_OURS = frozenset({".json", ".skops", ".txt", ".ubj"})
+_SUFFIXES = _OURS | {".cbm", ".csv", ".npy", ".onnx", ".parquet", ".safetensors"}
 _PICKLE_SUFFIXES = frozenset({".cloudpickle", ".dill", ".joblib", ".pck", ".pickle", ".pkl", ".pt", ".pth"})
 _PICKLE_STARTS = frozenset(bytes((0x80, protocol)) for protocol in range(2, 6))
 
@@ -17,6 +24,10 @@ def refuse_pickle(path: Path) -> None:
         raise CorruptBundle(f"{path}: a bundle holds {', '.join(sorted(_SUFFIXES))} files only")
     with path.open("rb") as file:
         if _starts_as_pickle(file):
+            raise CorruptBundle(f"{path}: this is a pickle, which is never loaded")
+        if path.suffix.lower() == ".npy":
+            _refuse_objects(file, path)
+        elif path.suffix.lower() not in _OURS and _is_old_pickle(file):
             raise CorruptBundle(f"{path}: this is a pickle, which is never loaded")
     if zipfile.is_zipfile(path):
         _refuse_pickled_members(path)
@@ -32,6 +43,30 @@ def _refuse_pickled_members(path: Path) -> None:
                     raise CorruptBundle(f"{path}: its member {name} is a pickle, which is never loaded")
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
         raise CorruptBundle(f"{path}: not a readable archive: {error}") from None
+
+
+def _refuse_objects(file: IO[bytes], path: Path) -> None:
+    """An array of objects is a pickle behind a header."""
+    file.seek(0)
+    try:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        dtype = read(file)[2]
+    except (ValueError, EOFError) as error:
+        raise CorruptBundle(f"{path}: not an array: {error}") from None
+    if dtype.hasobject:
+        raise CorruptBundle(f"{path}: an array of Python objects holds a pickle, which is never loaded")
+
+
+def _is_old_pickle(file: IO[bytes]) -> bool:
+    """Protocols 0 and 1 have no first bytes of their own: a file that reads as one up to its last byte is one."""
+    file.seek(0)
+    try:
+        for _ in pickletools.genops(file):
+            pass
+    except Exception:  # whatever it is, it is no pickle
+        return False
+    return not file.read().strip()
 
 
 def _starts_as_pickle(file: IO[bytes]) -> bool:

@@ -11,8 +11,9 @@ from typing import Any
 from optagent.codec import decode, encode
 from optagent.errors import Conflict, CorruptBundle, InvalidRequest
 from optagent.training.encoding import Schema
-from optagent.training.families.family import FittedModel
-from optagent.training.families.registry import family_named
+from optagent.training.families.family import Family, FittedModel
+from optagent.training.families.registry import family_named, is_ours
+from optagent.training.families.user_family import is_resolved
 from optagent.training.manifest import (
     FORMAT,
     MANIFEST,
@@ -61,14 +62,27 @@ def save_bundle(folder: Path, model: FittedModel, family: str, schema: Schema, f
 
 
 def load_bundle(folder: Path, digest: str | None = None) -> Predictor:
-    """A verified bundle, ready to predict; raises CorruptBundle."""
+    """A verified bundle, ready to predict; raises CorruptBundle.
+
+    One of a family of the user's own imports that family: without a `digest` only if this process has done so before.
+    """
     manifest = verify_bundle(folder, digest)
     try:
         schema = decode(Schema, (folder / SCHEMA).read_bytes())
     except InvalidRequest as error:
         raise CorruptBundle(f"{folder / SCHEMA}: {error}") from None
-    model = family_named(manifest.family).load(folder / MODEL, manifest.task, len(manifest.classes))
+    model = _family_of(folder, manifest, digest).load(folder / MODEL, manifest.task, len(manifest.classes))
     return Predictor(manifest, schema, model)
+
+
+def _family_of(folder: Path, manifest: Manifest, digest: str | None) -> Family:
+    name = manifest.family
+    if digest is None and not is_ours(name) and not is_resolved(name):
+        raise CorruptBundle(f"{folder}: to load it imports {name}: give the digest by which the bundle is known")
+    try:
+        return family_named(name)
+    except InvalidRequest as error:
+        raise CorruptBundle(f"{folder / MANIFEST}: {error}") from None
 
 
 def _manifest(staging: Path, family: str, schema: Schema, facts: Mapping[str, Any]) -> Manifest:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from optagent.domain.study import Budget
 from optagent.errors import Infeasible, InvalidRequest
-from optagent.training.families.family import Cache, Family, Fit, Prediction
+from optagent.training.families.family import Cache, Family, Fit, FittedModel, Prediction
 from optagent.training.problem import Problem, Vector
 
 Score = Callable[[Vector, Prediction], float]
@@ -20,8 +20,8 @@ Score = Callable[[Vector, Prediction], float]
 class Measurement:
     """The best mean over folds up to `units` of the budget, which is `rounds` of the family's own steps.
 
-    `best_rounds` and `fold_scores` are those of the best. `finished` means that more units change nothing: the budget
-    is spent, or patience ran out at `units`.
+    `best_rounds`, `fold_scores` and `others` (the means of further scores) are those of the best. `finished` means that
+    more units change nothing: the budget is spent, or patience ran out at `units`.
     """
 
     units: int
@@ -30,6 +30,7 @@ class Measurement:
     best_rounds: int
     fold_scores: tuple[float, ...]
     finished: bool
+    others: Mapping[str, float] = field(default_factory=dict)
 
 
 class Crossfit:
@@ -51,10 +52,12 @@ class Crossfit:
         seed: int = 0,
         threads: int = 1,
         cache: Cache | None = None,
+        others: Mapping[str, Score] | None = None,
     ) -> None:
         self._family = family
         self._problem = problem
         self._score = score
+        self._others = others or {}
         self._sign = 1.0 if maximize else -1.0
         self._budget = budget
         self._start = partial(family.start, params, problem.data, seed=seed, threads=threads, cache=cache)
@@ -77,6 +80,11 @@ class Crossfit:
                 break
         return self._measurement()
 
+    def model(self) -> FittedModel:
+        """The model of the last fold, which has learned from the most rows, as it was at its best."""
+        assert self._best is not None, "nothing was trained yet"
+        return self._fits[-1].model(self._best.best_rounds)
+
     @cached_property
     def _fits(self) -> tuple[Fit, ...]:
         return tuple(self._start(fold.train, fold.valid) for fold in self._problem.folds)
@@ -85,16 +93,18 @@ class Crossfit:
         rounds = units * self._family.rounds_per_unit
         for fit in self._fits:
             fit.advance(rounds)
-        scores = tuple(
-            float(self._score(self._problem.data.y[fold.valid], fit.predict_valid()))
+        judged = [
+            (self._problem.data.y[fold.valid], fit.predict_valid())
             for fold, fit in zip(self._problem.folds, self._fits, strict=True)
-        )
+        ]
+        scores = tuple(float(self._score(y, prediction)) for y, prediction in judged)
         mean = float(np.mean(scores))
         if not math.isfinite(mean):
             raise Infeasible(f"after {rounds} rounds the folds score {list(scores)}, which has no finite mean")
         self._reached = units
         if self._best is None or self._sign * mean > self._sign * self._best.score:
-            self._best = Measurement(units, rounds, mean, rounds, scores, False)
+            others = {name: float(np.mean([score(*rows) for rows in judged])) for name, score in self._others.items()}
+            self._best = Measurement(units, rounds, mean, rounds, scores, False, others)
         waited = rounds - self._best.best_rounds
         self._finished = units == self._budget.max_units or waited >= self._budget.patience_rounds
 
@@ -107,6 +117,7 @@ class Crossfit:
             best_rounds=self._best.best_rounds,
             fold_scores=self._best.fold_scores,
             finished=self._finished,
+            others=self._best.others,
         )
 
 

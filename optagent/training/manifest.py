@@ -13,7 +13,7 @@ from optagent.codec import decode, plain
 from optagent.domain.model import Task
 from optagent.errors import CorruptBundle, InvalidRequest
 from optagent.training.allowed_files import refuse_pickle
-from optagent.training.families.registry import family_named
+from optagent.training.families.registry import check_name
 from optagent.training.target import Label
 
 FORMAT = 1
@@ -72,7 +72,7 @@ def verify_bundle(folder: Path, digest: str | None = None) -> Manifest:
     manifest = _parsed(folder, data)
     _check_files(folder, manifest)
     try:
-        family_named(manifest.family)
+        check_name(manifest.family)
     except InvalidRequest as error:
         raise CorruptBundle(f"{folder / MANIFEST}: {error}") from None
     return manifest

@@ -31,6 +31,7 @@ class Seen:
     ended: bool | None
     metrics: dict[str, float]
     tags: dict[str, str]
+    artifacts: dict[str, bytes]
 
 
 @dataclass
@@ -97,7 +98,7 @@ def seen_in_memory(tracker: InMemoryTracker, study_id: str) -> list[Seen]:
         }
         for number, one in found.trials.items()
     }
-    return [Seen(trials, found.succeeded, found.metrics, found.tags)]
+    return [Seen(trials, found.succeeded, found.metrics, found.tags, found.artifacts)]
 
 
 def seen_in_mlflow(uri: str, study_id: str) -> list[Seen]:
@@ -124,7 +125,15 @@ def seen_run(client: Any, parent: Any, runs: list[Any]) -> Seen:
                 "error": run.data.tags.get("optagent.error"),
             }
     ended = {"FINISHED": True, "FAILED": False}.get(parent.info.status)
-    return Seen(trials, ended, parent.data.metrics, parent.data.tags)
+    return Seen(trials, ended, parent.data.metrics, parent.data.tags, artifacts_of(client, parent.info.run_id))
+
+
+def artifacts_of(client: Any, run_id: str) -> dict[str, bytes]:
+    from mlflow.artifacts import download_artifacts
+
+    paths = [item.path for item in client.list_artifacts(run_id, "study")]
+    uri = client.get_run(run_id).info.artifact_uri
+    return {Path(path).name: Path(download_artifacts(f"{uri}/{path}")).read_bytes() for path in paths}
 
 
 @pytest.fixture(params=["in_memory", "mlflow"])
@@ -168,6 +177,34 @@ def test_a_study_that_failed_is_closed_as_failed(under_test: TrackerUnderTest) -
     under_test.tracker.end(study(), False, {}, {})
     (seen,) = under_test.read("s1")
     assert (seen.ended, seen.trials) == (False, {})
+
+
+def test_the_files_of_a_folder_are_kept_with_the_study(under_test: TrackerUnderTest, tmp_path: Path) -> None:
+    folder = tmp_path / "drawn"
+    folder.mkdir()
+    (folder / "study.html").write_bytes(b"<p>plots</p>")
+    (folder / "importances.json").write_bytes(b"{}")
+    under_test.tracker.begin(study())
+    under_test.tracker.end(study(), True, {}, {}, folder)
+    (seen,) = under_test.read("s1")
+    assert seen.artifacts == {"study.html": b"<p>plots</p>", "importances.json": b"{}"}
+    assert seen.ended is True
+
+
+def test_files_that_cannot_be_kept_are_logged_and_the_run_is_closed(
+    mlflow_tracker: MlflowTracker, database: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "drawn"
+    folder.mkdir()
+    (folder / "study.html").write_text("plots")
+    (tmp_path / "artifacts").write_text("a file where the folder of artifacts would be")
+    mlflow_tracker.begin(study())
+    mlflow_tracker.end(study(), True, {"holdout_log_loss": 0.25}, {}, folder)
+    (tmp_path / "artifacts").unlink()
+    (seen,) = seen_in_mlflow(database, "s1")
+    assert (seen.ended, seen.metrics["holdout_log_loss"], seen.artifacts) == (True, 0.25, {})
+    (record,) = caplog.records
+    assert "the files of s1 are not kept" in record.getMessage()
 
 
 def test_two_studies_at_once_keep_their_own_trials(under_test: TrackerUnderTest) -> None:

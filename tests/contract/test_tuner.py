@@ -10,7 +10,7 @@ from optagent.adapters.in_memory.tuner import SequentialTuner
 from optagent.adapters.search.ray_tune import RayTuner
 from optagent.domain.model import Task
 from optagent.domain.space import Categorical, SearchSpace
-from optagent.domain.study import Budget, Progress, Study, Trial, TrialState
+from optagent.domain.study import Budget, Objective, Progress, Study, Trial, TrialState
 from optagent.errors import Cancelled
 from optagent.ports import Tuner
 from optagent.training.families.registry import family_named
@@ -102,3 +102,43 @@ def test_a_search_that_is_cancelled_stops(tuner, study, problem):
     with pytest.raises(Cancelled, match="was cancelled after"):
         tuner.search(replace(study, trials=100_000), problem, on_trial=done.append, cancelled=lambda: len(done) >= 2)
     assert len(done) < 1000
+
+
+def test_every_objective_is_measured_on_the_model_of_each_trial(tuner, study, problem):
+    others = (Objective("latency_p99_ms", False), Objective("size_mb", False), Objective("log_loss", False))
+    outcome = tuner.search(replace(study, others=others), problem)
+    for trial in outcome.trials:
+        assert list(trial.others) == ["latency_p99_ms", "size_mb", "log_loss"]
+        assert all(value > 0 for value in trial.others.values())
+
+
+def test_the_champion_is_tried_before_the_defaults(tuner, study, problem):
+    params = {**study.defaults["linear"], "C": 0.0123}
+    outcome = tuner.search(replace(study, champion=("linear", params), trials=2, concurrency=1), problem)
+    assert [dict(trial.params) for trial in outcome.trials] == [params, dict(study.defaults["linear"])]
+
+
+def test_a_trial_that_takes_too_long_ends_alone(tuner, study, problem):
+    if isinstance(tuner, SequentialTuner):
+        pytest.skip("only workers have limits of their own")
+    slow = family_named("extra_trees")
+    study = replace(
+        study,
+        spaces={"linear": study.spaces["linear"], "extra_trees": slow.space(Task.BINARY)},
+        defaults={"linear": study.defaults["linear"], "extra_trees": slow.defaults(Task.BINARY)},
+        trials=2,
+        trial_timeout_s=0.05,
+        concurrency=1,
+    )
+    outcome = tuner.search(study, problem)
+    stopped = next(trial for trial in outcome.trials if trial.family == "extra_trees")
+    assert (stopped.state, stopped.score) == (TrialState.INFEASIBLE, None)
+    assert "0.05 s that a trial may take" in stopped.error
+
+
+def test_a_trial_that_takes_too_much_memory_ends_alone_and_leaves_none_behind(tuner, study, problem):
+    if isinstance(tuner, SequentialTuner):
+        pytest.skip("only workers have limits of their own")
+    outcome = tuner.search(replace(study, trials=3, trial_memory_mb=1.0), problem)
+    assert [trial.state for trial in outcome.trials] == [TrialState.INFEASIBLE] * 3
+    assert all("1 MB that a trial may take" in trial.error for trial in outcome.trials)

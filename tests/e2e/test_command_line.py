@@ -62,6 +62,7 @@ def test_register_tune_and_look(optagent, churn, tmp_path):
     assert "Registered version 2" in shown.stdout
     assert [version["version"] for version in optagent.said("versions", "churn")] == ["2", "1"]
     assert {process["status"] for process in optagent.said("processes", "churn")} == {"succeeded"}
+    assert first["process_id"] in [study["study_id"] for study in optagent.said("studies", "churn")]
     process = json.loads(optagent("status", first["process_id"]).stdout)
     assert process["progress"]["trials_done"] == 6
     assert [model["model_id"] for model in optagent.said("models")] == ["churn"]
@@ -83,7 +84,7 @@ print(mlflow.pyfunc.load_model("models:/churn@champion").predict(rows)["predicti
     ("arguments", "said"),
     [
         (("tune", "nobody"), "no model 'nobody'"),
-        (("tune", "churn", "--method", "magic"), "unknown method 'magic'; one of ['optuna', 'random', 'tpe']"),
+        (("tune", "churn", "--method", "magic"), "unknown method 'magic'; one of ['bayesian', 'gp', 'hyperopt',"),
         (("tune", "churn", "--trials", "0"), "trials must be a whole number of at least 1, got 0"),
         (("tune", "churn", "--timeout", "0.2"), "timeout_s must be at least 1 second, got 0.2"),
         (("tune", "churn", "--strategy", "bold"), "unknown strategy 'bold'"),

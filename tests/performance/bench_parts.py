@@ -55,7 +55,7 @@ def test_ask_and_tell_of_tpe_with_100_trials_behind(benchmark, tmp_path: Path, s
 
     def one() -> None:
         asked = store.ask()
-        store.measure(asked, 3, 0.7)
+        store.measure(asked, 3, (0.7,))
         store.tell(asked, Trial(asked.number, asked.family, asked.params, TrialState.COMPLETE, 0.7))
 
     for _ in range(100):

@@ -16,6 +16,7 @@ _BEFORE_START = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # no folder a trial
     "RAY_AIR_NEW_OUTPUT": "0",  # Tune prints nothing, we do
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no CSV, JSON and TensorBoard files a trial
+    "TUNE_FORCE_TRIAL_CLEANUP_S": "5",  # a worker that hangs is not asked twice
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",  # the trial store is what a search resumes from
 }
 

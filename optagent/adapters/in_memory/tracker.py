@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from optagent.domain.study import Study, Trial
 
@@ -15,6 +16,7 @@ class TrackedStudy:
     succeeded: bool | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
+    artifacts: dict[str, bytes] = field(default_factory=dict)
 
 
 class InMemoryTracker:
@@ -33,11 +35,20 @@ class InMemoryTracker:
     def trial(self, study: Study, trial: Trial) -> None:
         self._tracked(study).trials[trial.number] = trial
 
-    def end(self, study: Study, succeeded: bool, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
+    def end(
+        self,
+        study: Study,
+        succeeded: bool,
+        metrics: Mapping[str, float],
+        tags: Mapping[str, str],
+        artifacts: Path | None = None,
+    ) -> None:
         tracked = self._tracked(study)
         tracked.succeeded = succeeded
         tracked.metrics.update(metrics)
         tracked.tags.update(tags)
+        for path in artifacts.iterdir() if artifacts else ():
+            tracked.artifacts[path.name] = path.read_bytes()
 
     def close(self) -> None:
         """Keeps what was told."""

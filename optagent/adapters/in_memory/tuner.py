@@ -8,6 +8,7 @@ from typing import Any
 from optagent.domain.space import Categorical, Float, Parameter, SearchSpace
 from optagent.domain.study import Progress, SearchOutcome, Study, Trial, TrialState, progress_of
 from optagent.errors import Cancelled, Infeasible
+from optagent.training.cost import other_scores, values_of
 from optagent.training.crossfit import Crossfit
 from optagent.training.families.registry import family_named
 from optagent.training.metrics import metric_named
@@ -15,7 +16,7 @@ from optagent.training.problem import Problem
 
 
 class SequentialTuner:
-    """Random search without early stopping across trials: the defaults of each family first, then uniform draws.
+    """Random search without early stopping across trials: the champion and the defaults first, then uniform draws.
 
     It needs no cluster, so the loop can be tested, and a history replayed, without one. The study's sampler is not
     looked at. Deterministic for a seed.
@@ -58,10 +59,12 @@ class SequentialTuner:
 
 def _suggest(study: Study, number: int, draw: random.Random) -> tuple[str, Mapping[str, Any]]:
     families = sorted(study.spaces)
-    if number < len(families):
-        family = families[number]
-        first = study.defaults.get(family, {})
-        return family, {item.name: first.get(item.name, _drawn(item, draw)) for item in study.spaces[family]}
+    first = [(family, study.defaults.get(family, {})) for family in families]
+    if study.champion is not None and study.champion[0] in study.spaces:
+        first.insert(0, study.champion)
+    if number < len(first):
+        family, params = first[number]
+        return family, {item.name: params.get(item.name, _drawn(item, draw)) for item in study.spaces[family]}
     family = draw.choice(families)
     return family, _sample(study.spaces[family], draw)
 
@@ -89,6 +92,7 @@ def _tried(
 ) -> Trial:
     started_at = time.monotonic()
     state, score, rounds, units, error = TrialState.COMPLETE, None, 0, 0, None
+    others: dict[str, float] = {}
     try:
         crossfit = Crossfit(
             family_named(family),
@@ -99,9 +103,13 @@ def _tried(
             study.budget,
             seed=study.seed,
             cache=cache,
+            others=other_scores(study.objectives, study.task),
         )
         reached = crossfit.advance(study.budget.max_units, deadline=lambda: time.monotonic() >= until)
         score, rounds, units = reached.score, reached.best_rounds, reached.units
+        rows = problem.data.x[problem.folds[-1].valid]
+        names = [objective.name for objective in study.others]
+        others = dict(zip(names, values_of(study.objectives, crossfit, reached, rows)[1:], strict=True))
         if not reached.finished and units < study.budget.max_units:
             state = TrialState.PRUNED
     except Infeasible as reason:
@@ -109,4 +117,4 @@ def _tried(
     except Exception as reason:
         state, error = TrialState.FAILED, f"{type(reason).__name__}: {reason}"
     duration = time.monotonic() - started_at
-    return Trial(number, family, dict(params), state, score, rounds, units, duration, error)
+    return Trial(number, family, dict(params), state, score, rounds, units, duration, error, others=others)

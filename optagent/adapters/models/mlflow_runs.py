@@ -1,10 +1,12 @@
 """Studies as MLflow runs: one parent for the study, one child for each trial."""
 
 import json
+import logging
 import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optagent.adapters.models.mlflow_connection import MlflowConnection
@@ -13,6 +15,8 @@ from optagent.domain.study import Study, Trial, TrialState
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+_logger = logging.getLogger(__name__)
 
 _STUDY_TAG, _STATE_TAG = "optagent.study", "optagent.state"
 _STATUS = {
@@ -74,15 +78,32 @@ class StudyRuns:
             run.pending.clear()
 
     def end(
-        self, study: Study, succeeded: bool, metrics: Mapping[str, float], tags: Mapping[str, str], at: float
+        self,
+        study: Study,
+        succeeded: bool,
+        metrics: Mapping[str, float],
+        tags: Mapping[str, str],
+        at: float,
+        artifacts: Path | None = None,
     ) -> None:
-        """Closes the study's run."""
+        """Closes the study's run; that its files cannot be kept is only logged."""
         self.flush(study)
         with self._server.session(_TRUST_S) as client:
             run_id = self._run(client, study, at).run_id
             _log(client, run_id, [(name, value, _ms(at), 0) for name, value in metrics.items()], {}, tags)
+            self._upload(client, run_id, study, artifacts)
             client.set_terminated(run_id, "FINISHED" if succeeded else "FAILED", _ms(at))
         self._runs.pop(study.study_id, None)
+
+    def _upload(self, client: "MlflowClient", run_id: str, study: Study, artifacts: Path | None) -> None:
+        if artifacts is None or not artifacts.is_dir():  # gone where the search no longer waited for this
+            return
+        try:
+            client.log_artifacts(run_id, str(artifacts), "study")
+        except Exception as error:  # the stores of files that MLflow knows raise what they like
+            _logger.warning(
+                "MLflow at %s: the files of %s are not kept: %s", self._server.address, study.study_id, error
+            )
 
     def _run(self, client: "MlflowClient", study: Study, at: float) -> _StudyRun:
         if study.study_id not in self._runs:

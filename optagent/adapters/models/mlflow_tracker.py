@@ -73,9 +73,16 @@ class MlflowTracker:
         at = time.time()
         self._hand_over(_Item(study, lambda runs: runs.trial(study, trial, at)))
 
-    def end(self, study: Study, succeeded: bool, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
+    def end(
+        self,
+        study: Study,
+        succeeded: bool,
+        metrics: Mapping[str, float],
+        tags: Mapping[str, str],
+        artifacts: Path | None = None,
+    ) -> None:
         at, metrics, tags = time.time(), dict(metrics), dict(tags)
-        item = _Item(study, lambda runs: runs.end(study, succeeded, metrics, tags, at), last=True)
+        item = _Item(study, lambda runs: runs.end(study, succeeded, metrics, tags, at, artifacts), last=True)
         deadline = time.monotonic() + self._flush_s
         if not self._hand_over(item, deadline) or not self._await(item, deadline):
             self._abandoned.add(study.study_id)

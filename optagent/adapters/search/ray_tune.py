@@ -44,25 +44,29 @@ class RayTuner:
         self._cluster.connect()
         import ray
 
+        from optagent.adapters.search.scheduler import StudyScheduler
         from optagent.adapters.search.searcher import StudySearcher
 
         searcher = StudySearcher(study, store, on_trial)
         watch = _Watch(study, searcher, on_progress, cancelled)
         folder = tempfile.mkdtemp(prefix="optagent-tune-")
         try:
-            self._run(study, problem, searcher, watch, folder)
+            if not store.exhausted:
+                self._run(study, problem, searcher, StudyScheduler(study, searcher, store.measured), watch, folder)
         except ray.exceptions.RayError as error:
             raise Unavailable(f"the search {study.study_id} was lost with its Ray cluster: {error}") from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
             _forget_workers(study)
-        searcher.stop_live("the time limit ended the search" if watch.timed_out else "the search was stopped")
+        searcher.stop_live("the search was ended first")
+        store.close()
         on_progress(searcher.progress())
         if watch.was_cancelled:
             raise Cancelled(f"the search {study.study_id} was cancelled after {len(searcher.trials)} trials")
         return SearchOutcome(tuple(searcher.trials), timed_out=watch.timed_out)
 
-    def _run(self, study: Study, problem: Problem, searcher: Any, watch: "_Watch", folder: str) -> None:
+    def _run(self, study: Study, problem: Problem, searcher: Any, scheduler: Any, watch: "_Watch", folder: str) -> None:
+        from ray import tune
         from ray.tune.registry import register_trainable
 
         from optagent.adapters.search.searcher import StopWhen
@@ -73,37 +77,20 @@ class RayTuner:
         name = f"Trial_{study.study_id}"
         with _REGISTERING:
             register_trainable(name, type(name, (TrainingTrial,), {}))
-        shared = Shared(study, problem, min(workers, study.trials))
-        self._tune(name, study, shared, workers, searcher, StopWhen(watch.look), folder)
-
-    @staticmethod
-    def _tune(name: str, study: Study, shared: Any, workers: int, searcher: Any, stop: Any, folder: str) -> None:
-        from ray import tune
-        from ray.tune.schedulers import ASHAScheduler
-
-        budget = study.budget
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         tune.run(
             name,
             name=study.study_id,
-            config={"shared": shared},
+            config={"shared": Shared(study, problem, min(workers, study.trials))},
             search_alg=searcher,
-            scheduler=ASHAScheduler(
-                time_attr="units",
-                metric="score",
-                mode="max" if study.maximize else "min",
-                max_t=budget.max_units,
-                grace_period=budget.grace_units,
-                reduction_factor=budget.reduction_factor,
-                stop_last_trials=False,
-            ),
+            scheduler=scheduler,
             num_samples=-1,  # the searcher says when it has finished
             max_concurrent_trials=workers,
-            resources_per_trial={"cpu": study.cpus_per_trial},
+            resources_per_trial={"cpu": study.cpus_per_trial, "gpu": study.gpus_per_trial},
             reuse_actors=True,
             raise_on_failed_trial=False,
             storage_path=folder,
-            stop=stop,
+            stop=StopWhen(watch.look),
             verbose=0,
             trial_dirname_creator=lambda trial: trial.trial_id,
         )
@@ -139,10 +126,16 @@ class _Watch:
 
 
 def _workers(study: Study) -> int:
+    """How many trials the cluster holds at a time; Unavailable where it does not hold one."""
     import ray
 
-    cpus = float(ray.cluster_resources().get("CPU", 1.0))  # type: ignore[no-untyped-call]
-    fitting = max(1, math.floor(cpus / study.cpus_per_trial))
+    has: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    wants = {"CPU": study.cpus_per_trial, "GPU": study.gpus_per_trial}
+    fitting = min(math.floor(has.get(name, 0.0) / share) for name, share in wants.items() if share)
+    if fitting < 1:
+        asked = ", ".join(f"{share:g} {name}" for name, share in wants.items() if share)
+        offers = ", ".join(f"{has.get(name, 0.0):g} {name}" for name in wants)
+        raise Unavailable(f"a trial needs {asked}; the whole Ray cluster has {offers}")
     return min(fitting, study.concurrency or fitting)
 
 

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 
+from optagent.adapters.search.hyperopt_sampler import HyperoptSampler
+from optagent.adapters.search.portfolio_sampler import Member, PortfolioSampler
 from optagent.errors import InvalidRequest
 
 
@@ -21,7 +23,37 @@ def random_sampler(seed: int) -> BaseSampler:
     return RandomSampler(seed=seed)
 
 
-SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {"tpe": tpe_sampler, "random": random_sampler}
+def gp_sampler(seed: int) -> BaseSampler:
+    """Bayesian optimization by a Gaussian process; scikit-learn is loaded only here."""
+    from optagent.adapters.search.gp_sampler import GPSampler
+
+    return GPSampler(seed)
+
+
+def nsga2_sampler(seed: int) -> BaseSampler:
+    """A genetic algorithm that sorts by non-domination (Deb 2002)."""
+    return NSGAIISampler(seed=seed)
+
+
+def portfolio_sampler(seed: int) -> BaseSampler:
+    """The others in turns; what is expected of each was measured on surrogates of tree tuning."""
+    members = {
+        "gp": Member(gp_sampler, 0.6),
+        "tpe": Member(tpe_sampler, 0.45),
+        "hyperopt": Member(HyperoptSampler, 0.1),
+        "random": Member(random_sampler, 0.05),
+    }
+    return PortfolioSampler(seed, members)
+
+
+SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
+    "tpe": tpe_sampler,
+    "gp": gp_sampler,
+    "hyperopt": HyperoptSampler,
+    "random": random_sampler,
+    "nsga2": nsga2_sampler,
+    "portfolio": portfolio_sampler,
+}
 
 
 def sampler_named(name: str, seed: int) -> BaseSampler:

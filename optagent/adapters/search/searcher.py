@@ -15,6 +15,7 @@ from optagent.domain.study import Progress, Study, Trial, TrialState, progress_o
 
 LOG = logging.getLogger("optagent.search")
 _LOST_WORKERS_A_TRIAL = 1
+_HANGS_AFTER_S = 20.0  # beyond its limit: a new worker may still be loading its libraries
 
 
 @dataclass(slots=True)
@@ -41,22 +42,21 @@ class StudySearcher(Searcher):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(metric="score", mode="max" if study.maximize else "min")
-        self.trials: list[Trial] = []
+        self.trials: list[Trial] = list(store.kept)
         self._study = study
         self._store = store
         self._on_trial = on_trial
         self._clock = clock
         self._started_at = clock()
-        self._asked = 0
         self._live: dict[str, _Live] = {}
         self._again: list[Asked] = []
         self._lost: Counter[int] = Counter()
+        self._refusals = 0
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         if self._again:
             asked = self._again.pop(0)
-        elif self._asked < self._study.trials:
-            self._asked += 1
+        elif not self._store.exhausted and not self._too_dear():
             asked = self._store.ask()
         elif self._live:
             return None
@@ -70,7 +70,7 @@ class StudySearcher(Searcher):
             live = self._live[trial_id]
             live.last = result
             if result["at_rung"]:
-                self._store.measure(live.asked, result["units"], result["score"])
+                self._store.measure(live.asked, result["units"], tuple(result["values"]))
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         if trial_id not in self._live:
@@ -79,14 +79,39 @@ class StudySearcher(Searcher):
             return self._lose(trial_id)
         self.on_trial_result(trial_id, result)
         if result["state"] != "trained":
+            self._refusals += result["spent"]  # its worker refuses the next trial, whose loss says nothing about it
             self._end(trial_id, TrialState(result["state"]), result["error"])
         else:
             self._end(trial_id, TrialState.COMPLETE if result["finished"] else TrialState.PRUNED)
 
     def stop_live(self, why: str) -> None:
-        """Ends the trials that were running when the search was stopped: pruned where they have a score."""
+        """Ends the trials that were running when the search ended: one that was measured counts as pruned."""
         for trial_id, live in list(self._live.items()):
-            self._end(trial_id, TrialState.PRUNED if live.asked.measurements else TrialState.FAILED, why)
+            if live.asked.measured:
+                self._end(trial_id, TrialState.PRUNED, why)
+        self._live.clear()
+
+    def number_of(self, trial_id: str) -> int | None:
+        """The study's number of a Tune trial, None once it has ended."""
+        live = self._live.get(trial_id)
+        return None if live is None else live.asked.number
+
+    def overdue(self) -> list[str]:
+        """Tune's ids of the trials that say nothing although their time is over."""
+        limit = self._study.trial_timeout_s
+        if limit is None:
+            return []
+        now = self._clock()
+        return [name for name, live in self._live.items() if now - live.started_at > limit + _HANGS_AFTER_S]
+
+    def give_up(self, trial_id: str) -> None:
+        """Ends a trial that hangs; its worker is stopped by the caller."""
+        self._end(trial_id, TrialState.INFEASIBLE, f"the trial hung for over {self._study.trial_timeout_s:g} s")
+
+    def _too_dear(self) -> bool:
+        limit = self._study.max_cpu_s
+        spent = sum(trial.duration_s for trial in self.trials) * self._study.cpus_per_trial
+        return limit is not None and spent >= limit
 
     def progress(self) -> Progress:
         """Where the search stands now."""
@@ -94,7 +119,10 @@ class StudySearcher(Searcher):
 
     def _lose(self, trial_id: str) -> None:
         asked = self._live[trial_id].asked
-        self._lost[asked.number] += 1
+        if self._refusals:
+            self._refusals -= 1
+        else:
+            self._lost[asked.number] += 1
         LOG.warning("%s: the worker of trial %d was lost", self._study.study_id, asked.number)
         if self._lost[asked.number] > _LOST_WORKERS_A_TRIAL:
             return self._end(trial_id, TrialState.FAILED, "its worker was lost twice: killed, or out of memory")
@@ -104,6 +132,8 @@ class StudySearcher(Searcher):
     def _end(self, trial_id: str, state: TrialState, error: str | None = None) -> None:
         live = self._live.pop(trial_id)
         asked, last = live.asked, live.last
+        values = asked.measured[max(asked.measured)][1:] if asked.measured else ()
+        others = dict(zip((objective.name for objective in self._study.others), values, strict=False))
         trial = Trial(
             number=asked.number,
             family=asked.family,
@@ -114,7 +144,8 @@ class StudySearcher(Searcher):
             units=last.get("units", 0),
             duration_s=self._clock() - live.started_at,
             error=error,
-            measurements=dict(asked.measurements),
+            measurements={units: values[0] for units, values in asked.measured.items()},
+            others=others,
         )
         LOG.debug("%s: trial %d %s, score %s, %s", self._study.study_id, trial.number, state, trial.score, trial.params)
         self._store.tell(asked, trial)

@@ -1,9 +1,11 @@
 """What runs on a worker: one trial after another, on a matrix that all workers share."""
 
 import math
+import os
 import time
 from typing import Any
 
+import psutil
 import ray
 from ray import tune
 from ray._private.worker import global_worker
@@ -11,7 +13,8 @@ from ray.experimental import internal_kv
 
 from optagent.domain.study import Study
 from optagent.errors import Infeasible
-from optagent.training.crossfit import Crossfit
+from optagent.training.cost import other_scores, values_of
+from optagent.training.crossfit import Crossfit, Measurement
 from optagent.training.families.registry import family_named
 from optagent.training.metrics import metric_named
 from optagent.training.problem import Problem
@@ -53,11 +56,22 @@ class TrainingTrial(tune.Trainable):
         self._problem: Problem
         self._study, self._problem, workers = ray.get(config["shared"].ref)
         self._score = metric_named(self._study.metric, self._study.task).score
+        self._other_scores = other_scores(self._study.objectives, self._study.task)
         self._cache: dict[Any, Any] = {}
+        self._spent = False
+        self._at_rest_mb = 0.0
+        self._at_rest_mb = self._memory_mb()
+        os.nice(self._study.niceness)
         self._wait_for(workers)
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Takes the next trial; a worker whose last one left memory behind refuses, and Tune starts another.
+
+        (It raises, since Tune does not tell its searcher of a trial whose worker answers False.)
+        """
+        if self._spent:
+            raise MemoryError("the last trial left memory behind")
         self._begin(new_config)
         return True
 
@@ -78,6 +92,7 @@ class TrainingTrial(tune.Trainable):
     def _advance(self) -> dict[str, Any]:
         study = self._study
         if self._crossfit is None:
+            self._started_at = time.monotonic()
             self._crossfit = Crossfit(
                 family_named(self._config["family"]),
                 self._config["params"],
@@ -88,25 +103,57 @@ class TrainingTrial(tune.Trainable):
                 seed=study.seed,
                 threads=max(1, int(study.cpus_per_trial)),
                 cache=self._cache,
+                others=self._other_scores,
             )
         until = time.monotonic() + REPORT_EVERY_S
         rung = next(rung for rung in study.budget.rungs if rung > self._units)
-        reached = self._crossfit.advance(rung, deadline=lambda: time.monotonic() > until)
+        reached = self._crossfit.advance(rung, deadline=lambda: self._within_limits() and time.monotonic() > until)
+        self._within_limits()
         self._units = reached.units
         finished = reached.finished or reached.units >= study.budget.max_units
+        at_rung = reached.units == rung or finished
         return {
             "state": "trained",
             "score": reached.score,
+            "values": self._values(reached) if at_rung else (reached.score,),
             "units": reached.units,
             "rounds": reached.best_rounds,
-            "at_rung": reached.units == rung or reached.finished,
+            "at_rung": at_rung,
             "finished": finished,
             "done": finished,
         }
 
+    def _values(self, reached: Measurement) -> tuple[float, ...]:
+        assert self._crossfit is not None
+        rows = self._problem.data.x[self._problem.folds[-1].valid]
+        return values_of(self._study.objectives, self._crossfit, reached, rows)
+
+    def _within_limits(self) -> bool:
+        """True; raises Infeasible for a trial that takes more time or memory than its study allows."""
+        study = self._study
+        took = time.monotonic() - self._started_at
+        if study.trial_timeout_s is not None and took > study.trial_timeout_s:
+            raise Infeasible(f"the trial took more than the {study.trial_timeout_s:g} s that a trial may take")
+        if study.trial_memory_mb is not None and self._memory_mb() > study.trial_memory_mb:
+            self._spent = True
+            raise Infeasible(f"the trial took more than the {study.trial_memory_mb:g} MB that a trial may take")
+        return True
+
+    def _memory_mb(self) -> float:
+        """What this worker has taken since it came up, without the rows that all workers share."""
+        used = psutil.Process().memory_info()
+        return float(used.rss - getattr(used, "shared", 0)) / 1e6 - self._at_rest_mb
+
     def _ended(self, state: str, error: str) -> dict[str, Any]:
         # Tune wants a score in every result; ASHA passes over one that is not a number.
-        return {"state": state, "error": error[:2000], "score": math.nan, "units": self._units, "done": True}
+        return {
+            "state": state,
+            "error": error[:2000],
+            "score": math.nan,
+            "units": self._units,
+            "spent": self._spent,
+            "done": True,
+        }
 
     def _wait_for(self, workers: int) -> None:
         prefix = f"optagent:{self._study.study_id}:worker:"

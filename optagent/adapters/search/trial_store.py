@@ -1,24 +1,30 @@
 """The one store of trials: an Optuna study for each of ours, asked for parameters and told what came of them."""
 
+import json
 import logging
 import warnings
+from collections import deque
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
 from optuna.exceptions import StorageInternalError
-from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
+from redis.exceptions import RedisError
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from optagent.adapters.search.samplers import sampler_named
+from optagent.adapters.search.transfer import Transfer, known_good
+from optagent.codec import decode, encode, plain
 from optagent.domain.space import Categorical, Float, Parameter
 from optagent.domain.study import Study, Trial, TrialState
-from optagent.errors import Unavailable
+from optagent.errors import Conflict, Unavailable
 
 _TOLD = {
     TrialState.COMPLETE: OptunaState.COMPLETE,
@@ -29,10 +35,17 @@ _TOLD = {
 
 
 def open_storage(url: str | None) -> BaseStorage | None:
-    """The Optuna storage at a SQLAlchemy URL, None for none; Unavailable where it cannot be opened."""
+    """The Optuna storage at a SQLAlchemy or Redis URL, None for none; Unavailable where it cannot be opened.
+
+    Trials in Redis are Optuna's journal.
+    """
     if url is None:
         return None
     try:
+        if url.startswith(("redis://", "rediss://")):
+            from optuna.storages.journal import JournalRedisBackend, JournalStorage
+
+            return JournalStorage(JournalRedisBackend(url))
         connect = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
         return RDBStorage(url, engine_kwargs=connect)
     except Exception as error:
@@ -41,77 +54,158 @@ def open_storage(url: str | None) -> BaseStorage | None:
 
 @dataclass(slots=True)
 class Asked:
-    """A suggestion that is being tried."""
+    """A suggestion that is being tried; `measured` holds every objective at each rung, the metric first."""
 
     number: int
     family: str
     params: Mapping[str, Any]
     handle: optuna.Trial
-    measurements: dict[int, float] = field(default_factory=dict)
+    measured: dict[int, tuple[float, ...]] = field(default_factory=dict)
 
 
 class TrialStore:
-    """Ask and tell for one study. A trial that ASHA stops is told as pruned, with its value at every rung.
+    """Ask and tell for one study. A trial that is stopped early is told as pruned, with its value at every rung.
 
     (Ray's own `OptunaSearch` reports it as complete with the value of a low rung, which misleads the sampler.)
-    The sampler works in memory; a trial that has ended is written to `storage` in one transaction. Sampling straight
-    from the storage costs some fifteen transactions a trial.
+    The sampler works in memory; a thread writes each trial that has ended to `storage`, in one transaction. Sampling
+    straight from the storage costs some fifteen transactions a trial, and waiting for the one some 10 ms. A study that
+    the storage has already goes on: `kept` are its trials, and only the numbers that are missing are asked. Raises
+    Conflict where it was made of something else.
     """
 
     def __init__(self, study: Study, storage: BaseStorage | None) -> None:
         logging.getLogger("optuna").setLevel(logging.WARNING)
         self._spaces = study.spaces
         self._families = sorted(study.spaces)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            sampler = sampler_named(study.sampler, study.seed)
-        self._study = _new_study(study, InMemoryStorage(), sampler)
-        self._kept = None if storage is None else _new_study(study, storage)
-        for family in self._families:
-            self._study.enqueue_trial(self._first(family, study.defaults.get(family, {})))
+        self._several = len(study.objectives) > 1
+        self._storage = storage
+        self._durable = None if storage is None else _open_study(study, storage)
+        before = [] if self._durable is None else self._durable.get_trials(deepcopy=False)
+        self.kept = [decode(Trial, trial.user_attrs["trial"]) for trial in before]
+        self.measured = {trial.number: _measured(frozen) for trial, frozen in zip(self.kept, before, strict=True)}
+        self._study = _in_memory(study, before)
+        self._missing = sorted(set(range(study.trials)) - {trial.number for trial in self.kept}, reverse=True)
+        first = self._first(study)
+        for number in sorted(self._missing):
+            if number < len(first):
+                self._study.enqueue_trial(first[number])
+        self._transfer = self._transfer_of(study, first)
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="trial-store")
+        self._writes: deque[Future[None]] = deque()
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether every trial of the study was asked."""
+        return not self._missing
 
     def ask(self) -> Asked:
-        """The next parameters to try; the defaults of each family come first."""
+        """The next parameters to try: the champion's, the defaults of each family, then the sampler's own."""
+        number = self._missing.pop()
+        known = self._transfer.next(number)
+        if known is not None:
+            self._study.enqueue_trial(known)
         handle = self._study.ask()
         family = self._families[0]
         if len(self._families) > 1:
             family = handle.suggest_categorical("family", self._families)
         params = {item.name: _suggest(handle, f"{family}.{item.name}", item) for item in self._spaces[family]}
-        return Asked(handle.number, family, params, handle)
+        return Asked(number, family, params, handle)
 
-    def measure(self, asked: Asked, units: int, score: float) -> None:
-        """Keeps the score of a trial at one rung."""
-        if units not in asked.measurements:
-            asked.measurements[units] = score
-            asked.handle.report(score, units)
+    def measure(self, asked: Asked, units: int, values: tuple[float, ...]) -> None:
+        """Keeps the objectives of a trial at one rung."""
+        if units not in asked.measured:
+            asked.measured[units] = values
+            if not self._several:  # Optuna keeps no intermediate values of several objectives
+                asked.handle.report(values[0], units)
 
     def tell(self, asked: Asked, trial: Trial) -> None:
-        """Keeps what came of a trial; raises Unavailable where the storage does not take it."""
+        """Keeps what came of a trial; raises Unavailable where the storage did not take an earlier one."""
+        self._transfer.told(trial)
+        asked.handle.set_user_attr("trial", encode(trial).decode())
+        asked.handle.set_user_attr("measured", json.dumps(asked.measured))
         if trial.error:
             asked.handle.set_user_attr("error", trial.error)
-        value = trial.score if trial.state is TrialState.COMPLETE else None
-        told = self._study.tell(asked.handle, value, state=_TOLD[trial.state])
-        if self._kept is not None:
+        values = None
+        if trial.state is TrialState.COMPLETE and trial.score is not None:
+            values = [trial.score, *trial.others.values()]
+        told = self._study.tell(asked.handle, values, state=_TOLD[trial.state])
+        if self._durable is not None:
+            self._raise_failed(wait=False)
+            self._writes.append(self._writer.submit(self._durable.add_trial, told))
+
+    def close(self) -> None:
+        """Waits until every trial is in the storage; raises Unavailable where it did not take one."""
+        self._raise_failed(wait=True)
+        self._writer.shutdown()
+
+    def _raise_failed(self, wait: bool) -> None:
+        while self._writes and (wait or self._writes[0].done()):
             try:
-                self._kept.add_trial(told)
-            except (StorageInternalError, SQLAlchemyError) as error:
-                raise Unavailable(f"the trial store does not take trial {trial.number}: {error}") from error
+                self._writes.popleft().result()
+            except (StorageInternalError, SQLAlchemyError, RedisError, OSError) as error:
+                raise Unavailable(f"the trial store does not take a trial: {error}") from error
 
-    def _first(self, family: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
-        """The family's defaults, less those that its space leaves out."""
-        first: dict[str, Any] = {"family": family} if len(self._families) > 1 else {}
+    def _first(self, study: Study) -> list[dict[str, Any]]:
+        first = [(family, study.defaults.get(family, {})) for family in self._families]
+        if study.champion is not None and study.champion[0] in study.spaces:
+            first.insert(0, study.champion)
+        return [self._named(family, params) for family, params in first]
+
+    def _named(self, family: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Parameters as the Optuna study names them, less those that the space leaves out."""
+        named: dict[str, Any] = {"family": family} if len(self._families) > 1 else {}
         for item in self._spaces[family]:
-            if item.name in defaults and _holds(item, defaults[item.name]):
-                first[f"{family}.{item.name}"] = defaults[item.name]
-        return first
+            if item.name in params and _holds(item, params[item.name]):
+                named[f"{family}.{item.name}"] = params[item.name]
+        return named
+
+    def _transfer_of(self, study: Study, first: list[dict[str, Any]]) -> Transfer:
+        known = known_good(study, self._storage) if study.transfer and self._storage is not None else []
+        named = [self._named(family, params) for family, params in known]
+        return Transfer([params for params in named if params not in first], after=len(first), maximize=study.maximize)
 
 
-def _new_study(study: Study, storage: BaseStorage, sampler: BaseSampler | None = None) -> optuna.Study:
-    direction = StudyDirection.MAXIMIZE if study.maximize else StudyDirection.MINIMIZE
-    made = optuna.create_study(study_name=study.study_id, storage=storage, sampler=sampler, direction=direction)
-    made.set_user_attr("model_id", study.model_id)
-    made.set_user_attr("metric", study.metric)
+def _open_study(study: Study, storage: BaseStorage) -> optuna.Study:
+    opened = optuna.create_study(
+        study_name=study.study_id, storage=storage, directions=_directions(study), load_if_exists=True
+    )
+    identity = _identity(study)
+    known = opened.user_attrs.get("identity")
+    if known is None:
+        opened.set_user_attr("identity", identity)
+        return opened
+    changed = sorted(name for name in identity if known.get(name) != identity[name])
+    if changed:
+        raise Conflict(f"study {study.study_id} was made with another {', '.join(changed)}: start a new search")
+    return opened
+
+
+def _identity(study: Study) -> dict[str, Any]:
+    """What may not change while a study goes on."""
+    objectives = [[objective.name, objective.maximize] for objective in study.objectives]
+    spaces = {family: [plain(item) for item in space] for family, space in sorted(study.spaces.items())}
+    identity = {"model": study.model_id, "objectives": objectives, "spaces": spaces, "data": study.data_digest}
+    return dict(json.loads(json.dumps(identity)))
+
+
+def _in_memory(study: Study, before: list[FrozenTrial]) -> optuna.Study:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        # A study that goes on draws anew: with the same seed it would repeat its first suggestions.
+        sampler = sampler_named(study.sampler, study.seed + len(before))
+    made = optuna.create_study(storage=InMemoryStorage(), sampler=sampler, directions=_directions(study))
+    made.add_trials(before)
     return made
+
+
+def _directions(study: Study) -> list[StudyDirection]:
+    larger, smaller = StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE
+    return [larger if objective.maximize else smaller for objective in study.objectives]
+
+
+def _measured(frozen: FrozenTrial) -> dict[int, tuple[float, ...]]:
+    kept = json.loads(frozen.user_attrs.get("measured", "{}"))
+    return {int(units): tuple(values) for units, values in kept.items()}
 
 
 def _suggest(handle: optuna.Trial, name: str, item: Parameter) -> Any:

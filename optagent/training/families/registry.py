@@ -6,19 +6,37 @@ from optagent.training.families.family import Family
 from optagent.training.families.lightgbm_family import LightGBM
 from optagent.training.families.sklearn_boosting import HistGradientBoosting
 from optagent.training.families.sklearn_forests import ExtraTrees, RandomForest
+from optagent.training.families.sklearn_imported import ImportedSklearn
 from optagent.training.families.sklearn_linear import Linear
+from optagent.training.families.user_family import installed, is_path, user_family
 from optagent.training.families.xgboost_family import XGBoost
 
 _ALL: tuple[Family, ...] = (LightGBM(), XGBoost(), RandomForest(), ExtraTrees(), HistGradientBoosting(), Linear())
 
 FAMILIES: dict[str, Family] = {family.name: family for family in _ALL}
 
+_LOADED_ONLY: dict[str, Family] = {ImportedSklearn.name: ImportedSklearn()}
+"""Families of models that were trained elsewhere: bundles hold them, searches do not."""
+
 
 def family_named(name: str) -> Family:
-    """The family of that name; InvalidRequest lists the known ones."""
-    if name not in FAMILIES:
-        raise InvalidRequest(f"unknown family {name!r}; one of {sorted(FAMILIES)}")
-    return FAMILIES[name]
+    """The family of that name, or a user's own by dotted path or entry point.
+
+    InvalidRequest lists the known ones, or says what is wrong with the user's. Our names come first.
+    """
+    check_name(name)
+    return FAMILIES.get(name) or _LOADED_ONLY.get(name) or user_family(name)
+
+
+def check_name(name: str) -> None:
+    """Raises InvalidRequest unless the name is that of a family, or has the form of a path to one; imports nothing."""
+    if not is_ours(name) and not is_path(name) and name not in installed():
+        known = sorted({*FAMILIES, *installed()})
+        raise InvalidRequest(f"unknown family {name!r}; one of {known}, or your own as package.module:Class")
+
+
+def is_ours(name: str) -> bool:
+    return name in FAMILIES or name in _LOADED_ONLY
 
 
 def families_for(task: Task) -> tuple[Family, ...]:

@@ -54,7 +54,7 @@ def test_rungs_grow_by_the_reduction_factor_and_end_with_the_whole():
         (lambda: a_study(timeout_s=float("nan")), "timeout_s must be at least 1 second, got nan"),
         (lambda: a_study(concurrency=0), "concurrency must be at least 1, got 0"),
         (lambda: a_study(spaces={}), "at least one family"),
-        (lambda: method_named("grid"), r"unknown method 'grid'; one of \['optuna', 'random', 'tpe'\]"),
+        (lambda: method_named("grid"), r"unknown method 'grid'; one of \['bayesian', 'gp', .*'tpe'\]"),
         (
             lambda: strategy_named("bold"),
             r"unknown strategy 'bold'; one of \['aggressive', 'balanced', 'conservative'\]",

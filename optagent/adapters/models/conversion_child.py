@@ -1,0 +1,133 @@
+"""The process that opens a foreign model once, and writes it down as data: see `conversion`.
+
+It is given a folder with request.json and rows.npy, and leaves there model/, reference.npy, rounded.npy and told.json.
+"""
+
+import json
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from optagent.adapters.models.conversion import FileKind
+from optagent.adapters.models.taken_apart import taken_apart
+from optagent.domain.model import Task
+from optagent.errors import CorruptBundle, InvalidData, InvalidRequest
+from optagent.training.families import skops_file
+from optagent.training.imported import name_features
+
+_MEMORY, _CPU_S, _FILE = 8 * 2**30, 600, 2 * 2**30
+_LIGHTGBM_TYPES = (
+    "collections.OrderedDict",
+    "collections.defaultdict",
+    "lightgbm.basic.Booster",
+    "lightgbm.sklearn.LGBMClassifier",
+    "lightgbm.sklearn.LGBMRegressor",
+    "numpy.str_",
+    "sklearn.preprocessing._label.LabelEncoder",
+)
+
+
+def main(folder: Path) -> None:
+    """Converts what the request names; a refusal is told, and any other failure ends the process."""
+    _limit()
+    try:
+        told = _convert(folder, json.loads((folder / "request.json").read_text(encoding="utf-8")))
+    except (InvalidData, InvalidRequest, CorruptBundle) as error:
+        told = {"error": type(error).__name__, "message": str(error)}
+    except Exception as error:
+        traceback.print_exc()
+        told = {"error": "CorruptBundle", "message": f"the model cannot be opened: {type(error).__name__}: {error}"}
+    (folder / "told.json").write_text(json.dumps(told), encoding="utf-8")
+
+
+def _limit() -> None:
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return
+    for what, most in (
+        (resource.RLIMIT_AS, _MEMORY),
+        (resource.RLIMIT_CPU, _CPU_S),
+        (resource.RLIMIT_FSIZE, _FILE),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        allowed = resource.getrlimit(what)[1]
+        most = most if allowed == resource.RLIM_INFINITY else min(most, allowed)
+        resource.setrlimit(what, (most, most))
+
+
+def _convert(folder: Path, request: Mapping[str, Any]) -> dict[str, Any]:
+    task = Task(request["task"])
+    opened = taken_apart(_OPEN[FileKind(request["kind"])](Path(request["file"])), task)
+    features = name_features(opened.own_names, opened.columns, request["signature"], request["listed"])
+    told = {
+        "family": opened.family,
+        "features": list(features),
+        "n_classes": opened.n_classes,
+        "classes": opened.classes,
+        "rounds": opened.rounds,
+        "params": dict(opened.params),
+    }
+    if not set(features) <= set(request["columns"]):
+        return told  # which of them cannot be read, and why, is said by who asked
+    rows = np.load(folder / "rows.npy", allow_pickle=False)[:, [request["columns"].index(name) for name in features]]
+    _write_prediction(folder / "reference.npy", opened.predict(rows))
+    opened.suit_32_bits()
+    _write_prediction(folder / "rounded.npy", opened.predict(rows.astype(np.float32).astype(np.float64)))
+    (folder / "model").mkdir()
+    opened.save(folder / "model")
+    return told
+
+
+def _lightgbm_file(path: Path) -> Any:
+    import lightgbm
+
+    return lightgbm.Booster(model_file=str(path))
+
+
+def _xgboost_file(path: Path) -> Any:
+    import xgboost
+
+    return xgboost.Booster(model_file=str(path))
+
+
+def _xgboost_sklearn_file(path: Path) -> Any:
+    """What kind of wrapper it was does not matter: its booster holds the trees, and where early stopping stopped."""
+    booster = _xgboost_file(path)
+    best = booster.attr("best_iteration")
+    return booster if best is None else booster[: int(best) + 1]
+
+
+def _skops_lightgbm_file(path: Path) -> Any:
+    import skops.io
+
+    return skops.io.load(path, trusted=[*_LIGHTGBM_TYPES, *sorted(skops_file.TYPES)])
+
+
+def _pickle_file(path: Path) -> Any:
+    import cloudpickle
+
+    with path.open("rb") as file:
+        return cloudpickle.load(file)  # only for who trusts it, and only in this process
+
+
+_OPEN: dict[FileKind, Callable[[Path], Any]] = {
+    FileKind.LIGHTGBM: _lightgbm_file,
+    FileKind.XGBOOST: _xgboost_file,
+    FileKind.XGBOOST_SKLEARN: _xgboost_sklearn_file,
+    FileKind.SKOPS: skops_file.load,
+    FileKind.SKOPS_LIGHTGBM: _skops_lightgbm_file,
+    FileKind.PICKLE: _pickle_file,
+}
+
+
+def _write_prediction(path: Path, prediction: Any) -> None:
+    np.save(path, np.asarray(prediction, dtype=np.float64), allow_pickle=False)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

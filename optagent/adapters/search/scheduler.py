@@ -1,0 +1,51 @@
+"""Ray Tune's scheduler over the pure rule of `analysis.halving`, for one objective or several."""
+
+from typing import TYPE_CHECKING, Any
+
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+
+from optagent.adapters.search.searcher import StudySearcher
+from optagent.analysis.halving import Rungs
+from optagent.domain.study import Study
+
+if TYPE_CHECKING:
+    from ray.tune.execution.tune_controller import TuneController
+    from ray.tune.experiment import Trial
+
+
+class StudyScheduler(FIFOScheduler):
+    """Stops poor trials at the rungs, and those that hang. (Tune's own ASHA knows one objective, and forgets its rungs
+    when a search is resumed.)"""
+
+    def __init__(
+        self, study: Study, searcher: StudySearcher, measured: dict[int, dict[int, tuple[float, ...]]]
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        signs = [objective.sign for objective in study.objectives]
+        self._rungs = Rungs(study.stopping, study.budget.rungs, study.budget.reduction_factor, signs)
+        self._searcher = searcher
+        for number, values in measured.items():
+            self._rungs.recall(number, values)
+
+    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
+        """The study names its objectives itself."""
+        return True
+
+    def on_trial_result(self, tune_controller: "TuneController", trial: "Trial", result: dict[str, Any]) -> str:
+        if result.get("state") != "trained" or not result["at_rung"] or result["finished"]:
+            return TrialScheduler.CONTINUE
+        number = self._searcher.number_of(trial.trial_id)
+        if number is None:
+            return TrialScheduler.STOP
+        goes_on = self._rungs.goes_on(number, result["units"], result["values"])
+        return TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP
+
+    def choose_trial_to_run(self, tune_controller: "TuneController") -> "Trial | None":
+        """Tune asks at each of its steps, which is also the time to look for trials that hang."""
+        overdue = set(self._searcher.overdue())
+        for trial in tune_controller.get_live_trials() if overdue else ():  # type: ignore[no-untyped-call]
+            if trial.trial_id in overdue:
+                self._searcher.give_up(trial.trial_id)
+                tune_controller.stop_trial(trial)  # type: ignore[no-untyped-call]
+        chosen: Trial | None = super().choose_trial_to_run(tune_controller)
+        return chosen

@@ -1,0 +1,59 @@
+"""A study as one HTML page of plots, which needs nothing from the network."""
+
+import html
+from collections.abc import Iterator, Mapping
+
+import optuna
+import plotly.graph_objects as go
+from optuna.visualization import plot_optimization_history, plot_pareto_front, plot_slice
+
+from optagent.domain.study import TrialState
+from optagent.domain.study_report import StudyReport
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head><meta charset="utf-8"><title>{title}</title></head>
+<body style="font-family: sans-serif"><h1>{title}</h1><p>{counts}</p>
+{figures}
+</body>
+</html>
+"""
+
+
+def study_page(report: StudyReport, study: optuna.Study) -> str:
+    """History, importances, slices and the front, as far as the study has them; 5 MB, most of it plotly's script."""
+    summary = report.summary
+    figures = [
+        figure.to_html(full_html=False, include_plotlyjs=index == 0, div_id=f"figure-{index}")
+        for index, figure in enumerate(_figures(report, study))
+    ]
+    return _PAGE.format(
+        title=html.escape(f"{summary.model_id}: study {summary.study_id}"),
+        counts=html.escape(", ".join(f"{count} {state}" for state, count in summary.counts.items())),
+        figures="\n".join(figures),
+    )
+
+
+def _figures(report: StudyReport, study: optuna.Study) -> Iterator[go.Figure]:
+    if not report.summary.counts[TrialState.COMPLETE]:
+        return
+    objectives = report.summary.objectives
+    name = objectives[0].name
+    yield plot_optimization_history(study, target=_first, target_name=name).update_layout(title=f"History of {name}")
+    if report.importances:
+        yield _importances(report.importances)
+    if any(trial.params for trial in report.trials):
+        yield plot_slice(study, target=_first, target_name=name).update_layout(title=f"{name} by parameter")
+    if len(objectives) in (2, 3):  # what can be drawn
+        yield plot_pareto_front(study, target_names=[objective.name for objective in objectives])
+
+
+def _first(trial: optuna.trial.FrozenTrial) -> float:
+    return float(trial.values[0])
+
+
+def _importances(importances: Mapping[str, float]) -> go.Figure:
+    smallest_first = list(importances)[::-1]  # plotly draws from below
+    bars = go.Bar(x=[importances[name] for name in smallest_first], y=smallest_first, orientation="h")
+    layout = {"title": "Importance of parameters", "height": 200 + 24 * len(importances), "xaxis": {"title": "share"}}
+    return go.Figure(bars, layout).update_yaxes(automargin=True)

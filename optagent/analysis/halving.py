@@ -1,0 +1,56 @@
+"""Early stopping across trials: which of them go on from a rung. Pure; the trials report, this answers."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from optagent.analysis.pareto import positions
+
+_MEDIAN_NEEDS = 4
+
+
+class Rungs:
+    """What trials measured at each rung, and the rule that says who goes on.
+
+    `asha`: one in `reduction_factor` of those seen at the rung so far (Li et al. 2020); with several objectives by
+    non-domination within the rung (MO-ASHA, Schmucker et al. 2021), since by quality alone every cheap model would be
+    stopped. `median`: no worse than the median of the first objective (Golovin et al. 2017). `none`: all. The last rung
+    stops nobody.
+    """
+
+    def __init__(self, rule: str, rungs: Sequence[int], reduction_factor: int, signs: Sequence[float]) -> None:
+        self._rule = rule
+        self._rungs = tuple(rungs[:-1])
+        self._factor = reduction_factor
+        self._signs = np.asarray(signs, dtype=np.float64)
+        self._seen: dict[int, dict[int, tuple[float, ...]]] = {rung: {} for rung in self._rungs}
+
+    def recall(self, trial: int, measured: Mapping[int, Sequence[float]]) -> None:
+        """Takes in what an earlier run of the same study measured."""
+        for rung in self._rungs:
+            if rung in measured:
+                self._seen[rung][trial] = tuple(measured[rung])
+
+    def goes_on(self, trial: int, units: int, values: Sequence[float]) -> bool:
+        """Whether a trial that has reached `units` with these objectives is worth more training.
+
+        A trial is judged once a rung. One whose values are not numbers goes on to nothing.
+        """
+        if units not in self._seen or self._rule == "none":
+            return True
+        if not all(math.isfinite(value) for value in values):
+            return False
+        seen = self._seen[units]
+        if trial in seen:
+            return True
+        seen[trial] = tuple(values)
+        return self._median(seen.values()) if self._rule == "median" else self._halving(seen.values())
+
+    def _halving(self, seen: Iterable[tuple[float, ...]]) -> bool:
+        points = self._signs * np.array(list(seen))
+        return bool(positions(points)[-1] < math.ceil(len(points) / self._factor))
+
+    def _median(self, seen: Iterable[tuple[float, ...]]) -> bool:
+        first = self._signs[0] * np.array([values[0] for values in seen])
+        return bool(len(first) <= _MEDIAN_NEEDS or first[-1] >= np.median(first[:-1]))

@@ -1,0 +1,77 @@
+"""What a model costs to serve: objectives beside its quality, measured on the model itself."""
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from optagent.domain.model import Task
+from optagent.domain.study import Objective
+from optagent.errors import InvalidRequest
+from optagent.training.crossfit import Crossfit, Measurement, Score
+from optagent.training.families.family import FittedModel
+from optagent.training.metrics import METRICS, metric_named
+from optagent.training.problem import Matrix
+
+Cost = Callable[[FittedModel, Matrix], float]
+Values = tuple[float, ...]
+
+_WARM_UP = 5
+_CALLS = 200
+_LIMIT_S = 0.25
+
+
+def latency_p99_ms(model: FittedModel, rows: Matrix) -> float:
+    """The 99th percentile of the time to predict one row, in milliseconds: 200 calls, or as many as .25 s allow."""
+    took: list[float] = []
+    until = time.perf_counter() + _LIMIT_S
+    for call in range(_WARM_UP + _CALLS):
+        row = rows[call % len(rows)][None, :]
+        started_at = time.perf_counter()
+        model.predict(row)
+        ended_at = time.perf_counter()
+        if call >= _WARM_UP:
+            took.append(ended_at - started_at)
+            if ended_at > until:
+                break
+    return float(np.quantile(took, 0.99) * 1000)
+
+
+def size_mb(model: FittedModel, rows: Matrix) -> float:
+    """The size of the model's own files, in megabytes."""
+    with tempfile.TemporaryDirectory(prefix="optagent-size-") as folder:
+        model.save(Path(folder))
+        return sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file()) / 1e6
+
+
+COSTS: dict[str, Cost] = {"latency_p99_ms": latency_p99_ms, "size_mb": size_mb}
+
+
+def objective_named(name: str, task: Task) -> Objective:
+    """A cost, which is made small, or a metric of the task; InvalidRequest lists the known ones."""
+    if name in COSTS:
+        return Objective(name, maximize=False)
+    known = sorted([metric.name for metric in METRICS.values() if task in metric.tasks] + list(COSTS))
+    if name not in known:
+        raise InvalidRequest(f"unknown objective {name!r} for a {task} model; one of {known}")
+    return Objective(name, metric_named(name, task).maximize)
+
+
+def values_of(objectives: Sequence[Objective], crossfit: Crossfit, reached: Measurement, rows: Matrix) -> Values:
+    """Every objective of a trial at its best, the metric first; costs are measured on its model and `rows`."""
+    costly = any(objective.name in COSTS for objective in objectives)
+    model = crossfit.model() if costly else None
+    values = [reached.score]
+    for objective in objectives[1:]:
+        if model is not None and objective.name in COSTS:
+            values.append(COSTS[objective.name](model, rows))
+        else:
+            values.append(reached.others[objective.name])
+    return tuple(values)
+
+
+def other_scores(objectives: Sequence[Objective], task: Task) -> dict[str, Score]:
+    """The metrics among the objectives after the first."""
+    return {one.name: metric_named(one.name, task).score for one in objectives[1:] if one.name not in COSTS}

@@ -1,0 +1,146 @@
+"""A model trained elsewhere, on its way into a bundle: its columns, its classes, and whether it predicts the same."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from optagent.domain.model import ModelSpec, Task
+from optagent.errors import InvalidData
+from optagent.training.columns import Kind, kind_of
+from optagent.training.encoding import Column, Schema
+from optagent.training.families.family import FittedModel, Prediction
+from optagent.training.target import Label
+
+TOLERANCE = 1e-6
+_ROUNDED_ROWS = 0.01
+_DEFAULT_NAME = re.compile(r"(Column_|f|x)\d+")
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """A converted model, and what its source predicts for the same rows.
+
+    `reference` is the source's prediction for the rows as they are, `rounded` for the rows as 32-bit floats, which is
+    what a bundle's model is given. `source` describes where the model came from.
+    """
+
+    family: str
+    model: FittedModel
+    schema: Schema
+    params: Mapping[str, Any]
+    rounds: int
+    reference: Prediction
+    rounded: Prediction
+    source: Mapping[str, Any] = field(default_factory=dict)
+
+
+def usable_columns(table: pa.Table, spec: ModelSpec) -> tuple[dict[str, Kind], dict[str, str]]:
+    """The columns that an imported model may read, and for each other one the reason why not."""
+    usable: dict[str, Kind] = {}
+    refused: dict[str, str] = {}
+    for name in table.schema.names:
+        kind = kind_of(table.schema.field(name).type)
+        if name == spec.target:
+            refused[name] = "it is the target"
+        elif name in spec.sensitive_columns:
+            refused[name] = "it is a sensitive column"
+        elif name in spec.ignore or (spec.features and name not in spec.features):
+            refused[name] = "it is not among the model's features"
+        elif kind in (Kind.NUMERIC, Kind.BOOLEAN):
+            usable[name] = kind
+        else:
+            refused[name] = f"it is of type {table.schema.field(name).type}; an imported model reads numbers only"
+    return usable, refused
+
+
+def name_features(
+    own: Sequence[str] | None, count: int, signature: Sequence[str] | None, listed: Sequence[str]
+) -> tuple[str, ...]:
+    """The features in the model's order: by the names that it holds, else by its signature, else as listed.
+
+    LightGBM writes `_` for a blank in a name.
+    """
+    if own is None or all(_DEFAULT_NAME.fullmatch(name) for name in own):
+        own = None
+    if own is not None and signature is not None and list(own) != list(signature):
+        if [name.replace(" ", "_") for name in signature] == list(own):
+            return tuple(signature)
+        if sorted(own) == sorted(signature):
+            raise InvalidData(f"features: the model has the order {list(own)}, its signature {list(signature)}")
+    for names, origin in ((own, "model"), (signature, "signature"), (listed or None, "features of model.yaml")):
+        if names is not None:
+            if len(names) != count:
+                raise InvalidData(f"features: the model reads {count} columns, its {origin} names {len(names)}")
+            return tuple(names)
+    raise InvalidData(f"features: the model names none of its {count}; list them in model.yaml in the model's order")
+
+
+def imported_schema(
+    features: Sequence[str], usable: Mapping[str, Kind], refused: Mapping[str, str], target: Schema
+) -> Schema:
+    """The schema of the features; InvalidData lists those that are missing or cannot be read."""
+    missing = [name for name in features if name not in usable and name not in refused]
+    if missing:
+        raise InvalidData(f"features: the data lacks {missing}, which the model reads; the columns are {list(usable)}")
+    for name in features:
+        if name in refused:
+            raise InvalidData(f"features: the model reads {name!r}, but {refused[name]}")
+    columns = tuple(Column(name, usable[name]) for name in features)
+    return Schema(columns=columns, target=target.target, task=target.task, classes=target.classes)
+
+
+def class_order(known: Sequence[Any] | None, count: int, classes: Sequence[Label]) -> tuple[int, ...]:
+    """For each of our classes its place among the model's.
+
+    A model without labels tells 0 … k-1 apart: those labels where the target holds them, else our order.
+    """
+    if count != len(classes):
+        raise InvalidData(f"the model tells {count} classes apart, the target holds {list(classes)}")
+    ours = [_key(label) for label in classes]
+    if known is None:
+        known = range(count) if sorted(map(str, ours)) == sorted(map(str, range(count))) else ours
+    theirs = [_key(label) for label in known]
+    if sorted(map(repr, ours)) != sorted(map(repr, theirs)):
+        raise InvalidData(f"the model tells {list(known)} apart, the target holds {list(classes)}")
+    return tuple(theirs.index(key) for key in ours)
+
+
+def ordered(prediction: Prediction, order: Sequence[int], task: Task) -> Prediction:
+    """A source's prediction in our order of classes."""
+    if task is Task.BINARY:
+        return prediction if tuple(order) == (0, 1) else 1.0 - prediction
+    return prediction if task is Task.REGRESSION else prediction[:, list(order)]
+
+
+def check_parity(found: Prediction, imported: Imported) -> dict[str, float]:
+    """How far the converted model is from its source; InvalidData where it is another model.
+
+    On the same 32-bit values it must agree within 1e-6 on every row (of the largest value, for a regression). A split
+    that falls between a value and its 32-bit rounding moves a row: one in a hundred may be moved.
+    """
+    scale = max(1.0, float(np.abs(imported.rounded).max(initial=0.0)))
+    if found.shape != imported.rounded.shape:
+        raise InvalidData(f"the model predicts shape {found.shape}, its source {imported.rounded.shape}")
+    apart = float(np.abs(found - imported.rounded).max(initial=0.0))
+    if not apart <= TOLERANCE * scale:
+        raise InvalidData(f"the converted model differs from its source by up to {apart:.3g}, {TOLERANCE} is allowed")
+    differences = np.abs(found - imported.reference).reshape(len(found), -1).max(axis=1, initial=0.0)
+    moved = float(np.mean(~(differences <= TOLERANCE * scale)))  # NaN counts as moved
+    if not moved <= _ROUNDED_ROWS:
+        raise InvalidData(
+            f"as 32-bit floats, which optagent feeds its models, {moved:.1%} of the rows get another prediction;"
+            " scale the columns with large values"
+        )
+    return {"parity_max_abs_difference": apart, "rows_moved_by_rounding": moved}
+
+
+def _key(label: Any) -> str | int:
+    if isinstance(label, str):
+        return label
+    if int(label) != label:
+        raise InvalidData(f"the model's class {label!r} is neither a text nor a whole number")
+    return int(label)

@@ -1,0 +1,252 @@
+"""`make bench-search`: what a trial costs, and how soon a search is good, beside plain Ray Tune and plain Optuna.
+
+Each table is printed from one run, as times and ratios. `--only overhead` runs one part; `--data` is the folder with
+nycflights13.parquet for the part `flights`, which is left out where the file is absent.
+"""
+
+import argparse
+import resource
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from optagent.adapters.cluster.ray_cluster import RayCluster
+from optagent.adapters.search.ray_tune import RayTuner
+from optagent.analysis.pareto import hypervolume
+from optagent.domain.model import Task
+from optagent.domain.study import Objective, Study, Trial
+from optagent.training.families.registry import family_named
+from optagent.training.metrics import METRICS
+from optagent.training.problem import Data, Fold, Problem
+
+DATA = Path(__file__).parents[3] / "shared" / "data"
+
+
+def problem_of(rows: int, columns: int, seed: int = 0) -> Problem:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(rows, columns)).astype(np.float32)
+    y = (x[:, 0] + 0.5 * x[:, 1] * x[:, 2] + rng.normal(size=rows) > 0).astype(np.float64)
+    where = np.arange(rows)
+    folds = (Fold(where[: rows // 2], where[rows // 2 :]),)
+    return Problem(Data(x, y, tuple(f"f{index}" for index in range(columns)), Task.BINARY, n_classes=2), folds)
+
+
+def study_of(name: str, family: str, **changes: Any) -> Study:
+    chosen = family_named(family)
+    return replace(
+        Study(
+            study_id=name,
+            model_id="bench",
+            task=Task.BINARY,
+            metric="auc",
+            maximize=True,
+            spaces={family: chosen.space(Task.BINARY)},
+            defaults={family: chosen.defaults(Task.BINARY)},
+            timeout_s=3600.0,
+        ),
+        **changes,
+    )
+
+
+def overhead(cluster: RayCluster) -> None:
+    """A trial of almost no work, 2,000 in one study, beside plain `tune.Tuner`."""
+    ended: list[float] = []
+    study = study_of("overhead", "linear", trials=2000, sampler="random", stopping="none")
+    with tempfile.TemporaryDirectory() as folder:
+        tuner = RayTuner(cluster, f"sqlite:///{folder}/trials.db")
+        tuner.search(study, problem_of(40, 3), on_trial=lambda trial: ended.append(time.perf_counter()))
+    steps = np.diff(ended)
+    ours, start, end = (float(part.mean() * 1000) for part in (steps[100:], steps[100:300], steps[-200:]))
+    plain = plain_tune(12)
+    print("| a trivial trial | ms | ratio |\n|---|---|---|")
+    print(f"| plain tune.Tuner, defaults (12 trials) | {plain:.0f} | {plain / ours:.0f} |")
+    print(f"| ours (2,000 trials, trial store on SQLite) | {ours:.1f} | 1 |")
+    print(f"| ours, last 200 of them over the first | {end:.1f} / {start:.1f} | {end / start:.2f} |")
+
+
+def plain_tune(trials: int) -> float:
+    from ray import tune
+
+    def trivial(config: dict[str, float]) -> dict[str, float]:
+        return {"score": config["x"]}
+
+    with tempfile.TemporaryDirectory() as folder:
+        started_at = time.perf_counter()
+        tune.Tuner(
+            trivial,
+            param_space={"x": tune.uniform(0, 1)},
+            tune_config=tune.TuneConfig(num_samples=trials, metric="score", mode="max"),
+            run_config=tune.RunConfig(storage_path=folder, verbose=0),
+        ).fit()
+        return (time.perf_counter() - started_at) / trials * 1000
+
+
+def flights(folder: Path, rows: int) -> Problem:
+    import pyarrow.parquet as pq
+
+    columns = ["month", "day", "hour", "sched_dep_time", "distance", "temp", "dewp", "humid", "wind_dir", "wind_speed"]
+    columns += ["precip", "pressure", "visib"]
+    texts = ["carrier", "origin", "dest"]
+    table = pq.read_table(folder / "nycflights13.parquet").to_pandas()
+    table = table[table["arr_delay"].notna()].iloc[:: max(1, len(table) // rows)][:rows]
+    codes = [table[name].astype("category").cat.codes.to_numpy() for name in texts]
+    x = np.column_stack([table[columns].to_numpy(dtype=np.float32), *codes]).astype(np.float32)
+    y = (table["arr_delay"] > 15).to_numpy(dtype=np.float64)
+    where, cut = np.arange(len(y)), int(len(y) * 0.75)
+    categorical = tuple(range(len(columns), len(columns) + len(texts)))
+    levels = tuple(int(code.max()) + 1 for code in codes)
+    data = Data(np.ascontiguousarray(x), y, (*columns, *texts), Task.BINARY, categorical, levels, 2)
+    return Problem(data, (Fold(where[:cut], where[cut:]),))
+
+
+def time_to_best(folder: Path, rows: int, trials: int = 100) -> None:
+    """Wall time until the best score that Optuna (n_jobs=2, MedianPruner) finds in its trials; start-up counted."""
+    problem = flights(folder, rows)
+    began = time.perf_counter()
+    best, optuna_s = plain_optuna(problem, trials)
+    reached: list[float] = []
+    top: list[float] = []
+
+    def look(trial: Trial) -> None:
+        top.append(max(trial.score or 0.0, top[-1] if top else 0.0))
+        if not reached and (trial.score or 0.0) >= best:
+            reached.append(time.perf_counter() - began)
+
+    began = time.perf_counter()
+    cluster = RayCluster(num_cpus=2)
+    RayTuner(cluster).search(study_of(f"flights{rows}", "lightgbm", trials=trials), problem, on_trial=look)
+    all_s = time.perf_counter() - began
+    cluster.close()
+    ours = f"{reached[0]:.1f} | {reached[0] / optuna_s:.2f}" if reached else "never | –"
+    print(f"| {rows:,} | {best:.5f} | {optuna_s:.1f} | {ours} | {top[-1]:.5f} | {all_s:.1f} |")
+
+
+def plain_optuna(problem: Problem, trials: int) -> tuple[float, float]:
+    """The best of Optuna's trials, and the seconds until it was found, as its users would write it."""
+    import lightgbm
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study_space, fold, auc = family_named("lightgbm").space(Task.BINARY), problem.folds[0], METRICS["auc"]
+    x, y = problem.data.x, problem.data.y
+    found: list[tuple[float, float]] = []
+    began = time.perf_counter()
+
+    def objective(trial: optuna.Trial) -> float:
+        params = {"objective": "binary", "metric": "None", "verbose": -1, "num_threads": 1, "bagging_freq": 1}
+        for item in study_space:
+            if hasattr(item, "choices"):
+                params[item.name] = trial.suggest_categorical(item.name, item.choices)
+            elif isinstance(item.low, int):
+                params[item.name] = trial.suggest_int(item.name, item.low, item.high, log=item.log)
+            else:
+                params[item.name] = trial.suggest_float(item.name, item.low, item.high, log=item.log)
+        learn = lightgbm.Dataset(x[fold.train], y[fold.train], categorical_feature=list(problem.data.categorical))
+        valid = lightgbm.Dataset(x[fold.valid], y[fold.valid], reference=learn)
+
+        def score(prediction: np.ndarray, data: lightgbm.Dataset) -> tuple[str, float, bool]:
+            return "auc", auc.score(y[fold.valid], prediction), True
+
+        def prune(step: Any) -> None:
+            if step.iteration % 10 == 9:
+                trial.report(step.evaluation_result_list[0][2], step.iteration)
+                if trial.should_prune():
+                    raise optuna.TrialPruned
+
+        stop = lightgbm.early_stopping(50, verbose=False)
+        booster = lightgbm.train(params, learn, 810, [valid], ["valid"], feval=score, callbacks=[prune, stop])
+        value = booster.best_score["valid"]["auc"]
+        found.append((value, time.perf_counter() - began))
+        return float(value)
+
+    sampler, pruner = optuna.samplers.TPESampler(seed=0), optuna.pruners.MedianPruner()
+    optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner).optimize(objective, trials, n_jobs=2)
+    return max(found)
+
+
+def several_objectives(cluster: RayCluster) -> None:
+    """Hypervolume of quality and latency within the same time, with MO-ASHA and without early stopping."""
+    problem = problem_of(8000, 12)
+    others = (Objective("latency_p99_ms", False),)
+    ratios = []
+    for seed in range(3):
+        found = {}
+        for stopping in ("asha", "none"):
+            study = study_of(f"mo-{stopping}-{seed}", "lightgbm", trials=10_000, timeout_s=40.0, seed=seed)
+            outcome = RayTuner(cluster).search(replace(study, others=others, stopping=stopping), problem)
+            done = [trial for trial in outcome.trials if trial.state == "complete" and trial.score is not None]
+            found[stopping] = np.array([[trial.score, -trial.others["latency_p99_ms"]] for trial in done])
+        reference = np.vstack(list(found.values())).min(axis=0) - 1e-9
+        ratios.append(hypervolume(found["asha"], reference) / hypervolume(found["none"], reference))
+    print("| hypervolume at 40 s, MO-ASHA over plain TPE | by seed | median |\n|---|---|---|")
+    print(f"| auc and latency | {', '.join(f'{ratio:.3f}' for ratio in ratios)} | {statistics.median(ratios):.3f} |")
+
+
+def memory(cluster: RayCluster) -> None:
+    """Peak memory of driver and two workers over what the matrix takes; 1,000,000 rows by 50 columns."""
+    import psutil
+
+    problem = problem_of(1_000_000, 50)
+    matrix = problem.data.x.nbytes
+    before = psutil.virtual_memory().available
+    low = [before]
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(0.05):
+            low[0] = min(low[0], psutil.virtual_memory().available)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    study = study_of("memory", "lightgbm", trials=4, sampler="random")
+    RayTuner(cluster).search(study, problem)
+    stop.set()
+    watcher.join()
+    taken = before - low[0]
+    driver = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print("| 1,000,000 x 50 float32, 2 workers | MB | over the matrix |\n|---|---|---|")
+    print(f"| matrix | {matrix / 1e6:.0f} | 1 |")
+    print(f"| taken by the search, workers and shared memory included | {taken / 1e6:.0f} | {taken / matrix:.2f} |")
+    print(f"| peak of the driver, the matrix included | {driver / 1e6:.0f} | {driver / matrix:.2f} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=("overhead", "flights", "objectives", "memory"))
+    parser.add_argument("--data", type=Path, default=DATA)
+    given = parser.parse_args()
+
+    def wanted(part: str) -> bool:
+        return given.only in (None, part)
+
+    parts: dict[str, Callable[[RayCluster], None]] = {
+        "overhead": overhead,
+        "objectives": several_objectives,
+        "memory": memory,
+    }
+    for name, part in parts.items():
+        if wanted(name):
+            cluster = RayCluster(num_cpus=2)
+            cluster.connect()
+            part(cluster)
+            cluster.close()
+            print()
+    if wanted("flights"):
+        if not (given.data / "nycflights13.parquet").exists():
+            print(f"flights left out: no nycflights13.parquet in {given.data}")
+            return
+        print("| rows | Optuna's best auc | found after s | ours reached it after s | ratio | ours in 100 | in s |")
+        print("|---|---|---|---|---|---|---|")
+        for rows in (20_000, 100_000):
+            time_to_best(given.data, rows)
+
+
+if __name__ == "__main__":
+    main()
