@@ -20,7 +20,7 @@ _HALF_LIFE = 15.0
 _STEEPNESS = 4
 _BELIEF = 4.0
 _SHARPNESS = 4
-_FLOOR = 0.005
+_A_TURN_IN = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +100,13 @@ def gains_of(trials: Sequence[FrozenTrial], values: NDArray[np.float64]) -> NDAr
 
 
 def next_turn(suggested_by: Sequence[str | None], gains: NDArray[np.float64], expected: Mapping[str, float]) -> str:
-    """The member that is furthest behind its share of the latest turns."""
+    """One that had no turn for long, or the member that is furthest behind its share of the latest turns."""
     fade = 0.5 ** (np.arange(len(gains))[::-1] / _HALF_LIFE)
     turns = np.array([name if name in expected else "" for name in suggested_by])
     turns[:_STARTUP] = ""
+    forgotten = set(expected) - set(turns[-_A_TURN_IN:])
+    if forgotten and len(turns) >= _STARTUP + _A_TURN_IN:
+        return min(forgotten)
     had = {name: float(fade[turns == name].sum()) for name in expected}
     share = _shares(turns, gains, fade, expected)
     every = 1.0 + sum(had.values())
@@ -113,11 +116,11 @@ def next_turn(suggested_by: Sequence[str | None], gains: NDArray[np.float64], ex
 def _shares(
     turns: NDArray[np.str_], gains: NDArray[np.float64], fade: NDArray[np.float64], expected: Mapping[str, float]
 ) -> dict[str, float]:
-    """A floor for each member; the rest by the faded mean of its gains, to a power that favours the best."""
+    """By the faded mean of each member's gains, to a power that favours the best."""
     worth = {}
     for name, prior in expected.items():
         seen = (turns == name) & np.isfinite(gains)
         mean = (_BELIEF * prior + (fade * gains)[seen].sum()) / (_BELIEF + fade[seen].sum())
         worth[name] = float(mean) ** _SHARPNESS
-    spare = (1.0 - _FLOOR * len(expected)) / sum(worth.values())
-    return {name: _FLOOR + spare * value for name, value in worth.items()}
+    whole = sum(worth.values())
+    return {name: value / whole for name, value in worth.items()}

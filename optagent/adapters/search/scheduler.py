@@ -43,7 +43,8 @@ class StudyScheduler(FIFOScheduler):
     def choose_trial_to_run(self, tune_controller: "TuneController") -> "Trial | None":
         """Tune asks at each of its steps, which is also the time to look for trials that hang."""
         overdue = set(self._searcher.overdue())
-        for trial in tune_controller.get_live_trials() if overdue else ():  # type: ignore[no-untyped-call]
+        live = list(tune_controller.get_live_trials()) if overdue else []  # type: ignore[no-untyped-call]
+        for trial in live:
             if trial.trial_id in overdue:
                 self._searcher.give_up(trial.trial_id)
                 tune_controller.stop_trial(trial)  # type: ignore[no-untyped-call]

@@ -21,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from optagent.adapters.search.samplers import sampler_named
 from optagent.adapters.search.transfer import Transfer, known_good
+from optagent.adapters.search.trial_values import MEASURED
 from optagent.codec import decode, encode, plain
 from optagent.domain.space import Categorical, Float, Parameter
 from optagent.domain.study import Study, Trial, TrialState
@@ -45,7 +46,9 @@ def open_storage(url: str | None) -> BaseStorage | None:
         if url.startswith(("redis://", "rediss://")):
             from optuna.storages.journal import JournalRedisBackend, JournalStorage
 
-            return JournalStorage(JournalRedisBackend(url))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                return JournalStorage(JournalRedisBackend(url))
         connect = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
         return RDBStorage(url, engine_kwargs=connect)
     except Exception as error:
@@ -122,7 +125,7 @@ class TrialStore:
         """Keeps what came of a trial; raises Unavailable where the storage did not take an earlier one."""
         self._transfer.told(trial)
         asked.handle.set_user_attr("trial", encode(trial).decode())
-        asked.handle.set_user_attr("measured", json.dumps(asked.measured))
+        asked.handle.set_user_attr(MEASURED, json.dumps(asked.measured))
         if trial.error:
             asked.handle.set_user_attr("error", trial.error)
         values = None
@@ -204,7 +207,7 @@ def _directions(study: Study) -> list[StudyDirection]:
 
 
 def _measured(frozen: FrozenTrial) -> dict[int, tuple[float, ...]]:
-    kept = json.loads(frozen.user_attrs.get("measured", "{}"))
+    kept = json.loads(frozen.user_attrs.get(MEASURED, "{}"))
     return {int(units): tuple(values) for units, values in kept.items()}
 
 

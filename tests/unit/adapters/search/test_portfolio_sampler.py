@@ -76,9 +76,9 @@ def test_turns_go_to_the_member_that_contributes(first):
     makers = {"knows": lambda seed: _Corner(seed=seed), "guesses": lambda seed: RandomSampler(seed=seed)}
     members = {name: Member(makers[name], 0.3) for name in sorted(makers, key=lambda name: name != first)}
     study = optuna.create_study(sampler=PortfolioSampler(0, members), direction="maximize")
-    scores = iter(np.linspace(0.0, 0.1, 60))
-    searched(study, lambda params: bowl(params) + float(next(scores)), 60)
-    assert turns(study)[10:].count("knows") > 30
+    scores = iter(np.linspace(0.0, 0.1, 90))
+    searched(study, lambda params: bowl(params) + float(next(scores)), 90)
+    assert turns(study)[10:].count("knows") > 50
     assert turns(study)[10:].count("guesses") >= 1
 
 
@@ -163,7 +163,7 @@ def test_gains_count_those_that_beat_the_earlier_ones_and_nothing_for_a_failure(
     assert 0.0 < gains[12] < 0.1
 
 
-def test_a_member_without_gains_keeps_its_floor():
+def test_a_member_without_gains_is_not_forgotten():
     expected = {"good": 0.3, "bad": 0.3}
     names, gains = ["good"] * 10, [np.nan] * 10
     for _ in range(200):
