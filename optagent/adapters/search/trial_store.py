@@ -7,9 +7,11 @@ from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import optuna
+from filelock import FileLock
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 from optuna.study import StudyDirection
@@ -27,6 +29,7 @@ from optagent.domain.space import Categorical, Float, Parameter
 from optagent.domain.study import Study, Trial, TrialState
 from optagent.errors import Conflict, Unavailable
 
+_LOCK_S = 60.0
 _TOLD = {
     TrialState.COMPLETE: OptunaState.COMPLETE,
     TrialState.PRUNED: OptunaState.PRUNED,
@@ -49,10 +52,20 @@ def open_storage(url: str | None) -> BaseStorage | None:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                 return JournalStorage(JournalRedisBackend(url))
-        connect = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
-        return RDBStorage(url, engine_kwargs=connect)
+        return _database(url)
     except Exception as error:
         raise Unavailable(f"the trial store {_without_password(url)} cannot be opened: {error}") from error
+
+
+def _database(url: str) -> RDBStorage:
+    """Optuna makes its tables without a lock: of two processes on a new file, one would find them half made."""
+    file = make_url(url).database if url.startswith("sqlite") else None
+    if not file:
+        return RDBStorage(url)
+    if not Path(file).parent.is_dir():
+        raise FileNotFoundError(f"{Path(file).parent}: no such folder")
+    with FileLock(f"{file}.lock", timeout=_LOCK_S):
+        return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": _LOCK_S}})
 
 
 @dataclass(slots=True)
