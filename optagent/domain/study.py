@@ -146,6 +146,14 @@ class Study:
         """The metric first."""
         return (Objective(self.metric, self.maximize), *self.others)
 
+    @property
+    def first(self) -> list[tuple[str, Mapping[str, Any]]]:
+        """Family and parameters of the first trials: the champion's if it is searched, then each family's defaults."""
+        defaults = [(family, self.defaults.get(family, {})) for family in sorted(self.spaces)]
+        if self.champion is not None and self.champion[0] in self.spaces:
+            return [self.champion, *defaults]
+        return defaults
+
     def __post_init__(self) -> None:
         if isinstance(self.trials, bool) or not isinstance(self.trials, int) or self.trials < 1:
             raise InvalidRequest(f"trials must be a whole number of at least 1, got {self.trials!r}")

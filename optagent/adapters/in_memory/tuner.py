@@ -58,14 +58,10 @@ class SequentialTuner:
 
 
 def _suggest(study: Study, number: int, draw: random.Random) -> tuple[str, Mapping[str, Any]]:
-    families = sorted(study.spaces)
-    first = [(family, study.defaults.get(family, {})) for family in families]
-    if study.champion is not None and study.champion[0] in study.spaces:
-        first.insert(0, study.champion)
-    if number < len(first):
-        family, params = first[number]
+    if number < len(study.first):
+        family, params = study.first[number]
         return family, {item.name: params.get(item.name, _drawn(item, draw)) for item in study.spaces[family]}
-    family = draw.choice(families)
+    family = draw.choice(sorted(study.spaces))
     return family, _sample(study.spaces[family], draw)
 
 

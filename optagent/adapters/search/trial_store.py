@@ -101,7 +101,7 @@ class TrialStore:
         self.measured = {trial.number: _measured(frozen) for trial, frozen in zip(self.kept, before, strict=True)}
         self._study = _in_memory(study, before)
         self._missing = sorted(set(range(study.trials)) - {trial.number for trial in self.kept}, reverse=True)
-        first = self._first(study)
+        first = [self._named(family, params) for family, params in study.first]
         for number in sorted(self._missing):
             if number < len(first):
                 self._study.enqueue_trial(first[number])
@@ -160,12 +160,6 @@ class TrialStore:
                 self._writes.popleft().result()
             except (StorageInternalError, SQLAlchemyError, RedisError, OSError) as error:
                 raise Unavailable(f"the trial store does not take a trial: {error}") from error
-
-    def _first(self, study: Study) -> list[dict[str, Any]]:
-        first = [(family, study.defaults.get(family, {})) for family in self._families]
-        if study.champion is not None and study.champion[0] in study.spaces:
-            first.insert(0, study.champion)
-        return [self._named(family, params) for family, params in first]
 
     def _named(self, family: str, params: Mapping[str, Any]) -> dict[str, Any]:
         """Parameters as the Optuna study names them, less those that the space leaves out."""
