@@ -33,6 +33,10 @@ class Unavailable(OptAgentError):
     """Something outside (Redis, MLflow, Ray, a data source) does not answer; the message names it and its address."""
 
 
+class Busy(OptAgentError):
+    """More work waits than may wait; the message says how much. Try again later."""
+
+
 class CorruptBundle(OptAgentError):
     """A model bundle is incomplete, altered, or of a kind that is never loaded."""
 

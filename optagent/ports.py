@@ -1,6 +1,7 @@
 """What the loop needs from outside. Each port has an in-memory adapter and a real one, held to one contract suite."""
 
 from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
@@ -93,6 +94,13 @@ class Tuner(Protocol):
         """Raises Unavailable when there is no cluster to run on and none can be started."""
         ...
 
+    def share(self, problem: Problem) -> Problem:
+        """The same problem, in the memory where its trials will read it: the caller can let go of rows of his own.
+
+        Raises Unavailable.
+        """
+        ...
+
     def search(
         self,
         study: Study,
@@ -170,6 +178,66 @@ class Importer(Protocol):
         CorruptBundle for a file that cannot be opened, NotFound and Unavailable.
         """
         ...
+
+
+class Recorded(StrEnum):
+    """The two kinds of rows that are recorded of a model."""
+
+    PREDICTIONS = "predictions"
+    LABELS = "labels"
+
+
+class Observations(Protocol):
+    """Keeps what models predicted and what came true, as it was told: duplicates, late rows and all.
+
+    Rows are tables with at least `id` (text) and `time` (UTC timestamp of microseconds); other columns may be of other
+    types from one call to the next. Recorded rows wait in a queue until `drain` moves them into the archive, which is
+    what the other verbs read.
+    """
+
+    def check(self) -> None:
+        """Raises Unavailable, by name and within 5 s, when the queue or the archive cannot be reached."""
+        ...
+
+    def record(self, model_id: str, kind: Recorded, rows: pa.Table) -> None:
+        """Takes rows in; what was acknowledged survives a crash of any process.
+
+        Raises Unavailable, and Busy where too many rows wait to be drained.
+        """
+        ...
+
+    def backlog(self, model_id: str) -> int:
+        """How many rows wait to be drained."""
+        ...
+
+    def drain(self, model_id: str, most: int = 1_000_000) -> int:
+        """Moves rows from the queue into the archive, and answers how many; several processes may do so at once.
+
+        Each recorded call ends in the archive exactly once, wherever a process is killed.
+        """
+        ...
+
+    def predictions(self, model_id: str, start: float, end: float) -> list[pa.Table]:
+        """The archived predictions with `start` <= time < `end` (POSIX seconds), a table for each set of types."""
+        ...
+
+    def labels(self, model_id: str, since: float) -> list[pa.Table]:
+        """The archived labels with `since` <= time."""
+        ...
+
+    def newest(self, model_id: str) -> float | None:
+        """The latest time of an archived prediction in POSIX seconds, None without any."""
+        ...
+
+    def save_reference(self, model_id: str, version: str, reference: bytes) -> None:
+        """Keeps what a version is compared with; replaces what was kept."""
+        ...
+
+    def reference(self, model_id: str, version: str) -> bytes:
+        """Raises NotFound."""
+        ...
+
+    def close(self) -> None: ...
 
 
 class Registry(Protocol):

@@ -12,7 +12,7 @@ from optagent.ports import Datasets
 from optagent.training.encoding import Schema, columns_of, encode_target, fit_schema, load_data, target_schema
 from optagent.training.folds import make_folds, split
 from optagent.training.instants import instants
-from optagent.training.problem import Data, Problem, Rows, Vector
+from optagent.training.problem import Data, Problem, Rows, Vector, span_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def prepare(spec: ModelSpec, datasets: Datasets, seed: int = 0) -> Prepared:
     dev_time = None if time is None else time[parts.dev]
     folds = make_folds(dev_time, y[parts.dev], spec, np.arange(len(parts.dev)), seed=seed)
     schema = fit_schema(table, spec, parts.dev)
-    holdout_rows = taken(table, parts.holdout)
+    holdout_rows = table.take(pa.array(parts.holdout))  # a slice would keep the whole table in memory
     data = load_data(taken(table, parts.dev), schema, spec.class_weight)
     return Prepared(
         spec=spec,
@@ -72,9 +72,7 @@ def prepare(spec: ModelSpec, datasets: Datasets, seed: int = 0) -> Prepared:
 
 def taken(table: pa.Table, rows: Rows) -> pa.Table:
     """The rows of a table; neighbours are not copied."""
-    if len(rows) and bool((np.diff(rows) == 1).all()):
-        return table.slice(int(rows[0]), len(rows))
-    return table.take(pa.array(rows))
+    return table.take(pa.array(rows)) if span_of(rows) is None else table.slice(int(rows[0]), len(rows))
 
 
 def digest_of(data: Data) -> str:

@@ -51,7 +51,7 @@ async def tune(command: TuneModel, spec: ModelSpec, outside: Outside, run: Run) 
     prepared = await asyncio.to_thread(prepare, spec, outside.datasets, command.seed)
     study = replace(study, data_digest=prepared.digest)
     await run.stage("search")
-    await asyncio.to_thread(outside.tuner.check)
+    prepared = replace(prepared, problem=await asyncio.to_thread(outside.tuner.share, prepared.problem))
     outside.tracker.begin(study)
     metrics: Mapping[str, float] = {}
     tags: Mapping[str, str] = {}

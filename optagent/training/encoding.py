@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from optagent.domain.model import ModelSpec, Task
 from optagent.errors import InvalidData, InvalidRequest
 from optagent.training.columns import Kind, kind_of, require_columns
-from optagent.training.problem import Data, Matrix, Rows, Vector
+from optagent.training.problem import Data, Matrix, Rows, Vector, span_of
 from optagent.training.target import Label, encode_labels, learn_classes
 from optagent.training.values import Coder, as_column
 
@@ -139,9 +139,7 @@ def _feature_names(table: pa.Table, spec: ModelSpec) -> Sequence[str]:
 def _rows_of(column: pa.ChunkedArray, rows: Rows | None) -> pa.ChunkedArray:
     if rows is None:
         return column
-    if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and bool((np.diff(rows) == 1).all()):
-        return column.slice(int(rows[0]), len(rows))
-    return column.take(pa.array(rows))
+    return column.take(pa.array(rows)) if span_of(rows) is None else column.slice(int(rows[0]), len(rows))
 
 
 def _fit_column(values: pa.ChunkedArray, name: str, notes: list[str]) -> Column | None:

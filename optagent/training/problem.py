@@ -12,6 +12,17 @@ Vector = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
 
 
+def span_of(rows: Rows) -> slice | None:
+    """The slice that means the same rows, where they are neighbours in ascending order.
+
+    >>> span_of(np.arange(3, 7)), span_of(np.array([1, 3]))
+    (slice(3, 7, None), None)
+    """
+    if not len(rows) or rows[-1] - rows[0] != len(rows) - 1 or not bool((np.diff(rows) == 1).all()):
+        return None
+    return slice(int(rows[0]), int(rows[-1]) + 1)
+
+
 @dataclass(frozen=True, slots=True)
 class Fold:
     """Row positions of one split; `train` and `valid` share no row."""
@@ -40,6 +51,10 @@ class Data:
 
     def __len__(self) -> int:
         return len(self.y)
+
+    def x_of(self, rows: Rows) -> Matrix:
+        """The features of some rows: a view of neighbours (the folds of rows in time order), otherwise a copy."""
+        return self.x[span_of(rows) or rows]
 
 
 @dataclass(frozen=True, slots=True)

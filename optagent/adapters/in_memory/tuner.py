@@ -25,6 +25,10 @@ class SequentialTuner:
     def check(self) -> None:
         """There is always this thread."""
 
+    def share(self, problem: Problem) -> Problem:
+        """Trials read it where it is."""
+        return problem
+
     def close(self) -> None:
         """Nothing was started."""
 

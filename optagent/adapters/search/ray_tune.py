@@ -25,9 +25,19 @@ class RayTuner:
     def __init__(self, cluster: RayCluster, storage_url: str | None = None) -> None:
         self._cluster = cluster
         self._storage_url = storage_url
+        self._shared: dict[int, tuple[Problem, Any]] = {}
 
     def check(self) -> None:
         self._cluster.connect()
+
+    def share(self, problem: Problem) -> Problem:
+        self._cluster.connect()
+        import ray
+
+        ref = ray.put(problem)
+        mine: Problem = ray.get(ref)
+        self._shared[id(mine)] = (mine, ref)
+        return mine
 
     def close(self) -> None:
         self._cluster.close()
@@ -57,6 +67,7 @@ class RayTuner:
             raise Unavailable(f"the search {study.study_id} was lost with its Ray cluster: {error}") from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+            self._shared.pop(id(problem), None)
             _forget_workers(study)
         searcher.stop_live("the search was ended first")
         store.close()
@@ -66,6 +77,7 @@ class RayTuner:
         return SearchOutcome(tuple(searcher.trials), timed_out=watch.timed_out)
 
     def _run(self, study: Study, problem: Problem, searcher: Any, scheduler: Any, watch: "_Watch", folder: str) -> None:
+        import ray
         from ray import tune
         from ray.tune.registry import register_trainable
 
@@ -73,6 +85,7 @@ class RayTuner:
         from optagent.adapters.search.trainable import Shared, TrainingTrial
 
         workers = _workers(study)
+        _, ref = self._shared.get(id(problem)) or (None, ray.put(problem))
         # Tune keeps trainables by name, in a registry that is not made for threads; two searches may share a process.
         name = f"Trial_{study.study_id}"
         with _REGISTERING:
@@ -81,7 +94,7 @@ class RayTuner:
         tune.run(
             name,
             name=study.study_id,
-            config={"shared": Shared(study, problem, min(workers, study.trials))},
+            config={"shared": Shared(study, ref, min(workers, study.trials))},
             search_alg=searcher,
             scheduler=scheduler,
             num_samples=-1,  # the searcher says when it has finished

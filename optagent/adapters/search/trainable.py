@@ -29,7 +29,7 @@ class Shared:
     It travels in the configuration of each trial, where Ray counts who still needs the rows.
     """
 
-    def __init__(self, study: Study, problem: Problem, workers: int) -> None:
+    def __init__(self, study: Study, problem: "ray.ObjectRef[Problem]", workers: int) -> None:
         self.ref = ray.put((study, problem, workers))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Shared":
@@ -54,7 +54,8 @@ class TrainingTrial(tune.Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         self._study: Study
         self._problem: Problem
-        self._study, self._problem, workers = ray.get(config["shared"].ref)
+        self._study, problem, workers = ray.get(config["shared"].ref)
+        self._problem = ray.get(problem)
         self._score = metric_named(self._study.metric, self._study.task).score
         self._other_scores = other_scores(self._study.objectives, self._study.task)
         self._cache: dict[Any, Any] = {}

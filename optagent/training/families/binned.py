@@ -22,11 +22,11 @@ class Recent:
         return len(self._kept)
 
     def get(self, key: Hashable, build: Callable[[], T]) -> T:
-        """The value kept for `key`, built where there is none."""
+        """The value kept for `key`, built where there is none, once the oldest has made room for it."""
         if key not in self._kept:
-            self._kept[key] = build()
-            while len(self._kept) > self._size:
+            while len(self._kept) >= self._size:
                 self._kept.popitem(last=False)
+            self._kept[key] = build()
         self._kept.move_to_end(key)
         return self._kept[key]
 

@@ -25,7 +25,7 @@ from optagent.training.families.feasible import (
 )
 from optagent.training.families.lightgbm_text import check_text
 from optagent.training.families.params import OFF, completed, library_seed, penalty
-from optagent.training.problem import Data, Matrix, Rows, Vector
+from optagent.training.problem import Data, Matrix, Rows, Vector, span_of
 
 if TYPE_CHECKING:
     import lightgbm
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 FILE = "model.txt"
 OBJECTIVES = {Task.BINARY: "binary", Task.MULTICLASS: "multiclass", Task.REGRESSION: "regression"}
 _BINNINGS_KEPT = 2
-_SUBSETS_KEPT = 40
+_SUBSETS_KEPT = 41
+_LARGE_CELLS = 20_000_000  # of a matrix: from here on one binning is kept, it takes as much memory as half a matrix
 
 
 class LightGBM:
@@ -184,6 +185,13 @@ class LightGBMModel:
     def importances(self) -> Vector:
         return shares(self._booster.feature_importance("gain").astype(np.float64))
 
+    def contributions(self, x: Matrix) -> Prediction:
+        """(rows, columns) SHAP values of the margin (Lundberg et al. 2020); of several classes, their sizes summed."""
+        check_columns(x, self._booster.num_feature())
+        found = np.asarray(self._booster.predict(x, pred_contrib=True), dtype=np.float64)
+        classes = found.reshape(len(x), -1, x.shape[1] + 1)[:, :, :-1]  # the last of each class is its expected value
+        return classes[:, 0] if classes.shape[1] == 1 else np.abs(classes).sum(axis=1)
+
 
 def _native(chosen: Mapping[str, Any], data: Data) -> dict[str, Any]:
     """The booster's parameters; row-wise histograms are named so that LightGBM does not time both and pick one."""
@@ -205,26 +213,41 @@ def _native(chosen: Mapping[str, Any], data: Data) -> dict[str, Any]:
 def _datasets(
     data: Data, train: Rows, valid: Rows | None, binning: Mapping[str, Any], cache: Cache | None
 ) -> tuple[lightgbm.Dataset, lightgbm.Dataset | None]:
-    """Folds are subsets of one binned dataset; without validation rows no row but `train` is looked at."""
+    """Neighbouring rows, as folds in time order have, are binned from where they are; those of other folds are subsets
+    of one binned dataset, since picking them out of the matrix would copy it. Without validation rows no row but
+    `train` is looked at. Training reads a dataset and writes nothing to it, so trials share what is kept."""
     if valid is None:
         return _dataset(data, train, binning), None
-    recent = kept_for(cache, LightGBM.name, data, _BINNINGS_KEPT)
-    full, subsets = recent.get(binning["max_bin"], lambda: (_dataset(data, None, binning), Recent(_SUBSETS_KEPT)))
-    # Training reads a dataset and writes nothing to it, so trials share the subsets too.
-    learned, watched = (
-        subsets.get(rows_key(rows), lambda rows=rows: full.subset(rows.tolist()).construct())  # type: ignore[misc]
-        for rows in (train, valid)
-    )
+    recent = kept_for(cache, LightGBM.name, data, _BINNINGS_KEPT if data.x.size < _LARGE_CELLS else 1)
+    kept = recent.get(binning["max_bin"], lambda: Recent(_SUBSETS_KEPT))
+    if span_of(train) is None or span_of(valid) is None:
+        full = kept.get("full", lambda: _dataset(data, None, binning))
+        return kept.get(rows_key(train), lambda: _subset(full, train)), kept.get(
+            rows_key(valid), lambda: _subset(full, valid)
+        )
+    learned = kept.get(rows_key(train), lambda: _dataset(data, train, binning))
+    watched = kept.get((rows_key(train), rows_key(valid)), lambda: _dataset(data, valid, binning, learned))
     return learned, watched
 
 
-def _dataset(data: Data, rows: Rows | None, binning: Mapping[str, Any]) -> lightgbm.Dataset:
+def _subset(full: lightgbm.Dataset, rows: Rows) -> lightgbm.Dataset:
+    chosen = full.subset([])
+    # `subset` keeps a list of Python integers, 36 bytes a row; what it is turned into at once is taken as well.
+    chosen.used_indices = np.sort(rows).astype(np.int32)  # type: ignore[assignment]
+    return chosen.construct()
+
+
+def _dataset(
+    data: Data, rows: Rows | None, binning: Mapping[str, Any], like: lightgbm.Dataset | None = None
+) -> lightgbm.Dataset:
+    """Binned rows, with the bins of `like` where it is given."""
     import lightgbm
 
     return lightgbm.Dataset(
-        data.x if rows is None else data.x[rows],
+        data.x if rows is None else data.x_of(rows),
         label=data.y if rows is None else data.y[rows],
         weight=normalised_weight(data, rows),
         categorical_feature=list(data.categorical),
         params=dict(binning),
+        reference=like,
     ).construct()

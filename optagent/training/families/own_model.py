@@ -67,7 +67,7 @@ class OwnFit:
 
     def predict_valid(self) -> Prediction:
         assert self._valid is not None, "this fit has no validation rows"
-        return self.model().predict(self._data.x[self._valid])
+        return self.model().predict(self._data.x_of(self._valid))
 
     def model(self, rounds: int | None = None) -> "OwnModel":
         """Trained anew for fewer rounds, since nothing is known of how a model could be cut back."""
@@ -168,4 +168,4 @@ def _order(data: Data, train: Rows, seed: int) -> Rows:
 
 
 def _rows_of(data: Data, rows: Rows) -> Data:
-    return replace(data, x=data.x[rows], y=data.y[rows], weight=normalised_weight(data, rows))
+    return replace(data, x=data.x_of(rows), y=data.y[rows], weight=normalised_weight(data, rows))

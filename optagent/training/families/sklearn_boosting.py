@@ -100,9 +100,9 @@ class HistFit:
         self.rounds = 0
         self._estimator = estimator
         self._task = data.task
-        self._x, self._y = data.x[train], data.y[train]
+        self._x, self._y = data.x_of(train), data.y[train]
         self._weight = normalised_weight(data, train)
-        self._x_valid = None if valid is None else data.x[valid]
+        self._x_valid = None if valid is None else data.x_of(valid)
         self._threads = threads
 
     def advance(self, rounds: int) -> None:

@@ -128,8 +128,8 @@ class ForestFit:
         self._weight = normalised_weight(data, train)
         self._columns = tree_columns(data, self._y, seed)
         with library_refusals():
-            self._x = self._columns.fit_transform(data.x[train], self._y).astype(np.float32)
-            self._x_valid = None if valid is None else self._columns.transform(data.x[valid]).astype(np.float32)
+            self._x = self._columns.fit_transform(data.x_of(train), self._y).astype(np.float32)
+            self._x_valid = None if valid is None else self._columns.transform(data.x_of(valid)).astype(np.float32)
         forget_folds(self._columns)
         self._summed = 0
         self._sum: Any = 0.0

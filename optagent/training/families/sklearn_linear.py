@@ -89,7 +89,7 @@ class LinearFit:
 
     def predict_valid(self) -> Prediction:
         assert self._valid is not None, "this fit has no validation rows"
-        return finite(predicted(self._fitted, self._data.x[self._valid], self._data.task))
+        return finite(predicted(self._fitted, self._data.x_of(self._valid), self._data.task))
 
     def model(self, rounds: int | None = None) -> SklearnModel:
         kept = check_rounds(rounds, self.rounds)
@@ -113,7 +113,7 @@ class LinearFit:
         with library_refusals(), threadpool_limits(self._threads), catch_warnings():
             # Unscaled or separable data: the last iterate still predicts, and the score tells what it is worth.
             simplefilter("ignore", ConvergenceWarning)
-            pipeline.fit(self._data.x[rows], y, model__sample_weight=normalised_weight(self._data, rows))
+            pipeline.fit(self._data.x_of(rows), y, model__sample_weight=normalised_weight(self._data, rows))
         forget_folds(pipeline["columns"])
         return pipeline
 

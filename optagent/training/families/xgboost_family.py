@@ -173,6 +173,16 @@ class XGBoostModel:
             gains[int(name.removeprefix("f"))] = gain
         return shares(gains)
 
+    def contributions(self, x: Matrix) -> Prediction:
+        """(rows, columns) SHAP values of the margin (Lundberg et al. 2020); of several classes, their sizes summed."""
+        import xgboost
+
+        check_columns(x, self._booster.num_features())
+        rows = xgboost.DMatrix(x, feature_types=self._booster.feature_types, enable_categorical=True, nthread=1)
+        found = self._booster.predict(rows, pred_contribs=True).astype(np.float64)
+        classes = found.reshape(len(x), -1, x.shape[1] + 1)[:, :, :-1]  # the last of each class is its expected value
+        return classes[:, 0] if classes.shape[1] == 1 else np.abs(classes).sum(axis=1)
+
 
 def _native(chosen: Mapping[str, Any], data: Data) -> dict[str, Any]:
     native = {
@@ -197,7 +207,7 @@ def _binned(data: Data, rows: Rows, max_bin: int, threads: int) -> xgboost.Quant
     import xgboost
 
     return xgboost.QuantileDMatrix(
-        data.x[rows],
+        data.x_of(rows),
         label=data.y[rows],
         weight=normalised_weight(data, rows),
         feature_types=_kinds(data),
@@ -212,5 +222,5 @@ def _plain(data: Data, rows: Rows, threads: int) -> xgboost.DMatrix:
     import xgboost
 
     return xgboost.DMatrix(
-        data.x[rows], label=data.y[rows], feature_types=_kinds(data), enable_categorical=True, nthread=threads
+        data.x_of(rows), label=data.y[rows], feature_types=_kinds(data), enable_categorical=True, nthread=threads
     )

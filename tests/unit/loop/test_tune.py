@@ -135,6 +135,9 @@ class FailingTuner:
     def close(self):
         """Nothing to close."""
 
+    def share(self, problem):
+        return problem
+
     def search(self, study, problem, on_progress=None, on_trial=None, cancelled=None):
         trial = Trial(0, "lightgbm", {}, TrialState.FAILED, error="MemoryError: no room")
         return SearchOutcome((trial, replace(trial, number=1)))

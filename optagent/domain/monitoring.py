@@ -1,0 +1,92 @@
+"""How a model is watched, and the stretch of time that is looked at."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from itertools import pairwise
+
+from optagent.domain.duration import seconds
+from optagent.errors import InvalidRequest
+
+
+class AnalysisType(StrEnum):
+    PERFORMANCE = "performance"
+    DRIFT = "drift"
+    IMPORTANCE = "importance"
+    CONFIDENCE = "confidence"
+    FULL = "full"
+
+
+@dataclass(frozen=True, slots=True)
+class Monitoring:
+    """What counts as decay, and how often a false alarm may be.
+
+    `accuracy_drop_threshold` is the fall of a metric that counts as degraded: absolute for metrics between 0 and 1, a
+    share of the reference for losses and errors. `drift_score_threshold` is the importance-weighted effect that does.
+    `false_alarm_every` is the mean time between false alarms where nothing changes. `slices` are feature columns whose
+    values are judged apart. `business` are metrics by name, each an arithmetic expression over columns of outcome
+    (further columns of the labels), `prediction`, `label` and, for classifiers, `probability`, such as
+    `"profit": "stake * (prediction == label) - fee"`; their mean a row is tracked.
+    """
+
+    accuracy_drop_threshold: float = 0.05
+    drift_score_threshold: float = 0.1
+    confidence_threshold: float = 0.8
+    performance_window_hours: float = 24.0
+    alert_cooldown_minutes: float = 60.0
+    false_alarm_every: str = "90d"
+    slices: tuple[str, ...] = ()
+    business: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("accuracy_drop_threshold", "drift_score_threshold", "confidence_threshold"):
+            if not 0 < getattr(self, name) < 1:
+                raise InvalidRequest(f"{name} must be between 0 and 1, got {getattr(self, name)!r}")
+        if not self.performance_window_hours > 0:
+            raise InvalidRequest(f"performance_window_hours must be above 0, got {self.performance_window_hours!r}")
+        if not self.alert_cooldown_minutes >= 0:
+            raise InvalidRequest(f"alert_cooldown_minutes must not be negative, got {self.alert_cooldown_minutes!r}")
+        if self.false_alarm_every_s < self.performance_window_hours * 3600:
+            raise InvalidRequest(
+                f"false_alarm_every must be at least performance_window_hours ({self.performance_window_hours:g} h), "
+                f"got {self.false_alarm_every!r}"
+            )
+
+    @property
+    def false_alarm_every_s(self) -> float:
+        return seconds(self.false_alarm_every)
+
+    @property
+    def window_s(self) -> float:
+        return self.performance_window_hours * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A stretch of time from `start` up to, not including, `end`; POSIX seconds."""
+
+    start: float
+    end: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.start) and math.isfinite(self.end) and self.start < self.end):
+            raise InvalidRequest(f"a window must end after it starts, got {self.start} to {self.end}")
+
+    @property
+    def length_s(self) -> float:
+        return self.end - self.start
+
+    @property
+    def before(self) -> "Window":
+        """The window of the same length that ends where this one starts."""
+        return Window(self.start - self.length_s, self.start)
+
+    def parts(self, count: int) -> tuple["Window", ...]:
+        """`count` windows of the same length.
+
+        >>> Window(0, 10).parts(2)
+        (Window(start=0.0, end=5.0), Window(start=5.0, end=10))
+        """
+        edges = [self.start + self.length_s * index / count for index in range(count)] + [self.end]
+        return tuple(Window(start, end) for start, end in pairwise(edges))

@@ -1,0 +1,36 @@
+"""What was wrong with the rows that came in."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Problem(StrEnum):
+    """`ABSENT`: the column is missing. `UNSEEN`: a category that the model was not trained on. `SKEWED`: a label of
+    before its prediction. `CONFLICTING`: two labels of the same instant that differ. `ORPHAN`: a label for no
+    prediction of the window. `UNUSABLE_LABEL`: a label that is no class or number of this model."""
+
+    MISSING = "missing"
+    INFINITE = "infinite"
+    NOT_A_NUMBER = "not a number"
+    UNSEEN = "unseen category"
+    WRONG_TYPE = "wrong type"
+    ABSENT = "absent column"
+    EXTRA = "extra column"
+    DUPLICATE = "duplicate prediction"
+    DUPLICATE_LABEL = "duplicate label"
+    CONFLICTING = "conflicting labels"
+    ORPHAN = "label without prediction"
+    SKEWED = "label before prediction"
+    UNUSABLE_PREDICTION = "unusable prediction"
+    UNUSABLE_LABEL = "unusable label"
+
+
+@dataclass(frozen=True, slots=True)
+class DataQuality:
+    """Counts of rows: of the window, of those with a label, and by problem, in all (`problems`) and by column."""
+
+    rows: int = 0
+    labelled: int = 0
+    problems: Mapping[Problem, int] = field(default_factory=dict)
+    columns: Mapping[str, Mapping[Problem, int]] = field(default_factory=dict)
