@@ -6,23 +6,30 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from optagent.codec import decode, model_from, plain
-from optagent.domain.command import TuneModel
+from optagent.domain.alert import Alert
+from optagent.domain.command import AnalyzeModel, TuneModel
 from optagent.domain.model import ModelSpec
+from optagent.domain.model_report import ModelReport
 from optagent.domain.process import Process, Status
 from optagent.domain.study import Progress, TuningResult
 from optagent.domain.study_report import StudyReport, StudySummary
-from optagent.domain.version import ModelVersion
+from optagent.domain.version import CHAMPION, ModelVersion
 from optagent.errors import Conflict, InvalidRequest, OptAgentError, ProcessNotFound
 from optagent.loop.importing import import_model
 from optagent.loop.optimize import check_spec, objectives_of
 from optagent.loop.process import run_process
 from optagent.loop.tune import Outside, tune
-from optagent.ports import Store, Studies
+from optagent.ports import Observations, Recorded, Store, Studies
+
+if TYPE_CHECKING:
+    from optagent.loop.gather import Gathered
+
+# What analyses import (scipy.stats, scikit-learn) takes a second: it is imported where it is needed.
 
 
 class OptimizationAgent:
@@ -136,6 +143,63 @@ class OptimizationAgent:
         spec = await self._store.model(model_id)
         return await asyncio.to_thread(import_model, spec, uri, self._outside, trust_pickle)
 
+    async def record_predictions(self, model_id: str, rows: Any) -> int:
+        """Takes in what a model answered, durably, and answers the number of rows.
+
+        `rows` (a pandas or Arrow table, a list of dicts, a dict of columns) have `id`, `prediction` or
+        `probability_<label>`, the features, and where known `time`, `latency_ms`, `version` and `arm`. Rows that are
+        merely odd are counted by the analysis; InvalidData names the first that cannot be used, and then none is taken.
+        Raises Busy where too many wait to be archived.
+        """
+        spec = await self._store.model(model_id)
+        return await asyncio.to_thread(self._record, spec, Recorded.PREDICTIONS, rows)
+
+    async def record_labels(self, model_id: str, rows: Any) -> int:
+        """Takes in what came true: `id`, `label`, where known `time`, and further numbers as outcomes.
+
+        Late, twice, out of order: all is well. The latest label of an id counts.
+        """
+        spec = await self._store.model(model_id)
+        return await asyncio.to_thread(self._record, spec, Recorded.LABELS, rows)
+
+    async def set_reference(self, model_id: str, rows: Any) -> None:
+        """Says what a model that is served elsewhere is compared with: predictions, as recorded ones, with `label`."""
+        spec = await self._store.model(model_id)
+        await asyncio.to_thread(self._set_reference, spec, rows)
+
+    async def analyze_model(
+        self,
+        model_id: str,
+        analysis_type: str = "full",
+        time_range: Any = "24h",
+        version: str = CHAMPION,
+        separability: bool = False,
+        seed: int = 0,
+    ) -> ModelReport:
+        """What is known of a model's rows in a stretch of time, and what is wrong with it.
+
+        `analysis_type` is performance, drift, importance, confidence or full; `time_range` is `90m`, `24h`, `7d` back
+        from now, or two instants. Analyses of windows that have passed are kept, and made anew where a late row or
+        label changes them.
+        """
+        try:
+            command = AnalyzeModel(model_id, analysis_type, time_range, version, separability, seed)  # type: ignore[arg-type]
+            return await self._analyzed(command)
+        except OptAgentError as error:
+            if self._strict:
+                raise
+            return ModelReport(model_id=str(model_id), error=str(error))
+
+    async def draw_report(self, report: ModelReport, path: Path) -> Path:
+        """Writes a report as one HTML file that needs nothing from the network."""
+        if self._outside.draw_report is None:
+            raise InvalidRequest("this agent draws no reports")
+        return await asyncio.to_thread(self._outside.draw_report, report, path)
+
+    async def alerts(self, model_id: str | None = None, limit: int = 100) -> list[Alert]:
+        """What is wrong and what was, of all models or of one: open alerts first."""
+        return await self._store.alerts(model_id, limit)
+
     async def studies(self, model_id: str | None = None) -> list[StudySummary]:
         """Searches whose trials are kept, the newest first, of all models or of one."""
         return await asyncio.to_thread(self._history().summaries, model_id)
@@ -160,6 +224,46 @@ class OptimizationAgent:
         """Asks a running process to stop; it ends as cancelled within a few seconds."""
         await self._store.request_cancel(process_id)
 
+    async def _analyzed(self, command: AnalyzeModel) -> ModelReport:
+        spec = await self._store.model(command.model_id)
+        gathered = await asyncio.to_thread(self._gather, command, spec)
+        digest = await asyncio.to_thread(gathered.digest) if gathered.closed else ""
+        kept = await self._store.report(gathered.key, digest) if gathered.closed else None
+        if kept is not None:
+            return kept
+        report = await asyncio.to_thread(_report, gathered)
+        if gathered.closed:
+            await self._store.save_report(gathered.key, digest, report)
+        return report
+
+    def _gather(self, command: AnalyzeModel, spec: ModelSpec) -> "Gathered":
+        from optagent.loop.gather import gather
+
+        outside, observations = self._outside, self._observations()
+        observations.drain(spec.model_id)
+        monitoring = spec.monitoring or outside.monitoring
+        now = outside.clock.now()
+        return gather(command, spec, monitoring, outside.registry, observations, outside.datasets, now)
+
+    def _record(self, spec: ModelSpec, kind: Recorded, rows: Any) -> int:
+        from optagent.loop.record import checked_labels, checked_predictions
+
+        checked = checked_predictions if kind is Recorded.PREDICTIONS else checked_labels
+        table = checked(rows, spec, self._outside.clock.now())
+        self._observations().record(spec.model_id, kind, table)
+        return int(table.num_rows)
+
+    def _set_reference(self, spec: ModelSpec, rows: Any) -> None:
+        from optagent.loop.reference import LOGGED, encode_reference, logged_reference
+
+        reference = logged_reference(rows, spec, self._outside.clock.now())
+        self._observations().save_reference(spec.model_id, LOGGED, encode_reference(reference))
+
+    def _observations(self) -> Observations:
+        if self._outside.observations is None:
+            raise InvalidRequest("this agent keeps no observations: give it `observations`")
+        return self._outside.observations
+
     def _history(self) -> Studies:
         if self._outside.studies is None:
             raise InvalidRequest("this agent keeps no studies: give it `studies` beside its own tuner")
@@ -168,6 +272,12 @@ class OptimizationAgent:
     def _new_process(self, kind: str, model_id: str, command: Mapping[str, Any]) -> Process:
         now = self._outside.clock.now()
         return Process(f"{kind}-{uuid.uuid4().hex[:12]}", kind, model_id, Status.PENDING, now, now, command)
+
+
+def _report(gathered: "Gathered") -> ModelReport:
+    from optagent.loop.analyze import analyze
+
+    return analyze(gathered)
 
 
 def _command(

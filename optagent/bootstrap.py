@@ -8,13 +8,15 @@ from typing import Any
 import platformdirs
 
 from optagent.agent import OptimizationAgent
+from optagent.domain.model_report import ModelReport
+from optagent.domain.monitoring import Monitoring
 from optagent.errors import InvalidRequest
 from optagent.loop.optimize import Limits
 from optagent.loop.tune import Outside
-from optagent.ports import Clock, Datasets, Importer, Registry, Store, Studies, Tracker, Tuner
+from optagent.ports import Clock, Datasets, Importer, Observations, Registry, Store, Studies, Tracker, Tuner
 from optagent.settings import Settings, load_settings
 
-_PORTS = ("clock", "datasets", "store", "tuner", "tracker", "registry", "importer", "studies")
+_PORTS = ("clock", "datasets", "store", "tuner", "tracker", "registry", "importer", "studies", "observations")
 
 
 async def create_optimization_agent(
@@ -23,8 +25,8 @@ async def create_optimization_agent(
     """An agent that is ready to work; close it, or use it as `async with await create_optimization_agent() as agent`.
 
     `overrides` are settings by name (`max_trials=20`) or whole ports (`store`, `tuner`, `tracker`, `registry`,
-    `datasets`, `clock`, `importer`, `studies`). With `strict`, refused requests raise instead of answering with an
-    `error`.
+    `datasets`, `clock`, `importer`, `studies`, `observations`). With `strict`, refused requests raise instead of
+    answering with an `error`.
 
     Raises InvalidRequest for a bad setting and Unavailable, within 5 s and by name, for a configured Redis or MLflow
     that does not answer. Ray is not started before a search needs it.
@@ -46,9 +48,15 @@ async def _connect(settings: Settings, ports: dict[str, Any], resources: AsyncEx
     tracker: Tracker = ports.get("tracker") or _tracker(settings)
     resources.push_async_callback(asyncio.to_thread, tracker.close)
     await asyncio.to_thread(tracker.check)
-    store: Store = ports["store"] if "store" in ports else await asyncio.to_thread(_store, settings, resources)
+    redis_url = None
+    if "store" not in ports or "observations" not in ports:
+        redis_url = await asyncio.to_thread(_redis_url, settings, resources)
+    store: Store = ports["store"] if "store" in ports else _store(redis_url)
     resources.push_async_callback(store.close)
     await store.check()
+    observations: Observations = ports.get("observations") or _observations(redis_url, settings)
+    resources.push_async_callback(asyncio.to_thread, observations.close)
+    await asyncio.to_thread(observations.check)
     tuner = ports.get("tuner") or _tuner(settings)
     resources.push_async_callback(asyncio.to_thread, tuner.close)
     outside = Outside(
@@ -60,18 +68,53 @@ async def _connect(settings: Settings, ports: dict[str, Any], resources: AsyncEx
         limits=Limits(settings.max_trials, settings.timeout_seconds, settings.early_stopping_rounds),
         importer=ports.get("importer") or _importer(settings),
         studies=ports.get("studies") or (_studies(settings) if "tuner" not in ports else None),
+        observations=observations,
+        monitoring=_monitoring(settings),
+        draw_report=_draw_report,
     )
     return outside, store
 
 
-def _store(settings: Settings, resources: AsyncExitStack) -> Store:
-    from optagent.adapters.state.redis_store import RedisStore
-
+def _redis_url(settings: Settings, resources: AsyncExitStack) -> str:
+    """The configured Redis, or the embedded server of the home folder, which this starts."""
     if settings.redis_url is not None:
-        return RedisStore(settings.redis_url)
+        return settings.redis_url
     from optagent.adapters.state.embedded_redis import EmbeddedRedis
 
-    return RedisStore(resources.enter_context(EmbeddedRedis(settings.home)).url)
+    return resources.enter_context(EmbeddedRedis(settings.home)).url
+
+
+def _store(redis_url: str | None) -> Store:
+    from optagent.adapters.state.redis_store import RedisStore
+
+    assert redis_url is not None
+    return RedisStore(redis_url)
+
+
+def _observations(redis_url: str | None, settings: Settings) -> Observations:
+    from optagent.adapters.state.observations import RedisObservations
+
+    assert redis_url is not None
+    folder = settings.observations or settings.home / "observations"
+    return RedisObservations(redis_url, folder, max_backlog=settings.max_backlog)
+
+
+def _monitoring(settings: Settings) -> Monitoring:
+    """How models are watched that do not say so themselves."""
+    return Monitoring(
+        accuracy_drop_threshold=settings.accuracy_drop_threshold,
+        drift_score_threshold=settings.drift_score_threshold,
+        confidence_threshold=settings.confidence_threshold,
+        performance_window_hours=settings.performance_window_hours,
+        alert_cooldown_minutes=settings.alert_cooldown_minutes,
+        false_alarm_every=settings.false_alarm_every,
+    )
+
+
+def _draw_report(report: ModelReport, path: Path) -> Path:
+    from optagent.adapters.report_page import draw_report
+
+    return draw_report(report, path)
 
 
 def _tuner(settings: Settings) -> Tuner:

@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from optagent.domain.dataset import DataSource, FileSource, SqlSource
 from optagent.domain.model import ModelSpec
+from optagent.domain.monitoring import Monitoring
 from optagent.errors import InvalidRequest
 
 T = TypeVar("T")
@@ -54,6 +55,8 @@ def model_from(data: Mapping[str, Any], folder: Path | None = None) -> ModelSpec
     fields = dict(data)
     if "id" in fields:
         fields["model_id"] = fields.pop("id")
+    if isinstance(fields.get("monitoring"), Mapping):
+        fields["monitoring"] = decode(Monitoring, fields["monitoring"])
     if "data" in fields:
         fields["data"] = _anchored(_source_from(fields["data"]), folder or Path.cwd())
     return decode(ModelSpec, fields)

@@ -7,8 +7,10 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from optagent.domain.alert import Alert
 from optagent.domain.dataset import DataSource
 from optagent.domain.model import ModelSpec
+from optagent.domain.model_report import ModelReport
 from optagent.domain.process import Process
 from optagent.domain.study import Progress, SearchOutcome, Study, Trial
 from optagent.domain.study_report import StudyReport, StudySummary
@@ -85,6 +87,25 @@ class Store(Protocol):
         ...
 
     async def cancel_requested(self, process_id: str) -> bool: ...
+
+    async def save_report(self, key: str, digest: str, report: ModelReport) -> None:
+        """Keeps a report under `key`, with the digest of the rows that it was made of; replaces an older one.
+
+        What is kept may be dropped after a month.
+        """
+        ...
+
+    async def report(self, key: str, digest: str) -> ModelReport | None:
+        """The report kept under `key`, if it was made of rows of that digest."""
+        ...
+
+    async def save_alerts(self, alerts: Sequence[Alert]) -> None:
+        """Stores each alert, or replaces the one of its id."""
+        ...
+
+    async def alerts(self, model_id: str | None = None, limit: int = 100) -> list[Alert]:
+        """Of all models or of one: the open ones first, then those resolved last."""
+        ...
 
 
 class Tuner(Protocol):

@@ -10,6 +10,7 @@ import platformdirs
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from optagent.domain.duration import seconds
 from optagent.errors import InvalidRequest
 
 PREFIX = "OPT_AGENT_"
@@ -38,7 +39,15 @@ class Settings(BaseSettings):
     row_limit: int = Field(20_000_000, ge=1, description="most rows that are read from one source")
 
     accuracy_drop_threshold: float = Field(0.05, gt=0, lt=1, description="fall of quality that counts as degraded")
+    drift_score_threshold: float = Field(0.1, gt=0, lt=1, description="importance-weighted drift that counts")
+    confidence_threshold: float = Field(0.8, gt=0, lt=1, description="probability below which a prediction is unsure")
     performance_window_hours: float = Field(24, gt=0, description="length of the current window, in hours")
+    alert_cooldown_minutes: float = Field(60, ge=0, description="least time between two notices of one alert")
+    false_alarm_every: str = Field("90d", description="mean time between false alarms where nothing changes")
+    observations: Path | None = Field(
+        None, description="folder of recorded predictions and labels; unset: in the home folder"
+    )
+    max_backlog: int = Field(1_000_000, ge=1, description="most recorded rows of a model that wait for the archive")
     min_samples_for_retrain: int = Field(1000, ge=1, description="fewest labelled rows that a retrain needs")
 
     ray_address: str | None = Field(
@@ -69,10 +78,16 @@ class Settings(BaseSettings):
 
     log_level: str = Field("WARNING", description="level of the optagent logger in the command line and in jobs")
 
-    @field_validator("home")
+    @field_validator("home", "observations")
     @classmethod
-    def _expanded(cls, home: Path) -> Path:
-        return home.expanduser().absolute()
+    def _expanded(cls, folder: Path | None) -> Path | None:
+        return None if folder is None else folder.expanduser().absolute()
+
+    @field_validator("false_alarm_every")
+    @classmethod
+    def _is_duration(cls, text: str) -> str:
+        seconds(text)
+        return text
 
     @field_validator("log_level")
     @classmethod

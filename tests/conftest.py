@@ -68,6 +68,7 @@ async def agent() -> AsyncIterator[Any]:
     """An agent whose every port is in memory but for the files that it reads."""
     from optagent import create_optimization_agent
     from optagent.adapters.in_memory.clock import ManualClock
+    from optagent.adapters.in_memory.observations import InMemoryObservations
     from optagent.adapters.in_memory.registry import InMemoryRegistry
     from optagent.adapters.in_memory.store import InMemoryStore
     from optagent.adapters.in_memory.tracker import InMemoryTracker
@@ -79,6 +80,7 @@ async def agent() -> AsyncIterator[Any]:
         store=InMemoryStore(clock),
         registry=InMemoryRegistry(clock),
         tracker=InMemoryTracker(),
+        observations=InMemoryObservations(),
         tuner=SequentialTuner(),
         early_stopping_rounds=10,
     )

@@ -53,8 +53,8 @@ class Observed:
     def has_label(self) -> npt.NDArray[np.bool_]:
         return ~np.isnan(self.y)
 
-    def where(self, mask: npt.NDArray[np.bool_]) -> "Observed":
-        """The rows of a mask."""
+    def where(self, mask: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> "Observed":
+        """The rows of a mask, or of positions."""
         return replace(
             self,
             x=self.x[mask],

@@ -4,8 +4,10 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from optagent.domain.monitoring import AnalysisType
 from optagent.domain.strategy import strategy_named
 from optagent.domain.study import method_named
+from optagent.domain.version import CHAMPION
 from optagent.errors import InvalidRequest
 
 STOPPING = ("asha", "median", "none")
@@ -68,3 +70,30 @@ def _whole(name: str, value: Any, at_least: int) -> None:
         return
     if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
         raise InvalidRequest(f"{name} must be a whole number of at least {at_least}, got {value!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class AnalyzeModel:
+    """Look at what a model was asked and answered in a stretch of time.
+
+    `time_range` is a duration back from now such as `24h`, two instants, or `START..END`. `version` is a version or
+    an alias. `separability` asks for a classifier of reference against current rows as well.
+    """
+
+    model_id: str
+    analysis_type: AnalysisType = AnalysisType.FULL
+    time_range: str | tuple[float, float] = "24h"
+    version: str = CHAMPION
+    separability: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.model_id, str) or not self.model_id:
+            raise InvalidRequest(f"model_id must be the id of a registered model, got {self.model_id!r}")
+        if self.analysis_type not in list(AnalysisType):
+            known = [str(kind) for kind in AnalysisType]
+            raise InvalidRequest(f"unknown analysis_type {self.analysis_type!r}; one of {known}")
+        _whole("seed", self.seed, at_least=0)
+
+    def wants(self, part: AnalysisType) -> bool:
+        return AnalysisType(self.analysis_type) in (part, AnalysisType.FULL)

@@ -28,9 +28,13 @@ class Problem(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DataQuality:
-    """Counts of rows: of the window, of those with a label, and by problem, in all (`problems`) and by column."""
+    """Counts of rows: of the window, of those with a label, and by problem, in all (`problems`) and by column.
+
+    Where there were too many rows, `sampled` of them were looked at, and all counts but `rows` are among those.
+    """
 
     rows: int = 0
     labelled: int = 0
     problems: Mapping[Problem, int] = field(default_factory=dict)
     columns: Mapping[str, Mapping[Problem, int]] = field(default_factory=dict)
+    sampled: int | None = None

@@ -1,10 +1,11 @@
 """A study is one search; its trials are the parameters tried; a measurement is a score at a budget."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from optagent.domain.answer import Answer
 from optagent.domain.model import Task
 from optagent.domain.space import SearchSpace
 from optagent.errors import InvalidRequest
@@ -228,8 +229,8 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class TuningResult(Mapping[str, Any]):
-    """What a tuning run answers; it is also a read-only mapping of what it knows (`error` only when refused)."""
+class TuningResult(Answer):
+    """What a tuning run answers."""
 
     process_id: str | None = None
     model_id: str | None = None
@@ -252,15 +253,3 @@ class TuningResult(Mapping[str, Any]):
     duration_s: float = 0.0
     notes: tuple[str, ...] = ()
     error: str | None = None
-
-    def _known(self) -> dict[str, Any]:
-        return {item.name: value for item in fields(self) if (value := getattr(self, item.name)) is not None}
-
-    def __getitem__(self, key: str) -> Any:
-        return self._known()[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._known())
-
-    def __len__(self) -> int:
-        return len(self._known())

@@ -1,18 +1,22 @@
 """Deploy: put a judged model into the registry, and give it the alias that its verdict earns."""
 
 import json
+import logging
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from optagent.domain.version import CHALLENGER, CHAMPION, ModelVersion
-from optagent.errors import ModelNotFound
+from optagent.errors import ModelNotFound, OptAgentError
 from optagent.loop.optimize import Built
-from optagent.loop.prepare import Prepared
+from optagent.loop.prepare import Prepared, digest_of
 from optagent.loop.validate import Verdict
-from optagent.ports import Registry
-from optagent.training.bundle import save_bundle
+from optagent.ports import Observations, Registry
+from optagent.training.bundle import load_bundle, save_bundle
+from optagent.training.predictor import Predictor
+
+_log = logging.getLogger(__name__)
 
 
 def register(
@@ -23,8 +27,9 @@ def register(
     process_id: str,
     created_at: float,
     registry: Registry,
+    observations: Observations | None = None,
 ) -> ModelVersion:
-    """A new version, whole or not at all, with its alias set last."""
+    """A new version, whole or not at all, with its alias set last; the holdout is kept as what it is watched by."""
     spec = prepared.spec
     with tempfile.TemporaryDirectory(prefix="optagent-bundle-") as scratch:
         folder = Path(scratch) / "bundle"
@@ -36,7 +41,7 @@ def register(
             "created_at": created_at,
             "data": prepared.facts(),
         }
-        save_bundle(folder, built.model, built.family, prepared.schema, facts)
+        digest = save_bundle(folder, built.model, built.family, prepared.schema, facts)
         tags = {
             "verdict": str(verdict),
             "process_id": process_id,
@@ -44,11 +49,28 @@ def register(
             "params": json.dumps(dict(built.params)),
         }
         version = registry.register(spec.model_id, folder, metrics, tags)
+        keep_reference(load_bundle(folder, digest), prepared, version, observations)
     alias = alias_earned(verdict, has_champion(spec.model_id, registry))
     if alias is None:
         return version
     registry.set_alias(spec.model_id, alias, version.version)
     return replace(version, aliases=(alias,))
+
+
+def keep_reference(
+    predictor: Predictor, prepared: Prepared, version: ModelVersion, observations: Observations | None
+) -> None:
+    """Keeps the holdout, with what the version says of it; without it, the first analysis makes it anew."""
+    if observations is None:
+        return
+    from optagent.loop.reference import encode_reference, make_reference  # what it imports takes a second
+
+    try:
+        digest = digest_of(prepared.holdout)
+        made = make_reference(prepared.holdout_rows, prepared.holdout_time, predictor, version.version, digest)
+        observations.save_reference(version.model_id, version.version, encode_reference(made))
+    except OptAgentError as error:
+        _log.warning("the reference of %s version %s is not kept: %s", version.model_id, version.version, error)
 
 
 def alias_earned(verdict: Verdict, champion_exists: bool) -> str | None:

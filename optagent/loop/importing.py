@@ -8,7 +8,7 @@ from pathlib import Path
 from optagent.domain.model import ModelSpec
 from optagent.domain.version import CHAMPION, ModelVersion
 from optagent.errors import InvalidRequest
-from optagent.loop.deploy import has_champion
+from optagent.loop.deploy import has_champion, keep_reference
 from optagent.loop.prepare import prepare
 from optagent.loop.tune import Outside
 from optagent.training.bundle import load_bundle, save_bundle
@@ -52,6 +52,7 @@ def import_model(spec: ModelSpec, uri: str, outside: Outside, trust_pickle: bool
             defaults = family_named(imported.family).defaults(spec.task)
             tags["params"] = json.dumps({**defaults, **imported.params})
         version = outside.registry.register(spec.model_id, bundle, metrics, tags)
+        keep_reference(predictor, prepared, version, outside.observations)
     if has_champion(spec.model_id, outside.registry):
         return version
     outside.registry.set_alias(spec.model_id, CHAMPION, version.version)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from optagent.analysis.expression import compile_expression
 from optagent.analysis.pareto import front_of, hypervolume, points_of
 from optagent.domain.command import TuneModel
 from optagent.domain.model import ModelSpec
@@ -78,9 +79,14 @@ def spaces_of(spec: ModelSpec) -> dict[str, SearchSpace]:
 
 
 def check_spec(spec: ModelSpec) -> None:
-    """Refuses a model whose metric, families or overrides are unknown, unfit for its task, or out of bounds."""
+    """Refuses a model whose metric, families, overrides or expressions are unknown, unfit for its task, or wrong."""
     metric_named(spec.metric, spec.task)
     spaces_of(spec)
+    for name, text in (spec.monitoring.business if spec.monitoring else {}).items():
+        try:
+            compile_expression(text)
+        except InvalidRequest as error:
+            raise InvalidRequest(f"monitoring: business: {name}: {error}") from None
 
 
 def plan_study(

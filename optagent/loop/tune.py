@@ -5,12 +5,14 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from optagent.domain.command import TuneModel
 from optagent.domain.model import ModelSpec
+from optagent.domain.model_report import ModelReport
+from optagent.domain.monitoring import Monitoring
 from optagent.domain.strategy import strategy_named
 from optagent.domain.study import SearchOutcome, Study, TrialState, TuningResult
 from optagent.domain.version import ModelVersion
@@ -18,7 +20,7 @@ from optagent.errors import NotFound
 from optagent.loop import deploy, optimize, validate
 from optagent.loop.prepare import Prepared, prepare
 from optagent.loop.process import Run
-from optagent.ports import Clock, Datasets, Importer, Registry, Studies, Tracker, Tuner
+from optagent.ports import Clock, Datasets, Importer, Observations, Registry, Studies, Tracker, Tuner
 from optagent.training.metrics import metric_named
 
 _log = logging.getLogger(__name__)
@@ -37,6 +39,9 @@ class Outside:
     threads: int = field(default_factory=lambda: os.cpu_count() or 1)
     importer: Importer | None = None
     studies: Studies | None = None
+    observations: Observations | None = None
+    monitoring: Monitoring = field(default_factory=Monitoring)
+    draw_report: Callable[[ModelReport, Path], Path] | None = None
 
     def check_data(self, spec: ModelSpec) -> None:
         """Raises InvalidData where the model's rows cannot be read, split and encoded as it says."""
@@ -71,6 +76,7 @@ async def tune(command: TuneModel, spec: ModelSpec, outside: Outside, run: Run) 
             run.process.process_id,
             outside.clock.now(),
             outside.registry,
+            outside.observations,
         )
         tags, succeeded = {"version": version.version, "verdict": str(comparison.verdict)}, True
     finally:

@@ -16,6 +16,7 @@ Score = Callable[[Vector, Prediction], float]
 Resampled = Callable[[Vector, Prediction], Callable[[Counts], Vector]]
 
 _EPS = np.finfo(np.float64).eps
+_BINS = 10
 _CLASSIFIERS = (Task.BINARY, Task.MULTICLASS)
 _REGRESSION = (Task.REGRESSION,)
 
@@ -26,6 +27,8 @@ class Metric:
 
     `resampled`, where there is one, scores many resamples at once: given the rows, it answers a function of
     (resamples, rows) counts, how often each row was drawn, that gives (resamples,) scores, NaN where undefined.
+    Differences of a `bounded` metric speak for themselves; those of another are read as a share of its value.
+    One that `needs_classes` says nothing of rows that are all of one class.
     """
 
     name: str
@@ -33,6 +36,8 @@ class Metric:
     tasks: tuple[Task, ...]
     compute: Score
     resampled: Resampled | None = None
+    bounded: bool = False
+    needs_classes: bool = False
 
     def score(self, y: Vector, prediction: Prediction) -> float:
         """Raises InvalidData for predictions that do not fit the rows, and where the metric is undefined on them."""
@@ -144,17 +149,75 @@ def _balanced_accuracy(y: Vector, prediction: Prediction) -> float:
     return float(np.mean([hits[y == index].mean() for index in np.unique(y)]))
 
 
-def _by_label(name: str) -> Score:
-    """A scikit-learn metric of labels: of class 1, or the mean over classes; 0 where nothing was predicted."""
+def _by_label(ratio: Callable[[Counts, Counts, Counts], Counts]) -> tuple[Score, Resampled]:
+    """A metric of labels from its ratio of hits, predicted and true rows: of class 1, or the mean over the classes
+    that occur or are predicted; 0 where the ratio is undefined, as scikit-learn's with `zero_division=0`."""
 
-    def score(y: Vector, prediction: Prediction) -> float:
-        import sklearn.metrics
+    def resampled(y: Vector, prediction: Prediction) -> Callable[[Counts], Vector]:
+        labels, truth = _labels(prediction), y.astype(np.int64)
+        classes = 2 if prediction.ndim == 1 else prediction.shape[1]
+        hits = labels == truth
+        sums = [_sums_by_class(rows, of, classes) for rows, of in ((hits, truth), (~hits, labels), (~hits, truth))]
 
-        average = "binary" if prediction.ndim == 1 else "macro"
-        function = getattr(sklearn.metrics, f"{name}_score")
-        return float(function(y.astype(np.int64), _labels(prediction), average=average, zero_division=0.0))
+        def score(counts: Counts) -> Vector:
+            hit, false_alarms, missed = (sum_of(counts) for sum_of in sums)
+            found = ratio(hit, hit + false_alarms, hit + missed)
+            if prediction.ndim == 1:
+                return found[:, 1]
+            return found.sum(axis=1) / (hit + false_alarms + missed > 0).sum(axis=1)
 
-    return score
+        return score
+
+    return _once(resampled), resampled
+
+
+def _once(resampled: Resampled) -> Score:
+    """The score of the rows themselves, each drawn once."""
+    return lambda y, prediction: float(resampled(y, prediction)(np.ones((1, len(y))))[0])
+
+
+def _sums_by_class(rows: npt.NDArray[np.bool_], of: npt.NDArray[np.int64], classes: int) -> Callable[[Counts], Counts]:
+    """From (resamples, rows) counts to (resamples, classes) sums over `rows`, each counted for its class."""
+    from scipy.sparse import csr_array
+
+    chosen = np.flatnonzero(rows)
+    member = csr_array((np.ones(len(chosen)), (of[chosen], chosen)), shape=(classes, len(rows)))
+    return lambda counts: (member @ counts.T).T
+
+
+def _ratio(part: Counts, whole: Counts) -> Counts:
+    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+
+
+def _calibration_error_resampled(y: Vector, prediction: Prediction) -> Callable[[Counts], Vector]:
+    """Expected calibration error (Naeini et al. 2015) on ten bins of equal mass of the probability of class 1, or of
+    the most probable class. Rows of equal probability share the bins that they fall into."""
+    if prediction.ndim == 1:
+        confidence, hit = prediction, y
+    else:
+        confidence, hit = prediction.max(axis=1), _hits(y, prediction)
+    order = np.argsort(confidence, kind="stable")
+    starts = np.flatnonzero(np.append(True, np.diff(confidence[order]) > 0))
+    excess = (hit - confidence)[order]
+
+    def error(counts: Counts) -> Vector:
+        drawn = np.take(counts, order, axis=1)
+        mass = np.cumsum(np.add.reduceat(drawn, starts, axis=1), axis=1)
+        over = np.cumsum(np.add.reduceat(drawn * excess, starts, axis=1), axis=1)
+        found = np.empty(len(counts))
+        for index in range(len(counts)):
+            total = mass[index, -1]
+            cuts = np.linspace(0, total, _BINS + 1)
+            at_cuts = np.interp(cuts, np.append(0.0, mass[index]), np.append(0.0, over[index]))
+            found[index] = np.abs(np.diff(at_cuts)).sum() / total
+        return found
+
+    return error
+
+
+def _pinball(quantile: float) -> tuple[Score, Resampled]:
+    """The loss of a forecast of this quantile (Koenker and Bassett 1978)."""
+    return _mean_of(lambda y, prediction: np.maximum(quantile * (y - prediction), (quantile - 1) * (y - prediction)))
 
 
 def _average_precision(y: Vector, prediction: Prediction) -> float:
@@ -172,25 +235,68 @@ def _r2(y: Vector, prediction: Prediction) -> float:
     return 1 - float(np.square(y - prediction).sum()) / spread
 
 
+def _r2_resampled(y: Vector, prediction: Prediction) -> Callable[[Counts], Vector]:
+    centred = y - y.mean()
+    sums = np.column_stack([np.ones(len(y)), centred, np.square(centred), np.square(y - prediction)])
+
+    def score(counts: Counts) -> Vector:
+        rows, total, squares, errors = (counts @ sums).T
+        spread = squares - np.square(total) / rows
+        # Rounding leaves a trace of spread where all drawn values are equal.
+        return 1 - _share(errors, np.where(spread > 1e-12 * squares, spread, 0.0))
+
+    return score
+
+
 def _median_ae(y: Vector, prediction: Prediction) -> float:
     return float(np.median(np.abs(y - prediction)))
 
 
+_precision = _by_label(lambda hit, predicted, true: _ratio(hit, predicted))
+_recall = _by_label(lambda hit, predicted, true: _ratio(hit, true))
+_f1 = _by_label(lambda hit, predicted, true: _ratio(2 * hit, predicted + true))
+
 METRICS = {
     metric.name: metric
     for metric in (
-        Metric("auc", True, _CLASSIFIERS, _auc, _auc_resampled),
-        Metric("average_precision", True, (Task.BINARY,), _average_precision),
+        Metric("auc", True, _CLASSIFIERS, _auc, _auc_resampled, bounded=True, needs_classes=True),
+        Metric("average_precision", True, (Task.BINARY,), _average_precision, bounded=True, needs_classes=True),
         Metric("log_loss", False, _CLASSIFIERS, *_mean_of(_log_losses)),
         Metric("brier", False, (Task.BINARY,), *_mean_of(lambda y, prediction: np.square(y - prediction))),
-        Metric("accuracy", True, _CLASSIFIERS, *_mean_of(_hits)),
-        Metric("balanced_accuracy", True, _CLASSIFIERS, _balanced_accuracy),
-        Metric("f1", True, _CLASSIFIERS, _by_label("f1")),
-        Metric("precision", True, _CLASSIFIERS, _by_label("precision")),
-        Metric("recall", True, _CLASSIFIERS, _by_label("recall")),
+        Metric("accuracy", True, _CLASSIFIERS, *_mean_of(_hits), bounded=True),
+        Metric("balanced_accuracy", True, _CLASSIFIERS, _balanced_accuracy, bounded=True, needs_classes=True),
+        Metric("f1", True, _CLASSIFIERS, *_f1, bounded=True, needs_classes=True),
+        Metric("precision", True, _CLASSIFIERS, *_precision, bounded=True, needs_classes=True),
+        Metric("recall", True, _CLASSIFIERS, *_recall, bounded=True, needs_classes=True),
+        Metric(
+            "calibration_error",
+            False,
+            _CLASSIFIERS,
+            _once(_calibration_error_resampled),
+            _calibration_error_resampled,
+            bounded=True,
+        ),
         Metric("rmse", False, _REGRESSION, *_mean_of(lambda y, prediction: np.square(y - prediction), root=True)),
         Metric("mae", False, _REGRESSION, *_mean_of(lambda y, prediction: np.abs(y - prediction))),
-        Metric("r2", True, _REGRESSION, _r2),
+        Metric("r2", True, _REGRESSION, _r2, _r2_resampled, bounded=True),
         Metric("median_ae", False, _REGRESSION, _median_ae),
+        Metric("pinball_50", False, _REGRESSION, *_pinball(0.5)),
+        Metric("pinball_90", False, _REGRESSION, *_pinball(0.9)),
     )
 }
+
+_OF_CLASSES = ("accuracy", "precision", "recall", "f1", "auc", "log_loss", "calibration_error")
+_MONITORED = {
+    Task.BINARY: (*_OF_CLASSES, "brier"),
+    Task.MULTICLASS: _OF_CLASSES,
+    Task.REGRESSION: ("rmse", "mae", "r2", "pinball_50", "pinball_90"),
+}
+
+
+def monitored_metrics(task: Task) -> list[Metric]:
+    """What the monitor reports of a model of this task.
+
+    >>> [metric.name for metric in monitored_metrics(Task.REGRESSION)]
+    ['rmse', 'mae', 'r2', 'pinball_50', 'pinball_90']
+    """
+    return [METRICS[name] for name in _MONITORED[task]]

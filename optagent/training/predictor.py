@@ -23,11 +23,11 @@ class Predictor:
     def __init__(self, manifest: Manifest, schema: Schema, model: FittedModel) -> None:
         self.manifest = manifest
         self.schema = schema
-        self._model = model
+        self.model = model
 
     def scores(self, x: Matrix) -> Prediction:
         """The model's raw answer for encoded rows: see `Prediction`."""
-        return self._model.predict(x)
+        return self.model.predict(x)
 
     def probabilities(self, table: pa.Table) -> Prediction:
         """The model's raw answer for the rows of a table; values for a regression."""

@@ -4,9 +4,13 @@ from typing import Any
 
 import pytest
 
+from optagent.domain.alert import Alert, AlertKind, Finding, Severity
 from optagent.domain.dataset import FileSource, SqlSource
 from optagent.domain.model import ModelSpec, Task
+from optagent.domain.model_report import ModelReport
+from optagent.domain.monitoring import AnalysisType, Window
 from optagent.domain.process import Process, Status
+from optagent.domain.quality import DataQuality, Problem
 from optagent.errors import Conflict, InvalidRequest, ModelNotFound, ProcessNotFound
 
 
@@ -16,6 +20,24 @@ def a_model(model_id: str = "churn", **changes: Any) -> ModelSpec:
 
 def a_process(process_id: str = "p1", model_id: str = "churn", created_at: float = 100.0) -> Process:
     return Process(process_id, "tune", model_id, Status.PENDING, created_at, created_at, command={"trials": 5})
+
+
+def a_report(rows: int) -> ModelReport:
+    return ModelReport(
+        "churn",
+        "3",
+        AnalysisType.FULL,
+        Window(0.25, 86_400.5),
+        created_at=1_700_000_000.123,
+        findings=(Finding(AlertKind.DATA_DRIFT, Severity.WARNING, "é has drifted", {"features": ["é"]}),),
+        quality=DataQuality(rows, 2, {Problem.UNSEEN: 1}, {"é": {Problem.UNSEEN: 1}}),
+        metrics={"auc": 0.75},
+    )
+
+
+def an_alert(alert_id: str, model_id: str = "churn", **changes: Any) -> Alert:
+    alert = Alert(alert_id, model_id, AlertKind.LATENCY, Severity.INFO, "slow", {}, first_seen=10.0, last_seen=10.0)
+    return replace(alert, **changes)
 
 
 async def test_a_store_that_works_checks_out(store):
@@ -211,3 +233,84 @@ async def test_an_unknown_process_cannot_be_cancelled(store):
     with pytest.raises(ProcessNotFound, match="p1"):
         await store.request_cancel("p1")
     assert not await store.cancel_requested("p1")
+
+
+async def test_a_report_reads_back_by_its_key_and_digest(store):
+    report = a_report(7)
+    await store.save_report("churn:3:0..24:full", "d1", report)
+    assert await store.report("churn:3:0..24:full", "d1") == report
+    assert await store.report("churn:3:0..24:full", "d2") is None
+    assert await store.report("churn:3:24..48:full", "d1") is None
+
+
+async def test_a_report_of_other_rows_replaces_the_older_one(store):
+    await store.save_report("key", "d1", a_report(1))
+    await store.save_report("key", "d2", a_report(2))
+    assert await store.report("key", "d1") is None
+    assert await store.report("key", "d2") == a_report(2)
+
+
+async def test_a_key_may_be_any_text(store):
+    key = "é drift\n*?[a]" + "x" * 280
+    await store.save_report(key, "sha256:é", a_report(1))
+    assert await store.report(key, "sha256:é") == a_report(1)
+
+
+async def test_a_saved_alert_reads_back_equal(store):
+    alert = an_alert("é", evidence={"features": ["a", "b"], "score": 0.25, "since": None})
+    await store.save_alerts([alert])
+    assert await store.alerts() == await store.alerts("churn") == [alert]
+
+
+async def test_saving_an_alert_again_replaces_it(store):
+    alert = an_alert("a")
+    await store.save_alerts([alert])
+    resolved = replace(alert, resolved_at=20.5)
+    await store.save_alerts([resolved])
+    assert await store.alerts("churn") == [resolved]
+    again = replace(alert, last_seen=30.0)
+    await store.save_alerts([again])
+    assert await store.alerts("churn") == [again]
+
+
+async def test_open_alerts_come_first_those_seen_last_at_the_top(store):
+    saved = [
+        an_alert("seen early", last_seen=11.0),
+        an_alert("over for long", resolved_at=12.25),
+        an_alert("seen late", model_id="other", last_seen=1000.123),
+        an_alert("just over", model_id="other", last_seen=50.0, resolved_at=60.0),
+    ]
+    await store.save_alerts(saved)
+    ordered = ["seen late", "seen early", "just over", "over for long"]
+    assert [alert.alert_id for alert in await store.alerts()] == ordered
+    assert [alert.alert_id for alert in await store.alerts(limit=3)] == ordered[:3]
+    assert [alert.alert_id for alert in await store.alerts("churn")] == ["seen early", "over for long"]
+    assert await store.alerts("unknown") == []
+
+
+async def test_alerts_that_were_over_90_days_ago_are_forgotten_and_open_ones_never(store):
+    day = 86_400.0
+    old = [an_alert("open"), an_alert("over", resolved_at=day), an_alert("not yet", resolved_at=10 * day)]
+    other = an_alert("elsewhere", model_id="other", resolved_at=day)
+    await store.save_alerts([*old, other])
+    await store.save_alerts([an_alert("new", first_seen=95 * day, last_seen=95 * day)])
+    assert [alert.alert_id for alert in await store.alerts("churn")] == ["new", "open", "not yet"]
+    assert await store.alerts("other") == [other]
+
+
+async def test_an_alert_that_opens_again_is_not_forgotten(store):
+    day = 86_400.0
+    await store.save_alerts([an_alert("a", resolved_at=day)])
+    await store.save_alerts([an_alert("a", last_seen=2 * day)])
+    await store.save_alerts([an_alert("b", last_seen=200 * day)])
+    assert [alert.alert_id for alert in await store.alerts("churn")] == ["b", "a"]
+
+
+async def test_no_alerts_are_no_work(store):
+    await store.save_alerts([])
+    assert await store.alerts() == []
+
+
+async def test_a_limit_of_alerts_below_one_is_refused(store):
+    with pytest.raises(InvalidRequest, match="limit"):
+        await store.alerts(limit=0)

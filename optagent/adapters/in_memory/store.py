@@ -1,10 +1,14 @@
-"""Models and processes in the memory of one process."""
+"""Models, processes, reports and alerts in the memory of one process."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from optagent.adapters.state.alerts import forgotten_before, in_order
 from optagent.adapters.state.lease import as_seen, checked_lease, checked_limit
 from optagent.codec import decode, encode
+from optagent.domain.alert import Alert
 from optagent.domain.model import ModelSpec
+from optagent.domain.model_report import ModelReport
 from optagent.domain.process import Process
 from optagent.errors import Conflict, ModelNotFound, ProcessNotFound
 from optagent.ports import Clock
@@ -27,6 +31,8 @@ class InMemoryStore:
         self._clock = clock
         self._models: dict[str, bytes] = {}
         self._processes: dict[str, _Kept] = {}
+        self._reports: dict[str, tuple[str, bytes]] = {}
+        self._alerts: dict[str, tuple[str, bytes, float | None]] = {}
 
     async def check(self) -> None:
         pass
@@ -76,6 +82,26 @@ class InMemoryStore:
 
     async def cancel_requested(self, process_id: str) -> bool:
         return process_id in self._processes and self._processes[process_id].cancel
+
+    async def save_report(self, key: str, digest: str, report: ModelReport) -> None:
+        self._reports[key] = (digest, encode(report))
+
+    async def report(self, key: str, digest: str) -> ModelReport | None:
+        of, data = self._reports.get(key, (None, b""))
+        return decode(ModelReport, data) if of == digest else None
+
+    async def save_alerts(self, alerts: Sequence[Alert]) -> None:
+        for alert in alerts:
+            self._alerts[alert.alert_id] = (alert.model_id, encode(alert), alert.resolved_at)
+        for model_id in {alert.model_id for alert in alerts}:
+            before = forgotten_before([alert for alert in alerts if alert.model_id == model_id])
+            for alert_id, (of, _, resolved_at) in list(self._alerts.items()):
+                if of == model_id and resolved_at is not None and resolved_at < before:
+                    del self._alerts[alert_id]
+
+    async def alerts(self, model_id: str | None = None, limit: int = 100) -> list[Alert]:
+        kept = [data for of, data, _ in self._alerts.values() if model_id in (None, of)]
+        return in_order((decode(Alert, data) for data in kept), limit)
 
     def _kept(self, process_id: str) -> _Kept:
         if process_id not in self._processes:

@@ -1,14 +1,17 @@
-"""Models and processes in Redis or Valkey.
+"""Models, processes, reports and alerts in Redis or Valkey.
 
 Keys, below a prefix: `models` (hash, JSON by id), `process:ID` (hash: `data` JSON, `ended` 0 or 1, `creation`,
 `cancel`), `lease:ID` (expires when the runner of the process stops renewing it), `processes` and `processes:MODEL`
-(sorted sets of ids by creation time).
+(sorted sets of ids by creation time), `report:KEY` (hash: `digest`, `data` JSON; expires), `alerts` (set of models),
+`alerts:MODEL` (hash, JSON by id), `alerts:MODEL:resolved` (sorted set of ids by time).
 """
 
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from redis.asyncio import Redis
@@ -17,20 +20,24 @@ from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.exceptions import AuthenticationError, AuthorizationError, RedisError, ResponseError
 
 from optagent.adapters.state import redis_scripts
+from optagent.adapters.state.alerts import forgotten_before, in_order
 from optagent.adapters.state.lease import as_seen, checked_lease, checked_limit
 from optagent.codec import decode, encode
+from optagent.domain.alert import Alert
 from optagent.domain.model import ModelSpec
+from optagent.domain.model_report import ModelReport
 from optagent.domain.process import Process
 from optagent.errors import Conflict, InvalidRequest, ModelNotFound, OptAgentError, ProcessNotFound, Unavailable
 
 Answer = TypeVar("Answer")
-Noun = TypeVar("Noun", ModelSpec, Process)
+Noun = TypeVar("Noun", ModelSpec, Process, ModelReport, Alert)
 
 _DEADLINE_S = 4.0  # of every verb, retries included: callers are promised an answer within 5 s
 _CHECK_S = 2.5  # of the first look at a server, by a program that has to start as well
 _DISK_WAIT_MS = 3000  # a server postpones its append-only file by up to 2 s while a slow disk syncs
 _SOCKET_TIMEOUT_S = 3.5  # above the wait for the disk, or waiting would look like a dead server
 _CONNECT_TIMEOUT_S = 1.5
+_REPORT_KEPT_MS = 30 * 86_400_000
 
 
 class RedisStore:
@@ -112,6 +119,39 @@ class RedisStore:
     async def cancel_requested(self, process_id: str) -> bool:
         kept, _ = self._process_keys(process_id)
         return bool(await self._ask(lambda: self._redis.hexists(kept, "cancel")))
+
+    async def save_report(self, key: str, digest: str, report: ModelReport) -> None:
+        await self._run(redis_scripts.SAVE_REPORT, (self._key("report", key),), digest, encode(report), _REPORT_KEPT_MS)
+
+    async def report(self, key: str, digest: str) -> ModelReport | None:
+        of, data = await self._ask(lambda: self._redis.hmget(self._key("report", key), ["digest", "data"]))
+        return self._decoded(ModelReport, data, key) if data is not None and of == digest.encode() else None
+
+    async def save_alerts(self, alerts: Sequence[Alert]) -> None:
+        of_model = attrgetter("model_id")
+        for model_id, group in groupby(sorted(alerts, key=of_model), key=of_model):
+            saved = list(group)
+            values = [
+                value
+                for alert in saved
+                for value in (alert.alert_id, encode(alert), "" if alert.is_open else repr(alert.resolved_at))
+            ]
+            keys = (self._key("alerts"), self._key("alerts", model_id), self._key("alerts", model_id, "resolved"))
+            await self._run(redis_scripts.SAVE_ALERTS, keys, model_id, repr(forgotten_before(saved)), *values)
+
+    async def alerts(self, model_id: str | None = None, limit: int = 100) -> list[Alert]:
+        kept = await self._ask(lambda: self._kept_alerts(model_id))
+        return in_order((self._decoded(Alert, data, name.decode()) for name, data in kept.items()), limit)
+
+    async def _kept_alerts(self, model_id: str | None) -> dict[Any, Any]:
+        models = [model_id or ""]
+        if model_id is None:
+            known: set[Any] = await self._redis.smembers(self._key("alerts"))
+            models = [name.decode() for name in known]
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for name in models:
+                pipe.hgetall(self._key("alerts", name))
+            return {name: data for kept in await pipe.execute() for name, data in kept.items()}
 
     async def _seen(self, ids: list[str]) -> list[Process | None]:
         if not ids:

@@ -1,0 +1,151 @@
+"""What a monitor does all day: archives what waits, and looks at the model now and then. It knows nothing of Ray."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+_log = logging.getLogger("optagent.monitor")
+
+_SHORTEST_S, _LONGEST_S = 0.1, 1.0  # between two looks into the queue: the shorter, the smaller the files
+_FAILED_S, _FAILED_MOST_S = 0.5, 30.0
+_RARELY_S = 3600.0  # an analysis that fails again and again is tried this often at least
+
+
+class _Look(Protocol):
+    @property
+    def reports(self) -> tuple[Any, ...]: ...
+
+    @property
+    def error(self) -> str | None: ...
+
+
+class Watcher(Protocol):
+    """What a monitor needs of an agent."""
+
+    async def drain(self, model_id: str) -> int:
+        """Moves rows that wait into the archive, and answers how many."""
+        ...
+
+    async def watch_once(self, model_id: str) -> _Look: ...
+
+    async def close(self) -> None: ...
+
+
+Recipe = Callable[[], Awaitable[Watcher]]
+
+
+@dataclass(frozen=True, slots=True)
+class MonitorState:
+    """How a monitor is doing, since its process was started last. Times are POSIX seconds.
+
+    `last_drain` is when it last looked into the queue, `last_report` when an analysis last succeeded, `error` what
+    failed last and has not succeeded since.
+    """
+
+    model_id: str
+    shard: int = 0
+    alive: bool = False
+    pid: int | None = None
+    since: float | None = None
+    drained: int = 0
+    last_drain: float | None = None
+    last_report: float | None = None
+    error: str | None = None
+
+
+class ModelMonitor:
+    """Watches one model from when it is made until `close`; whatever fails is told by `state` and tried again.
+
+    Shard 0 looks at the model every `check_every_s`, the others only archive.
+    """
+
+    async def __init__(self, model_id: str, shard: int, recipe: Recipe, check_every_s: float) -> None:  # type: ignore[misc]
+        self._model_id = model_id
+        self._recipe = recipe
+        self._check_every_s = check_every_s
+        self._state = MonitorState(model_id, shard, alive=True, pid=os.getpid(), since=time.time())
+        self._errors: dict[str, str] = {}
+        self._stop = asyncio.Event()
+        self._task = asyncio.create_task(self._run())
+
+    async def state(self) -> MonitorState:
+        return replace(self._state, error="; ".join(self._errors.values()) or None)
+
+    async def close(self) -> None:
+        """Finishes what is under way, and closes the agent."""
+        self._stop.set()
+        await self._task
+
+    async def _run(self) -> None:
+        agent = await self._agent()
+        if agent is None:
+            return
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._drain(agent))
+                if self._state.shard == 0:
+                    tasks.create_task(self._look(agent))
+        finally:
+            await agent.close()
+
+    async def _agent(self) -> Watcher | None:
+        """Made again and again until it succeeds: an actor whose making fails would never be started again."""
+        pause_s = _FAILED_S
+        while not self._stop.is_set():
+            try:
+                agent = await self._recipe()
+            except Exception as error:
+                self._failed("start", error)
+                await self._pause(pause_s)
+                pause_s = min(2 * pause_s, _FAILED_MOST_S)
+            else:
+                self._errors.pop("start", None)
+                return agent
+        return None
+
+    async def _drain(self, agent: Watcher) -> None:
+        """The emptier the queue and the longer the trouble, the longer the pause."""
+        pause_s = _SHORTEST_S
+        while not self._stop.is_set():
+            try:
+                moved = await agent.drain(self._model_id)
+            except Exception as error:
+                self._failed("drain", error)
+                pause_s = min(max(2 * pause_s, _FAILED_S), _FAILED_MOST_S)
+            else:
+                self._errors.pop("drain", None)
+                self._state = replace(self._state, drained=self._state.drained + moved, last_drain=time.time())
+                pause_s = _SHORTEST_S if moved else min(2 * pause_s, _LONGEST_S)
+            await self._pause(pause_s)
+
+    async def _look(self, agent: Watcher) -> None:
+        pause_s = self._check_every_s
+        while not self._stop.is_set():
+            try:
+                look = await agent.watch_once(self._model_id)
+                if look.error is not None:
+                    raise RuntimeError(look.error)
+            except Exception as error:
+                self._failed("look", error)
+                pause_s = min(2 * pause_s, max(_RARELY_S, self._check_every_s))
+            else:
+                self._errors.pop("look", None)
+                pause_s = self._check_every_s
+                if look.reports:
+                    self._state = replace(self._state, last_report=time.time())
+            await self._pause(pause_s)
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stop.wait(), seconds)
+
+    def _failed(self, step: str, error: Exception) -> None:
+        said = str(error) or type(error).__name__
+        if self._errors.get(step) != said:
+            _log.warning("monitor of %s: %s failed: %s", self._model_id, step, said)
+        self._errors[step] = said

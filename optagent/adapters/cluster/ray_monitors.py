@@ -1,0 +1,151 @@
+"""Monitors on a Ray cluster: a detached actor a model, `monitor:MODEL`, in the namespace `optagent`."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from optagent.adapters.cluster.model_monitor import ModelMonitor, MonitorState, Recipe
+from optagent.adapters.cluster.ray_cluster import RayCluster
+from optagent.errors import InvalidRequest, Unavailable
+
+_NAMESPACE = "optagent"
+_PREFIX = "monitor:"
+_START_S = 60.0  # a worker process and its imports, on a busy machine
+_ANSWER_S = 5.0
+_END_S = 15.0
+_POLL_S = 0.05
+
+
+class RayMonitors:
+    """Starts, stops and lists the monitors of a cluster. Blocks; call it from a thread.
+
+    `recipe` makes an agent on the worker: a picklable call without arguments, since nothing live crosses a pickle. An
+    actor whose process dies is started again by Ray, and goes on. Detached actors outlive the program that started
+    them only where the cluster does: one at an address (OPT_AGENT_RAY_ADDRESS), not one that `cluster` starts itself.
+    Raises Unavailable where the cluster does not answer.
+    """
+
+    def __init__(self, cluster: RayCluster, recipe: Recipe, *, check_every_s: float = 60.0) -> None:
+        self._cluster = cluster
+        self._recipe = recipe
+        self._check_every_s = check_every_s
+
+    def start(self, model_id: str, shards: int = 1) -> None:
+        """Has `shards` actors watch a model, once they answer: all of them drain, the first one also analyzes.
+
+        Those that run already go on as they are; those of a higher number are stopped.
+        """
+        if shards < 1:
+            raise InvalidRequest(f"shards must be at least 1, got {shards!r}")
+        with self._connected():
+            import ray
+
+            actors = [self._started(model_id, shard) for shard in range(shards)]
+            for name in _names():
+                if _model_and_shard(name)[0] == model_id and _model_and_shard(name)[1] >= shards:
+                    _end(name)
+            ray.get([actor.state.remote() for actor in actors], timeout=_START_S)
+
+    def stop(self, model_id: str) -> None:
+        """Ends all actors of a model; what they have not archived yet stays in the queue."""
+        with self._connected():
+            for name in _names():
+                if _model_and_shard(name)[0] == model_id:
+                    _end(name)
+
+    def running(self) -> list[MonitorState]:
+        """The actors of all models, by model and shard; one that Ray is starting again is not `alive`."""
+        with self._connected():
+            import ray
+
+            asked = {name: _actor(name) for name in _names()}
+            answers = {name: actor.state.remote() for name, actor in asked.items() if actor is not None}
+            ray.wait(list(answers.values()), num_returns=len(answers), timeout=_ANSWER_S) if answers else None
+            found = [_answer(answer) or MonitorState(*_model_and_shard(name)) for name, answer in answers.items()]
+            return sorted(found, key=lambda state: (state.model_id, state.shard))
+
+    def close(self) -> None:
+        """Leaves the cluster; a cluster that was started here ends, with its monitors."""
+        self._cluster.close()
+
+    def _started(self, model_id: str, shard: int) -> Any:
+        import ray
+
+        options = {
+            "name": _name(model_id, shard),
+            "namespace": _NAMESPACE,
+            "lifetime": "detached",
+            "get_if_exists": True,
+            "max_restarts": -1,
+            # It waits most of the time: with a core reserved a model, none would be left for trials.
+            "num_cpus": 0,
+        }
+        actor = ray.remote(ModelMonitor).options(**options)
+        return actor.remote(model_id, shard, self._recipe, self._check_every_s)
+
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[None]:
+        self._cluster.connect()
+        import ray
+
+        try:
+            yield
+        except (ray.exceptions.RayError, ConnectionError) as error:
+            raise Unavailable(f"the Ray cluster does not run monitors: {error}") from error
+
+
+def _name(model_id: str, shard: int) -> str:
+    return f"{_PREFIX}{model_id}" + (f":{shard}" if shard else "")
+
+
+def _model_and_shard(name: str) -> tuple[str, int]:
+    """A model's id has no colon."""
+    model_id, _, shard = name.removeprefix(_PREFIX).partition(":")
+    return model_id, int(shard or 0)
+
+
+def _names() -> list[str]:
+    import ray
+
+    listed = ray.util.list_named_actors(all_namespaces=True)
+    return [item["name"] for item in listed if item["namespace"] == _NAMESPACE and item["name"].startswith(_PREFIX)]
+
+
+def _actor(name: str) -> Any | None:
+    import ray
+
+    try:
+        return ray.get_actor(name, namespace=_NAMESPACE)
+    except ValueError:  # ended since it was listed
+        return None
+
+
+def _answer(ref: Any) -> MonitorState | None:
+    import ray
+
+    with contextlib.suppress(ray.exceptions.RayError):
+        state: MonitorState = ray.get(ref, timeout=0)
+        return state
+    return None
+
+
+def _end(name: str) -> None:
+    """Asks the actor to let go, then ends its process; returns once the name is free."""
+    import ray
+
+    actor = _actor(name)
+    if actor is None:
+        return
+    with contextlib.suppress(ray.exceptions.RayError):
+        ray.get(actor.close.remote(), timeout=_ANSWER_S)
+    ray.kill(actor, no_restart=True)
+    _until(lambda: _actor(name) is None, f"{name} does not end")
+
+
+def _until(condition: Callable[[], bool], complaint: str) -> None:
+    give_up = time.monotonic() + _END_S
+    while not condition():
+        if time.monotonic() > give_up:
+            raise Unavailable(f"{complaint} within {_END_S:g} s")
+        time.sleep(_POLL_S)

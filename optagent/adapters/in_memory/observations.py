@@ -1,0 +1,101 @@
+"""Recorded rows in the memory of one process."""
+
+import threading
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from optagent.adapters.state.parquet_archive import as_kept, joined, microseconds, noun, types_of
+from optagent.errors import Busy, NotFound
+from optagent.ports import Recorded
+
+
+@dataclass
+class _Kept:
+    waiting: list[tuple[Recorded, pa.Table]] = field(default_factory=list)
+    archived: list[tuple[Recorded, pa.Table]] = field(default_factory=list)
+    references: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def backlog(self) -> int:
+        return sum(rows.num_rows for _, rows in self.waiting)
+
+
+class InMemoryObservations:
+    """Observations that die with their process."""
+
+    def __init__(self, max_backlog: int = 1_000_000) -> None:
+        self._max_backlog = max_backlog
+        self._models: defaultdict[str, _Kept] = defaultdict(_Kept)
+        self._lock = threading.Lock()
+
+    def check(self) -> None:
+        pass
+
+    def record(self, model_id: str, kind: Recorded, rows: pa.Table) -> None:
+        rows = as_kept(rows)
+        if not rows.num_rows:
+            return
+        with self._lock:
+            model = self._model(model_id)
+            if model.backlog and model.backlog + rows.num_rows > self._max_backlog:
+                raise Busy(
+                    f"{model_id}: {model.backlog:,} rows wait to be archived, with {rows.num_rows:,} more it would be "
+                    f"above {self._max_backlog:,} rows; try again later"
+                )
+            model.waiting.append((kind, rows))
+
+    def backlog(self, model_id: str) -> int:
+        with self._lock:
+            return self._model(model_id).backlog
+
+    def drain(self, model_id: str, most: int = 1_000_000) -> int:
+        moved = 0
+        with self._lock:
+            model = self._model(model_id)
+            while model.waiting and moved < most:
+                model.archived.append(model.waiting.pop(0))
+                moved += model.archived[-1][1].num_rows
+        return moved
+
+    def predictions(self, model_id: str, start: float, end: float) -> list[pa.Table]:
+        return self._rows(model_id, Recorded.PREDICTIONS, start, end)
+
+    def labels(self, model_id: str, since: float) -> list[pa.Table]:
+        return self._rows(model_id, Recorded.LABELS, since, float("inf"))
+
+    def newest(self, model_id: str) -> float | None:
+        with self._lock:
+            of = [rows for kind, rows in self._model(model_id).archived if kind is Recorded.PREDICTIONS]
+        return max((pc.max(rows["time"].cast(pa.int64())).as_py() / 1e6 for rows in of), default=None)
+
+    def save_reference(self, model_id: str, version: str, reference: bytes) -> None:
+        with self._lock:
+            self._model(model_id).references[noun(version, "version")] = reference
+
+    def reference(self, model_id: str, version: str) -> bytes:
+        with self._lock:
+            references = self._model(model_id).references
+            if noun(version, "version") not in references:
+                raise NotFound(f"{model_id} version {version}: no reference is kept")
+            return references[version]
+
+    def close(self) -> None:
+        pass
+
+    def _rows(self, model_id: str, of: Recorded, start: float, end: float) -> list[pa.Table]:
+        first, stop = microseconds(start), microseconds(end)
+        with self._lock:
+            archived = list(self._model(model_id).archived)
+        found = []
+        for kind, rows in archived:
+            if kind is of:
+                times = rows["time"].cast(pa.int64())
+                within = rows.filter(pc.and_(pc.greater_equal(times, first), pc.less(times, stop)))
+                found.append((types_of(rows), within))
+        return joined(found)
+
+    def _model(self, model_id: str) -> _Kept:
+        return self._models[noun(model_id, "model_id")]

@@ -1,0 +1,100 @@
+"""The Observations port: a Redis stream that takes rows in, and a Parquet archive that keeps them."""
+
+import logging
+import threading
+from collections import defaultdict
+from pathlib import Path
+
+import pyarrow as pa
+
+from optagent.adapters.state.observation_stream import Entry, ObservationStream
+from optagent.adapters.state.parquet_archive import Call, ParquetArchive, as_kept, noun
+from optagent.errors import InvalidData
+from optagent.ports import Recorded
+
+_log = logging.getLogger(__name__)
+
+_BATCH_ROWS = 200_000
+
+
+class RedisObservations:
+    """Observations on the server behind a Redis URL and in a local folder that all its users share.
+
+    Safe to use from several threads and processes. At most `max_backlog` rows of a model wait to be drained. Entries of
+    a process that drains and does not finish within `claim_after_s` are taken over; where it was only slow, the archive
+    sees to it that one of the two counts.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        root: Path,
+        *,
+        prefix: str = "optagent",
+        max_backlog: int = 1_000_000,
+        claim_after_s: float = 5.0,
+    ) -> None:
+        self._queue = ObservationStream(url, prefix, most_rows=max_backlog, claim_after_s=claim_after_s)
+        self._archive = ParquetArchive(root)
+        self._draining: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._swept: set[str] = set()
+
+    def check(self) -> None:
+        self._queue.check()
+        self._archive.check()
+
+    def record(self, model_id: str, kind: Recorded, rows: pa.Table) -> None:
+        noun(model_id, "model_id")
+        kept = as_kept(rows)
+        if kept.num_rows:
+            self._queue.record(model_id, kind, kept)
+
+    def backlog(self, model_id: str) -> int:
+        return self._queue.backlog(noun(model_id, "model_id"))
+
+    def drain(self, model_id: str, most: int = 1_000_000) -> int:
+        """Stops after the entry that reaches `most`: a call, or 2 MB of a large one, is moved whole."""
+        moved = 0
+        with self._draining[noun(model_id, "model_id")]:  # our entries are told apart by process, not by thread
+            if model_id not in self._swept:
+                self._archive.sweep(model_id)
+                self._swept.add(model_id)
+            while moved < most:
+                taken = self._queue.take(model_id, min(most - moved, _BATCH_ROWS))
+                if not taken.entries:
+                    break
+                calls = [call for entry in taken.entries if (call := self._call(model_id, entry)) is not None]
+                moved += self._archive.append(model_id, calls, taken.oldest)
+                self._queue.done(model_id, taken.entries)
+            if moved:
+                self._archive.tidy(model_id)
+        return moved
+
+    def predictions(self, model_id: str, start: float, end: float) -> list[pa.Table]:
+        return self._archive.rows(model_id, Recorded.PREDICTIONS, start, end)
+
+    def labels(self, model_id: str, since: float) -> list[pa.Table]:
+        return self._archive.rows(model_id, Recorded.LABELS, since, float("inf"))
+
+    def newest(self, model_id: str) -> float | None:
+        return self._archive.newest(model_id, Recorded.PREDICTIONS)
+
+    def save_reference(self, model_id: str, version: str, reference: bytes) -> None:
+        self._archive.save_reference(model_id, version, reference)
+
+    def reference(self, model_id: str, version: str) -> bytes:
+        return self._archive.reference(model_id, version)
+
+    def close(self) -> None:
+        self._queue.close()
+
+    def _call(self, model_id: str, entry: Entry) -> Call | None:
+        """What an entry holds; one that cannot be read is set aside, or it would block the queue for ever."""
+        try:
+            return Call(entry.epoch, entry.entry_id, Recorded(entry.kind), as_kept(entry.table()))
+        except (pa.ArrowException, OSError, EOFError, ValueError, InvalidData) as error:
+            path = self._archive.set_aside(model_id, f"{entry.entry_id}.arrow", entry.data)
+            _log.error(
+                "%s: entry %s of the queue is no rows and was moved to %s: %s", model_id, entry.entry_id, path, error
+            )
+            return None

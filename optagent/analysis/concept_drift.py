@@ -1,0 +1,176 @@
+"""Concept drift: the loss of labelled rows is above that of the reference, found as soon as the evidence is there."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from optagent.analysis.bootstrap import Resampling, bootstrap_interval
+from optagent.analysis.observed import Observed
+from optagent.domain.concept_drift import AdwinVerdict, ConceptDrift, Direction, DriftState
+from optagent.domain.model import Task
+from optagent.domain.study import Interval
+from optagent.errors import InvalidRequest
+from optagent.inference.e_detector import (
+    MIN_REFERENCE_ROWS,
+    SHORTEST_BLOCK,
+    Baseline,
+    EDetector,
+    baseline_of,
+    block_means,
+    e_detector,
+)
+from optagent.inference.run_length import arl_rows, rows_per_second
+
+Vector = npt.NDArray[np.float64]
+
+_FEWEST_BLOCKS = 5  # of current rows: less than that says nothing about a model
+_MOST_UNITS = 500  # of rows that are drawn together for an interval
+_LARGEST_ERROR = 0.99  # quantile of a regression's errors on the reference that counts as a whole loss
+_ADWIN_DELTA = 0.002  # of river
+
+
+def concept_drift(
+    reference: Observed, current: Observed, false_alarm_every_s: float, seed: int = 0, alpha: float = 0.05
+) -> ConceptDrift:
+    """Looks at the current rows in the order of time; `alpha` is of the interval of the excess loss.
+
+    Both are rows as the model answered them, `reference` before anything may have changed and never trained on. Rows
+    without a label, or without a finite prediction, are left out.
+    """
+    if reference.task is not current.task:
+        raise InvalidRequest(f"reference is of a {reference.task} model, current of a {current.task} model")
+    before, now = _usable(reference), _usable(current)
+    sizes = ConceptDrift(
+        DriftState.INSUFFICIENT, loss=loss_name(current.task), rows=len(now), reference_rows=len(before)
+    )
+    if len(before) < MIN_REFERENCE_ROWS:
+        return replace(sizes, reason=f"{len(before)} labelled reference rows, {MIN_REFERENCE_ROWS} are needed")
+    rate = rows_per_second(now.time) or rows_per_second(before.time)
+    if not len(now) or rate is None:
+        return replace(sizes, reason="no labelled rows" if not len(now) else "all labelled rows are of one instant")
+    unit = loss_unit(before)
+    losses, reference_losses = row_losses(now, unit), row_losses(before, unit)
+    baseline = baseline_of(reference_losses)
+    run_length = arl_rows(false_alarm_every_s, rate)
+    detector = e_detector(baseline, run_length).after(losses)
+    needed = _FEWEST_BLOCKS * baseline.block
+    found = replace(
+        _answer(sizes, detector, now.time),
+        arl_rows=run_length,
+        adwin=adwin_verdict(reference_losses, losses, now.time, baseline.block),
+    )
+    if detector.alarm is None and len(now) < needed:
+        reason = f"{len(now)} labelled rows, {needed} are needed ({_FEWEST_BLOCKS} blocks of {baseline.block})"
+        return replace(found, state=DriftState.INSUFFICIENT, reason=reason)
+    since = losses[detector.alarm.start :] if detector.alarm else losses
+    excess = excess_loss(reference_losses, since, baseline, seed, alpha)
+    return replace(found, excess=excess, direction=_direction(excess.low, excess.high))
+
+
+def loss_name(task: Task) -> str:
+    return "brier score" if task.classifies else "clipped absolute error"
+
+
+def loss_unit(reference: Observed) -> float:
+    """What counts as a whole loss: 1 for classifiers, a large error on the reference for regressions."""
+    if reference.task.classifies:
+        return 1.0
+    largest = float(np.quantile(np.abs(reference.y - reference.prediction), _LARGEST_ERROR))
+    return largest if largest > 0 else 1.0
+
+
+def row_losses(observed: Observed, unit: float = 1.0) -> Vector:
+    """(rows,) losses between 0 and 1 of rows that have a label: the squared distance to the truth, or |error| / unit.
+
+    The Brier score sees what the error indicator cannot: probabilities that no longer fit while the label that is
+    answered stays the same, as with a rare class.
+    """
+    prediction, y = observed.prediction, observed.y
+    if observed.task is Task.REGRESSION:
+        return np.minimum(np.abs(y - prediction) / unit, 1.0)
+    if prediction.ndim == 1:
+        return np.clip(np.square(y - prediction), 0.0, 1.0)
+    truth = np.arange(prediction.shape[1]) == y[:, None]
+    return np.clip(np.square(truth - prediction).sum(axis=1) / 2, 0.0, 1.0)
+
+
+def excess_loss(reference: Vector, since: Vector, baseline: Baseline, seed: int = 0, alpha: float = 0.05) -> Interval:
+    """By how much the mean of `since` is above that of the reference.
+
+    The two intervals are put together by MOVER (Zou and Donner 2008, Construction of confidence limits about effect
+    measures), which keeps their lopsidedness.
+    """
+    was = _mean_interval(reference, baseline.block, seed, alpha)
+    now = _mean_interval(since, baseline.block, seed + 1, alpha)
+    estimate = now.estimate - was.estimate
+    low = estimate - math.hypot(now.estimate - now.low, was.high - was.estimate)
+    high = estimate + math.hypot(now.high - now.estimate, was.estimate - was.low)
+    return Interval(estimate, low, high, alpha)
+
+
+def adwin_verdict(reference: Vector, losses: Vector, time: Vector, block: int) -> AdwinVerdict:
+    """ADWIN (Bifet and Gavaldà 2007, Learning from time-changing data with adaptive windowing), the reference first.
+
+    It takes rows to be independent: where they are not, it gets means of blocks. Where they are, blocks would only make
+    it slower, since its bound is one for values that may lie anywhere between 0 and 1.
+    """
+    from river.drift import ADWIN
+
+    grain = 1 if block <= SHORTEST_BLOCK else block
+    create: Any = ADWIN  # untyped
+    adwin = create(delta=_ADWIN_DELTA)
+    for mean in block_means(reference, grain).tolist():
+        adwin.update(mean)
+    fall = None
+    for index, mean in enumerate(block_means(losses, grain).tolist()):
+        expected = adwin.estimation
+        adwin.update(mean)
+        if not adwin.drift_detected:
+            continue
+        at = float(time[(index + 1) * grain - 1])
+        if adwin.estimation > expected:
+            return AdwinVerdict(True, at, Direction.WORSE)
+        fall = fall or AdwinVerdict(True, at, Direction.BETTER)
+    return fall or AdwinVerdict(False)
+
+
+def _usable(observed: Observed) -> Observed:
+    finite = np.isfinite(observed.prediction)
+    return observed.where(observed.has_label & (finite if finite.ndim == 1 else finite.all(axis=1)))
+
+
+def _answer(sizes: ConceptDrift, detector: EDetector, time: Vector) -> ConceptDrift:
+    alarm = detector.alarm
+    return replace(
+        sizes,
+        state=DriftState.DETECTED if alarm else DriftState.NOT_DETECTED,
+        block_rows=detector.baseline.block,
+        threshold=detector.threshold,
+        e_value=detector.e_value,
+        alarmed_at=float(time[alarm.row]) if alarm else None,
+        changed_at=float(time[alarm.start]) if alarm else None,
+        reference_loss=detector.baseline.mean,
+    )
+
+
+def _direction(low: float, high: float) -> Direction:
+    if low > 0:
+        return Direction.WORSE
+    return Direction.BETTER if high < 0 else Direction.UNCLEAR
+
+
+def _mean_interval(losses: Vector, block: int, seed: int, alpha: float) -> Interval:
+    """Of means of blocks, which are fewer than rows; whole rows at the end that fill no block are left out."""
+    longest = max(1, len(losses) // 10)
+    units = block_means(losses, min(longest, max(block, math.ceil(len(losses) / _MOST_UNITS))))
+    return bootstrap_interval(
+        lambda y, _: float(y.mean()),
+        units,
+        units,
+        alpha,
+        Resampling(seed=seed, time_ordered=True),
+        lambda y, _: lambda counts: counts @ y / counts.sum(axis=1),
+    )

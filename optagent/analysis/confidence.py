@@ -1,0 +1,119 @@
+"""How sure a classifier is: its calibration where labels are known, its entropy, and where it is unsure."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import false_discovery_control, norm
+
+from optagent.analysis.bootstrap import Resampling
+from optagent.analysis.observed import Observed
+from optagent.analysis.performance import IN_TIME, LEAST_ROWS, Measure, Slice, answered, metric_values, slices_of
+from optagent.domain.performance import CalibrationPoint, Certainty, Confidence, UncertainSlice
+
+Vector = npt.NDArray[np.float64]
+_BINS = 10
+
+
+def confidence(
+    current: Observed,
+    reference: Observed | None,
+    threshold: float,
+    calibration_error: Measure,
+    slices: Sequence[str] = (),
+    how: Resampling = IN_TIME,
+) -> Confidence | None:
+    """The certainty of a window beside the reference's; None for a regression, which gives no probabilities.
+
+    `slices` are feature columns; of their values, those with significantly more uncertain rows are named, the false
+    discovery rate kept at .05.
+    """
+    if not current.task.classifies:
+        return None
+    return Confidence(
+        threshold,
+        certainty(current, threshold, calibration_error, how=how),
+        None if reference is None else certainty(reference, threshold, calibration_error, how=how),
+        uncertain_slices(current, threshold, slices) if slices else (),
+    )
+
+
+def certainty(
+    observed: Observed,
+    threshold: float,
+    calibration_error: Measure,
+    alpha: float = 0.05,
+    how: Resampling = IN_TIME,
+) -> Certainty:
+    """The certainty of a classifier's rows; None for what their number does not allow to say."""
+    rows = observed.where(answered(observed))
+    labelled = int(rows.has_label.sum())
+    if not len(rows):
+        return Certainty(0, 0)
+    error = metric_values(rows, [calibration_error], alpha, how)[0]
+    return Certainty(
+        rows=len(rows),
+        labelled=labelled,
+        entropy=float(_entropy(rows.prediction).mean()),
+        uncertain=float((top_probability(rows.prediction) < threshold).mean()),
+        curve=_curve(rows.where(rows.has_label)) if labelled >= LEAST_ROWS else (),
+        calibration_error=error,
+    )
+
+
+def top_probability(prediction: Vector) -> Vector:
+    """(rows,) probability of the most probable class."""
+    return np.maximum(prediction, 1 - prediction) if prediction.ndim == 1 else prediction.max(axis=1)
+
+
+def uncertain_slices(
+    observed: Observed, threshold: float, columns: Sequence[str], alpha: float = 0.05
+) -> tuple[UncertainSlice, ...]:
+    """Slices with significantly more uncertain rows than the rest: one-sided tests of two shares, taken together."""
+    rows = observed.where(answered(observed))
+    unsure = top_probability(rows.prediction) < threshold
+    tested = [each for each in slices_of(rows, columns) if LEAST_ROWS <= each.rows.sum() <= len(rows) - LEAST_ROWS]
+    found = [_compared(each, unsure) for each in tested]
+    if not found:
+        return ()
+    adjusted = false_discovery_control([one.p_value for one in found])
+    kept = [
+        UncertainSlice(one.column, one.value, one.rows, one.uncertain, one.rest, float(p_value))
+        for one, p_value in zip(found, adjusted, strict=True)
+        if p_value <= alpha
+    ]
+    return tuple(sorted(kept, key=lambda one: (one.p_value, one.rest - one.uncertain)))
+
+
+def _compared(part: Slice, unsure: npt.NDArray[np.bool_]) -> UncertainSlice:
+    inside, outside = int(part.rows.sum()), int((~part.rows).sum())
+    share, rest = float(unsure[part.rows].mean()), float(unsure[~part.rows].mean())
+    pooled = float(unsure.mean())
+    spread = (pooled * (1 - pooled) * (1 / inside + 1 / outside)) ** 0.5
+    p_value = float(norm.sf((share - rest) / spread)) if spread > 0 else 1.0
+    return UncertainSlice(part.column, part.value, inside, share, rest, p_value)
+
+
+def _entropy(prediction: Vector) -> Vector:
+    """(rows,) entropies between 0 and 1, the latter where all classes are equally probable."""
+    each = np.column_stack([prediction, 1 - prediction]) if prediction.ndim == 1 else prediction
+    if each.shape[1] < 2:
+        return np.zeros(len(each))
+    logs = np.log(each, out=np.zeros_like(each), where=each > 0)
+    return np.clip(-(each * logs).sum(axis=1) / np.log(each.shape[1]), 0.0, 1.0)
+
+
+def _curve(labelled: Observed) -> tuple[CalibrationPoint, ...]:
+    """Ten bins of about as many rows each, equal probabilities together: of class 1, or of the most probable class."""
+    prediction, y = labelled.prediction, labelled.y
+    if prediction.ndim == 1:
+        predicted, hit = prediction, y
+    else:
+        predicted, hit = prediction.max(axis=1), (prediction.argmax(axis=1) == y).astype(np.float64)
+    edges = np.unique(np.quantile(predicted, np.linspace(0, 1, _BINS + 1)[1:-1], method="inverted_cdf"))
+    bins = np.searchsorted(edges, predicted, side="left")
+    points = []
+    for index in np.unique(bins):
+        inside = bins == index
+        points.append(CalibrationPoint(float(predicted[inside].mean()), float(hit[inside].mean()), int(inside.sum())))
+    return tuple(points)

@@ -1,0 +1,302 @@
+"""The diagnosis: from what the analyses found to what is the matter, why, and what to do about it.
+
+Faults of the pipeline come first, since they spoil all other evidence; then loss of quality, with or without drift;
+then drift alone. Each rule gives its reason in words.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from optagent.analysis.observed import Vector
+from optagent.domain.diagnosis import Cause, ColumnFacts, Confidence, Diagnosis, Evidence, Remedy, UnitChange, Verdict
+
+FEWEST_ROWS = 50
+FEWEST_LABELS = 50
+_NULL_SURGE = 0.1  # of the rows, more than in the reference
+_UNSEEN_FAULT = 0.5  # so many unseen categories are another coding, not new ones
+_NEW_CATEGORIES = 0.05
+_MATERIAL = 0.05  # of the importance: less cannot explain a loss
+_WEIGHTY = 0.01
+_LATE_TIMES, _LATE_S = 3.0, 3600.0
+_LABELS_MISSING = 0.1  # of those due
+_CALIBRATION_LOST, _CALIBRATION_TIMES = 0.02, 1.5
+_EXPLAINED = 0.5  # of the drop, by the estimate that knows of features only
+_OFF_LINE = 0.1  # of the spread
+_NO_SHIFT = 0.25  # of the spread
+_SAME_FACTOR = 0.1
+_ANY_FACTOR = 50.0
+_DEGREES = ((1.8, 32.0, "degrees Celsius to Fahrenheit"), (1 / 1.8, -32 / 1.8, "degrees Fahrenheit to Celsius"))
+_FACTORS = (
+    (24.0, "hours and days"),
+    (60.0, "minutes and hours, or seconds and minutes"),
+    (1440.0, "minutes and days"),
+    (3600.0, "seconds and hours"),
+    (86_400.0, "seconds and days"),
+    *((10.0**power, f"a factor of {10**power:,}") for power in range(1, 13)),
+)
+_LADDER = (Remedy.RETRAIN, Remedy.RE_TUNE, Remedy.RE_ENGINEER, Remedy.ENSEMBLE)
+
+
+def diagnose(evidence: Evidence) -> Diagnosis:
+    """The judgement on one window."""
+    if evidence.rows < FEWEST_ROWS:
+        reason = f"{evidence.rows} rows are too few to judge, at least {FEWEST_ROWS} are needed"
+        return Diagnosis(Verdict.INSUFFICIENT, Remedy.WAIT, (reason,), confidence=Confidence.LOW)
+    found = {column.name: column_fault(column) for column in evidence.columns}
+    faults = {name: reason for name, reason in found.items() if reason is not None}
+    late = _label_fault(evidence)
+    said = (*faults.values(), *((late,) if late else ()))
+    weighty = [column for column in evidence.columns if column.name in faults and _weighs(column)]
+    if said and (late or weighty or not _lost(evidence)):
+        causes = ranked_causes(evidence.columns, faults)
+        confidence = Confidence.HIGH if weighty else Confidence.MEDIUM
+        later = (Remedy.WAIT,) if late else ()
+        return Diagnosis(Verdict.FAULT, Remedy.FIX_PIPELINE, said, causes, later, confidence)
+    notes = tuple(f"{reason}, but the model hardly uses it" for reason in said)
+    if evidence.labelled < FEWEST_LABELS and not evidence.concept_drift:
+        return _without_labels(evidence, notes)
+    if _lost(evidence):
+        return _of_loss(evidence, notes)
+    return _without_loss(evidence, notes)
+
+
+def ranked_causes(columns: Sequence[ColumnFacts], faults: dict[str, str] | None = None) -> tuple[Cause, ...]:
+    """The columns that drifted or are faulty, by effect, importance, and how much more is lost where they drifted.
+
+    Faulty columns come first. A drifted column where no more is lost than elsewhere has no weight. Where some columns'
+    losses are not known, they count as the mean of those that are.
+    """
+    faults = faults or {}
+    listed = [column for column in columns if column.drifted or column.name in faults]
+    gains = {column.name: max(0.0, loss) for column in listed if (loss := column.excess_loss) is not None}
+    typical = sum(gains.values()) / len(gains) if gains else 1.0
+    unknown = 1.0 / max(len(columns), 1)
+    scores = {
+        column.name: column.effect
+        * (unknown if column.importance is None else column.importance)
+        * gains.get(column.name, typical)
+        for column in listed
+    }
+    total = sum(scores.values())
+    listed.sort(key=lambda column: (column.name not in faults, -scores[column.name], -column.effect, column.name))
+    return tuple(
+        Cause(
+            column=column.name,
+            weight=scores[column.name] / total if total > 0 else 0.0,
+            effect=column.effect,
+            importance=column.importance,
+            excess_loss=column.excess_loss,
+            reason=faults.get(column.name) or _drift_reason(column),
+        )
+        for column in listed
+    )
+
+
+def column_fault(column: ColumnFacts) -> str | None:
+    """Why a column looks like a fault of the pipeline rather than like the world changing; None if it does not."""
+    if column.null_share_now - column.null_share_then >= _NULL_SURGE:
+        then, now = column.null_share_then, column.null_share_now
+        return f"{column.name}: {now:.0%} of the values are missing, {then:.0%} before"
+    if column.constant_now and not column.constant_then:
+        return f"{column.name} has become constant"
+    if column.unit_change is not None:
+        change = column.unit_change
+        shift = f" plus {change.shift:.4g}" if change.name and "degrees" in change.name else ""
+        name = f" ({change.name})" if change.name else ""
+        return f"{column.name}: values are {change.scale:.4g} times what they were{shift}, in the same shape{name}"
+    if column.unseen_share >= _UNSEEN_FAULT:
+        return f"{column.name}: {column.unseen_share:.0%} of the rows have a category that the model does not know"
+    return None
+
+
+def unit_change(reference: Vector, current: Vector) -> UnitChange | None:
+    """The change of unit that makes one sample out of the other, None without one; NaN is left out.
+
+    Quantiles of both must lie on a line: one through zero whose slope is a familiar factor (or its inverse), that of
+    degrees Celsius to Fahrenheit or back, or any with a slope of at least 50, which the world seldom has.
+    """
+    then, now = reference[np.isfinite(reference)], current[np.isfinite(current)]
+    if len(then) < FEWEST_ROWS or len(now) < FEWEST_ROWS:
+        return None
+    at = np.linspace(0.05, 0.95, 19)
+    before, after = np.quantile(then, at), np.quantile(now, at)
+    if before[0] == before[-1] or after[0] == after[-1]:
+        return None
+    scale, shift = np.polyfit(before, after, 1)
+    off_line = np.abs(after - (scale * before + shift)).max() / (after[-1] - after[0])
+    if scale <= 0 or off_line > _OFF_LINE:
+        return None
+    for slope, by, name in _DEGREES:
+        if abs(scale / slope - 1) < 0.1 and abs(shift - by) < 0.1 * abs(by):
+            return UnitChange(float(scale), float(shift), name)
+    times = max(scale, 1 / scale)
+    name = next((name for factor, name in _FACTORS if abs(times / factor - 1) < _SAME_FACTOR), "")
+    familiar = bool(name) and abs(shift) < _NO_SHIFT * (after[-1] - after[0])
+    if not familiar and times < _ANY_FACTOR:
+        return None
+    return UnitChange(float(scale), float(shift), name if familiar else "")
+
+
+def _label_fault(evidence: Evidence) -> str | None:
+    due = evidence.labels_due
+    if due is not None and due >= FEWEST_LABELS and evidence.labelled < _LABELS_MISSING * due:
+        if not evidence.labelled:
+            return f"labels have stopped: none has come for the {due:,} rows that should have one by now"
+        return f"labels are missing: {evidence.labelled:,} have come of the {due:,} that should have by now"
+    then, now = evidence.label_delay_then_s, evidence.label_delay_now_s
+    if then is not None and now is not None and now > max(_LATE_TIMES * then, then + _LATE_S):
+        return f"labels are late: they take {_span(now)}, and took {_span(then)} before"
+    return None
+
+
+def _lost(evidence: Evidence) -> bool:
+    return bool(evidence.degraded) or evidence.concept_drift
+
+
+def _weighs(column: ColumnFacts) -> bool:
+    return column.importance is None or column.importance >= _WEIGHTY
+
+
+def _drifted(evidence: Evidence) -> bool:
+    """Whether enough of what the model goes by has drifted."""
+    if evidence.drifted_importance is not None:
+        return evidence.drifted_importance >= _MATERIAL
+    drifted = [column.importance for column in evidence.columns if column.drifted]
+    known = [importance for importance in drifted if importance is not None]
+    return len(known) < len(drifted) or sum(known) >= _MATERIAL
+
+
+def _miscalibrated(evidence: Evidence) -> bool:
+    """The ranking is as good as it was, the probabilities are not."""
+    then, now = evidence.calibration_error_then, evidence.calibration_error_now
+    if then is None or now is None or not evidence.auc_kept:
+        return False
+    return now - then >= _CALIBRATION_LOST and now >= _CALIBRATION_TIMES * then
+
+
+def _without_labels(evidence: Evidence, notes: tuple[str, ...]) -> Diagnosis:
+    few = f"{evidence.labelled} labels are too few to judge the quality, at least {FEWEST_LABELS} are needed"
+    causes = ranked_causes(evidence.columns)
+    drop = evidence.estimated_drop
+    if not _drifted(evidence):
+        return Diagnosis(Verdict.INSUFFICIENT, Remedy.WAIT, (few, *notes), causes, confidence=Confidence.LOW)
+    reasons = [_drift_said(evidence), few]
+    later: tuple[Remedy, ...] = ()
+    if drop is not None and drop > 0 and evidence.estimate_trusted:
+        reasons.append(f"the estimate without labels says a drop of {drop:.4g}, to be settled by labels")
+        later = (Remedy.RETRAIN,)
+    return Diagnosis(Verdict.DATA_DRIFT, Remedy.WAIT, (*reasons, *notes), causes, later, Confidence.LOW)
+
+
+def _of_loss(evidence: Evidence, notes: tuple[str, ...]) -> Diagnosis:
+    reasons = [*_loss_said(evidence)]
+    causes = ranked_causes(evidence.columns)
+    drifted = _drifted(evidence)
+    explained = _explained_by_drift(evidence) if drifted else False
+    by_drift = explained or (explained is None and bool(evidence.degraded))
+    verdict = Verdict.DATA_DRIFT if by_drift else Verdict.CONCEPT_DRIFT
+    if drifted:
+        reasons.append(_drift_said(evidence))
+    if explained is not None and drifted:
+        reasons.append("the drift explains the loss" if explained else "the drift does not explain the loss")
+    if not drifted:
+        reasons.append("no feature that matters has drifted, so the same features now mean something else")
+    sure = any(metric.low is not None and metric.low > 0 for metric in evidence.degraded)
+    known = (explained is not None) + (sure or (bool(evidence.degraded) and evidence.concept_drift))
+    confidence = (Confidence.LOW, Confidence.MEDIUM, Confidence.HIGH)[known]
+    if _miscalibrated(evidence) and Remedy.RECALIBRATE not in evidence.tried:
+        reasons.append(_calibration_said(evidence))
+        return Diagnosis(verdict, Remedy.RECALIBRATE, (*reasons, *notes), causes, _untried(evidence), confidence)
+    if evidence.unseen_share >= _NEW_CATEGORIES:
+        reasons.append(f"up to {evidence.unseen_share:.0%} of the rows have a category that the model does not know")
+    remedy, *later = _untried(evidence)
+    if remedy is Remedy.RETRAIN and verdict is Verdict.CONCEPT_DRIFT:
+        reasons.append("retrain on recent rows, since older ones teach what no longer holds")
+    if evidence.tried:
+        reasons.append(f"tried without success: {', '.join(evidence.tried)}")
+    return Diagnosis(verdict, remedy, (*reasons, *notes), causes, tuple(later), confidence)
+
+
+def _without_loss(evidence: Evidence, notes: tuple[str, ...]) -> Diagnosis:
+    drifted = _drifted(evidence)
+    causes = ranked_causes(evidence.columns)
+    held = f"no metric has fallen by more than its threshold on {evidence.labelled:,} labelled rows"
+    if _miscalibrated(evidence):
+        verdict = Verdict.DATA_DRIFT if drifted else Verdict.CONCEPT_DRIFT
+        reasons = (_calibration_said(evidence), *((_drift_said(evidence),) if drifted else ()), *notes)
+        return Diagnosis(verdict, Remedy.RECALIBRATE, reasons, causes, (Remedy.RETRAIN,))
+    if drifted:
+        reasons = (_drift_said(evidence), held, "watch it: nothing needs to be done yet", *notes)
+        return Diagnosis(Verdict.DATA_DRIFT, Remedy.NOTHING, reasons, causes, (Remedy.RETRAIN,))
+    reasons = (held, "no feature that matters has drifted", *notes)
+    confidence = Confidence.MEDIUM if causes or evidence.prediction_drift else Confidence.HIGH
+    return Diagnosis(Verdict.STABLE, Remedy.NOTHING, reasons, causes, confidence=confidence)
+
+
+def _explained_by_drift(evidence: Evidence) -> bool | None:
+    """Whether the features' drift accounts for the loss; None where nothing says so either way.
+
+    The estimate without labels knows of the features only: what it does not see, they do not explain.
+    """
+    drop = max((metric.drop for metric in evidence.degraded[:1]), default=None)
+    estimate = evidence.estimated_drop
+    if estimate is not None and drop is not None and evidence.estimate_trusted:
+        return estimate >= _EXPLAINED * drop
+    if estimate is not None and not evidence.estimate_trusted and evidence.concept_drift:
+        return False
+    losses = [loss for column in evidence.columns if column.drifted and (loss := column.excess_loss) is not None]
+    if losses and any(loss > 0 for loss in losses):
+        return True
+    return False if losses and evidence.concept_drift else None
+
+
+def _untried(evidence: Evidence) -> tuple[Remedy, ...]:
+    """The ladder of remedies from the first that was not tried; the last where all were."""
+    return tuple(remedy for remedy in _LADDER if remedy not in evidence.tried) or _LADDER[-1:]
+
+
+def _loss_said(evidence: Evidence) -> list[str]:
+    said = []
+    for metric in evidence.degraded:
+        between = (
+            "" if metric.low is None or metric.high is None else f", between {metric.low:.4g} and {metric.high:.4g}"
+        )
+        said.append(f"{metric.name} was {metric.then:.4g} and is {metric.now:.4g}, worse by {metric.drop:.4g}{between}")
+    if evidence.concept_drift:
+        by = "" if evidence.excess_loss is None else f" by {evidence.excess_loss:.4g} a row"
+        said.append(f"the detector of concept drift says that the loss has grown{by}")
+    return said
+
+
+def _drift_said(evidence: Evidence) -> str:
+    names = [cause.column for cause in ranked_causes(evidence.columns)]
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    share = "" if evidence.drifted_importance is None else f", {evidence.drifted_importance:.0%} of the importance"
+    return f"features have drifted: {shown or 'see the drift report'}{share}"
+
+
+def _drift_reason(column: ColumnFacts) -> str:
+    parts = [f"drifted by {column.effect:.2f}"]
+    if column.importance is not None:
+        parts.append(f"{column.importance:.0%} of the importance")
+    loss = column.excess_loss
+    if loss is not None:
+        parts.append(f"{abs(loss):.4g} {'more' if loss > 0 else 'less'} is lost a row where it drifted")
+    return ", ".join(parts)
+
+
+def _calibration_said(evidence: Evidence) -> str:
+    then, now = evidence.calibration_error_then, evidence.calibration_error_now
+    return f"the ranking is as good as before, but the calibration error was {then:.4f} and is {now:.4f}"
+
+
+def _span(length_s: float) -> str:
+    """
+    >>> _span(5400), _span(200_000)
+    ('1.5 h', '2.31 d')
+    """
+    for name, unit in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if length_s >= unit:
+            return f"{length_s / unit:.3g} {name}"
+    return f"{length_s:.3g} s"

@@ -1,0 +1,79 @@
+"""How far apart two counts on the same bins are. All take counts that are not all zero."""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial import distance
+
+Counts = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+_TENTHS = 10
+_LEAST_SHARE = 1e-4  # an empty bin would make the index infinite
+
+
+def shares(counts: Counts) -> Floats:
+    """Shares of the total."""
+    return np.asarray(counts / counts.sum())
+
+
+def kolmogorov_smirnov(then: Counts, now: Counts) -> float:
+    """The largest distance of the cumulative shares at the edges of the bins.
+
+    >>> kolmogorov_smirnov(np.array([2, 2, 0]), np.array([0, 2, 2]))
+    0.5
+    """
+    return float(np.abs(shares(then).cumsum() - shares(now).cumsum()).max())
+
+
+def total_variation(then: Counts, now: Counts) -> float:
+    """Half the sum of the differences of shares: the share of rows that would have to change.
+
+    >>> total_variation(np.array([1, 1]), np.array([2, 0]))
+    0.5
+    """
+    return float(np.abs(shares(then) - shares(now)).sum() / 2)
+
+
+def cramers_v(then: Counts, now: Counts) -> float:
+    """Cramér's V of categories by sample, as it would be of two samples of equal size: their sizes do not matter.
+
+    >>> cramers_v(np.array([5, 0]), np.array([0, 90]))
+    1.0
+    """
+    p, q = shares(then), shares(now)
+    seen = p + q > 0
+    return math.sqrt(float(((p - q)[seen] ** 2 / (p + q)[seen]).sum() / 2))
+
+
+def population_stability(then: Counts, now: Counts) -> float:
+    """The index (PSI): the sum of (q - p) log(q / p), shares below 1e-4 taken as that."""
+    p, q = (np.maximum(shares(counts), _LEAST_SHARE) for counts in (then, now))
+    return float(((q - p) * np.log(q / p)).sum())
+
+
+def jensen_shannon(then: Counts, now: Counts) -> float:
+    """The Jensen-Shannon distance, base 2: between 0 and 1."""
+    found = float(distance.jensenshannon(shares(then), shares(now), base=2))
+    return found if math.isfinite(found) else 0.0  # rounding may leave a negative square
+
+
+def tenths(then: Counts, now: Counts) -> tuple[Counts, Counts]:
+    """Ordered bins joined to tenths of `then` (fewer where a bin holds more), as customary for these two distances."""
+    middle = shares(then).cumsum() - shares(then) / 2
+    place = np.minimum((middle * _TENTHS).astype(np.int64), _TENTHS - 1)
+    coarse = (np.bincount(place, weights=counts, minlength=_TENTHS).astype(np.int64) for counts in (then, now))
+    return next(coarse), next(coarse)
+
+
+def wasserstein(then: Counts, now: Counts, edges: Floats, shift: float) -> float:
+    """The distance between the two, in the unit of `edges` and of `shift`, the difference of their means.
+
+    It is the area between the cumulative shares, straight lines between the edges; what lies beyond the outer edges is
+    known by the means alone, and the distance is never less than their difference.
+    """
+    if len(edges) < 2:
+        return abs(shift)
+    gap = np.abs(shares(then).cumsum() - shares(now).cumsum())[:-1]
+    return max(float(np.trapezoid(gap, edges)), abs(shift))

@@ -1,0 +1,114 @@
+"""Data and prediction drift: what live counts say against a profile. Pure: from counts to a report."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from optagent.analysis.drift_evidence import ColumnEvidence, WindowCounts, column_evidence
+from optagent.analysis.drift_summary import GRAVITY, column_drift
+from optagent.analysis.drift_tests import adjusted
+from optagent.analysis.folded import Counts
+from optagent.analysis.profile import ColumnProfile, Profile
+from optagent.domain.drift import ColumnDrift, DriftCheck, DriftReport, DriftStatus, DriftTest
+from optagent.errors import InvalidRequest
+
+
+@dataclass(frozen=True, slots=True)
+class DriftRule:
+    """Smaller effects than these never alarm, however significant: of values, and of missing or unseen shares."""
+
+    effect_floor: float = 0.05
+    share_floor: float = 0.01
+
+    def __post_init__(self) -> None:
+        for name in ("effect_floor", "share_floor"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InvalidRequest(f"{name} must be at least 0 and below 1, got {getattr(self, name)!r}")
+
+    def floor(self, check: DriftCheck) -> float:
+        return self.effect_floor if check is DriftCheck.VALUES else self.share_floor
+
+
+def drift_report(
+    profile: Profile,
+    current: Counts,
+    previous: Counts | None,
+    importances: Mapping[str, float],
+    level: float,
+    rule: DriftRule | None = None,
+) -> DriftReport:
+    """Compares a window, and the one of the same length before it, with the reference.
+
+    `level` is the chance of a false alarm a window: its length over the mean time between false alarms. The features
+    and the model's output are two families of tests, each held to it. A feature has drifted where it differs in both
+    windows, or in this one beyond doubt: at `level` squared, as rare as two false alarms in a row. Importances that are unknown count as 0, and where
+    all are 0 all features weigh the same.
+    """
+    if not 0 < level < 1:
+        raise InvalidRequest(f"level must be between 0 and 1, got {level!r}")
+    windows = WindowCounts.of(current), WindowCounts.of(previous) if previous is not None and previous.rows else None
+    split = len(profile.features)
+    weights = [*_weights(profile.features, importances), *[0.0] * len(profile.predictions)]
+    drifts: list[ColumnDrift] = []
+    for family in (range(split), range(split, len(profile.columns))):
+        found = [list(column_evidence(profile, column, *windows)) for column in family]
+        judged = _judge(found, level, rule or DriftRule())
+        for column, evidence, tests in zip(family, found, judged, strict=True):
+            worth = 1 / evidence[0].now.noise if evidence and evidence[0].check is DriftCheck.VALUES else 0.0
+            drifts.append(column_drift(profile.columns[column], column, windows[0], weights[column], tests, worth))
+    features, predictions = tuple(drifts[:split]), tuple(drifts[split:])
+    return DriftReport(
+        rows_then=profile.rows,
+        rows_now=current.rows,
+        rows_before=None if previous is None else previous.rows,
+        level=level,
+        status=_gravest(features),
+        score=min(1.0, sum(one.weight * _moved(one) for one in features)),
+        features=features,
+        prediction_status=_gravest(predictions),
+        prediction_score=max((_moved(one) for one in predictions), default=0.0),
+        predictions=predictions,
+    )
+
+
+def _judge(columns: Sequence[Sequence[ColumnEvidence]], level: float, rule: DriftRule) -> list[tuple[DriftTest, ...]]:
+    """The tests of each column, with their status among the tests of all of them."""
+    tests = [test for column in columns for test in column]
+    single = iter(adjusted([test.now.p_value for test in tests]))
+    paired = iter(adjusted([1.0 if test.pair is None else test.pair for test in tests]))
+    return [tuple(_judged(test, next(single), next(paired), level, rule) for test in column) for column in columns]
+
+
+def _judged(test: ColumnEvidence, single: float, paired: float, level: float, rule: DriftRule) -> DriftTest:
+    floor = rule.floor(test.check)
+    status = DriftStatus.STABLE
+    lasting = test.before is not None and paired <= level and min(test.now.effect, test.before.effect) >= floor
+    if lasting or (single <= level * level and test.now.effect >= floor):
+        status = DriftStatus.DRIFTED
+    elif single <= level and test.now.effect >= floor:
+        status = DriftStatus.SUSPECTED
+    return DriftTest(
+        check=test.check,
+        status=status,
+        effect=test.now.effect,
+        p_value=test.now.p_value,
+        adjusted_p_value=single,
+        persistent_p_value=test.pair,
+        adjusted_persistent_p_value=None if test.pair is None else paired,
+    )
+
+
+def _weights(features: Sequence[ColumnProfile], importances: Mapping[str, float]) -> list[float]:
+    """Shares of all importance; equal where none is known."""
+    found = [importances.get(feature.name, 0.0) for feature in features]
+    found = [value if math.isfinite(value) and value > 0 else 0.0 for value in found]
+    total = sum(found)
+    return [value / total if total else 1 / len(found) for value in found]
+
+
+def _gravest(columns: Sequence[ColumnDrift]) -> DriftStatus:
+    return max((column.status for column in columns), key=GRAVITY.index, default=DriftStatus.UNKNOWN)
+
+
+def _moved(column: ColumnDrift) -> float:
+    return column.effect if column.status in (DriftStatus.SUSPECTED, DriftStatus.DRIFTED) else 0.0

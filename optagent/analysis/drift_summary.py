@@ -1,0 +1,75 @@
+"""One column then and now, for people: summaries, distances and its tests."""
+
+import numpy as np
+import numpy.typing as npt
+
+from optagent.analysis import distances
+from optagent.analysis.drift_evidence import WindowCounts
+from optagent.analysis.profile import ColumnProfile
+from optagent.domain.drift import ColumnDrift, DriftCheck, DriftStatus, DriftTest, Summary
+
+Ints = npt.NDArray[np.int64]
+
+GRAVITY = (DriftStatus.UNKNOWN, DriftStatus.STABLE, DriftStatus.SUSPECTED, DriftStatus.DRIFTED)
+
+_SHOWN = 20  # categories of a summary
+
+
+def column_drift(
+    known: ColumnProfile,
+    column: int,
+    window: WindowCounts,
+    weight: float,
+    tests: tuple[DriftTest, ...],
+    effective_rows: float,
+) -> ColumnDrift:
+    """The column at place `column` of the profile, in the window."""
+    then = np.array(known.counts, dtype=np.int64)
+    now = window.cells(column, DriftCheck.VALUES, window.total)
+    missing = int(window.counts.missing(column, window.total))
+    mean = window.counts.mean(column, window.total)
+    gravest = max(tests, key=lambda test: (GRAVITY.index(test.status), test.effect), default=None)
+    apart = _distances(known, then, now, mean) if then.sum() and now.sum() else {}
+    return ColumnDrift(
+        name=known.name,
+        kind=known.kind,
+        status=DriftStatus.UNKNOWN if gravest is None else gravest.status,
+        effect=0.0 if gravest is None else gravest.effect,
+        weight=weight,
+        then=_summary(known, then, known.missing, known.mean),
+        now=_summary(known, now, missing, mean),
+        effective_rows=effective_rows,
+        tests=tests,
+        **apart,
+    )
+
+
+def _distances(known: ColumnProfile, then: Ints, now: Ints, mean: float | None) -> dict[str, float]:
+    if not known.ordered:
+        return {
+            "psi": distances.population_stability(then, now),
+            "jensen_shannon": distances.jensen_shannon(then, now),
+            "cramers_v": distances.cramers_v(then, now),
+        }
+    coarse = distances.tenths(then, now)
+    shift = 0.0 if mean is None or known.mean is None else (mean - known.mean) / known.unit
+    edges = np.array(known.edges) / known.unit
+    return {
+        "psi": distances.population_stability(*coarse),
+        "jensen_shannon": distances.jensen_shannon(*coarse),
+        "wasserstein": distances.wasserstein(then, now, edges, shift),
+    }
+
+
+def _summary(known: ColumnProfile, counts: Ints, missing: int, mean: float | None) -> Summary:
+    present = int(counts.sum())
+    rows = present + missing
+    found = Summary(rows=rows, missing=missing / rows if rows else 0.0, mean=mean)
+    if not present:
+        return found
+    if known.ordered:
+        outside = int(counts[0] + counts[-1]) if len(counts) > 1 else present
+        return Summary(rows, found.missing, outside=outside / present, mean=mean)
+    frequent = np.argsort(-counts[:-1], kind="stable")[:_SHOWN]
+    shares = {known.labels[code]: float(counts[code]) / present for code in frequent.tolist()}
+    return Summary(rows, found.missing, unseen=int(counts[-1]) / present, shares=shares)

@@ -1,0 +1,322 @@
+"""Realised performance: metrics of labelled rows with their intervals, over time, by slice, and since the reference."""
+
+import math
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import false_discovery_control, norm
+
+from optagent.analysis.bootstrap import Prediction, Resampled, Resampling, Vector, bootstrap_interval
+from optagent.analysis.observed import Observed, ObservedColumn
+from optagent.domain.model import Task
+from optagent.domain.monitoring import Window
+from optagent.domain.performance import Degradation, MetricValue, PerformancePoint, SliceValue
+from optagent.domain.study import Interval
+from optagent.errors import InvalidData, InvalidRequest
+
+Mask = npt.NDArray[np.bool_]
+
+LEAST_ROWS = 30
+"""Labelled rows below which a metric is noise."""
+
+IN_TIME = Resampling(resamples=300, time_ordered=True)
+_MOST_VALUES = 20
+
+
+class Measure(Protocol):
+    """What a metric must offer to be watched; those of `training.metrics` do."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def maximize(self) -> bool: ...
+
+    @property
+    def bounded(self) -> bool:
+        """Whether its differences are read as they are, not as a share of its value."""
+        ...
+
+    @property
+    def needs_classes(self) -> bool:
+        """Whether it says nothing of rows that are all of one class."""
+        ...
+
+    @property
+    def resampled(self) -> Resampled | None: ...
+
+    def score(self, y: Vector, prediction: Prediction) -> float:
+        """Raises InvalidData where the metric is undefined."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Mean:
+    """The mean a row of an outcome, such as a business metric: see `as_outcome`."""
+
+    name: str
+    maximize: bool = True
+    bounded: bool = False
+    needs_classes: bool = False
+
+    def score(self, y: Vector, prediction: Prediction) -> float:
+        return float(y.mean())
+
+    @property
+    def resampled(self) -> Resampled:
+        return lambda y, prediction: lambda counts: counts @ y / counts.sum(axis=1)
+
+
+def as_outcome(observed: Observed, values: Vector) -> Observed:
+    """The same rows judged by `values` (rows,), NaN where unknown, for use with a `Mean`."""
+    if len(values) != len(observed):
+        raise InvalidData(f"{len(values)} values of an outcome for {len(observed)} rows")
+    known = np.where(np.isfinite(values), values, np.nan)
+    return replace(observed, task=Task.REGRESSION, y=known, prediction=np.zeros(len(known)), n_classes=0)
+
+
+def metric_values(
+    observed: Observed,
+    measures: Sequence[Measure],
+    alpha: float = 0.05,
+    how: Resampling = IN_TIME,
+    least_rows: int = LEAST_ROWS,
+) -> tuple[MetricValue, ...]:
+    """Each metric on the rows that have a label; None with a reason where there are too few, or one class only."""
+    usable = judged(observed)
+    y, prediction = observed.y[usable], observed.prediction[usable]
+    return tuple(_value(measure, y, prediction, alpha, how, max(2, least_rows)) for measure in measures)
+
+
+def judged(observed: Observed) -> Mask:
+    """The rows with a label and a usable prediction."""
+    return observed.has_label & answered(observed)
+
+
+def answered(observed: Observed) -> Mask:
+    """The rows with a usable prediction."""
+    finite = np.isfinite(observed.prediction)
+    return np.asarray(finite if finite.ndim == 1 else finite.all(axis=1), dtype=np.bool_)
+
+
+def over_time(
+    observed: Observed,
+    windows: Sequence[Window],
+    measures: Sequence[Measure],
+    alpha: float = 0.05,
+    how: Resampling = IN_TIME,
+    least_rows: int = LEAST_ROWS,
+) -> tuple[PerformancePoint, ...]:
+    """The metrics of each window; see `Window.parts` and `windows_of_rows`."""
+    found = []
+    for window in windows:
+        part = observed.within(window)
+        found.append(PerformancePoint(window, len(part), metric_values(part, measures, alpha, how, least_rows)))
+    return tuple(found)
+
+
+def windows_of_rows(observed: Observed, rows: int) -> tuple[Window, ...]:
+    """Windows of at least `rows` rows each, a new one only where the time moves on; a short rest joins the last."""
+    if rows < 1:
+        raise InvalidRequest(f"rows must be at least 1, got {rows}")
+    time = observed.time
+    if not len(time):
+        return ()
+    starts = [0]
+    while starts[-1] + 2 * rows <= len(time):
+        following = int(np.searchsorted(time, time[starts[-1] + rows]))
+        if following - starts[-1] < rows:  # the instant began before: all of it goes into this window
+            following = int(np.searchsorted(time, time[starts[-1] + rows], side="right"))
+        if len(time) - following < rows:
+            break
+        starts.append(following)
+    edges = [*(float(time[start]) for start in starts), math.nextafter(float(time[-1]), math.inf)]
+    return tuple(Window(start, end) for start, end in pairwise(edges))
+
+
+def difference(one: Interval, other: Interval) -> Interval:
+    """`one - other` of two independent intervals (MOVER, Zou and Donner 2008)."""
+    estimate = one.estimate - other.estimate
+    below = math.hypot(max(0.0, one.estimate - one.low), max(0.0, other.high - other.estimate))
+    above = math.hypot(max(0.0, one.high - one.estimate), max(0.0, other.estimate - other.low))
+    return Interval(estimate, estimate - below, estimate + above, one.alpha)
+
+
+def degradations(
+    reference: Sequence[MetricValue],
+    current: Sequence[MetricValue],
+    threshold: float,
+    watched: Collection[str] | None = None,
+) -> tuple[Degradation, ...]:
+    """The fall of each current metric that the reference has too; `watched` are the names of those that alarm."""
+    before = {value.name: value for value in reference}
+    return tuple(
+        replace(_degradation(before[value.name], value, threshold), watched=watched is None or value.name in watched)
+        for value in current
+        if value.name in before
+    )
+
+
+def by_slice(
+    observed: Observed,
+    measure: Measure,
+    columns: Sequence[str],
+    alpha: float = 0.05,
+    how: Resampling = IN_TIME,
+    least_rows: int = LEAST_ROWS,
+) -> tuple[SliceValue, ...]:
+    """The metric on each value of the columns, and whether it is worse there than on the rest; all tested together."""
+    labelled = observed.where(judged(observed))
+    whole = _value(measure, labelled.y, labelled.prediction, alpha, how, max(2, least_rows))
+    found = []
+    for part in slices_of(labelled, columns):
+        inside = _value(measure, labelled.y[part.rows], labelled.prediction[part.rows], alpha, how, max(2, least_rows))
+        rest = _rest(measure, labelled, ~part.rows, whole, how, max(2, least_rows))
+        found.append(_compared(part, inside, rest))
+    tested = [index for index, value in enumerate(found) if value.p_value is not None]
+    if tested:
+        adjusted = false_discovery_control([found[index].p_value or 0.0 for index in tested])
+        for index, p_value in zip(tested, adjusted, strict=True):
+            shortfall = found[index].shortfall
+            worse = bool(p_value <= alpha) and shortfall is not None and shortfall.estimate > 0
+            found[index] = replace(found[index], p_value=float(p_value), worse=worse)
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Slice:
+    """The rows (a mask) of one value, or quarter, of a column."""
+
+    column: str
+    value: str
+    rows: Mask
+
+
+def slices_of(observed: Observed, columns: Sequence[str]) -> Iterator[Slice]:
+    """Each category (the twenty most frequent), or quarter of a column of numbers or dates, and the missing values."""
+    known = [column.name for column in observed.columns]
+    for name in columns:
+        if name not in known:
+            raise InvalidRequest(f"slices: no feature {name!r}; one of {sorted(known)}")
+        index = known.index(name)
+        yield from _slices(observed.columns[index], observed.x[:, index])
+
+
+def _slices(column: ObservedColumn, values: npt.NDArray[np.float32]) -> Iterator[Slice]:
+    missing = np.isnan(values)
+    present = values[~missing]
+    if column.kind in ("categorical", "boolean"):
+        codes, counts = np.unique(present, return_counts=True)
+        for code in codes[np.argsort(-counts, kind="stable")][:_MOST_VALUES]:
+            yield Slice(column.name, _label(column, float(code)), values == code)
+    elif len(present):
+        edges = np.unique(np.quantile(present, [0.0, 0.25, 0.5, 0.75, 1.0], method="inverted_cdf"))
+        quarter = np.searchsorted(edges[1:-1], values, side="left")
+        for index in range(max(1, len(edges) - 1)):
+            low, high = edges[index], edges[min(index + 1, len(edges) - 1)]
+            shown = f"{_number(column, low)} to {_number(column, high)}"
+            yield Slice(column.name, shown, (quarter == index) & ~missing)
+    if missing.any():
+        yield Slice(column.name, "missing", missing)
+
+
+def _label(column: ObservedColumn, code: float) -> str:
+    if column.kind == "boolean":
+        return "true" if code else "false"
+    return column.labels[int(code)] if 0 <= code < len(column.labels) else "unseen"
+
+
+def _number(column: ObservedColumn, value: float) -> str:
+    """A date for days since 1970, otherwise the number in four digits."""
+    if column.kind == "datetime" and abs(value) < 2_900_000:
+        return str(np.datetime64(0, "D") + np.timedelta64(math.floor(value), "D"))
+    return f"{value:.4g}"
+
+
+def _value(
+    measure: Measure, y: Vector, prediction: Prediction, alpha: float, how: Resampling, least_rows: int
+) -> MetricValue:
+    found = MetricValue(measure.name, measure.maximize, measure.bounded, len(y))
+    if reason := _unfit(measure, y, least_rows):
+        return replace(found, reason=reason)
+    try:
+        drawn = bootstrap_interval(measure.score, y, prediction, alpha, how, measure.resampled)
+    except InvalidData as error:
+        return replace(found, reason=str(error))
+    # Resamples of a calibration error are biased upwards: its interval may not reach down to the estimate.
+    low, high = min(drawn.low, drawn.estimate), max(drawn.high, drawn.estimate)
+    return replace(found, interval=Interval(drawn.estimate, low, high, alpha))
+
+
+def _unfit(measure: Measure, y: Vector, least_rows: int) -> str:
+    """Why the metric says nothing of these labels; empty where it does."""
+    if len(y) < least_rows:
+        return f"{len(y):,} labelled rows, at least {least_rows:,} are needed"
+    if measure.needs_classes and (y == y[0]).all():
+        return f"all {len(y):,} labelled rows are of one class"
+    return ""
+
+
+def _degradation(reference: MetricValue, current: MetricValue, threshold: float) -> Degradation:
+    found = Degradation(reference, current, threshold)
+    if reference.interval is None or current.interval is None:
+        which = "the reference" if reference.interval is None else "the window"
+        return replace(found, reason=f"{which}: {reference.reason or current.reason}")
+    drop = _shortfall(current, reference)
+    if not current.bounded:
+        scale = abs(reference.interval.estimate)
+        if scale == 0:
+            return replace(found, reason="the reference is 0, so there is no share of it")
+        drop = Interval(drop.estimate / scale, drop.low / scale, drop.high / scale, drop.alpha)
+    return replace(found, drop=drop, degraded=drop.estimate >= threshold and drop.low > 0)
+
+
+def _shortfall(value: MetricValue, against: MetricValue) -> Interval:
+    """By how much `value` is worse; above 0 is worse for metrics of either direction."""
+    assert value.interval is not None
+    assert against.interval is not None
+    if value.maximize:
+        return difference(against.interval, value.interval)
+    return difference(value.interval, against.interval)
+
+
+def _rest(
+    measure: Measure, rows: Observed, outside: Mask, whole: MetricValue, how: Resampling, least_rows: int
+) -> MetricValue:
+    """The metric beside a slice.
+
+    Where that is most of the rows its interval is taken from that of all of them, wider by the root of the shares: a
+    bootstrap for each slice would be one of nearly all the rows.
+    """
+    y, prediction = rows.y[outside], rows.prediction[outside]
+    all_of = whole.interval
+    if all_of is None:
+        return replace(whole, rows=len(y))
+    if 2 * len(y) < len(rows):
+        return _value(measure, y, prediction, all_of.alpha, how, least_rows)
+    found = replace(whole, rows=len(y), interval=None)
+    if reason := _unfit(measure, y, least_rows):
+        return replace(found, reason=reason)
+    try:
+        score = measure.score(y, prediction)
+    except InvalidData as error:
+        return replace(found, reason=str(error))
+    wider = math.sqrt(len(rows) / len(y))
+    low, high = (score + wider * (edge - all_of.estimate) for edge in (all_of.low, all_of.high))
+    return replace(found, interval=Interval(score, low, high, all_of.alpha))
+
+
+def _compared(part: Slice, inside: MetricValue, rest: MetricValue) -> SliceValue:
+    found = SliceValue(part.column, part.value, inside, rest)
+    if inside.interval is None or rest.interval is None:
+        return found
+    shortfall = _shortfall(inside, rest)
+    spread = (shortfall.high - shortfall.low) / (2 * float(norm.isf(shortfall.alpha / 2)))
+    if not spread > 0:
+        return replace(found, shortfall=shortfall)
+    p_value = float(2 * norm.sf(abs(shortfall.estimate) / spread))
+    return replace(found, shortfall=shortfall, p_value=p_value)

@@ -1,0 +1,169 @@
+"""The reference, made once: on which bins live rows are counted, and what was found there when the model was good."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from optagent.analysis.drift_design import block_lengths, reference_effects
+from optagent.analysis.observed import Matrix, Observed, ObservedColumn
+from optagent.analysis.profile_bins import Bins, code_edges, count, quantile_edges
+from optagent.domain.model import Task
+from optagent.errors import InvalidData, InvalidRequest
+
+Ints = npt.NDArray[np.int64]
+
+ORDERED = ("numeric", "datetime")
+KINDS = (*ORDERED, "boolean", "categorical")
+PREDICTION = "prediction"
+LABEL = "prediction:label"
+
+_BINS_OF_ALL_CLASSES = 1280
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnProfile:
+    """One column of the reference.
+
+    `counts` are by bin: below the first of `edges`, between each two, and from the last one on; of categories and
+    booleans by code, and last of codes that are not known. Infinite values are `missing`. `design` and `design_missing`
+    are the design effects of values and of missingness by the profile's `blocks`.
+    """
+
+    name: str
+    kind: str
+    labels: tuple[str, ...] = ()
+    edges: tuple[float, ...] = ()
+    counts: tuple[int, ...] = (0,)
+    missing: int = 0
+    mean: float | None = None
+    std: float | None = None
+    low: float | None = None
+    high: float | None = None
+    design: tuple[float, ...] = ()
+    design_missing: tuple[float, ...] = ()
+
+    @property
+    def ordered(self) -> bool:
+        return self.kind in ORDERED
+
+    @property
+    def unit(self) -> float:
+        """What distances are stated in: the standard deviation, and for a constant its size, or 1."""
+        return self.std or abs(self.mean or 0.0) or 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """The reference as plain data. `blocks` are the lengths, in rows, of the blocks of the design effects.
+
+    `predictions` are columns too: `prediction`, or `prediction:<class index>` of a multiclass model, and of
+    classifiers the share of predicted classes as `prediction:label`.
+    """
+
+    task: Task
+    rows: int
+    n_classes: int
+    features: tuple[ColumnProfile, ...]
+    predictions: tuple[ColumnProfile, ...]
+    blocks: tuple[int, ...] = ()
+
+    @property
+    def columns(self) -> tuple[ColumnProfile, ...]:
+        return (*self.features, *self.predictions)
+
+
+def make_profile(observed: Observed, bins: int = 128) -> Profile:
+    """The profile of reference rows; InvalidData without rows, or for a column of unknown kind."""
+    if not len(observed):
+        raise InvalidData("a reference needs at least one row")
+    if not 4 <= bins <= 1000:
+        raise InvalidRequest(f"bins must be between 4 and 1000, got {bins}")
+    outputs = output_columns(observed.task, observed.n_classes)
+    output_bins = max(8, min(bins, _BINS_OF_ALL_CLASSES // max(1, observed.n_classes)))
+    outcome = outputs_of(observed)
+    found = [_learned(column, observed.x[:, place], bins) for place, column in enumerate(observed.columns)]
+    found += [_learned(column, outcome[:, place], output_bins) for place, column in enumerate(outputs)]
+    lengths = block_lengths(len(observed))
+    layout = bins_of(found)
+    starts = np.arange(0, len(observed), lengths[0] if lengths else len(observed))
+    counted = count((observed.x, outcome), starts, layout)
+    columns = [_filled(*each, counted, lengths) for each in zip(found, layout, strict=True)]
+    split = len(observed.columns)
+    return Profile(
+        task=observed.task,
+        rows=len(observed),
+        n_classes=observed.n_classes,
+        features=tuple(columns[:split]),
+        predictions=tuple(columns[split:]),
+        blocks=lengths,
+    )
+
+
+def bins_of(columns: Sequence[ColumnProfile]) -> tuple[Bins, ...]:
+    """Where the bins of each column lie in a flat array of counts."""
+    found: list[Bins] = []
+    for column in columns:
+        first = found[-1].stop if found else 0
+        found.append(Bins(column.edges, first, column.mean or 0.0, column.unit if column.ordered else 0.0))
+    return tuple(found)
+
+
+def output_columns(task: Task, n_classes: int) -> tuple[ObservedColumn, ...]:
+    """The model's answer as columns."""
+    names = [f"{PREDICTION}:{index}" for index in range(n_classes)] if task is Task.MULTICLASS else [PREDICTION]
+    columns = [ObservedColumn(name, "numeric") for name in names]
+    if task.classifies:
+        columns.append(ObservedColumn(LABEL, "categorical", tuple(str(index) for index in range(max(2, n_classes)))))
+    return tuple(columns)
+
+
+def outputs_of(observed: Observed) -> Matrix:
+    """The model's answers as (rows, output columns) float32."""
+    prediction = observed.prediction.reshape(len(observed), -1)
+    with np.errstate(over="ignore"):
+        if not observed.task.classifies:
+            return prediction.astype(np.float32)
+        if observed.task is Task.BINARY:
+            label = (prediction[:, 0] >= 0.5).astype(np.float32)
+        else:
+            label = prediction.argmax(axis=1).astype(np.float32)
+        label[~np.isfinite(prediction).all(axis=1)] = np.nan
+        return np.column_stack([prediction.astype(np.float32), label])
+
+
+def _learned(column: ObservedColumn, values: Matrix, bins: int) -> ColumnProfile:
+    if column.kind not in KINDS:
+        raise InvalidData(f"column {column.name!r}: unknown kind {column.kind!r}; one of {list(KINDS)}")
+    finite = values[np.isfinite(values)]
+    if column.kind not in ORDERED:
+        labels = column.labels or (("false", "true") if column.kind == "boolean" else ())
+        return ColumnProfile(column.name, column.kind, labels, code_edges(len(labels)))
+    edges = quantile_edges(finite, bins)
+    if not len(finite):
+        return ColumnProfile(column.name, column.kind)
+    return ColumnProfile(
+        name=column.name,
+        kind=column.kind,
+        edges=edges,
+        mean=float(finite.mean(dtype=np.float64)),
+        std=float(finite.std(dtype=np.float64)),
+        low=float(finite.min()),
+        high=float(finite.max()),
+    )
+
+
+def _filled(column: ColumnProfile, bins: Bins, counted: Ints, lengths: tuple[int, ...]) -> ColumnProfile:
+    """With its counts, from those of blocks of rows."""
+    missing, values = counted[:, bins.first], counted[:, bins.first + 1 : bins.stop]
+    rows = missing + values.sum(axis=1)
+    full = rows == rows[0]  # the last block may be short
+    present = np.column_stack([missing, rows - missing])
+    return replace(
+        column,
+        counts=tuple(values.sum(axis=0).tolist()),
+        missing=int(missing.sum()),
+        design=reference_effects(values[full], len(lengths), column.ordered),
+        design_missing=reference_effects(present[full], len(lengths), False),
+    )

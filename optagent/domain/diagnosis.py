@@ -1,0 +1,140 @@
+"""What is the matter with a model: the facts that are weighed, and the judgement in words and as data."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Verdict(StrEnum):
+    STABLE = "stable"
+    DATA_DRIFT = "data drift"
+    CONCEPT_DRIFT = "concept drift"
+    FAULT = "label or pipeline fault"
+    INSUFFICIENT = "insufficient evidence"
+
+
+class Remedy(StrEnum):
+    NOTHING = "nothing"
+    RECALIBRATE = "recalibrate"
+    RETRAIN = "retrain"
+    RE_TUNE = "re-tune"
+    RE_ENGINEER = "re-engineer"
+    ENSEMBLE = "ensemble"
+    FIX_PIPELINE = "fix the data pipeline"
+    WAIT = "wait for labels"
+
+
+class Confidence(StrEnum):
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+
+@dataclass(frozen=True, slots=True)
+class UnitChange:
+    """Values now are `scale` times what they were, plus `shift`, in the same shape; `name` says a familiar cause."""
+
+    scale: float
+    shift: float
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnFacts:
+    """A feature now, beside the reference.
+
+    `effect` is the drift's effect size from 0 to 1, `drifted` whether the drift test says so, `importance` its share of
+    the model's from 0 to 1. Shares are of the rows. `loss_inside` and `loss_outside` are the mean losses of current
+    rows where the feature's distribution has grown, and of the others.
+    """
+
+    name: str
+    effect: float = 0.0
+    drifted: bool = False
+    importance: float | None = None
+    null_share_then: float = 0.0
+    null_share_now: float = 0.0
+    constant_then: bool = False
+    constant_now: bool = False
+    unit_change: UnitChange | None = None
+    unseen_share: float = 0.0
+    loss_inside: float | None = None
+    loss_outside: float | None = None
+
+    @property
+    def excess_loss(self) -> float | None:
+        """How much more is lost where the feature drifted than elsewhere."""
+        if self.loss_inside is None or self.loss_outside is None:
+            return None
+        return self.loss_inside - self.loss_outside
+
+
+@dataclass(frozen=True, slots=True)
+class DegradedMetric:
+    """A metric that fell by more than its threshold. A positive `drop` is worse, of whatever metric; `low` and `high`
+    bound it."""
+
+    name: str
+    then: float
+    now: float
+    drop: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the analyses of one window found; None where it is not known.
+
+    `drifted_importance` is the share of the model's importance in drifted columns. `concept_drift` is the alarm of a
+    detector on the loss, `excess_loss` by how much a row. `estimated_drop` is what the label-free estimate says of the
+    first degraded metric (or the model's metric), `estimate_trusted` whether its coverage on past labels held. Label
+    delays are in seconds from prediction to label; `labels_due` is how many rows should have a label by now. `auc_kept`
+    says that the ranking is as good as it was. `tried` are remedies of late that did not help.
+    """
+
+    rows: int
+    labelled: int
+    columns: tuple[ColumnFacts, ...] = ()
+    drifted_importance: float | None = None
+    prediction_drift: bool = False
+    degraded: tuple[DegradedMetric, ...] = ()
+    concept_drift: bool = False
+    excess_loss: float | None = None
+    estimated_drop: float | None = None
+    estimate_trusted: bool = False
+    labels_due: int | None = None
+    label_delay_then_s: float | None = None
+    label_delay_now_s: float | None = None
+    calibration_error_then: float | None = None
+    calibration_error_now: float | None = None
+    auc_kept: bool | None = None
+    tried: tuple[Remedy, ...] = ()
+
+    @property
+    def unseen_share(self) -> float:
+        """The greatest share of rows with an unseen category in any column."""
+        return max((column.unseen_share for column in self.columns), default=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """A feature that may be the cause: `weight` is its share of all causes listed, from 0 to 1."""
+
+    column: str
+    weight: float
+    effect: float
+    importance: float | None
+    excess_loss: float | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """The judgement, the most likely cause first; `alternatives` are remedies to try where the first does not help."""
+
+    verdict: Verdict
+    remedy: Remedy
+    reasons: tuple[str, ...]
+    causes: tuple[Cause, ...] = ()
+    alternatives: tuple[Remedy, ...] = ()
+    confidence: Confidence = Confidence.MEDIUM

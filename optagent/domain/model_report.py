@@ -1,0 +1,69 @@
+"""What an analysis of a model answers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from optagent.domain.alert import Finding
+from optagent.domain.answer import Answer
+from optagent.domain.concept_drift import ConceptDrift
+from optagent.domain.diagnosis import Diagnosis
+from optagent.domain.drift import DriftReport, SeparabilityReport
+from optagent.domain.monitoring import AnalysisType, Window
+from optagent.domain.performance import (
+    AttributionShift,
+    Confidence,
+    Degradation,
+    EstimatedPerformance,
+    Latency,
+    Performance,
+    PerformancePoint,
+)
+from optagent.domain.quality import DataQuality
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceSummary:
+    """What the window was compared with; `window` is None for rows without a time."""
+
+    rows: int
+    labelled: int
+    window: Window | None = None
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Business:
+    """Metrics of a user's own, a mean a row each: now, over time, and against the window before."""
+
+    degradation: tuple[Degradation, ...] = ()
+    over_time: tuple[PerformancePoint, ...] = ()
+
+
+@dataclass(frozen=True)
+class ModelReport(Answer):
+    """What is known of a model's rows in a window. Parts that were not asked for, or cannot be told, are None.
+
+    `findings` is what is wrong; `notes` say what was left out and why. `created_at` is a POSIX time.
+    """
+
+    model_id: str | None = None
+    version: str | None = None
+    analysis_type: AnalysisType | None = None
+    window: Window | None = None
+    created_at: float | None = None
+    diagnosis: Diagnosis | None = None
+    findings: tuple[Finding, ...] = ()
+    quality: DataQuality | None = None
+    reference: ReferenceSummary | None = None
+    drift: DriftReport | None = None
+    separability: SeparabilityReport | None = None
+    performance: Performance | None = None
+    estimated: EstimatedPerformance | None = None
+    concept_drift: ConceptDrift | None = None
+    attribution: AttributionShift | None = None
+    confidence: Confidence | None = None
+    latency: Latency | None = None
+    business: Business | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    error: str | None = None

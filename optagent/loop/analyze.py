@@ -1,0 +1,233 @@
+"""Analyze: what a version was asked and answered in a window, held against its reference. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from optagent.analysis.attribution import attribution_shift
+from optagent.analysis.concept_drift import concept_drift
+from optagent.analysis.confidence import confidence
+from optagent.analysis.diagnosis import diagnose
+from optagent.analysis.drift import drift_report
+from optagent.analysis.estimated import Estimator, estimated_performance, fit_cbpe, matured
+from optagent.analysis.evidence import column_facts, degraded_metrics, drifted_importance, estimated_drop, loss_growth
+from optagent.analysis.expression import Column, compile_expression
+from optagent.analysis.findings import findings_of
+from optagent.analysis.folded import Folder
+from optagent.analysis.latency import LatencySketch
+from optagent.analysis.loss_model import fit_loss_model
+from optagent.analysis.multivariate import separability
+from optagent.analysis.observed import Observed, Vector
+from optagent.analysis.performance import Mean, as_outcome, by_slice, degradations, metric_values, over_time
+from optagent.analysis.profile import Profile
+from optagent.codec import decode
+from optagent.domain.diagnosis import Evidence
+from optagent.domain.drift import DriftReport, SeparabilityReport
+from optagent.domain.model import Task
+from optagent.domain.model_report import Business, ModelReport, ReferenceSummary
+from optagent.domain.monitoring import AnalysisType, Window
+from optagent.domain.performance import AttributionShift, Confidence, Degradation, EstimatedPerformance, Performance
+from optagent.errors import InvalidData
+from optagent.loop.gather import Gathered
+from optagent.loop.reference import Reference
+from optagent.training.contributions import contributions
+from optagent.training.live_rows import model_matrix
+from optagent.training.metrics import metric_named, monitored_metrics
+
+_MOST_LEVEL = 0.05
+_BUCKETS = 24  # of a window: how much rows repeat each other is measured between them
+_POINTS = 12
+_MOST_POINTS = 60
+
+
+def analyze(gathered: Gathered) -> ModelReport:
+    """The report; pure. Parts for which there are too few rows say so themselves."""
+    wants, rows, reference = gathered.command.wants, gathered.rows, gathered.reference
+    notes = list(gathered.notes)
+    drift = _drift(gathered) if wants(AnalysisType.DRIFT) or wants(AnalysisType.PERFORMANCE) else None
+    performance = _performance(gathered) if wants(AnalysisType.PERFORMANCE) else None
+    estimated = _estimated(gathered, notes) if wants(AnalysisType.PERFORMANCE) else None
+    concept = None
+    if wants(AnalysisType.PERFORMANCE):
+        every = gathered.monitoring.false_alarm_every_s
+        concept = concept_drift(reference.observed, rows, every, gathered.command.seed)
+    report = ModelReport(
+        model_id=gathered.spec.model_id,
+        version=reference.version,
+        analysis_type=AnalysisType(gathered.command.analysis_type),
+        window=gathered.window,
+        created_at=gathered.now,
+        quality=gathered.quality,
+        reference=ReferenceSummary(
+            reference.rows, int(reference.observed.has_label.sum()), reference.window, reference.digest
+        ),
+        drift=drift if wants(AnalysisType.DRIFT) else None,
+        separability=_separability(gathered),
+        performance=performance,
+        estimated=estimated,
+        concept_drift=concept,
+        attribution=_attribution(gathered, notes) if wants(AnalysisType.IMPORTANCE) else None,
+        confidence=_confidence(gathered) if wants(AnalysisType.CONFIDENCE) else None,
+        latency=LatencySketch.of(rows.latency_ms).summary() if wants(AnalysisType.PERFORMANCE) else None,
+        business=_business(gathered) if wants(AnalysisType.PERFORMANCE) else None,
+        metrics=_values(performance),
+    )
+    report = replace(report, diagnosis=diagnose(_evidence(gathered, report, drift)), notes=tuple(notes))
+    return replace(report, findings=findings_of(report, gathered.monitoring))
+
+
+def _drift(gathered: Gathered) -> DriftReport:
+    """Of the newer half of a window that is long enough for two, confirmed by the older; otherwise of the window, and
+    the one before."""
+    window, before, rows = gathered.window, gathered.window.before, gathered.before
+    level = min(_MOST_LEVEL, gathered.monitoring.window_s / gathered.monitoring.false_alarm_every_s)
+    if window.length_s >= 2 * gathered.monitoring.window_s:
+        before, window = window.parts(2)
+        rows = gathered.rows
+    profile = decode(Profile, gathered.reference.profile)
+    folder = Folder(profile, window.length_s / _BUCKETS)
+    now, then = folder.fold(gathered.rows.within(window)), folder.fold(rows.within(before))
+    return drift_report(profile, now, then, gathered.reference.importance, level)
+
+
+def _separability(gathered: Gathered) -> SeparabilityReport | None:
+    if not gathered.command.separability:
+        return None
+    return separability(gathered.reference.observed, gathered.rows, gathered.command.seed)
+
+
+def _performance(gathered: Gathered) -> Performance:
+    rows, measures = gathered.rows, monitored_metrics(gathered.spec.task)
+    main = metric_named(gathered.spec.metric, gathered.spec.task)
+    current = metric_values(rows, measures)
+    then = metric_values(gathered.reference.observed, measures)
+    return Performance(
+        rows=len(rows),
+        labelled=int(rows.has_label.sum()),
+        metrics=current,
+        over_time=over_time(rows, _points(gathered), (main,)),
+        slices=by_slice(rows, main, gathered.monitoring.slices),
+        degradation=degradations(then, current, gathered.monitoring.accuracy_drop_threshold, {main.name, "accuracy"}),
+    )
+
+
+def _points(gathered: Gathered) -> Sequence[Window]:
+    """The parts of a window to plot: its performance windows, if there are a few, otherwise twelve."""
+    count = round(gathered.window.length_s / gathered.monitoring.window_s)
+    return gathered.window.parts(count if 4 <= count <= _MOST_POINTS else _POINTS)
+
+
+def _estimated(gathered: Gathered, notes: list[str]) -> EstimatedPerformance | None:
+    """The estimate of the window, checked on its own parts, and on the window before, where labels are known."""
+    task, seed = gathered.spec.task, gathered.command.seed
+    try:
+        observed = gathered.reference.observed
+        fitted: Estimator = fit_cbpe(observed, seed) if task.classifies else fit_loss_model(observed, seed)
+    except InvalidData as error:
+        notes.append(f"no estimated performance: {error}")
+        return None
+    measures = monitored_metrics(task)
+    parts = [gathered.rows.within(part) for part in gathered.window.parts(_POINTS)]
+    past = [gathered.before.within(part) for part in gathered.window.before.parts(_POINTS)]
+    history = matured(fitted, [*past, *parts], measures)
+    return estimated_performance(fitted, gathered.rows, measures, history=history)
+
+
+def _attribution(gathered: Gathered, notes: list[str]) -> AttributionShift | None:
+    if gathered.predictor is None or not len(gathered.rows):
+        notes.append("no importance: " + ("no rows" if gathered.predictor else "the model itself is not known here"))
+        return None
+    predictor, rows = gathered.predictor, gathered.rows
+    metric = metric_named("", gathered.spec.task)
+    x = model_matrix(rows.x, predictor.schema)
+    now = contributions(predictor.model, x, rows.y, metric, gathered.command.seed)
+    then = np.array([gathered.reference.importance.get(name, 0.0) for name in predictor.schema.names])
+    return attribution_shift(predictor.schema.names, then, now)
+
+
+def _confidence(gathered: Gathered) -> Confidence | None:
+    if not gathered.spec.task.classifies:
+        return None
+    error = metric_named("calibration_error", gathered.spec.task)
+    monitoring = gathered.monitoring
+    return confidence(
+        gathered.rows, gathered.reference.observed, monitoring.confidence_threshold, error, monitoring.slices
+    )
+
+
+def _business(gathered: Gathered) -> Business | None:
+    """The user's own metrics now, against the window before: a reference knows nothing of outcomes."""
+    if not gathered.monitoring.business:
+        return None
+    falls: list[Degradation] = []
+    points = []
+    for name, text in gathered.monitoring.business.items():
+        measure, expression = Mean(name), compile_expression(text)
+        now, then = (
+            as_outcome(part, expression(_columns(part, gathered.reference, expression.names)))
+            for part in (gathered.rows, gathered.before)
+        )
+        threshold = gathered.monitoring.accuracy_drop_threshold
+        falls += degradations(metric_values(then, (measure,)), metric_values(now, (measure,)), threshold)
+        points.append(over_time(now, _points(gathered), (measure,)))
+    together = tuple(
+        replace(same[0], metrics=tuple(value for point in same for value in point.metrics))
+        for same in zip(*points, strict=True)
+    )
+    return Business(tuple(falls), together)
+
+
+def _columns(rows: Observed, reference: Reference, names: Sequence[str]) -> dict[str, Column]:
+    """The columns that an expression may read; an outcome that no label had is not known."""
+    found: dict[str, Column] = {name: np.full(len(rows), np.nan) for name in names}
+    found |= {column.name: rows.x[:, place].astype(np.float64) for place, column in enumerate(rows.columns)}
+    found |= rows.outcome
+    if rows.task is Task.REGRESSION:
+        return found | {"prediction": rows.prediction, "label": rows.y}
+    classes = np.array([str(label) for label in reference.schema.classes] + [""], dtype=object)
+    if rows.task is Task.BINARY:
+        predicted, top = (rows.prediction >= 0.5).astype(np.int64), rows.prediction
+    else:
+        predicted, top = rows.prediction.argmax(axis=1), rows.prediction.max(axis=1)
+    truth = np.where(rows.has_label, rows.y, len(classes) - 1).astype(np.int64)
+    return found | {"prediction": classes[predicted], "label": classes[truth], "probability": top}
+
+
+def _evidence(gathered: Gathered, report: ModelReport, drift: DriftReport | None) -> Evidence:
+    rows, reference = gathered.rows, gathered.reference.observed
+    falls = report.performance.degradation if report.performance else ()
+    metric = metric_named(gathered.spec.metric, gathered.spec.task).name
+    degraded = sorted(degraded_metrics(falls), key=lambda one: one.name != metric)
+    certainty = report.confidence
+    error = certainty.current.calibration_error if certainty else None
+    error_then = certainty.reference.calibration_error if certainty and certainty.reference else None
+    auc = next((one for one in falls if one.name == "auc" and one.drop is not None), None)
+    horizon = gathered.spec.horizon if isinstance(gathered.spec.label_horizon, str) else None
+    return Evidence(
+        rows=len(rows),
+        labelled=int(rows.has_label.sum()),
+        columns=column_facts(drift, reference, rows),
+        drifted_importance=drifted_importance(drift),
+        prediction_drift=bool(drift and drift.prediction_status == "drifted"),
+        degraded=tuple(degraded),
+        concept_drift=bool(report.concept_drift and report.concept_drift.detected),
+        excess_loss=loss_growth(report.concept_drift),
+        estimated_drop=estimated_drop(report.estimated, falls, degraded[0].name if degraded else metric),
+        estimate_trusted=bool(report.estimated and report.estimated.trusted),
+        labels_due=None if horizon is None else _due(rows.time, gathered.now - horizon - gathered.monitoring.window_s),
+        calibration_error_then=error_then.value if error_then else None,
+        calibration_error_now=error.value if error else None,
+        auc_kept=None if auc is None or auc.drop is None else auc.drop.low <= 0,
+    )
+
+
+def _due(time: Vector, before: float) -> int:
+    """How many rows should have a label by now: those whose horizon passed a window ago."""
+    return int(np.searchsorted(time, before))
+
+
+def _values(performance: Performance | None) -> dict[str, float]:
+    """The metrics that are known, by name."""
+    known = performance.metrics if performance else ()
+    return {metric.name: metric.value for metric in known if metric.value is not None}

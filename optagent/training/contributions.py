@@ -1,0 +1,94 @@
+"""How much each column moves a model's predictions on some rows."""
+
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from optagent.errors import InvalidData
+from optagent.training.families.family import Prediction
+from optagent.training.metrics import Metric
+from optagent.training.problem import Matrix, Vector
+
+MOST_ROWS = 2_000
+
+
+class Predicts(Protocol):
+    """A model that answers for encoded rows."""
+
+    def predict(self, x: Matrix) -> Prediction: ...
+
+
+@runtime_checkable
+class Explains(Protocol):
+    """A model whose library knows its contributions."""
+
+    def contributions(self, x: Matrix) -> Prediction:
+        """(rows, columns): what each column adds to each prediction."""
+        ...
+
+
+def contributions(
+    model: Predicts,
+    x: Matrix,
+    y: Vector | None = None,
+    metric: Metric | None = None,
+    seed: int = 0,
+    most_rows: int = MOST_ROWS,
+) -> Vector:
+    """(columns,) mean absolute contributions on at most `most_rows` rows, evenly spaced; zeros without rows.
+
+    Trees give their SHAP values. Of other models columns are permuted (Breiman 2001): with `y` (rows,), NaN where
+    unknown, and `metric` it is by how much the metric gets worse, at least 0; without, by how much predictions change.
+    Compare only what was found in the same way.
+    """
+    rows = _known(y, len(x)) if y is not None and metric is not None else np.arange(len(x))
+    if len(rows) > most_rows:
+        rows = rows[np.linspace(0, len(rows) - 1, most_rows).astype(np.int64)]
+    if not len(rows):
+        return np.zeros(x.shape[1])
+    kept = np.ascontiguousarray(x[rows])
+    if isinstance(model, Explains):
+        return np.abs(model.contributions(kept)).mean(axis=0)
+    if y is not None and metric is not None:
+        return _permuted(model, kept, _fall(metric, y[rows]), seed, repeats=3)
+    return _permuted(model, kept, _change, seed, repeats=1)
+
+
+def _known(y: Vector, rows: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    if len(y) != rows:
+        raise InvalidData(f"{len(y)} labels for {rows} rows")
+    return np.flatnonzero(~np.isnan(y))
+
+
+def _permuted(
+    model: Predicts, x: Matrix, effect: Callable[[Prediction, Prediction], float], seed: int, repeats: int
+) -> Vector:
+    """The mean effect of permuting each column; a column's permutations do not depend on the other columns."""
+    before = model.predict(x)
+    found = np.zeros(x.shape[1])
+    for column in range(x.shape[1]):
+        rng = np.random.default_rng([seed, column])
+        shuffled = x.copy()
+        for _ in range(repeats):
+            shuffled[:, column] = rng.permutation(x[:, column])
+            found[column] += effect(before, model.predict(shuffled)) / repeats
+    return np.maximum(found, 0.0)
+
+
+def _change(before: Prediction, after: Prediction) -> float:
+    changed = np.abs(after - before)
+    return float(changed.mean() if changed.ndim == 1 else changed.sum(axis=1).mean())
+
+
+def _fall(metric: Metric, y: Vector) -> Callable[[Prediction, Prediction], float]:
+    """By how much the metric is worse afterwards; 0 where it is undefined on the rows."""
+    sign = 1.0 if metric.maximize else -1.0
+
+    def fall(before: Prediction, after: Prediction) -> float:
+        try:
+            return sign * (metric.score(y, before) - metric.score(y, after))
+        except InvalidData:
+            return 0.0
+
+    return fall
