@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Set, it would make every Ray worker compile its imports anew: 6 s instead of 1.6.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test unit lint format hooks bench bench-search up lock clean
+.PHONY: demo test unit lint format hooks bench bench-search bench-monitor up lock clean
 
 demo: .venv/.made
 	$(BIN)/python demo/run.py
@@ -37,9 +37,22 @@ bench-search: .venv/.made
 	$(BIN)/python tests/performance/bench_search.py
 	$(BIN)/python tests/performance/bench_samplers.py
 
-# A Ray head on this machine, with its dashboard at http://127.0.0.1:8265; `.venv/bin/ray stop` ends it.
+# Some ten minutes on two cores. Evidently and NannyML live in environments of their own.
+bench-monitor: .venv/.made .venv-evidently/.made .venv-nannyml/.made
+	$(BIN)/python tests/performance/bench_drift.py --evidently .venv-evidently/bin/python --nannyml .venv-nannyml/bin/python
+	$(BIN)/python tests/performance/bench_detectors.py
+	$(BIN)/python tests/performance/bench_ingest.py
+	$(BIN)/python tests/performance/bench_monitor_actor.py
+
+.venv-%/.made: tests/performance/peers/%.txt .venv/.made
+	$(PYTHON) -m venv .venv-$*
+	$(BIN)/uv pip sync --quiet --require-hashes --python .venv-$*/bin/python $<
+	touch $@
+
+# A Ray head on this machine, with its dashboard at http://127.0.0.1:8265; `.venv/bin/ray stop` ends it. Jobs find their
+# `python` by the head's PATH.
 up: .venv/.made
-	RAY_worker_niceness=0 RAY_agent_register_timeout_ms=120000 $(BIN)/ray start --head --dashboard-host 127.0.0.1
+	PATH="$(CURDIR)/$(BIN):$$PATH" RAY_worker_niceness=0 RAY_agent_register_timeout_ms=120000 $(BIN)/ray start --head --dashboard-host 127.0.0.1
 
 # uv is taken from the lock file too, so that nothing is installed that is not pinned.
 .venv/.made: requirements-dev.txt pyproject.toml
@@ -58,4 +71,4 @@ lock: .venv/.made
 		--constraint requirements.txt pyproject.toml --output-file requirements-dev.txt
 
 clean:
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-evidently .venv-nannyml build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -13,23 +13,28 @@ import yaml
 from optagent.codec import decode, model_from, plain
 from optagent.domain.alert import Alert
 from optagent.domain.command import AnalyzeModel, TuneModel
+from optagent.domain.dataset import DataSource, FileSource
 from optagent.domain.model import ModelSpec
 from optagent.domain.model_report import ModelReport
+from optagent.domain.monitoring import MonitorState, Window
 from optagent.domain.process import Process, Status
 from optagent.domain.study import Progress, TuningResult
 from optagent.domain.study_report import StudyReport, StudySummary
 from optagent.domain.version import CHAMPION, ModelVersion
 from optagent.errors import Conflict, InvalidRequest, OptAgentError, ProcessNotFound
 from optagent.loop.importing import import_model
+from optagent.loop.monitor import Watched, watch_once
 from optagent.loop.optimize import check_spec, objectives_of
 from optagent.loop.process import run_process
 from optagent.loop.tune import Outside, tune
-from optagent.ports import Observations, Recorded, Store, Studies
+from optagent.ports import Monitors, Observations, Recorded, Store, Studies
 
 if TYPE_CHECKING:
     from optagent.loop.gather import Gathered
 
 # What analyses import (scipy.stats, scikit-learn) takes a second: it is imported where it is needed.
+
+_LATE_LABELS_S = 7 * 86_400.0
 
 
 class OptimizationAgent:
@@ -146,8 +151,8 @@ class OptimizationAgent:
     async def record_predictions(self, model_id: str, rows: Any) -> int:
         """Takes in what a model answered, durably, and answers the number of rows.
 
-        `rows` (a pandas or Arrow table, a list of dicts, a dict of columns) have `id`, `prediction` or
-        `probability_<label>`, the features, and where known `time`, `latency_ms`, `version` and `arm`. Rows that are
+        `rows` (a pandas or Arrow table, a list of dicts, a dict of columns, the path of a file) have `id`, `prediction`
+        or `probability_<label>`, the features, and where known `time`, `latency_ms`, `version` and `arm`. Rows that are
         merely odd are counted by the analysis; InvalidData names the first that cannot be used, and then none is taken.
         Raises Busy where too many wait to be archived.
         """
@@ -162,10 +167,10 @@ class OptimizationAgent:
         spec = await self._store.model(model_id)
         return await asyncio.to_thread(self._record, spec, Recorded.LABELS, rows)
 
-    async def set_reference(self, model_id: str, rows: Any) -> None:
+    async def set_reference(self, model_id: str, rows: Any) -> int:
         """Says what a model that is served elsewhere is compared with: predictions, as recorded ones, with `label`."""
         spec = await self._store.model(model_id)
-        await asyncio.to_thread(self._set_reference, spec, rows)
+        return await asyncio.to_thread(self._set_reference, spec, rows)
 
     async def analyze_model(
         self,
@@ -183,12 +188,69 @@ class OptimizationAgent:
         label changes them.
         """
         try:
-            command = AnalyzeModel(model_id, analysis_type, time_range, version, separability, seed)  # type: ignore[arg-type]
-            return await self._analyzed(command)
+            return await self._analyzed(AnalyzeModel(model_id, analysis_type, time_range, version, separability, seed))
         except OptAgentError as error:
             if self._strict:
                 raise
             return ModelReport(model_id=str(model_id), error=str(error))
+
+    async def analyze_files(
+        self,
+        model_id: str,
+        data: DataSource | str,
+        labels: DataSource | str | None = None,
+        analysis_type: str = "full",
+        time_range: Any = None,
+        version: str = CHAMPION,
+        separability: bool = False,
+        seed: int = 0,
+    ) -> ModelReport:
+        """The same of the rows of files, which are not recorded; without a `time_range`, of all of them.
+
+        Rows without predictions are answered by the version; a column of the target's name is labels.
+        """
+        try:
+            command = AnalyzeModel(model_id, analysis_type, time_range, version, separability, seed)
+            spec = await self._store.model(model_id)
+            gathered = await asyncio.to_thread(self._gather_files, command, spec, data, labels)
+            return await asyncio.to_thread(_report, gathered)
+        except OptAgentError as error:
+            if self._strict:
+                raise
+            return ModelReport(model_id=str(model_id), error=str(error))
+
+    async def drain(self, model_id: str) -> int:
+        """Moves recorded rows that wait into the archive, and answers how many; analyses do so by themselves."""
+        return await asyncio.to_thread(self._observations().drain, model_id)
+
+    async def watch_once(self, model_id: str) -> Watched:
+        """Looks at the windows of a model that have closed since the last look, and keeps its alerts; see monitors."""
+        spec = await self._store.model(model_id)
+        monitoring, now = spec.monitoring or self._outside.monitoring, self._outside.clock.now()
+
+        async def analyzed(window: Window) -> ModelReport:
+            return await self._analyzed(AnalyzeModel(model_id, time_range=window))
+
+        watched = await watch_once(spec, analyzed, self._observations(), self._store, monitoring, now)
+        if watched.reports:
+            await asyncio.to_thread(_mature, spec, self._observations(), watched)
+        return watched
+
+    async def start_monitor(self, model_id: str, shards: int = 1) -> None:
+        """Has a detached actor of the cluster watch a model: archives what is recorded, analyzes, keeps alerts.
+
+        It outlives this program where the cluster does (`ray_address`). Starting what runs is no error.
+        """
+        await self._store.model(model_id)
+        await asyncio.to_thread(self._monitors().start, model_id, shards)
+
+    async def stop_monitor(self, model_id: str) -> None:
+        """Ends the watching of a model; what is recorded waits."""
+        await asyncio.to_thread(self._monitors().stop, model_id)
+
+    async def monitors(self) -> list[MonitorState]:
+        """The actors that watch models, and how they are doing."""
+        return await asyncio.to_thread(self._monitors().running)
 
     async def draw_report(self, report: ModelReport, path: Path) -> Path:
         """Writes a report as one HTML file that needs nothing from the network."""
@@ -245,19 +307,44 @@ class OptimizationAgent:
         now = outside.clock.now()
         return gather(command, spec, monitoring, outside.registry, observations, outside.datasets, now)
 
+    def _gather_files(
+        self, command: AnalyzeModel, spec: ModelSpec, data: DataSource | str, labels: DataSource | str | None
+    ) -> "Gathered":
+        from optagent.loop.gather import gather
+        from optagent.loop.given import given_rows
+
+        outside, now = self._outside, self._outside.clock.now()
+        rows, known = (None if source is None else outside.datasets.read(_source(source)) for source in (data, labels))
+        assert rows is not None
+        given = given_rows(rows, known, spec, command.version, outside.registry, self._observations(), now)
+        if command.time_range is None:
+            command = replace(command, time_range=given.span)
+        monitoring = spec.monitoring or outside.monitoring
+        return gather(command, spec, monitoring, outside.registry, given, outside.datasets, now)
+
     def _record(self, spec: ModelSpec, kind: Recorded, rows: Any) -> int:
         from optagent.loop.record import checked_labels, checked_predictions
 
         checked = checked_predictions if kind is Recorded.PREDICTIONS else checked_labels
-        table = checked(rows, spec, self._outside.clock.now())
+        table = checked(self._read(rows), spec, self._outside.clock.now())
         self._observations().record(spec.model_id, kind, table)
         return int(table.num_rows)
 
-    def _set_reference(self, spec: ModelSpec, rows: Any) -> None:
+    def _set_reference(self, spec: ModelSpec, rows: Any) -> int:
         from optagent.loop.reference import LOGGED, encode_reference, logged_reference
 
-        reference = logged_reference(rows, spec, self._outside.clock.now())
+        reference = logged_reference(self._read(rows), spec, self._outside.clock.now())
         self._observations().save_reference(spec.model_id, LOGGED, encode_reference(reference))
+        return reference.rows
+
+    def _read(self, rows: Any) -> Any:
+        """The table of a file, where rows are given by its path."""
+        return self._outside.datasets.read(FileSource(str(rows))) if isinstance(rows, Path | str) else rows
+
+    def _monitors(self) -> Monitors:
+        if self._outside.monitors is None:
+            raise InvalidRequest("this agent starts no monitors: give it `monitors`")
+        return self._outside.monitors
 
     def _observations(self) -> Observations:
         if self._outside.observations is None:
@@ -272,6 +359,22 @@ class OptimizationAgent:
     def _new_process(self, kind: str, model_id: str, command: Mapping[str, Any]) -> Process:
         now = self._outside.clock.now()
         return Process(f"{kind}-{uuid.uuid4().hex[:12]}", kind, model_id, Status.PENDING, now, now, command)
+
+
+def _mature(spec: ModelSpec, observations: Observations, watched: Watched) -> None:
+    """Keeps the labelled rows of the windows that were looked at, and of the week before: some labels are late."""
+    from optagent.loop.mature import mature
+    from optagent.loop.reference import decode_reference
+
+    seen = [report for report in watched.reports if report.window is not None and report.version is not None]
+    for report in seen:
+        assert report.window is not None and report.version is not None
+        schema = decode_reference(observations.reference(spec.model_id, report.version)).schema
+        mature(observations, spec, schema, Window(report.window.start - _LATE_LABELS_S, report.window.end))
+
+
+def _source(source: DataSource | str) -> DataSource:
+    return FileSource(source) if isinstance(source, str) else source
 
 
 def _report(gathered: "Gathered") -> ModelReport:

@@ -1,9 +1,12 @@
 """The composition root: the only place that reads settings and chooses adapters."""
 
+from __future__ import annotations
+
 import asyncio
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
@@ -13,10 +16,24 @@ from optagent.domain.monitoring import Monitoring
 from optagent.errors import InvalidRequest
 from optagent.loop.optimize import Limits
 from optagent.loop.tune import Outside
-from optagent.ports import Clock, Datasets, Importer, Observations, Registry, Store, Studies, Tracker, Tuner
+from optagent.ports import Clock, Datasets, Importer, Monitors, Observations, Registry, Store, Studies, Tracker, Tuner
 from optagent.settings import Settings, load_settings
 
-_PORTS = ("clock", "datasets", "store", "tuner", "tracker", "registry", "importer", "studies", "observations")
+if TYPE_CHECKING:
+    from optagent.adapters.cluster.ray_cluster import RayCluster
+
+_PORTS = (
+    "clock",
+    "datasets",
+    "importer",
+    "monitors",
+    "observations",
+    "registry",
+    "store",
+    "studies",
+    "tracker",
+    "tuner",
+)
 
 
 async def create_optimization_agent(
@@ -25,8 +42,8 @@ async def create_optimization_agent(
     """An agent that is ready to work; close it, or use it as `async with await create_optimization_agent() as agent`.
 
     `overrides` are settings by name (`max_trials=20`) or whole ports (`store`, `tuner`, `tracker`, `registry`,
-    `datasets`, `clock`, `importer`, `studies`, `observations`). With `strict`, refused requests raise instead of
-    answering with an `error`.
+    `datasets`, `clock`, `importer`, `studies`, `observations`, `monitors`). With `strict`, refused requests raise
+    instead of answering with an `error`.
 
     Raises InvalidRequest for a bad setting and Unavailable, within 5 s and by name, for a configured Redis or MLflow
     that does not answer. Ray is not started before a search needs it.
@@ -57,7 +74,8 @@ async def _connect(settings: Settings, ports: dict[str, Any], resources: AsyncEx
     observations: Observations = ports.get("observations") or _observations(redis_url, settings)
     resources.push_async_callback(asyncio.to_thread, observations.close)
     await asyncio.to_thread(observations.check)
-    tuner = ports.get("tuner") or _tuner(settings)
+    cluster = _cluster(settings)
+    tuner = ports.get("tuner") or _tuner(settings, cluster)
     resources.push_async_callback(asyncio.to_thread, tuner.close)
     outside = Outside(
         datasets=ports.get("datasets") or _datasets(settings),
@@ -69,6 +87,7 @@ async def _connect(settings: Settings, ports: dict[str, Any], resources: AsyncEx
         importer=ports.get("importer") or _importer(settings),
         studies=ports.get("studies") or (_studies(settings) if "tuner" not in ports else None),
         observations=observations,
+        monitors=ports.get("monitors") or _monitors(settings, cluster),
         monitoring=_monitoring(settings),
         draw_report=_draw_report,
     )
@@ -99,6 +118,24 @@ def _observations(redis_url: str | None, settings: Settings) -> Observations:
     return RedisObservations(redis_url, folder, max_backlog=settings.max_backlog)
 
 
+def _cluster(settings: Settings) -> RayCluster:
+    """Not started before something needs it."""
+    from optagent.adapters.cluster.ray_cluster import RayCluster
+
+    return RayCluster(settings.ray_address, settings.num_cpus)
+
+
+def _monitors(settings: Settings, cluster: RayCluster) -> Monitors:
+    from optagent.adapters.cluster.ray_monitors import RayMonitors
+
+    return RayMonitors(cluster, partial(_strict_agent, settings))
+
+
+async def _strict_agent(settings: Settings) -> OptimizationAgent:
+    """What a monitor makes on its worker."""
+    return await create_optimization_agent(settings, strict=True)
+
+
 def _monitoring(settings: Settings) -> Monitoring:
     """How models are watched that do not say so themselves."""
     return Monitoring(
@@ -117,11 +154,10 @@ def _draw_report(report: ModelReport, path: Path) -> Path:
     return draw_report(report, path)
 
 
-def _tuner(settings: Settings) -> Tuner:
-    from optagent.adapters.cluster.ray_cluster import RayCluster
+def _tuner(settings: Settings, cluster: RayCluster) -> Tuner:
     from optagent.adapters.search.ray_tune import RayTuner
 
-    return RayTuner(RayCluster(settings.ray_address, settings.num_cpus), _trials_url(settings))
+    return RayTuner(cluster, _trials_url(settings))
 
 
 def _studies(settings: Settings) -> Studies:

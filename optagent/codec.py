@@ -1,7 +1,9 @@
 """Frozen nouns to and from plain data, checked on the way in by pydantic and by the nouns themselves."""
 
 import dataclasses
+import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -43,6 +45,12 @@ def decode(kind: type[T], data: bytes | str | Mapping[str, Any]) -> T:
         return _adapter(kind).validate_python(_known_fields(kind, data))
     except ValidationError as error:
         raise InvalidRequest("; ".join(_said(item) for item in error.errors(include_url=False))) from None
+
+
+@cache
+def shape_of(kind: type[Any]) -> bytes:
+    """Equal for kinds that are written alike: what was kept by another version of optagent may not be."""
+    return json.dumps(_adapter(kind).json_schema(), sort_keys=True).encode()
 
 
 def model_from(data: Mapping[str, Any], folder: Path | None = None) -> ModelSpec:

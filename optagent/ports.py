@@ -11,6 +11,7 @@ from optagent.domain.alert import Alert
 from optagent.domain.dataset import DataSource
 from optagent.domain.model import ModelSpec
 from optagent.domain.model_report import ModelReport
+from optagent.domain.monitoring import MonitorState
 from optagent.domain.process import Process
 from optagent.domain.study import Progress, SearchOutcome, Study, Trial
 from optagent.domain.study_report import StudyReport, StudySummary
@@ -256,6 +257,30 @@ class Observations(Protocol):
 
     def reference(self, model_id: str, version: str) -> bytes:
         """Raises NotFound."""
+        ...
+
+    def save_matured(self, model_id: str, day: str, rows: pa.Table) -> None:
+        """Keeps rows to learn from of a day (YYYY-MM-DD); replaces those that were kept."""
+        ...
+
+    def matured(self, model_id: str, since: str = "") -> list[pa.Table]:
+        """The rows to learn from of each day, from `since` on, in order."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Monitors(Protocol):
+    """Watches models for as long as the cluster lives. Raises Unavailable where the cluster does not answer."""
+
+    def start(self, model_id: str, shards: int = 1) -> None:
+        """Has a model watched, once its monitors answer; those that run already go on."""
+        ...
+
+    def stop(self, model_id: str) -> None: ...
+
+    def running(self) -> list[MonitorState]:
+        """By model and shard."""
         ...
 
     def close(self) -> None: ...

@@ -13,15 +13,8 @@ from optagent.domain.concept_drift import AdwinVerdict, ConceptDrift, Direction,
 from optagent.domain.model import Task
 from optagent.domain.study import Interval
 from optagent.errors import InvalidRequest
-from optagent.inference.e_detector import (
-    MIN_REFERENCE_ROWS,
-    SHORTEST_BLOCK,
-    Baseline,
-    EDetector,
-    baseline_of,
-    block_means,
-    e_detector,
-)
+from optagent.inference.blocks import SHORTEST_BLOCK, block_means
+from optagent.inference.e_detector import MIN_REFERENCE_ROWS, Baseline, EDetector, baseline_of, e_detector
 from optagent.inference.run_length import arl_rows, rows_per_second
 
 Vector = npt.NDArray[np.float64]

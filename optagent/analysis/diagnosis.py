@@ -20,7 +20,9 @@ _MATERIAL = 0.05  # of the importance: less cannot explain a loss
 _WEIGHTY = 0.01
 _LATE_TIMES, _LATE_S = 3.0, 3600.0
 _LABELS_MISSING = 0.1  # of those due
-_CALIBRATION_LOST, _CALIBRATION_TIMES = 0.02, 1.5
+_CALIBRATION_LOST, _CALIBRATION_TIMES, _NOISE_TIMES = 0.02, 1.5, 2.0
+_UNUSABLE = 0.1  # of the predictions, or of the labels
+_CHANCE = 1e-6  # that so many rows in a row have no label, where some have
 _EXPLAINED = 0.5  # of the drop, by the estimate that knows of features only
 _OFF_LINE = 0.1  # of the spread
 _NO_SHIFT = 0.25  # of the spread
@@ -40,31 +42,39 @@ _LADDER = (Remedy.RETRAIN, Remedy.RE_TUNE, Remedy.RE_ENGINEER, Remedy.ENSEMBLE)
 
 def diagnose(evidence: Evidence) -> Diagnosis:
     """The judgement on one window."""
-    if evidence.rows < FEWEST_ROWS:
+    broken = _payload_faults(evidence)
+    if evidence.rows < FEWEST_ROWS and not broken:
         reason = f"{evidence.rows} rows are too few to judge, at least {FEWEST_ROWS} are needed"
         return Diagnosis(Verdict.INSUFFICIENT, Remedy.WAIT, (reason,), confidence=Confidence.LOW)
     found = {column.name: column_fault(column) for column in evidence.columns}
     faults = {name: reason for name, reason in found.items() if reason is not None}
     late = _label_fault(evidence)
-    said = (*faults.values(), *((late,) if late else ()))
+    said = (*broken, *faults.values(), *((late,) if late else ()))
     weighty = [column for column in evidence.columns if column.name in faults and _weighs(column)]
-    if said and (late or weighty or not _lost(evidence)):
+    known_loss = _lost(evidence) and evidence.labelled >= FEWEST_LABELS
+    if said and (broken or weighty or not known_loss):
         causes = ranked_causes(evidence.columns, faults)
-        confidence = Confidence.HIGH if weighty else Confidence.MEDIUM
+        confidence = Confidence.HIGH if weighty or broken else Confidence.MEDIUM
         later = (Remedy.WAIT,) if late else ()
         return Diagnosis(Verdict.FAULT, Remedy.FIX_PIPELINE, said, causes, later, confidence)
-    notes = tuple(f"{reason}, but the model hardly uses it" for reason in said)
+    notes = (*(f"{reason}, but the model hardly uses it" for reason in faults.values()), *((late,) if late else ()))
+    if not evidence.judged:
+        return _of_drift_alone(evidence, notes)
     if evidence.labelled < FEWEST_LABELS and not evidence.concept_drift:
-        return _without_labels(evidence, notes)
+        few = f"{evidence.labelled} labels are too few to judge the quality, at least {FEWEST_LABELS} are needed"
+        return _without_labels(evidence, few, notes)
     if _lost(evidence):
         return _of_loss(evidence, notes)
+    if evidence.uncompared:
+        return _without_labels(evidence, f"the quality cannot be compared: {evidence.uncompared}", notes)
     return _without_loss(evidence, notes)
 
 
 def ranked_causes(columns: Sequence[ColumnFacts], faults: dict[str, str] | None = None) -> tuple[Cause, ...]:
     """The columns that drifted or are faulty, by effect, importance, and how much more is lost where they drifted.
 
-    Faulty columns come first. A drifted column where no more is lost than elsewhere has no weight. Where some columns'
+    Faulty columns come first. A drifted column where no more is lost than elsewhere has no weight, unless that is so of
+    all. Where some columns'
     losses are not known, they count as the mean of those that are.
     """
     faults = faults or {}
@@ -78,6 +88,8 @@ def ranked_causes(columns: Sequence[ColumnFacts], faults: dict[str, str] | None 
         * gains.get(column.name, typical)
         for column in listed
     }
+    if not any(scores.values()):  # nothing is lost anywhere: what has moved most, of what matters most
+        scores = {column.name: column.effect * (column.importance or unknown) for column in listed}
     total = sum(scores.values())
     listed.sort(key=lambda column: (column.name not in faults, -scores[column.name], -column.effect, column.name))
     return tuple(
@@ -138,12 +150,31 @@ def unit_change(reference: Vector, current: Vector) -> UnitChange | None:
     return UnitChange(float(scale), float(shift), name if familiar else "")
 
 
+def _payload_faults(evidence: Evidence) -> tuple[str, ...]:
+    """What is wrong with the predictions or labels themselves."""
+    said = []
+    if evidence.unusable_predictions >= _UNUSABLE:
+        said.append(f"{evidence.unusable_predictions:.0%} of the predictions cannot be used")
+    if evidence.unusable_labels >= _UNUSABLE:
+        said.append(f"{evidence.unusable_labels:.0%} of the labels cannot be used")
+    if evidence.constant_predictions and evidence.rows >= FEWEST_ROWS:
+        said.append(f"the model gives the same answer to all {evidence.rows:,} rows")
+    if evidence.constant_labels and evidence.labelled >= FEWEST_LABELS:
+        said.append(f"all {evidence.labelled:,} labels are the same, which by the reference chance cannot explain")
+    return tuple(said)
+
+
 def _label_fault(evidence: Evidence) -> str | None:
     due = evidence.labels_due
     if due is not None and due >= FEWEST_LABELS and evidence.labelled < _LABELS_MISSING * due:
         if not evidence.labelled:
             return f"labels have stopped: none has come for the {due:,} rows that should have one by now"
         return f"labels are missing: {evidence.labelled:,} have come of the {due:,} that should have by now"
+    run = evidence.due_since_label
+    if due is not None and run >= FEWEST_LABELS and run < due:
+        share = evidence.due_labelled / (due - run)
+        if (1 - share) ** run < _CHANCE:
+            return f"labels have stopped: none has come for the last {run:,} of the {due:,} rows that should have one"
     then, now = evidence.label_delay_then_s, evidence.label_delay_now_s
     if then is not None and now is not None and now > max(_LATE_TIMES * then, then + _LATE_S):
         return f"labels are late: they take {_span(now)}, and took {_span(then)} before"
@@ -168,15 +199,25 @@ def _drifted(evidence: Evidence) -> bool:
 
 
 def _miscalibrated(evidence: Evidence) -> bool:
-    """The ranking is as good as it was, the probabilities are not."""
+    """The ranking is as good as it was, the probabilities are not, and by more than few labels make it look."""
     then, now = evidence.calibration_error_then, evidence.calibration_error_now
     if then is None or now is None or not evidence.auc_kept:
         return False
-    return now - then >= _CALIBRATION_LOST and now >= _CALIBRATION_TIMES * then
+    real = now >= _NOISE_TIMES * evidence.calibration_noise
+    return real and now - then >= _CALIBRATION_LOST and now >= _CALIBRATION_TIMES * then
 
 
-def _without_labels(evidence: Evidence, notes: tuple[str, ...]) -> Diagnosis:
-    few = f"{evidence.labelled} labels are too few to judge the quality, at least {FEWEST_LABELS} are needed"
+def _of_drift_alone(evidence: Evidence, notes: tuple[str, ...]) -> Diagnosis:
+    causes = ranked_causes(evidence.columns)
+    unknown = "the quality was not looked at"
+    if _drifted(evidence):
+        reasons = (_drift_said(evidence), unknown, *notes)
+        return Diagnosis(Verdict.DATA_DRIFT, Remedy.NOTHING, reasons, causes, confidence=Confidence.LOW)
+    reasons = ("no feature that matters has drifted", unknown, *notes)
+    return Diagnosis(Verdict.STABLE, Remedy.NOTHING, reasons, causes, confidence=Confidence.LOW)
+
+
+def _without_labels(evidence: Evidence, few: str, notes: tuple[str, ...]) -> Diagnosis:
     causes = ranked_causes(evidence.columns)
     drop = evidence.estimated_drop
     if not _drifted(evidence):
@@ -201,7 +242,7 @@ def _of_loss(evidence: Evidence, notes: tuple[str, ...]) -> Diagnosis:
     if explained is not None and drifted:
         reasons.append("the drift explains the loss" if explained else "the drift does not explain the loss")
     if not drifted:
-        reasons.append("no feature that matters has drifted, so the same features now mean something else")
+        reasons.append(_no_drift_said(evidence))
     sure = any(metric.low is not None and metric.low > 0 for metric in evidence.degraded)
     known = (explained is not None) + (sure or (bool(evidence.degraded) and evidence.concept_drift))
     confidence = (Confidence.LOW, Confidence.MEDIUM, Confidence.HIGH)[known]
@@ -224,7 +265,7 @@ def _without_loss(evidence: Evidence, notes: tuple[str, ...]) -> Diagnosis:
     held = f"no metric has fallen by more than its threshold on {evidence.labelled:,} labelled rows"
     if _miscalibrated(evidence):
         verdict = Verdict.DATA_DRIFT if drifted else Verdict.CONCEPT_DRIFT
-        reasons = (_calibration_said(evidence), *((_drift_said(evidence),) if drifted else ()), *notes)
+        reasons = (_calibration_said(evidence), (_drift_said if drifted else _no_drift_said)(evidence), *notes)
         return Diagnosis(verdict, Remedy.RECALIBRATE, reasons, causes, (Remedy.RETRAIN,))
     if drifted:
         reasons = (_drift_said(evidence), held, "watch it: nothing needs to be done yet", *notes)
@@ -237,8 +278,12 @@ def _without_loss(evidence: Evidence, notes: tuple[str, ...]) -> Diagnosis:
 def _explained_by_drift(evidence: Evidence) -> bool | None:
     """Whether the features' drift accounts for the loss; None where nothing says so either way.
 
-    The estimate without labels knows of the features only: what it does not see, they do not explain.
+    What was lost on such rows in the reference already is no news, wherever they are more frequent now. The estimate
+    without labels knows of the features only: what it does not see, they do not explain.
     """
+    rise, expected = evidence.loss_rise, evidence.expected_rise
+    if rise is not None and expected is not None and rise > 0 and expected >= _EXPLAINED * rise:
+        return True
     drop = max((metric.drop for metric in evidence.degraded[:1]), default=None)
     estimate = evidence.estimated_drop
     if estimate is not None and drop is not None and evidence.estimate_trusted:
@@ -274,6 +319,12 @@ def _drift_said(evidence: Evidence) -> str:
     shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     share = "" if evidence.drifted_importance is None else f", {evidence.drifted_importance:.0%} of the importance"
     return f"features have drifted: {shown or 'see the drift report'}{share}"
+
+
+def _no_drift_said(evidence: Evidence) -> str:
+    if evidence.prediction_drift and _miscalibrated(evidence):
+        return "no feature that matters has drifted, but the answers have: check that it is this model that serves"
+    return "no feature that matters has drifted, so the same features now mean something else"
 
 
 def _drift_reason(column: ColumnFacts) -> str:

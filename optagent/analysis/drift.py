@@ -41,8 +41,8 @@ def drift_report(
 
     `level` is the chance of a false alarm a window: its length over the mean time between false alarms. The features
     and the model's output are two families of tests, each held to it. A feature has drifted where it differs in both
-    windows, or in this one beyond doubt: at `level` squared, as rare as two false alarms in a row. Importances that are unknown count as 0, and where
-    all are 0 all features weigh the same.
+    windows, or in this one beyond doubt: at `level` squared, as rare as two false alarms in a row. Importances that are
+    unknown count as 0, and where all are 0 all features weigh the same.
     """
     if not 0 < level < 1:
         raise InvalidRequest(f"level must be between 0 and 1, got {level!r}")

@@ -1,10 +1,13 @@
 """From reports to the facts that the diagnosis weighs."""
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from optagent.analysis.bootstrap import block_length
 from optagent.analysis.concept_drift import loss_unit, row_losses
 from optagent.analysis.diagnosis import unit_change
 from optagent.analysis.observed import Observed
@@ -13,9 +16,16 @@ from optagent.domain.concept_drift import ConceptDrift
 from optagent.domain.diagnosis import ColumnFacts, DegradedMetric, UnitChange
 from optagent.domain.drift import ColumnDrift, DriftReport, DriftStatus
 from optagent.domain.performance import Degradation, EstimatedPerformance
+from optagent.domain.quality import DataQuality, Problem
+from optagent.domain.study import Interval
 
 _BINS = 10
 _ENOUGH = 30  # rows, for a mean loss
+_CHANCE = 1e-4
+_MATERIAL = 0.1  # of the mean loss
+_MOVED = (DriftStatus.DRIFTED, DriftStatus.SUSPECTED)
+
+Codes = npt.NDArray[np.int64]
 
 
 def column_facts(drift: DriftReport | None, reference: Observed, current: Observed) -> tuple[ColumnFacts, ...]:
@@ -38,7 +48,7 @@ def _facts(
     losses: npt.NDArray[np.float64],
 ) -> ColumnFacts:
     then, now = reference.x[:, place], current.x[:, place]
-    moved = found.status in (DriftStatus.DRIFTED, DriftStatus.SUSPECTED)
+    moved = found.status in _MOVED
     inside, outside = _losses_by_region(found.kind, then, labelled.x[:, place], losses) if moved else (None, None)
     change: UnitChange | None = None
     if moved and found.kind == "numeric":
@@ -64,17 +74,54 @@ def _constant(values: npt.NDArray[np.float32]) -> bool:
     return len(present) >= _ENOUGH and bool((present == present[0]).all())
 
 
+def loss_rises(drift: DriftReport | None, reference: Observed, current: Observed) -> tuple[float | None, float | None]:
+    """By how much the mean loss has grown, and by how much the features' drift alone would have made it grow.
+
+    For the latter, the losses of the reference are weighed as the values of a drifted feature, or the predictions, are
+    spread now; the largest counts. None where the loss has hardly grown: then another metric tells more.
+    """
+    then, now = reference.where(judged(reference)), current.where(judged(current))
+    if drift is None or min(len(then), len(now)) < 2 * _ENOUGH:
+        return None, None
+    unit = loss_unit(then)
+    was, is_now = row_losses(then, unit), row_losses(now, unit)
+    answers = (one.prediction if one.prediction.ndim == 1 else one.prediction.max(axis=1) for one in (then, now))
+    expected = [_reweighted(*_codes("numeric", *answers), was)]
+    for place, found in enumerate(drift.features):
+        if found.status in _MOVED:
+            expected.append(_reweighted(*_codes(found.kind, then.x[:, place], now.x[:, place]), was))
+    rise = float(is_now.mean() - was.mean())
+    if rise < _MATERIAL * was.mean():
+        return None, None
+    return rise, max(expected) - float(was.mean())
+
+
+def _reweighted(before: Codes, after: Codes, losses: npt.NDArray[np.float64]) -> float:
+    """The mean loss that rows with the codes `after` had, of those that there were `before`."""
+    size = int(max(before.max(), after.max())) + 2
+    rows = np.bincount(before + 1, minlength=size)
+    mean = np.bincount(before + 1, losses, minlength=size) / np.maximum(rows, 1)
+    known = after[rows[after + 1] > 0] + 1
+    return float(mean[known].mean()) if len(known) else float(losses.mean())
+
+
+def _codes(kind: str, then: npt.NDArray[Any], now: npt.NDArray[Any]) -> tuple[Codes, Codes]:
+    """The tenths of the reference that values lie in, or their categories; -1 where missing."""
+    if kind in ("numeric", "datetime"):
+        known = then[~np.isnan(then)]
+        edges = np.unique(np.quantile(known, np.linspace(0, 1, _BINS + 1)[1:-1])) if len(known) else known
+        then, now = (np.where(np.isnan(values), np.nan, np.searchsorted(edges, values)) for values in (then, now))
+    before, after = (np.nan_to_num(values, nan=-1.0).astype(np.int64) for values in (then, now))
+    return before, after
+
+
 def _losses_by_region(
     kind: str, then: npt.NDArray[np.float32], now: npt.NDArray[np.float32], losses: npt.NDArray[np.float64]
 ) -> tuple[float | None, float | None]:
     """Mean losses of the rows where the feature has become more frequent, and of the others."""
     if len(losses) < 2 * _ENOUGH or np.isnan(then).all():
         return None, None
-    if kind in ("numeric", "datetime"):
-        edges = np.unique(np.nanquantile(then, np.linspace(0, 1, _BINS + 1)[1:-1]))
-        before, after = (np.where(np.isnan(values), -1, np.searchsorted(edges, values)) for values in (then, now))
-    else:
-        before, after = (np.where(np.isnan(values), -1, values).astype(np.int64) for values in (then, now))
+    before, after = _codes(kind, then, now)
     codes = np.union1d(before, after)
     grown = [code for code in codes if (after == code).mean() > (before == code).mean()]
     inside = np.isin(after, grown)
@@ -93,6 +140,12 @@ def degraded_metrics(degradation: Sequence[Degradation]) -> tuple[DegradedMetric
     return tuple(found)
 
 
+def uncompared(degradation: Sequence[Degradation]) -> str:
+    """Why none of the watched metrics could be held against the reference; empty where one could."""
+    watched = [one for one in degradation if one.watched]
+    return "" if any(one.drop is not None for one in watched) else "; ".join({one.reason: None for one in watched})
+
+
 def estimated_drop(
     estimated: EstimatedPerformance | None, degradation: Sequence[Degradation], metric: str
 ) -> float | None:
@@ -107,6 +160,47 @@ def estimated_drop(
     if found.bounded:
         return fall
     return fall / abs(reference.value) if reference.value else None
+
+
+def calibration_noise(interval: Interval | None) -> float:
+    """How large the calibration error would be by chance alone, of probabilities that fit.
+
+    Drawing rows again adds about the chance that is in them already: squared, what the middle of the interval lies
+    above the estimate.
+    """
+    if interval is None:
+        return 0.0
+    middle = (interval.low + interval.high) / 2
+    return math.sqrt(max(0.0, middle**2 - interval.estimate**2))
+
+
+def unusable_share(quality: DataQuality, problem: Problem, usable: int) -> float:
+    """The share of what came that had this problem, beside what could be used; 0 where too little came to say."""
+    unusable = quality.problems.get(problem, 0)
+    return unusable / (unusable + usable) if unusable + usable >= _ENOUGH else 0.0
+
+
+def constant_predictions(reference: Observed, current: Observed) -> bool:
+    """Whether all answers are the same, where those of the reference are not."""
+    return _one_value(current.prediction) and not _one_value(reference.prediction)
+
+
+def constant_labels(reference: Observed, current: Observed) -> bool:
+    """Whether all labels are the same, which by the reference's share of that value chance does not explain."""
+    then, now = reference.y[reference.has_label], current.y[current.has_label]
+    if not len(then) or not len(now) or not _one_value(now):
+        return False
+    share = float((then == now[0]).mean())
+    return share ** _independent(len(now)) < _CHANCE
+
+
+def _independent(rows: int) -> float:
+    """Labels of neighbours are seldom independent of each other: so many of them are taken to be."""
+    return rows / block_length(rows)
+
+
+def _one_value(values: npt.NDArray[np.float64]) -> bool:
+    return len(values) > 0 and bool((values == values[0]).all())
 
 
 def drifted_importance(drift: DriftReport | None) -> float | None:

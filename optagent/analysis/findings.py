@@ -12,7 +12,7 @@ from optagent.domain.quality import Problem
 
 _SERIOUS = 2.0  # times the threshold
 _UNUSABLE = 0.01  # of the rows
-_QUALITY = (Problem.UNUSABLE_PREDICTION, Problem.UNUSABLE_LABEL, Problem.CONFLICTING, Problem.DUPLICATE)
+_QUALITY = (Problem.UNUSABLE_PREDICTION, Problem.UNUSABLE_LABEL, Problem.CONFLICTING)  # copies do no harm
 _NAMED = 5
 
 
@@ -85,7 +85,8 @@ def _of_quality(report: ModelReport) -> Iterator[Finding]:
     quality = report.quality
     if quality is None or not quality.rows:
         return
-    shares = {problem: quality.problems.get(problem, 0) / quality.rows for problem in _QUALITY}
+    seen = quality.rows if quality.sampled is None else quality.sampled
+    shares = {problem: quality.problems.get(problem, 0) / seen for problem in _QUALITY}
     bad = {str(problem): share for problem, share in shares.items() if share >= _UNUSABLE}
     if bad:
         said = ", ".join(f"{name} in {share:.1%} of the rows" for name, share in bad.items())

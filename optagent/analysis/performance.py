@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import false_discovery_control, norm
 
-from optagent.analysis.bootstrap import Prediction, Resampled, Resampling, Vector, bootstrap_interval
+from optagent.analysis.bootstrap import Prediction, Resampled, Resampling, Vector, bootstrap_intervals
 from optagent.analysis.observed import Observed, ObservedColumn
 from optagent.domain.model import Task
 from optagent.domain.monitoring import Window
@@ -89,7 +89,7 @@ def metric_values(
     """Each metric on the rows that have a label; None with a reason where there are too few, or one class only."""
     usable = judged(observed)
     y, prediction = observed.y[usable], observed.prediction[usable]
-    return tuple(_value(measure, y, prediction, alpha, how, max(2, least_rows)) for measure in measures)
+    return _values(measures, y, prediction, alpha, how, max(2, least_rows))
 
 
 def judged(observed: Observed) -> Mask:
@@ -240,16 +240,28 @@ def _number(column: ObservedColumn, value: float) -> str:
 def _value(
     measure: Measure, y: Vector, prediction: Prediction, alpha: float, how: Resampling, least_rows: int
 ) -> MetricValue:
-    found = MetricValue(measure.name, measure.maximize, measure.bounded, len(y))
-    if reason := _unfit(measure, y, least_rows):
-        return replace(found, reason=reason)
-    try:
-        drawn = bootstrap_interval(measure.score, y, prediction, alpha, how, measure.resampled)
-    except InvalidData as error:
-        return replace(found, reason=str(error))
-    # Resamples of a calibration error are biased upwards: its interval may not reach down to the estimate.
-    low, high = min(drawn.low, drawn.estimate), max(drawn.high, drawn.estimate)
-    return replace(found, interval=Interval(drawn.estimate, low, high, alpha))
+    return _values((measure,), y, prediction, alpha, how, least_rows)[0]
+
+
+def _values(
+    measures: Sequence[Measure], y: Vector, prediction: Prediction, alpha: float, how: Resampling, least_rows: int
+) -> tuple[MetricValue, ...]:
+    """Each measure, all on the same resamples."""
+    reasons = [_unfit(measure, y, least_rows) for measure in measures]
+    fit = [(measure.score, measure.resampled) for measure, reason in zip(measures, reasons, strict=True) if not reason]
+    drawn = iter(bootstrap_intervals(fit, y, prediction, alpha, how) if fit else ())
+    found = []
+    for measure, reason in zip(measures, reasons, strict=True):
+        value = MetricValue(measure.name, measure.maximize, measure.bounded, len(y), reason=reason)
+        interval = None if reason else next(drawn)
+        if isinstance(interval, Interval):
+            # Resamples of a calibration error are biased upwards: its interval may not reach down to the estimate.
+            low, high = min(interval.low, interval.estimate), max(interval.high, interval.estimate)
+            value = replace(value, interval=Interval(interval.estimate, low, high, alpha))
+        elif interval is not None:
+            value = replace(value, reason=str(interval))
+        found.append(value)
+    return tuple(found)
 
 
 def _unfit(measure: Measure, y: Vector, least_rows: int) -> str:

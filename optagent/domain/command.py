@@ -81,8 +81,8 @@ class AnalyzeModel:
     """
 
     model_id: str
-    analysis_type: AnalysisType = AnalysisType.FULL
-    time_range: str | tuple[float, float] = "24h"
+    analysis_type: str = "full"
+    time_range: Any = "24h"
     version: str = CHAMPION
     separability: bool = False
     seed: int = 0

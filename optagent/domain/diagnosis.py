@@ -86,10 +86,16 @@ class Evidence:
     """What the analyses of one window found; None where it is not known.
 
     `drifted_importance` is the share of the model's importance in drifted columns. `concept_drift` is the alarm of a
-    detector on the loss, `excess_loss` by how much a row. `estimated_drop` is what the label-free estimate says of the
+    detector on the loss, `excess_loss` by how much a row. `loss_rise` is by how much the mean loss has grown,
+    `expected_rise` by how much it had if rows like those of today were lost on as they were in the reference.
+    `estimated_drop` is what the label-free estimate says of the
     first degraded metric (or the model's metric), `estimate_trusted` whether its coverage on past labels held. Label
-    delays are in seconds from prediction to label; `labels_due` is how many rows should have a label by now. `auc_kept`
-    says that the ranking is as good as it was. `tried` are remedies of late that did not help.
+    delays are in seconds from prediction to label; `labels_due` is how many rows should have a label by now,
+    `due_since_label` how many of them are newer than the newest with one, `due_labelled` how many have one. `auc_kept`
+    says that the ranking is as good as it was, `calibration_noise` how large a calibration error chance alone makes of
+    so many labels. `unusable_predictions` and `unusable_labels` are shares of what came; constant predictions or labels
+    are those of one value where the reference has several. `judged` is False where the quality was not looked at;
+    `uncompared` says why it could not be held against the reference. `tried` are remedies of late that did not help.
     """
 
     rows: int
@@ -100,14 +106,25 @@ class Evidence:
     degraded: tuple[DegradedMetric, ...] = ()
     concept_drift: bool = False
     excess_loss: float | None = None
+    loss_rise: float | None = None
+    expected_rise: float | None = None
     estimated_drop: float | None = None
     estimate_trusted: bool = False
     labels_due: int | None = None
+    due_since_label: int = 0
+    due_labelled: int = 0
     label_delay_then_s: float | None = None
     label_delay_now_s: float | None = None
     calibration_error_then: float | None = None
     calibration_error_now: float | None = None
+    calibration_noise: float = 0.0
     auc_kept: bool | None = None
+    unusable_predictions: float = 0.0
+    unusable_labels: float = 0.0
+    constant_predictions: bool = False
+    constant_labels: bool = False
+    judged: bool = True
+    uncompared: str = ""
     tried: tuple[Remedy, ...] = ()
 
     @property

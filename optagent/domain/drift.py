@@ -8,7 +8,7 @@ from optagent.domain.study import Interval
 
 
 class DriftStatus(StrEnum):
-    """`SUSPECTED`: significant in this window, but not in two in a row, nor beyond doubt. `UNKNOWN`: nothing to compare."""
+    """`SUSPECTED`: significant in this window, not in two in a row nor beyond doubt. `UNKNOWN`: nothing to compare."""
 
     STABLE = "stable"
     SUSPECTED = "suspected"

@@ -90,3 +90,22 @@ class Window:
         """
         edges = [self.start + self.length_s * index / count for index in range(count)] + [self.end]
         return tuple(Window(start, end) for start, end in pairwise(edges))
+
+
+@dataclass(frozen=True, slots=True)
+class MonitorState:
+    """How a monitor is doing, since its process was started last. Times are POSIX seconds.
+
+    `last_drain` is when it last looked into the queue, `last_report` when an analysis last succeeded, `error` what
+    failed last and has not succeeded since.
+    """
+
+    model_id: str
+    shard: int = 0
+    alive: bool = False
+    pid: int | None = None
+    since: float | None = None
+    drained: int = 0
+    last_drain: float | None = None
+    last_report: float | None = None
+    error: str | None = None

@@ -6,7 +6,6 @@ the average run length. M less the steps taken is then a supermartingale, so ala
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,16 +14,14 @@ from scipy.special import logsumexp
 from scipy.stats import t as student
 
 from optagent.errors import InvalidData, InvalidRequest
+from optagent.inference.blocks import block_length, block_means, neighbour_correlation
 
 Vector = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float64]
 
 MIN_REFERENCE_ROWS = 200
-SHORTEST_BLOCK = 10  # a rise of .1 in an error rate of .2 is then .8 standard deviations
 _BETS = (0.15, 0.3, 0.6, 1.2)  # per standard deviation of block means: the best bet on a rise is about its size
 _FLOOR = 0.2  # a bet keeps at least this share, so one good block never wipes the evidence out
-_FEWEST_BLOCKS = 20
-_CORRELATION = 0.02  # between neighbouring blocks: what is left to spoil the bets' independence
 _DOUBT = 0.2  # the risk that a bet pays more than allowed for; measured: alarms at .2 to .5 of the rate asked for
 _LEAST_THRESHOLD = 20.0
 _NOTHING = -1000.0  # the logarithm of no evidence at all: finite, so that JSON can hold it
@@ -136,33 +133,13 @@ def baseline_of(reference: Vector) -> Baseline:
         raise InvalidData(f"a baseline needs at least {MIN_REFERENCE_ROWS} losses, got {len(losses)}")
     block = block_length(losses)
     means = block_means(losses, block)
-    neighbours = max(0.0, _correlation(means))
+    neighbours = max(0.0, neighbour_correlation(means))
     means = np.append(means, losses.mean() + 1 / block)  # a model that never erred so far may err once
     spread, count = float(means.std(ddof=1)), len(means)
     paid = _pay((means - losses.mean()) / spread)
     error = paid.std(axis=0, ddof=1) * math.sqrt((1 + neighbours) / (1 - neighbours) / count)
     norms = np.maximum(1.0, paid.mean(axis=0)) + student.ppf(1 - _DOUBT, count - 1) * error
     return Baseline(len(losses), block, float(losses.mean()), spread, neighbours, tuple(norms.tolist()))
-
-
-def block_means(losses: Vector, block: int) -> Vector:
-    """The means of whole blocks; rows left over at the end are left out."""
-    return losses[: len(losses) // block * block].reshape(-1, block).mean(axis=1)
-
-
-def block_length(losses: Vector) -> int:
-    """The fewest rows whose means are next to uncorrelated, by the autocorrelation of the rows.
-
-    Blocks are doubled as long as their own neighbours still go together, as with a daily rhythm.
-    """
-    longest = max(1, len(losses) // _FEWEST_BLOCKS)
-    block = min(SHORTEST_BLOCK, longest)
-    correlations = _autocorrelation(losses)
-    while block < longest and _between_blocks(correlations, block) > _CORRELATION:
-        block = min(longest, math.ceil(block * 1.25))
-    while block * 2 <= longest and _correlation(block_means(losses, block)) > 2 / math.sqrt(len(losses) // block):
-        block *= 2
-    return block
 
 
 def checked(losses: Vector) -> Vector:
@@ -186,37 +163,3 @@ def _shiryaev_roberts(log_m: Vector, steps: Matrix) -> Matrix:
     total = np.cumsum(steps, axis=0)
     entries = np.vstack([log_m, np.zeros(len(log_m)), -total[:-1]])
     return total + np.logaddexp.accumulate(entries, axis=0)[1:]
-
-
-def _correlation(means: Vector) -> float:
-    """Between neighbours; 0 where nothing varies."""
-    centred = means - means.mean()
-    power = float(centred @ centred)
-    return float(centred[1:] @ centred[:-1]) / power if power > 0 else 0.0
-
-
-def _autocorrelation(losses: Vector) -> Vector:
-    """Lags 1, 2, ... until the first pair that sums to nothing (Geyer 1992, initial positive sequence)."""
-    centred = losses - losses.mean()
-    size = 1 << (2 * len(losses) - 1).bit_length()
-    spectrum = np.abs(np.fft.rfft(centred, size)) ** 2
-    covariance = np.fft.irfft(spectrum, size)[: len(losses) // 4]
-    if covariance[0] <= 0:
-        return np.zeros(0)
-    found = covariance / covariance[0]
-    even = len(found) // 2 * 2
-    pairs = found[:even].reshape(-1, 2).sum(axis=1)
-    noise = 2 / math.sqrt(len(losses))
-    ends = np.flatnonzero(pairs < noise)
-    return found[1 : 2 * int(ends[0])] if len(ends) else found[1:even]
-
-
-def _between_blocks(correlations: Sequence[float] | Vector, block: int) -> float:
-    """The correlation of the means of neighbouring blocks of rows with these autocorrelations at lags 1, 2, ..."""
-    found = np.zeros(2 * block - 1)
-    kept = min(len(correlations), len(found))
-    found[:kept] = correlations[:kept]
-    lags = np.arange(1, 2 * block)
-    shared = np.minimum(lags, 2 * block - lags) @ found
-    own = block + 2 * (np.maximum(block - lags, 0) @ found)
-    return float(shared / own) if own > 0 else 0.0

@@ -11,23 +11,36 @@ from optagent.analysis.confidence import confidence
 from optagent.analysis.diagnosis import diagnose
 from optagent.analysis.drift import drift_report
 from optagent.analysis.estimated import Estimator, estimated_performance, fit_cbpe, matured
-from optagent.analysis.evidence import column_facts, degraded_metrics, drifted_importance, estimated_drop, loss_growth
+from optagent.analysis.evidence import (
+    calibration_noise,
+    column_facts,
+    constant_labels,
+    constant_predictions,
+    degraded_metrics,
+    drifted_importance,
+    estimated_drop,
+    loss_growth,
+    loss_rises,
+    uncompared,
+    unusable_share,
+)
 from optagent.analysis.expression import Column, compile_expression
 from optagent.analysis.findings import findings_of
 from optagent.analysis.folded import Folder
 from optagent.analysis.latency import LatencySketch
 from optagent.analysis.loss_model import fit_loss_model
 from optagent.analysis.multivariate import separability
-from optagent.analysis.observed import Observed, Vector
+from optagent.analysis.observed import Observed
 from optagent.analysis.performance import Mean, as_outcome, by_slice, degradations, metric_values, over_time
 from optagent.analysis.profile import Profile
 from optagent.codec import decode
 from optagent.domain.diagnosis import Evidence
-from optagent.domain.drift import DriftReport, SeparabilityReport
+from optagent.domain.drift import DriftReport, DriftStatus, SeparabilityReport
 from optagent.domain.model import Task
 from optagent.domain.model_report import Business, ModelReport, ReferenceSummary
 from optagent.domain.monitoring import AnalysisType, Window
 from optagent.domain.performance import AttributionShift, Confidence, Degradation, EstimatedPerformance, Performance
+from optagent.domain.quality import Problem
 from optagent.errors import InvalidData
 from optagent.loop.gather import Gathered
 from optagent.loop.reference import Reference
@@ -44,7 +57,8 @@ _MOST_POINTS = 60
 def analyze(gathered: Gathered) -> ModelReport:
     """The report; pure. Parts for which there are too few rows say so themselves."""
     wants, rows, reference = gathered.command.wants, gathered.rows, gathered.reference
-    notes = list(gathered.notes)
+    unknown = sorted(set(gathered.monitoring.slices) - set(reference.schema.names))
+    notes = [*gathered.notes, *(f"slices: {name!r} is no feature of version {reference.version}" for name in unknown)]
     drift = _drift(gathered) if wants(AnalysisType.DRIFT) or wants(AnalysisType.PERFORMANCE) else None
     performance = _performance(gathered) if wants(AnalysisType.PERFORMANCE) else None
     estimated = _estimated(gathered, notes) if wants(AnalysisType.PERFORMANCE) else None
@@ -59,9 +73,7 @@ def analyze(gathered: Gathered) -> ModelReport:
         window=gathered.window,
         created_at=gathered.now,
         quality=gathered.quality,
-        reference=ReferenceSummary(
-            reference.rows, int(reference.observed.has_label.sum()), reference.window, reference.digest
-        ),
+        reference=_summary(gathered),
         drift=drift if wants(AnalysisType.DRIFT) else None,
         separability=_separability(gathered),
         performance=performance,
@@ -73,8 +85,15 @@ def analyze(gathered: Gathered) -> ModelReport:
         business=_business(gathered) if wants(AnalysisType.PERFORMANCE) else None,
         metrics=_values(performance),
     )
-    report = replace(report, diagnosis=diagnose(_evidence(gathered, report, drift)), notes=tuple(notes))
+    diagnosis = None if drift is None else diagnose(_evidence(gathered, report, drift))
+    report = replace(report, diagnosis=diagnosis, notes=tuple(notes))
     return replace(report, findings=findings_of(report, gathered.monitoring))
+
+
+def _summary(gathered: Gathered) -> ReferenceSummary:
+    reference = gathered.reference
+    window = None if gathered.spec.rows_in_time_order else reference.window  # those times are numbers of rows
+    return ReferenceSummary(reference.rows, int(reference.observed.has_label.sum()), window, reference.digest)
 
 
 def _drift(gathered: Gathered) -> DriftReport:
@@ -107,7 +126,7 @@ def _performance(gathered: Gathered) -> Performance:
         labelled=int(rows.has_label.sum()),
         metrics=current,
         over_time=over_time(rows, _points(gathered), (main,)),
-        slices=by_slice(rows, main, gathered.monitoring.slices),
+        slices=by_slice(rows, main, _slices(gathered)),
         degradation=degradations(then, current, gathered.monitoring.accuracy_drop_threshold, {main.name, "accuracy"}),
     )
 
@@ -152,8 +171,13 @@ def _confidence(gathered: Gathered) -> Confidence | None:
     error = metric_named("calibration_error", gathered.spec.task)
     monitoring = gathered.monitoring
     return confidence(
-        gathered.rows, gathered.reference.observed, monitoring.confidence_threshold, error, monitoring.slices
+        gathered.rows, gathered.reference.observed, monitoring.confidence_threshold, error, _slices(gathered)
     )
+
+
+def _slices(gathered: Gathered) -> tuple[str, ...]:
+    """Those of the columns to slice by that this version knows."""
+    return tuple(name for name in gathered.monitoring.slices if name in gathered.reference.schema.names)
 
 
 def _business(gathered: Gathered) -> Business | None:
@@ -194,37 +218,42 @@ def _columns(rows: Observed, reference: Reference, names: Sequence[str]) -> dict
     return found | {"prediction": classes[predicted], "label": classes[truth], "probability": top}
 
 
-def _evidence(gathered: Gathered, report: ModelReport, drift: DriftReport | None) -> Evidence:
-    rows, reference = gathered.rows, gathered.reference.observed
+def _evidence(gathered: Gathered, report: ModelReport, drift: DriftReport) -> Evidence:
+    rows, reference, quality = gathered.rows, gathered.reference.observed, gathered.quality
     falls = report.performance.degradation if report.performance else ()
     metric = metric_named(gathered.spec.metric, gathered.spec.task).name
     degraded = sorted(degraded_metrics(falls), key=lambda one: one.name != metric)
-    certainty = report.confidence
-    error = certainty.current.calibration_error if certainty else None
-    error_then = certainty.reference.calibration_error if certainty and certainty.reference else None
-    auc = next((one for one in falls if one.name == "auc" and one.drop is not None), None)
-    horizon = gathered.spec.horizon if isinstance(gathered.spec.label_horizon, str) else None
+    named = {one.name: one for one in falls}
+    due = gathered.labels_due
+    rise, expected = loss_rises(drift, reference, rows)
+    calibration, auc = named.get("calibration_error"), named.get("auc")
     return Evidence(
         rows=len(rows),
         labelled=int(rows.has_label.sum()),
         columns=column_facts(drift, reference, rows),
         drifted_importance=drifted_importance(drift),
-        prediction_drift=bool(drift and drift.prediction_status == "drifted"),
+        prediction_drift=drift.prediction_status is DriftStatus.DRIFTED,
         degraded=tuple(degraded),
         concept_drift=bool(report.concept_drift and report.concept_drift.detected),
         excess_loss=loss_growth(report.concept_drift),
+        loss_rise=rise,
+        expected_rise=expected,
         estimated_drop=estimated_drop(report.estimated, falls, degraded[0].name if degraded else metric),
         estimate_trusted=bool(report.estimated and report.estimated.trusted),
-        labels_due=None if horizon is None else _due(rows.time, gathered.now - horizon - gathered.monitoring.window_s),
-        calibration_error_then=error_then.value if error_then else None,
-        calibration_error_now=error.value if error else None,
+        labels_due=due,
+        due_labelled=int(rows.has_label[:due].sum()) if due else 0,
+        due_since_label=int((~rows.has_label[:due])[::-1].cumprod().sum()) if due else 0,
+        calibration_error_then=calibration.reference.value if calibration else None,
+        calibration_error_now=calibration.current.value if calibration else None,
+        calibration_noise=calibration_noise(calibration.current.interval) if calibration else 0.0,
         auc_kept=None if auc is None or auc.drop is None else auc.drop.low <= 0,
+        unusable_predictions=unusable_share(quality, Problem.UNUSABLE_PREDICTION, len(rows)),
+        unusable_labels=unusable_share(quality, Problem.UNUSABLE_LABEL, quality.labelled),
+        constant_predictions=constant_predictions(reference, rows),
+        constant_labels=constant_labels(reference, rows),
+        judged=report.performance is not None,
+        uncompared=uncompared(falls),
     )
-
-
-def _due(time: Vector, before: float) -> int:
-    """How many rows should have a label by now: those whose horizon passed a window ago."""
-    return int(np.searchsorted(time, before))
 
 
 def _values(performance: Performance | None) -> dict[str, float]:

@@ -3,14 +3,16 @@
 import hashlib
 import tempfile
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from optagent.analysis.observed import Observed
-from optagent.codec import encode
+from optagent.codec import encode, shape_of
 from optagent.domain.command import AnalyzeModel
 from optagent.domain.model import ModelSpec
+from optagent.domain.model_report import ModelReport
 from optagent.domain.monitoring import Monitoring, Window
 from optagent.domain.quality import DataQuality
 from optagent.domain.time_range import window_of
@@ -48,14 +50,23 @@ class Gathered:
         return f"{self.spec.model_id}:{self.reference.version}:{window}:{asked}"
 
     @property
+    def labels_due(self) -> int | None:
+        """How many rows should have a label by now: their horizon passed half a performance window ago."""
+        if not isinstance(self.spec.label_horizon, str):
+            return None
+        return int(np.searchsorted(self.rows.time, self.now - self.spec.horizon - self.monitoring.window_s / 2))
+
+    @property
     def closed(self) -> bool:
         """Whether the window has passed, so that only a late row can change the answer."""
         return self.window.end <= self.now
 
     def digest(self) -> str:
         """SHA-256 of everything that the answer depends on."""
-        found = hashlib.sha256(encode(self.monitoring))
-        found.update(self.reference.digest.encode() + self.reference.profile + encode(self.quality))
+        found = hashlib.sha256(
+            shape_of(ModelReport) + encode(self.monitoring) + encode(self.spec) + encode(self.quality)
+        )
+        found.update(f"{self.reference.digest}:{self.labels_due}".encode() + self.reference.profile)
         for part in (self.rows, self.before):
             for values in (part.x, part.prediction, part.y, part.time, part.latency_ms, *part.outcome.values()):
                 found.update(np.ascontiguousarray(values).data)
@@ -82,9 +93,11 @@ def gather(
     reference, notes = _reference(version, predictor, spec, observations, datasets, command.seed)
     name, unversioned = reference.version, version is None or CHAMPION in version.aliases
     asked = None if version is None else name
-    rows, quality = observe(observations, spec.model_id, reference.schema, window, asked, unversioned=unversioned)
-    before, _ = observe(observations, spec.model_id, reference.schema, window.before, asked, unversioned=unversioned)
-    if not len(rows):
+    look = partial(observe, observations, spec.model_id, reference.schema, version=asked, unversioned=unversioned)
+    earlier = window.length_s + (spec.horizon if isinstance(spec.label_horizon, str) else 0.0)
+    rows, quality = look(window=window, earlier_s=earlier)
+    before, _ = look(window=window.before)
+    if not quality.rows:
         newest = observations.newest(spec.model_id)
         said = "none is recorded" if newest is None else f"the newest is of {_said(newest)}"
         notes = (*notes, f"no predictions in the window; {said}")

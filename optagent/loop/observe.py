@@ -27,20 +27,13 @@ from optagent.domain.quality import DataQuality, Problem
 from optagent.errors import InvalidData
 from optagent.ports import Observations
 from optagent.training.encoding import Schema
-from optagent.training.live_rows import (
-    Counts,
-    column_named,
-    encode_live,
-    encode_live_labels,
-    encode_predictions,
-    merged_counts,
-    model_matrix,
-    numbers_in,
-)
+from optagent.training.live_answers import encode_live_labels, encode_predictions
+from optagent.training.live_rows import Counts, encode_live, merged_counts, model_matrix
+from optagent.training.live_values import column_named, numbers_in
 from optagent.training.predictor import Predictor
 
 MOST_ROWS = 2_000_000
-_EARLY_LABELS_S = 86_400.0  # a label may be stamped before its prediction, by clocks that disagree
+EARLY_LABELS_S = 86_400.0  # a label may be stamped before its prediction, by clocks that disagree
 _LABEL, _VERSION, _LATENCY = "label", "version", "latency_ms"
 _NOT_OUTCOMES = frozenset({"id", "time", _LABEL})
 
@@ -55,24 +48,31 @@ def observe(
     version: str | None = None,
     most_rows: int = MOST_ROWS,
     unversioned: bool = True,
+    earlier_s: float = 0.0,
 ) -> tuple[Observed, DataQuality]:
     """The rows of a window, each once and with the label that is known of it, and what was wrong with them.
 
     With `version`, only the rows of that version; those that name none are the champion's, so ask for another version
     with `unversioned` false. Of more than `most_rows` those of the least hash of their ids are taken: then the quality
     counts all rows as `rows`, and everything else among the rows taken. The same rows and labels give the same answer,
-    in whatever order, batches and copies they came, but for the counts of the copies.
+    in whatever order, batches and copies they came, but for the counts of the copies. A label of the window is an
+    orphan where there is no prediction of that id in the window, nor in the `earlier_s` before it.
     """
     tables = observations.predictions(model_id, window.start, window.end)
     keep = None if version is None else [_of_version(table, version, unversioned) for table in tables]
     every = choose(tables, keep)
     chosen = thinned_by_id(every, most_rows)
     rows, usable, columns = _encoded(tables, chosen, schema)
-    labels = _labels(observations.labels(model_id, window.start - _EARLY_LABELS_S), schema)
+    labels = labels_of(observations.labels(model_id, window.start - EARLY_LABELS_S), schema)
     joined = join_labels(chosen.ids, chosen.time_us, labels)
     observed = _observed(chosen, rows, joined, schema).where(usable)
     problems = _by_row(chosen, joined, usable)
-    problems[Problem.ORPHAN] = orphans(labels.ids, tables)
+    within = (labels.time_us >= window.start * 1e6) & (labels.time_us < window.end * 1e6)
+    candidates = labels.ids.filter(pa.array(within))
+    problems[Problem.ORPHAN] = orphans(candidates, tables)
+    if problems[Problem.ORPHAN] and earlier_s > 0:
+        past = observations.predictions(model_id, window.start - earlier_s, window.start)
+        problems[Problem.ORPHAN] = orphans(candidates, [*tables, *past])
     for found in columns.values():
         problems.update(found)
     return observed, DataQuality(
@@ -157,7 +157,7 @@ def _encoded(tables: Sequence[pa.Table], chosen: Chosen, schema: Schema) -> tupl
     return rows, usable, merged_counts(counts)
 
 
-def _labels(tables: Sequence[pa.Table], schema: Schema) -> Labels:
+def labels_of(tables: Sequence[pa.Table], schema: Schema) -> Labels:
     """Every label that came, encoded, with the outcomes that any of them has."""
     names = sorted({name for table in tables for name in table.schema.names} - _NOT_OUTCOMES)
     y, unusable, times = [np.empty(0)], [np.empty(0, dtype=np.bool_)], [np.empty(0, dtype=np.int64)]

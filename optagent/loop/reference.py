@@ -3,26 +3,30 @@
 import hashlib
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from optagent.analysis.joining import microseconds
+from optagent.analysis.joining import choose, microseconds
 from optagent.analysis.observed import Observed, Vector
 from optagent.analysis.profile import make_profile
 from optagent.codec import decode, encode
 from optagent.domain.model import ModelSpec, Task
 from optagent.domain.monitoring import Window
+from optagent.domain.quality import Problem
 from optagent.errors import InvalidData
 from optagent.loop.observe import observed_columns, observed_from
 from optagent.loop.record import checked_predictions
+from optagent.training.columns import Kind, kind_of
 from optagent.training.contributions import contributions
 from optagent.training.encoding import Schema, fit_schema
-from optagent.training.live_rows import encode_live, encode_live_labels, encode_predictions, model_matrix
+from optagent.training.live_answers import encode_live_labels, encode_predictions
+from optagent.training.live_rows import encode_live, model_matrix
+from optagent.training.live_values import numbers_in
 from optagent.training.metrics import metric_named
 from optagent.training.predictor import Predictor
 
@@ -32,6 +36,7 @@ LOGGED = "logged"
 LABEL = "label"
 BOOKKEEPING = ("id", "time", "prediction", "latency_ms", "version", "arm")
 MOST_REFERENCE_ROWS = 20_000
+_MOSTLY = 0.9
 _META, _PROFILE, _DIGEST = b"optagent.reference", b"optagent.profile", b"optagent.sha256"
 
 
@@ -77,15 +82,23 @@ def make_reference(
 def logged_reference(rows: Any, spec: ModelSpec, now: float) -> Reference:
     """The reference of a model that is served elsewhere: recorded predictions, with the column `label` or the target.
 
-    The schema is learned from these rows. The importance of features is not known without the model, so all count the
-    same. Raises InvalidData.
+    The schema is learned from these rows, each id once. The importance of features is not known without the model, so
+    all count the same. Raises InvalidData.
     """
     rows = checked_predictions(rows, spec, now)
+    rows = rows.take(pa.array(choose([rows]).row))
     if LABEL in rows.schema.names and spec.target not in rows.schema.names:
         rows = rows.rename_columns([spec.target if name == LABEL else name for name in rows.schema.names])
     known = {*BOOKKEEPING, *(name for name in rows.schema.names if name.startswith("probability"))} - {spec.target}
+    rows, notes = _numbers_kept(rows, known | {spec.target})
     schema = fit_schema(rows.drop_columns([name for name in rows.schema.names if name in known]), spec)
-    x, _ = encode_live(rows, schema)
+    x, counts = encode_live(rows, schema)
+    notes += [
+        f"reference: {name} is {problem} in {found[problem]:,} rows, which count as missing"
+        for name, found in counts.items()
+        for problem in (Problem.INFINITE, Problem.WRONG_TYPE)
+        if problem in found
+    ]
     prediction, usable = encode_predictions(rows, schema)
     y, _ = encode_live_labels(rows.column(spec.target), schema)
     time = microseconds(rows.column("time")) / 1e6
@@ -99,11 +112,36 @@ def logged_reference(rows: Any, spec: ModelSpec, now: float) -> Reference:
         latency_ms=np.full(len(y), np.nan),
         n_classes=len(schema.classes),
     )
+    if not usable.all():
+        notes.append(f"reference: {int((~usable).sum()):,} rows without a usable prediction were left out")
     observed = observed.where(usable)
-    observed = observed.where(np.argsort(observed.time, kind="stable"))
     if not observed.has_label.any():
         raise InvalidData(f"a reference needs labels: no row has one in {spec.target!r}")
-    return _with_profile(observed, schema, LOGGED, len(observed), np.zeros(len(schema.columns)), "", True)
+    none = np.zeros(len(schema.columns))
+    made = _with_profile(observed, schema, LOGGED, len(observed), none, _digest_of(observed), True)
+    return replace(made, notes=(*schema.notes, *notes))
+
+
+def _numbers_kept(rows: pa.Table, known: Container[str]) -> tuple[pa.Table, list[str]]:
+    """Columns of numbers that a few texts got into: those few are missing, not the column one of categories."""
+    notes = []
+    for place, name in enumerate(rows.schema.names):
+        if name in known or kind_of(rows.schema.field(place).type) is not Kind.CATEGORICAL:
+            continue
+        read = numbers_in(rows.column(place))
+        numbers, texts = int(np.isfinite(read.numbers).sum()), int(read.problems[Problem.NOT_A_NUMBER].sum())
+        if texts and numbers >= _MOSTLY * (numbers + texts):
+            values = pa.chunked_array([pa.array(read.numbers, from_pandas=True)])
+            rows = rows.set_column(place, name, values)
+            notes.append(f"reference: {name}: {texts:,} texts among {numbers:,} numbers count as missing")
+    return rows, notes
+
+
+def _digest_of(observed: Observed) -> str:
+    found = hashlib.sha256()
+    for values in (observed.x, observed.prediction, observed.y, observed.time):
+        found.update(np.ascontiguousarray(values).data)
+    return found.hexdigest()
 
 
 def _with_profile(

@@ -20,7 +20,7 @@ from optagent.errors import NotFound
 from optagent.loop import deploy, optimize, validate
 from optagent.loop.prepare import Prepared, prepare
 from optagent.loop.process import Run
-from optagent.ports import Clock, Datasets, Importer, Observations, Registry, Studies, Tracker, Tuner
+from optagent.ports import Clock, Datasets, Importer, Monitors, Observations, Registry, Studies, Tracker, Tuner
 from optagent.training.metrics import metric_named
 
 _log = logging.getLogger(__name__)
@@ -40,6 +40,7 @@ class Outside:
     importer: Importer | None = None
     studies: Studies | None = None
     observations: Observations | None = None
+    monitors: Monitors | None = None
     monitoring: Monitoring = field(default_factory=Monitoring)
     draw_report: Callable[[ModelReport, Path], Path] | None = None
 

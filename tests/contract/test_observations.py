@@ -286,3 +286,15 @@ def test_many_threads_record_and_drain_and_every_row_is_there_once(observations)
     assert sum(moved) == 800
     expected = sorted(f"{writer}-{call}-{row}" for writer in range(4) for call in range(20) for row in range(10))
     assert ids(everything(observations)) == expected
+
+
+def test_matured_rows_are_kept_by_day_and_replaced(observations):
+    first, second, anew = (
+        pa.table({"id": names, "y": [1.0] * len(names)}) for names in (["a"], ["b", "c"], ["a", "d"])
+    )
+    observations.save_matured("churn", "2024-01-02", second)
+    observations.save_matured("churn", "2024-01-01", first)
+    observations.save_matured("churn", "2024-01-01", anew)
+    assert [table.to_pydict() for table in observations.matured("churn")] == [anew.to_pydict(), second.to_pydict()]
+    assert [table.num_rows for table in observations.matured("churn", since="2024-01-02")] == [2]
+    assert observations.matured("other") == []

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -68,6 +70,24 @@ def test_register_tune_and_look(optagent, churn, tmp_path):
     assert [model["model_id"] for model in optagent.said("models")] == ["churn"]
 
 
+def test_record_analyze_and_look(optagent, churn, make_rows, tmp_path):
+    """The version of the test before is watched: rows come in as files, and the analysis says how it does."""
+    rows = make_rows(400, seed=3)
+    rows = rows.append_column("id", pa.array([f"r{row}" for row in range(400)]))
+    answers = pa.array(["yes" if value > 0 else "no" for value in rows["value"].to_pylist()])
+    pq.write_table(rows.drop_columns(["label"]).append_column("prediction", answers), tmp_path / "predictions.parquet")
+    pq.write_table(rows.select(["id", "label", "day"]), tmp_path / "labels.parquet")
+    done = optagent("record", "churn", "--predictions", "predictions.parquet", "--labels", "labels.parquet")
+    assert "recorded 400 predictions, 400 labels" in done.stdout, done.stderr
+    report = optagent.said("analyze", "churn", "--range", "2020-01-01..2021-02-04")
+    assert (report["quality"]["rows"], report["quality"]["labelled"]) == (400, 400)
+    assert report["metrics"]["accuracy"] == 1
+    shown = optagent("analyze", "churn", "--range", "2020-01-01..2021-02-04", "--html", "report.html")
+    assert "accuracy" in shown.stdout
+    assert "<html" in (tmp_path / "report.html").read_text()[:1000]
+    assert optagent.said("alerts", "churn") == []
+
+
 def test_a_registered_version_opens_with_plain_mlflow_and_predicts(home, churn):
     code = """
 import sys, mlflow, pyarrow.parquet as pq
@@ -90,6 +110,10 @@ print(mlflow.pyfunc.load_model("models:/churn@champion").predict(rows)["predicti
         (("tune", "churn", "--strategy", "bold"), "unknown strategy 'bold'"),
         (("register", "absent.yaml"), "absent.yaml"),
         (("status", "tune-0"), "tune-0"),
+        (("analyze", "churn", "--type", "magic"), "unknown analysis_type 'magic'; one of ['performance', 'drift',"),
+        (("analyze", "churn", "--range", "soon"), "time_range 'soon': write a duration back from now"),
+        (("record", "churn"), "name a file: --predictions, --labels or --reference"),
+        (("watch", "churn"), "set OPT_AGENT_RAY_ADDRESS=auto"),
         (("frobnicate",), "frobnicate"),
     ],
 )

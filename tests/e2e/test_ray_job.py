@@ -1,4 +1,4 @@
-"""`ray job submit` of jobs/tune.py against a head node that was started with `ray start`."""
+"""`ray job submit` of the jobs against a head node that was started with `ray start`."""
 
 import json
 import os
@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -69,6 +70,17 @@ def test_a_job_tunes_a_model_on_the_cluster(dashboard, environment, churn, tmp_p
     line = next(line for line in done.stdout.splitlines() if line.startswith("{") and "process_id" in line)
     result = json.loads(line)
     assert (result["trials"], result["aliases"]) == (4, ["champion"])
+
+
+def test_a_job_analyzes_files_a_window_a_task(dashboard, environment, make_rows, tmp_path):
+    pq.write_table(make_rows(600, seed=7), tmp_path / "live.parquet")
+    asked = ("--model", "churn", "--data", str(tmp_path / "live.parquet"), "--windows", "2", "--type", "drift")
+    done = submit(dashboard, environment, "jobs/monitor.py", *asked)
+    assert done.returncode == 0, done.stdout + done.stderr
+    reports = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"model_id"')]
+    assert [report["quality"]["rows"] for report in reports] == [300, 300, 600]
+    assert reports[-1]["drift"]["status"] == "stable"
+    assert reports[-1]["diagnosis"]["verdict"]
 
 
 def test_a_job_for_an_unknown_model_fails_with_the_reason(dashboard, environment):

@@ -1,4 +1,4 @@
-"""Monitors as Ray actors over a real queue and archive, with their processes killed."""
+"""Monitors, as Ray actors and in this process, over a real queue and archive; the actors' processes are killed."""
 
 import asyncio
 import os
@@ -16,8 +16,8 @@ import pyarrow as pa
 import pytest
 import ray
 
-from optagent.adapters.cluster.model_monitor import MonitorState
 from optagent.adapters.cluster.ray_monitors import RayMonitors
+from optagent.adapters.in_memory.monitors import InMemoryMonitors
 from optagent.adapters.state.embedded_redis import EmbeddedRedis
 from optagent.adapters.state.observations import RedisObservations
 from optagent.adapters.state.redis_store import RedisStore
@@ -25,8 +25,8 @@ from optagent.domain.alert import AlertKind, Finding, Severity
 from optagent.domain.dataset import FileSource
 from optagent.domain.model import ModelSpec, Task
 from optagent.domain.model_report import ModelReport
-from optagent.domain.monitoring import Monitoring, Window
-from optagent.errors import Unavailable
+from optagent.domain.monitoring import Monitoring, MonitorState, Window
+from optagent.errors import InvalidRequest, Unavailable
 from optagent.loop.monitor import Watched, watch_once
 from optagent.ports import Recorded
 
@@ -75,6 +75,19 @@ def server(tmp_path: Path) -> Iterator[EmbeddedRedis]:
         yield running
 
 
+Monitors = InMemoryMonitors | RayMonitors
+
+
+@pytest.fixture(params=["in_memory", "ray"])
+def either(request: pytest.FixtureRequest, server: EmbeddedRedis, tmp_path: Path) -> Iterator[Monitors]:
+    if request.param == "ray":
+        yield request.getfixturevalue("monitors")
+        return
+    made = InMemoryMonitors(partial(small_agent, server.url, tmp_path / "archive"), check_every_s=0.2)
+    yield made
+    made.close()
+
+
 @pytest.fixture
 def monitors(ray_cluster: Any, server: EmbeddedRedis, tmp_path: Path) -> Iterator[RayMonitors]:
     made = RayMonitors(ray_cluster, partial(small_agent, server.url, tmp_path / "archive"), check_every_s=0.2)
@@ -109,17 +122,16 @@ def until(condition: Callable[[], bool], within_s: float = 20) -> None:
         time.sleep(0.05)
 
 
-def the_state(monitors: RayMonitors) -> MonitorState:
+def the_state(monitors: Monitors) -> MonitorState:
     [state] = monitors.running()
     return state
 
 
 def test_a_killed_monitor_comes_back_and_neither_loses_nor_doubles_a_row(monitors, observations):
     random.seed(0)
-    monitors.start("churn")
     recorded, pids = 0, set()
     for _ in range(3):
-        until(lambda: the_state(monitors).alive)
+        monitors.start("churn")  # waits for one that is coming back
         pid = the_state(monitors).pid
         pids.add(pid)
         for _ in range(30):
@@ -130,7 +142,10 @@ def test_a_killed_monitor_comes_back_and_neither_loses_nor_doubles_a_row(monitor
     until(lambda: observations.backlog("churn") == 0)
     assert archived(observations) == list(range(recorded))
     until(lambda: the_state(monitors).alive)
-    assert the_state(monitors).pid not in pids
+    assert len(pids | {the_state(monitors).pid}) == 4
+    os.kill(the_state(monitors).pid, signal.SIGKILL)
+    monitors.stop("churn")
+    assert monitors.running() == []
 
 
 async def test_a_window_is_looked_at_once_whatever_happens_to_its_monitor(monitors, observations, server):
@@ -139,8 +154,8 @@ async def test_a_window_is_looked_at_once_whatever_happens_to_its_monitor(monito
     until(lambda: the_state(monitors).last_report is not None)
     os.kill(the_state(monitors).pid, signal.SIGKILL)
     until(lambda: the_state(monitors).alive and the_state(monitors).last_drain is not None)
-    until(lambda: the_state(monitors).error is None)
     await asyncio.sleep(0.5)
+    assert the_state(monitors).error is None
     store = RedisStore(server.url)
     [alert] = await store.alerts("churn")
     assert alert.first_seen == alert.last_seen == NOON + 2 * DAY
@@ -149,41 +164,47 @@ async def test_a_window_is_looked_at_once_whatever_happens_to_its_monitor(monito
     await store.close()
 
 
-def test_starting_what_runs_changes_nothing_and_stopping_frees_the_name(monitors, observations):
-    monitors.start("churn")
-    first = the_state(monitors)
-    monitors.start("churn")
-    assert (the_state(monitors).pid, the_state(monitors).since) == (first.pid, first.since)
-    monitors.stop("churn")
-    monitors.stop("churn")
-    assert monitors.running() == []
+def test_starting_what_runs_changes_nothing_and_a_stopped_one_starts_anew(either, observations):
+    either.start("churn")
+    first = the_state(either)
+    either.start("churn")
+    assert (the_state(either).pid, the_state(either).since) == (first.pid, first.since)
+    either.stop("churn")
+    either.stop("churn")
+    assert either.running() == []
     observations.record("churn", Recorded.PREDICTIONS, rows(0, 100))
-    monitors.start("churn")
-    until(lambda: the_state(monitors).drained == 100)
-    assert the_state(monitors).pid != first.pid
+    either.start("churn")
+    until(lambda: the_state(either).drained == 100)
+    assert the_state(either).since > first.since
 
 
-def test_shards_share_the_rows_and_only_the_first_one_analyzes(monitors, observations):
-    monitors.start("churn", shards=2)
+def test_shards_share_the_rows_and_only_the_first_one_analyzes(either, observations):
+    either.start("churn", shards=2)
     for first in range(0, 20_000, 500):
         observations.record("churn", Recorded.PREDICTIONS, rows(first, 500))
     until(lambda: observations.backlog("churn") == 0)
     assert archived(observations) == list(range(20_000))
-    until(lambda: monitors.running()[0].last_report is not None)
-    one, two = monitors.running()
+    until(lambda: either.running()[0].last_report is not None)
+    one, two = either.running()
     assert (one.model_id, one.shard, two.model_id, two.shard) == ("churn", 0, "churn", 1)
     assert two.last_report is None
-    monitors.start("churn", shards=1)
-    assert [state.shard for state in monitors.running()] == [0]
+    either.start("churn", shards=1)
+    assert [state.shard for state in either.running()] == [0]
+    with pytest.raises(InvalidRequest, match="shards"):
+        either.start("churn", shards=0)
 
 
-def test_monitors_of_more_models_than_cores_leave_the_cores_free(monitors):
-    for model_id in ("a", "b", "c"):
-        monitors.start(model_id)
-    assert [state.model_id for state in monitors.running()] == ["a", "b", "c"]
+def test_models_are_watched_and_stopped_one_by_one(either):
+    for model_id in ("b.c", "b"):
+        either.start(model_id)
+    assert [state.model_id for state in either.running()] == ["b", "b.c"]
+    either.stop("b")
+    assert [state.model_id for state in either.running()] == ["b.c"]
+
+
+def test_actors_leave_the_cores_free(monitors):
+    monitors.start("churn", shards=2)
     assert ray.available_resources()["CPU"] == ray.cluster_resources()["CPU"]
-    monitors.stop("b")
-    assert [state.model_id for state in monitors.running()] == ["a", "c"]
 
 
 def test_a_monitor_that_cannot_reach_its_store_says_so_and_starts_once_it_can(

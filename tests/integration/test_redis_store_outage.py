@@ -13,13 +13,16 @@ from redis.asyncio import Redis
 
 from optagent.adapters.state.embedded_redis import EmbeddedRedis, read_endpoint
 from optagent.adapters.state.redis_store import RedisStore
+from optagent.domain.alert import Alert, AlertKind, Severity
 from optagent.domain.dataset import FileSource
 from optagent.domain.model import ModelSpec, Task
+from optagent.domain.model_report import ModelReport
 from optagent.domain.process import Process, Status
 from optagent.errors import InvalidRequest, NotFound, OptAgentError, Unavailable
 
 MODEL = ModelSpec("churn", Task.BINARY, FileSource("rows.parquet"), "target")
 PROCESS = Process("p1", "tune", "churn", Status.PENDING, 100.0, 100.0)
+ALERT = Alert("a1", "churn", AlertKind.LATENCY, Severity.INFO, "slow", {}, first_seen=10.0, last_seen=10.0)
 
 
 @pytest.fixture
@@ -48,6 +51,10 @@ def every_verb(store: RedisStore) -> list[Awaitable[object]]:
         store.processes(),
         store.request_cancel("p1"),
         store.cancel_requested("p1"),
+        store.save_report("churn:today", "digest", ModelReport("churn")),
+        store.report("churn:today", "digest"),
+        store.save_alerts([ALERT]),
+        store.alerts(),
     ]
 
 

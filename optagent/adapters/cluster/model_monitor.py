@@ -6,8 +6,10 @@ import logging
 import os
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Protocol
+
+from optagent.domain.monitoring import MonitorState
 
 _log = logging.getLogger("optagent.monitor")
 
@@ -17,6 +19,9 @@ _RARELY_S = 3600.0  # an analysis that fails again and again is tried this often
 
 
 class _Look(Protocol):
+    @property
+    def drained(self) -> int: ...
+
     @property
     def reports(self) -> tuple[Any, ...]: ...
 
@@ -39,49 +44,28 @@ class Watcher(Protocol):
 Recipe = Callable[[], Awaitable[Watcher]]
 
 
-@dataclass(frozen=True, slots=True)
-class MonitorState:
-    """How a monitor is doing, since its process was started last. Times are POSIX seconds.
-
-    `last_drain` is when it last looked into the queue, `last_report` when an analysis last succeeded, `error` what
-    failed last and has not succeeded since.
-    """
-
-    model_id: str
-    shard: int = 0
-    alive: bool = False
-    pid: int | None = None
-    since: float | None = None
-    drained: int = 0
-    last_drain: float | None = None
-    last_report: float | None = None
-    error: str | None = None
-
-
 class ModelMonitor:
-    """Watches one model from when it is made until `close`; whatever fails is told by `state` and tried again.
+    """Watches one model from `run` to `stop`; whatever fails is told by `state` and tried again.
 
-    Shard 0 looks at the model every `check_every_s`, the others only archive.
+    Shard 0 looks at the model every `check_every_s`, the others only archive. Use it from one event loop.
     """
 
-    async def __init__(self, model_id: str, shard: int, recipe: Recipe, check_every_s: float) -> None:  # type: ignore[misc]
+    def __init__(self, model_id: str, shard: int, recipe: Recipe, check_every_s: float) -> None:
         self._model_id = model_id
         self._recipe = recipe
         self._check_every_s = check_every_s
         self._state = MonitorState(model_id, shard, alive=True, pid=os.getpid(), since=time.time())
         self._errors: dict[str, str] = {}
         self._stop = asyncio.Event()
-        self._task = asyncio.create_task(self._run())
 
-    async def state(self) -> MonitorState:
+    def state(self) -> MonitorState:
         return replace(self._state, error="; ".join(self._errors.values()) or None)
 
-    async def close(self) -> None:
-        """Finishes what is under way, and closes the agent."""
+    def stop(self) -> None:
+        """Has `run` return once what is under way is finished."""
         self._stop.set()
-        await self._task
 
-    async def _run(self) -> None:
+    async def run(self) -> None:
         agent = await self._agent()
         if agent is None:
             return
@@ -119,7 +103,7 @@ class ModelMonitor:
                 pause_s = min(max(2 * pause_s, _FAILED_S), _FAILED_MOST_S)
             else:
                 self._errors.pop("drain", None)
-                self._state = replace(self._state, drained=self._state.drained + moved, last_drain=time.time())
+                self._archived(moved)
                 pause_s = _SHORTEST_S if moved else min(2 * pause_s, _LONGEST_S)
             await self._pause(pause_s)
 
@@ -128,6 +112,7 @@ class ModelMonitor:
         while not self._stop.is_set():
             try:
                 look = await agent.watch_once(self._model_id)
+                self._archived(look.drained)
                 if look.error is not None:
                     raise RuntimeError(look.error)
             except Exception as error:
@@ -139,6 +124,9 @@ class ModelMonitor:
                 if look.reports:
                     self._state = replace(self._state, last_report=time.time())
             await self._pause(pause_s)
+
+    def _archived(self, rows: int) -> None:
+        self._state = replace(self._state, drained=self._state.drained + rows, last_drain=time.time())
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):

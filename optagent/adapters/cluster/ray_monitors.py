@@ -1,12 +1,14 @@
 """Monitors on a Ray cluster: a detached actor a model, `monitor:MODEL`, in the namespace `optagent`."""
 
+import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-from optagent.adapters.cluster.model_monitor import ModelMonitor, MonitorState, Recipe
+from optagent.adapters.cluster.model_monitor import ModelMonitor, Recipe
 from optagent.adapters.cluster.ray_cluster import RayCluster
+from optagent.domain.monitoring import MonitorState
 from optagent.errors import InvalidRequest, Unavailable
 
 _NAMESPACE = "optagent"
@@ -15,6 +17,22 @@ _START_S = 60.0  # a worker process and its imports, on a busy machine
 _ANSWER_S = 5.0
 _END_S = 15.0
 _POLL_S = 0.05
+
+
+class MonitorActor:
+    """The actor around a monitor. Ray makes it anew, with the same arguments, after its process died."""
+
+    async def __init__(self, model_id: str, shard: int, recipe: Recipe, check_every_s: float) -> None:  # type: ignore[misc]
+        self._monitor = ModelMonitor(model_id, shard, recipe, check_every_s)
+        self._running = asyncio.create_task(self._monitor.run())
+
+    async def state(self) -> MonitorState:
+        return self._monitor.state()
+
+    async def close(self) -> None:
+        """Returns once what was under way is finished."""
+        self._monitor.stop()
+        await self._running
 
 
 class RayMonitors:
@@ -39,20 +57,14 @@ class RayMonitors:
         if shards < 1:
             raise InvalidRequest(f"shards must be at least 1, got {shards!r}")
         with self._connected():
-            import ray
-
             actors = [self._started(model_id, shard) for shard in range(shards)]
-            for name in _names():
-                if _model_and_shard(name)[0] == model_id and _model_and_shard(name)[1] >= shards:
-                    _end(name)
-            ray.get([actor.state.remote() for actor in actors], timeout=_START_S)
+            _end(model_id, from_shard=shards)
+            _wait_for_answers(actors)
 
     def stop(self, model_id: str) -> None:
         """Ends all actors of a model; what they have not archived yet stays in the queue."""
         with self._connected():
-            for name in _names():
-                if _model_and_shard(name)[0] == model_id:
-                    _end(name)
+            _end(model_id)
 
     def running(self) -> list[MonitorState]:
         """The actors of all models, by model and shard; one that Ray is starting again is not `alive`."""
@@ -61,9 +73,10 @@ class RayMonitors:
 
             asked = {name: _actor(name) for name in _names()}
             answers = {name: actor.state.remote() for name, actor in asked.items() if actor is not None}
-            ray.wait(list(answers.values()), num_returns=len(answers), timeout=_ANSWER_S) if answers else None
-            found = [_answer(answer) or MonitorState(*_model_and_shard(name)) for name, answer in answers.items()]
-            return sorted(found, key=lambda state: (state.model_id, state.shard))
+            if answers:
+                ray.wait(list(answers.values()), num_returns=len(answers), timeout=_ANSWER_S)
+            found = [_answer(ref) or MonitorState(*_model_and_shard(name)) for name, ref in answers.items()]
+        return sorted(found, key=lambda state: (state.model_id, state.shard))
 
     def close(self) -> None:
         """Leaves the cluster; a cluster that was started here ends, with its monitors."""
@@ -81,7 +94,7 @@ class RayMonitors:
             # It waits most of the time: with a core reserved a model, none would be left for trials.
             "num_cpus": 0,
         }
-        actor = ray.remote(ModelMonitor).options(**options)
+        actor = ray.remote(MonitorActor).options(**options)
         return actor.remote(model_id, shard, self._recipe, self._check_every_s)
 
     @contextlib.contextmanager
@@ -130,22 +143,37 @@ def _answer(ref: Any) -> MonitorState | None:
     return None
 
 
-def _end(name: str) -> None:
-    """Asks the actor to let go, then ends its process; returns once the name is free."""
+def _end(model_id: str, from_shard: int = 0) -> None:
+    """Asks actors of a model to let go, then ends their processes; returns once their names are free."""
     import ray
 
-    actor = _actor(name)
-    if actor is None:
-        return
-    with contextlib.suppress(ray.exceptions.RayError):
-        ray.get(actor.close.remote(), timeout=_ANSWER_S)
-    ray.kill(actor, no_restart=True)
-    _until(lambda: _actor(name) is None, f"{name} does not end")
+    for name in _names():
+        of, shard = _model_and_shard(name)
+        actor = _actor(name) if of == model_id and shard >= from_shard else None
+        if actor is not None:
+            with contextlib.suppress(ray.exceptions.RayError):
+                ray.get(actor.close.remote(), timeout=_ANSWER_S)
+            ray.kill(actor, no_restart=True)
+            _wait_for_end(name)
 
 
-def _until(condition: Callable[[], bool], complaint: str) -> None:
+def _wait_for_answers(actors: list[Any]) -> None:
+    """An actor that Ray is starting again refuses, once it is back, a call from before."""
+    import ray
+
+    give_up = time.monotonic() + _START_S
+    while True:
+        try:
+            ray.get([actor.state.remote() for actor in actors], timeout=_START_S)
+            return
+        except ray.exceptions.ActorUnavailableError:
+            if time.monotonic() > give_up:
+                raise
+
+
+def _wait_for_end(name: str) -> None:
     give_up = time.monotonic() + _END_S
-    while not condition():
+    while _actor(name) is not None:
         if time.monotonic() > give_up:
-            raise Unavailable(f"{complaint} within {_END_S:g} s")
+            raise Unavailable(f"{name} does not end within {_END_S:g} s")
         time.sleep(_POLL_S)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from optagent.adapters.state.parquet_archive import as_kept, joined, microseconds, noun, types_of
+from optagent.adapters.state.kept_rows import as_kept, joined, microseconds, noun, types_of
 from optagent.errors import Busy, NotFound
 from optagent.ports import Recorded
 
@@ -17,6 +17,7 @@ class _Kept:
     waiting: list[tuple[Recorded, pa.Table]] = field(default_factory=list)
     archived: list[tuple[Recorded, pa.Table]] = field(default_factory=list)
     references: dict[str, bytes] = field(default_factory=dict)
+    matured: dict[str, pa.Table] = field(default_factory=dict)
 
     @property
     def backlog(self) -> int:
@@ -81,6 +82,15 @@ class InMemoryObservations:
             if noun(version, "version") not in references:
                 raise NotFound(f"{model_id} version {version}: no reference is kept")
             return references[version]
+
+    def save_matured(self, model_id: str, day: str, rows: pa.Table) -> None:
+        with self._lock:
+            self._model(model_id).matured[noun(day, "day")] = rows
+
+    def matured(self, model_id: str, since: str = "") -> list[pa.Table]:
+        with self._lock:
+            kept = dict(self._model(model_id).matured)
+        return [kept[day] for day in sorted(kept) if day >= since]
 
     def close(self) -> None:
         pass

@@ -23,7 +23,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
-from optagent.errors import Busy, InvalidRequest, Unavailable
+from optagent.adapters.state import stream_scripts
+from optagent.adapters.state.redis_address import LOOK_FOR_AOF, address_of, client_at
+from optagent.errors import Busy, Unavailable
 from optagent.ports import Recorded
 
 Answer = TypeVar("Answer")
@@ -40,94 +42,6 @@ _FORGOTTEN_MS = 3_600_000
 _ENTRY_BYTES = 2_000_000
 _BATCH_BYTES = 32_000_000
 _COMPRESS_BYTES = 65_536  # measured: below, compressing takes ten times as long as sending
-
-# ARGV: epoch of a new stream, most rows, most bytes, how long a call is known in ms, then kind, rows and data of each
-# entry. A call that is repeated after a lost answer writes again, so that WAITAOF has a write of its own to wait for.
-_RECORD = """
-if redis.call('PEXPIRE', KEYS[3], ARGV[4]) == 1 then return {} end
-if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('DEL', KEYS[2]) end
-redis.call('HSETNX', KEYS[2], 'epoch', ARGV[1])
-local waiting = redis.call('HMGET', KEYS[2], 'epoch', 'rows', 'bytes')
-local rows, bytes = 0, 0
-for at = 5, #ARGV, 3 do
-  rows, bytes = rows + tonumber(ARGV[at + 1]), bytes + #ARGV[at + 2]
-end
-local has_rows, has_bytes = tonumber(waiting[2] or 0), tonumber(waiting[3] or 0)
-if has_rows > 0 and (has_rows + rows > tonumber(ARGV[2]) or has_bytes + bytes > tonumber(ARGV[3])) then
-  return {has_rows, has_bytes}
-end
-for at = 5, #ARGV, 3 do
-  redis.call('XADD', KEYS[1], '*', 'epoch', waiting[1], 'kind', ARGV[at], 'rows', ARGV[at + 1], 'data', ARGV[at + 2])
-end
-redis.call('HINCRBY', KEYS[2], 'rows', rows)
-redis.call('HINCRBY', KEYS[2], 'bytes', bytes)
-redis.call('SET', KEYS[3], '1', 'PX', ARGV[4])
-return {}
-"""
-
-# ARGV: group, consumer, idle ms after which an entry counts as abandoned, most rows, most bytes.
-# Abandoned entries become our own, then come our own from the oldest on, then new ones.
-_TAKE = """
-if redis.call('EXISTS', KEYS[1]) == 0 then return {'', {}} end
-redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0')
-local cursor, claimed = '0-0', 0
-repeat
-  local found = redis.call('XAUTOCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[3], cursor, 'COUNT', 100, 'JUSTID')
-  cursor, claimed = found[1], claimed + #found[2]
-until cursor == '0-0' or claimed >= 1000
-local taken, rows, bytes, from = {}, 0, 0, '0'
-while rows < tonumber(ARGV[4]) and bytes < tonumber(ARGV[5]) do
-  local read = redis.call(
-    'XREADGROUP', 'GROUP', ARGV[1], ARGV[2], 'COUNT', 1, 'STREAMS', KEYS[1], from)
-  local entry = read and read[1] and read[1][2][1]
-  if entry and entry[2] then
-    for at = 1, #entry[2], 2 do
-      if entry[2][at] == 'rows' then rows = rows + (tonumber(entry[2][at + 1]) or 0) end
-      bytes = bytes + #entry[2][at + 1]
-    end
-    taken[#taken + 1] = entry
-    if from ~= '>' then from = entry[1] end
-  elseif entry then
-    redis.call('XACK', KEYS[1], ARGV[1], entry[1])
-  elseif from ~= '>' then
-    from = '>'
-  else
-    break
-  end
-end
-local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)
-return {oldest[1] and oldest[1][1] or '', taken}
-"""
-
-# ARGV: group, then id, rows and bytes of each entry.
-_DONE = """
-local rows, bytes = 0, 0
-for at = 2, #ARGV, 3 do
-  redis.call('XACK', KEYS[1], ARGV[1], ARGV[at])
-  if redis.call('XDEL', KEYS[1], ARGV[at]) == 1 then
-    rows, bytes = rows + tonumber(ARGV[at + 1]), bytes + tonumber(ARGV[at + 2])
-  end
-end
-redis.call('HINCRBY', KEYS[2], 'rows', -rows)
-redis.call('HINCRBY', KEYS[2], 'bytes', -bytes)
-if redis.call('XLEN', KEYS[1]) == 0 then redis.call('HSET', KEYS[2], 'rows', 0, 'bytes', 0) end
-return 1
-"""
-
-# ARGV: group, our consumer, idle ms after which others are forgotten. Only those that hold no entries.
-_LEAVE = """
-if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
-local consumers = redis.pcall('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])
-if consumers.err then return 0 end
-for _, listed in ipairs(consumers) do
-  local of = {}
-  for at = 1, #listed, 2 do of[listed[at]] = listed[at + 1] end
-  if of['pending'] == 0 and (of['name'] == ARGV[2] or of['idle'] > tonumber(ARGV[3])) then
-    redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], of['name'])
-  end
-end
-return 1
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,17 +79,14 @@ class ObservationStream:
         self, url: str, prefix: str = "optagent", most_rows: int = 1_000_000, most_bytes: int = 500_000_000,
         claim_after_s: float = 5.0,
     ) -> None:  # fmt: skip
-        try:
-            self._redis = Redis.from_url(
-                url,
-                retry=Retry(NoBackoff(), 0),  # `_ask` repeats whole steps instead of single commands
-                socket_timeout=_SOCKET_TIMEOUT_S,
-                socket_connect_timeout=_CONNECT_TIMEOUT_S,
-            )
-        except (ValueError, TypeError):
-            raise InvalidRequest("the Redis URL must be redis://, rediss:// or unix:// with valid options") from None
-        where = self._redis.connection_pool.connection_kwargs
-        self._address = where.get("path") or f"{where.get('host', 'localhost')}:{where.get('port', 6379)}"
+        self._redis = client_at(
+            Redis.from_url,
+            url,
+            retry=Retry(NoBackoff(), 0),  # `_ask` repeats whole steps instead of single commands
+            socket_timeout=_SOCKET_TIMEOUT_S,
+            socket_connect_timeout=_CONNECT_TIMEOUT_S,
+        )
+        self._address = address_of(self._redis)
         self._prefix, self._most = f"{prefix}:observations", (most_rows, most_bytes)
         self._claim_after_ms = max(1, round(claim_after_s * 1000))
         self._consumer = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
@@ -192,7 +103,7 @@ class ObservationStream:
             values += [str(kind), part.num_rows, _as_bytes(part)]
         stream, waiting = self._keys(model_id)
         keys = (stream, waiting, f"{stream}:call:{secrets.token_hex(8)}")
-        if refused := self._ask(lambda: self._write_once("EVAL", _RECORD, len(keys), *keys, *values)):
+        if refused := self._ask(lambda: self._write_once("EVAL", stream_scripts.RECORD, len(keys), *keys, *values)):
             raise Busy(
                 f"{model_id}: {refused[0]:,} rows ({refused[1] / 1e6:,.0f} MB) wait to be archived, with "
                 f"{rows.num_rows:,} more it would be above {self._most[0]:,} rows or {self._most[1] / 1e6:,.0f} MB; "
@@ -209,14 +120,14 @@ class ObservationStream:
             self._taken_of.add(model_id)
             self._leave(model_id)
         values = (_GROUP, self._consumer, self._claim_after_ms, most, _BATCH_BYTES)
-        oldest, listed = self._ask(lambda: self._redis.eval(_TAKE, 1, self._keys(model_id)[0], *values))
+        oldest, listed = self._ask(lambda: self._redis.eval(stream_scripts.TAKE, 1, self._keys(model_id)[0], *values))
         return Taken(oldest.decode(), tuple(_entry(entry_id.decode(), fields) for entry_id, fields in listed))
 
     def done(self, model_id: str, entries: Sequence[Entry]) -> None:
         """Takes entries out of the queue; once more does no harm."""
         values = [value for entry in entries for value in (entry.entry_id, entry.rows, len(entry.data))]
         keys = self._keys(model_id)
-        self._ask(lambda: self._redis.eval(_DONE, len(keys), *keys, _GROUP, *values))
+        self._ask(lambda: self._redis.eval(stream_scripts.DONE, len(keys), *keys, _GROUP, *values))
 
     def close(self) -> None:
         with contextlib.suppress(Unavailable):
@@ -227,7 +138,7 @@ class ObservationStream:
 
     def _leave(self, model_id: str) -> None:
         values = (_GROUP, self._consumer, _FORGOTTEN_MS)
-        self._ask(lambda: self._redis.eval(_LEAVE, 1, self._keys(model_id)[0], *values))
+        self._ask(lambda: self._redis.eval(stream_scripts.LEAVE, 1, self._keys(model_id)[0], *values))
 
     def _write_once(self, *command: Any) -> Any:
         """The command's answer, once the append-only file has it; both on one connection, as in RedisStore.
@@ -308,8 +219,8 @@ def _as_bytes(rows: pa.Table) -> bytes:
 
 def _has_append_only_file(connection: AbstractConnection) -> bool:
     try:
-        _asked(connection, "WAITAOF", 1, 0, 100)
-    except ResponseError:  # older than 7.2, `appendonly no`, or not permitted
+        _asked(connection, *LOOK_FOR_AOF)
+    except ResponseError:
         return False
     return True
 

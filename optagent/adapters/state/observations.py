@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from optagent.adapters.state.archive_manifest import Call
+from optagent.adapters.state.kept_rows import as_kept, noun
 from optagent.adapters.state.observation_stream import Entry, ObservationStream
-from optagent.adapters.state.parquet_archive import Call, ParquetArchive, as_kept, noun
+from optagent.adapters.state.parquet_archive import ParquetArchive
 from optagent.errors import InvalidData
 from optagent.ports import Recorded
 
@@ -84,6 +86,12 @@ class RedisObservations:
 
     def reference(self, model_id: str, version: str) -> bytes:
         return self._archive.reference(model_id, version)
+
+    def save_matured(self, model_id: str, day: str, rows: pa.Table) -> None:
+        self._archive.save_matured(model_id, day, rows)
+
+    def matured(self, model_id: str, since: str = "") -> list[pa.Table]:
+        return self._archive.matured(model_id, since)
 
     def close(self) -> None:
         self._queue.close()

@@ -1,11 +1,13 @@
 """The steps that Redis must take as one. KEYS 1 and 2 of those on processes are a process and its lease."""
 
 # ARGV: data, ended, creation, lease in ms, created_at, id; KEYS 3 and 4 are the indexes.
-# `creation` is drawn for each call: a call repeated after a lost answer finds its own and has succeeded.
+# `creation` is drawn for each call: a call repeated after a lost answer finds its own and has succeeded. It writes
+# again, so that WAITAOF has a write of its own to wait for.
 CREATE = """
 if redis.call('EXISTS', KEYS[1]) == 1 then
-  if redis.call('HGET', KEYS[1], 'creation') == ARGV[3] then return 'OK' end
-  return 'TAKEN'
+  if redis.call('HGET', KEYS[1], 'creation') ~= ARGV[3] then return 'TAKEN' end
+  redis.call('HSET', KEYS[1], 'creation', ARGV[3])
+  return 'OK'
 end
 redis.call('HSET', KEYS[1], 'data', ARGV[1], 'ended', ARGV[2], 'creation', ARGV[3])
 redis.call('SET', KEYS[2], '1', 'PX', ARGV[4])

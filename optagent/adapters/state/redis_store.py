@@ -22,6 +22,7 @@ from redis.exceptions import AuthenticationError, AuthorizationError, RedisError
 from optagent.adapters.state import redis_scripts
 from optagent.adapters.state.alerts import forgotten_before, in_order
 from optagent.adapters.state.lease import as_seen, checked_lease, checked_limit
+from optagent.adapters.state.redis_address import LOOK_FOR_AOF, address_of, client_at
 from optagent.codec import decode, encode
 from optagent.domain.alert import Alert
 from optagent.domain.model import ModelSpec
@@ -49,17 +50,14 @@ class RedisStore:
     """
 
     def __init__(self, url: str, prefix: str = "optagent") -> None:
-        try:
-            self._redis = Redis.from_url(
-                url,
-                retry=Retry(NoBackoff(), 0),  # `_ask` repeats whole steps instead of single commands
-                socket_timeout=_SOCKET_TIMEOUT_S,
-                socket_connect_timeout=_CONNECT_TIMEOUT_S,
-            )
-        except (ValueError, TypeError):
-            raise InvalidRequest("the Redis URL must be redis://, rediss:// or unix:// with valid options") from None
-        where = self._redis.connection_pool.connection_kwargs
-        self._address = where.get("path") or f"{where.get('host', 'localhost')}:{where.get('port', 6379)}"
+        self._redis = client_at(
+            Redis.from_url,
+            url,
+            retry=Retry(NoBackoff(), 0),  # `_ask` repeats whole steps instead of single commands
+            socket_timeout=_SOCKET_TIMEOUT_S,
+            socket_connect_timeout=_CONNECT_TIMEOUT_S,
+        )
+        self._address = address_of(self._redis)
         self._prefix = prefix
         self._has_append_only_file: bool | None = None
 
@@ -232,8 +230,8 @@ class RedisStore:
 
 async def _has_append_only_file(connection: Redis) -> bool:
     try:
-        await connection.waitaof(1, 0, 100)
-    except ResponseError:  # older than 7.2, `appendonly no`, or not permitted
+        await connection.execute_command(*LOOK_FOR_AOF)  # type: ignore[no-untyped-call]
+    except ResponseError:
         return False
     return True
 

@@ -9,7 +9,8 @@ from scipy.stats import norm, poisson
 
 from optagent.codec import decode, encode
 from optagent.errors import InvalidData, InvalidRequest
-from optagent.inference.e_detector import EDetector, baseline_of, block_length, block_means, e_detector
+from optagent.inference.blocks import block_length, block_means
+from optagent.inference.e_detector import EDetector, baseline_of, e_detector
 from optagent.inference.run_length import arl_rows, rows_per_second
 
 ARL = 10_000

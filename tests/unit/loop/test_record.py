@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optagent.adapters.state.parquet_archive import as_kept
+from optagent.adapters.state.kept_rows import as_kept
 from optagent.domain.dataset import FileSource
 from optagent.domain.model import ModelSpec, Task
 from optagent.errors import InvalidData
-from optagent.loop import record
+from optagent.loop import received
 from optagent.loop.record import checked_labels, checked_predictions
 
 NOW = 1_700_000_000.25
@@ -223,7 +223,7 @@ def test_what_cannot_be_used_is_refused_with_the_reason(columns, rule):
 
 
 def test_more_rows_than_a_call_may_have_are_refused(monkeypatch):
-    monkeypatch.setattr(record, "MOST_ROWS", 2)
+    monkeypatch.setattr(received, "MOST_ROWS", 2)
     with pytest.raises(InvalidData, match="3 in one call, the limit is 2"):
         predictions({"id": ["a", "b", "c"], "prediction": ["y"] * 3})
 

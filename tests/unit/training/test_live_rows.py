@@ -12,13 +12,8 @@ from optagent.domain.model import Task
 from optagent.domain.quality import Problem
 from optagent.training.columns import Kind
 from optagent.training.encoding import Column, Schema, encode
-from optagent.training.live_rows import (
-    encode_live,
-    encode_live_labels,
-    encode_predictions,
-    merged_counts,
-    model_matrix,
-)
+from optagent.training.live_answers import encode_live_labels, encode_predictions
+from optagent.training.live_rows import encode_live, merged_counts, model_matrix
 
 NAN = np.nan
 DAY = dt.datetime(1970, 1, 2, tzinfo=dt.UTC)

@@ -1,0 +1,245 @@
+"""The plots of a model's analysis."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from html import escape
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from optagent.analysis.report.drift import ranked_features
+from optagent.analysis.report.parts import Drawing
+from optagent.domain.concept_drift import ConceptDrift
+from optagent.domain.drift import ColumnDrift, DriftStatus
+from optagent.domain.model_report import ModelReport
+from optagent.domain.performance import AttributionShift, Certainty, Degradation, PerformancePoint
+
+_DRIFT_DRAWN = 30
+_IMPORTANCE_DRAWN = 20
+_NAME_DRAWN = 40
+_NOW, _THEN = "#2f7ed8", "#9a8f7a"
+_STATUS = {  # colour, and a pattern for those who do not see it
+    DriftStatus.DRIFTED: ("#d6453d", ""),
+    DriftStatus.SUSPECTED: ("#e09a2b", "/"),
+    DriftStatus.STABLE: ("#5b93c9", "."),
+    DriftStatus.UNKNOWN: ("#8f8f8f", "x"),
+}
+
+
+def figure_of(drawing: Drawing, report: ModelReport) -> go.Figure | None:
+    """None where there is nothing to draw."""
+    return _FIGURES[drawing](report)
+
+
+def _metrics_over_time(report: ModelReport) -> go.Figure | None:
+    found = report.performance
+    if found is None:
+        return None
+    return _over_time(found.over_time, "reference", _before(found.degradation), report.concept_drift)
+
+
+def _business_over_time(report: ModelReport) -> go.Figure | None:
+    found = report.business
+    return None if found is None else _over_time(found.over_time, "window before", _before(found.degradation), None)
+
+
+def _drift(report: ModelReport) -> go.Figure | None:
+    drawn = [] if report.drift is None else ranked_features(report.drift)[:_DRIFT_DRAWN]
+    return _drift_bars(drawn) if drawn else None
+
+
+def _importance(report: ModelReport) -> go.Figure | None:
+    shift = report.attribution
+    return None if shift is None or not shift.features else _importance_bars(shift)
+
+
+def _calibration_of_both(report: ModelReport) -> go.Figure | None:
+    found = report.confidence
+    if found is None:
+        return None
+    sides = (("reference", found.reference), ("now", found.current))
+    curves = [(name, one) for name, one in sides if one is not None and one.curve]
+    return _calibration(curves) if curves else None
+
+
+def _before(changes: Sequence[Degradation]) -> dict[str, float | None]:
+    return {one.name: one.reference.value for one in changes}
+
+
+def _over_time(
+    points: Sequence[PerformancePoint], before: str, known: Mapping[str, float | None], alarm: ConceptDrift | None
+) -> go.Figure | None:
+    """A row for each metric: its course, its `known` value before, the alarms; None where none has a value."""
+    names = list(dict.fromkeys(one.name for point in points for one in point.metrics if one.interval is not None))
+    if not names:
+        return None
+    height = 90 + 170 * len(names)
+    figure = make_subplots(len(names), 1, shared_xaxes=True, vertical_spacing=46 / height if len(names) > 1 else 0)
+    span = [_instant(points[0].window.start), _instant(points[-1].window.end)]
+    for row, name in enumerate(names, start=1):
+        figure.add_trace(_course(points, name, first=row == 1), row, 1)
+        then = known.get(name)
+        if then is not None:
+            line = go.Scatter(
+                x=span,
+                y=[then, then],
+                mode="lines",
+                name=before,
+                legendgroup=before,
+                showlegend=row == 1,
+                line={"color": _THEN, "dash": "dash"},
+            )
+            figure.add_trace(line, row, 1)
+        figure.update_yaxes(title_text=_label(name), row=row, col=1)
+    for at, said, dash in _marks(alarm):
+        figure.add_shape(
+            type="line",
+            x0=_instant(at),
+            x1=_instant(at),
+            y0=0,
+            y1=1,
+            yref="paper",
+            line={"color": "#d6453d", "dash": dash},
+            name=said,
+            showlegend=True,
+        )
+    figure.update_xaxes(title_text="time, UTC", row=len(names), col=1)
+    return _styled(figure, height)
+
+
+def _course(points: Sequence[PerformancePoint], name: str, first: bool) -> go.Scatter:
+    found = [next((one.interval for one in point.metrics if one.name == name), None) for point in points]
+    return go.Scatter(
+        x=[_instant((point.window.start + point.window.end) / 2) for point in points],
+        y=[None if one is None else one.estimate for one in found],
+        error_y={
+            "symmetric": False,
+            "array": [None if one is None else one.high - one.estimate for one in found],
+            "arrayminus": [None if one is None else one.estimate - one.low for one in found],
+            "thickness": 1,
+            "width": 3,
+        },
+        mode="lines+markers",
+        name="now",
+        legendgroup="now",
+        showlegend=first,
+        line={"color": _NOW},
+    )
+
+
+def _marks(found: ConceptDrift | None) -> Iterator[tuple[float, str, str]]:
+    if found is None:
+        return
+    if found.alarmed_at is not None:
+        yield found.alarmed_at, "alarm of concept drift", "solid"
+    if found.changed_at is not None:
+        yield found.changed_at, "its most likely start", "dot"
+
+
+def _drift_bars(columns: Sequence[ColumnDrift]) -> go.Figure:
+    figure = go.Figure()
+    for status, (colour, pattern) in _STATUS.items():
+        places = [place for place, one in enumerate(columns) if one.status is status]
+        if places:
+            figure.add_bar(
+                x=[columns[place].effect for place in places],
+                y=places,
+                orientation="h",
+                name=status,
+                marker={"color": colour, "pattern": {"shape": pattern}},
+                text=[f"weight {columns[place].weight:.0%}" for place in places],
+                textposition="outside",
+                cliponaxis=False,
+                hovertemplate="effect %{x:.3f}, %{text}",
+            )
+    figure.update_xaxes(title_text="effect", range=[0, 1.15 * max(0.1, *(one.effect for one in columns))])
+    return _named(figure, [one.name for one in columns], 24)
+
+
+def _importance_bars(shift: AttributionShift) -> go.Figure:
+    largest = sorted(shift.features, key=lambda one: -max(one.reference_share, one.current_share))
+    shown = sorted(largest[:_IMPORTANCE_DRAWN], key=lambda one: one.current_rank)
+    figure = go.Figure()
+    for name, colour, shares in (
+        ("then", _THEN, [one.reference_share for one in shown]),
+        ("now", _NOW, [one.current_share for one in shown]),
+    ):
+        figure.add_bar(
+            x=shares,
+            y=list(range(len(shown))),
+            orientation="h",
+            name=name,
+            marker={"color": colour},
+            hovertemplate="%{x:.1%}",
+        )
+    figure.update_xaxes(title_text="share", tickformat=".0%")
+    return _named(figure, [one.name for one in shown], 34)
+
+
+def _calibration(curves: Sequence[tuple[str, Certainty]]) -> go.Figure:
+    figure = go.Figure()
+    for name, one in curves:
+        figure.add_scatter(
+            x=[point.predicted for point in one.curve],
+            y=[point.observed for point in one.curve],
+            text=[f"{point.rows:,} rows" for point in one.curve],
+            mode="lines+markers",
+            name=name,
+            line={"color": _NOW if name == "now" else _THEN},
+            hovertemplate="predicted %{x:.3f}, came true %{y:.3f}, %{text}",
+        )
+    figure.add_scatter(
+        x=[0, 1], y=[0, 1], mode="lines", name="perfect", line={"color": "#8f8f8f", "dash": "dot"}, hoverinfo="skip"
+    )
+    figure.update_xaxes(title_text="mean probability", range=[0, 1])
+    figure.update_yaxes(title_text="share that came true", range=[0, 1.02])
+    return _styled(figure, 420)
+
+
+def _named(figure: go.Figure, names: Sequence[str], each: int) -> go.Figure:
+    """Horizontal bars under their names, from above; by place, since names may look like numbers or be alike."""
+    ticks = {"tickvals": list(range(len(names))), "ticktext": [_label(name) for name in names]}
+    figure.update_yaxes(**ticks, ticklabelstandoff=6, range=[len(names) - 0.5, -0.5])
+    return _styled(figure, 110 + each * len(names)).update_yaxes(showgrid=False, zeroline=False)
+
+
+def _styled(figure: go.Figure, height: int) -> go.Figure:
+    """See-through and in a grey that reads on white and on black; the page sets the texts to its own colour."""
+    figure.update_layout(
+        template="none",
+        height=height,
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"family": "system-ui, sans-serif", "color": "#7b7b7b", "size": 13},
+        margin={"l": 60, "r": 20, "t": 40, "b": 50},
+        legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"},
+    )
+    figure.update_xaxes(gridcolor="#8883", zerolinecolor="#8886", automargin=True)
+    return figure.update_yaxes(gridcolor="#8883", zerolinecolor="#8886", automargin=True)
+
+
+def _label(name: str) -> str:
+    """A name in a plot, where plotly would read tags and entities."""
+    return text_of(name if len(name) <= _NAME_DRAWN else f"{name[: _NAME_DRAWN - 1]}…")
+
+
+def _instant(at: float) -> str | float:
+    """A time as plotly draws it: it knows no zones, so that of UTC without one."""
+    try:
+        return datetime.fromtimestamp(at, UTC).replace(tzinfo=None).isoformat()
+    except (OverflowError, ValueError, OSError):
+        return at
+
+
+def text_of(value: str) -> str:
+    """Whatever comes from data goes through here: no tags, and nothing that UTF-8 cannot hold."""
+    return escape(str(value).encode("utf-8", "replace").decode("utf-8"))
+
+
+_FIGURES: Mapping[Drawing, Callable[[ModelReport], go.Figure | None]] = {
+    Drawing.OVER_TIME: _metrics_over_time,
+    Drawing.BUSINESS_OVER_TIME: _business_over_time,
+    Drawing.DRIFT: _drift,
+    Drawing.IMPORTANCE: _importance,
+    Drawing.CALIBRATION: _calibration_of_both,
+}

@@ -1,0 +1,55 @@
+"""Small files that are whole or absent, and on disk once they are there."""
+
+import os
+import secrets
+from pathlib import Path
+
+
+def made(path: Path, data: bytes) -> bool:
+    """Whether the file was made, whole and on disk; False where there is one of that name, or its scratch was swept."""
+    make_folder(path.parent)
+    scratch = path.with_name(f".{secrets.token_hex(8)}.new")
+    try:
+        _write(scratch, data)
+        os.link(scratch, path)
+    except (FileExistsError, FileNotFoundError):
+        return False
+    finally:
+        scratch.unlink(missing_ok=True)
+    sync(path.parent)
+    return True
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """The file has these bytes from now on, or keeps what it had."""
+    make_folder(path.parent)
+    scratch = path.with_name(f".{secrets.token_hex(8)}.new")
+    try:
+        _write(scratch, data)
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
+    sync(path.parent)
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def make_folder(folder: Path) -> None:
+    """The folder and its parents, on disk."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync(folder.parent)
+
+
+def sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,102 @@
+"""The form in which recorded rows are kept: types that come back from a file as they were, rows by the day."""
+
+import itertools
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import sha256
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.types as pt
+
+from optagent.errors import InvalidData, InvalidRequest
+from optagent.training.columns import Kind, kind_of
+
+_NOUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+_DAY_US = 86_400_000_000
+
+
+def as_kept(rows: pa.Table) -> pa.Table:
+    """The rows in types that come back from a file as they were; InvalidData for those that cannot be kept."""
+    names = rows.schema.names
+    if len(set(names)) < len(names) or not {"id", "time"} <= set(names):
+        raise InvalidData(f"rows: columns id and time are needed, and no name twice, got {names[:50]}")
+    try:
+        table = pa.table({name: _as_kept(name, rows[name]) for name in names})
+    except pa.ArrowInvalid as error:
+        raise InvalidData(f"rows: {error}") from None
+    for name in ("id", "time"):
+        if table[name].null_count:
+            raise InvalidData(f"column {name!r}: {table[name].null_count} rows without a value")
+    return table
+
+
+def _as_kept(name: str, values: pa.ChunkedArray) -> pa.ChunkedArray:
+    kind = kind_of(values.type)
+    if kind is None:
+        raise InvalidData(f"column {name!r}: type {values.type} cannot be kept")
+    if pt.is_dictionary(values.type):
+        values = values.cast(values.type.value_type)
+    if name == "time":
+        if not pt.is_timestamp(values.type):
+            raise InvalidData(f"column 'time': a timestamp is needed, got {values.type}")
+        return values.cast(pa.timestamp("us", "UTC"), safe=values.type.unit != "ns")
+    if name == "id" and not (kind is Kind.CATEGORICAL or pt.is_integer(values.type)):
+        raise InvalidData(f"column 'id': a text is needed, got {values.type}")
+    if kind is Kind.CATEGORICAL or name == "id":
+        return values.cast(pa.large_string())
+    if pt.is_timestamp(values.type) and values.type.unit == "s":
+        return values.cast(pa.timestamp("ms", values.type.tz))
+    if pt.is_date64(values.type):
+        return values.cast(pa.date32())
+    return values.cast(pa.time32("ms")) if values.type == pa.time32("s") else values
+
+
+def types_of(rows: pa.Table) -> str:
+    """The same text for tables with the same columns of the same types, in whatever order."""
+    listed = sorted((item.name, str(item.type)) for item in rows.schema)
+    return sha256(json.dumps(listed).encode()).hexdigest()[:12]
+
+
+def joined(tables: Iterable[tuple[str, pa.Table]]) -> list[pa.Table]:
+    """One table of all with the same types, which each comes with."""
+    groups: dict[str, list[pa.Table]] = {}
+    for types, rows in tables:
+        if rows.num_rows:
+            groups.setdefault(types, []).append(rows)
+    return [pa.concat_tables(columns_alike(group)) for group in groups.values()]
+
+
+def columns_alike(tables: Sequence[pa.Table]) -> list[pa.Table]:
+    """The columns of all in the order of the first."""
+    names = tables[0].schema.names
+    return [table if table.schema.names == names else table.select(names) for table in tables]
+
+
+def by_day(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+    """The rows of each day (YYYY-MM-DD, UTC)."""
+    days = np.floor_divide(rows["time"].cast(pa.int64()).to_numpy(), _DAY_US)
+    if len(days) and days.min() == days.max():
+        yield str(days[0].astype("datetime64[D]")), rows
+        return
+    order = np.argsort(days, kind="stable")
+    rows, days = rows.take(order), days[order]
+    edges = [0, *(np.flatnonzero(np.diff(days)) + 1).tolist(), len(days)]
+    for start, end in itertools.pairwise(edges):
+        if end > start:
+            yield str(days[start].astype("datetime64[D]")), rows.slice(start, end - start)
+
+
+def microseconds(instant: float) -> int:
+    """POSIX seconds, rounded up; infinities are far away."""
+    if instant != instant:
+        raise InvalidRequest(f"an instant must be a number of POSIX seconds, got {instant!r}")
+    return int(max(-(2.0**62), min(2.0**62, np.ceil(instant * 1e6))))
+
+
+def noun(name: str, what: str) -> str:
+    """The name, if it can be that of a file or a key; InvalidRequest says what it is the name of."""
+    if not _NOUN.fullmatch(name):
+        raise InvalidRequest(f"{what} {name!r}: letters, digits, '_', '.', '-', the first a letter or digit")
+    return name

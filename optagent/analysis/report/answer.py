@@ -1,0 +1,71 @@
+"""What stands above the sections: the verdict with its remedy, reasons and causes, and which rows were analysed."""
+
+from dataclasses import dataclass
+
+from optagent.analysis.report.parts import Column, Columns, Items, Part, Room, more, table
+from optagent.analysis.report.texts import number, share, span
+from optagent.domain.diagnosis import Cause, Diagnosis, Remedy
+from optagent.domain.model_report import ModelReport, ReferenceSummary
+
+CAUSES = "Likely causes, the likeliest first"
+_CAUSES_IN_SHORT = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A diagnosis in words."""
+
+    verdict: str
+    remedy: str
+    reasons: Items
+    causes: tuple[Part, ...]
+
+
+def judgement(diagnosis: Diagnosis, room: Room) -> Judgement:
+    """The diagnosis in words, its causes in a table or, in a narrow view, in a list."""
+    remedy = "nothing needs to be done" if diagnosis.remedy is Remedy.NOTHING else str(diagnosis.remedy)
+    later = f"; if that does not help: {', '.join(diagnosis.alternatives)}" if diagnosis.alternatives else ""
+    return Judgement(
+        f"{room.loud(diagnosis.verdict)} (confidence: {diagnosis.confidence})",
+        remedy + later,
+        Items(diagnosis.reasons),
+        _causes(diagnosis.causes, room),
+    )
+
+
+def analysed_rows(report: ModelReport) -> str:
+    """The window and its size, as far as they are known; the size is from the first part that knows."""
+    said = [] if report.window is None else [span(report.window)]
+    for part in (report.quality, report.performance):
+        if part is not None:
+            said.append(_sizes(part.rows, part.labelled))
+            break
+    else:
+        if report.drift is not None:
+            said.append(f"{report.drift.rows_now:,} rows")
+    return ": ".join(said)
+
+
+def reference_rows(reference: ReferenceSummary) -> str:
+    """As `analysed_rows`."""
+    when = "rows without a time" if reference.window is None else span(reference.window)
+    return f"{when}: {_sizes(reference.rows, reference.labelled)}"
+
+
+def _sizes(rows: int, labelled: int) -> str:
+    return f"{rows:,} rows, {labelled:,} labelled"
+
+
+def _causes(causes: tuple[Cause, ...], room: Room) -> tuple[Part, ...]:
+    if room is Room.NARROW:
+        shown = tuple(f"{one.column} ({one.weight:.0%}): {one.reason}" for one in causes[:_CAUSES_IN_SHORT])
+        return (Items(shown), *more(len(causes), _CAUSES_IN_SHORT)) if shown else ()
+    columns: Columns[Cause] = (
+        Column("column", lambda one: one.column),
+        Column("share of the blame", lambda one: share(one.weight)),
+        Column("effect", lambda one: f"{one.effect:.3f}"),
+        Column("importance", lambda one: share(one.importance)),
+        Column("more lost a row", lambda one: number(one.excess_loss)),
+        Column("why", lambda one: one.reason),
+    )
+    return table(causes, columns, room)

@@ -1,0 +1,99 @@
+"""What a view shows of a model's analysis: sections of sentences, lists and tables of text, and places for plots."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+
+
+class Room(Enum):
+    """How much a view has room for: lines of 80 characters without colour, or a page. The value is rows a table."""
+
+    NARROW = 10
+    WIDE = 100
+
+    def loud(self, text: str) -> str:
+        """Capitals where nothing else makes a word stand out."""
+        return text.upper() if self is Room.NARROW else text
+
+
+class Drawing(Enum):
+    """A place where a view that can draw shows a plot; the value is its caption."""
+
+    OVER_TIME = "Metrics over time, each with its interval"
+    BUSINESS_OVER_TIME = "Means a row over time, each with its interval"
+    DRIFT = "Drift by feature, ordered by effect and weight"
+    IMPORTANCE = "Share of each feature in what the model looks at"
+    CALIBRATION = "Calibration: how often what was predicted came true"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """`marked` are the places of rows that stand out."""
+
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    marked: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    texts: tuple[str, ...]
+
+
+Part = str | Items | Table | Drawing
+"""A str is a sentence that a view may begin with a capital and end with a full stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """`headline` is the answer in short, `reason` why it is so or not known."""
+
+    title: str
+    headline: str = ""
+    reason: str = ""
+    parts: tuple[Part, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Column(Generic[Item]):
+    """A column of a table, `only` in a view with such room."""
+
+    heading: str
+    cell: Callable[[Item], str]
+    only: Room | None = None
+
+
+Columns = tuple[Column[Item], ...]
+
+
+def table(
+    items: Sequence[Item],
+    columns: Columns[Item],
+    room: Room,
+    marked: Callable[[Item], bool] = lambda item: False,
+    of_the_rest: str = "",
+) -> tuple[Part, ...]:
+    """A table of the items that there is room for, and a sentence on the others; nothing where there are none.
+
+    A last column in which nothing is said is left out.
+    """
+    if not items:
+        return ()
+    shown = items[: room.value]
+    used = [column for column in columns if column.only in (None, room)]
+    if not any(used[-1].cell(item) for item in shown):
+        used.pop()
+    made = Table(
+        tuple(column.heading for column in used),
+        tuple(tuple(column.cell(item) for column in used) for item in shown),
+        frozenset(place for place, item in enumerate(shown) if marked(item)),
+    )
+    return (made, *more(len(items), room.value, of_the_rest))
+
+
+def more(total: int, shown: int, of_the_rest: str = "") -> tuple[str, ...]:
+    """A sentence on what is not shown, where there is such."""
+    return (f"and {total - shown:,} more{of_the_rest}",) if total > shown else ()

@@ -1,0 +1,162 @@
+"""From the rows of a rollout to a look at it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from optagent.domain.rollout import Rollout
+from optagent.domain.rollout_look import GuardrailReading, Look, RolloutState, SampleRatio
+from optagent.domain.rollout_policy import RolloutPolicy
+from optagent.domain.study import Interval
+from optagent.errors import InvalidData, InvalidRequest
+from optagent.inference.betting import guardrail
+from optagent.inference.blocks import block_length
+from optagent.inference.confidence_sequence import ConfidenceSequence
+from optagent.inference.sample_ratio import SampleRatioTest
+from optagent.inference.split import first_of_unit, improvements, matured_rows, split_interval
+
+Vector = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+Units = npt.NDArray[np.generic]
+
+_TOO_FEW = "too few rows, or too few that differ by much, for a normal law"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PairedLosses:
+    """What both versions lost on the same rows, (rows,) each, in the order of requests.
+
+    NaN in both is a row without a label, left out. `matured` tells the rows whose time for a label is over, by their
+    age alone; None for all.
+    """
+
+    champion: Vector
+    candidate: Vector
+    matured: Mask | None = None
+
+    def __post_init__(self) -> None:
+        _of_one_length(self.champion, self.candidate, self.matured)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SplitLosses:
+    """The requests of the whole ramp in their order, (rows,) each.
+
+    `candidate` tells the arm that was drawn, whichever answered in the end, and `share` the chance that it was the
+    candidate. `loss` is NaN where there is no label. `matured` tells the rows whose time for a label is over, by their
+    age alone: never by whether the label is there. `units` are the sticky keys, None where each request was drawn for
+    itself.
+    """
+
+    candidate: Mask
+    share: Vector
+    loss: Vector
+    matured: Mask
+    units: Units | None = None
+
+    def __post_init__(self) -> None:
+        _of_one_length(self.candidate, self.share, self.loss, self.matured, self.units)
+
+
+def look_at(
+    rollout: Rollout,
+    look_id: str,
+    now: float,
+    losses: PairedLosses | SplitLosses | None,
+    guarded: Mapping[str, Vector],
+) -> Look:
+    """What the rows since this state began say (all steps of the ramp are one state), as a look to advance with.
+
+    `guarded` are the values between 0 and 1 of each guardrail, a candidate's row each, since the rollout started.
+    Shadow and baking compare on the same rows, the ramp on split ones; InvalidRequest for the others.
+    """
+    readings = tuple(_reading(name, limit, guarded.get(name)) for name, limit in rollout.policy.guardrails.items())
+    look = Look(look_id, now, rollout.state, rollout.step, guardrails=readings)
+    if losses is None:
+        return look
+    if isinstance(losses, SplitLosses) != (rollout.state is RolloutState.RAMP):
+        raise InvalidRequest(f"rollout {rollout.rollout_id} is {rollout.state}, got {type(losses).__name__}")
+    if isinstance(losses, SplitLosses):
+        return _split(look, rollout, losses)
+    return _paired(look, rollout, losses)
+
+
+def over_budget(latency_ms: Vector, budget_ms: float) -> Vector:
+    """The flags of a guardrail: 1 for a row that took longer, or never answered (NaN)."""
+    return np.asarray(~(latency_ms <= budget_ms), dtype=np.float64)
+
+
+def paired_sequence(difference: Vector, policy: RolloutPolicy, alpha: float) -> ConfidenceSequence:
+    """The state of an interval of the mean of differences on the same rows, in the order of time.
+
+    Blocks are as long as the policy says, or as the first `min_rows` rows need them to be: it is settled then for all
+    later looks, none of which sees an interval before.
+    """
+    block = policy.block or block_length(difference[: policy.min_rows])
+    return ConfidenceSequence(alpha, policy.horizon_rows, min(block, policy.horizon_rows)).after(difference)
+
+
+def _paired(look: Look, rollout: Rollout, losses: PairedLosses) -> Look:
+    policy = rollout.policy
+    alpha = policy.shadow_alpha if rollout.state is RolloutState.SHADOW else policy.baking_alpha
+    rows = len(losses.champion) if losses.matured is None else matured_rows(losses.matured)
+    difference, notes = losses.champion[:rows] - losses.candidate[:rows], []
+    labelled = ~(np.isnan(losses.champion[:rows]) & np.isnan(losses.candidate[:rows]))
+    difference = difference[labelled]
+    one_sided = int(np.count_nonzero(~np.isfinite(difference)))
+    found = None
+    if one_sided:
+        notes.append(f"{one_sided} rows have a loss of one version only")
+    elif len(difference) >= policy.min_rows:
+        found = paired_sequence(difference, policy, alpha).interval()
+        notes += [] if found else [_TOO_FEW]
+    return _with(look, len(difference), len(difference), found, notes)
+
+
+def _split(look: Look, rollout: Rollout, losses: SplitLosses) -> Look:
+    policy, rows = rollout.policy, matured_rows(losses.matured)
+    labelled = np.flatnonzero(~np.isnan(losses.loss[:rows]))
+    notes = [f"{rows - len(labelled)} matured rows have no label"] if len(labelled) < rows else []
+    candidate, share = losses.candidate[labelled], losses.share[labelled]
+    units = None if losses.units is None else losses.units[labelled]
+    values = improvements(candidate, share, losses.loss[labelled])
+    found = split_interval(values, candidate, policy.ramp_alpha, policy.ramp_horizon_rows, units)
+    notes += [] if found else [_TOO_FEW]
+    of_step = int(np.count_nonzero(np.isclose(share, policy.ramp[rollout.step])))
+    return _with(look, len(values), of_step, found, notes, _sample_ratio(losses, labelled))
+
+
+def _sample_ratio(losses: SplitLosses, labelled: npt.NDArray[np.int64]) -> SampleRatio:
+    """Of all requests, or of those with a label where these are further from what was meant.
+
+    Two tests share one budget, so each needs twice the evidence.
+    """
+    tests = []
+    for rows in (np.arange(len(losses.candidate)), labelled):
+        drawn = rows if losses.units is None else rows[first_of_unit(losses.units[rows])]
+        tests.append(SampleRatioTest().after(losses.candidate[drawn], losses.share[drawn]))
+    worst = max(tests, key=lambda test: test.e_value)
+    return SampleRatio(worst.rows, worst.expected, worst.observed, worst.e_value / 2)
+
+
+def _reading(name: str, limit: float, values: Vector | None) -> GuardrailReading:
+    if values is None:
+        return GuardrailReading(name, limit, 0, None, None)
+    state = guardrail(limit).after(values)
+    return GuardrailReading(name, limit, state.rows, state.rate, state.e_value)
+
+
+def _with(
+    look: Look, rows: int, step_rows: int, found: Interval | None, notes: list[str], ratio: SampleRatio | None = None
+) -> Look:
+    return Look(
+        look.look_id, look.at, look.state, look.step, rows, step_rows, found, look.guardrails, ratio, tuple(notes)
+    )
+
+
+def _of_one_length(first: npt.NDArray[np.generic], *others: npt.NDArray[np.generic] | None) -> None:
+    wrong = [len(other) for other in others if other is not None and len(other) != len(first)]
+    if wrong:
+        raise InvalidData(f"the columns must be of one length, got {len(first)} and {wrong[0]}")

@@ -1,0 +1,87 @@
+"""Mature: predictions whose labels are known become rows to learn from, a day at a time."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from optagent.analysis.joining import choose, join_labels
+from optagent.domain.model import ModelSpec
+from optagent.domain.monitoring import Window
+from optagent.loop.observe import EARLY_LABELS_S, labels_of
+from optagent.ports import Observations
+from optagent.training.columns import Kind
+from optagent.training.encoding import Column, Schema
+from optagent.training.live_values import column_named, decoded, numbers_in, read_column
+
+DAY_S = 86_400
+_US_A_DAY = 86_400_000_000
+
+
+def mature(observations: Observations, spec: ModelSpec, schema: Schema, window: Window) -> int:
+    """Keeps the labelled rows of each day of a window, replacing those that were kept; answers how many there are."""
+    kept, day = 0, int(window.start // DAY_S) * DAY_S
+    while day < window.end:
+        rows = matured_rows(observations, spec, schema, Window(day, day + DAY_S))
+        if rows.num_rows:
+            observations.save_matured(spec.model_id, datetime.fromtimestamp(day, UTC).strftime("%Y-%m-%d"), rows)
+        kept += rows.num_rows
+        day += DAY_S
+    return kept
+
+
+def matured_rows(observations: Observations, spec: ModelSpec, schema: Schema, window: Window) -> pa.Table:
+    """Each prediction of a window that has a label: `id`, the time, the features, the target and the outcomes.
+
+    Features have the type of the schema whatever they came as; a category that the schema does not know stays what it
+    is, since the next version may learn it. What cannot be read is missing. The order is that of time and id.
+    """
+    tables = observations.predictions(spec.model_id, window.start, window.end)
+    chosen = choose(tables)
+    labels = labels_of(observations.labels(spec.model_id, window.start - EARLY_LABELS_S), schema)
+    joined = join_labels(chosen.ids, chosen.time_us, labels)
+    known = np.flatnonzero(~np.isnan(joined.y))
+    chosen = chosen.taken(known)
+    columns = {
+        "id": chosen.ids,
+        spec.time_column or "time": pa.array(chosen.time_us, pa.timestamp("us", "UTC")),
+        **{column.name: _feature(column, tables, chosen.table, chosen.row) for column in schema.columns},
+        schema.target: _target(joined.y[known], schema),
+        **{name: pa.array(values[known], from_pandas=True) for name, values in joined.outcome.items()},
+    }
+    return pa.table(columns)
+
+
+def _target(y: np.ndarray, schema: Schema) -> pa.Array:
+    if not schema.task.classifies:
+        return pa.array(y)
+    return pa.array(schema.classes).take(pa.array(y.astype(np.int64)))
+
+
+def _feature(column: Column, tables: list[pa.Table], table: np.ndarray, row: np.ndarray) -> pa.Array:
+    """A column of the chosen rows, wherever they are."""
+    kind = pa.large_string() if column.kind is Kind.CATEGORICAL else pa.float64()
+    parts, places = [pa.nulls(0, kind)], [np.empty(0, dtype=np.int64)]
+    for index, rows in enumerate(tables):
+        mine = np.flatnonzero(table == index)
+        values = column_named(rows, column.name)
+        if not len(mine):
+            continue
+        taken = pa.chunked_array([pa.nulls(len(mine), kind)]) if values is None else values.take(pa.array(row[mine]))
+        parts.append(_typed(taken, column))
+        places.append(mine)
+    order = np.argsort(np.concatenate(places), kind="stable")
+    found = pa.concat_arrays(parts).take(pa.array(order))
+    if column.kind is Kind.BOOLEAN:
+        return pc.cast(found, pa.bool_())
+    if column.kind is Kind.DATETIME:
+        return pc.cast(pc.round(pc.multiply(found, float(_US_A_DAY))), pa.int64()).cast(pa.timestamp("us", "UTC"))
+    return found
+
+
+def _typed(values: pa.ChunkedArray, column: Column) -> pa.Array:
+    if column.kind is Kind.CATEGORICAL:
+        return pc.cast(decoded(values), pa.large_string()).combine_chunks()
+    read = numbers_in(values) if column.kind is Kind.NUMERIC else read_column(values, column)
+    return pa.array(np.where(np.isinf(read.numbers), np.nan, read.numbers), from_pandas=True)

@@ -1,0 +1,136 @@
+"""A column as it comes in from outside, read as numbers as far as it can be; what cannot be is marked, never raised."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
+
+from optagent.domain.quality import Problem
+from optagent.training.columns import Kind, kind_of
+from optagent.training.encoding import Column
+from optagent.training.problem import Vector
+from optagent.training.values import days, timestamps
+
+Mask = npt.NDArray[np.bool_]
+
+NUMBER = r"^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?$"
+_NO_VALUE = r"(?i)^(nan|null|none|na|n/a)?$"
+_NO_END = r"(?i)^[+-]?inf(inity)?$"
+_TRUE, _FALSE = r"(?i)^(true|1|1\.0)$", r"(?i)^(false|0|0\.0)$"
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """One column: numbers (NaN where there is none), and the masks of what was wrong with the others."""
+
+    numbers: Vector
+    problems: Mapping[Problem, Mask]
+
+
+def column_named(table: pa.Table, name: str) -> pa.ChunkedArray | None:
+    """The column, or None where it is absent; the first where a name stands twice."""
+    found = table.schema.get_all_field_indices(name)
+    return table.column(found[0]) if found else None
+
+
+def read_column(values: pa.ChunkedArray, column: Column) -> Read:
+    values = decoded(values)
+    if column.kind is Kind.CATEGORICAL:
+        return _codes(values, column)
+    if column.kind is Kind.DATETIME:
+        return _dates(values)
+    if column.kind is Kind.BOOLEAN and kind_of(values.type) is Kind.CATEGORICAL:
+        return _truths_said(values)
+    read = numbers_in(values)
+    if column.kind is Kind.BOOLEAN:
+        return Read(np.where(np.isnan(read.numbers), np.nan, read.numbers != 0), read.problems)
+    return read
+
+
+def numbers_in(values: pa.ChunkedArray) -> Read:
+    """Numbers and booleans as they are, texts as the numbers they say; infinities stay infinite."""
+    values = decoded(values)
+    kind = kind_of(values.type)
+    if kind is Kind.CATEGORICAL:
+        return _numbers_said(values)
+    if kind not in (Kind.NUMERIC, Kind.BOOLEAN):
+        return _wrong_type(values)
+    numbers = _floats(values)
+    return Read(numbers, {Problem.MISSING: np.isnan(numbers)})
+
+
+def decoded(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.cast(values, values.type.value_type) if pt.is_dictionary(values.type) else values
+
+
+def missing_in(values: pa.ChunkedArray) -> Mask:
+    return np.asarray(pc.is_null(values, nan_is_null=True).to_numpy(), dtype=np.bool_)
+
+
+def _codes(values: pa.ChunkedArray, column: Column) -> Read:
+    missing = missing_in(values)
+    try:
+        texts = pc.cast(values, pa.large_string())
+    except pa.ArrowException:
+        return _wrong_type(values)
+    found = pc.index_in(texts, value_set=pa.array(column.categories, pa.large_string()))
+    codes = _floats(pc.fill_null(found, len(column.categories)))
+    unseen = (codes == len(column.categories)) & ~missing
+    codes[missing] = np.nan
+    problems = {Problem.MISSING: missing} if column.other else {Problem.MISSING: missing, Problem.UNSEEN: unseen}
+    return Read(codes, problems)
+
+
+def _dates(values: pa.ChunkedArray) -> Read:
+    missing = missing_in(values)
+    kind = kind_of(values.type)
+    if kind is Kind.DATETIME:
+        return Read(_floats(days(values)), {Problem.MISSING: missing})
+    if kind is not Kind.CATEGORICAL:
+        return _wrong_type(values)
+    try:
+        numbers = _floats(days(timestamps(pc.cast(values, pa.string()))))
+    except pa.ArrowException:
+        read = pd.to_datetime(values.to_pandas(), format="ISO8601", utc=True, errors="coerce")
+        instants = read.dt.tz_convert(None).to_numpy().astype("datetime64[us]")
+        numbers = _floats(days(pa.chunked_array([pa.array(instants)])))
+    blank = missing | _matches(values, _NO_VALUE)
+    return Read(numbers, {Problem.MISSING: blank, Problem.WRONG_TYPE: np.isnan(numbers) & ~blank})
+
+
+def _numbers_said(values: pa.ChunkedArray) -> Read:
+    texts = pc.utf8_trim_whitespace(pc.cast(values, pa.large_string()))
+    is_number = pc.match_substring_regex(texts, NUMBER)
+    numbers = _floats(pc.cast(pc.if_else(is_number, texts, pa.scalar(None, texts.type)), pa.float64()))
+    missing = missing_in(values) | _matches(values, _NO_VALUE)
+    endless = _matches(values, _NO_END)
+    numbers[endless] = np.inf
+    return Read(numbers, {Problem.MISSING: missing, Problem.NOT_A_NUMBER: np.isnan(numbers) & ~missing})
+
+
+def _truths_said(values: pa.ChunkedArray) -> Read:
+    numbers = np.full(len(values), np.nan)
+    numbers[_matches(values, _TRUE)] = 1.0
+    numbers[_matches(values, _FALSE)] = 0.0
+    missing = missing_in(values) | _matches(values, _NO_VALUE)
+    return Read(numbers, {Problem.MISSING: missing, Problem.WRONG_TYPE: np.isnan(numbers) & ~missing})
+
+
+def _wrong_type(values: pa.ChunkedArray) -> Read:
+    missing = missing_in(values)
+    return Read(np.full(len(values), np.nan), {Problem.MISSING: missing, Problem.WRONG_TYPE: ~missing})
+
+
+def _matches(texts: pa.ChunkedArray, pattern: str) -> Mask:
+    found = pc.match_substring_regex(pc.utf8_trim_whitespace(pc.cast(texts, pa.large_string())), pattern)
+    return np.asarray(pc.fill_null(found, False).to_numpy(), dtype=np.bool_)
+
+
+def _floats(values: pa.ChunkedArray) -> Vector:
+    """A writable copy, NaN for null."""
+    return np.array(pc.fill_null(pc.cast(values, pa.float64(), safe=False), np.nan).to_numpy(), dtype=np.float64)
