@@ -54,7 +54,6 @@ class RayTuner:
         self._cluster.connect()
         import ray
 
-        from optagent.adapters.search.scheduler import StudyScheduler
         from optagent.adapters.search.searcher import StudySearcher
 
         searcher = StudySearcher(study, store, on_trial)
@@ -62,7 +61,7 @@ class RayTuner:
         folder = tempfile.mkdtemp(prefix="optagent-tune-")
         try:
             if not store.exhausted:
-                self._run(study, problem, searcher, StudyScheduler(study, searcher, store.measured), watch, folder)
+                self._run(study, problem, searcher, watch, folder)
         except ray.exceptions.RayError as error:
             raise Unavailable(f"the search {study.study_id} was lost with its Ray cluster: {error}") from error
         finally:
@@ -76,11 +75,13 @@ class RayTuner:
             raise Cancelled(f"the search {study.study_id} was cancelled after {len(searcher.trials)} trials")
         return SearchOutcome(tuple(searcher.trials), timed_out=watch.timed_out)
 
-    def _run(self, study: Study, problem: Problem, searcher: Any, scheduler: Any, watch: "_Watch", folder: str) -> None:
+    def _run(self, study: Study, problem: Problem, searcher: Any, watch: "_Watch", folder: str) -> None:
         import ray
         from ray import tune
         from ray.tune.registry import register_trainable
 
+        from optagent.adapters.search.fair_share import FairShare
+        from optagent.adapters.search.scheduler import StudyScheduler
         from optagent.adapters.search.searcher import StopWhen
         from optagent.adapters.search.trainable import Shared, TrainingTrial
 
@@ -91,22 +92,24 @@ class RayTuner:
         with _REGISTERING:
             register_trainable(name, type(name, (TrainingTrial,), {}))
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-        tune.run(
-            name,
-            name=study.study_id,
-            config={"shared": Shared(study, ref, min(workers, study.trials))},
-            search_alg=searcher,
-            scheduler=scheduler,
-            num_samples=-1,  # the searcher says when it has finished
-            max_concurrent_trials=workers,
-            resources_per_trial={"cpu": study.cpus_per_trial, "gpu": study.gpus_per_trial},
-            reuse_actors=True,
-            raise_on_failed_trial=False,
-            storage_path=folder,
-            stop=StopWhen(watch.look),
-            verbose=0,
-            trial_dirname_creator=lambda trial: trial.trial_id,
-        )
+        with FairShare(study.study_id, workers) as share:
+            searcher.most_at_once = share.trials
+            tune.run(
+                name,
+                name=study.study_id,
+                config={"shared": Shared(study, ref, min(share.trials(), study.trials))},
+                search_alg=searcher,
+                scheduler=StudyScheduler(study, searcher, searcher.measured),
+                num_samples=-1,  # the searcher says when it has finished
+                max_concurrent_trials=workers,
+                resources_per_trial={"cpu": study.cpus_per_trial, "gpu": study.gpus_per_trial},
+                reuse_actors=True,
+                raise_on_failed_trial=False,
+                storage_path=folder,
+                stop=StopWhen(watch.look),
+                verbose=0,
+                trial_dirname_creator=lambda trial: trial.trial_id,
+            )
 
 
 class _Watch:

@@ -1,6 +1,7 @@
 """Ray Tune's view of a trial store: it asks for parameters and tells what came of them."""
 
 import logging
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -43,6 +44,7 @@ class StudySearcher(Searcher):
     ) -> None:
         super().__init__(metric="score", mode="max" if study.maximize else "min")
         self.trials: list[Trial] = list(store.kept)
+        self.measured = store.measured
         self._study = study
         self._store = store
         self._on_trial = on_trial
@@ -52,8 +54,11 @@ class StudySearcher(Searcher):
         self._again: list[Asked] = []
         self._lost: Counter[int] = Counter()
         self._refusals = 0
+        self.most_at_once: Callable[[], int] = lambda: sys.maxsize
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        if len(self._live) >= self.most_at_once():
+            return None
         if self._again:
             asked = self._again.pop(0)
         elif not self._store.exhausted and not self._too_dear():
