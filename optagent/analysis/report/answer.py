@@ -24,7 +24,8 @@ class Judgement:
 def judgement(diagnosis: Diagnosis, room: Room) -> Judgement:
     """The diagnosis in words, its causes in a table or, in a narrow view, in a list."""
     remedy = "nothing needs to be done" if diagnosis.remedy is Remedy.NOTHING else str(diagnosis.remedy)
-    later = f"; if that does not help: {', '.join(diagnosis.alternatives)}" if diagnosis.alternatives else ""
+    when = "if it gets worse" if diagnosis.remedy in (Remedy.NOTHING, Remedy.WAIT) else "if that does not help"
+    later = f"; {when}: {', '.join(diagnosis.alternatives)}" if diagnosis.alternatives else ""
     return Judgement(
         f"{room.loud(diagnosis.verdict)} (confidence: {diagnosis.confidence})",
         remedy + later,

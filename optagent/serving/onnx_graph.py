@@ -1,0 +1,151 @@
+"""An ONNX graph under construction: nodes and constants with names of their own."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from optagent.serving.trees import Forest, Link, Tree, constant
+
+INPUT = "rows"
+OUTPUT = "scores"
+_OPSET, _ML_OPSET, _IR = 21, 5, 10
+_AT_MOST, _BELOW, _MEMBER = 0, 1, 6  # modes of a TreeEnsemble node
+_SUM = 1
+_NO_CODE = -1.0
+
+
+class Graph:
+    """Takes `rows` (rows, columns) in 32 bits, gives `scores` (rows, outputs) in 64."""
+
+    def __init__(self, columns: int) -> None:
+        self._columns = columns
+        self._nodes: list[Any] = []
+        self._constants: list[Any] = []
+
+    def constant(self, values: npt.ArrayLike) -> str:
+        from onnx import numpy_helper
+
+        name = f"constant{len(self._constants)}"
+        self._constants.append(numpy_helper.from_array(np.asarray(values), name))
+        return name
+
+    def add(self, operator: str, *inputs: str, **attributes: Any) -> str:
+        """One more node; answers the name of its output."""
+        from onnx import helper
+
+        name = f"value{len(self._nodes)}"
+        self._nodes.append(helper.make_node(operator, list(inputs), [name], **attributes))
+        return name
+
+    def cast(self, value: str, bits: int) -> str:
+        from onnx import TensorProto
+
+        return self.add("Cast", value, to={32: TensorProto.FLOAT, 64: TensorProto.DOUBLE, 1: TensorProto.INT64}[bits])
+
+    def linked(self, value: str, link: Link) -> str:
+        if link is Link.SIGMOID:
+            return self.add("Sigmoid", value)
+        return self.add("Softmax", value, axis=1) if link is Link.SOFTMAX else value
+
+    def model(self, scores: str, outputs: int) -> bytes:
+        """The whole graph as a model that answers `scores`."""
+        from onnx import TensorProto, helper
+
+        self._nodes.append(helper.make_node("Identity", [scores], [OUTPUT]))
+        rows = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [None, self._columns])
+        answer = helper.make_tensor_value_info(OUTPUT, TensorProto.DOUBLE, [None, outputs])
+        graph = helper.make_graph(self._nodes, "model", [rows], [answer], self._constants)
+        versions = [helper.make_opsetid("", _OPSET), helper.make_opsetid("ai.onnx.ml", _ML_OPSET)]
+        return bytes(helper.make_model(graph, opset_imports=versions, ir_version=_IR).SerializeToString())
+
+
+def add_forest(graph: Graph, forest: Forest, rows: str) -> str:
+    """The scores of a forest for `rows` in 32 bits.
+
+    The libraries' own converters write thresholds in 32 bits, which moves a row that lies next to one to the other
+    side; here sums and thresholds have the width that the library itself works with.
+    """
+    from onnx import numpy_helper
+
+    width = np.float32 if forest.in_32_bits else np.float64
+    starts = [constant(value, output) for output, value in enumerate(forest.start)]
+    attributes = _flattened([*starts, *forest.trees], forest.strict)
+    for name in ("nodes_splits", "leaf_weights", "membership_values"):
+        attributes[name] = numpy_helper.from_array(attributes[name].astype(width), name)
+    if not any(tree.members for tree in forest.trees):
+        del attributes["membership_values"]
+    summed = graph.add(
+        "TreeEnsemble",
+        rows if forest.in_32_bits else graph.cast(rows, 64),
+        domain="ai.onnx.ml",
+        n_targets=forest.outputs,
+        aggregate_function=_SUM,
+        post_transform=0,
+        **attributes,
+    )
+    if forest.in_32_bits:
+        summed = graph.cast(summed, 64)
+    if forest.mean_of > 1:
+        summed = graph.add("Div", summed, graph.constant(np.float64(forest.mean_of)))
+    return graph.linked(summed, forest.link)
+
+
+def _flattened(trees: list[Tree], strict: bool) -> dict[str, Any]:
+    """The attributes of a TreeEnsemble: inner nodes and leaves are counted apart, through all trees."""
+    from onnx import numpy_helper
+
+    parts: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in _PARTS}
+    inner, leaves = 0, 0
+    for tree in trees:
+        found = _counted(tree, inner, leaves, strict)
+        for name, values in found.items():
+            parts[name].append(values)
+        inner += len(found["nodes_featureids"])
+        leaves += len(found["leaf_weights"])
+    whole = {name: np.concatenate(values) for name, values in parts.items()}
+    attributes: dict[str, Any] = {name: values.tolist() for name, values in whole.items() if name not in _TENSORS}
+    modes = numpy_helper.from_array(whole["nodes_modes"].astype(np.uint8), "nodes_modes")
+    return attributes | {name: whole[name] for name in _TENSORS} | {"nodes_modes": modes}
+
+
+_TENSORS = ("nodes_splits", "leaf_weights", "membership_values", "nodes_modes")
+_PARTS = (
+    "tree_roots",
+    "nodes_featureids",
+    "nodes_truenodeids",
+    "nodes_trueleafs",
+    "nodes_falsenodeids",
+    "nodes_falseleafs",
+    "nodes_missing_value_tracks_true",
+    "leaf_targetids",
+    *_TENSORS,
+)
+
+
+def _counted(tree: Tree, inner: int, leaves: int, strict: bool) -> dict[str, npt.NDArray[Any]]:
+    leaf = tree.is_leaf
+    number = np.where(leaf, leaves + np.cumsum(leaf) - 1, inner + np.cumsum(~leaf) - 1)
+    if leaf[0]:  # A node is needed even so: one whose two children are the leaf.
+        nodes, left, right = np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(1, np.int64)
+    else:
+        nodes = np.flatnonzero(~leaf)
+        left, right = tree.left[nodes], tree.right[nodes]
+    modes = np.full(len(leaf), _BELOW if strict else _AT_MOST)
+    modes[list(tree.members)] = _MEMBER
+    sets = [np.append(tree.members[node] if len(tree.members[node]) else _NO_CODE, np.nan) for node in tree.members]
+    order = np.argsort(list(tree.members), kind="stable")
+    return {
+        "tree_roots": np.array([inner]),
+        "nodes_featureids": np.maximum(tree.column[nodes], 0),
+        "nodes_truenodeids": number[left],
+        "nodes_trueleafs": leaf[left].astype(np.int64),
+        "nodes_falsenodeids": number[right],
+        "nodes_falseleafs": leaf[right].astype(np.int64),
+        "nodes_missing_value_tracks_true": tree.missing_left[nodes].astype(np.int64),
+        "nodes_splits": tree.threshold[nodes],
+        "nodes_modes": modes[nodes],
+        "membership_values": np.concatenate([np.empty(0), *(sets[index] for index in order)]),
+        "leaf_weights": tree.value[leaf],
+        "leaf_targetids": np.full(int(leaf.sum()), tree.output),
+    }

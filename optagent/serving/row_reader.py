@@ -1,0 +1,151 @@
+"""From rows by name, as JSON brings them, to the matrix that a model takes; what breaks a rule is named and refused."""
+
+from collections.abc import Mapping, Sequence
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from optagent.errors import InvalidData
+from optagent.serving.column_readers import reader_for
+from optagent.training.columns import Kind, require_columns
+from optagent.training.encoding import Schema, encode
+from optagent.training.problem import Matrix
+
+MOST_ROWS = 10_000
+_NUMBERS = frozenset({float, int, bool, type(None)})
+
+
+class RowReader:
+    """Readers of a schema's columns, made once. On good rows it gives what `training.encoding.encode` gives.
+
+    Every column must be there; null (and NaN) is a missing value. Columns that the schema does not have are refused
+    unless `ignore_unknown`.
+    """
+
+    def __init__(self, schema: Schema, most_rows: int = MOST_ROWS, ignore_unknown: bool = False) -> None:
+        self._schema = schema
+        self._most_rows = most_rows
+        self._ignore_unknown = ignore_unknown
+        self._names = schema.names
+        self._known = frozenset(schema.names)
+        self._readers = tuple(reader_for(column) for column in schema.columns)
+        numeric = [at for at, column in enumerate(schema.columns) if column.kind is Kind.NUMERIC]
+        others = [at for at, column in enumerate(schema.columns) if column.kind is not Kind.NUMERIC]
+        self._numeric = np.array(numeric, dtype=np.int64)
+        self._pick = _picker([self._names[at] for at in numeric])
+        self._others = tuple((at, self._names[at], self._readers[at]) for at in others)
+
+    def read(self, rows: Any) -> Matrix:
+        """(rows, columns) of one row (a mapping), a list of rows, columns (a mapping of names to lists), or Arrow."""
+        if isinstance(rows, pa.Table | pa.RecordBatch):
+            return self.read_table(rows)
+        if isinstance(rows, Mapping):
+            by_column = bool(rows) and all(isinstance(values, list) for values in rows.values())
+            return self.read_columns(rows) if by_column else self.read_row(rows)
+        if isinstance(rows, list | tuple):
+            return self.read_rows(rows)
+        raise InvalidData(f"rows: an object or a list of objects is needed, got {_shown(rows)}")
+
+    def read_row(self, row: Mapping[str, Any], number: int = 0) -> Matrix:
+        """One row; `number` is its place in messages."""
+        self._check_names(row, f"row {number}")
+        out = self._quickly(row, number)
+        # What is out of the ordinary, wrong or not, is for the readers of lists, which know the rules.
+        return self._read_lists({name: [row[name]] for name in self._names}, 1, number) if out is None else out
+
+    def read_rows(self, rows: Sequence[Any]) -> Matrix:
+        """A list of rows; many are read column by column."""
+        self._check_count(len(rows))
+        for number, row in enumerate(rows):
+            if not isinstance(row, Mapping):
+                raise InvalidData(f"row {number}: an object of columns and values is needed, got {_shown(row)}")
+            if row.keys() != self._known:
+                self._check_names(row, f"row {number}")
+        if len(rows) == 1:
+            return self.read_row(rows[0])
+        return self._read_lists({name: list(map(itemgetter(name), rows)) for name in self._names}, len(rows))
+
+    def read_columns(self, columns: Mapping[str, Sequence[Any]]) -> Matrix:
+        """Lists of values by column, all of one length."""
+        self._check_names(columns, "columns")
+        for name in self._names:
+            if not isinstance(columns[name], list | tuple):
+                raise InvalidData(f"columns: {name!r} needs a list of values, got {_shown(columns[name])}")
+        lengths = {name: len(columns[name]) for name in self._names}
+        count = lengths[self._names[0]]
+        for name, length in lengths.items():
+            if length != count:
+                raise InvalidData(
+                    f"columns: {name!r} has {length} values and {self._names[0]!r} {count}; all need the same number"
+                )
+        self._check_count(count)
+        return self._read_lists(columns, count)
+
+    def read_table(self, table: pa.Table | pa.RecordBatch) -> Matrix:
+        """An Arrow table or batch: typed columns, read as training reads them."""
+        if isinstance(table, pa.RecordBatch):
+            table = pa.Table.from_batches([table])
+        names = table.schema.names
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise InvalidData(f"columns: {twice[0]!r} stands twice")
+        self._check_names(dict.fromkeys(names), "columns")
+        self._check_count(table.num_rows)
+        try:
+            return encode(table, self._schema)
+        except pa.ArrowException as error:
+            raise InvalidData(f"columns: {error}") from None
+
+    def _quickly(self, row: Mapping[str, Any], number: int) -> Matrix | None:
+        """A row of plain and finite values: its numbers in one go."""
+        numbers = self._pick(row)
+        if not _NUMBERS.issuperset(map(type, numbers)):
+            return None
+        out = np.empty((1, len(self._names)), dtype=np.float32)
+        cells = out[0]
+        try:
+            with np.errstate(over="ignore"):
+                cells[self._numeric] = np.array(numbers, dtype=np.float64)
+        except OverflowError:
+            return None
+        for at, name, reader in self._others:
+            cells[at] = reader.one(row[name], number)
+        return None if np.isinf(cells).any() else out
+
+    def _read_lists(self, columns: Mapping[str, Sequence[Any]], count: int, first: int = 0) -> Matrix:
+        out = np.empty((count, len(self._names)), dtype=np.float32)
+        for at, reader in enumerate(self._readers):
+            out[:, at] = reader.many(columns[self._names[at]], first)
+        return out
+
+    def _check_names(self, found: Mapping[str, Any], where: str) -> None:
+        if found.keys() == self._known:
+            return
+        for name in self._names:
+            if name not in found:
+                raise InvalidData(f"{where}: the column {name!r} is missing; give null where there is no value")
+        if not self._ignore_unknown:
+            odd = next(name for name in found if name not in self._known)
+            if not isinstance(odd, str):
+                raise InvalidData(f"{where}: names of columns are texts, got {_shown(odd)}")
+            require_columns([odd], self._names, where)
+
+    def _check_count(self, count: int) -> None:
+        if not count:
+            raise InvalidData("rows: there is none")
+        if count > self._most_rows:
+            raise InvalidData(f"rows: {count:,} in one call, the limit is {self._most_rows:,}")
+
+
+def _picker(names: Sequence[str]) -> Any:
+    """The values of these columns as a tuple, whatever their number."""
+    if len(names) > 1:
+        return itemgetter(*names)
+    return (lambda row: (row[names[0]],)) if names else (lambda row: ())
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return f"{type(value).__name__} {text[:40]}{'…' if len(text) > 40 else ''}"

@@ -1,0 +1,79 @@
+"""Decision trees as plain arrays: the one form that every library's trees are read into before they are compiled."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from optagent.training.problem import Vector
+
+Nodes = npt.NDArray[np.int64]
+Truths = npt.NDArray[np.bool_]
+
+
+class Link(StrEnum):
+    """From the sum of the trees to the answer."""
+
+    IDENTITY = "identity"
+    SIGMOID = "sigmoid"
+    SOFTMAX = "softmax"
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """One tree, its root at node 0; all arrays are (nodes,).
+
+    A row goes left where its value is at most `threshold` (below it in a strict forest), where the node is among
+    `members` and the value is one of its codes, or where the value is missing and `missing_left` says so. `left` and
+    `right` are negative at a leaf, whose `value` is added to output number `output`.
+    """
+
+    column: Nodes
+    threshold: Vector
+    left: Nodes
+    right: Nodes
+    missing_left: Truths
+    value: Vector
+    output: int = 0
+    members: Mapping[int, npt.NDArray[Any]] = field(default_factory=dict)
+
+    @property
+    def is_leaf(self) -> Truths:
+        return self.left < 0
+
+
+@dataclass(frozen=True, slots=True)
+class Forest:
+    """Trees that are summed in their order, after `start`, in 32 bits where the library itself does so.
+
+    `mean_of` divides the sums: 1 for boosting, the number of trees for a mean.
+    """
+
+    trees: tuple[Tree, ...]
+    outputs: int
+    link: Link
+    start: tuple[float, ...] = ()
+    strict: bool = False
+    in_32_bits: bool = False
+    mean_of: int = 1
+
+    def thresholds(self) -> dict[int, Vector]:
+        """The distinct thresholds of each column that is split by one."""
+        columns: list[Nodes] = []
+        values: list[Vector] = []
+        for tree in self.trees:
+            by_value = ~tree.is_leaf
+            by_value[list(tree.members)] = False
+            columns.append(tree.column[by_value])
+            values.append(tree.threshold[by_value])
+        column, value = np.concatenate(columns), np.concatenate(values)
+        return {int(one): np.unique(value[column == one]) for one in np.unique(column)}
+
+
+def constant(value: float, output: int) -> Tree:
+    """A tree of one leaf: what a sum starts with."""
+    none = np.array([-1])
+    return Tree(np.zeros(1, np.int64), np.zeros(1), none, none, np.zeros(1, np.bool_), np.array([value]), output)

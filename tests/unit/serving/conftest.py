@@ -1,0 +1,75 @@
+"""Small models of every family and task, with all that real columns bring."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from threadpoolctl import threadpool_limits
+
+from optagent.domain.dataset import FileSource
+from optagent.domain.model import ModelSpec, Task
+from optagent.training.encoding import fit_schema, load_data
+from optagent.training.families.registry import family_named
+from optagent.training.manifest import FORMAT, Manifest
+from optagent.training.predictor import Predictor
+
+MakePredictor = Callable[..., Predictor]
+
+
+@cache
+def rows_of(task: Task, count: int = 300) -> pa.Table:
+    """Numbers, a date, a truth, texts of few and of many levels; nothing is complete."""
+    rng = np.random.default_rng(7)
+    a, b = rng.normal(size=(2, count))
+    city = rng.choice(["Bern", "Oslo", "Rome", "Zürich"], count)
+    shop = rng.integers(0, 40, count)
+    open_ = rng.random(count) < 0.5
+    signal = 2 * a - b * b + 2 * (city == "Oslo") + shop % 3 + open_ + 0.2 * rng.normal(size=count)
+    targets = {
+        Task.BINARY: np.where(signal > np.median(signal), "yes", "no"),
+        Task.MULTICLASS: np.digitize(signal, np.quantile(signal, [0.3, 0.8])),
+        Task.REGRESSION: signal,
+    }
+    days = [datetime(2024, 1, 1) + timedelta(hours=7 * hour) for hour in range(count)]  # noqa: DTZ001
+
+    def holed(values: Any) -> pa.Array:
+        return pa.array(values, mask=rng.random(count) < 0.08)
+
+    return pa.table(
+        {
+            "a": holed(a),
+            "b": pa.array(b),
+            "count": holed(rng.integers(0, 9, count)),
+            "city": holed(city),
+            "shop": holed([f"shop {number}" for number in shop]),
+            "open": holed(open_),
+            "day": pa.array(days),
+            "label": pa.array(targets[task]),
+        }
+    )
+
+
+@cache
+def trained(family: str, task: Task, rounds: int = 12, **params: Any) -> Predictor:
+    table = rows_of(task)
+    schema = fit_schema(table, ModelSpec("shop", task, FileSource("rows.csv"), "label"))
+    data = load_data(table, schema)
+    with threadpool_limits(1):
+        fit = family_named(family).start(params, data, np.arange(len(data)), seed=1)
+        fit.advance(rounds)
+    manifest = Manifest(FORMAT, "shop", task, family, params, rounds, schema.classes, schema.names, 0.0)
+    return Predictor(manifest, schema, fit.model())
+
+
+@pytest.fixture(scope="session")
+def make_predictor() -> MakePredictor:
+    return trained
+
+
+@pytest.fixture(scope="session")
+def make_served_rows() -> Callable[[Task], pa.Table]:
+    return rows_of

@@ -1,0 +1,181 @@
+"""The compiled engine serves only where it answers as the model itself, and sooner."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from optagent.domain.model import Task
+from optagent.errors import InvalidData
+from optagent.serving.native_engine import NativeEngine
+from optagent.serving.onnx_engine import Compiled, compile_onnx
+from optagent.serving.parity import TOLERANCE, answered, choose_engine, difference, probe_rows
+from optagent.training.encoding import encode
+from optagent.training.families.family import Prediction
+from optagent.training.families.registry import FAMILIES
+from optagent.training.predictor import Predictor
+from optagent.training.problem import Matrix
+
+MakePredictor = Callable[..., Predictor]
+MakeRows = Callable[[Task], pa.Table]
+EVERY = [(family, task) for family in FAMILIES for task in Task]
+
+
+class Off:
+    """An engine that is wrong by `by`, or slow by `wait_s`."""
+
+    name = "onnx"
+
+    def __init__(self, predictor: Predictor, by: float = 0.0, wait_s: float = 0.0) -> None:
+        self._predictor, self._by, self._wait_s = predictor, by, wait_s
+
+    def scores(self, x: Matrix) -> Prediction:
+        time.sleep(self._wait_s)
+        return self._predictor.scores(x) + self._by
+
+
+class Failing:
+    name = "onnx"
+
+    def scores(self, x: Matrix) -> Prediction:
+        raise RuntimeError("index out of range\nmore")
+
+
+@pytest.mark.parametrize(("family", "task"), EVERY)
+def test_every_family_compiles_to_the_same_answers(
+    family: str, task: Task, make_predictor: MakePredictor, make_served_rows: MakeRows
+) -> None:
+    predictor = make_predictor(family, task)
+    rows = encode(make_served_rows(task), predictor.schema)
+    compiled = compile_onnx(predictor)
+    assert compiled.engine is not None, compiled.reason
+    probes, expected = answered(NativeEngine(predictor), probe_rows(predictor, rows, compiled.thresholds))
+    assert np.isnan(probes).all(axis=1).any()
+    assert len(probes) > 300 + 60  # the rows, and a row for each level of the texts
+    assert difference(expected, compiled.engine.scores(probes)) < TOLERANCE
+    one = np.concatenate([compiled.engine.scores(row[None, :]) for row in probes[-5:]])
+    np.testing.assert_allclose(one, compiled.engine.scores(probes[-5:]), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("family", ["random_forest", "xgboost"])
+def test_the_faster_engine_is_chosen_and_both_are_measured(
+    family: str, make_predictor: MakePredictor, make_served_rows: MakeRows
+) -> None:
+    predictor = make_predictor(family, Task.BINARY)
+    chosen = choose_engine(predictor, encode(make_served_rows(Task.BINARY), predictor.schema))
+    assert chosen.engine.name == "onnx", chosen.reason
+    assert chosen.one_row_us["onnx"] < chosen.one_row_us["native"]
+    assert chosen.max_difference is not None
+    assert chosen.max_difference < TOLERANCE
+
+
+@pytest.mark.parametrize("family", ["lightgbm", "xgboost", "hist_gradient_boosting", "extra_trees"])
+def test_rows_at_and_beside_a_threshold_fall_on_the_same_side(
+    family: str, make_predictor: MakePredictor, make_served_rows: MakeRows
+) -> None:
+    predictor = make_predictor(family, Task.REGRESSION)
+    compiled = compile_onnx(predictor)
+    assert compiled.engine is not None
+    first = predictor.schema.names.index("a")
+    at = compiled.thresholds[first].astype(np.float32)
+    assert len(at)
+    values = np.concatenate([np.nextafter(at, np.float32(-np.inf)), at, np.nextafter(at, np.float32(np.inf))])
+    rows = encode(make_served_rows(Task.REGRESSION), predictor.schema)[np.arange(len(values)) % 300]
+    rows[:, first] = values
+    np.testing.assert_allclose(compiled.engine.scores(rows), predictor.scores(rows), rtol=1e-7)
+
+
+def test_numbers_next_to_zero_are_zero_as_lightgbm_takes_them(
+    make_predictor: MakePredictor, make_served_rows: MakeRows
+) -> None:
+    predictor = make_predictor("lightgbm", Task.REGRESSION, rounds=60)
+    engine = compile_onnx(predictor).engine
+    assert engine is not None
+    tiny = np.array([-2e-35, -1e-35, -1e-38, -0.0, 0.0, 1e-38, 1e-35, 2e-35], dtype=np.float32)
+    for column in range(4):
+        rows = encode(make_served_rows(Task.REGRESSION), predictor.schema)[:8].copy()
+        rows[:, column] = tiny if column < 3 else 0.0
+        assert (engine.scores(rows) == predictor.scores(rows)).all()
+
+
+def test_a_converter_that_is_off_by_a_thousandth_is_refused(
+    make_predictor: MakePredictor, make_served_rows: MakeRows
+) -> None:
+    predictor = make_predictor("random_forest", Task.BINARY)
+    rows = encode(make_served_rows(Task.BINARY), predictor.schema)
+    chosen = choose_engine(predictor, rows, Compiled(Off(predictor, by=1e-3), "compiled"))
+    assert chosen.engine.name == "native"
+    assert "differs by 1.0e-03" in chosen.reason
+    assert chosen.max_difference == pytest.approx(1e-3)
+
+
+def test_an_engine_that_is_slower_is_refused(make_predictor: MakePredictor, make_served_rows: MakeRows) -> None:
+    predictor = make_predictor("lightgbm", Task.BINARY)
+    rows = encode(make_served_rows(Task.BINARY), predictor.schema)
+    chosen = choose_engine(predictor, rows, Compiled(Off(predictor, wait_s=0.002), "compiled"))
+    assert chosen.engine.name == "native"
+    assert "not faster" in chosen.reason
+
+
+def test_an_engine_that_fails_is_refused_in_its_own_words(
+    make_predictor: MakePredictor, make_served_rows: MakeRows
+) -> None:
+    predictor = make_predictor("lightgbm", Task.BINARY)
+    rows = encode(make_served_rows(Task.BINARY), predictor.schema)
+    chosen = choose_engine(predictor, rows, Compiled(Failing(), "compiled"))
+    assert (chosen.engine.name, chosen.reason) == ("native", "onnx fails: index out of range")
+
+
+def test_a_linear_model_on_quantiles_serves_itself(make_predictor: MakePredictor, make_served_rows: MakeRows) -> None:
+    predictor = make_predictor("linear", Task.BINARY, rounds=81, scaling="quantile")
+    chosen = choose_engine(predictor, encode(make_served_rows(Task.BINARY), predictor.schema))
+    assert isinstance(chosen.engine, NativeEngine)
+    assert "QuantileTransformer" in chosen.reason
+    assert list(chosen.one_row_us) == ["native"]
+
+
+def test_a_forest_that_is_too_large_serves_itself(
+    make_predictor: MakePredictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("optagent.serving.onnx_engine.MOST_NODES", 100)
+    compiled = compile_onnx(make_predictor("extra_trees", Task.MULTICLASS))
+    assert compiled.engine is None
+    assert "nodes, the limit is 100" in compiled.reason
+
+
+def test_a_family_without_an_onnx_form_serves_itself(make_predictor: MakePredictor, make_served_rows: MakeRows) -> None:
+    known = make_predictor("lightgbm", Task.BINARY)
+    predictor = Predictor(replace(known.manifest, family="mine:Family"), known.schema, known.model)
+    chosen = choose_engine(predictor, encode(make_served_rows(Task.BINARY), known.schema))
+    assert chosen.engine.name == "native"
+    assert "mine:Family has no ONNX form" in chosen.reason
+
+
+def test_rows_that_the_model_itself_refuses_are_left_out() -> None:
+    class Picky:
+        name = "native"
+
+        def scores(self, x: Matrix) -> Prediction:
+            if (x[:, 0] > 1e30).any():
+                raise ValueError("too large")
+            return np.where(x[:, 0] < 0, np.nan, x[:, 0]).astype(np.float64)
+
+    rows = np.array([[1.0], [3e38], [-1.0], [2.0], [3e38]], dtype=np.float32)
+    kept, scores = answered(Picky(), rows)
+    assert (kept[:, 0].tolist(), scores.tolist()) == ([1.0, 2.0], [1.0, 2.0])
+    assert len(answered(Picky(), rows[1:2])[0]) == 0
+
+
+def test_no_rows_prove_nothing(make_predictor: MakePredictor) -> None:
+    predictor = make_predictor("lightgbm", Task.BINARY)
+    with pytest.raises(InvalidData, match="rows are needed"):
+        choose_engine(predictor, np.empty((0, 7), dtype=np.float32))
+
+
+def test_a_difference_counts_relative_above_one_and_a_nan_counts_as_endless() -> None:
+    assert difference(np.array([1e6, 0.5]), np.array([1e6 + 1, 0.5])) == pytest.approx(1e-6)
+    assert difference(np.array([0.5]), np.array([np.nan])) == np.inf
+    assert difference(np.zeros(2), np.zeros((2, 1))) == np.inf
