@@ -13,7 +13,7 @@ from optagent.domain.study import Interval
 from optagent.errors import InvalidData, InvalidRequest
 from optagent.inference.betting import guardrail
 from optagent.inference.blocks import block_length
-from optagent.inference.confidence_sequence import ConfidenceSequence
+from optagent.inference.confidence_sequence import FEWEST_EFFECTIVE, ConfidenceSequence
 from optagent.inference.sample_ratio import SampleRatioTest
 from optagent.inference.split import first_of_unit, improvements, matured_rows, split_interval
 
@@ -91,10 +91,10 @@ def over_budget(latency_ms: Vector, budget_ms: float) -> Vector:
 def paired_sequence(difference: Vector, policy: RolloutPolicy, alpha: float) -> ConfidenceSequence:
     """The state of an interval of the mean of differences on the same rows, in the order of time.
 
-    Blocks are as long as the policy says, or as the first `min_rows` rows need them to be: it is settled then for all
-    later looks, none of which sees an interval before.
+    Blocks are as long as the policy says, or as the first rows, those of the first look, need them to be: later ones
+    change nothing about it.
     """
-    block = policy.block or block_length(difference[: policy.min_rows])
+    block = policy.block or block_length(difference[: _first_look(policy)])
     return ConfidenceSequence(alpha, policy.horizon_rows, min(block, policy.horizon_rows)).after(difference)
 
 
@@ -109,10 +109,15 @@ def _paired(look: Look, rollout: Rollout, losses: PairedLosses) -> Look:
     found = None
     if one_sided:
         notes.append(f"{one_sided} rows have a loss of one version only")
-    elif len(difference) >= policy.min_rows:
+    elif len(difference) >= _first_look(policy):
         found = paired_sequence(difference, policy, alpha).interval()
         notes += [] if found else [_TOO_FEW]
     return _with(look, len(difference), len(difference), found, notes)
+
+
+def _first_look(policy: RolloutPolicy) -> int:
+    """The rows before which there is no interval."""
+    return max(policy.min_rows, int(FEWEST_EFFECTIVE))
 
 
 def _split(look: Look, rollout: Rollout, losses: SplitLosses) -> Look:
@@ -122,7 +127,7 @@ def _split(look: Look, rollout: Rollout, losses: SplitLosses) -> Look:
     candidate, share = losses.candidate[labelled], losses.share[labelled]
     units = None if losses.units is None else losses.units[labelled]
     values = improvements(candidate, share, losses.loss[labelled])
-    found = split_interval(values, candidate, policy.ramp_alpha, policy.ramp_horizon_rows, units)
+    found = split_interval(values, candidate, share, policy.ramp_alpha, policy.ramp_horizon_rows, units)
     notes += [] if found else [_TOO_FEW]
     of_step = int(np.count_nonzero(np.isclose(share, policy.ramp[rollout.step])))
     return _with(look, len(values), of_step, found, notes, _sample_ratio(losses, labelled))

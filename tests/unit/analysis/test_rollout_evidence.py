@@ -94,6 +94,23 @@ def test_the_block_is_settled_by_the_first_rows():
     assert paired_sequence(difference, replace(POLICY, block=77), 0.05).block == 77
 
 
+def test_a_policy_of_very_few_rows_waits_for_a_normal_law():
+    losses = paired(4, better=5.0)
+    rollout = started(min_rows=1)
+
+    assert look_at(rollout, "a", 1.0, upto(losses, 199), SOUND).improvement is None
+    assert look_at(rollout, "a", 1.0, upto(losses, 0), SOUND).improvement is None
+    assert look_at(rollout, "a", 1.0, upto(losses, 400), SOUND).improvement is not None
+
+
+def test_a_ramp_without_a_request_yet_says_nothing():
+    ramp = started(RolloutState.RAMP)
+    nothing = SplitLosses(np.zeros(0, bool), np.zeros(0), np.zeros(0), np.zeros(0, bool), np.zeros(0, int))
+    after = advance(ramp, look_at(ramp, "a", 1.0, nothing, {}), 1.0)
+
+    assert (after.state, after.step) == (RolloutState.RAMP, 0)
+
+
 def test_a_candidate_that_answers_nothing_of_use_is_never_promoted():
     losses = paired(5, better=0.5)
     losses.candidate[7] = np.nan

@@ -108,6 +108,14 @@ def test_harm_rolls_back_at_once(state, harm):
     assert after.transitions[-1].reason == after.looks[-1].reason
 
 
+def test_evidence_without_end_is_an_alarm_that_json_can_hold():
+    rollout = new()
+    after = advance(rollout, look(rollout, guardrails=(replace(HEALTHY[0], e_value=math.inf),)), 1.0)
+
+    assert after.state is RolloutState.ROLLED_BACK
+    assert decode(Rollout, encode(after)) == after
+
+
 def test_a_guardrail_rolls_back_before_there_is_anything_to_compare():
     rollout = new()
     failing = (replace(HEALTHY[0], rate=1.0, rows=8, e_value=1e6),)
@@ -154,6 +162,7 @@ def test_what_is_missing_or_no_number_never_promotes(changes):
 
     assert (after.state, after.step) == (RolloutState.RAMP, 0)
     assert after.looks[-1].verdict is Verdict.ERROR
+    assert decode(Rollout, encode(after)) == after
 
 
 @pytest.mark.parametrize("changes", [{"guardrails": ()}, {"guardrails": (replace(HEALTHY[0], e_value=None),)}])

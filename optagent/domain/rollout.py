@@ -1,0 +1,232 @@
+"""A candidate's way to the champion's place: shadow, ramp, baking; each look at the evidence may move it on, or back.
+
+Everything here is a value: `advance`, `promote`, `abort` and `rollback` answer the rollout as it is afterwards.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from optagent.domain.rollout_look import Judged, Look, RolloutState, Verdict
+from optagent.domain.rollout_policy import RolloutPolicy
+from optagent.errors import Conflict, InvalidRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A change of state or step: when (POSIX time), by whom, why; by a look where it has an id."""
+
+    at: float
+    state: RolloutState
+    step: int
+    by: str
+    reason: str
+    look_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """`champion` and `candidate` are versions. `step` is that of the ramp; times are POSIX seconds.
+
+    Every look and every transition is kept, in order.
+    """
+
+    rollout_id: str
+    model_id: str
+    champion: str
+    candidate: str
+    policy: RolloutPolicy
+    state: RolloutState
+    started_at: float
+    changed_at: float
+    step: int = 0
+    looks: tuple[Judged, ...] = ()
+    transitions: tuple[Transition, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.champion == self.candidate:
+            raise InvalidRequest(f"version {self.candidate} is the champion already, it cannot be the candidate")
+
+
+AUTOMATIC = "optagent"
+"""Who acts where a look does."""
+
+
+def begin(
+    rollout_id: str, model_id: str, champion: str, candidate: str, policy: RolloutPolicy, now: float, who: str
+) -> Rollout:
+    """A rollout in its first state; InvalidRequest where the candidate is the champion."""
+    state = RolloutState.SHADOW if policy.shadow else RolloutState.RAMP
+    first = Transition(now, state, 0, who, "started")
+    return Rollout(rollout_id, model_id, champion, candidate, policy, state, now, now, transitions=(first,))
+
+
+def shares(rollout: Rollout) -> Mapping[str, float]:
+    """The share of the requests that each version answers."""
+    if rollout.state is RolloutState.RAMP:
+        share = rollout.policy.ramp[rollout.step]
+        return {rollout.champion: 1 - share, rollout.candidate: share}
+    if rollout.state in (RolloutState.BAKING, RolloutState.PROMOTED):
+        return {rollout.candidate: 1.0}
+    return {rollout.champion: 1.0}
+
+
+def shadowed(rollout: Rollout) -> str | None:
+    """The version that is asked as well and whose answers are thrown away: while baking, the champion of before."""
+    return {RolloutState.SHADOW: rollout.candidate, RolloutState.BAKING: rollout.champion}.get(rollout.state)
+
+
+def advance(rollout: Rollout, look: Look, now: float) -> Rollout:
+    """The rollout after a look; one that it has had changes nothing.
+
+    Harm and alarms roll back at once, in any state. A look promotes only from the state and step that it is of, and
+    never where a statistic is missing. Raises Conflict for a rollout that has ended and InvalidRequest for evidence
+    that was made by other rules than the policy's.
+    """
+    if any(judged.look.look_id == look.look_id for judged in rollout.looks):
+        return rollout
+    if not rollout.state.is_active:
+        raise Conflict(f"rollout {rollout.rollout_id} is {rollout.state}, it takes no more looks")
+    _check(rollout, look)
+    look = look.of_numbers
+    verdict, reason = _judge(rollout, look, now)
+    judged = replace(rollout, looks=(*rollout.looks, Judged(look, verdict, reason)))
+    if verdict is Verdict.FAIL:
+        return _moved(judged, RolloutState.ROLLED_BACK, 0, now, AUTOMATIC, reason, look.look_id)
+    if verdict is Verdict.PASS:
+        return _moved(judged, *_next(rollout), now, AUTOMATIC, reason, look.look_id)
+    ended = _out_of_patience(rollout, look, now)
+    if ended:
+        return _moved(judged, RolloutState.INCONCLUSIVE, 0, now, AUTOMATIC, f"{ended}; {reason}", look.look_id)
+    return judged
+
+
+def promote(rollout: Rollout, who: str, why: str, now: float) -> Rollout:
+    """The candidate in the champion's place, to be watched; while it is watched, the end of that."""
+    target = RolloutState.PROMOTED if rollout.state is RolloutState.BAKING else RolloutState.BAKING
+    return _by_hand(rollout, "promoted", target, who, why, now)
+
+
+def abort(rollout: Rollout, who: str, why: str, now: float) -> Rollout:
+    """All requests to the champion again, before it was replaced."""
+    if rollout.state is RolloutState.BAKING:
+        raise Conflict(f"rollout {rollout.rollout_id} is {rollout.state}: it can be rolled back, not aborted")
+    return _by_hand(rollout, "aborted", RolloutState.ABORTED, who, why, now)
+
+
+def rollback(rollout: Rollout, who: str, why: str, now: float) -> Rollout:
+    """The champion of before in its place again."""
+    if rollout.state not in (RolloutState.BAKING, RolloutState.PROMOTED):
+        raise Conflict(f"rollout {rollout.rollout_id} is {rollout.state}: only what was promoted can be rolled back")
+    return _moved(rollout, RolloutState.ROLLED_BACK, 0, now, who, why)
+
+
+def _by_hand(rollout: Rollout, verb: str, target: RolloutState, who: str, why: str, now: float) -> Rollout:
+    if not rollout.state.is_active:
+        raise Conflict(f"rollout {rollout.rollout_id} is {rollout.state}, it cannot be {verb}")
+    return _moved(rollout, target, 0, now, who, why)
+
+
+def _moved(
+    rollout: Rollout, state: RolloutState, step: int, now: float, by: str, reason: str, look_id: str | None = None
+) -> Rollout:
+    change = Transition(now, state, step, by, reason, look_id)
+    return replace(rollout, state=state, step=step, changed_at=now, transitions=(*rollout.transitions, change))
+
+
+def _next(rollout: Rollout) -> tuple[RolloutState, int]:
+    if rollout.state is RolloutState.BAKING:
+        return RolloutState.PROMOTED, 0
+    step = 0 if rollout.state is RolloutState.SHADOW else rollout.step + 1
+    return (RolloutState.RAMP, step) if step < len(rollout.policy.ramp) else (RolloutState.BAKING, 0)
+
+
+def _judge(rollout: Rollout, look: Look, now: float) -> tuple[Verdict, str]:
+    alarm = _alarm(rollout, look)
+    if alarm:
+        return Verdict.FAIL, alarm
+    if (look.state, look.step) != (rollout.state, rollout.step):
+        return Verdict.INCONCLUSIVE, f"the look is of {look.state} {look.step}, the rollout has moved on"
+    wait = _wait(rollout, look, now)
+    if wait:
+        return Verdict.INCONCLUSIVE, wait
+    missing = _missing(rollout, look)
+    if missing:
+        return Verdict.ERROR, f"no value for {', '.join(missing)}"
+    if rollout.state is RolloutState.BAKING:
+        return Verdict.PASS, f"no harm in {rollout.policy.baking_s:g} s"
+    found, margin = look.improvement, _margin(rollout)
+    if found is not None and found.low > -margin:
+        return Verdict.PASS, f"improvement at least {found.low:.6g}, above {-margin:.6g}"
+    return Verdict.INCONCLUSIVE, f"not proved yet that the improvement is above {-margin:.6g}"
+
+
+def _wait(rollout: Rollout, look: Look, now: float) -> str:
+    """What has to come first, whatever was found; empty for nothing."""
+    if rollout.state is RolloutState.BAKING:
+        left = rollout.changed_at + rollout.policy.baking_s - now
+        return f"baking for {left:g} s more" if left > 0 else ""
+    least = rollout.policy.min_rows
+    return f"{look.step_rows} rows of {least}" if look.step_rows < least else ""
+
+
+def _out_of_patience(rollout: Rollout, look: Look, now: float) -> str:
+    """Why it is not worth while to go on; empty where it is."""
+    policy = rollout.policy
+    ramp = rollout.state is RolloutState.RAMP
+    horizon = policy.ramp_horizon_rows if ramp else policy.horizon_rows
+    if rollout.state is not RolloutState.BAKING and look.state is rollout.state and look.rows >= horizon:
+        return f"{look.rows} rows were looked at, the horizon is {horizon}"
+    since = rollout.changed_at if rollout.state is RolloutState.BAKING else rollout.started_at
+    if now - since > policy.max_duration_s:
+        return f"undecided for {now - since:g} s, max_duration_s is {policy.max_duration_s:g}"
+    return ""
+
+
+def _check(rollout: Rollout, look: Look) -> None:
+    policy, found = rollout.policy, look.improvement
+    allowed = {
+        RolloutState.SHADOW: policy.shadow_alpha,
+        RolloutState.RAMP: policy.ramp_alpha,
+        RolloutState.BAKING: policy.baking_alpha,
+    }
+    if look.state not in allowed:
+        raise InvalidRequest(f"a look cannot be of {look.state}; one of {sorted(allowed)}")
+    if found is not None and not found.alpha <= allowed[look.state] * (1 + 1e-9):
+        raise InvalidRequest(f"the improvement has alpha {found.alpha}, {look.state} may spend {allowed[look.state]}")
+    for reading in look.guardrails:
+        if policy.guardrails.get(reading.name) != reading.limit:
+            known = dict(policy.guardrails)
+            raise InvalidRequest(f"guardrail {reading.name} with limit {reading.limit} is none of {known}")
+
+
+def _margin(rollout: Rollout) -> float:
+    policy = rollout.policy
+    return policy.step_margin(rollout.step) if rollout.state is RolloutState.RAMP else policy.margin
+
+
+def _alarm(rollout: Rollout, look: Look) -> str:
+    """The harm that a look shows; empty for none."""
+    policy, ratio = rollout.policy, look.sample_ratio
+    for reading in look.guardrails:
+        if reading.e_value is not None and reading.e_value >= 1 / policy.guardrail_alpha:
+            return f"{reading.name}: rate {reading.rate} above {reading.limit:g}, e-value {reading.e_value:.4g}"
+    if ratio is not None and ratio.e_value is not None and ratio.e_value >= 1 / policy.sample_ratio_alpha:
+        return f"sample ratio {ratio.observed} where {ratio.expected} was meant, e-value {ratio.e_value:.4g}"
+    margin = policy.harm_margin_of_ramp if look.state is RolloutState.RAMP else policy.margin
+    enough = rollout.state is RolloutState.BAKING or look.rows >= policy.min_rows
+    found = look.improvement
+    if look.state is rollout.state and enough and found is not None and found.high < -margin:
+        return f"improvement at most {found.high:.6g}, below {-margin:.6g}"
+    return ""
+
+
+def _missing(rollout: Rollout, look: Look) -> list[str]:
+    """What a promotion needs and the look does not say."""
+    read = {reading.name for reading in look.guardrails if reading.rows > 0 and reading.e_value is not None}
+    missing = sorted(set(rollout.policy.guardrails) - read)
+    ratio = look.sample_ratio
+    if rollout.state is RolloutState.RAMP and (ratio is None or ratio.e_value is None):
+        missing.append("the sample ratio")
+    if rollout.state is not RolloutState.BAKING and look.improvement is None:
+        missing.append("the improvement")
+    return missing
