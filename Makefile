@@ -10,11 +10,12 @@ unexport PYTHONDONTWRITEBYTECODE
 demo: .venv/.made
 	$(BIN)/python demo/run.py
 
-test: .venv/.made
-	$(BIN)/pytest
+# The unit tests take both cores; the others have Ray, Redis and MLflow of their own, one after the other.
+test: unit
+	$(BIN)/pytest tests/contract tests/integration tests/e2e
 
 unit: .venv/.made
-	$(BIN)/pytest tests/unit optagent
+	$(BIN)/pytest --numprocesses 2 tests/unit optagent
 
 lint: .venv/.made
 	$(BIN)/ruff format --check .

@@ -366,11 +366,10 @@ def _mature(spec: ModelSpec, observations: Observations, watched: Watched) -> No
     from optagent.loop.mature import mature
     from optagent.loop.reference import decode_reference
 
-    seen = [report for report in watched.reports if report.window is not None and report.version is not None]
-    for report in seen:
-        assert report.window is not None and report.version is not None
-        schema = decode_reference(observations.reference(spec.model_id, report.version)).schema
-        mature(observations, spec, schema, Window(report.window.start - _LATE_LABELS_S, report.window.end))
+    for report in watched.reports:
+        if report.window is not None and report.version is not None:
+            schema = decode_reference(observations.reference(spec.model_id, report.version)).schema
+            mature(observations, spec, schema, Window(report.window.start - _LATE_LABELS_S, report.window.end))
 
 
 def _source(source: DataSource | str) -> DataSource:

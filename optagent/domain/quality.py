@@ -7,8 +7,9 @@ from enum import StrEnum
 
 class Problem(StrEnum):
     """`ABSENT`: the column is missing. `UNSEEN`: a category that the model was not trained on. `SKEWED`: a label of
-    before its prediction. `CONFLICTING`: two labels of the same instant that differ. `ORPHAN`: a label of the window for
-    no prediction of it, nor of shortly before. `UNUSABLE_LABEL`: a label that is no class or number of this model."""
+    before its prediction. `CONFLICTING`: two labels of the same instant that differ. `ORPHAN`: a label of the window
+    for no prediction of it, nor of shortly before. `UNUSABLE_LABEL`: a label that is no class or number of the model.
+    """
 
     MISSING = "missing"
     INFINITE = "infinite"

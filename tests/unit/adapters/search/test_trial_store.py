@@ -1,7 +1,5 @@
 """The trial store gives each family its defaults first, and keeps what came of every trial."""
 
-import subprocess
-import sys
 from dataclasses import replace
 
 import optuna
@@ -204,10 +202,3 @@ def test_transfer_can_be_switched_off(tmp_path):
     a_finished_study(url, "before", {0.05: 0.9})
     store = TrialStore(a_study(study_id="after", spaces={"trees": TREES}, transfer=False), open_storage(url))
     assert 0.05 not in [store.ask().params["rate"] for _ in range(4)]
-
-
-def test_processes_that_open_a_new_store_at_once_all_get_it(tmp_path):
-    code = "import sys; from optagent.adapters.search.trial_store import open_storage; open_storage(sys.argv[1])"
-    url = f"sqlite:///{tmp_path / 'trials.db'}"
-    started = [subprocess.Popen([sys.executable, "-c", code, url]) for _ in range(4)]
-    assert [one.wait(60) for one in started] == [0, 0, 0, 0]

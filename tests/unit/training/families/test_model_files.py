@@ -40,7 +40,9 @@ class Foreign:
 
 
 @pytest.mark.parametrize(
-    "foreign", [Foreign(), Fraction(1, 3), np.sin, print, copy.copy, GaussianNB(), re.compile("a")], ids=repr
+    "foreign",
+    [Foreign(), Fraction(1, 3), np.sin, print, copy.copy, GaussianNB(), re.compile("a")],
+    ids=lambda one: type(one).__name__,
 )
 def test_a_foreign_type_is_refused_by_name_wherever_it_hides(foreign, tmp_path):
     model = LogisticRegression().fit([[0.0], [1.0]], [0, 1])
