@@ -136,7 +136,8 @@ def time_to_reach(score: float, problem: Problem, seed: int, most: int = 500) ->
 
     began = time.perf_counter()
     cluster = RayCluster(num_cpus=2)
-    study = study_of(f"flights{len(problem.data)}-{seed}", "lightgbm", trials=most, sampler="portfolio", seed=seed)
+    name = f"flights{len(problem.data)}-{seed}"
+    study = study_of(name, "lightgbm", trials=most, sampler="portfolio", stopping="median", seed=seed)
     with contextlib.suppress(Cancelled):
         RayTuner(cluster).search(study, problem, on_trial=look, cancelled=lambda: bool(reached))
     cluster.close()
