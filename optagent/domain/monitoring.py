@@ -24,6 +24,7 @@ class Monitoring:
 
     `accuracy_drop_threshold` is the fall of a metric that counts as degraded: absolute for metrics between 0 and 1, a
     share of the reference for losses and errors. `drift_score_threshold` is the importance-weighted effect that does.
+    `performance_window_rows` makes the points of a metric over time of so many rows each, instead of equal times.
     `false_alarm_every` is the mean time between false alarms where nothing changes. `slices` are feature columns whose
     values are judged apart. `business` are metrics by name, each an arithmetic expression over columns of outcome
     (further columns of the labels), `prediction`, `label` and, for classifiers, `probability`, such as
@@ -34,6 +35,7 @@ class Monitoring:
     drift_score_threshold: float = 0.1
     confidence_threshold: float = 0.8
     performance_window_hours: float = 24.0
+    performance_window_rows: int | None = None
     alert_cooldown_minutes: float = 60.0
     false_alarm_every: str = "90d"
     slices: tuple[str, ...] = ()
@@ -45,6 +47,8 @@ class Monitoring:
                 raise InvalidRequest(f"{name} must be between 0 and 1, got {getattr(self, name)!r}")
         if not self.performance_window_hours > 0:
             raise InvalidRequest(f"performance_window_hours must be above 0, got {self.performance_window_hours!r}")
+        if self.performance_window_rows is not None and self.performance_window_rows < 1:
+            raise InvalidRequest(f"performance_window_rows must be at least 1, got {self.performance_window_rows!r}")
         if not self.alert_cooldown_minutes >= 0:
             raise InvalidRequest(f"alert_cooldown_minutes must not be negative, got {self.alert_cooldown_minutes!r}")
         if self.false_alarm_every_s < self.performance_window_hours * 3600:

@@ -31,7 +31,15 @@ from optagent.analysis.latency import LatencySketch
 from optagent.analysis.loss_model import fit_loss_model
 from optagent.analysis.multivariate import separability
 from optagent.analysis.observed import Observed
-from optagent.analysis.performance import Mean, as_outcome, by_slice, degradations, metric_values, over_time
+from optagent.analysis.performance import (
+    Mean,
+    as_outcome,
+    by_slice,
+    degradations,
+    metric_values,
+    over_time,
+    windows_of_rows,
+)
 from optagent.analysis.profile import Profile
 from optagent.codec import decode
 from optagent.domain.diagnosis import Evidence
@@ -132,7 +140,10 @@ def _performance(gathered: Gathered) -> Performance:
 
 
 def _points(gathered: Gathered) -> Sequence[Window]:
-    """The parts of a window to plot: its performance windows, if there are a few, otherwise twelve."""
+    """The parts of a window to plot: the latest of so many rows, if asked for; its performance windows, if there are a
+    few; otherwise twelve."""
+    if gathered.monitoring.performance_window_rows is not None:
+        return windows_of_rows(gathered.rows, gathered.monitoring.performance_window_rows)[-_MOST_POINTS:]
     count = round(gathered.window.length_s / gathered.monitoring.window_s)
     return gathered.window.parts(count if 4 <= count <= _MOST_POINTS else _POINTS)
 

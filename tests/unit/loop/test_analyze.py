@@ -645,6 +645,15 @@ async def test_an_open_window_is_never_kept(kept):
     assert store.saved == 0
 
 
+async def test_a_metric_over_time_can_be_by_rows_instead_of_hours(world):
+    monitoring = {"performance_window_rows": 250, "business": {"hits": "prediction == label"}}
+    await (await world.begin(monitoring=monitoring)).live(rows=1000)
+    report = await world.report("performance")
+    assert [point.rows for point in report.performance.over_time] == [250, 250, 250, 250]
+    assert [point.rows for point in report.business.over_time] == [250, 250, 250, 250]
+    assert report.performance.over_time[0].window.end == report.performance.over_time[1].window.start
+
+
 async def test_business_metrics_are_compared_with_the_window_before(world):
     def stakes(rows, labels):
         labels["stake"] = np.where(rows["time"] < NOW - DAY, 10.0, 1.0)
