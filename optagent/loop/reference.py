@@ -25,7 +25,7 @@ from optagent.training.columns import Kind, kind_of
 from optagent.training.contributions import contributions
 from optagent.training.encoding import Schema, fit_schema
 from optagent.training.live_answers import encode_live_labels, encode_predictions
-from optagent.training.live_rows import encode_live, model_matrix
+from optagent.training.live_rows import BOOKKEEPING, encode_live, model_matrix
 from optagent.training.live_values import numbers_in
 from optagent.training.metrics import metric_named
 from optagent.training.predictor import Predictor
@@ -34,7 +34,6 @@ LOGGED = "logged"
 """The version of a model that is served elsewhere."""
 
 LABEL = "label"
-BOOKKEEPING = ("id", "time", "prediction", "latency_ms", "version", "arm")
 MOST_REFERENCE_ROWS = 20_000
 _MOSTLY = 0.9
 _META, _PROFILE, _DIGEST = b"optagent.reference", b"optagent.profile", b"optagent.sha256"

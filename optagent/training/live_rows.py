@@ -16,7 +16,7 @@ from optagent.training.problem import Matrix
 Counts = Mapping[str, Mapping[Problem, int]]
 """Rows by column and problem; an extra column counts once, whatever its rows."""
 
-_BOOKKEEPING = frozenset({"id", "time", PREDICTION, "latency_ms", "version", "arm"})
+BOOKKEEPING = frozenset({"id", "time", PREDICTION, "latency_ms", "version", "arm"})
 
 
 def encode_live(table: pa.Table, schema: Schema) -> tuple[Matrix, Counts]:
@@ -41,7 +41,7 @@ def encode_live(table: pa.Table, schema: Schema) -> tuple[Matrix, Counts]:
             found[Problem.INFINITE] = found.get(Problem.INFINITE, 0) + int(endless.sum())
             x[endless, index] = np.nan
         counts[column.name] = found
-    known = {*schema.names, *_BOOKKEEPING}
+    known = {*schema.names, *BOOKKEEPING}
     for name in table.schema.names:
         if name not in known and not name.startswith(PROBABILITY) and _holds_a_value(table, name):
             counts[name] = {Problem.EXTRA: 1}
