@@ -16,7 +16,7 @@ from optagent.domain.command import AnalyzeModel, TuneModel
 from optagent.domain.dataset import DataSource, FileSource
 from optagent.domain.model import ModelSpec
 from optagent.domain.model_report import ModelReport
-from optagent.domain.monitoring import MonitorState, Window
+from optagent.domain.monitoring import Monitoring, MonitorState, Window
 from optagent.domain.process import Process, Status
 from optagent.domain.study import Progress, TuningResult
 from optagent.domain.study_report import StudyReport, StudySummary
@@ -226,7 +226,7 @@ class OptimizationAgent:
     async def watch_once(self, model_id: str) -> Watched:
         """Looks at the windows of a model that have closed since the last look, and keeps its alerts; see monitors."""
         spec = await self._store.model(model_id)
-        monitoring, now = spec.monitoring or self._outside.monitoring, self._outside.clock.now()
+        monitoring, now = self._monitoring(spec), self._outside.clock.now()
 
         async def analyzed(window: Window) -> ModelReport:
             return await self._analyzed(AnalyzeModel(model_id, time_range=window))
@@ -303,9 +303,8 @@ class OptimizationAgent:
 
         outside, observations = self._outside, self._observations()
         observations.drain(spec.model_id)
-        monitoring = spec.monitoring or outside.monitoring
         now = outside.clock.now()
-        return gather(command, spec, monitoring, outside.registry, observations, outside.datasets, now)
+        return gather(command, spec, self._monitoring(spec), outside.registry, observations, outside.datasets, now)
 
     def _gather_files(
         self, command: AnalyzeModel, spec: ModelSpec, data: DataSource | str, labels: DataSource | str | None
@@ -319,8 +318,7 @@ class OptimizationAgent:
         given = given_rows(rows, known, spec, command.version, outside.registry, self._observations(), now)
         if command.time_range is None:
             command = replace(command, time_range=given.span)
-        monitoring = spec.monitoring or outside.monitoring
-        return gather(command, spec, monitoring, outside.registry, given, outside.datasets, now)
+        return gather(command, spec, self._monitoring(spec), outside.registry, given, outside.datasets, now)
 
     def _record(self, spec: ModelSpec, kind: Recorded, rows: Any) -> int:
         from optagent.loop.record import checked_labels, checked_predictions
@@ -340,6 +338,9 @@ class OptimizationAgent:
     def _read(self, rows: Any) -> Any:
         """The table of a file, where rows are given by its path."""
         return self._outside.datasets.read(FileSource(str(rows))) if isinstance(rows, Path | str) else rows
+
+    def _monitoring(self, spec: ModelSpec) -> Monitoring:
+        return spec.monitoring or self._outside.monitoring
 
     def _monitors(self) -> Monitors:
         if self._outside.monitors is None:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from optagent.analysis.bootstrap import Resampling, bootstrap_interval
 from optagent.analysis.observed import Observed
+from optagent.analysis.performance import difference
 from optagent.domain.concept_drift import AdwinVerdict, ConceptDrift, Direction, DriftState
 from optagent.domain.model import Task
 from optagent.domain.study import Interval
@@ -91,17 +92,10 @@ def row_losses(observed: Observed, unit: float = 1.0) -> Vector:
 
 
 def excess_loss(reference: Vector, since: Vector, baseline: Baseline, seed: int = 0, alpha: float = 0.05) -> Interval:
-    """By how much the mean of `since` is above that of the reference.
-
-    The two intervals are put together by MOVER (Zou and Donner 2008, Construction of confidence limits about effect
-    measures), which keeps their lopsidedness.
-    """
+    """By how much the mean of `since` is above that of the reference."""
     was = _mean_interval(reference, baseline.block, seed, alpha)
     now = _mean_interval(since, baseline.block, seed + 1, alpha)
-    estimate = now.estimate - was.estimate
-    low = estimate - math.hypot(now.estimate - now.low, was.high - was.estimate)
-    high = estimate + math.hypot(now.high - now.estimate, was.estimate - was.low)
-    return Interval(estimate, low, high, alpha)
+    return difference(now, was)
 
 
 def adwin_verdict(reference: Vector, losses: Vector, time: Vector, block: int) -> AdwinVerdict:

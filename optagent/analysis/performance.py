@@ -139,7 +139,10 @@ def windows_of_rows(observed: Observed, rows: int) -> tuple[Window, ...]:
 
 
 def difference(one: Interval, other: Interval) -> Interval:
-    """`one - other` of two independent intervals (MOVER, Zou and Donner 2008)."""
+    """`one - other` of two independent intervals, which keeps their lopsidedness.
+
+    MOVER: Zou and Donner 2008, Construction of confidence limits about effect measures.
+    """
     estimate = one.estimate - other.estimate
     below = math.hypot(max(0.0, one.estimate - one.low), max(0.0, other.high - other.estimate))
     above = math.hypot(max(0.0, one.high - one.estimate), max(0.0, other.estimate - other.low))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from optagent.domain.study import Interval
+from optagent.domain.verdict import Verdict
 
 
 class RolloutState(StrEnum):
@@ -22,15 +23,6 @@ class RolloutState(StrEnum):
     def is_active(self) -> bool:
         """Whether looks still count."""
         return self in (RolloutState.SHADOW, RolloutState.RAMP, RolloutState.BAKING)
-
-
-class Verdict(StrEnum):
-    """What one look means. `ERROR`: a statistic that is needed is missing or is no number."""
-
-    PASS = "pass"
-    FAIL = "fail"
-    INCONCLUSIVE = "inconclusive"
-    ERROR = "error"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from optagent.domain.verdict import Verdict
 from optagent.domain.version import CHALLENGER, CHAMPION, ModelVersion
 from optagent.errors import ModelNotFound, OptAgentError
 from optagent.loop.optimize import Built
 from optagent.loop.prepare import Prepared, digest_of
-from optagent.loop.validate import Verdict
 from optagent.ports import Observations, Registry
 from optagent.training.bundle import load_bundle, save_bundle
 from optagent.training.predictor import Predictor

@@ -1,10 +1,8 @@
 """Gather: the version, its reference and the rows that an analysis looks at."""
 
 import hashlib
-import tempfile
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
@@ -18,11 +16,11 @@ from optagent.domain.quality import DataQuality
 from optagent.domain.time_range import window_of
 from optagent.domain.version import CHAMPION, ModelVersion
 from optagent.errors import ModelNotFound, NotFound
+from optagent.loop.fetch import load_version
 from optagent.loop.observe import observe
 from optagent.loop.prepare import prepare
 from optagent.loop.reference import LOGGED, Reference, decode_reference, encode_reference, make_reference
 from optagent.ports import Datasets, Observations, Registry
-from optagent.training.bundle import load_bundle
 from optagent.training.predictor import Predictor
 
 
@@ -89,7 +87,7 @@ def gather(
     """
     window = window_of(command.time_range, now)
     version = _version(command, registry)
-    predictor = None if version is None else _predictor(version, registry)
+    predictor = None if version is None else load_version(version, registry)
     reference, notes = _reference(version, predictor, spec, observations, datasets, command.seed)
     name, unversioned = reference.version, version is None or CHAMPION in version.aliases
     asked = None if version is None else name
@@ -113,11 +111,6 @@ def _version(command: AnalyzeModel, registry: Registry) -> ModelVersion | None:
         if command.version != CHAMPION or registry.versions(command.model_id):
             raise
         return None
-
-
-def _predictor(version: ModelVersion, registry: Registry) -> Predictor:
-    with tempfile.TemporaryDirectory(prefix="optagent-version-") as scratch:
-        return load_bundle(registry.fetch(version, Path(scratch)), version.digest)
 
 
 def _reference(

@@ -2,8 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow as pa
@@ -12,9 +10,9 @@ import pyarrow.compute as pc
 from optagent.domain.model import ModelSpec
 from optagent.domain.monitoring import Window
 from optagent.errors import InvalidData, ModelNotFound
+from optagent.loop.fetch import load_version
 from optagent.loop.record import checked_labels, checked_predictions
 from optagent.ports import Observations, Recorded, Registry
-from optagent.training.bundle import load_bundle
 
 _ANSWERS = ("prediction", "probability")
 
@@ -107,9 +105,7 @@ def _answered(rows: pa.Table, spec: ModelSpec, version: str, registry: Registry)
         raise InvalidData(
             f"the rows have no predictions, and model {spec.model_id!r} has no version {version!r} to make them"
         ) from None
-    with TemporaryDirectory(prefix="optagent-version-") as scratch:
-        predictor = load_bundle(registry.fetch(found, Path(scratch)), found.digest)
-        answers = predictor.predict(rows)
+    answers = load_version(found, registry).predict(rows)
     columns: Sequence[str] = answers.schema.names
     for name in columns:
         rows = rows.append_column(name, answers.column(name))

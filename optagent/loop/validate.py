@@ -1,27 +1,19 @@
 """Validate: score a candidate on rows that no trial saw, beside a baseline on the very same resamples."""
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
-from pathlib import Path
 
 from optagent.analysis.bootstrap import Resampling, bootstrap_interval, paired_interval
 from optagent.domain.study import Interval
+from optagent.domain.verdict import Verdict
 from optagent.domain.version import CHAMPION
 from optagent.errors import CorruptBundle, InvalidData, ModelNotFound
+from optagent.loop.fetch import load_version
 from optagent.loop.prepare import Prepared
 from optagent.ports import Registry
-from optagent.training.bundle import load_bundle
 from optagent.training.encoding import encode
 from optagent.training.families.family import Prediction
 from optagent.training.metrics import Metric
-
-
-class Verdict(StrEnum):
-    PASS = "pass"
-    FAIL = "fail"
-    INCONCLUSIVE = "inconclusive"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +70,13 @@ def champion_on_holdout(prepared: Prepared, registry: Registry) -> tuple[Baselin
         version = registry.version(prepared.spec.model_id, CHAMPION)
     except ModelNotFound:
         return None, None
-    with tempfile.TemporaryDirectory(prefix="optagent-champion-") as scratch:
-        try:
-            champion = load_bundle(registry.fetch(version, Path(scratch)), version.digest)
-            if tuple(champion.schema.classes) != tuple(prepared.schema.classes):
-                return None, f"champion version {version.version} knows other classes; compared with defaults instead"
-            prediction = champion.scores(encode(prepared.holdout_rows, champion.schema))
-        except (CorruptBundle, InvalidData) as error:
-            return None, f"champion version {version.version} cannot score these rows ({error}); compared with defaults"
+    try:
+        champion = load_version(version, registry)
+        if tuple(champion.schema.classes) != tuple(prepared.schema.classes):
+            return None, f"champion version {version.version} knows other classes; compared with defaults instead"
+        prediction = champion.scores(encode(prepared.holdout_rows, champion.schema))
+    except (CorruptBundle, InvalidData) as error:
+        return None, f"champion version {version.version} cannot score these rows ({error}); compared with defaults"
     return Baseline(f"champion (version {version.version})", prediction), None
 
 

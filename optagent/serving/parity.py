@@ -1,6 +1,5 @@
 """Which engine serves a version: the compiled one only where it answers the same, and sooner."""
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ from optagent.errors import InvalidData
 from optagent.serving.engine import Engine
 from optagent.serving.native_engine import NativeEngine
 from optagent.serving.onnx_engine import Compiled, compile_onnx
+from optagent.training.cost import one_row_times_s
 from optagent.training.families.family import Prediction
 from optagent.training.predictor import Predictor
 from optagent.training.problem import Matrix, Vector
@@ -21,7 +21,7 @@ TOLERANCE = 1e-6
 _MOST_ROWS = 2_000
 _THRESHOLDS = 64
 _EXTREMES = (-3e38, -1e9, -1.0, 0.0, 1e-37, 1.0, 1e9, 3e38)
-_CALLS, _WARM_UP, _LIMIT_S = 200, 3, 0.1
+_LIMIT_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,18 +102,7 @@ def probe_rows(predictor: Predictor, rows: Matrix, thresholds: Mapping[int, Vect
 
 def one_row_us(engine: Engine, rows: Matrix) -> float:
     """The median time of one row in microseconds: of 200 calls, or as many as a tenth of a second allows."""
-    took: list[float] = []
-    until = time.perf_counter() + _LIMIT_S
-    for call in range(_WARM_UP + _CALLS):
-        row = rows[call % len(rows)][None, :]
-        started_at = time.perf_counter()
-        engine.scores(row)
-        ended_at = time.perf_counter()
-        if call >= _WARM_UP:
-            took.append(ended_at - started_at)
-            if ended_at > until:
-                break
-    return float(np.median(took) * 1e6)
+    return float(np.median(one_row_times_s(engine.scores, rows, _LIMIT_S)) * 1e6)
 
 
 def _beside(thresholds: Mapping[int, Vector], column: int) -> list[float]:

@@ -25,18 +25,23 @@ _LIMIT_S = 0.25
 
 def latency_p99_ms(model: FittedModel, rows: Matrix) -> float:
     """The 99th percentile of the time to predict one row, in milliseconds: 200 calls, or as many as .25 s allow."""
+    return float(np.quantile(one_row_times_s(model.predict, rows, _LIMIT_S), 0.99) * 1000)
+
+
+def one_row_times_s(predict: Callable[[Matrix], object], rows: Matrix, limit_s: float) -> list[float]:
+    """The seconds that each of 200 calls with one row took, or of as many as `limit_s` allows; at least one."""
     took: list[float] = []
-    until = time.perf_counter() + _LIMIT_S
+    until = time.perf_counter() + limit_s
     for call in range(_WARM_UP + _CALLS):
         row = rows[call % len(rows)][None, :]
         started_at = time.perf_counter()
-        model.predict(row)
+        predict(row)
         ended_at = time.perf_counter()
         if call >= _WARM_UP:
             took.append(ended_at - started_at)
             if ended_at > until:
                 break
-    return float(np.quantile(took, 0.99) * 1000)
+    return took
 
 
 def size_mb(model: FittedModel, rows: Matrix) -> float:

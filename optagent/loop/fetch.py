@@ -1,0 +1,15 @@
+"""Fetch: a registered version as something that predicts."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from optagent.domain.version import ModelVersion
+from optagent.ports import Registry
+from optagent.training.bundle import load_bundle
+from optagent.training.predictor import Predictor
+
+
+def load_version(version: ModelVersion, registry: Registry) -> Predictor:
+    """The version's bundle, of the digest that was registered; raises CorruptBundle and Unavailable."""
+    with TemporaryDirectory(prefix="optagent-version-") as scratch:
+        return load_bundle(registry.fetch(version, Path(scratch)), version.digest)
