@@ -37,6 +37,22 @@ class Busy(OptAgentError):
     """More work waits than may wait; the message says how much. Try again later."""
 
 
+class NotAuthenticated(OptAgentError):
+    """No token, or one that is not known, has expired or was revoked; the message does not say which."""
+
+
+class NotPermitted(OptAgentError):
+    """The token does not have the scope that the request needs; the message names it."""
+
+
+class TooManyRequests(OptAgentError):
+    """More requests of one token than it may make; the message names the limit."""
+
+
+class NotBuilt(OptAgentError):
+    """The request is understood, but this version of optagent does not do it yet; the message says what."""
+
+
 class CorruptBundle(OptAgentError):
     """A model bundle is incomplete, altered, or of a kind that is never loaded."""
 

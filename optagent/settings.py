@@ -72,6 +72,20 @@ class Settings(BaseSettings):
         "model_optimization", min_length=1, description="MLflow experiment of the studies"
     )
 
+    api_host: str = Field("127.0.0.1", min_length=1, description="address that the HTTP API listens on")
+    api_port: int = Field(8000, ge=1, le=65_535, description="port of the HTTP API")
+    gateway_replicas: int = Field(1, ge=1, le=64, description="processes that answer predictions and the API")
+    requests_per_minute: int = Field(600, ge=1, description="most API requests of a token a minute, a gateway")
+    predictions_per_minute: int = Field(
+        1_000_000, ge=1, description="most prediction requests of a token a minute, a gateway"
+    )
+    max_body_mb: float = Field(10, gt=0, le=1000, description="largest body of a request, in megabytes")
+    max_rows: int = Field(10_000, ge=1, description="most rows of a prediction request")
+    shadow_backlog: int = Field(10_000, ge=1, description="most rows that wait for a shadow; more are dropped")
+    record_backlog: int = Field(100_000, ge=1, description="most rows that wait to be recorded; more are dropped")
+    max_processes: int = Field(2, ge=1, description="most queued processes that run at a time")
+    supervise_every_seconds: float = Field(1, gt=0, le=3600, description="time between two looks at rollouts and queue")
+
     enable_notifications: bool = Field(False, description="send notifications")
     notification_channels: Annotated[tuple[str, ...], NoDecode] = Field((), description="where to: slack, email")
     slack_webhook_url: SecretStr | None = Field(None, description="Slack incoming webhook")

@@ -9,6 +9,9 @@ from optagent.errors import Conflict
 
 
 class Status(StrEnum):
+    """`QUEUED` waits for a place, and nobody holds it; `INTERRUPTED` had a runner that is gone."""
+
+    QUEUED = "queued"
     PENDING = "pending"
     RUNNING = "running"
     SUCCEEDED = "succeeded"
@@ -18,7 +21,7 @@ class Status(StrEnum):
 
     @property
     def ended(self) -> bool:
-        return self not in (Status.PENDING, Status.RUNNING)
+        return self not in (Status.QUEUED, Status.PENDING, Status.RUNNING)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,9 @@ class RolloutPolicy:
     in shadow, `ramp_margin` the one on split traffic (None: the same). `ramp` are the candidate's shares, in order;
     without any, shadow leads straight to the champion's place. `min_rows` are needed in shadow and at each step.
     `horizon_rows` (shadow) and `ramp_horizon_rows` (all steps together) are where patience ends. `guardrails` are the
-    highest rates of bad rows that are no harm. `block` is how many rows shadow averages, None for what the rows say.
+    highest rates of bad rows that are no harm. `label_delay_s` is how long after a request its label is waited for,
+    `budget_ms` how long the candidate may take for one. `block` is how many rows shadow averages, None for what the
+    rows say.
     """
 
     alpha: float = 0.05
@@ -54,6 +56,8 @@ class RolloutPolicy:
     guardrails: Mapping[str, float] = field(default_factory=lambda: {ERRORS: 0.01, SLOW: 0.05})
     baking_s: float = 3600.0
     max_duration_s: float = 14 * 86400.0
+    label_delay_s: float = 0.0
+    budget_ms: float = 100.0
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha < 1:
@@ -73,6 +77,10 @@ class RolloutPolicy:
         for name, limit in self.guardrails.items():
             if not 0 < limit < 1:
                 raise InvalidRequest(f"guardrails: {name} must be between 0 and 1, got {limit!r}")
+        if not (math.isfinite(self.label_delay_s) and self.label_delay_s >= 0):
+            raise InvalidRequest(f"label_delay_s must not be negative, got {self.label_delay_s!r}")
+        if not 1 <= self.budget_ms <= 60_000:
+            raise InvalidRequest(f"budget_ms must be between 1 and 60000, got {self.budget_ms!r}")
         if not (self.baking_s >= 0 and self.max_duration_s > self.baking_s):
             raise InvalidRequest(
                 f"max_duration_s must be above baking_s, and that not negative, got {self.max_duration_s!r} and "

@@ -43,6 +43,9 @@ class GivenRows:
     def labels(self, model_id: str, since: float) -> list[pa.Table]:
         return [] if self._labels is None else [_between(self._labels, since, np.inf)]
 
+    def evidence(self, model_id: str, since: float) -> list[pa.Table]:
+        return []
+
     def newest(self, model_id: str) -> float | None:
         return self.span.end
 

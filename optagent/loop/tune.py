@@ -20,7 +20,20 @@ from optagent.errors import NotFound
 from optagent.loop import deploy, optimize, validate
 from optagent.loop.prepare import Prepared, prepare
 from optagent.loop.process import Run
-from optagent.ports import Clock, Datasets, Importer, Monitors, Observations, Registry, Studies, Tracker, Tuner
+from optagent.ports import (
+    Clock,
+    Datasets,
+    Importer,
+    Launcher,
+    Monitors,
+    Observations,
+    Registry,
+    Routes,
+    Studies,
+    Tokens,
+    Tracker,
+    Tuner,
+)
 from optagent.training.metrics import metric_named
 
 _log = logging.getLogger(__name__)
@@ -41,6 +54,9 @@ class Outside:
     studies: Studies | None = None
     observations: Observations | None = None
     monitors: Monitors | None = None
+    routes: Routes | None = None
+    tokens: Tokens | None = None
+    launcher: Launcher | None = None
     monitoring: Monitoring = field(default_factory=Monitoring)
     draw_report: Callable[[ModelReport, Path], Path] | None = None
 

@@ -67,6 +67,9 @@ class InMemoryObservations:
     def labels(self, model_id: str, since: float) -> list[pa.Table]:
         return self._rows(model_id, Recorded.LABELS, since, float("inf"))
 
+    def evidence(self, model_id: str, since: float) -> list[pa.Table]:
+        return self._rows(model_id, Recorded.EVIDENCE, since, float("inf"))
+
     def newest(self, model_id: str) -> float | None:
         with self._lock:
             of = [rows for kind, rows in self._model(model_id).archived if kind is Recorded.PREDICTIONS]

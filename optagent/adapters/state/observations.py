@@ -78,6 +78,9 @@ class RedisObservations:
     def labels(self, model_id: str, since: float) -> list[pa.Table]:
         return self._archive.rows(model_id, Recorded.LABELS, since, float("inf"))
 
+    def evidence(self, model_id: str, since: float) -> list[pa.Table]:
+        return self._archive.rows(model_id, Recorded.EVIDENCE, since, float("inf"))
+
     def newest(self, model_id: str) -> float | None:
         return self._archive.newest(model_id, Recorded.PREDICTIONS)
 

@@ -1,0 +1,92 @@
+"""Which version answers which request: a table a model, swapped whole."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from optagent.domain.rollout import Rollout, shadowed, shares
+from optagent.errors import InvalidRequest
+
+_WHOLE = float(2**64)
+
+
+class Arm(StrEnum):
+    """What was drawn for a request, whichever version answered in the end."""
+
+    CHAMPION = "champion"
+    CANDIDATE = "candidate"
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingTable:
+    """How the requests for a model are answered.
+
+    `revision` counts the tables of the model. `champion` answers, but for the `share` that `candidate` does. `shadow`
+    is asked as well, and its answers are thrown away. `warm` are versions that stay loaded, so that a way back takes
+    one swap. `rollout_id`, `state` and `step` are those of the rollout that the table is of, "" and 0 without one: the
+    rows of evidence carry them. Requests from `activate_at` (POSIX seconds) on are answered by the table; None while it
+    is only staged.
+    """
+
+    model_id: str
+    revision: int
+    champion: str
+    candidate: str | None = None
+    share: float = 0.0
+    shadow: str | None = None
+    warm: tuple[str, ...] = ()
+    rollout_id: str = ""
+    state: str = ""
+    step: int = 0
+    activate_at: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.revision < 1:
+            raise InvalidRequest(f"revision must be at least 1, got {self.revision}")
+        if not 0 <= self.share < 1:
+            raise InvalidRequest(f"share must be from 0 up to, not including, 1, got {self.share}")
+        if (self.candidate is None) != (self.share == 0):
+            raise InvalidRequest(f"a share of {self.share} needs a candidate, and a candidate a share")
+        if self.champion in (self.candidate, self.shadow):
+            raise InvalidRequest(f"version {self.champion} is the champion, it cannot be compared with itself")
+
+    @property
+    def versions(self) -> tuple[str, ...]:
+        """All that a gateway has loaded to answer by this table, each once, the champion first."""
+        asked = (self.champion, self.candidate, self.shadow, *self.warm)
+        return tuple(dict.fromkeys(version for version in asked if version is not None))
+
+    def answers_like(self, other: "RoutingTable") -> bool:
+        """Whether both say the same but for number and time."""
+        return replace(self, revision=1, activate_at=None) == replace(other, revision=1, activate_at=None)
+
+    def arm(self, key: str) -> Arm:
+        """The arm of a sticky key: the same in every process, and a candidate's key stays one when its share grows."""
+        if self.candidate is None:
+            return Arm.CHAMPION
+        digest = hashlib.blake2b(f"{self.rollout_id}:{key}".encode(), digest_size=8).digest()
+        return Arm.CANDIDATE if int.from_bytes(digest) / _WHOLE < self.share else Arm.CHAMPION
+
+
+def table_of(model_id: str, revision: int, champion: str, rollout: Rollout | None = None) -> RoutingTable:
+    """The table that a rollout asks for; without one, of the champion alone.
+
+    A rollout that has ended leaves `champion`, the registry's, alone.
+    """
+    if rollout is None or not rollout.state.is_active:
+        return RoutingTable(model_id, revision, champion)
+    split = shares(rollout)
+    (answers, _) = max(split.items(), key=lambda item: (item[1], item[0] == rollout.champion))
+    candidate = next((version for version in split if version != answers), None)
+    return RoutingTable(
+        model_id,
+        revision,
+        answers,
+        candidate,
+        split[candidate] if candidate is not None else 0.0,
+        shadowed(rollout),
+        (rollout.champion, rollout.candidate),
+        rollout.rollout_id,
+        str(rollout.state),
+        rollout.step,
+    )

@@ -1,0 +1,84 @@
+"""Who may do what over HTTP: bearer tokens, of which only a digest is kept."""
+
+import hashlib
+import hmac
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from optagent.errors import InvalidRequest
+
+_TEXT = re.compile(r"oa_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.@-]{0,99}")
+
+
+class Scope(StrEnum):
+    """`ADMIN` includes the others, `OPERATE` includes `READ`."""
+
+    READ = "read"
+    PREDICT = "predict"
+    OPERATE = "operate"
+    ADMIN = "admin"
+
+
+_INCLUDES = {
+    Scope.ADMIN: frozenset(Scope),
+    Scope.OPERATE: frozenset({Scope.OPERATE, Scope.READ}),
+    Scope.READ: frozenset({Scope.READ}),
+    Scope.PREDICT: frozenset({Scope.PREDICT}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token as it is kept. `digest` is the SHA-256 of its text, times are POSIX seconds."""
+
+    token_id: str
+    name: str
+    digest: str
+    scopes: tuple[Scope, ...]
+    created_at: float
+    expires_at: float | None = None
+    revoked_at: float | None = None
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise InvalidRequest(f"token name {self.name!r}: up to 100 of letters, digits, ' ', '_', '.', '@', '-'")
+        if not self.scopes:
+            raise InvalidRequest(f"a token needs a scope; one of {[str(scope) for scope in Scope]}")
+
+    def is_valid(self, now: float) -> bool:
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+    def allows(self, scope: Scope) -> bool:
+        return any(scope in _INCLUDES[own] for own in self.scopes)
+
+    def matches(self, text: str) -> bool:
+        """Whether `text` is this token, in a time that does not tell how much of it is right."""
+        return hmac.compare_digest(digest_of(text), self.digest)
+
+
+def token_text(token_id: str, secret: str) -> str:
+    """The token as its holder sends it; InvalidRequest unless the parts are 12 hexadecimal and 43 base64url digits."""
+    text = f"oa_{token_id}_{secret}"
+    if not _TEXT.fullmatch(text):
+        raise InvalidRequest("a token has an id of 12 hexadecimal digits and a secret of 43 base64url digits")
+    return text
+
+
+def token_id_of(text: str) -> str | None:
+    """The id in a token's text; None for what cannot be a token."""
+    found = _TEXT.fullmatch(text)
+    return found.group(1) if found else None
+
+
+def digest_of(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def scopes_named(names: list[str] | tuple[str, ...]) -> tuple[Scope, ...]:
+    """InvalidRequest lists the known ones."""
+    unknown = sorted(set(names) - set(Scope))
+    if unknown:
+        raise InvalidRequest(f"unknown scope {', '.join(unknown)}; one of {[str(scope) for scope in Scope]}")
+    return tuple(dict.fromkeys(Scope(name) for name in names))

@@ -1,0 +1,27 @@
+"""What the loop needs from outside. Each port has an in-memory adapter and a real one, held to one contract suite."""
+
+from optagent.ports.data import Clock, Datasets, Observations, Recorded
+from optagent.ports.models import Importer, Registry
+from optagent.ports.search import OnProgress, OnTrial, Studies, Tracker, Tuner
+from optagent.ports.serving import KeptAnswers, Launcher, Routes, Tokens
+from optagent.ports.state import Monitors, Store
+
+__all__ = [
+    "Clock",
+    "Datasets",
+    "Importer",
+    "KeptAnswers",
+    "Launcher",
+    "Monitors",
+    "Observations",
+    "OnProgress",
+    "OnTrial",
+    "Recorded",
+    "Registry",
+    "Routes",
+    "Store",
+    "Studies",
+    "Tokens",
+    "Tracker",
+    "Tuner",
+]

@@ -1,0 +1,1 @@
+"""The HTTP API and the prediction endpoint, as a Ray Serve application."""
