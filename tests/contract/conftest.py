@@ -3,23 +3,36 @@
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import pytest
 
 from optagent.adapters.in_memory.clock import ManualClock
+from optagent.adapters.in_memory.kept_answers import InMemoryKeptAnswers
+from optagent.adapters.in_memory.routes import InMemoryRoutes
 from optagent.adapters.in_memory.store import InMemoryStore
+from optagent.adapters.in_memory.tokens import InMemoryTokens
 from optagent.adapters.state.embedded_redis import EmbeddedRedis
+from optagent.adapters.state.redis_answers import RedisKeptAnswers
+from optagent.adapters.state.redis_routes import RedisRoutes
 from optagent.adapters.state.redis_store import RedisStore
-from optagent.ports import Store
+from optagent.adapters.state.redis_tokens import RedisTokens
+from optagent.ports import KeptAnswers, Routes, Store, Tokens
+
+Port = TypeVar("Port")
 
 
 @dataclass
-class StoreUnderTest:
-    """A fresh, empty store, and how to let time pass for it."""
+class UnderTest(Generic[Port]):
+    """A fresh, empty adapter, and how to let time pass for it."""
 
-    store: Store
+    port: Port
     pass_time: Callable[[float], Awaitable[None]]
+
+
+Make = Callable[[Callable[[ManualClock], Any], Callable[..., Any]], AbstractAsyncContextManager[UnderTest[Any]]]
 
 
 @pytest.fixture(scope="session")
@@ -29,21 +42,63 @@ def embedded_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedde
 
 
 @pytest.fixture(params=["in_memory", "redis"])
-async def under_test(request: pytest.FixtureRequest) -> AsyncIterator[StoreUnderTest]:
-    if request.param == "in_memory":
-        clock = ManualClock(1000.0)
+def either(request: pytest.FixtureRequest) -> Make:
+    """Makes one of the two adapters of a port that keeps state."""
 
-        async def advance(seconds: float) -> None:
-            clock.advance(seconds)
+    @asynccontextmanager
+    async def made(
+        in_memory: Callable[[ManualClock], Any], on_redis: Callable[..., Any]
+    ) -> AsyncIterator[UnderTest[Any]]:
+        if request.param == "in_memory":
+            clock = ManualClock(1000.0)
 
-        yield StoreUnderTest(InMemoryStore(clock), advance)
-        return
-    server: EmbeddedRedis = request.getfixturevalue("embedded_redis")
-    store = RedisStore(server.url, prefix=f"test-{secrets.token_hex(4)}")
-    yield StoreUnderTest(store, asyncio.sleep)
-    await store.close()
+            async def advance(seconds: float) -> None:
+                clock.advance(seconds)
+
+            yield UnderTest(in_memory(clock), advance)
+            return
+        server: EmbeddedRedis = request.getfixturevalue("embedded_redis")
+        adapter = on_redis(server.url, prefix=f"test-{secrets.token_hex(4)}")
+        yield UnderTest(adapter, asyncio.sleep)
+        await adapter.close()
+
+    return made
 
 
 @pytest.fixture
-def store(under_test: StoreUnderTest) -> Store:
-    return under_test.store
+async def under_test(either: Make) -> AsyncIterator[UnderTest[Store]]:
+    async with either(InMemoryStore, RedisStore) as made:
+        yield made
+
+
+@pytest.fixture
+def store(under_test: UnderTest[Store]) -> Store:
+    return under_test.port
+
+
+@pytest.fixture
+async def routes_under_test(either: Make) -> AsyncIterator[UnderTest[Routes]]:
+    async with either(InMemoryRoutes, RedisRoutes) as made:
+        yield made
+
+
+@pytest.fixture
+def routes(routes_under_test: UnderTest[Routes]) -> Routes:
+    return routes_under_test.port
+
+
+@pytest.fixture
+async def tokens(either: Make) -> AsyncIterator[Tokens]:
+    async with either(lambda _: InMemoryTokens(), RedisTokens) as made:
+        yield made.port
+
+
+@pytest.fixture
+async def answers_under_test(either: Make) -> AsyncIterator[UnderTest[KeptAnswers]]:
+    async with either(InMemoryKeptAnswers, RedisKeptAnswers) as made:
+        yield made
+
+
+@pytest.fixture
+def answers(answers_under_test: UnderTest[KeptAnswers]) -> KeptAnswers:
+    return answers_under_test.port

@@ -14,7 +14,7 @@ from optagent.ports import Observations, Recorded
 
 NOON = 1_700_049_600.0  # 2023-11-15T12:00:00Z
 DAY = 86_400.0
-PREDICTIONS, LABELS = Recorded.PREDICTIONS, Recorded.LABELS
+PREDICTIONS, LABELS, EVIDENCE = Recorded.PREDICTIONS, Recorded.LABELS, Recorded.EVIDENCE
 
 Make = Callable[..., Observations]
 
@@ -161,6 +161,22 @@ def test_predictions_and_labels_and_models_are_kept_apart(observations):
     assert ids(observations.labels("churn", 0.0)) == ["l"]
     assert ids(observations.labels("churn", NOON + DAY)) == ["l"]
     assert observations.labels("churn", NOON + DAY + 1) == []
+    assert observations.newest("churn") == NOON
+
+
+def test_evidence_is_found_by_time_and_kept_apart(observations):
+    evidence = rows(["e", "f"], [NOON, NOON + DAY], rollout=["r1", "r1"], failed=[False, True], candidate_0=[0.5, None])
+    observations.record("churn", EVIDENCE, evidence)
+    observations.record("churn", PREDICTIONS, rows(["p"]))
+    observations.record("churn", LABELS, rows(["l"]))
+    observations.record("fraud", EVIDENCE, rows(["g"]))
+    assert observations.evidence("churn", 0.0) == []
+    assert observations.drain("churn") == 4
+    (found,) = observations.evidence("churn", NOON)
+    assert found.sort_by("id").to_pylist() == evidence.to_pylist()
+    assert ids(observations.evidence("churn", NOON + 1e-6)) == ["f"]
+    assert observations.evidence("fraud", 0.0) == []
+    assert ids(everything(observations)) == ["p"]
     assert observations.newest("churn") == NOON
 
 

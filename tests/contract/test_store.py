@@ -5,13 +5,18 @@ from typing import Any
 import pytest
 
 from optagent.domain.alert import Alert, AlertKind, Finding, Severity
+from optagent.domain.audit import AuditEntry
 from optagent.domain.dataset import FileSource, SqlSource
 from optagent.domain.model import ModelSpec, Task
 from optagent.domain.model_report import ModelReport
 from optagent.domain.monitoring import AnalysisType, Window
 from optagent.domain.process import Process, Status
 from optagent.domain.quality import DataQuality, Problem
-from optagent.errors import Conflict, InvalidRequest, ModelNotFound, ProcessNotFound
+from optagent.domain.rollout import Rollout, abort, advance, begin, promote, rollback
+from optagent.domain.rollout_look import GuardrailReading, Look, RolloutState
+from optagent.domain.rollout_policy import RolloutPolicy
+from optagent.domain.study import Interval
+from optagent.errors import Conflict, InvalidRequest, ModelNotFound, NotFound, ProcessNotFound
 
 
 def a_model(model_id: str = "churn", **changes: Any) -> ModelSpec:
@@ -38,6 +43,18 @@ def a_report(rows: int) -> ModelReport:
 def an_alert(alert_id: str, model_id: str = "churn", **changes: Any) -> Alert:
     alert = Alert(alert_id, model_id, AlertKind.LATENCY, Severity.INFO, "slow", {}, first_seen=10.0, last_seen=10.0)
     return replace(alert, **changes)
+
+
+def a_rollout(rollout_id: str = "r1", model_id: str = "churn", started_at: float = 100.0, **policy: Any) -> Rollout:
+    return begin(rollout_id, model_id, "3", "4", RolloutPolicy(**policy), started_at, "sdk")
+
+
+def a_queued_process(process_id: str = "p1", **changes: Any) -> Process:
+    return replace(a_process(process_id), status=Status.QUEUED, **changes)
+
+
+def outcomes(answers: list[Any]) -> list[type]:
+    return sorted((type(answer) for answer in answers), key=lambda kind: kind.__name__)
 
 
 async def test_a_store_that_works_checks_out(store):
@@ -150,7 +167,7 @@ async def test_saving_an_end_twice_is_no_conflict(store):
 
 @pytest.mark.parametrize("status", [Status.PENDING, Status.RUNNING])
 async def test_a_process_whose_lease_ran_out_reads_as_interrupted(under_test, status):
-    store = under_test.store
+    store = under_test.port
     await store.create_process(replace(a_process(), status=status), lease_s=0.05)
     await under_test.pass_time(0.3)
     seen = await store.process("p1")
@@ -162,7 +179,7 @@ async def test_a_process_whose_lease_ran_out_reads_as_interrupted(under_test, st
 
 
 async def test_a_renewed_lease_keeps_a_process_running(under_test):
-    store = under_test.store
+    store = under_test.port
     await store.create_process(a_process(), lease_s=0.05)
     await store.renew_lease("p1", 60)
     await under_test.pass_time(0.3)
@@ -170,7 +187,7 @@ async def test_a_renewed_lease_keeps_a_process_running(under_test):
 
 
 async def test_a_runner_that_comes_back_late_is_seen_running_again(under_test):
-    store = under_test.store
+    store = under_test.port
     await store.create_process(a_process(), lease_s=0.05)
     await under_test.pass_time(0.3)
     await store.renew_lease("p1", 60)
@@ -178,7 +195,7 @@ async def test_a_runner_that_comes_back_late_is_seen_running_again(under_test):
 
 
 async def test_an_ended_process_needs_no_lease(under_test):
-    store = under_test.store
+    store = under_test.port
     await store.create_process(a_process(), lease_s=0.05)
     ended = a_process().moved(101.0, "ended", Status.CANCELLED)
     await store.save_process(ended)
@@ -314,3 +331,202 @@ async def test_no_alerts_are_no_work(store):
 async def test_a_limit_of_alerts_below_one_is_refused(store):
     with pytest.raises(InvalidRequest, match="limit"):
         await store.alerts(limit=0)
+
+
+async def test_a_queued_process_waits_without_a_lease(under_test):
+    store, process = under_test.port, a_queued_process()
+    await store.enqueue_process(process)
+    await under_test.pass_time(0.3)
+    assert await store.process("p1") == process
+    assert await store.processes("churn") == [process]
+
+
+async def test_a_queued_process_has_an_id_of_its_own(store):
+    await store.create_process(a_process("p1"), lease_s=60)
+    await store.enqueue_process(a_queued_process("p2"))
+    for taken in ("p1", "p2"):
+        with pytest.raises(Conflict, match=taken):
+            await store.enqueue_process(a_queued_process(taken))
+    with pytest.raises(Conflict, match="p2"):
+        await store.create_process(a_process("p2"), lease_s=60)
+
+
+@pytest.mark.parametrize("status", [status for status in Status if status is not Status.QUEUED])
+async def test_only_a_queued_process_is_enqueued(store, status):
+    with pytest.raises(InvalidRequest, match=f"queued.*is {status}"):
+        await store.enqueue_process(replace(a_process(), status=status))
+    assert await store.processes() == []
+
+
+async def test_a_claimed_process_is_pending_and_held(under_test):
+    store = under_test.port
+    await store.enqueue_process(a_queued_process())
+    claimed = await store.claim_process("p1", lease_s=60)
+    assert claimed == a_process()
+    assert await store.process("p1") == claimed
+    await store.save_process(claimed.moved(101.0, "started", Status.RUNNING))
+    await under_test.pass_time(0.3)
+    assert (await store.process("p1")).status is Status.RUNNING
+
+
+async def test_a_claimed_process_whose_lease_ran_out_reads_as_interrupted(under_test):
+    store = under_test.port
+    await store.enqueue_process(a_queued_process())
+    await store.claim_process("p1", lease_s=0.05)
+    await under_test.pass_time(0.3)
+    assert (await store.process("p1")).status is Status.INTERRUPTED
+
+
+async def test_of_many_claimers_of_one_process_exactly_one_gets_it(store):
+    await store.enqueue_process(a_queued_process())
+    answers = await asyncio.gather(*(store.claim_process("p1", 60) for _ in range(20)), return_exceptions=True)
+    assert outcomes(answers) == [Conflict] * 19 + [Process]
+
+
+async def test_what_is_not_queued_cannot_be_claimed(store):
+    await store.create_process(a_process("running"), lease_s=60)
+    await store.enqueue_process(a_queued_process("cancelled"))
+    await store.save_process(a_queued_process("cancelled").moved(101.0, "cancelled", Status.CANCELLED))
+    for process_id, status in (("running", "pending"), ("cancelled", "cancelled")):
+        with pytest.raises(Conflict, match=f"{process_id}.*{status}"):
+            await store.claim_process(process_id, 60)
+    with pytest.raises(ProcessNotFound, match="nothing"):
+        await store.claim_process("nothing", 60)
+
+
+async def test_a_queued_process_is_claimed_as_it_was_saved_last(store):
+    await store.enqueue_process(a_queued_process())
+    moved = a_queued_process().moved(101.0, "moved up")
+    await store.save_process(moved)
+    assert await store.claim_process("p1", 60) == replace(moved, status=Status.PENDING)
+
+
+async def test_a_queued_process_can_be_asked_to_stop_before_it_is_claimed(store):
+    await store.enqueue_process(a_queued_process())
+    await store.request_cancel("p1")
+    assert (await store.process("p1")).status is Status.QUEUED
+    await store.claim_process("p1", 60)
+    assert await store.cancel_requested("p1")
+
+
+async def test_a_rollout_reads_back_with_its_looks_and_transitions(store):
+    rollout = a_rollout(ramp=(0.05, 0.5), guardrails={"errors": 0.01})
+    await store.create_rollout(rollout)
+    assert await store.rollout("r1") == rollout
+    reading = GuardrailReading("errors", 0.01, 900, 0.0, 0.5)
+    improvement = Interval(0.1, -0.25, 0.3, alpha=rollout.policy.shadow_alpha)
+    look = Look("l1", 200.5, RolloutState.SHADOW, 0, 900, 900, improvement, (reading,), notes=("é",))
+    looked = advance(rollout, look, 200.5)
+    await store.save_rollout(looked, before=rollout)
+    assert await store.rollout("r1") == looked
+    moved = promote(looked, "ana", "looks good", 300.0)
+    await store.save_rollout(moved, before=looked)
+    assert await store.rollouts() == [moved]
+
+
+async def test_a_taken_id_of_a_rollout_is_a_conflict_and_changes_nothing(store):
+    await store.create_rollout(a_rollout())
+    for model_id in ("churn", "other"):
+        with pytest.raises(Conflict, match="'r1' exists"):
+            await store.create_rollout(a_rollout(model_id=model_id))
+    assert await store.rollouts("other") == []
+    await store.create_rollout(a_rollout("r2", "other"))
+
+
+async def test_a_model_has_one_active_rollout_and_others_have_theirs(store):
+    await store.create_rollout(a_rollout())
+    with pytest.raises(Conflict, match="'r1' of churn is active"):
+        await store.create_rollout(a_rollout("r2"))
+    with pytest.raises(NotFound, match="r2"):
+        await store.rollout("r2")
+    await store.create_rollout(a_rollout("r3", "other"))
+
+
+async def test_of_many_starters_of_a_rollout_exactly_one_succeeds(store):
+    rollouts = [a_rollout(f"r{number}") for number in range(20)]
+    answers = await asyncio.gather(*map(store.create_rollout, rollouts), return_exceptions=True)
+    assert outcomes(answers) == [Conflict] * 19 + [type(None)]
+    assert await store.rollouts() == [rollouts[answers.index(None)]]
+
+
+async def test_the_end_of_a_rollout_makes_way_for_the_next(store):
+    first = a_rollout()
+    await store.create_rollout(first)
+    baking = promote(first, "ana", "", 200.0)
+    await store.save_rollout(baking, before=first)
+    with pytest.raises(Conflict, match="r1"):
+        await store.create_rollout(a_rollout("r2"))
+    promoted = promote(baking, "ana", "", 300.0)
+    await store.save_rollout(promoted, before=baking)
+    await store.create_rollout(a_rollout("r2", started_at=400.0))
+    await store.save_rollout(rollback(promoted, "ana", "", 500.0), before=promoted)
+    with pytest.raises(Conflict, match="r2"):
+        await store.create_rollout(a_rollout("r3"))
+
+
+async def test_an_ended_rollout_is_never_active_again(store):
+    rollout = a_rollout()
+    await store.create_rollout(rollout)
+    ended = abort(rollout, "ana", "", 200.0)
+    await store.save_rollout(ended, before=rollout)
+    with pytest.raises(Conflict, match=r"aborted.*shadow"):
+        await store.save_rollout(rollout, before=ended)
+    assert await store.rollout("r1") == ended
+
+
+async def test_a_rollout_that_somebody_else_changed_is_a_conflict_and_stays(store):
+    rollout = a_rollout()
+    await store.create_rollout(rollout)
+    aborted = abort(rollout, "ana", "", 200.0)
+    await store.save_rollout(aborted, before=rollout)
+    for late in (promote(rollout, "bob", "", 201.0), aborted):
+        with pytest.raises(Conflict, match=r"'r1' was changed.*aborted"):
+            await store.save_rollout(late, before=rollout)
+    assert await store.rollout("r1") == aborted
+
+
+@pytest.mark.parametrize("alike", [True, False])
+async def test_of_many_writers_racing_to_save_a_rollout_exactly_one_succeeds(store, alike):
+    rollout = a_rollout()
+    await store.create_rollout(rollout)
+    saved = [promote(rollout, "ana" if alike else f"writer {number}", "", 200.0) for number in range(20)]
+    answers = await asyncio.gather(*(store.save_rollout(item, rollout) for item in saved), return_exceptions=True)
+    assert outcomes(answers) == [Conflict] * 19 + [type(None)]
+    assert await store.rollout("r1") == saved[answers.index(None)]
+
+
+async def test_a_rollout_made_of_whole_numbers_is_no_other_rollout(store):
+    rollout = a_rollout(started_at=100, margin=0)
+    await store.create_rollout(rollout)
+    await store.save_rollout(promote(rollout, "ana", "", 200), before=rollout)
+    assert (await store.rollout("r1")).state is RolloutState.BAKING
+
+
+async def test_a_rollout_that_was_never_created_is_not_found(store):
+    with pytest.raises(NotFound, match="r1"):
+        await store.save_rollout(a_rollout(), before=a_rollout())
+    with pytest.raises(NotFound, match="r1"):
+        await store.rollout("r1")
+    assert await store.rollouts() == []
+
+
+async def test_rollouts_come_newest_first_up_to_a_limit(store):
+    for rollout_id, model_id, started_at in (("b", "m1", 2.5), ("a", "m2", 1_700_000_000.123), ("c", "m3", 2.5)):
+        await store.create_rollout(a_rollout(rollout_id, model_id, started_at))
+    assert [rollout.rollout_id for rollout in await store.rollouts()] == ["a", "c", "b"]
+    assert [rollout.rollout_id for rollout in await store.rollouts(limit=2)] == ["a", "c"]
+    assert [rollout.rollout_id for rollout in await store.rollouts("m1")] == ["b"]
+    with pytest.raises(InvalidRequest, match="limit"):
+        await store.rollouts(limit=0)
+
+
+async def test_the_audit_log_comes_newest_first_and_whole(store):
+    assert await store.audit() == []
+    first = AuditEntry(20.5, "ana", "rollout.promote", "churn", request_id="é", detail={"version": "4", "tries": 2})
+    again = AuditEntry(10.0, "anonymous", "auth.refused", outcome="the token has expired")
+    for entry in (first, again, again):
+        await store.append_audit(entry)
+    assert await store.audit() == [again, again, first]
+    assert await store.audit(limit=1) == [again]
+    with pytest.raises(InvalidRequest, match="limit"):
+        await store.audit(limit=0)

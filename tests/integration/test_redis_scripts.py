@@ -1,12 +1,13 @@
 """What a step on a server must do for its acknowledgement to mean that it is on disk."""
 
 from collections.abc import Iterator
+from hashlib import sha1
 from pathlib import Path
 
 import pytest
 from redis import Redis
 
-from optagent.adapters.state import redis_scripts, stream_scripts
+from optagent.adapters.state import redis_route_scripts, redis_scripts, stream_scripts
 from optagent.adapters.state.embedded_redis import EmbeddedRedis
 
 
@@ -42,6 +43,58 @@ def test_a_creation_of_somebody_else_is_refused_and_writes_nothing(client):
     assert created(client, "theirs") == b"TAKEN"
     assert writes(client) == before
     assert client.hget("process:p1", "creation") == b"ours"
+
+
+def replaced(client: Redis, data: str, before: str, writer: str) -> bytes:
+    return client.eval(redis_scripts.REPLACE, 1, "record", data, sha1(before.encode()).hexdigest(), writer)
+
+
+def test_a_replacement_that_is_repeated_after_a_lost_answer_writes_again_and_changes_nothing(client):
+    client.hset("record", "data", "old")
+    assert replaced(client, "new", "old", "ours") == b"OK"
+    client.hset("record", "data", "saved since")
+    before = writes(client)
+    assert replaced(client, "new", "old", "ours") == b"OK"
+    assert writes(client) > before
+    assert client.hget("record", "data") == b"saved since"
+
+
+def test_a_replacement_of_what_is_no_longer_there_writes_nothing(client):
+    assert replaced(client, "new", "old", "ours") == b"MISSING"
+    client.hset("record", "data", "old")
+    replaced(client, "new", "old", "theirs")
+    before = writes(client)
+    assert replaced(client, "newer", "old", "ours") == b"CHANGED"
+    assert writes(client) == before
+
+
+def test_an_entry_that_is_appended_again_after_a_lost_answer_writes_again_and_is_there_once(client):
+    for call in ("c1", "c2", "c3"):
+        assert client.eval(redis_scripts.APPEND, 2, "log", f"log:call:{call}", call, 2, 30_000) == b"OK"
+    before = writes(client)
+    assert client.eval(redis_scripts.APPEND, 2, "log", "log:call:c3", "c3", 2, 30_000) == b"OK"
+    assert writes(client) > before
+    assert client.lrange("log", 0, -1) == [b"c3", b"c2"]
+
+
+def test_an_answer_that_is_claimed_again_after_a_lost_answer_is_ours_still(client):
+    values = (redis_scripts.CLAIM_ANSWER, 1, "answer:k", "digest")
+    assert client.eval(*values, "ours", 60_000) == [b"FIRST"]
+    before = writes(client)
+    assert client.eval(*values, "ours", 60_000) == [b"FIRST"]
+    assert writes(client) > before
+    assert client.eval(*values, "theirs", 60_000) == [b"HELD"]
+
+
+def test_a_table_that_is_activated_again_after_a_lost_answer_writes_again_and_stays(client):
+    staged = '{"revision": 1}'
+    client.hset("staged", "churn", staged)
+    values = ("churn", "active", sha1(staged.encode()).hexdigest(), "channel")
+    assert client.eval(redis_route_scripts.ACTIVATE, 2, "routes", "staged", *values) == b"OK"
+    before = writes(client)
+    assert client.eval(redis_route_scripts.ACTIVATE, 2, "routes", "staged", *values) == b"OK"
+    assert writes(client) > before
+    assert client.hgetall("routes") == {b"churn": b"active"}
 
 
 def test_a_call_that_is_recorded_again_after_a_lost_answer_writes_again_and_is_taken_in_once(client):

@@ -5,6 +5,7 @@ import signal
 import socket
 import time
 from collections.abc import Awaitable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -14,14 +15,19 @@ from redis.asyncio import Redis
 from optagent.adapters.state.embedded_redis import EmbeddedRedis, read_endpoint
 from optagent.adapters.state.redis_store import RedisStore
 from optagent.domain.alert import Alert, AlertKind, Severity
+from optagent.domain.audit import AuditEntry
 from optagent.domain.dataset import FileSource
 from optagent.domain.model import ModelSpec, Task
 from optagent.domain.model_report import ModelReport
 from optagent.domain.process import Process, Status
+from optagent.domain.rollout import begin
+from optagent.domain.rollout_policy import RolloutPolicy
 from optagent.errors import InvalidRequest, NotFound, OptAgentError, Unavailable
 
 MODEL = ModelSpec("churn", Task.BINARY, FileSource("rows.parquet"), "target")
 PROCESS = Process("p1", "tune", "churn", Status.PENDING, 100.0, 100.0)
+QUEUED = replace(PROCESS, process_id="p2", status=Status.QUEUED)
+ROLLOUT = begin("r1", "churn", "3", "4", RolloutPolicy(), 100.0, "sdk")
 ALERT = Alert("a1", "churn", AlertKind.LATENCY, Severity.INFO, "slow", {}, first_seen=10.0, last_seen=10.0)
 
 
@@ -55,6 +61,14 @@ def every_verb(store: RedisStore) -> list[Awaitable[object]]:
         store.report("churn:today", "digest"),
         store.save_alerts([ALERT]),
         store.alerts(),
+        store.enqueue_process(QUEUED),
+        store.claim_process("p2", 60),
+        store.create_rollout(ROLLOUT),
+        store.save_rollout(ROLLOUT, ROLLOUT),
+        store.rollout("r1"),
+        store.rollouts(),
+        store.append_audit(AuditEntry(100.0, "ana", "rollout.promote")),
+        store.audit(),
     ]
 
 

@@ -1,17 +1,23 @@
-"""Models, processes, reports and alerts in the memory of one process."""
+"""Models, processes, rollouts and what was found in the memory of one process."""
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from optagent.adapters.state.alerts import forgotten_before, in_order
-from optagent.adapters.state.lease import as_seen, checked_lease, checked_limit
+from optagent.adapters.state.lease import as_claimed, as_seen, checked_lease, checked_limit, checked_queued
+from optagent.adapters.state.refusals import another_is_active, checked_successor, no_rollout, rollout_exists
 from optagent.codec import decode, encode
 from optagent.domain.alert import Alert
+from optagent.domain.audit import AuditEntry
 from optagent.domain.model import ModelSpec
 from optagent.domain.model_report import ModelReport
 from optagent.domain.process import Process
+from optagent.domain.rollout import Rollout
 from optagent.errors import Conflict, ModelNotFound, ProcessNotFound
 from optagent.ports import Clock
+
+_AUDIT_ENTRIES = 100_000
 
 
 @dataclass
@@ -33,6 +39,8 @@ class InMemoryStore:
         self._processes: dict[str, _Kept] = {}
         self._reports: dict[str, tuple[str, bytes]] = {}
         self._alerts: dict[str, tuple[str, bytes, float | None]] = {}
+        self._rollouts: dict[str, bytes] = {}
+        self._audit: deque[bytes] = deque(maxlen=_AUDIT_ENTRIES)
 
     async def check(self) -> None:
         pass
@@ -52,12 +60,17 @@ class InMemoryStore:
         return [decode(ModelSpec, self._models[model_id]) for model_id in sorted(self._models)]
 
     async def create_process(self, process: Process, lease_s: float) -> None:
+        self._create(process, self._clock.now() + checked_lease(lease_s))
+
+    async def enqueue_process(self, process: Process) -> None:
+        self._create(checked_queued(process), leased_until=float("-inf"))
+
+    async def claim_process(self, process_id: str, lease_s: float) -> Process:
         until = self._clock.now() + checked_lease(lease_s)
-        if process.process_id in self._processes:
-            raise Conflict(f"process {process.process_id!r} exists already")
-        self._processes[process.process_id] = _Kept(
-            encode(process), process.created_at, process.model_id, process.status.ended, until
-        )
+        kept = self._kept(process_id)
+        claimed = as_claimed(decode(Process, kept.data))
+        kept.data, kept.leased_until = encode(claimed), until
+        return claimed
 
     async def save_process(self, process: Process) -> None:
         kept = self._kept(process.process_id)
@@ -102,6 +115,41 @@ class InMemoryStore:
     async def alerts(self, model_id: str | None = None, limit: int = 100) -> list[Alert]:
         kept = [data for of, data, _ in self._alerts.values() if model_id in (None, of)]
         return in_order((decode(Alert, data) for data in kept), limit)
+
+    async def create_rollout(self, rollout: Rollout) -> None:
+        if rollout.rollout_id in self._rollouts:
+            raise rollout_exists(rollout)
+        for other in (decode(Rollout, data) for data in self._rollouts.values()):
+            if other.model_id == rollout.model_id and other.state.is_active:
+                raise another_is_active(rollout, other.rollout_id)
+        self._rollouts[rollout.rollout_id] = encode(rollout)
+
+    async def save_rollout(self, rollout: Rollout, before: Rollout) -> None:
+        kept = await self.rollout(rollout.rollout_id)
+        self._rollouts[rollout.rollout_id] = encode(checked_successor(rollout, before, kept))
+
+    async def rollout(self, rollout_id: str) -> Rollout:
+        if rollout_id not in self._rollouts:
+            raise no_rollout(rollout_id)
+        return decode(Rollout, self._rollouts[rollout_id])
+
+    async def rollouts(self, model_id: str | None = None, limit: int = 100) -> list[Rollout]:
+        kept = [decode(Rollout, data) for data in self._rollouts.values()]
+        newest = sorted(kept, key=lambda rollout: (rollout.started_at, rollout.rollout_id), reverse=True)
+        return [rollout for rollout in newest if model_id in (None, rollout.model_id)][: checked_limit(limit)]
+
+    async def append_audit(self, entry: AuditEntry) -> None:
+        self._audit.appendleft(encode(entry))
+
+    async def audit(self, limit: int = 100) -> list[AuditEntry]:
+        return [decode(AuditEntry, data) for data in list(self._audit)[: checked_limit(limit)]]
+
+    def _create(self, process: Process, leased_until: float) -> None:
+        if process.process_id in self._processes:
+            raise Conflict(f"process {process.process_id!r} exists already")
+        self._processes[process.process_id] = _Kept(
+            encode(process), process.created_at, process.model_id, process.status.ended, leased_until
+        )
 
     def _kept(self, process_id: str) -> _Kept:
         if process_id not in self._processes:

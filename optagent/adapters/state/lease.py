@@ -1,16 +1,27 @@
-"""What every store says about leases."""
+"""What every store says about leases, about processes that wait for a runner, and about limits."""
+
+from dataclasses import replace
 
 from optagent.domain.process import Process, Status
-from optagent.errors import InvalidRequest
+from optagent.errors import Conflict, InvalidRequest
 
 _LONGEST_S = 10 * 365 * 86_400
 
 
+def checked_seconds(name: str, seconds: float) -> float:
+    """`seconds` as they are; InvalidRequest unless they are a positive number below ten years."""
+    if not 0 < seconds < _LONGEST_S:
+        raise InvalidRequest(f"{name} must be above 0 and below ten years of seconds, got {seconds!r}")
+    return seconds
+
+
 def checked_lease(lease_s: float) -> float:
-    """`lease_s` as it is; InvalidRequest unless it is a positive number of seconds below ten years."""
-    if not 0 < lease_s < _LONGEST_S:
-        raise InvalidRequest(f"lease_s must be above 0 and below ten years of seconds, got {lease_s!r}")
-    return lease_s
+    return checked_seconds("lease_s", lease_s)
+
+
+def milliseconds(name: str, seconds: float) -> int:
+    """Checked `seconds` as what Redis expires by."""
+    return max(1, round(checked_seconds(name, seconds) * 1000))
 
 
 def checked_limit(limit: int) -> int:
@@ -20,12 +31,26 @@ def checked_limit(limit: int) -> int:
     return limit
 
 
+def checked_queued(process: Process) -> Process:
+    """The process as it is; InvalidRequest unless it waits for a runner."""
+    if process.status is not Status.QUEUED:
+        raise InvalidRequest(f"process {process.process_id!r} must be queued to wait for a runner, is {process.status}")
+    return process
+
+
+def as_claimed(process: Process) -> Process:
+    """The stored process as the runner has it that takes it; Conflict unless it waits for one."""
+    if process.status is not Status.QUEUED:
+        raise Conflict(f"process {process.process_id!r} is {process.status}, not queued: it cannot be claimed")
+    return replace(process, status=Status.PENDING)
+
+
 def as_seen(process: Process, leased: bool) -> Process:
-    """The stored process as a reader sees it: INTERRUPTED where nobody holds it though it has not ended.
+    """The stored process as a reader sees it: INTERRUPTED where nobody holds it though it was begun and has not ended.
 
     The time is that of its last update, so it reads the same each time; a lease renewed late makes it RUNNING again.
     """
-    if leased or process.status.ended:
+    if leased or process.status.ended or process.status is Status.QUEUED:
         return process
     return process.moved(
         process.updated_at, "interrupted", Status.INTERRUPTED, error="its runner ended or stopped answering"

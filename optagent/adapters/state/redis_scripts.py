@@ -1,22 +1,51 @@
-"""The steps that Redis must take as one. KEYS 1 and 2 of those on processes are a process and its lease."""
+"""The steps that Redis must take as one.
 
-# ARGV: data, ended, creation, lease in ms, created_at, id; KEYS 3 and 4 are the indexes.
-# `creation` is drawn for each call: a call repeated after a lost answer finds its own and has succeeded. It writes
-# again, so that WAITAOF has a write of its own to wait for.
-CREATE = """
+A record is a hash with `data`, a noun as JSON, and the call by which it was created. Each call draws a name of its own:
+one that is repeated after a lost answer finds itself and has succeeded. It writes again, so that WAITAOF has a write of
+its own to wait for.
+"""
+
+# How scripts that create a record begin. KEYS 1 is the record. ARGV: data, any, creation.
+_CREATE = """
 if redis.call('EXISTS', KEYS[1]) == 1 then
   if redis.call('HGET', KEYS[1], 'creation') ~= ARGV[3] then return 'TAKEN' end
   redis.call('HSET', KEYS[1], 'creation', ARGV[3])
   return 'OK'
 end
+"""
+
+# How scripts that replace a record's noun begin, and all that some do. KEYS 1 is the record. ARGV: data, SHA-1 of the
+# data that it replaces, writer. A record whose other fields were written since keeps them.
+_REPLACE = """
+local kept = redis.call('HMGET', KEYS[1], 'data', 'writer')
+if not kept[1] then return 'MISSING' end
+if kept[2] == ARGV[3] then
+  redis.call('HSET', KEYS[1], 'writer', ARGV[3])
+  return 'OK'
+end
+if redis.sha1hex(kept[1]) ~= ARGV[2] then return 'CHANGED' end
+redis.call('HSET', KEYS[1], 'data', ARGV[1], 'writer', ARGV[3])
+"""
+
+REPLACE = f"{_REPLACE}return 'OK'\n"
+
+# KEYS 1 and 2 are a process and its lease, 3 and 4 the indexes. ARGV: data, ended, creation, lease in ms (0 for a
+# process that nobody holds), created_at, id.
+CREATE = f"""{_CREATE}
 redis.call('HSET', KEYS[1], 'data', ARGV[1], 'ended', ARGV[2], 'creation', ARGV[3])
-redis.call('SET', KEYS[2], '1', 'PX', ARGV[4])
+if ARGV[4] ~= '0' then redis.call('SET', KEYS[2], '1', 'PX', ARGV[4]) end
 redis.call('ZADD', KEYS[3], ARGV[5], ARGV[6])
 redis.call('ZADD', KEYS[4], ARGV[5], ARGV[6])
 return 'OK'
 """
 
-# ARGV: data, ended.
+# KEYS as above. ARGV after those of replacing: lease in ms.
+CLAIM = f"""{_REPLACE}
+redis.call('SET', KEYS[2], '1', 'PX', ARGV[4])
+return 'OK'
+"""
+
+# KEYS as above. ARGV: data, ended.
 SAVE = """
 local ended = redis.call('HGET', KEYS[1], 'ended')
 if not ended then return 'MISSING' end
@@ -26,7 +55,7 @@ if ARGV[2] == '1' then redis.call('DEL', KEYS[2]) end
 return 'OK'
 """
 
-# ARGV: lease in ms.
+# KEYS as above. ARGV: lease in ms.
 RENEW = """
 local ended = redis.call('HGET', KEYS[1], 'ended')
 if not ended then return 'MISSING' end
@@ -37,6 +66,40 @@ return 'OK'
 CANCEL = """
 if redis.call('EXISTS', KEYS[1]) == 0 then return 'MISSING' end
 redis.call('HSET', KEYS[1], 'cancel', '1')
+return 'OK'
+"""
+
+# KEYS: the rollout, the active ones by model, the indexes. ARGV: data, active (0 or 1), creation, started_at, id,
+# model.
+CREATE_ROLLOUT = f"""{_CREATE}
+local other = redis.call('HGET', KEYS[2], ARGV[6])
+if other then return 'ACTIVE ' .. other end
+redis.call('HSET', KEYS[1], 'data', ARGV[1], 'creation', ARGV[3])
+if ARGV[2] == '1' then redis.call('HSET', KEYS[2], ARGV[6], ARGV[5]) end
+redis.call('ZADD', KEYS[3], ARGV[4], ARGV[5])
+redis.call('ZADD', KEYS[4], ARGV[4], ARGV[5])
+return 'OK'
+"""
+
+# KEYS: the rollout, the active ones by model. ARGV after those of replacing: active (0 or 1), id, model.
+SAVE_ROLLOUT = f"""{_REPLACE}
+if ARGV[4] == '0' and redis.call('HGET', KEYS[2], ARGV[6]) == ARGV[5] then redis.call('HDEL', KEYS[2], ARGV[6]) end
+return 'OK'
+"""
+
+# KEYS: the token, the index. ARGV: data, created_at, creation, id.
+CREATE_TOKEN = f"""{_CREATE}
+redis.call('HSET', KEYS[1], 'data', ARGV[1], 'creation', ARGV[3])
+redis.call('ZADD', KEYS[2], ARGV[2], ARGV[4])
+return 'OK'
+"""
+
+# KEYS: the log, this call. ARGV: entry, how many are kept, how long a call is known in ms.
+APPEND = """
+if redis.call('PEXPIRE', KEYS[2], ARGV[3]) == 1 then return 'OK' end
+redis.call('LPUSH', KEYS[1], ARGV[1])
+redis.call('LTRIM', KEYS[1], 0, ARGV[2] - 1)
+redis.call('SET', KEYS[2], '1', 'PX', ARGV[3])
 return 'OK'
 """
 
@@ -64,4 +127,32 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', '(' .. ARGV[2])
   redis.call('ZREM', KEYS[3], id)
 end
 return 'OK'
+"""
+
+# KEYS 1 is the answer. ARGV: digest, call, how long it is held in ms.
+CLAIM_ANSWER = """
+local kept = redis.call('HMGET', KEYS[1], 'digest', 'answer', 'call')
+if kept[1] and kept[1] ~= ARGV[1] then return {'OTHER'} end
+if kept[2] then return {'KEPT', kept[2]} end
+if kept[1] and kept[3] ~= ARGV[2] then return {'HELD'} end
+redis.call('HSET', KEYS[1], 'digest', ARGV[1], 'call', ARGV[2])
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+return {'FIRST'}
+"""
+
+# KEYS 1 is the answer. ARGV: digest, answer, how long it is kept in ms.
+KEEP_ANSWER = """
+local kept = redis.call('HGET', KEYS[1], 'digest')
+if kept and kept ~= ARGV[1] then return 0 end
+redis.call('HSETNX', KEYS[1], 'answer', ARGV[2])
+redis.call('HSET', KEYS[1], 'digest', ARGV[1])
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+return 1
+"""
+
+# KEYS 1 is the answer. ARGV: digest.
+RELEASE_ANSWER = """
+local kept = redis.call('HMGET', KEYS[1], 'digest', 'answer')
+if kept[1] == ARGV[1] and not kept[2] then redis.call('DEL', KEYS[1]) end
+return 1
 """

@@ -1,0 +1,73 @@
+"""What every adapter says when it refuses: the same words, whatever it keeps its nouns in."""
+
+import math
+
+from optagent.codec import encode
+from optagent.domain.rollout import Rollout
+from optagent.domain.routing import RoutingTable
+from optagent.errors import Conflict, InvalidRequest, NotFound
+
+
+def no_rollout(rollout_id: str) -> NotFound:
+    return NotFound(f"no rollout {rollout_id!r}")
+
+
+def rollout_exists(rollout: Rollout) -> Conflict:
+    return Conflict(f"rollout {rollout.rollout_id!r} exists already")
+
+
+def another_is_active(rollout: Rollout, other: str) -> Conflict:
+    return Conflict(f"rollout {other!r} of {rollout.model_id} is active; end it before another one starts")
+
+
+def checked_successor(rollout: Rollout, before: Rollout, kept: Rollout) -> Rollout:
+    """`rollout`, to replace what is kept; Conflict where that is not `before`, or has ended and would be active again.
+
+    Compared as they are written, so that nothing counts but what is kept.
+    """
+    if encode(kept) != encode(before):
+        raise Conflict(f"rollout {rollout.rollout_id!r} was changed by somebody else, it is {kept.state} now")
+    if rollout.state.is_active and not kept.state.is_active:
+        raise Conflict(f"rollout {rollout.rollout_id!r} is {kept.state}, it cannot become {rollout.state}")
+    return rollout
+
+
+def checked_stageable(table: RoutingTable) -> RoutingTable:
+    if table.activate_at is not None:
+        raise InvalidRequest(f"{_named(table)} is to be staged, it cannot have a time yet, got {table.activate_at!r}")
+    return table
+
+
+def does_not_follow(table: RoutingTable, latest: int) -> Conflict:
+    active = f"table {latest} is active" if latest else "none is active"
+    return Conflict(f"{_named(table)} cannot be staged: {active}, the next one is {latest + 1}")
+
+
+def checked_staged(model_id: str, revision: int, staged: RoutingTable | None, at: float) -> RoutingTable:
+    """What is to be activated; Conflict where no table of that revision is staged."""
+    if not math.isfinite(at):
+        raise InvalidRequest(f"the time from which a table is active must be a number, got {at!r}")
+    if staged is None or staged.revision != revision:
+        found = "none is" if staged is None else f"table {staged.revision} is"
+        raise Conflict(f"table {revision} of {model_id} is not staged, {found}")
+    return staged
+
+
+def token_exists(token_id: str) -> Conflict:
+    return Conflict(f"token {token_id!r} exists already")
+
+
+def no_token(token_id: str) -> NotFound:
+    return NotFound(f"no token {token_id!r}")
+
+
+def request_under_way() -> Conflict:
+    return Conflict("a request with this idempotency key is under way; ask again when it has ended")
+
+
+def key_of_another_request() -> InvalidRequest:
+    return InvalidRequest("this idempotency key was used for another request; each request needs a key of its own")
+
+
+def _named(table: RoutingTable) -> str:
+    return f"table {table.revision} of {table.model_id}"
