@@ -1,0 +1,90 @@
+"""Ensembles that average: the mean of what the models say, or of the labels that they vote for."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from optagent.domain.model import Task
+from optagent.ensembles.members import Members
+from optagent.errors import InvalidRequest
+from optagent.training.metrics import Prediction
+from optagent.training.problem import Matrix, Vector
+
+Said = Mapping[str, npt.NDArray[Any]]
+"""Each model's prediction, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedMean:
+    """The mean of what the models say, by weights above 0 that sum to 1."""
+
+    task: Task
+    names: tuple[str, ...]
+    weights: tuple[float, ...]
+    kind: Literal["weighted_mean"] = "weighted_mean"
+
+    def __post_init__(self) -> None:
+        _check_weights(self.names, self.weights)
+
+    def combine(self, said: Said, x: Matrix | None = None) -> Prediction:
+        total = weighted_sum(self.names, self.weights, lambda name: values(said, name))
+        return np.minimum(total, 1.0) if self.task.classifies else total
+
+
+@dataclass(frozen=True, slots=True)
+class HardVote:
+    """The share of votes that each label gets, a model having as many as its weight."""
+
+    task: Task
+    names: tuple[str, ...]
+    weights: tuple[float, ...]
+    kind: Literal["hard_vote"] = "hard_vote"
+
+    def __post_init__(self) -> None:
+        _check_weights(self.names, self.weights)
+        if not self.task.classifies:
+            raise InvalidRequest("a regression has no labels to vote for; use the mean")
+
+    def combine(self, said: Said, x: Matrix | None = None) -> Prediction:
+        return np.minimum(weighted_sum(self.names, self.weights, lambda name: _votes(values(said, name))), 1.0)
+
+
+def weighted_mean(members: Members, weights: Vector) -> WeightedMean:
+    """Of (models,) weights, without those that are 0."""
+    kept = [int(index) for index in members.by_name if weights[index] > 0]
+    total = math.fsum(float(weights[index]) for index in kept)
+    names = tuple(members.names[index] for index in kept)
+    return WeightedMean(members.task, names, tuple(float(weights[index]) / total for index in kept))
+
+
+def weighted_sum(names: tuple[str, ...], weights: tuple[float, ...], of: Callable[[str], Prediction]) -> Prediction:
+    """Model by model and never by a matrix product, so that one row is answered to the last bit as among a million."""
+    total = weights[0] * of(names[0])
+    for name, weight in zip(names[1:], weights[1:], strict=True):
+        total += weight * of(name)
+    return total
+
+
+def values(said: Said, name: str) -> Prediction:
+    return np.asarray(said[name], dtype=np.float64)
+
+
+def check_names(names: tuple[str, ...], weights: tuple[float, ...]) -> None:
+    if not names or len(set(names)) != len(names) or len(names) != len(weights):
+        raise InvalidRequest(f"an ensemble needs different names with a weight each, got {names} and {weights}")
+
+
+def _votes(said: Prediction) -> Prediction:
+    if said.ndim == 1:
+        return (said >= 0.5).astype(np.float64)
+    return (said.argmax(axis=1)[:, None] == np.arange(said.shape[1])).astype(np.float64)
+
+
+def _check_weights(names: tuple[str, ...], weights: tuple[float, ...]) -> None:
+    check_names(names, weights)
+    if not all(weight > 0 for weight in weights) or abs(math.fsum(weights) - 1) > 1e-9:
+        raise InvalidRequest(f"weights must be above 0 and sum to 1, got {weights}")

@@ -1,0 +1,59 @@
+"""What an ensemble may cost where it serves; one that costs more is infeasible, however good it is."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from optagent.ensembles.members import Members
+from optagent.errors import InvalidRequest
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """None is no limit. Members answer one after the other, so that latencies add up, as sizes do."""
+
+    max_latency_ms: float | None = None
+    max_size_mb: float | None = None
+    max_models: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("max_latency_ms", "max_size_mb", "max_models"):
+            limit = getattr(self, name)
+            if limit is not None and not limit > 0:
+                raise InvalidRequest(f"{name} must be above 0, got {limit}")
+
+    def check(self, members: Members) -> None:
+        """Raises InvalidRequest where a limit is of costs that are not known, and where no single model meets it."""
+        for what, limit, costs in self._limits(members):
+            if costs is None:
+                raise InvalidRequest(f"a budget of {what} needs the {what} of each model")
+            if limit < min(costs):
+                least = members.names[int(np.argmin(costs))]
+                raise InvalidRequest(f"no model meets {limit:g} {what}: the least is {min(costs):g}, of {least}")
+        if not self.admits(members, np.zeros(len(members), dtype=bool)).any():
+            raise InvalidRequest("no single model meets all limits of the budget")
+
+    def admits(self, members: Members, chosen: Mask) -> Mask:
+        """(models,): which may be in an ensemble together with those chosen already."""
+        allowed = np.ones(len(members), dtype=bool)
+        for _, limit, costs in self._limits(members):
+            each = np.asarray(costs)
+            allowed &= each + each[chosen].sum() <= limit * (1 + 1e-12)
+        if self.max_models is not None and chosen.sum() >= self.max_models:
+            allowed[:] = False
+        return allowed | chosen
+
+    def holds_all(self, members: Members) -> bool:
+        """Whether even an ensemble of all of them meets it."""
+        within = all(sum(costs or ()) <= limit for _, limit, costs in self._limits(members))
+        return within and (self.max_models is None or len(members) <= self.max_models)
+
+    def _limits(self, members: Members) -> list[tuple[str, float, tuple[float, ...] | None]]:
+        limits = (
+            ("latency_ms", self.max_latency_ms, members.latency_ms),
+            ("size_mb", self.max_size_mb, members.size_mb),
+        )
+        return [(what, limit, costs) for what, limit, costs in limits if limit is not None]

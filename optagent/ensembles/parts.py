@@ -1,0 +1,42 @@
+"""Which rows weights are learned from, which decide between the ways to learn them, and which judge the one chosen."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from optagent.domain.model import ModelSpec
+from optagent.training.folds import make_folds, split
+from optagent.training.problem import Fold, Rows, Vector
+
+PICK_SHARE = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Positions among the members' rows. `learn` is every row but the verdict's: what the chosen way learns from in
+    the end; `fit` and `pick` are of it. Folds are positions within `fit`, or `learn`. In time order each part is
+    newer than the one before it, and purged of rows whose label reaches into it."""
+
+    fit: Rows
+    pick: Rows
+    verdict: Rows
+    learn: Rows
+    fit_folds: tuple[Fold, ...]
+    learn_folds: tuple[Fold, ...]
+
+
+def parts_of(spec: ModelSpec, y: Vector, time: Vector | None, seed: int = 0) -> Parts:
+    """As the model's own holdout and folds are made; raises InvalidData where a part would be too small."""
+    outer = split(time, y, spec, seed=seed)
+    learn = outer.dev
+    inner_spec = replace(spec, holdout_fraction=PICK_SHARE)
+    inner = split(_at(time, learn), y[learn], inner_spec, seed=seed + 1)
+    fit, pick = learn[inner.dev], learn[inner.holdout]
+    fit_folds, learn_folds = (
+        make_folds(_at(time, rows), y[rows], spec, np.arange(len(rows)), seed=seed) for rows in (fit, learn)
+    )
+    return Parts(fit, pick, outer.holdout, learn, fit_folds, learn_folds)
+
+
+def _at(time: Vector | None, rows: Rows) -> Vector | None:
+    return None if time is None else time[rows]

@@ -1,0 +1,65 @@
+"""Every weighting of a few models on a grid: slow and certain, for any metric."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from optagent.ensembles.members import Members
+from optagent.ensembles.mixing import Weighted
+from optagent.ensembles.target import Target, best_of
+from optagent.errors import InvalidRequest
+from optagent.training.problem import Vector
+
+Points = npt.NDArray[np.float64]
+"""(points, models) weights, each row summing to 1."""
+
+MAX_POINTS = 20_000
+_POINTS_AT_ONCE = 256
+
+
+def points_on(models: int, resolution: int) -> int:
+    """How many weightings there are in steps of 1 / resolution.
+
+    >>> points_on(3, 20), points_on(50, 20) > 10**16
+    (231, True)
+    """
+    return math.comb(resolution + models - 1, models - 1)
+
+
+def finest(models: int, points: int = MAX_POINTS) -> int:
+    """The finest resolution up to 100 with at most so many points; 0 where even the corners and their midpoints are
+    more."""
+    return max((each for each in range(2, 101) if points_on(models, each) <= points), default=0)
+
+
+def grid(models: int, resolution: int, limit: int = MAX_POINTS) -> Points:
+    """All weightings in steps of 1 / resolution; raises InvalidRequest where they are more than the limit."""
+    if resolution < 1:
+        raise InvalidRequest(f"resolution must be at least 1, got {resolution}")
+    points = points_on(models, resolution)
+    if points > limit:
+        raise InvalidRequest(
+            f"a grid of {models} models in steps of 1/{resolution} has {points:.3g} points, at most {limit} are"
+            " searched: give fewer models, or use greedy weights"
+        )
+    return np.array(list(_compositions(models, resolution))[::-1], dtype=np.float64) / resolution
+
+
+def simplex(members: Members, target: Target, resolution: int, limit: int = MAX_POINTS) -> Vector:
+    """The best weighting on the grid; of equal ones that with most weight on the first names."""
+    points = grid(len(members), resolution, limit)[:, np.argsort(members.by_name)]
+    portions = range(0, len(points), _POINTS_AT_ONCE)
+    worths = [target.worths(members, Weighted(points[start : start + _POINTS_AT_ONCE])) for start in portions]
+    return points[best_of(np.concatenate(worths), np.arange(len(points)))]
+
+
+def _compositions(parts: int, total: int) -> Iterator[tuple[int, ...]]:
+    """Every way to write a total as so many whole numbers from 0, the first the slowest to grow."""
+    if parts == 1:
+        yield (total,)
+        return
+    for first in range(total + 1):
+        for rest in _compositions(parts - 1, total - first):
+            yield (first, *rest)

@@ -1,0 +1,121 @@
+"""What a stack is fitted by: the mean loss of the rows, and how far its weights are from equal ones."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from optagent.domain.model import Task
+from optagent.ensembles.members import Members
+from optagent.ensembles.stack import Column, Stack, stacked_input, stacked_output, standardised
+from optagent.training.metrics import Prediction
+from optagent.training.problem import Matrix, Rows, Vector
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """The encoded features of the members' rows: `x` is (rows, columns), of which those at `positions` are heeded."""
+
+    x: Matrix
+    positions: tuple[int, ...]
+
+    def at(self, rows: Rows) -> "Features":
+        return Features(self.x[rows], self.positions)
+
+
+class StackLoss:
+    """The mean loss of the rows and the penalty, as a function of weights, intercepts and coefficients in a row."""
+
+    def __init__(self, members: Members, features: Features | None) -> None:
+        order = members.by_name
+        self._names = tuple(members.names[index] for index in order)
+        self._task = members.task
+        # Values are learned in units of their spread: a penalty, and a step of the search, mean the same for every
+        # target.
+        values = members.task is Task.REGRESSION
+        self._centre = float(members.y.mean()) if values else 0.0
+        self._scale = (float(members.y.std()) or 1.0) if values else 1.0
+        self._y = (members.y - self._centre) / self._scale
+        heard = [stacked_input(members.task, np.asarray(members.predictions[i], dtype=np.float64)) for i in order]
+        self._heard = (np.stack(heard).reshape(len(order), -1) - self._centre) / self._scale
+        self._shape = (members.rows, members.classes)
+        self._columns = _columns(features)
+        self._z = _design(features, self._columns, members.rows)
+        self._even = np.full(len(order), 1 / len(order))
+        self._others = members.classes * (1 + len(self._columns))
+
+    @property
+    def start(self) -> Vector:
+        return np.concatenate([self._even, np.zeros(self._others)])
+
+    @property
+    def bounds(self) -> list[tuple[float | None, float | None]]:
+        return [(0.0, None)] * len(self._even) + [(None, None)] * self._others
+
+    def __call__(self, theta: Vector, penalty: float) -> tuple[float, Vector]:
+        weights, intercepts, coefficients = self._parts(theta)
+        outputs = (weights @ self._heard).reshape(self._shape) + intercepts + self._z @ coefficients
+        loss, slope = self._row_loss(outputs)
+        apart = weights - self._even
+        loss += penalty * float(apart @ apart + np.square(coefficients).sum())
+        gradient = np.concatenate(
+            [
+                self._heard @ slope.ravel() + 2 * penalty * apart,
+                slope.sum(axis=0),
+                (self._z.T @ slope + 2 * penalty * coefficients).ravel(),
+            ]
+        )
+        return loss, gradient
+
+    def stack_of(self, theta: Vector) -> Stack:
+        """Without the members that got no weight: they need not be served."""
+        weights, intercepts, coefficients = self._parts(theta)
+        intercepts = intercepts * self._scale + self._centre * (1 - weights.sum())
+        coefficients = coefficients * self._scale
+        heeded = np.flatnonzero(weights) if weights.any() else np.arange(len(weights))
+        columns = tuple(
+            Column(position, mean, scale, tuple(coefficients[index].tolist()))
+            for index, (position, mean, scale) in enumerate(self._columns)
+        )
+        names = tuple(self._names[index] for index in heeded)
+        return Stack(self._task, names, tuple(weights[heeded].tolist()), tuple(intercepts.tolist()), columns)
+
+    def _parts(self, theta: Vector) -> tuple[Vector, Vector, npt.NDArray[np.float64]]:
+        models, outputs = len(self._even), self._shape[1]
+        return theta[:models], theta[models : models + outputs], theta[models + outputs :].reshape(-1, outputs)
+
+    def _row_loss(self, outputs: Prediction) -> tuple[float, Prediction]:
+        """The mean loss of (rows, outputs), and its slope."""
+        rows = len(outputs)
+        if self._task is Task.REGRESSION:
+            error = outputs - self._y[:, None]
+            return float(np.square(error).sum()) / rows, 2 * error / rows
+        if self._task is Task.BINARY:
+            said = outputs[:, 0]
+            loss = np.logaddexp(0.0, said) - self._y * said
+            return float(loss.mean()), (stacked_output(self._task, said) - self._y)[:, None] / rows
+        shares = stacked_output(self._task, outputs)
+        truth = self._y.astype(np.int64)[:, None] == np.arange(self._shape[1])
+        return -float(np.log(np.maximum(shares[truth], 1e-300)).mean()), (shares - truth) / rows
+
+
+def _columns(features: Features | None) -> list[tuple[int, float, float]]:
+    """Position, mean and spread of each feature heeded, without those that say nothing."""
+    found: list[tuple[int, float, float]] = []
+    if features is None:
+        return found
+    for position in features.positions:
+        known = features.x[:, position].astype(np.float64)
+        known = known[np.isfinite(known)]
+        if len(known) and known.std() > 0:
+            found.append((position, float(known.mean()), float(known.std())))
+    return found
+
+
+def _design(features: Features | None, columns: list[tuple[int, float, float]], rows: int) -> npt.NDArray[np.float64]:
+    if features is None:
+        return np.zeros((rows, 0))
+    design = np.empty((rows, len(columns)))
+    for index, (position, mean, scale) in enumerate(columns):
+        design[:, index] = standardised(features.x[:, position], mean, scale)
+    return design

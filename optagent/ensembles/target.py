@@ -1,0 +1,74 @@
+"""What an ensemble is to be good at: one metric, or several weighed against each other."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from optagent.ensembles.members import Members
+from optagent.ensembles.mixing import Added, Counts, Mix
+from optagent.ensembles.worth import worths_of
+from optagent.errors import InvalidRequest
+from optagent.training.metrics import Metric, Prediction
+from optagent.training.problem import Rows, Vector
+
+ROUNDING = 1e-12
+"""The share of a worth by which two may differ that are the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Worth is the sum of the metrics, turned so that larger is better, each divided by its scale.
+
+    The first metric is the one that an ensemble has to improve; no other may become worse.
+    """
+
+    metrics: tuple[Metric, ...]
+    scales: tuple[float, ...]
+
+    def worths(self, members: Members, mix: Mix) -> Vector:
+        """(weightings,); raises InvalidData where a metric is undefined on these rows."""
+        parts = zip(self.metrics, self.scales, strict=True)
+        return np.sum([worths_of(members, metric, mix) / scale for metric, scale in parts], axis=0)
+
+    def worth(self, y: Vector, prediction: Prediction) -> float:
+        """Of one prediction, by the metrics themselves."""
+        parts = zip(self.metrics, self.scales, strict=True)
+        return sum((1 if one.maximize else -1) * one.score(y, prediction) / scale for one, scale in parts)
+
+    def singles(self, members: Members) -> Vector:
+        """The worth of each model alone."""
+        return gains(members, self, np.zeros(len(members), dtype=np.int64), np.arange(len(members)))
+
+
+def target_of(members: Members, metrics: Sequence[Metric]) -> Target:
+    """One metric as it is, in its own unit; several each in units of how far the models themselves are apart in it."""
+    if not metrics:
+        raise InvalidRequest("an ensemble needs at least one metric to be good at")
+    wrong = sorted(metric.name for metric in metrics if members.task not in metric.tasks)
+    if wrong:
+        raise InvalidRequest(f"{', '.join(wrong)}: not a metric of a {members.task} model")
+    if len(metrics) == 1:
+        return Target(tuple(metrics), (1.0,))
+    spreads = [float(np.std(Target((metric,), (1.0,)).singles(members))) for metric in metrics]
+    return Target(tuple(metrics), tuple(spread or 1.0 for spread in spreads))
+
+
+def gains(members: Members, target: Target, counts: Counts, candidates: Rows) -> Vector:
+    """What the mean of the models drawn so far (`counts` times each) is worth with each candidate drawn once more.
+
+    Candidates do not depend on each other, so that several processes can take a share of them each.
+    """
+    return target.worths(members, Added(counts, candidates))
+
+
+def best_of(worths: Vector, order: Rows) -> int:
+    """The position of the largest; of those that differ by rounding only, the first in `order`.
+
+    Raises InvalidRequest where there is none that is a number.
+    """
+    ranked = np.where(np.isfinite(worths), worths, -np.inf)[order]
+    most = float(ranked.max())
+    if not np.isfinite(most):
+        raise InvalidRequest("no weighting of these models has a finite score")
+    return int(order[np.flatnonzero(ranked >= most - ROUNDING * abs(most))[0]])

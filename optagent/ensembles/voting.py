@@ -1,0 +1,17 @@
+"""Every member counts the same."""
+
+import numpy as np
+
+from optagent.ensembles.average import HardVote, WeightedMean, weighted_mean
+from optagent.ensembles.members import Members
+
+
+def soft_vote(members: Members) -> WeightedMean:
+    """The mean of the probabilities, or of the values."""
+    return weighted_mean(members, np.full(len(members), 1 / len(members)))
+
+
+def hard_vote(members: Members) -> HardVote:
+    """The share of the labels; raises InvalidRequest for a regression."""
+    mean = soft_vote(members)
+    return HardVote(mean.task, mean.names, mean.weights)
