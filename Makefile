@@ -5,14 +5,15 @@ BIN := .venv/bin
 # Set, it would make every Ray worker compile its imports anew: 6 s instead of 1.6.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test unit lint format hooks bench bench-search bench-monitor up lock clean
+.PHONY: demo test unit lint format hooks bench bench-search bench-monitor bench-serve bench-rollout up down lock clean
 
 demo: .venv/.made
 	$(BIN)/python demo/run.py
 
-# The unit tests take both cores; the others have Ray, Redis and MLflow of their own, one after the other.
+# All tests take two cores. Of those that are no unit tests, a file is run by one of two workers, each of which has Ray,
+# Redis and MLflow of its own; the folder with the longest files goes first, so that none of them is left for the end.
 test: unit
-	$(BIN)/pytest tests/contract tests/integration tests/e2e
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder tests/e2e tests/integration tests/contract
 
 unit: .venv/.made
 	$(BIN)/pytest --numprocesses 2 tests/unit optagent
@@ -45,15 +46,28 @@ bench-monitor: .venv/.made .venv-evidently/.made .venv-nannyml/.made
 	$(BIN)/python tests/performance/bench_ingest.py
 	$(BIN)/python tests/performance/bench_monitor_actor.py
 
+# Some half an hour on two cores, with nothing else running. The peers live in environments of their own; wrk (Debian:
+# wrk) makes the load where it is installed.
+bench-serve: .venv/.made .venv-mlserver/.made .venv-litserve/.made .venv-bentoml/.made
+	$(BIN)/python tests/performance/bench_serve.py --mlserver .venv-mlserver/bin/python \
+		--litserve .venv-litserve/bin/python --bentoml .venv-bentoml/bin/python
+
+# Some ten minutes on two cores.
+bench-rollout: .venv/.made
+	$(BIN)/python tests/performance/bench_rollout.py
+	$(BIN)/python tests/performance/bench_engine.py
+
 .venv-%/.made: tests/performance/peers/%.txt .venv/.made
 	$(PYTHON) -m venv .venv-$*
 	$(BIN)/uv pip sync --quiet --require-hashes --python .venv-$*/bin/python $<
 	touch $@
 
-# A Ray head on this machine, with its dashboard at http://127.0.0.1:8265; `.venv/bin/ray stop` ends it. Jobs find their
-# `python` by the head's PATH.
+# The API, predictions and monitors, on a Ray of this machine or on OPT_AGENT_RAY_ADDRESS.
 up: .venv/.made
-	PATH="$(CURDIR)/$(BIN):$$PATH" RAY_worker_niceness=0 RAY_agent_register_timeout_ms=120000 $(BIN)/ray start --head --dashboard-host 127.0.0.1
+	$(BIN)/optagent up
+
+down: .venv/.made
+	$(BIN)/optagent down
 
 # uv is taken from the lock file too, so that nothing is installed that is not pinned.
 .venv/.made: requirements-dev.txt pyproject.toml
@@ -72,4 +86,4 @@ lock: .venv/.made
 		--constraint requirements.txt pyproject.toml --output-file requirements-dev.txt
 
 clean:
-	rm -rf .venv .venv-evidently .venv-nannyml build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-* build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

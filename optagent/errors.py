@@ -13,6 +13,18 @@ class InvalidData(InvalidRequest):
     """The data cannot be used; the message names the column, file or row and the rule."""
 
 
+class TooLarge(InvalidData):
+    """More bytes or rows than one request may have; the message names the limit."""
+
+
+class Malformed(InvalidRequest):
+    """What was sent is not in the format that it says it is in; the message says where that ends."""
+
+
+class UnsupportedFormat(InvalidRequest):
+    """What was sent is in a format that is not read; the message lists those that are."""
+
+
 class NotFound(OptAgentError, LookupError):
     """What was asked for does not exist."""
 
@@ -55,6 +67,10 @@ class NotBuilt(OptAgentError):
 
 class CorruptBundle(OptAgentError):
     """A model bundle is incomplete, altered, or of a kind that is never loaded."""
+
+
+class EngineFailed(OptAgentError):
+    """A version did not answer rows that are in order: it raised, took too long, or its process ended."""
 
 
 class Infeasible(OptAgentError):

@@ -1,6 +1,12 @@
-"""What every kind of test may use: rows to learn from, an agent without a cluster, one Ray cluster a session."""
+"""What every kind of test may use: rows to learn from, an agent without a cluster, one Ray cluster a session.
+
+A session is that of a worker of pytest-xdist: two of them share nothing but the folder of `mlflow_templates`.
+"""
 
 import os
+import subprocess
+import sys
+import textwrap
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +20,7 @@ import pytest
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 MakeRows = Callable[..., pa.Table]
+Forked = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def _rows(count: int = 400, seed: int = 0, missing: float = 0.05) -> pa.Table:
@@ -89,11 +96,59 @@ async def agent() -> AsyncIterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def ray_cluster() -> Iterator[Any]:
+def mlflow_templates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where new MLflow databases are copied from. Migrating one takes 5 s, so all workers of pytest-xdist share it."""
+    mine = tmp_path_factory.getbasetemp()
+    folder = (mine.parent if "PYTEST_XDIST_WORKER" in os.environ else mine) / "mlflow-templates"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+_AT_ONCE = """
+import os, sys
+children = []
+while len(children) < {count}:
+    children.append(os.fork())
+    if not children[-1]:
+        break
+else:
+    sys.exit(any([os.waitpid(child, 0)[1] for child in children]))
+"""
+
+
+def _forked(count: int, load: str, then: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    code = textwrap.dedent(load) + _AT_ONCE.format(count=count) + textwrap.dedent(then)
+    unsaid = ("-W", "ignore:This process:DeprecationWarning")  # that it has threads, says Python 3.12 at a fork
+    command = [sys.executable, *unsaid, "-c", code, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture(scope="session")
+def forked() -> Forked:
+    """Runs code in several processes at the same instant, by forking one that has loaded what they need.
+
+    Its exit code is 0 where all of theirs are.
+    """
+    return _forked
+
+
+@pytest.fixture(scope="session")
+def importable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder whose modules can be imported here and on the workers of `ray_cluster`."""
+    folder = tmp_path_factory.mktemp("importable")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(importable: Path) -> Iterator[Any]:
     """One Ray cluster of two workers for the whole session."""
     from optagent.adapters.cluster.ray_cluster import RayCluster
 
     cluster = RayCluster(num_cpus=2)
-    cluster.connect()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(importable), prepend=os.pathsep)  # its workers have the variables of its start
+        cluster.connect()
     yield cluster
     cluster.close()

@@ -1,7 +1,9 @@
 """The verbs of models and their versions."""
 
 import asyncio
+import re
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,14 @@ import yaml
 from optagent.agent.desk import Desk
 from optagent.codec import model_from
 from optagent.domain.model import ModelSpec
-from optagent.domain.version import ModelVersion
-from optagent.errors import InvalidRequest
+from optagent.domain.version import CHAMPION, ModelVersion
+from optagent.errors import Conflict, InvalidRequest
 from optagent.loop.importing import import_model
 from optagent.loop.optimize import check_spec
+
+# What can be changed of a model while its versions go on to mean the same.
+_CHANGEABLE = ("description", "families", "metric", "monitoring", "search_space")
+_ALIAS = re.compile(r"(?!latest$|v\d+$)[a-z][a-z0-9_-]{0,49}")  # MLflow keeps `latest` and `v1` for itself
 
 
 class ModelVerbs(Desk):
@@ -31,6 +37,24 @@ class ModelVerbs(Desk):
         await self._store.save_model(spec)
         return spec
 
+    async def update_model(self, model_id: str, changes: Mapping[str, Any]) -> ModelSpec:
+        """Changes a model: `description`, `families`, `metric`, `monitoring` or `search_space`.
+
+        Of `monitoring`, what is given is changed; None means the settings again. To change more, register the model
+        anew. Raises ModelNotFound and InvalidRequest.
+        """
+        spec = await self._store.model(model_id)
+        fixed = sorted(set(changes) - set(_CHANGEABLE))
+        if fixed:
+            raise InvalidRequest(f"{', '.join(fixed)}: cannot be changed; one of {list(_CHANGEABLE)}")
+        asked = dict(changes)
+        if isinstance(asked.get("monitoring"), Mapping):
+            asked["monitoring"] = {**_fields(self._monitoring(spec)), **asked["monitoring"]}
+        changed = model_from({**_fields(spec), **asked})
+        check_spec(changed)
+        await self._store.save_model(changed)
+        return changed
+
     async def models(self) -> list[ModelSpec]:
         """All registered models, by id."""
         return await self._store.models()
@@ -44,6 +68,20 @@ class ModelVerbs(Desk):
         await self._store.model(model_id)
         return await asyncio.to_thread(self._outside.registry.versions, model_id)
 
+    async def set_alias(self, model_id: str, alias: str, version: str) -> ModelVersion:
+        """Moves an alias to a version, which may be given by another alias.
+
+        Raises ModelNotFound, and Conflict for `champion` while a rollout decides who that is.
+        """
+        await self._store.model(model_id)
+        if not _ALIAS.fullmatch(alias):
+            raise InvalidRequest(f"alias {alias!r}: up to 50 of a-z, 0-9, '_', '-', not `latest` or `v1`")
+        if alias == CHAMPION:
+            for rollout in await self._store.rollouts(model_id, limit=1):
+                if rollout.state.is_active:
+                    raise Conflict(f"rollout {rollout.rollout_id} of {model_id!r} is {rollout.state}: end it first")
+        return await asyncio.to_thread(self._move_alias, model_id, alias, version)
+
     async def import_model(self, uri: str, model_id: str, trust_pickle: bool = False) -> ModelVersion:
         """Makes an MLflow model (`models:/NAME/3`, `runs:/ID/path` or a folder) a version of a registered model.
 
@@ -52,6 +90,16 @@ class ModelVerbs(Desk):
         """
         spec = await self._store.model(model_id)
         return await asyncio.to_thread(import_model, spec, uri, self._outside, trust_pickle)
+
+    def _move_alias(self, model_id: str, alias: str, version: str) -> ModelVersion:
+        registry = self._outside.registry
+        number = registry.version(model_id, version).version
+        registry.set_alias(model_id, alias, number)
+        return registry.version(model_id, number)
+
+
+def _fields(noun: Any) -> dict[str, Any]:
+    return {field.name: getattr(noun, field.name) for field in fields(noun)}
 
 
 def _spec(model: ModelSpec | Mapping[str, Any] | Path) -> ModelSpec:

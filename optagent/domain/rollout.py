@@ -28,7 +28,8 @@ class Transition:
 class Rollout:
     """`champion` and `candidate` are versions. `step` is that of the ramp; times are POSIX seconds.
 
-    Every look and every transition is kept, in order.
+    Every look and every transition is kept, in order. `settled` is how many of the transitions the router, the registry
+    and the audit log have followed: with fewer than there are, what was decided is still to be done.
     """
 
     rollout_id: str
@@ -42,10 +43,21 @@ class Rollout:
     step: int = 0
     looks: tuple[Judged, ...] = ()
     transitions: tuple[Transition, ...] = ()
+    settled: int = 0
 
     def __post_init__(self) -> None:
         if self.champion == self.candidate:
             raise InvalidRequest(f"version {self.candidate} is the champion already, it cannot be the candidate")
+
+    @property
+    def is_settled(self) -> bool:
+        return self.settled == len(self.transitions)
+
+    @property
+    def holder(self) -> str:
+        """The version in the champion's place."""
+        promoted = self.state in (RolloutState.BAKING, RolloutState.PROMOTED)
+        return self.candidate if promoted else self.champion
 
 
 AUTOMATIC = "optagent"

@@ -25,7 +25,7 @@ class RoutingTable:
     is asked as well, and its answers are thrown away. `warm` are versions that stay loaded, so that a way back takes
     one swap. `rollout_id`, `state` and `step` are those of the rollout that the table is of, "" and 0 without one: the
     rows of evidence carry them. Requests from `activate_at` (POSIX seconds) on are answered by the table; None while it
-    is only staged.
+    is only staged. `budget_ms` is how long the rollout's candidate may take for a request before another answers it.
     """
 
     model_id: str
@@ -39,6 +39,7 @@ class RoutingTable:
     state: str = ""
     step: int = 0
     activate_at: float | None = None
+    budget_ms: float = 100.0
 
     def __post_init__(self) -> None:
         if self.revision < 1:
@@ -89,4 +90,5 @@ def table_of(model_id: str, revision: int, champion: str, rollout: Rollout | Non
         rollout.rollout_id,
         str(rollout.state),
         rollout.step,
+        budget_ms=rollout.policy.budget_ms,
     )

@@ -88,7 +88,7 @@ def gather(
     window = window_of(command.time_range, now)
     version = _version(command, registry)
     predictor = None if version is None else load_version(version, registry)
-    reference, notes = _reference(version, predictor, spec, observations, datasets, command.seed)
+    reference, notes = reference_of(version, predictor, spec, observations, datasets, command.seed)
     name, unversioned = reference.version, version is None or CHAMPION in version.aliases
     asked = None if version is None else name
     look = partial(observe, observations, spec.model_id, reference.schema, version=asked, unversioned=unversioned)
@@ -113,7 +113,7 @@ def _version(command: AnalyzeModel, registry: Registry) -> ModelVersion | None:
         return None
 
 
-def _reference(
+def reference_of(
     version: ModelVersion | None,
     predictor: Predictor | None,
     spec: ModelSpec,

@@ -97,8 +97,31 @@ async def run_process(
 ) -> Any:
     """Stores `process`, does `work`, and stores how it ended; the answer or the error of `work` is passed on."""
     await store.create_process(process, LEASE_S)
+    return await _done(process, work, store, clock, on_progress)
+
+
+async def run_claimed(process_id: str, work: Callable[[Run], Awaitable[Any]], store: Store, clock: Clock) -> Any:
+    """Takes a queued process, and goes on as `run_process`.
+
+    Raises ProcessNotFound, and Conflict where another has taken it. One that was asked to stop while it waited ends as
+    cancelled before its first stage.
+    """
+    process = await store.claim_process(process_id, LEASE_S)
+    return await _done(process, work, store, clock, lambda progress: None)
+
+
+async def _done(
+    process: Process,
+    work: Callable[[Run], Awaitable[Any]],
+    store: Store,
+    clock: Clock,
+    on_progress: Callable[[Progress], None],
+) -> Any:
+    """The answer of a process that is held by the caller, from its start to its end."""
     run = Run(process.moved(clock.now(), "started", status=Status.RUNNING), store, clock, on_progress)
     await store.save_process(run.process)
+    if await store.cancel_requested(process.process_id):
+        run.stop()
     beating = asyncio.create_task(run.beat())
     try:
         result = await work(run)

@@ -3,7 +3,7 @@
 from optagent.ports.data import Clock, Datasets, Observations, Recorded
 from optagent.ports.models import Importer, Registry
 from optagent.ports.search import OnProgress, OnTrial, Studies, Tracker, Tuner
-from optagent.ports.serving import KeptAnswers, Launcher, Routes, Tokens
+from optagent.ports.serving import KeptAnswers, Launcher, Loader, Routes, Tokens
 from optagent.ports.state import Monitors, Store
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Importer",
     "KeptAnswers",
     "Launcher",
+    "Loader",
     "Monitors",
     "Observations",
     "OnProgress",

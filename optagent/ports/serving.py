@@ -1,10 +1,11 @@
-"""What serving needs from outside: tables and who answers by them, tokens, kept answers, and who starts processes."""
+"""What serving needs from outside: tables and who answers by them, versions, tokens, kept answers, runners."""
 
 from collections.abc import AsyncIterator, Mapping
 from typing import Protocol
 
 from optagent.domain.routing import RoutingTable
 from optagent.domain.token import Token
+from optagent.serving.engine import ServedModel
 
 
 class Routes(Protocol):
@@ -77,6 +78,21 @@ class Routes(Protocol):
         After None, ask for `tables`. It never ends and never raises: a server that is away is waited for. The first
         None comes at once, when listening has begun.
         """
+        ...
+
+
+class Loader(Protocol):
+    """Makes versions ready to answer. Its verbs block: call them from threads, several at once."""
+
+    def load(self, model_id: str, version: str) -> ServedModel:
+        """The version with an engine; close it when it is needed no more.
+
+        Raises ModelNotFound, CorruptBundle, EngineFailed where it cannot be brought up, and Unavailable.
+        """
+        ...
+
+    def close(self) -> None:
+        """Gives up what is being loaded, and closes what was."""
         ...
 
 

@@ -163,21 +163,40 @@ class _Categories:
         return np.array([codes(value, unseen) for value in values], dtype=np.float32)
 
     def _text(self, value: Any, row: int) -> str | None:
-        if isinstance(value, np.generic):
-            value = value.item()
-        if isinstance(value, str):
-            return str(value)
-        if type(value) is bool:
-            return "true" if value else "false"
-        if type(value) is int:
-            return str(value) if value.bit_length() < 64 else self._refuse(value, row)
-        if type(value) is float and np.isfinite(value):
-            return str(pa.scalar(value).cast(pa.string()).as_py())
-        return None if type(value) is float and value != value else self._refuse(value, row)
+        try:
+            return category_text(value)
+        except ValueError:
+            return self._refuse(value, row)
 
-    def _refuse(self, value: Any, row: int) -> Any:
+    def _refuse(self, value: Any, row: int) -> str:
         shown = f"{type(value).__name__} {_cut(value)}"
         raise InvalidData(f"row {row}: column {self._name!r} takes a text or null, got {shown}")
+
+
+def category_text(value: Any) -> str | None:
+    """The text that a value stands for among categories, None for a missing one; ValueError for any that does not."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, str):
+        return str(value)
+    if value is None or (type(value) is float and value != value):
+        return None
+    if type(value) is bool:
+        return "true" if value else "false"
+    if type(value) is int and value.bit_length() < 64:
+        return str(value)
+    if type(value) is float and np.isfinite(value):
+        return str(pa.scalar(value).cast(pa.string()).as_py())
+    raise ValueError(f"no text: {type(value).__name__}")
+
+
+def microseconds(value: Any) -> int | None:
+    """A date as the readers take it from JSON, in microseconds since 1970; None for a missing one."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return round(_days(datetime.fromisoformat(value)) * _DAY_US)
+    return round(float(value) * 1e6)
 
 
 def _days(moment: datetime) -> float:
@@ -192,9 +211,16 @@ def _float(value: Any) -> float:
         return float("inf") if value > 0 else float("-inf")
 
 
-def _cut(value: Any) -> str:
+def written(value: Any) -> str:
+    """The value as Python writes it, if it can."""
     try:
-        text = repr(value)
-    except ValueError:  # an integer of more digits than Python writes out
+        return repr(value)
+    except ValueError:  # an integer of more digits than are written out
         return "of too many digits"
+    except RecursionError:
+        return "of too many levels"
+
+
+def _cut(value: Any) -> str:
+    text = written(value)
     return text if len(text) <= 60 else f"{text[:60]}…"

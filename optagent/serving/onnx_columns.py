@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from optagent.errors import InvalidRequest
-from optagent.serving.onnx_graph import INPUT, Graph
+from optagent.serving.onnx_engine import INPUT
+from optagent.serving.onnx_graph import Graph
 from optagent.training.families.sklearn_columns import by_column
 from optagent.training.problem import Vector
 

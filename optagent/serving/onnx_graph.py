@@ -5,10 +5,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from optagent.serving.onnx_engine import INPUT, OUTPUT
 from optagent.serving.trees import Forest, Link, Tree, constant
 
-INPUT = "rows"
-OUTPUT = "scores"
 _OPSET, _ML_OPSET, _IR = 21, 5, 10
 _AT_MOST, _BELOW, _MEMBER = 0, 1, 6  # modes of a TreeEnsemble node
 _SUM = 1

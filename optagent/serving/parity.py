@@ -9,8 +9,10 @@ from optagent.domain.model import Task
 from optagent.errors import InvalidData
 from optagent.serving.engine import Engine
 from optagent.serving.native_engine import NativeEngine
-from optagent.serving.onnx_engine import Compiled, compile_onnx
+from optagent.serving.onnx_compiler import Compiled, compile_onnx
+from optagent.training.columns import Kind
 from optagent.training.cost import one_row_times_s
+from optagent.training.encoding import Schema
 from optagent.training.families.family import Prediction
 from optagent.training.predictor import Predictor
 from optagent.training.problem import Matrix, Vector
@@ -22,6 +24,8 @@ _MOST_ROWS = 2_000
 _THRESHOLDS = 64
 _EXTREMES = (-3e38, -1e9, -1.0, 0.0, 1e-37, 1.0, 1e9, 3e38)
 _LIMIT_S = 0.1
+_MISSING = 0.1
+_THIS_CENTURY = (10_957.0, 20_000.0)  # in days since 1970
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +38,13 @@ class Chosen:
     one_row_us: Mapping[str, float]
 
 
-def choose_engine(predictor: Predictor, rows: Matrix, compiled: Compiled | None = None) -> Chosen:
+def choose_engine(
+    predictor: Predictor, rows: Matrix, compiled: Compiled | None = None, native_costs_us: float = 0.0
+) -> Chosen:
     """ONNX if it answers as the model itself on `rows` and on what is derived from them, and is faster for one row.
 
-    Derived are rows with missing values, with extremes, and right at and beside the thresholds of the trees.
+    Derived are rows with missing values, with extremes, and right at and beside the thresholds of the trees. Where it
+    takes `native_costs_us` to reach the model itself, in a process of its own, that counts as its time as well.
     """
     if not len(rows):
         raise InvalidData("parity: rows are needed to compare two engines on")
@@ -55,7 +62,10 @@ def choose_engine(predictor: Predictor, rows: Matrix, compiled: Compiled | None 
         said = str(error).strip().splitlines() or [type(error).__name__]
         return Chosen(native, f"onnx fails: {said[0][:300]}", None, {native.name: one_row_us(native, rows)})
     worst = max(difference(expected, found), difference(expected[:16], alone))
-    took = {engine.name: one_row_us(engine, rows) for engine in (native, compiled.engine)}
+    took = {
+        native.name: one_row_us(native, rows) + native_costs_us,
+        compiled.engine.name: one_row_us(compiled.engine, rows),
+    }
     reason = _objection(predictor.manifest.task, expected, found, worst)
     if reason is None and took[compiled.engine.name] >= took[native.name]:
         reason = f"onnx is not faster: {took[compiled.engine.name]:.0f} us for one row, native {took[native.name]:.0f}"
@@ -98,6 +108,31 @@ def probe_rows(predictor: Predictor, rows: Matrix, thresholds: Mapping[int, Vect
         changed[:, index] = values
         parts.append(changed)
     return np.ascontiguousarray(np.concatenate(parts))
+
+
+def drawn_rows(schema: Schema, thresholds: Mapping[int, Vector], count: int = 500, seed: int = 0) -> Matrix:
+    """Rows to compare engines on where none are kept: of any level, and numbers from where the trees tell them apart.
+
+    One value in ten is missing. Without thresholds, numbers are of all sizes, and dates of this century.
+    """
+    rng = np.random.default_rng(seed)
+    rows = np.empty((count, len(schema.columns)), dtype=np.float32)
+    for index, column in enumerate(schema.columns):
+        known = thresholds.get(index, np.empty(0))
+        if column.kind is Kind.BOOLEAN:
+            rows[:, index] = rng.integers(0, 2, count)
+        elif column.levels:
+            rows[:, index] = rng.integers(0, column.levels, count)
+        elif len(known):
+            low, high = float(known.min()), float(known.max())
+            beyond = max(high - low, abs(low), 1.0)
+            rows[:, index] = rng.uniform(low - beyond, high + beyond, count)
+        elif column.kind is Kind.DATETIME:
+            rows[:, index] = rng.uniform(*_THIS_CENTURY, count)
+        else:
+            rows[:, index] = rng.normal(size=count) * 10.0 ** rng.integers(-3, 5, count)
+    rows[rng.random(rows.shape) < _MISSING] = np.nan
+    return rows
 
 
 def one_row_us(engine: Engine, rows: Matrix) -> float:

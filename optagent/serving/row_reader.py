@@ -1,14 +1,15 @@
 """From rows by name, as JSON brings them, to the matrix that a model takes; what breaks a rule is named and refused."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from operator import itemgetter
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from optagent.errors import InvalidData
-from optagent.serving.column_readers import reader_for
+from optagent.errors import InvalidData, TooLarge
+from optagent.serving.column_readers import reader_for, written
 from optagent.training.columns import Kind, require_columns
 from optagent.training.encoding import Schema, encode
 from optagent.training.problem import Matrix
@@ -26,19 +27,22 @@ class RowReader:
 
     def __init__(self, schema: Schema, most_rows: int = MOST_ROWS, ignore_unknown: bool = False) -> None:
         self._schema = schema
-        self._most_rows = most_rows
+        self.most_rows = most_rows
         self._ignore_unknown = ignore_unknown
         self._names = schema.names
         self._known = frozenset(schema.names)
         self._readers = tuple(reader_for(column) for column in schema.columns)
-        numeric = [at for at, column in enumerate(schema.columns) if column.kind is Kind.NUMERIC]
-        others = [at for at, column in enumerate(schema.columns) if column.kind is not Kind.NUMERIC]
-        self._numeric = np.array(numeric, dtype=np.int64)
-        self._pick = _picker([self._names[at] for at in numeric])
-        self._others = tuple((at, self._names[at], self._readers[at]) for at in others)
+        self._pick = _picker(self._names)
+        self._others = tuple(
+            (at, reader.one)
+            for at, (column, reader) in enumerate(zip(schema.columns, self._readers, strict=True))
+            if column.kind is not Kind.NUMERIC
+        )
 
     def read(self, rows: Any) -> Matrix:
         """(rows, columns) of one row (a mapping), a list of rows, columns (a mapping of names to lists), or Arrow."""
+        if type(rows) is list:
+            return self.read_rows(rows)
         if isinstance(rows, pa.Table | pa.RecordBatch):
             return self.read_table(rows)
         if isinstance(rows, Mapping):
@@ -51,21 +55,17 @@ class RowReader:
     def read_row(self, row: Mapping[str, Any], number: int = 0) -> Matrix:
         """One row; `number` is its place in messages."""
         self._check_names(row, f"row {number}")
-        out = self._quickly(row, number)
-        # What is out of the ordinary, wrong or not, is for the readers of lists, which know the rules.
-        return self._read_lists({name: [row[name]] for name in self._names}, 1, number) if out is None else out
+        return self._read_objects([row], number)
 
     def read_rows(self, rows: Sequence[Any]) -> Matrix:
-        """A list of rows; many are read column by column."""
+        """A list of rows."""
         self._check_count(len(rows))
         for number, row in enumerate(rows):
-            if not isinstance(row, Mapping):
+            if type(row) is not dict and not isinstance(row, Mapping):
                 raise InvalidData(f"row {number}: an object of columns and values is needed, got {_shown(row)}")
             if row.keys() != self._known:
                 self._check_names(row, f"row {number}")
-        if len(rows) == 1:
-            return self.read_row(rows[0])
-        return self._read_lists({name: list(map(itemgetter(name), rows)) for name in self._names}, len(rows))
+        return self._read_objects(rows)
 
     def read_columns(self, columns: Mapping[str, Sequence[Any]]) -> Matrix:
         """Lists of values by column, all of one length."""
@@ -98,21 +98,28 @@ class RowReader:
         except pa.ArrowException as error:
             raise InvalidData(f"columns: {error}") from None
 
-    def _quickly(self, row: Mapping[str, Any], number: int) -> Matrix | None:
-        """A row of plain and finite values: its numbers in one go."""
-        numbers = self._pick(row)
-        if not _NUMBERS.issuperset(map(type, numbers)):
+    def _read_objects(self, rows: Sequence[Mapping[str, Any]], first: int = 0) -> Matrix:
+        """What is out of the ordinary, wrong or not, is for the readers of lists, which know the rules."""
+        out = self._quickly(rows, first)
+        if out is not None:
+            return out
+        return self._read_lists({name: [row[name] for row in rows] for name in self._names}, len(rows), first)
+
+    def _quickly(self, rows: Sequence[Mapping[str, Any]], first: int = 0) -> Matrix | None:
+        """Rows of plain and finite values in one go; None for others, wrong or not. `first` is the first's number."""
+        pick = self._pick
+        cells = [pick(row) for row in rows]
+        for at, one in self._others:
+            for number, values in enumerate(cells, first):
+                values[at] = one(values[at], number)
+        if not _NUMBERS.issuperset(map(type, chain.from_iterable(cells))):
             return None
-        out = np.empty((1, len(self._names)), dtype=np.float32)
-        cells = out[0]
         try:
             with np.errstate(over="ignore"):
-                cells[self._numeric] = np.array(numbers, dtype=np.float64)
+                out = np.array(cells, dtype=np.float32)
         except OverflowError:
             return None
-        for at, name, reader in self._others:
-            cells[at] = reader.one(row[name], number)
-        return None if np.isinf(cells).any() else out
+        return None if np.count_nonzero(np.isinf(out)) else out
 
     def _read_lists(self, columns: Mapping[str, Sequence[Any]], count: int, first: int = 0) -> Matrix:
         out = np.empty((count, len(self._names)), dtype=np.float32)
@@ -135,17 +142,18 @@ class RowReader:
     def _check_count(self, count: int) -> None:
         if not count:
             raise InvalidData("rows: there is none")
-        if count > self._most_rows:
-            raise InvalidData(f"rows: {count:,} in one call, the limit is {self._most_rows:,}")
+        if count > self.most_rows:
+            raise TooLarge(f"rows: {count:,} in one call, the limit is {self.most_rows:,}")
 
 
-def _picker(names: Sequence[str]) -> Any:
-    """The values of these columns as a tuple, whatever their number."""
-    if len(names) > 1:
-        return itemgetter(*names)
-    return (lambda row: (row[names[0]],)) if names else (lambda row: ())
+def _picker(names: Sequence[str]) -> Callable[[Mapping[str, Any]], list[Any]]:
+    """The values of these columns, whatever their number."""
+    if len(names) == 1:
+        return lambda row: [row[names[0]]]
+    pick = itemgetter(*names)
+    return lambda row: list(pick(row))
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    text = written(value)
     return f"{type(value).__name__} {text[:40]}{'…' if len(text) > 40 else ''}"

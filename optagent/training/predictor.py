@@ -1,9 +1,8 @@
 """A bundle that predicts: from a table to labels and probabilities."""
 
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from optagent.domain.model import Task
@@ -13,8 +12,11 @@ from optagent.training.families.family import FittedModel, Prediction
 from optagent.training.manifest import Manifest
 from optagent.training.problem import Matrix
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 PREDICTION = "prediction"
-Table = TypeVar("Table", pa.Table, pd.DataFrame)
+Table = TypeVar("Table", pa.Table, "pd.DataFrame")
 
 
 class Predictor:
@@ -61,7 +63,7 @@ class Predictor:
         return pa.table(columns)
 
 
-def _arrow(frame: pd.DataFrame, names: tuple[str, ...]) -> pa.Table:
+def _arrow(frame: "pd.DataFrame", names: tuple[str, ...]) -> pa.Table:
     """The columns that the model reads; others, of whatever type, do not matter."""
     kept = frame[[name for name in names if name in frame.columns]]
     try:

@@ -55,14 +55,9 @@ def make_bundle(rows: pa.Table, tmp_path: Path) -> SaveBundle:
     return made
 
 
-@pytest.fixture(scope="session")
-def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("mlflow-templates")
-
-
 @pytest.fixture
-def mlflow_registry(tmp_path: Path, cache_folder: Path) -> MlflowRegistry:
-    return MlflowRegistry(f"sqlite:///{tmp_path}/mlflow.db", "optagent", cache_folder=cache_folder)
+def mlflow_registry(tmp_path: Path, mlflow_templates: Path) -> MlflowRegistry:
+    return MlflowRegistry(f"sqlite:///{tmp_path}/mlflow.db", "optagent", cache_folder=mlflow_templates)
 
 
 @pytest.fixture(params=["in_memory", "mlflow"])
@@ -224,28 +219,35 @@ def test_plain_mlflow_opens_the_champion_and_predicts_bit_for_bit_the_same(
         assert answer[name].to_numpy().tobytes() == expected[name].to_numpy().tobytes()
 
 
-@pytest.mark.parametrize("step", ["_ensure_name", "_create_version"])
-def test_a_kill_between_the_files_and_the_version_leaves_no_version(
-    mlflow_registry: MlflowRegistry, make_bundle: SaveBundle, cache_folder: Path, tmp_path: Path, step: str
+def test_a_kill_anywhere_between_the_files_and_the_version_leaves_no_version(
+    mlflow_registry: MlflowRegistry, make_bundle: SaveBundle, mlflow_templates: Path, tmp_path: Path
 ) -> None:
     bundle = make_bundle("a")
     mlflow_registry.register("fraud", bundle, {}, {})
     script = """
         import os, signal, sys
         from pathlib import Path
+        from optagent.adapters.models.mlflow_quiet import quiet_mlflow
         from optagent.adapters.models.mlflow_registry import MlflowRegistry
+        with quiet_mlflow():
+            from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # loaded once, for both
 
         class Killed(MlflowRegistry):
             pass
 
-        setattr(Killed, sys.argv[4], lambda *_: os.kill(os.getpid(), signal.SIGKILL))
-        Killed(sys.argv[1], "optagent", cache_folder=Path(sys.argv[2])).register("churn", Path(sys.argv[3]), {}, {})
+        for step in ("_ensure_name", "_create_version"):
+            child = os.fork()
+            if not child:
+                setattr(Killed, step, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+                registry = Killed(sys.argv[1], "optagent", cache_folder=Path(sys.argv[2]))
+                registry.register("churn", Path(sys.argv[3]), {}, {})
+            print(step, os.WTERMSIG(os.waitpid(child, 0)[1]))
     """
-    arguments = [f"sqlite:///{tmp_path}/mlflow.db", str(cache_folder), str(bundle), step]
+    arguments = [f"sqlite:///{tmp_path}/mlflow.db", str(mlflow_templates), str(bundle)]
     before = len(list((tmp_path / "artifacts").rglob("MLmodel")))
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(script), *arguments], capture_output=True, text=True)
-    assert done.returncode == -9, done.stderr
-    assert len(list((tmp_path / "artifacts").rglob("MLmodel"))) == before + 1
+    assert done.stdout.splitlines() == ["_ensure_name 9", "_create_version 9"], done.stderr
+    assert len(list((tmp_path / "artifacts").rglob("MLmodel"))) == before + 2
     assert mlflow_registry.versions("churn") == []
     assert mlflow_registry.register("churn", bundle, {}, {}).version == "1"
 
@@ -272,7 +274,9 @@ def test_a_version_that_something_else_registered_is_not_ours(
         mlflow_registry.version("churn", str(foreign.version))
 
 
-def test_registering_writes_nothing_to_the_terminal(make_bundle: SaveBundle, tmp_path: Path) -> None:
+def test_registering_writes_nothing_to_the_terminal(
+    make_bundle: SaveBundle, mlflow_templates: Path, tmp_path: Path
+) -> None:
     bundle = make_bundle("a")
     script = """
         import sys
@@ -283,7 +287,7 @@ def test_registering_writes_nothing_to_the_terminal(make_bundle: SaveBundle, tmp
         registry.set_alias("churn", "champion", "1")
         registry.fetch(version, Path(sys.argv[4]))
     """
-    arguments = [f"sqlite:///{tmp_path}/new/mlflow.db", str(tmp_path / "cache"), str(bundle), str(tmp_path / "out")]
+    arguments = [f"sqlite:///{tmp_path}/new/mlflow.db", str(mlflow_templates), str(bundle), str(tmp_path / "out")]
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script), *arguments], capture_output=True, text=True, cwd=tmp_path
     )

@@ -67,19 +67,14 @@ def trial(number: int, state: TrialState = TrialState.COMPLETE, score: float | N
     )
 
 
-@pytest.fixture(scope="session")
-def template_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("mlflow-templates")
-
-
 @pytest.fixture
 def database(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/mlflow.db"
 
 
 @pytest.fixture
-def mlflow_tracker(database: str, template_folder: Path) -> Iterator[MlflowTracker]:
-    tracker = MlflowTracker(database, "optagent", cache_folder=template_folder)
+def mlflow_tracker(database: str, mlflow_templates: Path) -> Iterator[MlflowTracker]:
+    tracker = MlflowTracker(database, "optagent", cache_folder=mlflow_templates)
     yield tracker
     tracker.close()
 
@@ -278,8 +273,8 @@ def test_names_values_and_texts_that_mlflow_refuses_do_not_lose_a_trial(
     assert not caplog.records
 
 
-def test_handing_over_returns_at_once(database: str, template_folder: Path) -> None:
-    tracker = MlflowTracker(database, "optagent", cache_folder=template_folder)
+def test_handing_over_returns_at_once(database: str, mlflow_templates: Path) -> None:
+    tracker = MlflowTracker(database, "optagent", cache_folder=mlflow_templates)
     started = time.perf_counter()
     tracker.begin(study())
     begun = time.perf_counter() - started
@@ -296,11 +291,11 @@ def test_handing_over_returns_at_once(database: str, template_folder: Path) -> N
 
 
 def test_a_server_that_fails_is_logged_once_by_name_and_never_raises(
-    tmp_path: Path, template_folder: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, mlflow_templates: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").write_text("")
     uri = f"sqlite:///{tmp_path}/file/mlflow.db"
-    tracker = MlflowTracker(uri, "optagent", cache_folder=template_folder, flush_s=0.5)
+    tracker = MlflowTracker(uri, "optagent", cache_folder=mlflow_templates, flush_s=0.5)
     started = time.perf_counter()
     tracker.begin(study())
     for number in range(20):
@@ -313,11 +308,11 @@ def test_a_server_that_fails_is_logged_once_by_name_and_never_raises(
     assert named[0].levelno == logging.WARNING
 
 
-def test_trials_wait_for_a_server_that_comes_back(tmp_path: Path, template_folder: Path) -> None:
+def test_trials_wait_for_a_server_that_comes_back(tmp_path: Path, mlflow_templates: Path) -> None:
     blocked = tmp_path / "folder"
     blocked.write_text("")
     uri = f"sqlite:///{blocked}/mlflow.db"
-    tracker = MlflowTracker(uri, "optagent", cache_folder=template_folder)
+    tracker = MlflowTracker(uri, "optagent", cache_folder=mlflow_templates)
     tracker.begin(study())
     tracker.trial(study(), trial(0))
     time.sleep(0.5)

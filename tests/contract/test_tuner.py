@@ -1,7 +1,7 @@
 """Any tuner does every trial that was asked for, survives those that fail, and stops when it has to."""
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -10,14 +10,14 @@ from optagent.adapters.in_memory.tuner import SequentialTuner
 from optagent.adapters.search.ray_tune import RayTuner
 from optagent.domain.model import Task
 from optagent.domain.space import Categorical, SearchSpace
-from optagent.domain.study import Budget, Objective, Progress, Study, Trial, TrialState
+from optagent.domain.study import Budget, Objective, Progress, SearchOutcome, Study, Trial, TrialState
 from optagent.errors import Cancelled
 from optagent.ports import Tuner
 from optagent.training.families.registry import family_named
 from optagent.training.problem import Data, Fold, Problem
 
 
-@pytest.fixture(params=["in_memory", "ray_tune"])
+@pytest.fixture(scope="module", params=["in_memory", "ray_tune"])
 def tuner(request: pytest.FixtureRequest) -> Tuner:
     if request.param == "in_memory":
         return SequentialTuner()
@@ -34,11 +34,10 @@ def problem() -> Problem:
     return Problem(Data(x, y, ("a", "b", "c", "d"), Task.BINARY, n_classes=2), folds)
 
 
-@pytest.fixture
-def study(request: pytest.FixtureRequest) -> Study:
+def a_study(study_id: str) -> Study:
     family = family_named("linear")
     return Study(
-        study_id=f"study-{abs(hash(request.node.name)):x}",
+        study_id=study_id,
         model_id="m",
         task=Task.BINARY,
         metric="auc",
@@ -51,33 +50,74 @@ def study(request: pytest.FixtureRequest) -> Study:
     )
 
 
-def test_every_trial_is_done_once_the_defaults_first_and_the_last_progress_is_the_whole(tuner, study, problem):
+@pytest.fixture
+def study(request: pytest.FixtureRequest) -> Study:
+    return a_study(f"study-{abs(hash(request.node.name)):x}")
+
+
+@dataclass
+class Searched:
+    """A study of five trials, and what its search told."""
+
+    study: Study
+    outcome: SearchOutcome
+    progress: list[Progress]
+    told: list[Trial]
+
+
+@pytest.fixture(scope="module")
+def searched(tuner: Tuner, problem: Problem) -> Searched:
+    """One search for all that does not depend on how it was asked for: a new one loads its workers for seconds."""
+    plain = a_study("searched")
+    study = replace(
+        plain,
+        champion=("linear", {**plain.defaults["linear"], "C": 0.0123}),
+        others=(Objective("latency_p99_ms", False), Objective("size_mb", False), Objective("log_loss", False)),
+        concurrency=1,
+    )
     progress: list[Progress] = []
     told: list[Trial] = []
     outcome = tuner.search(study, problem, on_progress=progress.append, on_trial=told.append)
+    return Searched(study, outcome, progress, told)
+
+
+def test_every_trial_is_done_once_and_the_last_progress_is_the_whole(searched):
+    outcome, progress = searched.outcome, searched.progress
     assert sorted(trial.number for trial in outcome.trials) == [0, 1, 2, 3, 4]
-    assert list(outcome.trials) == told
-    first = next(trial for trial in outcome.trials if trial.number == 0)
-    assert dict(first.params) == dict(study.defaults["linear"])
+    assert list(outcome.trials) == searched.told
     assert outcome.best(maximize=True).score > 0.8
     assert not outcome.timed_out
     assert progress[-1].trials_done == 5
     assert progress[-1].best_score == outcome.best(maximize=True).score
 
 
-def test_the_same_seed_one_trial_at_a_time_gives_the_same_trials(tuner, study, problem):
+def test_the_champion_is_tried_before_the_defaults(searched):
+    first, second = (trial for trial in searched.outcome.trials if trial.number < 2)
+    assert dict(first.params) == searched.study.champion[1]
+    assert dict(second.params) == dict(searched.study.defaults["linear"])
+
+
+def test_every_objective_is_measured_on_the_model_of_each_trial(searched):
+    for trial in searched.outcome.trials:
+        assert list(trial.others) == ["latency_p99_ms", "size_mb", "log_loss"]
+        assert all(value > 0 for value in trial.others.values())
+
+
+def test_the_same_seed_one_trial_at_a_time_gives_the_same_trials_the_defaults_first(tuner, study, problem):
     def tried(study_id: str) -> list[tuple]:
         outcome = tuner.search(replace(study, study_id=study_id, concurrency=1), problem)
         return [(trial.number, dict(trial.params), trial.state, trial.score, trial.rounds) for trial in outcome.trials]
 
-    assert tried(f"{study.study_id}-a") == tried(f"{study.study_id}-b")
+    once = tried(f"{study.study_id}-a")
+    assert once == tried(f"{study.study_id}-b")
+    assert once[0][:2] == (0, dict(study.defaults["linear"]))
 
 
 def test_a_trial_that_cannot_be_trained_is_recorded_and_the_others_go_on(tuner, study, problem):
     family = family_named("lightgbm")
     broken = {"num_leaves": Categorical("num_leaves", (31, -3))}
     space = SearchSpace(tuple(broken.get(item.name, item) for item in family.space(Task.BINARY)))
-    study = replace(study, spaces={"lightgbm": space}, defaults={}, trials=8, sampler="random")
+    study = replace(study, spaces={"lightgbm": space}, defaults={}, trials=8, sampler="random", concurrency=1)
     outcome = tuner.search(study, problem)
     assert len(outcome.trials) == 8
     for trial in outcome.trials:
@@ -91,7 +131,7 @@ def test_a_trial_that_cannot_be_trained_is_recorded_and_the_others_go_on(tuner, 
 
 def test_the_time_limit_ends_a_search_with_what_it_has(tuner, study, problem):
     started_at = time.monotonic()
-    outcome = tuner.search(replace(study, trials=100_000, timeout_s=3.0), problem)
+    outcome = tuner.search(replace(study, trials=100_000, timeout_s=3.0, concurrency=1), problem)
     assert outcome.timed_out
     assert time.monotonic() - started_at < 25
     assert len(outcome.trials) < 100_000
@@ -102,20 +142,6 @@ def test_a_search_that_is_cancelled_stops(tuner, study, problem):
     with pytest.raises(Cancelled, match="was cancelled after"):
         tuner.search(replace(study, trials=100_000), problem, on_trial=done.append, cancelled=lambda: len(done) >= 2)
     assert len(done) < 1000
-
-
-def test_every_objective_is_measured_on_the_model_of_each_trial(tuner, study, problem):
-    others = (Objective("latency_p99_ms", False), Objective("size_mb", False), Objective("log_loss", False))
-    outcome = tuner.search(replace(study, others=others), problem)
-    for trial in outcome.trials:
-        assert list(trial.others) == ["latency_p99_ms", "size_mb", "log_loss"]
-        assert all(value > 0 for value in trial.others.values())
-
-
-def test_the_champion_is_tried_before_the_defaults(tuner, study, problem):
-    params = {**study.defaults["linear"], "C": 0.0123}
-    outcome = tuner.search(replace(study, champion=("linear", params), trials=2, concurrency=1), problem)
-    assert [dict(trial.params) for trial in outcome.trials] == [params, dict(study.defaults["linear"])]
 
 
 def test_a_trial_that_takes_too_long_ends_alone(tuner, study, problem):
@@ -139,6 +165,6 @@ def test_a_trial_that_takes_too_long_ends_alone(tuner, study, problem):
 def test_a_trial_that_takes_too_much_memory_ends_alone_and_leaves_none_behind(tuner, study, problem):
     if isinstance(tuner, SequentialTuner):
         pytest.skip("only workers have limits of their own")
-    outcome = tuner.search(replace(study, trials=3, trial_memory_mb=1.0), problem)
-    assert [trial.state for trial in outcome.trials] == [TrialState.INFEASIBLE] * 3
+    outcome = tuner.search(replace(study, trials=2, trial_memory_mb=1.0, concurrency=1), problem)
+    assert [trial.state for trial in outcome.trials] == [TrialState.INFEASIBLE] * 2
     assert all("1 MB that a trial may take" in trial.error for trial in outcome.trials)

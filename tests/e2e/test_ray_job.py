@@ -36,30 +36,30 @@ def dashboard(environment: dict[str, str], tmp_path_factory: pytest.TempPathFact
     port, log = free_port(), tmp_path_factory.mktemp("log") / "head.log"
     # Ports of its own: other tests have clusters on this machine too.
     ports = [f"--port={free_port()}", f"--dashboard-port={port}", f"--dashboard-agent-listen-port={free_port()}"]
+    ports += [f"--ray-client-server-port={free_port()}"]
     command = [str(RAY), "start", "--head", "--block", "--num-cpus=2", *ports]
     with log.open("w") as output:
         head = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
     try:
         until = time.monotonic() + 90
-        address = f"http://127.0.0.1:{port}"
-        while not _listens(port) or submit(address, environment, "--version").returncode != 0:
+        while "Ray runtime started" not in log.read_text():
             assert head.poll() is None, log.read_text()
             assert time.monotonic() < until, log.read_text()
             time.sleep(0.2)
-        yield address
+        yield f"http://127.0.0.1:{port}"
     finally:
         head.terminate()
         head.wait(60)
 
 
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
 def submit(dashboard: str, environment: dict[str, str], *job: str) -> subprocess.CompletedProcess[str]:
+    """Asks again while nothing is submitted: a head node has started some seconds before it takes jobs."""
     command = [str(RAY), "job", "submit", "--address", dashboard, "--working-dir", ".", "--", "python", *job]
-    return subprocess.run(command, env=environment, cwd=REPOSITORY, capture_output=True, text=True, timeout=280)
+    until = time.monotonic() + 60
+    while True:
+        done = subprocess.run(command, env=environment, cwd=REPOSITORY, capture_output=True, text=True, timeout=280)
+        if "submitted successfully" in done.stdout + done.stderr or time.monotonic() > until:
+            return done
 
 
 def test_a_job_tunes_a_model_on_the_cluster(dashboard, environment, churn, tmp_path):

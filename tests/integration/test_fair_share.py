@@ -19,12 +19,12 @@ from optagent.training.problem import Data, Fold, Problem
 @pytest.fixture
 def problem() -> Problem:
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(20_000, 10)).astype(np.float32)
+    x = rng.normal(size=(6_000, 10)).astype(np.float32)
     y = (x[:, 0] + rng.normal(size=len(x)) > 0).astype(np.float64)
     where = np.arange(len(x))
     return Problem(
         Data(x, y, tuple(f"f{index}" for index in range(10)), Task.BINARY, n_classes=2),
-        (Fold(where[:15_000], where[15_000:]),),
+        (Fold(where[:4_500], where[4_500:]),),
     )
 
 

@@ -2,10 +2,8 @@
 
 import logging
 import sqlite3
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,10 +12,11 @@ from optagent.errors import Unavailable
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("cache")
-    prepare_database(folder / "first" / "mlflow.db", str(folder / "first" / "artifacts"), folder)
-    return folder
+def cache(mlflow_templates: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of templates, after a first database."""
+    first = tmp_path_factory.mktemp("first")
+    prepare_database(first / "mlflow.db", str(first / "artifacts"), mlflow_templates)
+    return mlflow_templates
 
 
 def experiments(path: Path) -> list[tuple[str, str]]:
@@ -55,20 +54,24 @@ def test_an_existing_database_is_left_as_it_is(cache: Path, tmp_path: Path) -> N
     assert path.read_bytes() == content
 
 
-def test_processes_that_start_at_once_share_one_template_and_one_database(tmp_path: Path) -> None:
-    script = """
+def test_processes_that_start_at_once_share_one_template_and_one_database_and_say_nothing(
+    tmp_path: Path, forked: Any
+) -> None:
+    load = """
         import sys
         from pathlib import Path
         from optagent.adapters.models.mlflow_connection import MlflowConnection
+        from optagent.adapters.models.mlflow_quiet import quiet_mlflow
+        with quiet_mlflow():
+            from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    """
+    then = """
         server = MlflowConnection(f"sqlite:///{sys.argv[1]}/mlflow.db", "optagent", None, Path(sys.argv[1], "cache"))
         with server.session() as client:
             run = client.create_run(server.experiment_id())
     """
-    command = [sys.executable, "-c", textwrap.dedent(script), str(tmp_path)]
-    started = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
-    for process in started:
-        _, stderr = process.communicate(timeout=120)
-        assert (process.returncode, stderr) == (0, "")
+    done = forked(3, load, then, str(tmp_path))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert [name for name, _ in experiments(tmp_path / "mlflow.db")] == ["Default", "optagent"]
     assert [path.suffix for path in (tmp_path / "cache").iterdir() if path.suffix != ".lock"] == [".db"]
 

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from optagent.adapters.models.mlflow_database import prepare_database
 from optagent.adapters.models.mlflow_registry import MlflowRegistry
 from optagent.adapters.models.mlflow_tracker import MlflowTracker
 from optagent.domain.dataset import FileSource
@@ -173,8 +174,9 @@ def made_bundle(folder: Path) -> Path:
 
 
 @pytest.fixture
-def mlflow_server(tmp_path: Path) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
-    """A real server, with its artifacts behind its own HTTP interface."""
+def mlflow_server(tmp_path: Path, mlflow_templates: Path) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
+    """A real server, with its artifacts behind its own HTTP interface, and without the eight processes for its jobs."""
+    prepare_database(tmp_path / "server.db", "mlflow-artifacts:/", mlflow_templates)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
@@ -184,8 +186,11 @@ def mlflow_server(tmp_path: Path) -> Iterator[tuple[str, "subprocess.Popen[bytes
         "--artifacts-destination",
         str(tmp_path / "a"),
     ]
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with (tmp_path / "server.log").open("wb") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log, cwd=tmp_path, start_new_session=True)
+        server = subprocess.Popen(
+            command, env=environment, stdout=log, stderr=log, cwd=tmp_path, start_new_session=True
+        )
     yield f"http://127.0.0.1:{port}", server
     stop(server)
 

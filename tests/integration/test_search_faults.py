@@ -1,6 +1,7 @@
 """A search on Ray outlives its workers, leaves its neighbours alone, and takes everything along when it is killed."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -10,11 +11,12 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import psutil
+import pyarrow.parquet as pq
 import pytest
 
 from optagent import create_optimization_agent
@@ -72,6 +74,103 @@ def wait_for(condition: Callable[[], object], limit_s: float = 60.0) -> None:
         time.sleep(0.05)
 
 
+RAY_AGENTS = {"ray::DashboardAgent", "ray::RuntimeEnvAgent"}
+"""They notice at once that their node is gone, and leave after a time limit of Ray's own, one minute."""
+
+SCRIPT = """
+import asyncio, sys
+from optagent import create_optimization_agent
+async def main():
+    agent = await create_optimization_agent(strict=True, num_cpus=2)
+    await agent.register_model({model!r})
+    await agent.tune_hyperparameters("churn", trials=5000, method="random")
+asyncio.run(main())
+"""
+
+
+@dataclass(frozen=True)
+class Killed:
+    """A driver that was killed in the middle of a search: its folder, and the processes that there were by then."""
+
+    folder: Path
+    family: list[psutil.Process]
+
+    def says(self, *arguments: str) -> list[dict]:
+        done = subprocess.run(
+            [sys.executable, "-m", "optagent.cli", *arguments, "--json"],
+            env=environment(self.folder),
+            cwd=self.folder,
+            capture_output=True,
+            check=True,
+        )
+        return json.loads(done.stdout)
+
+    def left(self, expected: set[str], within_s: float) -> set[str]:
+        """The names of those that live, once they are among the expected ones, or the time is over."""
+        give_up = time.monotonic() + within_s
+        while True:
+            _, alive = psutil.wait_procs(self.family, timeout=0)
+            names = set()
+            for process in alive:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    names.add(process.name())
+            if names <= expected or time.monotonic() > give_up:
+                return names
+            time.sleep(0.1)
+
+
+def environment(folder: Path) -> dict[str, str]:
+    return {**os.environ, "OPT_AGENT_HOME": str(folder / "home")}
+
+
+@pytest.fixture(scope="module")
+def killed_driver(make_rows, tmp_path_factory) -> Killed:
+    folder = tmp_path_factory.mktemp("killed")
+    pq.write_table(make_rows(), folder / "rows.parquet")
+    fields = {"id": "churn", "task": "binary", "target": "label", "ignore": ["value"], "folds": 3}
+    script = SCRIPT.format(model=fields | {"data": str(folder / "rows.parquet")})
+    driver = subprocess.Popen([sys.executable, "-c", script], env=environment(folder), cwd=folder)
+    try:
+        wait_for(lambda: any("Trial_" in name for name in names_below(driver.pid)), limit_s=90)
+        time.sleep(1.0)
+        family = {child.pid: child for child in psutil.Process(driver.pid).children(recursive=True)}
+        family |= {process.pid: process for process in using(folder / "home")}
+    finally:
+        driver.kill()
+        driver.wait()
+    return Killed(folder, list(family.values()))
+
+
+def names_below(pid: int) -> list[str]:
+    names = []
+    for child in psutil.Process(pid).children(recursive=True):
+        try:
+            names.append(" ".join(child.cmdline()))
+        except psutil.Error:
+            continue
+    return names
+
+
+def using(folder: Path) -> list[psutil.Process]:
+    """Processes, wherever they hang, that name the folder in their command line."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if str(folder) in " ".join(process.cmdline()):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def test_a_killed_driver_leaves_no_process_and_no_half_registered_model(killed_driver):
+    assert len(killed_driver.family) > 4
+    assert killed_driver.left(RAY_AGENTS, within_s=20) <= RAY_AGENTS
+    assert killed_driver.says("versions", "churn") == []
+    (process,) = killed_driver.says("processes")
+    assert process["stage"] == "search"
+
+
 def test_both_workers_are_busy_and_two_searches_do_not_disturb_each_other(ray_cluster, problem):
     tuner = RayTuner(ray_cluster)
     with ThreadPoolExecutor(2) as pool:
@@ -98,10 +197,10 @@ def test_a_killed_worker_loses_no_trial(ray_cluster, problem):
     killer = threading.Thread(target=kill_one)
     killer.start()
     tuner = RayTuner(ray_cluster)
-    outcome = tuner.search(a_study("killed", 40), problem, on_trial=lambda trial: ended.append(trial.number))
+    outcome = tuner.search(a_study("killed", 20), problem, on_trial=lambda trial: ended.append(trial.number))
     killer.join()
     assert killed.is_set()
-    assert sorted(trial.number for trial in outcome.trials) == list(range(40))
+    assert sorted(trial.number for trial in outcome.trials) == list(range(20))
     assert outcome.count(TrialState.FAILED) == 0
 
 
@@ -125,68 +224,8 @@ def ray_cluster_stays_up(agent) -> None:
     agent._outside.tuner.close = lambda: None
 
 
-RAY_AGENTS = {"ray::DashboardAgent", "ray::RuntimeEnvAgent"}
-"""They notice at once that their node is gone, and leave after a time limit of Ray's own, one minute."""
-
-SCRIPT = """
-import asyncio, sys
-from optagent import create_optimization_agent
-async def main():
-    agent = await create_optimization_agent(strict=True, num_cpus=2)
-    await agent.register_model({model!r})
-    await agent.tune_hyperparameters("churn", trials=5000, method="random")
-asyncio.run(main())
-"""
-
-
-def test_a_killed_driver_leaves_no_process_and_no_half_registered_model(churn, tmp_path):
-    environment = {**os.environ, "OPT_AGENT_HOME": str(tmp_path / "home")}
-    script = SCRIPT.format(model=churn)
-    driver = subprocess.Popen([sys.executable, "-c", script], env=environment, cwd=tmp_path)
-    family: dict[int, psutil.Process] = {}
-    try:
-        wait_for(lambda: any("Trial_" in name for name in names_below(driver.pid)), limit_s=90)
-        time.sleep(1.0)
-        family = {child.pid: child for child in psutil.Process(driver.pid).children(recursive=True)}
-        family |= {process.pid: process for process in using(tmp_path / "home")}
-    finally:
-        driver.kill()
-        driver.wait()
-    assert len(family) > 4
-    _, alive = psutil.wait_procs(list(family.values()), timeout=20)
-    assert {process.name() for process in alive} <= RAY_AGENTS
-
-    def said(*arguments: str) -> list[dict]:
-        command = [sys.executable, "-m", "optagent.cli", *arguments, "--json"]
-        return json.loads(
-            subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, check=True).stdout
-        )
-
-    assert said("versions", "churn") == []
-    (process,) = said("processes")
-    assert process["stage"] == "search"
-    wait_for(lambda: said("processes")[0]["status"] == "interrupted", limit_s=30)
-    _, alive = psutil.wait_procs(alive, timeout=90)
-    assert alive == []
-
-
-def names_below(pid: int) -> list[str]:
-    names = []
-    for child in psutil.Process(pid).children(recursive=True):
-        try:
-            names.append(" ".join(child.cmdline()))
-        except psutil.Error:
-            continue
-    return names
-
-
-def using(folder: Path) -> list[psutil.Process]:
-    """Processes, wherever they hang, that name the folder in their command line."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if str(folder) in " ".join(process.cmdline()):
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
+def test_a_minute_later_nothing_is_left_of_the_killed_driver_and_its_search_counts_as_interrupted(killed_driver):
+    """The last test here, as the others make use of the minute."""
+    assert killed_driver.left(set(), within_s=90) == set()
+    (process,) = killed_driver.says("processes")
+    assert process["status"] == "interrupted"

@@ -17,7 +17,7 @@ from optagent.domain.dataset import FileSource
 from optagent.domain.model import ModelSpec, Task
 from optagent.serving.engine import ServedModel
 from optagent.serving.native_engine import NativeEngine
-from optagent.serving.onnx_engine import compile_onnx
+from optagent.serving.onnx_compiler import compile_onnx
 from optagent.serving.parity import choose_engine
 from optagent.serving.row_reader import RowReader
 from optagent.training.encoding import encode, fit_schema, load_data
@@ -77,7 +77,7 @@ def main() -> None:
             compile_s = time.perf_counter() - started_at
             chosen = choose_engine(predictor, encode(served, predictor.schema), compiled)
             for engine in filter(None, (NativeEngine(predictor), compiled.engine)):
-                model = ServedModel(predictor, engine, "1")
+                model = ServedModel(predictor.schema, engine, "1")
                 calls = [partial(model.answer, sent) for sent in (rows[0], rows[:100], rows)]
                 one, some, many = map(typical_us, calls)
                 told = f"{chosen.max_difference:.1e} | {compile_s:.2f} s" if engine.name == "onnx" else "|"

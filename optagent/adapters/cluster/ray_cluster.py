@@ -5,6 +5,7 @@ import os
 import socket
 import threading
 
+from optagent.adapters.cluster.serve_environment import use_token
 from optagent.errors import Unavailable
 
 LOG = logging.getLogger("optagent.cluster")
@@ -22,15 +23,16 @@ _BEFORE_START = {
 
 
 class RayCluster:
-    """Connects once, and stops only what it started.
+    """Connects once, and stops only what it started; `own` says that the one at `address` is a RayHead.
 
     Ray's processes die with the thread that started them (PR_SET_PDEATHSIG), so a thread of our own starts them and
     lives until `close`.
     """
 
-    def __init__(self, address: str | None = None, num_cpus: int | None = None) -> None:
+    def __init__(self, address: str | None = None, num_cpus: int | None = None, *, own: bool = False) -> None:
         self._address = address
         self._num_cpus = num_cpus
+        self._own = own
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -47,7 +49,7 @@ class RayCluster:
             ready = threading.Event()
             failed: list[Exception] = []
             self._stop = threading.Event()
-            self._thread = threading.Thread(target=self._own, args=(ready, failed), name="ray-owner", daemon=True)
+            self._thread = threading.Thread(target=self._hold, args=(ready, failed), name="ray-owner", daemon=True)
             self._thread.start()
             ready.wait()
             if failed:
@@ -69,6 +71,8 @@ class RayCluster:
     def _prepare(self) -> None:
         for name, value in _BEFORE_START.items():
             os.environ.setdefault(name, value)
+        if self._own:
+            use_token()
         logging.getLogger("ray").setLevel(logging.ERROR)
         if self._address is None:
             # Every worker would compile its imports anew: 6 s each instead of 1.6.
@@ -84,7 +88,7 @@ class RayCluster:
         except OSError as error:
             raise Unavailable(f"no Ray cluster at {self._where}: {error}") from None
 
-    def _own(self, ready: threading.Event, failed: list[Exception]) -> None:
+    def _hold(self, ready: threading.Event, failed: list[Exception]) -> None:
         import ray
 
         try:

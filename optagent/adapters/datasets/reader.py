@@ -5,12 +5,8 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from optagent.adapters.datasets.choice import choose_columns
-from optagent.adapters.datasets.csv_files import read_csv_files
-from optagent.adapters.datasets.files import find_files
 from optagent.adapters.datasets.limits import Meter, available_bytes
-from optagent.adapters.datasets.sql import read_sql
-from optagent.adapters.datasets.typed_files import read_typed_files
-from optagent.domain.dataset import DataSource, SqlSource
+from optagent.domain.dataset import DataSource, FileSource, SqlSource
 from optagent.errors import InvalidData, InvalidRequest
 
 
@@ -34,12 +30,26 @@ class FileDatasets:
         """The rows of `source`, all supported columns or those named, in that order."""
         meter = Meter(self._row_limit, int(available_bytes() * self._memory_fraction))
         if isinstance(source, SqlSource):
-            table, where = read_sql(source, columns, meter)
+            table, where = _queried(source, columns, meter)
         else:
-            files = find_files(source)
-            where = files.where
-            table = (read_csv_files if files.format == "csv" else read_typed_files)(files, columns, meter)
+            table, where = _from_files(source, columns, meter)
         table = table.select(choose_columns(table.schema, columns, where))
         if not table.num_rows:
             raise InvalidData(f"{where}: no rows")
         return table
+
+
+def _queried(source: SqlSource, columns: Sequence[str] | None, meter: Meter) -> tuple[pa.Table, str]:
+    from optagent.adapters.datasets.sql import read_sql  # SQLAlchemy takes a while to load
+
+    return read_sql(source, columns, meter)
+
+
+def _from_files(source: FileSource, columns: Sequence[str] | None, meter: Meter) -> tuple[pa.Table, str]:
+    from optagent.adapters.datasets.csv_files import read_csv_files  # as does pyarrow.dataset
+    from optagent.adapters.datasets.files import find_files
+    from optagent.adapters.datasets.typed_files import read_typed_files
+
+    files = find_files(source)
+    read = read_csv_files if files.format == "csv" else read_typed_files
+    return read(files, columns, meter), files.where

@@ -35,7 +35,7 @@ def main(folder: Path) -> None:
     """Converts what the request names; a refusal is told, and any other failure ends the process."""
     _limit()
     try:
-        told = _convert(folder, json.loads((folder / "request.json").read_text(encoding="utf-8")))
+        told = convert(json.loads((folder / "request.json").read_text(encoding="utf-8")), folder)
     except (InvalidData, InvalidRequest, CorruptBundle) as error:
         told = {"error": type(error).__name__, "message": str(error)}
     except Exception as error:
@@ -60,7 +60,8 @@ def _limit() -> None:
         resource.setrlimit(what, (most, most))
 
 
-def _convert(folder: Path, request: Mapping[str, Any]) -> dict[str, Any]:
+def convert(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Opens the model, in this very process, and writes it down; answers what there is to tell of it."""
     task = Task(request["task"])
     opened = taken_apart(_OPEN[FileKind(request["kind"])](Path(request["file"])), task)
     features = name_features(opened.own_names, opened.columns, request["signature"], request["listed"])

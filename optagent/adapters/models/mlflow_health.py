@@ -1,7 +1,5 @@
 """Does the tracking server answer? Asked without importing MLflow, and never for longer than the limit."""
 
-import os
-import re
 import sqlite3
 import tempfile
 import threading
@@ -9,12 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-import requests
-
 from optagent.errors import Unavailable
 
 LIMIT_S = 4.0
-_VERSION = re.compile(r"\d+\.\d+[\w.+-]*")
 
 
 def shown(uri: str) -> str:
@@ -37,7 +32,9 @@ def check_server(uri: str, limit_s: float = LIMIT_S) -> None:
     if path is not None:
         _limited(uri, limit_s, lambda: _check_sqlite(path))
     elif uri.startswith(("http://", "https://")):
-        _limited(uri, limit_s, lambda: _check_http(uri, limit_s))
+        from optagent.adapters.models.mlflow_http import check_http  # requests takes a while to load
+
+        _limited(uri, limit_s, lambda: check_http(uri, limit_s))
     elif "://" in uri and not uri.startswith("databricks"):
         _limited(uri, limit_s, lambda: _check_database(uri))
 
@@ -59,35 +56,6 @@ def _report(ask: Callable[[], None], problems: list[str]) -> None:
         ask()
     except Exception as error:
         problems.append(str(error) or type(error).__name__)
-
-
-def _check_http(uri: str, limit_s: float) -> None:
-    headers = {}
-    auth = None
-    if token := os.environ.get("MLFLOW_TRACKING_TOKEN"):
-        headers["Authorization"] = f"Bearer {token}"
-    elif user := os.environ.get("MLFLOW_TRACKING_USERNAME"):
-        auth = (user, os.environ.get("MLFLOW_TRACKING_PASSWORD", ""))
-    insecure = os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("true", "1")
-    verify = not insecure and (os.environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH") or True)
-    try:
-        answer = requests.get(
-            f"{uri.rstrip('/')}/version", headers=headers, auth=auth, verify=verify, timeout=limit_s - 1
-        )
-    except requests.Timeout:
-        raise Unavailable("no answer in time") from None
-    except requests.ConnectionError as error:
-        raise Unavailable(f"no connection ({_root(error)})") from None
-    if answer.status_code != 200:
-        raise Unavailable(f"answered {answer.status_code} {answer.reason} for /version")
-    if not _VERSION.fullmatch(answer.text.strip()):
-        raise Unavailable("something answers, but it is not an MLflow server (no version at /version)")
-
-
-def _root(error: BaseException) -> str:
-    while error.__context__ is not None:
-        error = error.__context__
-    return str(error)
 
 
 def _check_sqlite(path: Path) -> None:

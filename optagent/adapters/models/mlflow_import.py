@@ -1,7 +1,7 @@
 """The `Importer` port on MLflow: LightGBM, XGBoost and scikit-learn models, converted in a process of their own."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,12 +30,19 @@ _FAMILIES = ("lightgbm", "xgboost", ImportedSklearn.name)
 
 
 class MlflowImporter:
-    """Fetches from one MLflow server, or from a folder."""
+    """Fetches from one MLflow server, or from a folder. `conversion` opens the files: in a process of its own."""
 
     def __init__(
-        self, tracking_uri: str, experiment: str, artifact_root: str | None = None, cache_folder: Path | None = None
+        self,
+        tracking_uri: str,
+        experiment: str,
+        artifact_root: str | None = None,
+        cache_folder: Path | None = None,
+        *,
+        conversion: Callable[[Mapping[str, Any], Path], dict[str, Any]] = converted,
     ) -> None:
         self._server = MlflowConnection(tracking_uri, experiment, artifact_root, cache_folder)
+        self._conversion = conversion
 
     def convert(
         self, uri: str, spec: ModelSpec, target: Schema, rows: pa.Table, into: Path, trust_pickle: bool = False
@@ -50,7 +57,7 @@ class MlflowImporter:
         work = into / "conversion"
         work.mkdir()
         np.save(work / "rows.npy", _numbers(rows, list(usable)), allow_pickle=False)
-        told = converted(
+        told = self._conversion(
             {
                 "kind": source.kind,
                 "file": str(source.path.absolute()),

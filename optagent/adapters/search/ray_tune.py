@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 from optagent.adapters.cluster.ray_cluster import RayCluster
-from optagent.adapters.search.trial_store import TrialStore, open_storage
 from optagent.domain.study import Progress, SearchOutcome, Study, Trial
 from optagent.errors import Cancelled, Unavailable
 from optagent.training.problem import Problem
@@ -50,6 +49,8 @@ class RayTuner:
         on_trial: Callable[[Trial], None] = lambda trial: None,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> SearchOutcome:
+        from optagent.adapters.search.trial_store import TrialStore, open_storage  # Optuna takes a while to load
+
         store = TrialStore(study, open_storage(self._storage_url))
         self._cluster.connect()
         import ray

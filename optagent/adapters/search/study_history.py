@@ -1,28 +1,22 @@
 """Past studies, read from the Optuna storage that the searches wrote."""
 
+from __future__ import annotations
+
 import threading
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import optuna
-from optuna.exceptions import StorageInternalError
-from optuna.importance import PedAnovaImportanceEvaluator
-from optuna.storages import BaseStorage, InMemoryStorage
-from optuna.study._frozen import FrozenStudy
-from redis.exceptions import RedisError
-from sqlalchemy.exc import SQLAlchemyError
-
-from optagent.adapters.search.trial_store import open_storage
 from optagent.analysis.pareto import front_of
 from optagent.codec import decode
 from optagent.domain.study import Objective, Trial
 from optagent.domain.study_report import StudyReport, StudySummary, summarize, tells_parameters_apart
 from optagent.errors import InvalidRequest, NotFound, Unavailable
 
-_TOP_SHARE, _TOP_TRIALS = 0.1, 5
+if TYPE_CHECKING:  # Optuna takes a while to load, and few commands look at studies
+    from optuna.storages import BaseStorage
+    from optuna.study._frozen import FrozenStudy
 
 
 class StudyHistory:
@@ -50,6 +44,8 @@ class StudyHistory:
             return _report(storage, _named(storage, study_id))
 
     def draw(self, study_id: str, folder: Path) -> list[Path]:
+        import optuna
+
         from optagent.adapters.search.study_page import study_page  # plotly takes a while to load
 
         with self._reading() as storage:
@@ -62,6 +58,13 @@ class StudyHistory:
 
     @contextmanager
     def _reading(self) -> Iterator[BaseStorage]:
+        from optuna.exceptions import StorageInternalError
+        from optuna.storages import InMemoryStorage
+        from redis.exceptions import RedisError
+        from sqlalchemy.exc import SQLAlchemyError
+
+        from optagent.adapters.search.trial_store import open_storage
+
         with self._lock:
             if self._storage is None:
                 self._storage = open_storage(self._url) or InMemoryStorage()
@@ -106,22 +109,7 @@ def _report(storage: BaseStorage, kept: FrozenStudy) -> StudyReport:
     summary = _summary(kept, trials)
     importances: dict[str, float] = {}
     if tells_parameters_apart(trials):
-        importances = _importances(optuna.load_study(study_name=kept.study_name, storage=storage))
+        from optagent.adapters.search.study_importances import importances_of
+
+        importances = importances_of(kept.study_name, storage)
     return StudyReport(summary, tuple(trials), importances, front_of(summary.objectives, trials))
-
-
-def _importances(study: optuna.Study) -> dict[str, float]:
-    """By PED-ANOVA for conditional spaces (arXiv:2601.20800): what sets the best trials apart from all complete ones.
-
-    fANOVA looks only at parameters that every trial has, of which there are none but `family` with two families. The
-    method wants five trials among the best, so fewer than 50 trials are given a larger share of best ones.
-    """
-    complete = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
-    share = min(0.5, max(_TOP_SHARE, _TOP_TRIALS / len(complete)))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # few trials, or as good as no difference: then they come out empty or vague
-        found = PedAnovaImportanceEvaluator(target_quantile=share).evaluate(study)
-    total = sum(found.values())
-    if not total > 0:
-        return {}
-    return {name: found[name] / total for name in sorted(found, key=lambda name: (-found[name], name))}

@@ -12,7 +12,7 @@ from optagent.domain.model import Task
 from optagent.errors import Infeasible, InvalidData
 from optagent.serving.engine import ServedModel
 from optagent.serving.native_engine import NativeEngine
-from optagent.serving.onnx_engine import compile_onnx
+from optagent.serving.onnx_compiler import compile_onnx
 from optagent.training.families.family import Prediction
 from optagent.training.families.registry import FAMILIES
 from optagent.training.predictor import Predictor
@@ -26,12 +26,16 @@ class Fixed:
     """An engine that always answers the same."""
 
     name = "fixed"
+    blocks = False
 
     def __init__(self, scores: Prediction) -> None:
         self._scores = scores
 
     def scores(self, x: Matrix) -> Prediction:
         return self._scores
+
+    def close(self) -> None:
+        pass
 
 
 def json_rows(table: pa.Table) -> list[dict[str, object]]:
@@ -42,7 +46,7 @@ def json_rows(table: pa.Table) -> list[dict[str, object]]:
 def served(predictor: Predictor) -> ServedModel:
     engine = compile_onnx(predictor).engine
     assert engine is not None
-    return ServedModel(predictor, engine, "7")
+    return ServedModel(predictor.schema, engine, "7")
 
 
 @pytest.mark.parametrize("task", list(Task))
@@ -72,30 +76,32 @@ def test_an_arrow_table_gets_the_table_of_the_predictor(
 ) -> None:
     predictor = make_predictor("lightgbm", task)
     table = make_served_rows(task).drop_columns(["label"])
-    assert ServedModel(predictor, NativeEngine(predictor), "1").answer_table(table).equals(predictor.predict(table))
+    assert (
+        ServedModel(predictor.schema, NativeEngine(predictor), "1").answer_table(table).equals(predictor.predict(table))
+    )
 
 
 def test_a_row_of_nothing_but_nulls_and_unseen_texts_is_answered(make_predictor: MakePredictor) -> None:
     predictor = make_predictor("random_forest", Task.BINARY)
     row = dict.fromkeys(predictor.schema.names) | {"city": "Atlantis", "shop": "\ud800"}
-    native = ServedModel(predictor, NativeEngine(predictor), "7").answer(row)
+    native = ServedModel(predictor.schema, NativeEngine(predictor), "7").answer(row)
     assert served(predictor).answer(row) == native
 
 
 def test_class_one_wins_at_one_half_and_the_first_of_equals(make_predictor: MakePredictor) -> None:
     binary = make_predictor("lightgbm", Task.BINARY)
-    answers = ServedModel(binary, Fixed(np.array([0.5, np.nextafter(0.5, 0)])), "1").answers(
+    answers = ServedModel(binary.schema, Fixed(np.array([0.5, np.nextafter(0.5, 0)])), "1").answers(
         np.array([0.5, np.nextafter(0.5, 0)])
     )
     assert [answer["prediction"] for answer in answers] == ["yes", "no"]
     many = make_predictor("lightgbm", Task.MULTICLASS)
-    tie = ServedModel(many, Fixed(np.empty(0)), "1").answers(np.array([[0.2, 0.4, 0.4]]))
+    tie = ServedModel(many.schema, Fixed(np.empty(0)), "1").answers(np.array([[0.2, 0.4, 0.4]]))
     assert tie[0]["prediction"] == 1
 
 
 def test_a_score_that_is_not_finite_is_never_answered(make_predictor: MakePredictor) -> None:
     predictor = make_predictor("lightgbm", Task.REGRESSION)
-    model = ServedModel(predictor, Fixed(np.array([np.nan])), "1")
+    model = ServedModel(predictor.schema, Fixed(np.array([np.nan])), "1")
     with pytest.raises(Infeasible, match="not finite"):
         model.answer(dict.fromkeys(predictor.schema.names))
 

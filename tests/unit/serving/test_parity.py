@@ -11,8 +11,9 @@ import pytest
 from optagent.domain.model import Task
 from optagent.errors import InvalidData
 from optagent.serving.native_engine import NativeEngine
-from optagent.serving.onnx_engine import Compiled, compile_onnx
-from optagent.serving.parity import TOLERANCE, answered, choose_engine, difference, probe_rows
+from optagent.serving.onnx_compiler import Compiled, compile_onnx
+from optagent.serving.parity import TOLERANCE, answered, choose_engine, difference, drawn_rows, probe_rows
+from optagent.training.columns import Kind
 from optagent.training.encoding import encode
 from optagent.training.families.family import Prediction
 from optagent.training.families.registry import FAMILIES
@@ -28,6 +29,7 @@ class Off:
     """An engine that is wrong by `by`, or slow by `wait_s`."""
 
     name = "onnx"
+    blocks = False
 
     def __init__(self, predictor: Predictor, by: float = 0.0, wait_s: float = 0.0) -> None:
         self._predictor, self._by, self._wait_s = predictor, by, wait_s
@@ -36,12 +38,19 @@ class Off:
         time.sleep(self._wait_s)
         return self._predictor.scores(x) + self._by
 
+    def close(self) -> None:
+        pass
+
 
 class Failing:
     name = "onnx"
+    blocks = False
 
     def scores(self, x: Matrix) -> Prediction:
         raise RuntimeError("index out of range\nmore")
+
+    def close(self) -> None:
+        pass
 
 
 @pytest.mark.parametrize(("family", "task"), EVERY)
@@ -115,7 +124,7 @@ def test_a_converter_that_is_off_by_a_thousandth_is_refused(
 def test_an_engine_that_is_slower_is_refused(make_predictor: MakePredictor, make_served_rows: MakeRows) -> None:
     predictor = make_predictor("lightgbm", Task.BINARY)
     rows = encode(make_served_rows(Task.BINARY), predictor.schema)
-    chosen = choose_engine(predictor, rows, Compiled(Off(predictor, wait_s=0.002), "compiled"))
+    chosen = choose_engine(predictor, rows, Compiled(Off(predictor, wait_s=0.02), "compiled"))
     assert chosen.engine.name == "native"
     assert "not faster" in chosen.reason
 
@@ -140,7 +149,7 @@ def test_a_linear_model_on_quantiles_serves_itself(make_predictor: MakePredictor
 def test_a_forest_that_is_too_large_serves_itself(
     make_predictor: MakePredictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("optagent.serving.onnx_engine.MOST_NODES", 100)
+    monkeypatch.setattr("optagent.serving.onnx_compiler.MOST_NODES", 100)
     compiled = compile_onnx(make_predictor("extra_trees", Task.MULTICLASS))
     assert compiled.engine is None
     assert "nodes, the limit is 100" in compiled.reason
@@ -157,11 +166,15 @@ def test_a_family_without_an_onnx_form_serves_itself(make_predictor: MakePredict
 def test_rows_that_the_model_itself_refuses_are_left_out() -> None:
     class Picky:
         name = "native"
+        blocks = True
 
         def scores(self, x: Matrix) -> Prediction:
             if (x[:, 0] > 1e30).any():
                 raise ValueError("too large")
             return np.where(x[:, 0] < 0, np.nan, x[:, 0]).astype(np.float64)
+
+        def close(self) -> None:
+            pass
 
     rows = np.array([[1.0], [3e38], [-1.0], [2.0], [3e38]], dtype=np.float32)
     kept, scores = answered(Picky(), rows)
@@ -179,3 +192,28 @@ def test_a_difference_counts_relative_above_one_and_a_nan_counts_as_endless() ->
     assert difference(np.array([1e6, 0.5]), np.array([1e6 + 1, 0.5])) == pytest.approx(1e-6)
     assert difference(np.array([0.5]), np.array([np.nan])) == np.inf
     assert difference(np.zeros(2), np.zeros((2, 1))) == np.inf
+
+
+def test_rows_drawn_from_a_schema_are_of_its_levels_and_on_both_sides_of_its_thresholds(
+    make_predictor: MakePredictor,
+) -> None:
+    predictor = make_predictor("xgboost", Task.BINARY)
+    thresholds = compile_onnx(predictor).thresholds
+    rows = drawn_rows(predictor.schema, thresholds)
+    for index, column in enumerate(predictor.schema.columns):
+        known = rows[~np.isnan(rows[:, index]), index]
+        assert 0 < len(known) < len(rows)
+        if column.levels:
+            assert set(known) == set(range(column.levels))
+        if index in thresholds and column.kind in (Kind.NUMERIC, Kind.DATETIME):
+            assert known.min() < thresholds[index].min()
+            assert known.max() > thresholds[index].max()
+
+
+def test_what_it_costs_to_reach_the_model_itself_counts_as_its_time(
+    make_predictor: MakePredictor, make_served_rows: MakeRows
+) -> None:
+    predictor = make_predictor("lightgbm", Task.BINARY)
+    rows = encode(make_served_rows(Task.BINARY), predictor.schema)
+    slow = Compiled(Off(predictor, wait_s=0.002), "compiled")
+    assert choose_engine(predictor, rows, slow, native_costs_us=1e6).engine.name == "onnx"

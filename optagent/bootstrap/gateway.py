@@ -1,0 +1,106 @@
+"""What a gateway process works with. Neither MLflow nor a model's library is imported by it: its children do that."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from optagent.bootstrap import parts
+from optagent.errors import NotFound
+from optagent.ports import Clock, KeptAnswers, Loader, Observations, Routes, Store, Tokens
+from optagent.settings import Settings
+
+if TYPE_CHECKING:
+    from optagent.training.encoding import Schema
+    from optagent.training.problem import Matrix
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayLimits:
+    """Requests are a token's, a minute and gateway; backlogs are rows that wait, beyond which rows are dropped."""
+
+    requests_per_minute: int
+    predictions_per_minute: int
+    max_body_bytes: int
+    max_rows: int
+    shadow_backlog: int
+    record_backlog: int
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayPorts:
+    """The ports of one gateway, and the limits it works within; `close` it at the end."""
+
+    routes: Routes
+    store: Store
+    tokens: Tokens
+    kept_answers: KeptAnswers
+    observations: Observations
+    loader: Loader
+    clock: Clock
+    limits: GatewayLimits
+    resources: AsyncExitStack
+
+    async def close(self) -> None:
+        await self.resources.aclose()
+
+
+async def create_gateway_ports(settings: Settings) -> GatewayPorts:
+    """Asks nothing of Redis yet, but starts the embedded one: raises Unavailable where that does not come up."""
+    from optagent.adapters.serving.isolated import IsolatedLoader
+
+    await asyncio.to_thread(parts.make_home, settings)
+    async with AsyncExitStack() as resources:
+        url = await asyncio.to_thread(parts.redis_url, settings, resources)
+        routes, store, tokens, kept_answers = (
+            parts.routes(url),
+            parts.store(url),
+            parts.tokens(url),
+            parts.kept_answers(url),
+        )
+        observations = parts.observations(url, settings)
+        recipes = partial(parts.registry, settings), partial(reference_rows, settings)
+        loader = IsolatedLoader(recipes[0], parts.cache_folder(), recipes[1], settings.max_rows)
+        for port in (routes, store, tokens, kept_answers):
+            resources.push_async_callback(port.close)
+        for blocking in (observations, loader):
+            resources.push_async_callback(asyncio.to_thread, blocking.close)
+        return GatewayPorts(
+            routes=routes,
+            store=store,
+            tokens=tokens,
+            kept_answers=kept_answers,
+            observations=observations,
+            loader=loader,
+            clock=parts.clock(),
+            limits=_limits(settings),
+            resources=resources.pop_all(),
+        )
+
+
+def reference_rows(settings: Settings, model_id: str, version: str, schema: Schema) -> Matrix | None:
+    """Rows of a version's holdout, encoded, on which its engines are compared; None where none are kept."""
+    from optagent.loop.reference import decode_reference
+    from optagent.training.live_rows import model_matrix
+
+    try:
+        reference = decode_reference(parts.archive(settings).reference(model_id, version))
+    except NotFound:
+        return None
+    if reference.schema != schema:
+        return None
+    return model_matrix(reference.observed.x, schema)
+
+
+def _limits(settings: Settings) -> GatewayLimits:
+    return GatewayLimits(
+        settings.requests_per_minute,
+        settings.predictions_per_minute,
+        round(settings.max_body_mb * 1e6),
+        settings.max_rows,
+        settings.shadow_backlog,
+        settings.record_backlog,
+    )

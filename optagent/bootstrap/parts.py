@@ -1,0 +1,216 @@
+"""Each adapter, made from the settings; what it imports is imported when it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import platformdirs
+
+from optagent.domain.model_report import ModelReport
+from optagent.domain.monitoring import Monitoring
+from optagent.errors import InvalidRequest
+from optagent.ports import (
+    Clock,
+    Datasets,
+    Importer,
+    Launcher,
+    Monitors,
+    Observations,
+    Registry,
+    Routes,
+    Store,
+    Studies,
+    Tokens,
+    Tracker,
+    Tuner,
+)
+from optagent.settings import Settings
+
+if TYPE_CHECKING:
+    from optagent.adapters.cluster.head import RayHead
+    from optagent.adapters.cluster.ray_cluster import RayCluster
+    from optagent.adapters.state.parquet_archive import ParquetArchive
+    from optagent.adapters.state.redis_answers import RedisKeptAnswers
+    from optagent.agent import OptimizationAgent
+
+Recipe = Callable[[], "Awaitable[OptimizationAgent]"]
+
+
+def make_home(settings: Settings) -> None:
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidRequest(f"OPT_AGENT_HOME: {settings.home} cannot be made: {error.strerror}") from None
+
+
+def redis_url(settings: Settings, resources: AsyncExitStack) -> str:
+    """The configured Redis, or the embedded server of the home folder, which this starts. Blocks."""
+    if settings.redis_url is not None:
+        return settings.redis_url
+    from optagent.adapters.state.embedded_redis import EmbeddedRedis
+
+    return resources.enter_context(EmbeddedRedis(settings.home)).url
+
+
+def store(url: str | None) -> Store:
+    from optagent.adapters.state.redis_store import RedisStore
+
+    assert url is not None
+    return RedisStore(url)
+
+
+def observations(url: str | None, settings: Settings) -> Observations:
+    from optagent.adapters.state.observations import RedisObservations
+
+    assert url is not None
+    return RedisObservations(url, _observed(settings), max_backlog=settings.max_backlog)
+
+
+def archive(settings: Settings) -> ParquetArchive:
+    """What observations keep, without the queue before it."""
+    from optagent.adapters.state.parquet_archive import ParquetArchive
+
+    return ParquetArchive(_observed(settings))
+
+
+def routes(url: str) -> Routes:
+    from optagent.adapters.state.redis_routes import RedisRoutes
+
+    return RedisRoutes(url)
+
+
+def tokens(url: str) -> Tokens:
+    from optagent.adapters.state.redis_tokens import RedisTokens
+
+    return RedisTokens(url)
+
+
+def kept_answers(url: str) -> RedisKeptAnswers:
+    from optagent.adapters.state.redis_answers import RedisKeptAnswers
+
+    return RedisKeptAnswers(url)
+
+
+def head(settings: Settings) -> RayHead:
+    """The Ray head of this machine that belongs to the home folder; not started by this."""
+    from optagent.adapters.cluster.head import RayHead
+
+    return RayHead(settings.home / "up", settings.num_cpus)
+
+
+def running_cluster(settings: Settings) -> str | None:
+    """The address of the cluster to use: the configured one, or that which `optagent up` has started; else None."""
+    if settings.ray_address is not None:
+        return settings.ray_address
+    running = head(settings).running()
+    return None if running is None else running.address
+
+
+def cluster(settings: Settings) -> RayCluster:
+    """Not started before something needs it."""
+    from optagent.adapters.cluster.ray_cluster import RayCluster
+
+    return RayCluster(running_cluster(settings), settings.num_cpus, own=settings.ray_address is None)
+
+
+def monitors(on: RayCluster, recipe: Recipe) -> Monitors:
+    from optagent.adapters.cluster.ray_monitors import RayMonitors
+
+    return RayMonitors(on, recipe)
+
+
+def launcher(on: RayCluster, recipe: Recipe) -> Launcher:
+    from optagent.adapters.cluster.ray_launcher import RayLauncher
+
+    return RayLauncher(on, recipe)
+
+
+def tuner(settings: Settings, on: RayCluster) -> Tuner:
+    from optagent.adapters.search.ray_tune import RayTuner
+
+    return RayTuner(on, _trials_url(settings))
+
+
+def studies(settings: Settings) -> Studies:
+    from optagent.adapters.search.study_history import StudyHistory
+
+    return StudyHistory(_trials_url(settings))
+
+
+def datasets(settings: Settings) -> Datasets:
+    from optagent.adapters.datasets import FileDatasets
+
+    return FileDatasets(settings.row_limit)
+
+
+def clock() -> Clock:
+    from optagent.adapters.clock import SystemClock
+
+    return SystemClock()
+
+
+def tracking_uri(settings: Settings) -> str:
+    """Where studies and versions are kept: the configured MLflow, or the SQLite database of the home folder."""
+    return settings.mlflow_tracking_uri or f"sqlite:///{settings.home / 'mlflow' / 'mlflow.db'}"
+
+
+def tracker(settings: Settings) -> Tracker:
+    from optagent.adapters.models.mlflow_tracker import MlflowTracker
+
+    return MlflowTracker(**_mlflow(settings))
+
+
+def importer(settings: Settings) -> Importer:
+    from optagent.adapters.models.mlflow_import import MlflowImporter
+
+    return MlflowImporter(**_mlflow(settings))
+
+
+def registry(settings: Settings) -> Registry:
+    from optagent.adapters.models.mlflow_registry import MlflowRegistry
+
+    return MlflowRegistry(**_mlflow(settings))
+
+
+def monitoring(settings: Settings) -> Monitoring:
+    """How models are watched that do not say so themselves."""
+    return Monitoring(
+        accuracy_drop_threshold=settings.accuracy_drop_threshold,
+        drift_score_threshold=settings.drift_score_threshold,
+        confidence_threshold=settings.confidence_threshold,
+        performance_window_hours=settings.performance_window_hours,
+        alert_cooldown_minutes=settings.alert_cooldown_minutes,
+        false_alarm_every=settings.false_alarm_every,
+    )
+
+
+def draw_report(report: ModelReport, path: Path) -> Path:
+    from optagent.adapters.report_page import draw_report
+
+    return draw_report(report, path)
+
+
+def cache_folder() -> Path:
+    return Path(platformdirs.user_cache_dir("optagent"))
+
+
+def _observed(settings: Settings) -> Path:
+    return settings.observations or settings.home / "observations"
+
+
+def _trials_url(settings: Settings) -> str:
+    storage = settings.study_storage
+    return storage.get_secret_value() if storage else f"sqlite:///{settings.home / 'trials.db'}"
+
+
+def _mlflow(settings: Settings) -> dict[str, Any]:
+    local = settings.mlflow_tracking_uri is None
+    return {
+        "tracking_uri": tracking_uri(settings),
+        "experiment": settings.mlflow_experiment_name,
+        "artifact_root": str(settings.home / "mlflow" / "artifacts") if local else None,
+        "cache_folder": cache_folder(),
+    }

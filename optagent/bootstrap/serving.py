@@ -1,0 +1,151 @@
+"""The whole product on a cluster: what `optagent up` and `optagent down` do."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from contextlib import AbstractContextManager, AsyncExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from optagent.agent.access import new_token
+from optagent.bootstrap import parts
+from optagent.domain.token import Scope
+from optagent.errors import Conflict, Unavailable
+from optagent.settings import Settings
+
+if TYPE_CHECKING:
+    from optagent.adapters.cluster.ray_serving import RayServing
+
+_APPLICATION = "serve_app.app:application"
+_NAME = "optagent"
+_HEALTH = "/api/v1/optimization/health"
+_HEALTHY_S = 60.0
+_POLL_S = 0.1
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_ANY = ("0.0.0.0", "::")
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Up:
+    """Where everything is; `started` is False where it was up already. `dashboard` is None on a cluster of others."""
+
+    started: bool
+    cluster: str
+    api: str
+    dashboard: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+class Serving:
+    """Starts and stops the API, the gateways and the supervisor. One program at a time, others are refused. Blocks."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._head = parts.head(settings)
+        self._lock = FileLock(settings.home / "up.lock")
+
+    def up(self, say: Say = lambda step: None) -> Up:
+        """Returns once the API answers; `say` is told each step. Raises Conflict for a taken port, and Unavailable."""
+        with self._alone():
+            head = None
+            if self._settings.ray_address is None:
+                if self._head.running() is None:
+                    self._check_port()
+                    say("starting Ray on this machine")
+                head = self._head.start()
+            address = head.address if head is not None else str(self._settings.ray_address)
+            api, dashboard = self._api(address), head.dashboard if head is not None else None
+            say("starting the application on Ray Serve")
+            settings = self._settings
+            started = self._application(address).start(settings.api_host, settings.api_port, settings)
+            if started:
+                self._wait_until_healthy(api)
+            return Up(started, address, api, dashboard, self._notes())
+
+    async def first_token(self) -> str | None:
+        """An admin token, where there is no token at all yet."""
+        async with AsyncExitStack() as resources:
+            tokens = parts.tokens(await asyncio.to_thread(parts.redis_url, self._settings, resources))
+            resources.push_async_callback(tokens.close)
+            if await tokens.tokens():
+                return None
+            text, token = new_token("first", [Scope.ADMIN], None, parts.clock().now())
+            await tokens.create(token)
+            return text
+
+    def down(self, say: Say = lambda step: None) -> bool:
+        """Takes the application off the cluster, and ends a Ray that `up` has started; False where nothing was up."""
+        with self._alone():
+            head = self._head.running()
+            address = self._settings.ray_address or (head.address if head is not None else None)
+            if address is None:
+                return False
+            say("stopping the application")
+            try:
+                self._application(address).stop()
+            except Unavailable as error:
+                if head is None:
+                    raise
+                say(f"it does not answer, and is ended with its Ray: {error}")
+            if head is not None and self._settings.ray_address is None:
+                say("stopping Ray")
+                self._head.stop()
+            return True
+
+    def _alone(self) -> AbstractContextManager[Any]:
+        parts.make_home(self._settings)
+        try:
+            return self._lock.acquire(timeout=1)
+        except Timeout:
+            raise Conflict("another `optagent up` or `optagent down` is under way") from None
+
+    def _application(self, address: str) -> RayServing:
+        from optagent.adapters.cluster.ray_serving import RayServing
+
+        return RayServing(address, _APPLICATION, _NAME, own=self._settings.ray_address is None)
+
+    def _check_port(self) -> None:
+        from optagent.adapters.cluster.free_ports import is_free
+
+        host, port = self._settings.api_host, self._settings.api_port
+        if not is_free(host, port):
+            raise Conflict(f"port {port} of {host} is taken: set OPT_AGENT_API_PORT to another")
+
+    def _api(self, address: str) -> str:
+        """The URL of the API, as seen from here where the cluster is here."""
+        host = self._settings.api_host
+        if host in _ANY:
+            named = address.removeprefix("ray://").rpartition(":")[0]
+            host = named or "127.0.0.1"
+        return f"http://{f'[{host}]' if ':' in host else host}:{self._settings.api_port}"
+
+    def _notes(self) -> tuple[str, ...]:
+        from optagent.adapters.cluster.serve_environment import haproxy_is_here
+
+        if self._settings.ray_address is None and not haproxy_is_here():
+            return ("there is no HAProxy for this machine: Ray Serve's own proxy answers, which is slower",)
+        return ()
+
+    def _wait_until_healthy(self, api: str) -> None:
+        if self._settings.ray_address is not None and self._settings.api_host in _LOOPBACK:
+            return  # it listens on the cluster's own machines only, which this may not be
+        give_up, said = time.monotonic() + _HEALTHY_S, ""
+        while time.monotonic() < give_up:
+            try:
+                with urllib.request.urlopen(f"{api}{_HEALTH}", timeout=10) as answer:
+                    if answer.status == 200:
+                        return
+            except urllib.error.HTTPError as error:
+                said = error.read(2000).decode(errors="replace")
+            except OSError as error:
+                said = str(error)
+            time.sleep(_POLL_S)
+        raise Unavailable(f"the API at {api} is not healthy after {_HEALTHY_S:g} s: {said}")

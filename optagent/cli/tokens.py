@@ -1,0 +1,61 @@
+"""Commands of bearer tokens."""
+
+from typing import Annotated
+
+import typer
+
+from optagent import terminal
+from optagent.cli.door import ERR, OUT, AsJson, group, print_json, time_text, with_agent
+from optagent.codec import plain
+from optagent.domain.duration import seconds
+from optagent.domain.token import Token
+
+tokens = group("token", "Say who may use the HTTP API.")
+
+
+@tokens.command()
+def create(
+    name: Annotated[str, typer.Argument(help="Whose it is.")],
+    scope: Annotated[
+        list[str], typer.Option(help="read, predict, operate (includes read) or admin (includes all); repeat.")
+    ],
+    expires: Annotated[str | None, typer.Option(help="How long it holds: 12h, 90d. Unset: until revoked.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a token; its text is shown this once."""
+    lasts_s = None if expires is None else seconds(expires)
+    text, token = with_agent(lambda agent: agent.create_token(name, scope, lasts_s))
+    if as_json:
+        return print_json({"token": text, **_shown(token)})
+    OUT.print(text, highlight=False, soft_wrap=True)
+    ERR.print(f"token {token.token_id} of {name}; it is kept as a digest, and not shown again", highlight=False)
+
+
+@tokens.command("list")
+def list_(as_json: AsJson = False) -> None:
+    """List tokens, the newest first."""
+    found: list[Token] = with_agent(lambda agent: agent.tokens())
+    if as_json:
+        return print_json([_shown(token) for token in found])
+    rows = [
+        [
+            token.token_id,
+            token.name,
+            ", ".join(token.scopes),
+            time_text(token.created_at),
+            *("" if at is None else time_text(at) for at in (token.expires_at, token.revoked_at)),
+        ]
+        for token in found
+    ]
+    terminal.show_table(OUT, ["token", "name", "scopes", "created", "expires", "revoked"], rows)
+
+
+@tokens.command()
+def revoke(token_id: str) -> None:
+    """End a token; gateways refuse it within seconds."""
+    token = with_agent(lambda agent: agent.revoke_token(token_id))
+    OUT.print(f"revoked {token.token_id} of {token.name}", highlight=False)
+
+
+def _shown(token: Token) -> dict[str, object]:
+    return {name: value for name, value in plain(token).items() if name != "digest"}

@@ -1,0 +1,104 @@
+"""What a rollout is judged by: a row for each row that the candidate was asked for, or might have been.
+
+"champion" and "candidate" are the rollout's roles throughout, while baking as well, where the candidate answers and the
+champion of before is asked beside it.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from optagent.domain.model import Task
+from optagent.training.families.family import Prediction
+
+CHAMPION, CANDIDATE = "champion", "candidate"
+
+_FACTS = pa.schema(
+    [
+        ("id", pa.large_string()),
+        ("time", pa.timestamp("us", "UTC")),
+        ("rollout", pa.large_string()),
+        ("state", pa.large_string()),
+        ("step", pa.int32()),
+        ("arm", pa.large_string()),
+        ("share", pa.float64()),
+        ("unit", pa.large_string()),
+        ("version", pa.large_string()),
+        ("failed", pa.bool_()),
+        ("latency_ms", pa.float64()),
+    ]
+)
+
+
+class Compared(NamedTuple):
+    """The rows of one request, which all were treated alike.
+
+    `time` is the request's arrival in POSIX seconds. `arm` is the role that was drawn by the sticky key `unit`, and
+    `share` the candidate's chance: 0 in shadow, 1 while baking. `version` is who answered. `failed` says that the
+    candidate did (it raised, answered no number, took more than its budget, or its process ended), `latency_ms` how
+    long it took, None where it was not asked. Scores are those of `Predictor.scores`, None of a version that was not
+    asked or failed.
+    """
+
+    ids: Sequence[str]
+    time: float
+    rollout: str
+    state: str
+    step: int
+    arm: str
+    share: float
+    unit: str
+    version: str
+    failed: bool
+    latency_ms: float | None
+    champion: Prediction | None
+    candidate: Prediction | None
+
+
+def outputs_of(task: Task, classes: Sequence[object]) -> int:
+    """How many scores a row has: one, or one a class where there are more than two."""
+    return len(classes) if task is Task.MULTICLASS else 1
+
+
+def evidence_schema(outputs: int) -> pa.Schema:
+    """The columns of evidence rows; scores are `champion_0`, `champion_1` … and `candidate_0` …
+
+    >>> evidence_schema(1).names[-3:]
+    ['latency_ms', 'champion_0', 'candidate_0']
+    """
+    scores = [pa.field(f"{role}_{at}", pa.float64()) for role in (CHAMPION, CANDIDATE) for at in range(outputs)]
+    return pa.schema([*_FACTS, *scores])
+
+
+def evidence_table(compared: Sequence[Compared], outputs: int) -> pa.Table:
+    """The rows of all requests, in their order; scores of another width than `outputs` count as none."""
+    counts = [len(one.ids) for one in compared]
+    columns: list[pa.Array] = [
+        pa.array([name for one in compared for name in one.ids], pa.large_string()),
+        _repeated([round(one.time * 1e6) for one in compared], counts, pa.int64()).cast(pa.timestamp("us", "UTC")),
+    ]
+    columns += [
+        _repeated([getattr(one, field.name) for one in compared], counts, field.type) for field in list(_FACTS)[2:]
+    ]
+    for role in (CHAMPION, CANDIDATE):
+        columns += _scores((getattr(one, role) for one in compared), counts, outputs)
+    return pa.Table.from_arrays(columns, schema=evidence_schema(outputs))
+
+
+def _repeated(values: Sequence[object], counts: Sequence[int], kind: pa.DataType) -> pa.Array:
+    """The value of each request for each of its rows."""
+    array = pa.array(values, kind)
+    alone = all(count == 1 for count in counts)
+    return array if alone else array.take(pa.array(np.repeat(np.arange(len(counts)), counts)))
+
+
+def _scores(found: Iterable[Prediction | None], counts: Sequence[int], outputs: int) -> list[pa.Array]:
+    rows = np.full((sum(counts), outputs), np.nan)
+    start = 0
+    for scores, count in zip(found, counts, strict=True):
+        if scores is not None and scores.size == count * outputs:
+            rows[start : start + count] = scores.reshape(count, outputs)
+        start += count
+    return [pa.array(np.ascontiguousarray(column), pa.float64(), from_pandas=True) for column in rows.T]

@@ -1,0 +1,114 @@
+"""What is answered over HTTP, where it is not a noun of the domain as it stands."""
+
+import re
+from dataclasses import dataclass, fields, replace
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field
+
+from optagent.domain.dataset import SqlSource
+from optagent.domain.model import ModelSpec
+from optagent.domain.process import Process
+from optagent.domain.rollout import Rollout
+from optagent.domain.token import Token
+
+_LOGIN = re.compile(r"(?<=://)([^:@/]*):.*@", re.DOTALL)
+
+
+class Submitted(BaseModel):
+    """A search that waits for its turn."""
+
+    process_id: str
+    status: str
+    status_url: str
+
+    @classmethod
+    def of(cls, process: Process) -> "Submitted":
+        url = f"/api/v1/optimization/status/{process.process_id}"
+        return cls(process_id=process.process_id, status=str(process.status), status_url=url)
+
+
+class ProblemDocument(BaseModel):
+    """Why a request was refused or failed (RFC 9457); `instance` is the request's id."""
+
+    type: Annotated[str, Field(examples=["urn:optagent:model-not-found"])]
+    title: str
+    status: int
+    detail: str
+    instance: str
+    errors: Annotated[list[dict[str, str]] | None, Field(description="field and rule of each fault of a body")] = None
+
+
+class BatchItem(BaseModel):
+    """What came of one request of a batch: a process, or the problem."""
+
+    submitted: Submitted | None = None
+    problem: ProblemDocument | None = None
+
+
+class BatchAnswer(BaseModel):
+    """In the order of the requests."""
+
+    items: list[BatchItem]
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessStatus(Process):
+    """A process; `queue_position` counts from 1, and is None for one that does not wait."""
+
+    queue_position: int | None = None
+
+    @classmethod
+    def of(cls, process: Process, queue_position: int | None) -> "ProcessStatus":
+        known = {item.name: getattr(process, item.name) for item in fields(Process)}
+        return cls(**known, queue_position=queue_position)
+
+
+class Processes(BaseModel):
+    """One page, the newest first; `next_cursor` is None on the last."""
+
+    processes: list[Process]
+    next_cursor: str | None = None
+
+
+class Health(BaseModel):
+    """Whether each part answers; why one does not is told to who may read."""
+
+    status: Literal["ok", "down"]
+    parts: dict[str, str]
+
+
+class TokenView(BaseModel):
+    """A token, without anything that it could be made of."""
+
+    token_id: str
+    name: str
+    scopes: list[str]
+    created_at: float
+    expires_at: float | None
+    revoked_at: float | None
+
+    @classmethod
+    def of(cls, token: Token) -> "TokenView":
+        shown = {name: getattr(token, name) for name in cls.model_fields if name != "scopes"}
+        return cls(scopes=[str(scope) for scope in token.scopes], **shown)
+
+
+class NewToken(BaseModel):
+    """`text` is shown this once; it is null where the answer is repeated for an idempotency key."""
+
+    text: str | None
+    token: TokenView
+
+
+def shown_model(spec: ModelSpec) -> ModelSpec:
+    """The model without the passwords of where its data lies, which may hold any character: much is hidden."""
+    if isinstance(spec.data, SqlSource):
+        url, query, _ = _LOGIN.sub(r"\1:***@", spec.data.url).partition("?")
+        return replace(spec, data=replace(spec.data, url=f"{url}{query and '?***'}"))
+    return replace(spec, data=replace(spec.data, uri=_LOGIN.sub(r"\1:***@", spec.data.uri)))
+
+
+def shown_rollout(rollout: Rollout, looks: int) -> Rollout:
+    """The rollout with the newest of its looks only."""
+    return replace(rollout, looks=rollout.looks[-looks:] if looks else ())

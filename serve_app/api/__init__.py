@@ -1,0 +1,72 @@
+"""The control plane: every verb of the agent over HTTP."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import HTMLResponse
+from pydantic.json_schema import models_json_schema
+from starlette.types import ASGIApp
+
+from optagent import __version__
+from optagent.agent import OptimizationAgent
+from optagent.ports import Clock, KeptAnswers
+from serve_app import docs
+from serve_app.answers import ProblemDocument
+from serve_app.api import health, models, optimization, predictions, records, rollouts, tokens
+from serve_app.api.guarded import Desk
+from serve_app.auth import Authenticator
+from serve_app.errors import answer_problems
+from serve_app.idempotency import Idempotency
+
+PREFIX = "/api/v1"
+DESCRIPTION = (
+    "Keeps production models good: looks at how they do, searches for better ones, and lets those in by shadow and A/B."
+    " Calls need a bearer token of the scope that stands beside them (admin covers all, operate covers read); errors"
+    " are problem documents (RFC 9457) with the id of the request, which is in the header X-Request-ID too."
+)
+
+_NOTHING_FROM_ELSEWHERE = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
+
+
+def create_api(
+    agent: OptimizationAgent,
+    authenticator: Authenticator,
+    kept_answers: KeptAnswers | None,
+    clock: Clock,
+    data_plane: ASGIApp | None = None,
+    max_body_bytes: int = 10_000_000,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> FastAPI:
+    """The application; `agent` is strict, or stands for one that is. Without `kept_answers` keys are ignored."""
+    app = FastAPI(title="optagent", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
+    idempotency = None if kept_answers is None else Idempotency(kept_answers)
+    app.state.desk = Desk(agent, authenticator, idempotency, clock)
+    app.state.parts = health.Parts(agent, clock)
+    app.state.data_plane, app.state.max_body_bytes, app.state.sleep = data_plane, max_body_bytes, sleep
+    for part in (health, optimization, models, predictions, rollouts, tokens, records):
+        app.include_router(part.router, prefix=PREFIX)
+    answer_problems(app)
+    app.openapi = lambda: _document(app)  # type: ignore[method-assign]
+
+    @app.get("/docs", include_in_schema=False)
+    async def read(request: Request) -> HTMLResponse:
+        page = docs.page(app.openapi(), str(request.base_url).rstrip("/"))
+        return HTMLResponse(page, headers=_NOTHING_FROM_ELSEWHERE)
+
+    return app
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document, made once."""
+    if app.openapi_schema is None:
+        made = get_openapi(title=app.title, version=app.version, description=DESCRIPTION, routes=app.routes)
+        kinds = [(kind, "validation") for kind in (ProblemDocument, *predictions.DOCUMENTED)]
+        _, more = models_json_schema(kinds, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
+        made["components"]["schemas"] |= more["$defs"]
+        bearer = {"type": "http", "scheme": "bearer", "description": "a token of `optagent token create`"}
+        made["components"]["securitySchemes"] = {"bearer": bearer}
+        app.openapi_schema = made
+    return app.openapi_schema

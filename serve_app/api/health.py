@@ -1,0 +1,67 @@
+"""Whether everything that is needed answers; open to all, so that it says no more than that."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fastapi import APIRouter, Request, Response
+
+from optagent.agent import OptimizationAgent
+from optagent.domain.token import Scope
+from optagent.errors import OptAgentError
+from optagent.ports import Clock
+from serve_app.answers import Health
+from serve_app.api.guarded import Desk
+from serve_app.errors import request_id_of
+
+router = APIRouter(prefix="/optimization", tags=["health"])
+
+_KEPT_S = 1.0
+
+
+@dataclass(slots=True)
+class Parts:
+    """The state of each part, asked for at most once a second however many want to know."""
+
+    agent: OptimizationAgent
+    clock: Clock
+    _asked_at: float = float("-inf")
+    _asking: asyncio.Task[Mapping[str, str]] | None = None
+
+    async def state(self) -> Mapping[str, str]:
+        """By part: "ok", or why it is not. Never raises."""
+        asking = self._asking
+        if asking is None or (asking.done() and self.clock.now() - self._asked_at >= _KEPT_S):
+            asking = self._asking = asyncio.ensure_future(self._ask())
+            self._asked_at = self.clock.now()
+        return await asyncio.shield(asking)
+
+    async def _ask(self) -> Mapping[str, str]:
+        try:
+            return {"control": "ok", **await self.agent.health()}
+        except OptAgentError as error:
+            return {"control": str(error)}
+
+
+@router.get("/health", responses={503: {"model": Health, "description": "a part that is needed does not answer"}})
+async def health(request: Request, response: Response) -> Health:
+    """Whether this gateway and what it needs answer; with a token that may read, why a part does not."""
+    parts = await request.app.state.parts.state()
+    down = [part for part, said in parts.items() if said != "ok"]
+    if down:
+        response.status_code = 503
+    if down and not await _may_read(request):
+        parts = {part: "down" if part in down else "ok" for part in parts}
+    return Health(status="down" if down else "ok", parts=dict(parts))
+
+
+async def _may_read(request: Request) -> bool:
+    desk: Desk = request.app.state.desk
+    authorization = request.headers.get("authorization")
+    if authorization is None:
+        return False
+    try:
+        await desk.authenticator.principal(authorization, Scope.READ, request_id_of(request))
+    except OptAgentError:
+        return False
+    return True

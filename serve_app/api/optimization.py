@@ -1,0 +1,124 @@
+"""Analyses, searches, and the processes that run them."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from pydantic import FiniteFloat
+
+from optagent.codec import plain
+from optagent.domain.model_report import ModelReport
+from optagent.domain.process import Process, Status
+from optagent.domain.token import Scope
+from optagent.errors import NotBuilt, OptAgentError
+from serve_app.answers import BatchAnswer, BatchItem, ProblemDocument, Processes, ProcessStatus, Submitted
+from serve_app.api.guarded import Asks, Caller, Guarded, needs
+from serve_app.api.paging import page
+from serve_app.api.watching import Watch
+from serve_app.errors import problem
+from serve_app.schemas import AnalyzeRequest, BatchRequest, EnsembleRequest, HyperparameterRequest, Limit, ProcessId
+
+router = APIRouter(prefix="/optimization", tags=["optimization"], route_class=Guarded)
+
+
+@router.post("/analyze", **needs(Scope.READ, 404, sends=True))
+async def analyze(body: AnalyzeRequest, caller: Asks) -> ModelReport:
+    """How a model does, and what is wrong with it."""
+    return await caller.agent.analyze_model(**body.model_dump())
+
+
+@router.post("/hyperparameter", status_code=202, **needs(Scope.OPERATE, 404, sends=True))
+async def hyperparameter(body: HyperparameterRequest, caller: Asks, response: Response) -> Submitted:
+    """Has better parameters searched for, as soon as its turn comes; `Location` is where to follow it."""
+    submitted = await _submitted(body, caller)
+    response.headers["Location"] = submitted.status_url
+    return submitted
+
+
+@router.post("/ensemble", status_code=202, **needs(Scope.OPERATE, 501, sends=True))
+async def ensemble(body: EnsembleRequest, caller: Asks) -> Submitted:
+    """Has the best mixture of models searched for; not built yet."""
+    raise NotBuilt(
+        f"ensembles of {len(body.base_models)} models: this version of optagent does not search for them yet"
+    )
+
+
+@router.post("/batch", **needs(Scope.OPERATE, sends=True))
+async def batch(body: BatchRequest, caller: Asks) -> BatchAnswer:
+    """Several searches at once; each item answers with its process, or with its problem."""
+    return BatchAnswer(items=[await _item(request, caller) for request in body.requests])
+
+
+async def _watch(request: Request) -> Watch:
+    return Watch(request.state.caller.agent.process, sleep=request.app.state.sleep)
+
+
+async def _process(process_id: ProcessId, caller: Asks) -> Process:
+    return await caller.agent.process(process_id)
+
+
+Found = Annotated[Process, Depends(_process)]
+Watches = Annotated[Watch, Depends(_watch)]
+Wait = Annotated[float, Query(ge=0, le=60, description="wait up to so many seconds for a change")]
+Since = Annotated[
+    FiniteFloat | None, Query(description="with `wait`: the `updated_at` that you have; newer is a change")
+]
+
+
+@router.get("/status/{process_id}", **needs(Scope.READ, 404))
+async def status(process: Found, watch: Watches, caller: Asks, wait: Wait = 0.0, since: Since = None) -> ProcessStatus:
+    """How far a process is. With `wait`, the answer comes as soon as its status, stage or progress changes."""
+    if since in (None, process.updated_at):
+        process = await watch.changed(process, wait)
+    return ProcessStatus.of(process, await _place(process, caller))
+
+
+@router.get("/status/{process_id}/events", response_class=EventSourceResponse, **needs(Scope.READ, 404))
+async def events(process: Found, watch: Watches) -> AsyncIterator[ServerSentEvent]:
+    """The process at every change as server-sent events: `process`, and `ended` at the end."""
+    async for event in watch.events(process):
+        yield event
+
+
+@router.get("/processes", **needs(Scope.READ))
+async def processes(
+    caller: Asks,
+    model_id: Annotated[str | None, Query(max_length=100)] = None,
+    status: Status | None = None,
+    limit: Limit = 100,
+    cursor: Annotated[str | None, Query(max_length=500, description="`next_cursor` of the page before")] = None,
+) -> Processes:
+    """Processes, the newest first; those of status `queued` wait for their turn."""
+    shown, after = await page(lambda count: caller.agent.processes(model_id, count), status, cursor, limit)
+    return Processes(processes=shown, next_cursor=after)
+
+
+@router.post("/{process_id}/cancel", status_code=202, include_in_schema=False, **needs(Scope.OPERATE, 404, sends=True))
+@router.post("/processes/{process_id}/cancel", status_code=202, **needs(Scope.OPERATE, 404, sends=True))
+async def cancel(process_id: ProcessId, caller: Asks) -> Process:
+    """Asks a process to stop; it ends as cancelled within a few seconds."""
+    await caller.does("process.cancel", process_id, caller.agent.cancel(process_id))
+    return await caller.agent.process(process_id)
+
+
+async def _submitted(body: HyperparameterRequest, caller: Caller) -> Submitted:
+    command = body.command()
+    asked = {"command": plain(command)}
+    process = await caller.does("process.submit", body.model_id, caller.agent.submit(command), **asked)
+    return Submitted.of(process)
+
+
+async def _item(body: HyperparameterRequest, caller: Caller) -> BatchItem:
+    try:
+        return BatchItem(submitted=await _submitted(body, caller))
+    except OptAgentError as error:
+        return BatchItem(problem=ProblemDocument(**problem(error, caller.request_id)[1]))
+
+
+async def _place(process: Process, caller: Caller) -> int | None:
+    """The place of a queued process in the queue, from 1."""
+    if process.status is not Status.QUEUED:
+        return None
+    waiting = [other for other in await caller.agent.processes(limit=1000) if other.status is Status.QUEUED]
+    return 1 + sum(other.created_at < process.created_at for other in waiting)

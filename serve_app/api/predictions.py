@@ -1,0 +1,126 @@
+"""Predictions and labels, as they are documented. The data plane answers them, before they come here if it can."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.types import Receive, Send
+from starlette.types import Scope as ASGIScope
+
+from optagent.domain.token import Scope
+from optagent.errors import Unavailable
+from serve_app.api.guarded import Desk, needs
+from serve_app.errors import request_id_of
+from serve_app.schemas import ModelId
+
+router = APIRouter(prefix="/models/{model_id}", tags=["predictions"])
+
+ARROW = "application/vnd.apache.arrow.stream"
+Row = Annotated[dict[str, Any], Field(examples=[{"age": 41, "region": "north"}])]
+Id = Annotated[str, Field(min_length=1, max_length=200)] | int
+Key = Annotated[Id, Field(description="requests of one key are answered by one version")]
+
+
+class PredictRequest(BaseModel):
+    """Rows by name: `row`, or `rows` as a list of rows or as columns. One id a row, or they are given."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    row: Row | None = None
+    rows: Annotated[list[Row], Field(min_length=1)] | dict[str, list[Any]] | None = None
+    ids: list[Id] | None = None
+    key: Key | None = None
+
+
+class Prediction(BaseModel):
+    """The answer for one row; by its `id` the label is told later."""
+
+    id: str
+    prediction: str | float
+    probabilities: dict[str, float] | None = None
+    version: str
+
+
+class Predictions(BaseModel):
+    """In the order of the rows."""
+
+    model_id: str
+    predictions: list[Prediction]
+
+
+class Label(BaseModel):
+    """What came true. Further numbers are outcomes, for business metrics."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: Id
+    label: str | float | bool
+    time: Annotated[str | float | None, Field(description="when it was known; now, where it is left out")] = None
+
+
+class LabelsRequest(BaseModel):
+    """Labels by prediction id: late, twice and out of order are all well, the latest counts."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    labels: Annotated[list[Label], Field(min_length=1)]
+
+
+class Recorded(BaseModel):
+    """How many labels were taken in."""
+
+    model_id: str
+    recorded: int
+
+
+DOCUMENTED = (PredictRequest, LabelsRequest)
+"""The bodies that no route here reads."""
+
+
+class _FromDataPlane(Response):
+    """The answer of the data plane to the request as it stands."""
+
+    async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
+        await scope["app"].state.data_plane(scope, receive, send)
+
+
+def _takes(body: type[BaseModel], example: dict[str, Any], arrow: str) -> dict[str, Any]:
+    """The arguments of a route whose body the data plane reads."""
+    arguments = needs(Scope.PREDICT, 404, sends=True)
+    content = {
+        "application/json": {"schema": {"$ref": f"#/components/schemas/{body.__name__}"}, "example": example},
+        ARROW: {"schema": {"type": "string", "format": "binary", "description": arrow}},
+    }
+    arguments["openapi_extra"]["requestBody"] = {"required": True, "content": content}
+    return arguments
+
+
+async def _answer(request: Request) -> Response:
+    if request.app.state.data_plane is not None:
+        return _FromDataPlane()
+    desk: Desk = request.app.state.desk
+    await desk.authenticator.principal(request.headers.get("authorization"), Scope.PREDICT, request_id_of(request))
+    raise Unavailable("this process answers no predictions: ask a gateway")
+
+
+@router.post(
+    "/predict",
+    response_model=Predictions,
+    **_takes(PredictRequest, {"rows": [{"age": 41, "region": "north"}], "key": "customer-17"}, "rows as a table"),
+)
+async def predict(model_id: ModelId, request: Request) -> Response:
+    """Predictions for one row or many, by the version whose turn it is. Another version answers where one fails.
+
+    The sticky key may be sent as the header `X-Optagent-Key` too. Sent an Arrow IPC stream, it answers one.
+    """
+    return await _answer(request)
+
+
+@router.post(
+    "/labels",
+    response_model=Recorded,
+    **_takes(LabelsRequest, {"labels": [{"id": "p-1", "label": "yes"}]}, "a table of id, label and, if known, time"),
+)
+async def labels(model_id: ModelId, request: Request) -> Response:
+    """Takes in what came true of earlier predictions."""
+    return await _answer(request)

@@ -1,0 +1,35 @@
+"""Who may do what: tokens are made, listed and revoked by an admin."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Response
+
+from optagent.domain.token import Scope
+from serve_app.answers import NewToken, TokenView
+from serve_app.api.guarded import Asks, Guarded, needs
+from serve_app.schemas import TokenRequest
+
+router = APIRouter(prefix="/tokens", tags=["tokens"], route_class=Guarded)
+
+TokenId = Annotated[str, Path(pattern="^[0-9a-f]{12}$", examples=["0f1e2d3c4b5a"])]
+
+
+@router.get("", **needs(Scope.ADMIN))
+async def tokens(caller: Asks) -> list[TokenView]:
+    """All tokens, the newest first, with those that no longer hold."""
+    return [TokenView.of(token) for token in await caller.agent.tokens()]
+
+
+@router.post("", status_code=201, **needs(Scope.ADMIN, sends=True, shown_once=("text",)))
+async def create(body: TokenRequest, caller: Asks, response: Response) -> NewToken:
+    """Makes a token. Its text is in this answer and nowhere else: only a digest is kept."""
+    work = caller.agent.create_token(body.name, body.scopes, body.expires_seconds)
+    text, token = await caller.does("token.create", body.name, work, scopes=body.scopes)
+    response.headers["Cache-Control"] = "no-store"
+    return NewToken(text=text, token=TokenView.of(token))
+
+
+@router.delete("/{token_id}", **needs(Scope.ADMIN, 404))
+async def revoke(token_id: TokenId, caller: Asks) -> TokenView:
+    """Revokes a token; within two seconds nobody accepts it any more."""
+    return TokenView.of(await caller.does("token.revoke", token_id, caller.agent.revoke_token(token_id)))

@@ -1,0 +1,61 @@
+"""Following a process: until it changes, or change by change."""
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+
+from fastapi.sse import ServerSentEvent
+
+from optagent.codec import encode
+from optagent.domain.process import Process
+from optagent.errors import NotFound, Unavailable
+
+_LONGEST_S = 900.0  # then a stream ends, and whoever listens comes again with a token that still holds
+_AGAIN_MS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Looks at a process every `poll_s`; `sleep` is given by tests."""
+
+    look: Callable[[str], Awaitable[Process]]
+    poll_s: float = 0.5
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+    async def changed(self, process: Process, wait_s: float) -> Process:
+        """The process as soon as its status, stage or progress is another, or as it is after `wait_s`."""
+        for _ in range(math.ceil(wait_s / self.poll_s)):
+            if process.status.ended:
+                break
+            await self.sleep(self.poll_s)
+            later = await self.look(process.process_id)
+            if _shown(later) != _shown(process):
+                return later
+        return process
+
+    async def events(self, process: Process) -> AsyncIterator[ServerSentEvent]:
+        """The process, and again at every change, until it has ended. What is away is waited for."""
+        yield _event(process, retry=_AGAIN_MS)
+        for _ in range(math.ceil(_LONGEST_S / self.poll_s)):
+            if process.status.ended:
+                return
+            try:
+                later = await self.changed(process, self.poll_s)
+            except Unavailable as error:
+                yield ServerSentEvent(comment=str(error))
+                continue
+            except NotFound:  # it was kept for long enough
+                return
+            if later is not process:
+                yield _event(later)
+            process = later
+
+
+def _shown(process: Process) -> tuple[object, ...]:
+    return process.status, process.stage, process.progress
+
+
+def _event(process: Process, retry: int | None = None) -> ServerSentEvent:
+    name = "ended" if process.status.ended else "process"
+    return ServerSentEvent(event=name, id=str(process.updated_at), raw_data=encode(process).decode(), retry=retry)

@@ -1,0 +1,105 @@
+"""The Ray Serve application: gateways that answer HTTP, one Control that holds the agent, one Supervisor.
+
+All state is on Redis: each of the three may be killed at any moment and goes on. What is deployed are recipes, nothing
+live. Serve pickles an ingress by value, so that what it does is in modules that are imported on the worker.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+from ray import serve
+
+from optagent.bootstrap import strict_agent
+from optagent.settings import Settings, load_settings
+from serve_app.assembly import create_gateway
+from serve_app.held_agent import HeldAgent
+from serve_app.ray_metrics import RolloutStates
+from serve_app.remote_agent import Outcome, outcome_of
+from serve_app.supervision import Supervision
+
+_THREADS = 32  # of Control: each verb that blocks takes one
+_AT_ONCE = 1000  # requests of a gateway, and of Control: most of many are watchers that wait for news of a process
+
+
+class Gateway:
+    """Answers predictions by itself, and everything else with the help of Control."""
+
+    async def __init__(self, settings: Settings, control: Any, supervisor: Any) -> None:  # type: ignore[misc]
+        _log_with_serve(settings)
+        self._gateway = await create_gateway(settings, control, serve.get_replica_context().replica_id.unique_id)
+
+    def __serve_build_asgi_app__(self) -> Any:
+        return self._gateway.application
+
+    async def __del__(self) -> None:
+        await self._gateway.close()
+
+
+class Control:
+    """Holds the one agent that the API asks."""
+
+    async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]
+        _log_with_serve(settings)
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, "control"))
+        self._held = HeldAgent(partial(strict_agent, settings))
+
+    async def call(self, verb: str, arguments: Sequence[Any], named: Mapping[str, Any]) -> Outcome:
+        return await outcome_of(self._held, verb, arguments, named)
+
+    async def __del__(self) -> None:
+        await self._held.close()
+
+
+class Supervisor:
+    """Carries rollouts on, starts what is queued, has served models watched."""
+
+    async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]
+        _log_with_serve(settings)
+        held = HeldAgent(partial(strict_agent, settings))
+        self._work = Supervision(held, settings.supervise_every_seconds, settings.max_processes, RolloutStates())
+
+    async def check_health(self) -> None:
+        self._work.check()
+
+    async def __del__(self) -> None:
+        await self._work.close()
+
+
+def application(settings: Settings) -> serve.Application:
+    """What `optagent up` deploys."""
+    control = _deployment(Control, max_ongoing_requests=_AT_ONCE).bind(settings)
+    supervisor = _deployment(Supervisor).bind(settings)
+    ingress = serve.ingress()(Gateway)
+    gateway = _deployment(ingress, num_replicas=settings.gateway_replicas, max_ongoing_requests=_AT_ONCE)
+    bound: serve.Application = gateway.bind(settings, control, supervisor)
+    return bound
+
+
+def build(args: Mapping[str, Any] | None = None) -> serve.Application:
+    """What `serve deploy serve.yaml` deploys; `args` are settings by name, else those of the cluster's environment."""
+    return application(load_settings(**(args or {})))
+
+
+def _deployment(kind: Any, **options: Any) -> Any:
+    """Cores are left to trials: these wait most of the time."""
+    return serve.deployment(
+        kind,
+        name=kind.__name__,
+        ray_actor_options={"num_cpus": 0},
+        health_check_period_s=1,
+        health_check_timeout_s=10,
+        graceful_shutdown_timeout_s=10,
+        **options,
+    )
+
+
+def _log_with_serve(settings: Settings) -> None:
+    """Our log goes where Serve's goes, as JSON with the request's id."""
+    ours = logging.getLogger("optagent")
+    ours.handlers = list(logging.getLogger("ray.serve").handlers)
+    ours.setLevel(settings.log_level)
+    ours.propagate = False

@@ -1,0 +1,131 @@
+"""What a gateway counts, as plain numbers; once a second they are handed to whatever shows them."""
+
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+BOUNDS_MS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 5000.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A metric's name, whether it only grows, what it says, and the names of its tags."""
+
+    name: str
+    kind: Literal["counter", "gauge"]
+    description: str
+    tags: tuple[str, ...] = ("model",)
+
+
+METRICS = (
+    Metric(
+        "optagent_requests", "counter", "prediction requests that were answered, by what was drawn", ("model", "arm")
+    ),
+    Metric("optagent_rows", "counter", "rows that were answered"),
+    Metric("optagent_fallbacks", "counter", "requests that another version answered than the one drawn"),
+    Metric("optagent_refused_requests", "counter", "requests that were refused"),
+    Metric("optagent_failed_requests", "counter", "requests that no version answered"),
+    Metric(
+        "optagent_latency_ms_bucket", "counter", "answered requests of at most so many milliseconds", ("model", "le")
+    ),
+    Metric("optagent_latency_ms_sum", "counter", "milliseconds that answered requests took"),
+    Metric("optagent_shadow_rows", "counter", "rows that a shadow was asked for"),
+    Metric("optagent_shadow_failed_rows", "counter", "rows that a shadow failed"),
+    Metric("optagent_shadow_dropped_rows", "counter", "rows that no shadow was asked for, since too many waited"),
+    Metric("optagent_shadow_lag_s", "gauge", "seconds by which a shadow is behind"),
+    Metric("optagent_recorded_rows", "counter", "rows that were recorded", ()),
+    Metric("optagent_record_dropped_rows", "counter", "rows that were answered and not recorded", ()),
+    Metric("optagent_record_waiting_rows", "gauge", "rows that wait to be recorded", ()),
+)
+
+
+class ModelFigures:
+    """Of one model. Each number is changed by one thread only, so none is lost."""
+
+    __slots__ = (
+        "buckets",
+        "candidate",
+        "champion",
+        "failed",
+        "fallbacks",
+        "latency_ms",
+        "refused",
+        "rows",
+        "shadow_dropped",
+        "shadow_failed",
+        "shadow_lag_s",
+        "shadow_rows",
+    )
+
+    def __init__(self) -> None:
+        self.champion = self.candidate = self.rows = self.fallbacks = self.refused = self.failed = 0
+        self.shadow_rows = self.shadow_failed = self.shadow_dropped = 0
+        self.shadow_lag_s = self.latency_ms = 0.0
+        self.buckets = [0] * (len(BOUNDS_MS) + 1)
+
+    def took(self, latency_ms: float) -> None:
+        self.latency_ms += latency_ms
+        self.buckets[bisect_left(BOUNDS_MS, latency_ms)] += 1
+
+
+class Figures:
+    """Of all models, and of the recorder."""
+
+    def __init__(self) -> None:
+        self.recorded = self.record_dropped = self.record_waiting = 0
+        self._models: dict[str, ModelFigures] = {}
+        self._told: dict[tuple[str, tuple[str, ...]], float] = {}
+
+    def of(self, model_id: str) -> ModelFigures:
+        """Those of one model, the same each time."""
+        return self._models.setdefault(model_id, ModelFigures())
+
+    def flush(self, metrics: Mapping[str, Any]) -> None:
+        """Tells the metrics by their names: counters of `inc(value, tags)` what was added, gauges of `set`."""
+        for metric in METRICS:
+            target = metrics.get(metric.name)
+            for values, now in self._values(metric.name) if target is not None else ():
+                tags = dict(zip(metric.tags, values, strict=True))
+                if metric.kind == "gauge":
+                    target.set(now, tags)  # type: ignore[union-attr]
+                    continue
+                more = now - self._told.get((metric.name, values), 0)
+                if more > 0:
+                    self._told[metric.name, values] = now
+                    target.inc(more, tags)  # type: ignore[union-attr]
+
+    def _values(self, name: str) -> Iterator[tuple[tuple[str, ...], float]]:
+        """The values of a metric by those of its tags."""
+        if name in _GLOBAL:
+            yield (), getattr(self, _GLOBAL[name])
+            return
+        for model, own in list(self._models.items()):
+            if name == "optagent_requests":
+                yield (model, "champion"), own.champion
+                yield (model, "candidate"), own.candidate
+            elif name == "optagent_latency_ms_bucket":
+                total = 0
+                for bound, count in zip((*map(str, BOUNDS_MS), "+Inf"), own.buckets, strict=True):
+                    total += count
+                    yield (model, bound), total
+            else:
+                yield (model,), getattr(own, _OF_MODEL[name])
+
+
+_GLOBAL = {
+    "optagent_recorded_rows": "recorded",
+    "optagent_record_dropped_rows": "record_dropped",
+    "optagent_record_waiting_rows": "record_waiting",
+}
+_OF_MODEL = {
+    "optagent_rows": "rows",
+    "optagent_fallbacks": "fallbacks",
+    "optagent_refused_requests": "refused",
+    "optagent_failed_requests": "failed",
+    "optagent_latency_ms_sum": "latency_ms",
+    "optagent_shadow_rows": "shadow_rows",
+    "optagent_shadow_failed_rows": "shadow_failed",
+    "optagent_shadow_dropped_rows": "shadow_dropped",
+    "optagent_shadow_lag_s": "shadow_lag_s",
+}

@@ -1,0 +1,243 @@
+"""What may be asked over HTTP.
+
+The bounds here keep nonsense and excess out; the rules themselves are the domain's, and refuse by their own words.
+"""
+
+from typing import Annotated, Any
+
+from fastapi import Path, Query
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+
+from optagent.codec import model_from
+from optagent.domain.command import STOPPING, TuneModel
+from optagent.domain.dataset import FORMATS
+from optagent.domain.model import ModelSpec, Task
+from optagent.domain.monitoring import AnalysisType
+from optagent.domain.strategy import STRATEGIES
+from optagent.domain.study import METHODS
+from optagent.domain.token import Scope
+from optagent.errors import InvalidRequest
+
+_ID = r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,99}$"
+
+
+def _one_of(names: Any, **more: Any) -> Any:
+    """A text that the domain knows; which ones is documented here, and an unknown one refused there."""
+    return Field(max_length=100, json_schema_extra={"enum": [str(name) for name in names]}, **more)
+
+
+ModelId = Annotated[str, Path(pattern=_ID, examples=["churn"], description="id of a registered model")]
+ProcessId = Annotated[str, Path(pattern=_ID, examples=["tune-3f2a9c0d1e4b"])]
+Limit = Annotated[int, Query(ge=1, le=1000, description="most that are answered")]
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+Amount = Annotated[float, Field(ge=0, le=1e12)]
+Seconds = Annotated[float, Field(ge=1, le=1e9)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+SearchSpaces = Annotated[
+    dict[str, dict[str, Any]],
+    Field(description="by family and parameter: {low, high, log}, a list of choices, a value"),
+]
+Whole = Annotated[int, Field(ge=1, le=1_000_000_000)]
+
+
+class Request(BaseModel):
+    """A body: no field that is not known, and no text for a number."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
+
+
+class AnalyzeRequest(Request):
+    """Look at what a model was asked and answered in a stretch of time."""
+
+    model_id: Annotated[str, Field(pattern=_ID, examples=["churn"])]
+    analysis_type: Annotated[str, _one_of(AnalysisType)] = "full"
+    time_range: Annotated[
+        Annotated[str, Field(max_length=100)]
+        | Annotated[list[Annotated[str, Field(max_length=100)] | float], Field(min_length=2, max_length=2)],
+        Field(description="a duration back from now (`90m`, `24h`, `7d`), START..END, or two instants"),
+    ] = "24h"
+    version: Annotated[Name, Field(description="a version or an alias")] = "champion"
+    separability: bool = False
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+
+
+class HyperparameterRequest(Request):
+    """Search for better parameters of a model; what is left out is as the settings and the strategy say."""
+
+    model_id: Annotated[str, Field(pattern=_ID, examples=["churn"])]
+    optimization_method: Annotated[str, _one_of(METHODS)] = "optuna"
+    max_trials: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    timeout_seconds: Seconds | None = None
+    strategy: Annotated[str, _one_of(STRATEGIES)] = "balanced"
+    objectives: Annotated[
+        list[Name], Field(max_length=10, description="a metric first, then further metrics or costs")
+    ] = []
+    early_stopping: Annotated[str, _one_of(STOPPING)] = "asha"
+    max_concurrent: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    cpus_per_trial: Annotated[int, Field(ge=1, le=1024)] = 1
+    gpus_per_trial: Annotated[int, Field(ge=0, le=64)] = 0
+    trial_timeout_seconds: Seconds | None = None
+    trial_memory_mb: Annotated[float, Field(ge=1, le=1e8)] | None = None
+    max_cpu_seconds: Seconds | None = None
+    transfer: Annotated[bool, Field(description="try what was good in earlier searches")] = True
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+
+    def command(self) -> TuneModel:
+        """Raises InvalidRequest."""
+        return TuneModel(
+            self.model_id,
+            method=self.optimization_method,
+            trials=self.max_trials,
+            timeout_s=self.timeout_seconds,
+            strategy=self.strategy,
+            max_concurrent=self.max_concurrent,
+            cpus_per_trial=self.cpus_per_trial,
+            gpus_per_trial=self.gpus_per_trial,
+            objectives=tuple(self.objectives),
+            stopping=self.early_stopping,
+            trial_timeout_s=self.trial_timeout_seconds,
+            trial_memory_mb=self.trial_memory_mb,
+            max_cpu_s=self.max_cpu_seconds,
+            transfer=self.transfer,
+            seed=self.seed,
+        )
+
+
+class EnsembleRequest(Request):
+    """Search for the best mixture of models."""
+
+    base_models: Annotated[list[Name], Field(min_length=1, max_length=100, examples=[["churn", "churn_linear"]])]
+    ensemble_method: Annotated[str, Field(max_length=100, examples=["weighted"])] = "weighted"
+    optimization_target: Annotated[str, Field(max_length=100, examples=["accuracy"])] = "accuracy"
+
+
+class BatchRequest(Request):
+    """Several searches at once, each taken or refused for itself."""
+
+    requests: Annotated[list[HyperparameterRequest], Field(min_length=1, max_length=100)]
+
+
+class FileData(Request):
+    """Files by absolute path, glob or URI, as the server sees them."""
+
+    uri: Annotated[str, Field(min_length=1, max_length=2000)]
+    format: Annotated[str, _one_of(FORMATS)] | None = None
+
+
+class SqlData(Request):
+    """The rows of a query; `${NAME}` in the URL is read from the server's environment."""
+
+    url: Annotated[str, Field(min_length=1, max_length=2000, examples=["postgresql://${DB_USER}@db/orders"])]
+    query: Annotated[str, Field(min_length=1, max_length=20_000)]
+
+
+class MonitoringFields(Request):
+    """What counts as decay; what is left out stays as it is."""
+
+    accuracy_drop_threshold: Share = 0.05
+    drift_score_threshold: Share = 0.1
+    confidence_threshold: Share = 0.8
+    performance_window_hours: Annotated[float, Field(gt=0, le=1e5)] = 24.0
+    performance_window_rows: Whole | None = None
+    alert_cooldown_minutes: Amount = 60.0
+    false_alarm_every: Annotated[str, Field(max_length=20, examples=["90d"])] = "90d"
+    slices: Annotated[list[Name], Field(max_length=100)] = []
+    business: Annotated[dict[Name, Annotated[str, Field(max_length=1000)]], Field(max_length=100)] = {}
+
+
+class RegisterRequest(Request):
+    """A model as in `model.yaml`. Where its data lies is read by the server, so that only an admin may register one."""
+
+    id: Annotated[str, Field(pattern=_ID, examples=["churn"], validation_alias=AliasChoices("id", "model_id"))]
+    task: Annotated[str, _one_of(Task, examples=["binary"])]
+    data: Annotated[str, Field(min_length=1, max_length=2000, examples=["/data/churn.parquet"])] | FileData | SqlData
+    target: Annotated[Name, Field(examples=["churned"])]
+    features: list[Name] = []
+    ignore: list[Name] = []
+    time_column: Name | None = None
+    rows_in_time_order: bool = False
+    label_horizon: Annotated[str, Field(max_length=20)] | Amount = 0.0
+    sensitive_columns: list[Name] = []
+    positive_class: Name | None = None
+    class_weight: Annotated[str, _one_of(("none", "balanced"))] = "none"
+    metric: Annotated[str, Field(max_length=100)] = ""
+    families: list[Name] = []
+    search_space: SearchSpaces = {}
+    holdout_fraction: Annotated[float, Field(ge=0.05, le=0.5)] = 0.2
+    folds: Annotated[int, Field(ge=2, le=20)] = 4
+    description: Annotated[str, Field(max_length=10_000)] = ""
+    monitoring: MonitoringFields | None = None
+
+    def spec(self) -> ModelSpec:
+        """Raises InvalidRequest."""
+        uri = self.data if isinstance(self.data, str) else getattr(self.data, "uri", "/")
+        if "://" not in uri and not uri.startswith("/"):
+            raise InvalidRequest(f"data: an absolute path of the server or a URI is needed, got {uri!r}")
+        return model_from(self.model_dump(exclude_unset=True))
+
+
+class ModelChanges(Request):
+    """What may change of a registered model; what is left out stays as it is."""
+
+    description: Annotated[str, Field(max_length=10_000)] = ""
+    metric: Annotated[str, Field(max_length=100)] = ""
+    search_space: SearchSpaces = {}
+    monitoring: Annotated[MonitoringFields | None, Field(description="null: as the settings say")] = None
+
+
+class AliasRequest(Request):
+    """Where an alias is to point."""
+
+    version: Annotated[Name, Field(examples=["3"])]
+
+
+class AlphaSplitFields(Request):
+    """How the risk of one wrong decision is shared out; the parts sum to 1 at most."""
+
+    shadow: Share = 0.4
+    ramp: Share = 0.3
+    baking: Share = 0.1
+    guardrails: Share = 0.1
+    sample_ratio: Share = 0.1
+
+
+class PolicyFields(Request):
+    """The rules of a rollout; what is left out is as its strategy says."""
+
+    alpha: Annotated[Share, Field(description="left out: the strategy's")] = 0.05
+    alpha_split: AlphaSplitFields = AlphaSplitFields()
+    margin: Annotated[Amount, Field(description="left out: the strategy's, of the champion's loss")] = 0.0
+    ramp_margin: Annotated[Amount | None, Field(description="left out: the strategy's")] = None
+    shadow: bool = True
+    ramp: Annotated[list[Share], Field(max_length=20, description="the candidate's shares, rising")] = [0.05, 0.25, 0.5]
+    min_rows: Whole = 1000
+    horizon_rows: Whole = 50_000
+    ramp_horizon_rows: Whole = 500_000
+    block: Whole | None = None
+    guardrails: dict[str, Share] = {"errors": 0.01, "slow": 0.05}
+    baking_s: Amount = 3600.0
+    max_duration_s: Amount = 14 * 86400.0
+    label_delay_s: Annotated[Amount, Field(description="left out: the model's label horizon, if a duration")] = 0.0
+    budget_ms: Annotated[float, Field(ge=1, le=60_000)] = 100.0
+
+
+class RolloutRequest(Request):
+    """Let a candidate in: in shadow first, then as the policy says."""
+
+    candidate: Annotated[Name, Field(description="a version or an alias")] = "challenger"
+    strategy: Annotated[str, _one_of(STRATEGIES)] = "balanced"
+    policy: PolicyFields | None = None
+
+
+class Decision(Request):
+    """Why someone acts by hand; it is kept."""
+
+    why: Annotated[str, Field(max_length=1000)] = "by hand"
+
+
+class TokenRequest(Request):
+    """A new token; without `expires_seconds` it lasts until it is revoked."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.@\-]{0,99}$", examples=["ci"])]
+    scopes: Annotated[list[Annotated[str, _one_of(Scope)]], Field(min_length=1, max_length=4, examples=[["read"]])]
+    expires_seconds: Annotated[float, Field(ge=1, le=1e10)] | None = None

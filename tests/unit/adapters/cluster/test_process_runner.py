@@ -1,0 +1,50 @@
+"""The work of one queued process, whatever becomes of it."""
+
+import pytest
+
+from optagent.adapters.cluster import process_runner
+from optagent.adapters.cluster.process_runner import run_process_of
+from optagent.errors import Conflict, SearchFailed, Unavailable
+
+
+class Agent:
+    def __init__(self, raising: Exception | None = None) -> None:
+        self.ran: list[str] = []
+        self.closed = False
+        self._raising = raising
+
+    async def run_queued(self, process_id: str) -> None:
+        self.ran.append(process_id)
+        if self._raising is not None:
+            raise self._raising
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+@pytest.mark.parametrize(
+    "raised", [None, Conflict("another has it"), SearchFailed("no trial"), ValueError("a fault of ours")]
+)
+async def test_the_agent_is_closed_however_the_work_ends(raised):
+    agent = Agent(raised)
+
+    async def recipe() -> Agent:
+        return agent
+
+    await run_process_of("tune-1", recipe)
+    assert (agent.ran, agent.closed) == (["tune-1"], True)
+
+
+async def test_a_store_that_is_away_is_waited_for(monkeypatch):
+    monkeypatch.setattr(process_runner, "_PAUSE_S", 0.001)
+    agent, tries = Agent(), 0
+
+    async def recipe() -> Agent:
+        nonlocal tries
+        tries += 1
+        if tries < 4:
+            raise Unavailable("Redis is away")
+        return agent
+
+    await run_process_of("tune-1", recipe)
+    assert (tries, agent.ran) == (4, ["tune-1"])

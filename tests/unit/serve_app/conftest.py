@@ -1,0 +1,117 @@
+"""The whole control plane over HTTP, with every port in memory and a clock that stands still."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from optagent import create_optimization_agent
+from optagent.adapters.in_memory.clock import ManualClock
+from optagent.adapters.in_memory.kept_answers import InMemoryKeptAnswers
+from optagent.adapters.in_memory.observations import InMemoryObservations
+from optagent.adapters.in_memory.registry import InMemoryRegistry
+from optagent.adapters.in_memory.routes import InMemoryRoutes
+from optagent.adapters.in_memory.store import InMemoryStore
+from optagent.adapters.in_memory.tokens import InMemoryTokens
+from optagent.adapters.in_memory.tracker import InMemoryTracker
+from optagent.adapters.in_memory.tuner import SequentialTuner
+from optagent.agent import OptimizationAgent
+from optagent.domain.process import Process, Status
+from serve_app.api import create_api
+from serve_app.asgi import Application
+from serve_app.auth import Authenticator, Refusals
+
+NOW = 1_700_000_000.0
+
+Call = Callable[..., Awaitable[httpx.Response]]
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(NOW)
+
+
+@pytest.fixture
+def store(clock: ManualClock) -> InMemoryStore:
+    return InMemoryStore(clock)
+
+
+@pytest.fixture
+def tokens() -> InMemoryTokens:
+    return InMemoryTokens()
+
+
+@pytest.fixture
+async def agent(clock: ManualClock, store: InMemoryStore, tokens: InMemoryTokens) -> AsyncIterator[OptimizationAgent]:
+    made = await create_optimization_agent(
+        strict=True,
+        clock=clock,
+        store=store,
+        registry=InMemoryRegistry(clock),
+        tracker=InMemoryTracker(),
+        observations=InMemoryObservations(),
+        tuner=SequentialTuner(),
+        routes=InMemoryRoutes(clock),
+        tokens=tokens,
+        early_stopping_rounds=10,
+    )
+    async with made:
+        yield made
+
+
+async def no_wait(seconds: float) -> None:
+    await asyncio.sleep(0)
+
+
+@pytest.fixture
+def api(agent: OptimizationAgent, clock: ManualClock, tokens: InMemoryTokens) -> FastAPI:
+    refusals = Refusals(agent.record_audit)
+    authenticator = Authenticator(tokens, clock, 100, 100, on_refused=refusals)
+    return create_api(agent, authenticator, InMemoryKeptAnswers(clock), clock, max_body_bytes=100_000, sleep=no_wait)
+
+
+@pytest.fixture
+async def client(api: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """Someone without a token."""
+    transport = httpx.ASGITransport(Application(api))
+    async with httpx.AsyncClient(transport=transport, base_url="http://optagent/api/v1") as made:
+        yield made
+
+
+@pytest.fixture
+def call(agent: OptimizationAgent, client: httpx.AsyncClient) -> Call:
+    """`await call("admin", "GET", "/tokens")`: a request with a token of that scope, which is named after it."""
+    texts: dict[str, str] = {}
+
+    async def called(scope: str, method: str, path: str, headers: Mapping[str, str] | None = None, **more: Any) -> Any:
+        if scope not in texts:
+            texts[scope], _ = await agent.create_token(scope, [scope])
+        sent = {"Authorization": f"Bearer {texts[scope]}", **(headers or {})}
+        return await client.request(method, path, headers=sent, **more)
+
+    return called
+
+
+@pytest.fixture
+async def churn_id(agent: OptimizationAgent, churn: dict[str, Any]) -> str:
+    """A registered model."""
+    return (await agent.register_model(churn)).model_id
+
+
+@pytest.fixture
+async def rivals(agent: OptimizationAgent, churn_id: str) -> str:
+    """A registered model with two versions: the first is champion."""
+    for seed in (1, 2):
+        await agent.tune_hyperparameters(churn_id, method="random", trials=1, seed=seed)
+    return churn_id
+
+
+@pytest.fixture
+def process() -> Callable[..., Process]:
+    def made(number: int = 1, status: Status = Status.RUNNING, **more: Any) -> Process:
+        return Process(f"tune-{number}", "tune", more.pop("model_id", "churn"), status, NOW + number, NOW, **more)
+
+    return made

@@ -1,0 +1,93 @@
+"""The root: which plane answers, how much may be sent, and the number of each request."""
+
+import json
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
+
+from serve_app.asgi import Application
+
+
+class Echo:
+    """A data plane that answers how much it was sent."""
+
+    def handles(self, scope: Scope) -> bool:
+        return bool(scope["path"].endswith("/predict"))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        size, more = 0, True
+        while more:
+            message = await receive()
+            size, more = size + len(message["body"]), message.get("more_body", False)
+        if size == 13:
+            raise KeyError("thirteen")
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"x-plane", b"data")]})
+        await send({"type": "http.response.body", "body": str(size).encode()})
+
+
+@pytest.fixture
+async def client(api: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(Application(api, Echo()))
+    async with httpx.AsyncClient(transport=transport, base_url="http://optagent/api/v1") as made:
+        yield made
+
+
+async def chunks(count: int) -> AsyncIterator[bytes]:
+    for _ in range(count):
+        yield b"x" * 1000
+
+
+async def test_predictions_go_to_the_data_plane_and_all_else_to_the_api(client: httpx.AsyncClient):
+    assert (await client.post("/models/churn/predict", content=b"abc")).headers["x-plane"] == "data"
+    assert "x-plane" not in (await client.get("/optimization/health")).headers
+
+
+@pytest.mark.parametrize("path", ["/models/churn/predict", "/optimization/analyze"])
+async def test_a_body_that_says_it_is_too_long_is_refused_unread(client: httpx.AsyncClient, path: str):
+    answer = await client.post(path, content=b"x" * 100_001)
+    assert answer.status_code == 413
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "100,000 bytes" in answer.json()["detail"]
+
+
+async def test_a_body_that_does_not_say_its_length_is_refused_once_it_is_too_long(client: httpx.AsyncClient):
+    assert (await client.post("/models/churn/predict", content=chunks(100))).text == "100000"
+    assert (await client.post("/models/churn/predict", content=chunks(101))).status_code == 413
+
+
+async def test_each_answer_has_the_number_of_its_request(client: httpx.AsyncClient):
+    first, second = [(await client.get("/models")).headers["x-request-id"] for _ in range(2)]
+    assert first != second
+    given = await client.get("/models", headers={"X-Request-ID": "my-request.7"})
+    assert given.headers["x-request-id"] == given.json()["instance"] == "my-request.7"
+    assert (await client.post("/models/churn/predict", content=b"abc")).headers["x-request-id"]
+
+
+@pytest.mark.parametrize("bad", ["", "a b", "x" * 101, "a\tb", "é"])
+async def test_a_number_that_could_do_harm_is_replaced(client: httpx.AsyncClient, bad: str):
+    answer = await client.get("/models", headers={"X-Request-ID": bad.encode()})
+    assert answer.headers["x-request-id"] != bad
+
+
+async def test_what_a_plane_raises_is_answered_without_its_text(client: httpx.AsyncClient):
+    answer = await client.post("/models/churn/predict", content=b"x" * 13)
+    assert answer.status_code == 500
+    assert "thirteen" not in answer.text
+    assert json.loads(answer.text)["instance"] == answer.headers["x-request-id"]
+
+
+async def test_the_lifespan_is_the_applications(api: FastAPI):
+    said: list[str] = []
+    told = iter(("lifespan.startup", "lifespan.shutdown"))
+
+    async def receive() -> dict[str, str]:
+        return {"type": next(told)}
+
+    async def send(message: dict[str, str]) -> None:
+        said.append(message["type"])
+
+    await Application(api)({"type": "lifespan", "asgi": {"version": "3.0"}}, receive, send)
+    assert said == ["lifespan.startup.complete", "lifespan.shutdown.complete"]

@@ -1,0 +1,81 @@
+"""What was answered, as rows of predictions: always of the same types, and as recorded predictions have to be."""
+
+import json
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from optagent.domain.dataset import FileSource
+from optagent.domain.model import ModelSpec, Task
+from optagent.loop.record import checked_predictions
+from optagent.serving.answered import Answered, predictions_table
+from optagent.serving.engine import ServedModel
+from optagent.serving.native_engine import NativeEngine
+from optagent.training.encoding import encode
+from optagent.training.live_rows import encode_live, model_matrix
+from optagent.training.predictor import Predictor
+
+MakePredictor = Callable[..., Predictor]
+MakeRows = Callable[[Task], pa.Table]
+NOW = 1_700_000_000.0
+
+
+def served(predictor: Predictor) -> ServedModel:
+    return ServedModel(predictor.schema, NativeEngine(predictor), "7")
+
+
+def answered(model: ServedModel, rows: object, ids: list[str]) -> Answered:
+    return Answered(model, ids, NOW, rows, model.scores(model.reader.read(rows)), 1.5, "champion")
+
+
+def json_rows(table: pa.Table) -> list[dict[str, object]]:
+    return json.loads(json.dumps(table.to_pylist(), default=lambda day: day.isoformat()))
+
+
+@pytest.mark.parametrize("task", list(Task))
+def test_rows_of_any_form_are_recorded_alike_and_mean_what_the_model_was_asked(
+    task: Task, make_predictor: MakePredictor, make_served_rows: MakeRows
+) -> None:
+    predictor = make_predictor("lightgbm", task)
+    model = served(predictor)
+    table = make_served_rows(task).drop_columns(["label"]).slice(0, 30)
+    rows = json_rows(table)
+    columns = {name: [row[name] for row in rows] for name in table.schema.names}
+    ids = [str(number) for number in range(30)]
+    forms = [rows, columns, table]
+    found = [predictions_table([answered(model, form, ids)]) for form in forms]
+    assert found[0].equals(found[1])
+    assert found[0].equals(found[2])
+    x, _ = encode_live(found[0], predictor.schema)
+    np.testing.assert_array_equal(model_matrix(x, predictor.schema), encode(table, predictor.schema))
+
+
+@pytest.mark.parametrize("task", list(Task))
+def test_they_are_predictions_as_the_door_for_recorded_rows_takes_them(
+    task: Task, make_predictor: MakePredictor, make_served_rows: MakeRows
+) -> None:
+    predictor = make_predictor("lightgbm", task)
+    model = served(predictor)
+    rows = json_rows(make_served_rows(task).drop_columns(["label"]))
+    table = predictions_table([answered(model, rows[:2], ["a", "b"]), answered(model, rows[2:3], ["c"])])
+    spec = ModelSpec("m", task, FileSource("rows.csv"), "label")
+    assert checked_predictions(table, spec, 0.0).select(table.schema.names).equals(table)
+    assert table["version"].to_pylist() == ["7"] * 3
+    assert table["id"].to_pylist() == ["a", "b", "c"]
+    assert table["time"][0].as_py().timestamp() == NOW
+    expected = [answer["prediction"] for answer in model.answer(rows[:3])]
+    assert table["prediction"].to_pylist() == (expected if task is Task.REGRESSION else [str(one) for one in expected])
+
+
+def test_values_of_other_types_that_the_reader_takes_do_not_change_the_columns(make_predictor: MakePredictor) -> None:
+    model = served(make_predictor("lightgbm", Task.BINARY))
+    plain = {"a": 1.5, "b": 2.0, "count": 3.0, "city": "Bern", "shop": "shop 1", "open": True, "day": "2024-01-02"}
+    odd = {"a": True, "b": 2**60, "count": None, "city": 7, "shop": 1.5, "open": 0, "day": 86400}
+    alone = predictions_table([answered(model, [plain], ["x"])])
+    both = predictions_table([answered(model, [plain], ["x"]), answered(model, [odd], ["y"])])
+    assert both.schema == alone.schema
+    found = both.to_pylist()[1]
+    assert (found["a"], found["b"], found["count"], found["city"], found["open"]) == (1.0, 2.0**60, None, "7", False)
+    assert found["day"].date().isoformat() == "1970-01-02"
