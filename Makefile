@@ -13,7 +13,7 @@ demo: .venv/.made
 # All tests take two cores. Of those that are no unit tests, a file is run by one of two workers, each of which has Ray,
 # Redis and MLflow of its own; the folder with the longest files goes first, so that none of them is left for the end.
 test: unit
-	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder tests/e2e tests/integration tests/contract
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder tests/e2e tests/integration tests/contract tests/simulation tests/api
 
 unit: .venv/.made
 	$(BIN)/pytest --numprocesses 2 tests/unit optagent
@@ -46,8 +46,8 @@ bench-monitor: .venv/.made .venv-evidently/.made .venv-nannyml/.made
 	$(BIN)/python tests/performance/bench_ingest.py
 	$(BIN)/python tests/performance/bench_monitor_actor.py
 
-# Some half an hour on two cores, with nothing else running. The peers live in environments of their own; wrk (Debian:
-# wrk) makes the load where it is installed.
+# Some three quarters of an hour on two cores, with nothing else running. The peers live in environments of their own;
+# wrk (Debian: wrk) makes the load where it is installed.
 bench-serve: .venv/.made .venv-mlserver/.made .venv-litserve/.made .venv-bentoml/.made
 	$(BIN)/python tests/performance/bench_serve.py --mlserver .venv-mlserver/bin/python \
 		--litserve .venv-litserve/bin/python --bentoml .venv-bentoml/bin/python

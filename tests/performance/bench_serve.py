@@ -35,7 +35,7 @@ def main() -> None:
     for name in PEERS:
         parser.add_argument(f"--{name}", metavar="PYTHON", help=f"python of an environment with {name}")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
+    signal.signal(signal.SIGTERM, _end)
     began, well = time.perf_counter(), True
     with tempfile.TemporaryDirectory(prefix="optagent-bench-") as folder:
         made = make(Path(folder))
@@ -44,6 +44,12 @@ def main() -> None:
             well &= not names or _measured(made, Path(folder), replicas, names, options)
     print(f"\n{time.perf_counter() - began:.0f} s")
     sys.exit(0 if well else 1)
+
+
+def _end(*_: object) -> None:
+    """Stops what was started; another signal does not cut that short."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(143)
 
 
 def _measured(made: Made, folder: Path, replicas: int, names: list[str], options: argparse.Namespace) -> bool:

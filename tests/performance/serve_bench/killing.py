@@ -48,11 +48,10 @@ def _killed(system: System, name: str, title: str, seconds: float, rate: float) 
         load.stop()
         answers = load.answers()
     yield Figure(f"{name}: another is up after", "not at all" if came is None else f"{came - killed:.1f} s")
-    yield (
-        _outage(name, answers)
-        if name == "HAProxy"
-        else none(f"{name}: failed", answers.failed, answers.told_failures())
-    )
+    if name == "HAProxy":
+        yield _outage(name, answers)
+    else:
+        yield none(f"{name}: failed", answers.failed, answers.told_failures())
 
 
 def _outage(name: str, answers: Answers) -> Figure:

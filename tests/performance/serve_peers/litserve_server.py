@@ -1,4 +1,4 @@
-"""LitServe with LightGBM itself: rows by name, one worker, no batches (see the names at the end for the choices)."""
+"""LitServe with LightGBM itself: rows by name, one server process and one worker, no batches."""
 
 import argparse
 import os

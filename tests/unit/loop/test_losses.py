@@ -5,12 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 import pytest
-from scipy.stats import binom
 
 from optagent.analysis.observed import Observed
-from optagent.analysis.rollout_evidence import PairedLosses, SplitLosses, look_at
+from optagent.analysis.rollout_evidence import PairedLosses, SplitLosses
 from optagent.domain.model import Task
-from optagent.domain.rollout import advance, begin, promote
+from optagent.domain.rollout import begin, promote
 from optagent.domain.rollout_look import RolloutState
 from optagent.domain.rollout_policy import RolloutPolicy
 from optagent.loop.losses import RowLoss, evidence_of, guarded_of, labels_for, losses_of, mean_loss, row_loss
@@ -213,71 +212,3 @@ def test_the_median_is_judged_by_the_absolute_error_where_the_model_asks_for_it(
 
 def test_a_champion_without_an_error_leaves_errors_as_they_are():
     assert row_loss(Task.REGRESSION, "", regression(np.zeros(5))).largest == np.inf
-
-
-RUNS, ROWS, HEARD_LATE_S = 80, 1_500, 300.0
-ALIKE = RolloutPolicy(alpha=0.25, min_rows=300, horizon_rows=ROWS, ramp=(0.5,), guardrails={"errors": 0.5})
-AT_RISK = replace(ALIKE, label_delay_s=HEARD_LATE_S)
-
-
-def recorded(rng, y, state):
-    """Rows, one a second, of two versions that lose the same on average: the candidate less on "no", more on "yes"."""
-    rows = len(y)
-    champion = np.abs(y - 0.3) + rng.normal(0, 0.02, rows)
-    candidate = np.abs(y - np.sqrt(np.abs(y - champion) ** 2 + np.where(y, 0.08, -0.02)))
-    drawn = rng.random(rows) < 0.5 if state == "ramp" else np.zeros(rows, dtype=bool)
-    split = state == "ramp"
-    return pa.table(
-        {
-            "id": [f"p{number:05d}" for number in range(rows)],
-            "time": pa.array(np.arange(1, rows + 1) * 1_000_000).cast(pa.timestamp("us", "UTC")),
-            "rollout": ["r1"] * rows,
-            "state": [state] * rows,
-            "arm": np.where(drawn, "candidate", "champion").tolist(),
-            "share": np.full(rows, 0.5 if split else 0.0),
-            "failed": np.zeros(rows, dtype=bool),
-            "latency_ms": np.ones(rows),
-            "champion_0": pa.array(champion, mask=drawn & split),
-            "candidate_0": pa.array(candidate, mask=~drawn & split),
-        }
-    )
-
-
-def promotions(policy, runs):
-    """In how many runs a candidate that is no better gets on; a look comes every 100 s.
-
-    A "yes" is one in five, and heard of 300 s later than a "no", on split traffic only where the candidate answered.
-    """
-    first, promoted = begin("r1", "churn", "1", "2", policy, 0.0, "ana"), 0
-    for seed in range(runs):
-        rng = np.random.default_rng(seed)
-        y = rng.random(ROWS) < 0.2
-        rows = recorded(rng, y, str(first.state))
-        labels = rows.select(["id", "time"]).append_column("label", [np.where(y, "yes", "no").tolist()])
-        late = y & ((rows["arm"].to_numpy() == "candidate") | policy.shadow)
-        heard, found, rollout = (
-            np.arange(1, ROWS + 1) + np.where(late, HEARD_LATE_S, 0),
-            evidence_of([rows], "r1", 1),
-            first,
-        )
-        for now in range(400, ROWS + 400, 100):
-            known = labels_for(found, [labels.filter(pa.array(heard <= now))], SCHEMA)
-            look = look_at(
-                rollout, str(now), now, losses_of(found, known, BRIER, rollout, now), guarded_of(found, rollout)
-            )
-            rollout = advance(rollout, look, now)
-            if rollout.state is not first.state:
-                promoted += rollout.state in (RolloutState.RAMP, RolloutState.BAKING)
-                break
-    return promoted
-
-
-@pytest.mark.parametrize("policy", [AT_RISK, replace(AT_RISK, shadow=False)], ids=["shadow", "ramp"])
-def test_labels_that_come_late_where_they_are_bad_promote_no_more_often_than_alpha(policy):
-    alpha = policy.shadow_alpha if policy.shadow else policy.ramp_alpha
-
-    assert promotions(policy, RUNS) <= binom.ppf(0.999, RUNS, alpha)
-
-
-def test_without_waiting_for_those_labels_they_would():
-    assert promotions(ALIKE, runs=20) > binom.ppf(0.999, 20, ALIKE.shadow_alpha)
