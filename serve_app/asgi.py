@@ -27,11 +27,15 @@ class DataPlane(Protocol):
 
 
 class Application:
-    """Predictions to the data plane, all else to the API; what neither of them answers is a problem document."""
+    """Predictions to the data plane, all else to the API; what neither of them answers is a problem document.
 
-    def __init__(self, api: FastAPI, data_plane: DataPlane | None = None) -> None:
+    `tells_id` is False behind a server that tells the request's id by itself, as Ray Serve does.
+    """
+
+    def __init__(self, api: FastAPI, data_plane: DataPlane | None = None, tells_id: bool = True) -> None:
         self._api = api
         self._data_plane = data_plane
+        self._tells_id = tells_id
         self._max_body_bytes: int = api.state.max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -40,7 +44,7 @@ class Application:
             return
         length, request_id = _read(scope)
         scope.setdefault("state", {})["request_id"] = request_id.decode()
-        answer = _Answer(send, request_id)
+        answer = _Answer(send, request_id if self._tells_id else None)
         try:
             if length is None:
                 receive = _bounded(receive, self._max_body_bytes)
@@ -57,7 +61,7 @@ class Application:
 
 
 class _Answer:
-    """Sends on what a plane answers, with the request's id."""
+    """Sends on what a plane answers, with the request's id if there is one to tell."""
 
     __slots__ = ("_request_id", "_send", "ended", "started")
 
@@ -69,7 +73,8 @@ class _Answer:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.started = True
-            message["headers"] = [*message.get("headers", ()), (REQUEST_ID, self._request_id)]
+            if self._request_id is not None:
+                message["headers"] = [*message.get("headers", ()), (REQUEST_ID, self._request_id)]
         elif not message.get("more_body", False):
             self.ended = True
         await self._send(message)

@@ -45,7 +45,7 @@ class Gateway:
             Backlogs(limits.shadow_backlog, limits.record_backlog),
         )
         api = create_api(agent, authenticator, ports.kept_answers, ports.clock, self._data_plane, limits.max_body_bytes)
-        self.application = Application(api, self._data_plane)
+        self.application = Application(api, self._data_plane, tells_id=False)
         self._telling: asyncio.Task[None] | None = None
 
     async def start(self) -> None:

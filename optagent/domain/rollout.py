@@ -222,9 +222,11 @@ def _alarm(rollout: Rollout, look: Look) -> str:
     policy, ratio = rollout.policy, look.sample_ratio
     for reading in look.guardrails:
         if reading.e_value is not None and reading.e_value >= 1 / policy.guardrail_alpha:
-            return f"{reading.name}: rate {reading.rate} above {reading.limit:g}, e-value {reading.e_value:.4g}"
+            evidence = f"above {reading.limit:g}, e-value {reading.e_value:.4g}"
+            return f"{reading.name}: rate {_short(reading.rate)} {evidence}"
     if ratio is not None and ratio.e_value is not None and ratio.e_value >= 1 / policy.sample_ratio_alpha:
-        return f"sample ratio {ratio.observed} where {ratio.expected} was meant, e-value {ratio.e_value:.4g}"
+        meant = f"where {_short(ratio.expected)} was meant, e-value {ratio.e_value:.4g}"
+        return f"sample ratio {_short(ratio.observed)} {meant}"
     margin = policy.harm_margin_of_ramp if look.state is RolloutState.RAMP else policy.margin
     enough = rollout.state is RolloutState.BAKING or look.rows >= policy.min_rows
     found = look.improvement
@@ -243,3 +245,7 @@ def _missing(rollout: Rollout, look: Look) -> list[str]:
     if rollout.state is not RolloutState.BAKING and look.improvement is None:
         missing.append("the improvement")
     return missing
+
+
+def _short(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.4g}"

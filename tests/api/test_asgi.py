@@ -91,3 +91,11 @@ async def test_the_lifespan_is_the_applications(api: FastAPI):
 
     await Application(api)({"type": "lifespan", "asgi": {"version": "3.0"}}, receive, send)
     assert said == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+async def test_behind_a_server_that_tells_the_request_id_it_is_not_told_twice(api: FastAPI):
+    transport = httpx.ASGITransport(Application(api, Echo(), tells_id=False))
+    async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
+        answer = await client.get("/api/v1/models", headers={"X-Request-ID": "mine"})
+    assert "x-request-id" not in answer.headers
+    assert answer.json()["instance"].endswith("mine")

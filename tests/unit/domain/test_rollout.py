@@ -123,7 +123,7 @@ def test_a_guardrail_rolls_back_before_there_is_anything_to_compare():
     after = advance(rollout, look(rollout, rows=0, improvement=None, guardrails=failing), 1.0)
 
     assert after.state is RolloutState.ROLLED_BACK
-    assert after.transitions[-1].reason == "errors: rate 1.0 above 0.01, e-value 1e+06"
+    assert after.transitions[-1].reason == "errors: rate 1 above 0.01, e-value 1e+06"
 
 
 def test_an_alarm_that_comes_after_the_step_has_changed_still_counts():
