@@ -65,7 +65,7 @@ class _Answer:
 
     __slots__ = ("_request_id", "_send", "ended", "started")
 
-    def __init__(self, send: Send, request_id: bytes) -> None:
+    def __init__(self, send: Send, request_id: bytes | None) -> None:
         self._send = send
         self._request_id = request_id
         self.started = self.ended = False

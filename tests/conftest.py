@@ -141,6 +141,25 @@ def importable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+ON_THE_CLUSTER = {
+    f"test_{name}.py"
+    for name in ("fair_share", "hanging_trial", "monitor_actor", "ray_launcher", "search_faults", "tuner")
+}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `--dist loadfile`, the files that use `ray_cluster` go to one worker too, and there is one cluster."""
+    from xdist.scheduler.loadfile import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "ray_cluster" if Path(file).name in ON_THE_CLUSTER else file
+
+    return Scheduling(config, log) if config.getoption("dist") == "loadfile" else None
+
+
 @pytest.fixture(scope="session")
 def ray_cluster(importable: Path) -> Iterator[Any]:
     """One Ray cluster of two workers for the whole session."""
