@@ -116,7 +116,7 @@ def test_quoted_line_ends_are_not_rows(tmp_path: Path) -> None:
 
 
 def test_compressed_csv_is_known_by_its_content(datasets: FileDatasets, tmp_path: Path) -> None:
-    path = written(tmp_path / "rows.csv", gzip.compress(b"n\n1\n"))
+    path = written(tmp_path / "rows.csv", gzip.compress(b"n\n1\n", mtime=0))
     assert datasets.read(FileSource(str(path)))["n"].to_pylist() == [1]
 
 
@@ -134,7 +134,7 @@ def test_unsupported_columns_matter_only_when_asked_for(datasets: FileDatasets, 
     [
         ("rows.csv", "", "the file is empty"),
         ("rows.csv", "\n\n", "the file is empty"),
-        ("rows.csv.gz", gzip.compress(b""), "the file is empty"),
+        ("rows.csv.gz", gzip.compress(b"", mtime=0), "the file is empty"),
         ("rows.parquet", "", "the file is empty"),
         ("rows.csv", "a,b\n", "no rows"),
         ("rows.csv", "a,b\n1,2\n1,2,3\n", "Expected 2 columns, got 3"),
@@ -147,9 +147,9 @@ def test_unsupported_columns_matter_only_when_asked_for(datasets: FileDatasets, 
         ("rows.csv", b"PK\x03\x04....", "read as CSV, but it holds ZIP or Excel"),
         ("rows.csv", '{"a": 1}', "read as CSV, but it holds JSON"),
         ("rows.csv", "<!DOCTYPE html>", "read as CSV, but it holds HTML"),
-        ("rows.csv.gz", gzip.compress(b"%PDF-1.7"), "read as CSV, but it holds PDF"),
+        ("rows.csv.gz", gzip.compress(b"%PDF-1.7", mtime=0), "read as CSV, but it holds PDF"),
         ("rows.csv.gz", "a,b\n1,2\n", "named .gz, but it holds text"),
-        ("rows.csv.gz", gzip.compress(b"a,b\n" + b"1,2\n" * 5000)[:-20], "cannot be read"),
+        ("rows.csv.gz", gzip.compress(b"a,b\n" + b"1,2\n" * 5000, mtime=0)[:-20], "cannot be read"),
         ("rows.parquet", "a,b\n1,2\n", "read as Parquet, but it holds text"),
         ("rows.parquet", b"PAR1" + b"x" * 100, "cannot be read"),
         ("rows.arrow", "a,b\n1,2\n", "read as an Arrow file, but it holds text"),
