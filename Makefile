@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Set, it would make every Ray worker compile its imports anew: 6 s instead of 1.6.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test unit lint format hooks bench bench-search bench-monitor bench-serve bench-rollout up down lock clean
+.PHONY: demo test unit lint format hooks bench bench-search bench-monitor bench-serve bench-rollout bench-ensemble bench-features up down lock clean
 
 demo: .venv/.made
 	$(BIN)/python demo/run.py
@@ -56,6 +56,13 @@ bench-serve: .venv/.made .venv-mlserver/.made .venv-litserve/.made .venv-bentoml
 bench-rollout: .venv/.made
 	$(BIN)/python tests/performance/bench_rollout.py
 	$(BIN)/python tests/performance/bench_engine.py
+
+bench-ensemble: .venv/.made
+	$(BIN)/python tests/performance/bench_ensemble.py
+
+# Some half an hour on two cores. LightGBM's threads would spin between its short predictions.
+bench-features: .venv/.made
+	OMP_NUM_THREADS=1 $(BIN)/python tests/performance/bench_features.py
 
 .venv-%/.made: tests/performance/peers/%.txt .venv/.made
 	$(PYTHON) -m venv .venv-$*

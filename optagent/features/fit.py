@@ -1,0 +1,33 @@
+"""From candidates to a plan: what a step has to learn from rows, it learns here, and from those rows alone."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from optagent.features.plan import GROUPED, GroupDifference, GroupMean, Plan, Step
+from optagent.features.transform import by_kind
+from optagent.training.problem import Data, Rows
+
+_PRIOR_ROWS = 20.0
+"""A category's mean counts as many rows of the overall mean besides its own."""
+
+
+def fit_plan(data: Data, steps: Sequence[Step], rows: Rows | None = None, dropped: Sequence[str] = ()) -> Plan:
+    """The plan of these steps with the means of `rows` (all without them); no target takes part."""
+    fitted = [_fitted(step, data, rows) if isinstance(step, GROUPED) else step for step in by_kind(steps)]
+    return Plan(columns=data.names, steps=tuple(fitted), dropped=tuple(dropped))
+
+
+def _fitted(step: GroupMean | GroupDifference, data: Data, rows: Rows | None) -> GroupMean | GroupDifference:
+    category, number = data.names.index(step.category), data.names.index(step.number)
+    x = data.x if rows is None else data.x_of(rows)
+    codes, numbers = x[:, category], x[:, number].astype(np.float64)
+    known = ~(np.isnan(codes) | np.isnan(numbers))
+    codes, numbers = codes[known].astype(np.int64), numbers[known]
+    overall = float(numbers.mean()) if len(numbers) else 0.0
+    levels = data.levels[data.categorical.index(category)]
+    counts = np.bincount(codes, minlength=levels)
+    sums = np.bincount(codes, weights=numbers, minlength=levels)
+    means = (sums + _PRIOR_ROWS * overall) / (counts + _PRIOR_ROWS)
+    return replace(step, means=tuple(means.astype(np.float32).tolist()))

@@ -1,0 +1,144 @@
+"""The cheap look at every candidate: how much of a residual its curves explain, against the best that chance does.
+
+All candidates are tested at once, so the bar is the distribution of the largest statistic among them where there is
+nothing to find: the same residual, permuted within folds (Westfall and Young 1993, Resampling-based multiple testing,
+the single-step max statistic). On noise a search then keeps anything with probability alpha, however many candidates
+it looks at and however alike they are.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from optagent.features.basis import Curves, curves
+from optagent.features.fit import fit_plan
+from optagent.features.plan import Step
+from optagent.features.residual import Residual, chance
+from optagent.features.transform import Transformer
+from optagent.training.problem import Data, Matrix
+
+_LEAST_SHARE = 0.05  # of a candidate's curves that must lie on the rows asked about
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Question:
+    """A residual on some of the rows: `residual` is (rows, components) and 0 on those where `asked` is not."""
+
+    residual: Residual
+    asked: npt.NDArray[np.bool_]
+    parts: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Screen:
+    """What every block of candidates is held against; large, so that workers share one.
+
+    `residuals` is (rows, questions x (1 + draws) x components) float32, each residual itself before its draws; `asked`
+    (rows, questions) is 1 where a question is asked and 0 elsewhere.
+    """
+
+    data: Data
+    questions: tuple[Question, ...]
+    residuals: Matrix
+    asked: Matrix
+    draws: int
+    flexible: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Block:
+    """Candidates, and which of the questions each is a candidate of: (steps, questions)."""
+
+    steps: tuple[Step, ...]
+    admitted: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Screened:
+    """`statistics` are (steps, questions), chi-squared in shape where there is nothing; `best` (questions, draws) is
+    the largest statistic of the block in each draw of chance."""
+
+    steps: tuple[Step, ...]
+    statistics: npt.NDArray[np.float64]
+    best: npt.NDArray[np.float64]
+
+
+Spread = Callable[[Screen, Iterable[Block]], Iterable[Screened]]
+"""Runs `screen_block` on every block, in any order or place."""
+
+
+def screen_of(
+    data: Data, questions: Sequence[Question], draws: int, seed: int, *, ordered: bool = False, flexible: bool = True
+) -> Screen:
+    """`data` are the rows that the questions are about, in their order."""
+    rng = np.random.default_rng(seed)
+    columns = []
+    for question in questions:
+        columns.append(question.residual[None])
+        drawn = np.zeros((draws, *question.residual.shape), dtype=np.float32)
+        inside = question.asked
+        drawn[:, inside] = chance(question.residual[inside], question.parts[inside], draws, rng, ordered)
+        columns.append(drawn)
+    stacked = np.concatenate(columns).astype(np.float32)  # (questions x (1 + draws), rows, components)
+    residuals = np.ascontiguousarray(stacked.transpose(1, 0, 2).reshape(len(data), -1))
+    asked = np.column_stack([question.asked for question in questions]).astype(np.float32)
+    return Screen(data, tuple(questions), residuals, asked, draws, flexible)
+
+
+def serially(screen: Screen, blocks: Iterable[Block]) -> Iterable[Screened]:
+    return (screen_block(screen, block) for block in blocks)
+
+
+def screen_block(screen: Screen, block: Block) -> Screened:
+    """One block, independent of every other."""
+    found = statistics(curves_of(screen, block.steps), screen)
+    found[~block.admitted] = 0.0
+    return Screened(block.steps, found[:, :, 0].copy(), found[:, :, 1:].max(axis=0, initial=0.0))
+
+
+def curves_of(screen: Screen, steps: Sequence[Step]) -> Curves:
+    """The curves of the candidates on the rows of the screen."""
+    return curves(values_of(screen.data, steps), screen.flexible)
+
+
+def values_of(data: Data, steps: Sequence[Step]) -> npt.NDArray[np.float32]:
+    """(steps, rows), in the order of the steps."""
+    plan = fit_plan(data, steps)
+    place = {step.name: index for index, step in enumerate(plan.steps)}
+    made = np.ascontiguousarray(Transformer(plan).generated(data.x).T)
+    return made[[place[step.name] for step in steps]]
+
+
+def statistics(found: Curves, screen: Screen) -> npt.NDArray[np.float64]:
+    """(features, questions, 1 + draws): the squared parts of each residual that lie along a feature's curves."""
+    features, degrees, rows = found.shape
+    flat = found.reshape(-1, rows)
+    along = (flat @ screen.residuals).reshape(features, degrees, len(screen.questions), 1 + screen.draws, -1)
+    lengths = (np.square(flat) @ screen.asked).reshape(features, degrees, len(screen.questions))
+    weight = np.where(lengths > _LEAST_SHARE * screen.asked.mean(axis=0), 1 / np.maximum(lengths, 1e-9), 0.0)
+    return np.einsum("fdqbc,fdq->fqb", np.square(along, dtype=np.float64), weight)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bar:
+    """The largest statistics of chance, over all blocks; those of several questions count together."""
+
+    chance: npt.NDArray[np.float64]
+    alpha: float
+
+    @property
+    def height(self) -> float:
+        """A statistic above it has an adjusted p-value of at most alpha."""
+        allowed = int(self.alpha * (len(self.chance) + 1)) - 1
+        return float(np.sort(self.chance)[::-1][allowed]) if allowed >= 0 else np.inf
+
+    def p_value(self, statistic: float) -> float:
+        """Adjusted for all the candidates."""
+        return float((1 + (self.chance >= statistic).sum()) / (len(self.chance) + 1))
+
+
+def bar_of(blocks: Sequence[Screened], alpha: float, questions: slice) -> Bar:
+    """Of these questions."""
+    return Bar(np.max([block.best[questions] for block in blocks], axis=0).ravel(), alpha)
