@@ -12,7 +12,9 @@ from fastapi import FastAPI
 from optagent.adapters.in_memory.store import InMemoryStore
 from optagent.agent import OptimizationAgent
 from optagent.codec import plain
+from optagent.domain.alert import AlertKind, Finding, Severity
 from optagent.domain.model_report import ModelReport
+from optagent.domain.monitoring import Window
 from optagent.domain.process import Process, Status
 from optagent.errors import Unavailable
 
@@ -20,17 +22,19 @@ SEARCH = "/optimization/hyperparameter"
 LEASE_S = 60.0
 
 
-async def test_an_analysis_is_answered_as_the_agent_has_it(agent: OptimizationAgent, call, full_report: ModelReport):
+async def test_an_analysis_is_answered_as_the_agent_has_it(agent: OptimizationAgent, call):
+    found = Finding(AlertKind.PERFORMANCE, Severity.WARNING, "auc")
+    report = ModelReport("churn", window=Window(0.0, 3600.0), findings=(found,), created_at=1_700_000_000.0)
     asked: dict[str, Any] = {}
 
     async def analyze_model(**body: Any) -> ModelReport:
         asked.update(body)
-        return full_report
+        return report
 
     agent.analyze_model = analyze_model  # type: ignore[method-assign]
     body = {"model_id": "churn", "analysis_type": "performance", "time_range": ["2024-01-01", "2024-02-01"]}
     answer = await call("read", "POST", "/optimization/analyze", json=body)
-    assert answer.json() == plain(full_report)
+    assert answer.json() == plain(report)
     assert {name: asked[name] for name in body} == body
 
 
