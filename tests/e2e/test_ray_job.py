@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -28,7 +29,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Jobs run in the environment of the head node, as on a real cluster."""
     home = tmp_path_factory.mktemp("home")
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    return {**os.environ, "OPT_AGENT_HOME": str(home), "RAY_AUTH_MODE": "token", "PATH": path}
+    ray = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # the user's file may not be there yet
+    return {**os.environ, "OPT_AGENT_HOME": str(home), "PATH": path, **ray}
 
 
 @pytest.fixture(scope="module")
