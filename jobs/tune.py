@@ -30,6 +30,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--trial-timeout", type=float, help="time limit of a trial in seconds")
     parser.add_argument("--trial-memory", type=float, help="memory limit of a trial in megabytes")
     parser.add_argument("--max-cpu", type=float, help="most core-seconds of the whole search")
+    parser.add_argument("--ensemble", type=int, default=0, help="try an ensemble of so many best trials at the end")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true", help="go on with the last search that did not succeed")
     return parser.parse_args()
@@ -59,6 +60,7 @@ async def main(given: argparse.Namespace) -> None:
             trial_timeout_s=given.trial_timeout,
             trial_memory_mb=given.trial_memory,
             max_cpu_s=given.max_cpu,
+            ensemble=given.ensemble,
             seed=given.seed,
         )
     print(json.dumps(plain(result)))

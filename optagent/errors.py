@@ -61,10 +61,6 @@ class TooManyRequests(OptAgentError):
     """More requests of one token than it may make; the message names the limit."""
 
 
-class NotBuilt(OptAgentError):
-    """The request is understood, but this version of optagent does not do it yet; the message says what."""
-
-
 class CorruptBundle(OptAgentError):
     """A model bundle is incomplete, altered, or of a kind that is never loaded."""
 

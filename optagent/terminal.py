@@ -8,12 +8,15 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from optagent.domain.ensemble_result import EnsembleResult
+from optagent.domain.feature_result import FeatureResult
 from optagent.domain.study import Interval, Progress, Trial, TrialState, TuningResult
 from optagent.domain.study_report import StudyReport, StudySummary
 
 _QUIET_EVERY_S = 5.0
 _FRONT_SHOWN = 10
 _TRIALS_SHOWN = 20
+_FEATURES_SHOWN = 20
 
 
 class SearchDisplay:
@@ -102,7 +105,7 @@ def show_front(console: Console, result: TuningResult) -> None:
     show_table(console, ["trial", *names], rows)
 
 
-def verdict_in_words(result: TuningResult) -> str:
+def verdict_in_words(result: TuningResult | EnsembleResult | FeatureResult) -> str:
     """What the comparison says, and what was registered because of it."""
     against = result.baseline_name
     said = {
@@ -112,6 +115,46 @@ def verdict_in_words(result: TuningResult) -> str:
     }[result.verdict or "inconclusive"]
     alias = f" as {', '.join(result.aliases)}" if result.aliases else " without an alias"
     return f"{said} Registered version {result.version}{alias}."
+
+
+def show_ensemble(console: Console, result: EnsembleResult) -> None:
+    """The weights, the scores beside the best single model's, and what came of it."""
+    rows = [[name, f"{share:.3f}"] for name, share in sorted((result.weights or {}).items(), key=lambda one: -one[1])]
+    if rows:
+        show_table(console, [f"by {result.search}", "weight"], rows)
+    scores = [
+        [name, f"{value:.5f}", _number((result.single_metrics or {}).get(name)), _improved(result, name)]
+        for name, value in (result.metrics or {}).items()
+    ]
+    if scores:
+        show_table(console, [f"on {result.judged_rows:,} rows", "together", result.single or "single", ""], scores)
+    console.print(f"diversity {result.diversity_score:.3f}. {result.reason}.", highlight=False)
+    _show_end(console, result)
+
+
+def show_features(console: Console, result: FeatureResult) -> None:
+    """The features that were found, with the proof or its lack, and what came of it."""
+    rows = [
+        [str(one["name"]), "yes" if one["kept"] else "no", f"{one['p_value']:.2g}", str(one["why"])]
+        for one in result.features[:_FEATURES_SHOWN]
+    ]
+    if rows:
+        show_table(console, ["feature", "kept", "p", "why"], rows)
+    console.print(f"{result.candidates:,} candidates. {result.reason}.", highlight=False)
+    _show_end(console, result)
+
+
+def _improved(result: EnsembleResult, metric: str) -> str:
+    interval = (result.improvements or {}).get(metric)
+    return "" if interval is None else f"{interval.estimate:+.5f}, {_bounds(interval)}"
+
+
+def _show_end(console: Console, result: EnsembleResult | FeatureResult) -> None:
+    if result.version is not None:
+        console.print(verdict_in_words(result), highlight=False)
+    for note in result.notes:
+        console.print(f"[yellow]note:[/yellow] {note}", highlight=False)
+    console.print(f"{result.duration_s:.0f} s; process {result.process_id}", highlight=False)
 
 
 def show_table(console: Console, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -25,7 +25,6 @@ CODES: Mapping[type[Exception], int] = {
     errors.NotPermitted: 403,
     errors.TooManyRequests: 429,
     errors.Busy: 429,
-    errors.NotBuilt: 501,
     errors.Unavailable: 503,
     errors.EngineFailed: 503,
     errors.OptAgentError: 500,

@@ -9,7 +9,7 @@ from fastapi import Path, Query
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from optagent.codec import model_from
-from optagent.domain.command import STOPPING, TuneModel
+from optagent.domain.command import ENSEMBLE_METHODS, STOPPING, EngineerFeatures, EnsembleModels, TuneModel
 from optagent.domain.dataset import FORMATS
 from optagent.domain.model import ModelSpec, Task
 from optagent.domain.monitoring import AnalysisType
@@ -80,6 +80,9 @@ class HyperparameterRequest(Request):
     trial_memory_mb: Annotated[float, Field(ge=1, le=1e8)] | None = None
     max_cpu_seconds: Seconds | None = None
     transfer: Annotated[bool, Field(description="try what was good in earlier searches")] = True
+    ensemble: Annotated[
+        int, Field(ge=0, le=100, description="try an ensemble of so many best trials at the end; 0: none")
+    ] = 0
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
 
     def command(self) -> TuneModel:
@@ -99,16 +102,68 @@ class HyperparameterRequest(Request):
             trial_memory_mb=self.trial_memory_mb,
             max_cpu_s=self.max_cpu_seconds,
             transfer=self.transfer,
+            ensemble=self.ensemble,
             seed=self.seed,
         )
 
 
 class EnsembleRequest(Request):
-    """Search for the best mixture of models."""
+    """Look for an ensemble that is better than the best of its models."""
 
-    base_models: Annotated[list[Name], Field(min_length=1, max_length=100, examples=[["churn", "churn_linear"]])]
-    ensemble_method: Annotated[str, Field(max_length=100, examples=["weighted"])] = "weighted"
-    optimization_target: Annotated[str, Field(max_length=100, examples=["accuracy"])] = "accuracy"
+    base_models: Annotated[
+        list[Name],
+        Field(
+            max_length=100,
+            examples=[["churn", "churn@challenger", "churn_linear/3"]],
+            description="two or more of the same rows and target: MODEL (its champion), MODEL@ALIAS or MODEL/VERSION",
+        ),
+    ]
+    ensemble_method: Annotated[str, _one_of(ENSEMBLE_METHODS)] = "weighted"
+    optimization_target: Annotated[
+        Name | Annotated[list[Name], Field(max_length=10)] | None,
+        Field(examples=["accuracy"], description="a metric that has to improve, or several: none may become worse"),
+    ] = None
+    model_id: Annotated[
+        str | None,
+        Field(pattern=_ID, description="the model of which it becomes a version; by default the first base model's"),
+    ] = None
+    max_latency_ms: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    max_size_mb: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    max_models: Annotated[int, Field(ge=1, le=1000)] | None = None
+    strategy: Annotated[str, _one_of(STRATEGIES)] = "balanced"
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+
+    def command(self) -> EnsembleModels:
+        """Raises InvalidRequest."""
+        target = self.optimization_target
+        return EnsembleModels(
+            tuple(self.base_models),
+            method=self.ensemble_method,
+            metrics=() if target is None else (target,) if isinstance(target, str) else tuple(target),
+            model_id=self.model_id,
+            max_latency_ms=self.max_latency_ms,
+            max_size_mb=self.max_size_mb,
+            max_models=self.max_models,
+            strategy=self.strategy,
+            seed=self.seed,
+        )
+
+
+class FeaturesRequest(Request):
+    """Look for features with which a model's champion would be better."""
+
+    model_id: Annotated[str, Field(pattern=_ID, examples=["churn"])]
+    max_features: Annotated[int, Field(ge=1, le=1000)] = 20
+    timeout_seconds: Seconds = 900.0
+    memory_mb: Annotated[float, Field(ge=1, le=1e8)] = 1024.0
+    strategy: Annotated[str, _one_of(STRATEGIES)] = "balanced"
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+
+    def command(self) -> EngineerFeatures:
+        """Raises InvalidRequest."""
+        return EngineerFeatures(
+            self.model_id, self.max_features, self.timeout_seconds, self.memory_mb, self.strategy, self.seed
+        )
 
 
 class BatchRequest(Request):

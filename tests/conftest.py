@@ -80,6 +80,7 @@ async def agent() -> AsyncIterator[Any]:
     from optagent.adapters.in_memory.store import InMemoryStore
     from optagent.adapters.in_memory.tracker import InMemoryTracker
     from optagent.adapters.in_memory.tuner import SequentialTuner
+    from optagent.adapters.in_memory.workers import SequentialWorkers
 
     clock = ManualClock(1_700_000_000.0)
     made = await create_optimization_agent(
@@ -89,6 +90,7 @@ async def agent() -> AsyncIterator[Any]:
         tracker=InMemoryTracker(),
         observations=InMemoryObservations(),
         tuner=SequentialTuner(),
+        workers=SequentialWorkers(),
         early_stopping_rounds=10,
     )
     async with made:

@@ -1,15 +1,21 @@
 """The SDK's verbs; each is a command to the loop."""
 
 from optagent.agent.access import AccessVerbs
+from optagent.agent.building import BuildVerbs
 from optagent.agent.models import ModelVerbs
 from optagent.agent.rollouts import RolloutVerbs
 from optagent.agent.running import RunningVerbs
 from optagent.agent.searching import SearchVerbs
 from optagent.agent.submitting import SubmitVerbs
 from optagent.agent.watching import WatchVerbs
+from optagent.agent.working import Command
+
+__all__ = ["Command", "OptimizationAgent"]
 
 
-class OptimizationAgent(AccessVerbs, ModelVerbs, RolloutVerbs, RunningVerbs, SearchVerbs, SubmitVerbs, WatchVerbs):
+class OptimizationAgent(
+    AccessVerbs, BuildVerbs, ModelVerbs, RolloutVerbs, RunningVerbs, SearchVerbs, SubmitVerbs, WatchVerbs
+):
     """Keeps models good. Made by `create_optimization_agent`; use it from one event loop, and close it at the end.
 
     A refused or failed request is an answer with an `error`, or raised where `strict`.

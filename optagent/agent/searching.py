@@ -6,20 +6,17 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from optagent.agent.desk import Desk
-from optagent.codec import decode, plain
+from optagent.agent.working import WorkingDesk
+from optagent.codec import decode
 from optagent.domain.command import TuneModel
 from optagent.domain.process import Process, Status
 from optagent.domain.study import Progress, TuningResult
 from optagent.domain.study_report import StudyReport, StudySummary
 from optagent.errors import Conflict, InvalidRequest, OptAgentError, ProcessNotFound
-from optagent.loop.optimize import objectives_of
-from optagent.loop.process import run_process
-from optagent.loop.tune import tune
 from optagent.ports import Studies
 
 
-class SearchVerbs(Desk):
+class SearchVerbs(WorkingDesk):
     """Searches for better parameters, and looks back at searches."""
 
     async def tune_hyperparameters(
@@ -37,30 +34,21 @@ class SearchVerbs(Desk):
 
         The first version of a model becomes its champion; a later one becomes challenger when it beats the champion.
         `more` are the other fields of `TuneModel`: `objectives`, `max_concurrent`, `cpus_per_trial`, `seed`,
-        `stopping`, `trial_timeout_s`, `trial_memory_mb`, `max_cpu_s`, `transfer`. `resume` goes on with the model's
-        last search that did not succeed, or with the process of that id, as it was asked: every finished trial is
-        kept. `on_progress` is called from another thread.
+        `stopping`, `trial_timeout_s`, `trial_memory_mb`, `max_cpu_s`, `transfer`, and `ensemble`, the number of best
+        trials of which an ensemble is tried at the end. `resume` goes on with the model's last search that did not
+        succeed, or with the process of that id, as it was asked: every finished trial is kept. `on_progress` is called
+        from another thread.
         """
         try:
             if resume:
                 command = await self._resumed(model_id, resume)
             else:
                 command = _command(model_id, method, trials, timeout_s, strategy, more)
-            spec = await self._store.model(model_id)
-            objectives_of(spec, command)
-            process = self._new_process("tune", model_id, plain(command))
-            result: TuningResult = await run_process(
-                process,
-                lambda run: tune(command, spec, self._outside, run),
-                self._store,
-                self._outside.clock,
-                on_progress,
-            )
+            result: TuningResult = await self._done(command, on_progress)
             return result
         except OptAgentError as error:
-            if self._strict:
-                raise
-            return TuningResult(model_id=str(model_id), error=str(error))
+            refused: TuningResult = self._refused(error, TuningResult, model_id)
+            return refused
 
     async def _resumed(self, model_id: str, resume: bool | str) -> TuneModel:
         """The command of a search that ended early, told to go on with its study."""

@@ -14,7 +14,7 @@ from optagent.bootstrap.parts import running_cluster, tracking_uri
 from optagent.bootstrap.serving import Serving, Up
 from optagent.errors import InvalidRequest
 from optagent.loop.optimize import Limits
-from optagent.loop.tune import Outside
+from optagent.loop.outside import Outside
 from optagent.ports import Observations, Routes, Store, Tokens, Tracker
 from optagent.settings import Settings, load_settings
 
@@ -43,6 +43,7 @@ _PORTS = (
     "tokens",
     "tracker",
     "tuner",
+    "workers",
 )
 
 
@@ -52,9 +53,9 @@ async def create_optimization_agent(
     """An agent that is ready to work; close it, or use it as `async with await create_optimization_agent() as agent`.
 
     `overrides` are settings by name (`max_trials=20`) or whole ports (`store`, `tuner`, `tracker`, `registry`,
-    `datasets`, `clock`, `importer`, `studies`, `observations`, `monitors`, `routes`, `tokens`, `launcher`). With
-    `strict`, refused requests raise instead of answering with an `error`. Where both `store` and `observations` are
-    given, Redis is not needed, and there are no `routes` and `tokens` but those that are given too.
+    `datasets`, `clock`, `importer`, `studies`, `observations`, `monitors`, `routes`, `tokens`, `launcher`, `workers`).
+    With `strict`, refused requests raise instead of answering with an `error`. Where both `store` and `observations`
+    are given, Redis is not needed, and there are no `routes` and `tokens` but those that are given too.
 
     Raises InvalidRequest for a bad setting and Unavailable, within 5 s and by name, for a configured Redis or MLflow
     that does not answer. Ray is not started before a search needs it.
@@ -110,6 +111,7 @@ async def _connect(settings: Settings, ports: dict[str, Any], resources: AsyncEx
         routes=routes,
         tokens=tokens,
         launcher=ports.get("launcher") or parts.launcher(cluster, recipe),
+        workers=ports.get("workers") or parts.workers(cluster),
         monitoring=parts.monitoring(settings),
         draw_report=parts.draw_report,
     )

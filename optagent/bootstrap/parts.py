@@ -26,6 +26,7 @@ from optagent.ports import (
     Tokens,
     Tracker,
     Tuner,
+    Workers,
 )
 from optagent.settings import Settings
 
@@ -126,6 +127,12 @@ def launcher(on: RayCluster, recipe: Recipe) -> Launcher:
     from optagent.adapters.cluster.ray_launcher import RayLauncher
 
     return RayLauncher(on, recipe)
+
+
+def workers(on: RayCluster) -> Workers:
+    from optagent.adapters.cluster.ray_workers import RayWorkers
+
+    return RayWorkers(on)
 
 
 def tuner(settings: Settings, on: RayCluster) -> Tuner:

@@ -1,6 +1,7 @@
 """What can be asked of the loop; a command that breaks a rule is never made."""
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,10 @@ from optagent.domain.version import CHAMPION
 from optagent.errors import InvalidRequest
 
 STOPPING = ("asha", "median", "none")
+ENSEMBLE_METHODS = ("weighted", "stacking", "voting", "auto")
+_BASE = re.compile(
+    r"(?P<model>[A-Za-z0-9][A-Za-z0-9_.-]{0,99})(@(?P<alias>[a-z][a-z0-9_-]{0,49})|/(?P<version>\d{1,9}))?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +23,8 @@ class TuneModel:
     """Search for better parameters of a model. None means the setting, scaled by the strategy.
 
     `objectives` empty means the model's metric; otherwise the first is a metric, and the others are further metrics or
-    costs. `resume` is the id of the study that goes on.
+    costs. `resume` is the id of the study that goes on. `ensemble` is the number of best trials of which an ensemble is
+    tried at the end; 0 is none.
     """
 
     model_id: str
@@ -37,6 +43,7 @@ class TuneModel:
     max_cpu_s: float | None = None
     transfer: bool = True
     resume: str | None = None
+    ensemble: int = 0
 
     def __post_init__(self) -> None:
         if not isinstance(self.model_id, str) or not self.model_id:
@@ -45,8 +52,10 @@ class TuneModel:
         strategy_named(self.strategy)
         for name in ("trials", "max_concurrent", "cpus_per_trial"):
             _whole(name, getattr(self, name), at_least=1)
-        for name in ("seed", "gpus_per_trial"):
+        for name in ("seed", "gpus_per_trial", "ensemble"):
             _whole(name, getattr(self, name), at_least=0)
+        if self.ensemble == 1:
+            raise InvalidRequest("ensemble: the number of trials must be 0 or at least 2, got 1")
         for name in ("timeout_s", "trial_timeout_s", "max_cpu_s"):
             _at_least_one(name, getattr(self, name), "second")
         _at_least_one("trial_memory_mb", self.trial_memory_mb, "megabyte")
@@ -97,3 +106,88 @@ class AnalyzeModel:
 
     def wants(self, part: AnalysisType) -> bool:
         return AnalysisType(self.analysis_type) in (part, AnalysisType.FULL)
+
+
+@dataclass(frozen=True, slots=True)
+class EnsembleModels:
+    """Look for an ensemble of models that is better than the best of them.
+
+    `base_models` are two or more of `MODEL`, its champion, `MODEL@ALIAS` or `MODEL/VERSION`; all must learn the same
+    target from the same rows. `method` is weighted, stacking, voting or auto. `metrics` empty means the metric of the
+    model; the first has to improve, no other may become worse. `model_id` is the model of which it becomes a version,
+    by default that of the first base model. None is no limit.
+    """
+
+    base_models: tuple[str, ...]
+    method: str = "weighted"
+    metrics: tuple[str, ...] = ()
+    model_id: str | None = None
+    max_latency_ms: float | None = None
+    max_size_mb: float | None = None
+    max_models: int | None = None
+    strategy: str = "balanced"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in self.base_models:
+            parse_base(name)
+        if len(self.base_models) < 2:
+            raise InvalidRequest(f"base_models: an ensemble needs at least 2 models, got {list(self.base_models)}")
+        twice = sorted({name for name in self.base_models if self.base_models.count(name) > 1})
+        if twice:
+            raise InvalidRequest(f"base_models: named twice: {', '.join(twice)}")
+        if self.method not in ENSEMBLE_METHODS:
+            raise InvalidRequest(f"unknown ensemble method {self.method!r}; one of {list(ENSEMBLE_METHODS)}")
+        if len(set(self.metrics)) != len(self.metrics):
+            raise InvalidRequest(f"metrics: a name stands twice in {list(self.metrics)}")
+        strategy_named(self.strategy)
+        _whole("seed", self.seed, at_least=0)
+        _whole("max_models", self.max_models, at_least=1)
+        for name in ("max_latency_ms", "max_size_mb"):
+            _above_zero(name, getattr(self, name))
+
+    @property
+    def of_model(self) -> str:
+        """The model of which it becomes a version."""
+        return self.model_id or parse_base(self.base_models[0])[0]
+
+
+def parse_base(name: str) -> tuple[str, str]:
+    """Model and version or alias of a base model.
+
+    >>> parse_base("churn"), parse_base("churn@challenger"), parse_base("churn/3")
+    (('churn', 'champion'), ('churn', 'challenger'), ('churn', '3'))
+    """
+    found = _BASE.fullmatch(name) if isinstance(name, str) else None
+    if found is None:
+        raise InvalidRequest(f"base_models: MODEL, MODEL@ALIAS or MODEL/VERSION is needed, got {name!r}")
+    return found["model"], found["alias"] or found["version"] or CHAMPION
+
+
+@dataclass(frozen=True, slots=True)
+class EngineerFeatures:
+    """Look for features, made of the columns of a model, with which its champion's parameters are better.
+
+    At most `max_features` are added. `timeout_s` and `memory_mb` limit the search for them.
+    """
+
+    model_id: str
+    max_features: int = 20
+    timeout_s: float = 900.0
+    memory_mb: float = 1024.0
+    strategy: str = "balanced"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.model_id, str) or not self.model_id:
+            raise InvalidRequest(f"model_id must be the id of a registered model, got {self.model_id!r}")
+        strategy_named(self.strategy)
+        _whole("max_features", self.max_features, at_least=1)
+        _whole("seed", self.seed, at_least=0)
+        _at_least_one("timeout_s", self.timeout_s, "second")
+        _at_least_one("memory_mb", self.memory_mb, "megabyte")
+
+
+def _above_zero(name: str, value: Any) -> None:
+    if value is not None and not (_number(value) and math.isfinite(value) and value > 0):
+        raise InvalidRequest(f"{name} must be a number above 0, got {value!r}")

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from optagent.domain.study import Interval
-from optagent.ensembles.combined import Combined
 from optagent.ensembles.diversity import Diversity
+from optagent.training.combined import Combined
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,16 +14,17 @@ from optagent.analysis.pareto import fronts
 from optagent.domain.model import ModelSpec
 from optagent.ensembles.budget import Budget
 from optagent.ensembles.choice import Choice, Option
-from optagent.ensembles.combined import Combined, combine, latency_of, weights_of
 from optagent.ensembles.diversity import diversity
 from optagent.ensembles.greedy import greedy
 from optagent.ensembles.judge import judged
 from optagent.ensembles.members import Members
 from optagent.ensembles.parts import Parts, parts_of
 from optagent.ensembles.searches import SEARCHES, WITH_FEATURES, GainsFor, Ground, in_process, searches_of
+from optagent.ensembles.shares import latency_of, weights_of
 from optagent.ensembles.stack_loss import Features
 from optagent.ensembles.target import Target, best_of, target_of
 from optagent.errors import InvalidData, InvalidRequest
+from optagent.training.combined import Combined, combine
 from optagent.training.metrics import Metric
 from optagent.training.problem import Fold, Rows, Vector
 

@@ -8,10 +8,11 @@ import numpy as np
 from optagent.analysis.bootstrap import Resampling, paired_interval
 from optagent.domain.study import Interval
 from optagent.ensembles.choice import Choice
-from optagent.ensembles.combined import Combined, combine, latency_of, weights_of
 from optagent.ensembles.diversity import diversity
 from optagent.ensembles.searches import Ground
+from optagent.ensembles.shares import latency_of, weights_of
 from optagent.errors import InvalidData
+from optagent.training.combined import Combined, combine
 from optagent.training.metrics import Prediction, monitored_metrics
 
 

@@ -4,10 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from optagent.ensembles.average import weighted_mean
-from optagent.ensembles.combined import Combined
 from optagent.ensembles.greedy import Gains, greedy
 from optagent.ensembles.members import Members
+from optagent.ensembles.shares import weighted_mean
 from optagent.ensembles.simplex import finest, simplex
 from optagent.ensembles.slsqp import loss_for, slsqp
 from optagent.ensembles.stack_loss import Features
@@ -15,6 +14,7 @@ from optagent.ensembles.stacking import stack
 from optagent.ensembles.target import Target, gains
 from optagent.ensembles.voting import hard_vote, soft_vote
 from optagent.errors import InvalidRequest
+from optagent.training.combined import Combined
 from optagent.training.problem import Fold
 
 GainsFor = Callable[[Members, Target], Gains]

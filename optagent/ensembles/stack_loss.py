@@ -7,9 +7,9 @@ import numpy.typing as npt
 
 from optagent.domain.model import Task
 from optagent.ensembles.members import Members
-from optagent.ensembles.stack import Column, Stack, stacked_input, stacked_output, standardised
 from optagent.training.metrics import Prediction
 from optagent.training.problem import Matrix, Rows, Vector
+from optagent.training.stack import Column, Stack, stacked_input, stacked_output, standardised
 
 
 @dataclass(frozen=True, slots=True)

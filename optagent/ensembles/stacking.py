@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from optagent.ensembles.combined import combine
 from optagent.ensembles.members import Members
-from optagent.ensembles.stack import Stack
 from optagent.ensembles.stack_loss import Features, StackLoss
 from optagent.ensembles.target import Target
 from optagent.errors import InvalidData, InvalidRequest
+from optagent.training.combined import combine
 from optagent.training.problem import Fold
+from optagent.training.stack import Stack
 
 PENALTIES = (10.0, 1.0, 0.1, 0.01, 0.001)
 """From all but the mean to all but free, in units of the loss."""

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from optagent.ensembles.average import HardVote, WeightedMean, weighted_mean
 from optagent.ensembles.members import Members
+from optagent.ensembles.shares import weighted_mean
+from optagent.training.average import HardVote, WeightedMean
 
 
 def soft_vote(members: Members) -> WeightedMean:

@@ -12,16 +12,16 @@ from optagent.features.basis import curves
 from optagent.features.collinearity import clusters, most_stable, rank_correlation
 from optagent.features.fit import fit_plan
 from optagent.features.generate import most_promising
-from optagent.features.plan import Step
 from optagent.features.pursuit import pursue, steadiness
 from optagent.features.retrain import useful
 from optagent.features.screen import Bar, Question, values_of
 from optagent.features.screening import Looked
 from optagent.features.searches import Search, plain_numbers, some_columns, some_rows
 from optagent.features.select import AgainstShadows, against_shadows
-from optagent.features.transform import transformed
 from optagent.features.work import Work
+from optagent.training.plan import Step
 from optagent.training.problem import Data, Fold, Rows
+from optagent.training.transform import transformed
 
 Steps = tuple[Step, ...]
 

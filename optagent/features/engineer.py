@@ -17,7 +17,6 @@ from optagent.errors import InvalidData
 from optagent.features.chosen import choose
 from optagent.features.fit import fit_plan
 from optagent.features.judge import Judged, improvement, judged
-from optagent.features.plan import Plan
 from optagent.features.proposal import Limits, Proposal, Rules
 from optagent.features.quality import quality
 from optagent.features.refits import PlainFits, learner_for
@@ -29,6 +28,7 @@ from optagent.features.work import Work
 from optagent.training.families.family import Family
 from optagent.training.families.sklearn_linear import Linear
 from optagent.training.metrics import Metric
+from optagent.training.plan import Plan
 from optagent.training.problem import Problem
 
 _LINEAR = frozenset({Linear.name})

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from optagent.features.plan import GROUPED, GroupDifference, GroupMean, Plan, Step
-from optagent.features.transform import by_kind
+from optagent.training.plan import GROUPED, GroupDifference, GroupMean, Plan, Step
 from optagent.training.problem import Data, Rows
+from optagent.training.transform import by_kind
 
 _PRIOR_ROWS = 20.0
 """A category's mean counts as many rows of the overall mean besides its own."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from optagent.features.plan import (
+from optagent.training.plan import (
     Calendar,
     Difference,
     GroupDifference,

@@ -13,10 +13,10 @@ from optagent.features.fit import fit_plan
 from optagent.features.refits import PlainFits
 from optagent.features.searches import Search
 from optagent.features.select import permutation_importance
-from optagent.features.transform import transformed
 from optagent.features.work import Work
 from optagent.training.families.family import Prediction
 from optagent.training.problem import Fold, Rows
+from optagent.training.transform import transformed
 
 _IMPORTANCE_ROWS = 5_000
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from optagent.domain.study import Interval
 from optagent.errors import InvalidRequest
-from optagent.features.plan import AnyStep, Plan
+from optagent.training.plan import AnyStep, Plan
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,11 @@ from optagent.analysis.bootstrap import block_length
 from optagent.domain.model import Task
 from optagent.errors import Infeasible
 from optagent.features.fit import fit_plan
-from optagent.features.plan import GROUPED, Step
-from optagent.features.transform import transformed
 from optagent.features.work import Work
 from optagent.training.families.family import Cache, Prediction
+from optagent.training.plan import GROUPED, Step
 from optagent.training.problem import Data, Fold, Vector
+from optagent.training.transform import transformed
 
 Steps = tuple[Step, ...]
 

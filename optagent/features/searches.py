@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from optagent.errors import Infeasible
 from optagent.features.generate import Inputs, candidates, free_of_clashes, most_promising
-from optagent.features.plan import Step
 from optagent.features.refits import PlainFits, inner_folds
 from optagent.features.residual import Residual, components_of, residual_of
 from optagent.features.screen import Block, Question
+from optagent.training.plan import Step
 from optagent.training.problem import Data, Fold, Problem, Rows
 
 FEWEST_ROWS = 150

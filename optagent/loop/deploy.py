@@ -41,11 +41,13 @@ def register(
             "created_at": created_at,
             "data": prepared.facts(),
         }
-        digest = save_bundle(folder, built.model, built.family, prepared.schema, facts)
+        digest = save_bundle(folder, built.model, built.bundled_as, prepared.schema, facts)
         tags = {
             "verdict": str(verdict),
             "process_id": process_id,
             "family": built.family,
+            "form": built.bundled_as,
+            "rounds": str(built.rounds),
             "params": json.dumps(dict(built.params)),
         }
         version = registry.register(spec.model_id, folder, metrics, tags)

@@ -9,8 +9,8 @@ from optagent.domain.model import ModelSpec
 from optagent.domain.version import CHAMPION, ModelVersion
 from optagent.errors import InvalidRequest
 from optagent.loop.deploy import has_champion, keep_reference
+from optagent.loop.outside import Outside
 from optagent.loop.prepare import prepare
-from optagent.loop.tune import Outside
 from optagent.training.bundle import load_bundle, save_bundle
 from optagent.training.families.registry import family_named
 from optagent.training.imported import check_parity

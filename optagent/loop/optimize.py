@@ -4,10 +4,8 @@ import asyncio
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
-
-import numpy as np
 
 from optagent.analysis.expression import compile_expression
 from optagent.analysis.pareto import front_of, hypervolume, points_of
@@ -22,10 +20,12 @@ from optagent.loop.prepare import Prepared
 from optagent.loop.process import Run
 from optagent.ports import Registry, Tracker, Tuner
 from optagent.training.cost import COSTS, objective_named
+from optagent.training.families.engineered import Engineered, EngineeredModel
 from optagent.training.families.family import Family, FittedModel
+from optagent.training.families.parts import Part
 from optagent.training.families.registry import families_for, family_named
 from optagent.training.metrics import metric_named
-from optagent.training.refit import refit
+from optagent.training.recipe import Recipe, trained
 
 DEFAULT_FAMILY = "lightgbm"
 
@@ -43,13 +43,21 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A family with parameters, trained on every row but the holdout; `score` is its mean over the folds, if known."""
+    """A family with parameters, trained on every row but the holdout; `score` is its mean over the folds, if known.
+
+    `form` is the family that loads the model where that is not the one that was trained: it stands behind a plan.
+    """
 
     family: str
     params: Mapping[str, Any]
     rounds: int
     model: FittedModel
     score: float = math.nan
+    form: str = ""
+
+    @property
+    def bundled_as(self) -> str:
+        return self.form or self.family
 
 
 def families_of(spec: ModelSpec) -> list[Family]:
@@ -216,23 +224,29 @@ def hypervolume_over_time(study: Study, outcome: SearchOutcome) -> tuple[float, 
 
 def build(trial: Trial, prepared: Prepared, study: Study, threads: int) -> Built:
     """The model of a scored trial, with the number of rounds that scored best."""
-    model = _fit(trial.family, trial.params, trial.rounds, prepared, study, threads)
-    return Built(trial.family, trial.params, trial.rounds, model, math.nan if trial.score is None else trial.score)
+    recipe = Recipe(f"trial {trial.number}", trial.family, trial.params, trial.rounds)
+    return built_of(recipe, prepared, study.seed, threads, math.nan if trial.score is None else trial.score)
 
 
 def build_default(family_name: str, prepared: Prepared, study: Study, threads: int) -> Built:
     """The family as its library ships it: the baseline of a tuned model."""
     family = family_named(family_name)
-    params, rounds = family.defaults(study.task), family.default_rounds
-    return Built(family_name, params, rounds, _fit(family_name, params, rounds, prepared, study, threads))
+    recipe = Recipe("defaults", family_name, family.defaults(study.task), family.default_rounds)
+    return built_of(recipe, prepared, study.seed, threads)
 
 
-def _fit(
-    family: str, params: Mapping[str, Any], rounds: int, prepared: Prepared, study: Study, threads: int
-) -> FittedModel:
-    data = prepared.problem.data
-    rows = np.arange(len(data))
-    return refit(family_named(family), params, data, rows, rounds, seed=study.seed, threads=threads)
+def built_of(recipe: Recipe, prepared: Prepared, seed: int, threads: int, score: float = math.nan) -> Built:
+    """The recipe's model of all development rows, behind the plan that made their columns."""
+    model = trained(prepared.problem, recipe, seed, threads)
+    return planned(Built(recipe.family, recipe.params, recipe.rounds, model, score), prepared)
+
+
+def planned(built: Built, prepared: Prepared) -> Built:
+    """Behind the plan of the rows that it was trained on, if they have one."""
+    if prepared.plan is None:
+        return built
+    model = EngineeredModel(prepared.plan, Part(built.bundled_as, built.model))
+    return replace(built, model=model, form=Engineered.name)
 
 
 def _why_none(study: Study, outcome: SearchOutcome) -> str:

@@ -1,7 +1,7 @@
 """Prepare: read a model's rows, set the holdout apart, and encode both, in the order that lets nothing leak."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,9 @@ from optagent.ports import Datasets
 from optagent.training.encoding import Schema, columns_of, encode_target, fit_schema, load_data, target_schema
 from optagent.training.folds import make_folds, split
 from optagent.training.instants import instants
+from optagent.training.plan import Plan
 from optagent.training.problem import Data, Problem, Rows, Vector, span_of
+from optagent.training.transform import transformed
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +22,8 @@ class Prepared:
     """What a search works on, and what judges it.
 
     `problem` holds the development rows only, of which `digest` is the SHA-256. `holdout` is encoded, `holdout_rows`
-    the same rows as they were read; `holdout_time` their instants, None for rows without an order.
+    the same rows as they were read; `holdout_time` and `dev_time` are instants, None for rows without an order. With a
+    `plan` the columns of `problem` are those that it makes; those of `holdout` never are.
     """
 
     spec: ModelSpec
@@ -31,6 +34,8 @@ class Prepared:
     holdout_time: Vector | None
     digest: str
     notes: tuple[str, ...] = ()
+    dev_time: Vector | None = None
+    plan: Plan | None = None
 
     def facts(self) -> dict[str, Any]:
         """What a model's manifest says of the rows it was trained on."""
@@ -40,6 +45,11 @@ class Prepared:
             "sha256": self.digest,
             "holdout_sha256": digest_of(self.holdout),
         }
+
+    def planned(self, plan: Plan) -> "Prepared":
+        """The same rows with the columns of a plan."""
+        data = transformed(plan, self.problem.data)
+        return replace(self, problem=Problem(data, self.problem.folds), digest=digest_of(data), plan=plan)
 
 
 def prepare(spec: ModelSpec, datasets: Datasets, seed: int = 0) -> Prepared:
@@ -67,6 +77,7 @@ def prepare(spec: ModelSpec, datasets: Datasets, seed: int = 0) -> Prepared:
         holdout_time=None if time is None else time[parts.holdout],
         digest=digest_of(data),
         notes=(*notes, *schema.notes, *parts.notes),
+        dev_time=dev_time,
     )
 
 

@@ -3,66 +3,32 @@
 import asyncio
 import json
 import logging
-import os
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
+from optagent.codec import plain
 from optagent.domain.command import TuneModel
 from optagent.domain.model import ModelSpec
-from optagent.domain.model_report import ModelReport
-from optagent.domain.monitoring import Monitoring
 from optagent.domain.strategy import strategy_named
 from optagent.domain.study import SearchOutcome, Study, TrialState, TuningResult
-from optagent.domain.version import ModelVersion
-from optagent.errors import NotFound
+from optagent.domain.version import CHAMPION, ModelVersion
+from optagent.ensembles.choose import Ask
+from optagent.errors import CorruptBundle, Infeasible, InvalidData, InvalidRequest, ModelNotFound, NotFound
 from optagent.loop import deploy, optimize, validate
+from optagent.loop.ensemble import Weighed, built_of, weigh, workers_of
+from optagent.loop.fetch import load_version
+from optagent.loop.outside import Outside
 from optagent.loop.prepare import Prepared, prepare
 from optagent.loop.process import Run
-from optagent.ports import (
-    Clock,
-    Datasets,
-    Importer,
-    Launcher,
-    Monitors,
-    Observations,
-    Registry,
-    Routes,
-    Studies,
-    Tokens,
-    Tracker,
-    Tuner,
-)
+from optagent.ports import Clock, Registry, Studies
+from optagent.training.families.engineered import Engineered, EngineeredModel
 from optagent.training.metrics import metric_named
+from optagent.training.plan import Plan
+from optagent.training.recipe import Recipe
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Outside:
-    """The ports that the loop works through, and the limits it works within."""
-
-    datasets: Datasets
-    tuner: Tuner
-    registry: Registry
-    tracker: Tracker
-    clock: Clock
-    limits: optimize.Limits = field(default_factory=optimize.Limits)
-    threads: int = field(default_factory=lambda: os.cpu_count() or 1)
-    importer: Importer | None = None
-    studies: Studies | None = None
-    observations: Observations | None = None
-    monitors: Monitors | None = None
-    routes: Routes | None = None
-    tokens: Tokens | None = None
-    launcher: Launcher | None = None
-    monitoring: Monitoring = field(default_factory=Monitoring)
-    draw_report: Callable[[ModelReport, Path], Path] | None = None
-
-    def check_data(self, spec: ModelSpec) -> None:
-        """Raises InvalidData where the model's rows cannot be read, split and encoded as it says."""
-        prepare(spec, self.datasets, seed=0)
 
 
 async def tune(command: TuneModel, spec: ModelSpec, outside: Outside, run: Run) -> TuningResult:
@@ -71,6 +37,8 @@ async def tune(command: TuneModel, spec: ModelSpec, outside: Outside, run: Run) 
     champion = await asyncio.to_thread(optimize.champion_params, spec.model_id, outside.registry)
     study = optimize.plan_study(run.process.process_id, spec, command, outside.limits, champion)
     prepared = await asyncio.to_thread(prepare, spec, outside.datasets, command.seed)
+    plan, plan_note = await asyncio.to_thread(champion_plan, prepared, outside.registry)
+    prepared = prepared if plan is None else prepared.planned(plan)
     study = replace(study, data_digest=prepared.digest)
     await run.stage("search")
     prepared = replace(prepared, problem=await asyncio.to_thread(outside.tuner.share, prepared.problem))
@@ -80,8 +48,12 @@ async def tune(command: TuneModel, spec: ModelSpec, outside: Outside, run: Run) 
     succeeded = False
     try:
         outcome = await optimize.search(study, prepared, outside.tuner, outside.tracker, run)
+        together = None
+        if command.ensemble:
+            await run.stage("ensemble")
+            together = await asyncio.to_thread(_together, command, study, outcome, prepared, outside, run)
         await run.stage("validate")
-        built, comparison, notes = await asyncio.to_thread(_judge, command, study, outcome, prepared, outside)
+        built, comparison, notes = await asyncio.to_thread(_judge, command, study, outcome, together, prepared, outside)
         metrics = _metrics(study, built, comparison)
         await run.stage("register")
         version = await asyncio.to_thread(
@@ -98,7 +70,9 @@ async def tune(command: TuneModel, spec: ModelSpec, outside: Outside, run: Run) 
         tags, succeeded = {"version": version.version, "verdict": str(comparison.verdict)}, True
     finally:
         await asyncio.to_thread(_close, study, succeeded, metrics, tags, outside)
-    return _result(study, outcome, built, comparison, version, (*prepared.notes, *notes), run, outside.clock)
+    return _result(
+        study, outcome, built, comparison, version, (*prepared.notes, *plan_note, *notes), run, outside.clock
+    )
 
 
 def _close(
@@ -126,13 +100,57 @@ def _drawn(study_id: str, studies: Studies | None, folder: Path) -> bool:
     return True
 
 
+def champion_plan(prepared: Prepared, registry: Registry) -> tuple[Plan | None, tuple[str, ...]]:
+    """The plan that the champion's features are made by, where these columns can be given to it; else a note."""
+    try:
+        version = registry.version(prepared.spec.model_id, CHAMPION)
+        if version.tags.get("form") != Engineered.name:
+            return None, ()
+        model = load_version(version, registry).model
+    except ModelNotFound:
+        return None, ()
+    except CorruptBundle as error:
+        return None, (f"the champion's features are left out: {error}",)
+    if not isinstance(model, EngineeredModel) or model.plan.columns != prepared.problem.data.names:
+        return None, (f"the features of champion version {version.version} are of other columns: left out",)
+    return model.plan, ()
+
+
+def _together(
+    command: TuneModel, study: Study, outcome: SearchOutcome, prepared: Prepared, outside: Outside, run: Run
+) -> Weighed | str:
+    """The search for weights of the best trials, or why there was none: that fails no search for parameters."""
+    sign = study.objectives[0].sign
+    ranked = sorted(optimize.complete(outcome), key=lambda trial: -sign * (trial.score or 0.0))
+    unlike = {(trial.family, json.dumps(plain(dict(trial.params)), sort_keys=True)): trial for trial in ranked[::-1]}
+    best = sorted(unlike.values(), key=ranked.index)[: command.ensemble]
+    if len(best) < 2:
+        return f"no ensemble: {len(best)} of the trials was trained to its end"
+    recipes = [Recipe(f"trial {trial.number}", trial.family, trial.params, trial.rounds) for trial in best]
+    alpha = strategy_named(command.strategy).alpha
+    ask = Ask((metric_named(study.metric, study.task),), "weighted", alpha=alpha, seed=study.seed)
+    try:
+        return weigh(recipes, prepared, ask, workers_of(outside), run)
+    except (Infeasible, InvalidData, InvalidRequest) as error:
+        return f"no ensemble: {error}"
+
+
 def _judge(
-    command: TuneModel, study: Study, outcome: SearchOutcome, prepared: Prepared, outside: Outside
+    command: TuneModel,
+    study: Study,
+    outcome: SearchOutcome,
+    together: Weighed | str | None,
+    prepared: Prepared,
+    outside: Outside,
 ) -> tuple[optimize.Built, validate.Comparison, tuple[str, ...]]:
     strategy = strategy_named(command.strategy)
     best = optimize.chosen(study, outcome, strategy.margin)
     assert best is not None  # optimize.search has refused a search without a score
-    built = optimize.build(best, prepared, study, outside.threads)
+    said = () if together is None else (together if isinstance(together, str) else together.choice.reason,)
+    if isinstance(together, Weighed) and together.choice.accepted:
+        built = built_of(together, prepared, study.seed, outside.threads)
+    else:
+        built = optimize.build(best, prepared, study, outside.threads)
     x = prepared.holdout.x
     baseline, note = validate.baseline_for(
         prepared,
@@ -141,7 +159,7 @@ def _judge(
     )
     metric = metric_named(study.metric, study.task)
     comparison = validate.compare(built.model.predict(x), baseline, prepared, metric, strategy.alpha, study.seed)
-    return built, comparison, (note,) if note else ()
+    return built, comparison, (*said, note) if note else said
 
 
 def _metrics(study: Study, built: optimize.Built, comparison: validate.Comparison) -> dict[str, float]:

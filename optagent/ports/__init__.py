@@ -5,9 +5,11 @@ from optagent.ports.models import Importer, Registry
 from optagent.ports.search import OnProgress, OnTrial, Studies, Tracker, Tuner
 from optagent.ports.serving import KeptAnswers, Launcher, Loader, Routes, Tokens
 from optagent.ports.state import Monitors, Store
+from optagent.ports.workers import Crew, Workers
 
 __all__ = [
     "Clock",
+    "Crew",
     "Datasets",
     "Importer",
     "KeptAnswers",
@@ -25,4 +27,5 @@ __all__ = [
     "Tokens",
     "Tracker",
     "Tuner",
+    "Workers",
 ]

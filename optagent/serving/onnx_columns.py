@@ -7,7 +7,6 @@ import numpy as np
 import numpy.typing as npt
 
 from optagent.errors import InvalidRequest
-from optagent.serving.onnx_engine import INPUT
 from optagent.serving.onnx_graph import Graph
 from optagent.training.families.sklearn_columns import by_column
 from optagent.training.problem import Vector
@@ -20,11 +19,11 @@ def add_tree_columns(graph: Graph, columns: Any, levels: Levels) -> tuple[str, n
     """The columns that a forest sees, and where each of the ColumnTransformer's columns is among them."""
     numbers = _sources(columns, "number")
     tables = _tables(columns, levels)
-    parts = [_picked(graph, numbers)] if numbers else []
+    parts = [picked(graph, numbers)] if numbers else []
     order = _positions(columns, "number")
     for source, (positions, table) in tables.items():
         order += positions
-        parts.append(_looked_up(graph, source, table))
+        parts.append(looked_up(graph, source, table))
     place = np.empty(len(order), dtype=np.int64)
     place[order] = np.arange(len(order))
     return parts[0] if len(parts) == 1 else graph.add("Concat", *parts, axis=1), place
@@ -37,7 +36,7 @@ def add_margin(graph: Graph, columns: Any, weights: Vector, intercept: Vector, l
     if numbers:
         parts += _number_parts(graph, columns, numbers, weights)
     for source, (positions, table) in _tables(columns, levels).items():
-        parts.append(_looked_up(graph, source, table.astype(np.float64) @ weights[positions]))
+        parts.append(looked_up(graph, source, table.astype(np.float64) @ weights[positions]))
     total = parts[0]
     for part in parts[1:]:
         total = graph.add("Add", total, part)
@@ -49,9 +48,9 @@ def _number_parts(graph: Graph, columns: Any, numbers: list[int], weights: Vecto
     steps = columns.named_transformers_["number"].named_steps
     if type(steps["scale"]).__name__ != "StandardScaler":
         raise InvalidRequest(f"{type(steps['scale']).__name__}: ONNX has no operator for it")
-    picked = _picked(graph, numbers)
-    missing = graph.add("IsNaN", picked)
-    filled = graph.add("Where", missing, graph.constant(steps["impute"].statistics_.astype(np.float32)), picked)
+    chosen = picked(graph, numbers)
+    missing = graph.add("IsNaN", chosen)
+    filled = graph.add("Where", missing, graph.constant(steps["impute"].statistics_.astype(np.float32)), chosen)
     centred = graph.add("Sub", filled, graph.constant(steps["scale"].mean_.astype(np.float32)))
     scaled = graph.add("Div", centred, graph.constant(steps["scale"].scale_.astype(np.float32)))
     own = weights[_positions(columns, "number")]
@@ -62,13 +61,14 @@ def _number_parts(graph: Graph, columns: Any, numbers: list[int], weights: Vecto
     ]
 
 
-def _picked(graph: Graph, numbers: list[int]) -> str:
-    return graph.add("Gather", INPUT, graph.constant(np.array(numbers, dtype=np.int64)), axis=1)
+def picked(graph: Graph, numbers: list[int]) -> str:
+    """Some columns of the rows, in this order."""
+    return graph.add("Gather", graph.rows, graph.constant(np.array(numbers, dtype=np.int64)), axis=1)
 
 
-def _looked_up(graph: Graph, source: int, table: npt.NDArray[Any]) -> str:
+def looked_up(graph: Graph, source: int, table: npt.NDArray[Any]) -> str:
     """The row of `table` for the code of each row; the last one is for missing values."""
-    code = graph.add("Gather", INPUT, graph.constant(np.int64(source)), axis=1)
+    code = graph.add("Gather", graph.rows, graph.constant(np.int64(source)), axis=1)
     missing = graph.constant(np.float32(len(table) - 1))
     whole = graph.cast(graph.add("Where", graph.add("IsNaN", code), missing, code), 1)
     return graph.add("Gather", graph.constant(table), whole, axis=0)

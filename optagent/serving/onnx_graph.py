@@ -15,9 +15,13 @@ _NO_CODE = -1.0
 
 
 class Graph:
-    """Takes `rows` (rows, columns) in 32 bits, gives `scores` (rows, outputs) in 64."""
+    """Takes `rows` (rows, columns) in 32 bits, gives `scores` (rows, outputs) in 64.
+
+    `rows` is the name of what a model in the graph is given: the rows as they come, or what was made of them.
+    """
 
     def __init__(self, columns: int) -> None:
+        self.rows = INPUT
         self._columns = columns
         self._nodes: list[Any] = []
         self._constants: list[Any] = []

@@ -32,7 +32,6 @@ _SAID = {
     422: "a field breaks a rule; the problem names both",
     429: "too many requests of this token, or too much work waits",
     500: "something unexpected",
-    501: "understood, but not built yet",
     503: "a part that is needed does not answer; the problem names it",
 }
 

@@ -7,17 +7,27 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import FiniteFloat
 
+from optagent.agent import Command
 from optagent.codec import plain
+from optagent.domain.command import EnsembleModels
 from optagent.domain.model_report import ModelReport
 from optagent.domain.process import Process, Status
 from optagent.domain.token import Scope
-from optagent.errors import NotBuilt, OptAgentError
+from optagent.errors import OptAgentError
 from serve_app.answers import BatchAnswer, BatchItem, ProblemDocument, Processes, ProcessStatus, Submitted
 from serve_app.api.guarded import Asks, Caller, Guarded, needs
 from serve_app.api.paging import page
 from serve_app.api.watching import Watch
 from serve_app.errors import problem
-from serve_app.schemas import AnalyzeRequest, BatchRequest, EnsembleRequest, HyperparameterRequest, Limit, ProcessId
+from serve_app.schemas import (
+    AnalyzeRequest,
+    BatchRequest,
+    EnsembleRequest,
+    FeaturesRequest,
+    HyperparameterRequest,
+    Limit,
+    ProcessId,
+)
 
 router = APIRouter(prefix="/optimization", tags=["optimization"], route_class=Guarded)
 
@@ -31,17 +41,19 @@ async def analyze(body: AnalyzeRequest, caller: Asks) -> ModelReport:
 @router.post("/hyperparameter", status_code=202, **needs(Scope.OPERATE, 404, sends=True))
 async def hyperparameter(body: HyperparameterRequest, caller: Asks, response: Response) -> Submitted:
     """Has better parameters searched for, as soon as its turn comes; `Location` is where to follow it."""
-    submitted = await _submitted(body, caller)
-    response.headers["Location"] = submitted.status_url
-    return submitted
+    return await _accepted(body.command(), caller, response)
 
 
-@router.post("/ensemble", status_code=202, **needs(Scope.OPERATE, 501, sends=True))
-async def ensemble(body: EnsembleRequest, caller: Asks) -> Submitted:
-    """Has the best mixture of models searched for; not built yet."""
-    raise NotBuilt(
-        f"ensembles of {len(body.base_models)} models: this version of optagent does not search for them yet"
-    )
+@router.post("/ensemble", status_code=202, **needs(Scope.OPERATE, 404, sends=True))
+async def ensemble(body: EnsembleRequest, caller: Asks, response: Response) -> Submitted:
+    """Has the best mixture of models searched for; it is registered where it beats the best of them."""
+    return await _accepted(body.command(), caller, response)
+
+
+@router.post("/features", status_code=202, **needs(Scope.OPERATE, 404, sends=True))
+async def features(body: FeaturesRequest, caller: Asks, response: Response) -> Submitted:
+    """Has features searched for and proven; a model with them is registered where it is better."""
+    return await _accepted(body.command(), caller, response)
 
 
 @router.post("/batch", **needs(Scope.OPERATE, sends=True))
@@ -102,16 +114,22 @@ async def cancel(process_id: ProcessId, caller: Asks) -> Process:
     return await caller.agent.process(process_id)
 
 
-async def _submitted(body: HyperparameterRequest, caller: Caller) -> Submitted:
-    command = body.command()
+async def _accepted(command: Command, caller: Caller, response: Response) -> Submitted:
+    submitted = await _submitted(command, caller)
+    response.headers["Location"] = submitted.status_url
+    return submitted
+
+
+async def _submitted(command: Command, caller: Caller) -> Submitted:
     asked = {"command": plain(command)}
-    process = await caller.does("process.submit", body.model_id, caller.agent.submit(command), **asked)
+    about = command.of_model if isinstance(command, EnsembleModels) else command.model_id
+    process = await caller.does("process.submit", about, caller.agent.submit(command), **asked)
     return Submitted.of(process)
 
 
 async def _item(body: HyperparameterRequest, caller: Caller) -> BatchItem:
     try:
-        return BatchItem(submitted=await _submitted(body, caller))
+        return BatchItem(submitted=await _submitted(body.command(), caller))
     except OptAgentError as error:
         return BatchItem(problem=ProblemDocument(**problem(error, caller.request_id)[1]))
 

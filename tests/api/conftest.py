@@ -18,6 +18,7 @@ from optagent.adapters.in_memory.store import InMemoryStore
 from optagent.adapters.in_memory.tokens import InMemoryTokens
 from optagent.adapters.in_memory.tracker import InMemoryTracker
 from optagent.adapters.in_memory.tuner import SequentialTuner
+from optagent.adapters.in_memory.workers import SequentialWorkers
 from optagent.agent import OptimizationAgent
 from optagent.domain.process import Process, Status
 from serve_app.api import create_api
@@ -56,6 +57,7 @@ async def agent(clock: ManualClock, store: InMemoryStore, tokens: InMemoryTokens
         tuner=SequentialTuner(),
         routes=InMemoryRoutes(clock),
         tokens=tokens,
+        workers=SequentialWorkers(),
         early_stopping_rounds=10,
     )
     async with made:

@@ -96,12 +96,49 @@ async def test_every_search_and_every_refused_one_is_in_the_audit_log(call, chur
     assert entries[1]["detail"]["command"]["trials"] == 7
 
 
-async def test_an_ensemble_is_checked_and_then_said_not_to_be_built(call):
-    body = {"base_models": ["a", "b"], "ensemble_method": "weighted", "optimization_target": "accuracy"}
+async def test_an_ensemble_is_queued_and_its_command_is_kept(call, rivals: str):
+    body = {
+        "base_models": [rivals, f"{rivals}/2"],
+        "ensemble_method": "weighted",
+        "optimization_target": "accuracy",
+    }
     answer = await call("operate", "POST", "/optimization/ensemble", json=body)
-    assert answer.status_code == 501
-    assert "does not search for them yet" in answer.json()["detail"]
-    assert (await call("operate", "POST", "/optimization/ensemble", json={"base_models": []})).status_code == 422
+    assert answer.status_code == 202
+    assert answer.json()["process_id"].startswith("ensemble-")
+    status = (await call("read", "GET", f"http://optagent{answer.headers['location']}")).json()
+    assert status["status"] == "queued"
+    assert (status["command"]["metrics"], status["command"]["method"]) == (["accuracy"], "weighted")
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "said"),
+    [
+        ({"base_models": []}, 422, "at least 2 models"),
+        ({"base_models": ["churn"]}, 422, "at least 2 models"),
+        ({"base_models": ["churn", "nobody"]}, 404, "nobody"),
+        ({"base_models": ["churn", "../x"]}, 422, "MODEL, MODEL@ALIAS or MODEL/VERSION is needed, got '../x'"),
+        ({"ensemble_method": "magic"}, 422, "unknown ensemble method 'magic'"),
+        ({"optimization_target": "beauty"}, 422, "beauty"),
+        ({"optimization_target": ["accuracy", "accuracy"]}, 422, "stands twice"),
+        ({"max_latency_ms": 0}, 422, "max_latency_ms"),
+        ({"strategy": "reckless"}, 422, "reckless"),
+    ],
+)
+async def test_an_ensemble_that_cannot_be_is_refused_before_it_is_queued(
+    call, churn_id: str, change: dict[str, object], code: int, said: str
+):
+    body = {"base_models": [churn_id, f"{churn_id}/2"], **change}
+    answer = await call("operate", "POST", "/optimization/ensemble", json=body)
+    assert answer.status_code == code
+    assert said in answer.json()["detail"]
+    assert (await call("read", "GET", "/optimization/processes")).json()["processes"] == []
+
+
+async def test_features_are_searched_for_in_their_turn(call, churn_id: str):
+    answer = await call("operate", "POST", "/optimization/features", json={"model_id": churn_id, "max_features": 5})
+    assert answer.status_code == 202
+    assert answer.json()["process_id"].startswith("features-")
+    assert (await call("operate", "POST", "/optimization/features", json={"model_id": "nobody"})).status_code == 404
 
 
 async def test_a_batch_answers_each_search_for_itself_in_order(call, churn_id: str):

@@ -44,12 +44,7 @@ expected-statuses = ["2xx", "4xx"]
 [checks.positive_data_acceptance]
 # Rules that JSON Schema cannot say, such as that shares rise, are the domain's: 422.
 expected-statuses = ["2xx", "404", "409", "422"]
-[[operations]]
-include-path = "/api/v1/optimization/ensemble"
-checks.not_a_server_error.expected-statuses = ["2xx", "4xx", "501"]
-checks.positive_data_acceptance.expected-statuses = ["501"]
 """
-"""Only what is not built may fail."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,16 +20,16 @@ from optagent.analysis.bootstrap import Resampling
 from optagent.domain.dataset import FileSource
 from optagent.domain.model import ModelSpec, Task
 from optagent.features.engineer import engineer
-from optagent.features.plan import Product, Ratio, Step
 from optagent.features.proposal import Limits, Proposal
-from optagent.features.transform import Transformer, transformed
 from optagent.training.encoding import encode_target, fit_schema, load_data, target_schema
 from optagent.training.families.registry import family_named
 from optagent.training.folds import make_folds, split
 from optagent.training.instants import instants
 from optagent.training.metrics import METRICS, metric_named
+from optagent.training.plan import Product, Ratio, Step
 from optagent.training.problem import Data, Fold, Problem
 from optagent.training.refit import refit
+from optagent.training.transform import Transformer, transformed
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 ROWS, NOISE, FOLDS = 4_000, 50, 4

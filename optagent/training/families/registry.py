@@ -2,6 +2,8 @@
 
 from optagent.domain.model import Task
 from optagent.errors import InvalidRequest
+from optagent.training.families.engineered import Engineered
+from optagent.training.families.ensemble import Ensemble
 from optagent.training.families.family import Family
 from optagent.training.families.lightgbm_family import LightGBM
 from optagent.training.families.sklearn_boosting import HistGradientBoosting
@@ -15,8 +17,8 @@ _ALL: tuple[Family, ...] = (LightGBM(), XGBoost(), RandomForest(), ExtraTrees(),
 
 FAMILIES: dict[str, Family] = {family.name: family for family in _ALL}
 
-_LOADED_ONLY: dict[str, Family] = {ImportedSklearn.name: ImportedSklearn()}
-"""Families of models that were trained elsewhere: bundles hold them, searches do not."""
+_LOADED_ONLY: dict[str, Family] = {family.name: family for family in (ImportedSklearn(), Ensemble(), Engineered())}
+"""Families of models that were trained elsewhere, or are made of other models: bundles hold them, searches do not."""
 
 
 def family_named(name: str) -> Family:

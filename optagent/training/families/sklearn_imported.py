@@ -1,54 +1,29 @@
 """A scikit-learn model that was trained elsewhere: it predicts, and is never trained here."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from optagent.domain.model import Task
-from optagent.domain.space import SearchSpace
-from optagent.errors import CorruptBundle, InvalidRequest
+from optagent.errors import CorruptBundle
 from optagent.training.families import skops_file
-from optagent.training.families.family import Cache, Fit, Prediction
+from optagent.training.families.family import Prediction
 from optagent.training.families.feasible import check_columns, class_count
+from optagent.training.families.loaded_only import LoadedOnly
 from optagent.training.families.sklearn_model import FILE
-from optagent.training.problem import Data, Matrix, Rows, Vector
+from optagent.training.problem import Matrix, Vector
 
 ORDER = "classes.json"
 
 
-class ImportedSklearn:
-    """Loads what an import kept; it can learn no task, so no search offers it."""
+class ImportedSklearn(LoadedOnly):
+    """Loads what an import kept."""
 
     name = "sklearn_imported"
-    rounds_per_unit = 1
-    score_growth = 0.0
-    default_rounds = 1
-    limits: Mapping[str, tuple[float, float]] = {}
-
-    def supports(self, task: Task) -> bool:
-        return False
-
-    def space(self, task: Task) -> SearchSpace:
-        return SearchSpace(())
-
-    def defaults(self, task: Task) -> Mapping[str, Any]:
-        return {}
-
-    def start(
-        self,
-        params: Mapping[str, Any],
-        data: Data,
-        train: Rows,
-        valid: Rows | None = None,
-        *,
-        seed: int = 0,
-        threads: int = 1,
-        cache: Cache | None = None,
-    ) -> Fit:
-        raise InvalidRequest("an imported scikit-learn model cannot be trained anew: tune families of optagent instead")
+    why = "an imported scikit-learn model cannot be trained anew: tune families of optagent instead"
 
     def load(self, folder: Path, task: Task, n_classes: int) -> "ImportedSklearnModel":
         count = class_count(task, n_classes)

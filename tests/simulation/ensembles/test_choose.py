@@ -11,13 +11,13 @@ from optagent.domain.study import Interval
 from optagent.ensembles.budget import Budget
 from optagent.ensembles.choice import Choice
 from optagent.ensembles.choose import Ask, Evidence, choose
-from optagent.ensembles.combined import combine
 from optagent.ensembles.judge import verdict_of
 from optagent.ensembles.members import Members, members_of
 from optagent.ensembles.parts import parts_of
 from optagent.ensembles.stack_loss import Features
 from optagent.ensembles.target import Target, gains
 from optagent.errors import InvalidData, InvalidRequest
+from optagent.training.combined import combine
 from optagent.training.metrics import METRICS
 
 Library = Callable[..., Members]

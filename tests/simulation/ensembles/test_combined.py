@@ -6,13 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optagent.domain.model import Task
-from optagent.ensembles.average import HardVote, WeightedMean, weighted_mean
-from optagent.ensembles.combined import Combined, combine, from_json, latency_of, to_json, weights_of
 from optagent.ensembles.members import Members
 from optagent.ensembles.mixing import mean_of
-from optagent.ensembles.stack import Column, Stack
+from optagent.ensembles.shares import latency_of, weighted_mean, weights_of
 from optagent.ensembles.voting import hard_vote, soft_vote
 from optagent.errors import InvalidData, InvalidRequest
+from optagent.training.average import HardVote, WeightedMean
+from optagent.training.combined import Combined, combine, from_json, to_json
+from optagent.training.stack import Column, Stack
 
 Library = Callable[..., Members]
 TASKS = list(Task)

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from optagent.domain.model import ModelSpec, Task
-from optagent.ensembles.combined import combine
 from optagent.ensembles.members import Members, members_of
 from optagent.ensembles.out_of_fold import out_of_fold
 from optagent.ensembles.stack_loss import Features, StackLoss
 from optagent.ensembles.stacking import stack
 from optagent.ensembles.target import Target, target_of
 from optagent.errors import InvalidData, InvalidRequest
+from optagent.training.combined import combine
 from optagent.training.folds import make_folds
 from optagent.training.metrics import METRICS
 from optagent.training.problem import Fold, Rows

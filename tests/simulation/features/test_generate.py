@@ -5,8 +5,8 @@ from itertools import islice
 import numpy as np
 
 from optagent.features.generate import Inputs, candidates, free_of_clashes, inputs_of, most_promising
-from optagent.features.plan import Calendar, Difference, GroupMean, Power, Product, Ratio, Window
 from optagent.features.screen import values_of
+from optagent.training.plan import Calendar, Difference, GroupMean, Power, Product, Ratio, Window
 
 
 def numbers(names: list[str], **fields) -> Inputs:

@@ -11,7 +11,7 @@ from optagent.codec import decode, encode
 from optagent.domain.model import Task
 from optagent.errors import InvalidData, InvalidRequest
 from optagent.features.fit import fit_plan
-from optagent.features.plan import (
+from optagent.training.plan import (
     Calendar,
     Difference,
     GroupDifference,
@@ -22,7 +22,7 @@ from optagent.features.plan import (
     Ratio,
     Window,
 )
-from optagent.features.transform import Transformer, apply, transformed
+from optagent.training.transform import Transformer, apply, transformed
 
 COLUMNS = ("a", "b", "shop", "day", "r_5", "r_10", "r_21")
 STEPS = (

@@ -1,19 +1,17 @@
 """An ensemble as data: which models, how their answers become one, and nothing that cannot be written as JSON."""
 
 import json
-import math
 from typing import TypeAlias
 
 import numpy as np
 
 from optagent.codec import decode, plain
 from optagent.domain.model import Task
-from optagent.ensembles.average import HardVote, Said, WeightedMean
-from optagent.ensembles.members import Members
-from optagent.ensembles.stack import Stack
 from optagent.errors import InvalidData, InvalidRequest
+from optagent.training.average import HardVote, Said, WeightedMean
 from optagent.training.metrics import Prediction
-from optagent.training.problem import Matrix, Vector
+from optagent.training.problem import Matrix
+from optagent.training.stack import Stack
 
 Combined: TypeAlias = WeightedMean | HardVote | Stack
 
@@ -41,21 +39,6 @@ def combine(combined: Combined, said: Said, x: Matrix | None = None) -> Predicti
         if not np.isfinite(said[name]).all():
             raise InvalidData(f"{name}: a prediction is not finite")
     return combined.combine(said, x)
-
-
-def weights_of(members: Members, combined: Combined) -> Vector:
-    """(models,): the share of each in what the ensemble says, summing to 1 (0 everywhere if it heeds none)."""
-    found = np.zeros(len(members))
-    for name, weight in zip(combined.names, combined.weights, strict=True):
-        found[members.names.index(name)] = abs(weight)
-    return found / (found.sum() or 1.0)
-
-
-def latency_of(members: Members, ensemble: Combined) -> float | None:
-    """Of its members one after the other, where known."""
-    if members.latency_ms is None:
-        return None
-    return math.fsum(members.latency_ms[members.names.index(name)] for name in ensemble.names)
 
 
 def to_json(combined: Combined) -> bytes:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from optagent.errors import InvalidData
-from optagent.features.plan import Calendar, GroupDifference, GroupMean, Plan, Power, Step, Window
+from optagent.training.plan import Calendar, GroupDifference, GroupMean, Plan, Power, Step, Window
 from optagent.training.problem import Data, Matrix
 
 Indexes = npt.NDArray[np.intp]

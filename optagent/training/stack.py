@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from optagent.domain.model import Task
-from optagent.ensembles.average import Said, check_names, values, weighted_sum
 from optagent.errors import InvalidData, InvalidRequest
+from optagent.training.average import Said, check_names, values, weighted_sum
 from optagent.training.metrics import Prediction
 from optagent.training.problem import Matrix, Vector
 

@@ -9,10 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from optagent.domain.model import Task
-from optagent.ensembles.members import Members
 from optagent.errors import InvalidRequest
 from optagent.training.metrics import Prediction
-from optagent.training.problem import Matrix, Vector
+from optagent.training.problem import Matrix
 
 Said = Mapping[str, npt.NDArray[Any]]
 """Each model's prediction, by name."""
@@ -51,14 +50,6 @@ class HardVote:
 
     def combine(self, said: Said, x: Matrix | None = None) -> Prediction:
         return np.minimum(weighted_sum(self.names, self.weights, lambda name: _votes(values(said, name))), 1.0)
-
-
-def weighted_mean(members: Members, weights: Vector) -> WeightedMean:
-    """Of (models,) weights, without those that are 0."""
-    kept = [int(index) for index in members.by_name if weights[index] > 0]
-    total = math.fsum(float(weights[index]) for index in kept)
-    names = tuple(members.names[index] for index in kept)
-    return WeightedMean(members.task, names, tuple(float(weights[index]) / total for index in kept))
 
 
 def weighted_sum(names: tuple[str, ...], weights: tuple[float, ...], of: Callable[[str], Prediction]) -> Prediction:

@@ -1,0 +1,59 @@
+"""Commands of ensembles and features."""
+
+from typing import Annotated
+
+import typer
+
+from optagent import terminal
+from optagent.cli.door import OUT, AsJson, app, print_json, with_agent
+from optagent.codec import plain
+
+Strategy = Annotated[str, typer.Option(help="conservative, balanced or aggressive.")]
+Seed = Annotated[int, typer.Option(help="Same seed: same answer.")]
+
+
+@app.command()
+def ensemble(
+    base_models: Annotated[list[str], typer.Argument(help="Two or more: MODEL, MODEL@ALIAS or MODEL/VERSION.")],
+    method: Annotated[str, typer.Option(help="weighted, stacking, voting or auto.")] = "weighted",
+    metric: Annotated[list[str] | None, typer.Option(help="The first has to improve; repeat.")] = None,
+    into: Annotated[str | None, typer.Option(help="The model of which it becomes a version.")] = None,
+    max_latency: Annotated[float | None, typer.Option(help="Most milliseconds of one row.")] = None,
+    max_size: Annotated[float | None, typer.Option(help="Most megabytes.")] = None,
+    max_models: Annotated[int | None, typer.Option(help="Most models.")] = None,
+    strategy: Strategy = "balanced",
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Look for an ensemble that is better than the best of its models, and register it."""
+    result = with_agent(
+        lambda agent: agent.create_ensemble(
+            base_models,
+            method,
+            metric or (),
+            into,
+            max_latency_ms=max_latency,
+            max_size_mb=max_size,
+            max_models=max_models,
+            strategy=strategy,
+            seed=seed,
+        )
+    )
+    print_json(plain(result)) if as_json else terminal.show_ensemble(OUT, result)
+
+
+@app.command()
+def features(
+    model: str,
+    max_features: Annotated[int, typer.Option(help="Most features to add.")] = 20,
+    timeout: Annotated[float, typer.Option(help="Time limit of the search in seconds.")] = 900.0,
+    memory: Annotated[float, typer.Option(help="Memory limit of the search in megabytes.")] = 1024.0,
+    strategy: Strategy = "balanced",
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Look for features with which the champion would be better, prove them, and register a model with them."""
+    result = with_agent(
+        lambda agent: agent.engineer_features(model, max_features, timeout, memory, strategy=strategy, seed=seed)
+    )
+    print_json(plain(result)) if as_json else terminal.show_features(OUT, result)

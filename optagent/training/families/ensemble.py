@@ -1,0 +1,58 @@
+"""Several models that answer as one: bundled, loaded and served like any other model."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from optagent.domain.model import Task
+from optagent.errors import CorruptBundle, InvalidRequest
+from optagent.training.combined import Combined, combine, from_json, to_json
+from optagent.training.families.family import Prediction
+from optagent.training.families.loaded_only import LoadedOnly
+from optagent.training.families.parts import Part, check_part, load_parts, save_parts
+from optagent.training.problem import Matrix, Vector
+
+WEIGHTS = "weights.json"
+
+
+class Ensemble(LoadedOnly):
+    """Weights are searched for, and members trained, by `optagent ensemble`."""
+
+    name = "ensemble"
+    why = "an ensemble is not trained as one model: name its base models to `optagent ensemble`"
+
+    def load(self, folder: Path, task: Task, n_classes: int) -> "EnsembleModel":
+        try:
+            combined = from_json((folder / WEIGHTS).read_text(encoding="utf-8"))
+            return EnsembleModel(combined, load_parts(folder, task, n_classes))
+        except (OSError, UnicodeDecodeError, InvalidRequest) as error:
+            raise CorruptBundle(f"{WEIGHTS}: {error}") from error
+
+
+class EnsembleModel:
+    """Members by name, and how their answers become one; raises InvalidRequest where these are not the same models."""
+
+    def __init__(self, combined: Combined, members: Mapping[str, Part]) -> None:
+        if set(combined.names) != set(members):
+            raise InvalidRequest(f"weights of {sorted(combined.names)}, models of {sorted(members)}")
+        self.combined = combined
+        self.members = {name: members[name] for name in combined.names}
+
+    def predict(self, x: Matrix) -> Prediction:
+        said = {name: member.model.predict(x) for name, member in self.members.items()}
+        return combine(self.combined, said, x)
+
+    def save(self, folder: Path) -> None:
+        for name, member in self.members.items():
+            check_part(name, member.family)
+        (folder / WEIGHTS).write_bytes(to_json(self.combined))
+        save_parts(folder, self.members)
+
+    def importances(self) -> Vector:
+        """The members' own, by the weight that each of them has."""
+        weights = np.abs(self.combined.weights)
+        total: Vector = sum(
+            weight * member.model.importances() for weight, member in zip(weights, self.members.values(), strict=True)
+        )
+        return total / (total.sum() or 1.0)

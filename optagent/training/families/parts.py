@@ -1,0 +1,63 @@
+"""Models as parts of another model: each in a folder of its own below it, with the name of its family."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from optagent.domain.model import Task
+from optagent.errors import CorruptBundle, InvalidRequest
+from optagent.training.families.family import FittedModel
+
+PARTS = "parts.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A trained model and the name of its family."""
+
+    family: str
+    model: FittedModel
+
+
+def save_parts(folder: Path, parts: Mapping[str, Part]) -> None:
+    """Writes them in their order; the folders have numbers, since a name may be no name for a folder."""
+    listed = []
+    for number, (name, part) in enumerate(parts.items()):
+        own = folder / f"part{number}"
+        own.mkdir()
+        part.model.save(own)
+        listed.append({"name": name, "family": part.family})
+    (folder / PARTS).write_text(json.dumps(listed, indent=1), encoding="utf-8")
+
+
+def load_parts(folder: Path, task: Task, n_classes: int) -> dict[str, Part]:
+    """What `save_parts` wrote; raises CorruptBundle. Only our own families: a user's would be imported unasked."""
+    from optagent.training.families.registry import family_named, is_ours  # which lists what is made of parts
+
+    found = {}
+    for number, (name, family) in enumerate(_listed(folder / PARTS)):
+        if not is_ours(family):
+            raise CorruptBundle(f"{folder / PARTS}: {name!r} is of the family {family!r}, which is not one of ours")
+        found[name] = Part(family, family_named(family).load(folder / f"part{number}", task, n_classes))
+    return found
+
+
+def check_part(name: str, family: str) -> None:
+    """Raises InvalidRequest for a model that could not be loaded again as a part."""
+    from optagent.training.families.registry import is_ours
+
+    if not is_ours(family):
+        raise InvalidRequest(f"{name}: a model of a family of your own ({family}) cannot be part of another model")
+
+
+def _listed(path: Path) -> list[tuple[str, str]]:
+    try:
+        listed: Any = json.loads(path.read_text(encoding="utf-8"))
+        found = [(str(one["name"]), str(one["family"])) for one in listed]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise CorruptBundle(f"{path}: not a list of parts: {error}") from error
+    if not found or len({name for name, _ in found}) != len(found):
+        raise CorruptBundle(f"{path}: parts with different names are needed, got {[name for name, _ in found]}")
+    return found

@@ -1,0 +1,64 @@
+"""Any crew does the work of every item on the value that it shares, and tells what went wrong."""
+
+import os
+import signal
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from optagent.adapters.cluster.ray_workers import RayWorkers
+from optagent.adapters.in_memory.workers import SequentialWorkers
+from optagent.errors import Cancelled, InvalidData
+from optagent.ports import Workers
+
+
+@pytest.fixture(scope="module", params=["in_memory", "ray"])
+def workers(request: pytest.FixtureRequest) -> Workers:
+    if request.param == "in_memory":
+        return SequentialWorkers()
+    return RayWorkers(request.getfixturevalue("ray_cluster"))
+
+
+def row_sum(rows: np.ndarray, row: int, times: float = 1.0) -> float:
+    return float(rows[row].sum()) * times
+
+
+def refused(rows: np.ndarray, row: int) -> float:
+    if row == 1:
+        raise InvalidData(f"row {row}: bad")
+    return 0.0
+
+
+def dies_once(folder: str, item: int) -> int:
+    mark = Path(folder) / "died"
+    if item == 1 and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return item * 10
+
+
+def test_a_crew_answers_every_item_in_order_call_after_call(workers: Workers):
+    rows = np.arange(12.0).reshape(6, 2)
+    with workers.share(rows) as crew:
+        assert crew.size >= 1
+        assert crew.map(row_sum, range(6)) == [float(row.sum()) for row in rows]
+        assert crew.map(partial(row_sum, times=2.0), [3, 1]) == [26.0, 10.0]
+        assert crew.map(row_sum, []) == []
+
+
+def test_an_error_of_the_work_is_raised_as_it_is(workers: Workers):
+    with workers.share(np.zeros((3, 1))) as crew, pytest.raises(InvalidData, match="row 1: bad"):
+        crew.map(refused, range(3))
+
+
+def test_work_can_be_cancelled(workers: Workers):
+    with workers.share(np.zeros((3, 1))) as crew, pytest.raises(Cancelled):
+        crew.map(row_sum, range(3), cancelled=lambda: True)
+
+
+def test_a_worker_that_dies_is_replaced_and_its_item_done_again(tmp_path: Path, ray_cluster):
+    with RayWorkers(ray_cluster).share(str(tmp_path)) as crew:
+        assert crew.map(dies_once, range(4)) == [0, 10, 20, 30]
+    assert (tmp_path / "died").exists()

@@ -1,0 +1,115 @@
+"""Ensembles and models behind a plan compile to one graph that answers as they do."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from optagent.domain.model import Task
+from optagent.serving.native_engine import NativeEngine
+from optagent.serving.onnx_compiler import compile_onnx
+from optagent.serving.parity import TOLERANCE, answered, difference, probe_rows
+from optagent.training.average import HardVote, WeightedMean
+from optagent.training.encoding import encode
+from optagent.training.families.engineered import EngineeredModel
+from optagent.training.families.ensemble import EnsembleModel
+from optagent.training.families.parts import Part
+from optagent.training.families.registry import family_named
+from optagent.training.plan import Calendar, Difference, GroupDifference, GroupMean, Plan, Power, Product, Ratio
+from optagent.training.predictor import Predictor
+from optagent.training.problem import Data, Problem
+from optagent.training.recipe import Recipe, trained
+from optagent.training.stack import Column, Stack
+
+MakePredictor = Callable[..., Predictor]
+MakeRows = Callable[[Task], pa.Table]
+FAMILIES = ("lightgbm", "xgboost", "random_forest", "linear")
+
+
+def together(make_predictor: MakePredictor, task: Task, kind: str = "weighted_mean") -> Predictor:
+    parts = {name: make_predictor(name, task) for name in FAMILIES}
+    weights, outputs = (0.4, 0.3, 0.2, 0.1), 3 if task is Task.MULTICLASS else 1
+    combined = {
+        "weighted_mean": lambda: WeightedMean(task, FAMILIES, weights),
+        "hard_vote": lambda: HardVote(task, FAMILIES, weights),
+        "stack": lambda: Stack(task, FAMILIES, weights, (0.2,) * outputs),
+        "stack_with_features": lambda: Stack(
+            task, FAMILIES, weights, (0.2,) * outputs, (Column(0, 0.0, 1.0, (0.1,) * outputs),)
+        ),
+    }[kind]()
+    members = {name: Part(name, predictor.model) for name, predictor in parts.items()}
+    first = parts[FAMILIES[0]]
+    return Predictor(_renamed(first, "ensemble"), first.schema, EnsembleModel(combined, members))
+
+
+def planned(make_predictor: MakePredictor, table: pa.Table, family: str, calendar: bool = False) -> Predictor:
+    plain = make_predictor("lightgbm", Task.REGRESSION)
+    names = plain.schema.names
+    steps = [Product("a", "b"), Ratio("a", "count"), Difference("b", "a"), Power("a", 2), Power("b", 3)]
+    steps += [GroupMean("city", "a", (0.1, 0.2, -0.3)), GroupDifference("city", "b", (1.0, 0.0, 0.5))]
+    plan = Plan(names, (*steps, *([Calendar("day", "weekday")] if calendar else [])), ("b",))
+    x = encode(table, plain.schema)
+    codes = [(index, column.levels) for index, column in enumerate(plain.schema.columns) if column.levels]
+    data = Data(
+        x,
+        np.nan_to_num(x[:, 0] * x[:, 1]).astype(float),
+        names,
+        Task.REGRESSION,
+        tuple(index for index, _ in codes),
+        tuple(levels for _, levels in codes),
+    )
+    params = family_named(family).defaults(Task.REGRESSION)
+    model = trained(Problem(data, ()), Recipe("planned", family, params, 8, plan))
+    assert isinstance(model, EngineeredModel)
+    return Predictor(_renamed(plain, "engineered"), plain.schema, model)
+
+
+def _renamed(predictor: Predictor, family: str):
+    from dataclasses import replace
+
+    return replace(predictor.manifest, family=family)
+
+
+def agrees(predictor: Predictor, table: pa.Table) -> None:
+    compiled = compile_onnx(predictor)
+    assert compiled.engine is not None, compiled.reason
+    rows = encode(table, predictor.schema)
+    probes, expected = answered(NativeEngine(predictor), probe_rows(predictor, rows, compiled.thresholds))
+    assert len(probes) > 300
+    assert difference(expected, compiled.engine.scores(probes)) < TOLERANCE
+
+
+@pytest.mark.parametrize("task", Task)
+def test_a_weighted_mean_compiles_to_the_same_answers(
+    task: Task, make_predictor: MakePredictor, make_served_rows: MakeRows
+) -> None:
+    agrees(together(make_predictor, task), make_served_rows(task))
+
+
+@pytest.mark.parametrize("task", Task)
+def test_a_stack_compiles_to_the_same_answers(
+    task: Task, make_predictor: MakePredictor, make_served_rows: MakeRows
+) -> None:
+    agrees(together(make_predictor, task, "stack"), make_served_rows(task))
+
+
+@pytest.mark.parametrize("kind", ["hard_vote", "stack_with_features"])
+def test_an_ensemble_without_an_onnx_form_says_so(kind: str, make_predictor: MakePredictor) -> None:
+    compiled = compile_onnx(together(make_predictor, Task.BINARY, kind))
+    assert compiled.engine is None
+    assert "ensemble does not compile to ONNX: an ensemble by" in compiled.reason
+
+
+@pytest.mark.parametrize("family", ["lightgbm", "linear"])
+def test_a_plan_compiles_to_the_same_answers(
+    family: str, make_predictor: MakePredictor, make_served_rows: MakeRows
+) -> None:
+    table = make_served_rows(Task.REGRESSION)
+    agrees(planned(make_predictor, table, family), table)
+
+
+def test_a_step_without_an_onnx_form_is_named(make_predictor: MakePredictor, make_served_rows: MakeRows) -> None:
+    compiled = compile_onnx(planned(make_predictor, make_served_rows(Task.REGRESSION), "lightgbm", calendar=True))
+    assert compiled.engine is None
+    assert "'weekday of day'" in compiled.reason
