@@ -1,13 +1,14 @@
 """Settings: `OPT_AGENT_*` from the environment and `.env`, frozen; only the composition root reads them."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from urllib.parse import quote, urlsplit
 
 import platformdirs
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from optagent.domain.duration import seconds
@@ -15,6 +16,9 @@ from optagent.errors import InvalidRequest
 
 PREFIX = "OPT_AGENT_"
 CHANNELS = ("slack", "email")
+_ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*")
+_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
+_BETWEEN_URLS = re.compile(r"[,\s]+(?=[A-Za-z][A-Za-z0-9+.-]*://)")
 
 
 class Settings(BaseSettings):
@@ -89,6 +93,14 @@ class Settings(BaseSettings):
     enable_notifications: bool = Field(False, description="send notifications")
     notification_channels: Annotated[tuple[str, ...], NoDecode] = Field((), description="where to: slack, email")
     slack_webhook_url: SecretStr | None = Field(None, description="Slack incoming webhook")
+    smtp_host: str | None = Field(None, description="server that e-mail is sent by")
+    smtp_port: int = Field(587, ge=1, le=65_535, description="port of smtp_host; on 465, TLS from the first byte")
+    smtp_username: str | None = Field(None, description="user of smtp_host")
+    smtp_password: SecretStr | None = Field(None, description="password of smtp_host")
+    smtp_starttls: bool = Field(True, description="ask smtp_host for TLS before anything is said")
+    email_from: str | None = Field(None, description="address that e-mail comes from")
+    email_to: Annotated[tuple[str, ...], NoDecode] = Field((), description="addresses that e-mail goes to")
+    notification_urls: SecretStr | None = Field(None, description="further channels: apprise URLs, separated by commas")
 
     log_level: str = Field("WARNING", description="level of the optagent logger in the command line and in jobs")
 
@@ -120,6 +132,56 @@ class Settings(BaseSettings):
         if unknown:
             raise ValueError(f"unknown channel {', '.join(unknown)}; one of {list(CHANNELS)}")
         return found
+
+    @field_validator("email_from")
+    @classmethod
+    def _is_address(cls, address: str | None) -> str | None:
+        return None if address is None else _address(address)
+
+    @field_validator("email_to", mode="before")
+    @classmethod
+    def _addresses(cls, addresses: Any) -> Any:
+        names = addresses.split(",") if isinstance(addresses, str) else addresses
+        return tuple(dict.fromkeys(_address(str(name)) for name in names if str(name).strip()))
+
+    @field_validator("smtp_host")
+    @classmethod
+    def _is_host(cls, host: str | None) -> str | None:
+        if host is not None and not _HOST.fullmatch(host):
+            raise ValueError("must be the name or IPv4 address of a server, without a port")
+        return host
+
+    @field_validator("notification_urls")
+    @classmethod
+    def _are_urls(cls, urls: SecretStr | None) -> SecretStr | None:
+        for place, url in enumerate(_urls(urls), 1):
+            if not re.match(r"[A-Za-z][A-Za-z0-9+.-]*://\S+$", url):
+                raise ValueError(f"the URL of place {place} must be scheme://..., separated from others by commas")
+        return urls
+
+    @model_validator(mode="after")
+    def _channels_are_configured(self) -> Self:
+        if not self.enable_notifications:
+            return self
+        needs = {
+            "slack": {"slack_webhook_url": self.slack_webhook_url},
+            "email": {"smtp_host": self.smtp_host, "email_from": self.email_from, "email_to": self.email_to},
+        }
+        for channel in self.notification_channels:
+            missing = [f"{PREFIX}{name.upper()}" for name, value in needs[channel].items() if not value]
+            if missing:
+                raise ValueError(f"{PREFIX}NOTIFICATION_CHANNELS: {channel} needs {', '.join(missing)}")
+        if (self.smtp_username is None) != (self.smtp_password is None):
+            raise ValueError(f"{PREFIX}SMTP_USERNAME and {PREFIX}SMTP_PASSWORD need each other")
+        if not self.notification_channels and not self.further_urls:
+            needed = f"{PREFIX}NOTIFICATION_CHANNELS or {PREFIX}NOTIFICATION_URLS"
+            raise ValueError(f"{PREFIX}ENABLE_NOTIFICATIONS needs {needed}")
+        return self
+
+    @property
+    def further_urls(self) -> tuple[str, ...]:
+        """The apprise URLs of `notification_urls`, with their secrets."""
+        return _urls(self.notification_urls)
 
     @property
     def redis_url(self) -> str | None:
@@ -161,6 +223,16 @@ def load_settings(**overrides: Any) -> Settings:
         raise InvalidRequest("; ".join(_said(item) for item in error.errors(include_url=False))) from None
 
 
+def _address(text: str) -> str:
+    if not _ADDRESS.fullmatch(text.strip()):
+        raise ValueError("must be addresses such as ops@example.com")
+    return text.strip()
+
+
+def _urls(kept: SecretStr | None) -> tuple[str, ...]:
+    return tuple(_BETWEEN_URLS.split(kept.get_secret_value().strip(", \t\n"))) if kept else ()
+
+
 def _shown(value: Any) -> str:
     if value is None:
         return ""
@@ -172,7 +244,9 @@ def _shown(value: Any) -> str:
 
 
 def _said(item: Mapping[str, Any]) -> str:
-    name = f"{PREFIX}{str(item['loc'][0]).upper()}" if item["loc"] else "settings"
-    secret = item["loc"] and "SecretStr" in str(Settings.model_fields[str(item["loc"][0])].annotation)
     rule = item["msg"].removeprefix("Value error, ")
+    if not item["loc"]:
+        return str(rule)  # of several settings, which it names; what was given is all of them, secrets too
+    name = f"{PREFIX}{str(item['loc'][0]).upper()}"
+    secret = "SecretStr" in str(Settings.model_fields[str(item["loc"][0])].annotation)
     return f"{name}: {rule[:1].lower()}{rule[1:]}, got {'a secret' if secret else repr(item['input'])}"

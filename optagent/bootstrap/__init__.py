@@ -15,7 +15,7 @@ from optagent.bootstrap.serving import Serving, Up
 from optagent.errors import InvalidRequest
 from optagent.loop.optimize import Limits
 from optagent.loop.outside import Outside
-from optagent.ports import Observations, Routes, Store, Tokens, Tracker
+from optagent.ports import Notifier, Observations, Routes, Store, Tokens, Tracker
 from optagent.settings import Settings, load_settings
 
 __all__ = [
@@ -35,6 +35,7 @@ _PORTS = (
     "importer",
     "launcher",
     "monitors",
+    "notifier",
     "observations",
     "registry",
     "routes",
@@ -53,9 +54,9 @@ async def create_optimization_agent(
     """An agent that is ready to work; close it, or use it as `async with await create_optimization_agent() as agent`.
 
     `overrides` are settings by name (`max_trials=20`) or whole ports (`store`, `tuner`, `tracker`, `registry`,
-    `datasets`, `clock`, `importer`, `studies`, `observations`, `monitors`, `routes`, `tokens`, `launcher`, `workers`).
-    With `strict`, refused requests raise instead of answering with an `error`. Where both `store` and `observations`
-    are given, Redis is not needed, and there are no `routes` and `tokens` but those that are given too.
+    `datasets`, `clock`, `importer`, `studies`, `observations`, `monitors`, `notifier`, `routes`, `tokens`, `launcher`,
+    `workers`). With `strict`, refused requests raise instead of answering with an `error`. Where both `store` and
+    `observations` are given, Redis is not needed, and there are no `routes` and `tokens` but those that are given too.
 
     Raises InvalidRequest for a bad setting and Unavailable, within 5 s and by name, for a configured Redis or MLflow
     that does not answer. Ray is not started before a search needs it.
@@ -96,6 +97,9 @@ async def _connect(settings: Settings, ports: dict[str, Any], resources: AsyncEx
     cluster = parts.cluster(settings)
     tuner = ports.get("tuner") or parts.tuner(settings, cluster)
     resources.push_async_callback(asyncio.to_thread, tuner.close)
+    notifier: Notifier | None = ports["notifier"] if "notifier" in ports else parts.notifier(settings)
+    if notifier is not None:
+        resources.callback(notifier.close)
     recipe = partial(strict_agent, settings)
     outside = Outside(
         datasets=ports.get("datasets") or parts.datasets(settings),
@@ -112,6 +116,7 @@ async def _connect(settings: Settings, ports: dict[str, Any], resources: AsyncEx
         tokens=tokens,
         launcher=ports.get("launcher") or parts.launcher(cluster, recipe),
         workers=ports.get("workers") or parts.workers(cluster),
+        notifier=notifier,
         monitoring=parts.monitoring(settings),
         draw_report=parts.draw_report,
     )

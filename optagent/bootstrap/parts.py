@@ -18,6 +18,7 @@ from optagent.ports import (
     Importer,
     Launcher,
     Monitors,
+    Notifier,
     Observations,
     Registry,
     Routes,
@@ -198,6 +199,22 @@ def draw_report(report: ModelReport, path: Path) -> Path:
     from optagent.adapters.report_page import draw_report
 
     return draw_report(report, path)
+
+
+def notifier(settings: Settings) -> Notifier | None:
+    """None where notifications are not enabled; InvalidRequest where a channel is not one."""
+    if not settings.enable_notifications:
+        return None
+    from optagent.adapters.notifier import AppriseNotifier, email_url
+
+    urls = []
+    if "slack" in settings.notification_channels and settings.slack_webhook_url:
+        urls.append(settings.slack_webhook_url.get_secret_value())
+    if "email" in settings.notification_channels and settings.smtp_host and settings.email_from:
+        password = settings.smtp_password.get_secret_value() if settings.smtp_password else None
+        server = (settings.smtp_host, settings.smtp_port, settings.smtp_username, password, settings.smtp_starttls)
+        urls += [email_url(settings.email_from, address, *server) for address in settings.email_to]
+    return AppriseNotifier([*urls, *settings.further_urls])
 
 
 def cache_folder() -> Path:

@@ -16,6 +16,7 @@ from optagent.ports import (
     Importer,
     Launcher,
     Monitors,
+    Notifier,
     Observations,
     Registry,
     Routes,
@@ -46,6 +47,7 @@ class Outside:
     tokens: Tokens | None = None
     launcher: Launcher | None = None
     workers: Workers | None = None
+    notifier: Notifier | None = None
     monitoring: Monitoring = field(default_factory=Monitoring)
     draw_report: Callable[[ModelReport, Path], Path] | None = None
 

@@ -2,6 +2,7 @@
 
 from optagent.ports.data import Clock, Datasets, Observations, Recorded
 from optagent.ports.models import Importer, Registry
+from optagent.ports.notifying import Notifier
 from optagent.ports.search import OnProgress, OnTrial, Studies, Tracker, Tuner
 from optagent.ports.serving import KeptAnswers, Launcher, Loader, Routes, Tokens
 from optagent.ports.state import Monitors, Store
@@ -16,6 +17,7 @@ __all__ = [
     "Launcher",
     "Loader",
     "Monitors",
+    "Notifier",
     "Observations",
     "OnProgress",
     "OnTrial",
