@@ -163,7 +163,7 @@ class Settings(BaseSettings):
     def _channels_are_configured(self) -> Self:
         if not self.enable_notifications:
             return self
-        needs = {
+        needs: dict[str, dict[str, object]] = {
             "slack": {"slack_webhook_url": self.slack_webhook_url},
             "email": {"smtp_host": self.smtp_host, "email_from": self.email_from, "email_to": self.email_to},
         }
@@ -230,7 +230,8 @@ def _address(text: str) -> str:
 
 
 def _urls(kept: SecretStr | None) -> tuple[str, ...]:
-    return tuple(_BETWEEN_URLS.split(kept.get_secret_value().strip(", \t\n"))) if kept else ()
+    text = "" if kept is None else kept.get_secret_value().strip(", \t\n")
+    return tuple(_BETWEEN_URLS.split(text)) if text else ()
 
 
 def _shown(value: Any) -> str:

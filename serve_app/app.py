@@ -55,12 +55,13 @@ class Control:
 
 
 class Supervisor:
-    """Carries rollouts on, starts what is queued, has served models watched."""
+    """Carries rollouts on, starts what is queued, has served models watched, tells people."""
 
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]
         _log_with_serve(settings)
         held = HeldAgent(partial(strict_agent, settings))
-        self._work = Supervision(held, settings.supervise_every_seconds, settings.max_processes, RolloutStates())
+        every_s, notify = settings.supervise_every_seconds, settings.enable_notifications
+        self._work = Supervision(held, every_s, settings.max_processes, RolloutStates(), notify)
 
     async def check_health(self) -> None:
         self._work.check()

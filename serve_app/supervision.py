@@ -1,4 +1,4 @@
-"""What the supervisor does all day: carries rollouts on, starts what is queued, has served models watched."""
+"""What the supervisor does all day: carries rollouts on, starts what is queued, has models watched, tells people."""
 
 import asyncio
 import contextlib
@@ -12,24 +12,33 @@ _log = logging.getLogger("optagent.supervisor")
 
 _STUCK_S = 120.0
 _MONITORS_EVERY_S = 5.0
+_NOTICES_EVERY_S = 5.0
 
 Tell = Callable[[Mapping[str, str]], None]
 
 
 class Supervision:
-    """Three loops that do not wait for each other; what fails is told once and tried again at the next look.
+    """Loops that do not wait for each other; what fails is told once and tried again at the next look.
 
-    `tell` is given the state of each model's rollout after each look.
+    `tell` is given the state of each model's rollout after each look. With `notify`, people are told by message.
     """
 
-    def __init__(self, held: HeldAgent, every_s: float, max_processes: int, tell: Tell = lambda states: None) -> None:
+    def __init__(
+        self,
+        held: HeldAgent,
+        every_s: float,
+        max_processes: int,
+        tell: Tell = lambda states: None,
+        notify: bool = False,
+    ) -> None:
         self._held = held
         self._max_processes = max_processes
         self._tell = tell
         self._watched: set[str] = set()
         self._said: dict[str, str] = {}
         self._looked_at = time.monotonic()
-        steps = ((self._rollouts, every_s), (self._queue, every_s), (self._monitors, max(every_s, _MONITORS_EVERY_S)))
+        steps = [(self._rollouts, every_s), (self._queue, every_s), (self._monitors, max(every_s, _MONITORS_EVERY_S))]
+        steps += [(self._notices, max(every_s, _NOTICES_EVERY_S))] * notify
         self._loops = [asyncio.create_task(self._repeat(step, pause_s)) for step, pause_s in steps]
 
     def check(self) -> None:
@@ -82,4 +91,11 @@ class Supervision:
             if model_id not in self._watched:
                 await agent.start_monitor(model_id)
                 self._watched.add(model_id)
+        return ""
+
+    async def _notices(self) -> str:
+        agent = await self._held.agent()
+        told = await agent.notify_once()
+        if told:
+            _log.info("people were told of %d", told)
         return ""

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from urllib.parse import quote, urlencode
 
 from apprise import Apprise, AppriseAsset, NotifyBase, NotifyFormat, NotifyType
+from apprise.plugins.slack import NotifySlack
 
 from optagent.domain.alert import Severity
 from optagent.domain.notice import Message, Notice, message_of
@@ -160,10 +161,9 @@ class _Channel:
             if elsewhere is None or _SLACK_ITSELF.match(self._url):
                 return Apprise.instantiate(self._url, asset=_ASSET)
             base, *tokens = elsewhere.groups()
-            parts = dict(zip(("token_a", "token_b", "token_c"), tokens, strict=True))
-            service = Apprise.instantiate({"schema": "slack", **parts}, asset=_ASSET)
-            if service is not None:
-                service.webhook_url = base
+            named = dict(zip(("token_a", "token_b", "token_c"), tokens, strict=True))
+            service = NotifySlack(**named, asset=_ASSET)  # type: ignore[no-untyped-call]
+            service.webhook_url = base
             return service
 
 

@@ -3,6 +3,7 @@
 from optagent.agent.access import AccessVerbs
 from optagent.agent.building import BuildVerbs
 from optagent.agent.models import ModelVerbs
+from optagent.agent.notifying import NotifyVerbs
 from optagent.agent.rollouts import RolloutVerbs
 from optagent.agent.running import RunningVerbs
 from optagent.agent.searching import SearchVerbs
@@ -14,7 +15,7 @@ __all__ = ["Command", "OptimizationAgent"]
 
 
 class OptimizationAgent(
-    AccessVerbs, BuildVerbs, ModelVerbs, RolloutVerbs, RunningVerbs, SearchVerbs, SubmitVerbs, WatchVerbs
+    AccessVerbs, BuildVerbs, ModelVerbs, NotifyVerbs, RolloutVerbs, RunningVerbs, SearchVerbs, SubmitVerbs, WatchVerbs
 ):
     """Keeps models good. Made by `create_optimization_agent`; use it from one event loop, and close it at the end.
 

@@ -54,6 +54,7 @@ class Serving:
 
     def up(self, say: Say = lambda step: None) -> Up:
         """Returns once the API answers; `say` is told each step. Raises Conflict for a taken port, and Unavailable."""
+        parts.notifier(self._settings)  # what no channel can be made of is refused here, not by the supervisor
         with self._alone():
             head = None
             if self._settings.ray_address is None:

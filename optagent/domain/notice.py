@@ -100,6 +100,20 @@ def of_transition(rollout: Rollout, transition: Transition) -> Notice:
     )
 
 
+def of_proof(rollout: Rollout) -> Notice | None:
+    """A candidate that has proved itself in shadow and stays there until somebody promotes it; None for any other."""
+    if rollout.state is not RolloutState.SHADOW:
+        return None
+    for judged in rollout.looks:
+        if judged.verdict is Verdict.PASS:
+            look = judged.look
+            text = f"{judged.reason}\n{_evidence(look)}\nIt waits to be promoted: rollout {rollout.rollout_id}."
+            title = f"{rollout.model_id}: version {rollout.candidate} has proved itself in shadow"
+            key = f"proof:{rollout.rollout_id}"
+            return Notice(NoticeKind.VERDICT, rollout.model_id, title, text, Severity.INFO, look.at, key)
+    return None
+
+
 def of_failure(process: Process) -> Notice:
     """A process that failed or lost its runner. What its error says may quote data and stays with the process."""
     if process.status not in _BROKEN:
@@ -243,11 +257,12 @@ def _evidence(look: Look) -> str:
 
 def _improvement(result: Mapping[str, Any]) -> str:
     found, baseline = result.get("improvement"), result.get("baseline_name")
-    numbers = [found.get(name) for name in ("estimate", "low", "high")] if isinstance(found, Mapping) else []
-    if not numbers or not all(isinstance(number, int | float) for number in numbers):
+    said = [found.get(name) for name in ("estimate", "low", "high")] if isinstance(found, Mapping) else []
+    numbers = [float(number) for number in said if isinstance(number, int | float)]
+    if len(numbers) < 3:
         return ""
     over = f" over {_name(baseline)}" if baseline else ""
-    return "Improvement{} {:.4g} ({:.4g} to {:.4g}).".format(over, *numbers)
+    return f"Improvement{over} {numbers[0]:.4g} ({numbers[1]:.4g} to {numbers[2]:.4g})."
 
 
 def _name(text: object) -> str:

@@ -87,6 +87,17 @@ class Store(Protocol):
         """Of all models or of one: the open ones first, then those resolved last."""
         ...
 
+    async def first_time(self, key: str, kept_s: float) -> bool:
+        """Whether this is the first time that a key is asked for; of many who ask at once, one hears True.
+
+        The key is remembered for `kept_s` seconds from then on, and is new again afterwards.
+        """
+        ...
+
+    async def remember(self, key: str, kept_s: float) -> None:
+        """Has `first_time` answer False for a key for `kept_s` seconds from now on, whatever was said before."""
+        ...
+
     async def create_rollout(self, rollout: Rollout) -> None:
         """Stores a new rollout; raises Conflict where the id is taken or another rollout of the model is active."""
         ...

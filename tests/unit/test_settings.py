@@ -66,6 +66,81 @@ def test_a_value_that_breaks_its_rule_is_refused_by_name(monkeypatch, name, valu
         load_settings()
 
 
+MAIL = {
+    "smtp_host": "smtp.example.com",
+    "email_from": "optagent@example.com",
+    "email_to": "ops@example.com, ml+x@example.com,ops@example.com",
+}
+
+
+def test_channels_that_are_configured_are_taken(monkeypatch):
+    monkeypatch.setenv("OPT_AGENT_ENABLE_NOTIFICATIONS", "true")
+    monkeypatch.setenv("OPT_AGENT_NOTIFICATION_CHANNELS", "Slack, email")
+    monkeypatch.setenv("OPT_AGENT_SLACK_WEBHOOK_URL", "https://hooks.example.com/x")
+    for name, value in MAIL.items():
+        monkeypatch.setenv(f"OPT_AGENT_{name.upper()}", value)
+    settings = load_settings()
+    assert settings.notification_channels == ("slack", "email")
+    assert settings.email_to == ("ops@example.com", "ml+x@example.com")
+    assert (settings.smtp_port, settings.smtp_starttls) == (587, True)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"notification_channels": "slack"}, "slack needs OPT_AGENT_SLACK_WEBHOOK_URL"),
+        (
+            {"notification_channels": "email"},
+            "email needs OPT_AGENT_SMTP_HOST, OPT_AGENT_EMAIL_FROM, OPT_AGENT_EMAIL_TO",
+        ),
+        ({"notification_channels": "email", **MAIL, "email_to": " , "}, "email needs OPT_AGENT_EMAIL_TO"),
+        ({"notification_channels": "email", **MAIL, "smtp_password": "hunter2"}, "SMTP_PASSWORD need each other"),
+        ({"notification_channels": "email", **MAIL, "smtp_username": "me"}, "SMTP_PASSWORD need each other"),
+        ({}, "ENABLE_NOTIFICATIONS needs OPT_AGENT_NOTIFICATION_CHANNELS or OPT_AGENT_NOTIFICATION_URLS"),
+        ({"notification_urls": " , "}, "ENABLE_NOTIFICATIONS needs OPT_AGENT_NOTIFICATION_CHANNELS"),
+    ],
+)
+def test_a_channel_that_is_named_and_not_configured_is_refused_by_name_and_without_a_secret(given, said):
+    with pytest.raises(InvalidRequest, match=said) as refused:
+        load_settings(enable_notifications=True, study_storage="postgresql://me:hunter2@db/x", **given)
+    assert "hunter2" not in str(refused.value)
+
+
+def test_channels_are_not_asked_for_where_nobody_is_told():
+    assert load_settings(notification_channels="slack,email").enable_notifications is False
+
+
+def test_further_urls_are_separated_by_commas_that_are_no_part_of_them():
+    urls = "json://hooks.example.com/?to=a,b, mailtos://me:hunter2@example.com?to=a@b.c,d@e.f,\nntfy://topic"
+    settings = load_settings(enable_notifications=True, notification_urls=urls)
+    assert settings.further_urls == (
+        "json://hooks.example.com/?to=a,b",
+        "mailtos://me:hunter2@example.com?to=a@b.c,d@e.f",
+        "ntfy://topic",
+    )
+    assert "hunter2" not in f"{settings!r}{settings.explained()}"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("email_from", "nobody", "OPT_AGENT_EMAIL_FROM: must be addresses such as"),
+        ("email_from", "a@b\nBcc: c@d", "OPT_AGENT_EMAIL_FROM: must be addresses such as"),
+        ("email_to", "a@b, @c", "OPT_AGENT_EMAIL_TO: must be addresses such as"),
+        ("smtp_host", "smtp.example.com:25", "OPT_AGENT_SMTP_HOST: must be the name or IPv4 address of a server"),
+        ("smtp_host", "a b", "OPT_AGENT_SMTP_HOST: must be the name"),
+        ("smtp_port", "0", "OPT_AGENT_SMTP_PORT: input should be greater than or equal to 1"),
+        ("smtp_starttls", "perhaps", "OPT_AGENT_SMTP_STARTTLS: input should be a valid boolean"),
+        ("notification_urls", "json://a hunter2", "OPT_AGENT_NOTIFICATION_URLS: the URL of place 1 must be"),
+        ("notification_urls", "hunter2", "OPT_AGENT_NOTIFICATION_URLS: .*, got a secret"),
+    ],
+)
+def test_a_part_of_a_channel_that_breaks_its_rule_is_refused(name, value, said):
+    with pytest.raises(InvalidRequest, match=said) as refused:
+        load_settings(**{name: value})
+    assert "hunter2" not in str(refused.value)
+
+
 def test_an_unknown_override_lists_the_known_settings():
     with pytest.raises(InvalidRequest, match=r"unknown settings \['max_trial'\]; some of \['accuracy_drop"):
         load_settings(max_trial=3)

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from optagent.adapters.in_memory.first_times import InMemoryFirstTimes
 from optagent.adapters.state.alerts import forgotten_before, in_order
 from optagent.adapters.state.lease import as_claimed, as_seen, checked_lease, checked_limit, checked_queued
 from optagent.adapters.state.refusals import another_is_active, checked_successor, no_rollout, rollout_exists
@@ -30,7 +31,7 @@ class _Kept:
     cancel: bool = False
 
 
-class InMemoryStore:
+class InMemoryStore(InMemoryFirstTimes):
     """A Store that dies with its process. It keeps JSON, as the real one does, so that both answer alike."""
 
     def __init__(self, clock: Clock) -> None:
@@ -40,6 +41,7 @@ class InMemoryStore:
         self._reports: dict[str, tuple[str, bytes]] = {}
         self._alerts: dict[str, tuple[str, bytes, float | None]] = {}
         self._rollouts: dict[str, bytes] = {}
+        self._first_times: dict[str, float] = {}
         self._audit: deque[bytes] = deque(maxlen=_AUDIT_ENTRIES)
 
     async def check(self) -> None:

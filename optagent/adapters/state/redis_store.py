@@ -10,6 +10,7 @@ from typing import Any
 from optagent.adapters.state import redis_scripts
 from optagent.adapters.state.lease import checked_limit
 from optagent.adapters.state.redis_findings import RedisFindings
+from optagent.adapters.state.redis_first_times import RedisFirstTimes
 from optagent.adapters.state.redis_link import RedisLink
 from optagent.adapters.state.redis_processes import RedisProcesses
 from optagent.adapters.state.redis_rollouts import RedisRollouts
@@ -22,7 +23,7 @@ _CALL_MS = 30_000  # longer than any call is repeated
 _AUDIT_ENTRIES = 100_000
 
 
-class RedisStore(RedisProcesses, RedisRollouts, RedisFindings):
+class RedisStore(RedisProcesses, RedisRollouts, RedisFindings, RedisFirstTimes):
     """A Store on the server behind a `redis://`, `rediss://` or `unix://` URL; use it from one event loop."""
 
     def __init__(self, url: str, prefix: str = "optagent") -> None:

@@ -26,6 +26,8 @@ class SlowAgent:
     failing: str = ""
     hanging: bool = False
     closed: bool = False
+    notified: int = 0
+    channel_down: bool = False
 
     async def supervise_once(self) -> Supervised:
         self.looks += 1
@@ -45,6 +47,15 @@ class SlowAgent:
             await asyncio.sleep(0.01)
         self.watched.append(model_id)
 
+    async def trigger_once(self) -> tuple[Any, ...]:
+        return ()
+
+    async def notify_once(self) -> int:
+        self.notified += 1
+        if self.channel_down:
+            raise Unavailable("not told by slack (HTTP 503)")
+        return 0
+
     async def close(self) -> None:
         self.closed = True
 
@@ -57,6 +68,7 @@ def agent() -> SlowAgent:
 @pytest.fixture
 async def work(agent: SlowAgent, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Supervision]:
     monkeypatch.setattr(supervision, "_MONITORS_EVERY_S", 0.01)
+    monkeypatch.setattr(supervision, "_NOTICES_EVERY_S", 0.01)
 
     async def made() -> Any:
         return agent
@@ -64,6 +76,19 @@ async def work(agent: SlowAgent, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     told: list[Any] = []
     running = Supervision(HeldAgent(made), 0.01, 3, told.append)
     running.told = told
+    yield running
+    await running.close()
+
+
+@pytest.fixture
+async def telling(agent: SlowAgent, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Supervision]:
+    """The same where notifications are enabled."""
+    monkeypatch.setattr(supervision, "_NOTICES_EVERY_S", 0.01)
+
+    async def made() -> Any:
+        return agent
+
+    running = Supervision(HeldAgent(made), 0.01, 3, notify=True)
     yield running
     await running.close()
 
@@ -122,3 +147,19 @@ async def test_closing_ends_the_loops_and_the_agent(agent, work):
     await asyncio.sleep(0.05)
     assert agent.looks == looks
     assert agent.closed
+
+
+async def test_people_are_told_again_and_again_where_that_is_wanted(agent, telling):
+    await until(lambda: agent.notified > 2 and agent.looks > 2)
+
+
+async def test_nobody_is_told_where_that_is_not_wanted(agent, work):
+    await until(lambda: agent.looks > 5)
+    assert agent.notified == 0
+
+
+async def test_a_channel_that_is_down_is_said_once_and_holds_up_nothing_else(agent, telling, caplog):
+    agent.channel_down = True
+    notified, looks = agent.notified, agent.looks
+    await until(lambda: agent.notified > notified + 5 and agent.looks > looks + 5)
+    assert [record.getMessage() for record in caplog.records] == ["notices: not told by slack (HTTP 503)"]
