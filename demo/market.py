@@ -48,9 +48,26 @@ def _share(day: pd.DataFrame) -> pd.DataFrame:
     return table.iloc[max(WINDOWS) : -1]
 
 
-def write(folder: Path) -> Path:
-    """The table as Parquet in `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "turbulence.parquet"
-    turbulence(prices()).to_parquet(path, index=False)
+def direction(rows: pd.DataFrame) -> pd.DataFrame:
+    """The same features with the label `up`, whether the next day's return is positive: as good as noise."""
+    shares = []
+    for _, share in rows.groupby("Ticker"):
+        day = share.sort_values("Date")
+        table = _share(day).drop(columns="turbulent")
+        table["up"] = (np.log(day["Adj Close"]).diff().shift(-1) > 0).astype("int8").loc[table.index]
+        shares.append(table)
+    return pd.concat(shares).sort_values(["date", "ticker"], ignore_index=True)
+
+
+def on_the_clock(rows: pd.DataFrame, first_live: str, now: float, day_s: float) -> pd.DataFrame:
+    """With the column `at`: when each day is on a clock of `day_s` seconds a day, on which `first_live` is `now`."""
+    days = (rows["date"] - pd.Timestamp(first_live)).dt.days
+    at = pd.to_datetime((now + days * day_s) * 1e6, unit="us", utc=True)
+    return rows.assign(at=at.astype("datetime64[us, UTC]"))
+
+
+def write(rows: pd.DataFrame, path: Path) -> Path:
+    """The rows as Parquet."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows.to_parquet(path, index=False)
     return path

@@ -1,50 +1,242 @@
-"""`make demo`: tunes a model of market turbulence on a Ray cluster on this machine, and registers the winner."""
+"""`make demo`: the whole loop on real market data, through the live endpoint, on this machine.
 
+A model of market turbulence is tuned on the years to 2003 and goes live; then the days from 2004 on are asked of it
+over HTTP, a few a second, and labels follow days later. Nobody touches it: the monitor notices decay, the policy starts
+an optimization, gates judge the candidate, it competes in shadow, and takes over or does not.
+"""
+
+import argparse
 import asyncio
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import market
+import pandas as pd
+import pyarrow as pa
+import requests
 import yaml
+from live import Market, log_loss
+from report import Moment, write_report
 from rich.console import Console
 
 from optagent import create_optimization_agent, load_settings
-from optagent.bootstrap import tracking_uri
+from optagent.bootstrap import Serving, parts
 from optagent.cli import configure_logging
+from optagent.domain.process import Process
 from optagent.errors import OptAgentError
+from optagent.loop.fetch import load_version
+from optagent.settings import Settings
 from optagent.terminal import search_display, show_result
 
-MODEL = Path(__file__).with_name("trading_model_v1.yaml")
-TRIALS = 100
+HERE = Path(__file__).parent
+FIRST_LIVE, LAST_LIVE = "2004-01-01", "2010-12-31"
+DAY_S = 0.12
+POLL_S = 0.5
+LAST_S = 60.0  # for what is under way when the days are over
 OUT = Console()
 
 
-async def main() -> None:
-    settings = load_settings()
-    data = market.write(settings.home / "demo")
-    OUT.print(f"Daily prices of five shares, 2000-2013, as features: {data}", highlight=False, soft_wrap=True)
-    async with await create_optimization_agent(settings, strict=True) as agent:
-        fields = yaml.safe_load(MODEL.read_text())
-        spec = await agent.register_model({**fields, "data": str(data)})
-        with search_display(OUT, f"Tuning {spec.model_id}: {', '.join(spec.families)}, {TRIALS} trials") as display:
-            result = await agent.tune_hyperparameters(spec.model_id, trials=TRIALS, timeout_s=240, on_progress=display)
-        show_result(OUT, result)
-        tracking = tracking_uri(settings)
-    OUT.print("\n[bold]Where to look next[/bold]")
-    for what, command in (
-        ("every trial, and the registry", f".venv/bin/mlflow ui --backend-store-uri {tracking}"),
-        ("versions of the model", f".venv/bin/optagent versions {spec.model_id}"),
-        ("this run", f".venv/bin/optagent status {result.process_id}"),
-        ("another search", f".venv/bin/optagent tune {spec.model_id} --trials 100 --strategy aggressive"),
-        ("the Ray dashboard", f"make up; OPT_AGENT_RAY_ADDRESS=auto .venv/bin/optagent tune {spec.model_id}"),
-        ("", "and open http://127.0.0.1:8265"),
-    ):
-        OUT.print(f"  {what:<30} {command}", highlight=False, soft_wrap=True)
+def demo_settings(home: Path | None) -> Settings:
+    """The user's settings, with a folder and a port of its own, and looks as often as days go by."""
+    from optagent.adapters.cluster.free_ports import free_port
+
+    folder = (home or load_settings().home) / "demo"
+    return load_settings(
+        home=folder,
+        api_port=free_port(8000),
+        monitor_every_seconds=2.0,
+        supervise_every_seconds=0.5,
+        max_processes=1,
+        observations=None,
+    )
+
+
+def model_fields(data: Path) -> dict[str, Any]:
+    """The model on the demo's clock: everything that is a time is so many of its days."""
+    fields = yaml.safe_load((HERE / "trading_model_v1.yaml").read_text())
+    return {
+        **fields,
+        "data": str(data),
+        "label_horizon": f"{4 * DAY_S:.2f}s",
+        "monitoring": {
+            "performance_window_hours": 120 * DAY_S / 3600,  # four months
+            "false_alarm_every": f"{20 * 365 * DAY_S:.0f}s",  # one false alarm in 20 years
+            "alert_cooldown_minutes": 60 * DAY_S / 60,
+            "accuracy_drop_threshold": 0.08,  # of the log-loss
+        },
+        "policy": {
+            "triggers": ["degradation", "concept_drift", "drift"],
+            "action": "full",
+            "optimization_type": "tune",
+            "trials": 25,
+            "timeout_s": 40,
+            "cooldown": f"{200 * DAY_S:.0f}s",
+            "most_a_year": 1000,
+            # The way into production is short here: some 400 days of shadow, and no ramp.
+            "rollout": {"ramp": [], "min_rows": 300, "horizon_rows": 2500, "baking_s": 3.0},
+        },
+    }
+
+
+class Timeline:
+    """What happened, as it happens: printed, and kept for the report."""
+
+    def __init__(self) -> None:
+        self.began = time.monotonic()
+        self.moments: list[Moment] = []
+        self.day: Callable[[], Any] = lambda: None
+
+    def say(self, kind: str, text: str, evidence: str = "") -> None:
+        day = self.day()
+        moment = Moment(time.monotonic() - self.began, day, kind, text, evidence)
+        self.moments.append(moment)
+        when = f"{day:%Y-%m-%d}" if day is not None else " " * 10
+        OUT.print(f"[dim]{moment.seconds:5.0f} s[/dim]  {when}  [bold]{kind:<9}[/bold] {text}", soft_wrap=True)
+
+
+async def main(home: Path | None, last_live: str) -> None:
+    settings, timeline = demo_settings(home), Timeline()
+    prices = market.prices()
+    rows = market.on_the_clock(market.turbulence(prices), FIRST_LIVE, time.time(), DAY_S)
+    live = rows[(rows["date"] >= FIRST_LIVE) & (rows["date"] <= last_live)]
+    data = market.write(rows[rows["date"] < FIRST_LIVE], settings.home / "turbulence.parquet")
+    serving = Serving(settings)
+    timeline.say("start", "bringing up Ray, the API and the monitors on this machine")
+    up = await asyncio.to_thread(serving.up)
+    try:
+        async with await create_optimization_agent(settings, strict=True) as agent:
+            timeline.say("up", f"{up.api}/docs")
+            await show_noise(agent, market.direction(prices), settings, timeline)
+            spec = await agent.register_model(model_fields(data))
+            with search_display(OUT, f"Tuning {spec.model_id} on 2000-2003") as display:
+                first = await agent.tune_hyperparameters(spec.model_id, trials=40, timeout_s=60, on_progress=display)
+            show_result(OUT, first)
+            await agent.set_alias(spec.model_id, "champion", str(first.version))
+            timeline.say("champion", f"version {first.version} is live; nobody touches it from here on")
+            text, _ = await agent.create_token(f"demo {time.time():.0f}", ["predict"])
+            url = f"{up.api}/api/v1/models/{spec.model_id}"
+            await asyncio.to_thread(wait_until_served, url, text, live)
+            watched = Market(live, url, text, DAY_S)
+            timeline.day = lambda: watched.today
+            watched.start()
+            await follow(agent, spec.model_id, watched, timeline)
+            frozen = frozen_predictions(settings, spec.model_id, str(first.version), rows, watched)
+            processes = [one for one in await agent.processes(spec.model_id) if one.kind == "optimize"]
+            rollouts = await agent.rollouts(spec.model_id)
+            chain = await agent.verify_audit()
+            path = write_report(
+                Path("demo_report.html"), watched.answered, frozen, timeline.moments, processes, rollouts
+            )
+            show_end(watched, frozen, processes, chain, path)
+    finally:
+        timeline.say("stop", "taking everything down")
+        await asyncio.to_thread(serving.down)
+
+
+async def show_noise(agent: Any, rows: pd.DataFrame, settings: Settings, timeline: Timeline) -> None:
+    """The honest companion: tomorrow's direction cannot be learned, and nothing that pretends to is let in."""
+    data = market.write(rows[rows["date"] < FIRST_LIVE], settings.home / "direction.parquet")
+    fields = {"id": "direction_v1", "task": "binary", "target": "up", "time_column": "date", "data": str(data)}
+    await agent.register_model({**fields, "label_horizon": "4d", "families": ["lightgbm"]})
+    result = await agent.optimize_model("direction_v1", "retrain", gates={"auc_min": 0.55})
+    timeline.say("noise", f"next-day direction: {result.status}. {result.error_message or ''}")
+
+
+def wait_until_served(url: str, token: str, rows: pd.DataFrame) -> None:
+    row = rows.iloc[0].drop(["date", "at", "turbulent"]).to_dict()
+    until = time.monotonic() + 120
+    while True:
+        try:
+            answer = requests.post(
+                f"{url}/predict", json={"row": row}, headers={"Authorization": f"Bearer {token}"}, timeout=10
+            )
+            if answer.ok:
+                return
+            said = answer.text
+        except requests.RequestException as error:
+            said = str(error)
+        if time.monotonic() > until:
+            raise OptAgentError(f"the model is not served within two minutes: {said}")
+        time.sleep(0.5)
+
+
+async def follow(agent: Any, model_id: str, watched: Market, timeline: Timeline) -> None:
+    """Tells what the loop does, until the days are over and nothing is under way."""
+    told: set[str] = set()
+
+    def once(key: str, kind: str, text: str, evidence: str = "") -> None:
+        if key not in told:
+            told.add(key)
+            timeline.say(kind, text, evidence)
+
+    ends: float | None = None
+    while True:
+        for alert in await agent.alerts(model_id):
+            once(f"alert {alert.alert_id}", "alert", f"{alert.severity}: {alert.kind}: {alert.message}")
+        processes = [one for one in await agent.processes(model_id) if one.kind == "optimize"]
+        for process in reversed(processes):
+            tell_process(process, once)
+        rollouts = await agent.rollouts(model_id)
+        for rollout in reversed(rollouts):
+            for number, change in enumerate(rollout.transitions):
+                text = f"version {rollout.candidate}: {change.state}, {change.reason}"
+                once(f"{rollout.rollout_id} {number}", "rollout", text)
+        busy = any(not one.status.ended for one in processes) or any(one.state.is_active for one in rollouts)
+        if watched.ended.is_set():
+            ends = ends or time.monotonic() + LAST_S
+            if not busy or time.monotonic() > ends:
+                return
+        await asyncio.sleep(POLL_S)
+
+
+def tell_process(process: Process, once: Callable[..., None]) -> None:
+    key = process.process_id
+    once(key, "policy", f"{process.command.get('trigger')}: {process.command.get('reason')}")
+    for event in process.history:
+        if event.kind == "stage":
+            once(f"{key} {event.detail['stage']}", "stage", str(event.detail["stage"]))
+    if process.status.ended:
+        result = process.result or {}
+        message = process.error or result.get("error_message") or f"version {result.get('version')} passed every gate"
+        once(f"{key} end", str(result.get("status", process.status)), str(message))
+
+
+def frozen_predictions(
+    settings: Settings, model_id: str, version: str, rows: pd.DataFrame, watched: Market
+) -> list[float]:
+    """What the first champion would have said of every row that was asked."""
+    registry = parts.registry(settings)
+    predictor = load_version(registry.version(model_id, version), registry)
+    asked = rows.loc[watched.answered.row].drop(columns=["at"])
+    return [float(value) for value in predictor.probabilities(pa.Table.from_pandas(asked, preserve_index=False))]
+
+
+def show_end(watched: Market, frozen: list[float], processes: list[Process], chain: Any, path: Path) -> None:
+    found = watched.answered
+    took_over = next((index for index, version in enumerate(found.version) if version != found.version[0]), None)
+    OUT.print(
+        f"\n{len(found.truth):,} predictions over HTTP, {found.failed} requests failed; {len(processes)} optimizations"
+    )
+    for name, start in (("all live days", 0), ("since another version answers", took_over)):
+        if start is not None:
+            with_agent = log_loss(found.truth[start:], found.live[start:])
+            without = log_loss(found.truth[start:], frozen[start:])
+            change = 100 * (without - with_agent) / without
+            OUT.print(f"log-loss, {name}: {without:.4f} without the agent, {with_agent:.4f} with it ({change:+.1f} %)")
+    OUT.print(f"audit: {chain}", highlight=False, soft_wrap=True)
+    OUT.print(f"report: {path.absolute()}", highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--home", type=Path, help="folder of all state; the user's own without")
+    parser.add_argument("--until", default=LAST_LIVE, help="the last day that is asked, to 2013")
     configure_logging()
+    given = parser.parse_args()
     try:
-        asyncio.run(main())
+        asyncio.run(main(given.home, given.until))
     except OptAgentError as error:
         sys.exit(f"error: {error}")

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from optagent.domain.dataset import DataSource, FileSource, SqlSource
 from optagent.domain.model import ModelSpec
 from optagent.domain.monitoring import Monitoring
+from optagent.domain.policy import RetrainingPolicy, policy_named
 from optagent.errors import InvalidRequest
 
 T = TypeVar("T")
@@ -54,7 +55,8 @@ def shape_of(kind: type[Any]) -> bytes:
 
 
 def model_from(data: Mapping[str, Any], folder: Path | None = None) -> ModelSpec:
-    """A model as a user writes it: `id` for `model_id`, and `data` a path, `{uri, format}` or `{url, query}`.
+    """A model as a user writes it: `id` for `model_id`, and `data` a path, `{uri, format}` or `{url, query}`,
+    and `policy` one by name or its fields.
 
     A relative path is taken from `folder`, or from the working folder, and kept as an absolute one.
     """
@@ -65,6 +67,10 @@ def model_from(data: Mapping[str, Any], folder: Path | None = None) -> ModelSpec
         fields["model_id"] = fields.pop("id")
     if isinstance(fields.get("monitoring"), Mapping):
         fields["monitoring"] = decode(Monitoring, fields["monitoring"])
+    if isinstance(fields.get("policy"), str):
+        fields["policy"] = policy_named(fields["policy"])
+    if isinstance(fields.get("policy"), Mapping):
+        fields["policy"] = decode(RetrainingPolicy, fields["policy"])
     if "data" in fields:
         fields["data"] = _anchored(_source_from(fields["data"]), folder or Path.cwd())
     return decode(ModelSpec, fields)

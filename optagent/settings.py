@@ -88,6 +88,9 @@ class Settings(BaseSettings):
     shadow_backlog: int = Field(10_000, ge=1, description="most rows that wait for a shadow; more are dropped")
     record_backlog: int = Field(100_000, ge=1, description="most rows that wait to be recorded; more are dropped")
     max_processes: int = Field(2, ge=1, description="most queued processes that run at a time")
+    monitor_every_seconds: float = Field(
+        60, gt=0, le=86_400, description="time between two looks of a monitor at its model, and at its policy"
+    )
     supervise_every_seconds: float = Field(1, gt=0, le=3600, description="time between two looks at rollouts and queue")
 
     enable_notifications: bool = Field(False, description="send notifications")

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from optagent.domain.ensemble_result import EnsembleResult
 from optagent.domain.feature_result import FeatureResult
+from optagent.domain.optimization import SUCCESS, OptimizationResult
 from optagent.domain.study import Interval, Progress, Trial, TrialState, TuningResult
 from optagent.domain.study_report import StudyReport, StudySummary
 
@@ -142,6 +143,30 @@ def show_features(console: Console, result: FeatureResult) -> None:
         show_table(console, ["feature", "kept", "p", "why"], rows)
     console.print(f"{result.candidates:,} candidates. {result.reason}.", highlight=False)
     _show_end(console, result)
+
+
+def show_optimization(console: Console, result: OptimizationResult) -> None:
+    """What was wrong, how the candidate did at each gate, the scores beside the champion's, and how it ended."""
+    for note in result.notes:
+        console.print(f"[dim]{note}[/dim]", highlight=False)
+    if result.gates:
+        rows = [[str(gate["name"]), str(gate["verdict"]), str(gate["reason"])] for gate in result.gates]
+        show_table(console, ["gate", "verdict", "why"], rows)
+    if result.new_metrics:
+        old = result.old_metrics or {}
+        scores = [[name, _number(old.get(name)), f"{score:.5g}"] for name, score in result.new_metrics.items()]
+        show_table(console, ["on the holdout", result.baseline_name or "before", "candidate"], scores)
+    took = ", ".join(f"{one['stage']} {one['seconds']:.1f} s" for one in result.stages)
+    if result.status == SUCCESS:
+        said = f"{result.improvement_percentage:+.2f} % {result.metric}" if result.improvement_percentage else "passed"
+        console.print(
+            f"[green]success: {said}[/green], version {result.version} is {', '.join(result.aliases)}"
+            f"{f', rollout {result.rollout_id}' if result.rollout_id else ''}.",
+            highlight=False,
+        )
+    else:
+        console.print(f"[yellow]{result.status}:[/yellow] {result.error_message}", highlight=False)
+    console.print(f"{took}; process {result.process_id}", highlight=False)
 
 
 def _improved(result: EnsembleResult, metric: str) -> str:

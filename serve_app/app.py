@@ -61,7 +61,8 @@ class Supervisor:
         _log_with_serve(settings)
         held = HeldAgent(partial(strict_agent, settings))
         every_s, notify = settings.supervise_every_seconds, settings.enable_notifications
-        self._work = Supervision(held, every_s, settings.max_processes, RolloutStates(), notify)
+        policies_every_s = settings.monitor_every_seconds
+        self._work = Supervision(held, every_s, settings.max_processes, RolloutStates(), notify, policies_every_s)
 
     async def check_health(self) -> None:
         self._work.check()

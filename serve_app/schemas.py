@@ -9,10 +9,18 @@ from fastapi import Path, Query
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from optagent.codec import model_from
-from optagent.domain.command import ENSEMBLE_METHODS, STOPPING, EngineerFeatures, EnsembleModels, TuneModel
+from optagent.domain.command import (
+    ENSEMBLE_METHODS,
+    STOPPING,
+    EngineerFeatures,
+    EnsembleModels,
+    OptimizeModel,
+    TuneModel,
+)
 from optagent.domain.dataset import FORMATS
 from optagent.domain.model import ModelSpec, Task
 from optagent.domain.monitoring import AnalysisType
+from optagent.domain.policy import POLICIES, WINDOWS, Action, OptimizationType, Trigger
 from optagent.domain.strategy import STRATEGIES
 from optagent.domain.study import METHODS
 from optagent.domain.token import Scope
@@ -166,6 +174,43 @@ class FeaturesRequest(Request):
         )
 
 
+class OptimizeRequest(Request):
+    """Run the whole loop for a model: look, learn, find a candidate, prove it, let it compete."""
+
+    model_id: Annotated[str, Field(pattern=_ID, examples=["churn"])]
+    optimization_type: Annotated[str, _one_of(OptimizationType)] = "full"
+    action: Annotated[
+        str, _one_of((Action.CANDIDATE, Action.SHADOW, Action.FULL), description="what a candidate that passed may do")
+    ] = "candidate"
+    strategy: Annotated[str, _one_of(STRATEGIES)] = "balanced"
+    max_trials: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    timeout_seconds: Seconds | None = None
+    window: Annotated[str, _one_of(WINDOWS, description="the rows that are learned from")] = "auto"
+    gates: Annotated[
+        dict[Name, bool | float | str],
+        Field(max_length=100, examples=[{"accuracy_min": 0.7, "min_validation_samples": 100, "max_latency_ms": 500}]),
+    ] = {}
+    ensemble: Annotated[int, Field(ge=2, le=100)] = 10
+    time_range: Annotated[str, Field(max_length=100, description="what is looked at: `24h`, or START..END")] = "24h"
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+
+    def command(self) -> OptimizeModel:
+        """Raises InvalidRequest."""
+        return OptimizeModel(
+            self.model_id,
+            optimization_type=self.optimization_type,
+            action=self.action,
+            strategy=self.strategy,
+            trials=self.max_trials,
+            timeout_s=self.timeout_seconds,
+            window=self.window,
+            gates=dict(self.gates),
+            ensemble=self.ensemble,
+            time_range=self.time_range,
+            seed=self.seed,
+        )
+
+
 class BatchRequest(Request):
     """Several searches at once, each taken or refused for itself."""
 
@@ -200,6 +245,30 @@ class MonitoringFields(Request):
     business: Annotated[dict[Name, Annotated[str, Field(max_length=1000)]], Field(max_length=100)] = {}
 
 
+class RetrainingFields(Request):
+    """When a model is optimized without anyone asking, and how far what comes of it may go."""
+
+    triggers: Annotated[
+        list[Annotated[str, _one_of([one for one in Trigger if one is not Trigger.MANUAL])]],
+        Field(min_length=1, max_length=10),
+    ] = ["degradation", "concept_drift"]
+    action: Annotated[str, _one_of(Action)] = "candidate"
+    strategy: Annotated[str, _one_of(STRATEGIES)] = "balanced"
+    optimization_type: Annotated[str, _one_of(OptimizationType)] = "auto"
+    every: Annotated[str | None, Field(max_length=20, examples=["30d"], description="with the trigger schedule")] = None
+    min_new_labels: Annotated[Whole | None, Field(description="with the trigger new_labels")] = None
+    cooldown: Annotated[str, Field(max_length=20, examples=["1d"])] = "1d"
+    most_a_year: Whole = 52
+    window: Annotated[str, _one_of(WINDOWS)] = "auto"
+    trials: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    timeout_s: Seconds | None = None
+    gates: Annotated[dict[Name, bool | float | str], Field(max_length=100)] = {}
+    rollout: Annotated[dict[Name, Any], Field(max_length=20, description="fields of a rollout's policy")] = {}
+
+
+Retraining = Annotated[str, _one_of(POLICIES, description="a policy by name")] | RetrainingFields | None
+
+
 class RegisterRequest(Request):
     """A model as in `model.yaml`. Where its data lies is read by the server, so that only an admin may register one."""
 
@@ -222,6 +291,7 @@ class RegisterRequest(Request):
     folds: Annotated[int, Field(ge=2, le=20)] = 4
     description: Annotated[str, Field(max_length=10_000)] = ""
     monitoring: MonitoringFields | None = None
+    policy: Retraining = None
 
     def spec(self) -> ModelSpec:
         """Raises InvalidRequest."""
@@ -238,6 +308,7 @@ class ModelChanges(Request):
     metric: Annotated[str, Field(max_length=100)] = ""
     search_space: SearchSpaces = {}
     monitoring: Annotated[MonitoringFields | None, Field(description="null: as the settings say")] = None
+    policy: Annotated[Retraining, Field(description="null: optimized only when somebody asks")] = None
 
 
 class AliasRequest(Request):
@@ -274,6 +345,7 @@ class PolicyFields(Request):
     max_duration_s: Amount = 14 * 86400.0
     label_delay_s: Annotated[Amount, Field(description="left out: the model's label horizon, if a duration")] = 0.0
     budget_ms: Annotated[float, Field(ge=1, le=60_000)] = 100.0
+    hold: Annotated[bool, Field(description="proved in shadow, it stays there until somebody promotes it")] = False
 
 
 class RolloutRequest(Request):

@@ -30,6 +30,7 @@ class Supervision:
         max_processes: int,
         tell: Tell = lambda states: None,
         notify: bool = False,
+        policies_every_s: float = 60.0,
     ) -> None:
         self._held = held
         self._max_processes = max_processes
@@ -38,6 +39,7 @@ class Supervision:
         self._said: dict[str, str] = {}
         self._looked_at = time.monotonic()
         steps = [(self._rollouts, every_s), (self._queue, every_s), (self._monitors, max(every_s, _MONITORS_EVERY_S))]
+        steps += [(self._policies, max(every_s, policies_every_s))]
         steps += [(self._notices, max(every_s, _NOTICES_EVERY_S))] * notify
         self._loops = [asyncio.create_task(self._repeat(step, pause_s)) for step, pause_s in steps]
 
@@ -91,6 +93,13 @@ class Supervision:
             if model_id not in self._watched:
                 await agent.start_monitor(model_id)
                 self._watched.add(model_id)
+        return ""
+
+    async def _policies(self) -> str:
+        """Queues what the policies of models call for."""
+        agent = await self._held.agent()
+        for process in await agent.trigger_once():
+            _log.info("%s of %s: %s", process.process_id, process.model_id, process.command.get("reason"))
         return ""
 
     async def _notices(self) -> str:

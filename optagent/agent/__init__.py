@@ -4,6 +4,7 @@ from optagent.agent.access import AccessVerbs
 from optagent.agent.building import BuildVerbs
 from optagent.agent.models import ModelVerbs
 from optagent.agent.notifying import NotifyVerbs
+from optagent.agent.optimizing import OptimizeVerbs
 from optagent.agent.rollouts import RolloutVerbs
 from optagent.agent.running import RunningVerbs
 from optagent.agent.searching import SearchVerbs
@@ -15,7 +16,16 @@ __all__ = ["Command", "OptimizationAgent"]
 
 
 class OptimizationAgent(
-    AccessVerbs, BuildVerbs, ModelVerbs, NotifyVerbs, RolloutVerbs, RunningVerbs, SearchVerbs, SubmitVerbs, WatchVerbs
+    OptimizeVerbs,
+    AccessVerbs,
+    BuildVerbs,
+    ModelVerbs,
+    NotifyVerbs,
+    RolloutVerbs,
+    RunningVerbs,
+    SearchVerbs,
+    SubmitVerbs,
+    WatchVerbs,
 ):
     """Keeps models good. Made by `create_optimization_agent`; use it from one event loop, and close it at the end.
 

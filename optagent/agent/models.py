@@ -18,7 +18,7 @@ from optagent.loop.importing import import_model
 from optagent.loop.optimize import check_spec
 
 # What can be changed of a model while its versions go on to mean the same.
-_CHANGEABLE = ("description", "families", "metric", "monitoring", "search_space")
+_CHANGEABLE = ("description", "families", "metric", "monitoring", "policy", "search_space")
 _ALIAS = re.compile(r"(?!latest$|v\d+$)[a-z][a-z0-9_-]{0,49}")  # MLflow keeps `latest` and `v1` for itself
 
 
@@ -32,13 +32,13 @@ class ModelVerbs(Desk):
         data that cannot be trained on.
         """
         spec = _spec(model)
-        check_spec(spec)
+        _check(spec)
         await asyncio.to_thread(self._outside.check_data, spec)
         await self._store.save_model(spec)
         return spec
 
     async def update_model(self, model_id: str, changes: Mapping[str, Any]) -> ModelSpec:
-        """Changes a model: `description`, `families`, `metric`, `monitoring` or `search_space`.
+        """Changes a model: `description`, `families`, `metric`, `monitoring`, `policy` or `search_space`.
 
         Of `monitoring`, what is given is changed; None means the settings again. To change more, register the model
         anew. Raises ModelNotFound and InvalidRequest.
@@ -51,7 +51,7 @@ class ModelVerbs(Desk):
         if isinstance(asked.get("monitoring"), Mapping):
             asked["monitoring"] = {**_fields(self._monitoring(spec)), **asked["monitoring"]}
         changed = model_from({**_fields(spec), **asked})
-        check_spec(changed)
+        _check(changed)
         await self._store.save_model(changed)
         return changed
 
@@ -96,6 +96,18 @@ class ModelVerbs(Desk):
         number = registry.version(model_id, version).version
         registry.set_alias(model_id, alias, number)
         return registry.version(model_id, number)
+
+
+def _check(spec: ModelSpec) -> None:
+    """Raises InvalidRequest for what the model cannot be, or cannot be judged by."""
+    check_spec(spec)
+    if spec.policy is not None and spec.policy.gates:
+        from optagent.loop.gate import gates_for  # what it imports takes a second
+
+        try:
+            gates_for(spec.policy.gates, spec)
+        except InvalidRequest as error:
+            raise InvalidRequest(f"policy: gates: {error}") from None
 
 
 def _fields(noun: Any) -> dict[str, Any]:

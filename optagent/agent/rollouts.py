@@ -17,6 +17,7 @@ from optagent.errors import Conflict, InvalidRequest, NotFound, Unavailable
 
 if TYPE_CHECKING:
     from optagent.loop.live import Live
+    from optagent.loop.replay import Replay
     from optagent.loop.supervise import Supervised
 
 # What rollouts are judged by imports scipy, which takes a second: it is imported where it is needed.
@@ -65,6 +66,12 @@ class RolloutVerbs(Desk):
     async def rollout(self, rollout_id: str) -> Rollout:
         """With every look and every transition; raises NotFound."""
         return await self._store.rollout(rollout_id)
+
+    async def replay_rollout(self, rollout_id: str) -> "Replay":
+        """Decides a rollout again from what is kept of it, and compares bit for bit; raises NotFound."""
+        from optagent.loop.replay import replay_rollout
+
+        return replay_rollout(await self._store.rollout(rollout_id))
 
     async def rollouts(self, model_id: str | None = None, limit: int = 100) -> list[Rollout]:
         """The newest first, of all models or of one."""

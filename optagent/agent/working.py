@@ -1,28 +1,34 @@
 """What the loop can be asked to do as a process: by the kind of command, how it is checked and how it is done."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from optagent.agent.desk import Desk
 from optagent.codec import decode, plain
-from optagent.domain.command import EngineerFeatures, EnsembleModels, TuneModel, parse_base
-from optagent.domain.ensemble_result import EnsembleResult
-from optagent.domain.feature_result import FeatureResult
+from optagent.domain.command import EngineerFeatures, EnsembleModels, OptimizeModel, TuneModel, parse_base
+from optagent.domain.gate import gates_from
 from optagent.domain.model import ModelSpec
 from optagent.domain.process import Process
-from optagent.domain.study import Progress, TuningResult
+from optagent.domain.study import Progress
 from optagent.errors import InvalidRequest, OptAgentError
 from optagent.loop.optimize import objectives_of
 from optagent.loop.process import Run, run_process
 from optagent.loop.tune import tune
 
+if TYPE_CHECKING:
+    from optagent.loop.improve import Doors
+
 # What ensembles and features import takes seconds: it is imported where it is needed.
 
-Command = TuneModel | EnsembleModels | EngineerFeatures
-Results = TuningResult | EnsembleResult | FeatureResult
+Command = TuneModel | EnsembleModels | EngineerFeatures | OptimizeModel
 
-KINDS: Mapping[type[Any], str] = {TuneModel: "tune", EnsembleModels: "ensemble", EngineerFeatures: "features"}
+KINDS: Mapping[type[Any], str] = {
+    TuneModel: "tune",
+    EnsembleModels: "ensemble",
+    EngineerFeatures: "features",
+    OptimizeModel: "optimize",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +49,38 @@ class WorkingDesk(Desk):
             return await self._tuning(command)
         if isinstance(command, EnsembleModels):
             return await self._ensembling(command)
+        if isinstance(command, OptimizeModel):
+            return await self._optimizing(command)
         return await self._engineering(command)
 
     def _new_work(self, work: Work) -> Process:
-        return self._new_process(KINDS[type(work.command)], work.model_id, plain(work.command))
+        """A search that is taken over goes on with its study, and an optimization with its stages."""
+        return replace(self._new_process(KINDS[type(work.command)], work.model_id, plain(work.command)), durable=True)
 
     async def _done(self, command: Command, on_progress: Callable[[Progress], None] = lambda progress: None) -> Any:
         """Does it now, as a process of its own."""
         work = await self._work(command)
-        return await run_process(self._new_work(work), work.do, self._store, self._outside.clock, on_progress)
+        process = replace(self._new_work(work), durable=False)  # it ends with this program
+        return await run_process(process, work.do, self._store, self._outside.clock, on_progress)
 
     def _refused(self, error: OptAgentError, kind: type[Any], model_id: Any) -> Any:
         """An answer that holds the error; raised where the agent is strict."""
         if self._strict:
             raise error
         return kind(model_id=str(model_id), error=str(error))
+
+    async def _optimizing(self, command: OptimizeModel) -> Work:
+        from optagent.loop.gate import check_gates
+        from optagent.loop.improve import improve
+
+        spec = await self._store.model(command.model_id)
+        check_gates(gates_from(command.gates), spec)
+        doors = self._doors(command)
+        return Work(command, spec.model_id, lambda run: improve(command, spec, self._outside, doors, run))
+
+    def _doors(self, command: OptimizeModel) -> "Doors":
+        """The verbs that an optimization asks of the whole agent."""
+        raise NotImplementedError
 
     async def _tuning(self, command: TuneModel) -> Work:
         spec = await self._store.model(command.model_id)

@@ -57,7 +57,7 @@ def bootstrap_interval(
     `resampled` scores (resamples, rows) counts at once, ten times faster for AUC than `score` on each. Resamples on
     which the score is undefined (it raises InvalidData, or is NaN), such as those of one class, are drawn again.
     """
-    scores = _scorer(score, resampled, y, prediction)
+    scores = scorer_of(score, resampled, y, prediction)
     return _interval(score(y, prediction), scores, len(y), alpha, how or Resampling())
 
 
@@ -77,7 +77,7 @@ def bootstrap_intervals(
     for index, (score, resampled) in enumerate(scores):
         try:
             estimates.append(score(y, prediction))
-            scorers.append(_scorer(score, resampled, y, prediction))
+            scorers.append(scorer_of(score, resampled, y, prediction))
         except InvalidData as error:
             undefined[index] = error
     drawn = iter(_intervals(estimates, scorers, len(y), alpha, how or Resampling()) if scorers else ())
@@ -97,7 +97,7 @@ def paired_interval(
     """By how much the candidate is better than the baseline on the same rows; above 0 is better for every metric."""
     sign = 1.0 if maximize else -1.0
 
-    of_candidate, of_baseline = (_scorer(score, resampled, y, each) for each in (candidate, baseline))
+    of_candidate, of_baseline = (scorer_of(score, resampled, y, each) for each in (candidate, baseline))
 
     def scores(counts: Counts) -> Vector:
         return sign * (of_candidate(counts) - of_baseline(counts))
@@ -134,7 +134,7 @@ def _intervals(
     drawn = 0
     parts: list[list[Vector]] = [[] for _ in scores]
     known = np.zeros(len(scores), dtype=np.int64)
-    for counts in _draws(rows, how):
+    for counts in draws(rows, how):
         drawn += len(counts)
         for index in np.flatnonzero(known < how.resamples).tolist():
             values = scores[index](counts)
@@ -153,7 +153,7 @@ def _intervals(
     return found
 
 
-def _draws(rows: int, how: Resampling) -> Iterator[Counts]:
+def draws(rows: int, how: Resampling) -> Iterator[Counts]:
     """(resamples, rows) counts in portions, up to twice the resamples asked for."""
     rng = np.random.default_rng(how.seed)
     unit_of_row = None if how.groups is None else np.unique(how.groups, return_inverse=True)[1]
@@ -181,7 +181,10 @@ def _unit_counts(rng: np.random.Generator, portion: int, units: int, length: int
     return counts
 
 
-def _scorer(score: Score, resampled: Resampled | None, y: Vector, prediction: Prediction) -> Callable[[Counts], Vector]:
+def scorer_of(
+    score: Score, resampled: Resampled | None, y: Vector, prediction: Prediction
+) -> Callable[[Counts], Vector]:
+    """A function of (resamples, rows) counts that gives their scores, NaN where undefined."""
     if resampled is not None:
         return resampled(y, prediction)
 

@@ -34,6 +34,7 @@ _PORTS = (
     "datasets",
     "importer",
     "launcher",
+    "loader",
     "monitors",
     "notifier",
     "observations",
@@ -55,8 +56,8 @@ async def create_optimization_agent(
 
     `overrides` are settings by name (`max_trials=20`) or whole ports (`store`, `tuner`, `tracker`, `registry`,
     `datasets`, `clock`, `importer`, `studies`, `observations`, `monitors`, `notifier`, `routes`, `tokens`, `launcher`,
-    `workers`). With `strict`, refused requests raise instead of answering with an `error`. Where both `store` and
-    `observations` are given, Redis is not needed, and there are no `routes` and `tokens` but those that are given too.
+    `loader`, `workers`). With `strict`, refused requests raise instead of answering with an `error`. Where both `store`
+    and `observations` are given, Redis is not needed, and there are no `routes` and `tokens` but those given too.
 
     Raises InvalidRequest for a bad setting and Unavailable, within 5 s and by name, for a configured Redis or MLflow
     that does not answer. Ray is not started before a search needs it.
@@ -95,6 +96,9 @@ async def _connect(settings: Settings, ports: dict[str, Any], resources: AsyncEx
         if port is not None:
             resources.push_async_callback(port.close)
     cluster = parts.cluster(settings)
+    loader = ports.get("loader") or (None if "registry" in ports else parts.loader(settings))
+    if loader is not None:
+        resources.push_async_callback(asyncio.to_thread, loader.close)
     tuner = ports.get("tuner") or parts.tuner(settings, cluster)
     resources.push_async_callback(asyncio.to_thread, tuner.close)
     notifier: Notifier | None = ports["notifier"] if "notifier" in ports else parts.notifier(settings)
@@ -111,13 +115,15 @@ async def _connect(settings: Settings, ports: dict[str, Any], resources: AsyncEx
         importer=ports.get("importer") or parts.importer(settings),
         studies=ports.get("studies") or (parts.studies(settings) if "tuner" not in ports else None),
         observations=observations,
-        monitors=ports.get("monitors") or parts.monitors(cluster, recipe),
+        monitors=ports.get("monitors") or parts.monitors(cluster, recipe, settings),
         routes=routes,
         tokens=tokens,
         launcher=ports.get("launcher") or parts.launcher(cluster, recipe),
         workers=ports.get("workers") or parts.workers(cluster),
+        loader=loader,
         notifier=notifier,
         monitoring=parts.monitoring(settings),
+        min_new_labels=settings.min_samples_for_retrain,
         draw_report=parts.draw_report,
     )
     return outside, store

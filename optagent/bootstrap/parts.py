@@ -17,6 +17,7 @@ from optagent.ports import (
     Datasets,
     Importer,
     Launcher,
+    Loader,
     Monitors,
     Notifier,
     Observations,
@@ -118,10 +119,10 @@ def cluster(settings: Settings) -> RayCluster:
     return RayCluster(running_cluster(settings), settings.num_cpus, own=settings.ray_address is None)
 
 
-def monitors(on: RayCluster, recipe: Recipe) -> Monitors:
+def monitors(on: RayCluster, recipe: Recipe, settings: Settings) -> Monitors:
     from optagent.adapters.cluster.ray_monitors import RayMonitors
 
-    return RayMonitors(on, recipe)
+    return RayMonitors(on, recipe, check_every_s=settings.monitor_every_seconds)
 
 
 def launcher(on: RayCluster, recipe: Recipe) -> Launcher:
@@ -193,6 +194,15 @@ def monitoring(settings: Settings) -> Monitoring:
         alert_cooldown_minutes=settings.alert_cooldown_minutes,
         false_alarm_every=settings.false_alarm_every,
     )
+
+
+def loader(settings: Settings) -> Loader:
+    """Loads versions of a registry in processes of their own."""
+    from functools import partial
+
+    from optagent.adapters.serving.isolated import IsolatedLoader
+
+    return IsolatedLoader(partial(registry, settings), cache_folder(), None, settings.max_rows)
 
 
 def draw_report(report: ModelReport, path: Path) -> Path:

@@ -7,12 +7,24 @@ from typing import Annotated, NoReturn
 import typer
 from rich.logging import RichHandler
 
-from optagent.cli import audit, building, config, models, notifying, rollouts, searching, serving, tokens, watching
+from optagent.cli import (
+    audit,
+    building,
+    config,
+    models,
+    notifying,
+    optimizing,
+    rollouts,
+    searching,
+    serving,
+    tokens,
+    watching,
+)
 from optagent.cli.door import ERR, app
 from optagent.errors import Conflict, InvalidRequest, NotFound, OptAgentError
 from optagent.settings import load_settings
 
-__all__ = ["app", "audit", "building", "config", "configure_logging", "main", "models", "rollouts"]
+__all__ = ["app", "audit", "building", "config", "configure_logging", "main", "models", "optimizing", "rollouts"]
 __all__ += ["notifying", "searching", "serving", "tokens", "watching"]
 
 

@@ -1,5 +1,6 @@
 """Commands of the audit log."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -7,9 +8,16 @@ import typer
 from optagent import terminal
 from optagent.cli.door import OUT, AsJson, group, print_json, time_text, with_agent
 from optagent.codec import plain
-from optagent.domain.audit import AuditEntry
+from optagent.domain.audit import AuditEntry, ChainPoint, point_of
+from optagent.domain.audit_chain import ChainReport, verify_lines
+from optagent.errors import InvalidRequest
+from optagent.loop.replay import Replay
 
-audit = group("audit", "See who did what.")
+audit = group("audit", "See who did what, and that the log of it is whole.")
+
+Noted = Annotated[
+    str | None, typer.Option(help="The head of an earlier verification that must still hold: SEQUENCE:DIGEST.")
+]
 
 
 @audit.command("list")
@@ -23,3 +31,60 @@ def list_(
         return print_json([plain(entry) for entry in found])
     rows = [[time_text(entry.at), entry.actor, entry.action, entry.target, entry.outcome] for entry in found]
     terminal.show_table(OUT, ["time", "who", "action", "target", "outcome"], rows)
+
+
+@audit.command()
+def verify(
+    file: Annotated[Path | None, typer.Option(help="An exported log, which is verified alone.")] = None,
+    noted: Noted = None,
+    as_json: AsJson = False,
+) -> None:
+    """Verify that no entry was altered, removed or moved; exit with 1 where one was."""
+    if file is None:
+        report: ChainReport = with_agent(lambda agent: agent.verify_audit(noted))
+    else:
+        report = _verified(file, None if noted is None else point_of(noted))
+    print_json(plain(report)) if as_json else _show(report)
+    if not report.is_whole:
+        raise typer.Exit(1)
+
+
+@audit.command()
+def export(file: Path, as_json: AsJson = False) -> None:
+    """Write the log to a new file of JSON lines that can be verified alone."""
+    report: ChainReport = with_agent(lambda agent: agent.export_audit(file))
+    print_json(plain(report)) if as_json else _show(report)
+    if not report.is_whole:
+        raise typer.Exit(1)
+
+
+@audit.command()
+def replay(rollout_id: str, as_json: AsJson = False) -> None:
+    """Decide a rollout again from its looks and from what people did; exit with 1 where it comes out otherwise."""
+    found: Replay = with_agent(lambda agent: agent.replay_rollout(rollout_id))
+    if as_json:
+        print_json(plain(found))
+    else:
+        said = "comes out the same" if found.is_same else f"differs at {found.difference}"
+        counted = f"{found.looks} looks and {found.transitions} transitions are the same"
+        OUT.print(f"{found.rollout_id} {said} ({counted})", highlight=False, markup=False, soft_wrap=True)
+    if not found.is_same:
+        raise typer.Exit(1)
+
+
+def _verified(file: Path, noted: ChainPoint | None) -> ChainReport:
+    try:
+        with file.open(encoding="utf-8", newline="\n", errors="backslashreplace") as lines:
+            return verify_lines(lines, noted)
+    except OSError as error:
+        raise InvalidRequest(f"{file} cannot be read: {error.strerror}") from None
+
+
+def _show(report: ChainReport) -> None:
+    held = "" if report.first is None else f", {report.first} to {report.last} hold"
+    lines = [f"{report.links} links were read{held}"]
+    if report.is_trimmed:
+        lines.append(f"links up to {report.start.sequence} were dropped before: verified from the oldest that is kept")
+    lines.append(f"head {report.head}" if report.is_whole else f"broken at {report.broken}")
+    for line in lines:
+        OUT.print(line, highlight=False, markup=False, soft_wrap=True)

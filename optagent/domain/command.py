@@ -2,10 +2,13 @@
 
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from optagent.domain.gate import gates_from
 from optagent.domain.monitoring import AnalysisType
+from optagent.domain.policy import WINDOWS, Action, OptimizationType
 from optagent.domain.strategy import strategy_named
 from optagent.domain.study import method_named
 from optagent.domain.version import CHAMPION
@@ -186,6 +189,51 @@ class EngineerFeatures:
         _whole("seed", self.seed, at_least=0)
         _at_least_one("timeout_s", self.timeout_s, "second")
         _at_least_one("memory_mb", self.memory_mb, "megabyte")
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizeModel:
+    """Run the whole loop for a model: look, learn from what came since, find a candidate, prove it, let it compete.
+
+    `optimization_type` is full, retrain, tune, features, ensemble or auto (what the diagnosis asks for). `action` is
+    candidate (registered, and challenger where it passed), shadow (it competes in shadow, then waits) or full (it goes
+    on to become champion); both need a model that is served. `window` says which rows are learned from: auto,
+    expanding, sliding, weighted, since_change. `gates` are as `optagent.domain.gate.gates_from` takes them, `rollout`
+    fields of `RolloutPolicy`. `trigger` and `reason` say why it runs.
+    """
+
+    model_id: str
+    optimization_type: str = "full"
+    action: str = "candidate"
+    strategy: str = "balanced"
+    trials: int | None = None
+    timeout_s: float | None = None
+    window: str = "auto"
+    gates: Mapping[str, Any] = field(default_factory=dict)
+    rollout: Mapping[str, Any] = field(default_factory=dict)
+    ensemble: int = 10
+    trigger: str = "manual"
+    reason: str = ""
+    time_range: str = "24h"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.model_id, str) or not self.model_id:
+            raise InvalidRequest(f"model_id must be the id of a registered model, got {self.model_id!r}")
+        for name, known in (
+            ("optimization_type", OptimizationType),
+            ("action", (Action.CANDIDATE, Action.SHADOW, Action.FULL)),
+            ("window", WINDOWS),
+        ):
+            if getattr(self, name) not in list(known):
+                said = [str(one) for one in known]
+                raise InvalidRequest(f"unknown {name} {getattr(self, name)!r}; one of {said}")
+        strategy_named(self.strategy)
+        gates_from(self.gates)
+        _whole("trials", self.trials, at_least=1)
+        _whole("ensemble", self.ensemble, at_least=2)
+        _whole("seed", self.seed, at_least=0)
+        _at_least_one("timeout_s", self.timeout_s, "second")
 
 
 def _above_zero(name: str, value: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from optagent.domain.dataset import DataSource
 from optagent.domain.duration import seconds
 from optagent.domain.monitoring import Monitoring
+from optagent.domain.policy import RetrainingPolicy
 from optagent.errors import InvalidRequest
 
 _MODEL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
@@ -31,7 +32,8 @@ class ModelSpec:
     `features` empty means every column but the target, the time column, `sensitive_columns` (kept for bias checks,
     never learned from) and `ignore`. `label_horizon` is how long after a row its label is known: a duration with a
     time column of dates, otherwise a number in the unit of the time column (or rows, with `rows_in_time_order`).
-    `metric` and `families` empty mean the defaults of the task, `monitoring` None that of the settings.
+    `metric` and `families` empty mean the defaults of the task, `monitoring` None that of the settings. Without a `policy`
+    it is optimized only when somebody asks.
     """
 
     model_id: str
@@ -53,6 +55,7 @@ class ModelSpec:
     folds: int = 4
     description: str = ""
     monitoring: Monitoring | None = None
+    policy: RetrainingPolicy | None = None
 
     def __post_init__(self) -> None:
         if not _MODEL_ID.fullmatch(self.model_id):

@@ -35,7 +35,12 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """The state of one run. Times are POSIX seconds; `command` is what was asked, `result` what it answered."""
+    """The state of one run. Times are POSIX seconds; `command` is what was asked, `result` what it answered.
+
+    `kept` is what each finished stage came to, so that a runner that takes over does not do it again. A `durable`
+    process is taken over when its runner is gone; `holder` is a word that only its present runner knows: what another
+    one writes is refused.
+    """
 
     process_id: str
     kind: str
@@ -49,6 +54,18 @@ class Process:
     result: Mapping[str, Any] | None = None
     error: str | None = None
     history: tuple[Event, ...] = ()
+    kept: Mapping[str, Any] = field(default_factory=dict)
+    durable: bool = False
+    holder: str = ""
+
+    @property
+    def starts(self) -> int:
+        """How many runners have taken it."""
+        return sum(event.kind == "started" for event in self.history)
+
+    def keeping(self, stage: str, output: Any) -> "Process":
+        """The process with what a stage came to."""
+        return replace(self, kept={**self.kept, stage: output})
 
     def moved(self, at: float, kind: str, status: Status | None = None, **changes: Any) -> "Process":
         """The process after one more event; an ended process never moves again."""

@@ -14,7 +14,10 @@ from optagent.errors import Conflict, InvalidRequest
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A change of state or step: when (POSIX time), by whom, why; by a look where it has an id."""
+    """A change of state or step: when (POSIX time), by whom, why; by a look where it has an id.
+
+    `looks` is how many the rollout had had by then, the look itself included; None in what older versions wrote.
+    """
 
     at: float
     state: RolloutState
@@ -22,6 +25,7 @@ class Transition:
     by: str
     reason: str
     look_id: str | None = None
+    looks: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,7 @@ def begin(
 ) -> Rollout:
     """A rollout in its first state; InvalidRequest where the candidate is the champion."""
     state = RolloutState.SHADOW if policy.shadow else RolloutState.RAMP
-    first = Transition(now, state, 0, who, "started")
+    first = Transition(now, state, 0, who, "started", looks=0)
     return Rollout(rollout_id, model_id, champion, candidate, policy, state, now, now, transitions=(first,))
 
 
@@ -102,10 +106,12 @@ def advance(rollout: Rollout, look: Look, now: float) -> Rollout:
     _check(rollout, look)
     look = look.of_numbers
     verdict, reason = _judge(rollout, look, now)
-    judged = replace(rollout, looks=(*rollout.looks, Judged(look, verdict, reason)))
+    judged = replace(rollout, looks=(*rollout.looks, Judged(look, verdict, reason, now)))
     if verdict is Verdict.FAIL:
         return _moved(judged, RolloutState.ROLLED_BACK, 0, now, AUTOMATIC, reason, look.look_id)
     if verdict is Verdict.PASS:
+        if rollout.state is RolloutState.SHADOW and rollout.policy.hold:
+            return judged
         return _moved(judged, *_next(rollout), now, AUTOMATIC, reason, look.look_id)
     ended = _out_of_patience(rollout, look, now)
     if ended:
@@ -142,7 +148,7 @@ def _by_hand(rollout: Rollout, verb: str, target: RolloutState, who: str, why: s
 def _moved(
     rollout: Rollout, state: RolloutState, step: int, now: float, by: str, reason: str, look_id: str | None = None
 ) -> Rollout:
-    change = Transition(now, state, step, by, reason, look_id)
+    change = Transition(now, state, step, by, reason, look_id, len(rollout.looks))
     return replace(rollout, state=state, step=step, changed_at=now, transitions=(*rollout.transitions, change))
 
 

@@ -88,8 +88,9 @@ def _number(value: float | None) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A look, what it meant, and why."""
+    """A look, what it meant, why, and when it was judged (POSIX time; None in what older versions wrote)."""
 
     look: Look
     verdict: Verdict
     reason: str
+    at: float | None = None

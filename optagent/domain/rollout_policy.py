@@ -39,7 +39,8 @@ class RolloutPolicy:
     without any, shadow leads straight to the champion's place. `min_rows` are needed in shadow and at each step.
     `horizon_rows` (shadow) and `ramp_horizon_rows` (all steps together) are where patience ends. `guardrails` are the
     highest rates of bad rows that are no harm. `label_delay_s` is how long after a request its label is waited for,
-    `budget_ms` how long the candidate may take for one. `block` is how many rows shadow averages, None for what the
+    `budget_ms` how long the candidate may take for one. With `hold`, one that has proved itself in shadow stays there
+    until somebody promotes it. `block` is how many rows shadow averages, None for what the
     rows say.
     """
 
@@ -58,6 +59,7 @@ class RolloutPolicy:
     max_duration_s: float = 14 * 86400.0
     label_delay_s: float = 0.0
     budget_ms: float = 100.0
+    hold: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha < 1:

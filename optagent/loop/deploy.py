@@ -30,6 +30,26 @@ def register(
     observations: Observations | None = None,
 ) -> ModelVersion:
     """A new version, whole or not at all, with its alias set last; the holdout is kept as what it is watched by."""
+    more = {"verdict": str(verdict)}
+    version = register_version(built, prepared, metrics, process_id, created_at, registry, observations, more)
+    alias = alias_earned(verdict, has_champion(version.model_id, registry))
+    if alias is None:
+        return version
+    registry.set_alias(version.model_id, alias, version.version)
+    return replace(version, aliases=(alias,))
+
+
+def register_version(
+    built: Built,
+    prepared: Prepared,
+    metrics: Mapping[str, float],
+    process_id: str,
+    created_at: float,
+    registry: Registry,
+    observations: Observations | None = None,
+    more_tags: Mapping[str, str] | None = None,
+) -> ModelVersion:
+    """A new version without an alias; the holdout is kept as what it is watched by."""
     spec = prepared.spec
     with tempfile.TemporaryDirectory(prefix="optagent-bundle-") as scratch:
         folder = Path(scratch) / "bundle"
@@ -43,7 +63,7 @@ def register(
         }
         digest = save_bundle(folder, built.model, built.bundled_as, prepared.schema, facts)
         tags = {
-            "verdict": str(verdict),
+            **(more_tags or {}),
             "process_id": process_id,
             "family": built.family,
             "form": built.bundled_as,
@@ -52,11 +72,7 @@ def register(
         }
         version = registry.register(spec.model_id, folder, metrics, tags)
         keep_reference(load_bundle(folder, digest), prepared, version, observations)
-    alias = alias_earned(verdict, has_champion(spec.model_id, registry))
-    if alias is None:
-        return version
-    registry.set_alias(spec.model_id, alias, version.version)
-    return replace(version, aliases=(alias,))
+    return version
 
 
 def keep_reference(

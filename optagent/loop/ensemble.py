@@ -175,7 +175,11 @@ def built_of(weighed: Weighed, prepared: Prepared, seed: int, threads: int) -> B
     assert combined is not None, "an ensemble was accepted"
     recipes = [weighed.recipes[name] for name in combined.names]
     members = {recipe.name: _part(recipe, prepared, seed, threads) for recipe in recipes}
-    params = {"search": weighed.choice.search, "weights": _shares(weighed.members, combined)}
+    params = {
+        "search": weighed.choice.search,
+        "weights": _shares(weighed.members, combined),
+        "recipes": [recipe.to_plain() for recipe in recipes],
+    }
     rounds = max(recipe.rounds for recipe in recipes)
     score = weighed.choice.metrics.get(weighed.target.metrics[0].name, math.nan)
     built = Built(Ensemble.name, params, rounds, EnsembleModel(combined, members), score)

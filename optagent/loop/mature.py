@@ -31,6 +31,16 @@ def mature(observations: Observations, spec: ModelSpec, schema: Schema, window: 
     return kept
 
 
+def count_matured(observations: Observations, spec: ModelSpec, since: float) -> int:
+    """How many rows to learn from are newer than `since`, a POSIX time."""
+    day = datetime.fromtimestamp(max(0.0, since), UTC).strftime("%Y-%m-%d")
+    start = pa.scalar(datetime.fromtimestamp(max(0.0, since), UTC), pa.timestamp("us", "UTC"))
+    found = 0
+    for rows in observations.matured(spec.model_id, day):
+        found += int(pc.sum(pc.greater_equal(rows.column(spec.time_column or "time"), start)).as_py() or 0)
+    return found
+
+
 def matured_rows(observations: Observations, spec: ModelSpec, schema: Schema, window: Window) -> pa.Table:
     """Each prediction of a window that has a label: `id`, the time, the features, the target and the outcomes.
 

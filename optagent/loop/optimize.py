@@ -199,6 +199,19 @@ def complete(outcome: SearchOutcome) -> list[Trial]:
     return [trial for trial in outcome.trials if trial.state is TrialState.COMPLETE and trial.score is not None]
 
 
+def best_recipes(study: Study, outcome: SearchOutcome, count: int) -> list[Recipe]:
+    """Recipes of the best complete trials, the best first, each set of parameters once."""
+    sign = study.objectives[0].sign
+    ranked = sorted(complete(outcome), key=lambda trial: -sign * (trial.score or 0.0))
+    unlike: dict[str, Trial] = {}
+    for trial in ranked:
+        unlike.setdefault(f"{trial.family} {json.dumps(dict(trial.params), sort_keys=True, default=str)}", trial)
+    return [
+        Recipe(f"trial {trial.number}", trial.family, trial.params, trial.rounds)
+        for trial in list(unlike.values())[:count]
+    ]
+
+
 def front(study: Study, outcome: SearchOutcome) -> tuple[dict[str, Any], ...]:
     """The complete trials that no other beats in every objective, by the first one; empty for a single objective."""
     return tuple(

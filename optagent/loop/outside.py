@@ -15,6 +15,7 @@ from optagent.ports import (
     Datasets,
     Importer,
     Launcher,
+    Loader,
     Monitors,
     Notifier,
     Observations,
@@ -47,8 +48,10 @@ class Outside:
     tokens: Tokens | None = None
     launcher: Launcher | None = None
     workers: Workers | None = None
+    loader: Loader | None = None
     notifier: Notifier | None = None
     monitoring: Monitoring = field(default_factory=Monitoring)
+    min_new_labels: int = 1000
     draw_report: Callable[[ModelReport, Path], Path] | None = None
 
     def check_data(self, spec: ModelSpec) -> None:

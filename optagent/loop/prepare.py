@@ -53,8 +53,12 @@ class Prepared:
 
 
 def prepare(spec: ModelSpec, datasets: Datasets, seed: int = 0) -> Prepared:
+    """Reads the model's data, and prepares it as `prepared_of`; raises InvalidData and Unavailable."""
+    return prepared_of(datasets.read(spec.data, columns_of(spec)), spec, seed)
+
+
+def prepared_of(table: pa.Table, spec: ModelSpec, seed: int = 0) -> Prepared:
     """Splits first, learns the schema from the development rows alone, then encodes; raises InvalidData."""
-    table = datasets.read(spec.data, columns_of(spec))
     y, has_target = encode_target(table, target_schema(table, spec))
     time = instants(table, spec)
     notes = []

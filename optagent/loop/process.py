@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import logging
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from optagent.codec import plain
@@ -52,6 +52,17 @@ class Run:
         async with self._lock:
             self.process = self.process.moved(self._clock.now(), "stage", stage=name)
             await self._store.save_process(self.process)
+
+    async def keep(self, name: str, output: Any) -> None:
+        """Stores what a stage came to, as plain data: a runner that takes over finds it in `kept`."""
+        async with self._lock:
+            self.process = self.process.keeping(name, plain(output))
+            await self._store.save_process(self.process)
+
+    @property
+    def kept(self) -> Mapping[str, Any]:
+        """What finished stages came to, by name."""
+        return self.process.kept
 
     async def end(self, status: Status, **changes: Any) -> None:
         """The last write. A store that is away for a moment is waited for."""

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from optagent.codec import plain
 from optagent.domain.command import TuneModel
 from optagent.domain.model import ModelSpec
 from optagent.domain.strategy import strategy_named
@@ -26,7 +25,6 @@ from optagent.ports import Clock, Registry, Studies
 from optagent.training.families.engineered import Engineered, EngineeredModel
 from optagent.training.metrics import metric_named
 from optagent.training.plan import Plan
-from optagent.training.recipe import Recipe
 
 _log = logging.getLogger(__name__)
 
@@ -120,13 +118,9 @@ def _together(
     command: TuneModel, study: Study, outcome: SearchOutcome, prepared: Prepared, outside: Outside, run: Run
 ) -> Weighed | str:
     """The search for weights of the best trials, or why there was none: that fails no search for parameters."""
-    sign = study.objectives[0].sign
-    ranked = sorted(optimize.complete(outcome), key=lambda trial: -sign * (trial.score or 0.0))
-    unlike = {(trial.family, json.dumps(plain(dict(trial.params)), sort_keys=True)): trial for trial in ranked[::-1]}
-    best = sorted(unlike.values(), key=ranked.index)[: command.ensemble]
-    if len(best) < 2:
-        return f"no ensemble: {len(best)} of the trials was trained to its end"
-    recipes = [Recipe(f"trial {trial.number}", trial.family, trial.params, trial.rounds) for trial in best]
+    recipes = optimize.best_recipes(study, outcome, command.ensemble)
+    if len(recipes) < 2:
+        return f"no ensemble: {len(recipes)} of the trials was trained to its end"
     alpha = strategy_named(command.strategy).alpha
     ask = Ask((metric_named(study.metric, study.task),), "weighted", alpha=alpha, seed=study.seed)
     try:

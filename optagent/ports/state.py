@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from optagent.domain.alert import Alert
-from optagent.domain.audit import AuditEntry
+from optagent.domain.audit import AuditEntry, AuditPage
+from optagent.domain.ledger import HoldoutLook
 from optagent.domain.model import ModelSpec
 from optagent.domain.model_report import ModelReport
 from optagent.domain.monitoring import MonitorState
 from optagent.domain.process import Process
 from optagent.domain.rollout import Rollout
+from optagent.domain.verdict import Verdict
 
 
 class Store(Protocol):
@@ -40,14 +42,17 @@ class Store(Protocol):
         ...
 
     async def claim_process(self, process_id: str, lease_s: float) -> Process:
-        """Takes a queued process, which is PENDING and held by the caller from then on.
+        """Takes a queued process, which is PENDING and held by the caller from then on: only a process with the
+        `holder` that is answered can be saved.
 
-        Raises ProcessNotFound, and Conflict where it is not queued (any more).
+        A durable process whose lease ran out is queued again, for five runners in all. Raises ProcessNotFound, and
+        Conflict where it is not queued (any more).
         """
         ...
 
     async def save_process(self, process: Process) -> None:
-        """Replaces a stored process; raises ProcessNotFound, and Conflict where an ended one would go on."""
+        """Replaces a stored process; raises ProcessNotFound, and Conflict where an ended one would go on, or where
+        another runner has taken it."""
         ...
 
     async def renew_lease(self, process_id: str, lease_s: float) -> None:
@@ -55,7 +60,8 @@ class Store(Protocol):
         ...
 
     async def process(self, process_id: str) -> Process:
-        """Raises ProcessNotFound. One that has not ended and whose lease ran out reads as INTERRUPTED."""
+        """Raises ProcessNotFound. One that has not ended and whose lease ran out reads as INTERRUPTED, a durable one
+        as QUEUED."""
         ...
 
     async def processes(self, model_id: str | None = None, limit: int = 100) -> list[Process]:
@@ -114,10 +120,35 @@ class Store(Protocol):
         """The newest first, of all models or of one."""
         ...
 
-    async def append_audit(self, entry: AuditEntry) -> None: ...
+    async def spend_look(self, holdout_digest: str, look: HoldoutLook) -> int:
+        """Writes a look at a holdout, before it is made, and answers which it is, counted from 1.
+
+        One of the same process and candidate is the same look, and has the number that it had. Raises InvalidRequest
+        for a look at another holdout.
+        """
+        ...
+
+    async def settle_look(self, holdout_digest: str, number: int, verdict: Verdict) -> None:
+        """Says what came of a look; the last word counts. Raises NotFound."""
+        ...
+
+    async def looks(self, holdout_digest: str) -> list[HoldoutLook]:
+        """Every look at a holdout, the first one first; none is ever dropped."""
+        ...
+
+    async def append_audit(self, entry: AuditEntry) -> None:
+        """Makes the entry the next link of the log's chain; InvalidRequest where it cannot be canonical JSON."""
+        ...
 
     async def audit(self, limit: int = 100) -> list[AuditEntry]:
         """The newest first. Older ones than the last 100,000 may be dropped."""
+        ...
+
+    async def audit_links(self, after: int = 0, limit: int = 1000) -> AuditPage:
+        """Links as they are kept, whatever they hold: the oldest first, from the one after sequence number `after`.
+
+        Places are counted, so that a log that was altered can be read too.
+        """
         ...
 
 

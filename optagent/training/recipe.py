@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from optagent.codec import decode, plain
+from optagent.errors import InvalidRequest
 from optagent.training.cost import latency_p99_ms, size_mb
 from optagent.training.families.engineered import EngineeredModel
 from optagent.training.families.family import FittedModel, Prediction
@@ -29,6 +31,20 @@ class Recipe:
     params: Mapping[str, Any]
     rounds: int
     plan: Plan | None = None
+
+    def to_plain(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        fields = {"name": self.name, "family": self.family, "params": dict(self.params), "rounds": self.rounds}
+        return fields if self.plan is None else {**fields, "plan": plain(self.plan)}
+
+    @classmethod
+    def from_plain(cls, kept: Mapping[str, Any]) -> "Recipe":
+        """What `to_plain` wrote; raises InvalidRequest."""
+        try:
+            plan = decode(Plan, kept["plan"]) if kept.get("plan") is not None else None
+            return cls(str(kept["name"]), str(kept["family"]), dict(kept["params"]), int(kept["rounds"]), plan)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InvalidRequest(f"not a recipe: {error}") from None
 
     def problem(self, problem: Problem) -> Problem:
         """The rows as this recipe learns from them."""

@@ -26,6 +26,7 @@ from serve_app.schemas import (
     FeaturesRequest,
     HyperparameterRequest,
     Limit,
+    OptimizeRequest,
     ProcessId,
 )
 
@@ -53,6 +54,12 @@ async def ensemble(body: EnsembleRequest, caller: Asks, response: Response) -> S
 @router.post("/features", status_code=202, **needs(Scope.OPERATE, 404, sends=True))
 async def features(body: FeaturesRequest, caller: Asks, response: Response) -> Submitted:
     """Has features searched for and proven; a model with them is registered where it is better."""
+    return await _accepted(body.command(), caller, response)
+
+
+@router.post("/optimize", status_code=202, **needs(Scope.OPERATE, 404, sends=True))
+async def optimize(body: OptimizeRequest, caller: Asks, response: Response) -> Submitted:
+    """Has the whole loop run for a model; a candidate that passes every gate is let in as far as `action` says."""
     return await _accepted(body.command(), caller, response)
 
 

@@ -1,12 +1,20 @@
 """What was found wrong with any model, and who did what."""
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Query
 
 from optagent.domain.alert import Alert
 from optagent.domain.audit import AuditEntry
+from optagent.domain.audit_chain import ChainReport
 from optagent.domain.token import Scope
 from serve_app.api.guarded import Asks, Guarded, needs
 from serve_app.schemas import Limit
+
+Noted = Annotated[
+    str | None,
+    Query(pattern=r"^(0|[1-9][0-9]{0,17}):[0-9a-f]{64}$", description="a head that was noted: SEQUENCE:DIGEST"),
+]
 
 router = APIRouter(tags=["records"], route_class=Guarded)
 
@@ -21,3 +29,9 @@ async def alerts(caller: Asks, limit: Limit = 100) -> list[Alert]:
 async def audit(caller: Asks, limit: Limit = 100) -> list[AuditEntry]:
     """Who asked for what, and what came of it: the newest first."""
     return await caller.agent.audit(limit)
+
+
+@router.get("/audit/verify", **needs(Scope.ADMIN))
+async def verify_audit(caller: Asks, noted: Noted = None) -> ChainReport:
+    """Whether the audit log is whole: `broken` is null, or the first link that was altered, removed or moved."""
+    return await caller.agent.verify_audit(noted)

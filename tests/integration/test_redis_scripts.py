@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from optagent.adapters.state import redis_route_scripts, redis_scripts, stream_scripts
+from optagent.adapters.state import redis_audit_scripts, redis_route_scripts, redis_scripts, stream_scripts
 from optagent.adapters.state.embedded_redis import EmbeddedRedis
 
 
@@ -68,13 +68,28 @@ def test_a_replacement_of_what_is_no_longer_there_writes_nothing(client):
     assert writes(client) == before
 
 
-def test_an_entry_that_is_appended_again_after_a_lost_answer_writes_again_and_is_there_once(client):
-    for call in ("c1", "c2", "c3"):
-        assert client.eval(redis_scripts.APPEND, 2, "log", f"log:call:{call}", call, 2, 30_000) == b"OK"
+def appended(client: Redis, call: str, line: str, point: str, head: str) -> bytes:
+    keys = ("links", "head", "start", f"call:{call}")
+    return client.eval(redis_audit_scripts.APPEND, len(keys), *keys, line, point, head, 2, 30_000)
+
+
+def test_a_link_that_is_appended_again_after_a_lost_answer_writes_again_and_is_there_once(client):
+    lines = [f'{{"digest":"a{number}","entry":{{}},"sequence":{number}}}' for number in (1, 2, 3)]
+    for number, head in ((1, ""), (2, "1:a1"), (3, "2:a2")):
+        assert appended(client, f"c{number}", lines[number - 1], f"{number}:a{number}", head) == b"OK"
     before = writes(client)
-    assert client.eval(redis_scripts.APPEND, 2, "log", "log:call:c3", "c3", 2, 30_000) == b"OK"
+    assert appended(client, "c3", lines[2], "3:a3", "2:a2") == b"OK"
     assert writes(client) > before
-    assert client.lrange("log", 0, -1) == [b"c3", b"c2"]
+    assert client.lrange("links", 0, -1) == [lines[2].encode(), lines[1].encode()]
+    assert (client.get("head"), client.get("start")) == (b"3:a3", b"1:a1")
+
+
+def test_a_link_after_a_head_that_has_gone_on_writes_nothing(client):
+    assert appended(client, "c1", "link", "1:a1", "") == b"OK"
+    before = writes(client)
+    assert appended(client, "c2", "other", "1:b1", "") == b"CHANGED"
+    assert writes(client) == before
+    assert client.lrange("links", 0, -1) == [b"link"]
 
 
 def test_an_answer_that_is_claimed_again_after_a_lost_answer_is_ours_still(client):

@@ -69,6 +69,7 @@ def every_verb(store: RedisStore) -> list[Awaitable[object]]:
         store.rollouts(),
         store.append_audit(AuditEntry(100.0, "ana", "rollout.promote")),
         store.audit(),
+        store.audit_links(),
     ]
 
 

@@ -1,6 +1,7 @@
 """Runners of queued processes on a Ray cluster: a detached actor each, `process:ID`, in the namespace `optagent`."""
 
 import asyncio
+import os
 from typing import Any
 
 from optagent.adapters.cluster.process_runner import Recipe, run_process_of
@@ -8,12 +9,14 @@ from optagent.adapters.cluster.ray_cluster import RayCluster
 from optagent.errors import Unavailable
 
 _NAMESPACE = "optagent"
+_NICENESS = 10  # a search keeps its driver busy too, beside a serving system; its heartbeat has to come through
 
 
 class RunnerActor:
     """The actor around the work of one process; it ends with it."""
 
     async def __init__(self, process_id: str, recipe: Recipe) -> None:  # type: ignore[misc]
+        os.nice(_NICENESS)
         self._running = asyncio.create_task(self._run(process_id, recipe))
 
     async def _run(self, process_id: str, recipe: Recipe) -> None:

@@ -1,10 +1,10 @@
 """The `Workers` port on a Ray cluster: an actor a core, which reads the shared value where Ray keeps it."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from optagent.adapters.cluster.background import give_way
 from optagent.adapters.cluster.ray_cluster import RayCluster
 from optagent.errors import Cancelled, Unavailable
 
@@ -14,14 +14,13 @@ R = TypeVar("R")
 _MOST = 16
 _LOOK_S = 0.25
 _RESTARTS = 2
-_NICENESS = 10  # beside a serving system
 
 
 class _Worker:
     """Holds the shared value; Ray makes it anew, with the same value, after its process died."""
 
     def __init__(self, value: Any) -> None:
-        os.nice(_NICENESS)
+        give_way()
         self._value = value
 
     def ready(self) -> None:

@@ -1,24 +1,24 @@
 """Models, processes, rollouts and what was found in the memory of one process."""
 
-from collections import deque
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from optagent.adapters.in_memory.audit import InMemoryAudit
 from optagent.adapters.in_memory.first_times import InMemoryFirstTimes
+from optagent.adapters.in_memory.ledger import InMemoryLedger
 from optagent.adapters.state.alerts import forgotten_before, in_order
-from optagent.adapters.state.lease import as_claimed, as_seen, checked_lease, checked_limit, checked_queued
+from optagent.adapters.state.audit import KEPT
+from optagent.adapters.state.lease import as_claimed, as_seen, checked_lease, checked_limit, checked_queued, lost
 from optagent.adapters.state.refusals import another_is_active, checked_successor, no_rollout, rollout_exists
 from optagent.codec import decode, encode
 from optagent.domain.alert import Alert
-from optagent.domain.audit import AuditEntry
 from optagent.domain.model import ModelSpec
 from optagent.domain.model_report import ModelReport
 from optagent.domain.process import Process
 from optagent.domain.rollout import Rollout
 from optagent.errors import Conflict, ModelNotFound, ProcessNotFound
 from optagent.ports import Clock
-
-_AUDIT_ENTRIES = 100_000
 
 
 @dataclass
@@ -29,12 +29,15 @@ class _Kept:
     ended: bool
     leased_until: float
     cancel: bool = False
+    holder: str = ""
 
 
-class InMemoryStore(InMemoryFirstTimes):
+class InMemoryStore(InMemoryLedger, InMemoryAudit, InMemoryFirstTimes):
     """A Store that dies with its process. It keeps JSON, as the real one does, so that both answer alike."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, audit_kept: int = KEPT) -> None:
+        super().__init__()
+        InMemoryAudit.__init__(self, audit_kept)
         self._clock = clock
         self._models: dict[str, bytes] = {}
         self._processes: dict[str, _Kept] = {}
@@ -42,7 +45,6 @@ class InMemoryStore(InMemoryFirstTimes):
         self._alerts: dict[str, tuple[str, bytes, float | None]] = {}
         self._rollouts: dict[str, bytes] = {}
         self._first_times: dict[str, float] = {}
-        self._audit: deque[bytes] = deque(maxlen=_AUDIT_ENTRIES)
 
     async def check(self) -> None:
         pass
@@ -70,12 +72,15 @@ class InMemoryStore(InMemoryFirstTimes):
     async def claim_process(self, process_id: str, lease_s: float) -> Process:
         until = self._clock.now() + checked_lease(lease_s)
         kept = self._kept(process_id)
-        claimed = as_claimed(decode(Process, kept.data))
-        kept.data, kept.leased_until = encode(claimed), until
+        leased = self._clock.now() < kept.leased_until
+        claimed = as_claimed(decode(Process, kept.data), leased, secrets.token_hex(8))
+        kept.data, kept.leased_until, kept.holder = encode(claimed), until, claimed.holder
         return claimed
 
     async def save_process(self, process: Process) -> None:
         kept = self._kept(process.process_id)
+        if kept.holder and kept.holder != process.holder:
+            raise Conflict(lost(process))
         if kept.ended and not process.status.ended:
             raise Conflict(f"process {process.process_id!r} has ended already and cannot become {process.status}")
         kept.data, kept.ended = encode(process), process.status.ended
@@ -139,12 +144,6 @@ class InMemoryStore(InMemoryFirstTimes):
         kept = [decode(Rollout, data) for data in self._rollouts.values()]
         newest = sorted(kept, key=lambda rollout: (rollout.started_at, rollout.rollout_id), reverse=True)
         return [rollout for rollout in newest if model_id in (None, rollout.model_id)][: checked_limit(limit)]
-
-    async def append_audit(self, entry: AuditEntry) -> None:
-        self._audit.appendleft(encode(entry))
-
-    async def audit(self, limit: int = 100) -> list[AuditEntry]:
-        return [decode(AuditEntry, data) for data in list(self._audit)[: checked_limit(limit)]]
 
     def _create(self, process: Process, leased_until: float) -> None:
         if process.process_id in self._processes:

@@ -1,7 +1,6 @@
 """What runs on a worker: one trial after another, on a matrix that all workers share."""
 
 import math
-import os
 import time
 from typing import Any
 
@@ -11,6 +10,7 @@ from ray import tune
 from ray._private.worker import global_worker
 from ray.experimental import internal_kv
 
+from optagent.adapters.cluster.background import give_way
 from optagent.domain.study import Study
 from optagent.errors import Infeasible
 from optagent.training.cost import other_scores, values_of
@@ -62,7 +62,7 @@ class TrainingTrial(tune.Trainable):
         self._spent = False
         self._at_rest_mb = 0.0
         self._at_rest_mb = self._memory_mb()
-        os.nice(self._study.niceness)
+        give_way(self._study.niceness)
         self._wait_for(workers)
         self._begin(config)
 

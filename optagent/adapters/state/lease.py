@@ -5,6 +5,9 @@ from dataclasses import replace
 from optagent.domain.process import Process, Status
 from optagent.errors import Conflict, InvalidRequest
 
+MOST_STARTS = 5
+"""Runners that a durable process is given: what ends five of them would end the sixth."""
+
 _LONGEST_S = 10 * 365 * 86_400
 
 
@@ -38,20 +41,28 @@ def checked_queued(process: Process) -> Process:
     return process
 
 
-def as_claimed(process: Process) -> Process:
+def as_claimed(process: Process, leased: bool, holder: str) -> Process:
     """The stored process as the runner has it that takes it; Conflict unless it waits for one."""
+    process = as_seen(process, leased)
     if process.status is not Status.QUEUED:
         raise Conflict(f"process {process.process_id!r} is {process.status}, not queued: it cannot be claimed")
-    return replace(process, status=Status.PENDING)
+    return replace(process, status=Status.PENDING, holder=holder)
+
+
+def lost(process: Process) -> str:
+    """What is said to a runner whose process another one has taken."""
+    return f"process {process.process_id!r} was taken over by another runner: this one held it for too long unheard"
 
 
 def as_seen(process: Process, leased: bool) -> Process:
     """The stored process as a reader sees it: INTERRUPTED where nobody holds it though it was begun and has not ended.
 
-    The time is that of its last update, so it reads the same each time; a lease renewed late makes it RUNNING again.
+    The time is that of its last update, so it reads the same each time; a lease renewed late makes it RUNNING again. A
+    durable one waits for another runner instead, unless several have died of it.
     """
     if leased or process.status.ended or process.status is Status.QUEUED:
         return process
-    return process.moved(
-        process.updated_at, "interrupted", Status.INTERRUPTED, error="its runner ended or stopped answering"
-    )
+    if process.durable and process.starts < MOST_STARTS:
+        return replace(process, status=Status.QUEUED)
+    why = f"its runner ended or stopped answering{f', {process.starts} times' * process.durable}"
+    return process.moved(process.updated_at, "interrupted", Status.INTERRUPTED, error=why)

@@ -5,10 +5,11 @@ the process stops renewing it), `processes` and `processes:MODEL` (sorted sets o
 """
 
 import secrets
+from hashlib import sha1
 from typing import Any
 
 from optagent.adapters.state import redis_scripts
-from optagent.adapters.state.lease import as_claimed, as_seen, checked_limit, checked_queued, milliseconds
+from optagent.adapters.state.lease import as_claimed, as_seen, checked_limit, checked_queued, lost, milliseconds
 from optagent.adapters.state.redis_link import Linked
 from optagent.codec import encode
 from optagent.domain.process import Process
@@ -26,16 +27,31 @@ class RedisProcesses(Linked):
 
     async def claim_process(self, process_id: str, lease_s: float) -> Process:
         lease_ms = milliseconds("lease_s", lease_s)
-        keys = self._process_keys(process_id)
-        claimed = await self._link.replace(redis_scripts.CLAIM, keys, Process, process_id, as_claimed, lease_ms)
-        if claimed is None:
-            raise ProcessNotFound(f"no process {process_id!r}")
-        return claimed
+        keys, holder, writer = self._process_keys(process_id), secrets.token_hex(8), secrets.token_hex(8)
+
+        async def claimed() -> Process:
+            while True:
+                data: Any = await self._link.ask(lambda: self._link.redis.hget(keys[0], "data"))
+                leased = bool(await self._link.ask(lambda: self._link.redis.exists(keys[1])))
+                if data is None:
+                    raise ProcessNotFound(f"no process {process_id!r}")
+                process = self._link.decoded(Process, data, process_id)
+                if process.holder == holder:  # the answer to the call before was lost
+                    return process
+                taken = as_claimed(process, leased, holder)
+                seen = sha1(data, usedforsecurity=False).hexdigest()
+                values = (encode(taken), seen, writer, lease_ms, holder)
+                if await self._link.run(redis_scripts.CLAIM, keys, *values) == b"OK":
+                    return taken
+
+        return await self._link.ask(claimed)
 
     async def save_process(self, process: Process) -> None:
         keys = self._process_keys(process.process_id)
-        answer = await self._link.run(redis_scripts.SAVE, keys, encode(process), _ended(process))
+        answer = await self._link.run(redis_scripts.SAVE, keys, encode(process), _ended(process), process.holder)
         _known(process.process_id, answer)
+        if answer == b"LOST":
+            raise Conflict(lost(process))
         if answer == b"ENDED":
             raise Conflict(f"process {process.process_id!r} has ended already and cannot become {process.status}")
 

@@ -39,17 +39,21 @@ redis.call('ZADD', KEYS[4], ARGV[5], ARGV[6])
 return 'OK'
 """
 
-# KEYS as above. ARGV after those of replacing: lease in ms.
-CLAIM = f"""{_REPLACE}
+# KEYS as above. ARGV after those of replacing: lease in ms, holder.
+CLAIM = f"""
+if redis.call('EXISTS', KEYS[2]) == 1 and redis.call('HGET', KEYS[1], 'writer') ~= ARGV[3] then return 'HELD' end
+{_REPLACE}
+redis.call('HSET', KEYS[1], 'holder', ARGV[5])
 redis.call('SET', KEYS[2], '1', 'PX', ARGV[4])
 return 'OK'
 """
 
-# KEYS as above. ARGV: data, ended.
+# KEYS as above. ARGV: data, ended, holder.
 SAVE = """
-local ended = redis.call('HGET', KEYS[1], 'ended')
-if not ended then return 'MISSING' end
-if ended == '1' and ARGV[2] == '0' then return 'ENDED' end
+local kept = redis.call('HMGET', KEYS[1], 'ended', 'holder')
+if not kept[1] then return 'MISSING' end
+if kept[2] and kept[2] ~= ARGV[3] then return 'LOST' end
+if kept[1] == '1' and ARGV[2] == '0' then return 'ENDED' end
 redis.call('HSET', KEYS[1], 'data', ARGV[1], 'ended', ARGV[2])
 if ARGV[2] == '1' then redis.call('DEL', KEYS[2]) end
 return 'OK'
@@ -91,15 +95,6 @@ return 'OK'
 CREATE_TOKEN = f"""{_CREATE}
 redis.call('HSET', KEYS[1], 'data', ARGV[1], 'creation', ARGV[3])
 redis.call('ZADD', KEYS[2], ARGV[2], ARGV[4])
-return 'OK'
-"""
-
-# KEYS: the log, this call. ARGV: entry, how many are kept, how long a call is known in ms.
-APPEND = """
-if redis.call('PEXPIRE', KEYS[2], ARGV[3]) == 1 then return 'OK' end
-redis.call('LPUSH', KEYS[1], ARGV[1])
-redis.call('LTRIM', KEYS[1], 0, ARGV[2] - 1)
-redis.call('SET', KEYS[2], '1', 'PX', ARGV[3])
 return 'OK'
 """
 

@@ -3,6 +3,7 @@
 import math
 
 from optagent.codec import encode
+from optagent.domain.ledger import HoldoutLook
 from optagent.domain.rollout import Rollout
 from optagent.domain.routing import RoutingTable
 from optagent.errors import Conflict, InvalidRequest, NotFound
@@ -67,6 +68,16 @@ def request_under_way() -> Conflict:
 
 def key_of_another_request() -> InvalidRequest:
     return InvalidRequest("this idempotency key was used for another request; each request needs a key of its own")
+
+
+def checked_look(holdout_digest: str, look: HoldoutLook) -> HoldoutLook:
+    if look.holdout != holdout_digest:
+        raise InvalidRequest(f"a look at holdout {look.holdout} cannot be written for holdout {holdout_digest}")
+    return look
+
+
+def no_look(holdout_digest: str, number: int) -> NotFound:
+    return NotFound(f"no look {number} at holdout {holdout_digest}")
 
 
 def _named(table: RoutingTable) -> str:

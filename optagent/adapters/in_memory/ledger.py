@@ -1,0 +1,34 @@
+"""The ledger of holdouts in the memory of one process."""
+
+from dataclasses import replace
+
+from optagent.adapters.state.refusals import checked_look, no_look
+from optagent.codec import decode, encode
+from optagent.domain.ledger import HoldoutLook
+from optagent.domain.verdict import Verdict
+
+
+class InMemoryLedger:
+    """The part of a Store that counts looks at holdouts. It keeps JSON, as the real one does."""
+
+    def __init__(self) -> None:
+        self._looks: dict[str, list[bytes]] = {}
+
+    async def spend_look(self, holdout_digest: str, look: HoldoutLook) -> int:
+        checked_look(holdout_digest, look)
+        kept = await self.looks(holdout_digest)
+        known = next((each.number for each in kept if each.same_as == look.same_as), None)
+        if known is not None:
+            return known
+        number = len(kept) + 1
+        self._looks.setdefault(holdout_digest, []).append(encode(replace(look, number=number, verdict=None)))
+        return number
+
+    async def settle_look(self, holdout_digest: str, number: int, verdict: Verdict) -> None:
+        kept = self._looks.get(holdout_digest, [])
+        if not 1 <= number <= len(kept):
+            raise no_look(holdout_digest, number)
+        kept[number - 1] = encode(replace(decode(HoldoutLook, kept[number - 1]), verdict=verdict))
+
+    async def looks(self, holdout_digest: str) -> list[HoldoutLook]:
+        return [decode(HoldoutLook, data) for data in self._looks.get(holdout_digest, [])]

@@ -1,0 +1,40 @@
+"""Recorded rows in memory that are found by their time: a replay looks thousands of times into a long history."""
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from optagent.adapters.in_memory.observations import InMemoryObservations
+from optagent.adapters.state.kept_rows import joined, microseconds, types_of
+from optagent.ports import Recorded
+
+
+class ObservationsInOrder(InMemoryObservations):
+    """Keeps of each batch when it begins and ends, so that only batches at an edge are filtered."""
+
+    def __init__(self, max_backlog: int = 1_000_000) -> None:
+        super().__init__(max_backlog)
+        self._seen: dict[str, list[tuple[Recorded, str, pa.Table, int, int]]] = {}
+
+    def newest(self, model_id: str) -> float | None:
+        ends = (end for kind, _, _, _, end in self._batches(model_id) if kind is Recorded.PREDICTIONS)
+        return max((end / 1e6 for end in ends), default=None)
+
+    def _rows(self, model_id: str, of: Recorded, start: float, end: float) -> list[pa.Table]:
+        first, stop = microseconds(start), microseconds(end)
+        found = []
+        for kind, types, rows, begins, ends in self._batches(model_id):
+            if kind is not of or ends < first or begins >= stop:
+                continue
+            if begins < first or ends >= stop:
+                times = rows["time"].cast(pa.int64())
+                rows = rows.filter(pc.and_(pc.greater_equal(times, first), pc.less(times, stop)))
+            found.append((types, rows))
+        return joined(found)
+
+    def _batches(self, model_id: str) -> list[tuple[Recorded, str, pa.Table, int, int]]:
+        with self._lock:
+            seen = self._seen.setdefault(model_id, [])
+            for kind, rows in self._model(model_id).archived[len(seen) :]:
+                span = pc.min_max(rows["time"].cast(pa.int64())).as_py()
+                seen.append((kind, types_of(rows), rows, span["min"], span["max"]))
+            return list(seen)

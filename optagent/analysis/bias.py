@@ -1,0 +1,105 @@
+"""Whether a classifier treats the groups of a sensitive column alike, by the measures of fairlearn."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Vector = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.int64]
+Difference = Callable[[Labels, Labels, npt.NDArray[np.str_]], float]
+
+LEAST_ROWS = 30
+"""Smaller groups are left out: a rate of so few rows is nine points off as a rule."""
+
+LEAST_OF_CLASS = 10
+"""Rows of a class, and of the others, that a group needs for the rates of that class."""
+
+PARITY = "demographic parity"
+ODDS = "equalized odds"
+
+
+@dataclass(frozen=True, slots=True)
+class GroupDifference:
+    """The largest difference between two groups, None where there are not two to compare.
+
+    `demographic parity`: of the shares that are labelled as a class. `equalized odds`: of the true-positive or of the
+    false-positive rates, whichever is larger. Of several classes it is the worst, each against the rest: `worst_class`
+    is its index. `groups` are the rows by group, `left_out` those of groups that were too small for any class.
+    """
+
+    measure: str
+    difference: float | None
+    worst_class: int | None
+    groups: Mapping[str, int]
+    left_out: Mapping[str, int]
+
+
+def group_differences(y: Vector, prediction: Vector, groups: Sequence[str]) -> tuple[GroupDifference, GroupDifference]:
+    """Demographic parity and equalized odds of (rows,) or (rows, classes) probabilities, by (rows,) names of groups.
+
+    A row is labelled 1 from one half on, or with its most probable class. Raises ValueError for probabilities that are
+    no numbers.
+    """
+    if not np.isfinite(prediction).all():
+        raise ValueError("the predictions hold a value that is not finite")
+    labels = (prediction >= 0.5).astype(np.int64) if prediction.ndim == 1 else prediction.argmax(axis=1)
+    truth, named = y.astype(np.int64), np.asarray(groups, dtype=np.str_)
+    classes = [1] if prediction.ndim == 1 else list(range(prediction.shape[1]))
+    return (
+        _worst(PARITY, _parity, truth, labels, named, classes, of_class=0),
+        _worst(ODDS, _odds, truth, labels, named, classes, of_class=LEAST_OF_CLASS),
+    )
+
+
+def _worst(
+    measure: str,
+    difference: Difference,
+    truth: Labels,
+    labels: Labels,
+    groups: npt.NDArray[np.str_],
+    classes: Sequence[int],
+    of_class: int,
+) -> GroupDifference:
+    sizes = dict(_sizes(groups))
+    found: list[tuple[float, int]] = []
+    compared: set[str] = set()
+    for each in classes:
+        known = [name for name, rows in sizes.items() if _is_enough(truth[groups == name] == each, rows, of_class)]
+        if len(known) < 2:
+            continue
+        kept = np.isin(groups, known)
+        compared.update(known)
+        true, said = (truth[kept] == each).astype(np.int64), (labels[kept] == each).astype(np.int64)
+        found.append((difference(true, said, groups[kept]), each))
+    worst = max(found, default=(None, None))
+    return GroupDifference(
+        measure,
+        worst[0],
+        worst[1],
+        {name: rows for name, rows in sizes.items() if name in compared},
+        {name: rows for name, rows in sizes.items() if name not in compared},
+    )
+
+
+def _sizes(groups: npt.NDArray[np.str_]) -> Iterator[tuple[str, int]]:
+    names, counts = np.unique(groups, return_counts=True)
+    return zip(names.tolist(), counts.tolist(), strict=True)
+
+
+def _is_enough(positive: npt.NDArray[np.bool_], rows: int, of_class: int) -> bool:
+    count = int(np.count_nonzero(positive))
+    return rows >= LEAST_ROWS and min(count, rows - count) >= of_class
+
+
+def _parity(truth: Labels, labels: Labels, groups: npt.NDArray[np.str_]) -> float:
+    from fairlearn.metrics import demographic_parity_difference
+
+    return float(demographic_parity_difference(truth, labels, sensitive_features=groups))
+
+
+def _odds(truth: Labels, labels: Labels, groups: npt.NDArray[np.str_]) -> float:
+    from fairlearn.metrics import equalized_odds_difference
+
+    return float(equalized_odds_difference(truth, labels, sensitive_features=groups))

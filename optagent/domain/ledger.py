@@ -1,0 +1,42 @@
+"""The ledger of a holdout: who looked at it, for which candidate, and what came of it."""
+
+import json
+import math
+from dataclasses import dataclass
+
+from optagent.domain.verdict import Verdict
+from optagent.errors import InvalidRequest
+
+
+@dataclass(frozen=True, slots=True)
+class HoldoutLook:
+    """One look at a holdout, written before the comparison is made.
+
+    `holdout` is the digest of the rows, `candidate` a version or the digest of a bundle, `at` a POSIX time. `alpha` is
+    the risk that all looks at the holdout share, of which the `number`-th may take its part. The store gives the
+    number, 0 until then; `verdict` is None until the look is settled.
+    """
+
+    holdout: str
+    candidate: str
+    process_id: str
+    at: float
+    alpha: float
+    number: int = 0
+    verdict: Verdict | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("holdout", "candidate", "process_id"):
+            if not isinstance(getattr(self, name), str) or not getattr(self, name):
+                raise InvalidRequest(f"a look needs a {name}, got {getattr(self, name)!r}")
+        if not math.isfinite(self.at):
+            raise InvalidRequest(f"at must be a POSIX time, got {self.at!r}")
+        if not 0 < self.alpha < 1:
+            raise InvalidRequest(f"alpha must be between 0 and 1, got {self.alpha!r}")
+        if isinstance(self.number, bool) or not isinstance(self.number, int) or self.number < 0:
+            raise InvalidRequest(f"number must be a whole number that is not negative, got {self.number!r}")
+
+    @property
+    def same_as(self) -> str:
+        """Equal for one look that is written twice, such as by a call that is repeated."""
+        return json.dumps([self.process_id, self.candidate])

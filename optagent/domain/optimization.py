@@ -1,0 +1,67 @@
+"""What came of an optimization: the whole loop for one model, from the diagnosis to the candidate's place."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from optagent.domain.answer import Answer
+from optagent.domain.study import Interval
+
+SUCCESS, REJECTED, UNCHANGED, FAILED = "success", "rejected", "unchanged", "failed"
+
+
+class Metrics(dict[str, float]):
+    """Scores by name, which can be read as attributes too: `new_metrics.accuracy`."""
+
+    def __getattr__(self, name: str) -> float:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"no metric {name!r}; known are {sorted(self)}") from None
+
+
+@dataclass(frozen=True)
+class OptimizationResult(Answer):
+    """`status` is success (a candidate passed every gate), rejected (there was one, and it did not), unchanged (there
+    was nothing to do, or nothing better was found) or failed; without success `error_message` is why.
+
+    `old_metrics` are the champion's on the very holdout that `new_metrics` are of. `improvement` is the paired interval
+    of the model's metric, positive where the candidate is better; `improvement_percentage` is it as a share of the
+    champion's score. `stages` says what each stage took and came to, in words.
+    """
+
+    process_id: str | None = None
+    model_id: str | None = None
+    status: str | None = None
+    error_message: str | None = None
+    trigger: str | None = None
+    optimization_type: str | None = None
+    diagnosis: Mapping[str, Any] | None = None
+    metric: str | None = None
+    old_metrics: Mapping[str, float] | None = None
+    new_metrics: Mapping[str, float] | None = None
+    improvement: Interval | None = None
+    improvement_percentage: float | None = None
+    baseline_name: str | None = None
+    verdict: str | None = None
+    gates: tuple[Mapping[str, Any], ...] = ()
+    looks: int = 0
+    rows: int = 0
+    live_rows: int = 0
+    window: str | None = None
+    family: str | None = None
+    params: Mapping[str, Any] | None = None
+    features: tuple[str, ...] = ()
+    version: str | None = None
+    aliases: tuple[str, ...] = ()
+    rollout_id: str | None = None
+    stages: tuple[Mapping[str, Any], ...] = ()
+    duration_s: float = 0.0
+    notes: tuple[str, ...] = ()
+    error: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("old_metrics", "new_metrics"):
+            scores = getattr(self, name)
+            if scores is not None:
+                object.__setattr__(self, name, Metrics(scores))

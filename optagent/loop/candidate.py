@@ -1,0 +1,197 @@
+"""Candidate: a recipe, or several with their weights, found by the stages that an optimization goes through."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from optagent.codec import decode
+from optagent.domain.command import EngineerFeatures, OptimizeModel, TuneModel
+from optagent.domain.policy import Stage
+from optagent.domain.strategy import strategy_named
+from optagent.domain.version import CHAMPION
+from optagent.ensembles.choose import Ask
+from optagent.errors import CorruptBundle, InvalidData, InvalidRequest, ModelNotFound
+from optagent.loop import optimize
+from optagent.loop.engineer import current_recipe, propose
+from optagent.loop.ensemble import Weighed, weigh, workers_of
+from optagent.loop.fetch import load_version
+from optagent.loop.optimize import Built
+from optagent.loop.outside import Outside
+from optagent.loop.prepare import Prepared
+from optagent.loop.process import Run
+from optagent.ports import Registry
+from optagent.training.combined import Combined, from_json, to_json
+from optagent.training.families.engineered import Engineered, EngineeredModel
+from optagent.training.families.ensemble import Ensemble, EnsembleModel
+from optagent.training.families.parts import Part
+from optagent.training.metrics import Metric, metric_named
+from optagent.training.plan import Plan
+from optagent.training.recipe import Recipe, trained
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What is to be built: one recipe, or several under one weighting, all on the columns of the plan.
+
+    `said` tells in words how it was found.
+    """
+
+    recipes: tuple[Recipe, ...]
+    combined: Combined | None = None
+    plan: Plan | None = None
+    said: tuple[str, ...] = ()
+
+    def to_plain(self) -> dict[str, Any]:
+        """As JSON can hold it; a runner that takes over makes it of that again."""
+        combined = None if self.combined is None else to_json(self.combined).decode()
+        return {"recipes": [one.to_plain() for one in self.recipes], "combined": combined, "said": list(self.said)}
+
+    @classmethod
+    def from_plain(cls, kept: Mapping[str, Any], plan: Plan | None) -> "Candidate":
+        combined = None if kept["combined"] is None else from_json(kept["combined"])
+        recipes = tuple(Recipe.from_plain(one) for one in kept["recipes"])
+        return cls(recipes, combined, plan, tuple(kept["said"]))
+
+
+def champion_candidate(prepared: Prepared, registry: Registry) -> tuple["Candidate", tuple[str, ...]]:
+    """The champion as it would be trained again, with its features; the first family's defaults without one.
+
+    The notes say what of it cannot be trained again.
+    """
+    spec = prepared.spec
+    try:
+        predictor = load_version(registry.version(spec.model_id, CHAMPION), registry)
+    except (ModelNotFound, CorruptBundle):
+        recipe, notes = current_recipe(prepared, registry)
+        return Candidate((recipe,)), notes
+    model, plan, notes = predictor.model, None, tuple[str, ...]()
+    if isinstance(model, EngineeredModel):
+        plan = model.plan
+        model = model.inner.model
+        if plan.columns != prepared.schema.names:
+            plan, notes = None, ("the champion's features are of other columns: left out",)
+    if isinstance(model, EnsembleModel):
+        try:
+            recipes = tuple(Recipe.from_plain(one) for one in predictor.manifest.params["recipes"])
+            return Candidate(recipes, model.combined, plan, ("the champion's ensemble",)), notes
+        except (KeyError, TypeError, InvalidRequest):
+            notes = (*notes, "the champion's ensemble does not say how its members were trained")
+    recipe, said = current_recipe(prepared, registry)
+    return Candidate((recipe,), None, plan), (*notes, *said)
+
+
+async def found_features(
+    command: OptimizeModel, recipe: Recipe, prepared: Prepared, metric: Metric, outside: Outside, run: Run
+) -> tuple[Plan | None, str]:
+    """The plan that is better out of fold with the current parameters, or None; and why, in words."""
+    if "features" in run.kept:
+        kept = run.kept["features"]
+        return None if kept["plan"] is None else decode(Plan, kept["plan"]), kept["said"]
+    asked = EngineerFeatures(command.model_id, strategy=command.strategy, seed=command.seed)
+    if command.timeout_s is not None:
+        asked = replace(asked, timeout_s=command.timeout_s)
+    proposal = await asyncio.to_thread(propose, asked, prepared, recipe, metric, outside, run)
+    plan = proposal.plan if proposal.accepted else None
+    await run.keep("features", {"plan": plan, "said": proposal.why})
+    return plan, proposal.why
+
+
+async def searched(
+    command: OptimizeModel,
+    stages: tuple[Stage, ...],
+    champion: Candidate,
+    prepared: Prepared,
+    outside: Outside,
+    run: Run,
+) -> Candidate:
+    """The champion as it was trained, or the best that a search finds, alone or with others."""
+    if "candidate" in run.kept:
+        return Candidate.from_plain(run.kept["candidate"], prepared.plan)
+    if Stage.TUNE not in stages:
+        said = (*champion.said, f"trained again: {', '.join(recipe.family for recipe in champion.recipes)}")
+        candidate = replace(champion, plan=prepared.plan, said=said)
+    else:
+        candidate = await _tuned(command, stages, champion.recipes[0], prepared, outside, run)
+    await run.keep("candidate", candidate.to_plain())
+    return candidate
+
+
+async def _tuned(
+    command: OptimizeModel,
+    stages: tuple[Stage, ...],
+    recipe: Recipe,
+    prepared: Prepared,
+    outside: Outside,
+    run: Run,
+) -> Candidate:
+    spec = prepared.spec
+    asked = TuneModel(
+        command.model_id,
+        trials=command.trials,
+        timeout_s=command.timeout_s,
+        strategy=command.strategy,
+        seed=command.seed,
+    )
+    champion = (recipe.family, recipe.params)
+    study = optimize.plan_study(run.process.process_id, spec, asked, outside.limits, champion)
+    study = replace(study, data_digest=prepared.digest)
+    shared = replace(prepared, problem=await asyncio.to_thread(outside.tuner.share, prepared.problem))
+    outside.tracker.begin(study)
+    succeeded, metrics = False, {}
+    try:
+        outcome = await optimize.search(study, shared, outside.tuner, outside.tracker, run)
+        best = optimize.chosen(study, outcome, strategy_named(command.strategy).margin)
+        assert best is not None, "a search without a score has raised"
+        succeeded, metrics = True, {f"cv_{study.metric}": float("nan") if best.score is None else best.score}
+    finally:
+        await asyncio.to_thread(outside.tracker.end, study, succeeded, metrics, {"process": run.process.process_id})
+    single = Recipe(f"trial {best.number}", best.family, best.params, best.rounds)
+    said = [f"{len(outcome.trials)} trials, the best ({study.metric} {best.score:.5g} over the folds): {best.family}"]
+    if Stage.ENSEMBLE not in stages:
+        return Candidate((single,), None, prepared.plan, tuple(said))
+    await run.stage("ensemble")
+    weighed = await asyncio.to_thread(_together, command, study, outcome, shared, outside, run)
+    if isinstance(weighed, Weighed):
+        said.append(weighed.choice.reason)
+        if weighed.choice.accepted and weighed.choice.ensemble is not None:
+            combined = weighed.choice.ensemble
+            chosen = tuple(weighed.recipes[name] for name in combined.names)
+            return Candidate(chosen, combined, prepared.plan, tuple(said))
+    else:
+        said.append(weighed)
+    return Candidate((single,), None, prepared.plan, tuple(said))
+
+
+def _together(
+    command: OptimizeModel, study: Any, outcome: Any, prepared: Prepared, outside: Outside, run: Run
+) -> Weighed | str:
+    recipes = optimize.best_recipes(study, outcome, command.ensemble)
+    if len(recipes) < 2:
+        return f"no ensemble: {len(recipes)} of the trials was trained to its end"
+    alpha = strategy_named(command.strategy).alpha
+    ask = Ask((metric_named(prepared.spec.metric, prepared.spec.task),), "weighted", alpha=alpha, seed=study.seed)
+    try:
+        return weigh(recipes, prepared, ask, workers_of(outside), run)
+    except (InvalidData, InvalidRequest) as error:
+        return f"no ensemble: {error}"
+
+
+def built(candidate: Candidate, prepared: Prepared, seed: int, threads: int) -> Built:
+    """The model of all development rows; the same each time, for the same rows and seed."""
+    if candidate.combined is None:
+        return optimize.built_of(candidate.recipes[0], prepared, seed, threads)
+    members = {
+        recipe.name: Part(
+            Engineered.name if recipe.plan is not None else recipe.family,
+            trained(prepared.problem, recipe, seed, threads),
+        )
+        for recipe in candidate.recipes
+    }
+    params = {
+        "weights": dict(zip(candidate.combined.names, candidate.combined.weights, strict=True)),
+        "recipes": [recipe.to_plain() for recipe in candidate.recipes],
+    }
+    rounds = max(recipe.rounds for recipe in candidate.recipes)
+    model = EnsembleModel(candidate.combined, members)
+    return optimize.planned(Built(Ensemble.name, params, rounds, model), prepared)

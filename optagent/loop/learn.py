@@ -1,0 +1,90 @@
+"""Learn: the rows that the next version may learn from, those of the model's data and those that came live since."""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from optagent.domain.model import ModelSpec
+from optagent.errors import InvalidData
+from optagent.loop.prepare import Prepared, prepared_of
+from optagent.ports import Datasets, Observations
+from optagent.training.columns import Kind, kind_of
+from optagent.training.encoding import columns_of
+
+
+@dataclass(frozen=True, slots=True)
+class Learnable:
+    """Rows of the model's data, then `live_rows` that have matured up to `until`; `spec` says how they are in order.
+
+    A model without an order of rows has one as soon as there are live rows: those came later.
+    """
+
+    spec: ModelSpec
+    table: pa.Table
+    live_rows: int = 0
+    until: float = 0.0
+    notes: tuple[str, ...] = ()
+
+    def prepared(self, seed: int) -> Prepared:
+        """Split, encoded, with folds; raises InvalidData."""
+        prepared = prepared_of(self.table, self.spec, seed)
+        return replace(prepared, notes=(*self.notes, *prepared.notes))
+
+
+def learnable(spec: ModelSpec, datasets: Datasets, observations: Observations | None, until: float) -> Learnable:
+    """Reads both; `until` (POSIX seconds) leaves out what matured later, so that the same rows can be read again.
+
+    Raises InvalidData and Unavailable.
+    """
+    table = datasets.read(spec.data, columns_of(spec))
+    tables = [] if observations is None else observations.matured(spec.model_id)
+    live, notes = _live(spec, table, tables, until)
+    if live is None or not live.num_rows:
+        return Learnable(spec, table, until=until, notes=notes)
+    ordered = spec if spec.time_ordered else replace(spec, rows_in_time_order=True)
+    whole = pa.concat_tables([table, live], promote_options="permissive")
+    return Learnable(ordered, whole, live.num_rows, until, notes)
+
+
+def _live(
+    spec: ModelSpec, table: pa.Table, tables: list[pa.Table], until: float
+) -> tuple[pa.Table | None, tuple[str, ...]]:
+    """Live rows with the columns and types of the model's data, the oldest first."""
+    name = spec.time_column or "time"
+    if spec.time_column and kind_of(table.schema.field(spec.time_column).type) is Kind.NUMERIC:
+        return None, (f"live rows are left out: their times are dates, {spec.time_column!r} holds numbers",)
+    found = []
+    end = pa.scalar(datetime.fromtimestamp(until, UTC), pa.timestamp("us", "UTC"))
+    for rows in tables:
+        kept = rows.filter(pc.less(rows.column(name), end))
+        if kept.num_rows:
+            found.append(
+                pa.table({one: _column(kept, one, table.schema.field(one).type) for one in table.column_names})
+            )
+    if not found:
+        return None, ()
+    live = pa.concat_tables(found)
+    if spec.time_column:
+        newest = pc.max(table.column(spec.time_column))
+        times = pc.cast(live.column(spec.time_column), table.schema.field(spec.time_column).type)
+        fresh = live.filter(pc.greater(times, newest)) if newest.is_valid else live
+        return fresh, ()
+    return live, ()
+
+
+def _column(rows: pa.Table, name: str, kind: pa.DataType) -> pa.Array | pa.ChunkedArray:
+    if name not in rows.column_names:
+        return pa.nulls(rows.num_rows, kind)
+    values = rows.column(name)
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if pa.types.is_timestamp(values.type) and pa.types.is_timestamp(kind) and kind.tz is None:
+        values = pc.cast(values, pa.timestamp("us"), safe=False)
+    if pa.types.is_integer(kind) and pa.types.is_floating(values.type):
+        kind = pa.float64()  # what is missing in live rows has no integer
+    try:
+        return pc.cast(values, kind, safe=False)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise InvalidData(f"live rows: column {name!r} cannot be read as {kind}: {error}") from None

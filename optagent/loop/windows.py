@@ -1,0 +1,155 @@
+"""Windows: how far back the next version learns from, chosen out of fold on the newest rows before the holdout."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from optagent.errors import Infeasible, InvalidData
+from optagent.loop.prepare import Prepared, digest_of
+from optagent.training.families.registry import family_named
+from optagent.training.metrics import Metric
+from optagent.training.problem import Data, Fold, Problem, Rows, Vector
+from optagent.training.recipe import Recipe
+
+_SLIDING = (0.5, 0.25)  # of the rows that there are before a fold
+_HALF_LIFE = 0.25
+_LEAST_ROWS = 500
+_JUDGED_FOLDS = 2  # the newest: what was best long ago says little about now
+_WORTH = 0.002  # of the score: less is no reason to forget rows
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The window by name, its rows among the development rows, their weights where they are not equal, and scores."""
+
+    name: str
+    rows: Rows
+    weight: Vector | None
+    scores: dict[str, float]
+
+
+Rule = Callable[[Rows, Vector], tuple[Rows, Vector | None]]
+"""From candidates, the oldest first, and their times: which to learn from, and by what weights."""
+
+
+def rules(changed_at: float | None = None) -> dict[str, Rule]:
+    """The ways to look back, by name; `changed_at` (in the unit of the times) is when something was seen to change."""
+    found: dict[str, Rule] = {"expanding": lambda rows, time: (rows, None)}
+    for share in _SLIDING:
+        found[f"newest {share:.0%}"] = lambda rows, time, share=share: (rows[-max(1, round(len(rows) * share)) :], None)  # type: ignore[misc]
+    found["weighted"] = lambda rows, time: (rows, _decaying(len(rows)))
+    if changed_at is not None:
+        found["since the change"] = lambda rows, time: (rows[time >= changed_at], None)
+    return found
+
+
+def choose_window(
+    prepared: Prepared,
+    recipe: Recipe,
+    metric: Metric,
+    asked: str = "auto",
+    changed_at: float | None = None,
+    seed: int = 0,
+) -> Chosen:
+    """The window whose model scores best on the newest folds; all rows unless another is better by .2 % of the score.
+
+    Every window is judged on the same validation rows, which come after all that it learns from. Rows without an order
+    have no window. Raises InvalidData where the window asked for leaves too few rows.
+    """
+    known = rules(changed_at)
+    rows = np.arange(len(prepared.problem.data), dtype=np.int64)
+    if prepared.dev_time is None:
+        return Chosen("expanding", rows, None, {})
+    if asked != "auto":
+        return _asked(asked, known, prepared)
+    problem = recipe.problem(prepared.problem)
+    scores: dict[str, float] = {}
+    for name, rule in known.items():
+        score = _score(problem, prepared.dev_time, rule, recipe, metric, seed)
+        if score is not None:
+            scores[name] = score
+    best = _best(scores, metric.maximize)
+    chosen, weight = _all(known[best], prepared.dev_time)
+    return Chosen(best, chosen, weight, scores)
+
+
+def restricted(prepared: Prepared, chosen: Chosen) -> Prepared:
+    """The same holdout, with the rows of the window to learn from; folds keep their validation rows where they can."""
+    if chosen.weight is None and len(chosen.rows) == len(prepared.problem.data):
+        return prepared
+    data, rows = prepared.problem.data, chosen.rows
+    place = np.full(len(data), -1, dtype=np.int64)
+    place[rows] = np.arange(len(rows))
+    folds = []
+    for fold in prepared.problem.folds:
+        train, valid = place[fold.train], place[fold.valid]
+        train, valid = train[train >= 0], valid[valid >= 0]
+        if len(train) >= _LEAST_ROWS and len(valid) >= _LEAST_ROWS // 5:
+            folds.append(Fold(train, valid))
+    if not folds:
+        raise InvalidData(f"the window {chosen.name!r} leaves {len(rows):,} rows, of which no fold can be made")
+    weight = chosen.weight if data.weight is None or chosen.weight is None else chosen.weight * data.weight[rows]
+    if chosen.weight is None and data.weight is not None:
+        weight = data.weight[rows]
+    kept = replace(data, x=np.ascontiguousarray(data.x[rows]), y=data.y[rows], weight=weight)
+    time = None if prepared.dev_time is None else prepared.dev_time[rows]
+    return replace(prepared, problem=Problem(kept, tuple(folds)), dev_time=time, digest=digest_of(kept))
+
+
+def _asked(asked: str, known: dict[str, Rule], prepared: Prepared) -> Chosen:
+    names = {"sliding": f"newest {_SLIDING[0]:.0%}", "since_change": "since the change"}
+    name = names.get(asked, asked)
+    if name not in known:
+        raise InvalidData(f"window {asked!r}: nothing was seen to change since the champion was trained")
+    assert prepared.dev_time is not None
+    rows, weight = _all(known[name], prepared.dev_time)
+    if len(rows) < _LEAST_ROWS:
+        raise InvalidData(f"window {asked!r}: {len(rows):,} rows are left, {_LEAST_ROWS} are needed")
+    return Chosen(name, rows, weight, {})
+
+
+def _all(rule: Rule, time: Vector) -> tuple[Rows, Vector | None]:
+    order = np.argsort(time, kind="stable").astype(np.int64)
+    return rule(order, time[order])
+
+
+def _score(problem: Problem, time: Vector, rule: Rule, recipe: Recipe, metric: Metric, seed: int) -> float | None:
+    """The mean over the newest folds; None where the rule leaves too little for one of them."""
+    found = []
+    for fold in problem.folds[-_JUDGED_FOLDS:]:
+        order = fold.train[np.argsort(time[fold.train], kind="stable")]
+        rows, weight = rule(order, time[order])
+        if len(rows) < _LEAST_ROWS:
+            return None
+        try:
+            family = family_named(recipe.family)
+            fit = family.start(recipe.params, _weighted(problem.data, rows, weight), rows, fold.valid, seed=seed)
+            fit.advance(recipe.rounds)
+            found.append(metric.score(problem.data.y[fold.valid], fit.predict_valid()))
+        except (Infeasible, InvalidData):
+            return None
+    return float(np.mean(found))
+
+
+def _weighted(data: Data, rows: Rows, weight: Vector | None) -> Data:
+    if weight is None:
+        return data
+    whole = np.ones(len(data)) if data.weight is None else data.weight.copy()
+    whole[rows] *= weight
+    return replace(data, weight=whole)
+
+
+def _decaying(count: int) -> Vector:
+    """The newest row counts twice as much as one a quarter of all rows older; 1 in the mean."""
+    weight = np.exp2(-(np.arange(count)[::-1] / count) / _HALF_LIFE)
+    return np.asarray(weight / weight.mean(), dtype=np.float64)
+
+
+def _best(scores: dict[str, float], maximize: bool) -> str:
+    if "expanding" not in scores:
+        return "expanding"
+    sign = 1 if maximize else -1
+    best = max(scores, key=lambda name: sign * scores[name])
+    gain = sign * (scores[best] - scores["expanding"])
+    return best if gain > _WORTH * abs(scores["expanding"]) else "expanding"

@@ -1,0 +1,53 @@
+"""The audit log over HTTP: whether it is whole, for administrators."""
+
+import pytest
+
+from optagent.adapters.in_memory.store import InMemoryStore
+from optagent.domain.audit import AuditEntry
+
+
+async def test_a_whole_log_is_told_with_its_head(call, churn_id: str):
+    await call("admin", "PATCH", f"/models/{churn_id}", json={"description": "who leaves"})
+    answer = await call("admin", "GET", "/audit/verify")
+    said = answer.json()
+    assert (answer.status_code, said["broken"]) == (200, None)
+    assert (said["links"], said["first"], said["last"]) == (1, 1, 1)
+    assert said["start"] == {"sequence": 0, "digest": "0" * 64}
+    noted = f"{said['head']['sequence']}:{said['head']['digest']}"
+    await call("admin", "PATCH", f"/models/{churn_id}", json={"description": "who stays"})
+    said = (await call("admin", "GET", "/audit/verify", params={"noted": noted})).json()
+    assert (said["links"], said["broken"]) == (2, None)
+
+
+async def test_a_broken_log_is_200_with_the_link_that_broke(call, store: InMemoryStore):
+    for number in range(4):
+        await store.append_audit(AuditEntry(float(number), "ana", "model.update"))
+    del store._audit_links[2]
+    answer = await call("admin", "GET", "/audit/verify")
+    said = answer.json()
+    assert (answer.status_code, said["last"]) == (200, 2)
+    assert (said["broken"]["sequence"], said["broken"]["fault"]) == (3, "missing link")
+    assert said["broken"]["why"] == "link 4 stands in its place"
+
+
+@pytest.mark.parametrize("noted", ["", "1", "1:abc", f"1:{'0' * 65}", "NaN"])
+async def test_a_noted_head_that_is_none_is_422(call, noted: str):
+    answer = await call("admin", "GET", "/audit/verify", params={"noted": noted})
+    assert answer.status_code == 422
+    assert "noted" in answer.text
+
+
+async def test_a_noted_head_that_was_dropped_is_422_with_the_reason(call, store: InMemoryStore):
+    store._audit_kept = 1
+    for number in range(3):
+        await store.append_audit(AuditEntry(float(number), "ana", "model.update"))
+    answer = await call("admin", "GET", "/audit/verify", params={"noted": f"1:{'0' * 64}"})
+    assert answer.status_code == 422
+    assert "link 1 was dropped" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("scope", ["read", "predict", "operate"])
+async def test_only_administrators_may_ask(call, scope: str):
+    answer = await call(scope, "GET", "/audit/verify")
+    assert answer.status_code == 403
+    assert "this needs admin" in answer.json()["detail"]

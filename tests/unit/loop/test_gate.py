@@ -1,0 +1,485 @@
+"""Every gate, passing, failing, inconclusive and in error, on small models that were really trained."""
+
+import shutil
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from optagent.adapters.in_memory.clock import ManualClock
+from optagent.adapters.in_memory.datasets import InMemoryDatasets
+from optagent.adapters.in_memory.loader import InMemoryLoader
+from optagent.adapters.in_memory.registry import InMemoryRegistry
+from optagent.adapters.in_memory.store import InMemoryStore
+from optagent.domain.dataset import FileSource
+from optagent.domain.gate import Gates
+from optagent.domain.model import ModelSpec, Task
+from optagent.domain.verdict import Verdict
+from optagent.errors import EngineFailed, InvalidRequest, Unavailable
+from optagent.inference.holdout_ledger import alpha_of_look
+from optagent.loop.gate import Candidate, check_gates, gates_for, holdout_digest, judge_gates, judged, look_at
+from optagent.loop.prepare import prepare
+from optagent.loop.validate import Baseline, compare
+from optagent.serving.engine import ServedModel
+from optagent.serving.native_engine import NativeEngine
+from optagent.training.bundle import load_bundle, save_bundle
+from optagent.training.families.registry import family_named
+from optagent.training.metrics import metric_named
+
+CHURN = ModelSpec(
+    "churn",
+    Task.BINARY,
+    FileSource("rows"),
+    "label",
+    ignore=("value",),
+    sensitive_columns=("sex",),
+    time_column="day",
+    label_horizon="1d",
+    folds=3,
+)
+REGION = replace(CHURN, task=Task.MULTICLASS, target="region", ignore=("label", "value"))
+VALUE = replace(CHURN, task=Task.REGRESSION, target="value", ignore=("label",), sensitive_columns=())
+OPEN = Gates(min_validation_samples=1, enable_security_scan=False, beats_champion=False)
+NAMES = ["servable", "serving parity", "latency", "validation samples"]
+
+
+def prepared_rows(make_rows, spec, count=2_000):
+    return prepare(spec, InMemoryDatasets({"rows": make_rows(count)}))
+
+
+def built(prepared, folder, family="lightgbm", rounds=30):
+    """A candidate and the model behind it, trained on all rows but the holdout."""
+    data = prepared.problem.data
+    fit = family_named(family).start({}, data, np.arange(len(data)))
+    fit.advance(rounds)
+    facts = {"model_id": prepared.spec.model_id, "task": prepared.spec.task, "params": {}, "rounds": rounds}
+    digest = save_bundle(folder, fit.model(), family, prepared.schema, {**facts, "created_at": 1.0})
+    return Candidate(folder, digest, fit.model().predict(prepared.holdout.x))
+
+
+@pytest.fixture(scope="module")
+def prepared(make_rows):
+    return prepared_rows(make_rows, CHURN)
+
+
+@pytest.fixture(scope="module")
+def candidate(prepared, tmp_path_factory):
+    return built(prepared, tmp_path_factory.mktemp("gates") / "bundle")
+
+
+@pytest.fixture
+def judge(prepared, candidate):
+    """The gates that are asked for, on the candidate, or on what a test makes of it."""
+
+    def judged_by(gates=OPEN, candidate=candidate, champion=None, prepared=prepared, alpha=0.05, metric=None, **more):
+        chosen = metric_named(metric or "", prepared.spec.task)
+        return judge_gates(gates, candidate, champion, prepared, chosen, alpha, 0, **more)
+
+    return judged_by
+
+
+def verdicts(report):
+    return {each.name: str(each.verdict) for each in report.results}
+
+
+def champion(prepared, quality):
+    """A champion whose scores go with the truth as much as `quality` says."""
+    noise = np.random.default_rng(5).normal(size=len(prepared.holdout.y))
+    return Baseline("champion (version 3)", 1 / (1 + np.exp(-quality * (prepared.holdout.y - 0.5) - noise)))
+
+
+def test_a_good_candidate_passes_every_gate(judge, prepared):
+    asked = {"accuracy_min": 0.7, "f1_min": 0.6, "enable_bias_check": True, "enable_security_scan": True}
+    gates = gates_for({**asked, "min_validation_samples": 100, "max_latency_ms": 500, "max_bias": 0.3}, CHURN)
+    report = judge(gates, champion=champion(prepared, 0.5), look=1)
+    assert verdicts(report) == {
+        "security": "pass",
+        "servable": "pass",
+        "serving parity": "pass",
+        "latency": "pass",
+        "validation samples": "pass",
+        "accuracy_min": "pass",
+        "f1_min": "pass",
+        "bias by sex: demographic parity": "pass",
+        "bias by sex: equalized odds": "pass",
+        "champion": "pass",
+    }
+    assert (report.verdict, report.rows, report.alpha, report.look) == (Verdict.PASS, 400, 0.05, 1)
+
+
+@pytest.mark.parametrize("family", ["lightgbm", "linear"])
+@pytest.mark.parametrize("spec", [CHURN, REGION, VALUE], ids=["binary", "multiclass", "regression"])
+def test_models_of_every_task_are_served_as_they_were_built(judge, make_rows, tmp_path, spec, family):
+    rows = prepared_rows(make_rows, spec, 400)
+    report = judge(candidate=built(rows, tmp_path / "bundle", family), prepared=rows)
+    assert verdicts(report) == dict.fromkeys(NAMES, "pass")
+    assert report.result("servable").measured == 0
+    assert report.result("serving parity").measured < 1e-6
+
+
+def test_what_is_not_asked_for_is_not_judged(judge):
+    assert list(verdicts(judge())) == NAMES
+    assert list(verdicts(judge(replace(OPEN, enable_security_scan=True)))) == ["security", *NAMES]
+
+
+def test_too_few_rows_of_holdout_fail(judge):
+    found = judge(replace(OPEN, min_validation_samples=401)).result("validation samples")
+    assert (found.verdict, found.measured, found.required) == (Verdict.FAIL, 400, 401)
+    assert "400 rows" in found.reason
+    assert judge(replace(OPEN, min_validation_samples=400)).verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_metric_within_its_interval_of_the_limit_passes_with_that_said_and_strictly_does_not(judge, strict):
+    estimate = judge(replace(OPEN, metrics_min={"accuracy": 0.5})).result("accuracy_min").measured
+    near = judge(replace(OPEN, metrics_min={"accuracy": estimate - 0.005}, strict=strict)).result("accuracy_min")
+    assert near.verdict is (Verdict.INCONCLUSIVE if strict else Verdict.PASS)
+    assert near.evidence["low"] < estimate - 0.005
+    assert "the interval reaches beyond it" in near.reason
+    assert "at 95 % confidence" in near.reason
+
+
+def test_a_metric_on_the_wrong_side_of_its_limit_fails(judge):
+    report = judge(replace(OPEN, metrics_min={"auc": 0.999}, metrics_max={"log_loss": 0.01, "auc": 0.9999}))
+    assert verdicts(report) == {
+        **dict.fromkeys(NAMES, "pass"),
+        "auc_min": "fail",
+        "auc_max": "pass",
+        "log_loss_max": "fail",
+    }
+    assert report.verdict is Verdict.FAIL
+
+
+def test_the_part_of_a_later_look_makes_the_interval_wider(judge):
+    gates = replace(OPEN, metrics_min={"accuracy": 0.5})
+    first, late = (judge(gates, alpha=alpha_of_look(0.05, k)).result("accuracy_min").evidence for k in (1, 100))
+    assert late["low"] < first["low"]
+    assert late["high"] > first["high"]
+    assert late["alpha"] == alpha_of_look(0.05, 100)
+
+
+def test_a_metric_that_is_undefined_on_the_holdout_is_an_error(judge, prepared, candidate):
+    odd = replace(prepared, holdout=replace(prepared.holdout, y=np.ones(400)))
+    report = judge(replace(OPEN, metrics_min={"auc": 0.7, "accuracy": 0.0}), prepared=odd)
+    assert report.result("auc_min").verdict is Verdict.ERROR
+    assert "all rows are of one class" in report.result("auc_min").reason
+    assert report.result("accuracy_min").verdict is Verdict.PASS
+    assert report.verdict is Verdict.ERROR
+
+
+def test_predictions_that_are_no_numbers_are_errors_and_promote_nothing(judge, prepared, candidate):
+    broken = replace(candidate, prediction=np.where(np.arange(400) == 7, np.nan, candidate.prediction))
+    gates = replace(OPEN, metrics_min={"accuracy": 0.1}, beats_champion="not_worse", enable_bias_check=True)
+    report = judge(gates, candidate=broken, champion=champion(prepared, 0.1))
+    assert report.verdict is Verdict.ERROR
+    for name in ("accuracy_min", "champion", "bias by sex"):
+        assert report.result(name).verdict is Verdict.ERROR
+        assert "not finite" in report.result(name).reason
+    assert report.result("servable").verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize(
+    ("quality", "asked", "verdict"),
+    [
+        (0.5, True, "pass"),
+        (12.0, True, "fail"),
+        (12.0, "not_worse", "fail"),
+        (None, True, "inconclusive"),
+        (None, "not_worse", "pass"),
+    ],
+)
+def test_the_champion_has_to_be_beaten(judge, prepared, candidate, quality, asked, verdict):
+    against = Baseline("champion", candidate.prediction) if quality is None else champion(prepared, quality)
+    found = judge(replace(OPEN, beats_champion=asked), champion=against).result("champion")
+    assert found.verdict is Verdict(verdict)
+    assert against.name in found.reason
+
+
+def test_a_look_that_resamples_can_tell_is_judged_as_the_loop_compares(judge, prepared, candidate):
+    against = champion(prepared, 3.0)
+    found = judge(replace(OPEN, beats_champion=True), champion=against, alpha=0.03).result("champion")
+    same = compare(candidate.prediction, against, prepared, metric_named("auc", Task.BINARY), 0.03, 0)
+    assert (found.evidence["low"], found.evidence["high"]) == (same.improvement.low, same.improvement.high)
+
+
+def test_the_first_model_has_no_champion_to_beat_but_one_that_cannot_be_compared_with_is_not_passed_by(judge):
+    gates = replace(OPEN, beats_champion=True)
+    assert judge(gates).result("champion").verdict is Verdict.PASS
+    found = judge(gates, why_no_champion="champion version 3 knows other classes").result("champion")
+    assert (found.verdict, found.reason) == (Verdict.INCONCLUSIVE, "champion version 3 knows other classes")
+
+
+def test_a_champion_whose_scores_do_not_fit_is_an_error(judge):
+    short = Baseline("champion", np.full(399, 0.5))
+    assert judge(replace(OPEN, beats_champion=True), champion=short).result("champion").verdict is Verdict.ERROR
+
+
+def test_a_candidate_that_is_too_slow_fails_on_its_99th_percentile(judge):
+    found = judge(replace(OPEN, max_latency_ms=1e-6)).result("latency")
+    assert (found.verdict, found.required) == (Verdict.FAIL, 1e-6)
+    assert 0 < found.evidence["median_ms"] <= found.measured
+    assert found.evidence["calls"] == 200
+
+
+@pytest.mark.parametrize("scan", [True, False])
+def test_a_bundle_that_was_altered_fails_and_nothing_of_it_is_loaded(judge, candidate, tmp_path, scan):
+    folder = tmp_path / "bundle"
+    shutil.copytree(candidate.folder, folder)
+    (folder / "model" / "evil.pkl").write_bytes(b"\x80\x04N.")
+    report = judge(replace(OPEN, enable_security_scan=scan), candidate=replace(candidate, folder=folder))
+    refused = report.result("security" if scan else "servable")
+    assert refused.verdict is Verdict.FAIL
+    assert "evil.pkl" in refused.reason
+    assert report.verdict is Verdict.FAIL
+    assert report.result("latency").verdict is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({"digest": "0" * 64}, "was registered"), ({"folder": None}, "no such folder")],
+)
+def test_a_bundle_of_another_digest_or_none_fails(judge, candidate, tmp_path, change, said):
+    other = replace(candidate, **{name: value or tmp_path / "none" for name, value in change.items()})
+    found = judge(replace(OPEN, enable_security_scan=True), candidate=other).result("security")
+    assert found.verdict is Verdict.FAIL
+    assert said in found.reason
+
+
+def test_the_bundle_of_another_model_fails(judge, prepared):
+    other = replace(prepared, spec=replace(CHURN, model_id="fraud"))
+    found = judge(replace(OPEN, enable_security_scan=True), prepared=other).result("security")
+    assert found.verdict is Verdict.FAIL
+    assert "'churn'" in found.reason
+
+
+def test_a_scan_without_a_loader_says_that_nothing_was_isolated(judge):
+    found = judge(replace(OPEN, enable_security_scan=True)).result("security")
+    assert found.verdict is Verdict.PASS
+    assert "not loaded in a process of its own" in found.reason
+    assert found.evidence["isolated"] is False
+    assert "schema.json" in found.evidence["files"]
+
+
+def test_a_bundle_that_answers_otherwise_than_the_built_model_is_not_servable(judge, candidate):
+    other = candidate.prediction.copy()
+    other[3] = np.nextafter(other[3], 1.0)
+    report = judge(candidate=replace(candidate, prediction=other))
+    assert (report.result("servable").verdict, report.result("servable").measured) == (Verdict.FAIL, 1.0)
+    assert report.result("serving parity").verdict is Verdict.PASS
+
+
+@pytest.fixture
+def registered(candidate):
+    registry = InMemoryRegistry(ManualClock(1000.0))
+    version = registry.register("churn", candidate.folder, {}, {})
+    return registry, replace(candidate, version=version.version)
+
+
+def test_with_a_loader_the_engine_that_it_brings_up_is_what_is_judged_and_closed(judge, registered):
+    registry, known = registered
+    loader = InMemoryLoader(registry, most_rows=50)
+    report = judge(replace(OPEN, enable_security_scan=True), candidate=known, loader=loader)
+    assert report.verdict is Verdict.PASS
+    assert report.result("security").evidence["isolated"] is True
+    assert report.result("serving parity").evidence["engine"] == "onnx"
+
+
+class Broken:
+    """A loader that does not bring a version up."""
+
+    def __init__(self, error):
+        self._error = error
+
+    def load(self, model_id, version):
+        raise self._error
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("error", "verdict"),
+    [
+        (EngineFailed("its process ended"), "fail"),
+        (Unavailable("the registry is away"), "error"),
+        (OSError("x"), "error"),
+    ],
+    ids=["crashed", "away", "broken"],
+)
+def test_what_does_not_come_up_in_its_own_process_is_not_loaded_here(judge, registered, error, verdict):
+    report = judge(replace(OPEN, enable_security_scan=True), candidate=registered[1], loader=Broken(error))
+    assert str(error) in report.result("security").reason
+    assert str(report.verdict) == verdict
+    assert report.result("servable").verdict is Verdict.INCONCLUSIVE
+
+
+class Off(NativeEngine):
+    """An engine that is wrong by a little, or late."""
+
+    def __init__(self, predictor, by=0.0, wait_s=0.0):
+        super().__init__(predictor)
+        self._by, self._wait_s = by, wait_s
+
+    def scores(self, x):
+        time.sleep(self._wait_s if len(x) == 1 else 0.0)
+        return super().scores(x) + self._by
+
+
+class Serving:
+    def __init__(self, candidate, **off):
+        predictor = load_bundle(candidate.folder)
+        self._served = ServedModel(predictor.schema, Off(predictor, **off), "1")
+
+    def load(self, model_id, version):
+        return self._served
+
+    def close(self):
+        pass
+
+
+def test_an_engine_that_disagrees_with_the_model_fails_parity(judge, registered):
+    report = judge(candidate=registered[1], loader=Serving(registered[1], by=2e-6))
+    assert report.result("serving parity").verdict is Verdict.FAIL
+    assert report.result("serving parity").measured == pytest.approx(2e-6)
+    assert report.result("servable").verdict is Verdict.PASS
+
+
+def test_an_engine_that_answers_no_numbers_promotes_nothing(judge, registered):
+    report = judge(candidate=registered[1], loader=Serving(registered[1], by=float("nan")))
+    assert report.result("serving parity").verdict is Verdict.ERROR
+    assert report.verdict is Verdict.ERROR
+
+
+def test_an_engine_that_is_late_fails_on_latency_alone(judge, registered):
+    late = Serving(registered[1], wait_s=0.002)
+    assert verdicts(judge(replace(OPEN, max_latency_ms=1.9), candidate=registered[1], loader=late)) == {
+        **dict.fromkeys(NAMES, "pass"),
+        "latency": "fail",
+    }
+
+
+def by_sex(prepared, candidate, low=0.5):
+    """A candidate that says "yes" of all of one sex only."""
+    of_one = np.array(prepared.holdout_rows["sex"].to_pylist()) == "f"
+    return replace(candidate, prediction=np.where(of_one, 0.9, np.minimum(candidate.prediction, low)))
+
+
+def test_a_candidate_that_treats_groups_unlike_fails(judge, prepared, candidate):
+    report = judge(replace(OPEN, enable_bias_check=True), candidate=by_sex(prepared, candidate, 0.4))
+    for measure in ("demographic parity", "equalized odds"):
+        found = report.result(f"bias by sex: {measure}")
+        assert (found.verdict, found.measured, found.required) == (Verdict.FAIL, 1.0, 0.1)
+        assert set(found.evidence["groups"]) == {"f", "m"}
+
+
+def test_without_sensitive_columns_the_check_is_inconclusive_and_says_what_to_declare(judge, prepared):
+    undeclared = replace(prepared, spec=replace(CHURN, sensitive_columns=()))
+    found = judge(replace(OPEN, enable_bias_check=True), prepared=undeclared).result("bias")
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert "declare sensitive_columns" in found.reason
+
+
+def with_groups(prepared, groups):
+    rows = prepared.holdout_rows
+    at = rows.schema.get_field_index("sex")
+    return replace(prepared, holdout_rows=rows.set_column(at, "sex", [groups]))
+
+
+def test_groups_of_too_few_rows_are_left_out_and_named(judge, prepared):
+    groups = ["f"] * 200 + ["m"] * 171 + ["x"] * 29
+    gates = replace(OPEN, enable_bias_check=True, max_bias=1.0)
+    found = judge(gates, prepared=with_groups(prepared, groups)).result("bias by sex: demographic parity")
+    assert found.verdict is Verdict.PASS
+    assert found.evidence["left_out"] == {"x": 29}
+    assert "left out, since too small: x 29" in found.reason
+
+
+def test_fewer_than_two_groups_are_inconclusive_and_rows_without_a_value_are_a_group(judge, prepared):
+    gates = replace(OPEN, enable_bias_check=True, max_bias=1.0)
+    alone = judge(gates, prepared=with_groups(prepared, ["f"] * 399 + ["m"]))
+    assert alone.result("bias by sex: equalized odds").verdict is Verdict.INCONCLUSIVE
+    missing = judge(gates, prepared=with_groups(prepared, ["f"] * 200 + [None] * 200))
+    assert set(missing.result("bias by sex: equalized odds").evidence["groups"]) == {"f", "no value"}
+
+
+def test_of_several_classes_the_worst_is_judged(judge, make_rows, tmp_path):
+    rows = prepared_rows(make_rows, REGION)
+    fair = built(rows, tmp_path / "bundle", rounds=5)
+    of_one = np.array(rows.holdout_rows["sex"].to_pylist()) == "f"
+    unfair = replace(fair, prediction=np.where(of_one[:, None], [0.1, 0.8, 0.1], [0.8, 0.1, 0.1]))
+    found = judge(replace(OPEN, enable_bias_check=True), candidate=unfair, prepared=rows)
+    parity = found.result("bias by sex: demographic parity")
+    assert (parity.verdict, parity.measured) == (Verdict.FAIL, 1.0)
+    assert parity.evidence["class"] in ("east", "north")
+
+
+def test_a_sensitive_column_that_is_not_there_is_an_error(judge, prepared):
+    gone = replace(prepared, holdout_rows=prepared.holdout_rows.drop_columns(["sex"]))
+    found = judge(replace(OPEN, enable_bias_check=True), prepared=gone).result("bias by sex")
+    assert found.verdict is Verdict.ERROR
+    assert "no column 'sex'" in found.reason
+
+
+@pytest.mark.parametrize("features", [(), ("a", "b")], ids=["all", "named"])
+def test_the_holdout_holds_the_sensitive_columns_as_they_were_read(make_rows, features):
+    rows = prepared_rows(make_rows, replace(CHURN, features=features), 400)
+    assert set(rows.holdout_rows["sex"].to_pylist()) == {"f", "m"}
+    assert "sex" not in rows.schema.names
+
+
+@pytest.mark.parametrize(
+    ("spec", "asked", "said"),
+    [
+        (CHURN, {"rmse_max": 1.0}, "rmse_max: unknown metric 'rmse' for a binary model; one of"),
+        (VALUE, {"accuracy_min": 0.7}, "accuracy_min: unknown metric 'accuracy' for a regression model"),
+        (CHURN, {"accurcy_min": 0.7}, "accurcy_min: unknown metric 'accurcy'"),
+        (CHURN, {"accuracy_min": 70}, "accuracy_min must be between 0 and 1, got 70"),
+        (CHURN, {"log_loss_max": -1}, "log_loss_max must be between 0 and inf, got -1"),
+        (VALUE, {"r2_min": 1.5}, "r2_min must be between -inf and 1, got 1.5"),
+        (VALUE, {"enable_bias_check": True}, "enable_bias_check is for classifiers, churn is a regression"),
+    ],
+)
+def test_gates_that_do_not_fit_the_model_are_refused_at_the_door(spec, asked, said):
+    with pytest.raises(InvalidRequest, match=said):
+        gates_for(asked, spec)
+
+
+def test_gates_that_fit_are_let_in():
+    check_gates(Gates(metrics_min={"r2": -3.0}, metrics_max={"rmse": 1e6}), VALUE)
+
+
+def test_a_holdout_is_the_same_for_other_features_and_another_for_other_rows(make_rows, prepared):
+    same = prepared_rows(make_rows, replace(CHURN, features=("b",)))
+    assert holdout_digest(same) == holdout_digest(prepared)
+    others = [replace(CHURN, model_id="fraud"), replace(CHURN, holdout_fraction=0.3)]
+    digests = {holdout_digest(prepared_rows(make_rows, spec)) for spec in others}
+    assert len({*digests, holdout_digest(prepared)}) == 3
+
+
+async def test_a_look_is_counted_before_it_is_made_and_settled_after(judge, prepared, candidate):
+    store = InMemoryStore(ManualClock(1000.0))
+    look = look_at(prepared, candidate.digest, "p1", 1000.0, 0.05)
+    seen = []
+
+    def judge_it(alpha, number):
+        seen.append((alpha, number, len(store._looks[look.holdout])))
+        return judge(alpha=alpha, look=number)
+
+    report = await judged(store, look, judge_it)
+    await judged(store, replace(look, process_id="p2"), judge_it)
+    assert seen == [(alpha_of_look(0.05, 1), 1, 1), (alpha_of_look(0.05, 2), 2, 2)]
+    assert report.look == 1
+    assert [each.verdict for each in await store.looks(look.holdout)] == [Verdict.PASS, Verdict.PASS]
+
+
+async def test_a_look_that_ends_in_a_crash_is_counted(prepared, candidate):
+    store = InMemoryStore(ManualClock(1000.0))
+    look = look_at(prepared, candidate.digest, "p1", 1000.0, 0.05)
+
+    def crash(alpha, number):
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        await judged(store, look, crash)
+    assert [(each.number, each.verdict) for each in await store.looks(look.holdout)] == [(1, None)]
