@@ -67,7 +67,10 @@ def _range(metric: Metric) -> tuple[float, float]:
 
 
 def holdout_digest(prepared: Prepared) -> str:
-    """SHA-256 of whose holdout it is, its targets and their times: the same for any features, encoding or plan."""
+    """SHA-256 of whose holdout it is, its targets and their times: the same for any features, encoding or plan.
+
+    A holdout with one row more is another one, with looks of its own, however much of it was looked at before.
+    """
     found = hashlib.sha256(f"{prepared.spec.model_id}\n{prepared.spec.target}\n".encode())
     found.update(np.ascontiguousarray(prepared.holdout.y).data)
     if prepared.holdout_time is not None:

@@ -2,7 +2,8 @@
 
 A candidate is a ridge regression on labels drawn at random. Its interval is that of `loop.validate.compare`, widened to
 the alpha of its look. Candidates of one holdout are judged on the resamples of one seed, as the loop does, so that all
-of them can be scored at once.
+of them can be scored at once. Measured: of 500 holdouts with 100 candidates that are as good as the champion, at an
+alpha of .05, 7 let one past with the ledger and 190 without it, where each look takes all of alpha.
 """
 
 import numpy as np
