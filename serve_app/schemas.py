@@ -187,7 +187,7 @@ class OptimizeRequest(Request):
     timeout_seconds: Seconds | None = None
     window: Annotated[str, _one_of(WINDOWS, description="the rows that are learned from")] = "auto"
     gates: Annotated[
-        dict[Name, bool | float | str],
+        dict[Name, bool | int | float | str],
         Field(max_length=100, examples=[{"accuracy_min": 0.7, "min_validation_samples": 100, "max_latency_ms": 500}]),
     ] = {}
     ensemble: Annotated[int, Field(ge=2, le=100)] = 10
@@ -262,7 +262,7 @@ class RetrainingFields(Request):
     window: Annotated[str, _one_of(WINDOWS)] = "auto"
     trials: Annotated[int, Field(ge=1, le=100_000)] | None = None
     timeout_s: Seconds | None = None
-    gates: Annotated[dict[Name, bool | float | str], Field(max_length=100)] = {}
+    gates: Annotated[dict[Name, bool | int | float | str], Field(max_length=100)] = {}
     rollout: Annotated[dict[Name, Any], Field(max_length=20, description="fields of a rollout's policy")] = {}
 
 

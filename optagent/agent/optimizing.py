@@ -114,6 +114,8 @@ class OptimizeVerbs(RolloutVerbs, WatchVerbs, WorkingDesk):
         runs = [one.created_at for one in processes if one.kind == "optimize"]
         if any(one.kind == "optimize" and not one.status.ended for one in processes):
             runs = [*runs, now]  # one at a time
+        if any(one.state.is_active for one in await self._store.rollouts(spec.model_id, 1)):
+            runs = [*runs, now]  # its candidate first
         try:
             trained_at = (await asyncio.to_thread(outside.registry.version, spec.model_id, CHAMPION)).created_at
         except ModelNotFound:

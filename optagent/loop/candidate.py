@@ -11,7 +11,7 @@ from optagent.domain.policy import Stage
 from optagent.domain.strategy import strategy_named
 from optagent.domain.version import CHAMPION
 from optagent.ensembles.choose import Ask
-from optagent.errors import CorruptBundle, InvalidData, InvalidRequest, ModelNotFound
+from optagent.errors import CorruptBundle, Infeasible, InvalidData, InvalidRequest, ModelNotFound
 from optagent.loop import optimize
 from optagent.loop.engineer import current_recipe, propose
 from optagent.loop.ensemble import Weighed, weigh, workers_of
@@ -88,6 +88,7 @@ async def found_features(
     if "features" in run.kept:
         kept = run.kept["features"]
         return None if kept["plan"] is None else decode(Plan, kept["plan"]), kept["said"]
+    await run.stage("engineer")
     asked = EngineerFeatures(command.model_id, strategy=command.strategy, seed=command.seed)
     if command.timeout_s is not None:
         asked = replace(asked, timeout_s=command.timeout_s)
@@ -125,7 +126,30 @@ async def _tuned(
     outside: Outside,
     run: Run,
 ) -> Candidate:
-    spec = prepared.spec
+    shared = replace(prepared, problem=await asyncio.to_thread(outside.tuner.share, prepared.problem))
+    single, best, said = await _best(command, recipe, shared, outside, run)
+    if Stage.ENSEMBLE not in stages:
+        return Candidate((single,), None, prepared.plan, said)
+    await run.stage("ensemble")
+    weighed = await asyncio.to_thread(_together, command, best, prepared, outside, run)
+    if isinstance(weighed, str):
+        return Candidate((single,), None, prepared.plan, (*said, weighed))
+    said = (*said, weighed.choice.reason)
+    combined = weighed.choice.ensemble
+    if not weighed.choice.accepted or combined is None:
+        return Candidate((single,), None, prepared.plan, said)
+    return Candidate(tuple(weighed.recipes[name] for name in combined.names), combined, prepared.plan, said)
+
+
+async def _best(
+    command: OptimizeModel, recipe: Recipe, prepared: Prepared, outside: Outside, run: Run
+) -> tuple[Recipe, list[Recipe], tuple[str, ...]]:
+    """The recipe that a search chose, the best of its trials, and what there is to say."""
+    if "search" in run.kept:
+        kept = run.kept["search"]
+        best = [Recipe.from_plain(one) for one in kept["best"]]
+        return Recipe.from_plain(kept["single"]), best, tuple(kept["said"])
+    await run.stage("search")
     asked = TuneModel(
         command.model_id,
         trials=command.trials,
@@ -134,46 +158,36 @@ async def _tuned(
         seed=command.seed,
     )
     champion = (recipe.family, recipe.params)
-    study = optimize.plan_study(run.process.process_id, spec, asked, outside.limits, champion)
+    study = optimize.plan_study(run.process.process_id, prepared.spec, asked, outside.limits, champion)
     study = replace(study, data_digest=prepared.digest)
-    shared = replace(prepared, problem=await asyncio.to_thread(outside.tuner.share, prepared.problem))
     outside.tracker.begin(study)
     succeeded, metrics = False, {}
     try:
-        outcome = await optimize.search(study, shared, outside.tuner, outside.tracker, run)
-        best = optimize.chosen(study, outcome, strategy_named(command.strategy).margin)
-        assert best is not None, "a search without a score has raised"
-        succeeded, metrics = True, {f"cv_{study.metric}": float("nan") if best.score is None else best.score}
+        outcome = await optimize.search(study, prepared, outside.tuner, outside.tracker, run)
+        chosen = optimize.chosen(study, outcome, strategy_named(command.strategy).margin)
+        assert chosen is not None, "a search without a score has raised"
+        succeeded, metrics = True, {f"cv_{study.metric}": float("nan") if chosen.score is None else chosen.score}
     finally:
         await asyncio.to_thread(outside.tracker.end, study, succeeded, metrics, {"process": run.process.process_id})
-    single = Recipe(f"trial {best.number}", best.family, best.params, best.rounds)
-    said = [f"{len(outcome.trials)} trials, the best ({study.metric} {best.score:.5g} over the folds): {best.family}"]
-    if Stage.ENSEMBLE not in stages:
-        return Candidate((single,), None, prepared.plan, tuple(said))
-    await run.stage("ensemble")
-    weighed = await asyncio.to_thread(_together, command, study, outcome, shared, outside, run)
-    if isinstance(weighed, Weighed):
-        said.append(weighed.choice.reason)
-        if weighed.choice.accepted and weighed.choice.ensemble is not None:
-            combined = weighed.choice.ensemble
-            chosen = tuple(weighed.recipes[name] for name in combined.names)
-            return Candidate(chosen, combined, prepared.plan, tuple(said))
-    else:
-        said.append(weighed)
-    return Candidate((single,), None, prepared.plan, tuple(said))
+    single = Recipe(f"trial {chosen.number}", chosen.family, chosen.params, chosen.rounds)
+    best = optimize.best_recipes(study, outcome, command.ensemble)
+    of = f"{len(outcome.trials)} trials, the best ({study.metric} {chosen.score:.5g} over the folds)"
+    said = (f"{of}: {chosen.family}",)
+    kept = {"single": single.to_plain(), "best": [one.to_plain() for one in best], "said": said}
+    await run.keep("search", {**kept, "trials": len(outcome.trials)})
+    return single, best, said
 
 
 def _together(
-    command: OptimizeModel, study: Any, outcome: Any, prepared: Prepared, outside: Outside, run: Run
+    command: OptimizeModel, recipes: list[Recipe], prepared: Prepared, outside: Outside, run: Run
 ) -> Weighed | str:
-    recipes = optimize.best_recipes(study, outcome, command.ensemble)
     if len(recipes) < 2:
         return f"no ensemble: {len(recipes)} of the trials was trained to its end"
-    alpha = strategy_named(command.strategy).alpha
-    ask = Ask((metric_named(prepared.spec.metric, prepared.spec.task),), "weighted", alpha=alpha, seed=study.seed)
+    metric = metric_named(prepared.spec.metric, prepared.spec.task)
+    ask = Ask((metric,), "weighted", alpha=strategy_named(command.strategy).alpha, seed=command.seed)
     try:
         return weigh(recipes, prepared, ask, workers_of(outside), run)
-    except (InvalidData, InvalidRequest) as error:
+    except (Infeasible, InvalidData, InvalidRequest) as error:
         return f"no ensemble: {error}"
 
 

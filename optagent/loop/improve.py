@@ -5,6 +5,7 @@ What is not stored (rows, splits, the trained model) is made again from the same
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,6 +14,7 @@ from optagent.codec import plain
 from optagent.domain.audit import AuditEntry
 from optagent.domain.command import OptimizeModel
 from optagent.domain.diagnosis import Remedy
+from optagent.domain.gate import GateResult
 from optagent.domain.model import ModelSpec
 from optagent.domain.model_report import ModelReport
 from optagent.domain.optimization import REJECTED, SUCCESS, UNCHANGED, OptimizationResult
@@ -26,10 +28,13 @@ from optagent.loop import deploy
 from optagent.loop.candidate import Candidate, built, champion_candidate, found_features, searched
 from optagent.loop.judging import Judgement, judge_candidate
 from optagent.loop.learn import Learnable, learnable
+from optagent.loop.mature import mature_since
 from optagent.loop.optimize import Built
 from optagent.loop.outside import Outside
-from optagent.loop.prepare import Prepared, digest_of
+from optagent.loop.gate import holdout_digest
+from optagent.loop.prepare import Prepared
 from optagent.loop.process import Run
+from optagent.loop.reference import decode_reference
 from optagent.loop.windows import choose_window, restricted
 from optagent.ports import Store
 from optagent.training.metrics import Metric, metric_named
@@ -97,27 +102,36 @@ async def _improved(
     metric = metric_named(spec.metric, spec.task)
     prepared = await asyncio.to_thread(rows.prepared, command.seed)
     champion, notes = await asyncio.to_thread(champion_candidate, prepared, outside.registry)
-    window = await asyncio.to_thread(
-        choose_window, prepared, champion.recipes[0], metric, command.window, seen.changed_at, command.seed
-    )
-    prepared = restricted(prepared, window)
+    prepared, window = await asyncio.to_thread(_windowed, command, prepared, champion, metric, seen)
     plan, why = champion.plan, ""
     if Stage.FEATURES in stages:
-        await run.stage("engineer")
         found, why = await found_features(command, champion.recipes[0], prepared, metric, outside, run)
         plan = found or plan
     prepared = prepared if plan is None else prepared.planned(plan)
-    await run.stage("search" if Stage.TUNE in stages else "retrain")
     candidate = await searched(command, stages, champion, prepared, outside, run)
     result = replace(
         result,
         rows=len(prepared.problem.data),
         live_rows=rows.live_rows,
-        window=window.name,
+        window=window,
         features=() if plan is None else tuple(step.name for step in plan.steps),
         notes=(*result.notes, *prepared.notes, *notes, *((why,) if why else ()), *candidate.said),
     )
     return await _judged(command, candidate, prepared, metric, result, outside, doors, run)
+
+
+def _windowed(
+    command: OptimizeModel, prepared: Prepared, champion: Candidate, metric: Metric, seen: _Seen
+) -> tuple[Prepared, str]:
+    """The rows of the window that was asked for, or chosen; all rows where the chosen one is too small for folds."""
+    recipe = champion.recipes[0]
+    chosen = choose_window(prepared, recipe, metric, command.window, seen.changed_at, command.seed)
+    try:
+        return restricted(prepared, chosen, command.seed), chosen.name
+    except InvalidData:
+        if command.window != "auto":
+            raise
+        return prepared, "expanding"
 
 
 async def _analyzed(command: OptimizeModel, doors: Doors, run: Run) -> _Seen:
@@ -151,12 +165,26 @@ async def _rows(spec: ModelSpec, outside: Outside, run: Run) -> Learnable:
     """The same rows for every runner of the process: what matured later is left to the next one."""
     kept = run.kept.get("rows")
     until = outside.clock.now() if kept is None else float(kept["until"])
+    await asyncio.to_thread(_matured, spec, outside, until)
     found = await asyncio.to_thread(learnable, spec, outside.datasets, outside.observations, until)
     if kept is None:
         await run.keep("rows", {"until": until, "rows": found.table.num_rows})
     elif kept["rows"] != found.table.num_rows:
         raise InvalidData(f"there were {kept['rows']:,} rows when this began, and now {found.table.num_rows:,}")
     return found
+
+
+def _matured(spec: ModelSpec, outside: Outside, until: float) -> None:
+    """Rows whose labels came on days that no monitor has looked at are rows to learn from as well."""
+    if outside.observations is None:
+        return
+    try:
+        champion = outside.registry.version(spec.model_id, CHAMPION)
+        reference = decode_reference(outside.observations.reference(spec.model_id, champion.version))
+    except NotFound:  # no champion, or nothing that says how its rows are read
+        return
+    outside.observations.drain(spec.model_id)
+    mature_since(outside.observations, spec, reference.schema, champion.created_at, until)
 
 
 async def _judged(
@@ -233,7 +261,7 @@ def _entry(
         "version": version.version,
         "bundle_sha256": version.digest,
         "rows_sha256": prepared.digest,
-        "holdout_sha256": digest_of(prepared.holdout),
+        "holdout": holdout_digest(prepared),
         "until": run.kept["rows"]["until"],
         "seed": command.seed,
         "strategy": command.strategy,
@@ -241,11 +269,21 @@ def _entry(
         "look": report.look,
         "alpha": report.alpha,
         "champion": judgement.baseline_name,
-        "results": [plain(one) for one in report.results],
+        "results": [_told(one) for one in report.results],
     }
     return AuditEntry(
         outside.clock.now(), "optagent", "optimize.judged", version.model_id, str(report.verdict), detail=detail
     )
+
+
+def _told(result: GateResult) -> dict[str, Any]:
+    """A gate's result without numbers that are none, which JSON cannot hold."""
+    evidence = {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in result.evidence.items()
+    }
+    told: dict[str, Any] = plain(replace(result, evidence=evidence))
+    return told
 
 
 async def _registered(made: Built, prepared: Prepared, outside: Outside, run: Run) -> ModelVersion:

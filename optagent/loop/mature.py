@@ -1,6 +1,8 @@
 """Mature: predictions whose labels are known become rows to learn from, a day at a time."""
 
+import math
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -16,19 +18,50 @@ from optagent.training.encoding import Column, Schema
 from optagent.training.live_values import column_named, decoded, numbers_in, read_column
 
 DAY_S = 86_400
+_DAYS_AT_ONCE = 31
 _US_A_DAY = 86_400_000_000
 
 
 def mature(observations: Observations, spec: ModelSpec, schema: Schema, window: Window) -> int:
     """Keeps the labelled rows of each day of a window, replacing those that were kept; answers how many there are."""
-    kept, day = 0, int(window.start // DAY_S) * DAY_S
-    while day < window.end:
-        rows = matured_rows(observations, spec, schema, Window(day, day + DAY_S))
-        if rows.num_rows:
-            observations.save_matured(spec.model_id, datetime.fromtimestamp(day, UTC).strftime("%Y-%m-%d"), rows)
-        kept += rows.num_rows
-        day += DAY_S
+    kept, start = 0, int(window.start // DAY_S) * DAY_S
+    while start < window.end:
+        end = start + DAY_S * max(1, min(_DAYS_AT_ONCE, math.ceil((window.end - start) / DAY_S)))
+        kept += _kept(observations, spec, matured_rows(observations, spec, schema, Window(start, end)))
+        start = end
     return kept
+
+
+def mature_since(observations: Observations, spec: ModelSpec, schema: Schema, since: float, until: float) -> int:
+    """The same for the days from `since` on of which nothing is kept yet: nobody may have looked at them."""
+    name, first = spec.time_column or "time", int(max(0.0, since) // DAY_S)
+    known = {
+        int(pc.min(rows.column(name)).as_py().timestamp() // DAY_S)
+        for rows in observations.matured(spec.model_id, _named(first * DAY_S))
+        if rows.num_rows
+    }
+    newest = observations.newest(spec.model_id)
+    if newest is None or newest < since:
+        return 0
+    missing = [day for day in range(first, int(min(newest, until) // DAY_S) + 1) if day not in known]
+    if not missing:
+        return 0
+    return mature(observations, spec, schema, Window(missing[0] * DAY_S, (missing[-1] + 1) * DAY_S))
+
+
+def _kept(observations: Observations, spec: ModelSpec, rows: pa.Table) -> int:
+    """Rows in order of time, kept day by day."""
+    if not rows.num_rows:
+        return 0
+    days = pc.cast(rows.column(spec.time_column or "time"), pa.int64()).to_numpy() // _US_A_DAY
+    edges = [0, *(np.flatnonzero(np.diff(days)) + 1).tolist(), len(days)]
+    for start, end in pairwise(edges):
+        observations.save_matured(spec.model_id, _named(int(days[start]) * DAY_S), rows.slice(start, end - start))
+    return int(rows.num_rows)
+
+
+def _named(second: float) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d")
 
 
 def count_matured(observations: Observations, spec: ModelSpec, since: float) -> int:

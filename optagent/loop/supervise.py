@@ -6,9 +6,8 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from optagent.domain.audit import AuditEntry
 from optagent.domain.model import ModelSpec
-from optagent.domain.rollout import AUTOMATIC, Rollout, Transition
+from optagent.domain.rollout import Rollout, Transition
 from optagent.domain.rollout_look import RolloutState
 from optagent.errors import Conflict, OptAgentError
 from optagent.loop.follow import follow, follow_registry
@@ -94,26 +93,10 @@ async def _carried(rollout: Rollout, spec: ModelSpec, live: Live, seen: _Seen) -
         if rollout.state is not known.state or rollout.step != known.step:
             rollout, trouble = await follow(rollout.rollout_id, live, _PATIENCE_S), None
     seen.state = rollout.state
-    settled = rollout.transitions[told : rollout.settled]
-    seen.done += [_said(rollout, change) for change in settled]
-    for change in settled:
-        if change.by == AUTOMATIC:
-            await live.store.append_audit(_entry(rollout, change))
+    seen.done += [_said(rollout, change) for change in rollout.transitions[told : rollout.settled]]
     if trouble is not None:
         raise trouble
     return rollout
-
-
-def _entry(rollout: Rollout, change: Transition) -> AuditEntry:
-    """A decision of the rollout itself; what it was made of is in the look that it names."""
-    detail = {
-        "rollout_id": rollout.rollout_id,
-        "version": rollout.candidate,
-        "champion": rollout.champion,
-        "step": change.step,
-        "look_id": change.look_id,
-    }
-    return AuditEntry(change.at, "optagent", f"rollout.{change.state}", rollout.model_id, change.reason, detail=detail)
 
 
 def _said(rollout: Rollout, change: Transition) -> str:

@@ -8,8 +8,9 @@ import numpy as np
 from optagent.errors import Infeasible, InvalidData
 from optagent.loop.prepare import Prepared, digest_of
 from optagent.training.families.registry import family_named
+from optagent.training.folds import make_folds
 from optagent.training.metrics import Metric
-from optagent.training.problem import Data, Fold, Problem, Rows, Vector
+from optagent.training.problem import Data, Problem, Rows, Vector
 from optagent.training.recipe import Recipe
 
 _SLIDING = (0.5, 0.25)  # of the rows that there are before a fold
@@ -74,27 +75,23 @@ def choose_window(
     return Chosen(best, chosen, weight, scores)
 
 
-def restricted(prepared: Prepared, chosen: Chosen) -> Prepared:
-    """The same holdout, with the rows of the window to learn from; folds keep their validation rows where they can."""
-    if chosen.weight is None and len(chosen.rows) == len(prepared.problem.data):
+def restricted(prepared: Prepared, chosen: Chosen, seed: int = 0) -> Prepared:
+    """The same holdout, with the rows of the window to learn from and folds of these.
+
+    Raises InvalidData where the window is too small for the model's folds.
+    """
+    data, rows = prepared.problem.data, np.sort(chosen.rows)
+    if chosen.weight is None and len(rows) == len(data):
         return prepared
-    data, rows = prepared.problem.data, chosen.rows
-    place = np.full(len(data), -1, dtype=np.int64)
-    place[rows] = np.arange(len(rows))
-    folds = []
-    for fold in prepared.problem.folds:
-        train, valid = place[fold.train], place[fold.valid]
-        train, valid = train[train >= 0], valid[valid >= 0]
-        if len(train) >= _LEAST_ROWS and len(valid) >= _LEAST_ROWS // 5:
-            folds.append(Fold(train, valid))
-    if not folds:
-        raise InvalidData(f"the window {chosen.name!r} leaves {len(rows):,} rows, of which no fold can be made")
-    weight = chosen.weight if data.weight is None or chosen.weight is None else chosen.weight * data.weight[rows]
-    if chosen.weight is None and data.weight is not None:
-        weight = data.weight[rows]
+    weight = None if data.weight is None else data.weight[rows]
+    if chosen.weight is not None:
+        own = np.empty(len(data))
+        own[chosen.rows] = chosen.weight
+        weight = own[rows] if weight is None else weight * own[rows]
     kept = replace(data, x=np.ascontiguousarray(data.x[rows]), y=data.y[rows], weight=weight)
     time = None if prepared.dev_time is None else prepared.dev_time[rows]
-    return replace(prepared, problem=Problem(kept, tuple(folds)), dev_time=time, digest=digest_of(kept))
+    folds = make_folds(time, kept.y, prepared.spec, np.arange(len(rows)), seed=seed)
+    return replace(prepared, problem=Problem(kept, folds), dev_time=time, digest=digest_of(kept))
 
 
 def _asked(asked: str, known: dict[str, Rule], prepared: Prepared) -> Chosen:

@@ -141,6 +141,49 @@ async def test_features_are_searched_for_in_their_turn(call, churn_id: str):
     assert (await call("operate", "POST", "/optimization/features", json={"model_id": "nobody"})).status_code == 404
 
 
+async def test_the_whole_loop_is_queued_with_its_gates(call, churn_id: str):
+    gates = {"accuracy_min": 0.7, "f1_min": 0.6, "min_validation_samples": 100, "max_latency_ms": 500}
+    body = {"model_id": churn_id, "optimization_type": "retrain", "gates": {**gates, "enable_security_scan": True}}
+    answer = await call("operate", "POST", "/optimization/optimize", json=body)
+    assert answer.status_code == 202
+    assert answer.json()["process_id"].startswith("optimize-")
+    status = (await call("read", "GET", f"http://optagent{answer.headers['location']}")).json()
+    assert (status["status"], status["command"]["gates"]["accuracy_min"]) == ("queued", 0.7)
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "said"),
+    [
+        ({"model_id": "nobody"}, 404, "nobody"),
+        ({"optimization_type": "magic"}, 422, "unknown optimization_type 'magic'"),
+        ({"action": "notify"}, 422, "unknown action 'notify'"),
+        ({"window": "sometimes"}, 422, "unknown window 'sometimes'"),
+        ({"gates": {"beauty_min": 1.0}}, 422, "beauty"),
+        ({"gates": {"accuracy_min": 7.0}}, 422, "accuracy_min must be between 0 and 1"),
+        ({"gates": {"min_validation_samples": 0.5}}, 422, "min_validation_samples"),
+    ],
+)
+async def test_an_optimization_that_cannot_be_is_refused_before_it_is_queued(
+    call, churn_id: str, change: dict[str, object], code: int, said: str
+):
+    answer = await call("operate", "POST", "/optimization/optimize", json={"model_id": churn_id, **change})
+    assert answer.status_code == code
+    assert said in answer.json()["detail"]
+    assert (await call("read", "GET", "/optimization/processes")).json()["processes"] == []
+
+
+async def test_a_model_is_given_a_policy_and_loses_it_again(call, churn_id: str):
+    path = f"/models/{churn_id}"
+    given = await call("operate", "PATCH", path, json={"policy": {"triggers": ["drift"], "action": "full"}})
+    assert given.status_code == 200, given.text
+    assert given.json()["policy"]["triggers"] == ["drift"]
+    assert (await call("operate", "PATCH", path, json={"policy": "balanced"})).json()["policy"]["action"] == "full"
+    assert (await call("operate", "PATCH", path, json={"policy": None})).json()["policy"] is None
+    wrong = await call("operate", "PATCH", path, json={"policy": {"gates": {"rmse_max": 1.0}}})
+    assert wrong.status_code == 422
+    assert "policy: gates" in wrong.json()["detail"]
+
+
 async def test_a_batch_answers_each_search_for_itself_in_order(call, churn_id: str):
     body = {"requests": [{"model_id": churn_id}, {"model_id": "nobody"}, {"model_id": churn_id, "seed": 2}]}
     answer = await call("operate", "POST", "/optimization/batch", json=body)

@@ -362,7 +362,8 @@ async def test_a_claimed_process_is_pending_and_held(under_test):
     store = under_test.port
     await store.enqueue_process(a_queued_process())
     claimed = await store.claim_process("p1", lease_s=60)
-    assert claimed == a_process()
+    assert claimed.holder
+    assert claimed == replace(a_process(), holder=claimed.holder)
     assert await store.process("p1") == claimed
     await store.save_process(claimed.moved(101.0, "started", Status.RUNNING))
     await under_test.pass_time(0.3)
@@ -375,6 +376,37 @@ async def test_a_claimed_process_whose_lease_ran_out_reads_as_interrupted(under_
     await store.claim_process("p1", lease_s=0.05)
     await under_test.pass_time(0.3)
     assert (await store.process("p1")).status is Status.INTERRUPTED
+
+
+async def test_a_durable_process_whose_runner_is_gone_is_taken_over_and_the_old_runner_writes_nothing_more(under_test):
+    store = under_test.port
+    await store.enqueue_process(replace(a_queued_process(), durable=True))
+    first = (await store.claim_process("p1", lease_s=0.05)).moved(101.0, "started", Status.RUNNING)
+    await store.save_process(first.keeping("rows", {"until": 3.0}))
+    await under_test.pass_time(0.3)
+    assert (await store.process("p1")).status is Status.QUEUED
+    second = await store.claim_process("p1", lease_s=60)
+    assert (second.status, second.kept) == (Status.PENDING, {"rows": {"until": 3.0}})
+    assert second.holder != first.holder
+    with pytest.raises(Conflict, match="taken over by another runner"):
+        await store.save_process(first.moved(102.0, "ended", Status.SUCCEEDED))
+    await store.save_process(second.moved(103.0, "started", Status.RUNNING))
+    with pytest.raises(Conflict, match="running"):
+        await store.claim_process("p1", 60)
+
+
+async def test_a_durable_process_that_ends_its_runners_is_given_up_after_five(under_test):
+    store = under_test.port
+    await store.enqueue_process(replace(a_queued_process(), durable=True))
+    for _ in range(5):
+        assert (await store.process("p1")).status is Status.QUEUED
+        process = await store.claim_process("p1", lease_s=0.05)
+        await store.save_process(process.moved(101.0, "started", Status.RUNNING))
+        await under_test.pass_time(0.3)
+    ended = await store.process("p1")
+    assert (ended.status, "5 times" in str(ended.error)) == (Status.INTERRUPTED, True)
+    with pytest.raises(Conflict):
+        await store.claim_process("p1", 60)
 
 
 async def test_of_many_claimers_of_one_process_exactly_one_gets_it(store):
@@ -398,7 +430,8 @@ async def test_a_queued_process_is_claimed_as_it_was_saved_last(store):
     await store.enqueue_process(a_queued_process())
     moved = a_queued_process().moved(101.0, "moved up")
     await store.save_process(moved)
-    assert await store.claim_process("p1", 60) == replace(moved, status=Status.PENDING)
+    claimed = await store.claim_process("p1", 60)
+    assert claimed == replace(moved, status=Status.PENDING, holder=claimed.holder)
 
 
 async def test_a_queued_process_can_be_asked_to_stop_before_it_is_claimed(store):
