@@ -33,6 +33,7 @@ from optagent.analysis.backtest import Answers, advise, period_of, score_or_none
 from optagent.bootstrap import parts
 from optagent.codec import decode
 from optagent.domain.backtest import (
+    LEAST_ROWS,
     BacktestAsk,
     BacktestResult,
     Contender,
@@ -42,6 +43,7 @@ from optagent.domain.backtest import (
     contender_named,
     counted_of,
     policy_fields,
+    start_from,
 )
 from optagent.domain.dataset import DataSource, FileSource
 from optagent.domain.duration import seconds
@@ -64,7 +66,7 @@ from optagent.training.families.family import Prediction
 from optagent.training.metrics import metric_named
 from optagent.training.predictor import Predictor
 
-__all__ = ["Replayed", "backtest", "compared", "contender_from", "replay"]
+__all__ = ["Replayed", "ask_from", "backtest", "compared", "contender_from", "draw", "replay"]
 
 _PATIENT_S = 86_400.0  # a search that is cut short by the clock of the wall is not the same twice
 _ASIDE: Mapping[str, Any] = {"max_latency_ms": 1e9, "enable_security_scan": False}
@@ -92,6 +94,24 @@ def contender_from(text: str) -> Contender:
         return Contender(path.stem, decode(RetrainingPolicy, policy_fields(fields)))
     except InvalidRequest as error:
         raise InvalidRequest(f"{path}: {error}") from None
+
+
+def ask_from(
+    policies: str, label_delay: str, start: str = "0.3", step: str = "24h", seed: int = 0, trials: int | None = None
+) -> BacktestAsk:
+    """The ask as a command line writes it: policies by comma, the start a share or a date."""
+    names = [name.strip() for name in policies.split(",") if name.strip()]
+    if not names:
+        raise InvalidRequest("policy: at least one name or file is needed")
+    found = tuple(contender_from(name) for name in names)
+    return BacktestAsk(found, label_delay, start_from(start), step, seed, trials)
+
+
+def draw(result: BacktestResult, path: Path) -> Path:
+    """Writes the page of a backtest; InvalidRequest for a path that cannot be written."""
+    from optagent.adapters.backtest_page import draw_backtest
+
+    return draw_backtest(result, path)
 
 
 async def backtest(
@@ -372,6 +392,12 @@ def _result(history: History, ask: BacktestAsk, replays: Sequence[Replayed]) -> 
     )
     length = period_length(spec, ask)
     notes = list(dict.fromkeys(note for one in replays for note in one.run.notes))
+    few = sum(one.rows < LEAST_ROWS for one in replays[0].run.periods)
+    if few:
+        notes.append(
+            f"{few} of {len(replays[0].run.periods)} periods have fewer than {LEAST_ROWS} labelled rows: too few for"
+            " the monitor, and for what is counted as missed; a longer performance_window_hours has more"
+        )
     found = BacktestResult(
         model_id=spec.model_id,
         metric=metric.name,

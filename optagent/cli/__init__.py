@@ -9,6 +9,7 @@ from rich.logging import RichHandler
 
 from optagent.cli import (
     audit,
+    backtesting,
     building,
     config,
     models,
@@ -24,8 +25,19 @@ from optagent.cli.door import ERR, app
 from optagent.errors import Conflict, InvalidRequest, NotFound, OptAgentError
 from optagent.settings import load_settings
 
-__all__ = ["app", "audit", "building", "config", "configure_logging", "main", "models", "optimizing", "rollouts"]
-__all__ += ["notifying", "searching", "serving", "tokens", "watching"]
+__all__ = [
+    "app",
+    "audit",
+    "backtesting",
+    "building",
+    "config",
+    "configure_logging",
+    "main",
+    "models",
+    "optimizing",
+    "rollouts",
+]
+__all__ += ["backtesting", "notifying", "searching", "serving", "tokens", "watching"]
 
 
 @app.callback()

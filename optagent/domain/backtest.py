@@ -17,6 +17,9 @@ SCHEDULED, UNGATED = "scheduled:", "scheduled-ungated:"
 KNOWN = (NEVER, *sorted(POLICIES), "scheduled:30d", "scheduled-ungated:30d")
 """How policies are named; a duration of any length goes with the last two."""
 
+LEAST_ROWS = 50
+"""Fewer labelled rows say nothing of a period; a monitor asks for as many."""
+
 _YEAR_S = 365 * 86_400
 
 
@@ -213,7 +216,7 @@ def counted_of(
     maximize: bool,
     threshold: float,
     cooldown_s: float,
-    least_rows: int = 50,
+    least_rows: int = LEAST_ROWS,
 ) -> Counted:
     """`threshold` is in the unit of the metric. Periods of fewer than `least_rows` labelled rows are not judged."""
     done = list(runs)

@@ -1,0 +1,43 @@
+"""Entry point for `ray job submit`: replay a model's history under retraining policies on the cluster of the job."""
+
+import argparse
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+from optagent.bootstrap.backtest import ask_from, backtest, draw
+from optagent.cli import configure_logging
+from optagent.codec import plain
+from optagent.errors import OptAgentError
+from optagent.settings import load_settings
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", required=True, help="id of a registered model")
+    parser.add_argument("--data", required=True, help="the history, a file that the job can read")
+    parser.add_argument("--label-delay", required=True, help="how long after its row a label is known, such as 5d")
+    parser.add_argument("--policy", default="conservative,balanced,aggressive", help="names and files, by comma")
+    parser.add_argument("--start", default="0.3", help="a share of the rows, or a date")
+    parser.add_argument("--step", default="24h")
+    parser.add_argument("--trials", type=int)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--html", type=Path, help="write a page with plots to this file")
+    return parser.parse_args()
+
+
+async def main(given: argparse.Namespace) -> None:
+    ask = ask_from(given.policy, given.label_delay, given.start, given.step, given.seed, given.trials)
+    result = await backtest(load_settings(ray_address="auto"), given.model, given.data, ask)
+    if given.html is not None:
+        draw(result, given.html)
+    print(json.dumps(plain(result)))
+
+
+if __name__ == "__main__":
+    configure_logging()
+    try:
+        asyncio.run(main(arguments()))
+    except OptAgentError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,101 @@
+"""A backtest in words and tables, as the page and the terminal show it."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from optagent.domain.backtest import BacktestResult, PolicyRun
+
+HEADINGS = (
+    "policy",
+    "metric",
+    "against never",
+    "best in",
+    "runs",
+    "retrained",
+    "promoted",
+    "rejected",
+    "missed periods",
+    "trials",
+    "compute s",
+)
+SHORT = ("policy", "metric", "against never", "trained, promoted", "missed")
+_RUNS = ("when", "trigger", "why it ran", "status", "version", "window", "why not")
+
+
+def table_of(result: BacktestResult) -> list[list[str]]:
+    """A row for each policy, under `HEADINGS`."""
+    return [_row(result, run) for run in result.runs]
+
+
+def short_table_of(result: BacktestResult) -> list[list[str]]:
+    """The same in what fits a terminal, under `SHORT`."""
+    rows = []
+    for run in result.runs:
+        standing = result.standing(run.name)
+        gained = standing and standing.against_never
+        rows.append(
+            [
+                run.name,
+                "" if run.metric is None else f"{run.metric:.4f}",
+                "" if gained is None else f"{gained.low:+.4f} to {gained.high:+.4f}",
+                f"{run.counted.retrains}, {run.counted.promoted}",
+                f"{run.counted.missed} of {run.counted.bad_periods}",
+            ]
+        )
+    return rows
+
+
+def runs_table(run: PolicyRun) -> tuple[Sequence[str], list[list[str]]]:
+    """Headings, and a row for each optimization of a policy."""
+    rows = [
+        [
+            in_time(one.at),
+            one.trigger,
+            one.reason,
+            "promoted" if one.promoted else one.status,
+            one.version or "",
+            one.window or "",
+            one.said or "",
+        ]
+        for one in run.runs
+    ]
+    return _RUNS, rows
+
+
+def facts_of(result: BacktestResult) -> list[tuple[str, str]]:
+    """What was replayed, by name."""
+    if result.start is None or result.end is None:
+        return []
+    return [
+        ("replayed", f"{in_time(result.start)} to {in_time(result.end)}, {result.rows:,} rows, step {result.step}"),
+        ("learned from before", f"{result.learned_rows:,} rows"),
+        ("labels come after", str(result.label_delay)),
+        ("periods", f"{(result.period_s or 0) / 86_400:g} days each"),
+        ("seed", str(result.seed)),
+    ]
+
+
+def in_time(at: float) -> str:
+    """A time in UTC, as a page and a plot can show it; the number where there is no such date."""
+    try:
+        return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
+    except (OverflowError, ValueError, OSError):
+        return f"{at:g}"
+
+
+def _row(result: BacktestResult, run: PolicyRun) -> list[str]:
+    counted, standing = run.counted, result.standing(run.name)
+    gained = standing and standing.against_never
+    return [
+        run.name,
+        "" if run.metric is None else f"{run.metric:.4f}",
+        "" if gained is None else f"{gained.estimate:+.4f} ({gained.low:+.4f} to {gained.high:+.4f})",
+        "" if standing is None else f"{standing.best_in:.0%}",
+        f"{counted.optimizations}",
+        f"{counted.retrains}",
+        f"{counted.promoted}",
+        f"{counted.rejected}",
+        f"{counted.missed} of {counted.bad_periods} bad",
+        f"{counted.trials}",
+        f"{counted.compute_s:.1f}",
+    ]

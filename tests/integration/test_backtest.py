@@ -1,0 +1,289 @@
+"""A history is replayed under policies by the very loop, in memory: what helps, what is known when, what is refused."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from optagent.adapters.backtest_page import backtest_page, draw_backtest
+from optagent.adapters.in_memory.workers import SequentialWorkers
+from optagent.bootstrap.backtest import Replayed, ask_from, backtest, compared, contender_from, replay
+from optagent.codec import model_from, plain
+from optagent.domain.backtest import BacktestAsk, BacktestResult, Contender, contender_named
+from optagent.domain.model import ModelSpec
+from optagent.domain.policy import Action, OptimizationType, RetrainingPolicy, Trigger
+from optagent.errors import InvalidData, InvalidRequest, ModelNotFound
+from optagent.settings import load_settings
+
+DAYS, A_DAY, CHANGE = 44, 48, 22
+START = np.datetime64("2020-01-01", "s")
+DELAY = "2d"
+
+
+def history(days: int = DAYS, seed: int = 0) -> pa.Table:
+    """Half-hourly rows; on day `CHANGE` the effect of `a` changes its sign."""
+    rng = np.random.default_rng(seed)
+    count = days * A_DAY
+    a, b = rng.normal(size=(2, count))
+    region = rng.choice(["north", "south", "east"], count)
+    late = np.arange(count) >= CHANGE * A_DAY
+    signal = np.where(late, -1.5 * a, 1.5 * a) + b + (region == "south") + rng.normal(scale=0.7, size=count)
+    at = START + (np.arange(count) * (86_400 // A_DAY)).astype("timedelta64[s]")
+    return pa.table({"at": at, "a": a, "b": b, "region": region, "label": np.where(signal > 0, "yes", "no")})
+
+
+def model(**changes: Any) -> ModelSpec:
+    return model_from(
+        {
+            "id": "power",
+            "task": "binary",
+            "data": "history.parquet",
+            "target": "label",
+            "time_column": "at",
+            "folds": 2,
+            "holdout_fraction": 0.15,
+            "families": ["lightgbm"],
+            "monitoring": {"performance_window_hours": 48},
+            **changes,
+        }
+    )
+
+
+def ask(*names: str, **changes: Any) -> BacktestAsk:
+    return BacktestAsk(tuple(contender_named(name) for name in names), DELAY, **{"step": "48h", **changes})
+
+
+def same(one: Replayed, other: Replayed) -> bool:
+    """But for the seconds that it took."""
+
+    def timeless(replayed: Replayed) -> Any:
+        runs = tuple(dataclasses.replace(run, compute_s=0.0) for run in replayed.run.runs)
+        counted = dataclasses.replace(replayed.run.counted, compute_s=0.0)
+        return dataclasses.replace(replayed.run, runs=runs, counted=counted)
+
+    return bool(np.array_equal(one.prediction, other.prediction)) and timeless(one) == timeless(other)
+
+
+@pytest.fixture(scope="module")
+def table() -> pa.Table:
+    return history()
+
+
+@pytest.fixture(scope="module")
+def balanced(table: pa.Table) -> Replayed:
+    return replay(model(), table, contender_named("balanced"), ask("balanced"))
+
+
+@pytest.fixture(scope="module")
+def result(table: pa.Table) -> BacktestResult:
+    return compared(model(), table, ask("balanced", "scheduled-ungated:8d"), SequentialWorkers())
+
+
+def test_after_a_change_a_policy_that_watches_is_better_than_doing_nothing(result: BacktestResult) -> None:
+    never, balanced = result.run("never"), result.run("balanced")
+    standing = result.standing("balanced")
+    assert never.metric is not None
+    assert balanced.metric is not None
+    assert standing is not None
+    assert balanced.metric > never.metric + 0.03
+    assert standing.against_never.low > 0
+    assert result.recommended != "never"
+    assert balanced.counted.promoted >= 1
+    assert never.counted.bad_periods == never.counted.missed > balanced.counted.missed
+
+
+def test_nothing_runs_before_there_is_a_reason(result: BacktestResult, table: pa.Table) -> None:
+    changed = (START + np.timedelta64(CHANGE, "D")).astype("datetime64[s]").astype(int)
+    runs = result.run("balanced").runs
+    assert runs
+    assert all(run.at > changed and run.trigger in ("degradation", "concept_drift") for run in runs)
+
+
+def test_a_schedule_that_is_not_gated_promotes_whatever_it_trains(result: BacktestResult) -> None:
+    runs = result.run("scheduled-ungated:8d").runs
+    assert len(runs) >= 3
+    assert all(run.promoted and run.trigger == "schedule" for run in runs)
+    assert np.all(np.diff([run.at for run in runs]) == 8 * 86_400)
+
+
+def test_what_answers_is_the_champion_of_the_time(result: BacktestResult) -> None:
+    for run in result.runs:
+        promoted = [one for one in run.runs if one.promoted]
+        for period in run.periods:
+            before = [one.version for one in promoted if one.at < period.end]
+            assert period.version == (before[-1] if before else "1")
+
+
+def test_the_same_rows_in_any_order_give_the_same_replay_to_the_bit(balanced: Replayed, table: pa.Table) -> None:
+    mixed = table.take(pa.array(np.random.default_rng(1).permutation(table.num_rows)))
+    assert same(replay(model(), mixed, contender_named("balanced"), ask("balanced")), balanced)
+
+
+def test_what_comes_later_is_never_used(balanced: Replayed, table: pa.Table) -> None:
+    """Features of the future, and labels that have not come, are poisoned: all before is the same, to the bit."""
+    now = balanced.run.runs[1].at
+    seconds = table.column("at").to_numpy().astype("datetime64[s]").astype(float)
+    later, unknown = seconds >= now, seconds + 2 * 86_400 > now
+    labels = table.column("label").to_numpy(zero_copy_only=False)
+    poisoned = table.set_column(4, "label", pa.array(np.where(unknown, np.where(labels == "yes", "no", "yes"), labels)))
+    for place, name in enumerate(("a", "b"), 1):
+        values = table.column(name).to_numpy()
+        poisoned = poisoned.set_column(place, name, pa.array(np.where(later, 9.0 - values, values)))
+    found = replay(model(), poisoned, contender_named("balanced"), ask("balanced"))
+
+    def until_now(replayed: Replayed) -> Any:
+        runs = [dataclasses.replace(run, compute_s=0.0) for run in replayed.run.runs if run.at <= now]
+        scored = [one for one in replayed.run.periods if one.end + 2 * 86_400 <= now]
+        return runs, scored, replayed.run.reference
+
+    rows = int((~later).sum()) - int((seconds < found.run.periods[0].start).sum())
+    assert len(until_now(found)[0]) == 2
+    assert until_now(found) == until_now(balanced)
+    assert np.array_equal(found.prediction[:rows], balanced.prediction[:rows])
+    assert not np.array_equal(found.prediction, balanced.prediction)
+
+
+def test_a_candidate_that_waits_for_a_person_is_not_promoted(table: pa.Table) -> None:
+    policy = RetrainingPolicy(
+        (Trigger.SCHEDULE,), Action.CANDIDATE, every="10d", optimization_type=OptimizationType.RETRAIN
+    )
+    found = replay(model(), table, Contender("mine", policy), ask())
+    assert found.run.counted.retrains >= 2
+    assert found.run.counted.promoted == 0
+    assert "leaves it to a person" in found.run.notes[0]
+
+
+def test_a_regression_is_replayed_by_its_error() -> None:
+    table = history()
+    value = (
+        np.where(table.column("label").to_numpy(zero_copy_only=False) == "yes", 1.0, -1.0)
+        + table.column("b").to_numpy()
+    )
+    table = table.set_column(4, "label", pa.array(value))
+    spec = model(task="regression", families=["linear"])
+    found = compared(spec, table, ask("scheduled-ungated:8d"), SequentialWorkers())
+    standing = found.standing("scheduled-ungated:8d")
+    assert (found.metric, found.maximize) == ("rmse", False)
+    assert standing is not None
+    assert standing.against_never.low > 0
+
+
+def test_more_than_two_classes_are_replayed_and_one_that_nobody_knew_is_answered_with_zero() -> None:
+    table = history()
+    labels = table.column("label").to_numpy(zero_copy_only=False).astype(object)
+    labels[::4] = "maybe"
+    labels[-5:] = "what"
+    table = table.set_column(4, "label", pa.array(labels))
+    spec = model(task="multiclass", families=["linear"])
+    replayed = replay(spec, table, contender_named("scheduled-ungated:16d"), ask())
+    assert replayed.prediction.shape[1] == 4
+    assert np.allclose(replayed.prediction[:, :2].sum(axis=1) + replayed.prediction[:, 3], 1.0)
+    assert not replayed.prediction[:, 2].any()  # what
+    assert replayed.run.counted.promoted >= 1
+
+
+def test_rows_without_a_label_are_answered_and_not_scored(table: pa.Table) -> None:
+    labels = table.column("label").to_pylist()
+    labels[-100:] = [None] * 100
+    found = replay(model(), table.set_column(4, "label", pa.array(labels)), contender_named("never"), ask())
+    assert sum(one.rows for one in found.run.periods) == len(found.prediction) - 100
+
+
+def test_a_page_shows_the_policies_and_lets_no_text_be_markup(result: BacktestResult, tmp_path: Path) -> None:
+    odd = dataclasses.replace(result.runs[1], name="<script>alert(1)</script>")
+    page = backtest_page(dataclasses.replace(result, runs=(result.runs[0], odd)))
+    assert "<script>alert(1)" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert "default-src &#x27;none&#x27;" in page or "default-src 'none'" in page
+    path = draw_backtest(result, tmp_path / "page.html")
+    assert f"Take {result.recommended}" in path.read_text()
+    assert [one.name for one in tmp_path.iterdir()] == ["page.html"]
+    with pytest.raises(InvalidRequest, match="there is no folder"):
+        draw_backtest(result, tmp_path / "none" / "page.html")
+
+
+def test_a_result_is_plain_json(result: BacktestResult) -> None:
+    read = json.loads(json.dumps(plain(result)))
+    assert [run["name"] for run in read["runs"]] == ["never", "balanced", "scheduled-ungated:8d"]
+
+
+async def test_the_model_of_the_store_is_replayed_on_a_file(agent: Any, table: pa.Table, tmp_path: Path) -> None:
+    path = tmp_path / "history.parquet"
+    pq.write_table(table, path)
+    await agent.register_model(model(data=str(path)))
+    settings = load_settings(home=tmp_path / "home")
+    found = await backtest(settings, "power", str(path), ask(), agent=agent, workers=SequentialWorkers())
+    assert [run.name for run in found.runs] == ["never"]
+    with pytest.raises(ModelNotFound):
+        await backtest(settings, "unknown", str(path), ask(), agent=agent, workers=SequentialWorkers())
+    with pytest.raises(InvalidData, match=r"none\.parquet"):
+        await backtest(settings, "power", str(tmp_path / "none.parquet"), ask(), agent=agent)
+
+
+def test_policies_come_by_name_and_from_files(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("triggers: [schedule]\nevery: 10d\naction: full\n")
+    found = ask_from(f"balanced, {path}", "5d", "2020-01-20", trials=5)
+    assert [one.name for one in found.policies] == ["never", "balanced", "mine"]
+    assert found.policies[2].policy is not None
+    assert found.policies[2].policy.every == "10d"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("triggers: [sometimes]", "mine.yaml: triggers"),
+        ("every: 10d", "mine.yaml: .*go together"),
+        ("when: now", "unknown field when"),
+        ("[1, 2]", "holds the fields of a policy"),
+        ("", "holds the fields of a policy"),
+        ("a: b: c", "cannot be read as a policy"),
+    ],
+    ids=["trigger", "rule", "field", "list", "empty", "torn"],
+)
+def test_a_file_that_is_no_policy_is_refused(text: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(InvalidRequest, match=said):
+        contender_from(str(path))
+
+
+def test_a_file_that_is_not_there_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match=r"none\.yaml: cannot be read"):
+        contender_from("none.yaml")
+    with pytest.raises(InvalidRequest, match="unknown policy 'sometimes'; one of"):
+        ask_from("sometimes", "1d")
+    with pytest.raises(InvalidRequest, match="at least one name"):
+        ask_from(" , ", "1d")
+
+
+def test_a_history_that_cannot_be_replayed_is_refused(table: pa.Table) -> None:
+    def refused(
+        error: type[Exception], said: str, spec: ModelSpec, rows: pa.Table = table, asked: BacktestAsk | None = None
+    ) -> None:
+        with pytest.raises(error, match=said):
+            compared(spec, rows, asked or ask("balanced"), SequentialWorkers())
+
+    numbered = table.set_column(0, "at", pa.array(np.arange(table.num_rows)))
+    alone = table.set_column(4, "label", pa.array(["yes"] * table.num_rows))
+    at_first = table.set_column(4, "label", pa.array(["yes"] * 1500 + table.column("label").to_pylist()[1500:]))
+    named = table.append_column("version", table.column("a"))
+    refused(InvalidRequest, "needs a time_column of dates", model(time_column=None))
+    refused(InvalidRequest, "'at' holds numbers", model(), numbered)
+    refused(InvalidData, "no rows", model(), table.slice(0, 0))
+    refused(InvalidData, "no column 'label'", model(), table.drop_columns(["label"]))
+    refused(InvalidData, "every row is of the class 'yes'", model(), alone)
+    refused(InvalidData, "no first version: .*one class|no first version: .*of the class", model(), at_first)
+    refused(InvalidRequest, "version are names of what is recorded", model(), named)
+    refused(InvalidRequest, "no label is known", model(), table, BacktestAsk((), "400d"))
+    refused(InvalidRequest, "no step is left", model(), table, ask(start="2030-01-01"))
+    refused(InvalidRequest, "no step is left", model(), table, ask(start="2019-01-01"))
+    refused(InvalidRequest, "no step is left", model(), table, ask(step="52w"))
+    refused(InvalidData, "no first version", model(), table.slice(0, 30), BacktestAsk((), "1h", step="1h"))
+    wrong = Contender("mine", RetrainingPolicy(gates={"rmse_min": 0.1}))
+    refused(InvalidRequest, "policy 'mine': gates: rmse_min", model(), table, BacktestAsk((wrong,), DELAY))
