@@ -57,8 +57,10 @@ bench-rollout: .venv/.made
 	$(BIN)/python tests/performance/bench_rollout.py
 	$(BIN)/python tests/performance/bench_engine.py
 
-bench-ensemble: .venv/.made
+# Some fifteen minutes on two cores. FLAML lives in an environment of its own.
+bench-ensemble: .venv/.made .venv-flaml/.made
 	$(BIN)/python tests/performance/bench_ensemble.py
+	$(BIN)/python tests/performance/bench_automl.py --flaml .venv-flaml/bin/python
 
 # Some half an hour on two cores. LightGBM's threads would spin between its short predictions.
 bench-features: .venv/.made

@@ -10,7 +10,7 @@ import pytest
 
 from optagent.adapters.cluster.ray_workers import RayWorkers
 from optagent.adapters.in_memory.workers import SequentialWorkers
-from optagent.errors import Cancelled, InvalidData
+from optagent.errors import Cancelled, InvalidData, Unavailable
 from optagent.ports import Workers
 
 
@@ -56,6 +56,15 @@ def test_an_error_of_the_work_is_raised_as_it_is(workers: Workers):
 def test_work_can_be_cancelled(workers: Workers):
     with workers.share(np.zeros((3, 1))) as crew, pytest.raises(Cancelled):
         crew.map(row_sum, range(3), cancelled=lambda: True)
+
+
+def dies(value: object, item: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_work_that_ends_its_workers_is_given_up(ray_cluster):
+    with RayWorkers(ray_cluster).share(0) as crew, pytest.raises(Unavailable, match="4 workers died of the work"):
+        crew.map(dies, [1])
 
 
 def test_a_worker_that_dies_is_replaced_and_its_item_done_again(tmp_path: Path, ray_cluster):

@@ -13,15 +13,17 @@ R = TypeVar("R")
 
 _MOST = 16
 _LOOK_S = 0.25
-_RESTARTS = 2
+_MOST_DEATHS = 3
 
 
 class _Worker:
-    """Holds the shared value; Ray makes it anew, with the same value, after its process died."""
+    """Holds the value behind a reference in a list."""
 
-    def __init__(self, value: Any) -> None:
+    def __init__(self, shared: list[Any]) -> None:
+        import ray
+
         give_way()
-        self._value = value
+        self._value = ray.get(shared[0])
 
     def ready(self) -> None:
         """Answers once the process is up."""
@@ -45,56 +47,76 @@ class RayWorkers:
         cores = int(ray.cluster_resources().get("CPU", 0))  # type: ignore[no-untyped-call]
         if cores < 1:
             raise Unavailable("a worker needs a core; the whole Ray cluster has none")
-        made = ray.remote(_Worker).options(num_cpus=1, max_restarts=_RESTARTS, max_task_retries=_RESTARTS)
-        shared = ray.put(value)
-        workers: list[Any] = [made.remote(shared) for _ in range(min(cores, self._most))]
+        made, shared = ray.remote(_Worker).options(num_cpus=1), ray.put(value)
+        crew = RayCrew(lambda: made.remote([shared]), min(cores, self._most))
         try:
-            yield RayCrew(workers)
+            yield crew
         finally:
-            for worker in workers:
-                ray.kill(worker)
+            crew.close()
 
 
 class RayCrew:
-    """A worker takes the next item when it is free, one that waits for a core of the cluster none."""
+    """A worker takes the next item when it is free, one that waits for a core of the cluster none.
 
-    def __init__(self, workers: Sequence[Any]) -> None:
-        self._starting = {worker.ready.remote(): worker for worker in workers}
+    One whose process dies is replaced, and its item done again; more than a few deaths are the work's own fault.
+    """
+
+    def __init__(self, start: Callable[[], Any], size: int) -> None:
+        self.size = size
+        self._start = start
+        self._workers: list[Any] = []
+        self._starting: dict[Any, Any] = {}
         self._free: list[Any] = []
-        self.size = len(workers)
+        self._deaths = 0
+        for _ in range(size):
+            self._hire()
 
     def map(
         self, work: Callable[[Any, T], R], items: Sequence[T], cancelled: Callable[[], bool] = lambda: False
     ) -> list[R]:
         import ray
 
-        try:
-            return self._mapped(work, items, cancelled)
-        except ray.exceptions.RayTaskError as error:
-            raise error.cause from None
-        except ray.exceptions.RayError as error:
-            raise Unavailable(f"the work was lost with its Ray workers: {error}") from error
-
-    def _mapped(self, work: Callable[[Any, T], R], items: Sequence[T], cancelled: Callable[[], bool]) -> list[R]:
-        import ray
-
         found: list[Any] = [None] * len(items)
-        waiting = list(enumerate(items))[::-1]
+        waiting = list(range(len(items)))[::-1]
         running: dict[Any, tuple[int, Any]] = {}
         while waiting or running:
             while self._free and waiting:
-                number, item = waiting.pop()
-                worker = self._free.pop()
-                running[worker.do.remote(work, item)] = (number, worker)
+                number, worker = waiting.pop(), self._free.pop()
+                running[worker.do.remote(work, items[number])] = (number, worker)
             done, _ = ray.wait([*running, *self._starting], timeout=_LOOK_S)
             for ref in done:
-                answer = ray.get(ref)
-                if ref in running:
-                    number, worker = running.pop(ref)
-                    found[number] = answer
+                number, worker = running.pop(ref) if ref in running else (None, self._starting.pop(ref))
+                try:
+                    answer = ray.get(ref)
+                except ray.exceptions.RayTaskError as error:
+                    raise error.cause from None
+                except ray.exceptions.RayActorError as error:
+                    waiting += [] if number is None else [number]
+                    self._replace(worker, error)
+                except ray.exceptions.RayError as error:
+                    raise Unavailable(f"the work was lost with its Ray workers: {error}") from error
                 else:
-                    worker = self._starting.pop(ref)
-                self._free.append(worker)
+                    self._free.append(worker)
+                    if number is not None:
+                        found[number] = answer
             if cancelled():
                 raise Cancelled("the work was cancelled")
         return found
+
+    def close(self) -> None:
+        import ray
+
+        for worker in self._workers:
+            ray.kill(worker)
+
+    def _hire(self) -> None:
+        worker = self._start()
+        self._workers.append(worker)
+        self._starting[worker.ready.remote()] = worker
+
+    def _replace(self, worker: Any, error: Exception) -> None:
+        self._workers.remove(worker)
+        self._deaths += 1
+        if self._deaths > _MOST_DEATHS:
+            raise Unavailable(f"{self._deaths} workers died of the work, the last one: {error}") from error
+        self._hire()
