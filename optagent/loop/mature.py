@@ -13,12 +13,13 @@ from optagent.domain.model import ModelSpec
 from optagent.domain.monitoring import Window
 from optagent.loop.observe import EARLY_LABELS_S, labels_of
 from optagent.ports import Observations
-from optagent.training.columns import Kind
+from optagent.training.columns import Kind, kind_of
 from optagent.training.encoding import Column, Schema
 from optagent.training.live_values import column_named, decoded, numbers_in, read_column
 
 DAY_S = 86_400
 _DAYS_AT_ONCE = 31
+_RECORDED = frozenset({"id", "time", "prediction", "probability", "latency_ms", "version", "arm"})
 _US_A_DAY = 86_400_000_000
 
 
@@ -78,7 +79,8 @@ def matured_rows(observations: Observations, spec: ModelSpec, schema: Schema, wi
     """Each prediction of a window that has a label: `id`, the time, the features, the target and the outcomes.
 
     Features have the type of the schema whatever they came as; a category that the schema does not know stays what it
-    is, since the next version may learn it. What cannot be read is missing. The order is that of time and id.
+    is, since the next version may learn it, and so do columns that the schema left out, as those that held a single
+    value when it was made. What cannot be read is missing. The order is that of time and id.
     """
     tables = observations.predictions(spec.model_id, window.start, window.end)
     chosen = choose(tables)
@@ -89,11 +91,26 @@ def matured_rows(observations: Observations, spec: ModelSpec, schema: Schema, wi
     columns = {
         "id": chosen.ids,
         spec.time_column or "time": pa.array(chosen.time_us, pa.timestamp("us", "UTC")),
-        **{column.name: _feature(column, tables, chosen.table, chosen.row) for column in schema.columns},
+        **{
+            column.name: _feature(column, tables, chosen.table, chosen.row)
+            for column in (*schema.columns, *_left_out(tables, spec, schema))
+        },
         schema.target: _target(joined.y[known], schema),
         **{name: pa.array(values[known], from_pandas=True) for name, values in joined.outcome.items()},
     }
     return pa.table(columns)
+
+
+def _left_out(tables: list[pa.Table], spec: ModelSpec, schema: Schema) -> list[Column]:
+    """Columns that were recorded, and are no features of the schema; of the type that they came as first."""
+    known = {*schema.names, schema.target, spec.time_column, *_RECORDED}
+    found: dict[str, Column] = {}
+    for item in (item for table in tables for item in table.schema):
+        kind = kind_of(item.type)
+        answer = item.name.startswith("probability_") and item.name not in spec.features
+        if kind is not None and item.name not in known and not answer and not pa.types.is_null(item.type):
+            found.setdefault(item.name, Column(item.name, kind))
+    return [found[name] for name in sorted(found)]
 
 
 def _target(y: np.ndarray, schema: Schema) -> pa.Array:

@@ -98,3 +98,12 @@ def test_a_day_without_labelled_rows_leaves_nothing(labels):
     observations = recorded([row(1)], labels=labels)
     assert mature(observations, SPEC, SCHEMA, WINDOW) == 0
     assert observations.matured("churn") == []
+
+
+def test_a_column_that_the_champion_left_out_comes_along():
+    rows = matured_rows(
+        recorded([row(1, price=1.5, place="here")], [row(2)], labels=[label(1), label(2)]), SPEC, SCHEMA, WINDOW
+    )
+    assert rows["price"].to_pylist() == [1.5, None]
+    assert rows["place"].to_pylist() == ["here", None]
+    assert set(rows.schema.names) == {"id", "day", *SCHEMA.names, "churned", "price", "place"}
