@@ -7,9 +7,11 @@ an optimization, gates judge the candidate, it competes in shadow, and takes ove
 
 import argparse
 import asyncio
+import shutil
 import sys
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,8 @@ from optagent import create_optimization_agent, load_settings
 from optagent.bootstrap import Serving, parts
 from optagent.cli import configure_logging
 from optagent.domain.process import Process
+from optagent.domain.rollout import Rollout
+from optagent.domain.rollout_look import RolloutState
 from optagent.errors import OptAgentError
 from optagent.loop.fetch import load_version
 from optagent.settings import Settings
@@ -76,7 +80,7 @@ def model_fields(data: Path) -> dict[str, Any]:
             "cooldown": f"{200 * DAY_S:.0f}s",
             "most_a_year": 1000,
             # The way into production is short here: some 400 days of shadow, and no ramp.
-            "rollout": {"ramp": [], "min_rows": 300, "horizon_rows": 2500, "baking_s": 3.0},
+            "rollout": {"ramp": [], "min_rows": 300, "horizon_rows": 1500, "baking_s": 3.0},
         },
     }
 
@@ -99,11 +103,12 @@ class Timeline:
 
 async def main(home: Path | None, last_live: str) -> None:
     settings, timeline = demo_settings(home), Timeline()
+    serving = Serving(settings)
+    await asyncio.to_thread(forget, serving, settings.home)
     prices = market.prices()
     rows = market.on_the_clock(market.turbulence(prices), FIRST_LIVE, time.time(), DAY_S)
     live = rows[(rows["date"] >= FIRST_LIVE) & (rows["date"] <= last_live)]
     data = market.write(rows[rows["date"] < FIRST_LIVE], settings.home / "turbulence.parquet")
-    serving = Serving(settings)
     timeline.say("start", "bringing up Ray, the API and the monitors on this machine")
     up = await asyncio.to_thread(serving.up)
     try:
@@ -130,10 +135,21 @@ async def main(home: Path | None, last_live: str) -> None:
             path = write_report(
                 Path("demo_report.html"), watched.answered, frozen, timeline.moments, processes, rollouts
             )
-            show_end(watched, frozen, processes, chain, path)
+            show_end(watched, frozen, processes, rollouts, chain, path)
+            OUT.print(
+                f"look further: OPT_AGENT_HOME={settings.home} optagent audit list | rollout list | processes",
+                soft_wrap=True,
+            )
     finally:
         timeline.say("stop", "taking everything down")
         await asyncio.to_thread(serving.down)
+
+
+def forget(serving: Serving, home: Path) -> None:
+    """What an earlier demo has left: its product, if that was killed, and its state."""
+    if home.exists():
+        serving.down()
+        shutil.rmtree(home)
 
 
 async def show_noise(agent: Any, rows: pd.DataFrame, settings: Settings, timeline: Timeline) -> None:
@@ -214,7 +230,9 @@ def frozen_predictions(
     return [float(value) for value in predictor.probabilities(pa.Table.from_pandas(asked, preserve_index=False))]
 
 
-def show_end(watched: Market, frozen: list[float], processes: list[Process], chain: Any, path: Path) -> None:
+def show_end(
+    watched: Market, frozen: list[float], processes: list[Process], rollouts: list[Rollout], chain: Any, path: Path
+) -> None:
     found = watched.answered
     took_over = next((index for index, version in enumerate(found.version) if version != found.version[0]), None)
     OUT.print(
@@ -226,8 +244,24 @@ def show_end(watched: Market, frozen: list[float], processes: list[Process], cha
             without = log_loss(found.truth[start:], frozen[start:])
             change = 100 * (without - with_agent) / without
             OUT.print(f"log-loss, {name}: {without:.4f} without the agent, {with_agent:.4f} with it ({change:+.1f} %)")
-    OUT.print(f"audit: {chain}", highlight=False, soft_wrap=True)
+    for rollout in reversed(rollouts):
+        if rollout.state is RolloutState.PROMOTED:
+            OUT.print(recovery(rollout, processes), soft_wrap=True)
+    state = "whole" if chain.broken is None else f"broken: {chain.broken}"
+    OUT.print(f"audit: {chain.links} links, {state}", highlight=False, soft_wrap=True)
     OUT.print(f"report: {path.absolute()}", highlight=False, soft_wrap=True)
+
+
+def recovery(rollout: Rollout, processes: list[Process]) -> str:
+    """How long it took from what started it to the champion's place, by stage."""
+    process = next((one for one in processes if f"process {one.process_id}" == rollout.transitions[0].by), None)
+    changes = [(str(change.state), change.at) for change in rollout.transitions]
+    if process is not None:
+        stages = [(str(event.detail["stage"]), event.at) for event in process.history if event.kind == "stage"]
+        changes = [("queued", process.created_at), *stages, *changes]
+    spans = [f"{name} {after - at:.0f}" for (name, at), (_, after) in pairwise(changes)]
+    whole = changes[-1][1] - changes[0][1]
+    return f"version {rollout.candidate}: {whole:.0f} s from its cause to the champion's place ({', '.join(spans)} s)"
 
 
 if __name__ == "__main__":

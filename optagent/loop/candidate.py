@@ -110,12 +110,31 @@ async def searched(
     if "candidate" in run.kept:
         return Candidate.from_plain(run.kept["candidate"], prepared.plan)
     if Stage.TUNE not in stages:
-        said = (*champion.said, f"trained again: {', '.join(recipe.family for recipe in champion.recipes)}")
-        candidate = replace(champion, plan=prepared.plan, said=said)
+        candidate = await _again(command, champion, prepared, outside, run)
     else:
         candidate = await _tuned(command, stages, champion.recipes[0], prepared, outside, run)
     await run.keep("candidate", candidate.to_plain())
     return candidate
+
+
+async def _again(
+    command: OptimizeModel, champion: Candidate, prepared: Prepared, outside: Outside, run: Run
+) -> Candidate:
+    """The champion on the rows of today; the weights of an ensemble are fitted anew where that is shown to be better
+    than its best member, and kept otherwise."""
+    said = (*champion.said, f"trained again: {', '.join(recipe.family for recipe in champion.recipes)}")
+    again = replace(champion, plan=prepared.plan, said=said)
+    if champion.combined is None:
+        return again
+    await run.stage("ensemble")
+    weighed = await asyncio.to_thread(_together, command, list(champion.recipes), prepared, outside, run)
+    if isinstance(weighed, str):
+        return replace(again, said=(*said, weighed))
+    combined, reason = weighed.choice.ensemble, weighed.choice.reason
+    if not weighed.choice.accepted or combined is None:
+        return replace(again, said=(*said, f"the weights are kept: {reason}"))
+    recipes = tuple(weighed.recipes[name] for name in combined.names)
+    return replace(again, recipes=recipes, combined=combined, said=(*said, f"fitted anew: {reason}"))
 
 
 async def _tuned(

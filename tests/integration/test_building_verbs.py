@@ -82,6 +82,17 @@ async def test_an_ensemble_that_is_better_is_registered_and_answers_as_one_model
     assert right.mean() > 0.7
 
 
+async def test_an_ensemble_that_is_champion_is_trained_again_and_its_weights_are_fitted_anew(bases):
+    result = await bases.create_ensemble(["trees", "lines"])
+    await bases.set_alias("trees", "champion", result.version)
+    again = await bases.optimize_model("trees", "retrain", gates={"beats_champion": False})
+    assert (again.status, again.family) == ("success", "ensemble"), again.error_message
+    assert any(note.startswith(("fitted anew:", "the weights are kept:")) for note in again.notes), again.notes
+    assert set(again.params["weights"]) <= {"trees", "lines"}
+    nested = await bases.create_ensemble(["trees", "lines"])
+    assert "it is an ensemble itself" in nested["error"]
+
+
 async def test_an_ensemble_can_be_queued_and_become_a_version_of_a_third_model(bases, path: Path):
     await bases.register_model(spec("both", path, "lightgbm"))
     process = await bases.submit(EnsembleModels(("trees@champion", "lines/1"), "auto", model_id="both"))
