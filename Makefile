@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Set, it would make every Ray worker compile its imports anew: 6 s instead of 1.6.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test unit lint format hooks bench bench-search bench-monitor bench-serve bench-rollout bench-ensemble bench-features up down lock clean
+.PHONY: demo test unit lint format hooks bench bench-search bench-monitor bench-serve bench-rollout bench-ensemble bench-features bench-loop up down lock clean
 
 demo: .venv/.made
 	$(BIN)/python demo/run.py
@@ -65,6 +65,10 @@ bench-ensemble: .venv/.made .venv-flaml/.made
 # Some half an hour on two cores. LightGBM's threads would spin between its short predictions.
 bench-features: .venv/.made
 	OMP_NUM_THREADS=1 $(BIN)/python tests/performance/bench_features.py
+
+# Some twenty minutes on two cores, half of them for the market: make bench-loop ELEC2=elec2.csv.gz
+bench-loop: .venv/.made
+	OMP_NUM_THREADS=1 $(BIN)/python tests/performance/bench_loop.py $(if $(ELEC2),--elec2 $(ELEC2))
 
 .venv-%/.made: tests/performance/peers/%.txt .venv/.made
 	$(PYTHON) -m venv .venv-$*

@@ -154,9 +154,10 @@ def compared(spec: ModelSpec, table: pa.Table, ask: BacktestAsk, workers: Worker
     for one in ask.policies:
         if one.policy is not None:
             _check_gates(one, spec)
+    longest_first = sorted(ask.policies, key=_effort, reverse=True)
     with workers.share((spec, table, ask)) as crew:
-        replays = crew.map(_replayed, ask.policies)
-    return _result(history, ask, replays)
+        done = {replayed.run.name: replayed for replayed in crew.map(_replayed, longest_first)}
+    return _result(history, ask, [done[one.name] for one in ask.policies])
 
 
 def replay(spec: ModelSpec, table: pa.Table, policy: Contender, ask: BacktestAsk) -> Replayed:
@@ -200,7 +201,7 @@ class _Replay:
         self._versions: list[str] = []  # by row from the first on
         self._runs: list[ReplayedRun] = []
         self._champion: tuple[str, Predictor] | None = None
-        self._labelled_to = history.learned
+        self._labelled_to = self._answered_to = history.learned
         self._matured_to = float(history.time[history.learned - 1])
 
     async def played(self) -> Replayed:
@@ -241,6 +242,7 @@ class _Replay:
             self._champion = (champion.version, load_version(champion, self._registry))
         found = self._history.answers(self._champion[1], start, end)
         self._versions += [champion.version] * (end - start)
+        self._answered_to = end
         if self._policy is not None:
             rows = prediction_rows(self._history, start, end, found, champion.version)
             await self._agent.record_predictions(self._spec.model_id, rows)
@@ -249,7 +251,7 @@ class _Replay:
     async def _look(self, now: float) -> None:
         """Labels that have come, the monitor, and what the policy calls for."""
         delay, model_id = self._ask.delay_s, self._spec.model_id
-        known = labels_known(self._history, self._labelled_to, now, delay)
+        known = min(self._answered_to, labels_known(self._history, self._labelled_to, now, delay))
         if known > self._labelled_to:
             rows = label_rows(self._history, self._labelled_to, known, delay)
             if rows.num_rows:
@@ -376,6 +378,11 @@ def _check_gates(contender: Contender, spec: ModelSpec) -> None:
         gates_for(contender.policy.gates, spec)
     except InvalidRequest as error:
         raise InvalidRequest(f"policy {contender.name!r}: gates: {error}") from None
+
+
+def _effort(contender: Contender) -> tuple[bool, int]:
+    """What takes long: to look at every window, then to have many reasons to run."""
+    return _looks(contender.policy), 0 if contender.policy is None else len(contender.policy.triggers)
 
 
 def _replayed(shared: tuple[ModelSpec, pa.Table, BacktestAsk], contender: Contender) -> Replayed:

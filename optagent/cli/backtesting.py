@@ -33,6 +33,7 @@ def backtest_policies(
     from optagent.bootstrap.backtest import ask_from, backtest, draw  # what it imports takes a second
 
     ask = ask_from(policy, label_delay, start, step, seed, trials)
+    ERR.print(f"replaying {', '.join(one.name for one in ask.policies)} …", highlight=False, markup=False)
     result = asyncio.run(backtest(load_settings(), model, data, ask))
     if html is not None:
         draw(result, html)
