@@ -1,10 +1,10 @@
 """The SDK's verbs; each is a command to the loop."""
 
-from optagent.agent.access import AccessVerbs
 from optagent.agent.building import BuildVerbs
 from optagent.agent.models import ModelVerbs
 from optagent.agent.notifying import NotifyVerbs
 from optagent.agent.optimizing import OptimizeVerbs
+from optagent.agent.replaying import ReplayVerbs
 from optagent.agent.rollouts import RolloutVerbs
 from optagent.agent.running import RunningVerbs
 from optagent.agent.searching import SearchVerbs
@@ -17,10 +17,10 @@ __all__ = ["Command", "OptimizationAgent"]
 
 class OptimizationAgent(
     OptimizeVerbs,
-    AccessVerbs,
     BuildVerbs,
     ModelVerbs,
     NotifyVerbs,
+    ReplayVerbs,
     RolloutVerbs,
     RunningVerbs,
     SearchVerbs,

@@ -1,7 +1,7 @@
 """Commands of the audit log."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,9 @@ from optagent.domain.audit import AuditEntry, ChainPoint, point_of
 from optagent.domain.audit_chain import ChainReport, verify_lines
 from optagent.errors import InvalidRequest
 from optagent.loop.replay import Replay
+
+if TYPE_CHECKING:
+    from optagent.loop.replay_gate import JudgedReplay
 
 audit = group("audit", "See who did what, and that the log of it is whole.")
 
@@ -59,17 +62,36 @@ def export(file: Path, as_json: AsJson = False) -> None:
 
 
 @audit.command()
-def replay(rollout_id: str, as_json: AsJson = False) -> None:
-    """Decide a rollout again from its looks and from what people did; exit with 1 where it comes out otherwise."""
-    found: Replay = with_agent(lambda agent: agent.replay_rollout(rollout_id))
+def replay(which: Annotated[str, typer.Argument(metavar="ROLLOUT|PROCESS|SEQUENCE")], as_json: AsJson = False) -> None:
+    """Decide again what a rollout or an optimization came to; exit with 1 where it comes out otherwise.
+
+    A rollout is decided by its looks and by what people did, an optimization at its gates, by the rows, the bundles and
+    the seed of then. Rows or bundles that have changed since are named: of these nothing can be decided again.
+    """
+    found: Replay | JudgedReplay = with_agent(lambda agent: agent.replay_decision(which))
     if as_json:
-        print_json(plain(found))
+        print_json({**plain(found), "is_same": found.is_same})
     else:
-        said = "comes out the same" if found.is_same else f"differs at {found.difference}"
-        counted = f"{found.looks} looks and {found.transitions} transitions are the same"
-        OUT.print(f"{found.rollout_id} {said} ({counted})", highlight=False, markup=False, soft_wrap=True)
+        for line in _decided(found) if isinstance(found, Replay) else _judged(found):
+            OUT.print(line, highlight=False, markup=False, soft_wrap=True)
     if not found.is_same:
         raise typer.Exit(1)
+
+
+def _decided(found: Replay) -> list[str]:
+    said = "comes out the same" if found.is_same else f"differs at {found.difference}"
+    counted = f"{found.looks} looks and {found.transitions} transitions are the same"
+    return [f"{found.rollout_id} {said} ({counted})"]
+
+
+def _judged(found: "JudgedReplay") -> list[str]:
+    named = f"{found.process_id}: {found.model_id} version {found.version}, {found.outcome}"
+    lines = [f"{named}, comes out the same" if found.is_same else f"{named}, is not shown to come out the same"]
+    lines += [f"changed: {change}" for change in found.changed]
+    lines += [] if found.difference is None else [f"differs at {found.difference}"]
+    lines += [f"the same, bit for bit: {', '.join(found.same)}"] if found.same else []
+    lines += [f"not computed again: {', '.join(found.not_computed)}"] if found.not_computed else []
+    return [*lines, *(f"library: {library}" for library in found.libraries)]
 
 
 def _verified(file: Path, noted: ChainPoint | None) -> ChainReport:

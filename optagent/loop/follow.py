@@ -7,8 +7,10 @@ but that an audit entry may stand twice. The alias `challenger` is left where it
 """
 
 import asyncio
+import hashlib
 from dataclasses import replace
 
+from optagent.codec import decode, encode, shape_of
 from optagent.domain.audit import AuditEntry
 from optagent.domain.rollout import AUTOMATIC, Rollout, Transition, abort, rollback
 from optagent.domain.rollout_look import RolloutState
@@ -65,8 +67,24 @@ def audit_entry(rollout: Rollout, transition: Transition) -> AuditEntry:
             "step": transition.step,
             "reason": transition.reason,
             "look_id": transition.look_id,
+            "evidence": evidence_digest(rollout, transition.looks),
         },
     )
+
+
+def evidence_digest(rollout: Rollout, looks: int | None) -> str | None:
+    """SHA-256 of the rules of a rollout and of its first looks, so that whoever has the log knows when one was altered.
+
+    Before it, by a colon, stands how this version writes them: what another wrote is not to be compared. None for a
+    transition that an older version made, which does not say how many looks there were.
+    """
+    if looks is None:
+        return None
+    kept = decode(Rollout, encode(rollout))  # as any later reader has it
+    found = hashlib.sha256(encode(kept.policy))
+    for judged in kept.looks[:looks]:
+        found.update(encode(judged))
+    return f"{hashlib.sha256(shape_of(Rollout)).hexdigest()[:12]}:{found.hexdigest()}"
 
 
 async def _followed(rollout: Rollout, live: Live, patience_s: float, pointed: set[str]) -> Rollout:

@@ -29,9 +29,10 @@ from optagent.loop.gate_bundle import Candidate, judge_bundle, tried
 from optagent.loop.prepare import Prepared
 from optagent.loop.validate import Baseline, compare
 from optagent.ports import Loader, Store
+from optagent.training.families.family import Prediction
 from optagent.training.metrics import Metric, metric_named
 
-__all__ = ["Candidate", "check_gates", "gates_for", "holdout_digest", "judge_gates", "judged", "look_at"]
+__all__ = ["Candidate", "check_gates", "computed", "gates_for", "holdout_digest", "judge_gates", "judged", "look_at"]
 
 SAMPLES, CHAMPION = "validation samples", "champion"
 
@@ -115,18 +116,35 @@ def judge_gates(
     check_gates(gates, prepared.spec)
     results = [
         *judge_bundle(gates, candidate, prepared, loader),
+        *computed(gates, candidate.prediction, champion, prepared, metric, alpha, seed, why_no_champion),
+    ]
+    return GateReport(tuple(results), verdict_of(results), len(prepared.holdout), alpha, look)
+
+
+def computed(
+    gates: Gates,
+    prediction: Prediction,
+    champion: Baseline | None,
+    prepared: Prepared,
+    metric: Metric,
+    alpha: float,
+    seed: int,
+    why_no_champion: str | None = None,
+) -> list[GateResult]:
+    """The gates that are computed of what is said of the holdout: the same each time, for the same rows and seed."""
+    results = [
         _samples(gates, prepared),
-        *_limits(gates, candidate, prepared, alpha, seed),
-        *judge_bias(gates, candidate.prediction, prepared),
+        *_limits(gates, prediction, prepared, alpha, seed),
+        *judge_bias(gates, prediction, prepared),
     ]
     if gates.beats_champion is not False:
         results.append(
             tried(
                 CHAMPION,
-                lambda: _beats(gates, candidate, champion, why_no_champion, prepared, metric, alpha, seed),
+                lambda: _beats(gates, prediction, champion, why_no_champion, prepared, metric, alpha, seed),
             )
         )
-    return GateReport(tuple(results), verdict_of(results), len(prepared.holdout), alpha, look)
+    return results
 
 
 def _samples(gates: Gates, prepared: Prepared) -> GateResult:
@@ -134,7 +152,7 @@ def _samples(gates: Gates, prepared: Prepared) -> GateResult:
     return judged_number(SAMPLES, rows, least, False, f"{rows:,} rows of holdout; it had to be at least {least:,}")
 
 
-def _limits(gates: Gates, candidate: Candidate, prepared: Prepared, alpha: float, seed: int) -> list[GateResult]:
+def _limits(gates: Gates, prediction: Prediction, prepared: Prepared, alpha: float, seed: int) -> list[GateResult]:
     """Each limit of a metric, on resamples that are drawn once."""
     names = sorted({*gates.metrics_min, *gates.metrics_max})
     if not names:
@@ -145,7 +163,7 @@ def _limits(gates: Gates, candidate: Candidate, prepared: Prepared, alpha: float
     how = Resampling(seed=seed, time_ordered=time is not None, groups=time)
     results = []
     try:
-        found = bootstrap_intervals(scores, y, candidate.prediction, base, how)
+        found = bootstrap_intervals(scores, y, prediction, base, how)
     except (InvalidData, ValueError) as error:
         found = [InvalidData(str(error))] * len(names)
     for name, interval in zip(names, found, strict=True):
@@ -164,7 +182,7 @@ def _limits(gates: Gates, candidate: Candidate, prepared: Prepared, alpha: float
 
 def _beats(
     gates: Gates,
-    candidate: Candidate,
+    prediction: Prediction,
     champion: Baseline | None,
     why_none: str | None,
     prepared: Prepared,
@@ -176,7 +194,7 @@ def _beats(
         return GateResult(CHAMPION, Verdict.INCONCLUSIVE, None, None, why_none)
     if champion is None:
         return GateResult(CHAMPION, Verdict.PASS, None, None, "there is no champion to compare with")
-    found = compare(candidate.prediction, champion, prepared, metric, resampled_alpha(alpha), seed)
+    found = compare(prediction, champion, prepared, metric, resampled_alpha(alpha), seed)
     better = widened(found.improvement, alpha)
     rows = len(prepared.holdout)
     return judged_improvement(CHAMPION, better, found.baseline.estimate, gates, champion.name, metric.name, rows)

@@ -5,7 +5,6 @@ What is not stored (rows, splits, the trained model) is made again from the same
 """
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,7 +13,7 @@ from optagent.codec import plain
 from optagent.domain.audit import AuditEntry
 from optagent.domain.command import OptimizeModel
 from optagent.domain.diagnosis import Remedy
-from optagent.domain.gate import GateResult
+from optagent.domain.judged import JUDGED, JudgedBy
 from optagent.domain.model import ModelSpec
 from optagent.domain.model_report import ModelReport
 from optagent.domain.optimization import REJECTED, SUCCESS, UNCHANGED, OptimizationResult
@@ -26,12 +25,12 @@ from optagent.domain.version import CHALLENGER, CHAMPION, ModelVersion
 from optagent.errors import Conflict, InvalidData, InvalidRequest, NotFound
 from optagent.loop import deploy
 from optagent.loop.candidate import Candidate, built, champion_candidate, found_features, searched
-from optagent.loop.judging import Judgement, judge_candidate
+from optagent.loop.gate import holdout_digest
+from optagent.loop.judging import Judgement, as_logged, judge_candidate, judged_rows_digest, plan_digest
 from optagent.loop.learn import Learnable, learnable
 from optagent.loop.mature import mature_since
 from optagent.loop.optimize import Built
 from optagent.loop.outside import Outside
-from optagent.loop.gate import holdout_digest
 from optagent.loop.prepare import Prepared
 from optagent.loop.process import Run
 from optagent.loop.reference import decode_reference
@@ -200,7 +199,9 @@ async def _judged(
     await run.stage("build")
     made = await asyncio.to_thread(built, candidate, prepared, command.seed, outside.threads)
     version = await _registered(made, prepared, outside, run)
-    judgement = await _judgement(command, version, made, prepared, metric, outside, doors, run)
+    judgement = await _judgement(
+        command, version, made, prepared, metric, result.window or "expanding", outside, doors, run
+    )
     result = replace(
         result,
         family=made.family,
@@ -227,6 +228,7 @@ async def _judgement(
     made: Built,
     prepared: Prepared,
     metric: Metric,
+    window: str,
     outside: Outside,
     doors: Doors,
     run: Run,
@@ -246,44 +248,46 @@ async def _judgement(
         outside,
         doors.store,
     )
-    await doors.store.append_audit(_entry(command, version, judgement, prepared, outside, run))
+    await doors.store.append_audit(_entry(command, version, judgement, prepared, window, outside, run))
     await run.keep("gate", judgement.to_plain())
     return judgement
 
 
 def _entry(
-    command: OptimizeModel, version: ModelVersion, judgement: Judgement, prepared: Prepared, outside: Outside, run: Run
+    command: OptimizeModel,
+    version: ModelVersion,
+    judgement: Judgement,
+    prepared: Prepared,
+    window: str,
+    outside: Outside,
+    run: Run,
 ) -> AuditEntry:
     """The decision, with what it takes to make it again."""
     report = judgement.report
-    detail = {
-        "process_id": run.process.process_id,
-        "version": version.version,
-        "bundle_sha256": version.digest,
-        "rows_sha256": prepared.digest,
-        "holdout": holdout_digest(prepared),
-        "until": run.kept["rows"]["until"],
-        "seed": command.seed,
-        "strategy": command.strategy,
-        "gates": dict(command.gates),
-        "look": report.look,
-        "alpha": report.alpha,
-        "champion": judgement.baseline_name,
-        "results": [_told(one) for one in report.results],
-    }
-    return AuditEntry(
-        outside.clock.now(), "optagent", "optimize.judged", version.model_id, str(report.verdict), detail=detail
+    detail = JudgedBy(
+        process_id=run.process.process_id,
+        version=version.version,
+        bundle_sha256=version.digest,
+        rows_sha256=prepared.digest,
+        holdout=holdout_digest(prepared),
+        holdout_sha256=judged_rows_digest(prepared),
+        until=run.kept["rows"]["until"],
+        seed=command.seed,
+        window=window,
+        changed_at=run.kept["analyze"]["changed_at"],
+        plan_sha256=plan_digest(prepared.plan),
+        strategy=command.strategy,
+        gates=dict(command.gates),
+        metric=judgement.metric,
+        look=report.look,
+        alpha=report.alpha,
+        champion=judgement.baseline_name,
+        results=tuple(as_logged(one) for one in report.results),
+        **judgement.evidence,  # type: ignore[arg-type]
     )
-
-
-def _told(result: GateResult) -> dict[str, Any]:
-    """A gate's result without numbers that are none, which JSON cannot hold."""
-    evidence = {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in result.evidence.items()
-    }
-    told: dict[str, Any] = plain(replace(result, evidence=evidence))
-    return told
+    return AuditEntry(
+        outside.clock.now(), "optagent", JUDGED, version.model_id, str(report.verdict), detail=plain(detail)
+    )
 
 
 async def _registered(made: Built, prepared: Prepared, outside: Outside, run: Run) -> ModelVersion:

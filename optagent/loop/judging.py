@@ -1,37 +1,47 @@
 """Judging: a registered candidate at every gate, beside the champion, at the price of one look at the holdout."""
 
 import asyncio
+import hashlib
+import json
 import math
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from optagent.codec import decode, plain
-from optagent.domain.gate import GateReport, gates_from
+import numpy as np
+
+from optagent.codec import decode, encode, plain
+from optagent.domain.gate import GateReport, GateResult, gates_from
 from optagent.domain.study import Interval
 from optagent.domain.verdict import Verdict
+from optagent.domain.version import CHAMPION as ALIAS
 from optagent.domain.version import ModelVersion
-from optagent.errors import InvalidData
+from optagent.errors import InvalidData, ModelNotFound
 from optagent.loop.gate import CHAMPION, Candidate, judge_gates, judged, look_at
 from optagent.loop.outside import Outside
-from optagent.loop.prepare import Prepared
-from optagent.loop.validate import champion_on_holdout
-from optagent.ports import Store
+from optagent.loop.prepare import Prepared, digest_of
+from optagent.loop.validate import version_on_holdout
+from optagent.ports import Registry, Store
 from optagent.training.families.family import FittedModel, Prediction
 from optagent.training.metrics import Metric, monitored_metrics
+from optagent.training.plan import Plan
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What the gates said, and the scores of both on the same holdout rows."""
+    """What the gates said, and the scores of both on the same holdout rows.
+
+    `evidence` says which champion it was, and has the digests of what both said, as `JudgedBy` keeps them.
+    """
 
     report: GateReport
     metric: str
     new_metrics: Mapping[str, float]
     old_metrics: Mapping[str, float] = field(default_factory=dict)
     baseline_name: str | None = None
+    evidence: Mapping[str, str | None] = field(default_factory=dict)
 
     @property
     def improvement(self) -> Interval | None:
@@ -61,6 +71,7 @@ class Judgement:
             "new_metrics": dict(self.new_metrics),
             "old_metrics": dict(self.old_metrics),
             "baseline_name": self.baseline_name,
+            "evidence": dict(self.evidence),
         }
 
     @classmethod
@@ -85,7 +96,10 @@ async def judge_candidate(
     `model` is what was built: the bundle has to say the same.
     """
     asked = gates_from(gates)
-    champion, why = await asyncio.to_thread(champion_on_holdout, prepared, outside.registry)
+    known = await asyncio.to_thread(_champion, version.model_id, outside.registry)
+    champion, why = None, None
+    if known is not None:
+        champion, why = await asyncio.to_thread(version_on_holdout, known, prepared, outside.registry)
     prediction = await asyncio.to_thread(model.predict, prepared.holdout.x)
     with tempfile.TemporaryDirectory(prefix="optagent-judged-") as scratch:
         folder = await asyncio.to_thread(outside.registry.fetch, version, Path(scratch))
@@ -109,7 +123,48 @@ async def judge_candidate(
         report = await judged(store, look, judge)
     old = {} if champion is None else _scores(champion.prediction, prepared, metric)
     name = None if champion is None else champion.name
-    return Judgement(report, metric.name, _scores(prediction, prepared, metric), old, name)
+    evidence = {
+        "scores_sha256": scores_digest(prediction),
+        "champion_version": None if known is None else known.version,
+        "champion_sha256": None if known is None else known.digest,
+        "champion_scores_sha256": None if champion is None else scores_digest(champion.prediction),
+    }
+    return Judgement(report, metric.name, _scores(prediction, prepared, metric), old, name, evidence)
+
+
+def scores_digest(prediction: Prediction) -> str:
+    """SHA-256 of what a model says, to the last bit."""
+    return hashlib.sha256(np.ascontiguousarray(prediction, dtype=np.float64).data).hexdigest()
+
+
+def judged_rows_digest(prepared: Prepared) -> str:
+    """SHA-256 of the holdout as gates read it: its encoded rows, its targets, and the groups of sensitive columns."""
+    found = hashlib.sha256(digest_of(prepared.holdout).encode())
+    for name in prepared.spec.sensitive_columns:
+        values = prepared.holdout_rows.column(name).to_pylist() if name in prepared.holdout_rows.column_names else None
+        found.update(repr((name, values)).encode())
+    return found.hexdigest()
+
+
+def plan_digest(plan: Plan | None) -> str | None:
+    """SHA-256 of a plan as it is kept."""
+    return None if plan is None else hashlib.sha256(encode(plan)).hexdigest()
+
+
+def as_logged(result: GateResult) -> GateResult:
+    """A gate's result as JSON holds it: numbers that are none are left out."""
+    evidence = {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in result.evidence.items()
+    }
+    return decode(GateResult, json.loads(encode(replace(result, evidence=evidence))))
+
+
+def _champion(model_id: str, registry: Registry) -> ModelVersion | None:
+    try:
+        return registry.version(model_id, ALIAS)
+    except ModelNotFound:
+        return None
 
 
 def _scores(prediction: Prediction, prepared: Prepared, metric: Metric) -> dict[str, float]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from optagent.analysis.bootstrap import Resampling, bootstrap_interval, paired_interval
 from optagent.domain.study import Interval
 from optagent.domain.verdict import Verdict
-from optagent.domain.version import CHAMPION
+from optagent.domain.version import CHAMPION, ModelVersion
 from optagent.errors import CorruptBundle, InvalidData, ModelNotFound
 from optagent.loop.fetch import load_version
 from optagent.loop.prepare import Prepared
@@ -70,6 +70,13 @@ def champion_on_holdout(prepared: Prepared, registry: Registry) -> tuple[Baselin
         version = registry.version(prepared.spec.model_id, CHAMPION)
     except ModelNotFound:
         return None, None
+    return version_on_holdout(version, prepared, registry)
+
+
+def version_on_holdout(
+    version: ModelVersion, prepared: Prepared, registry: Registry
+) -> tuple[Baseline | None, str | None]:
+    """What a version that is, or was, champion predicts on the holdout, or None with the reason why it cannot."""
     try:
         champion = load_version(version, registry)
         if tuple(champion.schema.classes) != tuple(prepared.schema.classes):

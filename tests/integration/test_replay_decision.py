@@ -1,0 +1,369 @@
+"""What an optimization decided is decided once more from the audit log, and what has changed since is named."""
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from optagent import create_optimization_agent
+from optagent.adapters.in_memory.clock import ManualClock
+from optagent.adapters.in_memory.observations import InMemoryObservations
+from optagent.adapters.in_memory.registry import InMemoryRegistry
+from optagent.adapters.in_memory.store import InMemoryStore
+from optagent.adapters.in_memory.tracker import InMemoryTracker
+from optagent.adapters.in_memory.tuner import SequentialTuner
+from optagent.adapters.in_memory.workers import SequentialWorkers
+from optagent.agent import OptimizationAgent
+from optagent.cli import app
+from optagent.cli import audit as audit_commands
+from optagent.domain.audit import AuditEntry, link_of
+from optagent.domain.audit_chain import Fault
+from optagent.domain.model import ModelSpec
+from optagent.domain.optimization import OptimizationResult
+from optagent.domain.rollout import abort, begin
+from optagent.domain.rollout_policy import RolloutPolicy
+from optagent.errors import InvalidRequest, NotFound
+from optagent.loop.follow import audit_entry
+from optagent.loop.replay import Difference, Replay
+from optagent.loop.replay_gate import JudgedReplay, replay_judged
+
+NOW = 1_700_000_000.0
+DAY = 86_400.0
+GATES = {"accuracy_min": 0.6, "log_loss_max": 0.9, "enable_bias_check": True, "max_bias": 0.9}
+
+
+def rows(count: int, seed: int = 0, turned: bool = False, start: float = NOW - 1500 * DAY) -> pa.Table:
+    """Of which the label depends on `a`, or after the world has turned on `b`."""
+    rng = np.random.default_rng(seed)
+    a, b, c = rng.normal(size=(3, count))
+    signal = (2 * b if turned else 2 * a) + 0.5 * c + rng.logistic(size=count) * 0.5
+    days = ((start + np.arange(count) * DAY) * 1e6).astype("int64").astype("datetime64[us]")
+    sex = rng.choice(["f", "m"], size=count)
+    return pa.table({"day": days, "a": a, "b": b, "c": c, "sex": sex, "label": np.where(signal > 0, "yes", "no")})
+
+
+class World:
+    """A model whose champion was replaced after its world had turned, by decisions that the log holds."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "rows.parquet"
+        self.clock = ManualClock(NOW)
+        self.store = InMemoryStore(self.clock)
+        self.registry = InMemoryRegistry(self.clock)
+        self.observations = InMemoryObservations()
+        self.agent: OptimizationAgent
+
+    async def judged(self, **asked: Any) -> OptimizationResult:
+        return await self.agent.optimize_model("churn", **{"optimization_type": "retrain", "gates": GATES, **asked})
+
+    async def entry(self) -> AuditEntry:
+        """The newest decision."""
+        return next(one for one in await self.agent.audit() if one.action == "optimize.judged")
+
+    async def spec(self) -> ModelSpec:
+        return await self.store.model("churn")
+
+    async def turn(self) -> None:
+        """A thousand rows come, one a day, that the champion answers wrongly."""
+        table = rows(1000, seed=3, turned=True, start=NOW + DAY)
+        ids = [f"row {index}" for index in range(1000)]
+        told = {"id": ids, "time": table["day"], "prediction": ["no"] * 1000, "a": table["a"], "b": table["b"]}
+        said = np.clip(1 / (1 + np.exp(-2 * table["a"].to_numpy())), 0.01, 0.99)
+        answers = {**told, "probability_yes": said, "probability_no": 1 - said, "c": table["c"]}
+        await self.agent.record_predictions("churn", pa.table(answers))
+        await self.agent.record_labels("churn", pa.table({"id": ids, "time": table["day"], "label": table["label"]}))
+        self.clock.advance(1003 * DAY)
+        await self.agent.watch_once("churn")
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    made = World(tmp_path)
+    pq.write_table(rows(1500), made.path)
+    async with await create_optimization_agent(
+        strict=True,
+        clock=made.clock,
+        store=made.store,
+        registry=made.registry,
+        tracker=InMemoryTracker(),
+        observations=made.observations,
+        tuner=SequentialTuner(),
+        workers=SequentialWorkers(),
+        early_stopping_rounds=10,
+    ) as made.agent:
+        await made.agent.register_model(
+            {
+                "id": "churn",
+                "task": "binary",
+                "data": str(made.path),
+                "target": "label",
+                "time_column": "day",
+                "label_horizon": "1d",
+                "sensitive_columns": ["sex"],
+                "families": ["linear"],
+                "folds": 2,
+                "metric": "log_loss",
+                "monitoring": {"performance_window_hours": 24.0 * 400, "false_alarm_every": "4000d"},
+            }
+        )
+        yield made
+
+
+def told(replay: Any) -> str:
+    return "; ".join(str(one) for one in (*replay.changed, replay.difference))
+
+
+async def test_every_decision_of_a_model_replays_bit_for_bit_also_once_the_champion_is_another(world: World):
+    first = await world.judged()
+    assert (first.status, first.aliases) == ("success", ("champion",)), first.error_message
+    await world.turn()
+    second = await world.judged(window="sliding", gates={})
+    assert (second.status, second.window) == ("success", "newest 50%"), second.error_message
+    world.registry.set_alias("churn", "champion", "2")
+    third = await world.judged(optimization_type="full", trials=2, ensemble=2, timeout_s=30)
+    assert third.status == "rejected"
+    links = [link for link in (await world.store.audit_links()).links if link.entry.action == "optimize.judged"]
+    assert len(links) == 3
+    for link, result in zip(links, (first, second, third), strict=True):
+        replay = await world.agent.replay_decision(result.process_id)
+        assert replay.is_same, told(replay)
+        assert await world.agent.replay_decision(link.sequence) == replay
+        assert (replay.version, replay.outcome) == (result.version, result.verdict)
+        assert {"validation samples", "champion"} <= set(replay.same)
+        assert not {"latency", "servable", "security", "serving parity"} - set(replay.not_computed)
+        assert len(replay.same) + len(replay.not_computed) == len(result.gates)
+    assert links[1].entry.detail["champion_version"] == "1"
+    assert links[2].entry.detail["champion_version"] == "2"
+    assert any(name.startswith("bias by sex") for name in replay.same)
+
+
+async def test_a_candidate_with_a_plan_of_features_replays(world: World):
+    table = rows(1500)
+    product = np.where(table["a"].to_numpy() * table["b"].to_numpy() > 0, "yes", "no")
+    pq.write_table(table.set_column(5, "label", pa.array(product)), world.path)
+    result = await world.judged(optimization_type="features", timeout_s=60)
+    assert result.features
+    assert (await world.entry()).detail["plan_sha256"]
+    replay = await world.agent.replay_decision(result.process_id)
+    assert replay.is_same, told(replay)
+
+
+def changed_at(table: pa.Table, column: str, row: int, value: Any) -> pa.Table:
+    values = table[column].to_pylist()
+    values[row] = value
+    place = table.column_names.index(column)
+    return table.set_column(place, column, pa.array(values, table.schema.field(column).type))
+
+
+@pytest.mark.parametrize(
+    ("column", "row", "value", "named"),
+    [
+        ("a", 3, 0.123, {"rows_sha256"}),
+        ("a", -3, 0.123, {"holdout_sha256", "scores_sha256"}),
+        ("b", -3, float("nan"), {"holdout_sha256", "scores_sha256"}),
+        ("sex", -3, "x", {"holdout_sha256"}),
+        ("label", -3, None, {"holdout", "holdout_sha256", "rows_sha256"}),
+    ],
+)
+async def test_a_changed_row_is_found_and_nothing_is_decided_of_other_rows(
+    world: World, column: str, row: int, value: Any, named: set[str]
+):
+    result = await world.judged()
+    pq.write_table(changed_at(rows(1500), column, row, value), world.path)
+    replay = await world.agent.replay_decision(result.process_id)
+    assert isinstance(replay, JudgedReplay)
+    assert not replay.is_same
+    found = {one.where for one in replay.changed}
+    assert found <= named
+    assert found & named & {"rows_sha256", "holdout", "holdout_sha256"}, told(replay)
+    assert (replay.same, replay.difference) == ((), None)
+
+
+async def test_rows_that_are_gone_and_columns_that_the_model_no_longer_has_are_told(world: World):
+    result = await world.judged()
+    spec = await world.spec()
+    await world.store.save_model(replace(spec, ignore=("c",)))
+    replay = await world.agent.replay_decision(result.process_id)
+    assert {"rows_sha256", "holdout_sha256"} <= {one.where for one in replay.changed}
+    await world.store.save_model(spec)
+    assert (await world.agent.replay_decision(result.process_id)).is_same
+    world.path.unlink()
+    replay = await world.agent.replay_decision(result.process_id)
+    assert "rows.parquet" in told(replay)
+
+
+@pytest.mark.parametrize(("day", "named"), [(300, {"rows_sha256"}), (800, {"holdout", "holdout_sha256"})])
+async def test_labels_that_came_since_are_rows_that_have_changed(world: World, day: int, named: set[str]):
+    await world.judged()
+    await world.turn()
+    result = await world.judged()
+    assert (await world.agent.replay_decision(result.process_id)).is_same
+    late = rows(1, seed=9, turned=True, start=NOW + day * DAY)
+    times = late["day"].cast(pa.timestamp("us", "UTC"))
+    world.observations.save_matured("churn", "2023-01-01", pa.table({"day": times, "label": late["label"]}))
+    replay = await world.agent.replay_decision(result.process_id)
+    assert named <= {one.where for one in replay.changed}, told(replay)
+
+
+def altered(registry: InMemoryRegistry, version: str) -> None:
+    folder = registry._copies["churn", version]
+    file = next(path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "manifest.json")
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(bytes(data))
+
+
+async def test_a_changed_bundle_of_the_candidate_or_of_the_champion_is_found(world: World):
+    first = await world.judged()
+    await world.turn()
+    second = await world.judged(gates={})
+    altered(world.registry, "1")
+    replay = await world.agent.replay_decision(second.process_id)
+    assert [one.where for one in replay.changed] == ["champion_scores_sha256"]
+    assert "altered" in replay.changed[0].replayed
+    replay = await world.agent.replay_decision(first.process_id)
+    assert [one.where for one in replay.changed] == ["candidate: bundle"]
+    assert replay.same == ()
+    world.registry._versions["churn"].clear()
+    replay = await world.agent.replay_decision(second.process_id)
+    assert [one.where for one in replay.changed] == ["candidate: version"]
+
+
+async def test_another_bundle_under_the_same_number_is_found_by_its_digest(world: World):
+    result = await world.judged()
+    known = world.registry._versions["churn"]
+    known[0] = replace(known[0], digest="0" * 64)
+    replay = await world.agent.replay_decision(result.process_id)
+    assert [(one.where, one.replayed) for one in replay.changed] == [("candidate: bundle", f"SHA-256 {'0' * 64}")]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "where"),
+    [
+        ("seed", 7, "gate accuracy_min: "),
+        ("alpha", 0.05, "alpha"),
+        ("look", 2, "alpha"),
+        ("strategy", "conservative", "alpha"),
+        ("gates", {**GATES, "accuracy_min": 0.61}, "gate accuracy_min: required"),
+        ("gates", {}, "gate accuracy_min"),
+        ("results", [], "gate validation samples"),
+    ],
+)
+async def test_an_entry_that_says_another_seed_or_number_comes_out_otherwise(
+    world: World, name: str, value: Any, where: str
+):
+    await world.judged()
+    entry, spec = await world.entry(), await world.spec()
+    outside = world.agent._outside
+    assert replay_judged(entry, spec, outside).is_same
+    replay = replay_judged(replace(entry, detail={**entry.detail, name: value}), spec, outside)
+    assert replay.changed == ()
+    assert replay.difference is not None
+    assert replay.difference.where.startswith(where), told(replay)
+
+
+async def test_another_seed_than_the_process_had_is_named(world: World):
+    result = await world.judged()
+    process = await world.store.process(result.process_id)
+    entry, spec = await world.entry(), await world.spec()
+    asked = replace(process, command={**process.command, "seed": 7})
+    replay = replay_judged(entry, spec, world.agent._outside, asked, await world.store.looks(entry.detail["holdout"]))
+    assert [(one.where, one.stored, one.replayed) for one in replay.changed] == [
+        (f"seed, as process {process.process_id} keeps it", "0", "7")
+    ]
+    assert replay_judged(entry, spec, world.agent._outside, None, ()).changed[0].where == "look 1 of the ledger"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"seed": "seven"}, "seed"),
+        ({"seed": -1}, "seed must be a whole number of at least 0"),
+        ({"alpha": None}, "alpha"),
+        ({"alpha": float("nan")}, "alpha must be between 0 and 1"),
+        ({"until": float("inf")}, "until must be a POSIX time"),
+        ({"look": 0}, "look must be a whole number of at least 1"),
+        ({"gates": {"accuracy_mi": 1}}, "unknown gate"),
+        ({"strategy": "bold"}, "unknown strategy"),
+        ({"colour": "red"}, "unknown field colour"),
+    ],
+)
+async def test_an_entry_that_cannot_be_judged_by_is_refused_with_the_reason(
+    world: World, changes: dict[str, Any], said: str
+):
+    await world.judged()
+    entry, spec = await world.entry(), await world.spec()
+    with pytest.raises(InvalidRequest, match=f"does not hold what it takes to judge again: .*{said}"):
+        replay_judged(replace(entry, detail={**entry.detail, **changes}), spec, world.agent._outside)
+    older = {name: value for name, value in entry.detail.items() if name != "scores_sha256"}
+    with pytest.raises(InvalidRequest, match="scores_sha256"):
+        replay_judged(replace(entry, detail=older), spec, world.agent._outside)
+
+
+async def test_one_altered_byte_of_the_log_fails_its_verification_and_the_replay_says_so(world: World):
+    result = await world.judged()
+    links = world.store._audit_links
+    place = next(number for number, line in enumerate(links) if "optimize.judged" in line)
+    links[place] = links[place].replace('"seed":0', '"seed":7')
+    report = await world.agent.verify_audit()
+    assert report.broken is not None
+    assert (report.broken.sequence, report.broken.fault) == (link_of(links[place]).sequence, Fault.ALTERED)
+    replay = await world.agent.replay_decision(result.process_id)
+    assert [one.where for one in replay.changed] == [
+        "audit log",
+        f"seed, as process {result.process_id} keeps it",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("which", "error", "said"),
+    [
+        ("nobody", NotFound, "is no rollout, and no process with a decision"),
+        ("", NotFound, "is no rollout, and no process"),
+        ("99", NotFound, "link 99 is not in the audit log"),
+        (1, InvalidRequest, "this one is 'model.update'"),
+        ("9" * 5000, NotFound, "is no rollout"),
+        ("²", NotFound, "is no rollout"),
+    ],
+)
+async def test_what_is_no_decision_cannot_be_made_again(world: World, which: Any, error: type[Exception], said: str):
+    await world.agent.record_audit(AuditEntry(1.0, "ann", "model.update", "churn"))
+    with pytest.raises(error, match=said):
+        await world.agent.replay_decision(which)
+
+
+async def test_a_rollout_is_decided_again_by_its_id_or_by_any_link_of_it_and_has_to_be_what_was_logged(world: World):
+    begun = begin("r-1", "churn", "1", "2", RolloutPolicy(), NOW, "ann")
+    ended = replace(abort(begun, "ann", "changed my mind", NOW + 1), settled=2)
+    await world.store.create_rollout(begun)
+    await world.store.save_rollout(ended, begun)
+    for change in ended.transitions:
+        await world.agent.record_audit(audit_entry(ended, change))
+    replay = await world.agent.replay_decision("r-1")
+    assert isinstance(replay, Replay)
+    assert (replay.is_same, replay.transitions) == (True, 2)
+    assert await world.agent.replay_decision(2) == replay
+    by_another = replace(ended.transitions[1], by="mallory")
+    await world.store.save_rollout(replace(ended, transitions=(ended.transitions[0], by_another)), ended)
+    replay = await world.agent.replay_decision("2")
+    assert replay.difference == Difference("transition 2: by, in link 2 of the audit log", "mallory", "ann")
+
+
+async def test_the_command_line_tells_what_came_out(world: World, monkeypatch: pytest.MonkeyPatch):
+    result = await world.judged()
+    replay = await world.agent.replay_decision(result.process_id)
+    altered(world.registry, "1")
+    unlike = await world.agent.replay_decision(result.process_id)
+    for found, code, said in ((replay, 0, "comes out the same"), (unlike, 1, "changed: candidate: bundle")):
+        monkeypatch.setattr(audit_commands, "with_agent", lambda verb, found=found: found)
+        done = CliRunner().invoke(app, ["audit", "replay", str(result.process_id)])
+        assert (done.exit_code, said in done.stdout) == (code, True), done.stdout
+        done = CliRunner().invoke(app, ["audit", "replay", str(result.process_id), "--json"])
+        assert (done.exit_code, json.loads(done.stdout)["is_same"]) == (code, code == 0)
