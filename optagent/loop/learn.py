@@ -44,7 +44,7 @@ def learnable(spec: ModelSpec, datasets: Datasets, observations: Observations | 
     if live is None or not live.num_rows:
         return Learnable(spec, table, until=until, notes=notes)
     ordered = spec if spec.time_ordered else replace(spec, rows_in_time_order=True)
-    whole = pa.concat_tables([table, live], promote_options="permissive")
+    whole = pa.concat_tables([_undictionaried(table), live], promote_options="permissive")
     return Learnable(ordered, whole, live.num_rows, until, notes)
 
 
@@ -72,6 +72,16 @@ def _live(
         fresh = live.filter(pc.greater(times, newest)) if newest.is_valid else live
         return fresh, ()
     return live, ()
+
+
+def _undictionaried(table: pa.Table) -> pa.Table:
+    """Texts as texts: a dictionary has no place for a new category."""
+    return pa.table(
+        {
+            name: pc.cast(values, values.type.value_type) if pa.types.is_dictionary(values.type) else values
+            for name, values in zip(table.column_names, table.columns, strict=True)
+        }
+    )
 
 
 def _column(rows: pa.Table, name: str, kind: pa.DataType) -> pa.Array | pa.ChunkedArray:

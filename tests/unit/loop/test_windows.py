@@ -1,0 +1,74 @@
+"""How far back is learned from: all of it, unless the newest rows say otherwise."""
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from optagent.domain.dataset import FileSource
+from optagent.domain.model import ModelSpec, Task
+from optagent.errors import InvalidData
+from optagent.loop.prepare import Prepared, prepared_of
+from optagent.loop.windows import choose_window, restricted
+from optagent.training.families.registry import family_named
+from optagent.training.metrics import METRICS
+from optagent.training.recipe import Recipe
+
+SPEC = ModelSpec("churn", Task.BINARY, FileSource("rows"), "label", rows_in_time_order=True, folds=4)
+RECIPE = Recipe("champion", "linear", family_named("linear").defaults(Task.BINARY), 81)
+LOSS = METRICS["log_loss"]
+
+
+def prepared(count: int = 6_000, turned_at: float = 1.0, spec: ModelSpec = SPEC) -> Prepared:
+    """Rows whose label depends on `a`, and from a share of them on upon `b`."""
+    rng = np.random.default_rng(1)
+    a, b = rng.normal(size=(2, count))
+    signal = np.where(np.arange(count) < turned_at * count, a, b) * 2 + rng.logistic(size=count) * 0.5
+    return prepared_of(pa.table({"a": a, "b": b, "label": np.where(signal > 0, "yes", "no")}), spec)
+
+
+def test_all_rows_are_learned_from_where_nothing_has_changed():
+    chosen = choose_window(prepared(), RECIPE, LOSS)
+    assert (chosen.name, len(chosen.rows), chosen.weight) == ("expanding", 4_800, None)
+    assert set(chosen.scores) == {"expanding", "newest 50%", "newest 25%", "weighted"}
+
+
+def test_after_a_change_the_newest_rows_are_better_and_best_those_since_it():
+    rows = prepared(turned_at=0.5)
+    assert choose_window(rows, RECIPE, LOSS).name == "newest 25%"
+    since = choose_window(rows, RECIPE, LOSS, changed_at=3_000.0)
+    assert since.name in ("since the change", "newest 25%")
+    asked = choose_window(rows, RECIPE, LOSS, "since_change", changed_at=3_000.0)
+    assert (asked.rows.min(), asked.rows.max()) == (3_000, 4_799)
+
+
+def test_what_is_asked_for_is_done_or_refused_with_the_reason():
+    rows = prepared()
+    assert len(choose_window(rows, RECIPE, LOSS, "sliding").rows) == 2_400
+    weighted = choose_window(rows, RECIPE, LOSS, "weighted")
+    assert weighted.weight is not None
+    assert weighted.weight[-1] > 10 * weighted.weight[0]
+    assert weighted.weight.mean() == pytest.approx(1.0)
+    with pytest.raises(InvalidData, match="nothing was seen to change"):
+        choose_window(rows, RECIPE, LOSS, "since_change")
+    with pytest.raises(InvalidData, match="100 rows are left, 500 are needed"):
+        choose_window(rows, RECIPE, LOSS, "since_change", changed_at=4_700.0)
+
+
+def test_rows_without_an_order_have_no_window():
+    rows = prepared(1_000, spec=replace(SPEC, rows_in_time_order=False))
+    assert choose_window(rows, RECIPE, LOSS, "sliding").name == "expanding"
+
+
+def test_the_window_keeps_the_holdout_and_has_folds_of_its_own():
+    rows = prepared(turned_at=0.5)
+    cut = restricted(rows, choose_window(rows, RECIPE, LOSS, "sliding"))
+    assert len(cut.problem.data) == 2_400
+    assert len(cut.problem.folds) == SPEC.folds
+    assert cut.holdout is rows.holdout
+    assert cut.digest != rows.digest
+    assert (cut.problem.data.x[-1] == rows.problem.data.x[-1]).all()
+    weighted = restricted(rows, choose_window(rows, RECIPE, LOSS, "weighted"))
+    assert weighted.problem.data.weight is not None
+    assert restricted(rows, choose_window(rows, RECIPE, LOSS, "expanding")) is rows
