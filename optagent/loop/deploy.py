@@ -67,6 +67,7 @@ def register_version(
             "process_id": process_id,
             "family": built.family,
             "form": built.bundled_as,
+            "rows": prepared.digest,
             "rounds": str(built.rounds),
             "params": json.dumps(dict(built.params)),
         }

@@ -38,6 +38,9 @@ from optagent.loop.windows import choose_window, restricted
 from optagent.ports import Store
 from optagent.training.metrics import Metric, metric_named
 
+_OF_ROWS = ("rows", "features", "search", "candidate", "gate")
+"""What was kept and depends on the rows."""
+
 Analyze = Callable[[str], Awaitable[ModelReport]]
 """A report of the champion over a stretch of time."""
 RollOut = Callable[[str, Mapping[str, Any], str], Awaitable[Rollout]]
@@ -161,15 +164,19 @@ async def _analyzed(command: OptimizeModel, doors: Doors, run: Run) -> _Seen:
 
 
 async def _rows(spec: ModelSpec, outside: Outside, run: Run) -> Learnable:
-    """The same rows for every runner of the process: what matured later is left to the next one."""
+    """The same rows for every runner of the process: what came later is left to the next one.
+
+    Where that is not to be had, since labels of earlier rows came meanwhile, a runner that takes over begins anew.
+    """
     kept = run.kept.get("rows")
     until = outside.clock.now() if kept is None else float(kept["until"])
     await asyncio.to_thread(_matured, spec, outside, until)
     found = await asyncio.to_thread(learnable, spec, outside.datasets, outside.observations, until)
+    if kept is not None and kept["rows"] != found.table.num_rows:
+        await run.forget(_OF_ROWS)
+        kept = None
     if kept is None:
         await run.keep("rows", {"until": until, "rows": found.table.num_rows})
-    elif kept["rows"] != found.table.num_rows:
-        raise InvalidData(f"there were {kept['rows']:,} rows when this began, and now {found.table.num_rows:,}")
     return found
 
 
@@ -295,7 +302,7 @@ async def _registered(made: Built, prepared: Prepared, outside: Outside, run: Ru
     process_id, registry = run.process.process_id, outside.registry
     model_id = prepared.spec.model_id
     for version in await asyncio.to_thread(registry.versions, model_id):
-        if version.tags.get("process_id") == process_id:
+        if (version.tags.get("process_id"), version.tags.get("rows")) == (process_id, prepared.digest):
             return version
     return await asyncio.to_thread(
         deploy.register_version, made, prepared, {}, process_id, outside.clock.now(), registry, outside.observations

@@ -5,7 +5,8 @@ import contextlib
 import dataclasses
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 from optagent.codec import plain
@@ -57,6 +58,13 @@ class Run:
         """Stores what a stage came to, as plain data: a runner that takes over finds it in `kept`."""
         async with self._lock:
             self.process = self.process.keeping(name, plain(output))
+            await self._store.save_process(self.process)
+
+    async def forget(self, names: Collection[str]) -> None:
+        """Drops what stages came to, where it no longer holds."""
+        async with self._lock:
+            kept = {name: output for name, output in self.process.kept.items() if name not in names}
+            self.process = replace(self.process, kept=kept)
             await self._store.save_process(self.process)
 
     @property

@@ -21,8 +21,11 @@ from optagent.adapters.in_memory.tuner import SequentialTuner
 from optagent.adapters.in_memory.workers import SequentialWorkers
 from optagent.agent import OptimizationAgent
 from optagent.domain.command import OptimizeModel
+from optagent.domain.monitoring import Window
 from optagent.domain.process import Status
 from optagent.errors import Conflict
+from optagent.loop.mature import mature
+from optagent.loop.reference import decode_reference
 
 NOW = 1_700_000_000.0
 DAY = 86_400.0
@@ -300,6 +303,29 @@ async def one_runner(world: World, process_id: str, life: Life) -> None:
     except (Killed, Conflict):
         assert life.dead
     world.clock.advance(60.0)
+
+
+async def test_a_runner_that_takes_over_begins_anew_where_labels_of_earlier_rows_have_come_meanwhile(turned: World):
+    world = turned
+    process_id = await submitted(world)
+    await one_runner(world, process_id, Life(12))
+    async with await world.agent(strict=True) as agent:
+        before = (await agent.process(process_id)).kept["rows"]["rows"]
+        table = rows(50, seed=9, turned=True, start=NOW + DAY)
+        ids = [f"late {index}" for index in range(50)]
+        answers = {"id": ids, "time": table["day"], "prediction": ["no"] * 50, "probability_yes": [0.4] * 50}
+        features = {name: table[name] for name in ("a", "b", "c")}
+        await agent.record_predictions("churn", pa.table({**answers, "probability_no": [0.6] * 50, **features}))
+        await agent.record_labels("churn", pa.table({"id": ids, "time": table["day"], "label": table["label"]}))
+        await agent.analyze_model("churn", time_range=f"{NOW}..{NOW + 60 * DAY}")
+        spec = await agent.model("churn")
+        reference = decode_reference(world.observations.reference("churn", "1"))
+        mature(world.observations, spec, reference.schema, Window(NOW, NOW + 60 * DAY))
+        await agent.run_queued(process_id)
+        ended = await agent.process(process_id)
+        assert ended.result is not None
+        assert ended.result["status"] in ("success", "rejected")
+        assert ended.kept["rows"]["rows"] > before
 
 
 @pytest.mark.timeout(600)
