@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from optagent.analysis.bootstrap import Resampling, draws, scorer_of
+from optagent.analysis.performance import Measure
 from optagent.domain.backtest import NEVER, Standing
 from optagent.domain.study import Interval
 from optagent.errors import InvalidData
-from optagent.training.metrics import Metric
 
 Vector = npt.NDArray[np.float64]
 Prediction = npt.NDArray[np.float64]
@@ -43,7 +43,7 @@ class Advice:
     words: str
 
 
-def score_or_none(metric: Metric, y: Vector, prediction: Prediction) -> float | None:
+def score_or_none(metric: Measure, y: Vector, prediction: Prediction) -> float | None:
     """None where the metric is not defined: no rows, or one class."""
     try:
         found = metric.score(y, prediction)
@@ -59,7 +59,7 @@ def period_of(time: Vector, start: float, length_s: float) -> npt.NDArray[np.int
 
 def standings_of(
     answers: Answers,
-    metric: Metric,
+    metric: Measure,
     groups: npt.NDArray[np.int64],
     alpha: float = 0.05,
     seed: int = 0,
@@ -118,7 +118,7 @@ def advise(standings: Sequence[Standing], retrains: Mapping[str, int]) -> Advice
 
 
 def _resampled(
-    answers: Answers, metric: Metric, groups: npt.NDArray[np.int64], seed: int, resamples: int
+    answers: Answers, metric: Measure, groups: npt.NDArray[np.int64], seed: int, resamples: int
 ) -> npt.NDArray[np.float64]:
     """(resamples, policies) scores; a resample on which one is undefined is drawn again for all."""
     if metric.resampled is None:
