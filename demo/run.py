@@ -80,7 +80,7 @@ def model_fields(data: Path) -> dict[str, Any]:
             "cooldown": f"{200 * DAY_S:.0f}s",
             "most_a_year": 1000,
             # The way into production is short here: some 400 days of shadow, and no ramp.
-            "rollout": {"ramp": [], "min_rows": 300, "horizon_rows": 1500, "baking_s": 3.0},
+            "rollout": {"ramp": [], "min_rows": 300, "horizon_rows": 2500, "baking_s": 3.0},
         },
     }
 
