@@ -1,8 +1,10 @@
 """The whole product over HTTP, as a stranger would use it: up, register, search, predict, roll out, look, down."""
 
+import contextlib
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -12,9 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import psutil
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
+from optagent.bootstrap import parts
+from optagent.loop.fetch import load_version
+from optagent.serving.engine import Answer, Engine, ServedModel
+from optagent.serving.native_engine import NativeEngine
+from optagent.serving.onnx_compiler import compile_onnx
+from optagent.settings import load_settings
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -107,13 +118,19 @@ def served(admin: httpx.Client, make_rows: Callable[..., Any], tmp_path_factory:
     return "churn"
 
 
-def tuned(admin: httpx.Client, seed: int) -> dict[str, Any]:
-    asked = {"model_id": "churn", "optimization_method": "random", "max_trials": 2, "seed": seed}
-    answer = admin.post("/optimization/hyperparameter", json=asked)
+def tuned(admin: httpx.Client, seed: int, model_id: str = "churn", trials: int = 2) -> dict[str, Any]:
+    asked = {"model_id": model_id, "optimization_method": "random", "max_trials": trials, "seed": seed}
+    return done(admin, "hyperparameter", asked)
+
+
+def done(admin: httpx.Client, what: str, asked: dict[str, Any]) -> dict[str, Any]:
+    """The result of an optimization that is submitted and followed to its end."""
+    answer = admin.post(f"/optimization/{what}", json=asked)
     assert answer.status_code == 202, answer.text
     process = followed(admin, answer.json()["status_url"].removeprefix("/api/v1"))
     assert process["status"] == "succeeded", process
-    return process
+    result: dict[str, Any] = process["result"]
+    return result
 
 
 def followed(admin: httpx.Client, url: str) -> dict[str, Any]:
@@ -134,9 +151,11 @@ def until(condition: Callable[[], Any], within_s: float = 90) -> Any:
     return found
 
 
-def predicted(client: httpx.Client, rows: list[dict[str, Any]], **more: Any) -> list[dict[str, Any]]:
+def predicted(
+    client: httpx.Client, rows: list[dict[str, Any]], model_id: str = "churn", **more: Any
+) -> list[dict[str, Any]]:
     asked = [{name: value for name, value in row.items() if name != "label"} for row in rows]
-    answer = client.post("/models/churn/predict", json={"rows": asked, **more})
+    answer = client.post(f"/models/{model_id}/predict", json={"rows": asked, **more})
     assert answer.status_code == 200, answer.text
     return answer.json()["predictions"]
 
@@ -210,12 +229,12 @@ def test_a_candidate_is_shadowed_promoted_and_rolled_back(admin, served, rows):
 
     promoted = admin.post("/models/churn/rollout/promote", json={"why": "it looks good"})
     assert (promoted.status_code, promoted.json()["state"]) == (200, "baking"), promoted.text
-    assert {answer["version"] for answer in predicted(admin, rows[:3])} == {"2"}
+    until(lambda: {answer["version"] for answer in predicted(admin, rows[:3])} == {"2"}, within_s=5)
     until(lambda: admin.get("/models/churn/aliases").json()["champion"] == "2")
 
     back = admin.post("/models/churn/rollout/rollback", json={"why": "it does not"})
     assert (back.status_code, back.json()["state"]) == (200, "rolled back"), back.text
-    assert {answer["version"] for answer in predicted(admin, rows[:3])} == {"1"}
+    until(lambda: {answer["version"] for answer in predicted(admin, rows[:3])} == {"1"}, within_s=5)
     until(lambda: admin.get("/models/churn/aliases").json()["champion"] == "1")
     reasons = [entry["detail"] for entry in admin.get("/audit").json() if entry["action"] == "rollout.promote"]
     assert [detail["why"] for detail in reasons] == ["it looks good"]
@@ -244,6 +263,130 @@ def test_a_token_does_what_its_scopes_say_until_it_is_revoked(product, admin, se
         with product.client(bad) as stranger:
             assert stranger.get("/models").status_code == 401
     assert any(entry["action"] == "auth.refused" for entry in admin.get("/audit").json())
+
+
+MADE_OF = 20
+
+
+def complementary(rows: int, seed: int) -> pa.Table:
+    """What a linear model finds and trees do not, and the other way round."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(rows, MADE_OF))
+    signal = 2 * x[:, :18].sum(axis=1) / np.sqrt(18) + 1.5 * np.sign(x[:, 18]) * np.sign(x[:, 19])
+    return _labelled(x, signal + rng.logistic(size=rows))
+
+
+def planted(rows: int, seed: int) -> pa.Table:
+    """What a linear model finds once it has the product of two columns."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(rows, 5))
+    return _labelled(x, 2.5 * x[:, 0] * x[:, 1] + x[:, 2] + rng.logistic(size=rows))
+
+
+def _labelled(x: np.ndarray, signal: np.ndarray) -> pa.Table:
+    columns = {f"x{index}": values for index, values in enumerate(x.T)}
+    return pa.table({**columns, "label": np.where(signal > 0, "yes", "no")})
+
+
+@pytest.fixture(scope="module")
+def composed(admin: httpx.Client, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, list[Any]]]:
+    """Of an ensemble and of a model behind a plan, both champions: the version, and rows to ask it."""
+    folder = tmp_path_factory.mktemp("composed")
+    pq.write_table(complementary(6000, seed=0), folder / "complementary.parquet")
+    pq.write_table(planted(3000, seed=0), folder / "planted.parquet")
+    for model_id, data, family, folds in (
+        ("trees", "complementary", "lightgbm", 2),
+        ("lines", "complementary", "linear", 2),
+        ("crossed", "planted", "linear", 3),
+    ):
+        fields = {"task": "binary", "target": "label", "metric": "log_loss", "families": [family], "folds": folds}
+        asked = {"id": model_id, "data": str(folder / f"{data}.parquet"), **fields}
+        assert admin.post("/models", json=asked).status_code == 201
+        champion(admin, model_id, tuned(admin, 0, model_id, trials=1)["version"])
+    ensemble = done(admin, "ensemble", {"base_models": ["trees", "lines"]})
+    assert (ensemble["accepted"], set(ensemble["weights"])) == (True, {"trees", "lines"}), ensemble["reason"]
+    features = done(admin, "features", {"model_id": "crossed", "timeout_seconds": 60})
+    assert "x0 * x1" in features["steps"], features["reason"]
+    champion(admin, "trees", ensemble["version"])
+    champion(admin, "crossed", features["version"])
+    return {
+        "trees": (ensemble["version"], complementary(100, seed=7).to_pylist()),
+        "crossed": (features["version"], planted(100, seed=7).to_pylist()),
+    }
+
+
+def champion(admin: httpx.Client, model_id: str, version: str) -> None:
+    answer = admin.put(f"/models/{model_id}/aliases/champion", json={"version": version})
+    assert answer.status_code == 200, answer.text
+
+
+def answers_of(admin: httpx.Client, model_id: str, version: str, rows: list[dict[str, Any]]) -> list[Answer]:
+    """What the gateways say, once they answer by that version."""
+
+    def said() -> list[Answer] | None:
+        try:
+            answers = predicted(admin, rows, model_id)
+        except (AssertionError, httpx.TransportError):  # none is up, or none has it yet
+            return None
+        found = [{name: value for name, value in answer.items() if name != "id"} for answer in answers]
+        return found if {answer["version"] for answer in found} == {version} else None
+
+    answers: list[Answer] = until(said)
+    return answers
+
+
+def test_ensembles_and_plans_of_features_answer_to_the_bit_what_their_bundles_do_here(product, admin, composed):
+    registry = parts.registry(load_settings(home=product.home))
+    for model_id, (version, rows) in composed.items():
+        known = registry.version(model_id, version)
+        assert known.tags["form"] == {"trees": "ensemble", "crossed": "engineered"}[model_id]
+        predictor = load_version(known, registry)
+        asked = [{name: value for name, value in row.items() if name != "label"} for row in rows]
+
+        def here(engine: Engine, predictor=predictor, version=version, asked=asked) -> list[Answer]:
+            return ServedModel(predictor.schema, engine, version).answer(asked)
+
+        compiled = compile_onnx(predictor)
+        assert compiled.engine is not None, compiled.reason
+        answers = answers_of(admin, model_id, version, rows)
+        assert answers == here(compiled.engine)
+        for served, native in zip(answers, here(NativeEngine(predictor)), strict=True):
+            assert served["probabilities"] == pytest.approx(native["probabilities"], abs=1e-6)
+        assert np.mean([one["prediction"] == row["label"] for one, row in zip(answers, rows, strict=True)]) > 0.65
+
+
+def gateways(product: Product) -> set[int]:
+    """The processes of replicas that answer."""
+    found = set()
+    for process in psutil.Process(product.head).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if any("ServeReplica:optagent:Gateway" in argument for argument in process.cmdline()):
+                found.add(process.pid)
+    return found
+
+
+def test_a_gateway_that_is_killed_comes_back_with_the_same_numbers(product, admin, composed):
+    before = {model_id: answers_of(admin, model_id, *asked) for model_id, asked in composed.items()}
+    killed = gateways(product)
+    assert killed
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    assert {model_id: answers_of(admin, model_id, *asked) for model_id, asked in composed.items()} == before
+    assert not killed & gateways(product)
+
+
+def test_an_optimization_ends_with_what_each_gate_says_and_can_be_decided_again(product, admin, composed):
+    gates = {"accuracy_min": 0.55, "min_validation_samples": 100, "max_latency_ms": 500}
+    asked = {"model_id": "crossed", "optimization_type": "tune", "max_trials": 1, "gates": gates}
+    result = done(admin, "optimize", asked)
+    assert result["status"] in ("success", "rejected"), result["error_message"]
+    said = {gate["name"]: gate["verdict"] for gate in result["gates"]}
+    assert {"security", "servable", "serving parity", "latency", "accuracy_min", "champion"} <= set(said)
+    assert said["accuracy_min"] == said["validation samples"] == said["servable"] == "pass", result["gates"]
+    assert (result["status"] == "success") == (set(said.values()) == {"pass"})
+    replayed = product.run("audit", "replay", result["process_id"], "--json")
+    assert replayed.returncode == 0, replayed.stdout + replayed.stderr
+    assert {"accuracy_min", "champion", "validation samples"} == set(json.loads(replayed.stdout)["same"])
 
 
 def test_down_leaves_no_process(product):
