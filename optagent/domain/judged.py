@@ -17,8 +17,8 @@ JUDGED = "optimize.judged"
 class JudgedBy:
     """The detail of an entry `optimize.judged`. No feature values: rows and scores are kept as SHA-256.
 
-    Rows are those up to `until` (POSIX seconds), split with `seed`; learned from were those of `window` (since
-    `changed_at`, where that is its rule) through the plan. `holdout` is whose holdout it is (targets and times),
+    There were so many `rows` up to `until` (POSIX seconds), split with `seed`; learned from were those of `window`
+    (since `changed_at`, where that is its rule) through the plan. `holdout` is whose holdout it is (targets and times),
     `holdout_sha256` all that gates read of its rows. `scores_sha256` is what the candidate said of the holdout. `alpha`
     is the part of the `look`-th look. `champion` is what was compared with, None where nothing could be;
     `champion_version` None where there was none.
@@ -28,6 +28,7 @@ class JudgedBy:
     version: str
     bundle_sha256: str
     scores_sha256: str
+    rows: int
     rows_sha256: str
     holdout: str
     holdout_sha256: str

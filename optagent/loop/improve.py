@@ -275,6 +275,7 @@ def _entry(
         process_id=run.process.process_id,
         version=version.version,
         bundle_sha256=version.digest,
+        rows=run.kept["rows"]["rows"],
         rows_sha256=prepared.digest,
         holdout=holdout_digest(prepared),
         holdout_sha256=judged_rows_digest(prepared),

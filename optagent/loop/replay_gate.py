@@ -167,6 +167,7 @@ def _prepared(
         rows = learnable(spec, outside.datasets, outside.observations, by.until)
         prepared = rows.prepared(by.seed)
         unlike = [
+            *_unlike("rows", by.rows, rows.table.num_rows),
             *_unlike("holdout", by.holdout, holdout_digest(prepared)),
             *_unlike("holdout_sha256", by.holdout_sha256, judged_rows_digest(prepared)),
             *_unlike("rows_sha256", by.rows_sha256, _learned_from(by, prepared, predictor)),

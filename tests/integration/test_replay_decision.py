@@ -144,6 +144,20 @@ async def test_every_decision_of_a_model_replays_bit_for_bit_also_once_the_champ
     assert any(name.startswith("bias by sex") for name in replay.same)
 
 
+async def test_of_rows_without_an_order_another_seed_means_another_holdout(world: World, tmp_path: Path):
+    pq.write_table(rows(800).drop_columns(["day"]), tmp_path / "values.parquet")
+    fields = {"id": "values", "task": "regression", "target": "c", "ignore": ["label"], "families": ["linear"]}
+    await world.agent.register_model({**fields, "data": str(tmp_path / "values.parquet"), "folds": 2})
+    result = await world.agent.optimize_model("values", "retrain", gates={"rmse_max": 5}, seed=3)
+    replay = await world.agent.replay_decision(result.process_id)
+    assert replay.is_same, told(replay)
+    assert "rmse_max" in replay.same
+    entry, spec = await world.entry(), await world.store.model("values")
+    other = replace(entry, detail={**entry.detail, "seed": 4})
+    replay = replay_judged(other, spec, world.agent._outside)
+    assert {"holdout", "holdout_sha256", "rows_sha256"} <= {one.where for one in replay.changed}
+
+
 async def test_a_candidate_with_a_plan_of_features_replays(world: World):
     table = rows(1500)
     product = np.where(table["a"].to_numpy() * table["b"].to_numpy() > 0, "yes", "no")
@@ -199,7 +213,9 @@ async def test_rows_that_are_gone_and_columns_that_the_model_no_longer_has_are_t
     assert "rows.parquet" in told(replay)
 
 
-@pytest.mark.parametrize(("day", "named"), [(300, {"rows_sha256"}), (800, {"holdout", "holdout_sha256"})])
+@pytest.mark.parametrize(
+    ("day", "named"), [(300, {"rows", "rows_sha256"}), (800, {"rows", "holdout", "holdout_sha256"})]
+)
 async def test_labels_that_came_since_are_rows_that_have_changed(world: World, day: int, named: set[str]):
     await world.judged()
     await world.turn()
