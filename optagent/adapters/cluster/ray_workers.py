@@ -85,23 +85,34 @@ class RayCrew:
                 running[worker.do.remote(work, items[number])] = (number, worker)
             done, _ = ray.wait([*running, *self._starting], timeout=_LOOK_S)
             for ref in done:
-                number, worker = running.pop(ref) if ref in running else (None, self._starting.pop(ref))
-                try:
-                    answer = ray.get(ref)
-                except ray.exceptions.RayTaskError as error:
-                    raise error.cause from None
-                except ray.exceptions.RayActorError as error:
-                    waiting += [] if number is None else [number]
-                    self._replace(worker, error)
-                except ray.exceptions.RayError as error:
-                    raise Unavailable(f"the work was lost with its Ray workers: {error}") from error
+                if ref in self._starting:
+                    self._settled(ref, self._starting.pop(ref))
+                    continue
+                number, worker = running.pop(ref)
+                answer = self._settled(ref, worker)
+                if answer is None:
+                    waiting.append(number)
                 else:
-                    self._free.append(worker)
-                    if number is not None:
-                        found[number] = answer
+                    found[number] = answer[0]
             if cancelled():
                 raise Cancelled("the work was cancelled")
         return found
+
+    def _settled(self, ref: Any, worker: Any) -> tuple[Any] | None:
+        """What a call came to, its worker being free again; None where the worker died, and another one starts."""
+        import ray
+
+        try:
+            answer = ray.get(ref)
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause from None
+        except ray.exceptions.RayActorError as error:
+            self._replace(worker, error)
+            return None
+        except ray.exceptions.RayError as error:
+            raise Unavailable(f"the work was lost with its Ray workers: {error}") from error
+        self._free.append(worker)
+        return (answer,)
 
     def close(self) -> None:
         import ray
