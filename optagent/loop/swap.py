@@ -72,6 +72,7 @@ async def swap(
     activated = await routes.activate(model_id, wanted.revision, at)
     if not activated.answers_like(wanted):
         raise Conflict(f"{model_id}: table {wanted.revision} was replaced by another writer's")
+    await sleep(max(0.0, at - clock.now()))  # who is told that it is done, asks by it
     return Swapped(activated, changed=True)
 
 
