@@ -158,7 +158,8 @@ def show_optimization(console: Console, result: OptimizationResult) -> None:
         show_table(console, ["on the holdout", result.baseline_name or "before", "candidate"], scores)
     took = ", ".join(f"{one['stage']} {one['seconds']:.1f} s" for one in result.stages)
     if result.status == SUCCESS:
-        said = f"{result.improvement_percentage:+.2f} % {result.metric}" if result.improvement_percentage else "passed"
+        better = result.improvement_percentage
+        said = f"{result.metric} better by {better:.2f} %" if better else "it passed every gate"
         console.print(
             f"[green]success: {said}[/green], version {result.version} is {', '.join(result.aliases)}"
             f"{f', rollout {result.rollout_id}' if result.rollout_id else ''}.",

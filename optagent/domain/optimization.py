@@ -26,8 +26,8 @@ class OptimizationResult(Answer):
     was nothing to do, or nothing better was found) or failed; without success `error_message` is why.
 
     `old_metrics` are the champion's on the very holdout that `new_metrics` are of. `improvement` is the paired interval
-    of the model's metric, positive where the candidate is better; `improvement_percentage` is it as a share of the
-    champion's score. `stages` says what each stage took and came to, in words.
+    of the model's metric, positive where the candidate is better; `improvement_percentage` is the difference of the two
+    scores as a share of the champion's, 0 for a first model. `stages` says what each stage took, in seconds.
     """
 
     process_id: str | None = None

@@ -25,7 +25,7 @@ from optagent.loop.prepare import Prepared, digest_of
 from optagent.loop.validate import version_on_holdout
 from optagent.ports import Registry, Store
 from optagent.training.families.family import FittedModel, Prediction
-from optagent.training.metrics import Metric, monitored_metrics
+from optagent.training.metrics import METRICS, Metric, monitored_metrics
 from optagent.training.plan import Plan
 
 
@@ -53,10 +53,12 @@ class Judgement:
         return Interval(result.measured, found["low"], found["high"], found["alpha"])
 
     @property
-    def percentage(self) -> float | None:
-        """The improvement as a share of the champion's score, in percent."""
-        before, found = self.old_metrics.get(self.metric), self.improvement
-        return None if found is None or not before else 100 * found.estimate / abs(before)
+    def percentage(self) -> float:
+        """By how much the candidate's score is better, as a share of the champion's, in percent; 0 without one."""
+        before, after = self.old_metrics.get(self.metric), self.new_metrics.get(self.metric)
+        if not before or after is None:
+            return 0.0
+        return (1 if METRICS[self.metric].maximize else -1) * 100 * (after - before) / abs(before)
 
     def in_words(self) -> str:
         """Why it is not let on: the gates that it did not pass."""

@@ -107,6 +107,7 @@ async def test_what_is_asked_for_by_hand_ends_in_a_champion_and_then_in_a_challe
         await agent.register_model(fields)
         first = await agent.optimize_model("churn", "retrain")
         assert (first.status, first.aliases, first.live_rows) == ("success", ("champion",), 0)
+        assert f"{first.improvement_percentage:.2f}%" == "0.00%"
         assert [one["stage"] for one in first.stages] == ["analyze", "prepare", "build", "gate", "deploy"]
         await live(agent, world)
         second = await agent.optimize_model("churn", "retrain", time_range=f"{NOW}..{world.clock.now()}")
