@@ -32,8 +32,8 @@ class ModelSpec:
     `features` empty means every column but the target, the time column, `sensitive_columns` (kept for bias checks,
     never learned from) and `ignore`. `label_horizon` is how long after a row its label is known: a duration with a
     time column of dates, otherwise a number in the unit of the time column (or rows, with `rows_in_time_order`).
-    `metric` and `families` empty mean the defaults of the task, `monitoring` None that of the settings. Without a `policy`
-    it is optimized only when somebody asks.
+    `metric` and `families` empty mean the defaults of the task, `monitoring` None that of the settings. Without a
+    `policy` it is optimized only when somebody asks.
     """
 
     model_id: str
