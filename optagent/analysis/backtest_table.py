@@ -32,7 +32,7 @@ def short_table_of(result: BacktestResult) -> list[list[str]]:
     rows = []
     for run in result.runs:
         standing = result.standing(run.name)
-        gained = standing and standing.against_never
+        gained = None if standing is None else standing.against_never
         rows.append(
             [
                 run.name,
@@ -85,7 +85,7 @@ def in_time(at: float) -> str:
 
 def _row(result: BacktestResult, run: PolicyRun) -> list[str]:
     counted, standing = run.counted, result.standing(run.name)
-    gained = standing and standing.against_never
+    gained = None if standing is None else standing.against_never
     return [
         run.name,
         "" if run.metric is None else f"{run.metric:.4f}",
