@@ -100,8 +100,9 @@ class OptimizeVerbs(RolloutVerbs, WatchVerbs, WorkingDesk):
         return process
 
     def _newest(self, spec: ModelSpec) -> str:
-        """The newest performance window with rows, as a time range."""
-        window_s = self._monitoring(spec).window_s
+        """The newest performance window whose labels have had time to come, and what came since, as a time range."""
+        late_s = spec.horizon if isinstance(spec.label_horizon, str) else 0.0
+        window_s = self._monitoring(spec).window_s + late_s
         observations = self._outside.observations
         newest = None if observations is None else observations.newest(spec.model_id)
         end = self._outside.clock.now() if newest is None else newest + 1.0

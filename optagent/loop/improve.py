@@ -27,14 +27,14 @@ from optagent.loop import deploy
 from optagent.loop.candidate import Candidate, built, champion_candidate, found_features, searched
 from optagent.loop.gate import holdout_digest
 from optagent.loop.judging import Judgement, as_logged, judge_candidate, judged_rows_digest, plan_digest
-from optagent.loop.learn import Learnable, learnable
+from optagent.loop.learn import Learnable, learnable, windowed
 from optagent.loop.mature import mature_since
 from optagent.loop.optimize import Built
 from optagent.loop.outside import Outside
 from optagent.loop.prepare import Prepared
 from optagent.loop.process import Run
 from optagent.loop.reference import decode_reference
-from optagent.loop.windows import choose_window, restricted
+from optagent.loop.windows import choose_window
 from optagent.ports import Store
 from optagent.training.metrics import Metric, metric_named
 
@@ -104,7 +104,7 @@ async def _improved(
     metric = metric_named(spec.metric, spec.task)
     prepared = await asyncio.to_thread(rows.prepared, command.seed)
     champion, notes = await asyncio.to_thread(champion_candidate, prepared, outside.registry)
-    prepared, window = await asyncio.to_thread(_windowed, command, prepared, champion, metric, seen)
+    prepared, window = await asyncio.to_thread(_windowed, command, rows, prepared, champion, metric, seen)
     plan, why = champion.plan, ""
     if Stage.FEATURES in stages:
         found, why = await found_features(command, champion.recipes[0], prepared, metric, outside, run)
@@ -123,13 +123,12 @@ async def _improved(
 
 
 def _windowed(
-    command: OptimizeModel, prepared: Prepared, champion: Candidate, metric: Metric, seen: _Seen
+    command: OptimizeModel, rows: Learnable, prepared: Prepared, champion: Candidate, metric: Metric, seen: _Seen
 ) -> tuple[Prepared, str]:
-    """The rows of the window that was asked for, or chosen; all rows where the chosen one is too small for folds."""
-    recipe = champion.recipes[0]
-    chosen = choose_window(prepared, recipe, metric, command.window, seen.changed_at, command.seed)
+    """The rows of the window that was asked for, or chosen; all rows where the chosen one is too small."""
+    chosen = choose_window(prepared, champion.recipes[0], metric, command.window, seen.changed_at, command.seed)
     try:
-        return restricted(prepared, chosen, command.seed), chosen.name
+        return windowed(rows, prepared, chosen, command.seed), chosen.name
     except InvalidData:
         if command.window != "auto":
             raise

@@ -9,9 +9,11 @@ import pyarrow.compute as pc
 from optagent.domain.model import ModelSpec
 from optagent.errors import InvalidData
 from optagent.loop.prepare import Prepared, prepared_of
+from optagent.loop.windows import Chosen, restricted
 from optagent.ports import Datasets, Observations
 from optagent.training.columns import Kind, kind_of
 from optagent.training.encoding import columns_of
+from optagent.training.instants import instants
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,13 @@ class Learnable:
     live_rows: int = 0
     until: float = 0.0
     notes: tuple[str, ...] = ()
+
+    def since(self, start: float) -> "Learnable":
+        """Only rows from `start` on, in the unit of the rows' times: what is set apart of them is newer, too."""
+        time = instants(self.table, self.spec)
+        assert time is not None, "rows with a window are in order"
+        table = self.table.filter(pa.array(time >= start))
+        return replace(self, table=table, live_rows=min(self.live_rows, table.num_rows))
 
     def prepared(self, seed: int) -> Prepared:
         """Split, encoded, with folds; raises InvalidData."""
@@ -46,6 +55,17 @@ def learnable(spec: ModelSpec, datasets: Datasets, observations: Observations | 
     ordered = spec if spec.time_ordered else replace(spec, rows_in_time_order=True)
     whole = pa.concat_tables([_undictionaried(table), live], promote_options="permissive")
     return Learnable(ordered, whole, live.num_rows, until, notes)
+
+
+def windowed(rows: Learnable, prepared: Prepared, chosen: Chosen, seed: int) -> Prepared:
+    """The rows of a window, split anew: of a short window the holdout is short and new as well, and what is learned
+    from reaches nearly up to now. With weights, all rows and the holdout stay. `prepared` is of all rows.
+
+    Raises InvalidData where the window is too small for that.
+    """
+    if chosen.weight is not None or len(chosen.rows) == len(prepared.problem.data) or prepared.dev_time is None:
+        return restricted(prepared, chosen, seed)
+    return rows.since(float(prepared.dev_time[chosen.rows].min())).prepared(seed)
 
 
 def _live(

@@ -19,6 +19,7 @@ from optagent.training.live_values import column_named, decoded, numbers_in, rea
 
 DAY_S = 86_400
 _DAYS_AT_ONCE = 31
+_LATE_S = 7.0 * DAY_S
 _RECORDED = frozenset({"id", "time", "prediction", "probability", "latency_ms", "version", "arm"})
 _US_A_DAY = 86_400_000_000
 
@@ -34,8 +35,10 @@ def mature(observations: Observations, spec: ModelSpec, schema: Schema, window: 
 
 
 def mature_since(observations: Observations, spec: ModelSpec, schema: Schema, since: float, until: float) -> int:
-    """The same for the days from `since` on of which nothing is kept yet: nobody may have looked at them."""
-    name, first = spec.time_column or "time", int(max(0.0, since) // DAY_S)
+    """The same for the days from `since` on of which nothing is kept yet, since nobody may have looked at them, and for
+    the newest, of which labels may still have come."""
+    late_s = _LATE_S + (spec.horizon if isinstance(spec.label_horizon, str) else 0.0)
+    name, first = spec.time_column or "time", int(max(0.0, since - late_s) // DAY_S)
     known = {
         int(pc.min(rows.column(name)).as_py().timestamp() // DAY_S)
         for rows in observations.matured(spec.model_id, _named(first * DAY_S))
@@ -44,7 +47,9 @@ def mature_since(observations: Observations, spec: ModelSpec, schema: Schema, si
     newest = observations.newest(spec.model_id)
     if newest is None or newest < since:
         return 0
-    missing = [day for day in range(first, int(min(newest, until) // DAY_S) + 1) if day not in known]
+    settled = (until - late_s) // DAY_S
+    days = range(first, int(min(newest, until) // DAY_S) + 1)
+    missing = [day for day in days if day not in known or day >= settled]
     if not missing:
         return 0
     return mature(observations, spec, schema, Window(missing[0] * DAY_S, (missing[-1] + 1) * DAY_S))

@@ -27,12 +27,12 @@ from optagent.loop.fetch import load_version
 from optagent.loop.gate import computed, holdout_digest
 from optagent.loop.gate_bundle import LATENCY, PARITY, SECURITY, SERVABLE
 from optagent.loop.judging import as_logged, judged_rows_digest, plan_digest, scores_digest
-from optagent.loop.learn import learnable
+from optagent.loop.learn import Learnable, learnable, windowed
 from optagent.loop.outside import Outside
 from optagent.loop.prepare import Prepared
 from optagent.loop.replay import Difference
 from optagent.loop.validate import Baseline, version_on_holdout
-from optagent.loop.windows import Chosen, restricted, rules
+from optagent.loop.windows import Chosen, rules
 from optagent.ports import Registry
 from optagent.training.bundle import library_versions
 from optagent.training.encoding import encode as encoded
@@ -165,7 +165,7 @@ def _prepared(
     """The rows of then, split with the seed; None, with what differs added to `changed`, where they are others."""
     try:
         rows = learnable(spec, outside.datasets, outside.observations, by.until)
-        prepared = rows.prepared(by.seed)
+        prepared = _of_window(by, rows)
         unlike = [
             *_unlike("rows", by.rows, rows.table.num_rows),
             *_unlike("holdout", by.holdout, holdout_digest(prepared)),
@@ -178,17 +178,21 @@ def _prepared(
     return None if unlike else prepared
 
 
+def _of_window(by: JudgedBy, rows: Learnable) -> Prepared:
+    prepared = rows.prepared(by.seed)
+    return prepared if by.window == "expanding" else windowed(rows, prepared, _window(by, prepared), by.seed)
+
+
 def _learned_from(by: JudgedBy, prepared: Prepared, predictor: Predictor | None) -> str:
-    """The digest of the rows of the window, with the columns of the candidate's plan."""
-    found = prepared if by.window == "expanding" else restricted(prepared, _window(by, prepared), by.seed)
+    """The digest of the rows, with the columns of the candidate's plan."""
     if by.plan_sha256 is None:
-        return found.digest
+        return prepared.digest
     if predictor is None:
         return by.rows_sha256  # the plan is in the bundle, which is named already
     plan = predictor.model.plan if isinstance(predictor.model, EngineeredModel) else None
     if plan is None or plan_digest(plan) != by.plan_sha256:
         raise InvalidData("the candidate's plan is another one")
-    return found.planned(plan).digest
+    return prepared.planned(plan).digest
 
 
 def _window(by: JudgedBy, prepared: Prepared) -> Chosen:
