@@ -34,6 +34,7 @@ def _one_of(names: Any, **more: Any) -> Any:
     return Field(max_length=100, json_schema_extra={"enum": [str(name) for name in names]}, **more)
 
 
+_WINDOW = f"the rows that are learned from: {', '.join(WINDOWS)}, or a duration such as 90d"
 ModelId = Annotated[str, Path(pattern=_ID, examples=["churn"], description="id of a registered model")]
 ProcessId = Annotated[str, Path(pattern=_ID, examples=["tune-3f2a9c0d1e4b"])]
 Limit = Annotated[int, Query(ge=1, le=1000, description="most that are answered")]
@@ -185,7 +186,7 @@ class OptimizeRequest(Request):
     strategy: Annotated[str, _one_of(STRATEGIES)] = "balanced"
     max_trials: Annotated[int, Field(ge=1, le=100_000)] | None = None
     timeout_seconds: Seconds | None = None
-    window: Annotated[str, _one_of(WINDOWS, description="the rows that are learned from")] = "auto"
+    window: Annotated[str, Field(max_length=20, examples=list(WINDOWS), description=_WINDOW)] = "auto"
     gates: Annotated[
         dict[Name, bool | int | float | str],
         Field(max_length=100, examples=[{"accuracy_min": 0.7, "min_validation_samples": 100, "max_latency_ms": 500}]),
@@ -259,7 +260,7 @@ class RetrainingFields(Request):
     min_new_labels: Annotated[Whole | None, Field(description="with the trigger new_labels")] = None
     cooldown: Annotated[str, Field(max_length=20, examples=["1d"])] = "1d"
     most_a_year: Whole = 52
-    window: Annotated[str, _one_of(WINDOWS)] = "auto"
+    window: Annotated[str, Field(max_length=20, examples=list(WINDOWS), description=_WINDOW)] = "auto"
     trials: Annotated[int, Field(ge=1, le=100_000)] | None = None
     timeout_s: Seconds | None = None
     gates: Annotated[dict[Name, bool | int | float | str], Field(max_length=100)] = {}

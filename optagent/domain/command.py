@@ -8,7 +8,7 @@ from typing import Any
 
 from optagent.domain.gate import gates_from
 from optagent.domain.monitoring import AnalysisType
-from optagent.domain.policy import WINDOWS, Action, OptimizationType
+from optagent.domain.policy import Action, OptimizationType, check_window
 from optagent.domain.strategy import strategy_named
 from optagent.domain.study import method_named
 from optagent.domain.version import CHAMPION
@@ -198,8 +198,8 @@ class OptimizeModel:
     `optimization_type` is full, retrain, tune, features, ensemble or auto (what the diagnosis asks for). `action` is
     candidate (registered, and challenger where it passed), shadow (it competes in shadow, then waits) or full (it goes
     on to become champion); both need a model that is served. `window` says which rows are learned from: auto,
-    expanding, sliding, weighted, since_change. `gates` are as `optagent.domain.gate.gates_from` takes them, `rollout`
-    fields of `RolloutPolicy`. `trigger` and `reason` say why it runs.
+    expanding, sliding, weighted, since_change, or a duration. `gates` are as `optagent.domain.gate.gates_from` takes
+    them, `rollout` fields of `RolloutPolicy`. `trigger` and `reason` say why it runs.
     """
 
     model_id: str
@@ -223,11 +223,11 @@ class OptimizeModel:
         for name, known in (
             ("optimization_type", OptimizationType),
             ("action", (Action.CANDIDATE, Action.SHADOW, Action.FULL)),
-            ("window", WINDOWS),
         ):
             if getattr(self, name) not in list(known):
                 said = [str(one) for one in known]
                 raise InvalidRequest(f"unknown {name} {getattr(self, name)!r}; one of {said}")
+        check_window(self.window)
         strategy_named(self.strategy)
         gates_from(self.gates)
         _whole("trials", self.trials, at_least=1)

@@ -70,6 +70,8 @@ REMEDIES: Mapping[Remedy, tuple[Stage, ...]] = {
 """What a diagnosis asks for; the other remedies are not ours to take."""
 
 WINDOWS = ("auto", "expanding", "sliding", "weighted", "since_change")
+"""Which rows are learned from: what does best out of fold, all, the newest half, the newer the more, those since a
+change. A duration, such as 90d, means the newest so many days."""
 
 _OF_ALERT = {
     AlertKind.PERFORMANCE: Trigger.DEGRADATION,
@@ -124,9 +126,18 @@ class RetrainingPolicy:
                 raise InvalidRequest(f"{name} must be a whole number of at least 1, got {value!r}")
         if self.timeout_s is not None and not 1 <= self.timeout_s < math.inf:
             raise InvalidRequest(f"timeout_s must be at least 1 second, got {self.timeout_s!r}")
-        if self.window not in WINDOWS:
-            raise InvalidRequest(f"unknown window {self.window!r}; one of {list(WINDOWS)}")
+        check_window(self.window)
         seconds(self.cooldown)
+
+
+def check_window(window: str) -> None:
+    """Raises InvalidRequest for what is neither a window by name nor a duration."""
+    if window in WINDOWS:
+        return
+    try:
+        seconds(window)
+    except (InvalidRequest, AttributeError):
+        raise InvalidRequest(f"unknown window {window!r}; a duration such as 90d, or one of {list(WINDOWS)}") from None
 
 
 POLICIES: Mapping[str, RetrainingPolicy] = {

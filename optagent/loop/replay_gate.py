@@ -32,7 +32,7 @@ from optagent.loop.outside import Outside
 from optagent.loop.prepare import Prepared
 from optagent.loop.replay import Difference
 from optagent.loop.validate import Baseline, version_on_holdout
-from optagent.loop.windows import Chosen, rules
+from optagent.loop.windows import Chosen, rule_named
 from optagent.ports import Registry
 from optagent.training.bundle import library_versions
 from optagent.training.encoding import encode as encoded
@@ -196,11 +196,10 @@ def _learned_from(by: JudgedBy, prepared: Prepared, predictor: Predictor | None)
 
 
 def _window(by: JudgedBy, prepared: Prepared) -> Chosen:
-    known = rules(by.changed_at)
-    if by.window not in known or prepared.dev_time is None:
-        raise InvalidData(f"there is no window {by.window!r} of these rows")
+    if prepared.dev_time is None:
+        raise InvalidData(f"there is no window {by.window!r} of rows without an order")
     order = np.argsort(prepared.dev_time, kind="stable").astype(np.int64)
-    rows, weight = known[by.window](order, prepared.dev_time[order])
+    rows, weight = rule_named(by.window, prepared, by.changed_at)(order, prepared.dev_time[order])
     return Chosen(by.window, rows, weight, {})
 
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from optagent.errors import Infeasible, InvalidData
+from optagent.domain.duration import seconds
+from optagent.errors import Infeasible, InvalidData, InvalidRequest
 from optagent.loop.prepare import Prepared, digest_of
 from optagent.training.families.registry import family_named
 from optagent.training.folds import make_folds
@@ -63,7 +64,7 @@ def choose_window(
     if prepared.dev_time is None:
         return Chosen("expanding", rows, None, {})
     if asked != "auto":
-        return _asked(asked, known, prepared)
+        return _asked(asked, prepared, changed_at)
     problem = recipe.problem(prepared.problem)
     scores: dict[str, float] = {}
     for name, rule in known.items():
@@ -94,16 +95,28 @@ def restricted(prepared: Prepared, chosen: Chosen, seed: int = 0) -> Prepared:
     return replace(prepared, problem=Problem(kept, folds), dev_time=time, digest=digest_of(kept))
 
 
-def _asked(asked: str, known: dict[str, Rule], prepared: Prepared) -> Chosen:
+def rule_named(name: str, prepared: Prepared, changed_at: float | None = None) -> Rule:
+    """The rule by the name that a window was chosen or asked for by; a duration means the rows of so long before the
+    newest one. Raises InvalidData where these rows have no such window."""
     names = {"sliding": f"newest {_SLIDING[0]:.0%}", "since_change": "since the change"}
-    name = names.get(asked, asked)
-    if name not in known:
-        raise InvalidData(f"window {asked!r}: nothing was seen to change since the champion was trained")
+    known = rules(changed_at)
+    if names.get(name, name) in known:
+        return known[names.get(name, name)]
+    if prepared.dev_time is None or prepared.holdout_time is None:
+        raise InvalidData(f"window {name!r}: the rows have no order")
+    try:
+        start = max(prepared.dev_time.max(), prepared.holdout_time.max()) - seconds(name)
+    except InvalidRequest:
+        raise InvalidData(f"window {name!r}: nothing was seen to change since the champion was trained") from None
+    return lambda rows, time: (rows[time >= start], None)
+
+
+def _asked(asked: str, prepared: Prepared, changed_at: float | None) -> Chosen:
     assert prepared.dev_time is not None
-    rows, weight = _all(known[name], prepared.dev_time)
+    rows, weight = _all(rule_named(asked, prepared, changed_at), prepared.dev_time)
     if len(rows) < _LEAST_ROWS:
         raise InvalidData(f"window {asked!r}: {len(rows):,} rows are left, {_LEAST_ROWS} are needed")
-    return Chosen(name, rows, weight, {})
+    return Chosen(asked, rows, weight, {})
 
 
 def _all(rule: Rule, time: Vector) -> tuple[Rows, Vector | None]:

@@ -48,6 +48,7 @@ SCHEDULE = RetrainingPolicy(
 )
 POLICIES = (
     contender_named("scheduled-ungated:30d"),
+    Contender("10d + drift, 90d", dataclasses.replace(SCHEDULE, window="90d")),
     Contender("10d + drift, sliding", SCHEDULE),
     Contender("10d + drift, auto", dataclasses.replace(SCHEDULE, window="auto")),
     contender_named("balanced"),

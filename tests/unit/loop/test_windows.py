@@ -56,6 +56,12 @@ def test_what_is_asked_for_is_done_or_refused_with_the_reason():
         choose_window(rows, RECIPE, LOSS, "since_change", changed_at=4_700.0)
 
 
+def test_a_duration_means_so_long_before_the_newest_row():
+    rows = prepared()
+    asked = choose_window(rows, RECIPE, LOSS, "3000s")  # the rows' own time: their positions
+    assert (asked.name, asked.rows.min(), asked.rows.max()) == ("3000s", 2_999, 4_799)
+
+
 def test_rows_without_an_order_have_no_window():
     rows = prepared(1_000, spec=replace(SPEC, rows_in_time_order=False))
     assert choose_window(rows, RECIPE, LOSS, "sliding").name == "expanding"
