@@ -10,11 +10,10 @@ from optagent.domain.command import EngineerFeatures, OptimizeModel, TuneModel
 from optagent.domain.policy import Stage
 from optagent.domain.strategy import strategy_named
 from optagent.domain.version import CHAMPION
-from optagent.ensembles.choose import Ask
-from optagent.errors import CorruptBundle, Infeasible, InvalidData, InvalidRequest, ModelNotFound
+from optagent.errors import CorruptBundle, InvalidRequest, ModelNotFound
 from optagent.loop import optimize
 from optagent.loop.engineer import current_recipe, propose
-from optagent.loop.ensemble import Weighed, weigh, workers_of
+from optagent.loop.ensemble import Weighed, built_together, tried_together
 from optagent.loop.fetch import load_version
 from optagent.loop.optimize import Built
 from optagent.loop.outside import Outside
@@ -22,12 +21,11 @@ from optagent.loop.prepare import Prepared
 from optagent.loop.process import Run
 from optagent.ports import Registry
 from optagent.training.combined import Combined, from_json, to_json
-from optagent.training.families.engineered import Engineered, EngineeredModel
-from optagent.training.families.ensemble import Ensemble, EnsembleModel
-from optagent.training.families.parts import Part
+from optagent.training.families.engineered import EngineeredModel
+from optagent.training.families.ensemble import EnsembleModel
 from optagent.training.metrics import Metric, metric_named
 from optagent.training.plan import Plan
-from optagent.training.recipe import Recipe, trained
+from optagent.training.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,31 +198,15 @@ async def _best(
 def _together(
     command: OptimizeModel, recipes: list[Recipe], prepared: Prepared, outside: Outside, run: Run
 ) -> Weighed | str:
-    if len(recipes) < 2:
-        return f"no ensemble: {len(recipes)} of the trials was trained to its end"
     metric = metric_named(prepared.spec.metric, prepared.spec.task)
-    ask = Ask((metric,), "weighted", alpha=strategy_named(command.strategy).alpha, seed=command.seed)
-    try:
-        return weigh(recipes, prepared, ask, workers_of(outside), run)
-    except (Infeasible, InvalidData, InvalidRequest) as error:
-        return f"no ensemble: {error}"
+    alpha = strategy_named(command.strategy).alpha
+    return tried_together(recipes, prepared, metric, alpha, command.seed, outside, run)
 
 
 def built(candidate: Candidate, prepared: Prepared, seed: int, threads: int) -> Built:
     """The model of all development rows; the same each time, for the same rows and seed."""
-    if candidate.combined is None:
+    combined = candidate.combined
+    if combined is None:
         return optimize.built_of(candidate.recipes[0], prepared, seed, threads)
-    members = {
-        recipe.name: Part(
-            Engineered.name if recipe.plan is not None else recipe.family,
-            trained(prepared.problem, recipe, seed, threads),
-        )
-        for recipe in candidate.recipes
-    }
-    params = {
-        "weights": dict(zip(candidate.combined.names, candidate.combined.weights, strict=True)),
-        "recipes": [recipe.to_plain() for recipe in candidate.recipes],
-    }
-    rounds = max(recipe.rounds for recipe in candidate.recipes)
-    model = EnsembleModel(candidate.combined, members)
-    return optimize.planned(Built(Ensemble.name, params, rounds, model), prepared)
+    weights = {"weights": dict(zip(combined.names, combined.weights, strict=True))}
+    return built_together(combined, candidate.recipes, prepared, seed, threads, weights)

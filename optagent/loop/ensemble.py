@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,7 @@ from optagent.ensembles.searches import in_process
 from optagent.ensembles.shares import weights_of
 from optagent.ensembles.stack_loss import Features
 from optagent.ensembles.target import Target, gains, target_of
-from optagent.errors import InvalidRequest
+from optagent.errors import Infeasible, InvalidData, InvalidRequest
 from optagent.loop import deploy, validate
 from optagent.loop.fetch import load_version
 from optagent.loop.optimize import Built, planned
@@ -36,7 +37,7 @@ from optagent.loop.prepare import Prepared, prepare
 from optagent.loop.process import Run
 from optagent.ports import Registry, Workers
 from optagent.training.combined import Combined
-from optagent.training.families.engineered import EngineeredModel
+from optagent.training.families.engineered import Engineered, EngineeredModel
 from optagent.training.families.ensemble import Ensemble, EnsembleModel
 from optagent.training.families.parts import Part, check_part
 from optagent.training.families.registry import family_named
@@ -169,26 +170,48 @@ def weigh(recipes: Sequence[Recipe], prepared: Prepared, ask: Ask, workers: Work
     return Weighed(choice, members, target, {recipe.name: recipe for recipe in recipes})
 
 
+def tried_together(
+    recipes: Sequence[Recipe], prepared: Prepared, metric: Metric, alpha: float, seed: int, outside: Outside, run: Run
+) -> Weighed | str:
+    """The search for weights of these, or why there was none: that fails no search for parameters. Blocks."""
+    if len(recipes) < 2:
+        return f"no ensemble: {len(recipes)} of the trials was trained to its end"
+    ask = Ask((metric,), "weighted", alpha=alpha, seed=seed)
+    try:
+        return weigh(recipes, prepared, ask, workers_of(outside), run)
+    except (Infeasible, InvalidData, InvalidRequest) as error:
+        return f"no ensemble: {error}"
+
+
 def built_of(weighed: Weighed, prepared: Prepared, seed: int, threads: int) -> Built:
     """The ensemble that was accepted, its members trained on all development rows."""
     combined = weighed.choice.ensemble
     assert combined is not None, "an ensemble was accepted"
     recipes = [weighed.recipes[name] for name in combined.names]
-    members = {recipe.name: _part(recipe, prepared, seed, threads) for recipe in recipes}
-    params = {
-        "search": weighed.choice.search,
-        "weights": _shares(weighed.members, combined),
-        "recipes": [recipe.to_plain() for recipe in recipes],
-    }
-    rounds = max(recipe.rounds for recipe in recipes)
+    facts = {"search": weighed.choice.search, "weights": _shares(weighed.members, combined)}
     score = weighed.choice.metrics.get(weighed.target.metrics[0].name, math.nan)
-    built = Built(Ensemble.name, params, rounds, EnsembleModel(combined, members), score)
-    return planned(built, prepared)
+    return built_together(combined, recipes, prepared, seed, threads, facts, score)
+
+
+def built_together(
+    combined: Combined,
+    recipes: Sequence[Recipe],
+    prepared: Prepared,
+    seed: int,
+    threads: int,
+    facts: Mapping[str, Any],
+    score: float = math.nan,
+) -> Built:
+    """Members trained on all development rows, under one weighting; `facts` are kept with how each was trained."""
+    members = {recipe.name: _part(recipe, prepared, seed, threads) for recipe in recipes}
+    params = {**facts, "recipes": [recipe.to_plain() for recipe in recipes]}
+    rounds = max(recipe.rounds for recipe in recipes)
+    return planned(Built(Ensemble.name, params, rounds, EnsembleModel(combined, members), score), prepared)
 
 
 def _part(recipe: Recipe, prepared: Prepared, seed: int, threads: int) -> Part:
     model = trained(prepared.problem, recipe, seed, threads)
-    return Part("engineered" if recipe.plan is not None else recipe.family, model)
+    return Part(Engineered.name if recipe.plan is not None else recipe.family, model)
 
 
 def _judged(

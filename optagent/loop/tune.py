@@ -13,10 +13,9 @@ from optagent.domain.model import ModelSpec
 from optagent.domain.strategy import strategy_named
 from optagent.domain.study import SearchOutcome, Study, TrialState, TuningResult
 from optagent.domain.version import CHAMPION, ModelVersion
-from optagent.ensembles.choose import Ask
-from optagent.errors import CorruptBundle, Infeasible, InvalidData, InvalidRequest, ModelNotFound, NotFound
+from optagent.errors import CorruptBundle, ModelNotFound, NotFound
 from optagent.loop import deploy, optimize, validate
-from optagent.loop.ensemble import Weighed, built_of, weigh, workers_of
+from optagent.loop.ensemble import Weighed, built_of, tried_together
 from optagent.loop.fetch import load_version
 from optagent.loop.outside import Outside
 from optagent.loop.prepare import Prepared, prepare
@@ -119,14 +118,8 @@ def _together(
 ) -> Weighed | str:
     """The search for weights of the best trials, or why there was none: that fails no search for parameters."""
     recipes = optimize.best_recipes(study, outcome, command.ensemble)
-    if len(recipes) < 2:
-        return f"no ensemble: {len(recipes)} of the trials was trained to its end"
-    alpha = strategy_named(command.strategy).alpha
-    ask = Ask((metric_named(study.metric, study.task),), "weighted", alpha=alpha, seed=study.seed)
-    try:
-        return weigh(recipes, prepared, ask, workers_of(outside), run)
-    except (Infeasible, InvalidData, InvalidRequest) as error:
-        return f"no ensemble: {error}"
+    metric, alpha = metric_named(study.metric, study.task), strategy_named(command.strategy).alpha
+    return tried_together(recipes, prepared, metric, alpha, study.seed, outside, run)
 
 
 def _judge(
