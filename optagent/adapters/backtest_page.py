@@ -1,15 +1,14 @@
 """A policy backtest as one HTML page, which needs nothing from the network and no scripting but for its plot."""
 
-import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import plotly.graph_objects as go
 
+from optagent.adapters.page_file import write_page
 from optagent.adapters.report_plots import text_of
 from optagent.analysis.backtest_table import HEADINGS, facts_of, in_time, runs_table, table_of
 from optagent.domain.backtest import BacktestResult, PolicyRun
-from optagent.errors import InvalidRequest
 
 # Nothing may be fetched, whatever a name in the data says.
 _PAGE = """<!DOCTYPE html>
@@ -51,20 +50,7 @@ _NEVER = "#9a8f7a"
 
 def draw_backtest(result: BacktestResult, path: Path) -> Path:
     """Writes the page whole or not at all; InvalidRequest for a path that cannot be written."""
-    path = Path(path)
-    scratch = path.with_name(f".{uuid.uuid4().hex}.html")
-    try:
-        if not path.parent.is_dir():
-            raise InvalidRequest(f"{path}: there is no folder {str(path.parent)!r}")
-        if path.is_dir():
-            raise InvalidRequest(f"{path}: is a folder, a file is needed")
-        scratch.write_text(backtest_page(result), encoding="utf-8")
-        scratch.replace(path)
-    except OSError as error:
-        raise InvalidRequest(f"{path}: cannot be written: {error.strerror}") from None
-    finally:
-        scratch.unlink(missing_ok=True)
-    return path
+    return write_page(backtest_page(result), path)
 
 
 def backtest_page(result: BacktestResult) -> str:

@@ -1,9 +1,9 @@
 """A model's analysis as one HTML page, which needs nothing from the network and no scripting but for its plots."""
 
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from optagent.adapters.page_file import write_page
 from optagent.adapters.report_plots import figure_of, text_of
 from optagent.analysis.report import texts
 from optagent.analysis.report.answer import CAUSES, analysed_rows, judgement, reference_rows
@@ -11,7 +11,6 @@ from optagent.analysis.report.parts import Drawing, Items, Part, Room, Section, 
 from optagent.analysis.report.sections import report_sections
 from optagent.domain.diagnosis import Diagnosis, Verdict
 from optagent.domain.model_report import ModelReport
-from optagent.errors import InvalidRequest
 
 # Nothing may be fetched, whatever a name in the data says.
 _PAGE = """<!DOCTYPE html>
@@ -51,21 +50,7 @@ figure {{ margin: 1rem 0; }} figcaption {{ font-weight: 600; }}
 
 def draw_report(report: ModelReport, path: Path) -> Path:
     """Writes the page whole or not at all; InvalidRequest for a path that cannot be written."""
-    path = Path(path)
-    page = report_page(report)
-    scratch = path.with_name(f".{uuid.uuid4().hex}.html")
-    try:
-        if not path.parent.is_dir():
-            raise InvalidRequest(f"{path}: there is no folder {str(path.parent)!r}")
-        if path.is_dir():
-            raise InvalidRequest(f"{path}: is a folder, a file is needed")
-        scratch.write_text(page, encoding="utf-8")
-        scratch.replace(path)
-    except OSError as error:
-        raise InvalidRequest(f"{path}: cannot be written: {error.strerror}") from None
-    finally:
-        scratch.unlink(missing_ok=True)
-    return path
+    return write_page(report_page(report), path)
 
 
 def report_page(report: ModelReport) -> str:
