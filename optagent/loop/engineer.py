@@ -47,12 +47,7 @@ async def engineer(command: EngineerFeatures, spec: ModelSpec, outside: Outside,
         _judged, proposal, recipe, prepared, metric, alpha, command.seed, outside
     )
     await run.stage("register")
-    metrics = {
-        f"cv_{metric.name}": built.score,
-        f"holdout_{metric.name}": comparison.candidate.estimate,
-        f"baseline_{metric.name}": comparison.baseline.estimate,
-        "improvement": comparison.improvement.estimate,
-    }
+    metrics = {f"cv_{metric.name}": built.score, **comparison.scores(metric.name)}
     version = await asyncio.to_thread(
         deploy.register,
         built,
@@ -66,13 +61,7 @@ async def engineer(command: EngineerFeatures, spec: ModelSpec, outside: Outside,
     )
     return replace(
         result,
-        holdout=comparison.candidate,
-        baseline_name=comparison.baseline_name,
-        baseline_holdout=comparison.baseline,
-        improvement=comparison.improvement,
-        verdict=str(comparison.verdict),
-        version=version.version,
-        aliases=version.aliases,
+        **comparison.answer(version),
         duration_s=outside.clock.now() - run.process.created_at,
         notes=(*result.notes, *said),
     )

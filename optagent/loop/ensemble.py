@@ -97,12 +97,7 @@ async def ensemble(command: EnsembleModels, spec: ModelSpec, outside: Outside, r
     await run.stage("validate")
     built, comparison, notes = await asyncio.to_thread(_judged, weighed, prepared, ask, outside)
     await run.stage("register")
-    metric = ask.metrics[0].name
-    metrics = {
-        f"holdout_{metric}": comparison.candidate.estimate,
-        f"baseline_{metric}": comparison.baseline.estimate,
-        "improvement": comparison.improvement.estimate,
-    }
+    metrics = comparison.scores(ask.metrics[0].name)
     version = await asyncio.to_thread(
         deploy.register,
         built,
@@ -116,13 +111,7 @@ async def ensemble(command: EnsembleModels, spec: ModelSpec, outside: Outside, r
     )
     return replace(
         result,
-        holdout=comparison.candidate,
-        baseline_name=comparison.baseline_name,
-        baseline_holdout=comparison.baseline,
-        improvement=comparison.improvement,
-        verdict=str(comparison.verdict),
-        version=version.version,
-        aliases=version.aliases,
+        **comparison.answer(version),
         duration_s=outside.clock.now() - run.process.created_at,
         notes=(*result.notes, *notes),
     )

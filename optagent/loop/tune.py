@@ -51,7 +51,7 @@ async def tune(command: TuneModel, spec: ModelSpec, outside: Outside, run: Run) 
             together = await asyncio.to_thread(_together, command, study, outcome, prepared, outside, run)
         await run.stage("validate")
         built, comparison, notes = await asyncio.to_thread(_judge, command, study, outcome, together, prepared, outside)
-        metrics = _metrics(study, built, comparison)
+        metrics = {f"cv_{study.metric}": built.score, **comparison.scores(study.metric)}
         await run.stage("register")
         version = await asyncio.to_thread(
             deploy.register,
@@ -149,15 +149,6 @@ def _judge(
     return built, comparison, (*said, note) if note else said
 
 
-def _metrics(study: Study, built: optimize.Built, comparison: validate.Comparison) -> dict[str, float]:
-    return {
-        f"cv_{study.metric}": built.score,
-        f"holdout_{study.metric}": comparison.candidate.estimate,
-        f"baseline_{study.metric}": comparison.baseline.estimate,
-        "improvement": comparison.improvement.estimate,
-    }
-
-
 def _result(
     study: Study,
     outcome: SearchOutcome,
@@ -176,13 +167,7 @@ def _result(
         best_score=built.score,
         front=optimize.front(study, outcome),
         hypervolume=optimize.hypervolume_over_time(study, outcome),
-        holdout=comparison.candidate,
-        baseline_name=comparison.baseline_name,
-        baseline_holdout=comparison.baseline,
-        improvement=comparison.improvement,
-        verdict=str(comparison.verdict),
-        version=version.version,
-        aliases=version.aliases,
+        **comparison.answer(version),
         trials=len(outcome.trials),
         pruned=outcome.count(TrialState.PRUNED),
         failed=outcome.count(TrialState.FAILED, TrialState.INFEASIBLE),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from optagent.analysis.bootstrap import Resampling, bootstrap_interval, paired_interval
 from optagent.domain.study import Interval
@@ -33,6 +34,26 @@ class Comparison:
     baseline: Interval
     improvement: Interval
     verdict: Verdict
+
+    def scores(self, metric: str) -> dict[str, float]:
+        """What a version is registered with."""
+        return {
+            f"holdout_{metric}": self.candidate.estimate,
+            f"baseline_{metric}": self.baseline.estimate,
+            "improvement": self.improvement.estimate,
+        }
+
+    def answer(self, version: ModelVersion) -> dict[str, Any]:
+        """What an answer says of it and of the version that was registered because of it, by field."""
+        return {
+            "holdout": self.candidate,
+            "baseline_name": self.baseline_name,
+            "baseline_holdout": self.baseline,
+            "improvement": self.improvement,
+            "verdict": str(self.verdict),
+            "version": version.version,
+            "aliases": version.aliases,
+        }
 
 
 def judge(improvement: Interval) -> Verdict:
