@@ -65,7 +65,8 @@ def windowed(rows: Learnable, prepared: Prepared, chosen: Chosen, seed: int) -> 
     """
     if chosen.weight is not None or len(chosen.rows) == len(prepared.problem.data) or prepared.dev_time is None:
         return restricted(prepared, chosen, seed)
-    return rows.since(float(prepared.dev_time[chosen.rows].min())).prepared(seed)
+    start = float(prepared.dev_time[chosen.rows].min()) if chosen.start is None else chosen.start
+    return rows.since(start).prepared(seed)
 
 
 def _live(

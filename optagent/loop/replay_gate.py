@@ -10,8 +10,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from optagent.codec import decode
 from optagent.domain.audit import AuditEntry, AuditLink
 from optagent.domain.gate import GateResult, gates_from, verdict_of
@@ -32,7 +30,7 @@ from optagent.loop.outside import Outside
 from optagent.loop.prepare import Prepared
 from optagent.loop.replay import Difference
 from optagent.loop.validate import Baseline, version_on_holdout
-from optagent.loop.windows import Chosen, rule_named
+from optagent.loop.windows import window_named
 from optagent.ports import Registry
 from optagent.training.bundle import library_versions
 from optagent.training.encoding import encode as encoded
@@ -180,7 +178,9 @@ def _prepared(
 
 def _of_window(by: JudgedBy, rows: Learnable) -> Prepared:
     prepared = rows.prepared(by.seed)
-    return prepared if by.window == "expanding" else windowed(rows, prepared, _window(by, prepared), by.seed)
+    if by.window == "expanding":
+        return prepared
+    return windowed(rows, prepared, window_named(by.window, prepared, by.changed_at), by.seed)
 
 
 def _learned_from(by: JudgedBy, prepared: Prepared, predictor: Predictor | None) -> str:
@@ -193,14 +193,6 @@ def _learned_from(by: JudgedBy, prepared: Prepared, predictor: Predictor | None)
     if plan is None or plan_digest(plan) != by.plan_sha256:
         raise InvalidData("the candidate's plan is another one")
     return prepared.planned(plan).digest
-
-
-def _window(by: JudgedBy, prepared: Prepared) -> Chosen:
-    if prepared.dev_time is None:
-        raise InvalidData(f"there is no window {by.window!r} of rows without an order")
-    order = np.argsort(prepared.dev_time, kind="stable").astype(np.int64)
-    rows, weight = rule_named(by.window, prepared, by.changed_at)(order, prepared.dev_time[order])
-    return Chosen(by.window, rows, weight, {})
 
 
 def _champion(

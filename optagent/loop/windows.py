@@ -23,12 +23,16 @@ _WORTH = 0.002  # of the score: less is no reason to forget rows
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The window by name, its rows among the development rows, their weights where they are not equal, and scores."""
+    """The window by name, its rows among the development rows, their weights where they are not equal, and scores.
+
+    A window of time has a `start`, from which it holds all rows, those of the holdout too.
+    """
 
     name: str
     rows: Rows
     weight: Vector | None
     scores: dict[str, float]
+    start: float | None = None
 
 
 Rule = Callable[[Rows, Vector], tuple[Rows, Vector | None]]
@@ -42,7 +46,7 @@ def rules(changed_at: float | None = None) -> dict[str, Rule]:
         found[f"newest {share:.0%}"] = lambda rows, time, share=share: (rows[-max(1, round(len(rows) * share)) :], None)  # type: ignore[misc]
     found["weighted"] = lambda rows, time: (rows, _decaying(len(rows)))
     if changed_at is not None:
-        found["since the change"] = lambda rows, time: (rows[time >= changed_at], None)
+        found["since the change"] = _since(changed_at)
     return found
 
 
@@ -72,8 +76,7 @@ def choose_window(
         if score is not None:
             scores[name] = score
     best = _best(scores, metric.maximize)
-    chosen, weight = _all(known[best], prepared.dev_time)
-    return Chosen(best, chosen, weight, scores)
+    return replace(window_named(best, prepared, changed_at), scores=scores)
 
 
 def restricted(prepared: Prepared, chosen: Chosen, seed: int = 0) -> Prepared:
@@ -95,33 +98,39 @@ def restricted(prepared: Prepared, chosen: Chosen, seed: int = 0) -> Prepared:
     return replace(prepared, problem=Problem(kept, folds), dev_time=time, digest=digest_of(kept))
 
 
-def rule_named(name: str, prepared: Prepared, changed_at: float | None = None) -> Rule:
-    """The rule by the name that a window was chosen or asked for by; a duration means the rows of so long before the
+def window_named(name: str, prepared: Prepared, changed_at: float | None = None) -> Chosen:
+    """The window by the name that it was chosen or asked for by; a duration means the rows of so long before the
     newest one. Raises InvalidData where these rows have no such window."""
-    names = {"sliding": f"newest {_SLIDING[0]:.0%}", "since_change": "since the change"}
-    known = rules(changed_at)
-    if names.get(name, name) in known:
-        return known[names.get(name, name)]
     if prepared.dev_time is None or prepared.holdout_time is None:
         raise InvalidData(f"window {name!r}: the rows have no order")
-    try:
-        start = max(prepared.dev_time.max(), prepared.holdout_time.max()) - seconds(name)
-    except InvalidRequest:
-        raise InvalidData(f"window {name!r}: nothing was seen to change since the champion was trained") from None
-    return lambda rows, time: (rows[time >= start], None)
+    long = {"sliding": f"newest {_SLIDING[0]:.0%}", "since_change": "since the change"}.get(name, name)
+    start = changed_at if long == "since the change" else None
+    rule = rules(changed_at).get(long)
+    if rule is None:
+        try:
+            start = max(prepared.dev_time.max(), prepared.holdout_time.max()) - seconds(name)
+        except InvalidRequest:
+            raise InvalidData(f"window {name!r}: nothing was seen to change since the champion was trained") from None
+        rule = _since(start)
+    order = np.argsort(prepared.dev_time, kind="stable").astype(np.int64)
+    rows, weight = rule(order, prepared.dev_time[order])
+    return Chosen(name, rows, weight, {}, start)
 
 
 def _asked(asked: str, prepared: Prepared, changed_at: float | None) -> Chosen:
-    assert prepared.dev_time is not None
-    rows, weight = _all(rule_named(asked, prepared, changed_at), prepared.dev_time)
-    if len(rows) < _LEAST_ROWS:
-        raise InvalidData(f"window {asked!r}: {len(rows):,} rows are left, {_LEAST_ROWS} are needed")
-    return Chosen(asked, rows, weight, {})
+    chosen, left = window_named(asked, prepared, changed_at), 0
+    if chosen.start is None:
+        left = len(chosen.rows)
+    elif prepared.holdout_time is not None:
+        newest = len(chosen.rows) + int((prepared.holdout_time >= chosen.start).sum())
+        left = round(newest * (1 - prepared.spec.holdout_fraction))
+    if left < _LEAST_ROWS:
+        raise InvalidData(f"window {asked!r}: {left:,} rows are left to learn from, {_LEAST_ROWS} are needed")
+    return chosen
 
 
-def _all(rule: Rule, time: Vector) -> tuple[Rows, Vector | None]:
-    order = np.argsort(time, kind="stable").astype(np.int64)
-    return rule(order, time[order])
+def _since(start: float) -> Rule:
+    return lambda rows, time: (rows[time >= start], None)
 
 
 def _score(problem: Problem, time: Vector, rule: Rule, recipe: Recipe, metric: Metric, seed: int) -> float | None:

@@ -9,7 +9,8 @@ import pytest
 from optagent.domain.dataset import FileSource
 from optagent.domain.model import ModelSpec, Task
 from optagent.errors import InvalidData
-from optagent.loop.prepare import Prepared, prepared_of
+from optagent.loop.learn import Learnable, windowed
+from optagent.loop.prepare import Prepared
 from optagent.loop.windows import choose_window, restricted
 from optagent.training.families.registry import family_named
 from optagent.training.metrics import METRICS
@@ -21,11 +22,15 @@ LOSS = METRICS["log_loss"]
 
 
 def prepared(count: int = 6_000, turned_at: float = 1.0, spec: ModelSpec = SPEC) -> Prepared:
+    return learnable_rows(count, turned_at, spec).prepared(0)
+
+
+def learnable_rows(count: int = 6_000, turned_at: float = 1.0, spec: ModelSpec = SPEC) -> Learnable:
     """Rows whose label depends on `a`, and from a share of them on upon `b`."""
     rng = np.random.default_rng(1)
     a, b = rng.normal(size=(2, count))
     signal = np.where(np.arange(count) < turned_at * count, a, b) * 2 + rng.logistic(size=count) * 0.5
-    return prepared_of(pa.table({"a": a, "b": b, "label": np.where(signal > 0, "yes", "no")}), spec)
+    return Learnable(spec, pa.table({"a": a, "b": b, "label": np.where(signal > 0, "yes", "no")}))
 
 
 def test_all_rows_are_learned_from_where_nothing_has_changed():
@@ -52,14 +57,24 @@ def test_what_is_asked_for_is_done_or_refused_with_the_reason():
     assert weighted.weight.mean() == pytest.approx(1.0)
     with pytest.raises(InvalidData, match="nothing was seen to change"):
         choose_window(rows, RECIPE, LOSS, "since_change")
-    with pytest.raises(InvalidData, match="100 rows are left, 500 are needed"):
-        choose_window(rows, RECIPE, LOSS, "since_change", changed_at=4_700.0)
+    with pytest.raises(InvalidData, match="80 rows are left to learn from, 500 are needed"):
+        choose_window(rows, RECIPE, LOSS, "since_change", changed_at=5_900.0)
 
 
 def test_a_duration_means_so_long_before_the_newest_row():
     rows = prepared()
     asked = choose_window(rows, RECIPE, LOSS, "3000s")  # the rows' own time: their positions
     assert (asked.name, asked.rows.min(), asked.rows.max()) == ("3000s", 2_999, 4_799)
+
+
+def test_a_window_may_lie_within_the_newest_rows_that_all_rows_would_set_apart():
+    rows, table = prepared(), learnable_rows()
+    for asked, changed_at in (("1000s", None), ("since_change", 4_999.0)):
+        chosen = choose_window(rows, RECIPE, LOSS, asked, changed_at)
+        assert (len(chosen.rows), chosen.start) == (0, 4_999.0)
+        cut = windowed(table, rows, chosen, 0)
+        assert (len(cut.problem.data), len(cut.holdout)) == (801, 200)
+        assert (cut.holdout.y == rows.holdout.y[-200:]).all()
 
 
 def test_rows_without_an_order_have_no_window():
