@@ -17,7 +17,7 @@ _BINS = 10
 
 def confidence(
     current: Observed,
-    reference: Observed | None,
+    reference: Certainty | None,
     threshold: float,
     calibration_error: Measure,
     slices: Sequence[str] = (),
@@ -33,7 +33,7 @@ def confidence(
     return Confidence(
         threshold,
         certainty(current, threshold, calibration_error, how=how),
-        None if reference is None else certainty(reference, threshold, calibration_error, how=how),
+        reference,
         uncertain_slices(current, threshold, slices) if slices else (),
     )
 

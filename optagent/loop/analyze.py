@@ -10,7 +10,7 @@ from optagent.analysis.concept_drift import concept_drift
 from optagent.analysis.confidence import confidence
 from optagent.analysis.diagnosis import diagnose
 from optagent.analysis.drift import drift_report
-from optagent.analysis.estimated import Estimator, estimated_performance, fit_cbpe, matured
+from optagent.analysis.estimated import estimated_performance, matured
 from optagent.analysis.evidence import (
     calibration_noise,
     column_facts,
@@ -28,7 +28,6 @@ from optagent.analysis.expression import Column, compile_expression
 from optagent.analysis.findings import findings_of
 from optagent.analysis.folded import Folder
 from optagent.analysis.latency import LatencySketch
-from optagent.analysis.loss_model import fit_loss_model
 from optagent.analysis.multivariate import separability
 from optagent.analysis.observed import Observed
 from optagent.analysis.performance import (
@@ -52,6 +51,7 @@ from optagent.domain.quality import Problem
 from optagent.errors import InvalidData
 from optagent.loop.gather import Gathered
 from optagent.loop.reference import Reference
+from optagent.loop.reference_statistics import reference_certainty, reference_estimator, reference_metrics
 from optagent.training.contributions import contributions
 from optagent.training.live_rows import model_matrix
 from optagent.training.metrics import metric_named, monitored_metrics
@@ -128,7 +128,7 @@ def _performance(gathered: Gathered) -> Performance:
     rows, measures = gathered.rows, monitored_metrics(gathered.spec.task)
     main = metric_named(gathered.spec.metric, gathered.spec.task)
     current = metric_values(rows, measures)
-    then = metric_values(gathered.reference.observed, measures)
+    then = reference_metrics(gathered.reference.observed, gathered.spec.task)
     return Performance(
         rows=len(rows),
         labelled=int(rows.has_label.sum()),
@@ -152,8 +152,7 @@ def _estimated(gathered: Gathered, notes: list[str]) -> EstimatedPerformance | N
     """The estimate of the window, checked on its own parts, and on the window before, where labels are known."""
     task, seed = gathered.spec.task, gathered.command.seed
     try:
-        observed = gathered.reference.observed
-        fitted: Estimator = fit_cbpe(observed, seed) if task.classifies else fit_loss_model(observed, seed)
+        fitted = reference_estimator(gathered.reference.observed, seed)
     except InvalidData as error:
         notes.append(f"no estimated performance: {error}")
         return None
@@ -180,10 +179,9 @@ def _confidence(gathered: Gathered) -> Confidence | None:
     if not gathered.spec.task.classifies:
         return None
     error = metric_named("calibration_error", gathered.spec.task)
-    monitoring = gathered.monitoring
-    return confidence(
-        gathered.rows, gathered.reference.observed, monitoring.confidence_threshold, error, _slices(gathered)
-    )
+    threshold = gathered.monitoring.confidence_threshold
+    then = reference_certainty(gathered.reference.observed, threshold)
+    return confidence(gathered.rows, then, threshold, error, _slices(gathered))
 
 
 def _slices(gathered: Gathered) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ LOGGED = "logged"
 LABEL = "label"
 MOST_REFERENCE_ROWS = 20_000
 _MOSTLY = 0.9
+_KEPT = 8  # decoded references, of models that are looked at in turn
 _META, _PROFILE, _DIGEST = b"optagent.reference", b"optagent.profile", b"optagent.sha256"
 
 
@@ -194,8 +196,9 @@ def encode_reference(reference: Reference) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
+@lru_cache(maxsize=_KEPT)
 def decode_reference(data: bytes) -> Reference:
-    """What `encode_reference` wrote; raises InvalidData for anything else."""
+    """What `encode_reference` wrote, the same object for the same bytes; raises InvalidData for anything else."""
     try:
         with pa.ipc.open_file(data) as reader:
             table = reader.read_all()

@@ -84,7 +84,7 @@ def test_equal_slices_are_rarely_named() -> None:
 
 @pytest.mark.parametrize("rows", [0, 1, 20])
 def test_few_rows_do_not_crash(rows: int) -> None:
-    found = confidence(calibrated(rows), calibrated(rows), 0.8, ERROR, ["region"])
+    found = confidence(calibrated(rows), certainty(calibrated(rows), 0.8, ERROR), 0.8, ERROR, ["region"])
     assert found is not None
     assert found.current.rows == rows
     assert found.current.curve == ()
