@@ -6,11 +6,11 @@ import json
 import sys
 from pathlib import Path
 
-from optagent.bootstrap.backtest import ask_from, backtest, draw
+from optagent import create_optimization_agent
+from optagent.bootstrap.backtest import ask_from, draw
 from optagent.cli import configure_logging
 from optagent.codec import plain
 from optagent.errors import OptAgentError
-from optagent.settings import load_settings
 
 
 def arguments() -> argparse.Namespace:
@@ -29,7 +29,8 @@ def arguments() -> argparse.Namespace:
 
 async def main(given: argparse.Namespace) -> None:
     ask = ask_from(given.policy, given.label_delay, given.start, given.step, given.seed, given.trials)
-    result = await backtest(load_settings(ray_address="auto"), given.model, given.data, ask)
+    async with await create_optimization_agent(strict=True, ray_address="auto") as agent:
+        result = await agent.backtest_model(given.model, given.data, ask)
     if given.html is not None:
         draw(result, given.html)
     print(json.dumps(plain(result)))

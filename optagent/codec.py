@@ -72,11 +72,12 @@ def model_from(data: Mapping[str, Any], folder: Path | None = None) -> ModelSpec
     if isinstance(fields.get("policy"), Mapping):
         fields["policy"] = decode(RetrainingPolicy, fields["policy"])
     if "data" in fields:
-        fields["data"] = _anchored(_source_from(fields["data"]), folder or Path.cwd())
+        fields["data"] = _anchored(source_from(fields["data"]), folder or Path.cwd())
     return decode(ModelSpec, fields)
 
 
-def _source_from(data: Any) -> DataSource:
+def source_from(data: Any) -> DataSource:
+    """Where rows are, as a user writes it: a path, `{uri, format}` or `{url, query}`."""
     if isinstance(data, FileSource | SqlSource):
         return data
     if isinstance(data, str):

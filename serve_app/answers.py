@@ -2,15 +2,20 @@
 
 import re
 from dataclasses import dataclass, fields, replace
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
+from optagent.codec import plain
 from optagent.domain.dataset import SqlSource
 from optagent.domain.model import ModelSpec
 from optagent.domain.process import Process
 from optagent.domain.rollout import Rollout
 from optagent.domain.token import Token
+
+if TYPE_CHECKING:
+    from optagent.loop.replay import Replay
+    from optagent.loop.replay_gate import JudgedReplay
 
 _LOGIN = re.compile(r"(?<=://)([^:@/]*):.*@", re.DOTALL)
 
@@ -69,6 +74,17 @@ class Processes(BaseModel):
 
     processes: list[Process]
     next_cursor: str | None = None
+
+
+class DecisionReplay(BaseModel):
+    """A decision made once more: whether it comes out the same, bit for bit; `detail` says what does, and what not."""
+
+    is_same: bool
+    detail: dict[str, Any]
+
+    @classmethod
+    def of(cls, replay: "Replay | JudgedReplay") -> "DecisionReplay":
+        return cls(is_same=replay.is_same, detail=plain(replay))
 
 
 class Health(BaseModel):

@@ -20,6 +20,7 @@ _LONGER_S = {
     "import_model": 300.0,
     "register_model": 120.0,
     "verify_audit": 120.0,
+    "replay_decision": 300.0,
     # These wait for gateways to load what they are to answer by.
     "start_rollout": 60.0,
     "promote_rollout": 60.0,

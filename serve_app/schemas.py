@@ -6,9 +6,8 @@ The bounds here keep nonsense and excess out; the rules themselves are the domai
 from typing import Annotated, Any
 
 from fastapi import Path, Query
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from optagent.codec import model_from
 from optagent.domain.command import (
     ENSEMBLE_METHODS,
     STOPPING,
@@ -17,26 +16,23 @@ from optagent.domain.command import (
     OptimizeModel,
     TuneModel,
 )
-from optagent.domain.dataset import FORMATS
-from optagent.domain.model import ModelSpec, Task
 from optagent.domain.monitoring import AnalysisType
-from optagent.domain.policy import POLICIES, WINDOWS, Action, OptimizationType, Trigger
+from optagent.domain.policy import WINDOWS, Action, OptimizationType
 from optagent.domain.strategy import STRATEGIES
 from optagent.domain.study import METHODS
 from optagent.domain.token import Scope
-from optagent.errors import InvalidRequest
 
-_ID = r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,99}$"
+ID = r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,99}$"
 
 
-def _one_of(names: Any, **more: Any) -> Any:
+def one_of(names: Any, **more: Any) -> Any:
     """A text that the domain knows; which ones is documented here, and an unknown one refused there."""
     return Field(max_length=100, json_schema_extra={"enum": [str(name) for name in names]}, **more)
 
 
-_WINDOW = f"the rows that are learned from: {', '.join(WINDOWS)}, or a duration such as 90d"
-ModelId = Annotated[str, Path(pattern=_ID, examples=["churn"], description="id of a registered model")]
-ProcessId = Annotated[str, Path(pattern=_ID, examples=["tune-3f2a9c0d1e4b"])]
+WINDOW = f"the rows that are learned from: {', '.join(WINDOWS)}, or a duration such as 90d"
+ModelId = Annotated[str, Path(pattern=ID, examples=["churn"], description="id of a registered model")]
+ProcessId = Annotated[str, Path(pattern=ID, examples=["tune-3f2a9c0d1e4b"])]
 Limit = Annotated[int, Query(ge=1, le=1000, description="most that are answered")]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Amount = Annotated[float, Field(ge=0, le=1e12)]
@@ -58,8 +54,8 @@ class Request(BaseModel):
 class AnalyzeRequest(Request):
     """Look at what a model was asked and answered in a stretch of time."""
 
-    model_id: Annotated[str, Field(pattern=_ID, examples=["churn"])]
-    analysis_type: Annotated[str, _one_of(AnalysisType)] = "full"
+    model_id: Annotated[str, Field(pattern=ID, examples=["churn"])]
+    analysis_type: Annotated[str, one_of(AnalysisType)] = "full"
     time_range: Annotated[
         Annotated[str, Field(max_length=100)]
         | Annotated[list[Annotated[str, Field(max_length=100)] | float], Field(min_length=2, max_length=2)],
@@ -73,15 +69,15 @@ class AnalyzeRequest(Request):
 class HyperparameterRequest(Request):
     """Search for better parameters of a model; what is left out is as the settings and the strategy say."""
 
-    model_id: Annotated[str, Field(pattern=_ID, examples=["churn"])]
-    optimization_method: Annotated[str, _one_of(METHODS)] = "optuna"
+    model_id: Annotated[str, Field(pattern=ID, examples=["churn"])]
+    optimization_method: Annotated[str, one_of(METHODS)] = "optuna"
     max_trials: Annotated[int, Field(ge=1, le=100_000)] | None = None
     timeout_seconds: Seconds | None = None
-    strategy: Annotated[str, _one_of(STRATEGIES)] = "balanced"
+    strategy: Annotated[str, one_of(STRATEGIES)] = "balanced"
     objectives: Annotated[
         list[Name], Field(max_length=10, description="a metric first, then further metrics or costs")
     ] = []
-    early_stopping: Annotated[str, _one_of(STOPPING)] = "asha"
+    early_stopping: Annotated[str, one_of(STOPPING)] = "asha"
     max_concurrent: Annotated[int, Field(ge=1, le=10_000)] | None = None
     cpus_per_trial: Annotated[int, Field(ge=1, le=1024)] = 1
     gpus_per_trial: Annotated[int, Field(ge=0, le=64)] = 0
@@ -127,19 +123,19 @@ class EnsembleRequest(Request):
             description="two or more of the same rows and target: MODEL (its champion), MODEL@ALIAS or MODEL/VERSION",
         ),
     ]
-    ensemble_method: Annotated[str, _one_of(ENSEMBLE_METHODS)] = "weighted"
+    ensemble_method: Annotated[str, one_of(ENSEMBLE_METHODS)] = "weighted"
     optimization_target: Annotated[
         Name | Annotated[list[Name], Field(max_length=10)] | None,
         Field(examples=["accuracy"], description="a metric that has to improve, or several: none may become worse"),
     ] = None
     model_id: Annotated[
         str | None,
-        Field(pattern=_ID, description="the model of which it becomes a version; by default the first base model's"),
+        Field(pattern=ID, description="the model of which it becomes a version; by default the first base model's"),
     ] = None
     max_latency_ms: Annotated[float, Field(gt=0, le=1e6)] | None = None
     max_size_mb: Annotated[float, Field(gt=0, le=1e6)] | None = None
     max_models: Annotated[int, Field(ge=1, le=1000)] | None = None
-    strategy: Annotated[str, _one_of(STRATEGIES)] = "balanced"
+    strategy: Annotated[str, one_of(STRATEGIES)] = "balanced"
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
 
     def command(self) -> EnsembleModels:
@@ -161,11 +157,11 @@ class EnsembleRequest(Request):
 class FeaturesRequest(Request):
     """Look for features with which a model's champion would be better."""
 
-    model_id: Annotated[str, Field(pattern=_ID, examples=["churn"])]
+    model_id: Annotated[str, Field(pattern=ID, examples=["churn"])]
     max_features: Annotated[int, Field(ge=1, le=1000)] = 20
     timeout_seconds: Seconds = 900.0
     memory_mb: Annotated[float, Field(ge=1, le=1e8)] = 1024.0
-    strategy: Annotated[str, _one_of(STRATEGIES)] = "balanced"
+    strategy: Annotated[str, one_of(STRATEGIES)] = "balanced"
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
 
     def command(self) -> EngineerFeatures:
@@ -178,15 +174,15 @@ class FeaturesRequest(Request):
 class OptimizeRequest(Request):
     """Run the whole loop for a model: look, learn, find a candidate, prove it, let it compete."""
 
-    model_id: Annotated[str, Field(pattern=_ID, examples=["churn"])]
-    optimization_type: Annotated[str, _one_of(OptimizationType)] = "full"
+    model_id: Annotated[str, Field(pattern=ID, examples=["churn"])]
+    optimization_type: Annotated[str, one_of(OptimizationType)] = "full"
     action: Annotated[
-        str, _one_of((Action.CANDIDATE, Action.SHADOW, Action.FULL), description="what a candidate that passed may do")
+        str, one_of((Action.CANDIDATE, Action.SHADOW, Action.FULL), description="what a candidate that passed may do")
     ] = "candidate"
-    strategy: Annotated[str, _one_of(STRATEGIES)] = "balanced"
+    strategy: Annotated[str, one_of(STRATEGIES)] = "balanced"
     max_trials: Annotated[int, Field(ge=1, le=100_000)] | None = None
     timeout_seconds: Seconds | None = None
-    window: Annotated[str, Field(max_length=20, examples=list(WINDOWS), description=_WINDOW)] = "auto"
+    window: Annotated[str, Field(max_length=20, examples=list(WINDOWS), description=WINDOW)] = "auto"
     gates: Annotated[
         dict[Name, bool | int | float | str],
         Field(max_length=100, examples=[{"accuracy_min": 0.7, "min_validation_samples": 100, "max_latency_ms": 500}]),
@@ -216,106 +212,6 @@ class BatchRequest(Request):
     """Several searches at once, each taken or refused for itself."""
 
     requests: Annotated[list[HyperparameterRequest], Field(min_length=1, max_length=100)]
-
-
-class FileData(Request):
-    """Files by absolute path, glob or URI, as the server sees them."""
-
-    uri: Annotated[str, Field(min_length=1, max_length=2000)]
-    format: Annotated[str, _one_of(FORMATS)] | None = None
-
-
-class SqlData(Request):
-    """The rows of a query; `${NAME}` in the URL is read from the server's environment."""
-
-    url: Annotated[str, Field(min_length=1, max_length=2000, examples=["postgresql://${DB_USER}@db/orders"])]
-    query: Annotated[str, Field(min_length=1, max_length=20_000)]
-
-
-class MonitoringFields(Request):
-    """What counts as decay; what is left out stays as it is."""
-
-    accuracy_drop_threshold: Share = 0.05
-    drift_score_threshold: Share = 0.1
-    confidence_threshold: Share = 0.8
-    performance_window_hours: Annotated[float, Field(gt=0, le=1e5)] = 24.0
-    performance_window_rows: Whole | None = None
-    alert_cooldown_minutes: Amount = 60.0
-    false_alarm_every: Annotated[str, Field(max_length=20, examples=["90d"])] = "90d"
-    slices: Annotated[list[Name], Field(max_length=100)] = []
-    business: Annotated[dict[Name, Annotated[str, Field(max_length=1000)]], Field(max_length=100)] = {}
-
-
-class RetrainingFields(Request):
-    """When a model is optimized without anyone asking, and how far what comes of it may go."""
-
-    triggers: Annotated[
-        list[Annotated[str, _one_of([one for one in Trigger if one is not Trigger.MANUAL])]],
-        Field(min_length=1, max_length=10),
-    ] = ["degradation", "concept_drift"]
-    action: Annotated[str, _one_of(Action)] = "candidate"
-    strategy: Annotated[str, _one_of(STRATEGIES)] = "balanced"
-    optimization_type: Annotated[str, _one_of(OptimizationType)] = "auto"
-    every: Annotated[str | None, Field(max_length=20, examples=["30d"], description="with the trigger schedule")] = None
-    min_new_labels: Annotated[Whole | None, Field(description="with the trigger new_labels")] = None
-    cooldown: Annotated[str, Field(max_length=20, examples=["1d"])] = "1d"
-    most_a_year: Whole = 52
-    window: Annotated[str, Field(max_length=20, examples=list(WINDOWS), description=_WINDOW)] = "auto"
-    trials: Annotated[int, Field(ge=1, le=100_000)] | None = None
-    timeout_s: Seconds | None = None
-    gates: Annotated[dict[Name, bool | int | float | str], Field(max_length=100)] = {}
-    rollout: Annotated[dict[Name, Any], Field(max_length=20, description="fields of a rollout's policy")] = {}
-
-
-Retraining = Annotated[str, _one_of(POLICIES, description="a policy by name")] | RetrainingFields | None
-
-
-class RegisterRequest(Request):
-    """A model as in `model.yaml`. Where its data lies is read by the server, so that only an admin may register one."""
-
-    id: Annotated[str, Field(pattern=_ID, examples=["churn"], validation_alias=AliasChoices("id", "model_id"))]
-    task: Annotated[str, _one_of(Task, examples=["binary"])]
-    data: Annotated[str, Field(min_length=1, max_length=2000, examples=["/data/churn.parquet"])] | FileData | SqlData
-    target: Annotated[Name, Field(examples=["churned"])]
-    features: list[Name] = []
-    ignore: list[Name] = []
-    time_column: Name | None = None
-    rows_in_time_order: bool = False
-    label_horizon: Annotated[str, Field(max_length=20)] | Amount = 0.0
-    sensitive_columns: list[Name] = []
-    positive_class: Name | None = None
-    class_weight: Annotated[str, _one_of(("none", "balanced"))] = "none"
-    metric: Annotated[str, Field(max_length=100)] = ""
-    families: list[Name] = []
-    search_space: SearchSpaces = {}
-    holdout_fraction: Annotated[float, Field(ge=0.05, le=0.5)] = 0.2
-    folds: Annotated[int, Field(ge=2, le=20)] = 4
-    description: Annotated[str, Field(max_length=10_000)] = ""
-    monitoring: MonitoringFields | None = None
-    policy: Retraining = None
-
-    def spec(self) -> ModelSpec:
-        """Raises InvalidRequest."""
-        uri = self.data if isinstance(self.data, str) else getattr(self.data, "uri", "/")
-        if "://" not in uri and not uri.startswith("/"):
-            raise InvalidRequest(f"data: an absolute path of the server or a URI is needed, got {uri!r}")
-        return model_from(self.model_dump(exclude_unset=True))
-
-
-class ModelChanges(Request):
-    """What may change of a registered model; what is left out stays as it is."""
-
-    description: Annotated[str, Field(max_length=10_000)] = ""
-    metric: Annotated[str, Field(max_length=100)] = ""
-    search_space: SearchSpaces = {}
-    monitoring: Annotated[MonitoringFields | None, Field(description="null: as the settings say")] = None
-    policy: Annotated[Retraining, Field(description="null: optimized only when somebody asks")] = None
-
-
-class AliasRequest(Request):
-    """Where an alias is to point."""
-
-    version: Annotated[Name, Field(examples=["3"])]
 
 
 class AlphaSplitFields(Request):
@@ -353,7 +249,7 @@ class RolloutRequest(Request):
     """Let a candidate in: in shadow first, then as the policy says."""
 
     candidate: Annotated[Name, Field(description="a version or an alias")] = "challenger"
-    strategy: Annotated[str, _one_of(STRATEGIES)] = "balanced"
+    strategy: Annotated[str, one_of(STRATEGIES)] = "balanced"
     policy: PolicyFields | None = None
 
 
@@ -367,5 +263,5 @@ class TokenRequest(Request):
     """A new token; without `expires_seconds` it lasts until it is revoked."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.@\-]{0,99}$", examples=["ci"])]
-    scopes: Annotated[list[Annotated[str, _one_of(Scope)]], Field(min_length=1, max_length=4, examples=[["read"]])]
+    scopes: Annotated[list[Annotated[str, one_of(Scope)]], Field(min_length=1, max_length=4, examples=[["read"]])]
     expires_seconds: Annotated[float, Field(ge=1, le=1e10)] | None = None

@@ -1,5 +1,6 @@
 """The SDK's verbs; each is a command to the loop."""
 
+from optagent.agent.backtesting import BacktestVerbs
 from optagent.agent.building import BuildVerbs
 from optagent.agent.models import ModelVerbs
 from optagent.agent.notifying import NotifyVerbs
@@ -17,6 +18,7 @@ __all__ = ["Command", "OptimizationAgent"]
 
 class OptimizationAgent(
     OptimizeVerbs,
+    BacktestVerbs,
     BuildVerbs,
     ModelVerbs,
     NotifyVerbs,

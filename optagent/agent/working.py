@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from optagent.agent.desk import Desk
 from optagent.codec import decode, plain
-from optagent.domain.command import EngineerFeatures, EnsembleModels, OptimizeModel, TuneModel, parse_base
+from optagent.domain.command import (
+    BacktestModel,
+    EngineerFeatures,
+    EnsembleModels,
+    OptimizeModel,
+    TuneModel,
+    parse_base,
+)
 from optagent.domain.gate import gates_from
 from optagent.domain.model import ModelSpec
 from optagent.domain.process import Process
@@ -21,13 +28,14 @@ if TYPE_CHECKING:
 
 # What ensembles and features import takes seconds: it is imported where it is needed.
 
-Command = TuneModel | EnsembleModels | EngineerFeatures | OptimizeModel
+Command = TuneModel | EnsembleModels | EngineerFeatures | OptimizeModel | BacktestModel
 
 KINDS: Mapping[type[Any], str] = {
     TuneModel: "tune",
     EnsembleModels: "ensemble",
     EngineerFeatures: "features",
     OptimizeModel: "optimize",
+    BacktestModel: "backtest",
 }
 
 
@@ -51,6 +59,8 @@ class WorkingDesk(Desk):
             return await self._ensembling(command)
         if isinstance(command, OptimizeModel):
             return await self._optimizing(command)
+        if isinstance(command, BacktestModel):
+            return await self._backtesting(command)
         return await self._engineering(command)
 
     def _new_work(self, work: Work) -> Process:
@@ -81,6 +91,13 @@ class WorkingDesk(Desk):
     def _doors(self, command: OptimizeModel) -> "Doors":
         """The verbs that an optimization asks of the whole agent."""
         raise NotImplementedError
+
+    async def _backtesting(self, command: BacktestModel) -> Work:
+        from optagent.loop.backtest import backtest, settled
+
+        spec = await self._store.model(command.model_id)
+        command = replace(command, ask=settled(command.ask, spec, self._outside.min_new_labels))
+        return Work(command, spec.model_id, lambda run: backtest(command, spec, self._outside, run))
 
     async def _tuning(self, command: TuneModel) -> Work:
         spec = await self._store.model(command.model_id)

@@ -105,6 +105,7 @@ async def _connect(settings: Settings, ports: dict[str, Any], resources: AsyncEx
     if notifier is not None:
         resources.callback(notifier.close)
     recipe = partial(strict_agent, settings)
+    workers = ports.get("workers") or parts.workers(cluster)
     outside = Outside(
         datasets=ports.get("datasets") or parts.datasets(settings),
         tuner=tuner,
@@ -119,11 +120,12 @@ async def _connect(settings: Settings, ports: dict[str, Any], resources: AsyncEx
         routes=routes,
         tokens=tokens,
         launcher=ports.get("launcher") or parts.launcher(cluster, recipe),
-        workers=ports.get("workers") or parts.workers(cluster),
+        workers=workers,
         loader=loader,
         notifier=notifier,
         monitoring=parts.monitoring(settings),
         min_new_labels=settings.min_samples_for_retrain,
         draw_report=parts.draw_report,
+        backtester=parts.backtester(workers),
     )
     return outside, store

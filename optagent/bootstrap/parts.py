@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
+from optagent.domain.backtest import BacktestAsk, BacktestResult
+from optagent.domain.model import ModelSpec
 from optagent.domain.model_report import ModelReport
 from optagent.domain.monitoring import Monitoring
 from optagent.errors import InvalidRequest
@@ -33,11 +35,14 @@ from optagent.ports import (
 from optagent.settings import Settings
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from optagent.adapters.cluster.head import RayHead
     from optagent.adapters.cluster.ray_cluster import RayCluster
     from optagent.adapters.state.parquet_archive import ParquetArchive
     from optagent.adapters.state.redis_answers import RedisKeptAnswers
     from optagent.agent import OptimizationAgent
+    from optagent.loop.outside import Backtester
 
 Recipe = Callable[[], "Awaitable[OptimizationAgent]"]
 
@@ -203,6 +208,17 @@ def loader(settings: Settings) -> Loader:
     from optagent.adapters.serving.isolated import IsolatedLoader
 
     return IsolatedLoader(partial(registry, settings), cache_folder(), None, settings.max_rows)
+
+
+def backtester(workers: Workers) -> Backtester:
+    """Replays policies as items of the workers' work."""
+
+    def replayed(spec: ModelSpec, table: pa.Table, ask: BacktestAsk, cancelled: Callable[[], bool]) -> BacktestResult:
+        from optagent.bootstrap.backtest import compared
+
+        return compared(spec, table, ask, workers, cancelled)
+
+    return replayed
 
 
 def draw_report(report: ModelReport, path: Path) -> Path:

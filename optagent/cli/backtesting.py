@@ -1,6 +1,5 @@
 """The command that replays a history under retraining policies."""
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -8,10 +7,9 @@ import typer
 
 from optagent import terminal
 from optagent.analysis.backtest_table import SHORT, facts_of, short_table_of
-from optagent.cli.door import ERR, OUT, AsJson, app, print_json
+from optagent.cli.door import ERR, OUT, AsJson, app, print_json, with_agent
 from optagent.codec import plain
 from optagent.domain.backtest import KNOWN, BacktestResult
-from optagent.settings import load_settings
 
 
 @app.command("backtest")
@@ -30,11 +28,11 @@ def backtest_policies(
     as_json: AsJson = False,
 ) -> None:
     """Replay a model's history under retraining policies, and say which one to take."""
-    from optagent.bootstrap.backtest import ask_from, backtest, draw  # what it imports takes a second
+    from optagent.bootstrap.backtest import ask_from, draw  # what it imports takes a second
 
     ask = ask_from(policy, label_delay, start, step, seed, trials)
     ERR.print(f"replaying {', '.join(one.name for one in ask.policies)} …", highlight=False, markup=False)
-    result = asyncio.run(backtest(load_settings(), model, data, ask))
+    result = with_agent(lambda agent: agent.backtest_model(model, data, ask))
     if html is not None:
         draw(result, html)
     print_json(plain(result)) if as_json else show(result)

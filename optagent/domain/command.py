@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from optagent.domain.backtest import BacktestAsk
+from optagent.domain.dataset import DataSource
 from optagent.domain.gate import gates_from
 from optagent.domain.monitoring import AnalysisType
 from optagent.domain.policy import Action, OptimizationType, check_window
@@ -234,6 +236,19 @@ class OptimizeModel:
         _whole("ensemble", self.ensemble, at_least=2)
         _whole("seed", self.seed, at_least=0)
         _at_least_one("timeout_s", self.timeout_s, "second")
+
+
+@dataclass(frozen=True, slots=True)
+class BacktestModel:
+    """Replay a model's history under the policies of `ask`. `data` has the rows with their labels and dates."""
+
+    model_id: str
+    data: DataSource
+    ask: BacktestAsk
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.model_id, str) or not self.model_id:
+            raise InvalidRequest(f"model_id must be the id of a registered model, got {self.model_id!r}")
 
 
 def _above_zero(name: str, value: Any) -> None:

@@ -33,6 +33,10 @@ class Event:
     detail: Mapping[str, Any] = field(default_factory=dict)
 
 
+MOST_STARTS = 5
+"""Runners that a durable process is given: what ends five of them would end the sixth."""
+
+
 @dataclass(frozen=True, slots=True)
 class Process:
     """The state of one run. Times are POSIX seconds; `command` is what was asked, `result` what it answered.
@@ -62,6 +66,11 @@ class Process:
     def starts(self) -> int:
         """How many runners have taken it."""
         return sum(event.kind == "started" for event in self.history)
+
+    @property
+    def may_start_again(self) -> bool:
+        """Whether another runner takes it over where this one is gone."""
+        return self.durable and self.starts < MOST_STARTS
 
     def keeping(self, stage: str, output: Any) -> "Process":
         """The process with what a stage came to."""

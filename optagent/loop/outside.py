@@ -5,6 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pyarrow as pa
+
+from optagent.domain.backtest import BacktestAsk, BacktestResult
 from optagent.domain.model import ModelSpec
 from optagent.domain.model_report import ModelReport
 from optagent.domain.monitoring import Monitoring
@@ -27,6 +30,9 @@ from optagent.ports import (
     Tuner,
     Workers,
 )
+
+Backtester = Callable[[ModelSpec, pa.Table, BacktestAsk, Callable[[], bool]], BacktestResult]
+"""Replays the rows of a model under policies, and gives up when its last argument answers True."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,7 @@ class Outside:
     monitoring: Monitoring = field(default_factory=Monitoring)
     min_new_labels: int = 1000
     draw_report: Callable[[ModelReport, Path], Path] | None = None
+    backtester: Backtester | None = None
 
     def check_data(self, spec: ModelSpec) -> None:
         """Raises InvalidData where the model's rows cannot be read, split and encoded as it says."""

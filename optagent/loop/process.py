@@ -88,6 +88,13 @@ class Run:
                         raise
                     await asyncio.sleep(attempt)
 
+    async def leave(self, why: str) -> None:
+        """Not an end: once the lease has run out, another runner goes on."""
+        LOG.warning("process %s waits for another runner: %s", self.process.process_id, why)
+        async with self._lock:
+            self.process = self.process.moved(self._clock.now(), "left", error=why)
+            await self._store.save_process(self.process)
+
     async def beat(self) -> None:
         """Until cancelled: renews the lease, stores new progress, looks for a request to stop."""
         stored: Progress | None = None
@@ -137,7 +144,7 @@ async def _done(
     on_progress: Callable[[Progress], None],
 ) -> Any:
     """The answer of a process that is held by the caller, from its start to its end."""
-    run = Run(process.moved(clock.now(), "started", status=Status.RUNNING), store, clock, on_progress)
+    run = Run(process.moved(clock.now(), "started", status=Status.RUNNING, error=None), store, clock, on_progress)
     await store.save_process(run.process)
     if await store.cancel_requested(process.process_id):
         run.stop()
@@ -149,7 +156,10 @@ async def _done(
         run.stop()  # work that still runs in a thread sees it
         status, why = _ended_by(error)
         with contextlib.suppress(OptAgentError):  # the error of the work matters more
-            await run.end(status, error=why)
+            if isinstance(error, Unavailable) and run.process.may_start_again:
+                await run.leave(why)
+            else:
+                await run.end(status, error=why)
         raise
     await _stop(beating)
     await run.end(Status.SUCCEEDED, result=plain(result))

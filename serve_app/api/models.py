@@ -11,7 +11,8 @@ from optagent.domain.version import ModelVersion
 from optagent.errors import Conflict, ModelNotFound
 from serve_app.answers import shown_model
 from serve_app.api.guarded import Asks, Caller, Guarded, needs
-from serve_app.schemas import AliasRequest, Limit, ModelChanges, ModelId, RegisterRequest
+from serve_app.model_schemas import AliasRequest, ModelChanges, RegisterRequest
+from serve_app.schemas import Limit, ModelId
 
 router = APIRouter(prefix="/models", tags=["models"], route_class=Guarded)
 

@@ -19,6 +19,7 @@ from serve_app.api.guarded import Asks, Caller, Guarded, needs
 from serve_app.api.paging import page
 from serve_app.api.watching import Watch
 from serve_app.errors import problem
+from serve_app.model_schemas import BacktestRequest
 from serve_app.schemas import (
     AnalyzeRequest,
     BatchRequest,
@@ -61,6 +62,16 @@ async def features(body: FeaturesRequest, caller: Asks, response: Response) -> S
 async def optimize(body: OptimizeRequest, caller: Asks, response: Response) -> Submitted:
     """Has the whole loop run for a model; a candidate that passes every gate is let in as far as `action` says."""
     return await _accepted(body.command(), caller, response)
+
+
+@router.post("/backtest", status_code=202, **needs(Scope.ADMIN, 404, sends=True))
+async def backtest(body: BacktestRequest, caller: Asks, response: Response) -> Submitted:
+    """Has a history replayed under policies; needs the scope admin, since the server reads the path that is named.
+
+    The `result` of the process says what each policy would have done, and which one to take.
+    """
+    model = await caller.agent.model(body.model_id)
+    return await _accepted(body.command(model), caller, response)
 
 
 @router.post("/batch", **needs(Scope.OPERATE, sends=True))

@@ -2,18 +2,27 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 
 from optagent.domain.alert import Alert
 from optagent.domain.audit import AuditEntry
 from optagent.domain.audit_chain import ChainReport
 from optagent.domain.token import Scope
+from serve_app.answers import DecisionReplay
 from serve_app.api.guarded import Asks, Guarded, needs
 from serve_app.schemas import Limit
 
 Noted = Annotated[
     str | None,
     Query(pattern=r"^(0|[1-9][0-9]{0,17}):[0-9a-f]{64}$", description="a head that was noted: SEQUENCE:DIGEST"),
+]
+
+Decision = Annotated[
+    str,
+    Path(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,99}$",
+        description="id of a rollout or of a process, or the number of a link of the audit log",
+    ),
 ]
 
 router = APIRouter(tags=["records"], route_class=Guarded)
@@ -35,3 +44,9 @@ async def audit(caller: Asks, limit: Limit = 100) -> list[AuditEntry]:
 async def verify_audit(caller: Asks, noted: Noted = None) -> ChainReport:
     """Whether the audit log is whole: `broken` is null, or the first link that was altered, removed or moved."""
     return await caller.agent.verify_audit(noted)
+
+
+@router.get("/audit/replay/{which}", **needs(Scope.ADMIN, 404))
+async def replay_decision(which: Decision, caller: Asks) -> DecisionReplay:
+    """Decides again what a rollout or an optimization came to, from what was kept of it, and compares bit for bit."""
+    return DecisionReplay.of(await caller.agent.replay_decision(which))

@@ -3,6 +3,7 @@
 import pytest
 
 from optagent.adapters.in_memory.store import InMemoryStore
+from optagent.agent import OptimizationAgent
 from optagent.domain.audit import AuditEntry
 
 
@@ -51,3 +52,18 @@ async def test_only_administrators_may_ask(call, scope: str):
     answer = await call(scope, "GET", "/audit/verify")
     assert answer.status_code == 403
     assert "this needs admin" in answer.json()["detail"]
+
+
+async def test_a_decision_is_made_again(agent: OptimizationAgent, call, churn_id: str):
+    done = await agent.optimize_model(churn_id, "retrain", gates={"max_latency_ms": 10_000})
+    answer = await call("admin", "GET", f"/audit/replay/{done.process_id}")
+    said = answer.json()
+    assert (answer.status_code, said["is_same"]) == (200, True), said
+    assert said["detail"]["process_id"] == done.process_id
+    assert "champion" in said["detail"]["same"]
+
+
+@pytest.mark.parametrize(("which", "code"), [("nobody", 404), ("999", 404), ("a%20b", 422)])
+async def test_what_is_no_decision_is_not_made_again(call, which: str, code: int):
+    assert (await call("admin", "GET", f"/audit/replay/{which}")).status_code == code
+    assert (await call("read", "GET", f"/audit/replay/{which}")).status_code == 403

@@ -358,3 +358,54 @@ async def test_others_are_answered_while_somebody_waits(
     assert not waiting.done()
     release.set()
     assert (await waiting).status_code == 200
+
+
+async def test_a_backtest_is_queued_and_its_result_says_which_policy_to_take(
+    agent: OptimizationAgent, call, churn_id: str
+):
+    weekly = {"triggers": ["schedule"], "every": "30d", "cooldown": "30d", "action": "full"}
+    body = {
+        "model_id": churn_id,
+        "label_delay": "2d",
+        "step": "30d",
+        "start": 0.6,
+        "policies": ["scheduled-ungated:90d", {"name": "mine", "policy": weekly}],
+    }
+    answer = await call("admin", "POST", "/optimization/backtest", json=body)
+    assert answer.status_code == 202, answer.text
+    process_id = answer.json()["process_id"]
+    await agent.run_queued(process_id)
+    status = (await call("read", "GET", f"/optimization/status/{process_id}")).json()
+    assert (status["status"], status["kind"]) == ("succeeded", "backtest")
+    assert [run["name"] for run in status["result"]["runs"]] == ["never", "scheduled-ungated:90d", "mine"]
+    assert status["result"]["recommended"] in ("never", "scheduled-ungated:90d", "mine")
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "said"),
+    [
+        ({"model_id": "nobody"}, 404, "nobody"),
+        ({"label_delay": "soon"}, 422, "soon"),
+        ({"policies": []}, 422, "policies: "),
+        ({"policies": ["reckless"]}, 422, "reckless"),
+        ({"policies": ["balanced", "balanced"]}, 422, "policies: named twice: balanced"),
+        ({"policies": [{"name": "mine", "policy": {"triggers": ["schedule"]}}]}, 422, "schedule"),
+        ({"policies": [{"name": "mine", "policy": {"gates": {"rmse_max": 1.0}}}]}, 422, "policy 'mine': gates: rmse"),
+        ({"data": "rows.parquet"}, 422, "data: an absolute path of the server or a URI is needed"),
+        ({"start": "sometime"}, 422, "start: 'sometime' is neither"),
+        ({"step": "1s"}, 422, "step must be at least 1m"),
+    ],
+)
+async def test_a_backtest_that_cannot_be_is_refused_before_it_is_queued(
+    agent: OptimizationAgent, call, churn_id: str, change: dict[str, object], code: int, said: str
+):
+    body = {"model_id": churn_id, "label_delay": "2d", **change}
+    answer = await call("admin", "POST", "/optimization/backtest", json=body)
+    assert (answer.status_code, said in answer.text) == (code, True), answer.text
+    assert await agent.processes() == []
+
+
+async def test_only_an_administrator_may_name_files_for_a_backtest(call, churn_id: str):
+    body = {"model_id": churn_id, "label_delay": "2d"}
+    answer = await call("operate", "POST", "/optimization/backtest", json=body)
+    assert answer.status_code == 403

@@ -12,13 +12,15 @@ import pytest
 
 from optagent.adapters.backtest_page import backtest_page, draw_backtest
 from optagent.adapters.in_memory.workers import SequentialWorkers
-from optagent.bootstrap.backtest import Replayed, ask_from, backtest, compared, contender_from, replay
-from optagent.codec import model_from, plain
+from optagent.bootstrap.backtest import ask_from, compared, contender_from
+from optagent.bootstrap.replay import Replayed, replay
+from optagent.codec import decode, model_from, plain
 from optagent.domain.backtest import BacktestAsk, BacktestResult, Contender, contender_named
+from optagent.domain.command import BacktestModel
+from optagent.domain.dataset import FileSource
 from optagent.domain.model import ModelSpec
 from optagent.domain.policy import Action, OptimizationType, RetrainingPolicy, Trigger
-from optagent.errors import InvalidData, InvalidRequest, ModelNotFound
-from optagent.settings import load_settings
+from optagent.errors import InvalidData, InvalidRequest
 
 DAYS, A_DAY, CHANGE = 44, 48, 22
 START = np.datetime64("2020-01-01", "s")
@@ -216,13 +218,26 @@ async def test_the_model_of_the_store_is_replayed_on_a_file(agent: Any, table: p
     path = tmp_path / "history.parquet"
     pq.write_table(table, path)
     await agent.register_model(model(data=str(path)))
-    settings = load_settings(home=tmp_path / "home")
-    found = await backtest(settings, "power", str(path), ask(), agent=agent, workers=SequentialWorkers())
+    found = await agent.backtest_model("power", str(path), ask())
     assert [run.name for run in found.runs] == ["never"]
-    with pytest.raises(ModelNotFound):
-        await backtest(settings, "unknown", str(path), ask(), agent=agent, workers=SequentialWorkers())
-    with pytest.raises(InvalidData, match=r"none\.parquet"):
-        await backtest(settings, "power", str(tmp_path / "none.parquet"), ask(), agent=agent)
+    (process,) = await agent.processes("power")
+    assert (process.kind, process.status, process.stage) == ("backtest", "succeeded", "replay")
+    assert decode(BacktestResult, process.result) == found
+    assert "nobody" in str((await agent.backtest_model("nobody", str(path), ask())).error)
+    gone = await agent.backtest_model("power", str(tmp_path / "none.parquet"), ask())
+    assert "none.parquet" in str(gone.error)
+    strange = Contender("mine", dataclasses.replace(ask("balanced").policies[1].policy, gates={"rmse_max": 1}))
+    refused = await agent.backtest_model("power", str(path), BacktestAsk((strange,), DELAY))
+    assert "policy 'mine': gates: rmse" in str(refused.error)
+
+
+async def test_one_that_was_asked_for_is_run_from_the_queue(agent: Any, table: pa.Table, tmp_path: Path) -> None:
+    path = tmp_path / "history.parquet"
+    pq.write_table(table, path)
+    await agent.register_model(model(data=str(path)))
+    queued = await agent.submit(BacktestModel("power", FileSource(str(path)), ask()))
+    await agent.run_queued(queued.process_id)
+    assert (await agent.process(queued.process_id)).result["model_id"] == "power"
 
 
 def test_policies_come_by_name_and_from_files(tmp_path: Path) -> None:
@@ -285,5 +300,3 @@ def test_a_history_that_cannot_be_replayed_is_refused(table: pa.Table) -> None:
     refused(InvalidRequest, "no step is left", model(), table, ask(start="2019-01-01"))
     refused(InvalidRequest, "no step is left", model(), table, ask(step="52w"))
     refused(InvalidData, "no first version", model(), table.slice(0, 30), BacktestAsk((), "1h", step="1h"))
-    wrong = Contender("mine", RetrainingPolicy(gates={"rmse_min": 0.1}))
-    refused(InvalidRequest, "policy 'mine': gates: rmse_min", model(), table, BacktestAsk((wrong,), DELAY))

@@ -23,7 +23,7 @@ from optagent.agent import OptimizationAgent
 from optagent.domain.command import OptimizeModel
 from optagent.domain.monitoring import Window
 from optagent.domain.process import Status
-from optagent.errors import Conflict
+from optagent.errors import Conflict, Unavailable
 from optagent.loop.mature import mature
 from optagent.loop.reference import decode_reference
 
@@ -357,3 +357,48 @@ async def test_killed_at_any_write_another_runner_ends_it_and_pays_for_no_stage_
             assert all(look.verdict is not None for look in looks), at
     async with await world.agent(strict=True) as agent:
         assert (await agent.verify_audit()).broken is None
+
+
+class Away:
+    """A registry that is away for the first `times` registrations."""
+
+    def __init__(self, registry: Any, times: int) -> None:
+        self._registry, self.times = registry, times
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._registry, name)
+
+    def register(self, *arguments: Any, **named: Any) -> Any:
+        if self.times:
+            self.times -= 1
+            raise Unavailable("the registry does not answer")
+        return self._registry.register(*arguments, **named)
+
+
+async def test_where_something_outside_is_away_the_process_waits_for_another_runner(turned: World):
+    world = turned
+    process_id = await submitted(world)
+    registry = Away(world.registry, 1)
+    async with await world.agent(strict=True, registry=registry) as agent:
+        with pytest.raises(Unavailable):
+            await agent.run_queued(process_id)
+        world.clock.advance(60.0)
+        waiting = await agent.process(process_id)
+        assert (waiting.status, waiting.error) == (Status.QUEUED, "the registry does not answer")
+        await agent.run_queued(process_id)
+        ended = await agent.process(process_id)
+        assert (ended.status, ended.error) == (Status.SUCCEEDED, None)
+        stages = Counter(event.detail["stage"] for event in ended.history if event.kind == "stage")
+        assert [stages[name] for name in PAID_ONCE] == [1] * len(PAID_ONCE)
+
+
+async def test_what_stays_away_is_given_up_with_the_reason(turned: World):
+    world = turned
+    process_id = await submitted(world)
+    async with await world.agent(strict=True, registry=Away(world.registry, 99)) as agent:
+        for _ in range(5):
+            with pytest.raises(Unavailable):
+                await agent.run_queued(process_id)
+            world.clock.advance(60.0)
+        ended = await agent.process(process_id)
+        assert (ended.status, ended.error) == (Status.FAILED, "the registry does not answer")

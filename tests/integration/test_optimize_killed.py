@@ -132,7 +132,7 @@ async def test_an_optimization_outlives_its_server_its_workers_its_cluster_and_i
         await until(lambda: trials_of(home) >= seen + 2, "trials after the server was killed")
         assert first.program.poll() is None
 
-        (worker, *_) = first.named("ray::")
+        (worker, *_) = first.named("ray::Trial_")
         worker.kill()
         seen = trials_of(home)
         await until(lambda: trials_of(home) >= seen + 2, "trials after a worker was killed")

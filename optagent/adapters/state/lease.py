@@ -5,9 +5,6 @@ from dataclasses import replace
 from optagent.domain.process import Process, Status
 from optagent.errors import Conflict, InvalidRequest
 
-MOST_STARTS = 5
-"""Runners that a durable process is given: what ends five of them would end the sixth."""
-
 _LONGEST_S = 10 * 365 * 86_400
 
 
@@ -62,7 +59,8 @@ def as_seen(process: Process, leased: bool) -> Process:
     """
     if leased or process.status.ended or process.status is Status.QUEUED:
         return process
-    if process.durable and process.starts < MOST_STARTS:
+    if process.may_start_again:
         return replace(process, status=Status.QUEUED)
-    why = f"its runner ended or stopped answering{f', {process.starts} times' * process.durable}"
+    said = process.error or "its runner ended or stopped answering"
+    why = f"{said}{f', {process.starts} times' * process.durable}"
     return process.moved(process.updated_at, "interrupted", Status.INTERRUPTED, error=why)
