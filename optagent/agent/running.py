@@ -9,7 +9,7 @@ class RunningVerbs(Desk):
     """Starts what waits, and says what has to be watched."""
 
     async def start_queued(self, max_processes: int) -> tuple[str, ...]:
-        """Has queued processes started, the oldest first, so that at most `max_processes` run; answers their ids.
+        """Has queued processes started, the most urgent first, so that at most `max_processes` run; answers their ids.
 
         To be called every second or so; raises Unavailable.
         """

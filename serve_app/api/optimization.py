@@ -14,6 +14,7 @@ from optagent.domain.model_report import ModelReport
 from optagent.domain.process import Process, Status
 from optagent.domain.token import Scope
 from optagent.errors import OptAgentError
+from optagent.loop.queue import queued
 from serve_app.answers import BatchAnswer, BatchItem, ProblemDocument, Processes, ProcessStatus, Submitted
 from serve_app.api.guarded import Asks, Caller, Guarded, needs
 from serve_app.api.paging import page
@@ -156,5 +157,5 @@ async def _place(process: Process, caller: Caller) -> int | None:
     """The place of a queued process in the queue, from 1."""
     if process.status is not Status.QUEUED:
         return None
-    waiting = [other for other in await caller.agent.processes(limit=1000) if other.status is Status.QUEUED]
-    return 1 + sum(other.created_at < process.created_at for other in waiting)
+    waiting = [other.process_id for other in queued(await caller.agent.processes(limit=1000))]
+    return 1 + waiting.index(process.process_id) if process.process_id in waiting else None

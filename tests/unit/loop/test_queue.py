@@ -1,5 +1,7 @@
 """Which queued processes start, and that a queue is worked off however its runners fare."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,6 +46,21 @@ def test_the_oldest_start_first():
     waiting = [process("c", at=3), process("a", at=1), process("b", at=2)]
     assert [one.process_id for one in due(waiting, 2)] == ["a", "b"]
     assert [one.process_id for one in queued(waiting)] == ["a", "b", "c"]
+
+
+def test_a_model_that_decays_goes_first_then_what_a_person_asked_for_and_nothing_waits_for_ever():
+    asked = process("asked", at=1000)
+    decays = replace(process("decays", at=1002), kind="optimize", command={"trigger": "degradation"})
+    calendar = replace(process("calendar", at=999), kind="optimize", command={"trigger": "schedule"})
+    backtest = replace(process("backtest", at=1001), kind="backtest")
+    assert [one.process_id for one in queued([backtest, asked, calendar, decays])] == [
+        "decays",
+        "asked",
+        "calendar",
+        "backtest",
+    ]
+    later = replace(decays, created_at=999 + 7201.0)
+    assert [one.process_id for one in queued([later, calendar])] == ["calendar", "decays"]
 
 
 @given(st.lists(st.sampled_from(Status)), st.integers(1, 5))
