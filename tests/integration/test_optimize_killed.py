@@ -35,7 +35,7 @@ class Runner:
     """A program that runs a queued process on a Ray cluster of its own, and all that it started."""
 
     def __init__(self, home: Path, process_id: str) -> None:
-        environment = {**os.environ, "OPT_AGENT_HOME": str(home)}
+        environment = {**os.environ, "OPT_AGENT_HOME": str(home), "RAY_gcs_rpc_server_reconnect_timeout_s": "5"}
         self._log = (home / "runner.log").open("ab")
         self.program = subprocess.Popen(
             [sys.executable, "-c", RUNNER, process_id], env=environment, cwd=home, stdout=self._log, stderr=self._log
@@ -122,7 +122,8 @@ async def test_an_optimization_outlives_its_server_its_workers_its_cluster_and_i
 ):
     async with await create_optimization_agent(strict=True, home=home) as agent:
         await agent.register_model({**churn, "families": ["extra_trees"]})
-        command = OptimizeModel("churn", "tune", strategy="conservative", trials=TRIALS, timeout_s=300)
+        gates = {"min_validation_samples": 20}
+        command = OptimizeModel("churn", "tune", strategy="conservative", trials=TRIALS, timeout_s=300, gates=gates)
         process_id = (await agent.submit(command)).process_id
 
         first = start(process_id)

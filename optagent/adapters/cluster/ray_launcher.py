@@ -33,8 +33,8 @@ class RayLauncher:
     """Starts runners on a cluster. Blocks; call it from a thread.
 
     `recipe` makes an agent on the worker: a picklable call without arguments, since nothing live crosses a pickle. A
-    runner outlives the program that launched it. One whose process dies is not made again: the work of its process
-    ends as interrupted, and a search can be resumed.
+    runner outlives the program that launched it. Ray does not make one again whose process dies: its lease runs out,
+    and a durable process is launched anew from the queue.
     """
 
     def __init__(self, cluster: RayCluster, recipe: Recipe) -> None:
