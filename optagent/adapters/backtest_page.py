@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from optagent.adapters.page_file import write_page
 from optagent.adapters.report_plots import text_of
-from optagent.analysis.backtest_table import HEADINGS, facts_of, in_time, runs_table, table_of
+from optagent.analysis.backtest_table import facts_of, in_time, runs_table, table_of
 from optagent.domain.backtest import BacktestResult, PolicyRun
 
 # Nothing may be fetched, whatever a name in the data says.
@@ -76,7 +76,7 @@ def _body(result: BacktestResult) -> Iterator[str]:
     said = f"{result.metric} by period; a diamond is a new champion"
     yield f"<figure><figcaption>{text_of(said)}</figcaption>\n{plot}</figure>"
     marked = [place for place, run in enumerate(result.runs) if run.name == result.recommended]
-    yield "<h2>Policies</h2>\n" + _table(HEADINGS, table_of(result), marked)
+    yield "<h2>Policies</h2>\n" + _table(*table_of(result), marked)
     for run in result.runs:
         if run.runs:
             yield f"<h2>{text_of(run.name)}</h2>\n" + _table(*runs_table(run))

@@ -1,6 +1,6 @@
 """What the replays of several policies say of each other: scores by period, paired on the same blocks, and a choice."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,9 +64,11 @@ def standings_of(
     alpha: float = 0.05,
     seed: int = 0,
     resamples: int = 1000,
+    oracles: Collection[str] = (),
 ) -> tuple[Standing, ...]:
     """Each policy but `never` against it, all on the same resamples of blocks of `groups`, periods in time order.
 
+    `oracles` are policies that nobody can take: the others are not measured by them.
     The intervals are those of `paired_interval`. Raises InvalidData where there are fewer than two groups, or where the
     metric is undefined on too many resamples.
     """
@@ -75,9 +77,9 @@ def standings_of(
     sign = 1.0 if metric.maximize else -1.0
     whole = {name: sign * metric.score(answers.y, answers.predictions[name]) for name in names}
     scores, never = sign * scores, names.index(NEVER)
-    top = scores.max(axis=1, keepdims=True)
-    best = scores >= top
-    shares = (best / best.sum(axis=1, keepdims=True)).mean(axis=0)
+    real = np.array([name not in oracles for name in names])
+    best = scores >= scores[:, real].max(axis=1, keepdims=True)
+    shares = np.where(real, best / best[:, real].sum(axis=1, keepdims=True), best).mean(axis=0)
 
     def against(name: str, other: str) -> Interval:
         found = scores[:, names.index(name)] - scores[:, names.index(other)]
@@ -85,7 +87,8 @@ def standings_of(
         return Interval(float(whole[name] - whole[other]), float(low), float(high), alpha)
 
     gained = {name: against(name, NEVER) for name in names}
-    leader = max(names, key=lambda name: (gained[name].low, name == NEVER))
+    takers = [name for name in names if name not in oracles]
+    leader = max(takers, key=lambda name: (gained[name].low, name == NEVER))
     return tuple(
         Standing(name, gained[name], float(shares[index]), against(name, leader).high >= 0)
         for index, name in enumerate(names)

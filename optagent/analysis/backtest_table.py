@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from optagent.domain.backtest import BacktestResult, PolicyRun
 
-HEADINGS = (
+_HEADINGS = (
     "policy",
     "metric",
     "against never",
@@ -18,17 +18,17 @@ HEADINGS = (
     "trials",
     "compute s",
 )
-SHORT = ("policy", "metric", "against never", "trained, promoted", "missed")
+_SHORT = ("policy", "metric", "against never", "trained, promoted", "missed")
 _RUNS = ("when", "trigger", "why it ran", "status", "version", "window", "why not")
 
 
-def table_of(result: BacktestResult) -> list[list[str]]:
-    """A row for each policy, under `HEADINGS`."""
-    return [_row(result, run) for run in result.runs]
+def table_of(result: BacktestResult) -> tuple[list[str], list[list[str]]]:
+    """Headings, and a row for each policy."""
+    return [*_HEADINGS, *_business(result)], [[*_row(result, run), *_means(result, run)] for run in result.runs]
 
 
-def short_table_of(result: BacktestResult) -> list[list[str]]:
-    """The same in what fits a terminal, under `SHORT`."""
+def short_table_of(result: BacktestResult) -> tuple[list[str], list[list[str]]]:
+    """The same in what fits a terminal."""
     rows = []
     for run in result.runs:
         standing = result.standing(run.name)
@@ -40,9 +40,10 @@ def short_table_of(result: BacktestResult) -> list[list[str]]:
                 "" if gained is None else f"{gained.low:+.4f} to {gained.high:+.4f}",
                 f"{run.counted.retrains}, {run.counted.promoted}",
                 f"{run.counted.missed} of {run.counted.bad_periods}",
+                *_means(result, run),
             ]
         )
-    return rows
+    return [*_SHORT, *_business(result)], rows
 
 
 def runs_table(run: PolicyRun) -> tuple[Sequence[str], list[list[str]]]:
@@ -81,6 +82,16 @@ def in_time(at: float) -> str:
         return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
     except (OverflowError, ValueError, OSError):
         return f"{at:g}"
+
+
+def _business(result: BacktestResult) -> list[str]:
+    """The model's own metrics, which are a mean a row."""
+    return list(result.runs[0].business) if result.runs else []
+
+
+def _means(result: BacktestResult, run: PolicyRun) -> list[str]:
+    found = [run.business.get(name) for name in _business(result)]
+    return ["" if value is None else f"{value:.5g}" for value in found]
 
 
 def _row(result: BacktestResult, run: PolicyRun) -> list[str]:

@@ -1,13 +1,14 @@
 """Arithmetic over named columns, as users write business metrics; nothing but arithmetic is ever evaluated."""
 
 import ast
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from optagent.domain.model import Task
 from optagent.errors import InvalidRequest
 
 Vector = npt.NDArray[np.float64]
@@ -79,6 +80,22 @@ class Expression:
             found = _Evaluation(self.text, columns).number(self._tree)
             rows = np.broadcast_to(found, (max(lengths, default=0),))
             return np.where(np.isfinite(rows), rows, np.nan)
+
+
+def answer_columns(task: Task, classes: Sequence[object], prediction: Vector, y: Vector) -> dict[str, Column]:
+    """`prediction`, `label` and, of a classifier, `probability`: that of class 1, or of the most probable class.
+
+    `prediction` and `y` are as in `Observed`; a label that is not known is NaN, or the empty text.
+    """
+    if task is Task.REGRESSION:
+        return {"prediction": prediction, "label": y}
+    names = np.array([*(str(label) for label in classes), ""], dtype=object)
+    if task is Task.BINARY:
+        predicted, top = (prediction >= 0.5).astype(np.int64), prediction
+    else:
+        predicted, top = prediction.argmax(axis=1), prediction.max(axis=1)
+    truth = np.where(np.isnan(y), len(names) - 1, y).astype(np.int64)
+    return {"prediction": names[predicted], "label": names[truth], "probability": top}
 
 
 def compile_expression(text: str) -> Expression:

@@ -24,7 +24,7 @@ from optagent.domain.backtest import (
 from optagent.domain.model import ModelSpec
 from optagent.domain.policy import RetrainingPolicy
 from optagent.errors import InvalidData, InvalidRequest
-from optagent.loop.history import History, history_of
+from optagent.loop.history import History, check_business, history_of
 from optagent.ports import Workers
 from optagent.training.metrics import metric_named
 
@@ -77,6 +77,7 @@ def compared(
     answered True.
     """
     history = history_of(table, spec, ask)
+    check_business(history)
     longest_first = sorted(ask.policies, key=_effort, reverse=True)
     with workers.share((spec, table, ask)) as crew:
         done = {replayed.run.name: replayed for replayed in crew.map(_replayed, longest_first, cancelled)}
@@ -124,12 +125,14 @@ def _result(history: History, ask: BacktestAsk, replays: Sequence[Replayed]) -> 
     )
     if len(replays) < 2:
         return replace(found, notes=tuple(notes))
+    oracles = {one.run.name for one in replays if one.run.oracle}
     try:
         groups = period_of(time_of, history.begins, length)
-        standings = standings_of(answers, metric, groups, seed=ask.seed)
+        standings = standings_of(answers, metric, groups, seed=ask.seed, oracles=oracles)
     except InvalidData as error:
         return replace(found, notes=(*notes, f"the policies are not compared: {error}"))
-    advice = advise(standings, {one.run.name: one.run.counted.retrains for one in replays})
+    takers = [one for one in standings if one.name not in oracles]
+    advice = advise(takers, {one.run.name: one.run.counted.retrains for one in replays})
     return replace(
         found,
         standings=standings,

@@ -37,7 +37,7 @@ from optagent.domain.process import Process
 from optagent.domain.version import CHAMPION
 from optagent.errors import InvalidData, OptAgentError
 from optagent.loop.fetch import load_version
-from optagent.loop.history import History, history_of, label_rows, labels_known, prediction_rows
+from optagent.loop.history import History, business_of, history_of, label_rows, labels_known, prediction_rows
 from optagent.loop.mature import mature
 from optagent.loop.optimize import Limits
 from optagent.loop.outside import Outside
@@ -48,6 +48,7 @@ from optagent.training.predictor import Predictor
 __all__ = ["Replayed", "looks", "period_length", "replay"]
 
 _PATIENT_S = 86_400.0  # a search that is cut short by the clock of the wall is not the same twice
+_AT_ONCE = "1s"
 _ASIDE: Mapping[str, Any] = {"max_latency_ms": 1e9, "enable_security_scan": False}
 _FIRST: Mapping[str, Any] = {**_ASIDE, "beats_champion": False, "min_validation_samples": 1}
 
@@ -67,6 +68,7 @@ def replay(spec: ModelSpec, table: pa.Table, policy: Contender, ask: BacktestAsk
     monitor looks, and what the policy calls for is run. Nothing that comes later than a moment is known then. Raises
     InvalidRequest and InvalidData; an optimization that fails is in the run.
     """
+    ask = replace(ask, label_delay=_AT_ONCE) if policy.oracle else ask
     with _quiet():
         return asyncio.run(_Replay(history_of(table, spec, ask), policy, ask).played())
 
@@ -231,6 +233,8 @@ class _Replay:
             tuple(self._runs),
             counted,
             tuple(_notes(self._contender)),
+            business_of(history, prediction, self._monitoring.business),
+            self._contender.oracle,
         )
 
 
@@ -243,6 +247,8 @@ def period_length(spec: ModelSpec, ask: BacktestAsk) -> float:
 def _notes(contender: Contender) -> Iterator[str]:
     if contender.policy is None:
         return
+    if contender.oracle:
+        yield f"{contender.name} is told each label at once, which nobody can be: it is no policy to take"
     if not contender.promotes:
         yield f"the action {contender.policy.action} leaves it to a person to promote: nothing was promoted"
     elif not contender.ungated:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from optagent import terminal
-from optagent.analysis.backtest_table import SHORT, facts_of, short_table_of
+from optagent.analysis.backtest_table import facts_of, short_table_of
 from optagent.cli.door import ERR, OUT, AsJson, app, print_json, with_agent
 from optagent.codec import plain
 from optagent.domain.backtest import KNOWN, BacktestResult
@@ -44,7 +44,7 @@ def show(result: BacktestResult) -> None:
     """What was replayed, the policies beside each other, and the recommendation."""
     for name, value in facts_of(result):
         OUT.print(f"[dim]{name}:[/dim] {value}", highlight=False)
-    terminal.show_table(OUT, SHORT, short_table_of(result))
+    terminal.show_table(OUT, *short_table_of(result))
     for note in result.notes:
         OUT.print(note, style="dim", highlight=False, markup=False)
     if result.recommended is not None:

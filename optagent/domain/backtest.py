@@ -1,8 +1,8 @@
 """Policy backtests: what is asked, what a policy would have done with a model's history, and which one to take."""
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,9 +13,9 @@ from optagent.domain.study import Interval
 from optagent.errors import InvalidRequest
 
 NEVER = "never"
-SCHEDULED, UNGATED = "scheduled:", "scheduled-ungated:"
-KNOWN = (NEVER, *sorted(POLICIES), "scheduled:30d", "scheduled-ungated:30d")
-"""How policies are named; a duration of any length goes with the last two."""
+SCHEDULED, UNGATED, ORACLE = "scheduled:", "scheduled-ungated:", "oracle:"
+KNOWN = (NEVER, *sorted(POLICIES), "scheduled:30d", "scheduled-ungated:30d", "oracle:30d")
+"""How policies are named; a duration of any length goes with the last three."""
 
 LEAST_ROWS = 50
 """Fewer labelled rows say nothing of a period; a monitor asks for as many."""
@@ -27,12 +27,14 @@ _YEAR_S = 365 * 86_400
 class Contender:
     """A policy by the name under which it is compared; without a `policy` the first version answers for ever.
 
-    What an `ungated` one trains becomes champion whatever the gates say.
+    What an `ungated` one trains becomes champion whatever the gates say. An `oracle` is told each label at once: what
+    the delay of labels costs is its lead over the same policy without that gift, and nobody can take it.
     """
 
     name: str
     policy: RetrainingPolicy | None = None
     ungated: bool = False
+    oracle: bool = False
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -58,9 +60,10 @@ def contender_named(name: str) -> Contender:
         return Contender(NEVER)
     if name in POLICIES:
         return Contender(name, POLICIES[name])
-    for start in (SCHEDULED, UNGATED):
+    for start in (SCHEDULED, UNGATED, ORACLE):
         if name.startswith(start):
-            return Contender(name, _scheduled(name.removeprefix(start), start == UNGATED), start == UNGATED)
+            ungated = start != SCHEDULED
+            return Contender(name, _scheduled(name.removeprefix(start), ungated), ungated, start == ORACLE)
     raise InvalidRequest(f"unknown policy {name!r}; one of {list(KNOWN)}, or a file of the fields of one")
 
 
@@ -196,7 +199,8 @@ class Counted:
 
 @dataclass(frozen=True, slots=True)
 class PolicyRun:
-    """What one policy did with the history. `metric` is of all its answers together (prequential)."""
+    """What one policy did with the history. `metric` is of all its answers together (prequential); `business` are the
+    means a labelled row of the metrics that the model declares, None where no row has what one needs."""
 
     name: str
     policy: RetrainingPolicy | None
@@ -207,6 +211,8 @@ class PolicyRun:
     runs: tuple[ReplayedRun, ...]
     counted: Counted
     notes: tuple[str, ...] = ()
+    business: Mapping[str, float | None] = field(default_factory=dict)
+    oracle: bool = False
 
 
 def counted_of(

@@ -24,7 +24,7 @@ from optagent.analysis.evidence import (
     uncompared,
     unusable_share,
 )
-from optagent.analysis.expression import Column, compile_expression
+from optagent.analysis.expression import Column, answer_columns, compile_expression
 from optagent.analysis.findings import findings_of
 from optagent.analysis.folded import Folder
 from optagent.analysis.latency import LatencySketch
@@ -43,7 +43,6 @@ from optagent.analysis.profile import Profile
 from optagent.codec import decode
 from optagent.domain.diagnosis import Evidence
 from optagent.domain.drift import DriftReport, DriftStatus, SeparabilityReport
-from optagent.domain.model import Task
 from optagent.domain.model_report import Business, ModelReport, ReferenceSummary
 from optagent.domain.monitoring import AnalysisType, Window
 from optagent.domain.performance import AttributionShift, Confidence, Degradation, EstimatedPerformance, Performance
@@ -216,15 +215,7 @@ def _columns(rows: Observed, reference: Reference, names: Sequence[str]) -> dict
     found: dict[str, Column] = {name: np.full(len(rows), np.nan) for name in names}
     found |= {column.name: rows.x[:, place].astype(np.float64) for place, column in enumerate(rows.columns)}
     found |= rows.outcome
-    if rows.task is Task.REGRESSION:
-        return found | {"prediction": rows.prediction, "label": rows.y}
-    classes = np.array([str(label) for label in reference.schema.classes] + [""], dtype=object)
-    if rows.task is Task.BINARY:
-        predicted, top = (rows.prediction >= 0.5).astype(np.int64), rows.prediction
-    else:
-        predicted, top = rows.prediction.argmax(axis=1), rows.prediction.max(axis=1)
-    truth = np.where(rows.has_label, rows.y, len(classes) - 1).astype(np.int64)
-    return found | {"prediction": classes[predicted], "label": classes[truth], "probability": top}
+    return found | answer_columns(rows.task, reference.schema.classes, rows.prediction, rows.y)
 
 
 def _evidence(gathered: Gathered, report: ModelReport, drift: DriftReport) -> Evidence:

@@ -1,5 +1,6 @@
 """History: the rows of a model in the order of time, cut where a replay begins."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from optagent.analysis.expression import Column, answer_columns, compile_expression
 from optagent.domain.backtest import BacktestAsk, instant_of
 from optagent.domain.dataset import FileSource
 from optagent.domain.model import ModelSpec
@@ -151,3 +153,32 @@ def prediction_rows(history: History, start: int, end: int, found: Prediction, v
             **{name: table.column(name) for name in recorded_columns(history)},
         }
     )
+
+
+def check_business(history: History) -> None:
+    """InvalidRequest for a metric of the model's own that reads what the history does not have."""
+    monitoring = history.spec.monitoring
+    classes = max(1, len(history.schema.classes))
+    none = np.zeros(1) if classes < 3 else np.full((1, classes), 1 / classes)
+    business_of(
+        replace(history, table=history.table.slice(0, 1), first=0), none, monitoring.business if monitoring else {}
+    )
+
+
+def business_of(history: History, prediction: Prediction, metrics: Mapping[str, str]) -> dict[str, float | None]:
+    """The mean of each over the rows from `first` on, of which `prediction` are the answers; it may read the numbers of
+    the history beside `prediction`, `label` and `probability`. None where no row has what it needs."""
+    if not metrics:
+        return {}
+    table, y = history.table.slice(history.first), history.y[history.first :][: len(prediction)]
+    columns: dict[str, Column] = {}
+    for name, values in zip(table.schema.names, table.columns, strict=True):
+        if kind_of(values.type) in (Kind.NUMERIC, Kind.BOOLEAN):
+            columns[name] = pc.cast(values, pa.float64(), safe=False).to_numpy()
+    columns |= answer_columns(history.spec.task, history.schema.classes, prediction, y)
+    found = {}
+    for name, text in metrics.items():
+        values = compile_expression(text)(columns)
+        known = values[~np.isnan(values) & ~np.isnan(y)]
+        found[name] = float(known.mean()) if len(known) else None
+    return found

@@ -12,6 +12,7 @@ import pytest
 
 from optagent.adapters.backtest_page import backtest_page, draw_backtest
 from optagent.adapters.in_memory.workers import SequentialWorkers
+from optagent.analysis.backtest_table import table_of
 from optagent.bootstrap.backtest import ask_from, compared, contender_from
 from optagent.bootstrap.replay import Replayed, replay
 from optagent.codec import decode, model_from, plain
@@ -111,6 +112,35 @@ def test_a_schedule_that_is_not_gated_promotes_whatever_it_trains(result: Backte
     assert len(runs) >= 3
     assert all(run.promoted and run.trigger == "schedule" for run in runs)
     assert np.all(np.diff([run.at for run in runs]) == 8 * 86_400)
+
+
+def test_an_oracle_shows_what_the_delay_of_labels_costs_and_is_never_recommended(table: pa.Table) -> None:
+    policies = tuple(contender_named(name) for name in ("scheduled-ungated:6d", "oracle:6d"))
+    wanted = BacktestAsk(policies, "4d", start=0.45, step="48h")
+    found = compared(model(), table, wanted, SequentialWorkers())
+    late, told_at_once = found.run("scheduled-ungated:6d"), found.run("oracle:6d")
+    assert told_at_once.oracle
+    assert told_at_once.metric > late.metric + 0.01  # type: ignore[operator]
+    assert found.recommended != "oracle:6d"
+    assert sum(one.best_in for one in found.standings if one.name != "oracle:6d") <= 1.0
+    assert any("no policy to take" in note for note in found.notes)
+
+
+def test_profit_is_compared_where_the_model_declares_it(table: pa.Table, tmp_path: Path) -> None:
+    stake = pa.array(np.full(table.num_rows, 2.0))
+    rows = table.append_column("stake", stake)
+    business = {"profit": "where(prediction == label, stake, 0 - stake)", "b": "where(label == 'yes', b, b)"}
+    spec = model(monitoring={"performance_window_hours": 48, "business": business}, ignore=["stake"])
+    found = compared(spec, rows, ask("scheduled-ungated:8d"), SequentialWorkers())
+    never, scheduled = found.runs
+    assert -2.0 < never.business["profit"] < scheduled.business["profit"] < 2.0  # type: ignore[operator]
+    assert never.business["b"] == scheduled.business["b"]
+    headings, (first, _) = table_of(found)
+    assert headings[-2:] == ["profit", "b"]
+    assert first[-2] == f"{never.business['profit']:.5g}"
+    assert "profit" in backtest_page(found)
+    with pytest.raises(InvalidRequest, match="no column 'stake'"):
+        compared(spec, table, ask("balanced"), SequentialWorkers())
 
 
 def test_what_answers_is_the_champion_of_the_time(result: BacktestResult) -> None:
