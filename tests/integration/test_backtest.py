@@ -116,7 +116,7 @@ def test_a_schedule_that_is_not_gated_promotes_whatever_it_trains(result: Backte
 
 def test_an_oracle_shows_what_the_delay_of_labels_costs_and_is_never_recommended(table: pa.Table) -> None:
     policies = tuple(contender_named(name) for name in ("scheduled-ungated:6d", "oracle:6d"))
-    wanted = BacktestAsk(policies, "4d", start=0.45, step="48h")
+    wanted = BacktestAsk(policies, DELAY, start=0.45, step="48h")
     found = compared(model(), table, wanted, SequentialWorkers())
     late, told_at_once = found.run("scheduled-ungated:6d"), found.run("oracle:6d")
     assert told_at_once.oracle
