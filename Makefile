@@ -66,9 +66,10 @@ bench-ensemble: .venv/.made .venv-flaml/.made
 bench-features: .venv/.made
 	OMP_NUM_THREADS=1 $(BIN)/python tests/performance/bench_features.py
 
-# Some twenty minutes on two cores, half of them for the market: make bench-loop ELEC2=elec2.csv.gz
+# Some half hour on two cores: make bench-loop ELEC2=elec2.csv.gz FLIGHTS=nycflights13.parquet
 bench-loop: .venv/.made
-	OMP_NUM_THREADS=1 $(BIN)/python tests/performance/bench_loop.py $(if $(ELEC2),--elec2 $(ELEC2))
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tests/performance/bench_loop.py $(if $(ELEC2),--elec2 $(ELEC2)) \
+		$(if $(FLIGHTS),--flights $(FLIGHTS))
 
 .venv-%/.made: tests/performance/peers/%.txt .venv/.made
 	$(PYTHON) -m venv .venv-$*
