@@ -7,16 +7,17 @@ import sys
 from pathlib import Path
 
 from optagent import create_optimization_agent
-from optagent.bootstrap.backtest import ask_from, draw
+from optagent.bootstrap.backtest import contenders_from, draw
 from optagent.cli import configure_logging
 from optagent.codec import plain
+from optagent.domain.backtest import start_from
 from optagent.errors import OptAgentError
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True, help="id of a registered model")
-    parser.add_argument("--data", required=True, help="the history, a file that the job can read")
+    parser.add_argument("--data", help="the history, a file that the job can read; without one the model's data")
     parser.add_argument("--label-delay", required=True, help="how long after its row a label is known, such as 5d")
     parser.add_argument("--policy", default="conservative,balanced,aggressive", help="names and files, by comma")
     parser.add_argument("--start", default="0.3", help="a share of the rows, or a date")
@@ -28,9 +29,10 @@ def arguments() -> argparse.Namespace:
 
 
 async def main(given: argparse.Namespace) -> None:
-    ask = ask_from(given.policy, given.label_delay, given.start, given.step, given.seed, given.trials)
+    policies = contenders_from(given.policy)
+    asked = {"start": start_from(given.start), "step": given.step, "seed": given.seed, "trials": given.trials}
     async with await create_optimization_agent(strict=True, ray_address="auto") as agent:
-        result = await agent.backtest_model(given.model, given.data, ask)
+        result = await agent.backtest_model(given.model, given.data, given.label_delay, policies, **asked)
     if given.html is not None:
         draw(result, given.html)
     print(json.dumps(plain(result)))

@@ -19,7 +19,6 @@ from optagent.domain.backtest import (
     Contender,
     contender_named,
     policy_fields,
-    start_from,
 )
 from optagent.domain.model import ModelSpec
 from optagent.domain.policy import RetrainingPolicy
@@ -28,7 +27,7 @@ from optagent.loop.history import History, check_business, history_of
 from optagent.ports import Workers
 from optagent.training.metrics import metric_named
 
-__all__ = ["ask_from", "compared", "contender_from", "draw"]
+__all__ = ["compared", "contender_from", "contenders_from", "draw"]
 
 
 def contender_from(text: str) -> Contender:
@@ -46,15 +45,12 @@ def contender_from(text: str) -> Contender:
         raise InvalidRequest(f"{path}: {error}") from None
 
 
-def ask_from(
-    policies: str, label_delay: str, start: str = "0.3", step: str = "24h", seed: int = 0, trials: int | None = None
-) -> BacktestAsk:
-    """The ask as a command line writes it: policies by comma, the start a share or a date."""
-    names = [name.strip() for name in policies.split(",") if name.strip()]
+def contenders_from(text: str) -> tuple[Contender, ...]:
+    """Policies by name and by file, as a command line writes them: by comma."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
         raise InvalidRequest("policy: at least one name or file is needed")
-    found = tuple(contender_from(name) for name in names)
-    return BacktestAsk(found, label_delay, start_from(start), step, seed, trials)
+    return tuple(contender_from(name) for name in names)
 
 
 def draw(result: BacktestResult, path: Path) -> Path:

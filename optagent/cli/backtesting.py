@@ -9,14 +9,17 @@ from optagent import terminal
 from optagent.analysis.backtest_table import facts_of, short_table_of
 from optagent.cli.door import ERR, OUT, AsJson, app, print_json, with_agent
 from optagent.codec import plain
-from optagent.domain.backtest import KNOWN, BacktestResult
+from optagent.domain.backtest import KNOWN, BacktestResult, start_from
 
 
 @app.command("backtest")
 def backtest_policies(
     model: str,
-    data: Annotated[str, typer.Option(help="The history: a Parquet, CSV or Arrow file with labels and dates.")],
     label_delay: Annotated[str, typer.Option(help="How long after its row a label is known, such as 5d.")],
+    data: Annotated[
+        str | None,
+        typer.Option(help="The history, with labels and dates: Parquet, CSV or Arrow. Else the model's data."),
+    ] = None,
     policy: Annotated[
         str, typer.Option(help=f"By comma: {', '.join(KNOWN)}, or YAML or JSON files of policies.")
     ] = "conservative,balanced,aggressive",
@@ -28,11 +31,15 @@ def backtest_policies(
     as_json: AsJson = False,
 ) -> None:
     """Replay a model's history under retraining policies, and say which one to take."""
-    from optagent.bootstrap.backtest import ask_from, draw  # what it imports takes a second
+    from optagent.bootstrap.backtest import contenders_from, draw  # what it imports takes a second
 
-    ask = ask_from(policy, label_delay, start, step, seed, trials)
-    ERR.print(f"replaying {', '.join(one.name for one in ask.policies)} …", highlight=False, markup=False)
-    result = with_agent(lambda agent: agent.backtest_model(model, data, ask))
+    policies = contenders_from(policy)
+    ERR.print(f"replaying {', '.join(one.name for one in policies)} …", highlight=False, markup=False)
+    result = with_agent(
+        lambda agent: agent.backtest_model(
+            model, data, label_delay, policies, start=start_from(start), step=step, seed=seed, trials=trials
+        )
+    )
     if html is not None:
         draw(result, html)
     print_json(plain(result)) if as_json else show(result)

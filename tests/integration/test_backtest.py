@@ -13,7 +13,7 @@ import pytest
 from optagent.adapters.backtest_page import backtest_page, draw_backtest
 from optagent.adapters.in_memory.workers import SequentialWorkers
 from optagent.analysis.backtest_table import table_of
-from optagent.bootstrap.backtest import ask_from, compared, contender_from
+from optagent.bootstrap.backtest import compared, contender_from, contenders_from
 from optagent.bootstrap.replay import Replayed, replay
 from optagent.codec import decode, model_from, plain
 from optagent.domain.backtest import BacktestAsk, BacktestResult, Contender, contender_named
@@ -248,17 +248,20 @@ async def test_the_model_of_the_store_is_replayed_on_a_file(agent: Any, table: p
     path = tmp_path / "history.parquet"
     pq.write_table(table, path)
     await agent.register_model(model(data=str(path)))
-    found = await agent.backtest_model("power", str(path), ask())
+    found = await agent.backtest_model("power", str(path), DELAY, [], step="48h")
     assert [run.name for run in found.runs] == ["never"]
     (process,) = await agent.processes("power")
     assert (process.kind, process.status, process.stage) == ("backtest", "succeeded", "replay")
     assert decode(BacktestResult, process.result) == found
-    assert "nobody" in str((await agent.backtest_model("nobody", str(path), ask())).error)
-    gone = await agent.backtest_model("power", str(tmp_path / "none.parquet"), ask())
+    assert "nobody" in str((await agent.backtest_model("nobody", None, DELAY)).error)
+    gone = await agent.backtest_model("power", str(tmp_path / "none.parquet"), DELAY)
     assert "none.parquet" in str(gone.error)
     strange = Contender("mine", dataclasses.replace(ask("balanced").policies[1].policy, gates={"rmse_max": 1}))
-    refused = await agent.backtest_model("power", str(path), BacktestAsk((strange,), DELAY))
+    refused = await agent.backtest_model("power", None, DELAY, [strange])
     assert "policy 'mine': gates: rmse" in str(refused.error)
+    assert "unknown argument colour" in str((await agent.backtest_model("power", None, DELAY, colour="red")).error)
+    own = await agent.backtest_model("power", None, DELAY, [], step="48h")
+    assert [run.metric for run in own.runs] == [run.metric for run in found.runs]
 
 
 async def test_one_that_was_asked_for_is_run_from_the_queue(agent: Any, table: pa.Table, tmp_path: Path) -> None:
@@ -273,10 +276,10 @@ async def test_one_that_was_asked_for_is_run_from_the_queue(agent: Any, table: p
 def test_policies_come_by_name_and_from_files(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("triggers: [schedule]\nevery: 10d\naction: full\n")
-    found = ask_from(f"balanced, {path}", "5d", "2020-01-20", trials=5)
-    assert [one.name for one in found.policies] == ["never", "balanced", "mine"]
-    assert found.policies[2].policy is not None
-    assert found.policies[2].policy.every == "10d"
+    found = contenders_from(f"balanced, {path}")
+    assert [one.name for one in found] == ["balanced", "mine"]
+    assert found[1].policy is not None
+    assert found[1].policy.every == "10d"
 
 
 @pytest.mark.parametrize(
@@ -302,9 +305,9 @@ def test_a_file_that_is_not_there_is_refused() -> None:
     with pytest.raises(InvalidRequest, match=r"none\.yaml: cannot be read"):
         contender_from("none.yaml")
     with pytest.raises(InvalidRequest, match="unknown policy 'sometimes'; one of"):
-        ask_from("sometimes", "1d")
+        contenders_from("sometimes")
     with pytest.raises(InvalidRequest, match="at least one name"):
-        ask_from(" , ", "1d")
+        contenders_from(" , ")
 
 
 def test_a_history_that_cannot_be_replayed_is_refused(table: pa.Table) -> None:
