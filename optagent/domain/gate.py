@@ -12,7 +12,7 @@ from optagent.errors import InvalidRequest
 NOT_WORSE = "not_worse"
 """The value of `beats_champion` that lets in what is no worse than the champion, within the margin."""
 
-_SWITCHES = ("enable_bias_check", "enable_security_scan", "strict")
+_SWITCHES = ("enable_bias_check", "enable_security_scan", "beats_constant", "strict")
 _AFTER = (Verdict.ERROR, Verdict.FAIL, Verdict.INCONCLUSIVE)
 
 
@@ -24,7 +24,8 @@ class Gates:
     limit, it passes with that said, or is inconclusive if `strict`. `min_validation_samples` are rows of the holdout.
     `max_bias` is the largest difference between groups of a sensitive column. `max_latency_ms` is the 99th percentile
     of one row as it is served. `beats_champion` is True, False or "not_worse"; then `margin`, a share of the champion's
-    score, is the loss that still counts as no worse.
+    score, is the loss that still counts as no worse. `beats_constant` asks for skill where there may be none: of two
+    models that know nothing one is always the luckier. After a change it also keeps out what has only begun to learn.
     """
 
     metrics_min: Mapping[str, float] = field(default_factory=dict)
@@ -36,6 +37,7 @@ class Gates:
     max_latency_ms: float = 500.0
     beats_champion: bool | str = True
     margin: float = 0.0
+    beats_constant: bool = False
     strict: bool = False
 
     def __post_init__(self) -> None:
@@ -189,6 +191,16 @@ def judged_improvement(
     return GateResult(
         name, verdict, found.estimate, -margin, reason, {**evidence_of(found, rows), "champion": champion}
     )
+
+
+def judged_skill(name: str, found: Interval, metric: str, rows: int) -> GateResult:
+    """By how much the candidate is better than an answer that is the same for every row: the interval is above 0."""
+    if not all(map(math.isfinite, (found.estimate, found.low, found.high))):
+        return GateResult(name, Verdict.ERROR, None, None, "the difference to a constant answer is no number")
+    verdict = Verdict.PASS if found.low > 0 else Verdict.FAIL if found.high < 0 else Verdict.INCONCLUSIVE
+    needed = "the whole interval had to be above 0"
+    reason = f"better than the same answer to every row by {measured_as(found, rows)} ({metric}); {needed}"
+    return GateResult(name, verdict, found.estimate, 0.0, reason, evidence_of(found, rows))
 
 
 def evidence_of(found: Interval, rows: int) -> dict[str, Any]:

@@ -17,10 +17,11 @@ from optagent.domain.gate import (
     judged_improvement,
     judged_limit,
     judged_number,
+    judged_skill,
     verdict_of,
 )
 from optagent.domain.ledger import HoldoutLook
-from optagent.domain.model import ModelSpec
+from optagent.domain.model import ModelSpec, Task
 from optagent.domain.verdict import Verdict
 from optagent.errors import InvalidData, InvalidRequest
 from optagent.inference.holdout_ledger import alpha_of_look, resampled_alpha, widened
@@ -34,7 +35,9 @@ from optagent.training.metrics import Metric, metric_named
 
 __all__ = ["Candidate", "check_gates", "computed", "gates_for", "holdout_digest", "judge_gates", "judged", "look_at"]
 
-SAMPLES, CHAMPION = "validation samples", "champion"
+SAMPLES, CHAMPION, CONSTANT = "validation samples", "champion", "constant"
+_SKILL = {Task.BINARY: "log_loss", Task.MULTICLASS: "log_loss", Task.REGRESSION: "rmse"}
+_WEIGHTED_SKILL = {Task.BINARY: "auc", Task.MULTICLASS: "balanced_accuracy"}  # weights bend the probabilities
 
 
 def gates_for(data: Mapping[str, Any], spec: ModelSpec) -> Gates:
@@ -137,6 +140,8 @@ def computed(
         *_limits(gates, prediction, prepared, alpha, seed),
         *judge_bias(gates, prediction, prepared),
     ]
+    if gates.beats_constant:
+        results.append(tried(CONSTANT, lambda: _skilled(prediction, prepared, alpha, seed)))
     if gates.beats_champion is not False:
         results.append(
             tried(
@@ -178,6 +183,23 @@ def _limits(gates: Gates, prediction: Prediction, prepared: Prepared, alpha: flo
                 rows = len(prepared.holdout)
                 results.append(judged_limit(f"{name}_{end}", wide, limits[name], end == "max", gates.strict, rows))
     return results
+
+
+def _skilled(prediction: Prediction, prepared: Prepared, alpha: float, seed: int) -> GateResult:
+    spec = prepared.spec
+    by = _SKILL if spec.class_weight == "none" else _WEIGHTED_SKILL
+    metric = metric_named(by.get(spec.task, "rmse"), spec.task)
+    constant = np.broadcast_to(_constant(prepared), prediction.shape)
+    found = compare(prediction, Baseline(CONSTANT, constant), prepared, metric, resampled_alpha(alpha), seed)
+    return judged_skill(CONSTANT, widened(found.improvement, alpha), metric.name, len(prepared.holdout))
+
+
+def _constant(prepared: Prepared) -> Prediction:
+    """What is best said to every row without looking at it: the shares of the classes, or the mean."""
+    y = prepared.problem.data.y
+    if prepared.spec.task is not Task.MULTICLASS:
+        return np.asarray(y.mean())
+    return np.bincount(y.astype(np.int64), minlength=len(prepared.schema.classes)) / len(y)
 
 
 def _beats(

@@ -18,7 +18,7 @@ from optagent.domain.model import ModelSpec, Task
 from optagent.domain.verdict import Verdict
 from optagent.errors import EngineFailed, InvalidRequest, Unavailable
 from optagent.inference.holdout_ledger import alpha_of_look
-from optagent.loop.gate import Candidate, check_gates, gates_for, holdout_digest, judge_gates, judged, look_at
+from optagent.loop.gate import Candidate, check_gates, computed, gates_for, holdout_digest, judge_gates, judged, look_at
 from optagent.loop.prepare import prepare
 from optagent.loop.validate import Baseline, compare
 from optagent.serving.engine import ServedModel
@@ -91,6 +91,7 @@ def champion(prepared, quality):
 
 def test_a_good_candidate_passes_every_gate(judge, prepared):
     asked = {"accuracy_min": 0.7, "f1_min": 0.6, "enable_bias_check": True, "enable_security_scan": True}
+    asked["beats_constant"] = True
     gates = gates_for({**asked, "min_validation_samples": 100, "max_latency_ms": 500, "max_bias": 0.3}, CHURN)
     report = judge(gates, champion=champion(prepared, 0.5), look=1)
     assert verdicts(report) == {
@@ -103,6 +104,7 @@ def test_a_good_candidate_passes_every_gate(judge, prepared):
         "f1_min": "pass",
         "bias by sex: demographic parity": "pass",
         "bias by sex: equalized odds": "pass",
+        "constant": "pass",
         "champion": "pass",
     }
     assert (report.verdict, report.rows, report.alpha, report.look) == (Verdict.PASS, 400, 0.05, 1)
@@ -194,6 +196,46 @@ def test_the_champion_has_to_be_beaten(judge, prepared, candidate, quality, aske
     found = judge(replace(OPEN, beats_champion=asked), champion=against).result("champion")
     assert found.verdict is Verdict(verdict)
     assert against.name in found.reason
+
+
+@pytest.mark.parametrize("spec", [CHURN, REGION, VALUE], ids=["binary", "multiclass", "regression"])
+def test_one_that_knows_nothing_is_not_let_past_a_champion_that_knows_less(make_rows, judge, spec):
+    prepared = prepared_rows(make_rows, spec)
+    shape = {"region": (400, 3)}.get(spec.target, (400,))
+    noise = np.random.default_rng(4).normal(scale=2.0, size=shape)
+    if spec.task is Task.MULTICLASS:
+        guessed = np.exp(noise) / np.exp(noise).sum(axis=1, keepdims=True)
+    else:
+        guessed = noise if spec.task is Task.REGRESSION else 1 / (1 + np.exp(-noise))
+    metric = {"region": "log_loss", "value": "rmse"}.get(spec.target, "log_loss")
+    y = prepared.holdout.y.astype(int)
+    worse = guessed + 5.0 if spec.task is Task.REGRESSION else np.full(shape, 0.001)
+    if spec.task is Task.MULTICLASS:
+        worse[np.arange(400), (y + 1) % 3] = 0.998
+    elif spec.task is Task.BINARY:
+        worse = np.where(y == 1, 0.001, 0.999)
+    found = computed(
+        Gates(min_validation_samples=1, beats_constant=True),
+        guessed,
+        Baseline("champion", worse),
+        prepared,
+        metric_named(metric, spec.task),
+        0.05,
+        0,
+    )
+    assert {one.name: str(one.verdict) for one in found}["champion"] == "pass"
+    assert {one.name: str(one.verdict) for one in found}["constant"] in ("fail", "inconclusive")
+
+
+def test_weights_of_classes_do_not_count_against_skill(make_rows, tmp_path):
+    weighted = prepared_rows(make_rows, replace(CHURN, class_weight="balanced"))
+    prediction = built(weighted, tmp_path / "bundle").prediction
+    judged_all = computed(
+        Gates(beats_constant=True), prediction, None, weighted, metric_named("auc", Task.BINARY), 0.05, 0
+    )
+    (found,) = (one for one in judged_all if one.name == "constant")
+    assert found.verdict is Verdict.PASS
+    assert "(auc)" in found.reason
 
 
 def test_a_look_that_resamples_can_tell_is_judged_as_the_loop_compares(judge, prepared, candidate):
