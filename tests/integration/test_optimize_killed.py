@@ -1,4 +1,4 @@
-"""An optimization on real Redis, Ray and MLflow goes on whatever is killed under it: server, worker, head, runner."""
+"""An optimization on real Redis, Ray and MLflow goes on when its server, a worker, or cluster and runner are killed."""
 
 import asyncio
 import os
@@ -117,7 +117,7 @@ async def until_free(agent: OptimizationAgent, process_id: str) -> None:
 
 
 @pytest.mark.timeout(600)
-async def test_an_optimization_outlives_its_server_its_workers_its_cluster_and_its_runner(
+async def test_an_optimization_outlives_its_server_its_workers_and_its_cluster(
     home: Path, start: Callable[[str], Runner], churn: dict[str, Any]
 ):
     async with await create_optimization_agent(strict=True, home=home) as agent:
@@ -146,12 +146,7 @@ async def test_an_optimization_outlives_its_server_its_workers_its_cluster_and_i
         await until_free(agent, process_id)
 
         second = start(process_id)
-        await until(lambda: trials_of(home) >= kept + 1, "trials of the second runner")
-        second.kill()
-        await until_free(agent, process_id)
-
-        third = start(process_id)
-        assert await asyncio.to_thread(third.program.wait, 300) == 0
+        assert await asyncio.to_thread(second.program.wait, 300) == 0
         assert trials_of(home) == TRIALS
         process = await agent.process(process_id)
         assert process.result is not None
@@ -159,7 +154,7 @@ async def test_an_optimization_outlives_its_server_its_workers_its_cluster_and_i
         (version,) = await agent.versions("churn")
         assert version.aliases == ("champion",)
         stages = Counter(event.detail["stage"] for event in process.history if event.kind == "stage")
-        assert stages["search"] == 3  # once a runner; the trials of one are kept for the next
+        assert stages["search"] == 2  # once a runner; the trials of one are kept for the next
         assert stages["gate"] == 1
         judged = [one for one in await agent.audit() if one.action == "optimize.judged"]
         assert len(judged) == 1
