@@ -2,19 +2,27 @@
 
 import contextlib
 import os
+from pathlib import Path
 
 _NICENESS = 10
+_AUTOGROUP, _LEAST = Path("/proc/self/autogroup"), "19"
 
 
 def give_way(niceness: int = _NICENESS) -> None:
     """Has this thread, and those that it starts, run only where no other work wants the core.
 
     Being nice alone lets a request wait for the rest of the turn of whoever computes, some milliseconds; idle work is
-    interrupted at once (sched(7), SCHED_IDLE). Linux only; elsewhere it is nice.
+    interrupted at once (sched(7), SCHED_IDLE). Where Linux groups processes by session (sched(7), autogroups), both
+    count within a group only: so this process gets a session of its own, whose group is the least. Linux only;
+    elsewhere it is nice.
     """
     if niceness <= 0:
         return
     os.nice(niceness)
+    with contextlib.suppress(OSError):  # no such grouping, or the leader of its processes already
+        if _AUTOGROUP.exists():
+            os.setsid()
+            _AUTOGROUP.write_text(_LEAST, encoding="ascii")
     if hasattr(os, "SCHED_IDLE"):
         with contextlib.suppress(OSError):  # a container may forbid it
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
