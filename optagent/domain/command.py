@@ -51,8 +51,7 @@ class TuneModel:
     ensemble: int = 0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.model_id, str) or not self.model_id:
-            raise InvalidRequest(f"model_id must be the id of a registered model, got {self.model_id!r}")
+        _registered(self.model_id)
         method_named(self.method)
         strategy_named(self.strategy)
         for name in ("trials", "max_concurrent", "cpus_per_trial"):
@@ -102,8 +101,7 @@ class AnalyzeModel:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.model_id, str) or not self.model_id:
-            raise InvalidRequest(f"model_id must be the id of a registered model, got {self.model_id!r}")
+        _registered(self.model_id)
         if self.analysis_type not in list(AnalysisType):
             known = [str(kind) for kind in AnalysisType]
             raise InvalidRequest(f"unknown analysis_type {self.analysis_type!r}; one of {known}")
@@ -184,8 +182,7 @@ class EngineerFeatures:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.model_id, str) or not self.model_id:
-            raise InvalidRequest(f"model_id must be the id of a registered model, got {self.model_id!r}")
+        _registered(self.model_id)
         strategy_named(self.strategy)
         _whole("max_features", self.max_features, at_least=1)
         _whole("seed", self.seed, at_least=0)
@@ -220,8 +217,7 @@ class OptimizeModel:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.model_id, str) or not self.model_id:
-            raise InvalidRequest(f"model_id must be the id of a registered model, got {self.model_id!r}")
+        _registered(self.model_id)
         for name, known in (
             ("optimization_type", OptimizationType),
             ("action", (Action.CANDIDATE, Action.SHADOW, Action.FULL)),
@@ -247,8 +243,12 @@ class BacktestModel:
     ask: BacktestAsk
 
     def __post_init__(self) -> None:
-        if not isinstance(self.model_id, str) or not self.model_id:
-            raise InvalidRequest(f"model_id must be the id of a registered model, got {self.model_id!r}")
+        _registered(self.model_id)
+
+
+def _registered(model_id: Any) -> None:
+    if not isinstance(model_id, str) or not model_id:
+        raise InvalidRequest(f"model_id must be the id of a registered model, got {model_id!r}")
 
 
 def _above_zero(name: str, value: Any) -> None:
