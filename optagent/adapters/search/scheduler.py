@@ -6,7 +6,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from optagent.adapters.search.searcher import StudySearcher
 from optagent.analysis.halving import Rungs
-from optagent.domain.study import Study
+from optagent.domain.study import Study, TrialState
 
 if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController
@@ -24,8 +24,9 @@ class StudyScheduler(FIFOScheduler):
         signs = [objective.sign for objective in study.objectives]
         self._rungs = Rungs(study.stopping, study.budget.rungs, study.budget.reduction_factor, signs)
         self._searcher = searcher
-        for number, values in measured.items():
-            self._rungs.recall(number, values)
+        for ended in searcher.trials:
+            complete = ended.state is TrialState.COMPLETE
+            self._rungs.recall(ended.number, measured.get(ended.number, {}), complete)
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
         """The study names its objectives itself."""
@@ -39,6 +40,12 @@ class StudyScheduler(FIFOScheduler):
             return TrialScheduler.STOP
         goes_on = self._rungs.goes_on(number, result["units"], result["values"])
         return TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP
+
+    def on_trial_complete(self, tune_controller: "TuneController", trial: "Trial", result: dict[str, Any]) -> None:
+        """Tune tells its scheduler first, so the searcher still knows the trial's number."""
+        number = self._searcher.number_of(trial.trial_id)
+        if number is not None and result.get("finished"):
+            self._rungs.complete(number)
 
     def choose_trial_to_run(self, tune_controller: "TuneController") -> "Trial | None":
         """Tune asks at each of its steps, which is also the time to look for trials that hang."""

@@ -17,6 +17,14 @@ def test_asha_lets_about_one_in_the_factor_go_on_and_always_the_best_so_far():
     assert all(kept[index] for index in range(300) if scores[index] == best[index])
 
 
+def test_the_median_rule_knows_what_an_earlier_run_trained_to_its_end():
+    rungs = Rungs("median", (3, 9), 3, (-1.0,))
+    for number in range(5):
+        rungs.recall(number, {3: (0.5,)}, complete=True)
+    assert rungs.goes_on(5, 3, (0.5,))
+    assert not rungs.goes_on(6, 3, (0.6,))
+
+
 def test_what_is_minimised_is_ranked_the_other_way():
     scores = [(0.9,), (0.1,), (0.5,), (0.05,)]
     assert went_on(Rungs("asha", (3, 9), 3, (-1.0,)), scores) == [True, True, False, True]
@@ -45,13 +53,20 @@ def test_a_trial_is_judged_once_a_rung_and_never_at_the_last():
 def test_what_an_earlier_run_measured_counts():
     rungs = Rungs("asha", (3, 9), 3, (1.0,))
     for number in range(5):
-        rungs.recall(number, {3: (0.8 + number / 100,), 9: (0.9,)})
+        rungs.recall(number, {3: (0.8 + number / 100,), 9: (0.9,)}, complete=False)
     assert not rungs.goes_on(9, 3, (0.5,))
 
 
-def test_the_median_rule_stops_the_lower_half_once_it_has_seen_a_few():
+def test_the_median_rule_stops_what_is_below_the_median_of_those_trained_to_their_end():
     rungs = Rungs("median", (3, 9), 3, (1.0,))
-    assert went_on(rungs, [(0.1,), (0.2,), (0.3,), (0.4,), (0.24,), (0.26,)]) == [True, True, True, True, False, True]
+    scores = [(0.1,), (0.2,), (0.3,), (0.4,), (0.5,)]
+    assert all(went_on(rungs, scores))
+    assert rungs.goes_on(5, 3, (0.0,)), "nobody has come to the end yet"
+    for number in range(5):
+        rungs.complete(number)
+    assert rungs.goes_on(6, 3, (0.3,))
+    assert not rungs.goes_on(7, 3, (0.29,))
+    assert rungs.goes_on(9, 9, (0.0,)), "too few of them came to this rung"
 
 
 def test_no_rule_stops_nobody_and_a_score_that_is_no_number_is_stopped():
