@@ -71,3 +71,16 @@ def test_a_worker_that_dies_is_replaced_and_its_item_done_again(tmp_path: Path, 
     with RayWorkers(ray_cluster).share(str(tmp_path)) as crew:
         assert crew.map(dies_once, range(4)) == [0, 10, 20, 30]
     assert (tmp_path / "died").exists()
+
+
+def session_of(value: object, item: int) -> tuple[bool, str]:
+    group = Path("/proc/self/autogroup")
+    return os.getsid(0) == os.getpid(), group.read_text() if group.exists() else ""
+
+
+def test_a_worker_gives_way_to_processes_of_other_sessions_too(ray_cluster):
+    with RayWorkers(ray_cluster).share(None) as crew:
+        ((own, group),) = crew.map(session_of, [0])
+    if not group:
+        pytest.skip("this system does not group processes by session")
+    assert (own, group.split()[-2:]) == (True, ["nice", "19"])

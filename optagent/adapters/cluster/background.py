@@ -19,10 +19,19 @@ def give_way(niceness: int = _NICENESS) -> None:
     if niceness <= 0:
         return
     os.nice(niceness)
-    with contextlib.suppress(OSError):  # no such grouping, or the leader of its processes already
+    with contextlib.suppress(OSError):  # a container may forbid it
         if _AUTOGROUP.exists():
-            os.setsid()
+            _lead_a_session()
             _AUTOGROUP.write_text(_LEAST, encoding="ascii")
     if hasattr(os, "SCHED_IDLE"):
         with contextlib.suppress(OSError):  # a container may forbid it
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
+def _lead_a_session() -> None:
+    """No leader of a process group may, and Ray's workers lead one each: they join that of their parent before."""
+    if os.getsid(0) == os.getpid():
+        return
+    if os.getpgrp() == os.getpid():
+        os.setpgid(0, os.getpgid(os.getppid()))
+    os.setsid()
