@@ -1,7 +1,7 @@
 """`make bench-search`: what a trial costs, and how soon a search is good, beside plain Ray Tune and plain Optuna.
 
 Each table is printed from one run, as times and ratios. `--only overhead` runs one part; `--data` is the folder with
-nycflights13.parquet for the part `flights`, which is left out where the file is absent.
+the tables of the parts `stopping` and `flights`, which are left out where it has no nycflights13.parquet.
 """
 
 import argparse
@@ -22,13 +22,16 @@ from typing import Any
 
 import numpy as np
 import psutil
+import pyarrow.csv as pacsv
 
 from optagent.adapters.cluster.ray_cluster import RayCluster
 from optagent.adapters.search.ray_tune import RayTuner
 from optagent.analysis.pareto import hypervolume
-from optagent.domain.model import Task
+from optagent.domain.dataset import FileSource
+from optagent.domain.model import ModelSpec, Task
 from optagent.domain.study import Budget, Objective, Study, Trial
 from optagent.errors import Cancelled
+from optagent.training.encoding import fit_schema, load_data
 from optagent.training.families.registry import family_named
 from optagent.training.metrics import METRICS
 from optagent.training.problem import Data, Fold, Problem
@@ -236,6 +239,39 @@ def several_objectives(cluster: RayCluster) -> None:
     print(f"| auc and latency | {', '.join(f'{ratio:.3f}' for ratio in ratios)} | {statistics.median(ratios):.3f} |")
 
 
+def stopping_rules(folder: Path, seeds: int = 3, seconds: float = 20.0) -> None:
+    """The best score after the same time, starting the workers included, under each rule of early stopping."""
+    print(f"| best auc after {seconds:g} s, mean of {seeds} seeds | no stopping | asha | median |\n|---|---|---|---|")
+    cluster = RayCluster(num_cpus=2)
+    cluster.connect()
+    for name, problem in tables(folder):
+        means = []
+        for rule in ("none", "asha", "median"):
+            found = []
+            for seed in range(seeds):
+                study = study_of(f"{name}-{rule}-{seed}", "lightgbm", trials=10_000, timeout_s=seconds, seed=seed)
+                best = RayTuner(cluster).search(replace(study, stopping=rule), problem).best(True)
+                found.append(0.0 if best is None or best.score is None else best.score)
+            means.append(statistics.mean(found))
+        print(f"| {name}, {len(problem.data):,} rows | {' | '.join(f'{mean:.4f}' for mean in means)} |", flush=True)
+    cluster.close()
+
+
+def tables(folder: Path) -> Iterator[tuple[str, Problem]]:
+    """Binary tables, their last quarter to score on."""
+    yield "flights", flights(folder, 40_000)
+    for name, file, target, ignored in (
+        ("adult", "adult.csv.gz", "income", ("split",)),
+        ("electricity", "elec2.csv.gz", "class", ("date", "nswprice")),
+        ("bank", "bank_additional.csv.gz", "y", ("duration",)),
+    ):
+        table = pacsv.read_csv(folder / file)
+        spec = ModelSpec(model_id=name, task=Task.BINARY, data=FileSource(file), target=target, ignore=ignored)
+        data = load_data(table, fit_schema(table, spec))
+        where, cut = np.arange(len(data)), int(len(data) * 0.75)
+        yield name, Problem(data, (Fold(where[:cut], where[cut:]),))
+
+
 def memory(cluster: RayCluster) -> None:
     """Peak memory of driver, workers and shared memory, beyond that of the same search on 1,000 rows.
 
@@ -300,7 +336,7 @@ def _peak_mb() -> Iterator[list[float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=("overhead", "flights", "objectives", "memory"))
+    parser.add_argument("--only", choices=("overhead", "flights", "stopping", "objectives", "memory"))
     parser.add_argument("--rows", type=int, nargs="*", default=[20_000, 100_000], help="of the part flights")
     parser.add_argument("--seeds", type=int, default=5, help="of the part flights")
     parser.add_argument("--data", type=Path, default=DATA)
@@ -321,10 +357,13 @@ def main() -> None:
             part(cluster)
             cluster.close()
             print()
+    if not (given.data / "nycflights13.parquet").exists():
+        print(f"flights and stopping left out: no nycflights13.parquet in {given.data}")
+        return
+    if wanted("stopping"):
+        stopping_rules(given.data)
+        print()
     if wanted("flights"):
-        if not (given.data / "nycflights13.parquet").exists():
-            print(f"flights left out: no nycflights13.parquet in {given.data}")
-            return
         print("| rows | seed | Optuna's best auc of 100 trials | found after s of all s | reached by ours after s |")
         print("|---|---|---|---|---|")
         for rows in given.rows:
