@@ -168,3 +168,26 @@ def test_a_trial_that_takes_too_much_memory_ends_alone_and_leaves_none_behind(tu
     outcome = tuner.search(replace(study, trials=2, trial_memory_mb=1.0, concurrency=1), problem)
     assert [trial.state for trial in outcome.trials] == [TrialState.INFEASIBLE] * 2
     assert all("1 MB that a trial may take" in trial.error for trial in outcome.trials)
+
+
+@pytest.mark.parametrize("rule", ["asha", "median", "none"])
+def test_a_rule_of_early_stopping_stops_poor_trials_and_leaves_the_best(ray_cluster, problem, rule):
+    family = family_named("lightgbm")
+    study = replace(
+        a_study(f"stopped-by-{rule}"),
+        spaces={family.name: family.space(Task.BINARY)},
+        defaults={family.name: family.defaults(Task.BINARY)},
+        sampler="random",
+        trials=30,
+        stopping=rule,
+        budget=Budget(grace_units=1, reduction_factor=2),
+    )
+    outcome = RayTuner(ray_cluster).search(study, problem)
+    stopped = [trial for trial in outcome.trials if trial.state is TrialState.PRUNED]
+    complete = [trial for trial in outcome.trials if trial.state is TrialState.COMPLETE]
+    assert len(stopped) + len(complete) == 30
+    assert bool(stopped) == (rule != "none")
+    if rule == "median":
+        assert outcome.trials.index(stopped[0]) >= 5, "five have to come to their end first"
+    for trial in stopped:
+        assert trial.units == max(trial.measurements) < 81

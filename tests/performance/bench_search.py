@@ -164,8 +164,8 @@ def time_to_reach(score: float, folder: Path, rows: int, seed: int, most: int = 
 def plain_optuna(folder: Path, rows: int, trials: int, seed: int) -> tuple[float, float, float]:
     """The best of Optuna's trials, the seconds until it was found, and those of all, as its users would write it.
 
-    LightGBM has the same seed as in ours, and the score is read at each tenth round, as ours is: with another seed the
-    same parameters differ by .003, and the best of every round is a little higher by chance alone.
+    LightGBM has the same seed as in ours, and the score is read at each tenth round, as ours is: another seed, or the
+    best of every round, is better or worse by chance alone.
     """
     problem = flights(folder, rows)
     began = time.perf_counter()
@@ -249,8 +249,10 @@ def stopping_rules(folder: Path, seeds: int = 3, seconds: float = 20.0) -> None:
         for rule in ("none", "asha", "median"):
             found = []
             for seed in range(seeds):
-                study = study_of(f"{name}-{rule}-{seed}", "lightgbm", trials=10_000, timeout_s=seconds, seed=seed)
-                best = RayTuner(cluster).search(replace(study, stopping=rule), problem).best(True)
+                study = study_of(
+                    f"{name}-{rule}-{seed}", "lightgbm", trials=10_000, timeout_s=seconds, stopping=rule, seed=seed
+                )
+                best = RayTuner(cluster).search(study, problem).best(True)
                 found.append(0.0 if best is None or best.score is None else best.score)
             means.append(statistics.mean(found))
         print(f"| {name}, {len(problem.data):,} rows | {' | '.join(f'{mean:.4f}' for mean in means)} |", flush=True)

@@ -100,7 +100,7 @@ class RayTuner:
                 name=study.study_id,
                 config={"shared": Shared(study, ref, min(share.trials(), study.trials))},
                 search_alg=searcher,
-                scheduler=StudyScheduler(study, searcher, searcher.measured),
+                scheduler=StudyScheduler(study, searcher),
                 num_samples=-1,  # the searcher says when it has finished
                 max_concurrent_trials=workers,
                 resources_per_trial={"cpu": study.cpus_per_trial, "gpu": study.gpus_per_trial},

@@ -17,16 +17,14 @@ class StudyScheduler(FIFOScheduler):
     """Stops poor trials at the rungs, and those that hang. (Tune's own ASHA knows one objective, and forgets its rungs
     when a search is resumed.)"""
 
-    def __init__(
-        self, study: Study, searcher: StudySearcher, measured: dict[int, dict[int, tuple[float, ...]]]
-    ) -> None:
+    def __init__(self, study: Study, searcher: StudySearcher) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         signs = [objective.sign for objective in study.objectives]
         self._rungs = Rungs(study.stopping, study.budget.rungs, study.budget.reduction_factor, signs)
         self._searcher = searcher
         for ended in searcher.trials:
             complete = ended.state is TrialState.COMPLETE
-            self._rungs.recall(ended.number, measured.get(ended.number, {}), complete)
+            self._rungs.recall(ended.number, searcher.measured.get(ended.number, {}), complete)
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
         """The study names its objectives itself."""
