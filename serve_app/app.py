@@ -30,6 +30,8 @@ class Gateway:
 
     async def __init__(self, settings: Settings, control: Any, supervisor: Any) -> None:  # type: ignore[misc]
         _log_with_serve(settings)
+        # By reference, answers go through Ray's object store: by gRPC, Serve's way here, 4 MB are the most.
+        control = control.options(_by_reference=True)
         self._gateway = await create_gateway(settings, control, serve.get_replica_context().replica_id.unique_id)
 
     def __serve_build_asgi_app__(self) -> Any:

@@ -5,12 +5,11 @@ from optagent.agent.building import BuildVerbs
 from optagent.agent.models import ModelVerbs
 from optagent.agent.notifying import NotifyVerbs
 from optagent.agent.optimizing import OptimizeVerbs
+from optagent.agent.pages import PageVerbs
 from optagent.agent.replaying import ReplayVerbs
 from optagent.agent.rollouts import RolloutVerbs
 from optagent.agent.running import RunningVerbs
-from optagent.agent.searching import SearchVerbs
 from optagent.agent.submitting import SubmitVerbs
-from optagent.agent.watching import WatchVerbs
 from optagent.agent.working import Command
 
 __all__ = ["Command", "OptimizationAgent"]
@@ -22,12 +21,11 @@ class OptimizationAgent(
     BuildVerbs,
     ModelVerbs,
     NotifyVerbs,
+    PageVerbs,
     ReplayVerbs,
     RolloutVerbs,
     RunningVerbs,
-    SearchVerbs,
     SubmitVerbs,
-    WatchVerbs,
 ):
     """Keeps models good. Made by `create_optimization_agent`; use it from one event loop, and close it at the end.
 

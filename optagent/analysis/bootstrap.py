@@ -161,7 +161,7 @@ def draws(rows: int, how: Resampling) -> Iterator[Counts]:
         raise InvalidData(f"{len(unit_of_row)} groups for {rows} rows")
     units = rows if unit_of_row is None else int(unit_of_row.max()) + 1
     if units < 2:
-        raise InvalidData("an interval needs at least 2 groups")
+        raise InvalidData(f"an interval needs at least 2 groups of rows, got {units}: {rows} rows of one time")
     length = (how.block or block_length(units)) if how.time_ordered else 1
     left = 2 * how.resamples
     while left:

@@ -227,6 +227,12 @@ def draw_report(report: ModelReport, path: Path) -> Path:
     return draw_report(report, path)
 
 
+def draw_backtest(result: BacktestResult, path: Path) -> Path:
+    from optagent.bootstrap.backtest import draw
+
+    return draw(result, path)
+
+
 def notifier(settings: Settings) -> Notifier | None:
     """None where notifications are not enabled; InvalidRequest where a channel is not one."""
     if not settings.enable_notifications:

@@ -14,7 +14,8 @@ def up(as_json: AsJson = False) -> None:
     found = serving.up(_say)
     token = asyncio.run(serving.first_token())
     if as_json:
-        return print_json({"started": found.started, "api": found.api, "dashboard": found.dashboard, "token": token})
+        where = {"api": found.api, "dashboard": f"{found.api}/dashboard", "ray_dashboard": found.dashboard}
+        return print_json({"started": found.started, **where, "token": token})
     _show(found, token)
 
 
@@ -29,9 +30,10 @@ def _show(found: Up, token: str | None) -> None:
         "up" if found.started else "it is up already",
         f"API        {found.api}/api/v1",
         f"reference  {found.api}/docs",
+        f"dashboard  {found.api}/dashboard",
     ]
     if found.dashboard is not None:
-        lines.append(f"dashboard  {found.dashboard} (Ray's; its token: ray get-auth-token)")
+        lines.append(f"Ray's      {found.dashboard} (its token: ray get-auth-token)")
     if token is not None:
         lines.append(f"token      {token} (admin; shown this once)")
     else:

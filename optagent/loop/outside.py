@@ -59,6 +59,7 @@ class Outside:
     monitoring: Monitoring = field(default_factory=Monitoring)
     min_new_labels: int = 1000
     draw_report: Callable[[ModelReport, Path], Path] | None = None
+    draw_backtest: Callable[[BacktestResult, Path], Path] | None = None
     backtester: Backtester | None = None
 
     def check_data(self, spec: ModelSpec) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.openapi.utils import get_openapi
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic.json_schema import models_json_schema
 from starlette.types import ASGIApp
 
@@ -18,6 +18,8 @@ from serve_app.answers import ProblemDocument
 from serve_app.api import health, models, optimization, predictions, records, rollouts, tokens
 from serve_app.api.guarded import Desk
 from serve_app.auth import Authenticator
+from serve_app.dashboard import PREFIX as DASHBOARD_PREFIX
+from serve_app.dashboard import ROUTERS as DASHBOARD
 from serve_app.errors import answer_problems
 from serve_app.idempotency import Idempotency
 
@@ -48,8 +50,14 @@ def create_api(
     app.state.data_plane, app.state.max_body_bytes, app.state.sleep = data_plane, max_body_bytes, sleep
     for part in (health, optimization, models, predictions, rollouts, tokens, records):
         app.include_router(part.router, prefix=PREFIX)
+    for router in DASHBOARD:
+        app.include_router(router)
     answer_problems(app)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]
+
+    @app.get("/", include_in_schema=False)
+    async def door() -> RedirectResponse:
+        return RedirectResponse(DASHBOARD_PREFIX)
 
     @app.get("/docs", include_in_schema=False)
     async def read(request: Request) -> HTMLResponse:

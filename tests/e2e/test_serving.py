@@ -161,7 +161,7 @@ def predicted(
 
 
 def test_up_says_where_everything_is_and_all_parts_are_well(product):
-    for named in ("API", "reference", "dashboard", "token"):
+    for named in ("API", "reference", "/dashboard", "Ray's", "token"):
         assert named in product.said
     with product.client(None) as stranger:
         health = stranger.get("/optimization/health")
@@ -238,6 +238,26 @@ def test_a_candidate_is_shadowed_promoted_and_rolled_back(admin, served, rows):
     until(lambda: admin.get("/models/churn/aliases").json()["champion"] == "1")
     reasons = [entry["detail"] for entry in admin.get("/audit").json() if entry["action"] == "rollout.promote"]
     assert [detail["why"] for detail in reasons] == ["it looks good"]
+
+
+def test_the_dashboard_shows_it_all_to_who_has_a_token(product, admin, served):
+    process = admin.get("/optimization/processes", params={"model_id": "churn"}).json()["processes"][-1]["process_id"]
+    with httpx.Client(base_url=product.api.removesuffix("/api/v1"), follow_redirects=True, timeout=60) as browser:
+        assert browser.get("/dashboard").url.path == "/dashboard/sign-in"
+        shown = browser.post("/dashboard/sign-in", data={"token": product.token, "back": "/dashboard/models/churn"})
+        assert shown.url.path == "/dashboard/models/churn", shown.text
+        for named in ("rolled back", "it does not", "holdout_auc", process):
+            assert named in shown.text
+        for path, said in (
+            ("", "churn"),
+            ("/audit?verify=true", "The chain is whole."),
+            ("/models/churn/analysis?range=1h", "plotly"),
+            (f"/studies/{process}", "learning_rate"),
+            (f"/studies/{process}/plots", "plotly"),
+            ("/static/plotly.min.js", "plotly"),
+        ):
+            answer = browser.get(f"/dashboard{path}")
+            assert (answer.status_code, said in answer.text) == (200, True), (path, answer.text[:2000])
 
 
 def test_a_served_model_is_watched(product, served):

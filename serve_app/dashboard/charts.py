@@ -1,0 +1,100 @@
+"""What plotly's script is to draw, as plain values. plotly itself is not loaded here."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from optagent.domain.rollout import Rollout
+from optagent.domain.study import Trial, TrialState
+from optagent.domain.study_report import StudyReport
+
+Chart = Mapping[str, Any]
+
+_STATE_COLOURS = {"shadow": "#2f7ed8", "ramp": "#e09a2b", "baking": "#3c9a5f"}
+_TRIALS = {TrialState.COMPLETE: ("#2f7ed8", "trained to the end"), TrialState.PRUNED: ("#9a8f7a", "stopped early")}
+
+
+def evidence(rollout: Rollout) -> Chart | None:
+    """The improvement over the champion at each look, with its confidence sequence; None where nothing was measured."""
+    traces: list[Chart] = []
+    for state, colour in _STATE_COLOURS.items():
+        seen = [one.look for one in rollout.looks if one.look.state == state and one.look.improvement is not None]
+        if not seen:
+            continue
+        at = [_moment(look.at) for look in seen]
+        found = [look.improvement for look in seen if look.improvement is not None]
+        band = {"x": at, "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
+        traces += [
+            {**band, "y": [one.low for one in found]},
+            {**band, "y": [one.high for one in found], "fill": "tonexty", "fillcolor": f"{colour}33"},
+            {
+                "x": at,
+                "y": [one.estimate for one in found],
+                "mode": "lines+markers",
+                "name": state,
+                "line": {"color": colour},
+                "text": [f"{look.rows:,} rows" for look in seen],
+            },
+        ]
+    if not traces:
+        return None
+    return _chart(traces, "improvement, loss a row", lines=[-rollout.policy.margin])
+
+
+def trials(report: StudyReport) -> Chart | None:
+    """The score of each trial, and the best so far of those that were trained to the end."""
+    scored = [trial for trial in report.trials if trial.score is not None]
+    if not scored:
+        return None
+    objective = report.summary.objectives[0]
+    traces = [
+        {**_points([one for one in scored if one.state is state]), "name": said, "marker": {"color": colour, "size": 6}}
+        for state, (colour, said) in _TRIALS.items()
+    ]
+    best: list[float] = []
+    complete = [trial for trial in scored if trial.state is TrialState.COMPLETE]
+    for trial in complete:
+        assert trial.score is not None
+        best.append(max([trial.score, *best[-1:]], key=lambda score: objective.sign * score))
+    numbers = [trial.number for trial in complete]
+    line = {"color": "#3c9a5f", "shape": "hv"}
+    traces.append({"x": numbers, "y": best, "mode": "lines", "name": "best so far", "line": line})
+    return _chart(traces, objective.name, x="trial")
+
+
+def importances(report: StudyReport) -> Chart | None:
+    """Which parameters mattered."""
+    if not report.importances:
+        return None
+    smallest_first = list(report.importances)[::-1]
+    bars = {
+        "type": "bar",
+        "orientation": "h",
+        "x": [report.importances[name] for name in smallest_first],
+        "y": smallest_first,
+        "marker": {"color": "#2f7ed8"},
+    }
+    return _chart([bars], "", x="share", height=120 + 22 * len(smallest_first))
+
+
+def _points(shown: Sequence[Trial]) -> dict[str, Any]:
+    texts = [", ".join(f"{name} {value}" for name, value in trial.params.items()) for trial in shown]
+    scores = [trial.score for trial in shown]
+    return {"x": [trial.number for trial in shown], "y": scores, "mode": "markers", "text": texts}
+
+
+def _chart(traces: Sequence[Chart], y: str, x: str = "", height: int = 320, lines: Sequence[float] = ()) -> Chart:
+    dashed = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "line": {"dash": "dot", "color": "#888", "width": 1}}
+    layout = {
+        "height": height,
+        "margin": {"l": 70, "r": 20, "t": 10, "b": 45},
+        "xaxis": {"title": {"text": x}, "automargin": True},
+        "yaxis": {"title": {"text": y}, "automargin": True},
+        "shapes": [{**dashed, "y0": line, "y1": line} for line in lines],
+        "legend": {"orientation": "h", "y": 1.15},
+    }
+    return {"data": list(traces), "layout": layout}
+
+
+def _moment(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat()

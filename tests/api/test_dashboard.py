@@ -1,0 +1,332 @@
+"""The dashboard's pages over the whole control plane: who may see them, what they say, what may be done there."""
+
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
+
+from optagent.adapters.in_memory.store import InMemoryStore
+from optagent.agent import OptimizationAgent
+from optagent.codec import model_from
+from optagent.domain.alert import Alert, AlertKind, Severity
+from optagent.domain.model import ModelSpec
+from optagent.domain.process import Status
+from optagent.domain.rollout import advance
+from optagent.domain.rollout_look import Look
+from optagent.domain.study import Interval, Objective, Trial, TrialState
+from optagent.domain.study_report import StudyReport, summarize
+from optagent.errors import NotFound, Unavailable
+from serve_app.asgi import Application
+from serve_app.dashboard.page import Page
+from tests.api.conftest import NOW
+
+EVIL = "<script>alert('x')</script>"
+
+Browser = Callable[[str], Awaitable[httpx.AsyncClient]]
+
+
+@pytest.fixture
+async def browser(api: FastAPI, agent: OptimizationAgent) -> AsyncIterator[Browser]:
+    """`await browser("read")`: one that has signed in with a token of that scope, which is named after it."""
+    opened: list[httpx.AsyncClient] = []
+
+    async def signed_in(scope: str) -> httpx.AsyncClient:
+        client = httpx.AsyncClient(transport=httpx.ASGITransport(Application(api)), base_url="http://optagent")
+        opened.append(client)
+        text, _ = await agent.create_token(scope, [scope])
+        assert (await client.post("/dashboard/sign-in", data={"token": text})).status_code == 303
+        return client
+
+    yield signed_in
+    for client in opened:
+        await client.aclose()
+
+
+async def submitted(client: httpx.AsyncClient, path: str, **form: str) -> httpx.Response:
+    return await client.post(path, data=form, headers={"Sec-Fetch-Site": "same-origin"})
+
+
+def text_of(answer: httpx.Response) -> str:
+    assert answer.status_code == 200, answer.text
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", answer.text))
+
+
+async def test_who_is_not_signed_in_is_asked_to_and_comes_back(api: FastAPI, agent: OptimizationAgent) -> None:
+    text, _ = await agent.create_token("ana", ["read"])
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(Application(api)), base_url="http://optagent", follow_redirects=True
+    ) as client:
+        asked = await client.get("/dashboard/processes")
+        assert asked.url.path == "/dashboard/sign-in"
+        assert 'value="/dashboard/processes"' in asked.text
+        answer = await client.post("/dashboard/sign-in", data={"token": text, "back": "/dashboard/processes"})
+        assert answer.url.path == "/dashboard/processes"
+        kept = answer.history[0].headers["set-cookie"].lower()
+        assert "httponly" in kept
+        assert "samesite=strict" in kept
+        assert "path=/dashboard" in kept
+        assert "ana" in answer.text
+        assert (await client.post("/dashboard/sign-out")).url.path == "/dashboard/sign-in"
+        assert (await client.get("/dashboard")).url.path == "/dashboard/sign-in"
+        assert (await client.get("/")).url.path == "/dashboard/sign-in"
+
+
+async def test_without_a_token_every_page_leads_to_signing_in(api: FastAPI, client: httpx.AsyncClient) -> None:
+    pages = [route for route in iter_route_contexts(api.routes) if isinstance(route.original_route, Page)]
+    guarded = [route for route in pages if not re.search(r"/sign-|/static/|/dashboard/$", route.path)]
+    assert len(guarded) > 12
+    for route in guarded:
+        path = re.sub(r"[{}]", "", route.path)
+        answer = await client.request(min(route.methods), f"http://optagent{path}")
+        assert answer.status_code == 303, path
+        assert answer.headers["location"].startswith("/dashboard/sign-in?back=/dashboard"), path
+
+
+@pytest.mark.parametrize("text", ["", "oa_nonsense", "oa_000000000000_" + "x" * 43])
+async def test_an_unknown_token_is_refused_in_words(client: httpx.AsyncClient, text: str) -> None:
+    answer = await client.post("http://optagent/dashboard/sign-in", data={"token": text})
+    assert answer.status_code == 401
+    assert "set-cookie" not in answer.headers
+    assert re.search(r"not known, has expired or was revoked|a token is needed", answer.text)
+
+
+async def test_a_token_that_may_only_predict_sees_nothing(client: httpx.AsyncClient, agent: OptimizationAgent) -> None:
+    text, _ = await agent.create_token("robot", ["predict"])
+    answer = await client.post("http://optagent/dashboard/sign-in", data={"token": text})
+    assert answer.status_code == 401
+    assert "this needs read" in answer.text
+
+
+async def test_a_revoked_token_signs_out(browser: Browser, agent: OptimizationAgent, clock: Any) -> None:
+    client = await browser("read")
+    (token,) = await agent.tokens()
+    await agent.revoke_token(token.token_id)
+    clock.advance(10)
+    answer = await client.get("/dashboard")
+    assert answer.headers["location"].startswith("/dashboard/sign-in")
+
+
+@pytest.mark.parametrize("elsewhere", ["https://evil.example", "//evil.example", "/dashboardx", "/\\evil.example"])
+async def test_signing_in_leads_nowhere_else(
+    client: httpx.AsyncClient, agent: OptimizationAgent, elsewhere: str
+) -> None:
+    text, _ = await agent.create_token("ana", ["read"])
+    answer = await client.post("http://optagent/dashboard/sign-in", data={"token": text, "back": elsewhere})
+    assert answer.headers["location"] == "/dashboard"
+
+
+async def test_all_models_with_what_is_wrong_and_what_is_under_way(
+    browser: Browser, rivals: str, store: InMemoryStore, process: Any
+) -> None:
+    await store.save_alerts(
+        [Alert("a", "churn", AlertKind.CONCEPT_DRIFT, Severity.CRITICAL, f"the loss rose {EVIL}", {}, NOW, NOW)]
+    )
+    running = process(1, progress={"trials_done": 31, "trials_total": 100, "best_score": 0.8125})
+    await store.create_process(running, 60)
+    answer = await (await browser("read")).get("/dashboard")
+    said = text_of(answer)
+    assert "churn binary 1 – concept drift tune running" in said
+    assert "31 of 100, best 0.8125" in said
+    assert EVIL not in answer.text
+    assert "&lt;script&gt;" in answer.text
+
+
+async def test_many_models_come_by_the_page(browser: Browser, store: InMemoryStore, churn: dict[str, Any]) -> None:
+    spec = model_from(churn)
+    for number in range(30):
+        await store.save_model(replace(spec, model_id=f"m{number:02d}"))
+    client = await browser("read")
+    first, second = text_of(await client.get("/dashboard")), text_of(await client.get("/dashboard?start=25"))
+    assert ("1 to 25 of 30" in first, "m24" in first, "m25" in first) == (True, True, False)
+    assert ("26 to 30 of 30" in second, "m24" in second, "m29" in second) == (True, False, True)
+
+
+async def test_a_model_with_its_versions_searches_and_processes(browser: Browser, rivals: str) -> None:
+    said = text_of(await (await browser("read")).get("/dashboard/models/churn"))
+    assert "Champion: 1" in said
+    assert "holdout_auc" in said
+    assert "succeeded" in said
+    assert "Optimize" not in said
+    assert "Start a rollout" not in said
+
+
+async def test_a_reader_is_shown_no_buttons_and_may_not_press_them(browser: Browser, rivals: str) -> None:
+    client = await browser("read")
+    answer = await submitted(client, "/dashboard/models/churn/optimize", type="tune")
+    assert answer.status_code == 403
+    assert "this needs operate" in answer.text
+    assert (await client.get("/dashboard/audit")).status_code == 403
+
+
+async def test_an_operator_optimizes_and_cancels(
+    browser: Browser, agent: OptimizationAgent, rivals: str, store: InMemoryStore
+) -> None:
+    client = await browser("operate")
+    answer = await submitted(client, "/dashboard/models/churn/optimize", type="tune", action="candidate")
+    assert answer.status_code == 303
+    shown = await client.get(answer.headers["location"])
+    assert "Optimize of churn" in text_of(shown)
+    process_id = answer.headers["location"].rpartition("/")[2]
+    assert (await agent.process(process_id)).command["optimization_type"] == "tune"
+    answer = await submitted(client, f"/dashboard/processes/{process_id}/cancel")
+    assert answer.headers["location"] == f"/dashboard/processes/{process_id}"
+    assert await store.cancel_requested(process_id) or (await agent.process(process_id)).status is Status.CANCELLED
+    acts = [(entry.actor, entry.action, entry.outcome) for entry in await agent.audit()]
+    assert acts[:2] == [("operate", "process.cancel", "done"), ("operate", "process.submit", "done")]
+
+
+async def test_a_form_of_another_site_is_refused(browser: Browser, agent: OptimizationAgent, rivals: str) -> None:
+    client = await browser("operate")
+    for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example"}):
+        answer = await client.post("/dashboard/models/churn/optimize", data={"type": "tune"}, headers=headers)
+        assert answer.status_code == 403
+        assert "another site" in answer.text or "evil.example" in answer.text
+    assert not [process for process in await agent.processes() if process.kind == "optimize"]
+
+
+async def test_nonsense_in_a_form_is_refused_by_name(browser: Browser, rivals: str) -> None:
+    client = await browser("operate")
+    answer = await submitted(client, "/dashboard/models/churn/optimize", type="everything")
+    assert answer.status_code == 422
+    assert "everything" in answer.text
+    answer = await submitted(client, "/dashboard/models/nobody/optimize", type="tune")
+    assert answer.status_code == 404
+    answer = await submitted(client, "/dashboard/models/churn/rollout/promote", why="x" * 1001)
+    assert (answer.status_code, "at most 1000 characters, got 1001" in answer.text) == (422, True)
+    answer = await submitted(client, "/dashboard/models/churn/rollout/destroy")
+    assert answer.status_code == 422
+    answer = await submitted(client, "/dashboard/models/churn/rollout/start", candidate="x" * 20_000)
+    assert answer.status_code == 413
+
+
+@pytest.mark.parametrize("path", ["models/nobody", "processes/none", "rollouts/none"])
+async def test_what_is_not_there_is_said_on_a_page(browser: Browser, path: str) -> None:
+    answer = await (await browser("read")).get(f"/dashboard/{path}")
+    assert answer.status_code == 404
+    assert answer.headers["content-type"].startswith("text/html")
+
+
+async def test_a_rollout_is_started_watched_and_ended_by_hand(
+    browser: Browser, agent: OptimizationAgent, rivals: str, store: InMemoryStore
+) -> None:
+    client = await browser("operate")
+    answer = await submitted(client, "/dashboard/models/churn/rollout/start", candidate="2")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/dashboard/models/churn")
+    started = await agent.latest_rollout("churn")
+    found = Interval(0.01, -0.02, 0.04, started.policy.shadow_alpha)
+    look = Look("l1", NOW, started.state, 0, 900, 900, found)
+    await store.save_rollout(advance(started, look, NOW), started)
+    page = await client.get("/dashboard/models/churn")
+    assert "data-chart" in page.text
+    assert "Promote" in page.text
+    detail = text_of(await client.get(f"/dashboard/rollouts/{started.rollout_id}"))
+    assert "0.01 (-0.02 to 0.04)" in detail
+    assert "900 rows of" in detail
+    answer = await submitted(client, "/dashboard/models/churn/rollout/abort", why="a test")
+    assert answer.status_code == 303, answer.text
+    ended = await agent.latest_rollout("churn")
+    assert (ended.state, ended.transitions[-1].by, ended.transitions[-1].reason) == ("aborted", "operate", "a test")
+    answer = await submitted(client, "/dashboard/models/churn/rollout/abort")
+    assert answer.status_code == 409
+
+
+async def test_gates_metrics_and_notes_of_an_optimization(
+    browser: Browser, store: InMemoryStore, process: Callable[..., Any]
+) -> None:
+    result = {
+        "verdict": "fail",
+        "version": "3",
+        "metric": "auc",
+        "improvement": {"estimate": -0.01, "low": -0.02, "high": 0.0, "alpha": 0.05},
+        "gates": [{"name": "auc_min", "verdict": "fail", "measured": 0.61, "required": 0.7, "reason": "too low"}],
+        "new_metrics": {"auc": 0.61},
+        "old_metrics": {"auc": 0.62},
+        "notes": [f"a note {EVIL}"],
+        "error_message": "auc_min: too low",
+    }
+    ended = process(2, Status.RUNNING, result=result)
+    await store.create_process(ended, 60)
+    answer = await (await browser("read")).get("/dashboard/processes/tune-2")
+    said = text_of(answer)
+    assert "auc_min fail 0.61 0.7 too low" in said
+    assert "auc 0.61 0.62" in said
+    assert "-0.01 (-0.02 to 0)" in said
+    assert EVIL not in answer.text
+
+
+async def test_a_search_is_drawn_and_its_trials_are_ranked(
+    browser: Browser, agent: OptimizationAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trials = tuple(
+        Trial(number, "lightgbm", {"num_leaves": 4 + number}, TrialState.COMPLETE, 0.7 + number / 100)
+        for number in range(5)
+    )
+    summary = summarize("tune-9", "churn", (Objective("auc", True),), trials)
+
+    async def study(study_id: str) -> StudyReport:
+        if study_id != "tune-9":
+            raise NotFound(f"no study {study_id!r}")
+        return StudyReport(summary, trials, {"lightgbm.num_leaves": 1.0})
+
+    monkeypatch.setattr(agent, "study", study)
+    client = await browser("read")
+    answer = await client.get("/dashboard/studies/tune-9")
+    assert "best auc 0.74" in text_of(answer)
+    assert answer.text.count("data-chart=") == 2
+    numbers = re.findall(r"<td>(\d)</td>\s*<td><span class=\"badge complete\"", answer.text)
+    assert numbers == ["4", "3", "2", "1", "0"]
+    assert (await client.get("/dashboard/studies/tune-8")).status_code == 404
+
+
+async def test_pages_of_plots_are_shut_off_from_the_cookie(browser: Browser, rivals: str) -> None:
+    answer = await (await browser("read")).get("/dashboard/models/churn/analysis?range=7d")
+    assert answer.status_code == 200
+    assert answer.headers["content-security-policy"] == "sandbox allow-scripts"
+    assert "full analysis" in answer.text
+    answer = await (await browser("read")).get("/dashboard/models/churn/analysis?range=never")
+    assert answer.status_code == 422
+    assert "never" in answer.text
+
+
+async def test_the_audit_log_and_its_chain(browser: Browser, agent: OptimizationAgent, rivals: str) -> None:
+    client = await browser("admin")
+    await submitted(client, "/dashboard/models/churn/optimize", type="tune")
+    said = text_of(await client.get("/dashboard/audit?verify=true"))
+    assert "The chain is whole." in said
+    assert "admin process.submit churn done" in said
+
+
+async def test_what_is_away_is_said_on_the_page(
+    browser: Browser, agent: OptimizationAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away() -> list[ModelSpec]:
+        raise Unavailable("redis does not answer")
+
+    client = await browser("read")
+    monkeypatch.setattr(agent, "models", away)
+    answer = await client.get("/dashboard")
+    assert answer.status_code == 503
+    assert "redis does not answer" in answer.text
+    assert answer.headers["retry-after"]
+
+
+async def test_no_page_lets_another_site_or_a_script_in(browser: Browser) -> None:
+    answer = await (await browser("read")).get("/dashboard")
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "script-src 'self';" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert answer.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("name", ["dashboard.css", "dashboard.js", "plotly.min.js"])
+async def test_what_pages_load_is_there(client: httpx.AsyncClient, name: str) -> None:
+    answer = await client.get(f"http://optagent/dashboard/static/{name}")
+    assert answer.status_code == 200
+    assert len(answer.content) > 1000
+    assert (await client.get("http://optagent/dashboard/static/..%2fpage.py")).status_code == 404

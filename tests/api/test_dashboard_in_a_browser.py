@@ -1,0 +1,120 @@
+"""The dashboard as a person has it: signing in, charts, pages that keep up by themselves, and questions before acts."""
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+import uvicorn
+from fastapi import FastAPI
+from playwright.async_api import Page, async_playwright, expect
+
+from optagent.adapters.in_memory.store import InMemoryStore
+from optagent.agent import OptimizationAgent
+from optagent.domain.process import Process, Status
+from optagent.domain.rollout import advance
+from optagent.domain.rollout_look import Look
+from optagent.domain.study import Interval
+from serve_app.asgi import Application
+from tests.api.conftest import NOW
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CUT_OFF = "Failed to load resource: net::ERR_FAILED"  # what a test cut off itself
+QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-gpu", "--no-first-run"]
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian: chromium)")
+
+
+@pytest.fixture
+async def address(api: FastAPI) -> AsyncIterator[str]:
+    """Where the control plane answers."""
+    server = uvicorn.Server(uvicorn.Config(Application(api), port=0, log_level="warning"))
+    serving = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    await serving
+
+
+@pytest.fixture
+async def page(address: str, agent: OptimizationAgent) -> AsyncIterator[Page]:
+    """One where an operator has signed in; at the end, the browser must have had nothing to complain of."""
+    text, _ = await agent.create_token("ana", ["operate"])
+    complaints: list[str] = []
+    async with async_playwright() as playwright:
+        root = ["--no-sandbox"] if os.geteuid() == 0 else []
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=[*QUIET, *root])
+        opened = await browser.new_page(base_url=address)
+        opened.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+        opened.on("pageerror", lambda error: complaints.append(str(error)))
+        await opened.goto("/")
+        await opened.get_by_label("Token").fill(text)
+        await opened.get_by_role("button", name="Sign in").click()
+        await expect(opened.get_by_role("heading", name="Models")).to_be_visible()
+        yield opened
+        await browser.close()
+    assert [said for said in complaints if said != CUT_OFF] == []
+
+
+async def test_a_rollout_is_drawn_and_ended_after_a_question(
+    page: Page, agent: OptimizationAgent, rivals: str, store: InMemoryStore
+) -> None:
+    started = await agent.start_rollout(rivals, "2")
+    seen = advance(started, Look("l", NOW, started.state, 0, 90, 90, Interval(0.01, -0.1, 0.1, 0.001)), NOW)
+    await store.save_rollout(seen, started)
+    await page.goto("/dashboard/models/churn")
+    await expect(page.locator("#chart-evidence svg.main-svg").first).to_be_visible()
+
+    asked: list[str] = []
+
+    async def refuse(dialog: Any) -> None:
+        asked.append(dialog.message)
+        await dialog.dismiss()
+
+    page.once("dialog", refuse)
+    await page.get_by_role("button", name="Abort").click()
+    assert asked == ["Abort version 2 of churn?"]
+    assert (await agent.latest_rollout(rivals)).state == "shadow"
+    page.once("dialog", lambda dialog: dialog.accept())
+    await page.get_by_label("Why").fill("it is Friday")
+    await page.get_by_role("button", name="Abort").click()
+    await expect(page.locator("main").get_by_text("aborted", exact=True)).to_be_visible()
+    assert (await agent.latest_rollout(rivals)).transitions[-1].reason == "it is Friday"
+
+
+async def test_a_page_keeps_up_by_itself_until_the_process_ends(
+    page: Page, store: InMemoryStore, process: Callable[..., Process]
+) -> None:
+    running = process(1, progress={"trials_done": 1, "trials_total": 9, "best_score": None})
+    await store.create_process(running, 3600)
+    await page.goto("/dashboard/processes/tune-1")
+    await expect(page.get_by_text("1 of 9")).to_be_visible()
+    await page.get_by_text("What was asked").click()
+    running = running.progressed(NOW + 5, {"trials_done": 7, "trials_total": 9, "best_score": 0.875})
+    await store.save_process(running)
+    await expect(page.get_by_text("7 of 9, best 0.875")).to_be_visible()
+    await expect(page.locator("details#command")).to_have_attribute("open", "")
+    await store.save_process(running.moved(NOW + 6, "failed", Status.FAILED, error="out of memory"))
+    await expect(page.get_by_role("alert")).to_have_text("out of memory")
+    await expect(page.locator("main")).not_to_have_attribute("data-live", "1")
+
+
+async def test_what_is_being_written_is_not_taken_away(page: Page, agent: OptimizationAgent, rivals: str) -> None:
+    await agent.start_rollout(rivals, "2")
+    await page.goto("/dashboard/models/churn")
+    await page.get_by_label("Why").fill("half a sen")
+    await page.evaluate("document.querySelector('main').dataset.live = '0.1'")
+    await page.wait_for_timeout(4000)
+    await expect(page.get_by_label("Why")).to_have_value("half a sen")
+
+
+async def test_that_nothing_answers_is_said(page: Page, store: InMemoryStore, process: Callable[..., Process]) -> None:
+    await store.create_process(process(1), 3600)
+    await page.goto("/dashboard/processes/tune-1")
+    await page.route("**/tune-1", lambda route: route.abort())
+    await expect(page.locator("#away")).to_be_visible()
+    await page.unroute("**/tune-1")
+    await expect(page.locator("#away")).to_be_hidden()
