@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from html import escape
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from optagent.adapters.html_page import text_of
 from optagent.analysis.report.drift import ranked_features
 from optagent.analysis.report.parts import Drawing
 from optagent.domain.concept_drift import ConceptDrift
@@ -229,11 +229,6 @@ def _instant(at: float) -> str | float:
         return datetime.fromtimestamp(at, UTC).replace(tzinfo=None).isoformat()
     except (OverflowError, ValueError, OSError):
         return at
-
-
-def text_of(value: str) -> str:
-    """Whatever comes from data goes through here: no tags, and nothing that UTF-8 cannot hold."""
-    return escape(str(value).encode("utf-8", "replace").decode("utf-8"))
 
 
 _FIGURES: Mapping[Drawing, Callable[[ModelReport], go.Figure | None]] = {

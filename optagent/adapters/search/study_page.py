@@ -1,23 +1,14 @@
 """A study as one HTML page of plots, which needs nothing from the network."""
 
-import html
 from collections.abc import Iterator, Mapping
 
 import optuna
 import plotly.graph_objects as go
 from optuna.visualization import plot_optimization_history, plot_pareto_front, plot_slice
 
+from optagent.adapters.html_page import text_of, whole_page
 from optagent.domain.study import TrialState
 from optagent.domain.study_report import StudyReport
-
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head><meta charset="utf-8"><title>{title}</title></head>
-<body style="font-family: sans-serif"><h1>{title}</h1><p>{counts}</p>
-{figures}
-</body>
-</html>
-"""
 
 
 def study_page(report: StudyReport, study: optuna.Study) -> str:
@@ -27,11 +18,9 @@ def study_page(report: StudyReport, study: optuna.Study) -> str:
         figure.to_html(full_html=False, include_plotlyjs=index == 0, div_id=f"figure-{index}")
         for index, figure in enumerate(_figures(report, study))
     ]
-    return _PAGE.format(
-        title=html.escape(f"{summary.model_id}: study {summary.study_id}"),
-        counts=html.escape(", ".join(f"{count} {state}" for state, count in summary.counts.items())),
-        figures="\n".join(figures),
-    )
+    counts = ", ".join(f"{count} {state}" for state, count in summary.counts.items())
+    body = "\n".join([f"<p>{text_of(counts)}</p>", *figures])
+    return whole_page(f"{summary.model_id}: study {summary.study_id}", body)
 
 
 def _figures(report: StudyReport, study: optuna.Study) -> Iterator[go.Figure]:
