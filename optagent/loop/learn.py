@@ -15,6 +15,8 @@ from optagent.training.columns import Kind, kind_of
 from optagent.training.encoding import columns_of
 from optagent.training.instants import instants
 
+_LEAST_HOLDOUT = 500  # of a window that was not asked for by its length: with fewer rows no gate sees a difference
+
 
 @dataclass(frozen=True, slots=True)
 class Learnable:
@@ -36,9 +38,9 @@ class Learnable:
         table = self.table.filter(pa.array(time >= start))
         return replace(self, table=table, live_rows=min(self.live_rows, table.num_rows))
 
-    def prepared(self, seed: int) -> Prepared:
+    def prepared(self, seed: int, least_holdout: int = 0) -> Prepared:
         """Split, encoded, with folds; raises InvalidData."""
-        prepared = prepared_of(self.table, self.spec, seed)
+        prepared = prepared_of(self.table, self.spec, seed, least_holdout)
         return replace(prepared, notes=(*self.notes, *prepared.notes))
 
 
@@ -65,8 +67,10 @@ def windowed(rows: Learnable, prepared: Prepared, chosen: Chosen, seed: int) -> 
     """
     if chosen.weight is not None or len(chosen.rows) == len(prepared.problem.data) or prepared.dev_time is None:
         return restricted(prepared, chosen, seed)
-    start = float(prepared.dev_time[chosen.rows].min()) if chosen.start is None else chosen.start
-    return rows.since(start).prepared(seed)
+    if chosen.start is not None:
+        return rows.since(chosen.start).prepared(seed)
+    start = float(prepared.dev_time[chosen.rows].min())
+    return rows.since(start).prepared(seed, min(_LEAST_HOLDOUT, len(prepared.holdout)))
 
 
 def _live(

@@ -57,8 +57,11 @@ def prepare(spec: ModelSpec, datasets: Datasets, seed: int = 0) -> Prepared:
     return prepared_of(datasets.read(spec.data, columns_of(spec)), spec, seed)
 
 
-def prepared_of(table: pa.Table, spec: ModelSpec, seed: int = 0) -> Prepared:
-    """Splits first, learns the schema from the development rows alone, then encodes; raises InvalidData."""
+def prepared_of(table: pa.Table, spec: ModelSpec, seed: int = 0, least_holdout: int = 0) -> Prepared:
+    """Splits first, learns the schema from the development rows alone, then encodes; raises InvalidData.
+
+    The holdout has `holdout_fraction` of the rows, and at least `least_holdout` rows where they have an order.
+    """
     y, has_target = encode_target(table, target_schema(table, spec))
     time = instants(table, spec)
     notes = []
@@ -66,7 +69,7 @@ def prepared_of(table: pa.Table, spec: ModelSpec, seed: int = 0) -> Prepared:
         notes.append(f"{int((~has_target).sum()):,} rows without a target were left out")
         table = table.filter(pa.array(has_target))
         time = None if time is None else time[has_target]
-    parts = split(time, y, spec, seed=seed)
+    parts = split(time, y, spec, seed=seed, least=least_holdout)
     dev_time = None if time is None else time[parts.dev]
     folds = make_folds(dev_time, y[parts.dev], spec, np.arange(len(parts.dev)), seed=seed)
     schema = fit_schema(table, spec, parts.dev)

@@ -9,16 +9,18 @@ from optagent.domain.duration import seconds
 from optagent.errors import Infeasible, InvalidData, InvalidRequest
 from optagent.loop.prepare import Prepared, digest_of
 from optagent.training.families.registry import family_named
-from optagent.training.folds import make_folds
+from optagent.training.folds import make_folds, newest_folds
 from optagent.training.metrics import Metric
-from optagent.training.problem import Data, Problem, Rows, Vector
+from optagent.training.problem import Data, Fold, Problem, Rows, Vector
 from optagent.training.recipe import Recipe
 
-_SLIDING = (0.5, 0.25)  # of the rows that there are before a fold
+_SLIDING = (0.5, 0.25, 0.125)  # of the rows that there are before a fold
 _HALF_LIFE = 0.25
 _LEAST_ROWS = 500
-_JUDGED_FOLDS = 2  # the newest: what was best long ago says little about now
-_WORTH = 0.002  # of the score: less is no reason to forget rows
+_LEAST_JUDGED = 200
+_JUDGED = 0.12  # of the rows, the newest: what was best long ago says little about now
+_JUDGED_FOLDS = 2  # of these: nor is a model asked far beyond what it has learned from
+_WORTH = 0.01  # of the score: less is no reason to forget rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ def choose_window(
     changed_at: float | None = None,
     seed: int = 0,
 ) -> Chosen:
-    """The window whose model scores best on the newest folds; all rows unless another is better by .2 % of the score.
+    """The window whose model scores best on the newest rows; all rows unless another is better by 1 % of the score.
 
     Every window is judged on the same validation rows, which come after all that it learns from. Rows without an order
     have no window. Raises InvalidData where the window asked for leaves too few rows.
@@ -69,7 +71,7 @@ def choose_window(
         return Chosen("expanding", rows, None, {})
     if asked != "auto":
         return _asked(asked, prepared, changed_at)
-    problem = recipe.problem(prepared.problem)
+    problem = Problem(recipe.problem(prepared.problem).data, _judged_folds(prepared, rows))
     scores: dict[str, float] = {}
     for name, rule in known.items():
         score = _score(problem, prepared.dev_time, rule, recipe, metric, seed)
@@ -133,10 +135,17 @@ def _since(start: float) -> Rule:
     return lambda rows, time: (rows[time >= start], None)
 
 
+def _judged_folds(prepared: Prepared, rows: Rows) -> tuple[Fold, ...]:
+    """The newest rows, walk-forward."""
+    assert prepared.dev_time is not None
+    size = min(max(round(len(rows) * _JUDGED), _LEAST_JUDGED), len(rows) // 2)
+    return newest_folds(prepared.dev_time, prepared.spec, rows, _JUDGED_FOLDS, size)
+
+
 def _score(problem: Problem, time: Vector, rule: Rule, recipe: Recipe, metric: Metric, seed: int) -> float | None:
-    """The mean over the newest folds; None where the rule leaves too little for one of them."""
+    """The mean over the folds; None where the rule leaves too little for one of them."""
     found = []
-    for fold in problem.folds[-_JUDGED_FOLDS:]:
+    for fold in problem.folds:
         order = fold.train[np.argsort(time[fold.train], kind="stable")]
         rows, weight = rule(order, time[order])
         if len(rows) < _LEAST_ROWS:
@@ -148,7 +157,8 @@ def _score(problem: Problem, time: Vector, rule: Rule, recipe: Recipe, metric: M
             found.append(metric.score(problem.data.y[fold.valid], fit.predict_valid()))
         except (Infeasible, InvalidData):
             return None
-    return float(np.mean(found))
+    mean = float(np.mean(found))
+    return mean if np.isfinite(mean) else None  # a fold of one class has no AUC
 
 
 def _weighted(data: Data, rows: Rows, weight: Vector | None) -> Data:

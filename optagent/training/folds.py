@@ -31,8 +31,11 @@ class Split:
     notes: tuple[str, ...] = ()
 
 
-def split(time: Vector | None, y: Vector, spec: ModelSpec, *, seed: int = 0, embargo: float = 0.0) -> Split:
-    """Sets the holdout apart: the newest `holdout_fraction` of the rows, or a random one where they have no order.
+def split(
+    time: Vector | None, y: Vector, spec: ModelSpec, *, seed: int = 0, embargo: float = 0.0, least: int = 0
+) -> Split:
+    """Sets the holdout apart: the newest `holdout_fraction` of the rows, and at least `least` rows, or a random share
+    where they have no order.
 
     Raises InvalidData where a part would be too small, or of one class.
     """
@@ -48,6 +51,7 @@ def split(time: Vector | None, y: Vector, spec: ModelSpec, *, seed: int = 0, emb
     if time is None:
         return _random_split(y, spec, seed)
     order = np.argsort(time, kind="stable")
+    wanted = max(wanted, least)
     (cut,) = _cuts(time[order], [len(y) - wanted], "a holdout")
     before, holdout = order[:cut], order[cut:]
     dev = before[time[before] + spec.horizon + embargo < time[holdout[0]]] if spec.horizon + embargo else before
@@ -70,7 +74,11 @@ def make_folds(
     _check_lengths(time, y)
     if len(rows) < spec.folds + 1:
         raise InvalidData(f"{len(rows)} rows are too few for {spec.folds} folds")
-    folds = _random_folds(y, spec, rows, seed) if time is None else _walk_forward(time, spec, rows, embargo)
+    if time is None:
+        folds = _random_folds(y, spec, rows, seed)
+    else:
+        wanted = [round(len(rows) * number / (spec.folds + 1)) for number in range(1, spec.folds + 1)]
+        folds = _walk_forward(time, spec, rows, wanted, embargo)
     for number, fold in enumerate(folds, 1):
         name = f"fold {number} of {len(folds)}"
         if not len(fold.train):
@@ -83,11 +91,22 @@ def make_folds(
     return folds
 
 
-def _walk_forward(time: Vector, spec: ModelSpec, rows: Rows, embargo: float) -> tuple[Fold, ...]:
+def newest_folds(time: Vector, spec: ModelSpec, rows: Rows, count: int, size: int) -> tuple[Fold, ...]:
+    """Walk-forward folds, `count` of them, whose validation rows together are the newest `size` of `rows`.
+
+    Raises InvalidData where there are too few distinct times.
+    """
+    wanted = [len(rows) - size + round(size * number / count) for number in range(count)]
+    return _walk_forward(time, spec, rows, wanted)
+
+
+def _walk_forward(
+    time: Vector, spec: ModelSpec, rows: Rows, wanted: list[int], embargo: float = 0.0
+) -> tuple[Fold, ...]:
+    """Folds whose validation rows begin near the `wanted` places in the order of time."""
     order = rows[np.argsort(time[rows], kind="stable")]
     when = time[order]
-    wanted = [round(len(order) * number / (spec.folds + 1)) for number in range(1, spec.folds + 1)]
-    cuts = [*_cuts(when, wanted, f"{spec.folds} folds"), len(order)]
+    cuts = [*_cuts(when, wanted, f"{len(wanted)} folds"), len(order)]
     gap = spec.horizon + embargo
     folds = []
     for start, end in pairwise(cuts):

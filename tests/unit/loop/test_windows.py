@@ -11,7 +11,7 @@ from optagent.domain.model import ModelSpec, Task
 from optagent.errors import InvalidData
 from optagent.loop.learn import Learnable, windowed
 from optagent.loop.prepare import Prepared
-from optagent.loop.windows import choose_window, restricted
+from optagent.loop.windows import choose_window, restricted, window_named
 from optagent.training.families.registry import family_named
 from optagent.training.metrics import METRICS
 from optagent.training.recipe import Recipe
@@ -36,7 +36,7 @@ def learnable_rows(count: int = 6_000, turned_at: float = 1.0, spec: ModelSpec =
 def test_all_rows_are_learned_from_where_nothing_has_changed():
     chosen = choose_window(prepared(), RECIPE, LOSS)
     assert (chosen.name, len(chosen.rows), chosen.weight) == ("expanding", 4_800, None)
-    assert set(chosen.scores) == {"expanding", "newest 50%", "newest 25%", "weighted"}
+    assert set(chosen.scores) == {"expanding", "newest 50%", "newest 25%", "newest 12%", "weighted"}
 
 
 def test_after_a_change_the_newest_rows_are_better_and_best_those_since_it():
@@ -75,6 +75,23 @@ def test_a_window_may_lie_within_the_newest_rows_that_all_rows_would_set_apart()
         cut = windowed(table, rows, chosen, 0)
         assert (len(cut.problem.data), len(cut.holdout)) == (801, 200)
         assert (cut.holdout.y == rows.holdout.y[-200:]).all()
+
+
+def test_a_window_that_was_chosen_keeps_enough_rows_to_judge_on():
+    rows, table = prepared(turned_at=0.5), learnable_rows(turned_at=0.5)
+    chosen = choose_window(rows, RECIPE, LOSS)
+    assert chosen.start is None
+    cut = windowed(table, rows, chosen, 0)
+    assert len(cut.holdout) == max(500, round(0.2 * (len(cut.holdout) + len(cut.problem.data))))
+    few = prepared(2_000), learnable_rows(2_000)
+    cut = windowed(few[1], few[0], window_named("sliding", few[0]), 0)
+    assert len(cut.holdout) == len(few[0].holdout) == 400
+
+
+def test_a_fold_of_one_class_says_nothing():
+    rows = prepared()
+    rows.problem.data.y[-600:] = 0.0
+    assert choose_window(rows, RECIPE, METRICS["auc"]).name == "expanding"
 
 
 def test_rows_without_an_order_have_no_window():

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from optagent.domain.dataset import FileSource
 from optagent.domain.model import ModelSpec, Task
 from optagent.errors import InvalidData
-from optagent.training.folds import MIN_HOLDOUT_ROWS, make_folds, split
+from optagent.training.folds import MIN_HOLDOUT_ROWS, make_folds, newest_folds, split
 
 
 def spec(task: Task = Task.REGRESSION, **fields: Any) -> ModelSpec:
@@ -69,6 +69,13 @@ def test_folds_expand_walk_forward_over_equal_parts() -> None:
         (48, 48, 63),
         (64, 64, 79),
     ]
+
+
+def test_the_newest_rows_are_folded_walk_forward() -> None:
+    folds = newest_folds(np.arange(100.0), ordered(), np.arange(100), 2, 10)
+    assert [(fold.valid.min(), fold.valid.max(), len(fold.train)) for fold in folds] == [(90, 94, 90), (95, 99, 95)]
+    late = ordered(label_horizon=3.0)
+    assert [len(fold.train) for fold in newest_folds(np.arange(100.0), late, np.arange(100), 2, 10)] == [87, 92]
 
 
 def test_rows_come_in_time_order_whatever_their_order_in_the_table() -> None:
