@@ -70,6 +70,8 @@ bench-features: .venv/.made
 bench-loop: .venv/.made
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tests/performance/bench_loop.py $(if $(ELEC2),--elec2 $(ELEC2)) \
 		$(if $(FLIGHTS),--flights $(FLIGHTS))
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tests/performance/bench_windows.py $(if $(ELEC2),--elec2 $(ELEC2)) \
+		$(if $(FLIGHTS),--flights $(FLIGHTS))
 
 .venv-%/.made: tests/performance/peers/%.txt .venv/.made
 	$(PYTHON) -m venv .venv-$*
