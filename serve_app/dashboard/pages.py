@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter, Request, Response
 
+from optagent.codec import plain
 from optagent.domain.alert import Alert
 from optagent.domain.model import ModelSpec
 from optagent.domain.process import Process, Status
@@ -20,6 +21,7 @@ _LIVE_S = 5.0
 _ALL_LIVE_S = 10.0  # each model is asked for its versions
 _MODELS = 25
 _PROCESSES = 100
+_LATEST = 200  # processes among which that of a model is looked for: each brings its result
 _ENTRIES = 200
 
 
@@ -40,7 +42,7 @@ async def models(request: Request, viewer: Reader, start: int = 0) -> Response:
     """All models by id, so many a page, with the alerts that are open and what is under way."""
     agent = viewer.agent
     specs, alerts, processes, health = await asyncio.gather(
-        agent.models(), agent.alerts(None, 1000), agent.processes(limit=1000), agent.health()
+        agent.models(), agent.alerts(None, 1000), agent.processes(limit=_LATEST), agent.health()
     )
     start = max(0, min(start, len(specs) - 1))
     opened = [alert for alert in alerts if alert.is_open]
@@ -77,7 +79,7 @@ async def processes(request: Request, viewer: Reader) -> Response:
 async def audit(request: Request, viewer: Auditor, verify: bool = False) -> Response:
     """The newest entries of the audit log; whether the chain is whole, where that is asked."""
     entries = await viewer.agent.audit(_ENTRIES)
-    chain = await viewer.agent.verify_audit() if verify else None
+    chain = plain(await viewer.agent.verify_audit()) if verify else None
     return await page(request, "audit.html", entries=entries, chain=chain)
 
 

@@ -50,7 +50,7 @@ def check_same_site(request: Request) -> None:
 
 def keep_token(response: Response, text: str, request: Request) -> None:
     """Puts the token where no script and no other site can reach it, for as long as the browser is open."""
-    secure = request.url.scheme == "https"
+    secure = "https" in (request.url.scheme, request.headers.get("x-forwarded-proto"))
     response.set_cookie(COOKIE, text, path=PREFIX, httponly=True, samesite="strict", secure=secure)
 
 

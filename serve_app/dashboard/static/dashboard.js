@@ -59,8 +59,11 @@ async function keepFresh(main) {
 
 document.addEventListener("input", (event) => { event.target.dataset.touched = "yes"; });
 document.addEventListener("submit", (event) => {
-  const question = event.submitter?.dataset.ask;
-  if (question && !confirm(question)) event.preventDefault();
+  const button = event.submitter;
+  const question = button?.dataset.ask;
+  if (question && !confirm(question)) return event.preventDefault();
+  // Once is enough; after the form was sent, for a disabled button would not be part of it.
+  if (button && event.target.method === "post") setTimeout(() => { button.disabled = true; });
 });
 draw(document);
 keepFresh(document.querySelector("main"));
