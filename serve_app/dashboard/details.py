@@ -1,6 +1,7 @@
 """The pages that show one thing: a model, a rollout, a process, a study; and pages of plots."""
 
 import asyncio
+import contextlib
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -11,8 +12,9 @@ from optagent.domain.command import BacktestModel
 from optagent.domain.monitoring import AnalysisType
 from optagent.domain.policy import Action, OptimizationType
 from optagent.domain.process import Process
+from optagent.domain.rollout import Rollout, abort, promote, rollback
 from optagent.domain.version import CHAMPION
-from optagent.errors import OptAgentError
+from optagent.errors import Conflict, OptAgentError
 from serve_app.answers import shown_model
 from serve_app.dashboard import charts
 from serve_app.dashboard.page import Page, drawn, page
@@ -53,6 +55,7 @@ async def model(request: Request, model_id: ModelId, viewer: Reader) -> Response
         more_versions=max(0, len(versions) - _ROWS),
         rollout=latest,
         evidence=None if latest is None else charts.evidence(latest),
+        verbs=() if latest is None else _possible(latest),
         rollouts=rollouts,
         alerts=alerts,
         processes=processes,
@@ -88,6 +91,8 @@ async def rollout(request: Request, rollout_id: ProcessId, viewer: Reader) -> Re
 async def process(request: Request, process_id: ProcessId, viewer: Reader) -> Response:
     """How far a process is, and what came of it."""
     found = await viewer.agent.process(process_id)
+    # Summaries: a whole study would have its importances computed at every look.
+    studies = await _or_none(viewer.agent.studies(found.model_id)) or []
     return await page(
         request,
         "process.html",
@@ -95,7 +100,7 @@ async def process(request: Request, process_id: ProcessId, viewer: Reader) -> Re
         process=found,
         result=found.result or {},
         drawable=_is_backtest(found) and found.result is not None,
-        study=await _or_none(viewer.agent.study(process_id)) is not None,
+        study=any(one.study_id == process_id for one in studies),
     )
 
 
@@ -128,6 +133,16 @@ async def plots(study_id: ProcessId, viewer: Reader) -> Response:
 
 def _is_backtest(process: Process) -> bool:
     return process.kind == KINDS[BacktestModel]
+
+
+def _possible(rollout: Rollout) -> list[str]:
+    """What may be done with a rollout by hand, by the rules of the rollout itself."""
+    found = []
+    for verb in (promote, abort, rollback):
+        with contextlib.suppress(Conflict):
+            verb(rollout, "", "", rollout.changed_at)
+            found.append(verb.__name__)
+    return found
 
 
 async def _or_none(asked: Any) -> Any:

@@ -42,7 +42,7 @@ async def models(request: Request, viewer: Reader, start: int = 0) -> Response:
     """All models by id, so many a page, with the alerts that are open and what is under way."""
     agent = viewer.agent
     specs, alerts, processes, health = await asyncio.gather(
-        agent.models(), agent.alerts(None, 1000), agent.processes(limit=_LATEST), agent.health()
+        agent.models(), agent.alerts(None, 1000), agent.processes(limit=_LATEST), request.app.state.parts.state()
     )
     start = max(0, min(start, len(specs) - 1))
     opened = [alert for alert in alerts if alert.is_open]
