@@ -7,9 +7,9 @@ from fastapi import APIRouter, Request, Response
 from optagent.codec import plain
 from optagent.domain.command import OptimizeModel
 from optagent.errors import InvalidRequest
+from serve_app.dashboard.form import form_of
 from serve_app.dashboard.page import Page, to
 from serve_app.dashboard.session import PREFIX, Operator
-from serve_app.dashboard.sign_in import form_of
 from serve_app.schemas import ModelId, ProcessId
 
 router = APIRouter(prefix=PREFIX, route_class=Page)

@@ -3,13 +3,12 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from fastapi import Depends, Request, Response
 
 from optagent.domain.token import Scope, Token
-from optagent.errors import NotPermitted
 from serve_app.api.guarded import Caller, Desk
+from serve_app.dashboard.form import check_same_site
 from serve_app.errors import request_id_of
 
 PREFIX = "/dashboard"
@@ -38,14 +37,6 @@ async def viewer_of(request: Request, scope: Scope, text: str | None = None) -> 
     request_id = request_id_of(request)
     token: Token = await desk.authenticator.principal(f"Bearer {text}" if text else None, scope, request_id)
     return Viewer(desk.agent, token.name, request_id, desk.clock, token)
-
-
-def check_same_site(request: Request) -> None:
-    """Raises NotPermitted for a form that another site sent: a browser says from where it comes."""
-    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
-    ours = site in ("same-origin", "none") if site else not origin or urlsplit(origin).netloc == request.url.netloc
-    if not ours:
-        raise NotPermitted(f"this was sent by a page of {origin or 'another site'}, not by the dashboard")
 
 
 def keep_token(response: Response, text: str, request: Request) -> None:

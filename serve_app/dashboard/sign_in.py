@@ -1,26 +1,17 @@
 """Signing in and out."""
 
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
 from optagent.domain.token import Scope
-from optagent.errors import NotAuthenticated, NotPermitted, TooLarge
+from optagent.errors import NotAuthenticated, NotPermitted
+from serve_app.dashboard.form import check_same_site, form_of
 from serve_app.dashboard.page import Page, page, to
-from serve_app.dashboard.session import COOKIE, PREFIX, check_same_site, keep_token, viewer_of
+from serve_app.dashboard.session import COOKIE, PREFIX, keep_token, viewer_of
 
 router = APIRouter(prefix=PREFIX, route_class=Page)
-
-_LONGEST_FORM = 10_000
-
-
-async def form_of(request: Request) -> dict[str, str]:
-    """The fields of a form, as browsers send one; the last of those that stand twice."""
-    body = await request.body()
-    if len(body) > _LONGEST_FORM:
-        raise TooLarge(f"a form has at most {_LONGEST_FORM:,} bytes, got {len(body):,}")
-    return {name: values[-1].strip() for name, values in parse_qs(body.decode("utf-8", "replace")).items()}
 
 
 @router.get("/sign-in")
