@@ -31,7 +31,7 @@ from optagent.domain.process import Process
 from optagent.domain.rollout import Rollout
 from optagent.domain.rollout_look import RolloutState
 from optagent.errors import OptAgentError
-from optagent.loop.fetch import load_version
+from optagent.loop.train.load import load_version
 from optagent.settings import Settings
 from optagent.terminal import search_display, show_result
 

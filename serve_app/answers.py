@@ -14,8 +14,8 @@ from optagent.domain.rollout import Rollout
 from optagent.domain.token import Token
 
 if TYPE_CHECKING:
-    from optagent.loop.replay import Replay
-    from optagent.loop.replay_gate import JudgedReplay
+    from optagent.loop.gates.replay import JudgedReplay
+    from optagent.loop.rollout.replay import Replay
 
 _LOGIN = re.compile(r"(?<=://)([^:@/]*):.*@", re.DOTALL)
 

@@ -165,7 +165,7 @@ class DataPlane:
         await _send(send, encode_json({"model_id": model_id, "recorded": recorded}))
 
     def _record_labels(self, spec: ModelSpec, body: bytes, arrow: bool) -> int:
-        from optagent.loop.record import checked_labels  # which loads pandas
+        from optagent.loop.observe.record import checked_labels  # which loads pandas
 
         table = checked_labels(read_labels(body, arrow), spec, self._clock.now())
         self._observations.record(spec.model_id, Recorded.LABELS, table)

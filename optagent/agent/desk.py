@@ -9,7 +9,7 @@ from optagent.domain.model import ModelSpec
 from optagent.domain.monitoring import Monitoring
 from optagent.domain.process import Process, Status
 from optagent.errors import InvalidRequest
-from optagent.loop.outside import Outside
+from optagent.loop.context import Outside
 from optagent.ports import Observations, Store
 
 

@@ -14,8 +14,8 @@ from optagent.codec import model_from
 from optagent.domain.model import ModelSpec
 from optagent.domain.version import CHAMPION, ModelVersion
 from optagent.errors import Conflict, InvalidRequest
-from optagent.loop.importing import import_model
-from optagent.loop.optimize import check_spec
+from optagent.loop.train.import_model import import_model
+from optagent.loop.train.search import check_spec
 
 # What can be changed of a model while its versions go on to mean the same.
 _CHANGEABLE = ("description", "families", "metric", "monitoring", "policy", "search_space")
@@ -102,7 +102,7 @@ def _check(spec: ModelSpec) -> None:
     """Raises InvalidRequest for what the model cannot be, or cannot be judged by."""
     check_spec(spec)
     if spec.policy is not None and spec.policy.gates:
-        from optagent.loop.gate import gates_for  # what it imports takes a second
+        from optagent.loop.gates.evaluate import gates_for  # what it imports takes a second
 
         try:
             gates_for(spec.policy.gates, spec)

@@ -6,7 +6,7 @@ from optagent.agent.desk import Desk
 from optagent.domain.notice import Notice, of_alert, of_failure, of_proof, of_test, of_transition, of_verdict
 from optagent.domain.process import Process, Status
 from optagent.errors import InvalidRequest
-from optagent.loop.notify import tell
+from optagent.loop.observe.notify import tell
 from optagent.ports import Notifier
 
 _REMEMBERED_S = 30 * 86_400.0

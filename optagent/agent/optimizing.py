@@ -21,7 +21,7 @@ from optagent.ports import Observations
 
 if TYPE_CHECKING:
     from optagent.domain.rollout import Rollout
-    from optagent.loop.improve import Doors
+    from optagent.loop.optimize import Doors
 
 _LOOKED_AT = 400
 
@@ -128,7 +128,7 @@ class OptimizeVerbs(RolloutVerbs, WatchVerbs, WorkingDesk):
         return Facts(now, trained_at, await self._store.alerts(spec.model_id), runs, labels)
 
     def _doors(self, command: OptimizeModel) -> "Doors":
-        from optagent.loop.improve import Doors
+        from optagent.loop.optimize import Doors
 
         async def analyze(time_range: str) -> ModelReport:
             return await self._analyzed(AnalyzeModel(command.model_id, time_range=time_range))
@@ -152,6 +152,6 @@ def _short(*parts: str) -> str:
 
 
 def _matured_since(spec: ModelSpec, observations: Observations, since: float) -> int:
-    from optagent.loop.mature import count_matured
+    from optagent.loop.observe.labelled_rows import count_matured
 
     return count_matured(observations, spec, since)

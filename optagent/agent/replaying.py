@@ -14,8 +14,8 @@ from optagent.domain.rollout import Rollout
 from optagent.errors import InvalidRequest, NotFound
 
 if TYPE_CHECKING:
-    from optagent.loop.replay import Difference, Replay
-    from optagent.loop.replay_gate import JudgedReplay
+    from optagent.loop.gates.replay import JudgedReplay
+    from optagent.loop.rollout.replay import Difference, Replay
 
 _DIGITS = 18  # of the largest sequence number
 
@@ -44,7 +44,7 @@ class ReplayVerbs(AccessVerbs):
         return await asyncio.to_thread(_decided_again, rollout, found.links, report)
 
     async def _judged_again(self, link: AuditLink, report: ChainReport) -> "JudgedReplay":
-        from optagent.loop.replay_gate import judged_in, replay_judged
+        from optagent.loop.gates.replay import judged_in, replay_judged
 
         by, spec = judged_in(link), await self._store.model(link.entry.target)
         process = None
@@ -101,8 +101,8 @@ class _Named:
 
 
 def _decided_again(rollout: Rollout, links: list[AuditLink], report: ChainReport) -> "Replay":
-    from optagent.loop.replay import replay_rollout
-    from optagent.loop.replay_log import unlike_log
+    from optagent.loop.rollout.replay import replay_rollout
+    from optagent.loop.rollout.replay_audit import unlike_log
 
     replay = replay_rollout(rollout)
     found = replay.difference or unlike_log(rollout, links, report.is_trimmed) or _broken(report)
@@ -110,6 +110,6 @@ def _decided_again(rollout: Rollout, links: list[AuditLink], report: ChainReport
 
 
 def _broken(report: ChainReport) -> "Difference | None":
-    from optagent.loop.replay import Difference
+    from optagent.loop.rollout.replay import Difference
 
     return None if report.is_whole else Difference("audit log", "whole", f"broken at {report.broken}")

@@ -16,9 +16,9 @@ from optagent.domain.version import CHALLENGER
 from optagent.errors import Conflict, InvalidRequest, NotFound, Unavailable
 
 if TYPE_CHECKING:
-    from optagent.loop.live import Live
-    from optagent.loop.replay import Replay
-    from optagent.loop.supervise import Supervised
+    from optagent.loop.rollout.live import Live
+    from optagent.loop.rollout.replay import Replay
+    from optagent.loop.rollout.supervise import Supervised
 
 # What rollouts are judged by imports scipy, which takes a second: it is imported where it is needed.
 
@@ -49,7 +49,7 @@ class RolloutVerbs(Desk):
         minute; one that they cannot load is aborted, with their reason. Raises Conflict where there is no champion,
         another rollout is active, or the candidate is another kind of model.
         """
-        from optagent.loop.propose import propose
+        from optagent.loop.rollout.start import propose
 
         chosen, spec = strategy_named(strategy), await self._store.model(model_id)
         after = await self._ended(model_id)
@@ -69,7 +69,7 @@ class RolloutVerbs(Desk):
 
     async def replay_rollout(self, rollout_id: str) -> "Replay":
         """Decides a rollout again from what is kept of it, and compares bit for bit; raises NotFound."""
-        from optagent.loop.replay import replay_rollout
+        from optagent.loop.rollout.replay import replay_rollout
 
         return replay_rollout(await self._store.rollout(rollout_id))
 
@@ -101,13 +101,13 @@ class RolloutVerbs(Desk):
 
         To be called every second or so; several agents may do so at once.
         """
-        from optagent.loop.supervise import supervise
+        from optagent.loop.rollout.supervise import supervise
 
         return await supervise(self._live)
 
     @cached_property
     def _live(self) -> "Live":
-        from optagent.loop.live import Live
+        from optagent.loop.rollout.live import Live
 
         if self._outside.routes is None:
             raise InvalidRequest("this agent routes no requests: give it `routes`")
@@ -119,7 +119,7 @@ class RolloutVerbs(Desk):
 
         That is later than the other by the clock of the machine that starts it, too: the latest is the one that counts.
         """
-        from optagent.loop.follow import follow
+        from optagent.loop.rollout.reconcile import follow
 
         for latest in await self._store.rollouts(model_id, 1):
             if latest.state.is_active:
@@ -157,7 +157,7 @@ class RolloutVerbs(Desk):
     async def _applied(self, rollout: Rollout) -> Rollout:
         """The rollout once everything follows it. What is away now follows later: it is decided, and not to be asked
         for again."""
-        from optagent.loop.follow import follow
+        from optagent.loop.rollout.reconcile import follow
 
         try:
             return await follow(rollout.rollout_id, self._live)

@@ -14,11 +14,11 @@ from optagent.domain.model_report import ModelReport
 from optagent.domain.monitoring import MonitorState, Window
 from optagent.domain.version import CHAMPION
 from optagent.errors import InvalidRequest, OptAgentError
-from optagent.loop.monitor import Watched, watch_once
+from optagent.loop.observe.monitor import Watched, watch_once
 from optagent.ports import Monitors, Observations, Recorded
 
 if TYPE_CHECKING:
-    from optagent.loop.gather import Gathered
+    from optagent.loop.observe.inputs import Gathered
 
 
 # What analyses import (scipy.stats, scikit-learn) takes a second: it is imported where it is needed.
@@ -156,7 +156,7 @@ class WatchVerbs(Desk):
         return report
 
     def _gather(self, command: AnalyzeModel, spec: ModelSpec) -> "Gathered":
-        from optagent.loop.gather import gather
+        from optagent.loop.observe.inputs import gather
 
         outside, observations = self._outside, self._observations()
         observations.drain(spec.model_id)
@@ -166,8 +166,8 @@ class WatchVerbs(Desk):
     def _gather_files(
         self, command: AnalyzeModel, spec: ModelSpec, data: DataSource | str, labels: DataSource | str | None
     ) -> "Gathered":
-        from optagent.loop.gather import gather
-        from optagent.loop.given import given_rows
+        from optagent.loop.observe.inputs import gather
+        from optagent.loop.observe.uploaded_rows import given_rows
 
         outside, now = self._outside, self._outside.clock.now()
         rows, known = (None if source is None else outside.datasets.read(_source(source)) for source in (data, labels))
@@ -178,7 +178,7 @@ class WatchVerbs(Desk):
         return gather(command, spec, self._monitoring(spec), outside.registry, given, outside.datasets, now)
 
     def _record(self, spec: ModelSpec, kind: Recorded, rows: Any) -> int:
-        from optagent.loop.record import checked_labels, checked_predictions
+        from optagent.loop.observe.record import checked_labels, checked_predictions
 
         checked = checked_predictions if kind is Recorded.PREDICTIONS else checked_labels
         table = checked(self._read(rows), spec, self._outside.clock.now())
@@ -186,7 +186,7 @@ class WatchVerbs(Desk):
         return int(table.num_rows)
 
     def _set_reference(self, spec: ModelSpec, rows: Any) -> int:
-        from optagent.loop.reference import LOGGED, encode_reference, logged_reference
+        from optagent.loop.observe.reference import LOGGED, encode_reference, logged_reference
 
         reference = logged_reference(self._read(rows), spec, self._outside.clock.now())
         self._observations().save_reference(spec.model_id, LOGGED, encode_reference(reference))
@@ -204,8 +204,8 @@ class WatchVerbs(Desk):
 
 def _mature(spec: ModelSpec, observations: Observations, watched: Watched) -> None:
     """Keeps the labelled rows of the windows that were looked at, and of the week before: some labels are late."""
-    from optagent.loop.mature import mature
-    from optagent.loop.reference import decode_reference
+    from optagent.loop.observe.labelled_rows import mature
+    from optagent.loop.observe.reference import decode_reference
 
     for report in watched.reports:
         if report.window is not None and report.version is not None:
@@ -218,6 +218,6 @@ def _source(source: DataSource | str) -> DataSource:
 
 
 def _report(gathered: "Gathered") -> ModelReport:
-    from optagent.loop.analyze import analyze
+    from optagent.loop.observe.analyze import analyze
 
     return analyze(gathered)

@@ -19,12 +19,12 @@ from optagent.domain.model import ModelSpec
 from optagent.domain.process import Process
 from optagent.domain.study import Progress
 from optagent.errors import InvalidRequest, OptAgentError
-from optagent.loop.optimize import objectives_of
 from optagent.loop.process import Run, run_process
-from optagent.loop.tune import tune
+from optagent.loop.train.search import objectives_of
+from optagent.loop.train.tune import tune
 
 if TYPE_CHECKING:
-    from optagent.loop.improve import Doors
+    from optagent.loop.optimize import Doors
 
 # What ensembles and features import takes seconds: it is imported where it is needed.
 
@@ -80,8 +80,8 @@ class WorkingDesk(Desk):
         return kind(model_id=str(model_id), error=str(error))
 
     async def _optimizing(self, command: OptimizeModel) -> Work:
-        from optagent.loop.gate import check_gates
-        from optagent.loop.improve import improve
+        from optagent.loop.gates.evaluate import check_gates
+        from optagent.loop.optimize import improve
 
         spec = await self._store.model(command.model_id)
         check_gates(gates_from(command.gates), spec)
@@ -105,7 +105,7 @@ class WorkingDesk(Desk):
         return Work(command, command.model_id, lambda run: tune(command, spec, self._outside, run))
 
     async def _ensembling(self, command: EnsembleModels) -> Work:
-        from optagent.loop.ensemble import check_ensemble, ensemble
+        from optagent.loop.train.ensemble import check_ensemble, ensemble
 
         specs: dict[str, ModelSpec] = {}
         for model_id in (command.of_model, *(parse_base(name)[0] for name in command.base_models)):
@@ -115,7 +115,7 @@ class WorkingDesk(Desk):
         return Work(command, spec.model_id, lambda run: ensemble(command, spec, self._outside, run))
 
     async def _engineering(self, command: EngineerFeatures) -> Work:
-        from optagent.loop.engineer import engineer
+        from optagent.loop.train.features import engineer
 
         spec = await self._store.model(command.model_id)
         return Work(command, command.model_id, lambda run: engineer(command, spec, self._outside, run))

@@ -13,8 +13,8 @@ from optagent.bootstrap.gateway import GatewayPorts, create_gateway_ports
 from optagent.bootstrap.parts import running_cluster, tracking_uri
 from optagent.bootstrap.serving import Serving, Up
 from optagent.errors import InvalidRequest
-from optagent.loop.optimize import Limits
-from optagent.loop.outside import Outside
+from optagent.loop.context import Outside
+from optagent.loop.train.search import Limits
 from optagent.ports import Notifier, Observations, Routes, Store, Tokens, Tracker
 from optagent.settings import Settings, load_settings
 

@@ -83,7 +83,7 @@ async def create_gateway_ports(settings: Settings) -> GatewayPorts:
 
 def reference_rows(settings: Settings, model_id: str, version: str, schema: Schema) -> Matrix | None:
     """Rows of a version's holdout, encoded, on which its engines are compared; None where none are kept."""
-    from optagent.loop.reference import decode_reference
+    from optagent.loop.observe.reference import decode_reference
     from optagent.training.live_rows import model_matrix
 
     try:

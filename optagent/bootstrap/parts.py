@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from optagent.adapters.state.parquet_archive import ParquetArchive
     from optagent.adapters.state.redis_answers import RedisKeptAnswers
     from optagent.agent import OptimizationAgent
-    from optagent.loop.outside import Backtester
+    from optagent.loop.context import Backtester
 
 Recipe = Callable[[], "Awaitable[OptimizationAgent]"]
 

@@ -36,11 +36,11 @@ from optagent.domain.policy import RetrainingPolicy, Trigger
 from optagent.domain.process import Process
 from optagent.domain.version import CHAMPION
 from optagent.errors import InvalidData, OptAgentError
-from optagent.loop.fetch import load_version
+from optagent.loop.context import Outside
 from optagent.loop.history import History, business_of, history_of, label_rows, labels_known, prediction_rows
-from optagent.loop.mature import mature
-from optagent.loop.optimize import Limits
-from optagent.loop.outside import Outside
+from optagent.loop.observe.labelled_rows import mature
+from optagent.loop.train.load import load_version
+from optagent.loop.train.search import Limits
 from optagent.training.families.family import Prediction
 from optagent.training.metrics import metric_named
 from optagent.training.predictor import Predictor

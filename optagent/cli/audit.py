@@ -11,10 +11,10 @@ from optagent.codec import plain
 from optagent.domain.audit import AuditEntry, ChainPoint, point_of
 from optagent.domain.audit_chain import ChainReport, verify_lines
 from optagent.errors import InvalidRequest
-from optagent.loop.replay import Replay
+from optagent.loop.rollout.replay import Replay
 
 if TYPE_CHECKING:
-    from optagent.loop.replay_gate import JudgedReplay
+    from optagent.loop.gates.replay import JudgedReplay
 
 audit = group("audit", "See who did what, and that the log of it is whole.")
 

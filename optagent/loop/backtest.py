@@ -8,8 +8,8 @@ from optagent.domain.command import BacktestModel
 from optagent.domain.model import ModelSpec
 from optagent.domain.policy import Trigger
 from optagent.errors import InvalidRequest
-from optagent.loop.gate import gates_for
-from optagent.loop.outside import Outside
+from optagent.loop.context import Outside
+from optagent.loop.gates.evaluate import gates_for
 from optagent.loop.process import Run
 
 

@@ -1,270 +1,368 @@
-"""Optimize: search for better parameters, and build the model of the best ones."""
+"""Improve: the whole loop for one model as one process, from what is wrong to a candidate in its place.
+
+Each stage is stored before it starts, and what it came to once it has; a runner that takes over goes on from there.
+What is not stored (rows, splits, the trained model) is made again from the same rows and seed, and is the same.
+"""
 
 import asyncio
-import json
-import math
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from optagent.analysis.expression import compile_expression
-from optagent.analysis.pareto import front_of, hypervolume, points_of
-from optagent.domain.command import TuneModel
+from optagent.codec import plain
+from optagent.domain.audit import AuditEntry
+from optagent.domain.command import OptimizeModel
+from optagent.domain.diagnosis import Remedy
+from optagent.domain.judged import JUDGED, JudgedBy
 from optagent.domain.model import ModelSpec
-from optagent.domain.space import SearchSpace
-from optagent.domain.strategy import Strategy, strategy_named
-from optagent.domain.study import Budget, Objective, SearchOutcome, Study, Trial, TrialState, method_named
-from optagent.domain.version import CHAMPION
-from optagent.errors import InvalidRequest, ModelNotFound, SearchFailed
-from optagent.loop.prepare import Prepared
+from optagent.domain.model_report import ModelReport
+from optagent.domain.optimization import REJECTED, SUCCESS, UNCHANGED, OptimizationResult
+from optagent.domain.policy import Action, OptimizationType, Stage, stages_of
+from optagent.domain.rollout import Rollout
+from optagent.domain.strategy import strategy_named
+from optagent.domain.verdict import Verdict
+from optagent.domain.version import CHALLENGER, CHAMPION, ModelVersion
+from optagent.errors import Conflict, InvalidData, InvalidRequest, NotFound
+from optagent.loop.context import Outside
+from optagent.loop.gates.evaluate import holdout_digest
+from optagent.loop.gates.judge import Judgement, as_logged, judge_candidate, judged_rows_digest, plan_digest
+from optagent.loop.observe.labelled_rows import mature_since
+from optagent.loop.observe.reference import decode_reference
 from optagent.loop.process import Run
-from optagent.ports import Registry, Tracker, Tuner
-from optagent.training.cost import COSTS, objective_named
-from optagent.training.families.engineered import Engineered, EngineeredModel
-from optagent.training.families.family import Family, FittedModel
-from optagent.training.families.parts import Part
-from optagent.training.families.registry import families_for, family_named
-from optagent.training.metrics import metric_named
-from optagent.training.recipe import Recipe, trained
+from optagent.loop.train import register
+from optagent.loop.train.candidate import Candidate, built, champion_candidate, found_features, searched
+from optagent.loop.train.prepare import Prepared
+from optagent.loop.train.search import Built
+from optagent.loop.train.training_rows import Learnable, learnable, windowed
+from optagent.loop.train.training_window import choose_window
+from optagent.ports import Store
+from optagent.training.metrics import Metric, metric_named
 
-DEFAULT_FAMILY = "lightgbm"
+_OF_ROWS = ("rows", "features", "search", "candidate", "gate")
+"""What was kept and depends on the rows."""
 
-Champion = tuple[str, Mapping[str, Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a search may spend unless its command says otherwise."""
-
-    trials: int = 100
-    timeout_s: float = 3600.0
-    early_stopping_rounds: int = 50
+Analyze = Callable[[str], Awaitable[ModelReport]]
+"""A report of the champion over a stretch of time."""
+RollOut = Callable[[str, Mapping[str, Any], str], Awaitable[Rollout]]
+"""Lets a version compete, by changes of a policy, in somebody's name."""
 
 
 @dataclass(frozen=True, slots=True)
-class Built:
-    """A family with parameters, trained on every row but the holdout; `score` is its mean over the folds, if known.
+class Doors:
+    """What an optimization asks of the other verbs."""
 
-    `form` is the family that loads the model where that is not the one that was trained: it stands behind a plan.
-    """
-
-    family: str
-    params: Mapping[str, Any]
-    rounds: int
-    model: FittedModel
-    score: float = math.nan
-    form: str = ""
-
-    @property
-    def bundled_as(self) -> str:
-        return self.form or self.family
+    store: Store
+    analyze: Analyze
+    roll_out: RollOut | None = None
 
 
-def families_of(spec: ModelSpec) -> list[Family]:
-    """The families of a model, LightGBM where it names none; InvalidRequest for one that does not do its task."""
-    families = [family_named(name) for name in spec.families or (DEFAULT_FAMILY,)]
-    for family in families:
-        if not family.supports(spec.task):
-            known = sorted(other.name for other in families_for(spec.task))
-            raise InvalidRequest(f"family {family.name!r} does not do {spec.task}; one of {known}")
-    return families
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What is known of the champion's last rows."""
+
+    remedy: Remedy | None
+    changed_at: float | None
+    diagnosis: Mapping[str, Any] | None
+    said: str
 
 
-def spaces_of(spec: ModelSpec) -> dict[str, SearchSpace]:
-    """The search space of each family with the model's overrides; InvalidRequest names family and parameter."""
-    families = families_of(spec)
-    unused = sorted(set(spec.search_space) - {family.name for family in families})
-    if unused:
-        raise InvalidRequest(f"search_space: {unused} are not among the model's families {[f.name for f in families]}")
-    spaces = {}
-    for family in families:
-        try:
-            overrides = spec.search_space.get(family.name, {})
-            spaces[family.name] = family.space(spec.task).overridden(overrides, family.limits)
-        except InvalidRequest as error:
-            raise InvalidRequest(f"search_space: {family.name}: {error}") from None
-    return spaces
-
-
-def check_spec(spec: ModelSpec) -> None:
-    """Refuses a model whose metric, families, overrides or expressions are unknown, unfit for its task, or wrong."""
-    metric_named(spec.metric, spec.task)
-    spaces_of(spec)
-    for name, text in (spec.monitoring.business if spec.monitoring else {}).items():
-        try:
-            compile_expression(text)
-        except InvalidRequest as error:
-            raise InvalidRequest(f"monitoring: business: {name}: {error}") from None
-
-
-def plan_study(
-    process_id: str, spec: ModelSpec, command: TuneModel, limits: Limits, champion: Champion | None = None
-) -> Study:
-    """The study that a command means for a model; pure. Raises InvalidRequest for objectives that do not fit."""
-    strategy = strategy_named(command.strategy)
-    metric, *others = objectives_of(spec, command)
-    trials = command.trials if command.trials is not None else max(1, round(limits.trials * strategy.trials))
-    timeout = command.timeout_s if command.timeout_s is not None else max(1.0, limits.timeout_s * strategy.timeout)
-    return Study(
-        study_id=command.resume or process_id,
+async def improve(
+    command: OptimizeModel, spec: ModelSpec, outside: Outside, doors: Doors, run: Run
+) -> OptimizationResult:
+    """Raises what a stage raises; nothing that failed, or is not shown to be better, is ever promoted."""
+    result = OptimizationResult(
+        process_id=run.process.process_id,
         model_id=spec.model_id,
-        task=spec.task,
-        metric=metric.name,
-        maximize=metric.maximize,
-        spaces=spaces_of(spec),
-        defaults={family.name: family.defaults(spec.task) for family in families_of(spec)},
-        sampler=method_named(command.method),
-        trials=trials,
-        timeout_s=timeout,
-        concurrency=command.max_concurrent,
-        cpus_per_trial=command.cpus_per_trial,
-        gpus_per_trial=command.gpus_per_trial,
-        seed=command.seed,
-        budget=_budget(strategy, limits),
-        others=tuple(others),
-        champion=champion,
-        transfer=command.transfer,
-        stopping=command.stopping,
-        trial_timeout_s=command.trial_timeout_s,
-        trial_memory_mb=command.trial_memory_mb,
-        max_cpu_s=command.max_cpu_s,
+        trigger=command.trigger,
+        optimization_type=command.optimization_type,
+        metric=metric_named(spec.metric, spec.task).name,
     )
+    seen = await _analyzed(command, doors, run)
+    stages = stages_of(OptimizationType(command.optimization_type), seen.remedy)
+    result = replace(result, diagnosis=seen.diagnosis, notes=(seen.said,) if seen.said else ())
+    if not stages:
+        return _ended(result, UNCHANGED, _nothing_to_do(seen), run, outside)
+    try:
+        result = await _improved(command, spec, stages, seen, result, outside, doors, run)
+    except InvalidData as error:
+        return _ended(result, UNCHANGED, f"the rows cannot be learned from: {error}", run, outside)
+    return _ended(result, result.status or UNCHANGED, result.error_message, run, outside)
 
 
-def objectives_of(spec: ModelSpec, command: TuneModel) -> list[Objective]:
-    """The objectives, a metric first; InvalidRequest where the first is a cost."""
-    names = command.objectives or (metric_named(spec.metric, spec.task).name,)
-    found = [objective_named(name, spec.task) for name in names]
-    if found[0].name in COSTS:
-        raise InvalidRequest(f"the first objective must be a metric, got the cost {found[0].name!r}")
+async def _improved(
+    command: OptimizeModel,
+    spec: ModelSpec,
+    stages: tuple[Stage, ...],
+    seen: _Seen,
+    result: OptimizationResult,
+    outside: Outside,
+    doors: Doors,
+    run: Run,
+) -> OptimizationResult:
+    await run.stage("prepare")
+    rows = await _rows(spec, outside, run)
+    metric = metric_named(spec.metric, spec.task)
+    prepared = await asyncio.to_thread(rows.prepared, command.seed)
+    champion, notes = await asyncio.to_thread(champion_candidate, prepared, outside.registry)
+    prepared, window = await asyncio.to_thread(_windowed, command, rows, prepared, champion, metric, seen)
+    plan, why = champion.plan, ""
+    if Stage.FEATURES in stages:
+        found, why = await found_features(command, champion.recipes[0], prepared, metric, outside, run)
+        plan = found or plan
+    prepared = prepared if plan is None else prepared.planned(plan)
+    candidate = await searched(command, stages, champion, prepared, outside, run)
+    result = replace(
+        result,
+        rows=len(prepared.problem.data),
+        live_rows=rows.live_rows,
+        window=window,
+        features=() if plan is None else tuple(step.name for step in plan.steps),
+        notes=(*result.notes, *prepared.notes, *notes, *((why,) if why else ()), *candidate.said),
+    )
+    return await _judged(command, candidate, prepared, metric, result, outside, doors, run)
+
+
+def _windowed(
+    command: OptimizeModel, rows: Learnable, prepared: Prepared, champion: Candidate, metric: Metric, seen: _Seen
+) -> tuple[Prepared, str]:
+    """The rows of the window that was asked for, or chosen; all rows where the chosen one is too small."""
+    chosen = choose_window(prepared, champion.recipes[0], metric, command.window, seen.changed_at, command.seed)
+    try:
+        return windowed(rows, prepared, chosen, command.seed), chosen.name
+    except InvalidData:
+        if command.window != "auto":
+            raise
+        return prepared, "expanding"
+
+
+async def _analyzed(command: OptimizeModel, doors: Doors, run: Run) -> _Seen:
+    """What is wrong, if rows were recorded that tell; without any, a person may know better all the same."""
+    if "analyze" in run.kept:
+        kept = run.kept["analyze"]
+        remedy = None if kept["remedy"] is None else Remedy(kept["remedy"])
+        return _Seen(remedy, kept["changed_at"], kept["diagnosis"], kept["said"])
+    await run.stage("analyze")
+    seen = _Seen(None, None, None, "")
+    try:
+        report = await doors.analyze(command.time_range)
+    except (InvalidData, InvalidRequest, NotFound) as error:
+        seen = replace(seen, said=f"nothing is known of what the champion answered lately: {error}")
+    else:
+        diagnosis, drift = report.diagnosis, report.concept_drift
+        seen = _Seen(
+            None if diagnosis is None else diagnosis.remedy,
+            None if drift is None or not drift.detected else drift.changed_at,
+            None if diagnosis is None else plain(diagnosis),
+            "" if diagnosis is None else f"{diagnosis.verdict}: {'; '.join(diagnosis.reasons)}",
+        )
+    await run.keep(
+        "analyze",
+        {"remedy": seen.remedy, "changed_at": seen.changed_at, "diagnosis": seen.diagnosis, "said": seen.said},
+    )
+    return seen
+
+
+async def _rows(spec: ModelSpec, outside: Outside, run: Run) -> Learnable:
+    """The same rows for every runner of the process: what came later is left to the next one.
+
+    Where that is not to be had, since labels of earlier rows came meanwhile, a runner that takes over begins anew.
+    """
+    kept = run.kept.get("rows")
+    until = outside.clock.now() if kept is None else float(kept["until"])
+    await asyncio.to_thread(_matured, spec, outside, until)
+    found = await asyncio.to_thread(learnable, spec, outside.datasets, outside.observations, until)
+    if kept is not None and kept["rows"] != found.table.num_rows:
+        await run.forget(_OF_ROWS)
+        kept = None
+    if kept is None:
+        await run.keep("rows", {"until": until, "rows": found.table.num_rows})
     return found
 
 
-def champion_params(model_id: str, registry: Registry) -> Champion | None:
-    """Family and parameters of the champion, None where there is none or it does not say."""
+def _matured(spec: ModelSpec, outside: Outside, until: float) -> None:
+    """Rows whose labels came on days that no monitor has looked at are rows to learn from as well."""
+    if outside.observations is None:
+        return
     try:
-        tags = registry.version(model_id, CHAMPION).tags
-    except ModelNotFound:
-        return None
+        champion = outside.registry.version(spec.model_id, CHAMPION)
+        reference = decode_reference(outside.observations.reference(spec.model_id, champion.version))
+    except NotFound:  # no champion, or nothing that says how its rows are read
+        return
+    outside.observations.drain(spec.model_id)
+    mature_since(outside.observations, spec, reference.schema, champion.created_at, until)
+
+
+async def _judged(
+    command: OptimizeModel,
+    candidate: Candidate,
+    prepared: Prepared,
+    metric: Metric,
+    result: OptimizationResult,
+    outside: Outside,
+    doors: Doors,
+    run: Run,
+) -> OptimizationResult:
+    await run.stage("build")
+    made = await asyncio.to_thread(built, candidate, prepared, command.seed, outside.threads)
+    version = await _registered(made, prepared, outside, run)
+    judgement = await _judgement(
+        command, version, made, prepared, metric, result.window or "expanding", outside, doors, run
+    )
+    result = replace(
+        result,
+        family=made.family,
+        params=made.params,
+        version=version.version,
+        verdict=str(judgement.report.verdict),
+        gates=tuple(plain(one) for one in judgement.report.results),
+        looks=judgement.report.look or 0,
+        old_metrics=judgement.old_metrics,
+        new_metrics=judgement.new_metrics,
+        improvement=judgement.improvement,
+        improvement_percentage=judgement.percentage,
+        baseline_name=judgement.baseline_name,
+    )
+    if judgement.report.verdict is not Verdict.PASS:
+        return replace(result, status=REJECTED, error_message=judgement.in_words())
+    await run.stage("deploy")
+    return await _placed(command, version, result, outside, doors, run)
+
+
+async def _judgement(
+    command: OptimizeModel,
+    version: ModelVersion,
+    made: Built,
+    prepared: Prepared,
+    metric: Metric,
+    window: str,
+    outside: Outside,
+    doors: Doors,
+    run: Run,
+) -> Judgement:
+    if "gate" in run.kept:
+        return Judgement.from_plain(run.kept["gate"])
+    await run.stage("gate")
+    judgement = await judge_candidate(
+        command.gates,
+        version,
+        made.model,
+        prepared,
+        metric,
+        strategy_named(command.strategy).alpha,
+        command.seed,
+        run.process.process_id,
+        outside,
+        doors.store,
+    )
+    await doors.store.append_audit(_entry(command, version, judgement, prepared, window, outside, run))
+    await run.keep("gate", judgement.to_plain())
+    return judgement
+
+
+def _entry(
+    command: OptimizeModel,
+    version: ModelVersion,
+    judgement: Judgement,
+    prepared: Prepared,
+    window: str,
+    outside: Outside,
+    run: Run,
+) -> AuditEntry:
+    """The decision, with what it takes to make it again."""
+    report = judgement.report
+    detail = JudgedBy(
+        process_id=run.process.process_id,
+        version=version.version,
+        bundle_sha256=version.digest,
+        rows=run.kept["rows"]["rows"],
+        rows_sha256=prepared.digest,
+        holdout=holdout_digest(prepared),
+        holdout_sha256=judged_rows_digest(prepared),
+        until=run.kept["rows"]["until"],
+        seed=command.seed,
+        window=window,
+        changed_at=run.kept["analyze"]["changed_at"],
+        plan_sha256=plan_digest(prepared.plan),
+        strategy=command.strategy,
+        gates=dict(command.gates),
+        metric=judgement.metric,
+        look=report.look,
+        alpha=report.alpha,
+        champion=judgement.baseline_name,
+        results=tuple(as_logged(one) for one in report.results),
+        **judgement.evidence,  # type: ignore[arg-type]
+    )
+    return AuditEntry(
+        outside.clock.now(), "optagent", JUDGED, version.model_id, str(report.verdict), detail=plain(detail)
+    )
+
+
+async def _registered(made: Built, prepared: Prepared, outside: Outside, run: Run) -> ModelVersion:
+    """The candidate as a version without an alias: the one that an earlier runner registered, if it did."""
+    process_id, registry = run.process.process_id, outside.registry
+    model_id = prepared.spec.model_id
+    for version in await asyncio.to_thread(registry.versions, model_id):
+        if (version.tags.get("process_id"), version.tags.get("rows")) == (process_id, prepared.digest):
+            return version
+    return await asyncio.to_thread(
+        register.register_version, made, prepared, {}, process_id, outside.clock.now(), registry, outside.observations
+    )
+
+
+async def _placed(
+    command: OptimizeModel,
+    version: ModelVersion,
+    result: OptimizationResult,
+    outside: Outside,
+    doors: Doors,
+    run: Run,
+) -> OptimizationResult:
+    """The alias that it has earned, and a rollout where the command wants one. Done again, it changes nothing."""
+    registry = outside.registry
+    first = not await asyncio.to_thread(register.has_champion, version.model_id, registry)
+    alias = CHAMPION if first or CHAMPION in version.aliases else CHALLENGER
+    await asyncio.to_thread(registry.set_alias, version.model_id, alias, version.version)
+    result = replace(result, status=SUCCESS, aliases=(alias,))
+    if alias == CHAMPION or command.action == Action.CANDIDATE:
+        return result
+    rollout, note = await _rolled_out(command, version, doors, run)
+    notes = (*result.notes, note) if note else result.notes
+    return replace(result, rollout_id=None if rollout is None else rollout.rollout_id, notes=notes)
+
+
+async def _rolled_out(
+    command: OptimizeModel, version: ModelVersion, doors: Doors, run: Run
+) -> tuple[Rollout | None, str]:
+    if doors.roll_out is None:
+        return None, "no rollout: this agent routes no requests"
+    who = f"process {run.process.process_id}"
+    for known in await doors.store.rollouts(version.model_id, 10):
+        if known.candidate == version.version and known.transitions and known.transitions[0].by == who:
+            return known, ""
+    changes = {**command.rollout, **({} if command.action == Action.FULL else {"hold": True})}
     try:
-        params = json.loads(tags["params"])
-    except (KeyError, ValueError):
-        return None
-    return (tags["family"], params) if isinstance(params, dict) and "family" in tags else None
+        return await doors.roll_out(version.version, changes, who), ""
+    except (Conflict, InvalidRequest, NotFound) as error:
+        return None, f"no rollout: {error}"
 
 
-def _budget(strategy: Strategy, limits: Limits) -> Budget:
-    return Budget(
-        grace_units=strategy.grace_units,
-        reduction_factor=strategy.reduction_factor,
-        patience_rounds=limits.early_stopping_rounds,
+def _nothing_to_do(seen: _Seen) -> str:
+    if seen.remedy is None:
+        return f"nothing is known to be wrong, so that there is nothing to do. {seen.said}".strip()
+    return f"the remedy is to {seen.remedy}, which is not for a new model to do. {seen.said}".strip()
+
+
+def _ended(
+    result: OptimizationResult, status: str, message: str | None, run: Run, outside: Outside
+) -> OptimizationResult:
+    now = outside.clock.now()
+    events = [(event.at, str(event.detail["stage"])) for event in run.process.history if event.kind == "stage"]
+    ends = [at for at, _ in events[1:]] + [now]
+    stages = tuple({"stage": name, "seconds": end - at} for (at, name), end in zip(events, ends, strict=True))
+    return replace(
+        result,
+        status=status,
+        error_message=None if status == SUCCESS else message,
+        stages=stages,
+        duration_s=now - run.process.created_at,
     )
-
-
-async def search(study: Study, prepared: Prepared, tuner: Tuner, tracker: Tracker, run: Run) -> SearchOutcome:
-    """Runs the study; raises SearchFailed, with the reason most trials gave, when none came to a score."""
-    outcome = await asyncio.to_thread(
-        tuner.search,
-        study,
-        prepared.problem,
-        on_progress=run.report,
-        on_trial=lambda trial: tracker.trial(study, trial),
-        cancelled=run.cancelled,
-    )
-    if chosen(study, outcome) is None:
-        raise SearchFailed(_why_none(study, outcome))
-    return outcome
-
-
-def chosen(study: Study, outcome: SearchOutcome, tolerance: float = 0.0) -> Trial | None:
-    """The best complete trial; where the time limit left none, the best of those that have a score.
-
-    With a cost among the objectives: the cheapest of those whose score is within `tolerance` (a share) of the best.
-    """
-    best = outcome.best(study.maximize)
-    if best is None:
-        sign = 1 if study.maximize else -1
-        scored = [(sign * trial.score, trial) for trial in outcome.trials if trial.score is not None]
-        return max(scored, key=lambda pair: pair[0])[1] if scored else None
-    cost = next((objective for objective in study.others if not objective.maximize and objective.name in COSTS), None)
-    if cost is None or best.score is None:
-        return best
-    least = study.objectives[0].sign * best.score - tolerance * abs(best.score)
-    near = [trial for trial in complete(outcome) if study.objectives[0].sign * (trial.score or 0.0) >= least]
-    return min(near, key=lambda trial: trial.others[cost.name])
-
-
-def complete(outcome: SearchOutcome) -> list[Trial]:
-    """The trials that were trained to their end."""
-    return [trial for trial in outcome.trials if trial.state is TrialState.COMPLETE and trial.score is not None]
-
-
-def best_recipes(study: Study, outcome: SearchOutcome, count: int) -> list[Recipe]:
-    """Recipes of the best complete trials, the best first, each set of parameters once."""
-    sign = study.objectives[0].sign
-    ranked = sorted(complete(outcome), key=lambda trial: -sign * (trial.score or 0.0))
-    unlike: dict[str, Trial] = {}
-    for trial in ranked:
-        unlike.setdefault(f"{trial.family} {json.dumps(dict(trial.params), sort_keys=True, default=str)}", trial)
-    return [
-        Recipe(f"trial {trial.number}", trial.family, trial.params, trial.rounds)
-        for trial in list(unlike.values())[:count]
-    ]
-
-
-def front(study: Study, outcome: SearchOutcome) -> tuple[dict[str, Any], ...]:
-    """The complete trials that no other beats in every objective, by the first one; empty for a single objective."""
-    return tuple(
-        {
-            "trial": trial.number,
-            study.metric: trial.score,
-            **trial.others,
-            "params": {"family": trial.family, **trial.params},
-        }
-        for trial in front_of(study.objectives, outcome.trials)
-    )
-
-
-def hypervolume_over_time(study: Study, outcome: SearchOutcome) -> tuple[float, ...]:
-    """The volume that the front covers after each complete trial, against the worst seen of each objective."""
-    trials = complete(outcome)
-    if not study.others or not trials:
-        return ()
-    points = points_of(study.objectives, trials)
-    reference = points.min(axis=0) - 1e-9
-    return tuple(hypervolume(points[: count + 1], reference) for count in range(len(points)))
-
-
-def build(trial: Trial, prepared: Prepared, study: Study, threads: int) -> Built:
-    """The model of a scored trial, with the number of rounds that scored best."""
-    recipe = Recipe(f"trial {trial.number}", trial.family, trial.params, trial.rounds)
-    return built_of(recipe, prepared, study.seed, threads, math.nan if trial.score is None else trial.score)
-
-
-def build_default(family_name: str, prepared: Prepared, study: Study, threads: int) -> Built:
-    """The family as its library ships it: the baseline of a tuned model."""
-    family = family_named(family_name)
-    recipe = Recipe("defaults", family_name, family.defaults(study.task), family.default_rounds)
-    return built_of(recipe, prepared, study.seed, threads)
-
-
-def built_of(recipe: Recipe, prepared: Prepared, seed: int, threads: int, score: float = math.nan) -> Built:
-    """The recipe's model of all development rows, behind the plan that made their columns."""
-    model = trained(prepared.problem, recipe, seed, threads)
-    return planned(Built(recipe.family, recipe.params, recipe.rounds, model, score), prepared)
-
-
-def planned(built: Built, prepared: Prepared) -> Built:
-    """Behind the plan of the rows that it was trained on, if they have one."""
-    if prepared.plan is None:
-        return built
-    model = EngineeredModel(prepared.plan, Part(built.bundled_as, built.model))
-    return replace(built, model=model, form=Engineered.name)
-
-
-def _why_none(study: Study, outcome: SearchOutcome) -> str:
-    if not outcome.trials or outcome.count(TrialState.FAILED, TrialState.INFEASIBLE) == 0 or outcome.timed_out:
-        return f"no trial came to a score within the time limit of {study.timeout_s:g} s: allow more time or fewer rows"
-    reasons = [trial.error or "no reason given" for trial in outcome.trials]
-    common = max(set(reasons), key=reasons.count)
-    return f"all {len(outcome.trials)} trials failed; {reasons.count(common)} of them with: {common}"

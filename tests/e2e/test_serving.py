@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from optagent.bootstrap import parts
-from optagent.loop.fetch import load_version
+from optagent.loop.train.load import load_version
 from optagent.serving.engine import Answer, Engine, ServedModel
 from optagent.serving.native_engine import NativeEngine
 from optagent.serving.onnx_compiler import compile_onnx

@@ -10,7 +10,7 @@ import pytest
 
 from optagent.domain.command import EnsembleModels
 from optagent.domain.process import Status
-from optagent.loop.fetch import load_version
+from optagent.loop.train.load import load_version
 from optagent.training.families.engineered import EngineeredModel
 from optagent.training.families.ensemble import EnsembleModel
 

@@ -18,9 +18,18 @@ from optagent.domain.model import ModelSpec, Task
 from optagent.domain.verdict import Verdict
 from optagent.errors import EngineFailed, InvalidRequest, Unavailable
 from optagent.inference.holdout_ledger import alpha_of_look
-from optagent.loop.gate import Candidate, check_gates, computed, gates_for, holdout_digest, judge_gates, judged, look_at
-from optagent.loop.prepare import prepare
-from optagent.loop.validate import Baseline, compare
+from optagent.loop.gates.evaluate import (
+    Candidate,
+    check_gates,
+    computed,
+    gates_for,
+    holdout_digest,
+    judge_gates,
+    judged,
+    look_at,
+)
+from optagent.loop.train.holdout import Baseline, compare
+from optagent.loop.train.prepare import prepare
 from optagent.serving.engine import ServedModel
 from optagent.serving.native_engine import NativeEngine
 from optagent.training.bundle import load_bundle, save_bundle

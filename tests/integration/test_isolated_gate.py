@@ -12,8 +12,8 @@ from optagent.domain.dataset import FileSource
 from optagent.domain.gate import Gates
 from optagent.domain.model import ModelSpec, Task
 from optagent.domain.verdict import Verdict
-from optagent.loop.gate import Candidate, judge_gates
-from optagent.loop.prepare import prepare
+from optagent.loop.gates.evaluate import Candidate, judge_gates
+from optagent.loop.train.prepare import prepare
 from optagent.training.bundle import save_bundle
 from optagent.training.families.registry import family_named
 from optagent.training.metrics import metric_named

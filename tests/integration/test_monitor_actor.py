@@ -27,7 +27,7 @@ from optagent.domain.model import ModelSpec, Task
 from optagent.domain.model_report import ModelReport
 from optagent.domain.monitoring import Monitoring, MonitorState, Window
 from optagent.errors import InvalidRequest, Unavailable
-from optagent.loop.monitor import Watched, watch_once
+from optagent.loop.observe.monitor import Watched, watch_once
 from optagent.ports import Recorded
 
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a test module

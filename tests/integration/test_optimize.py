@@ -24,8 +24,8 @@ from optagent.domain.command import OptimizeModel
 from optagent.domain.monitoring import Window
 from optagent.domain.process import Status
 from optagent.errors import Conflict, Unavailable
-from optagent.loop.mature import mature
-from optagent.loop.reference import decode_reference
+from optagent.loop.observe.labelled_rows import mature
+from optagent.loop.observe.reference import decode_reference
 
 NOW = 1_700_000_000.0
 DAY = 86_400.0

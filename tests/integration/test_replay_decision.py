@@ -30,9 +30,9 @@ from optagent.domain.optimization import OptimizationResult
 from optagent.domain.rollout import abort, begin
 from optagent.domain.rollout_policy import RolloutPolicy
 from optagent.errors import InvalidRequest, NotFound
-from optagent.loop.follow import audit_entry
-from optagent.loop.replay import Difference, Replay
-from optagent.loop.replay_gate import JudgedReplay, replay_judged
+from optagent.loop.gates.replay import JudgedReplay, replay_judged
+from optagent.loop.rollout.reconcile import audit_entry
+from optagent.loop.rollout.replay import Difference, Replay
 
 NOW = 1_700_000_000.0
 DAY = 86_400.0

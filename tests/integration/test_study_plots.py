@@ -63,7 +63,7 @@ async def test_a_study_that_cannot_be_drawn_is_logged_and_the_search_succeeds(ag
     assert "error" not in result
     assert tracked(agent, result.process_id).succeeded is True
     assert tracked(agent, result.process_id).artifacts == {}
-    (record,) = [record for record in caplog.records if record.name == "optagent.loop.tune"]
+    (record,) = [record for record in caplog.records if record.name == "optagent.loop.train.tune"]
     assert "are not drawn: RuntimeError: no ink" in record.getMessage()
 
 
@@ -73,4 +73,4 @@ async def test_an_agent_whose_tuner_keeps_nothing_says_so(agent, churn, caplog):
     assert "error" not in result
     with pytest.raises(InvalidRequest, match="keeps no studies"):
         await agent.studies()
-    assert not [record for record in caplog.records if record.name == "optagent.loop.tune"]
+    assert not [record for record in caplog.records if record.name == "optagent.loop.train.tune"]

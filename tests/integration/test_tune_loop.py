@@ -14,8 +14,8 @@ from optagent.domain.process import Status
 from optagent.domain.study import Interval, SearchOutcome, Trial, TrialState
 from optagent.domain.verdict import Verdict
 from optagent.errors import Cancelled, InvalidRequest
-from optagent.loop.deploy import alias_earned
-from optagent.loop.validate import judge
+from optagent.loop.train.holdout import judge
+from optagent.loop.train.register import alias_earned
 
 
 async def test_the_first_version_becomes_champion_and_the_process_tells_its_story(agent, churn):

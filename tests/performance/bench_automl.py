@@ -22,8 +22,8 @@ import pyarrow.parquet as pq
 
 from optagent import create_optimization_agent
 from optagent.bootstrap import parts
-from optagent.loop.fetch import load_version
-from optagent.loop.prepare import Prepared, prepare
+from optagent.loop.train.load import load_version
+from optagent.loop.train.prepare import Prepared, prepare
 from optagent.settings import load_settings
 from optagent.training.metrics import METRICS
 from tests.performance.bench_features import specs, table_of

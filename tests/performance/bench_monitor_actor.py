@@ -31,7 +31,7 @@ from optagent.domain.model import ModelSpec, Task
 from optagent.domain.model_report import ModelReport
 from optagent.domain.monitoring import Monitoring, Window
 from optagent.errors import Busy
-from optagent.loop.monitor import Watched, watch_once
+from optagent.loop.observe.monitor import Watched, watch_once
 from optagent.ports import Recorded
 
 FEATURES = 20

@@ -19,9 +19,9 @@ import numpy as np
 from histories import Told, elec2, flights, stocks, year
 
 from optagent.errors import InvalidData
-from optagent.loop.learn import Learnable, windowed
-from optagent.loop.prepare import Prepared
-from optagent.loop.windows import Chosen, choose_window, rules, window_named
+from optagent.loop.train.prepare import Prepared
+from optagent.loop.train.training_rows import Learnable, windowed
+from optagent.loop.train.training_window import Chosen, choose_window, rules, window_named
 from optagent.training.encoding import load_data
 from optagent.training.families.registry import family_named
 from optagent.training.metrics import METRICS

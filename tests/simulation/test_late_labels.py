@@ -12,7 +12,7 @@ from optagent.domain.model import Task
 from optagent.domain.rollout import advance, begin
 from optagent.domain.rollout_look import RolloutState
 from optagent.domain.rollout_policy import RolloutPolicy
-from optagent.loop.losses import RowLoss, evidence_of, guarded_of, labels_for, losses_of
+from optagent.loop.rollout.evidence import RowLoss, evidence_of, guarded_of, labels_for, losses_of
 from optagent.training.columns import Kind
 from optagent.training.encoding import Column, Schema
 

@@ -20,10 +20,10 @@ from optagent.domain.rollout_policy import RolloutPolicy
 from optagent.domain.routing import RoutingTable
 from optagent.domain.version import CHAMPION, ModelVersion
 from optagent.errors import ModelNotFound
-from optagent.loop.live import Live
-from optagent.loop.observe import observed_columns
-from optagent.loop.reference import Reference, encode_reference
-from optagent.loop.supervise import Supervised, supervise
+from optagent.loop.observe.reference import Reference, encode_reference
+from optagent.loop.observe.window_rows import observed_columns
+from optagent.loop.rollout.live import Live
+from optagent.loop.rollout.supervise import Supervised, supervise
 from optagent.ports import Recorded, Store
 from optagent.serving.evidence import evidence_schema
 from optagent.training.columns import Kind

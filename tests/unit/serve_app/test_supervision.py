@@ -9,7 +9,7 @@ import pytest
 
 from optagent.domain.rollout_look import RolloutState
 from optagent.errors import Unavailable
-from optagent.loop.supervise import Supervised
+from optagent.loop.rollout.supervise import Supervised
 from serve_app import supervision
 from serve_app.held_agent import HeldAgent
 from serve_app.supervision import Supervision

@@ -9,7 +9,7 @@ import pytest
 
 from optagent.domain.dataset import FileSource
 from optagent.domain.model import ModelSpec, Task
-from optagent.loop.record import checked_predictions
+from optagent.loop.observe.record import checked_predictions
 from optagent.serving.answered import Answered, predictions_table
 from optagent.serving.engine import ServedModel
 from optagent.serving.native_engine import NativeEngine

@@ -1,0 +1,188 @@
+"""Gates of what is served: a sound bundle, the model that was built, an engine that agrees with it and is quick."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from optagent.domain.gate import GateResult, Gates, judged_number
+from optagent.domain.verdict import Verdict
+from optagent.errors import CorruptBundle, EngineFailed
+from optagent.loop.train.prepare import Prepared
+from optagent.ports import Loader
+from optagent.serving.engine import ServedModel
+from optagent.serving.parity import TOLERANCE, choose_engine, difference
+from optagent.training.bundle import load_bundle, verify_bundle
+from optagent.training.cost import one_row_times_s
+from optagent.training.encoding import encode
+from optagent.training.families.family import Prediction
+from optagent.training.manifest import Manifest
+from optagent.training.predictor import Predictor
+from optagent.training.problem import Matrix
+
+SECURITY, SERVABLE, PARITY, LATENCY = "security", "servable", "serving parity", "latency"
+
+_ROWS_AT_ONCE = 1_000
+_READ_ROWS = 200
+_TIMED_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A trained model on its way to traffic: its bundle, and what the model that was built says of the holdout.
+
+    `version` is the number under which the same bundle is registered already, by which a loader finds it.
+    """
+
+    folder: Path
+    digest: str
+    prediction: Prediction
+    version: str = ""
+
+
+def judge_bundle(
+    gates: Gates, candidate: Candidate, prepared: Prepared, loader: Loader | None = None
+) -> list[GateResult]:
+    """Security, servability, parity and latency; nothing is loaded here that does not come up in a process of its own.
+
+    Without a loader, or for a candidate without a version, the engine is one of this process.
+    """
+    asked = [SECURITY, SERVABLE] if gates.enable_security_scan else [SERVABLE]
+    try:
+        manifest = _sound(candidate, prepared)
+        with _isolated(candidate, prepared, loader) as isolated:
+            security = [_security(manifest, isolated)] if gates.enable_security_scan else []
+            return [*security, *_loaded(gates, candidate, prepared, isolated)]
+    except (CorruptBundle, EngineFailed) as error:
+        refused = GateResult(asked[0], Verdict.FAIL, None, None, f"it cannot be loaded: {error}")
+    except Exception as error:  # such as a registry that is away
+        refused = GateResult(asked[0], Verdict.ERROR, None, None, f"it could not be loaded: {error}")
+    return [refused, *(_unjudged(name) for name in (*asked[1:], PARITY, LATENCY))]
+
+
+def tried(name: str, judge: Callable[[], GateResult]) -> GateResult:
+    """The result, or an error of that gate: the libraries behind a model raise what they like."""
+    try:
+        return judge()
+    except Exception as error:
+        said = str(error).strip() or type(error).__name__
+        return GateResult(name, Verdict.ERROR, None, None, f"it could not be judged: {said}")
+
+
+def _sound(candidate: Candidate, prepared: Prepared) -> Manifest:
+    """The manifest of a bundle whose files are all of formats that are data, and those that it lists."""
+    manifest = verify_bundle(candidate.folder, candidate.digest)
+    spec = prepared.spec
+    if (manifest.model_id, manifest.task) != (spec.model_id, spec.task):
+        raise CorruptBundle(f"it is of {manifest.model_id!r}, a {manifest.task} model; {spec.model_id!r} is judged")
+    return manifest
+
+
+@contextmanager
+def _isolated(candidate: Candidate, prepared: Prepared, loader: Loader | None) -> Iterator[ServedModel | None]:
+    """The candidate as a loader brings it up, None without one."""
+    if loader is None or not candidate.version:
+        yield None
+        return
+    served = loader.load(prepared.spec.model_id, candidate.version)
+    try:
+        yield served
+    finally:
+        served.close()
+
+
+def _security(manifest: Manifest, isolated: ServedModel | None) -> GateResult:
+    files = f"{len(manifest.files)} files, all of formats that are data, each with the SHA-256 of the manifest"
+    where = "loaded in a process of its own, under limits of memory and time"
+    if isolated is None:
+        where = "no loader was given: it was not loaded in a process of its own"
+    evidence = {"files": sorted(manifest.files), "isolated": isolated is not None}
+    return GateResult(SECURITY, Verdict.PASS, None, None, f"{files}; {where}", evidence)
+
+
+def _loaded(gates: Gates, candidate: Candidate, prepared: Prepared, isolated: ServedModel | None) -> list[GateResult]:
+    found: list[Predictor] = []
+
+    def servable() -> GateResult:
+        found.append(load_bundle(candidate.folder, candidate.digest))
+        return _servable(found[0], candidate, prepared)
+
+    results = [tried(SERVABLE, servable)]
+    if not found:
+        return [*results, _unjudged(PARITY), _unjudged(LATENCY)]
+    served = isolated
+
+    def parity() -> GateResult:
+        nonlocal served
+        served = served or _served_here(found[0], prepared, candidate.version)
+        return _parity(served, candidate, prepared)
+
+    results.append(tried(PARITY, parity))
+    if served is None:
+        return [*results, _unjudged(LATENCY)]
+    engine = served
+    return [*results, tried(LATENCY, lambda: _latency(engine, prepared, gates.max_latency_ms))]
+
+
+def _servable(predictor: Predictor, candidate: Candidate, prepared: Prepared) -> GateResult:
+    """Whether the loaded bundle says of the rows, as they were read, to the last bit what the built model said."""
+    found = predictor.scores(encode(prepared.holdout_rows, predictor.schema))
+    reason = f"loaded by its digest, it has to say of {len(found):,} rows to the last bit what the built model said"
+    evidence = {"rows": len(found), "digest": candidate.digest}
+    if found.shape != candidate.prediction.shape:
+        said = f"{reason}; it answers {found.shape}, the built model {candidate.prediction.shape}"
+        return GateResult(SERVABLE, Verdict.FAIL, None, 0.0, said, evidence)
+    if not np.isfinite(found).all():
+        said = f"{reason}; it answers values that are no numbers"
+        return GateResult(SERVABLE, Verdict.ERROR, None, 0.0, said, evidence)
+    other = int(np.count_nonzero((found != candidate.prediction).reshape(len(found), -1).any(axis=1)))
+    return judged_number(SERVABLE, float(other), 0.0, True, f"{reason}; {other:,} rows differ", evidence)
+
+
+def _served_here(predictor: Predictor, prepared: Prepared, version: str) -> ServedModel:
+    chosen = choose_engine(predictor, prepared.holdout.x)
+    return ServedModel(predictor.schema, chosen.engine, version, reason=chosen.reason)
+
+
+def _parity(served: ServedModel, candidate: Candidate, prepared: Prepared) -> GateResult:
+    """The largest difference of the engine to the built model: on encoded rows, and on rows by name as requests are."""
+    x = prepared.holdout.x
+    parts = [served.scores(x[start : start + _ROWS_AT_ONCE]) for start in range(0, len(x), _ROWS_AT_ONCE)]
+    named = _named_rows(served, prepared)
+    worst = max(
+        difference(candidate.prediction, np.concatenate(parts)),
+        difference(candidate.prediction[: len(named)], served.scores(served.reader.read_rows(named))),
+    )
+    reason = (
+        f"the {served.engine.name} engine differs by {worst:.1e} at most on {len(x):,} rows, {len(named):,} of them by"
+        f" name; it had to be at most {TOLERANCE:.0e}"
+    )
+    evidence = {"engine": served.engine.name, "why": served.reason, "rows": len(x)}
+    if worst == float("inf"):
+        return GateResult(PARITY, Verdict.FAIL, None, TOLERANCE, reason, evidence)
+    return judged_number(PARITY, worst, TOLERANCE, True, reason, evidence)
+
+
+def _latency(served: ServedModel, prepared: Prepared, max_latency_ms: float) -> GateResult:
+    """The 99th percentile of one row from names and values to its answer."""
+    named = _named_rows(served, prepared)
+    places: Matrix = np.arange(len(named), dtype=np.float32)[:, None]
+    took = one_row_times_s(lambda place: served.answer([named[int(place[0, 0])]]), places, _TIMED_S)
+    p99 = float(np.quantile(took, 0.99) * 1000)
+    reason = (
+        f"99 % of {len(took)} rows, served one at a time by the {served.engine.name} engine, took at most {p99:.3g} ms;"
+        f" it had to be at most {max_latency_ms:g} ms"
+    )
+    evidence = {"engine": served.engine.name, "calls": len(took), "median_ms": float(np.median(took) * 1000)}
+    return judged_number(LATENCY, p99, max_latency_ms, True, reason, evidence)
+
+
+def _named_rows(served: ServedModel, prepared: Prepared) -> list[dict[str, object]]:
+    count = min(_READ_ROWS, served.reader.most_rows)
+    return prepared.holdout_rows.select(served.schema.names).slice(0, count).to_pylist()
+
+
+def _unjudged(name: str) -> GateResult:
+    return GateResult(name, Verdict.INCONCLUSIVE, None, None, "not judged: the candidate could not be loaded")

@@ -1,0 +1,147 @@
+"""Gather: the version, its reference and the rows that an analysis looks at."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from optagent.analysis.observed import Observed
+from optagent.codec import encode, shape_of
+from optagent.domain.command import AnalyzeModel
+from optagent.domain.model import ModelSpec
+from optagent.domain.model_report import ModelReport
+from optagent.domain.monitoring import Monitoring, Window
+from optagent.domain.quality import DataQuality
+from optagent.domain.time_range import window_of
+from optagent.domain.version import CHAMPION, ModelVersion
+from optagent.errors import ModelNotFound, NotFound
+from optagent.loop.observe.reference import LOGGED, Reference, decode_reference, encode_reference, make_reference
+from optagent.loop.observe.window_rows import observe
+from optagent.loop.train.load import load_version
+from optagent.loop.train.prepare import prepare
+from optagent.ports import Datasets, Observations, Registry
+from optagent.training.predictor import Predictor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Gathered:
+    """All that an analysis looks at: the rows of the window, and of the one before."""
+
+    command: AnalyzeModel
+    spec: ModelSpec
+    monitoring: Monitoring
+    reference: Reference
+    predictor: Predictor | None
+    window: Window
+    now: float
+    rows: Observed
+    before: Observed
+    quality: DataQuality
+    notes: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """Names the question."""
+        asked = f"{self.command.analysis_type}:{int(self.command.separability)}:{self.command.seed}"
+        window = f"{self.window.start:.6f}:{self.window.end:.6f}"
+        return f"{self.spec.model_id}:{self.reference.version}:{window}:{asked}"
+
+    @property
+    def labels_due(self) -> int | None:
+        """How many rows should have a label by now: their horizon passed half a performance window ago."""
+        if not isinstance(self.spec.label_horizon, str):
+            return None
+        return int(np.searchsorted(self.rows.time, self.now - self.spec.horizon - self.monitoring.window_s / 2))
+
+    @property
+    def closed(self) -> bool:
+        """Whether the window has passed, so that only a late row can change the answer."""
+        return self.window.end <= self.now
+
+    def digest(self) -> str:
+        """SHA-256 of everything that the answer depends on."""
+        found = hashlib.sha256(
+            shape_of(ModelReport) + encode(self.monitoring) + encode(self.spec) + encode(self.quality)
+        )
+        found.update(f"{self.reference.digest}:{self.labels_due}".encode() + self.reference.profile)
+        for part in (self.rows, self.before):
+            for values in (part.x, part.prediction, part.y, part.time, part.latency_ms, *part.outcome.values()):
+                found.update(np.ascontiguousarray(values).data)
+        return found.hexdigest()
+
+
+def gather(
+    command: AnalyzeModel,
+    spec: ModelSpec,
+    monitoring: Monitoring,
+    registry: Registry,
+    observations: Observations,
+    datasets: Datasets,
+    now: float,
+) -> Gathered:
+    """Reads the version, its reference and the rows; blocks.
+
+    A model without versions, served elsewhere, is compared with the reference that was given for it. Raises
+    InvalidRequest for a bad time range, NotFound where there is neither a version nor a reference, and Unavailable.
+    """
+    window = window_of(command.time_range, now)
+    version = _version(command, registry)
+    predictor = None if version is None else load_version(version, registry)
+    reference, notes = reference_of(version, predictor, spec, observations, datasets, command.seed)
+    name, unversioned = reference.version, version is None or CHAMPION in version.aliases
+    asked = None if version is None else name
+    look = partial(observe, observations, spec.model_id, reference.schema, version=asked, unversioned=unversioned)
+    earlier = window.length_s + (spec.horizon if isinstance(spec.label_horizon, str) else 0.0)
+    rows, quality = look(window=window, earlier_s=earlier)
+    before, _ = look(window=window.before)
+    if not quality.rows:
+        newest = observations.newest(spec.model_id)
+        said = "none is recorded" if newest is None else f"the newest is of {_said(newest)}"
+        notes = (*notes, f"no predictions in the window; {said}")
+    return Gathered(
+        command, spec, monitoring, reference, predictor, window, now, rows, before, quality, (*reference.notes, *notes)
+    )
+
+
+def _version(command: AnalyzeModel, registry: Registry) -> ModelVersion | None:
+    try:
+        return registry.version(command.model_id, command.version)
+    except ModelNotFound:
+        if command.version != CHAMPION or registry.versions(command.model_id):
+            raise
+        return None
+
+
+def reference_of(
+    version: ModelVersion | None,
+    predictor: Predictor | None,
+    spec: ModelSpec,
+    observations: Observations,
+    datasets: Datasets,
+    seed: int,
+) -> tuple[Reference, tuple[str, ...]]:
+    """What was kept with the version; where nothing was, it is made of the holdout of the model's data, and kept."""
+    name = LOGGED if version is None else version.version
+    try:
+        return decode_reference(observations.reference(spec.model_id, name)), ()
+    except NotFound:
+        if version is None or predictor is None:
+            raise NotFound(
+                f"model {spec.model_id!r} has no version and no reference: tune it, import one, or give the rows that"
+                " it is to be compared with (set_reference)"
+            ) from None
+    prepared = prepare(spec, datasets, seed)
+    made = make_reference(
+        prepared.holdout_rows, prepared.holdout_time, predictor, name, prepared.facts()["holdout_sha256"], seed
+    )
+    notes: tuple[str, ...] = ()
+    if predictor.manifest.data.get("holdout_sha256") != made.digest:
+        notes = (f"the reference was made of today's data: version {name} may have been trained on some of its rows",)
+    made = replace(made, notes=notes)
+    observations.save_reference(spec.model_id, name, encode_reference(made))
+    return made, ()
+
+
+def _said(instant: float) -> str:
+    return str(np.datetime64(round(instant), "s")) + "Z"

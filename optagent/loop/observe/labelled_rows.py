@@ -1,0 +1,152 @@
+"""Mature: predictions whose labels are known become rows to learn from, a day at a time."""
+
+import math
+from datetime import UTC, datetime
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from optagent.analysis.joining import choose, join_labels
+from optagent.domain.model import ModelSpec
+from optagent.domain.monitoring import Window
+from optagent.loop.observe.window_rows import EARLY_LABELS_S, labels_of
+from optagent.ports import Observations
+from optagent.training.columns import Kind, kind_of
+from optagent.training.encoding import Column, Schema
+from optagent.training.live_values import column_named, decoded, numbers_in, read_column
+
+DAY_S = 86_400
+_DAYS_AT_ONCE = 31
+_LATE_S = 7.0 * DAY_S
+_RECORDED = frozenset({"id", "time", "prediction", "probability", "latency_ms", "version", "arm"})
+_US_A_DAY = 86_400_000_000
+
+
+def mature(observations: Observations, spec: ModelSpec, schema: Schema, window: Window) -> int:
+    """Keeps the labelled rows of each day of a window, replacing those that were kept; answers how many there are."""
+    kept, start = 0, int(window.start // DAY_S) * DAY_S
+    while start < window.end:
+        end = start + DAY_S * max(1, min(_DAYS_AT_ONCE, math.ceil((window.end - start) / DAY_S)))
+        kept += _kept(observations, spec, matured_rows(observations, spec, schema, Window(start, end)))
+        start = end
+    return kept
+
+
+def mature_since(observations: Observations, spec: ModelSpec, schema: Schema, since: float, until: float) -> int:
+    """The same for the days from `since` on of which nothing is kept yet, since nobody may have looked at them, and for
+    the newest, of which labels may still have come."""
+    late_s = _LATE_S + (spec.horizon if isinstance(spec.label_horizon, str) else 0.0)
+    name, first = spec.time_column or "time", int(max(0.0, since - late_s) // DAY_S)
+    known = {
+        int(pc.min(rows.column(name)).as_py().timestamp() // DAY_S)
+        for rows in observations.matured(spec.model_id, _named(first * DAY_S))
+        if rows.num_rows
+    }
+    newest = observations.newest(spec.model_id)
+    if newest is None or newest < since:
+        return 0
+    settled = (until - late_s) // DAY_S
+    days = range(first, int(min(newest, until) // DAY_S) + 1)
+    missing = [day for day in days if day not in known or day >= settled]
+    if not missing:
+        return 0
+    return mature(observations, spec, schema, Window(missing[0] * DAY_S, (missing[-1] + 1) * DAY_S))
+
+
+def _kept(observations: Observations, spec: ModelSpec, rows: pa.Table) -> int:
+    """Rows in order of time, kept day by day."""
+    if not rows.num_rows:
+        return 0
+    days = pc.cast(rows.column(spec.time_column or "time"), pa.int64()).to_numpy() // _US_A_DAY
+    edges = [0, *(np.flatnonzero(np.diff(days)) + 1).tolist(), len(days)]
+    for start, end in pairwise(edges):
+        observations.save_matured(spec.model_id, _named(int(days[start]) * DAY_S), rows.slice(start, end - start))
+    return int(rows.num_rows)
+
+
+def _named(second: float) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d")
+
+
+def count_matured(observations: Observations, spec: ModelSpec, since: float) -> int:
+    """How many rows to learn from are newer than `since`, a POSIX time."""
+    day = datetime.fromtimestamp(max(0.0, since), UTC).strftime("%Y-%m-%d")
+    start = pa.scalar(datetime.fromtimestamp(max(0.0, since), UTC), pa.timestamp("us", "UTC"))
+    found = 0
+    for rows in observations.matured(spec.model_id, day):
+        found += int(pc.sum(pc.greater_equal(rows.column(spec.time_column or "time"), start)).as_py() or 0)
+    return found
+
+
+def matured_rows(observations: Observations, spec: ModelSpec, schema: Schema, window: Window) -> pa.Table:
+    """Each prediction of a window that has a label: `id`, the time, the features, the target and the outcomes.
+
+    Features have the type of the schema whatever they came as; a category that the schema does not know stays what it
+    is, since the next version may learn it, and so do columns that the schema left out, as those that held a single
+    value when it was made. What cannot be read is missing. The order is that of time and id.
+    """
+    tables = observations.predictions(spec.model_id, window.start, window.end)
+    chosen = choose(tables)
+    labels = labels_of(observations.labels(spec.model_id, window.start - EARLY_LABELS_S), schema)
+    joined = join_labels(chosen.ids, chosen.time_us, labels)
+    known = np.flatnonzero(~np.isnan(joined.y))
+    chosen = chosen.taken(known)
+    columns = {
+        "id": chosen.ids,
+        spec.time_column or "time": pa.array(chosen.time_us, pa.timestamp("us", "UTC")),
+        **{
+            column.name: _feature(column, tables, chosen.table, chosen.row)
+            for column in (*schema.columns, *_left_out(tables, spec, schema))
+        },
+        schema.target: _target(joined.y[known], schema),
+        **{name: pa.array(values[known], from_pandas=True) for name, values in joined.outcome.items()},
+    }
+    return pa.table(columns)
+
+
+def _left_out(tables: list[pa.Table], spec: ModelSpec, schema: Schema) -> list[Column]:
+    """Columns that were recorded, and are no features of the schema; of the type that they came as first."""
+    known = {*schema.names, schema.target, spec.time_column, *_RECORDED}
+    found: dict[str, Column] = {}
+    for item in (item for table in tables for item in table.schema):
+        kind = kind_of(item.type)
+        answer = item.name.startswith("probability_") and item.name not in spec.features
+        if kind is not None and item.name not in known and not answer and not pa.types.is_null(item.type):
+            found.setdefault(item.name, Column(item.name, kind))
+    return [found[name] for name in sorted(found)]
+
+
+def _target(y: np.ndarray, schema: Schema) -> pa.Array:
+    if not schema.task.classifies:
+        return pa.array(y)
+    return pa.array(schema.classes).take(pa.array(y.astype(np.int64)))
+
+
+def _feature(column: Column, tables: list[pa.Table], table: np.ndarray, row: np.ndarray) -> pa.Array:
+    """A column of the chosen rows, wherever they are."""
+    kind = pa.large_string() if column.kind is Kind.CATEGORICAL else pa.float64()
+    parts, places = [pa.nulls(0, kind)], [np.empty(0, dtype=np.int64)]
+    for index, rows in enumerate(tables):
+        mine = np.flatnonzero(table == index)
+        values = column_named(rows, column.name)
+        if not len(mine):
+            continue
+        taken = pa.chunked_array([pa.nulls(len(mine), kind)]) if values is None else values.take(pa.array(row[mine]))
+        parts.append(_typed(taken, column))
+        places.append(mine)
+    order = np.argsort(np.concatenate(places), kind="stable")
+    found = pa.concat_arrays(parts).take(pa.array(order))
+    if column.kind is Kind.BOOLEAN:
+        return pc.cast(found, pa.bool_())
+    if column.kind is Kind.DATETIME:
+        return pc.cast(pc.round(pc.multiply(found, float(_US_A_DAY))), pa.int64()).cast(pa.timestamp("us", "UTC"))
+    return found
+
+
+def _typed(values: pa.ChunkedArray, column: Column) -> pa.Array:
+    if column.kind is Kind.CATEGORICAL:
+        return pc.cast(decoded(values), pa.large_string()).combine_chunks()
+    read = numbers_in(values) if column.kind is Kind.NUMERIC else read_column(values, column)
+    return pa.array(np.where(np.isinf(read.numbers), np.nan, read.numbers), from_pandas=True)

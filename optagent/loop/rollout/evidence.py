@@ -1,0 +1,192 @@
+"""Losses: from the rows that gateways recorded of a rollout, and the labels that came, to what each version lost."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from optagent.analysis.joining import Index, choose, join_labels
+from optagent.analysis.observed import Observed
+from optagent.analysis.rollout_evidence import Mask, PairedLosses, SplitLosses, Vector, over_budget
+from optagent.domain.model import Task
+from optagent.domain.rollout import Rollout
+from optagent.domain.rollout_look import RolloutState
+from optagent.domain.rollout_policy import ERRORS, SLOW
+from optagent.loop.observe.window_rows import labels_of
+from optagent.serving.evidence import CANDIDATE, CHAMPION, evidence_schema
+from optagent.training.encoding import Schema
+from optagent.training.live_values import column_named
+
+Scores = npt.NDArray[np.float64]
+
+_LARGEST_ERROR = 0.999  # quantile of the champion's errors on its reference, beyond which an error costs no more
+_ABSOLUTE = frozenset({"mae", "median_ae", "pinball_50"})
+
+
+@dataclass(frozen=True, slots=True)
+class RowLoss:
+    """What an answer costs once its label is known: a loss a row, whose mean is lowest for the best model.
+
+    Classifiers: the Brier score, half the squared distance between probabilities and truth, which for two classes is
+    (p - y)². It is proper, so no wrong probability can look better than the right one, and bounded, so that a single
+    row cannot settle a comparison, as an infinite log loss would.
+
+    Regressions: the squared error, which the best forecast of the mean has least of; the absolute one where the model's
+    metric asks for the median. Errors above `largest` cost no more than it: squares of wild ones have no normal law for
+    an interval to rest on. It is fixed before the rollout, and the same for both versions.
+    """
+
+    task: Task
+    power: int = 2
+    largest: float = np.inf
+
+    def __call__(self, y: Vector, scores: Scores) -> Vector:
+        """(rows,) losses of (rows, outputs) scores; NaN without a label, and where a score is no number."""
+        if self.task is Task.REGRESSION:
+            found = np.minimum(np.abs(y - scores[:, 0]), self.largest) ** self.power
+        elif self.task is Task.BINARY:
+            found = np.clip(np.square(scores[:, 0] - y), 0.0, 1.0)
+        else:
+            truth = np.arange(scores.shape[1]) == y[:, None]
+            found = np.clip(np.square(scores - truth).sum(axis=1) / 2, 0.0, 1.0)
+        return np.where(np.isnan(y) | ~np.isfinite(scores).all(axis=1), np.nan, found)
+
+
+def row_loss(task: Task, metric: str, reference: Observed) -> RowLoss:
+    """The loss by which a rollout is judged, with what the champion got wrong on its reference as the scale."""
+    if task is not Task.REGRESSION:
+        return RowLoss(task)
+    errors = np.abs(reference.y - reference.prediction)
+    errors = errors[np.isfinite(errors)]
+    largest = float(np.quantile(errors, _LARGEST_ERROR)) if len(errors) else 0.0
+    return RowLoss(task, 1 if metric in _ABSOLUTE else 2, largest if largest > 0 else np.inf)
+
+
+def mean_loss(loss: RowLoss, reference: Observed) -> float:
+    """What the champion loses a row on its reference; NaN where no row has a label."""
+    losses = loss(reference.y, reference.prediction.reshape(len(reference), -1))
+    known = losses[~np.isnan(losses)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evidence:
+    """The rows of one rollout, each id once, in the order of time and then of ids.
+
+    `state` are texts as in `RolloutState`. `drawn` tells the rows whose arm was the candidate, `asked` those that the
+    candidate was asked for (on split traffic those of its arm, otherwise all), and `failed` those of them that it gave
+    no number for. Scores are (rows, outputs), NaN where there are none; `unit` (rows,) are numbers of the sticky keys.
+    """
+
+    ids: pa.LargeStringArray
+    time_us: Index
+    state: npt.NDArray[np.object_]
+    drawn: Mask
+    share: Vector
+    unit: Index
+    asked: Mask
+    failed: Mask
+    latency_ms: Vector
+    champion: Scores
+    candidate: Scores
+
+    def __len__(self) -> int:
+        return len(self.time_us)
+
+
+def evidence_of(tables: Sequence[pa.Table], rollout_id: str, outputs: int) -> Evidence:
+    """The evidence in recorded tables; rows of other rollouts, without an id or without a time are left out."""
+    rows = _one_table(tables, rollout_id, evidence_schema(outputs))
+    chosen = choose([rows])
+    rows = rows.take(pa.array(chosen.row)).combine_chunks()
+    drawn = _mask(rows, "arm", CANDIDATE)
+    state = rows["state"].to_numpy()
+    candidate = _scores(rows, CANDIDATE, outputs)
+    asked = drawn | (state != RolloutState.RAMP)
+    said = pc.fill_null(rows["failed"], False).to_numpy().astype(np.bool_)
+    units = pc.coalesce(rows["unit"], rows["id"]).combine_chunks().dictionary_encode()
+    return Evidence(
+        ids=chosen.ids,
+        time_us=chosen.time_us,
+        state=state,
+        drawn=drawn,
+        share=_numbers(rows, "share"),
+        unit=units.indices.to_numpy().astype(np.int64),
+        asked=asked,
+        failed=asked & (said | ~np.isfinite(candidate).all(axis=1)),
+        latency_ms=_numbers(rows, "latency_ms"),
+        champion=_scores(rows, CHAMPION, outputs),
+        candidate=candidate,
+    )
+
+
+def labels_for(evidence: Evidence, labels: Sequence[pa.Table], schema: Schema) -> Vector:
+    """(rows,) class indexes or values: the latest label of each id, NaN where none can be used."""
+    return join_labels(evidence.ids, evidence.time_us, labels_of(labels, schema)).y
+
+
+def losses_of(
+    evidence: Evidence, y: Vector, loss: RowLoss, rollout: Rollout, now: float
+) -> PairedLosses | SplitLosses | None:
+    """What the rows of the rollout's state lost, None after its end.
+
+    Where the candidate failed, the champion answers: so its loss counts, and the failure by a guardrail. A row that the
+    champion did not answer compares nothing. On split traffic a row's loss is that of whoever answered, and its arm the
+    one that was drawn.
+    """
+    if not rollout.state.is_active:
+        return None
+    rows = np.flatnonzero(evidence.state == rollout.state)
+    if rollout.state is RolloutState.RAMP:
+        rows = rows[(evidence.share[rows] > 0) & (evidence.share[rows] < 1)]
+    matured = evidence.time_us[rows] / 1e6 + rollout.policy.label_delay_s <= now
+    champion, candidate = loss(y[rows], evidence.champion[rows]), loss(y[rows], evidence.candidate[rows])
+    failed, drawn = evidence.failed[rows], evidence.drawn[rows]
+    if rollout.state is RolloutState.RAMP:
+        answered = np.where(drawn & ~failed, candidate, champion)
+        return SplitLosses(drawn, evidence.share[rows], answered, matured, evidence.unit[rows])
+    candidate = np.where(failed | np.isnan(champion), champion, candidate)
+    return PairedLosses(champion, candidate, matured)
+
+
+def guarded_of(evidence: Evidence, rollout: Rollout) -> Mapping[str, Vector]:
+    """The flags of each guardrail, a row that the candidate was asked for each, whatever the state.
+
+    A row that took longer than the budget counts as slow, and as an error only if it was not cut off for that.
+    """
+    asked = evidence.asked
+    latency, failed = evidence.latency_ms[asked], evidence.failed[asked]
+    late = latency > rollout.policy.budget_ms
+    return {ERRORS: (failed & ~late).astype(np.float64), SLOW: over_budget(latency, rollout.policy.budget_ms)}
+
+
+def _one_table(tables: Sequence[pa.Table], rollout_id: str, schema: pa.Schema) -> pa.Table:
+    parts = [schema.empty_table()]
+    for table in tables:
+        mine = table.filter(pc.equal(table["rollout"], rollout_id))
+        columns = [column_named(mine, field.name) for field in schema]
+        parts.append(
+            pa.table(
+                [
+                    pa.nulls(mine.num_rows, field.type) if column is None else column.cast(field.type)
+                    for field, column in zip(schema, columns, strict=True)
+                ],
+                schema=schema,
+            )
+        )
+    return pa.concat_tables(parts)
+
+
+def _mask(rows: pa.Table, name: str, value: str) -> Mask:
+    return pc.fill_null(pc.equal(rows[name], value), False).to_numpy().astype(np.bool_)
+
+
+def _numbers(rows: pa.Table, name: str) -> Vector:
+    return pc.fill_null(rows[name], np.nan).to_numpy().astype(np.float64)
+
+
+def _scores(rows: pa.Table, role: str, outputs: int) -> Scores:
+    return np.column_stack([_numbers(rows, f"{role}_{index}") for index in range(outputs)])

@@ -1,0 +1,100 @@
+"""Rollout: looks at the evidence when there is more of it, and lets it decide."""
+
+import asyncio
+from dataclasses import replace
+
+from optagent.analysis.rollout_evidence import PairedLosses, SplitLosses, look_at
+from optagent.domain.model import ModelSpec
+from optagent.domain.rollout import Rollout, advance
+from optagent.domain.rollout_look import Look, RolloutState
+from optagent.errors import InvalidData, NotFound
+from optagent.loop.observe.reference import Reference, decode_reference
+from optagent.loop.observe.window_rows import EARLY_LABELS_S
+from optagent.loop.rollout.evidence import Evidence, evidence_of, guarded_of, labels_for, losses_of, row_loss
+from optagent.loop.rollout.live import Live
+from optagent.ports import Observations
+from optagent.serving.evidence import outputs_of
+
+GROWTH = 1.02  # of rows from one look to the next: 350 looks from the 1,000th row to the millionth
+_REST = 20  # times what reading took: it then takes 5 % of a core at most
+_EARLY_ROWS_S = 60.0  # by clocks of gateways that disagree with ours
+
+
+def worth_a_look(rollout: Rollout, look: Look, now: float) -> bool:
+    """Whether a look could say what the one before did not: there are more rows, or a time is over."""
+    of_state = [judged.look for judged in rollout.looks if judged.look.state is rollout.state]
+    compared = of_state[-1].rows if of_state else 0
+    guarded = _guarded_rows(rollout.looks[-1].look) if rollout.looks else 0
+    if _grown(look.rows, compared) or _grown(_guarded_rows(look), guarded):
+        return True
+    last = of_state[-1].at if of_state else float("-inf")
+    return any(last < end <= now for end in _ends(rollout))
+
+
+async def look_and_advance(rollout: Rollout, spec: ModelSpec, live: Live) -> Rollout:
+    """The rollout after a look at all the rows that there are; the same where these say nothing new.
+
+    All rows of the rollout are read, so after that nothing is read for 20 times as long as it took: few rows are looked
+    at by every pass, half a million, which took 2 s of a core, every 40 s. Raises Conflict where another pass was
+    sooner.
+    """
+    began = live.clock.now()
+    if live.pace.rests(rollout.rollout_id, began) is not None:
+        return rollout
+    look = await asyncio.to_thread(seen, rollout, spec, live.observations, began)
+    ended = live.clock.now()
+    live.pace.rest(rollout.rollout_id, ended + _REST * (ended - began))
+    if not worth_a_look(rollout, look, began):
+        return rollout
+    after = advance(rollout, look, began)
+    await live.store.save_rollout(after, rollout)
+    return after
+
+
+def seen(rollout: Rollout, spec: ModelSpec, observations: Observations, now: float) -> Look:
+    """A look at what has been recorded so far; blocks.
+
+    Where the champion's reference, which tells how labels are read, is gone, only the guardrails speak: they can end a
+    rollout, and never let a candidate on.
+    """
+    look_id = f"look-{len(rollout.looks) + 1}"
+    observations.drain(rollout.model_id)
+    tables = observations.evidence(rollout.model_id, rollout.started_at - _EARLY_ROWS_S)
+    try:
+        reference = decode_reference(observations.reference(rollout.model_id, rollout.champion))
+    except (NotFound, InvalidData) as error:
+        evidence = evidence_of(tables, rollout.rollout_id, outputs=1)
+        look = look_at(rollout, look_id, now, None, guarded_of(evidence, rollout))
+        return replace(look, notes=(f"no losses: {error}",))
+    evidence = evidence_of(tables, rollout.rollout_id, outputs_of(reference.schema.task, reference.schema.classes))
+    losses = _losses(rollout, spec, reference, evidence, observations, now)
+    return look_at(rollout, look_id, now, losses, guarded_of(evidence, rollout))
+
+
+def _losses(
+    rollout: Rollout,
+    spec: ModelSpec,
+    reference: Reference,
+    evidence: Evidence,
+    observations: Observations,
+    now: float,
+) -> PairedLosses | SplitLosses | None:
+    labels = observations.labels(rollout.model_id, rollout.started_at - EARLY_LABELS_S)
+    y = labels_for(evidence, labels, reference.schema)
+    loss = row_loss(reference.schema.task, spec.metric, reference.observed)
+    return losses_of(evidence, y, loss, rollout, now)
+
+
+def _grown(rows: int, before: int) -> bool:
+    return rows >= max(before + 1, before * GROWTH)
+
+
+def _guarded_rows(look: Look) -> int:
+    return max((reading.rows for reading in look.guardrails), default=0)
+
+
+def _ends(rollout: Rollout) -> list[float]:
+    """The times that decide by themselves."""
+    policy, baking = rollout.policy, rollout.state is RolloutState.BAKING
+    patience = (rollout.changed_at if baking else rollout.started_at) + policy.max_duration_s
+    return [patience, rollout.changed_at + policy.baking_s] if baking else [patience]

@@ -1,0 +1,299 @@
+"""Ensemble: several models together, where that is shown to be better than the best of them on rows none has seen."""
+
+import asyncio
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from optagent.codec import plain
+from optagent.domain.command import EnsembleModels, parse_base
+from optagent.domain.ensemble_result import EnsembleResult
+from optagent.domain.model import ModelSpec
+from optagent.domain.strategy import strategy_named
+from optagent.ensembles.budget import Budget
+from optagent.ensembles.choice import Choice
+from optagent.ensembles.choose import Ask, Evidence, choose
+from optagent.ensembles.correlation import redundant_groups
+from optagent.ensembles.diversity import diversity
+from optagent.ensembles.greedy import Gains
+from optagent.ensembles.members import Members
+from optagent.ensembles.mixing import Counts
+from optagent.ensembles.out_of_fold import out_of_fold
+from optagent.ensembles.searches import in_process
+from optagent.ensembles.shares import weights_of
+from optagent.ensembles.stack_loss import Features
+from optagent.ensembles.target import Target, gains, target_of
+from optagent.errors import Infeasible, InvalidData, InvalidRequest
+from optagent.loop.context import Outside
+from optagent.loop.process import Run
+from optagent.loop.train import holdout, register
+from optagent.loop.train.load import load_version
+from optagent.loop.train.prepare import Prepared, prepare
+from optagent.loop.train.search import Built, planned
+from optagent.ports import Registry, Workers
+from optagent.training.combined import Combined
+from optagent.training.families.engineered import Engineered, EngineeredModel
+from optagent.training.families.ensemble import Ensemble, EnsembleModel
+from optagent.training.families.parts import Part, check_part
+from optagent.training.families.registry import family_named
+from optagent.training.metrics import Metric, metric_named
+from optagent.training.problem import Rows, Vector
+from optagent.training.recipe import OutOfFold, Recipe, predicted_out_of_fold, trained
+
+_ONE_ROW_SET = ("task", "data", "target", "time_column", "rows_in_time_order", "label_horizon", "holdout_fraction")
+_WORTH_SHARING = 5_000_000  # predictions: fewer are asked here sooner than they are handed over
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """What came of a search for weights, over members of these recipes."""
+
+    choice: Choice
+    members: Members
+    target: Target
+    recipes: Mapping[str, Recipe]
+
+
+def check_ensemble(command: EnsembleModels, specs: Mapping[str, ModelSpec]) -> None:
+    """Raises InvalidRequest for base models that do not learn the same from the same rows, or unknown metrics."""
+    target = specs[command.of_model]
+    metrics_of(command.metrics, target)
+    for name in command.base_models:
+        other = specs[parse_base(name)[0]]
+        for fact in _ONE_ROW_SET:
+            mine, theirs = getattr(target, fact), getattr(other, fact)
+            if mine != theirs:
+                raise InvalidRequest(
+                    f"base_models: {name} has the {fact} {theirs!r}, {target.model_id} has {mine!r}:"
+                    " an ensemble is of models that learn the same from the same rows"
+                )
+
+
+def metrics_of(names: Sequence[str], spec: ModelSpec) -> tuple[Metric, ...]:
+    """The metrics by name, that of the model where there is none; InvalidRequest for one that its task lacks."""
+    return tuple(metric_named(name, spec.task) for name in names or (spec.metric,))
+
+
+async def ensemble(command: EnsembleModels, spec: ModelSpec, outside: Outside, run: Run) -> EnsembleResult:
+    """Prepares, trains members fold by fold, weighs, validates and registers what was accepted."""
+    await run.stage("prepare")
+    prepared = await asyncio.to_thread(prepare, spec, outside.datasets, command.seed)
+    recipes = await asyncio.to_thread(
+        lambda: [recipe_of(name, prepared, outside.registry) for name in command.base_models]
+    )
+    await run.stage("ensemble")
+    strategy = strategy_named(command.strategy)
+    budget = Budget(command.max_latency_ms, command.max_size_mb, command.max_models)
+    ask = Ask(metrics_of(command.metrics, spec), command.method, budget, strategy.alpha, command.seed)
+    weighed = await asyncio.to_thread(weigh, recipes, prepared, ask, workers_of(outside), run)
+    result = _result(weighed, prepared, run, outside)
+    if not weighed.choice.accepted:
+        return result
+    await run.stage("validate")
+    built, comparison, notes = await asyncio.to_thread(_judged, weighed, prepared, ask, outside)
+    await run.stage("register")
+    metrics = comparison.scores(ask.metrics[0].name)
+    version = await asyncio.to_thread(
+        register.register,
+        built,
+        prepared,
+        comparison.verdict,
+        metrics,
+        run.process.process_id,
+        outside.clock.now(),
+        outside.registry,
+        outside.observations,
+    )
+    return replace(
+        result,
+        **comparison.answer(version),
+        duration_s=outside.clock.now() - run.process.created_at,
+        notes=(*result.notes, *notes),
+    )
+
+
+def recipe_of(name: str, prepared: Prepared, registry: Registry) -> Recipe:
+    """How a registered version was trained; raises ModelNotFound, CorruptBundle, and InvalidRequest where it is not to
+    be trained again on these rows."""
+    version = registry.version(*parse_base(name))
+    predictor = load_version(version, registry)
+    model = predictor.model
+    inner = model.inner if isinstance(model, EngineeredModel) else Part(predictor.manifest.family, model)
+    if predictor.schema.names != prepared.schema.names:
+        raise InvalidRequest(f"{name}: it reads the columns {predictor.schema.names}, not {prepared.schema.names}")
+    if predictor.schema.classes != prepared.schema.classes:
+        raise InvalidRequest(f"{name}: it knows the classes {predictor.schema.classes}, not {prepared.schema.classes}")
+    if isinstance(inner.model, EnsembleModel):
+        raise InvalidRequest(f"{name}: it is an ensemble itself; name its members")
+    check_part(name, inner.family)
+    family = family_named(inner.family)
+    if not family.supports(prepared.spec.task):
+        raise InvalidRequest(f"{name}: a model of the family {inner.family} cannot be trained again")
+    params = {**family.defaults(prepared.spec.task), **predictor.manifest.params}
+    plan = model.plan if isinstance(model, EngineeredModel) else None
+    return Recipe(name, inner.family, params, predictor.manifest.rounds, plan)
+
+
+def weigh(recipes: Sequence[Recipe], prepared: Prepared, ask: Ask, workers: Workers, run: Run) -> Weighed:
+    """Trains every recipe on every fold, and searches for weights on what they say of the rows left out. Blocks."""
+    problem, spec = prepared.problem, prepared.spec
+    with workers.share(problem) as crew:
+        work = partial(predicted_out_of_fold, seed=ask.seed)
+        heard: list[OutOfFold] = crew.map(work, recipes, run.cancelled)
+    said = {recipe.name: one.predictions for recipe, one in zip(recipes, heard, strict=True)}
+    members, rows = out_of_fold(spec.task, problem.data.y, problem.folds, said)
+    members = replace(
+        members,
+        latency_ms=tuple(one.latency_ms for one in heard),
+        size_mb=tuple(one.size_mb for one in heard),
+    )
+    evidence = Evidence(members, spec, _at(prepared.dev_time, rows), _features(prepared, rows))
+    target = target_of(members, ask.metrics)
+    with _Asking(workers) as gains_for:
+        choice = choose(evidence, ask, gains_for)
+    return Weighed(choice, members, target, {recipe.name: recipe for recipe in recipes})
+
+
+def tried_together(
+    recipes: Sequence[Recipe], prepared: Prepared, metric: Metric, alpha: float, seed: int, outside: Outside, run: Run
+) -> Weighed | str:
+    """The search for weights of these, or why there was none: that fails no search for parameters. Blocks."""
+    if len(recipes) < 2:
+        return f"no ensemble: {len(recipes)} of the trials was trained to its end"
+    ask = Ask((metric,), "weighted", alpha=alpha, seed=seed)
+    try:
+        return weigh(recipes, prepared, ask, workers_of(outside), run)
+    except (Infeasible, InvalidData, InvalidRequest) as error:
+        return f"no ensemble: {error}"
+
+
+def built_of(weighed: Weighed, prepared: Prepared, seed: int, threads: int) -> Built:
+    """The ensemble that was accepted, its members trained on all development rows."""
+    combined = weighed.choice.ensemble
+    assert combined is not None, "an ensemble was accepted"
+    recipes = [weighed.recipes[name] for name in combined.names]
+    facts = {"search": weighed.choice.search, "weights": _shares(weighed.members, combined)}
+    score = weighed.choice.metrics.get(weighed.target.metrics[0].name, math.nan)
+    return built_together(combined, recipes, prepared, seed, threads, facts, score)
+
+
+def built_together(
+    combined: Combined,
+    recipes: Sequence[Recipe],
+    prepared: Prepared,
+    seed: int,
+    threads: int,
+    facts: Mapping[str, Any],
+    score: float = math.nan,
+) -> Built:
+    """Members trained on all development rows, under one weighting; `facts` are kept with how each was trained."""
+    members = {recipe.name: _part(recipe, prepared, seed, threads) for recipe in recipes}
+    params = {**facts, "recipes": [recipe.to_plain() for recipe in recipes]}
+    rounds = max(recipe.rounds for recipe in recipes)
+    return planned(Built(Ensemble.name, params, rounds, EnsembleModel(combined, members), score), prepared)
+
+
+def _part(recipe: Recipe, prepared: Prepared, seed: int, threads: int) -> Part:
+    model = trained(prepared.problem, recipe, seed, threads)
+    return Part(Engineered.name if recipe.plan is not None else recipe.family, model)
+
+
+def _judged(
+    weighed: Weighed, prepared: Prepared, ask: Ask, outside: Outside
+) -> tuple[Built, holdout.Comparison, tuple[str, ...]]:
+    built = built_of(weighed, prepared, ask.seed, outside.threads)
+    x = prepared.holdout.x
+    champion, note = holdout.champion_on_holdout(prepared, outside.registry)
+    if champion is None:
+        single = weighed.recipes[weighed.choice.single]
+        model = trained(prepared.problem, single, ask.seed, outside.threads)
+        champion = holdout.Baseline(f"the best single model ({single.name})", model.predict(x))
+    said = built.model.predict(x)
+    comparison = holdout.compare(said, champion, prepared, ask.metrics[0], ask.alpha, ask.seed)
+    return built, comparison, (note,) if note else ()
+
+
+class _Asking:
+    """Who answers what a further member is worth: this process, or a crew where the matrix is large.
+
+    A crew has all cores and one matrix; searches come one after the other, and the next one has another.
+    """
+
+    def __init__(self, workers: Workers) -> None:
+        self._workers = workers
+        self._crew = ExitStack()
+
+    def __enter__(self) -> "_Asking":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._crew.close()
+
+    def __call__(self, members: Members, target: Target) -> Gains:
+        self._crew.close()
+        if members.predictions.size < _WORTH_SHARING:
+            return in_process(members, target)
+        crew = self._crew.enter_context(self._workers.share(members))
+
+        def ask(counts: Counts, candidates: Rows) -> Vector:
+            parts = [part for part in np.array_split(candidates, crew.size) if len(part)]
+            return np.concatenate(crew.map(partial(_gains_of, target=target, counts=counts), parts))
+
+        return ask
+
+
+def _gains_of(members: Members, candidates: Rows, target: Target, counts: Counts) -> Vector:
+    return gains(members, target, counts, candidates)
+
+
+def _features(prepared: Prepared, rows: Rows) -> Features:
+    """The numbers among the encoded columns: a code is no quantity."""
+    data = prepared.problem.data
+    numbers = [index for index in range(len(data.names)) if index not in data.categorical]
+    return Features(data.x_of(rows), tuple(numbers))
+
+
+def _at(time: Vector | None, rows: Rows) -> Vector | None:
+    return None if time is None else time[rows]
+
+
+def _shares(members: Members, combined: Combined) -> dict[str, float]:
+    shares = weights_of(members, combined)
+    return {name: float(share) for name, share in zip(members.names, shares, strict=True) if share > 0}
+
+
+def _result(weighed: Weighed, prepared: Prepared, run: Run, outside: Outside) -> EnsembleResult:
+    choice, members = weighed.choice, weighed.members
+    groups = redundant_groups(members, weighed.target)
+    return EnsembleResult(
+        process_id=run.process.process_id,
+        model_id=prepared.spec.model_id,
+        accepted=choice.accepted,
+        reason=choice.reason,
+        search=choice.search,
+        weights=None if choice.ensemble is None else _shares(members, choice.ensemble),
+        metrics=choice.metrics,
+        diversity_score=diversity(members).score if choice.diversity is None else choice.diversity.score,
+        diversity=plain(choice.diversity or diversity(members)),
+        single=choice.single,
+        single_metrics=choice.single_metrics,
+        improvements=choice.improvements,
+        judged_rows=choice.judged_rows,
+        latency_ms=choice.latency_ms,
+        options=tuple(plain(option) for option in choice.options),
+        redundant=tuple((group.best, *group.others) for group in groups),
+        duration_s=outside.clock.now() - run.process.created_at,
+        notes=(*prepared.notes, *choice.notes),
+    )
+
+
+def workers_of(outside: Outside) -> Workers:
+    """Raises InvalidRequest where there are none."""
+    if outside.workers is None:
+        raise InvalidRequest("this agent has no workers: give it `workers`")
+    return outside.workers

@@ -1,0 +1,152 @@
+"""One table for another at one moment, whatever gateways do and wherever it is cut short."""
+
+import pytest
+
+from optagent.adapters.in_memory.clock import ManualClock
+from optagent.adapters.in_memory.routes import InMemoryRoutes
+from optagent.domain.routing import RoutingTable
+from optagent.errors import Conflict
+from optagent.loop.rollout.activate import NotLoaded, Refused, swap
+
+ALONE = RoutingTable("churn", 1, "1")
+SHADOW = RoutingTable("churn", 1, "1", shadow="2", warm=("1", "2"), rollout_id="r1", state="shadow")
+NEXT = RoutingTable("churn", 1, "2")
+
+
+class Gateways:
+    """Gateways by name that say this of whatever is staged: "" for loaded, None for nothing (yet)."""
+
+    def __init__(self, **said: str | None) -> None:
+        self.clock = ManualClock(1_000.0)
+        self.routes = InMemoryRoutes(self.clock)
+        self.said = said
+        self.staged: list[RoutingTable] = []
+
+    async def swap(self, table: RoutingTable, patience_s: float = 30.0, insist: bool = False):
+        await self.beat()
+        return await swap(table, self.routes, self.clock, self.sleep, patience_s, insist)
+
+    async def beat(self) -> None:
+        for name in self.said:
+            await self.routes.beat(name, 3.0)
+
+    async def sleep(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        table = await self.routes.staged("churn")
+        if table is None:
+            return
+        self.staged.append(table)
+        for name, said in self.said.items():
+            if said is not None:
+                await self.routes.acknowledge(name, "churn", table.revision, said)
+
+
+async def test_without_gateways_a_table_is_active_at_once():
+    world = Gateways()
+    swapped = await world.swap(ALONE)
+
+    assert (swapped.table.revision, swapped.table.activate_at, swapped.changed) == (1, 1_000.0, True)
+
+
+async def test_a_table_is_active_a_moment_after_all_gateways_have_loaded_it():
+    world = Gateways(g1="", g2="")
+    await world.swap(ALONE)
+    swapped = await world.swap(SHADOW)
+
+    assert swapped.table == await world.routes.active("churn")
+    assert swapped.table.revision == 2
+    assert swapped.table.activate_at == pytest.approx(world.clock.now())  # when it says so, it is
+    assert await world.routes.staged("churn") is None
+
+
+async def test_a_way_back_takes_a_few_milliseconds():
+    world = Gateways(g1="", g2="")
+    await world.swap(SHADOW)
+    before = world.clock.now()
+    await world.swap(ALONE)
+
+    assert world.clock.now() - before < 0.035
+
+
+async def test_what_is_active_already_is_left_alone_and_what_was_staged_for_another_end_is_forgotten():
+    world = Gateways(g1="")
+    first = await world.swap(ALONE)
+    assert await world.swap(ALONE) == type(first)(first.table, changed=False)
+    await world.routes.stage(RoutingTable("churn", 2, "3"))
+    again = await world.swap(ALONE)
+
+    assert again.changed is False
+    assert await world.routes.staged("churn") is None
+
+
+async def test_a_gateway_that_cannot_load_a_version_keeps_all_on_the_table_they_have():
+    world = Gateways(g1="")
+    await world.swap(ALONE)
+    world.said = {"g1": "", "g2": "version 2: corrupt bundle"}
+    with pytest.raises(Refused, match=r"churn: table 2 cannot be loaded by g2: version 2: corrupt bundle"):
+        await world.swap(SHADOW)
+
+    assert (await world.routes.active("churn")).answers_like(ALONE)
+    assert await world.routes.staged("churn") is None
+
+
+async def test_patience_ends_and_the_next_swap_goes_on_with_the_same_staged_table():
+    world = Gateways(g1="", g2=None)
+    with pytest.raises(NotLoaded, match=r"table 1 is not loaded by g2 \(waited 2"):
+        await world.swap(SHADOW, patience_s=2.0)
+    waiting = await world.routes.staged("churn")
+    world.said["g2"] = ""
+    swapped = await world.swap(SHADOW)
+
+    assert waiting is not None
+    assert swapped.table.revision == waiting.revision
+    assert set(world.staged) == {waiting}
+
+
+async def test_a_gateway_that_stops_beating_does_not_count():
+    world = Gateways(g1="", g2=None)
+    swapped = await world.swap(SHADOW, patience_s=10.0)  # nobody beats while it waits
+
+    assert swapped.changed
+    assert world.clock.now() > 1_003.0
+
+
+async def test_on_the_way_back_gateways_that_are_not_ready_hold_up_nobody_that_is():
+    world = Gateways(g1="", g2="")
+    await world.swap(SHADOW)
+    for said in (None, "out of memory"):
+        world.said["g2"] = said
+        for table in (ALONE, SHADOW):
+            assert (await world.swap(table, insist=True)).changed
+
+
+async def test_a_table_that_no_gateway_can_load_is_not_insisted_on():
+    world = Gateways(g1="no such version")
+    with pytest.raises(Refused):
+        await world.swap(NEXT, insist=True)
+    world.said["g1"] = None
+    with pytest.raises(NotLoaded):
+        await world.swap(NEXT, patience_s=1.0, insist=True)
+
+
+async def test_whoever_is_cut_short_between_staging_and_activation_is_gone_on_with():
+    world = Gateways(g1="")
+    await world.routes.stage(SHADOW)
+    swapped = await world.swap(SHADOW)
+
+    assert swapped.table.revision == 1
+    assert (await world.routes.active("churn")).answers_like(SHADOW)
+
+
+async def test_of_two_writers_the_one_whose_table_was_replaced_is_told():
+    world = Gateways(g1=None)
+
+    async def other(seconds: float) -> None:
+        await world.routes.stage(NEXT)
+        await world.routes.acknowledge("g1", "churn", 1)
+
+    await world.beat()
+    with pytest.raises(Conflict, match="another writer"):
+        await swap(ALONE, world.routes, world.clock, other)
+
+    assert (await world.routes.active("churn")).answers_like(NEXT)

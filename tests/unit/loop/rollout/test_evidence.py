@@ -1,0 +1,214 @@
+"""What the rows of a rollout lost: each once, with its latest label, and the candidate's failures where they belong."""
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from optagent.analysis.observed import Observed
+from optagent.analysis.rollout_evidence import PairedLosses, SplitLosses
+from optagent.domain.model import Task
+from optagent.domain.rollout import begin, promote
+from optagent.domain.rollout_look import RolloutState
+from optagent.domain.rollout_policy import RolloutPolicy
+from optagent.loop.rollout.evidence import RowLoss, evidence_of, guarded_of, labels_for, losses_of, mean_loss, row_loss
+from optagent.serving.evidence import Compared, evidence_table
+from optagent.training.columns import Kind
+from optagent.training.encoding import Column, Schema
+
+SCHEMA = Schema((Column("amount", Kind.NUMERIC),), "churned", Task.BINARY, ("no", "yes"))
+BRIER = RowLoss(Task.BINARY)
+POLICY = RolloutPolicy(ramp=(0.25, 0.5), budget_ms=50.0)
+SHADOW = begin("r1", "churn", "1", "2", POLICY, 0.0, "ana")
+RAMP = begin("r1", "churn", "1", "2", replace(POLICY, shadow=False), 0.0, "ana")
+BAKING = promote(SHADOW, "ana", "sure", 1.0)
+LATE = 1_000_000.0
+
+
+def row(name, time=1.0, champion=0.4, candidate=0.2, **facts):
+    """One request of one row, as a gateway notes it."""
+    known = {
+        "ids": [name],
+        "time": time,
+        "rollout": "r1",
+        "state": "shadow",
+        "step": 0,
+        "arm": "champion",
+        "share": 0.0,
+        "unit": name,
+        "version": "1",
+        "failed": False,
+        "latency_ms": 5.0,
+        "champion": None if champion is None else np.array([champion]),
+        "candidate": None if candidate is None else np.array([candidate]),
+    }
+    return Compared(**{**known, **facts})
+
+
+def split(name, arm="champion", share=0.25, **facts):
+    own = {"candidate": None, "latency_ms": None} if arm == "champion" else {"champion": None}
+    return row(name, **{"state": "ramp", "arm": arm, "share": share, **own, **facts})
+
+
+def evidence(*rows, outputs=1):
+    return evidence_of([evidence_table(rows, outputs)], "r1", outputs)
+
+
+def labelled(found, labels, schema=SCHEMA):
+    """`labels` are (id, label) or (id, label, time)."""
+    times = [round((item[2] if len(item) > 2 else 2.0) * 1e6) for item in labels]
+    table = pa.table(
+        {
+            "id": pa.array([item[0] for item in labels], pa.large_string()),
+            "time": pa.array(times).cast(pa.timestamp("us", "UTC")),
+            "label": pa.array([item[1] for item in labels]),
+        }
+    )
+    return labels_for(found, [table], schema)
+
+
+def losses(rollout, rows, labels, now=LATE):
+    found = evidence(*rows)
+    return losses_of(found, labelled(found, labels), BRIER, rollout, now)
+
+
+def test_both_versions_are_compared_on_the_same_rows_in_the_order_of_requests():
+    found = losses(SHADOW, [row("b", 2.0), row("a", 1.0, 0.9, 0.8)], [("a", "yes"), ("b", "no")])
+
+    assert isinstance(found, PairedLosses)
+    np.testing.assert_allclose(found.champion, [0.01, 0.16])
+    np.testing.assert_allclose(found.candidate, [0.04, 0.04])
+
+
+def test_each_id_counts_once_with_its_earliest_row_and_its_latest_label():
+    again = row("a", 3.0, champion=0.0)
+    found = losses(SHADOW, [again, row("a", 1.0)], [("a", "no", 2.0), ("a", "yes", 5.0)])
+
+    np.testing.assert_allclose(found.champion, [0.36])
+
+
+def test_rows_of_other_rollouts_and_states_are_not_of_this_one():
+    others = [row("b", rollout="r0"), row("c", state="baking"), split("d")]
+    found = losses(SHADOW, [row("a"), *others], [(name, "no") for name in "abcd"])
+
+    assert len(found.champion) == 1
+    assert losses_of(evidence(*others), np.zeros(2), BRIER, replace(SHADOW, state=RolloutState.ABORTED), LATE) is None
+
+
+def test_a_row_without_a_label_has_no_loss():
+    found = losses(SHADOW, [row("a"), row("b")], [("b", "maybe"), ("c", "no")])
+
+    assert np.isnan(found.champion).all()
+    assert np.isnan(found.candidate).all()
+
+
+@pytest.mark.parametrize("rollout", [SHADOW, BAKING])
+def test_where_the_candidate_failed_the_champion_answers_and_its_loss_counts(rollout):
+    failed = row("a", candidate=None, failed=True, state=str(rollout.state))
+    found = losses(rollout, [failed], [("a", "no")])
+
+    assert (found.champion[0], found.candidate[0]) == pytest.approx((0.16, 0.16))
+
+
+def test_a_row_that_the_champion_did_not_answer_compares_nothing():
+    found = losses(BAKING, [row("a", champion=None, state="baking")], [("a", "no")])
+
+    assert np.isnan(found.champion[0])
+    assert np.isnan(found.candidate[0])
+
+
+def test_on_split_traffic_the_arm_that_was_drawn_counts_whoever_answered():
+    rows = [
+        split("a", unit="ann"),
+        split("b", "candidate", unit="bob", time=2.0),
+        split("c", "candidate", unit="ann", time=3.0, share=0.5, failed=True, champion=np.array([0.4]), candidate=None),
+    ]
+    found = losses(RAMP, rows, [("a", "no"), ("b", "no"), ("c", "no")])
+
+    assert isinstance(found, SplitLosses)
+    assert found.candidate.tolist() == [False, True, True]
+    assert found.share.tolist() == [0.25, 0.25, 0.5]
+    np.testing.assert_allclose(found.loss, [0.16, 0.04, 0.16])
+    assert (found.units[0] == found.units[2], found.units[0] == found.units[1]) == (True, False)
+
+
+def test_rows_mature_by_their_age_alone():
+    waiting = replace(SHADOW, policy=replace(POLICY, label_delay_s=10.0))
+    found = losses(waiting, [row("a", 1.0), row("b", 2.0)], [("b", "no")], now=11.5)
+
+    assert found.matured.tolist() == [True, False]
+
+
+def test_the_guardrails_are_of_the_rows_that_the_candidate_was_asked_for():
+    rows = [
+        row("a"),
+        row("b", 2.0, candidate=None, failed=True),
+        row("c", 3.0, latency_ms=51.0),
+        row("d", 4.0, candidate=None, failed=True, latency_ms=60.0),
+        split("e", time=5.0),
+        split("f", "candidate", time=6.0, candidate=np.array([np.nan])),
+        split("g", "candidate", time=7.0, latency_ms=None),
+    ]
+    found = guarded_of(evidence(*rows), SHADOW)
+
+    assert found["errors"].tolist() == [0, 1, 0, 0, 1, 0]
+    assert found["slow"].tolist() == [0, 0, 1, 1, 0, 1]
+
+
+def test_no_rows_say_nothing():
+    nothing = evidence_of([], "r1", 1)
+    found = losses_of(nothing, labels_for(nothing, [], SCHEMA), BRIER, RAMP, LATE)
+
+    assert len(nothing) == len(found.loss) == 0
+    assert guarded_of(nothing, RAMP)["errors"].tolist() == []
+
+
+def test_probabilities_of_several_classes_are_read_and_scored():
+    schema = replace(SCHEMA, task=Task.MULTICLASS, classes=("a", "b", "c"))
+    rows = [row("x", champion=np.zeros(3), candidate=None)._replace(champion=np.array([[0.2, 0.5, 0.3]]))]
+    found = evidence(*rows, outputs=3)
+    loss = RowLoss(Task.MULTICLASS)(labelled(found, [("x", "b")], schema), found.champion)
+
+    assert loss[0] == pytest.approx((0.04 + 0.25 + 0.09) / 2)
+
+
+def test_the_score_of_two_classes_is_that_of_their_probability():
+    y, p = np.array([0.0, 1.0, np.nan]), np.array([0.3, 0.3, 0.3])
+    alone, both = p[:, None], np.column_stack([1 - p, p])
+
+    np.testing.assert_allclose(BRIER(y, alone), [0.09, 0.49, np.nan])
+    np.testing.assert_allclose(RowLoss(Task.MULTICLASS)(y, both), BRIER(y, alone))
+
+
+def test_what_is_no_number_has_no_loss_and_no_row_loses_more_than_one():
+    scores = np.array([[np.nan], [np.inf], [7.0]])
+
+    np.testing.assert_array_equal(BRIER(np.zeros(3), scores), [np.nan, np.nan, 1.0])
+    assert np.isnan(RowLoss(Task.REGRESSION)(np.zeros(3), scores)[:2]).all()
+
+
+def regression(errors):
+    y = np.arange(len(errors), dtype=np.float64)
+    empty = np.zeros((len(y), 0), dtype=np.float32)
+    return Observed(Task.REGRESSION, (), empty, y + errors, y, y, np.full(len(y), np.nan))
+
+
+def test_wild_errors_cost_no_more_than_the_largest_of_the_reference():
+    reference = regression(np.random.default_rng(0).normal(0, 2.0, 20_000))
+    loss = row_loss(Task.REGRESSION, "", reference)
+    found = loss(np.zeros(3), np.array([[1.0], [3.0], [1e9]]))
+
+    assert found[:2].tolist() == [1.0, 9.0]
+    assert found[2] == pytest.approx((3.29 * 2.0) ** 2, rel=0.15)
+    assert mean_loss(loss, reference) == pytest.approx(4.0, rel=0.05)
+
+
+def test_the_median_is_judged_by_the_absolute_error_where_the_model_asks_for_it():
+    loss = row_loss(Task.REGRESSION, "mae", regression(np.array([-9.0, 9.0])))
+
+    assert loss(np.zeros(1), np.array([[3.0]]))[0] == 3.0
+
+
+def test_a_champion_without_an_error_leaves_errors_as_they_are():
+    assert row_loss(Task.REGRESSION, "", regression(np.zeros(5))).largest == np.inf
