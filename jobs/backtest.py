@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from optagent import create_optimization_agent
-from optagent.bootstrap.backtest import contenders_from, draw
+from optagent.backtest.run import contenders_from, draw
 from optagent.cli import configure_logging
 from optagent.codec import plain
 from optagent.domain.backtest import start_from

@@ -7,7 +7,7 @@ import numpy as np
 
 from optagent.domain.model import Task
 from optagent.domain.space import Float, SearchSpace
-from optagent.training.families.own import SimpleFamily
+from optagent.training.families.simple_family import SimpleFamily
 from optagent.training.problem import Data
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from optagent.agent.access import AccessVerbs
 from optagent.domain.audit import AuditLink, link_of
 from optagent.domain.audit_chain import ChainReport
-from optagent.domain.judged import JUDGED
+from optagent.domain.gate_decision import JUDGED
 from optagent.domain.rollout import Rollout
 from optagent.errors import InvalidRequest, NotFound
 

@@ -8,15 +8,15 @@ import numpy as np
 import numpy.typing as npt
 
 from optagent.analysis.bootstrap import Resampling, bootstrap_interval
-from optagent.analysis.observed import Observed
+from optagent.analysis.observed_rows import Observed
 from optagent.analysis.performance import difference
 from optagent.domain.concept_drift import AdwinVerdict, ConceptDrift, Direction, DriftState
 from optagent.domain.model import Task
 from optagent.domain.study import Interval
 from optagent.errors import InvalidRequest
-from optagent.inference.blocks import SHORTEST_BLOCK, block_means
-from optagent.inference.e_detector import MIN_REFERENCE_ROWS, Baseline, EDetector, baseline_of, e_detector
-from optagent.inference.run_length import arl_rows, rows_per_second
+from optagent.sequential.blocks import SHORTEST_BLOCK, block_means
+from optagent.sequential.e_detector import MIN_REFERENCE_ROWS, Baseline, EDetector, baseline_of, e_detector
+from optagent.sequential.run_length import arl_rows, rows_per_second
 
 Vector = npt.NDArray[np.float64]
 

@@ -7,7 +7,7 @@ import numpy.typing as npt
 from scipy.stats import false_discovery_control, norm
 
 from optagent.analysis.bootstrap import Resampling
-from optagent.analysis.observed import Observed
+from optagent.analysis.observed_rows import Observed
 from optagent.analysis.performance import IN_TIME, LEAST_ROWS, Measure, Slice, answered, metric_values, slices_of
 from optagent.domain.performance import CalibrationPoint, Certainty, Confidence, UncertainSlice
 

@@ -4,10 +4,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from optagent.analysis.binned_counts import Counts
 from optagent.analysis.drift_evidence import ColumnEvidence, WindowCounts, column_evidence
 from optagent.analysis.drift_summary import GRAVITY, column_drift
 from optagent.analysis.drift_tests import adjusted
-from optagent.analysis.folded import Counts
 from optagent.analysis.profile import ColumnProfile, Profile
 from optagent.domain.drift import ColumnDrift, DriftCheck, DriftReport, DriftStatus, DriftTest
 from optagent.errors import InvalidRequest

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from optagent.analysis.binned_counts import Counts
 from optagent.analysis.drift_design import effect_at, window_effect
 from optagent.analysis.drift_tests import (
     Evidence,
@@ -15,7 +16,6 @@ from optagent.analysis.drift_tests import (
     persistent,
     share_evidence,
 )
-from optagent.analysis.folded import Counts
 from optagent.analysis.profile import ColumnProfile, Profile
 from optagent.domain.drift import DriftCheck
 

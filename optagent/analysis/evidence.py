@@ -10,7 +10,7 @@ import numpy.typing as npt
 from optagent.analysis.bootstrap import block_length
 from optagent.analysis.concept_drift import loss_unit, row_losses
 from optagent.analysis.diagnosis import unit_change
-from optagent.analysis.observed import Observed
+from optagent.analysis.observed_rows import Observed
 from optagent.analysis.performance import judged
 from optagent.domain.concept_drift import ConceptDrift
 from optagent.domain.diagnosis import ColumnFacts, DegradedMetric, UnitChange

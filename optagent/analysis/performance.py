@@ -11,7 +11,7 @@ import numpy.typing as npt
 from scipy.stats import false_discovery_control, norm
 
 from optagent.analysis.bootstrap import Prediction, Resampled, Resampling, Vector, bootstrap_intervals
-from optagent.analysis.observed import Observed, ObservedColumn
+from optagent.analysis.observed_rows import Observed, ObservedColumn
 from optagent.domain.model import Task
 from optagent.domain.monitoring import Window
 from optagent.domain.performance import Degradation, MetricValue, PerformancePoint, SliceValue

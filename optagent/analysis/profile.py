@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from optagent.analysis.drift_design import block_lengths, reference_effects
-from optagent.analysis.observed import Matrix, Observed, ObservedColumn
+from optagent.analysis.observed_rows import Matrix, Observed, ObservedColumn
 from optagent.analysis.profile_bins import Bins, code_edges, count, quantile_edges
 from optagent.domain.model import Task
 from optagent.errors import InvalidData, InvalidRequest

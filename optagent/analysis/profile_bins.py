@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from optagent.analysis.observed import Matrix
+from optagent.analysis.observed_rows import Matrix
 
 Ints = npt.NDArray[np.int64]
 

@@ -11,11 +11,11 @@ from optagent.domain.rollout_look import GuardrailReading, Look, RolloutState, S
 from optagent.domain.rollout_policy import RolloutPolicy
 from optagent.domain.study import Interval
 from optagent.errors import InvalidData, InvalidRequest
-from optagent.inference.betting import guardrail
-from optagent.inference.blocks import block_length
-from optagent.inference.confidence_sequence import FEWEST_EFFECTIVE, ConfidenceSequence
-from optagent.inference.sample_ratio import SampleRatioTest
-from optagent.inference.split import first_of_unit, improvements, matured_rows, split_interval
+from optagent.sequential.ab_interval import first_of_unit, improvements, matured_rows, split_interval
+from optagent.sequential.blocks import block_length
+from optagent.sequential.confidence_sequence import FEWEST_EFFECTIVE, ConfidenceSequence
+from optagent.sequential.guardrail_test import guardrail
+from optagent.sequential.sample_ratio import SampleRatioTest
 
 Vector = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]

@@ -214,7 +214,7 @@ def backtester(workers: Workers) -> Backtester:
     """Replays policies as items of the workers' work."""
 
     def replayed(spec: ModelSpec, table: pa.Table, ask: BacktestAsk, cancelled: Callable[[], bool]) -> BacktestResult:
-        from optagent.bootstrap.backtest import compared
+        from optagent.backtest.run import compared
 
         return compared(spec, table, ask, workers, cancelled)
 
@@ -228,7 +228,7 @@ def draw_report(report: ModelReport, path: Path) -> Path:
 
 
 def draw_backtest(result: BacktestResult, path: Path) -> Path:
-    from optagent.bootstrap.backtest import draw
+    from optagent.backtest.run import draw
 
     return draw(result, path)
 

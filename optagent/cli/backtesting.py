@@ -31,7 +31,7 @@ def backtest_policies(
     as_json: AsJson = False,
 ) -> None:
     """Replay a model's history under retraining policies, and say which one to take."""
-    from optagent.bootstrap.backtest import contenders_from, draw  # what it imports takes a second
+    from optagent.backtest.run import contenders_from, draw  # what it imports takes a second
 
     policies = contenders_from(policy)
     ERR.print(f"replaying {', '.join(one.name for one in policies)} …", highlight=False, markup=False)

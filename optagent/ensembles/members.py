@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from optagent.domain.model import Task
-from optagent.ensembles.moments import Block, Moments, moments_of
-from optagent.ensembles.soundness import (
+from optagent.ensembles.member_checks import (
     Cells,
     check_costs,
     check_names,
@@ -21,6 +20,7 @@ from optagent.ensembles.soundness import (
     constant,
     identical,
 )
+from optagent.ensembles.moments import Block, Moments, moments_of
 from optagent.errors import InvalidData
 from optagent.training.problem import Rows, Vector, span_of
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from optagent.ensembles.fast_scores import EPS, chosen_of
 from optagent.ensembles.members import Members
 from optagent.ensembles.target import Target
-from optagent.ensembles.worth import EPS, chosen_of
 from optagent.errors import InvalidData, InvalidRequest
 from optagent.training.problem import Vector
 

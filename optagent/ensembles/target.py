@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from optagent.ensembles.fast_scores import worths_of
 from optagent.ensembles.members import Members
 from optagent.ensembles.mixing import Added, Counts, Mix
-from optagent.ensembles.worth import worths_of
 from optagent.errors import InvalidRequest
 from optagent.training.metrics import Metric, Prediction
 from optagent.training.problem import Rows, Vector

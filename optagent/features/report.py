@@ -4,15 +4,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from optagent.features.chosen import Chosen
 from optagent.features.collinearity import rank_correlation, variance_inflation
+from optagent.features.context import Work
+from optagent.features.keep import Chosen
 from optagent.features.proposal import ColumnReport, FeatureReport
 from optagent.features.quality import LEAK, ColumnQuality
-from optagent.features.screen import Screen, values_of
 from optagent.features.screening import Looked
+from optagent.features.screening_statistics import Screen, values_of
 from optagent.features.searches import Search
 from optagent.features.stability import drift_over_blocks, rank_stability, stability
-from optagent.features.work import Work
 from optagent.training.plan import Plan, Step
 from optagent.training.transform import apply
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from optagent.features.context import Work
 from optagent.features.generate import inputs_of
 from optagent.features.quality import ColumnQuality
-from optagent.features.screen import Bar, Block, Question, Screen, Screened, Spread, bar_of, screen_of
+from optagent.features.screening_statistics import Bar, Block, Question, Screen, Screened, Spread, bar_of, screen_of
 from optagent.features.searches import Search, blocks_of, looked_at, questions_of, some_rows
-from optagent.features.work import Work
 from optagent.training.problem import Rows
 
 _KINDS = 2  # of questions, see `questions_of`

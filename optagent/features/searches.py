@@ -12,7 +12,7 @@ from optagent.errors import Infeasible
 from optagent.features.generate import Inputs, candidates, free_of_clashes, most_promising
 from optagent.features.refits import PlainFits, inner_folds
 from optagent.features.residual import Residual, components_of, residual_of
-from optagent.features.screen import Block, Question
+from optagent.features.screening_statistics import Block, Question
 from optagent.training.plan import Step
 from optagent.training.problem import Data, Fold, Problem, Rows
 

@@ -13,7 +13,7 @@ from optagent.codec import plain
 from optagent.domain.audit import AuditEntry
 from optagent.domain.command import OptimizeModel
 from optagent.domain.diagnosis import Remedy
-from optagent.domain.judged import JUDGED, JudgedBy
+from optagent.domain.gate_decision import JUDGED, JudgedBy
 from optagent.domain.model import ModelSpec
 from optagent.domain.model_report import ModelReport
 from optagent.domain.optimization import REJECTED, SUCCESS, UNCHANGED, OptimizationResult

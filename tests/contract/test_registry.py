@@ -227,7 +227,7 @@ def test_a_kill_anywhere_between_the_files_and_the_version_leaves_no_version(
     script = """
         import os, signal, sys
         from pathlib import Path
-        from optagent.adapters.models.mlflow_quiet import quiet_mlflow
+        from optagent.adapters.models.mlflow_client import quiet_mlflow
         from optagent.adapters.models.mlflow_registry import MlflowRegistry
         with quiet_mlflow():
             from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # loaded once, for both

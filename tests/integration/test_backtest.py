@@ -13,8 +13,8 @@ import pytest
 from optagent.adapters.backtest_page import backtest_page, draw_backtest
 from optagent.adapters.in_memory.workers import SequentialWorkers
 from optagent.analysis.backtest_table import table_of
-from optagent.bootstrap.backtest import compared, contender_from, contenders_from
-from optagent.bootstrap.replay import Replayed, replay
+from optagent.backtest.run import compared, contender_from, contenders_from
+from optagent.backtest.simulate import Replayed, replay
 from optagent.codec import decode, model_from, plain
 from optagent.domain.backtest import BacktestAsk, BacktestResult, Contender, contender_named
 from optagent.domain.command import BacktestModel

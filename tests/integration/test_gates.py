@@ -17,7 +17,6 @@ from optagent.domain.gate import Gates
 from optagent.domain.model import ModelSpec, Task
 from optagent.domain.verdict import Verdict
 from optagent.errors import EngineFailed, InvalidRequest, Unavailable
-from optagent.inference.holdout_ledger import alpha_of_look
 from optagent.loop.gates.evaluate import (
     Candidate,
     check_gates,
@@ -30,6 +29,7 @@ from optagent.loop.gates.evaluate import (
 )
 from optagent.loop.train.holdout import Baseline, compare
 from optagent.loop.train.prepare import prepare
+from optagent.sequential.holdout_ledger import alpha_of_look
 from optagent.serving.engine import ServedModel
 from optagent.serving.native_engine import NativeEngine
 from optagent.training.bundle import load_bundle, save_bundle

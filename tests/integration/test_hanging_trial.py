@@ -14,7 +14,7 @@ from optagent.training.problem import Data, Fold, Problem
 FAMILY = """
 import time
 from optagent.domain.space import Int, SearchSpace
-from optagent.training.families.own import SimpleFamily
+from optagent.training.families.simple_family import SimpleFamily
 
 class Hangs(SimpleFamily):
     def space(self, task):

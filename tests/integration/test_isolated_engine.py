@@ -55,7 +55,7 @@ import ctypes, os, time
 import numpy as np
 from optagent.domain.model import Task
 from optagent.domain.space import Float, SearchSpace
-from optagent.training.families.own import SimpleFamily
+from optagent.training.families.simple_family import SimpleFamily
 from optagent.training.families import own_model
 
 own_model.finite = lambda prediction: prediction  # so that NaN comes through, as from a library

@@ -61,7 +61,7 @@ def test_processes_that_start_at_once_share_one_template_and_one_database_and_sa
         import sys
         from pathlib import Path
         from optagent.adapters.models.mlflow_connection import MlflowConnection
-        from optagent.adapters.models.mlflow_quiet import quiet_mlflow
+        from optagent.adapters.models.mlflow_client import quiet_mlflow
         with quiet_mlflow():
             from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
     """

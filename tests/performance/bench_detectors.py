@@ -21,13 +21,13 @@ from scipy.signal import lfilter
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import binom, false_discovery_control, kstwo, norm, poisson
 
+from optagent.analysis.binned_counts import Counts, Folder
 from optagent.analysis.drift import drift_report
-from optagent.analysis.folded import Counts, Folder
-from optagent.analysis.observed import Observed, ObservedColumn
+from optagent.analysis.observed_rows import Observed, ObservedColumn
 from optagent.analysis.profile import make_profile
 from optagent.domain.drift import DriftStatus
 from optagent.domain.model import Task
-from optagent.inference.e_detector import baseline_of, e_detector
+from optagent.sequential.e_detector import baseline_of, e_detector
 
 Matrix = npt.NDArray[np.float64]
 Vector = npt.NDArray[np.float64]

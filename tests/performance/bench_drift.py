@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
+from optagent.analysis.binned_counts import Counts, Folder, merge
 from optagent.analysis.drift import drift_report
-from optagent.analysis.folded import Counts, Folder, merge
-from optagent.analysis.observed import Observed, ObservedColumn
+from optagent.analysis.observed_rows import Observed, ObservedColumn
 from optagent.analysis.profile import Profile, make_profile
 from optagent.codec import decode, encode
 from optagent.domain.model import Task

@@ -19,16 +19,16 @@ import pyarrow.parquet as pq
 from optagent.analysis.bootstrap import Resampling
 from optagent.domain.dataset import FileSource
 from optagent.domain.model import ModelSpec, Task
-from optagent.features.engineer import engineer
 from optagent.features.proposal import Limits, Proposal
+from optagent.features.propose import engineer
 from optagent.training.encoding import encode_target, fit_schema, load_data, target_schema
 from optagent.training.families.registry import family_named
 from optagent.training.folds import make_folds, split
-from optagent.training.instants import instants
 from optagent.training.metrics import METRICS, metric_named
 from optagent.training.plan import Product, Ratio, Step
 from optagent.training.problem import Data, Fold, Problem
 from optagent.training.refit import refit
+from optagent.training.row_times import instants
 from optagent.training.transform import Transformer, transformed
 
 DATA = Path(__file__).parents[3] / "shared" / "data"

@@ -29,7 +29,7 @@ from histories import A_DAY, ELEC2, Told, elec2, flights, stocks, year
 
 from optagent.adapters.cluster.ray_cluster import RayCluster
 from optagent.adapters.cluster.ray_workers import RayWorkers
-from optagent.bootstrap.backtest import compared
+from optagent.backtest.run import compared
 from optagent.domain.backtest import BacktestAsk, BacktestResult, Contender, contender_named
 from optagent.domain.policy import Action, OptimizationType, RetrainingPolicy, Trigger
 from optagent.domain.study import Interval

@@ -16,7 +16,7 @@ from multiprocessing import get_context
 import numpy as np
 import pyarrow as pa
 
-from optagent.bootstrap.replay import replay
+from optagent.backtest.simulate import replay
 from optagent.codec import model_from
 from optagent.domain.backtest import BacktestAsk, Counted, contender_named, start_from
 from optagent.domain.strategy import strategy_named

@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.signal import lfilter
 
-from optagent.inference.betting import guardrail
-from optagent.inference.blocks import block_length
-from optagent.inference.confidence_sequence import running_bounds
-from optagent.inference.sample_ratio import log_evidence
-from optagent.inference.split import improvements
+from optagent.sequential.ab_interval import improvements
+from optagent.sequential.blocks import block_length
+from optagent.sequential.confidence_sequence import running_bounds
+from optagent.sequential.guardrail_test import guardrail
+from optagent.sequential.sample_ratio import log_evidence
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 ALPHA = 0.05

@@ -14,7 +14,7 @@ from optagent.analysis.bootstrap import Resampling, bootstrap_intervals, paired_
 from optagent.domain.gate import Gates, judged_improvement
 from optagent.domain.model import Task
 from optagent.domain.verdict import Verdict
-from optagent.inference.holdout_ledger import LEAST_RESAMPLED, alpha_of_look, resampled_alpha, widened
+from optagent.sequential.holdout_ledger import LEAST_RESAMPLED, alpha_of_look, resampled_alpha, widened
 from optagent.training.metrics import metric_named
 
 ALPHA = 0.05

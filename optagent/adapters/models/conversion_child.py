@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from optagent.adapters.models.conversion import FileKind
-from optagent.adapters.models.taken_apart import taken_apart
+from optagent.adapters.models.foreign_model import taken_apart
 from optagent.domain.model import Task
 from optagent.errors import CorruptBundle, InvalidData, InvalidRequest
 from optagent.training.families import skops_file

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from platformdirs import user_cache_path
 
+from optagent.adapters.models.mlflow_client import quiet_mlflow
 from optagent.adapters.models.mlflow_database import prepare_database
 from optagent.adapters.models.mlflow_health import check_server, shown, sqlite_path
-from optagent.adapters.models.mlflow_quiet import quiet_mlflow
 from optagent.errors import InvalidRequest, NotFound, Unavailable
 
 if TYPE_CHECKING:

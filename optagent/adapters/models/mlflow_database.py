@@ -10,7 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from optagent.adapters.models.mlflow_quiet import quiet_mlflow
+from optagent.adapters.models.mlflow_client import quiet_mlflow
 from optagent.errors import Unavailable
 
 _LOCK_S = 120.0

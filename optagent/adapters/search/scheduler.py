@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from optagent.adapters.search.searcher import StudySearcher
-from optagent.analysis.halving import Rungs
+from optagent.adapters.search.successive_halving import Rungs
 from optagent.domain.study import Study, TrialState
 
 if TYPE_CHECKING:

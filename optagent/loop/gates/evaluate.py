@@ -24,12 +24,12 @@ from optagent.domain.ledger import HoldoutLook
 from optagent.domain.model import ModelSpec, Task
 from optagent.domain.verdict import Verdict
 from optagent.errors import InvalidData, InvalidRequest
-from optagent.inference.holdout_ledger import alpha_of_look, resampled_alpha, widened
 from optagent.loop.gates.bias import judge_bias
 from optagent.loop.gates.bundle import Candidate, judge_bundle, tried
 from optagent.loop.train.holdout import Baseline, compare
 from optagent.loop.train.prepare import Prepared
 from optagent.ports import Loader, Store
+from optagent.sequential.holdout_ledger import alpha_of_look, resampled_alpha, widened
 from optagent.training.families.family import Prediction
 from optagent.training.metrics import Metric, metric_named
 

@@ -13,14 +13,13 @@ from typing import Any
 from optagent.codec import decode
 from optagent.domain.audit import AuditEntry, AuditLink
 from optagent.domain.gate import GateResult, gates_from, verdict_of
-from optagent.domain.judged import JUDGED, JudgedBy
+from optagent.domain.gate_decision import JUDGED, JudgedBy
 from optagent.domain.ledger import HoldoutLook
 from optagent.domain.model import ModelSpec
 from optagent.domain.process import Process
 from optagent.domain.strategy import strategy_named
 from optagent.domain.version import ModelVersion
 from optagent.errors import CorruptBundle, InvalidData, InvalidRequest, ModelNotFound
-from optagent.inference.holdout_ledger import alpha_of_look
 from optagent.loop.context import Outside
 from optagent.loop.gates.bundle import LATENCY, PARITY, SECURITY, SERVABLE
 from optagent.loop.gates.evaluate import computed, holdout_digest
@@ -32,6 +31,7 @@ from optagent.loop.train.prepare import Prepared
 from optagent.loop.train.training_rows import Learnable, learnable, windowed
 from optagent.loop.train.training_window import window_named
 from optagent.ports import Registry
+from optagent.sequential.holdout_ledger import alpha_of_look
 from optagent.training.bundle import library_versions
 from optagent.training.encoding import encode as encoded
 from optagent.training.families.engineered import EngineeredModel

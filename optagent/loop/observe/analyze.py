@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from optagent.analysis.attribution import attribution_shift
+from optagent.analysis.binned_counts import Folder
 from optagent.analysis.concept_drift import concept_drift
 from optagent.analysis.confidence import confidence
 from optagent.analysis.diagnosis import diagnose
+from optagent.analysis.domain_classifier import separability
 from optagent.analysis.drift import drift_report
-from optagent.analysis.estimated import estimated_performance, matured
+from optagent.analysis.estimated_performance import estimated_performance, matured
 from optagent.analysis.evidence import (
     calibration_noise,
     column_facts,
@@ -26,10 +27,9 @@ from optagent.analysis.evidence import (
 )
 from optagent.analysis.expression import Column, answer_columns, compile_expression
 from optagent.analysis.findings import findings_of
-from optagent.analysis.folded import Folder
+from optagent.analysis.importance_drift import attribution_shift
 from optagent.analysis.latency import LatencySketch
-from optagent.analysis.multivariate import separability
-from optagent.analysis.observed import Observed
+from optagent.analysis.observed_rows import Observed
 from optagent.analysis.performance import (
     Mean,
     as_outcome,

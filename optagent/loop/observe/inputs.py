@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from optagent.analysis.observed import Observed
+from optagent.analysis.observed_rows import Observed
 from optagent.codec import encode, shape_of
 from optagent.domain.command import AnalyzeModel
 from optagent.domain.model import ModelSpec

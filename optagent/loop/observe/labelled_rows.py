@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from optagent.analysis.joining import choose, join_labels
+from optagent.analysis.label_join import choose, join_labels
 from optagent.domain.model import ModelSpec
 from optagent.domain.monitoring import Window
 from optagent.loop.observe.window_rows import EARLY_LABELS_S, labels_of

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from optagent.analysis.joining import choose, microseconds
-from optagent.analysis.observed import Observed, Vector
+from optagent.analysis.label_join import choose, microseconds
+from optagent.analysis.observed_rows import Observed, Vector
 from optagent.analysis.profile import make_profile
 from optagent.codec import decode, encode
 from optagent.domain.model import ModelSpec, Task

@@ -3,9 +3,9 @@
 from functools import lru_cache
 
 from optagent.analysis.confidence import certainty
-from optagent.analysis.estimated import Estimator, fit_cbpe
-from optagent.analysis.loss_model import fit_loss_model
-from optagent.analysis.observed import Observed
+from optagent.analysis.direct_loss_estimation import fit_loss_model
+from optagent.analysis.estimated_performance import Estimator, fit_cbpe
+from optagent.analysis.observed_rows import Observed
 from optagent.analysis.performance import metric_values
 from optagent.domain.model import Task
 from optagent.domain.performance import Certainty, MetricValue

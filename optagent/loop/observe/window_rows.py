@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from optagent.analysis.joining import (
+from optagent.analysis.label_join import (
     Chosen,
     Joined,
     Labels,
@@ -20,7 +20,7 @@ from optagent.analysis.joining import (
     texts_of,
     thinned_by_id,
 )
-from optagent.analysis.observed import Observed, ObservedColumn, Vector
+from optagent.analysis.observed_rows import Observed, ObservedColumn, Vector
 from optagent.domain.model import Task
 from optagent.domain.monitoring import Window
 from optagent.domain.quality import DataQuality, Problem

@@ -8,8 +8,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from optagent.analysis.joining import Index, choose, join_labels
-from optagent.analysis.observed import Observed
+from optagent.analysis.label_join import Index, choose, join_labels
+from optagent.analysis.observed_rows import Observed
 from optagent.analysis.rollout_evidence import Mask, PairedLosses, SplitLosses, Vector, over_budget
 from optagent.domain.model import Task
 from optagent.domain.rollout import Rollout

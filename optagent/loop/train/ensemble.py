@@ -17,14 +17,14 @@ from optagent.domain.model import ModelSpec
 from optagent.domain.strategy import strategy_named
 from optagent.ensembles.budget import Budget
 from optagent.ensembles.choice import Choice
-from optagent.ensembles.choose import Ask, Evidence, choose
 from optagent.ensembles.correlation import redundant_groups
 from optagent.ensembles.diversity import diversity
 from optagent.ensembles.greedy import Gains
 from optagent.ensembles.members import Members
+from optagent.ensembles.methods import in_process
 from optagent.ensembles.mixing import Counts
 from optagent.ensembles.out_of_fold import out_of_fold
-from optagent.ensembles.searches import in_process
+from optagent.ensembles.select import Ask, Evidence, choose
 from optagent.ensembles.shares import weights_of
 from optagent.ensembles.stack_loss import Features
 from optagent.ensembles.target import Target, gains, target_of

@@ -12,9 +12,9 @@ from optagent.domain.model import ModelSpec
 from optagent.domain.strategy import strategy_named
 from optagent.domain.version import CHAMPION
 from optagent.errors import InvalidRequest, ModelNotFound
-from optagent.features.engineer import engineer as proposed
 from optagent.features.proposal import Limits, Proposal, Rules
-from optagent.features.screen import Block, Screen, Screened, Spread, screen_block, serially
+from optagent.features.propose import engineer as proposed
+from optagent.features.screening_statistics import Block, Screen, Screened, Spread, screen_block, serially
 from optagent.loop.context import Outside
 from optagent.loop.process import Run
 from optagent.loop.train import holdout, register

@@ -13,7 +13,7 @@ from optagent.loop.train.training_window import Chosen, restricted
 from optagent.ports import Datasets, Observations
 from optagent.training.columns import Kind, kind_of
 from optagent.training.encoding import columns_of
-from optagent.training.instants import instants
+from optagent.training.row_times import instants
 
 _LEAST_HOLDOUT = 500  # of a window that was not asked for by its length: with fewer rows no gate sees a difference
 

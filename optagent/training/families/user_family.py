@@ -88,7 +88,7 @@ def _check_members(family: Any, name: str) -> None:
     if missing:
         raise InvalidRequest(
             f"family {name}: a {type(family).__name__} is no family, it lacks {', '.join(missing)};"
-            " subclass optagent.training.families.own.SimpleFamily"
+            " subclass optagent.training.families.simple_family.SimpleFamily"
         )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from optagent.domain.model import Task
 from optagent.domain.space import Float, SearchSpace
-from optagent.training.families.own import SimpleFamily
+from optagent.training.families.simple_family import SimpleFamily
 
 HANG_S = 10.0
 

@@ -5,7 +5,7 @@ from itertools import islice
 import numpy as np
 
 from optagent.features.generate import Inputs, candidates, free_of_clashes, inputs_of, most_promising
-from optagent.features.screen import values_of
+from optagent.features.screening_statistics import values_of
 from optagent.training.plan import Calendar, Difference, GroupMean, Power, Product, Ratio, Window
 
 

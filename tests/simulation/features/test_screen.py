@@ -9,9 +9,9 @@ from scipy.stats import rankdata
 
 from optagent.features.basis import curves, hats, ranks
 from optagent.features.generate import candidates, inputs_of
-from optagent.features.pursuit import pursue
+from optagent.features.matching_pursuit import pursue
 from optagent.features.residual import residual_of, standard
-from optagent.features.screen import Block, Question, bar_of, screen_block, screen_of, values_of
+from optagent.features.screening_statistics import Block, Question, bar_of, screen_block, screen_of, values_of
 from optagent.training.plan import Product
 from optagent.training.problem import Data
 

@@ -7,12 +7,12 @@ import pytest
 from scipy.stats import binom
 
 from optagent.analysis.concept_drift import concept_drift, excess_loss, row_losses
-from optagent.analysis.observed import Observed
+from optagent.analysis.observed_rows import Observed
 from optagent.codec import decode, encode
 from optagent.domain.concept_drift import ConceptDrift, Direction, DriftState
 from optagent.domain.model import Task
 from optagent.errors import InvalidRequest
-from optagent.inference.e_detector import baseline_of
+from optagent.sequential.e_detector import baseline_of
 
 ELEC2 = Path(__file__).parents[3].parent / "shared" / "data" / "elec2.csv.gz"
 DAY_S = 86_400.0

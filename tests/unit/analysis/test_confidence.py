@@ -3,7 +3,7 @@ import pytest
 
 from optagent.analysis.bootstrap import Resampling
 from optagent.analysis.confidence import certainty, confidence, uncertain_slices
-from optagent.analysis.observed import Observed, ObservedColumn
+from optagent.analysis.observed_rows import Observed, ObservedColumn
 from optagent.codec import decode, encode
 from optagent.domain.model import Task
 from optagent.domain.performance import Confidence

@@ -6,10 +6,10 @@ import pytest
 from scipy.signal import lfilter
 from scipy.stats import binom, norm
 
+from optagent.analysis.binned_counts import Folder
 from optagent.analysis.drift import DriftRule, drift_report
 from optagent.analysis.drift_tests import Evidence, persistent
-from optagent.analysis.folded import Folder
-from optagent.analysis.observed import Observed, ObservedColumn
+from optagent.analysis.observed_rows import Observed, ObservedColumn
 from optagent.analysis.profile import Profile, make_profile
 from optagent.codec import decode, encode
 from optagent.domain.drift import DriftCheck, DriftReport, DriftStatus

@@ -13,7 +13,7 @@ from optagent.analysis.evidence import (
     uncompared,
     unusable_share,
 )
-from optagent.analysis.observed import Observed, ObservedColumn
+from optagent.analysis.observed_rows import Observed, ObservedColumn
 from optagent.analysis.performance import metric_values
 from optagent.domain.drift import ColumnDrift, DriftReport, DriftStatus, Summary
 from optagent.domain.model import Task

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from optagent.analysis.bootstrap import Resampling
-from optagent.analysis.observed import Observed, ObservedColumn
+from optagent.analysis.observed_rows import Observed, ObservedColumn
 from optagent.analysis.performance import (
     Mean,
     as_outcome,

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from optagent.analysis.observed import Observed, ObservedColumn
+from optagent.analysis.observed_rows import Observed, ObservedColumn
 from optagent.analysis.profile import Profile, make_profile
 from optagent.codec import decode, encode
 from optagent.domain.model import Task

@@ -11,7 +11,7 @@ from optagent.adapters.in_memory.clock import ManualClock
 from optagent.adapters.in_memory.observations import InMemoryObservations
 from optagent.adapters.in_memory.routes import InMemoryRoutes
 from optagent.adapters.in_memory.store import InMemoryStore
-from optagent.analysis.observed import Observed
+from optagent.analysis.observed_rows import Observed
 from optagent.domain.dataset import FileSource
 from optagent.domain.model import ModelSpec, Task
 from optagent.domain.rollout import Rollout, begin

@@ -21,7 +21,7 @@ from optagent.training.encoding import (
     load_data,
     target_schema,
 )
-from optagent.training.instants import instants
+from optagent.training.row_times import instants
 
 DAY = dt.date(1970, 1, 11)
 

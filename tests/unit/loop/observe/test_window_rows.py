@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optagent.analysis.observed import Observed
+from optagent.analysis.observed_rows import Observed
 from optagent.domain.model import Task
 from optagent.domain.monitoring import Window
 from optagent.domain.quality import DataQuality, Problem

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from optagent.analysis.observed import Observed
+from optagent.analysis.observed_rows import Observed
 from optagent.analysis.rollout_evidence import PairedLosses, SplitLosses
 from optagent.domain.model import Task
 from optagent.domain.rollout import begin, promote

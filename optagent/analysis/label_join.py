@@ -1,0 +1,256 @@
+"""Which of the rows that came in count: one prediction an id, and its label, whatever the order of arrival."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
+
+from optagent.analysis.observed_rows import Vector
+
+Index = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+Hash = npt.NDArray[np.uint64]
+
+ID, TIME = "id", "time"
+_NULL = np.uint64(0x9E3779B97F4A7C15)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chosen:
+    """The rows that count, in the order of time and then of ids.
+
+    `table` and `row` (rows,) say where a row is, `ids` are texts, `time_us` microseconds since 1970, and `copies` how
+    many other rows of the same id were left out for it.
+    """
+
+    table: Index
+    row: Index
+    ids: pa.LargeStringArray
+    time_us: Index
+    copies: Index
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def taken(self, rows: Index) -> "Chosen":
+        return Chosen(
+            self.table[rows], self.row[rows], self.ids.take(pa.array(rows)), self.time_us[rows], self.copies[rows]
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Labels:
+    """Labels as they came: texts, microseconds, and numbers that are NaN where none is known; `unusable` (rows,) are
+    those that are no class or number of the model. `outcome` are further numeric columns."""
+
+    ids: pa.LargeStringArray
+    time_us: Index
+    y: Vector
+    unusable: Mask
+    outcome: Mapping[str, Vector] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Joined:
+    """For each id asked for: its label and outcomes (NaN where none), what was wrong with it, and how many of its
+    labels were left out as exact copies."""
+
+    y: Vector
+    outcome: Mapping[str, Vector]
+    unusable: Mask
+    conflicting: Mask
+    skewed: Mask
+    copies: Index
+
+
+def choose(tables: Sequence[pa.Table], keep: Sequence[Mask] | None = None) -> Chosen:
+    """One row an id, of the rows to `keep` (all without it): the earliest, of equal times the one of the least hash.
+
+    Rows without an id or a time are left out. The same rows in another order, in other tables, or several times over,
+    give the same, apart from the copies.
+    """
+    table, row, ids, time_us = _keys(tables, keep)
+    codes = pc.dictionary_encode(ids)
+    of_id = codes.indices.to_numpy().astype(np.int64)
+    rows_of_id = np.bincount(of_id, minlength=len(codes.dictionary))
+    best = np.arange(len(ids))
+    repeated = np.flatnonzero(rows_of_id[of_id] > 1)
+    if len(repeated):
+        content = _content_of(tables, table[repeated], row[repeated])
+        ranked = repeated[np.lexsort((content, time_us[repeated], of_id[repeated]))]
+        first = ranked[_starts(of_id[ranked])]
+        best = np.concatenate([np.flatnonzero(rows_of_id[of_id] == 1), first])
+    ids, time_us = ids.take(pa.array(best)), time_us[best]
+    order = _order(time_us, ids)
+    best = best[order]
+    return Chosen(
+        table=table[best],
+        row=row[best],
+        ids=ids.take(pa.array(order)),
+        time_us=time_us[order],
+        copies=rows_of_id[of_id[best]] - 1,
+    )
+
+
+def join_labels(ids: pa.LargeStringArray, time_us: Index, labels: Labels) -> Joined:
+    """The label of each of the `ids`, none of which stands twice: its latest, and none where two of that time differ.
+
+    Labels for other ids change nothing.
+    """
+    found = pc.index_in(labels.ids, value_set=ids)
+    known = np.flatnonzero(found.is_valid().to_numpy(zero_copy_only=False))
+    target = pc.fill_null(found, -1).to_numpy(zero_copy_only=False).astype(np.int64)[known]
+    time, content = labels.time_us[known], _label_hash(labels)[known]
+    order = np.lexsort((content, time, target))
+    known, target, time, content = known[order], target[order], time[order], content[order]
+    copy = np.zeros(len(known), dtype=np.bool_)
+    copy[1:] = (target[1:] == target[:-1]) & (time[1:] == time[:-1]) & (content[1:] == content[:-1])
+    copies = np.bincount(target[copy], minlength=len(ids))
+    known, target, time = known[~copy], target[~copy], time[~copy]
+    last = _ends(target)
+    before = last - 1
+    differs = (before >= 0) & (target[before] == target[last]) & (time[before] == time[last])
+    conflicting = np.zeros(len(ids), dtype=np.bool_)
+    conflicting[target[last[differs]]] = True
+    used, of_id = known[last[~differs]], target[last[~differs]]
+    unusable, skewed = np.zeros(len(ids), dtype=np.bool_), np.zeros(len(ids), dtype=np.bool_)
+    unusable[of_id] = labels.unusable[used]
+    skewed[of_id] = (labels.time_us[used] < time_us[of_id]) & ~np.isnan(labels.y[used])
+    return Joined(
+        y=_spread(labels.y, used, of_id, len(ids)),
+        outcome={name: _spread(labels.outcome[name], used, of_id, len(ids)) for name in sorted(labels.outcome)},
+        unusable=unusable,
+        conflicting=conflicting,
+        skewed=skewed,
+        copies=copies,
+    )
+
+
+def orphans(labels: pa.LargeStringArray, tables: Sequence[pa.Table]) -> int:
+    """How many ids have a label and no prediction in any of the tables."""
+    predicted = texts_of([table.column(ID) for table in tables])
+    unknown = labels.filter(pc.invert(pc.is_in(labels, value_set=predicted)))
+    return int(pc.count_distinct(unknown).as_py())
+
+
+def thinned_by_id(chosen: Chosen, most: int) -> Chosen:
+    """At most `most` of the rows, by the hash of their ids, so that the same ids stay whatever else is there."""
+    if len(chosen) <= most:
+        return chosen
+    return chosen.taken(np.sort(np.argsort(_text_hash(chosen.ids), kind="stable")[:most]))
+
+
+def texts_of(columns: Sequence[pa.ChunkedArray]) -> pa.LargeStringArray:
+    """Columns of texts one after the other."""
+    parts = [chunk for column in columns for chunk in pc.cast(column, pa.large_string()).chunks]
+    return pa.concat_arrays(parts) if parts else pa.array([], pa.large_string())
+
+
+def microseconds(column: pa.ChunkedArray) -> Index:
+    """Instants since 1970 UTC; 0 for null."""
+    if pt.is_timestamp(column.type):
+        column = pc.cast(column, pa.timestamp("us", column.type.tz), safe=False)
+    return np.asarray(pc.fill_null(pc.cast(column, pa.int64()), 0).to_numpy(), dtype=np.int64)
+
+
+def _keys(tables: Sequence[pa.Table], keep: Sequence[Mask] | None) -> tuple[Index, Index, pa.LargeStringArray, Index]:
+    """Table, row, id and time of the rows that have both."""
+    table = np.repeat(np.arange(len(tables)), [part.num_rows for part in tables])
+    row = np.concatenate([np.arange(part.num_rows) for part in tables] or [np.empty(0, dtype=np.int64)])
+    ids = texts_of([part.column(ID) for part in tables])
+    times = [microseconds(part.column(TIME)) for part in tables]
+    time_us = np.concatenate(times or [np.empty(0, dtype=np.int64)])
+    has_both = [ids.is_valid().to_numpy(zero_copy_only=False)]
+    if tables:
+        has_both.append(np.concatenate([part.column(TIME).is_valid().to_numpy() for part in tables]))
+    if keep:
+        has_both.append(np.concatenate(list(keep)))
+    wanted = np.flatnonzero(np.logical_and.reduce(has_both))
+    if len(wanted) == len(row):
+        return table, row, ids, time_us
+    return table[wanted], row[wanted], ids.take(pa.array(wanted)), time_us[wanted]
+
+
+def _order(time_us: Index, ids: pa.LargeStringArray) -> Index:
+    keys = pa.table({TIME: time_us, ID: ids})
+    found = pc.sort_indices(keys, sort_keys=[(TIME, "ascending"), (ID, "ascending")])
+    return found.to_numpy().astype(np.int64)
+
+
+def _starts(groups: Index) -> Index:
+    """The first position of each run of equal values."""
+    return np.flatnonzero(np.diff(groups, prepend=-1) != 0)
+
+
+def _ends(groups: Index) -> Index:
+    """The last position of each run of equal values."""
+    return np.flatnonzero(np.diff(groups, append=-1) != 0)
+
+
+def _spread(values: Vector, used: Index, of_id: Index, ids: int) -> Vector:
+    found = np.full(ids, np.nan)
+    found[of_id] = values[used]
+    return found
+
+
+def _label_hash(labels: Labels) -> Hash:
+    content = _number_hash(labels.y) + labels.unusable.astype(np.uint64) * _NULL
+    for name in sorted(labels.outcome):
+        content = _mixed(content, _salt(name)) + _number_hash(labels.outcome[name])
+    return content
+
+
+def _content_of(tables: Sequence[pa.Table], table: Index, row: Index) -> Hash:
+    """A hash of all that rows say, whatever the order of their columns and whether a number is kept as 1 or 1.0."""
+    content = np.zeros(len(row), dtype=np.uint64)
+    for index in np.unique(table):
+        mine = np.flatnonzero(table == index)
+        part = tables[int(index)].take(pa.array(row[mine]))
+        total = np.zeros(len(mine), dtype=np.uint64)
+        for name, values in zip(part.schema.names, part.columns, strict=True):
+            if name not in (ID, TIME):
+                total += _mixed(_hashed(values), _salt(name))
+        content[mine] = total
+    return content
+
+
+def _hashed(values: pa.ChunkedArray) -> Hash:
+    """(rows,) hashes: equal for equal values of the same kind (number, truth, text, or another type), one for null."""
+    if pt.is_dictionary(values.type):
+        values = pc.cast(values, values.type.value_type)
+    kind = values.type
+    missing = pc.is_null(values, nan_is_null=True).to_numpy()
+    if pt.is_integer(kind) or pt.is_floating(kind) or pt.is_decimal(kind) or pt.is_null(kind):
+        found = _number_hash(pc.fill_null(pc.cast(values, pa.float64(), safe=False), np.nan).to_numpy())
+    elif pt.is_string(kind) or pt.is_large_string(kind) or pt.is_string_view(kind):
+        found = _text_hash(texts_of([pc.fill_null(pc.cast(values, pa.large_string()), "")]))
+    else:
+        said = pa.chunked_array([pa.array([repr(value) for value in values.to_pylist()], pa.large_string())])
+        found = _mixed(_text_hash(texts_of([said])), _salt(str(kind)))
+    return np.where(missing, _NULL, found)
+
+
+def _number_hash(values: Vector) -> Hash:
+    known = np.where(np.isnan(values), 0.0, values) + 0.0  # -0.0 becomes 0.0
+    return np.where(np.isnan(values), _NULL, _mixed(known.view(np.uint64), _NULL))
+
+
+def _text_hash(texts: pa.LargeStringArray) -> Hash:
+    return pd.util.hash_array(texts.to_numpy(zero_copy_only=False).astype(object), categorize=False)
+
+
+def _salt(name: str) -> np.uint64:
+    return pd.util.hash_array(np.array([name], dtype=object))[0]
+
+
+def _mixed(values: Hash, salt: np.uint64) -> Hash:
+    """splitmix64 (Steele, Lea and Flood 2014), so that sums of hashes say which value stood in which column."""
+    mixed = values + salt + _NULL
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))

@@ -1,0 +1,171 @@
+"""A user's family under training, and its model: each answer of the user's code is checked."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from optagent.domain.model import Task
+from optagent.errors import CorruptBundle, Infeasible
+from optagent.training.families.family import Prediction
+from optagent.training.families.feasible import (
+    check_columns,
+    check_rounds,
+    class_count,
+    finite,
+    normalised_weight,
+    shares,
+)
+from optagent.training.problem import Data, Matrix, Rows, Vector
+
+if TYPE_CHECKING:
+    from optagent.training.families.simple_family import SimpleFamily
+
+FULL_ROUNDS = 81
+COLUMNS = "columns.json"
+_FEWEST_ROWS = 30
+
+
+class OwnFit:
+    """A fit of a user's family: 81 rounds are all of its steps, or all of the training rows."""
+
+    def __init__(
+        self,
+        family: "SimpleFamily",
+        chosen: Mapping[str, Any],
+        data: Data,
+        train: Rows,
+        valid: Rows | None,
+        seed: int,
+        threads: int,
+    ) -> None:
+        self.rounds = 0
+        self._family = family
+        self._chosen = dict(chosen)
+        self._data = data
+        self._train = train if family.steps else train[_order(data, train, seed)]
+        self._valid = valid
+        self._seed = seed
+        self._threads = threads
+        self._taken = 0
+        self._models: Iterator[Any] | None = None
+        self._model: Any = None
+
+    def advance(self, rounds: int) -> None:
+        if rounds <= self.rounds:
+            return
+        if self._family.steps:
+            self._step_to(math.ceil(rounds * self._family.steps / FULL_ROUNDS))
+        else:
+            self._model = self._fitted(rounds)
+        self.rounds = rounds
+
+    def predict_valid(self) -> Prediction:
+        assert self._valid is not None, "this fit has no validation rows"
+        return self.model().predict(self._data.x_of(self._valid))
+
+    def model(self, rounds: int | None = None) -> "OwnModel":
+        """Trained anew for fewer rounds, since nothing is known of how a model could be cut back."""
+        data = self._data
+        if check_rounds(rounds, self.rounds) != self.rounds:
+            again = OwnFit(self._family, self._chosen, data, self._train, None, self._seed, self._threads)
+            again._train = self._train
+            again.advance(check_rounds(rounds, self.rounds))
+            return again.model()
+        columns = data.x.shape[1]
+        return OwnModel(self._family, self._model, data.task, class_count(data.task, data.n_classes), columns)
+
+    def _step_to(self, step: int) -> None:
+        """A generator that ends before its last step has converged: its last model stays."""
+        with contained(self._family), _threads(self._threads):
+            if self._models is None:
+                data = _rows_of(self._data, self._train)
+                self._models = iter(self._family.fit(self._chosen, data, self._seed, self._threads))
+            while self._taken < step:
+                found = next(self._models, None)
+                if found is None:
+                    break
+                self._model = found
+                self._taken += 1
+        if self._model is None:
+            raise Infeasible(f"family {self._family.name}: fit yields no model, {self._family.steps} were promised")
+
+    def _fitted(self, rounds: int) -> Any:
+        count = max(_FEWEST_ROWS, math.ceil(len(self._train) * rounds / FULL_ROUNDS))
+        with contained(self._family), _threads(self._threads):
+            data = _rows_of(self._data, self._train[:count])
+            model = self._family.fit(self._chosen, data, self._seed, self._threads)
+        if model is None:
+            raise Infeasible(f"family {self._family.name}: fit returns no model")
+        return model
+
+
+class OwnModel:
+    """A model of a user's family; what it predicts is checked each time."""
+
+    def __init__(self, family: "SimpleFamily", model: Any, task: Task, n_classes: int, columns: int) -> None:
+        self._family = family
+        self._model = model
+        self._shape = (n_classes,) if task is Task.MULTICLASS else ()
+        self._classifies = task.classifies
+        self._columns = columns
+
+    def predict(self, x: Matrix) -> Prediction:
+        check_columns(x, self._columns)
+        with contained(self._family):
+            prediction = np.asarray(self._family.predict(self._model, x), dtype=np.float64)
+        wanted = (len(x), *self._shape)
+        if prediction.shape != wanted:
+            raise Infeasible(f"family {self._family.name}: predicts shape {prediction.shape}, {wanted} is needed")
+        if self._classifies and ((finite(prediction) < 0) | (prediction > 1)).any():
+            raise Infeasible(f"family {self._family.name}: predicts probabilities outside 0 to 1")
+        return finite(prediction)
+
+    def save(self, folder: Path) -> None:
+        with contained(self._family):
+            self._family.write(self._model, folder)
+        if (folder / COLUMNS).exists():
+            raise CorruptBundle(f"family {self._family.name}: {COLUMNS} is a name that optagent keeps for itself")
+        (folder / COLUMNS).write_text(json.dumps({"columns": self._columns}), encoding="utf-8")
+
+    def importances(self) -> Vector:
+        with contained(self._family):
+            told = self._family.importances(self._model)
+        return np.zeros(self._columns) if told is None else shares(np.abs(np.asarray(told, dtype=np.float64)))
+
+
+@contextmanager
+def contained(family: "SimpleFamily") -> Iterator[None]:
+    """A family that would end the process fails like any other."""
+    try:
+        yield
+    except SystemExit as error:
+        raise RuntimeError(f"family {family.name} asked the process to exit with {error.code!r}") from error
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(count):
+        yield
+
+
+def _order(data: Data, train: Rows, seed: int) -> Rows:
+    """Positions in `train`, shuffled, with one row of each class first."""
+    shuffled = np.random.default_rng(seed).permutation(len(train))
+    if not data.task.classifies:
+        return shuffled
+    _, first = np.unique(data.y[train[shuffled]], return_index=True)
+    rest = np.ones(len(shuffled), dtype=bool)
+    rest[first] = False
+    return np.concatenate([shuffled[first], shuffled[rest]])
+
+
+def _rows_of(data: Data, rows: Rows) -> Data:
+    return replace(data, x=data.x_of(rows), y=data.y[rows], weight=normalised_weight(data, rows))

@@ -1,0 +1,61 @@
+"""What is worth no more than its shadow is told apart from what the model needs."""
+
+import numpy as np
+import pytest
+
+from optagent.errors import InvalidRequest
+from optagent.features.ablation import standard_errors
+from optagent.features.refits import Learner
+from optagent.features.shadow_features import AgainstShadows, against_shadows, permutation_importance
+from optagent.training.families.registry import family_named
+from optagent.training.metrics import METRICS
+from optagent.training.problem import Fold, Problem
+
+LEARNER = Learner(family_named("lightgbm"), {"num_leaves": 7, "max_bin": 31}, rounds=20)
+
+
+@pytest.fixture(scope="module")
+def world(make_data) -> Problem:
+    """Columns 0 to 2 matter, 3 is a category that does, 4 to 7 are noise with ever more values."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(500, 8))
+    x[:, 3] = rng.integers(0, 4, 500)
+    x[:, 4] = x[:, 4] > 0
+    y = x[:, 0] + x[:, 1] + 1.5 * np.abs(x[:, 2]) + 2 * (x[:, 3] == 2) + 0.3 * rng.normal(size=500)
+    rows = np.arange(500)
+    data = make_data(x, y, categorical=(3,), levels=(4,))
+    return Problem(data, tuple(Fold(rows[rows % 2 != half], rows[rows % 2 == half]) for half in (0, 1)))
+
+
+def test_what_matters_is_confirmed_and_noise_rejected(world: Problem) -> None:
+    found = against_shadows(LEARNER, world.data, world.folds, rounds=14)
+    assert set(found.confirmed) == {"x0", "x1", "x2", "x3"} == set(found.mostly_better)
+    assert set(found.rejected) == {"x4", "x5", "x6", "x7"}
+
+
+def test_few_rounds_confirm_nothing_they_can_only_lean() -> None:
+    found = AgainstShadows(("a", "b"), np.array([3, 0]), rounds=3)
+    assert (found.confirmed, found.rejected, found.mostly_better) == ((), (), ("a",))
+
+
+def test_without_rounds_or_folds_shadows_are_refused(world: Problem) -> None:
+    with pytest.raises(InvalidRequest, match="at least 1 round and 1 fold, got 0 and 2"):
+        against_shadows(LEARNER, world.data, world.folds, rounds=0)
+
+
+@pytest.mark.parametrize("metric", ["rmse", "r2"])
+def test_shuffling_what_matters_hurts_whatever_the_direction_of_the_metric(world: Problem, metric: str) -> None:
+    fold = world.folds[0]
+    _, model = LEARNER.train(world.data, fold)
+    x, y = world.data.x_of(fold.valid), world.data.y[fold.valid]
+    found = permutation_importance(model, x, y, METRICS[metric], columns=range(8))
+    assert (found[:4] > 5 * np.abs(found[4:]).max()).all()
+
+
+def test_gains_are_counted_in_standard_errors_and_neighbours_count_less() -> None:
+    rng = np.random.default_rng(0)
+    gains = np.repeat(rng.normal(0.05, 1, 400), 10)
+    assert standard_errors(gains, ordered=False) > 2 * standard_errors(gains, ordered=True) > 0
+    assert standard_errors(np.zeros(10), ordered=False) == 0
+    one_huge = np.r_[np.full(500, -0.1) + 0.01 * rng.normal(size=500), 1e6]
+    assert standard_errors(one_huge, ordered=False) < 0
