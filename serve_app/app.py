@@ -15,11 +15,11 @@ from ray import serve
 
 from optagent.bootstrap import strict_agent
 from optagent.settings import Settings, load_settings
-from serve_app.assembly import create_gateway
-from serve_app.held_agent import HeldAgent
+from serve_app.gateway_process import create_gateway
+from serve_app.lazy_agent import HeldAgent
 from serve_app.ray_metrics import RolloutStates
 from serve_app.remote_agent import Outcome, outcome_of
-from serve_app.supervision import Supervision
+from serve_app.supervisor import Supervision
 
 _THREADS = 32  # of Control: each verb that blocks takes one
 _AT_ONCE = 1000  # requests of a gateway, and of Control: most of many are watchers that wait for news of a process

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from starlette.types import Message, Receive, Scope, Send
 
 from optagent.errors import TooLarge
-from serve_app.errors import problem_response
+from serve_app.api.errors import problem_response
 
 REQUEST_ID = b"x-request-id"
 

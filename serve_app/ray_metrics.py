@@ -6,7 +6,7 @@ from typing import Any
 
 from ray.util.metrics import Counter, Gauge
 
-from serve_app.figures import METRICS, Figures
+from serve_app.data_plane.metrics import METRICS, Figures
 
 _EVERY_S = 1.0
 

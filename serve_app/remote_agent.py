@@ -9,7 +9,7 @@ from typing import Any
 
 from optagent.agent import OptimizationAgent
 from optagent.errors import InvalidRequest, OptAgentError, Unavailable
-from serve_app.held_agent import HeldAgent
+from serve_app.lazy_agent import HeldAgent
 
 _log = logging.getLogger("optagent.api")
 

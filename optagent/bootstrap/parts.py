@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
     from optagent.adapters.cluster.head import RayHead
     from optagent.adapters.cluster.ray_cluster import RayCluster
-    from optagent.adapters.state.parquet_archive import ParquetArchive
-    from optagent.adapters.state.redis_answers import RedisKeptAnswers
+    from optagent.adapters.state.archive.parquet import ParquetArchive
+    from optagent.adapters.state.redis.idempotency import RedisKeptAnswers
     from optagent.agent import OptimizationAgent
     from optagent.loop.context import Backtester
 
@@ -58,13 +58,13 @@ def redis_url(settings: Settings, resources: AsyncExitStack) -> str:
     """The configured Redis, or the embedded server of the home folder, which this starts. Blocks."""
     if settings.redis_url is not None:
         return settings.redis_url
-    from optagent.adapters.state.embedded_redis import EmbeddedRedis
+    from optagent.adapters.state.embedded.embedded_redis import EmbeddedRedis
 
     return resources.enter_context(EmbeddedRedis(settings.home)).url
 
 
 def store(url: str | None) -> Store:
-    from optagent.adapters.state.redis_store import RedisStore
+    from optagent.adapters.state.redis.store import RedisStore
 
     assert url is not None
     return RedisStore(url)
@@ -79,25 +79,25 @@ def observations(url: str | None, settings: Settings) -> Observations:
 
 def archive(settings: Settings) -> ParquetArchive:
     """What observations keep, without the queue before it."""
-    from optagent.adapters.state.parquet_archive import ParquetArchive
+    from optagent.adapters.state.archive.parquet import ParquetArchive
 
     return ParquetArchive(_observed(settings))
 
 
 def routes(url: str) -> Routes:
-    from optagent.adapters.state.redis_routes import RedisRoutes
+    from optagent.adapters.state.redis.routes import RedisRoutes
 
     return RedisRoutes(url)
 
 
 def tokens(url: str) -> Tokens:
-    from optagent.adapters.state.redis_tokens import RedisTokens
+    from optagent.adapters.state.redis.tokens import RedisTokens
 
     return RedisTokens(url)
 
 
 def kept_answers(url: str) -> RedisKeptAnswers:
-    from optagent.adapters.state.redis_answers import RedisKeptAnswers
+    from optagent.adapters.state.redis.idempotency import RedisKeptAnswers
 
     return RedisKeptAnswers(url)
 

@@ -8,36 +8,26 @@ import typer
 from rich.logging import RichHandler
 
 from optagent.cli import (
+    admin,
     audit,
-    backtesting,
+    backtest,
     building,
-    config,
     models,
-    notifying,
-    optimizing,
+    monitoring,
+    optimization,
     rollouts,
-    searching,
+    search,
     serving,
     tokens,
-    watching,
 )
-from optagent.cli.door import ERR, app
+from optagent.cli.app import ERR, app
 from optagent.errors import Conflict, InvalidRequest, NotFound, OptAgentError
 from optagent.settings import load_settings
 
-__all__ = [
-    "app",
-    "audit",
-    "backtesting",
-    "building",
-    "config",
-    "configure_logging",
-    "main",
-    "models",
-    "optimizing",
-    "rollouts",
-]
-__all__ += ["backtesting", "notifying", "searching", "serving", "tokens", "watching"]
+__all__ = ["COMMANDS", "app", "configure_logging", "main"]
+
+COMMANDS = (admin, audit, backtest, building, models, monitoring, optimization, rollouts, search, serving, tokens)
+"""The modules whose commands are the program's; each registers them with `app` as it is imported."""
 
 
 @app.callback()

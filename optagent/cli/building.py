@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from optagent import terminal
-from optagent.cli.door import OUT, AsJson, app, print_json, with_agent
+from optagent.cli.app import OUT, AsJson, app, print_json, with_agent
 from optagent.codec import plain
 
 Strategy = Annotated[str, typer.Option(help="conservative, balanced or aggressive.")]

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from optagent import terminal
-from optagent.cli.door import OUT, AsJson, app, print_json, time_text, with_agent
+from optagent.cli.app import OUT, AsJson, app, print_json, time_text, with_agent
 from optagent.codec import plain
 
 

@@ -3,7 +3,7 @@
 import asyncio
 
 from optagent.bootstrap import Serving, Up
-from optagent.cli.door import ERR, OUT, AsJson, app, print_json
+from optagent.cli.app import ERR, OUT, AsJson, app, print_json
 from optagent.settings import load_settings
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from optagent import terminal
-from optagent.cli.door import ERR, OUT, AsJson, group, print_json, time_text, with_agent
+from optagent.cli.app import ERR, OUT, AsJson, group, print_json, time_text, with_agent
 from optagent.codec import plain
 from optagent.domain.duration import seconds
 from optagent.domain.token import Token

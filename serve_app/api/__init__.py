@@ -13,15 +13,14 @@ from starlette.types import ASGIApp
 from optagent import __version__
 from optagent.agent import OptimizationAgent
 from optagent.ports import Clock, KeptAnswers
-from serve_app import docs
-from serve_app.answers import ProblemDocument
-from serve_app.api import health, models, optimization, predictions, records, rollouts, tokens
-from serve_app.api.guarded import Desk
-from serve_app.auth import Authenticator
+from serve_app.api import docs, health, models, optimization, predictions, records, rollouts, tokens
+from serve_app.api.auth import Authenticator
+from serve_app.api.errors import answer_problems
+from serve_app.api.idempotency import Idempotency
+from serve_app.api.responses import ProblemDocument
+from serve_app.api.security import Desk
 from serve_app.dashboard import PREFIX as DASHBOARD_PREFIX
 from serve_app.dashboard import ROUTERS as DASHBOARD
-from serve_app.errors import answer_problems
-from serve_app.idempotency import Idempotency
 
 PREFIX = "/api/v1"
 DESCRIPTION = (

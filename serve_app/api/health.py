@@ -10,9 +10,9 @@ from optagent.agent import OptimizationAgent
 from optagent.domain.token import Scope
 from optagent.errors import OptAgentError
 from optagent.ports import Clock
-from serve_app.answers import Health
-from serve_app.api.guarded import Desk
-from serve_app.errors import request_id_of
+from serve_app.api.errors import request_id_of
+from serve_app.api.responses import Health
+from serve_app.api.security import Desk
 
 router = APIRouter(prefix="/optimization", tags=["health"])
 

@@ -9,10 +9,10 @@ from optagent.domain.model import ModelSpec
 from optagent.domain.token import Scope
 from optagent.domain.version import ModelVersion
 from optagent.errors import Conflict, ModelNotFound
-from serve_app.answers import shown_model
-from serve_app.api.guarded import Asks, Caller, Guarded, needs
-from serve_app.model_schemas import AliasRequest, ModelChanges, RegisterRequest
-from serve_app.schemas import Limit, ModelId
+from serve_app.api.model_requests import AliasRequest, ModelChanges, RegisterRequest
+from serve_app.api.requests import Limit, ModelId
+from serve_app.api.responses import shown_model
+from serve_app.api.security import Asks, Caller, Guarded, needs
 
 router = APIRouter(prefix="/models", tags=["models"], route_class=Guarded)
 

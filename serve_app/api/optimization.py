@@ -15,13 +15,11 @@ from optagent.domain.process import Process, Status
 from optagent.domain.token import Scope
 from optagent.errors import OptAgentError
 from optagent.loop.queue import queued
-from serve_app.answers import BatchAnswer, BatchItem, ProblemDocument, Processes, ProcessStatus, Submitted
-from serve_app.api.guarded import Asks, Caller, Guarded, needs
+from serve_app.api.errors import problem
+from serve_app.api.model_requests import BacktestRequest
+from serve_app.api.monitoring import Watch
 from serve_app.api.paging import page
-from serve_app.api.watching import Watch
-from serve_app.errors import problem
-from serve_app.model_schemas import BacktestRequest
-from serve_app.schemas import (
+from serve_app.api.requests import (
     AnalyzeRequest,
     BatchRequest,
     EnsembleRequest,
@@ -31,6 +29,8 @@ from serve_app.schemas import (
     OptimizeRequest,
     ProcessId,
 )
+from serve_app.api.responses import BatchAnswer, BatchItem, ProblemDocument, Processes, ProcessStatus, Submitted
+from serve_app.api.security import Asks, Caller, Guarded, needs
 
 router = APIRouter(prefix="/optimization", tags=["optimization"], route_class=Guarded)
 

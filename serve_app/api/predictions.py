@@ -9,9 +9,9 @@ from starlette.types import Scope as ASGIScope
 
 from optagent.domain.token import Scope
 from optagent.errors import Unavailable
-from serve_app.api.guarded import Desk, needs
-from serve_app.errors import request_id_of
-from serve_app.schemas import ModelId
+from serve_app.api.errors import request_id_of
+from serve_app.api.requests import ModelId
+from serve_app.api.security import Desk, needs
 
 router = APIRouter(prefix="/models/{model_id}", tags=["predictions"])
 

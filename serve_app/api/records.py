@@ -8,9 +8,9 @@ from optagent.domain.alert import Alert
 from optagent.domain.audit import AuditEntry
 from optagent.domain.audit_chain import ChainReport
 from optagent.domain.token import Scope
-from serve_app.answers import DecisionReplay
-from serve_app.api.guarded import Asks, Guarded, needs
-from serve_app.schemas import Limit
+from serve_app.api.requests import Limit
+from serve_app.api.responses import DecisionReplay
+from serve_app.api.security import Asks, Guarded, needs
 
 Noted = Annotated[
     str | None,

@@ -6,9 +6,9 @@ from fastapi import APIRouter, Body, Query
 
 from optagent.domain.rollout import Rollout
 from optagent.domain.token import Scope
-from serve_app.answers import shown_rollout
-from serve_app.api.guarded import Asks, Guarded, needs
-from serve_app.schemas import Decision, Limit, ModelId, RolloutRequest
+from serve_app.api.requests import Decision, Limit, ModelId, RolloutRequest
+from serve_app.api.responses import shown_rollout
+from serve_app.api.security import Asks, Guarded, needs
 
 router = APIRouter(prefix="/models/{model_id}", tags=["rollouts"], route_class=Guarded)
 

@@ -5,9 +5,9 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Response
 
 from optagent.domain.token import Scope
-from serve_app.answers import NewToken, TokenView
-from serve_app.api.guarded import Asks, Guarded, needs
-from serve_app.schemas import TokenRequest
+from serve_app.api.requests import TokenRequest
+from serve_app.api.responses import NewToken, TokenView
+from serve_app.api.security import Asks, Guarded, needs
 
 router = APIRouter(prefix="/tokens", tags=["tokens"], route_class=Guarded)
 

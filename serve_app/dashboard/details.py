@@ -15,11 +15,11 @@ from optagent.domain.process import Process
 from optagent.domain.rollout import Rollout, abort, promote, rollback
 from optagent.domain.version import CHAMPION
 from optagent.errors import Conflict, OptAgentError
-from serve_app.answers import shown_model
+from serve_app.api.requests import ModelId, ProcessId
+from serve_app.api.responses import shown_model
 from serve_app.dashboard import charts
 from serve_app.dashboard.page import Page, drawn, page
 from serve_app.dashboard.session import PREFIX, Reader
-from serve_app.schemas import ModelId, ProcessId
 
 router = APIRouter(prefix=PREFIX, route_class=Page)
 

@@ -15,8 +15,8 @@ from fastapi.routing import APIRoute
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from optagent.errors import NotAuthenticated
+from serve_app.api.errors import problem, problem_response, request_id_of
 from serve_app.dashboard.session import PREFIX
-from serve_app.errors import problem, problem_response, request_id_of
 
 _HEADERS = {
     # Plotly styles its drawings inline; no script but ours runs.

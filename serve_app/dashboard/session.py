@@ -7,9 +7,9 @@ from typing import Annotated
 from fastapi import Depends, Request, Response
 
 from optagent.domain.token import Scope, Token
-from serve_app.api.guarded import Caller, Desk
+from serve_app.api.errors import request_id_of
+from serve_app.api.security import Caller, Desk
 from serve_app.dashboard.form import check_same_site
-from serve_app.errors import request_id_of
 
 PREFIX = "/dashboard"
 COOKIE = "optagent_token"

@@ -10,20 +10,20 @@ from fastapi import FastAPI
 
 from optagent import create_optimization_agent
 from optagent.adapters.in_memory.clock import ManualClock
-from optagent.adapters.in_memory.kept_answers import InMemoryKeptAnswers
 from optagent.adapters.in_memory.observations import InMemoryObservations
 from optagent.adapters.in_memory.registry import InMemoryRegistry
-from optagent.adapters.in_memory.routes import InMemoryRoutes
 from optagent.adapters.in_memory.store import InMemoryStore
-from optagent.adapters.in_memory.tokens import InMemoryTokens
 from optagent.adapters.in_memory.tracker import InMemoryTracker
 from optagent.adapters.in_memory.tuner import SequentialTuner
 from optagent.adapters.in_memory.workers import SequentialWorkers
 from optagent.agent import OptimizationAgent
 from optagent.domain.process import Process, Status
 from serve_app.api import create_api
+from serve_app.api.auth import Authenticator, Refusals
 from serve_app.asgi import Application
-from serve_app.auth import Authenticator, Refusals
+from tests.fakes.idempotency import InMemoryKeptAnswers
+from tests.fakes.routes import InMemoryRoutes
+from tests.fakes.tokens import InMemoryTokens
 
 NOW = 1_700_000_000.0
 

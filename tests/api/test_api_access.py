@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from optagent.adapters.in_memory.clock import ManualClock
 from optagent.agent import OptimizationAgent
 from optagent.errors import Unavailable
-from serve_app.api.guarded import Guarded
+from serve_app.api.security import Guarded
 from serve_app.dashboard.page import Page
 
 OPEN = {"/", "/api/v1/optimization/health", "/docs", "/openapi.json"}

@@ -7,11 +7,11 @@ import httpx
 import pytest
 
 from optagent.adapters.in_memory.store import InMemoryStore
-from optagent.adapters.in_memory.tokens import InMemoryTokens
 from optagent.agent import OptimizationAgent
 from optagent.codec import model_from
 from optagent.domain.alert import Alert, AlertKind, Severity
 from optagent.domain.token import digest_of
+from tests.fakes.tokens import InMemoryTokens
 
 
 async def test_a_model_is_registered_by_an_admin_and_read_by_others(call, churn: dict[str, Any]):

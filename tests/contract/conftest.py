@@ -10,16 +10,16 @@ from typing import Any, Generic, TypeVar
 import pytest
 
 from optagent.adapters.in_memory.clock import ManualClock
-from optagent.adapters.in_memory.kept_answers import InMemoryKeptAnswers
-from optagent.adapters.in_memory.routes import InMemoryRoutes
 from optagent.adapters.in_memory.store import InMemoryStore
-from optagent.adapters.in_memory.tokens import InMemoryTokens
-from optagent.adapters.state.embedded_redis import EmbeddedRedis
-from optagent.adapters.state.redis_answers import RedisKeptAnswers
-from optagent.adapters.state.redis_routes import RedisRoutes
-from optagent.adapters.state.redis_store import RedisStore
-from optagent.adapters.state.redis_tokens import RedisTokens
+from optagent.adapters.state.embedded.embedded_redis import EmbeddedRedis
+from optagent.adapters.state.redis.idempotency import RedisKeptAnswers
+from optagent.adapters.state.redis.routes import RedisRoutes
+from optagent.adapters.state.redis.store import RedisStore
+from optagent.adapters.state.redis.tokens import RedisTokens
 from optagent.ports import KeptAnswers, Routes, Store, Tokens
+from tests.fakes.idempotency import InMemoryKeptAnswers
+from tests.fakes.routes import InMemoryRoutes
+from tests.fakes.tokens import InMemoryTokens
 
 Port = TypeVar("Port")
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from optagent.adapters.state.embedded_redis import EmbeddedRedis
-from optagent.adapters.state.redis_store import RedisStore
+from optagent.adapters.state.embedded.embedded_redis import EmbeddedRedis
+from optagent.adapters.state.redis.store import RedisStore
 from optagent.domain.ledger import HoldoutLook
 from optagent.domain.verdict import Verdict
 from optagent.errors import InvalidRequest, NotFound

@@ -9,7 +9,6 @@ import pyarrow as pa
 import pytest
 
 from optagent.adapters.in_memory.clock import ManualClock
-from optagent.adapters.in_memory.loader import InMemoryLoader
 from optagent.adapters.in_memory.registry import InMemoryRegistry
 from optagent.adapters.models.mlflow_registry import MlflowRegistry
 from optagent.adapters.serving.isolated import IsolatedLoader
@@ -20,6 +19,7 @@ from optagent.ports import Loader, Registry
 from optagent.training.bundle import load_bundle, save_bundle
 from optagent.training.encoding import fit_schema, load_data
 from optagent.training.families.registry import family_named
+from tests.fakes.loader import InMemoryLoader
 
 MakeRows = Callable[..., pa.Table]
 FEATURES = ["a", "b", "region"]

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from optagent.adapters import notifier as adapter
-from optagent.adapters.in_memory.notifier import InMemoryNotifier
 from optagent.adapters.notifier import AppriseNotifier, email_url
 from optagent.domain.alert import Severity
 from optagent.domain.notice import Notice, NoticeKind
 from optagent.errors import InvalidRequest, Unavailable
+from tests.fakes.notifier import InMemoryNotifier
 
 SECRET = "s3cr3tT0ken"
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from optagent.adapters.in_memory.clock import ManualClock
-from optagent.adapters.in_memory.routes import InMemoryRoutes
 from optagent.domain.routing import RoutingTable
 from optagent.errors import Conflict, InvalidRequest
 from optagent.ports import Routes
+from tests.fakes.routes import InMemoryRoutes
 
 NOON = 1_700_049_600.125
 

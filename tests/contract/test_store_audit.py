@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from optagent.adapters.in_memory.store import InMemoryStore
-from optagent.adapters.state.redis_store import RedisStore
+from optagent.adapters.state.redis.store import RedisStore
 from optagent.domain.audit import GENESIS, AuditEntry, AuditLink, link_of
 from optagent.domain.audit_chain import Fault, verify
 from optagent.errors import InvalidRequest

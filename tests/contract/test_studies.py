@@ -9,7 +9,6 @@ from pathlib import Path
 import optuna
 import pytest
 
-from optagent.adapters.in_memory.studies import InMemoryStudies
 from optagent.adapters.search.study_history import StudyHistory
 from optagent.adapters.search.trial_store import Asked, TrialStore, open_storage
 from optagent.domain.model import Task
@@ -17,6 +16,7 @@ from optagent.domain.space import Categorical, Float, Int, SearchSpace
 from optagent.domain.study import Objective, SearchOutcome, Study, Trial, TrialState
 from optagent.errors import NotFound, Unavailable
 from optagent.ports import Studies
+from tests.fakes.studies import InMemoryStudies
 
 TREES = SearchSpace((Float("rate", 0.01, 1.0, log=True), Int("leaves", 4, 64), Categorical("bins", (None, 15, 255))))
 LINES = SearchSpace((Float("c", 0.01, 100.0, log=True), Categorical("penalty", ("l2",))))

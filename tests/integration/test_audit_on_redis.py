@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from optagent.adapters.state import redis_audit, redis_audit_scripts
-from optagent.adapters.state.embedded_redis import EmbeddedRedis
-from optagent.adapters.state.redis_store import RedisStore
+from optagent.adapters.state.embedded.embedded_redis import EmbeddedRedis
+from optagent.adapters.state.redis import audit, audit_scripts
+from optagent.adapters.state.redis.store import RedisStore
 from optagent.domain.audit import AuditEntry
 from optagent.domain.audit_chain import verify
 from optagent.errors import Busy, OptAgentError
@@ -78,12 +78,12 @@ async def test_a_link_that_the_server_lost_before_it_was_on_disk_is_appended_aga
 
 
 async def test_who_loses_every_time_is_told_to_try_again(stores, monkeypatch):
-    monkeypatch.setattr(redis_audit, "_TRIES", 3)
+    monkeypatch.setattr(audit, "_TRIES", 3)
     store = stores[0]
     taken = store._link.run_at_once
 
     async def too_late(*values: Any) -> Any:
-        if values[0] == redis_audit_scripts.APPEND:
+        if values[0] == audit_scripts.APPEND:
             await stores[1].append_audit(ENTRY)
         return await taken(*values)
 

@@ -17,8 +17,8 @@ import pytest
 from redis import Redis
 from redis.exceptions import AuthenticationError
 
-from optagent.adapters.state.embedded_redis import EmbeddedRedis, RedisEndpoint, read_endpoint
-from optagent.adapters.state.redis_store import RedisStore
+from optagent.adapters.state.embedded.embedded_redis import EmbeddedRedis, RedisEndpoint, read_endpoint
+from optagent.adapters.state.redis.store import RedisStore
 from optagent.domain.dataset import FileSource
 from optagent.domain.model import ModelSpec, Task
 from optagent.errors import Unavailable
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no emb
 USER = """
 import sys
 from pathlib import Path
-from optagent.adapters.state.embedded_redis import EmbeddedRedis
+from optagent.adapters.state.embedded.embedded_redis import EmbeddedRedis
 sys.stdin.readline()
 server = EmbeddedRedis(Path(sys.argv[1]))
 print(server.endpoint.pid, flush=True)
@@ -196,7 +196,7 @@ def test_a_child_process_does_not_keep_the_server_up(tmp_path):
 FORKS_AND_DIES = """
 import os, sys, time
 from pathlib import Path
-from optagent.adapters.state.embedded_redis import EmbeddedRedis
+from optagent.adapters.state.embedded.embedded_redis import EmbeddedRedis
 server = EmbeddedRedis(Path(sys.argv[1]))
 child = os.fork()
 if child == 0:

@@ -9,7 +9,6 @@ import pytest
 
 from optagent.adapters.in_memory.clock import ManualClock
 from optagent.adapters.in_memory.datasets import InMemoryDatasets
-from optagent.adapters.in_memory.loader import InMemoryLoader
 from optagent.adapters.in_memory.registry import InMemoryRegistry
 from optagent.adapters.in_memory.store import InMemoryStore
 from optagent.domain.dataset import FileSource
@@ -35,6 +34,7 @@ from optagent.serving.native_engine import NativeEngine
 from optagent.training.bundle import load_bundle, save_bundle
 from optagent.training.families.registry import family_named
 from optagent.training.metrics import metric_named
+from tests.fakes.loader import InMemoryLoader
 
 CHURN = ModelSpec(
     "churn",

@@ -18,7 +18,6 @@ import pytest
 
 from optagent.adapters.clock import SystemClock
 from optagent.adapters.in_memory.observations import InMemoryObservations
-from optagent.adapters.in_memory.routes import InMemoryRoutes
 from optagent.adapters.serving.isolated import IsolatedEngine, IsolatedLoader, Limits
 from optagent.domain.dataset import FileSource
 from optagent.domain.model import ModelSpec, Task
@@ -28,7 +27,8 @@ from optagent.serving.engine import ServedModel
 from optagent.training.bundle import load_bundle, save_bundle
 from optagent.training.encoding import fit_schema, load_data
 from optagent.training.families.registry import family_named
-from serve_app.gateway import DataPlane
+from serve_app.data_plane.gateway import DataPlane
+from tests.fakes.routes import InMemoryRoutes
 
 MakeRows = Callable[..., pa.Table]
 
@@ -163,7 +163,7 @@ from pathlib import Path
 import folder_registry
 from optagent.adapters.clock import SystemClock
 from optagent.adapters.in_memory.observations import InMemoryObservations
-from optagent.adapters.in_memory.routes import InMemoryRoutes
+from tests.fakes.routes import InMemoryRoutes
 from optagent.adapters.serving.isolated import IsolatedLoader
 if __name__ == "__main__":
     loader = IsolatedLoader(partial(folder_registry.Folders, Path({str(folders)!r})), Path({str(tmp_path / "cache")!r}))

@@ -17,10 +17,9 @@ import pytest
 import ray
 
 from optagent.adapters.cluster.ray_monitors import RayMonitors
-from optagent.adapters.in_memory.monitors import InMemoryMonitors
-from optagent.adapters.state.embedded_redis import EmbeddedRedis
+from optagent.adapters.state.embedded.embedded_redis import EmbeddedRedis
 from optagent.adapters.state.observations import RedisObservations
-from optagent.adapters.state.redis_store import RedisStore
+from optagent.adapters.state.redis.store import RedisStore
 from optagent.domain.alert import AlertKind, Finding, Severity
 from optagent.domain.dataset import FileSource
 from optagent.domain.model import ModelSpec, Task
@@ -29,6 +28,7 @@ from optagent.domain.monitoring import Monitoring, MonitorState, Window
 from optagent.errors import InvalidRequest, Unavailable
 from optagent.loop.observe.monitor import Watched, watch_once
 from optagent.ports import Recorded
+from tests.fakes.monitors import InMemoryMonitors
 
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a test module
 

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pytest
 from redis import Redis
 
-from optagent.adapters.state.embedded_redis import EmbeddedRedis, read_endpoint
+from optagent.adapters.state.embedded.embedded_redis import EmbeddedRedis, read_endpoint
 from optagent.adapters.state.observations import RedisObservations
 from optagent.errors import Unavailable
 from optagent.ports import Recorded
@@ -41,7 +41,7 @@ while True:
 KILLER = """
 import os, signal, sys, time
 from pathlib import Path
-from optagent.adapters.state.embedded_redis import read_endpoint
+from optagent.adapters.state.embedded.embedded_redis import read_endpoint
 for _ in range(4):
     time.sleep(0.25)
     if (endpoint := read_endpoint(Path(sys.argv[1]))) is not None:

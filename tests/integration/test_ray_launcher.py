@@ -11,8 +11,8 @@ import pytest
 import ray
 
 from optagent.adapters.cluster.ray_launcher import RayLauncher
-from optagent.adapters.in_memory.launcher import InMemoryLauncher
 from optagent.errors import Conflict
+from tests.fakes.launcher import InMemoryLauncher
 
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a test module
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from optagent.adapters.state import redis_audit_scripts, redis_route_scripts, redis_scripts, stream_scripts
-from optagent.adapters.state.embedded_redis import EmbeddedRedis
+from optagent.adapters.state.embedded.embedded_redis import EmbeddedRedis
+from optagent.adapters.state.redis import audit_scripts, route_scripts, scripts, stream_scripts
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def writes(client: Redis) -> int:
 
 def created(client: Redis, creation: str) -> bytes:
     keys = ("process:p1", "lease:p1", "processes", "processes:churn")
-    return client.eval(redis_scripts.CREATE, len(keys), *keys, "{}", 0, creation, 60_000, "100.0", "p1")
+    return client.eval(scripts.CREATE, len(keys), *keys, "{}", 0, creation, 60_000, "100.0", "p1")
 
 
 def test_a_creation_that_is_repeated_after_a_lost_answer_writes_again_and_changes_nothing(client):
@@ -46,7 +46,7 @@ def test_a_creation_of_somebody_else_is_refused_and_writes_nothing(client):
 
 
 def replaced(client: Redis, data: str, before: str, writer: str) -> bytes:
-    return client.eval(redis_scripts.REPLACE, 1, "record", data, sha1(before.encode()).hexdigest(), writer)
+    return client.eval(scripts.REPLACE, 1, "record", data, sha1(before.encode()).hexdigest(), writer)
 
 
 def test_a_replacement_that_is_repeated_after_a_lost_answer_writes_again_and_changes_nothing(client):
@@ -70,7 +70,7 @@ def test_a_replacement_of_what_is_no_longer_there_writes_nothing(client):
 
 def appended(client: Redis, call: str, line: str, point: str, head: str) -> bytes:
     keys = ("links", "head", "start", f"call:{call}")
-    return client.eval(redis_audit_scripts.APPEND, len(keys), *keys, line, point, head, 2, 30_000)
+    return client.eval(audit_scripts.APPEND, len(keys), *keys, line, point, head, 2, 30_000)
 
 
 def test_a_link_that_is_appended_again_after_a_lost_answer_writes_again_and_is_there_once(client):
@@ -93,7 +93,7 @@ def test_a_link_after_a_head_that_has_gone_on_writes_nothing(client):
 
 
 def test_an_answer_that_is_claimed_again_after_a_lost_answer_is_ours_still(client):
-    values = (redis_scripts.CLAIM_ANSWER, 1, "answer:k", "digest")
+    values = (scripts.CLAIM_ANSWER, 1, "answer:k", "digest")
     assert client.eval(*values, "ours", 60_000) == [b"FIRST"]
     before = writes(client)
     assert client.eval(*values, "ours", 60_000) == [b"FIRST"]
@@ -105,9 +105,9 @@ def test_a_table_that_is_activated_again_after_a_lost_answer_writes_again_and_st
     staged = '{"revision": 1}'
     client.hset("staged", "churn", staged)
     values = ("churn", "active", sha1(staged.encode()).hexdigest(), "channel")
-    assert client.eval(redis_route_scripts.ACTIVATE, 2, "routes", "staged", *values) == b"OK"
+    assert client.eval(route_scripts.ACTIVATE, 2, "routes", "staged", *values) == b"OK"
     before = writes(client)
-    assert client.eval(redis_route_scripts.ACTIVATE, 2, "routes", "staged", *values) == b"OK"
+    assert client.eval(route_scripts.ACTIVATE, 2, "routes", "staged", *values) == b"OK"
     assert writes(client) > before
     assert client.hgetall("routes") == {b"churn": b"active"}
 

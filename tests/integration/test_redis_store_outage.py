@@ -12,8 +12,8 @@ import psutil
 import pytest
 from redis.asyncio import Redis
 
-from optagent.adapters.state.embedded_redis import EmbeddedRedis, read_endpoint
-from optagent.adapters.state.redis_store import RedisStore
+from optagent.adapters.state.embedded.embedded_redis import EmbeddedRedis, read_endpoint
+from optagent.adapters.state.redis.store import RedisStore
 from optagent.domain.alert import Alert, AlertKind, Severity
 from optagent.domain.audit import AuditEntry
 from optagent.domain.dataset import FileSource

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from optagent.adapters.state.embedded_redis import EmbeddedRedis
-from optagent.adapters.state.redis_answers import RedisKeptAnswers
-from optagent.adapters.state.redis_routes import RedisRoutes
-from optagent.adapters.state.redis_tokens import RedisTokens
+from optagent.adapters.state.embedded.embedded_redis import EmbeddedRedis
+from optagent.adapters.state.redis.idempotency import RedisKeptAnswers
+from optagent.adapters.state.redis.routes import RedisRoutes
+from optagent.adapters.state.redis.tokens import RedisTokens
 from optagent.domain.routing import RoutingTable
 from optagent.domain.token import Scope, Token, digest_of
 from optagent.errors import Unavailable

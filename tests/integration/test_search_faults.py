@@ -21,7 +21,7 @@ import pytest
 
 from optagent import create_optimization_agent
 from optagent.adapters.search.ray_tune import RayTuner
-from optagent.adapters.state.embedded_redis import read_endpoint
+from optagent.adapters.state.embedded.embedded_redis import read_endpoint
 from optagent.domain.model import Task
 from optagent.domain.process import Status
 from optagent.domain.study import Study, TrialState

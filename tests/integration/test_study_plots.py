@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from optagent.adapters.in_memory.studies import InMemoryStudies
 from optagent.adapters.in_memory.tuner import SequentialTuner
 from optagent.errors import InvalidRequest, NotFound
+from tests.fakes.studies import InMemoryStudies
 
 
 class KeepingTuner(SequentialTuner):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from optagent.adapters.search.trial_store import TrialStore, open_storage
-from optagent.adapters.state.embedded_redis import EmbeddedRedis
+from optagent.adapters.state.embedded.embedded_redis import EmbeddedRedis
 from optagent.domain.model import Task
 from optagent.domain.space import Int, SearchSpace
 from optagent.domain.study import Study, Trial, TrialState

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from optagent.adapters.state.embedded_redis import EmbeddedRedis
+from optagent.adapters.state.embedded.embedded_redis import EmbeddedRedis
 from optagent.adapters.state.observations import RedisObservations
 from optagent.errors import Busy
 from optagent.ports import Recorded

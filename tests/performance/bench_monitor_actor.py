@@ -23,9 +23,9 @@ import pyarrow.compute as pc
 
 from optagent.adapters.cluster.ray_cluster import RayCluster
 from optagent.adapters.cluster.ray_monitors import RayMonitors
-from optagent.adapters.state.embedded_redis import EmbeddedRedis
+from optagent.adapters.state.embedded.embedded_redis import EmbeddedRedis
 from optagent.adapters.state.observations import RedisObservations
-from optagent.adapters.state.redis_store import RedisStore
+from optagent.adapters.state.redis.store import RedisStore
 from optagent.domain.dataset import FileSource
 from optagent.domain.model import ModelSpec, Task
 from optagent.domain.model_report import ModelReport

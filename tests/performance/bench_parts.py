@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from optagent.adapters.search.trial_store import TrialStore, open_storage
-from optagent.adapters.state.embedded_redis import EmbeddedRedis
+from optagent.adapters.state.embedded.embedded_redis import EmbeddedRedis
 from optagent.analysis.bootstrap import Resampling, bootstrap_interval
 from optagent.codec import model_from
 from optagent.domain.model import Task

@@ -9,9 +9,7 @@ from optagent import create_optimization_agent
 from optagent.adapters.in_memory.clock import ManualClock
 from optagent.adapters.in_memory.observations import InMemoryObservations
 from optagent.adapters.in_memory.registry import InMemoryRegistry
-from optagent.adapters.in_memory.routes import InMemoryRoutes
 from optagent.adapters.in_memory.store import InMemoryStore
-from optagent.adapters.in_memory.tokens import InMemoryTokens
 from optagent.adapters.in_memory.tracker import InMemoryTracker
 from optagent.adapters.in_memory.tuner import SequentialTuner
 from optagent.domain.audit import AuditEntry
@@ -20,6 +18,8 @@ from optagent.domain.rollout_policy import RolloutPolicy
 from optagent.domain.routing import RoutingTable
 from optagent.domain.token import Scope, digest_of
 from optagent.errors import Conflict, InvalidRequest, ModelNotFound, NotFound, Unavailable
+from tests.fakes.routes import InMemoryRoutes
+from tests.fakes.tokens import InMemoryTokens
 
 
 class Parts:

@@ -8,7 +8,6 @@ import pytest
 
 from optagent import create_optimization_agent
 from optagent.adapters.in_memory.clock import ManualClock
-from optagent.adapters.in_memory.notifier import InMemoryNotifier
 from optagent.adapters.in_memory.observations import InMemoryObservations
 from optagent.adapters.in_memory.registry import InMemoryRegistry
 from optagent.adapters.in_memory.store import InMemoryStore
@@ -23,6 +22,7 @@ from optagent.domain.rollout import abort, begin
 from optagent.domain.rollout_policy import RolloutPolicy
 from optagent.errors import InvalidRequest, Unavailable
 from optagent.settings import load_settings
+from tests.fakes.notifier import InMemoryNotifier
 
 NOW = 1_700_000_000.0
 HOUR_S, DAY_S = 3600.0, 86_400.0

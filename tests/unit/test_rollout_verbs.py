@@ -14,7 +14,6 @@ from optagent import create_optimization_agent
 from optagent.adapters.in_memory.clock import ManualClock
 from optagent.adapters.in_memory.observations import InMemoryObservations
 from optagent.adapters.in_memory.registry import InMemoryRegistry
-from optagent.adapters.in_memory.routes import InMemoryRoutes
 from optagent.adapters.in_memory.store import InMemoryStore
 from optagent.adapters.in_memory.tracker import InMemoryTracker
 from optagent.adapters.in_memory.tuner import SequentialTuner
@@ -25,6 +24,7 @@ from optagent.errors import Conflict, CorruptBundle, InvalidRequest, ModelNotFou
 from optagent.training.bundle import save_bundle
 from optagent.training.encoding import fit_schema, load_data
 from optagent.training.families.registry import family_named
+from tests.fakes.routes import InMemoryRoutes
 
 
 class Shop:

@@ -8,7 +8,6 @@ import pytest
 
 from optagent import create_optimization_agent
 from optagent.adapters.in_memory.clock import ManualClock
-from optagent.adapters.in_memory.launcher import InMemoryLauncher
 from optagent.adapters.in_memory.observations import InMemoryObservations
 from optagent.adapters.in_memory.registry import InMemoryRegistry
 from optagent.adapters.in_memory.store import InMemoryStore
@@ -17,6 +16,7 @@ from optagent.adapters.in_memory.tuner import SequentialTuner
 from optagent.domain.command import TuneModel
 from optagent.domain.process import Process, Status
 from optagent.errors import Conflict, InvalidRequest, ModelNotFound, ProcessNotFound
+from tests.fakes.launcher import InMemoryLauncher
 
 SMALL = TuneModel("churn", method="random", trials=2)
 

@@ -3,8 +3,8 @@
 from collections import deque
 from itertools import islice
 
-from optagent.adapters.state.audit import KEPT, checked_after
-from optagent.adapters.state.lease import checked_limit
+from optagent.adapters.state.audit_bounds import KEPT, checked_after
+from optagent.adapters.state.process_lease import checked_limit
 from optagent.domain.audit import GENESIS, AuditEntry, AuditPage, ChainPoint, link_of, linked
 
 

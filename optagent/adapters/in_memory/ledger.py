@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from optagent.adapters.state.refusals import checked_look, no_look
+from optagent.adapters.state.store_errors import checked_look, no_look
 from optagent.codec import decode, encode
 from optagent.domain.ledger import HoldoutLook
 from optagent.domain.verdict import Verdict

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from optagent.adapters.state.kept_rows import as_kept, joined, microseconds, noun, types_of
+from optagent.adapters.state.archive.row_types import as_kept, joined, microseconds, noun, types_of
 from optagent.errors import Busy, NotFound
 from optagent.ports import Recorded
 

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from optagent.adapters.in_memory.observations import InMemoryObservations
-from optagent.adapters.state.kept_rows import joined, microseconds, types_of
+from optagent.adapters.state.archive.row_types import joined, microseconds, types_of
 from optagent.ports import Recorded
 
 

@@ -5,12 +5,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from optagent.adapters.in_memory.audit import InMemoryAudit
-from optagent.adapters.in_memory.first_times import InMemoryFirstTimes
 from optagent.adapters.in_memory.ledger import InMemoryLedger
-from optagent.adapters.state.alerts import forgotten_before, in_order
-from optagent.adapters.state.audit import KEPT
-from optagent.adapters.state.lease import as_claimed, as_seen, checked_lease, checked_limit, checked_queued, lost
-from optagent.adapters.state.refusals import another_is_active, checked_successor, no_rollout, rollout_exists
+from optagent.adapters.in_memory.once import InMemoryFirstTimes
+from optagent.adapters.state.alert_order import forgotten_before, in_order
+from optagent.adapters.state.audit_bounds import KEPT
+from optagent.adapters.state.process_lease import (
+    as_claimed,
+    as_seen,
+    checked_lease,
+    checked_limit,
+    checked_queued,
+    lost,
+)
+from optagent.adapters.state.store_errors import another_is_active, checked_successor, no_rollout, rollout_exists
 from optagent.codec import decode, encode
 from optagent.domain.alert import Alert
 from optagent.domain.model import ModelSpec

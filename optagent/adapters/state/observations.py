@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from optagent.adapters.state.archive_manifest import Call
-from optagent.adapters.state.kept_rows import as_kept, noun
-from optagent.adapters.state.observation_stream import Entry, ObservationStream
-from optagent.adapters.state.parquet_archive import ParquetArchive
+from optagent.adapters.state.archive.manifest import Call
+from optagent.adapters.state.archive.parquet import ParquetArchive
+from optagent.adapters.state.archive.row_types import as_kept, noun
+from optagent.adapters.state.redis.observation_stream import Entry, ObservationStream
 from optagent.errors import InvalidData
 from optagent.ports import Recorded
 

@@ -17,8 +17,8 @@ import httpx
 import psutil
 import yaml
 
-from optagent.adapters.state.embedded_redis import read_endpoint
-from optagent.adapters.state.redis_routes import RedisRoutes
+from optagent.adapters.state.embedded.embedded_redis import read_endpoint
+from optagent.adapters.state.redis.routes import RedisRoutes
 from optagent.domain.rollout_look import RolloutState
 from optagent.domain.routing import RoutingTable
 from tests.performance.serve_bench.load import Target

@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from optagent.adapters.state.archive_manifest import Call
-from optagent.adapters.state.parquet_archive import ParquetArchive
+from optagent.adapters.state.archive.manifest import Call
+from optagent.adapters.state.archive.parquet import ParquetArchive
 from optagent.errors import Unavailable
 from optagent.ports import Recorded
 

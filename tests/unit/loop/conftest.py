@@ -9,7 +9,6 @@ import pytest
 
 from optagent.adapters.in_memory.clock import ManualClock
 from optagent.adapters.in_memory.observations import InMemoryObservations
-from optagent.adapters.in_memory.routes import InMemoryRoutes
 from optagent.adapters.in_memory.store import InMemoryStore
 from optagent.analysis.observed_rows import Observed
 from optagent.domain.dataset import FileSource
@@ -28,6 +27,7 @@ from optagent.ports import Recorded, Store
 from optagent.serving.evidence import evidence_schema
 from optagent.training.columns import Kind
 from optagent.training.encoding import Column, Schema
+from tests.fakes.routes import InMemoryRoutes
 
 START = 1_700_000_000.0
 SCHEMA = Schema((Column("amount", Kind.NUMERIC),), "churned", Task.BINARY, ("no", "yes"))

@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from optagent.adapters.state.kept_rows import as_kept
+from optagent.adapters.state.archive.row_types import as_kept
 from optagent.domain.model import Task
 from optagent.serving.evidence import Compared, evidence_schema, evidence_table, outputs_of
 

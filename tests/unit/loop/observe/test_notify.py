@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import pytest
 
 from optagent.adapters.in_memory.clock import ManualClock
-from optagent.adapters.in_memory.notifier import InMemoryNotifier
 from optagent.adapters.in_memory.store import InMemoryStore
 from optagent.domain.alert import Severity
 from optagent.domain.notice import Notice, NoticeKind
 from optagent.errors import InvalidRequest, Unavailable
 from optagent.loop.observe.notify import RETRY_S, tell
+from tests.fakes.notifier import InMemoryNotifier
 
 DAY_S = 86_400.0
 

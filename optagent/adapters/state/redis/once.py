@@ -1,0 +1,27 @@
+"""What is done once, in Redis or Valkey. Keys, below a prefix: `first:KEY` (who came first; expires)."""
+
+import secrets
+
+from optagent.adapters.state.process_lease import milliseconds
+from optagent.adapters.state.redis.connection import Linked
+
+# KEYS 1 is what is done once. ARGV: who asks, how long it is kept in ms. A call that is repeated writes again, so that
+# WAITAOF has a write of its own to wait for.
+_FIRST = """
+local first = redis.call('GET', KEYS[1])
+if first and first ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+"""
+
+
+class RedisFirstTimes(Linked):
+    """The part of a Store that remembers what was done."""
+
+    async def first_time(self, key: str, kept_s: float) -> bool:
+        kept_ms = milliseconds("kept_s", kept_s)
+        return bool(await self._link.run(_FIRST, (self._link.key("first", key),), secrets.token_hex(8), kept_ms))
+
+    async def remember(self, key: str, kept_s: float) -> None:
+        kept_ms = milliseconds("kept_s", kept_s)
+        await self._link.write("SET", self._link.key("first", key), "remembered", "PX", kept_ms)

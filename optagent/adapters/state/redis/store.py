@@ -1,0 +1,38 @@
+"""The Store on Redis or Valkey: models, and the parts that keep processes, rollouts, findings and the audit log.
+
+Keys, below a prefix: `models` (hash, JSON by id), and those of the parts.
+"""
+
+from typing import Any
+
+from optagent.adapters.state.audit_bounds import KEPT
+from optagent.adapters.state.redis.audit import RedisAudit
+from optagent.adapters.state.redis.connection import RedisLink
+from optagent.adapters.state.redis.ledger import RedisLedger
+from optagent.adapters.state.redis.once import RedisFirstTimes
+from optagent.adapters.state.redis.processes import RedisProcesses
+from optagent.adapters.state.redis.reports import RedisFindings
+from optagent.adapters.state.redis.rollouts import RedisRollouts
+from optagent.codec import encode
+from optagent.domain.model import ModelSpec
+from optagent.errors import ModelNotFound
+
+
+class RedisStore(RedisProcesses, RedisRollouts, RedisFindings, RedisLedger, RedisAudit, RedisFirstTimes):
+    """A Store on the server behind a `redis://`, `rediss://` or `unix://` URL; use it from one event loop."""
+
+    def __init__(self, url: str, prefix: str = "optagent", audit_kept: int = KEPT) -> None:
+        super().__init__(RedisLink(url, prefix), audit_kept)
+
+    async def save_model(self, spec: ModelSpec) -> None:
+        await self._link.write("HSET", self._link.key("models"), spec.model_id, encode(spec))
+
+    async def model(self, model_id: str) -> ModelSpec:
+        data = await self._link.ask(lambda: self._link.redis.hget(self._link.key("models"), model_id))
+        if data is None:
+            raise ModelNotFound(f"no model {model_id!r}")
+        return self._link.decoded(ModelSpec, data, model_id)
+
+    async def models(self) -> list[ModelSpec]:
+        kept: dict[Any, Any] = await self._link.ask(lambda: self._link.redis.hgetall(self._link.key("models")))
+        return [self._link.decoded(ModelSpec, data, name.decode()) for name, data in sorted(kept.items())]

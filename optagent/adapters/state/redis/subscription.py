@@ -1,0 +1,69 @@
+"""Messages of a channel of Redis or Valkey, for ever, whatever happens to the server."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from optagent.adapters.state.redis.connection import RedisLink
+
+_log = logging.getLogger(__name__)
+
+_SILENCE_S = 1.0  # after which a server is asked whether it is there
+_ANSWER_S = 1.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0
+
+
+async def heard(link: RedisLink, channel: str) -> AsyncGenerator[bytes | None, None]:
+    """Each message; None whenever listening has begun, before which some may have been missed.
+
+    It never ends and never raises. A server that does not answer is noticed within 2 s.
+    """
+    pause = _FIRST_PAUSE_S
+    while True:
+        try:
+            async with _subscribed(link, channel) as connection:
+                pause = _FIRST_PAUSE_S
+                yield None
+                while True:
+                    answer = await _answer(connection)
+                    if _kind(answer) == b"message":
+                        yield answer[2]
+        except (RedisError, OSError) as error:
+            if pause == _FIRST_PAUSE_S:
+                _log.warning("Redis at %s is away, listening goes on when it is back: %s", link.address, error)
+        await asyncio.sleep(pause)
+        pause = min(_LONGEST_PAUSE_S, pause * 2)
+
+
+@asynccontextmanager
+async def _subscribed(link: RedisLink, channel: str) -> AsyncIterator[AbstractConnection]:
+    """A connection of its own: PubSub of the client connects again unasked, and nobody learns what was missed."""
+    connection = link.redis.connection_pool.make_connection()  # type: ignore[no-untyped-call]
+    try:
+        await connection.connect()
+        await connection.send_command("SUBSCRIBE", channel, check_health=False)
+        while _kind(await _answer(connection)) != b"subscribe":
+            pass
+        yield connection
+    finally:
+        await connection.disconnect(nowait=True)
+
+
+async def _answer(connection: AbstractConnection) -> Any:
+    answer = await connection.read_response(timeout=_SILENCE_S, push_request=True)
+    if answer is None:
+        await connection.send_command("PING", check_health=False)
+        answer = await connection.read_response(timeout=_ANSWER_S, push_request=True)
+    if answer is None:
+        raise RedisTimeoutError(f"no answer for {_SILENCE_S + _ANSWER_S:g} s")
+    return answer
+
+
+def _kind(answer: Any) -> Any:
+    return answer[0] if isinstance(answer, list) else None

@@ -1,0 +1,21 @@
+"""Commands of whoever runs the product: show the settings, try the channels of notices."""
+
+from optagent import terminal
+from optagent.cli.app import OUT, AsJson, app, print_json, with_agent
+from optagent.settings import load_settings
+
+
+@app.command()
+def config(as_json: AsJson = False) -> None:
+    """Print every setting, its value, and where the value came from."""
+    rows = load_settings().explained()
+    if as_json:
+        return print_json({name: {"value": value, "from": origin} for name, value, origin in rows})
+    terminal.show_table(OUT, ["setting", "value", "from"], rows)
+
+
+@app.command("notify-test")
+def notify_test() -> None:
+    """Send a test notice over every channel that notifications go to."""
+    with_agent(lambda agent: agent.test_notification())
+    OUT.print("a test notice was sent over every channel", highlight=False)

@@ -1,0 +1,58 @@
+"""The command that replays a history under retraining policies."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from optagent import terminal
+from optagent.analysis.backtest_table import facts_of, short_table_of
+from optagent.cli.app import ERR, OUT, AsJson, app, print_json, with_agent
+from optagent.codec import plain
+from optagent.domain.backtest import KNOWN, BacktestResult, start_from
+
+
+@app.command("backtest")
+def backtest_policies(
+    model: str,
+    label_delay: Annotated[str, typer.Option(help="How long after its row a label is known, such as 5d.")],
+    data: Annotated[
+        str | None,
+        typer.Option(help="The history, with labels and dates: Parquet, CSV or Arrow. Else the model's data."),
+    ] = None,
+    policy: Annotated[
+        str, typer.Option(help=f"By comma: {', '.join(KNOWN)}, or YAML or JSON files of policies.")
+    ] = "conservative,balanced,aggressive",
+    start: Annotated[str, typer.Option(help="Where the replay begins: a share of the rows, or a date.")] = "0.3",
+    step: Annotated[str, typer.Option(help="How often labels, monitor and policy are looked at.")] = "24h",
+    trials: Annotated[int | None, typer.Option(help="Search the first version, and for policies that search.")] = None,
+    seed: Annotated[int, typer.Option(help="Same seed: same answer.")] = 0,
+    html: Annotated[Path | None, typer.Option(help="Write a page with plots to this file.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Replay a model's history under retraining policies, and say which one to take."""
+    from optagent.backtest.run import contenders_from, draw  # what it imports takes a second
+
+    policies = contenders_from(policy)
+    ERR.print(f"replaying {', '.join(one.name for one in policies)} …", highlight=False, markup=False)
+    result = with_agent(
+        lambda agent: agent.backtest_model(
+            model, data, label_delay, policies, start=start_from(start), step=step, seed=seed, trials=trials
+        )
+    )
+    if html is not None:
+        draw(result, html)
+    print_json(plain(result)) if as_json else show(result)
+    if html is not None:
+        ERR.print(f"drawn: {html}", highlight=False, soft_wrap=True)
+
+
+def show(result: BacktestResult) -> None:
+    """What was replayed, the policies beside each other, and the recommendation."""
+    for name, value in facts_of(result):
+        OUT.print(f"[dim]{name}:[/dim] {value}", highlight=False)
+    terminal.show_table(OUT, *short_table_of(result))
+    for note in result.notes:
+        OUT.print(note, style="dim", highlight=False, markup=False)
+    if result.recommended is not None:
+        OUT.print(f"take {result.recommended}: {result.confidence_in_words}", highlight=False, markup=False)

@@ -1,0 +1,126 @@
+"""Commands of watching a model."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from optagent import terminal, terminal_report
+from optagent.agent import OptimizationAgent
+from optagent.bootstrap import running_cluster
+from optagent.cli.app import ERR, OUT, AsJson, app, print_json, time_text, with_agent
+from optagent.codec import plain
+from optagent.domain.model_report import ModelReport
+from optagent.errors import InvalidRequest
+from optagent.settings import load_settings
+
+
+@app.command()
+def record(
+    model: str,
+    predictions: Annotated[Path | None, typer.Option(help="Parquet, CSV or Arrow file of predictions.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="Parquet, CSV or Arrow file of labels.")] = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="Predictions with labels: what a model served elsewhere is compared with.")
+    ] = None,
+) -> None:
+    """Record what a model predicted and what came true."""
+    if predictions is None and labels is None and reference is None:
+        raise InvalidRequest("name a file: --predictions, --labels or --reference")
+
+    async def take(agent: OptimizationAgent) -> list[str]:
+        said = []
+        if reference is not None:
+            said.append(f"{await agent.set_reference(model, reference):,} rows of reference")
+        if predictions is not None:
+            said.append(f"{await agent.record_predictions(model, predictions):,} predictions")
+        if labels is not None:
+            said.append(f"{await agent.record_labels(model, labels):,} labels")
+        return said
+
+    OUT.print(f"recorded {', '.join(with_agent(take))}", highlight=False)
+
+
+@app.command()
+def analyze(
+    model: str,
+    time_range: Annotated[str | None, typer.Option("--range", help="90m, 24h, 7d, or START..END.")] = None,
+    analysis_type: Annotated[
+        str, typer.Option("--type", help="performance, drift, importance, confidence or full.")
+    ] = "full",
+    version: Annotated[str, typer.Option(help="A version, or an alias.")] = "champion",
+    data: Annotated[Path | None, typer.Option(help="Look at the rows of this file instead of recorded ones.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="With --data: a file of labels by id.")] = None,
+    separability: Annotated[
+        bool, typer.Option("--separability", help="Also whether a model can tell these rows from the reference.")
+    ] = False,
+    html: Annotated[Path | None, typer.Option(help="Write a page with plots to this file.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say how a model does, and what is wrong with it."""
+    if labels is not None and data is None:
+        raise InvalidRequest("--labels goes with --data; recorded labels are taken as they are")
+
+    async def look(agent: OptimizationAgent) -> ModelReport:
+        if data is None:
+            found = await agent.analyze_model(model, analysis_type, time_range or "24h", version, separability)
+        else:
+            known = str(labels) if labels is not None else None
+            found = await agent.analyze_files(model, str(data), known, analysis_type, time_range, version, separability)
+        if html is not None:
+            await agent.draw_report(found, html)
+        return found
+
+    report = with_agent(look)
+    print_json(plain(report)) if as_json else terminal_report.show_report(OUT, report)
+    if html is not None:
+        ERR.print(f"drawn: {html}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def alerts(
+    model: Annotated[str | None, typer.Argument(help="Only those of this model.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List what is wrong, and what was: open alerts first."""
+    found = with_agent(lambda agent: agent.alerts(model, limit))
+    print_json([plain(one) for one in found]) if as_json else terminal_report.show_alerts(OUT, found)
+
+
+@app.command()
+def watch(
+    model: str,
+    stop: Annotated[bool, typer.Option("--stop", help="Stop watching.")] = False,
+    shards: Annotated[int, typer.Option(min=1, help="Actors that archive what is recorded.")] = 1,
+) -> None:
+    """Have a running Ray cluster watch a model: that of `up`, or OPT_AGENT_RAY_ADDRESS."""
+    if running_cluster(load_settings()) is None:
+        raise InvalidRequest(
+            "a monitor lives as long as its cluster: start one (optagent up), or set OPT_AGENT_RAY_ADDRESS=auto"
+        )
+    verb = (lambda agent: agent.stop_monitor(model)) if stop else (lambda agent: agent.start_monitor(model, shards))
+    with_agent(verb)
+    OUT.print(f"{'stopped watching' if stop else 'watching'} {model}", highlight=False)
+
+
+@app.command()
+def monitors(as_json: AsJson = False) -> None:
+    """List the monitors of a running Ray cluster."""
+    if running_cluster(load_settings()) is None:
+        raise InvalidRequest("start a cluster (optagent up), or name one: set OPT_AGENT_RAY_ADDRESS=auto")
+    found = with_agent(lambda agent: agent.monitors())
+    if as_json:
+        return print_json([plain(one) for one in found])
+    rows = [
+        [
+            one.model_id,
+            str(one.shard),
+            "yes" if one.alive else "no",
+            f"{one.drained:,}",
+            *("" if at is None else time_text(at) for at in (one.since, one.last_report)),
+            one.error or "",
+        ]
+        for one in found
+    ]
+    terminal.show_table(OUT, ["model", "shard", "alive", "archived", "since", "last report", "error"], rows)

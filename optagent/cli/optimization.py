@@ -1,0 +1,49 @@
+"""Commands of the whole loop."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from optagent import terminal
+from optagent.cli.app import OUT, AsJson, app, print_json, with_agent
+from optagent.codec import plain
+from optagent.errors import InvalidRequest
+
+
+@app.command()
+def optimize(
+    model: str,
+    optimization_type: Annotated[
+        str, typer.Argument(help="full, retrain, tune, features, ensemble, or auto: what the diagnosis asks for.")
+    ] = "full",
+    action: Annotated[str, typer.Option(help="How far one that passed may go: candidate, shadow, full.")] = "candidate",
+    strategy: Annotated[str, typer.Option(help="conservative, balanced or aggressive.")] = "balanced",
+    trials: Annotated[int | None, typer.Option(help="Trials of a search.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Time limit of a search in seconds.")] = None,
+    window: Annotated[str, typer.Option(help="auto, expanding, sliding, weighted or since_change.")] = "auto",
+    gates: Annotated[str, typer.Option(help='JSON, such as {"accuracy_min": 0.7, "max_latency_ms": 50}.')] = "{}",
+    time_range: Annotated[str, typer.Option(help="What is looked at: 24h, or START..END.")] = "24h",
+    seed: Annotated[int, typer.Option(help="Same seed: same answer.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Run the loop for a model: look, learn, find a candidate, judge it at every gate, let it in."""
+    try:
+        asked = json.loads(gates)
+    except ValueError as error:
+        raise InvalidRequest(f"--gates: not JSON: {error}") from None
+    result = with_agent(
+        lambda agent: agent.optimize_model(
+            model,
+            optimization_type,
+            action,
+            strategy,
+            trials=trials,
+            timeout_s=timeout,
+            window=window,
+            gates=asked,
+            time_range=time_range,
+            seed=seed,
+        )
+    )
+    print_json(plain(result)) if as_json else terminal.show_optimization(OUT, result)

@@ -1,0 +1,160 @@
+"""What may be said over HTTP of a model, of how it is watched, and of the policies that keep it good."""
+
+from typing import Annotated, Any
+
+from pydantic import AliasChoices, Field
+
+from optagent.codec import decode, model_from, source_from
+from optagent.domain.backtest import KNOWN, BacktestAsk, Contender, contender_named
+from optagent.domain.command import BacktestModel
+from optagent.domain.dataset import FORMATS
+from optagent.domain.model import ModelSpec, Task
+from optagent.domain.policy import POLICIES, WINDOWS, Action, OptimizationType, RetrainingPolicy, Trigger
+from optagent.domain.strategy import STRATEGIES
+from optagent.errors import InvalidRequest
+from serve_app.api.requests import ID, WINDOW, Amount, Name, Request, SearchSpaces, Seconds, Share, Whole, one_of
+
+
+class FileData(Request):
+    """Files by absolute path, glob or URI, as the server sees them."""
+
+    uri: Annotated[str, Field(min_length=1, max_length=2000)]
+    format: Annotated[str, one_of(FORMATS)] | None = None
+
+
+class SqlData(Request):
+    """The rows of a query; `${NAME}` in the URL is read from the server's environment."""
+
+    url: Annotated[str, Field(min_length=1, max_length=2000, examples=["postgresql://${DB_USER}@db/orders"])]
+    query: Annotated[str, Field(min_length=1, max_length=20_000)]
+
+
+class MonitoringFields(Request):
+    """What counts as decay; what is left out stays as it is."""
+
+    accuracy_drop_threshold: Share = 0.05
+    drift_score_threshold: Share = 0.1
+    confidence_threshold: Share = 0.8
+    performance_window_hours: Annotated[float, Field(gt=0, le=1e5)] = 24.0
+    performance_window_rows: Whole | None = None
+    alert_cooldown_minutes: Amount = 60.0
+    false_alarm_every: Annotated[str, Field(max_length=20, examples=["90d"])] = "90d"
+    slices: Annotated[list[Name], Field(max_length=100)] = []
+    business: Annotated[dict[Name, Annotated[str, Field(max_length=1000)]], Field(max_length=100)] = {}
+
+
+class RetrainingFields(Request):
+    """When a model is optimized without anyone asking, and how far what comes of it may go."""
+
+    triggers: Annotated[
+        list[Annotated[str, one_of([one for one in Trigger if one is not Trigger.MANUAL])]],
+        Field(min_length=1, max_length=10),
+    ] = ["degradation", "concept_drift"]
+    action: Annotated[str, one_of(Action)] = "candidate"
+    strategy: Annotated[str, one_of(STRATEGIES)] = "balanced"
+    optimization_type: Annotated[str, one_of(OptimizationType)] = "auto"
+    every: Annotated[str | None, Field(max_length=20, examples=["30d"], description="with the trigger schedule")] = None
+    min_new_labels: Annotated[Whole | None, Field(description="with the trigger new_labels")] = None
+    cooldown: Annotated[str, Field(max_length=20, examples=["1d"])] = "1d"
+    most_a_year: Whole = 52
+    window: Annotated[str, Field(max_length=20, examples=list(WINDOWS), description=WINDOW)] = "auto"
+    trials: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    timeout_s: Seconds | None = None
+    gates: Annotated[dict[Name, bool | int | float | str], Field(max_length=100)] = {}
+    rollout: Annotated[dict[Name, Any], Field(max_length=20, description="fields of a rollout's policy")] = {}
+
+
+Retraining = Annotated[str, one_of(POLICIES, description="a policy by name")] | RetrainingFields | None
+
+
+class RegisterRequest(Request):
+    """A model as in `model.yaml`. Where its data lies is read by the server, so that only an admin may register one."""
+
+    id: Annotated[str, Field(pattern=ID, examples=["churn"], validation_alias=AliasChoices("id", "model_id"))]
+    task: Annotated[str, one_of(Task, examples=["binary"])]
+    data: Annotated[str, Field(min_length=1, max_length=2000, examples=["/data/churn.parquet"])] | FileData | SqlData
+    target: Annotated[Name, Field(examples=["churned"])]
+    features: list[Name] = []
+    ignore: list[Name] = []
+    time_column: Name | None = None
+    rows_in_time_order: bool = False
+    label_horizon: Annotated[str, Field(max_length=20)] | Amount = 0.0
+    sensitive_columns: list[Name] = []
+    positive_class: Name | None = None
+    class_weight: Annotated[str, one_of(("none", "balanced"))] = "none"
+    metric: Annotated[str, Field(max_length=100)] = ""
+    families: list[Name] = []
+    search_space: SearchSpaces = {}
+    holdout_fraction: Annotated[float, Field(ge=0.05, le=0.5)] = 0.2
+    folds: Annotated[int, Field(ge=2, le=20)] = 4
+    description: Annotated[str, Field(max_length=10_000)] = ""
+    monitoring: MonitoringFields | None = None
+    policy: Retraining = None
+
+    def spec(self) -> ModelSpec:
+        """Raises InvalidRequest."""
+        _check_place(self.data)
+        return model_from(self.model_dump(exclude_unset=True))
+
+
+class ModelChanges(Request):
+    """What may change of a registered model; what is left out stays as it is."""
+
+    description: Annotated[str, Field(max_length=10_000)] = ""
+    metric: Annotated[str, Field(max_length=100)] = ""
+    search_space: SearchSpaces = {}
+    monitoring: Annotated[MonitoringFields | None, Field(description="null: as the settings say")] = None
+    policy: Annotated[Retraining, Field(description="null: optimized only when somebody asks")] = None
+
+
+class AliasRequest(Request):
+    """Where an alias is to point."""
+
+    version: Annotated[Name, Field(examples=["3"])]
+
+
+class OwnPolicy(Request):
+    """A policy of one's own, by the name under which it is compared."""
+
+    name: Annotated[str, Field(min_length=1, max_length=100, examples=["weekly"])]
+    policy: RetrainingFields
+    ungated: Annotated[bool, Field(description="what it trains becomes champion whatever the gates say")] = False
+
+
+class BacktestRequest(Request):
+    """Replay a history under several policies. Without `data` it is the model's own."""
+
+    model_id: Annotated[str, Field(pattern=ID, examples=["churn"])]
+    data: Annotated[str, Field(min_length=1, max_length=2000)] | FileData | SqlData | None = None
+    label_delay: Annotated[str, Field(max_length=20, examples=["5d"])]
+    policies: Annotated[
+        list[Annotated[str, Field(max_length=100, examples=list(KNOWN))] | OwnPolicy],
+        Field(min_length=1, max_length=20),
+    ] = ["conservative", "balanced", "aggressive"]
+    start: Annotated[str, Field(max_length=40, description="a date")] | Share = 0.3
+    step: Annotated[str, Field(max_length=20)] = "24h"
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+    max_trials: Annotated[int, Field(ge=1, le=100_000)] | None = None
+
+    def command(self, model: ModelSpec) -> BacktestModel:
+        """Raises InvalidRequest."""
+        source = model.data
+        if self.data is not None:
+            _check_place(self.data)
+            source = source_from(self.data if isinstance(self.data, str) else self.data.model_dump())
+        contenders = tuple(_contender(one) for one in self.policies)
+        ask = BacktestAsk(contenders, self.label_delay, self.start, self.step, self.seed, self.max_trials)
+        return BacktestModel(self.model_id, source, ask)
+
+
+def _contender(named: str | OwnPolicy) -> Contender:
+    if isinstance(named, str):
+        return contender_named(named)
+    fields = named.policy.model_dump(exclude_unset=True)
+    return Contender(named.name, decode(RetrainingPolicy, fields), named.ungated)
+
+
+def _check_place(data: str | FileData | SqlData) -> None:
+    uri = data if isinstance(data, str) else getattr(data, "uri", "/")
+    if "://" not in uri and not uri.startswith("/"):
+        raise InvalidRequest(f"data: an absolute path of the server or a URI is needed, got {uri!r}")

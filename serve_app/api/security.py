@@ -1,0 +1,154 @@
+"""What stands before every route: who asks, whether he may, whether what he sends is JSON, and whether it was sent."""
+
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Depends, Request, Response
+from fastapi.routing import APIRoute
+from pydantic_core import from_json
+
+from optagent.agent import OptimizationAgent
+from optagent.domain.audit import AuditEntry
+from optagent.domain.token import Scope
+from optagent.errors import Malformed, OptAgentError, UnsupportedFormat
+from optagent.ports import Clock
+from serve_app.api.auth import Authenticator
+from serve_app.api.errors import MEDIA_TYPE, UNEXPECTED, request_id_of
+from serve_app.api.idempotency import HEADER, PARAMETER, Idempotency
+
+T = TypeVar("T")
+
+_SCOPE, _SHOWN_ONCE = "x-scope", "x-shown-once"
+_SAID = {
+    400: "the body is not JSON",
+    401: "no token, or one that does not hold",
+    403: "the token's scopes do not cover this",
+    404: "not found",
+    409: "contradicts what is already there, or the same request is under way",
+    413: "the body is too large",
+    415: "the body is of another content type",
+    422: "a field breaks a rule; the problem names both",
+    429: "too many requests of this token, or too much work waits",
+    500: "something unexpected",
+    503: "a part that is needed does not answer; the problem names it",
+}
+
+_log = logging.getLogger("optagent.api")
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What the routes work with."""
+
+    agent: OptimizationAgent
+    authenticator: Authenticator
+    idempotency: Idempotency | None
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, and the agent that he asks."""
+
+    agent: OptimizationAgent
+    name: str
+    request_id: str
+    clock: Clock
+
+    async def does(self, action: str, target: str, work: Awaitable[T], **detail: Any) -> T:
+        """What `work` answers, once the audit log has that it was done, or why it was not."""
+        try:
+            done = await work
+        except Exception as error:
+            await self._write(action, target, str(error) if isinstance(error, OptAgentError) else UNEXPECTED, detail)
+            raise
+        await self._write(action, target, "done", detail)
+        return done
+
+    async def _write(self, action: str, target: str, outcome: str, detail: dict[str, Any]) -> None:
+        entry = AuditEntry(self.clock.now(), self.name, action, target, outcome, self.request_id, detail)
+        try:
+            await self.agent.record_audit(entry)
+        except OptAgentError as error:  # it is done: to say that it failed would have it done twice
+            _log.error("the audit log did not take %r: %s", entry, error)
+
+
+async def _caller(request: Request) -> Caller:
+    caller: Caller = request.state.caller
+    return caller
+
+
+Asks = Annotated[Caller, Depends(_caller)]
+"""The parameter of a route that says who asks."""
+
+
+def problems(*codes: int) -> dict[int | str, dict[str, Any]]:
+    """Answers with these codes, as they are documented."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}}
+    return {code: {"description": _SAID[code], "content": content} for code in sorted(codes)}
+
+
+def needs(scope: Scope, *codes: int, sends: bool = False, shown_once: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The arguments of a guarded route: the scope that it needs, and the further codes that it may answer.
+
+    A POST that does something `sends`: it may have a body and an idempotency key. What is documented is what is done.
+    """
+    extra: dict[str, Any] = {_SCOPE: str(scope), "security": [{"bearer": []}]}
+    if sends:
+        codes = (*codes, 400, 409, 413, 415)
+    if shown_once:
+        extra[_SHOWN_ONCE] = list(shown_once)
+    return {"responses": problems(*{*codes, 401, 403, 422, 429, 500, 503}), "openapi_extra": extra}
+
+
+class Guarded(APIRoute):
+    """A route that is reached with a token of its scope only, before anything of the body is read."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **more: Any) -> None:
+        extra = more["openapi_extra"]  # a route without `needs` is a mistake
+        if "POST" in more["methods"]:
+            more["openapi_extra"] = {**extra, "parameters": [PARAMETER]}
+        super().__init__(path, endpoint, **more)
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+        extra = self.openapi_extra or {}
+        scope, shown_once = Scope(extra[_SCOPE]), tuple(extra.get(_SHOWN_ONCE, ()))
+
+        async def guarded(request: Request) -> Response:
+            desk: Desk = request.app.state.desk
+            request_id = request_id_of(request)
+            token = await desk.authenticator.principal(request.headers.get("authorization"), scope, request_id)
+            request.state.caller = Caller(desk.agent, token.name, request_id, desk.clock)
+            request = _JsonRequest(request.scope, request.receive)
+            if self.body_field is not None:
+                await request.read()
+            if request.method != "POST" or HEADER not in request.headers or desk.idempotency is None:
+                return await handle(request)
+            return await desk.idempotency.once(request, token, lambda: handle(request), shown_once)
+
+        return guarded
+
+
+class _JsonRequest(Request):
+    """A request whose body is read by our rules: FastAPI takes NaN, and trips over endless nesting."""
+
+    _parsed: Any = None
+
+    async def read(self) -> None:
+        """Raises UnsupportedFormat and Malformed."""
+        body = await self.body()
+        if not body:
+            return
+        kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "application/json":
+            raise UnsupportedFormat(f"the content type {kind!r} is not read here: send application/json")
+        try:
+            self._parsed = from_json(body, allow_inf_nan=False)
+        except ValueError as error:
+            raise Malformed(f"the body is not JSON: {error}") from None
+
+    async def json(self) -> Any:
+        return self._parsed

@@ -1,0 +1,267 @@
+"""The data plane: predictions and late labels, answered from what this process has loaded, without FastAPI.
+
+It stands below `asgi.Application`, which numbers requests, bounds their bodies and answers what is raised here.
+"""
+
+import asyncio
+import secrets
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from typing import Any, NamedTuple, Protocol
+
+import pyarrow as pa
+
+from optagent.domain.model import ModelSpec
+from optagent.domain.token import Scope
+from optagent.errors import Conflict, EngineFailed, InvalidRequest
+from optagent.ports import Clock, Loader, Observations, Recorded, Routes
+from optagent.serving.answered import Answered
+from optagent.serving.engine import ServedModel
+from optagent.training.families.family import Prediction
+from serve_app.data_plane.evidence import Comparing
+from serve_app.data_plane.metrics import Figures
+from serve_app.data_plane.payloads import (
+    ARROW,
+    JSON,
+    encode_json,
+    is_arrow,
+    key_of,
+    read_labels,
+    read_question,
+    table_bytes,
+)
+from serve_app.data_plane.recorder import Recorder
+from serve_app.data_plane.route import Draw, Route
+from serve_app.data_plane.router import Router
+from serve_app.data_plane.scoring import FEW_ROWS, Outcome, Scoring
+
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+
+_PREFIX = "/api/v1/models/"
+_VERBS = frozenset({"predict", "labels"})
+_SMALL_BODY = 100_000
+_SPEC_KEPT_S = 60.0
+_SWITCH_S = 0.0005
+
+
+class Authenticator(Protocol):
+    """Says whose a request is; raises NotAuthenticated, NotPermitted, TooManyRequests and Unavailable."""
+
+    async def principal(self, authorization: str | None, scope: Scope, request_id: str = "") -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Backlogs:
+    """How many rows may wait for a shadow, and to be recorded."""
+
+    shadow: int = 10_000
+    record: int = 100_000
+
+
+class _Headers(NamedTuple):
+    authorization: str | None
+    content_type: bytes
+    content_encoding: bytes
+    key: str | None
+
+
+class DataPlane:
+    """Answers POST .../predict and .../labels. `find_model` says what a model is; it raises ModelNotFound."""
+
+    def __init__(
+        self,
+        routes: Routes,
+        loader: Loader,
+        observations: Observations,
+        authenticator: Authenticator,
+        clock: Clock,
+        find_model: Callable[[str], Awaitable[ModelSpec]],
+        gateway_id: str,
+        backlogs: Backlogs | None = None,
+    ) -> None:
+        backlogs = backlogs or Backlogs()
+        self.figures = Figures()
+        self._recorder = Recorder(observations, self.figures, backlogs.record)
+        self._router = Router(routes, loader, clock, self.figures, gateway_id)
+        self._comparing = Comparing(self._recorder, clock, backlogs.shadow)
+        self._scoring = Scoring()
+        self._observations = observations
+        self._authenticator = authenticator
+        self._clock = clock
+        self._find_model = find_model
+        self._specs: dict[str, tuple[ModelSpec, float]] = {}
+        self._ids = count()
+        self._ids_begin = secrets.token_hex(8)
+
+    async def start(self) -> None:
+        """Begins to load what the tables name; `ready` says when that is done."""
+        # The threads of recorder and shadows give way ten times sooner than Python has it, or requests would wait.
+        sys.setswitchinterval(_SWITCH_S)
+        await asyncio.to_thread(_warm_up)
+        self._recorder.start()
+        self._router.start()
+
+    async def close(self) -> None:
+        """What was answered is recorded, as far as that is possible within seconds."""
+        await self._router.close()
+        await asyncio.to_thread(self._recorder.close)
+        self._scoring.close()
+
+    @property
+    def ready(self) -> bool:
+        """Whether every model that has a champion is answered for, or is known not to load."""
+        return self._router.ready
+
+    def handles(self, scope: Any) -> bool:
+        """Whether a request is one for this plane."""
+        return scope["type"] == "http" and scope["method"] == "POST" and _named(scope["path"]) is not None
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        started_at, arrival = time.perf_counter(), self._clock.now()
+        model_id, verb = _named(scope["path"]) or ("", "")
+        headers = _read_headers(scope["headers"])
+        request_id = scope.get("state", {}).get("request_id", "")
+        await self._authenticator.principal(headers.authorization, Scope.PREDICT, request_id)
+        if verb == "labels":
+            await self._take_labels(model_id, headers, receive, send)
+            return
+        route = self._router.route(model_id, arrival)
+        if route is None:
+            raise await self._refusal(model_id)
+        try:
+            await self._predict(route, headers, receive, send, started_at, arrival)
+        except InvalidRequest:
+            route.figures.refused += 1
+            raise
+        except EngineFailed:
+            route.figures.failed += 1
+            raise
+
+    async def _predict(
+        self, route: Route, headers: _Headers, receive: Receive, send: Send, started_at: float, arrival: float
+    ) -> None:
+        arrow = is_arrow(headers.content_type, headers.content_encoding)
+        body = await _body(receive)
+        if len(body) <= _SMALL_BODY:
+            question = read_question(body, arrow)
+        else:
+            question = await self._scoring.in_thread(read_question, body, arrow)
+        ids = question.ids or self._new_ids(question.size)
+        unit = headers.key or question.key or (ids[0] if ids else "")
+        draw = route.draw(unit)
+        outcome = await self._scoring.scored(route, draw, question)
+        model = outcome.version.model
+        told = partial(_told, route.model_id, model, outcome.scores, ids, arrow)
+        answer = told() if question.size <= FEW_ROWS else await self._scoring.in_thread(told)
+        latency_ms = (time.perf_counter() - started_at) * 1000
+        await _send(send, answer, arrow, model.version)
+        _count(route, draw, outcome, question.size, latency_ms)
+        said = Answered(model, ids, arrival, question.rows, outcome.scores, latency_ms, draw.arm)
+        self._recorder.answered(route.model_id, said)
+        if route.table.rollout_id:
+            self._comparing.compare(route, draw, outcome, question, ids, unit, arrival)
+
+    async def _take_labels(self, model_id: str, headers: _Headers, receive: Receive, send: Send) -> None:
+        arrow = is_arrow(headers.content_type, headers.content_encoding)
+        spec = await self._spec(model_id)
+        body = await _body(receive)
+        recorded = await asyncio.to_thread(self._record_labels, spec, body, arrow)
+        await _send(send, encode_json({"model_id": model_id, "recorded": recorded}))
+
+    def _record_labels(self, spec: ModelSpec, body: bytes, arrow: bool) -> int:
+        from optagent.loop.observe.record import checked_labels  # which loads pandas
+
+        table = checked_labels(read_labels(body, arrow), spec, self._clock.now())
+        self._observations.record(spec.model_id, Recorded.LABELS, table)
+        return int(table.num_rows)
+
+    async def _spec(self, model_id: str) -> ModelSpec:
+        known = self._specs.get(model_id)
+        if known is None or time.monotonic() - known[1] > _SPEC_KEPT_S:
+            known = self._specs[model_id] = (await self._find_model(model_id), time.monotonic())
+        return known[0]
+
+    async def _refusal(self, model_id: str) -> Exception:
+        """What there is to say of a model that nobody answers for."""
+        refusal = self._router.refusal(model_id)
+        if refusal is not None:
+            return refusal
+        await self._find_model(model_id)
+        return Conflict(f"{model_id} has no champion yet: give a version the alias 'champion'")
+
+    def _new_ids(self, size: int) -> list[str]:
+        begin, ids = self._ids_begin, self._ids
+        return [f"{begin}{next(ids):08x}" for _ in range(size)]
+
+
+def _warm_up() -> None:
+    """pyarrow loads pandas with its first array: better now than beside requests."""
+    pa.array([0.0])
+
+
+def _named(path: str) -> tuple[str, str] | None:
+    """The model and the verb in a path of this plane."""
+    if not path.startswith(_PREFIX):
+        return None
+    model_id, _, verb = path[len(_PREFIX) :].partition("/")
+    return (model_id, verb) if verb in _VERBS and model_id else None
+
+
+def _read_headers(headers: Sequence[tuple[bytes, bytes]]) -> _Headers:
+    authorization = key = None
+    content_type = content_encoding = b""
+    for name, value in headers:
+        if name == b"authorization":
+            authorization = value.decode("latin-1")
+        elif name == b"content-type":
+            content_type = value
+        elif name == b"content-encoding":
+            content_encoding = value
+        elif name == b"x-optagent-key":
+            key = key_of(value)
+    return _Headers(authorization, content_type, content_encoding, key)
+
+
+async def _body(receive: Receive) -> bytes:
+    message = await receive()
+    if not message.get("more_body", False):
+        return bytes(message.get("body", b""))
+    parts = [message.get("body", b"")]
+    while message.get("more_body", False):
+        message = await receive()
+        parts.append(message.get("body", b""))
+    return b"".join(parts)
+
+
+async def _send(send: Send, answer: bytes, arrow: bool = False, version: str = "") -> None:
+    headers = [(b"content-type", ARROW if arrow else JSON), (b"content-length", b"%d" % len(answer))]
+    if arrow:
+        headers.append((b"x-optagent-version", version.encode()))
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": answer})
+
+
+def _told(model_id: str, model: ServedModel, scores: Prediction, ids: Sequence[str], arrow: bool) -> bytes:
+    """The answer's body."""
+    if arrow:
+        return table_bytes(model.answers_table(scores).add_column(0, "id", [list(ids)]))
+    answers = model.answers(scores)
+    for name, answer in zip(ids, answers, strict=True):
+        answer["id"] = name
+    return encode_json({"model_id": model_id, "predictions": answers})
+
+
+def _count(route: Route, draw: Draw, outcome: Outcome, size: int, latency_ms: float) -> None:
+    figures = route.figures
+    if draw is route.champion:
+        figures.champion += 1
+    else:
+        figures.candidate += 1
+    figures.rows += size
+    figures.fallbacks += outcome.version is not draw.version
+    figures.took(latency_ms)

@@ -1,0 +1,73 @@
+"""A gateway, put together: the API and the data plane in one ASGI application, over one set of ports."""
+
+import asyncio
+import logging
+import time
+from typing import Any, cast
+
+from optagent.agent import OptimizationAgent
+from optagent.bootstrap import GatewayPorts, create_gateway_ports
+from optagent.settings import Settings
+from serve_app.api import create_api
+from serve_app.api.auth import Authenticator, Refusals
+from serve_app.asgi import Application
+from serve_app.data_plane.gateway import Backlogs, DataPlane
+from serve_app.ray_metrics import tell_forever
+from serve_app.remote_agent import RemoteAgent
+
+_log = logging.getLogger("optagent.gateway")
+
+_READY_S = 60.0
+_POLL_S = 0.05
+
+
+class Gateway:
+    """The application of one gateway process, and what is started and closed with it."""
+
+    def __init__(self, ports: GatewayPorts, control: Any, gateway_id: str) -> None:
+        self._ports = ports
+        limits, agent = ports.limits, cast(OptimizationAgent, RemoteAgent(control))
+        authenticator = Authenticator(
+            ports.tokens,
+            ports.clock,
+            limits.requests_per_minute,
+            limits.predictions_per_minute,
+            on_refused=Refusals(agent.record_audit),
+        )
+        self._data_plane = DataPlane(
+            ports.routes,
+            ports.loader,
+            ports.observations,
+            authenticator,
+            ports.clock,
+            ports.store.model,
+            gateway_id,
+            Backlogs(limits.shadow_backlog, limits.record_backlog),
+        )
+        api = create_api(agent, authenticator, ports.kept_answers, ports.clock, self._data_plane, limits.max_body_bytes)
+        self.application = Application(api, self._data_plane, tells_id=False)
+        self._telling: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Returns once what is routed is loaded, so that no request comes too soon; without Redis, after a minute."""
+        self._telling = asyncio.create_task(tell_forever(self._data_plane.figures))
+        await self._data_plane.start()
+        give_up = time.monotonic() + _READY_S
+        while not self._data_plane.ready:
+            if time.monotonic() > give_up:
+                _log.warning("the gateway starts with nothing loaded: its tables are not known")
+                return
+            await asyncio.sleep(_POLL_S)
+
+    async def close(self) -> None:
+        if self._telling is not None:
+            self._telling.cancel()
+        await self._data_plane.close()
+        await self._ports.close()
+
+
+async def create_gateway(settings: Settings, control: Any, gateway_id: str) -> Gateway:
+    """A gateway that answers; `control` is the handle of Control."""
+    gateway = Gateway(await create_gateway_ports(settings), control, gateway_id)
+    await gateway.start()
+    return gateway

@@ -1,0 +1,255 @@
+"""Who may ask, how revocation and outages count, and how often one may ask."""
+
+import asyncio
+import secrets
+from dataclasses import replace
+
+import pytest
+
+from optagent.adapters.in_memory.clock import ManualClock
+from optagent.domain.audit import AuditEntry
+from optagent.domain.token import Scope, Token, digest_of, token_text
+from optagent.errors import NotAuthenticated, NotPermitted, TooManyRequests, Unavailable
+from serve_app.api.auth import Authenticator, Refusals
+from tests.fakes.tokens import InMemoryTokens
+
+TEXT = token_text("0123456789ab", "Zk3v9Qw7Lr1Xb5Nc8Mh2Ty6Ug4Pe0Ja-_iSdFoGqWxB")
+HEADER = f"Bearer {TEXT}"
+
+
+class FlakyTokens(InMemoryTokens):
+    """Tokens whose store can go away, and hang."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+        self.away = False
+        self.hangs = asyncio.Event()
+        self.hangs.set()
+
+    async def find(self, token_id: str) -> Token | None:
+        self.asked += 1
+        await self.hangs.wait()
+        if self.away:
+            raise Unavailable("Redis at 127.0.0.1:6379 does not answer")
+        return await super().find(token_id)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(1_000_020.0)
+
+
+@pytest.fixture
+async def tokens() -> FlakyTokens:
+    made = FlakyTokens()
+    await made.create(Token("0123456789ab", "ci", digest_of(TEXT), (Scope.OPERATE, Scope.PREDICT), 0.0))
+    return made
+
+
+@pytest.fixture
+def refused() -> list[AuditEntry]:
+    return []
+
+
+@pytest.fixture
+def authenticator(tokens: FlakyTokens, clock: ManualClock, refused: list[AuditEntry]) -> Authenticator:
+    return Authenticator(tokens, clock, 5, 50, on_refused=refused.append)
+
+
+async def settled() -> None:
+    """Until what was started behind a request is done."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("header", [HEADER, f"bearer {TEXT}", f"BEARER  {TEXT} "])
+async def test_a_token_is_taken_however_its_scheme_is_written(authenticator: Authenticator, header: str):
+    assert (await authenticator.principal(header, Scope.READ)).name == "ci"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        None,
+        "",
+        "Bearer",
+        TEXT,
+        f"Basic {TEXT}",
+        f"Bearer {TEXT[:-1]}",
+        f"Bearer {TEXT[:-1]}{'A' if TEXT[-1] != 'A' else 'B'}",
+        f"Bearer {token_text('ffffffffffff', 'x' * 43)}",
+        f"Bearer {TEXT}, {TEXT}",
+        "Bearer oa_\ud800",
+    ],
+)
+async def test_what_is_no_token_or_a_forged_one_is_refused_and_noted(
+    authenticator: Authenticator, refused: list[AuditEntry], header: str | None
+):
+    with pytest.raises(NotAuthenticated):
+        await authenticator.principal(header, Scope.READ, "r-1")
+    [entry] = refused
+    assert (entry.actor, entry.action, entry.target, entry.request_id) == ("anonymous", "auth.refused", "read", "r-1")
+    assert TEXT[16:40] not in repr(entry)
+
+
+async def test_scopes_include_each_other_as_the_domain_says(authenticator: Authenticator, refused: list[AuditEntry]):
+    for scope in (Scope.READ, Scope.OPERATE, Scope.PREDICT):
+        await authenticator.principal(HEADER, scope)
+    with pytest.raises(NotPermitted, match="token 'ci' has the scopes operate, predict: this needs admin"):
+        await authenticator.principal(HEADER, Scope.ADMIN)
+    assert refused[0].actor == "ci"
+
+
+async def test_an_expired_token_is_refused_from_that_moment(
+    authenticator: Authenticator, tokens: FlakyTokens, clock: ManualClock
+):
+    text = token_text("aaaaaaaaaaaa", secrets.token_urlsafe(32))
+    await tokens.create(Token("aaaaaaaaaaaa", "brief", digest_of(text), (Scope.READ,), 0.0, clock.now() + 1))
+    await authenticator.principal(f"Bearer {text}", Scope.READ)
+    clock.advance(1)
+    with pytest.raises(NotAuthenticated):
+        await authenticator.principal(f"Bearer {text}", Scope.READ)
+
+
+async def test_a_revoked_token_is_refused_two_seconds_later_at_the_latest(
+    authenticator: Authenticator, tokens: FlakyTokens, clock: ManualClock
+):
+    await authenticator.principal(HEADER, Scope.READ)
+    await tokens.revoke("0123456789ab", clock.now())
+    clock.advance(2)
+    with pytest.raises(NotAuthenticated):
+        await authenticator.principal(HEADER, Scope.READ)
+
+
+async def test_a_token_in_use_is_asked_for_once_a_second_behind_the_requests(
+    authenticator: Authenticator, tokens: FlakyTokens, clock: ManualClock
+):
+    for _ in range(20):
+        await authenticator.principal(HEADER, Scope.PREDICT)
+    assert tokens.asked == 1
+    clock.advance(1)
+    tokens.hangs.clear()
+    for _ in range(20):
+        await authenticator.principal(HEADER, Scope.PREDICT)
+    await settled()
+    assert tokens.asked == 2
+    tokens.hangs.set()
+
+
+async def test_while_the_store_is_away_a_token_that_was_verified_counts_for_ten_minutes(
+    authenticator: Authenticator, tokens: FlakyTokens, clock: ManualClock
+):
+    await authenticator.principal(HEADER, Scope.PREDICT)
+    tokens.away = True
+    for _ in range(9):
+        clock.advance(60)
+        await authenticator.principal(HEADER, Scope.PREDICT)
+        await settled()
+    with pytest.raises(Unavailable):
+        await authenticator.principal(f"Bearer {token_text('ffffffffffff', TEXT[16:])}", Scope.PREDICT)
+    clock.advance(60)
+    with pytest.raises(Unavailable):
+        await authenticator.principal(HEADER, Scope.PREDICT)
+    tokens.away = False
+    await authenticator.principal(HEADER, Scope.PREDICT)
+
+
+async def test_a_store_that_hangs_holds_a_known_token_up_for_a_quarter_of_a_second_once(
+    authenticator: Authenticator, tokens: FlakyTokens, clock: ManualClock
+):
+    await authenticator.principal(HEADER, Scope.PREDICT)
+    tokens.hangs.clear()
+    clock.advance(3)
+    loop = asyncio.get_running_loop()
+    start = loop.time()
+    await asyncio.gather(*(authenticator.principal(HEADER, Scope.PREDICT) for _ in range(10)))
+    first = loop.time() - start
+    await authenticator.principal(HEADER, Scope.PREDICT)
+    second = loop.time() - start - first
+    assert first >= 0.24
+    assert second < 0.2
+    tokens.hangs.set()
+
+
+async def test_what_was_revoked_while_the_store_was_away_is_refused_once_it_answers(
+    authenticator: Authenticator, tokens: FlakyTokens, clock: ManualClock
+):
+    await authenticator.principal(HEADER, Scope.READ)
+    tokens.away = True
+    clock.advance(3)
+    await authenticator.principal(HEADER, Scope.READ)
+    await tokens.revoke("0123456789ab", clock.now())
+    tokens.away = False
+    clock.advance(1)
+    with pytest.raises(NotAuthenticated):
+        await authenticator.principal(HEADER, Scope.READ)
+
+
+async def test_a_token_may_ask_so_often_in_a_minute_and_predictions_are_counted_apart(
+    authenticator: Authenticator, clock: ManualClock
+):
+    for _ in range(5):
+        await authenticator.principal(HEADER, Scope.READ)
+    with pytest.raises(TooManyRequests, match="token 'ci' has made its 5 requests of this minute"):
+        await authenticator.principal(HEADER, Scope.OPERATE)
+    await authenticator.principal(HEADER, Scope.PREDICT)
+    clock.advance(120)
+    await authenticator.principal(HEADER, Scope.READ)
+
+
+async def test_no_sixty_seconds_admit_much_more_than_the_limit(tokens: FlakyTokens, clock: ManualClock):
+    authenticator = Authenticator(tokens, clock, 60, 60)
+    admitted: list[float] = []
+    for _ in range(600):
+        clock.advance(0.5)
+        try:
+            await authenticator.principal(HEADER, Scope.READ)
+            admitted.append(clock.now())
+        except TooManyRequests:
+            pass
+    fullest = max(sum(0 <= at - start < 60 for at in admitted) for start in admitted)
+    assert 60 <= fullest <= 75
+    assert len(admitted) >= 270
+
+
+async def test_a_flood_of_refusals_is_counted_instead_of_written(clock: ManualClock):
+    written: list[AuditEntry] = []
+
+    async def write(entry: AuditEntry) -> None:
+        written.append(entry)
+
+    refusals = Refusals(write, per_minute=10)
+    entry = AuditEntry(clock.now(), "anonymous", "auth.refused")
+    for _ in range(1000):
+        refusals(entry)
+        await settled()
+    assert len(written) == 10
+    refusals(replace(entry, at=entry.at + 120))
+    await settled()
+    assert written[-1].detail == {"unwritten_before": 990}
+
+
+async def test_refusals_never_wait_for_a_log_that_hangs_and_never_pile_up(clock: ManualClock):
+    never = asyncio.Event()
+
+    async def write(entry: AuditEntry) -> None:
+        await never.wait()
+
+    refusals = Refusals(write, per_minute=10)
+    for minute in range(100):
+        refusals(AuditEntry(clock.now() + 60 * minute, "anonymous", "auth.refused"))
+    assert len(refusals._writing) == 10
+    assert refusals.unwritten == 90
+    never.set()
+    await settled()
+
+
+async def test_a_log_that_fails_is_no_trouble_of_the_request():
+    async def write(entry: AuditEntry) -> None:
+        raise Unavailable("Redis does not answer")
+
+    refusals = Refusals(write)
+    refusals(AuditEntry(0.0, "anonymous", "auth.refused"))
+    await settled()
+    assert refusals.unwritten == 1

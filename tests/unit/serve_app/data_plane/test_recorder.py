@@ -1,0 +1,174 @@
+"""Recording from behind: whoever answers never waits, and what is lost is counted."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from optagent.adapters.in_memory.observations import InMemoryObservations
+from optagent.domain.model import Task
+from optagent.errors import Busy, InvalidData, Unavailable
+from optagent.ports import Recorded
+from optagent.serving.answered import Answered
+from optagent.serving.engine import ServedModel
+from optagent.serving.evidence import Compared
+from optagent.training.columns import Kind
+from optagent.training.encoding import Column, Schema
+from optagent.training.problem import Matrix
+from serve_app.data_plane.metrics import Figures
+from serve_app.data_plane.recorder import Recorder
+
+SCHEMA = Schema((Column("a", Kind.NUMERIC),), "value", Task.REGRESSION)
+NOW = 1_700_000_000.0
+
+
+class Zero:
+    name = "zero"
+    blocks = False
+
+    def scores(self, x: Matrix) -> Any:
+        return np.zeros(len(x))
+
+    def close(self) -> None:
+        pass
+
+
+MODELS = {version: ServedModel(SCHEMA, Zero(), version) for version in ("1", "2")}
+
+
+class Moody(InMemoryObservations):
+    """Refuses while it is in a mood, and can be held up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mood: Exception | None = None
+        self.free = threading.Event()
+        self.free.set()
+        self.calls = 0
+
+    def record(self, model_id: str, kind: Recorded, rows: pa.Table) -> None:
+        self.calls += 1
+        self.free.wait(10)
+        if self.mood is not None:
+            raise self.mood
+        super().record(model_id, kind, rows)
+
+
+def answered(number: int, version: str = "1", rows: Any = None) -> Answered:
+    rows = rows or [{"a": float(number)}]
+    return Answered(
+        MODELS[version], [f"{number}.{at}" for at in range(len(rows))], NOW, rows, np.zeros(len(rows)), 1.0, "champion"
+    )
+
+
+def compared(number: int) -> Compared:
+    scores = np.zeros(1)
+    return Compared([str(number)], NOW, "r", "ramp", 0, "champion", 0.5, "u", "1", False, 1.0, scores, None)
+
+
+@pytest.fixture
+def observations() -> Moody:
+    return Moody()
+
+
+@pytest.fixture
+def figures() -> Figures:
+    return Figures()
+
+
+@pytest.fixture
+def recorder(observations: Moody, figures: Figures) -> Iterator[Recorder]:
+    recorder = Recorder(observations, figures, most_rows=100, every_s=0.01, patience_s=0.1)
+    recorder.start()
+    yield recorder
+    observations.free.set()
+    recorder.close()
+
+
+def test_what_was_answered_is_recorded_by_the_end_in_few_batches(
+    recorder: Recorder, observations: Moody, figures: Figures
+) -> None:
+    for number in range(40):
+        recorder.answered("m", answered(number, version="1" if number < 20 else "2"))
+        recorder.compared("m", 1, compared(number))
+    recorder.close()
+    observations.drain("m")
+    rows = [row for table in observations.predictions("m", 0, NOW + 1) for row in table.to_pylist()]
+    assert [row["id"] for row in rows] == [f"{number}.0" for number in range(40)]
+    assert [row["version"] for row in rows] == ["1"] * 20 + ["2"] * 20
+    assert sum(table.num_rows for table in observations.evidence("m", 0)) == 40
+    assert (figures.recorded, figures.record_dropped, figures.record_waiting) == (80, 0, 0)
+    assert observations.calls < 20
+
+
+def test_whoever_answers_does_not_wait_for_observations_that_hang(
+    recorder: Recorder, observations: Moody, figures: Figures
+) -> None:
+    observations.free.clear()
+    recorder.answered("m", answered(0))
+    until(lambda: observations.calls == 1)
+    started_at = time.perf_counter()
+    for number in range(1, 300):
+        recorder.answered("m", answered(number))
+    assert time.perf_counter() - started_at < 0.5
+    assert figures.record_dropped == 200
+    observations.free.set()
+    recorder.close()
+    assert figures.recorded == 100
+
+
+@pytest.mark.parametrize("mood", [Busy("too many rows wait"), Unavailable("Redis does not answer")])
+def test_what_cannot_be_taken_is_tried_again(
+    recorder: Recorder, observations: Moody, figures: Figures, mood: Exception
+) -> None:
+    observations.mood = mood
+    recorder.answered("m", answered(0))
+    until(lambda: observations.calls >= 3)
+    observations.mood = None
+    until(lambda: figures.recorded == 1)
+    assert figures.record_dropped == 0
+
+
+@pytest.mark.parametrize("mood", [Unavailable("away"), InvalidData("never"), RuntimeError("a bug")])
+def test_what_cannot_be_taken_for_long_is_dropped_and_counted_and_all_else_goes_on(
+    recorder: Recorder, observations: Moody, figures: Figures, mood: Exception
+) -> None:
+    observations.mood = mood
+    recorder.answered("m", answered(0))
+    until(lambda: figures.record_dropped == 1)
+    observations.mood = None
+    recorder.answered("m", answered(1))
+    until(lambda: figures.recorded == 1)
+
+
+def test_rows_that_make_no_table_are_dropped_alone(recorder: Recorder, figures: Figures) -> None:
+    recorder.answered("m", answered(0, rows=[{"b": 1.0}]))
+    recorder.compared("m", 1, compared(1))
+    until(lambda: figures.record_dropped == 1 and figures.recorded == 1)
+
+
+def test_one_model_that_is_busy_does_not_hold_up_the_others(observations: Moody, figures: Figures) -> None:
+    class BusyWithOne(Moody):
+        def record(self, model_id: str, kind: Recorded, rows: pa.Table) -> None:
+            if model_id == "full":
+                raise Busy("full")
+            super().record(model_id, kind, rows)
+
+    recorder = Recorder(BusyWithOne(), figures, 100, every_s=0.01, patience_s=0.5)
+    recorder.start()
+    recorder.answered("full", answered(0))
+    recorder.answered("other", answered(1))
+    until(lambda: figures.recorded == 1 and figures.record_dropped == 0)
+    until(lambda: figures.record_dropped == 1)
+    recorder.close()
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + 5
+    while not is_so():
+        assert time.monotonic() < give_up
+        time.sleep(0.002)

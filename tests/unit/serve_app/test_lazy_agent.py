@@ -1,0 +1,73 @@
+"""An agent that is made when it is needed, also where that takes several tries."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from optagent.domain.command import TuneModel
+from optagent.errors import InvalidRequest, ModelNotFound, Unavailable
+from serve_app import lazy_agent
+from serve_app.lazy_agent import HeldAgent
+from serve_app.remote_agent import outcome_of
+
+
+class Recipe:
+    """Makes `agent`, once Redis is there."""
+
+    def __init__(self, agent: Any = None, away: bool = False) -> None:
+        self.agent = agent
+        self.away = away
+        self.tries = 0
+
+    async def __call__(self) -> Any:
+        self.tries += 1
+        await asyncio.sleep(0.01)
+        if self.away:
+            raise Unavailable("Redis at redis:6379 does not answer")
+        return self.agent
+
+
+class Closing:
+    closed = False
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+async def test_it_is_made_once_for_all_who_ask():
+    recipe = Recipe(agent := Closing())
+    held = HeldAgent(recipe)
+    assert await asyncio.gather(*(held.agent() for _ in range(10))) == [agent] * 10
+    assert recipe.tries == 1
+    await held.close()
+    assert agent.closed
+    with pytest.raises(Unavailable, match="closing"):
+        await held.agent()
+
+
+async def test_while_redis_is_away_all_are_told_so_at_once_and_later_it_works(monkeypatch):
+    recipe = Recipe(agent := Closing(), away=True)
+    held = HeldAgent(recipe)
+    told = await asyncio.gather(*(held.agent() for _ in range(10)), return_exceptions=True)
+    assert {str(error) for error in told} == {"Redis at redis:6379 does not answer"}
+    assert recipe.tries == 1
+    recipe.away = False
+    monkeypatch.setattr(lazy_agent, "_AGAIN_S", 0.0)
+    assert await held.agent() is agent
+
+
+async def test_a_refusal_is_an_outcome_and_so_is_an_answer(agent, churn):
+    held = HeldAgent(Recipe(agent))
+    registered = await outcome_of(held, "register_model", (churn,), {})
+    assert (registered.answer.model_id, registered.refusal) == ("churn", None)
+    unknown = await outcome_of(held, "submit", (TuneModel("nobody"),), {})
+    assert isinstance(unknown.refusal, ModelNotFound)
+    away = await outcome_of(HeldAgent(Recipe(away=True)), "models", (), {})
+    assert isinstance(away.refusal, Unavailable)
+
+
+@pytest.mark.parametrize("verb", ["_store", "__class__", "frobnicate"])
+async def test_only_verbs_can_be_asked_for(agent, verb):
+    outcome = await outcome_of(HeldAgent(Recipe(agent)), verb, (), {})
+    assert isinstance(outcome.refusal, InvalidRequest)
