@@ -11,8 +11,7 @@ import yaml
 
 from optagent.agent.desk import Desk
 from optagent.codec import model_from
-from optagent.domain.model import ModelSpec
-from optagent.domain.version import CHAMPION, ModelVersion
+from optagent.domain.model import CHAMPION, ModelSpec, ModelVersion
 from optagent.errors import Conflict, InvalidRequest
 from optagent.loop.train.import_model import import_model
 from optagent.loop.train.search import check_spec

@@ -10,12 +10,11 @@ from optagent.agent.rollouts import RolloutVerbs
 from optagent.agent.watching import WatchVerbs
 from optagent.agent.working import WorkingDesk
 from optagent.domain.command import AnalyzeModel, OptimizeModel
-from optagent.domain.model import ModelSpec
+from optagent.domain.model import CHAMPION, ModelSpec
 from optagent.domain.model_report import ModelReport
 from optagent.domain.optimization import FAILED, OptimizationResult
 from optagent.domain.policy import Action, Due, Facts, due
 from optagent.domain.process import Process, Status
-from optagent.domain.version import CHAMPION
 from optagent.errors import Conflict, InvalidRequest, ModelNotFound, OptAgentError
 from optagent.ports import Observations
 

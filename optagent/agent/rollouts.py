@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from optagent.agent.desk import Desk
 from optagent.domain import rollout as machine
+from optagent.domain.model import CHALLENGER
 from optagent.domain.rollout import Rollout
 from optagent.domain.rollout_look import RolloutState
 from optagent.domain.strategy import strategy_named
-from optagent.domain.version import CHALLENGER
 from optagent.errors import Conflict, InvalidRequest, NotFound, Unavailable
 
 if TYPE_CHECKING:

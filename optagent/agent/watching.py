@@ -9,10 +9,9 @@ from optagent.agent.desk import Desk
 from optagent.domain.alert import Alert
 from optagent.domain.command import AnalyzeModel
 from optagent.domain.dataset import DataSource, FileSource
-from optagent.domain.model import ModelSpec
+from optagent.domain.model import CHAMPION, ModelSpec
 from optagent.domain.model_report import ModelReport
 from optagent.domain.monitoring import MonitorState, Window
-from optagent.domain.version import CHAMPION
 from optagent.errors import InvalidRequest, OptAgentError
 from optagent.loop.observe.monitor import Watched, watch_once
 from optagent.ports import Monitors, Observations, Recorded

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Vector = npt.NDArray[np.float64]
-Labels = npt.NDArray[np.int64]
-Difference = Callable[[Labels, Labels, npt.NDArray[np.str_]], float]
+from optagent.arrays import Codes, Vector
+
+Difference = Callable[[Codes, Codes, npt.NDArray[np.str_]], float]
 
 LEAST_ROWS = 30
 """Smaller groups are left out: a rate of so few rows is nine points off as a rule."""
@@ -56,8 +56,8 @@ def group_differences(y: Vector, prediction: Vector, groups: Sequence[str]) -> t
 def _worst(
     measure: str,
     difference: Difference,
-    truth: Labels,
-    labels: Labels,
+    truth: Codes,
+    labels: Codes,
     groups: npt.NDArray[np.str_],
     classes: Sequence[int],
     of_class: int,
@@ -93,13 +93,13 @@ def _is_enough(positive: npt.NDArray[np.bool_], rows: int, of_class: int) -> boo
     return rows >= LEAST_ROWS and min(count, rows - count) >= of_class
 
 
-def _parity(truth: Labels, labels: Labels, groups: npt.NDArray[np.str_]) -> float:
+def _parity(truth: Codes, labels: Codes, groups: npt.NDArray[np.str_]) -> float:
     from fairlearn.metrics import demographic_parity_difference
 
     return float(demographic_parity_difference(truth, labels, sensitive_features=groups))
 
 
-def _odds(truth: Labels, labels: Labels, groups: npt.NDArray[np.str_]) -> float:
+def _odds(truth: Codes, labels: Codes, groups: npt.NDArray[np.str_]) -> float:
     from fairlearn.metrics import equalized_odds_difference
 
     return float(equalized_odds_difference(truth, labels, sensitive_features=groups))

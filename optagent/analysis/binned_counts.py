@@ -6,15 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from optagent.analysis.observed_rows import Observed
 from optagent.analysis.profile import Profile, bins_of, outputs_of
 from optagent.analysis.profile_bins import Bins, count
+from optagent.arrays import Counts
 from optagent.codec import encode
 from optagent.errors import Conflict, InvalidData, InvalidRequest
-
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,27 +29,30 @@ class Layout:
         return self.bins[-1].stop + len(self.bins)
 
 
-class Counts:
-    """Counts by bucket of time; bucket `number` is of the seconds from `number * width_s` on.
+class BinnedCounts:
+    """BinnedCounts by bucket of time; bucket `number` is of the seconds from `number * width_s` on.
 
     Two of them of the same layout merge exactly, in any order: all numbers are whole.
     """
 
     __slots__ = ("_buckets", "layout")
 
-    def __init__(self, layout: Layout, buckets: Mapping[int, Ints] | None = None) -> None:
+    def __init__(self, layout: Layout, buckets: Mapping[int, Counts] | None = None) -> None:
         self.layout = layout
         self._buckets = dict(buckets or {})
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Counts) or (self.layout, set(self._buckets)) != (other.layout, set(other._buckets)):
+        if not isinstance(other, BinnedCounts) or (self.layout, set(self._buckets)) != (
+            other.layout,
+            set(other._buckets),
+        ):
             return False
         return all(np.array_equal(counts, other._buckets[number]) for number, counts in self._buckets.items())
 
     __hash__ = None  # type: ignore[assignment]
 
     @property
-    def buckets(self) -> Mapping[int, Ints]:
+    def buckets(self) -> Mapping[int, Counts]:
         """(size,) whole numbers by bucket, those with rows only."""
         return self._buckets
 
@@ -64,17 +65,17 @@ class Counts:
     def nbytes(self) -> int:
         return sum(counts.nbytes for counts in self._buckets.values())
 
-    def total(self) -> Ints:
+    def total(self) -> Counts:
         """(size,) of all buckets together."""
         return self.blocks(1)[0] if self._buckets else np.zeros(self.layout.size, dtype=np.int64)
 
-    def blocks(self, most: int) -> Ints:
+    def blocks(self, most: int) -> Counts:
         """(blocks, size): the buckets in order of time, joined into at most so many blocks of equal lengths."""
         if not self._buckets:
             return np.zeros((0, self.layout.size), dtype=np.int64)
         numbers = sorted(self._buckets)
         span = math.ceil((numbers[-1] - numbers[0] + 1) / most)
-        blocks: dict[int, Ints] = {}
+        blocks: dict[int, Counts] = {}
         for number in numbers:
             place = (number - numbers[0]) // span
             if place in blocks:
@@ -83,32 +84,32 @@ class Counts:
                 blocks[place] = self._buckets[number].copy()
         return np.stack(list(blocks.values()))
 
-    def between(self, start: float, end: float) -> "Counts":
+    def between(self, start: float, end: float) -> "BinnedCounts":
         """The buckets that begin at `start` or later and before `end`; they are shared, not copied."""
         first, last = (math.ceil(instant / self.layout.width_s) for instant in (start, end))
         kept = {number: counts for number, counts in self._buckets.items() if first <= number < last}
-        return Counts(self.layout, kept)
+        return BinnedCounts(self.layout, kept)
 
     def forget(self, before: float) -> None:
         """Drops the buckets that end at `before` or earlier."""
         for number in [number for number in self._buckets if (number + 1) * self.layout.width_s <= before]:
             del self._buckets[number]
 
-    def take(self, number: int, counts: Ints) -> None:
+    def take(self, number: int, counts: Counts) -> None:
         """Adds the counts of one bucket."""
         known = self._buckets.get(number)
         self._buckets[number] = counts.copy() if known is None else known + counts
 
-    def values(self, column: int, of: Ints) -> Ints:
+    def values(self, column: int, of: Counts) -> Counts:
         """The counts of a column's values by bin in (..., size) numbers, without its missing ones."""
         bins = self.layout.bins[column]
         return of[..., bins.first + 1 : bins.stop]
 
-    def missing(self, column: int, of: Ints) -> Ints:
+    def missing(self, column: int, of: Counts) -> Counts:
         """How often a column is missing in (..., size) numbers."""
         return of[..., self.layout.bins[column].first]
 
-    def mean(self, column: int, of: Ints) -> float | None:
+    def mean(self, column: int, of: Counts) -> float | None:
         """The mean of a numeric column in (size,) numbers, to a thousandth of its unit; None without one."""
         bins = self.layout.bins[column]
         present = int(self.values(column, of).sum())
@@ -131,16 +132,16 @@ class Folder:
         digest = hashlib.sha256(encode(profile)).hexdigest()
         self.layout = Layout(digest, float(width_s), bins_of(profile.columns))
 
-    def empty(self) -> Counts:
-        return Counts(self.layout)
+    def empty(self) -> BinnedCounts:
+        return BinnedCounts(self.layout)
 
-    def fold(self, observed: Observed) -> Counts:
+    def fold(self, observed: Observed) -> BinnedCounts:
         """The counts of these rows; InvalidData where they are not of the profile's columns."""
         counts = self.empty()
         self.fold_into(counts, observed)
         return counts
 
-    def fold_into(self, counts: Counts, observed: Observed) -> None:
+    def fold_into(self, counts: BinnedCounts, observed: Observed) -> None:
         """Adds rows to counts in place."""
         self._check(counts, observed)
         if not len(observed):
@@ -154,7 +155,7 @@ class Folder:
         for bucket, numbers in zip(number[starts].astype(np.int64).tolist(), found, strict=True):
             counts.take(bucket, numbers)
 
-    def _check(self, counts: Counts, observed: Observed) -> None:
+    def _check(self, counts: BinnedCounts, observed: Observed) -> None:
         if counts.layout != self.layout:
             raise Conflict("these counts are of another profile or of buckets of another width")
         expected = [(column.name, column.kind) for column in self._profile.features]
@@ -168,11 +169,11 @@ class Folder:
             raise InvalidData(f"row {int(np.flatnonzero(~np.isfinite(observed.time))[0])} has no finite time")
 
 
-def merge(*parts: Counts) -> Counts:
+def merge(*parts: BinnedCounts) -> BinnedCounts:
     """All parts in one; exact, and the order does not matter. Conflict for counts of different layouts."""
     if not parts:
         raise InvalidRequest("nothing to merge")
-    merged = Counts(parts[0].layout)
+    merged = BinnedCounts(parts[0].layout)
     for part in parts:
         if part.layout != merged.layout:
             raise Conflict("counts of different profiles or widths cannot be merged")

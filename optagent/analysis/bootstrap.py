@@ -11,14 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from optagent.arrays import Multiplicities, Prediction, Vector
 from optagent.domain.study import Interval
 from optagent.errors import InvalidData, InvalidRequest
 
-Vector = npt.NDArray[np.float64]
-Prediction = npt.NDArray[np.float64]
-Counts = npt.NDArray[np.float64]
 Score = Callable[[Vector, Prediction], float]
-Resampled = Callable[[Vector, Prediction], Callable[[Counts], Vector]]
+Resampled = Callable[[Vector, Prediction], Callable[[Multiplicities], Vector]]
 
 _CELLS_AT_ONCE = 200_000  # of (resamples, rows) counts: what stays in the cache, 3 times faster than 2,000,000
 
@@ -99,7 +97,7 @@ def paired_interval(
 
     of_candidate, of_baseline = (scorer_of(score, resampled, y, each) for each in (candidate, baseline))
 
-    def scores(counts: Counts) -> Vector:
+    def scores(counts: Multiplicities) -> Vector:
         return sign * (of_candidate(counts) - of_baseline(counts))
 
     estimate = sign * (score(y, candidate) - score(y, baseline))
@@ -116,7 +114,7 @@ def block_length(units: int) -> int:
 
 
 def _interval(
-    estimate: float, scores: Callable[[Counts], Vector], rows: int, alpha: float, how: Resampling
+    estimate: float, scores: Callable[[Multiplicities], Vector], rows: int, alpha: float, how: Resampling
 ) -> Interval:
     (found,) = _intervals([estimate], [scores], rows, alpha, how)
     if isinstance(found, InvalidData):
@@ -125,7 +123,11 @@ def _interval(
 
 
 def _intervals(
-    estimates: Sequence[float], scores: Sequence[Callable[[Counts], Vector]], rows: int, alpha: float, how: Resampling
+    estimates: Sequence[float],
+    scores: Sequence[Callable[[Multiplicities], Vector]],
+    rows: int,
+    alpha: float,
+    how: Resampling,
 ) -> list[Interval | InvalidData]:
     if not 0 < alpha < 1:
         raise InvalidRequest(f"alpha must be between 0 and 1, got {alpha}")
@@ -153,7 +155,7 @@ def _intervals(
     return found
 
 
-def draws(rows: int, how: Resampling) -> Iterator[Counts]:
+def draws(rows: int, how: Resampling) -> Iterator[Multiplicities]:
     """(resamples, rows) counts in portions, up to twice the resamples asked for."""
     rng = np.random.default_rng(how.seed)
     unit_of_row = None if how.groups is None else np.unique(how.groups, return_inverse=True)[1]
@@ -171,7 +173,7 @@ def draws(rows: int, how: Resampling) -> Iterator[Counts]:
         left -= portion
 
 
-def _unit_counts(rng: np.random.Generator, portion: int, units: int, length: int) -> Counts:
+def _unit_counts(rng: np.random.Generator, portion: int, units: int, length: int) -> Multiplicities:
     chosen = rng.integers(0, units, size=(portion, math.ceil(units / length)))
     if length > 1:
         chosen = ((chosen[:, :, None] + np.arange(length)) % units).reshape(portion, -1)[:, :units]
@@ -183,12 +185,12 @@ def _unit_counts(rng: np.random.Generator, portion: int, units: int, length: int
 
 def scorer_of(
     score: Score, resampled: Resampled | None, y: Vector, prediction: Prediction
-) -> Callable[[Counts], Vector]:
+) -> Callable[[Multiplicities], Vector]:
     """A function of (resamples, rows) counts that gives their scores, NaN where undefined."""
     if resampled is not None:
         return resampled(y, prediction)
 
-    def one_by_one(counts: Counts) -> Vector:
+    def one_by_one(counts: Multiplicities) -> Vector:
         values = np.full(len(counts), np.nan)
         for index, count in enumerate(counts):
             rows = np.repeat(np.arange(len(y)), count.astype(np.int64))

@@ -5,11 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from optagent.analysis.bootstrap import Resampling, bootstrap_interval
 from optagent.analysis.observed_rows import Observed
 from optagent.analysis.performance import difference
+from optagent.arrays import Vector
 from optagent.domain.concept_drift import AdwinVerdict, ConceptDrift, Direction, DriftState
 from optagent.domain.model import Task
 from optagent.domain.study import Interval
@@ -17,8 +17,6 @@ from optagent.errors import InvalidRequest
 from optagent.sequential.blocks import SHORTEST_BLOCK, block_means
 from optagent.sequential.e_detector import MIN_REFERENCE_ROWS, Baseline, EDetector, baseline_of, e_detector
 from optagent.sequential.run_length import arl_rows, rows_per_second
-
-Vector = npt.NDArray[np.float64]
 
 _FEWEST_BLOCKS = 5  # of current rows: less than that says nothing about a model
 _MOST_UNITS = 500  # of rows that are drawn together for an interval

@@ -9,9 +9,9 @@ from scipy.stats import false_discovery_control, norm
 from optagent.analysis.bootstrap import Resampling
 from optagent.analysis.observed_rows import Observed
 from optagent.analysis.performance import IN_TIME, LEAST_ROWS, Measure, Slice, answered, metric_values, slices_of
+from optagent.arrays import Vector
 from optagent.domain.performance import CalibrationPoint, Certainty, Confidence, UncertainSlice
 
-Vector = npt.NDArray[np.float64]
 _BINS = 10
 
 

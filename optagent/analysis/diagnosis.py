@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from optagent.analysis.observed_rows import Vector
+from optagent.arrays import Vector
 from optagent.domain.diagnosis import Cause, ColumnFacts, Confidence, Diagnosis, Evidence, Remedy, UnitChange, Verdict
 
 FEWEST_ROWS = 50

@@ -10,13 +10,13 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from optagent.analysis.bootstrap import block_length
 from optagent.analysis.estimated_performance import LEAST_REFERENCE_ROWS
 from optagent.analysis.observed_rows import Observed
 from optagent.analysis.performance import Measure, judged
+from optagent.arrays import Vector
 from optagent.domain.model import Task
 from optagent.domain.study import Interval
 from optagent.errors import InvalidData
@@ -24,7 +24,6 @@ from optagent.errors import InvalidData
 if TYPE_CHECKING:
     from sklearn.ensemble import HistGradientBoostingRegressor
 
-Vector = npt.NDArray[np.float64]
 
 _FOLDS = 4
 _POWERS = {"mae": 1, "rmse": 2}

@@ -3,17 +3,15 @@
 import math
 
 import numpy as np
-import numpy.typing as npt
 from scipy.spatial import distance
 
-Counts = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
+from optagent.arrays import Counts, Vector
 
 _TENTHS = 10
 _LEAST_SHARE = 1e-4  # an empty bin would make the index infinite
 
 
-def shares(counts: Counts) -> Floats:
+def shares(counts: Counts) -> Vector:
     """Shares of the total."""
     return np.asarray(counts / counts.sum())
 
@@ -67,7 +65,7 @@ def tenths(then: Counts, now: Counts) -> tuple[Counts, Counts]:
     return next(coarse), next(coarse)
 
 
-def wasserstein(then: Counts, now: Counts, edges: Floats, shift: float) -> float:
+def wasserstein(then: Counts, now: Counts, edges: Vector, shift: float) -> float:
     """The distance between the two, in the unit of `edges` and of `shift`, the difference of their means.
 
     It is the area between the cumulative shares, straight lines between the edges; what lies beyond the outer edges is

@@ -11,13 +11,11 @@ from sklearn.metrics import roc_auc_score
 from threadpoolctl import threadpool_limits
 
 from optagent.analysis.bootstrap import Resampling, bootstrap_interval
-from optagent.analysis.observed_rows import Matrix, Observed, Prediction, Vector
+from optagent.analysis.observed_rows import Observed
+from optagent.arrays import Matrix, Prediction, Rows, Vector
 from optagent.domain.drift import Separability, SeparabilityReport
 from optagent.domain.study import Interval
 from optagent.errors import InvalidData, InvalidRequest
-
-Floats = npt.NDArray[np.float64]
-Rows = npt.NDArray[np.int64]
 
 _FEWEST_ROWS = 100
 _LAST_CODE = 254  # the highest that the model takes
@@ -97,7 +95,7 @@ def _folds(y: Vector, folds: int) -> Iterator[tuple[Rows, Rows]]:
 
 def _out_of_fold(
     x: Matrix, y: Vector, categorical: npt.NDArray[np.bool_], seed: int, rule: DomainRule
-) -> tuple[Prediction, Floats]:
+) -> tuple[Prediction, Vector]:
     """(rows,) chances of being current, and (columns,) falls of the area when a column is shuffled."""
     score = np.empty(len(y))
     falls = np.zeros(x.shape[1])
@@ -126,13 +124,13 @@ def _area(y: Vector, score: Prediction) -> float:
     return float(roc_auc_score(y, score))
 
 
-def _areas(y: Vector, score: Prediction) -> Callable[[Floats], Vector]:
+def _areas(y: Vector, score: Prediction) -> Callable[[Vector], Vector]:
     """The area of (resamples, rows) counts at once: pairs in the right order, ties half."""
     order = np.argsort(score, kind="stable")
     starts = np.flatnonzero(np.append(True, np.diff(score[order]) > 0))
     positive = y[order] == 1
 
-    def areas(counts: Floats) -> Vector:
+    def areas(counts: Vector) -> Vector:
         drawn = counts[:, order]
         plus = np.add.reduceat(np.where(positive, drawn, 0.0), starts, axis=1)
         minus = np.add.reduceat(np.where(positive, 0.0, drawn), starts, axis=1)

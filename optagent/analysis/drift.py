@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from optagent.analysis.binned_counts import Counts
+from optagent.analysis.binned_counts import BinnedCounts
 from optagent.analysis.drift_evidence import ColumnEvidence, WindowCounts, column_evidence
 from optagent.analysis.drift_summary import GRAVITY, column_drift
 from optagent.analysis.drift_tests import adjusted
@@ -31,8 +31,8 @@ class DriftRule:
 
 def drift_report(
     profile: Profile,
-    current: Counts,
-    previous: Counts | None,
+    current: BinnedCounts,
+    previous: BinnedCounts | None,
     importances: Mapping[str, float],
     level: float,
     rule: DriftRule | None = None,

@@ -6,11 +6,9 @@ and of the shares themselves for categories, as in Rao and Scott 1981.
 """
 
 import numpy as np
-import numpy.typing as npt
 from scipy.optimize import isotonic_regression
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+from optagent.arrays import Counts, Vector
 
 FEWEST_BLOCKS = 24
 """Of the longest blocks; a variance of fewer is too uncertain to rest a p-value on."""
@@ -34,7 +32,7 @@ def block_lengths(rows: int) -> tuple[int, ...]:
     return tuple(lengths)
 
 
-def reference_effects(blocks: Ints, levels: int, ordered: bool) -> tuple[float, ...]:
+def reference_effects(blocks: Counts, levels: int, ordered: bool) -> tuple[float, ...]:
     """Design effects of blocks of (blocks, bins) counts, then of two joined, then of four ...; never falling.
 
     Where neighbours are alike, longer blocks have the larger effect: what falls is noise, and is averaged away.
@@ -49,7 +47,7 @@ def reference_effects(blocks: Ints, levels: int, ordered: bool) -> tuple[float, 
     return tuple(np.maximum(isotonic_regression(found, weights=weights).x, 1.0).tolist())
 
 
-def window_effect(blocks: Ints, ordered: bool) -> float:
+def window_effect(blocks: Counts, ordered: bool) -> float:
     """The design effect of (blocks, bins) counts from the differences of neighbours (von Neumann 1941).
 
     Unlike the variance around the mean, it does not take a jump or a slow change within the window for noise.
@@ -71,7 +69,7 @@ def effect_at(lengths: tuple[int, ...], effects: tuple[float, ...], rows: int) -
     return effects[min(int(np.searchsorted(lengths, rows)), len(effects) - 1)]
 
 
-def _between(blocks: Ints, ordered: bool) -> float:
+def _between(blocks: Counts, ordered: bool) -> float:
     size = blocks.sum(axis=1)
     blocks, size = blocks[size > 0], size[size > 0]
     expected = _expected(blocks, ordered)
@@ -81,12 +79,12 @@ def _between(blocks: Ints, ordered: bool) -> float:
     return float((size @ (_shares(blocks, ordered) - mean) ** 2).sum() / ((len(blocks) - 1) * expected))
 
 
-def _shares(blocks: Ints, ordered: bool) -> Floats:
+def _shares(blocks: Counts, ordered: bool) -> Vector:
     counts = blocks.cumsum(axis=1) if ordered else blocks
     return np.asarray(counts / blocks.sum(axis=1, keepdims=True))
 
 
-def _expected(blocks: Ints, ordered: bool) -> float:
+def _expected(blocks: Counts, ordered: bool) -> float:
     """The sum of the variances that one independent row would give."""
     if not len(blocks):
         return 0.0

@@ -4,9 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from optagent.analysis.binned_counts import Counts
+from optagent.analysis.binned_counts import BinnedCounts
 from optagent.analysis.drift_design import effect_at, window_effect
 from optagent.analysis.drift_tests import (
     Evidence,
@@ -17,9 +16,8 @@ from optagent.analysis.drift_tests import (
     share_evidence,
 )
 from optagent.analysis.profile import ColumnProfile, Profile
+from optagent.arrays import Counts
 from optagent.domain.drift import DriftCheck
-
-Ints = npt.NDArray[np.int64]
 
 _BLOCKS = 32  # of a window, for its design effect
 
@@ -28,15 +26,15 @@ _BLOCKS = 32  # of a window, for its design effect
 class WindowCounts:
     """Counts of a window, all together and by block of time."""
 
-    counts: Counts
-    total: Ints
-    blocks: Ints
+    counts: BinnedCounts
+    total: Counts
+    blocks: Counts
 
     @classmethod
-    def of(cls, counts: Counts) -> "WindowCounts":
+    def of(cls, counts: BinnedCounts) -> "WindowCounts":
         return cls(counts, counts.total(), counts.blocks(_BLOCKS))
 
-    def cells(self, column: int, check: DriftCheck, of: Ints) -> Ints:
+    def cells(self, column: int, check: DriftCheck, of: Counts) -> Counts:
         """(..., bins) of values, or (..., 2) of those that are not and those that are missing or unseen."""
         values = self.counts.values(column, of)
         if check is DriftCheck.VALUES:
@@ -103,6 +101,6 @@ def _effects(column: ColumnProfile, check: DriftCheck) -> tuple[float, ...]:
     return column.design_missing if check is DriftCheck.MISSING else column.design
 
 
-def _sample(counts: Ints, design: float) -> Sample:
+def _sample(counts: Counts, design: float) -> Sample:
     """Worth one row at least."""
     return Sample(counts, min(design, max(1.0, float(counts.sum()))))

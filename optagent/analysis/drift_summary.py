@@ -1,14 +1,12 @@
 """One column then and now, for people: summaries, distances and its tests."""
 
 import numpy as np
-import numpy.typing as npt
 
 from optagent.analysis import distances
 from optagent.analysis.drift_evidence import WindowCounts
 from optagent.analysis.profile import ColumnProfile
+from optagent.arrays import Counts
 from optagent.domain.drift import ColumnDrift, DriftCheck, DriftStatus, DriftTest, Summary
-
-Ints = npt.NDArray[np.int64]
 
 GRAVITY = (DriftStatus.UNKNOWN, DriftStatus.STABLE, DriftStatus.SUSPECTED, DriftStatus.DRIFTED)
 
@@ -44,7 +42,7 @@ def column_drift(
     )
 
 
-def _distances(known: ColumnProfile, then: Ints, now: Ints, mean: float | None) -> dict[str, float]:
+def _distances(known: ColumnProfile, then: Counts, now: Counts, mean: float | None) -> dict[str, float]:
     if not known.ordered:
         return {
             "psi": distances.population_stability(then, now),
@@ -61,7 +59,7 @@ def _distances(known: ColumnProfile, then: Ints, now: Ints, mean: float | None) 
     }
 
 
-def _summary(known: ColumnProfile, counts: Ints, missing: int, mean: float | None) -> Summary:
+def _summary(known: ColumnProfile, counts: Counts, missing: int, mean: float | None) -> Summary:
     present = int(counts.sum())
     rows = present + missing
     found = Summary(rows=rows, missing=missing / rows if rows else 0.0, mean=mean)

@@ -7,14 +7,11 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import chdtrc, kolmogorov, ndtr, ndtri, owens_t
 from scipy.stats import false_discovery_control
 
 from optagent.analysis.distances import kolmogorov_smirnov, shares, total_variation
-
-Counts = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
+from optagent.arrays import Counts
 
 _LEAST_EXPECTED = 5.0  # effective rows in a cell of a chi-square test; rarer categories are joined
 

@@ -17,13 +17,12 @@ from scipy.stats import binom
 from optagent.analysis.bootstrap import block_length
 from optagent.analysis.observed_rows import Observed
 from optagent.analysis.performance import LEAST_ROWS, Measure, answered, judged
+from optagent.arrays import Codes, Vector
 from optagent.domain.performance import Coverage, EstimatedMetric, EstimatedPerformance
 from optagent.domain.study import Interval
 from optagent.errors import InvalidData
 
-Vector = npt.NDArray[np.float64]
 Array = npt.NDArray[np.float64]
-Codes = npt.NDArray[np.int64]
 History = Mapping[str, Sequence[tuple[Interval, float]]]
 """By metric: what was estimated for past windows, and what came true."""
 

@@ -12,6 +12,7 @@ from optagent.analysis.concept_drift import loss_unit, row_losses
 from optagent.analysis.diagnosis import unit_change
 from optagent.analysis.observed_rows import Observed
 from optagent.analysis.performance import judged
+from optagent.arrays import Codes
 from optagent.domain.concept_drift import ConceptDrift
 from optagent.domain.diagnosis import ColumnFacts, DegradedMetric, UnitChange
 from optagent.domain.drift import ColumnDrift, DriftReport, DriftStatus
@@ -24,8 +25,6 @@ _ENOUGH = 30  # rows, for a mean loss
 _CHANCE = 1e-4
 _MATERIAL = 0.1  # of the mean loss
 _MOVED = (DriftStatus.DRIFTED, DriftStatus.SUSPECTED)
-
-Codes = npt.NDArray[np.int64]
 
 
 def column_facts(drift: DriftReport | None, reference: Observed, current: Observed) -> tuple[ColumnFacts, ...]:

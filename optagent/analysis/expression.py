@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from optagent.arrays import Vector
 from optagent.domain.model import Task
 from optagent.errors import InvalidRequest
 
-Vector = npt.NDArray[np.float64]
 Column = npt.NDArray[Any]
 
 _LONGEST = 500

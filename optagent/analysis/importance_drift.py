@@ -9,10 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from optagent.arrays import Vector
 from optagent.domain.performance import AttributionShift, FeatureShift
 from optagent.errors import InvalidData
-
-Vector = npt.NDArray[np.float64]
 
 CHANGED_BELOW = 0.90
 _MOVERS = 5

@@ -10,10 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from optagent.analysis.observed_rows import Vector
+from optagent.arrays import Mask, Vector
 
 Index = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
 Hash = npt.NDArray[np.uint64]
 
 ID, TIME = "id", "time"

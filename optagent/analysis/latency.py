@@ -7,13 +7,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from optagent.arrays import Counts, Vector
 from optagent.domain.performance import Latency
 from optagent.errors import InvalidRequest
-
-Vector = npt.NDArray[np.float64]
-Counts = npt.NDArray[np.int64]
 
 ACCURACY = 0.01
 _GAMMA = (1 + ACCURACY) / (1 - ACCURACY)

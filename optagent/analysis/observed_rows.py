@@ -6,12 +6,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
+from optagent.arrays import Matrix, Prediction, Vector
 from optagent.domain.model import Task
 from optagent.domain.monitoring import Window
-
-Vector = npt.NDArray[np.float64]
-Matrix = npt.NDArray[np.float32]
-Prediction = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,15 +10,14 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import false_discovery_control, norm
 
-from optagent.analysis.bootstrap import Prediction, Resampled, Resampling, Vector, bootstrap_intervals
+from optagent.analysis.bootstrap import Resampled, Resampling, bootstrap_intervals
 from optagent.analysis.observed_rows import Observed, ObservedColumn
+from optagent.arrays import Mask, Prediction, Vector
 from optagent.domain.model import Task
 from optagent.domain.monitoring import Window
 from optagent.domain.performance import Degradation, MetricValue, PerformancePoint, SliceValue
 from optagent.domain.study import Interval
 from optagent.errors import InvalidData, InvalidRequest
-
-Mask = npt.NDArray[np.bool_]
 
 LEAST_ROWS = 30
 """Labelled rows below which a metric is noise."""

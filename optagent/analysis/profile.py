@@ -4,15 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from optagent.analysis.drift_design import block_lengths, reference_effects
-from optagent.analysis.observed_rows import Matrix, Observed, ObservedColumn
+from optagent.analysis.observed_rows import Observed, ObservedColumn
 from optagent.analysis.profile_bins import Bins, code_edges, count, quantile_edges
+from optagent.arrays import Counts, Matrix
 from optagent.domain.model import Task
 from optagent.errors import InvalidData, InvalidRequest
-
-Ints = npt.NDArray[np.int64]
 
 ORDERED = ("numeric", "datetime")
 KINDS = (*ORDERED, "boolean", "categorical")
@@ -154,7 +152,7 @@ def _learned(column: ObservedColumn, values: Matrix, bins: int) -> ColumnProfile
     )
 
 
-def _filled(column: ColumnProfile, bins: Bins, counted: Ints, lengths: tuple[int, ...]) -> ColumnProfile:
+def _filled(column: ColumnProfile, bins: Bins, counted: Counts, lengths: tuple[int, ...]) -> ColumnProfile:
     """With its counts, from those of blocks of rows."""
     missing, values = counted[:, bins.first], counted[:, bins.first + 1 : bins.stop]
     rows = missing + values.sum(axis=1)

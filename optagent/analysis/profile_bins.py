@@ -4,11 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from optagent.analysis.observed_rows import Matrix
-
-Ints = npt.NDArray[np.int64]
+from optagent.arrays import Counts, Matrix
 
 FIXED_POINT = 1024
 """Sums are kept in whole parts of the column's unit, since sums of floats depend on their order."""
@@ -78,7 +75,7 @@ class Bins:
         return np.array([_LOWEST, *self.edges, np.inf], dtype=np.float32)
 
 
-def count(matrices: Sequence[Matrix], starts: Ints, bins: Sequence[Bins]) -> Ints:
+def count(matrices: Sequence[Matrix], starts: Counts, bins: Sequence[Bins]) -> Counts:
     """Counts of the columns of all matrices, taken together, by segment: (segments, bins and then a sum a column).
 
     A segment goes from its start to the next one. NaN and infinities are missing.
@@ -105,7 +102,7 @@ def _columns(matrices: Sequence[Matrix], first: int, last: int) -> Matrix:
     return np.concatenate([matrix[first:last].T for matrix in matrices], dtype=np.float32, casting="same_kind")
 
 
-def _count_sorted(values: Matrix, bins: Sequence[Bins], into: Ints) -> None:
+def _count_sorted(values: Matrix, bins: Sequence[Bins], into: Counts) -> None:
     """All rows are of one segment: sorted, the places of the edges say the counts."""
     values.sort(axis=1)
     sums = into[bins[-1].stop :]
@@ -117,7 +114,7 @@ def _count_sorted(values: Matrix, bins: Sequence[Bins], into: Ints) -> None:
             sums[index] += int(_parts(column[places[0] : places[-1]], one).sum(dtype=np.float64))  # whole, below 2**53
 
 
-def _count_looked_up(values: Matrix, segment_of: Ints, bins: Sequence[Bins], into: Ints) -> None:
+def _count_looked_up(values: Matrix, segment_of: Counts, bins: Sequence[Bins], into: Counts) -> None:
     """Rows of several segments: the bin of each value is looked up."""
     segments, width = into.shape
     cells = np.empty(values.shape, dtype=np.int64)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from optagent.arrays import Mask, Units, Vector
 from optagent.domain.rollout import Rollout
 from optagent.domain.rollout_look import GuardrailReading, Look, RolloutState, SampleRatio
 from optagent.domain.rollout_policy import RolloutPolicy
@@ -16,10 +17,6 @@ from optagent.sequential.blocks import block_length
 from optagent.sequential.confidence_sequence import FEWEST_EFFECTIVE, ConfidenceSequence
 from optagent.sequential.guardrail_test import guardrail
 from optagent.sequential.sample_ratio import SampleRatioTest
-
-Vector = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
-Units = npt.NDArray[np.generic]
 
 _TOO_FEW = "too few rows, or too few that differ by much, for a normal law"
 

@@ -8,12 +8,10 @@ import numpy.typing as npt
 
 from optagent.analysis.bootstrap import Resampling, draws, scorer_of
 from optagent.analysis.performance import Measure
+from optagent.arrays import Prediction, Vector
 from optagent.domain.backtest import NEVER, Standing
 from optagent.domain.study import Interval
 from optagent.errors import InvalidData
-
-Vector = npt.NDArray[np.float64]
-Prediction = npt.NDArray[np.float64]
 
 _SLOW_RESAMPLES = 100  # where each resample of a metric has to be scored by itself
 

@@ -9,13 +9,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from optagent.analysis.expression import Column, answer_columns, compile_expression
+from optagent.arrays import Prediction
 from optagent.domain.backtest import BacktestAsk, instant_of
 from optagent.domain.dataset import FileSource
 from optagent.domain.model import ModelSpec
 from optagent.errors import InvalidData, InvalidRequest
 from optagent.training.columns import Kind, kind_of, require_columns
 from optagent.training.encoding import Schema, columns_of, encode_target, target_schema
-from optagent.training.families.family import Prediction
 from optagent.training.predictor import Predictor
 from optagent.training.row_times import instants
 

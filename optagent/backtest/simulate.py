@@ -26,22 +26,21 @@ from optagent.adapters.in_memory.tracker import InMemoryTracker
 from optagent.adapters.in_memory.tuner import SequentialTuner
 from optagent.adapters.in_memory.workers import SequentialWorkers
 from optagent.agent import OptimizationAgent
+from optagent.arrays import Prediction
 from optagent.backtest.compare import period_of, score_or_none
 from optagent.backtest.history import History, business_of, history_of, label_rows, labels_known, prediction_rows
 from optagent.domain.backtest import BacktestAsk, Contender, Period, PolicyRun, ReplayedRun, counted_of
 from optagent.domain.duration import seconds
-from optagent.domain.model import ModelSpec
+from optagent.domain.model import CHAMPION, ModelSpec
 from optagent.domain.monitoring import Monitoring, Window
 from optagent.domain.optimization import SUCCESS
 from optagent.domain.policy import RetrainingPolicy, Trigger
 from optagent.domain.process import Process
-from optagent.domain.version import CHAMPION
 from optagent.errors import InvalidData, OptAgentError
 from optagent.loop.context import Outside
 from optagent.loop.observe.labelled_rows import mature
 from optagent.loop.train.load import load_version
 from optagent.loop.train.search import Limits
-from optagent.training.families.family import Prediction
 from optagent.training.metrics import metric_named
 from optagent.training.predictor import Predictor
 

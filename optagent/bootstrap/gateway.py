@@ -14,8 +14,8 @@ from optagent.ports import Clock, KeptAnswers, Loader, Observations, Routes, Sto
 from optagent.settings import Settings
 
 if TYPE_CHECKING:
+    from optagent.arrays import Matrix
     from optagent.training.encoding import Schema
-    from optagent.training.problem import Matrix
 
 
 @dataclass(frozen=True, slots=True)

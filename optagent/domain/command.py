@@ -9,11 +9,11 @@ from typing import Any
 from optagent.domain.backtest import BacktestAsk
 from optagent.domain.dataset import DataSource
 from optagent.domain.gate import gates_from
+from optagent.domain.model import CHAMPION
 from optagent.domain.monitoring import AnalysisType
 from optagent.domain.policy import Action, OptimizationType, check_window
 from optagent.domain.strategy import strategy_named
 from optagent.domain.study import method_named
-from optagent.domain.version import CHAMPION
 from optagent.errors import InvalidRequest
 
 STOPPING = ("asha", "median", "none")

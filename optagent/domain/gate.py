@@ -3,11 +3,21 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from enum import StrEnum
 from typing import Any
 
 from optagent.domain.study import Interval
-from optagent.domain.verdict import Verdict
 from optagent.errors import InvalidRequest
+
+
+class Verdict(StrEnum):
+    """Outcome of a comparison. Only `PASS` ever promotes; `ERROR`: a statistic is missing or is no number."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+    ERROR = "error"
+
 
 NOT_WORSE = "not_worse"
 """The value of `beats_champion` that lets in what is no worse than the champion, within the margin."""

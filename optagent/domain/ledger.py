@@ -4,7 +4,7 @@ import json
 import math
 from dataclasses import dataclass
 
-from optagent.domain.verdict import Verdict
+from optagent.domain.gate import Verdict
 from optagent.errors import InvalidRequest
 
 

@@ -12,6 +12,9 @@ from optagent.domain.monitoring import Monitoring
 from optagent.domain.policy import RetrainingPolicy
 from optagent.errors import InvalidRequest
 
+CHAMPION = "champion"
+CHALLENGER = "challenger"
+
 _MODEL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
@@ -95,3 +98,16 @@ class ModelSpec:
     def horizon(self) -> float:
         """The label horizon in seconds (durations), or in the unit of the time column or in rows (numbers)."""
         return seconds(self.label_horizon) if isinstance(self.label_horizon, str) else float(self.label_horizon)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """One registered bundle. `digest` is the SHA-256 of the bundle's manifest, `created_at` a POSIX time."""
+
+    model_id: str
+    version: str
+    digest: str
+    created_at: float
+    aliases: tuple[str, ...] = ()
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)

@@ -9,10 +9,10 @@ from enum import StrEnum
 from typing import Any
 
 from optagent.domain.alert import Alert, Severity
+from optagent.domain.gate import Verdict
 from optagent.domain.process import Process, Status
 from optagent.domain.rollout import AUTOMATIC, Rollout, Transition
 from optagent.domain.rollout_look import Look, RolloutState
-from optagent.domain.verdict import Verdict
 from optagent.errors import InvalidRequest
 
 TITLE_LIMIT = 150

@@ -6,9 +6,9 @@ Everything here is a value: `advance`, `promote`, `abort` and `rollback` answer 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from optagent.domain.gate import Verdict
 from optagent.domain.rollout_look import Judged, Look, RolloutState
 from optagent.domain.rollout_policy import RolloutPolicy
-from optagent.domain.verdict import Verdict
 from optagent.errors import Conflict, InvalidRequest
 
 

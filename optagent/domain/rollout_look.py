@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from optagent.domain.gate import Verdict
 from optagent.domain.study import Interval
-from optagent.domain.verdict import Verdict
 
 
 class RolloutState(StrEnum):

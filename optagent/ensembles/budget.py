@@ -3,12 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from optagent.arrays import Mask
 from optagent.ensembles.members import Members
 from optagent.errors import InvalidRequest
-
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from optagent.arrays import Rows, Vector
 from optagent.ensembles.members import Members
 from optagent.ensembles.mixing import Added
 from optagent.ensembles.target import Target, best_of
 from optagent.errors import InvalidRequest
-from optagent.training.problem import Rows, Vector
 
 REDUNDANT = 0.98
 """Of members whose residuals correlate as much as this, a second one has next to nothing to add."""

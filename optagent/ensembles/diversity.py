@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from optagent.arrays import Matrix64, Vector
 from optagent.ensembles.members import Members
-from optagent.ensembles.moments import Block, Square
-from optagent.training.problem import Vector
+from optagent.ensembles.moments import Block
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ def diversity(members: Members, weights: Vector | None = None) -> Diversity:
     if not pairs.any():
         return Diversity(0.0, 1.0)
 
-    def mean(of: Square) -> float:
+    def mean(of: Matrix64) -> float:
         return float((of * pairs).sum() / pairs.sum())
 
     correlation = members.moments.correlation
@@ -48,14 +48,14 @@ def diversity(members: Members, weights: Vector | None = None) -> Diversity:
     return Diversity(score, mean(correlation), mean(q_statistics(members)), mean(one_wrong), mean(both_wrong))
 
 
-def fault_shares(members: Members) -> tuple[Square, Square]:
+def fault_shares(members: Members) -> tuple[Matrix64, Matrix64]:
     """(models, models): the share of rows on which both labels are wrong, and on which one of the two is."""
     both = _both_wrong(members)
     wrong = np.diag(both)
     return both, wrong[:, None] + wrong[None, :] - 2 * both
 
 
-def q_statistics(members: Members) -> Square:
+def q_statistics(members: Members) -> Matrix64:
     """(models, models): 1 where the two are right and wrong together, 0 where they err independently.
 
     Where the ratio is undefined, since one of them is never wrong or never right, it is 0; of a model with itself, 1.
@@ -71,7 +71,7 @@ def q_statistics(members: Members) -> Square:
     return found
 
 
-def _both_wrong(members: Members) -> Square:
+def _both_wrong(members: Members) -> Matrix64:
     found = np.zeros((len(members), len(members)))
     for rows, block in members.blocks():
         wrong = (_labels(block) != members.y[rows]).astype(np.float32)  # counts of a block are exact in it

@@ -3,9 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
+from optagent.arrays import Prediction, Vector
 from optagent.errors import InvalidData
-from optagent.training.metrics import Prediction
-from optagent.training.problem import Vector
 
 Bits = npt.NDArray[np.uint32]
 

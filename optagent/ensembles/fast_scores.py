@@ -9,13 +9,13 @@ from collections.abc import Callable
 
 import numpy as np
 
+from optagent.arrays import Vector
 from optagent.ensembles.fast_auc import area
 from optagent.ensembles.members import Members
 from optagent.ensembles.mixing import Mix
 from optagent.ensembles.moments import Block
 from optagent.errors import InvalidData
 from optagent.training.metrics import Metric
-from optagent.training.problem import Vector
 
 EPS = float(np.finfo(np.float64).eps)
 """The least probability that log-loss takes, as the metric does."""

@@ -11,12 +11,11 @@ from functools import partial
 
 import numpy as np
 
+from optagent.arrays import Counts, Rows, Vector
 from optagent.ensembles.budget import Budget
 from optagent.ensembles.members import Members
-from optagent.ensembles.mixing import Counts
 from optagent.ensembles.target import ROUNDING, Target, best_of, gains
 from optagent.errors import InvalidRequest
-from optagent.training.problem import Rows, Vector
 
 Gains = Callable[[Counts, Rows], Vector]
 """`gains` of fixed members and target, in this process or shared out among several."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from optagent.analysis.bootstrap import Resampling, paired_interval
+from optagent.arrays import Prediction
 from optagent.domain.study import Interval
 from optagent.ensembles.choice import Choice
 from optagent.ensembles.diversity import diversity
@@ -13,7 +14,7 @@ from optagent.ensembles.methods import Ground
 from optagent.ensembles.shares import latency_of, weights_of
 from optagent.errors import InvalidData
 from optagent.training.combined import Combined, combine
-from optagent.training.metrics import Prediction, monitored_metrics
+from optagent.training.metrics import monitored_metrics
 
 
 def judged(ground: Ground, ensemble: Combined, single: int, how: Resampling, alpha: float) -> Choice:

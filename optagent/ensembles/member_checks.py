@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from optagent.arrays import Vector
 from optagent.domain.model import Task
 from optagent.errors import InvalidData, InvalidRequest
-from optagent.training.problem import Vector
 
 Cells = npt.NDArray[Any]
 """(models, rows) or (models, rows, classes), float32 or float64; or one model of them."""

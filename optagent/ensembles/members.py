@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from optagent.arrays import Rows, Vector
 from optagent.domain.model import Task
 from optagent.ensembles.member_checks import (
     Cells,
@@ -22,7 +23,7 @@ from optagent.ensembles.member_checks import (
 )
 from optagent.ensembles.moments import Block, Moments, moments_of
 from optagent.errors import InvalidData
-from optagent.training.problem import Rows, Vector, span_of
+from optagent.training.problem import span_of
 
 _CELLS_AT_ONCE = 2**18  # what is worked on at a time: 2 MB, the fastest of 2**14 to 2**18
 

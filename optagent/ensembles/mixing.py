@@ -6,13 +6,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from optagent.arrays import Counts, Matrix64, Prediction, Rows, Vector
 from optagent.ensembles.members import Members
-from optagent.ensembles.moments import Block, Square
-from optagent.training.metrics import Prediction
-from optagent.training.problem import Rows, Vector, span_of
-
-Counts = npt.NDArray[np.int64]
-"""(models,): how often each was drawn."""
+from optagent.ensembles.moments import Block
+from optagent.training.problem import span_of
 
 
 class Mix(Protocol):
@@ -28,7 +25,7 @@ class Mix(Protocol):
         """The whole prediction of one weighting after the other."""
         ...
 
-    def squares(self, gram: Square) -> Vector:
+    def squares(self, gram: Matrix64) -> Vector:
         """(weightings,) of w'·gram·w."""
         ...
 
@@ -57,7 +54,7 @@ class Added:
         for candidate in self._candidates:
             yield (drawn + members.predictions[candidate]) * self._share
 
-    def squares(self, gram: Square) -> Vector:
+    def squares(self, gram: Matrix64) -> Vector:
         toward = gram @ self._counts
         alone = np.diag(gram)[self._candidates]
         return (self._counts @ toward + 2 * toward[self._candidates] + alone) * self._share**2
@@ -82,7 +79,7 @@ class Weighted:
         for weights in self._weights:
             yield mean_of(members, weights)
 
-    def squares(self, gram: Square) -> Vector:
+    def squares(self, gram: Matrix64) -> Vector:
         return np.einsum("ij,ij->i", self._weights @ gram, self._weights)
 
 

@@ -9,13 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from optagent.arrays import Matrix64, Vector
 from optagent.errors import InvalidData
-from optagent.training.problem import Vector
 
 Block = npt.NDArray[np.float64]
 """(models, rows) or (models, rows, classes) predictions of some neighbouring rows."""
-Square = npt.NDArray[np.float64]
-"""(models, models)."""
 
 MAX_MODELS = 2000
 """A square of more models than these outgrows what a large matrix of predictions takes."""
@@ -26,8 +24,8 @@ class Moments:
     """`gram` holds the means over rows of the product of two residuals, summed over classes, so that w'·gram·w is the
     mean squared error (the Brier score) of weights w that sum to 1. `correlation` is Pearson's."""
 
-    gram: Square
-    correlation: Square
+    gram: Matrix64
+    correlation: Matrix64
 
 
 def moments_of(models: int, blocks: Iterable[tuple[Vector, Block]]) -> Moments:
@@ -55,7 +53,7 @@ def _residuals(block: Block, y: Vector) -> Block:
     return (block - truth).reshape(len(block), -1)
 
 
-def _correlation(covariance: Square) -> Square:
+def _correlation(covariance: Matrix64) -> Matrix64:
     """A member whose residual never varies goes with others of that kind, and with no one else."""
     spread = np.sqrt(np.maximum(np.diag(covariance), 0.0))
     varies = spread > 1e-9 * float(spread.max())

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from optagent.arrays import Prediction, Rows, Vector
 from optagent.domain.model import Task
 from optagent.ensembles.members import Members, members_of
 from optagent.errors import InvalidData
-from optagent.training.metrics import Prediction
-from optagent.training.problem import Fold, Rows, Vector
+from optagent.training.problem import Fold
 
 
 def out_of_fold(

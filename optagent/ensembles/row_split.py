@@ -4,9 +4,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from optagent.arrays import Rows, Vector
 from optagent.domain.model import ModelSpec
 from optagent.training.folds import make_folds, split
-from optagent.training.problem import Fold, Rows, Vector
+from optagent.training.problem import Fold
 
 PICK_SHARE = 0.25
 

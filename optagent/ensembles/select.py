@@ -11,6 +11,7 @@ import numpy as np
 
 from optagent.analysis.bootstrap import Resampling
 from optagent.analysis.pareto import fronts
+from optagent.arrays import Rows, Vector
 from optagent.domain.model import ModelSpec
 from optagent.ensembles.budget import Budget
 from optagent.ensembles.choice import Choice, Option
@@ -26,7 +27,7 @@ from optagent.ensembles.target import Target, best_of, target_of
 from optagent.errors import InvalidData, InvalidRequest
 from optagent.training.combined import Combined, combine
 from optagent.training.metrics import Metric
-from optagent.training.problem import Fold, Rows, Vector
+from optagent.training.problem import Fold
 
 MIN_ROWS = 1000
 """Weights learned on fewer rows have no advantage over the best single model that would outlast them."""

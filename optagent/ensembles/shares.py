@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 
+from optagent.arrays import Vector
 from optagent.ensembles.members import Members
 from optagent.training.average import WeightedMean
 from optagent.training.combined import Combined
-from optagent.training.problem import Vector
 
 
 def weighted_mean(members: Members, weights: Vector) -> WeightedMean:

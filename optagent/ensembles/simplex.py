@@ -6,11 +6,11 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from optagent.arrays import Vector
 from optagent.ensembles.members import Members
 from optagent.ensembles.mixing import Weighted
 from optagent.ensembles.target import Target, best_of
 from optagent.errors import InvalidRequest
-from optagent.training.problem import Vector
 
 Points = npt.NDArray[np.float64]
 """(points, models) weights, each row summing to 1."""

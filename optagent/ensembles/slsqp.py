@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from optagent.arrays import Vector
 from optagent.ensembles.fast_scores import EPS, chosen_of
 from optagent.ensembles.members import Members
 from optagent.ensembles.target import Target
 from optagent.errors import InvalidData, InvalidRequest
-from optagent.training.problem import Vector
 
 Loss = Callable[[Vector], tuple[float, Vector]]
 """From weights to a loss and its gradient."""

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from optagent.arrays import Matrix, Prediction, Rows, Vector
 from optagent.domain.model import Task
 from optagent.ensembles.members import Members
-from optagent.training.metrics import Prediction
-from optagent.training.problem import Matrix, Rows, Vector
 from optagent.training.stack import Column, Stack, stacked_input, stacked_output, standardised
 
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from optagent.arrays import Counts, Prediction, Rows, Vector
 from optagent.ensembles.fast_scores import worths_of
 from optagent.ensembles.members import Members
-from optagent.ensembles.mixing import Added, Counts, Mix
+from optagent.ensembles.mixing import Added, Mix
 from optagent.errors import InvalidRequest
-from optagent.training.metrics import Metric, Prediction
-from optagent.training.problem import Rows, Vector
+from optagent.training.metrics import Metric
 
 ROUNDING = 1e-12
 """The share of a worth by which two may differ that are the same."""

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from optagent.analysis.bootstrap import block_length
+from optagent.arrays import Prediction, Vector
 from optagent.domain.model import Task
 from optagent.errors import Infeasible
 from optagent.features.context import Work
 from optagent.features.fit import fit_plan
-from optagent.training.families.family import Cache, Prediction
+from optagent.training.families.family import Cache
 from optagent.training.plan import GROUPED, Step
-from optagent.training.problem import Data, Fold, Vector
+from optagent.training.problem import Data, Fold
 from optagent.training.transform import transformed
 
 Steps = tuple[Step, ...]

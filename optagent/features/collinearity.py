@@ -3,22 +3,19 @@
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
+from optagent.arrays import Matrix, Matrix64, Vector
 from optagent.errors import InvalidRequest
 from optagent.features.basis import ranks
-from optagent.training.problem import Matrix, Vector
-
-Square = npt.NDArray[np.float64]
 
 CLUSTERED = 0.95
 _MOST_ROWS = 10_000
 _RIDGE = 1e-6
 
 
-def rank_correlation(x: Matrix) -> Square:
+def rank_correlation(x: Matrix) -> Matrix64:
     """(columns, columns) Spearman's on evenly spaced rows, missing values at the mean rank; 0 of a constant column."""
     thin = x[:: -(-len(x) // _MOST_ROWS) or 1]
     centred = np.nan_to_num(ranks(np.ascontiguousarray(thin.T))).astype(np.float64)
@@ -30,7 +27,7 @@ def rank_correlation(x: Matrix) -> Square:
     return found
 
 
-def clusters(correlation: Square, least: float = CLUSTERED) -> tuple[tuple[int, ...], ...]:
+def clusters(correlation: Matrix64, least: float = CLUSTERED) -> tuple[tuple[int, ...], ...]:
     """Columns whose correlation, of either sign, is at least that with every other of their cluster.
 
     >>> clusters(np.array([[1, -0.99, 0], [-0.99, 1, 0], [0, 0, 1]]))
@@ -53,7 +50,7 @@ def most_stable(found: Sequence[Sequence[int]], stability: Vector, worth: Vector
     return tuple(sorted(chosen))
 
 
-def variance_inflation(correlation: Square) -> Vector:
+def variance_inflation(correlation: Matrix64) -> Vector:
     """(columns,) 1 / (1 - R²) of each column's ranks on those of all others: 1 is on its own, above 10 hardly needed.
 
     Bounded at a million, where a column is a copy or a sum of others.

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from optagent.arrays import Rows
 from optagent.training.plan import GROUPED, GroupDifference, GroupMean, Plan, Step
-from optagent.training.problem import Data, Rows
+from optagent.training.problem import Data
 from optagent.training.transform import by_kind
 
 _PRIOR_ROWS = 20.0

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from optagent.arrays import Vector
 from optagent.training.plan import (
     Calendar,
     Difference,
@@ -19,7 +20,7 @@ from optagent.training.plan import (
     Step,
     Window,
 )
-from optagent.training.problem import Data, Vector
+from optagent.training.problem import Data
 
 _PARTS: tuple[Part, ...] = ("hour", "weekday", "day", "month", "yearday")
 _NUMBERED = re.compile(r"(.*?)[_\- ]?(\d+)")

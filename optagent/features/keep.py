@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 
+from optagent.arrays import Rows
 from optagent.errors import Infeasible
 from optagent.features.ablation import useful
 from optagent.features.basis import curves
@@ -20,7 +21,7 @@ from optagent.features.screening_statistics import Bar, Question, values_of
 from optagent.features.searches import Search, plain_numbers, some_columns, some_rows
 from optagent.features.shadow_features import AgainstShadows, against_shadows
 from optagent.training.plan import Step
-from optagent.training.problem import Data, Fold, Rows
+from optagent.training.problem import Data, Fold
 from optagent.training.transform import transformed
 
 Steps = tuple[Step, ...]

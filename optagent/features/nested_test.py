@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from optagent.analysis.bootstrap import Resampling, paired_interval
+from optagent.arrays import Prediction, Rows
 from optagent.domain.study import Interval
 from optagent.errors import Infeasible, InvalidData
 from optagent.features.context import Work
@@ -14,8 +15,7 @@ from optagent.features.keep import Chosen
 from optagent.features.refits import PlainFits
 from optagent.features.searches import Search
 from optagent.features.shadow_features import permutation_importance
-from optagent.training.families.family import Prediction
-from optagent.training.problem import Fold, Rows
+from optagent.training.problem import Fold
 from optagent.training.transform import transformed
 
 _IMPORTANCE_ROWS = 5_000

@@ -3,17 +3,13 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from optagent.arrays import Mask, Matrix, Prediction, Vector
 from optagent.domain.model import Task
 from optagent.errors import InvalidData
 from optagent.features.collinearity import rank_correlation
-from optagent.training.families.family import Prediction
 from optagent.training.metrics import METRICS
-from optagent.training.problem import Data, Matrix, Vector
-
-Floats = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
+from optagent.training.problem import Data
 
 LEAK = 0.99
 """A column that alone reaches this AUC, or R², is more likely to know the answer than to predict it."""
@@ -71,7 +67,7 @@ def _copies(x: Matrix, names: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def _alone(values: Floats, y: Vector, data: Data, index: int) -> float | None:
+def _alone(values: Matrix, y: Vector, data: Data, index: int) -> float | None:
     """The mean over both halves of the rows, each predicted by the other."""
     half = np.arange(len(y)) % 2 == 0
     try:
@@ -80,7 +76,7 @@ def _alone(values: Floats, y: Vector, data: Data, index: int) -> float | None:
         return None
 
 
-def _score(values: Floats, y: Vector, data: Data, index: int, learned: Mask) -> float:
+def _score(values: Matrix, y: Vector, data: Data, index: int, learned: Mask) -> float:
     metric = METRICS["r2" if data.task is Task.REGRESSION else "auc"]
     truth = y[~learned]
     found = metric.score(truth, _binned(values, y, data, index, learned))
@@ -89,7 +85,7 @@ def _score(values: Floats, y: Vector, data: Data, index: int, learned: Mask) -> 
     return found
 
 
-def _binned(values: Floats, y: Vector, data: Data, index: int, learned: Mask) -> Prediction:
+def _binned(values: Matrix, y: Vector, data: Data, index: int, learned: Mask) -> Prediction:
     """What the other rows of the same bin, or category, were; missing values are a bin of their own."""
     if index in data.categorical:
         bins = np.where(np.isnan(values), -1, values).astype(np.int64) + 1
@@ -106,7 +102,7 @@ def _binned(values: Floats, y: Vector, data: Data, index: int, learned: Mask) ->
     return said if data.task is Task.MULTICLASS else said[:, 0]
 
 
-def _monotone(values: Floats, y: Vector, learned: Mask) -> Prediction:
+def _monotone(values: Matrix, y: Vector, learned: Mask) -> Prediction:
     """Closer than bins where a column is the target itself, or rises with it."""
     from sklearn.isotonic import IsotonicRegression
 

@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from optagent.arrays import Prediction, Rows, Vector
 from optagent.domain.study import Budget
 from optagent.errors import Infeasible
 from optagent.training.crossfit import Crossfit
-from optagent.training.families.family import Cache, Family, FittedModel, Prediction
+from optagent.training.families.family import Cache, Family, FittedModel
 from optagent.training.metrics import Metric
-from optagent.training.problem import Data, Fold, Problem, Rows, Vector
+from optagent.training.problem import Data, Fold, Problem
 
 _MOST_ROUNDS = 300
 _PATIENCE_ROUNDS = 30

@@ -3,9 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
+from optagent.arrays import Prediction, Rows, Vector
 from optagent.domain.model import Task
-from optagent.training.families.family import Prediction
-from optagent.training.problem import Rows, Vector
 
 Residual = npt.NDArray[np.float64]
 """(rows, components)."""

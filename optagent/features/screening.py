@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from optagent.arrays import Rows
 from optagent.features.context import Work
 from optagent.features.generate import inputs_of
 from optagent.features.quality import ColumnQuality
 from optagent.features.screening_statistics import Bar, Block, Question, Screen, Screened, Spread, bar_of, screen_of
 from optagent.features.searches import Search, blocks_of, looked_at, questions_of, some_rows
-from optagent.training.problem import Rows
 
 _KINDS = 2  # of questions, see `questions_of`
 _DRAWS_A_TAIL = 5  # of chance beyond the bar: fewer would leave its height to luck

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from optagent.arrays import Matrix
 from optagent.features.basis import Curves, curves
 from optagent.features.fit import fit_plan
 from optagent.features.residual import Residual, chance
 from optagent.training.plan import Step
-from optagent.training.problem import Data, Matrix
+from optagent.training.problem import Data
 from optagent.training.transform import Transformer
 
 _LEAST_SHARE = 0.05  # of a candidate's curves that must lie on the rows asked about

@@ -8,13 +8,14 @@ from itertools import islice, zip_longest
 import numpy as np
 import numpy.typing as npt
 
+from optagent.arrays import Rows
 from optagent.errors import Infeasible
 from optagent.features.generate import Inputs, candidates, free_of_clashes, most_promising
 from optagent.features.refits import PlainFits, inner_folds
 from optagent.features.residual import Residual, components_of, residual_of
 from optagent.features.screening_statistics import Block, Question
 from optagent.training.plan import Step
-from optagent.training.problem import Data, Fold, Problem, Rows
+from optagent.training.problem import Data, Fold, Problem
 
 FEWEST_ROWS = 150
 """A residual of fewer rows shows nothing that chance does not."""

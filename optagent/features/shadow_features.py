@@ -7,11 +7,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binom
 
+from optagent.arrays import Matrix, Vector
 from optagent.errors import InvalidData, InvalidRequest
 from optagent.features.refits import Learner
 from optagent.training.contributions import Predicts, contributions
 from optagent.training.metrics import Metric
-from optagent.training.problem import Data, Fold, Matrix, Vector
+from optagent.training.problem import Data, Fold
 
 Hits = npt.NDArray[np.int64]
 

@@ -4,9 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from optagent.analysis.distances import kolmogorov_smirnov, total_variation
-from optagent.training.problem import Matrix, Vector
-
-Floats = npt.NDArray[np.float32]
+from optagent.arrays import Matrix, Vector
 
 _BINS = 20
 _MOST_ROWS = 50_000
@@ -53,7 +51,7 @@ def stability(drift: Vector, rank: Vector) -> Vector:
     return (1 - drift) * rank
 
 
-def _places(values: Floats, coded: bool) -> npt.NDArray[np.int64]:
+def _places(values: Matrix, coded: bool) -> npt.NDArray[np.int64]:
     known = ~np.isnan(values)
     if coded:
         return np.where(known, values + 1, 0).astype(np.int64)

@@ -13,15 +13,14 @@ from optagent.codec import plain
 from optagent.domain.audit import AuditEntry
 from optagent.domain.command import OptimizeModel
 from optagent.domain.diagnosis import Remedy
+from optagent.domain.gate import Verdict
 from optagent.domain.gate_decision import JUDGED, JudgedBy
-from optagent.domain.model import ModelSpec
+from optagent.domain.model import CHALLENGER, CHAMPION, ModelSpec, ModelVersion
 from optagent.domain.model_report import ModelReport
 from optagent.domain.optimization import REJECTED, SUCCESS, UNCHANGED, OptimizationResult
 from optagent.domain.policy import Action, OptimizationType, Stage, stages_of
 from optagent.domain.rollout import Rollout
 from optagent.domain.strategy import strategy_named
-from optagent.domain.verdict import Verdict
-from optagent.domain.version import CHALLENGER, CHAMPION, ModelVersion
 from optagent.errors import Conflict, InvalidData, InvalidRequest, NotFound
 from optagent.loop.context import Outside
 from optagent.loop.gates.evaluate import holdout_digest

@@ -6,8 +6,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from optagent.domain.model import ModelSpec
-from optagent.domain.version import ModelVersion
+from optagent.domain.model import ModelSpec, ModelVersion
 from optagent.training.encoding import Schema
 from optagent.training.imported import Imported
 

@@ -5,13 +5,13 @@ from typing import Protocol
 
 from optagent.domain.alert import Alert
 from optagent.domain.audit import AuditEntry, AuditPage
+from optagent.domain.gate import Verdict
 from optagent.domain.ledger import HoldoutLook
 from optagent.domain.model import ModelSpec
 from optagent.domain.model_report import ModelReport
 from optagent.domain.monitoring import MonitorState
 from optagent.domain.process import Process
 from optagent.domain.rollout import Rollout
-from optagent.domain.verdict import Verdict
 
 
 class Store(Protocol):

@@ -10,13 +10,10 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from optagent.arrays import Mask, Units, Vector
 from optagent.domain.study import Interval
 from optagent.errors import InvalidData
 from optagent.sequential.confidence_sequence import FEWEST_EFFECTIVE, effective_rows, finite, radius
-
-Vector = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
-Units = npt.NDArray[np.generic]
 
 
 def matured_rows(matured: Mask) -> int:

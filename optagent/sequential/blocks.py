@@ -4,9 +4,8 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-Vector = npt.NDArray[np.float64]
+from optagent.arrays import Vector
 
 SHORTEST_BLOCK = 10  # a rise of .1 in an error rate of .2 is then .8 standard deviations
 _FEWEST_BLOCKS = 20

@@ -9,12 +9,10 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
+from optagent.arrays import Vector
 from optagent.domain.study import Interval
 from optagent.errors import InvalidData, InvalidRequest
-
-Vector = npt.NDArray[np.float64]
 
 FEWEST = 20  # blocks before the first interval: a spread from fewer is too uncertain for a normal law
 FEWEST_EFFECTIVE = (

@@ -13,11 +13,9 @@ import numpy.typing as npt
 from scipy.special import logsumexp
 from scipy.stats import t as student
 
+from optagent.arrays import Matrix64, Vector
 from optagent.errors import InvalidData, InvalidRequest
 from optagent.sequential.blocks import block_length, block_means, neighbour_correlation
-
-Vector = npt.NDArray[np.float64]
-Matrix = npt.NDArray[np.float64]
 
 MIN_REFERENCE_ROWS = 200
 _BETS = (0.15, 0.3, 0.6, 1.2)  # per standard deviation of block means: the best bet on a rise is about its size
@@ -41,7 +39,7 @@ class Baseline:
     correlation: float
     norms: tuple[float, ...]
 
-    def log_increments(self, means: Vector) -> Matrix:
+    def log_increments(self, means: Vector) -> Matrix64:
         """(blocks, bets) logarithms of e for block means."""
         return np.log(_pay((means - self.mean) / self.spread)) - np.log(self.norms)
 
@@ -105,9 +103,9 @@ class EDetector:
             alarm=alarm,
         )
 
-    def _peaks(self, steps: Matrix, first: int) -> tuple[Vector, npt.NDArray[np.int64]]:
+    def _peaks(self, steps: Matrix64, first: int) -> tuple[Vector, npt.NDArray[np.int64]]:
         """The largest sum of steps that ends with the last one, and the row where it starts (Page 1954)."""
-        before: Matrix = np.vstack([-np.array(self.log_peaks), np.zeros(steps.shape[1]), np.cumsum(steps, axis=0)])
+        before: Matrix64 = np.vstack([-np.array(self.log_peaks), np.zeros(steps.shape[1]), np.cumsum(steps, axis=0)])
         lowest = before[:-1].argmin(axis=0)
         starts = np.where(lowest == 0, self.starts, first + (lowest - 1) * self.baseline.block)
         return before[-1] - before[lowest, np.arange(steps.shape[1])], starts
@@ -150,15 +148,15 @@ def checked(losses: Vector) -> Vector:
     return np.asarray(losses, dtype=np.float64)
 
 
-def _pay(deviations: Vector) -> Matrix:
+def _pay(deviations: Vector) -> Matrix64:
     return np.maximum(1 + deviations[:, None] * np.array(_BETS), _FLOOR)
 
 
-def _mixed(log_m: Matrix) -> Vector:
+def _mixed(log_m: Matrix64) -> Vector:
     return logsumexp(log_m, axis=1) - math.log(log_m.shape[1])
 
 
-def _shiryaev_roberts(log_m: Vector, steps: Matrix) -> Matrix:
+def _shiryaev_roberts(log_m: Vector, steps: Matrix64) -> Matrix64:
     """M = (M + 1) * e after each of (blocks, bets) steps, in logarithms."""
     total = np.cumsum(steps, axis=0)
     entries = np.vstack([log_m, np.zeros(len(log_m)), -total[:-1]])

@@ -9,12 +9,10 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 from scipy.signal import lfilter
 
+from optagent.arrays import Vector
 from optagent.errors import InvalidData, InvalidRequest
-
-Vector = npt.NDArray[np.float64]
 
 _WEIGHT = 1.0  # expected bad rows that the limit is worth as the first guess
 _MEMORY = 10.0  # expected bad rows after which the bettor with the short memory has forgotten

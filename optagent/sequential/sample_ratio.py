@@ -9,13 +9,10 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import betaln
 
+from optagent.arrays import Mask, Vector
 from optagent.errors import InvalidData
-
-Vector = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
 
 _STRENGTH = 1000.0  # rows that the mixture is worth: it looks for shares about .016 away from a half
 

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from optagent.arrays import Prediction
 from optagent.serving.column_readers import category_text, microseconds
 from optagent.serving.engine import ServedModel
 from optagent.training.columns import Kind
 from optagent.training.encoding import Column
-from optagent.training.families.family import Prediction
 
 _TIME = pa.timestamp("us", "UTC")
 _TYPES = {

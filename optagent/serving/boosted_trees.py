@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from optagent.arrays import Vector
 from optagent.domain.model import Task
 from optagent.errors import InvalidRequest
 from optagent.serving.trees import Forest, Link, Tree
-from optagent.training.problem import Vector
 
 LINKS = {Task.BINARY: Link.SIGMOID, Task.MULTICLASS: Link.SOFTMAX, Task.REGRESSION: Link.IDENTITY}
 

@@ -6,13 +6,12 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
+from optagent.arrays import Matrix, Prediction
 from optagent.domain.model import Task
 from optagent.serving.row_reader import MOST_ROWS, RowReader
 from optagent.training.encoding import Schema
-from optagent.training.families.family import Prediction
 from optagent.training.families.feasible import finite
 from optagent.training.predictor import PREDICTION
-from optagent.training.problem import Matrix
 
 Answer = dict[str, Any]
 """`version`, `prediction` (a label or a value) and, for classifiers, `probabilities` by the text of the label."""

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from optagent.arrays import Prediction
 from optagent.domain.model import Task
-from optagent.training.families.family import Prediction
 
 CHAMPION, CANDIDATE = "champion", "candidate"
 

@@ -2,8 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from optagent.training.families.family import Prediction
-from optagent.training.problem import Matrix
+from optagent.arrays import Matrix, Prediction
 
 if TYPE_CHECKING:
     from optagent.training.predictor import Predictor

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from optagent.arrays import Vector
 from optagent.errors import InvalidRequest
 from optagent.serving.onnx_graph import Graph
 from optagent.training.families.sklearn_columns import by_column
-from optagent.training.problem import Vector
 
 Levels = Sequence[int]
 """For each of our columns the number of its levels; 0 for numbers."""

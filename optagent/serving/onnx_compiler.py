@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from optagent.arrays import Vector
 from optagent.domain.model import Task
 from optagent.errors import InvalidRequest
 from optagent.serving.boosted_trees import lightgbm_forest, xgboost_forest
@@ -20,7 +21,6 @@ from optagent.serving.sklearn_trees import histogram_forest, sklearn_forest
 from optagent.serving.trees import Forest, Link
 from optagent.training.families.parts import Part
 from optagent.training.predictor import Predictor
-from optagent.training.problem import Vector
 
 MOST_NODES = 2_000_000
 """Of a forest, counting a copy for each class: measured, compiling takes some 500 bytes a node at its peak."""

@@ -1,8 +1,7 @@
 """ONNX Runtime on one thread: one row takes microseconds."""
 
-from optagent.training.families.family import Prediction
+from optagent.arrays import Matrix, Prediction
 from optagent.training.families.feasible import check_columns
-from optagent.training.problem import Matrix
 
 INPUT, OUTPUT = "rows", "scores"
 _OUTPUTS = [OUTPUT]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from optagent.arrays import Matrix, Prediction, Vector
 from optagent.domain.model import Task
 from optagent.errors import InvalidData
 from optagent.serving.engine import Engine
@@ -13,9 +14,7 @@ from optagent.serving.onnx_compiler import Compiled, compile_onnx
 from optagent.training.columns import Kind
 from optagent.training.cost import one_row_times_s
 from optagent.training.encoding import Schema
-from optagent.training.families.family import Prediction
 from optagent.training.predictor import Predictor
-from optagent.training.problem import Matrix, Vector
 
 TOLERANCE = 1e-6
 """The largest difference, absolute below 1 and relative above."""

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from optagent.arrays import Matrix
 from optagent.errors import InvalidData, TooLarge
 from optagent.serving.column_readers import reader_for, written
 from optagent.training.columns import Kind, require_columns
 from optagent.training.encoding import Schema, encode
-from optagent.training.problem import Matrix
 
 MOST_ROWS = 10_000
 _NUMBERS = frozenset({float, int, bool, type(None)})

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from optagent.training.problem import Vector
+from optagent.arrays import Vector
 
 Nodes = npt.NDArray[np.int64]
 Truths = npt.NDArray[np.bool_]

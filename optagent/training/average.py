@@ -8,10 +8,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from optagent.arrays import Matrix, Prediction
 from optagent.domain.model import Task
 from optagent.errors import InvalidRequest
-from optagent.training.metrics import Prediction
-from optagent.training.problem import Matrix
 
 Said = Mapping[str, npt.NDArray[Any]]
 """Each model's prediction, by name."""

@@ -5,12 +5,11 @@ from typing import TypeAlias
 
 import numpy as np
 
+from optagent.arrays import Matrix, Prediction
 from optagent.codec import decode, plain
 from optagent.domain.model import Task
 from optagent.errors import InvalidData, InvalidRequest
 from optagent.training.average import HardVote, Said, WeightedMean
-from optagent.training.metrics import Prediction
-from optagent.training.problem import Matrix
 from optagent.training.stack import Stack
 
 Combined: TypeAlias = WeightedMean | HardVote | Stack

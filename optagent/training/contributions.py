@@ -5,10 +5,9 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from optagent.arrays import Matrix, Prediction, Vector
 from optagent.errors import InvalidData
-from optagent.training.families.family import Prediction
 from optagent.training.metrics import Metric
-from optagent.training.problem import Matrix, Vector
 
 MOST_ROWS = 2_000
 

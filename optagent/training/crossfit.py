@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from optagent.arrays import Prediction, Vector
 from optagent.domain.study import Budget
 from optagent.errors import Infeasible, InvalidRequest
-from optagent.training.families.family import Cache, Family, Fit, FittedModel, Prediction
-from optagent.training.problem import Problem, Vector
+from optagent.training.families.family import Cache, Family, Fit, FittedModel
+from optagent.training.problem import Problem
 
 Score = Callable[[Vector, Prediction], float]
 

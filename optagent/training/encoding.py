@@ -8,10 +8,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from optagent.arrays import Matrix, Rows, Vector
 from optagent.domain.model import ModelSpec, Task
 from optagent.errors import InvalidData, InvalidRequest
 from optagent.training.columns import Kind, kind_of, require_columns
-from optagent.training.problem import Data, Matrix, Rows, Vector, span_of
+from optagent.training.problem import Data, span_of
 from optagent.training.target import Label, encode_labels, learn_classes
 from optagent.training.values import Coder, as_column
 

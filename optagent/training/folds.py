@@ -14,9 +14,10 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from optagent.arrays import Rows, Vector
 from optagent.domain.model import ModelSpec
 from optagent.errors import InvalidData
-from optagent.training.problem import Fold, Rows, Vector
+from optagent.training.problem import Fold
 
 MIN_HOLDOUT_ROWS = 10
 """Fewer rows than these say nothing, however large the interval is that they give."""

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from optagent.arrays import Prediction
 from optagent.domain.model import ModelSpec, Task
 from optagent.errors import InvalidData
 from optagent.training.columns import Kind, kind_of
 from optagent.training.encoding import Column, Schema
-from optagent.training.families.family import FittedModel, Prediction
+from optagent.training.families.family import FittedModel
 from optagent.training.target import Label
 
 TOLERANCE = 1e-6

@@ -7,13 +7,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from optagent.arrays import Mask, Prediction, Vector
 from optagent.domain.model import Task
 from optagent.domain.quality import Problem
 from optagent.training.encoding import Schema
-from optagent.training.families.family import Prediction
-from optagent.training.live_values import NUMBER, Mask, column_named, decoded, missing_in, numbers_in
+from optagent.training.live_values import NUMBER, column_named, decoded, missing_in, numbers_in
 from optagent.training.predictor import PREDICTION
-from optagent.training.problem import Vector
 from optagent.training.target import Label
 
 PROBABILITY = "probability"

@@ -5,13 +5,13 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pyarrow as pa
 
+from optagent.arrays import Matrix
 from optagent.domain.quality import Problem
 from optagent.training.columns import Kind
 from optagent.training.encoding import Schema
 from optagent.training.live_answers import PROBABILITY
 from optagent.training.live_values import column_named, read_column
 from optagent.training.predictor import PREDICTION
-from optagent.training.problem import Matrix
 
 Counts = Mapping[str, Mapping[Problem, int]]
 """Rows by column and problem; an extra column counts once, whatever its rows."""

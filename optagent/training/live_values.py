@@ -4,19 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
+from optagent.arrays import Mask, Vector
 from optagent.domain.quality import Problem
 from optagent.training.columns import Kind, kind_of
 from optagent.training.encoding import Column
-from optagent.training.problem import Vector
 from optagent.training.values import days, timestamps
-
-Mask = npt.NDArray[np.bool_]
 
 NUMBER = r"^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?$"
 _NO_VALUE = r"(?i)^(nan|null|none|na|n/a)?$"

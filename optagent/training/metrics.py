@@ -6,14 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from optagent.arrays import Multiplicities, Prediction, Vector
 from optagent.domain.model import Task
 from optagent.errors import InvalidData, InvalidRequest
-from optagent.training.problem import Vector
 
-Prediction = npt.NDArray[np.float64]
-Counts = npt.NDArray[np.float64]
 Score = Callable[[Vector, Prediction], float]
-Resampled = Callable[[Vector, Prediction], Callable[[Counts], Vector]]
+Resampled = Callable[[Vector, Prediction], Callable[[Multiplicities], Vector]]
 
 _EPS = np.finfo(np.float64).eps
 _BINS = 10
@@ -73,13 +71,13 @@ def _auc(y: Vector, prediction: Prediction) -> float:
     return area
 
 
-def _auc_resampled(y: Vector, prediction: Prediction) -> Callable[[Counts], Vector]:
+def _auc_resampled(y: Vector, prediction: Prediction) -> Callable[[Multiplicities], Vector]:
     """The area of class 1, or the mean over the classes that occur, each against the rest."""
     if prediction.ndim == 1:
         return _area(y == 1, prediction)
     areas = [_area(y == index, prediction[:, index]) for index in range(prediction.shape[1])]
 
-    def mean(counts: Counts) -> Vector:
+    def mean(counts: Multiplicities) -> Vector:
         found = np.stack([area(counts) for area in areas])
         defined = ~np.isnan(found)
         return _share(np.where(defined, found, 0.0).sum(axis=0), defined.sum(axis=0))
@@ -87,14 +85,14 @@ def _auc_resampled(y: Vector, prediction: Prediction) -> Callable[[Counts], Vect
     return mean
 
 
-def _area(positive: npt.NDArray[np.bool_], score: Vector) -> Callable[[Counts], Vector]:
+def _area(positive: npt.NDArray[np.bool_], score: Vector) -> Callable[[Multiplicities], Vector]:
     """Share of (positive, negative) pairs in the right order, ties half (Mann and Whitney 1947)."""
     order = np.argsort(score)
     starts = np.flatnonzero(np.append(True, np.diff(score[order]) > 0))  # the first row of each run of equal scores
     ties = len(starts) < len(order)
     is_positive = positive[order].astype(np.float64)
 
-    def area(counts: Counts) -> Vector:
+    def area(counts: Multiplicities) -> Vector:
         drawn = np.take(counts, order, axis=1)
         positives = drawn * is_positive
         drawn -= positives
@@ -120,7 +118,7 @@ def _mean_of(losses: Callable[[Vector, Prediction], Vector], root: bool = False)
         mean = float(losses(y, prediction).mean())
         return mean**0.5 if root else mean
 
-    def resampled(y: Vector, prediction: Prediction) -> Callable[[Counts], Vector]:
+    def resampled(y: Vector, prediction: Prediction) -> Callable[[Multiplicities], Vector]:
         found = losses(y, prediction)
         power = 0.5 if root else 1.0
         return lambda counts: (counts @ found / counts.sum(axis=1)) ** power
@@ -149,17 +147,19 @@ def _balanced_accuracy(y: Vector, prediction: Prediction) -> float:
     return float(np.mean([hits[y == index].mean() for index in np.unique(y)]))
 
 
-def _by_label(ratio: Callable[[Counts, Counts, Counts], Counts]) -> tuple[Score, Resampled]:
+def _by_label(
+    ratio: Callable[[Multiplicities, Multiplicities, Multiplicities], Multiplicities],
+) -> tuple[Score, Resampled]:
     """A metric of labels from its ratio of hits, predicted and true rows: of class 1, or the mean over the classes
     that occur or are predicted; 0 where the ratio is undefined, as scikit-learn's with `zero_division=0`."""
 
-    def resampled(y: Vector, prediction: Prediction) -> Callable[[Counts], Vector]:
+    def resampled(y: Vector, prediction: Prediction) -> Callable[[Multiplicities], Vector]:
         labels, truth = _labels(prediction), y.astype(np.int64)
         classes = 2 if prediction.ndim == 1 else prediction.shape[1]
         hits = labels == truth
         sums = [_sums_by_class(rows, of, classes) for rows, of in ((hits, truth), (~hits, labels), (~hits, truth))]
 
-        def score(counts: Counts) -> Vector:
+        def score(counts: Multiplicities) -> Vector:
             hit, false_alarms, missed = (sum_of(counts) for sum_of in sums)
             found = ratio(hit, hit + false_alarms, hit + missed)
             if prediction.ndim == 1:
@@ -176,7 +176,9 @@ def _once(resampled: Resampled) -> Score:
     return lambda y, prediction: float(resampled(y, prediction)(np.ones((1, len(y))))[0])
 
 
-def _sums_by_class(rows: npt.NDArray[np.bool_], of: npt.NDArray[np.int64], classes: int) -> Callable[[Counts], Counts]:
+def _sums_by_class(
+    rows: npt.NDArray[np.bool_], of: npt.NDArray[np.int64], classes: int
+) -> Callable[[Multiplicities], Multiplicities]:
     """From (resamples, rows) counts to (resamples, classes) sums over `rows`, each counted for its class."""
     from scipy.sparse import csr_array
 
@@ -185,11 +187,11 @@ def _sums_by_class(rows: npt.NDArray[np.bool_], of: npt.NDArray[np.int64], class
     return lambda counts: (member @ counts.T).T
 
 
-def _ratio(part: Counts, whole: Counts) -> Counts:
+def _ratio(part: Multiplicities, whole: Multiplicities) -> Multiplicities:
     return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
 
 
-def _calibration_error_resampled(y: Vector, prediction: Prediction) -> Callable[[Counts], Vector]:
+def _calibration_error_resampled(y: Vector, prediction: Prediction) -> Callable[[Multiplicities], Vector]:
     """Expected calibration error (Naeini et al. 2015) on ten bins of equal mass of the probability of class 1, or of
     the most probable class. Rows of equal probability share the bins that they fall into."""
     if prediction.ndim == 1:
@@ -200,7 +202,7 @@ def _calibration_error_resampled(y: Vector, prediction: Prediction) -> Callable[
     starts = np.flatnonzero(np.append(True, np.diff(confidence[order]) > 0))
     excess = (hit - confidence)[order]
 
-    def error(counts: Counts) -> Vector:
+    def error(counts: Multiplicities) -> Vector:
         drawn = np.take(counts, order, axis=1)
         mass = np.cumsum(np.add.reduceat(drawn, starts, axis=1), axis=1)
         over = np.cumsum(np.add.reduceat(drawn * excess, starts, axis=1), axis=1)
@@ -235,11 +237,11 @@ def _r2(y: Vector, prediction: Prediction) -> float:
     return 1 - float(np.square(y - prediction).sum()) / spread
 
 
-def _r2_resampled(y: Vector, prediction: Prediction) -> Callable[[Counts], Vector]:
+def _r2_resampled(y: Vector, prediction: Prediction) -> Callable[[Multiplicities], Vector]:
     centred = y - y.mean()
     sums = np.column_stack([np.ones(len(y)), centred, np.square(centred), np.square(y - prediction)])
 
-    def score(counts: Counts) -> Vector:
+    def score(counts: Multiplicities) -> Vector:
         rows, total, squares, errors = (counts @ sums).T
         spread = squares - np.square(total) / rows
         # Rounding leaves a trace of spread where all drawn values are equal.

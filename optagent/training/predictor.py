@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import pyarrow as pa
 
+from optagent.arrays import Matrix, Prediction
 from optagent.domain.model import Task
 from optagent.errors import InvalidData
 from optagent.training.encoding import Schema, encode
-from optagent.training.families.family import FittedModel, Prediction
+from optagent.training.families.family import FittedModel
 from optagent.training.manifest import Manifest
-from optagent.training.problem import Matrix
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -3,13 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from optagent.arrays import Matrix, Rows, Vector
 from optagent.domain.model import Task
-
-Matrix = npt.NDArray[np.float32]
-Vector = npt.NDArray[np.float64]
-Rows = npt.NDArray[np.int64]
 
 
 def span_of(rows: Rows) -> slice | None:

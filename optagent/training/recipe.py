@@ -6,15 +6,16 @@ from typing import Any
 
 import numpy as np
 
+from optagent.arrays import Matrix, Prediction
 from optagent.codec import decode, plain
 from optagent.errors import InvalidRequest
 from optagent.training.cost import latency_p99_ms, size_mb
 from optagent.training.families.engineered import EngineeredModel
-from optagent.training.families.family import FittedModel, Prediction
+from optagent.training.families.family import FittedModel
 from optagent.training.families.parts import Part
 from optagent.training.families.registry import family_named
 from optagent.training.plan import Plan
-from optagent.training.problem import Matrix, Problem
+from optagent.training.problem import Problem
 from optagent.training.refit import refit
 from optagent.training.transform import transformed
 

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from optagent.arrays import Rows
 from optagent.training.families.family import Family, FittedModel
-from optagent.training.problem import Data, Rows
+from optagent.training.problem import Data
 
 
 def refit(

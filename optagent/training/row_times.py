@@ -5,10 +5,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
+from optagent.arrays import Vector
 from optagent.domain.model import ModelSpec
 from optagent.errors import InvalidData
 from optagent.training.columns import Kind, kind_of, require_columns
-from optagent.training.problem import Vector
 from optagent.training.values import first_unreadable, timestamps
 
 _PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}

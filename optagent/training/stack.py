@@ -7,11 +7,10 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from optagent.arrays import Matrix, Prediction, Vector
 from optagent.domain.model import Task
 from optagent.errors import InvalidData, InvalidRequest
 from optagent.training.average import Said, check_names, values, weighted_sum
-from optagent.training.metrics import Prediction
-from optagent.training.problem import Matrix, Vector
 
 CLIP = 1e-6
 """Probabilities nearer to 0 or 1 are taken for this: a logarithm of nothing would outvote every other model."""

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
+from optagent.arrays import Vector
 from optagent.domain.model import ModelSpec, Task
 from optagent.errors import InvalidData
 from optagent.training.columns import Kind, kind_of
-from optagent.training.problem import Vector
 
 Label = bool | int | str
 MAX_CLASSES = 1000

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from optagent.arrays import Matrix, Vector
 from optagent.errors import InvalidData
 from optagent.training.plan import Calendar, GroupDifference, GroupMean, Plan, Power, Step, Window
-from optagent.training.problem import Data, Matrix
+from optagent.training.problem import Data
 
 Indexes = npt.NDArray[np.intp]
 Write = Callable[[Matrix, Matrix], object]
@@ -162,20 +163,17 @@ def _windows(steps: Sequence[Window], place: Places) -> Write:
     return write
 
 
-Days = npt.NDArray[np.float64]
-
-
-def _whole(days: Days, unit: str) -> npt.NDArray[Any]:
+def _whole(days: Vector, unit: str) -> npt.NDArray[Any]:
     return np.floor(days).astype(np.int64).astype("datetime64[D]").astype(f"datetime64[{unit}]")
 
 
-def _since(days: Days, unit: str) -> Days:
+def _since(days: Vector, unit: str) -> Vector:
     """Days since the start of the month or year."""
-    start: Days = _whole(days, unit).astype("datetime64[D]").astype(np.float64)
+    start: Vector = _whole(days, unit).astype("datetime64[D]").astype(np.float64)
     return np.floor(days) - start
 
 
-_PARTS: dict[str, Callable[[Days], Days]] = {
+_PARTS: dict[str, Callable[[Vector], Vector]] = {
     # A 32-bit day of our time is exact to minutes only, so that 10:00 may be 9:59: quarters of an hour are safe.
     "hour": lambda days: np.round((days - np.floor(days)) * 96) / 4,
     "weekday": lambda days: (np.floor(days) + 3) % 7,

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
+from optagent.arrays import Rows
 from optagent.errors import InvalidData
 from optagent.training.columns import Kind, kind_of
-from optagent.training.problem import Rows
 
 _DAY_NS = 86_400_000_000_000
 _DAY_US = 86_400_000_000

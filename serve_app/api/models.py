@@ -5,9 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Response
 
 from optagent.domain.alert import Alert
-from optagent.domain.model import ModelSpec
+from optagent.domain.model import ModelSpec, ModelVersion
 from optagent.domain.token import Scope
-from optagent.domain.version import ModelVersion
 from optagent.errors import Conflict, ModelNotFound
 from serve_app.api.model_requests import AliasRequest, ModelChanges, RegisterRequest
 from serve_app.api.requests import Limit, ModelId

@@ -9,11 +9,11 @@ from fastapi import APIRouter, Query, Request, Response
 from optagent.agent.working import KINDS
 from optagent.codec import plain
 from optagent.domain.command import BacktestModel
+from optagent.domain.model import CHAMPION
 from optagent.domain.monitoring import AnalysisType
 from optagent.domain.policy import Action, OptimizationType
 from optagent.domain.process import Process
 from optagent.domain.rollout import Rollout, abort, promote, rollback
-from optagent.domain.version import CHAMPION
 from optagent.errors import Conflict, OptAgentError
 from serve_app.api.requests import ModelId, ProcessId
 from serve_app.api.responses import shown_model

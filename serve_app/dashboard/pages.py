@@ -7,10 +7,9 @@ from fastapi import APIRouter, Request, Response
 
 from optagent.codec import plain
 from optagent.domain.alert import Alert
-from optagent.domain.model import ModelSpec
+from optagent.domain.model import CHALLENGER, CHAMPION, ModelSpec, ModelVersion
 from optagent.domain.process import Process, Status
 from optagent.domain.rollout import Rollout
-from optagent.domain.version import CHALLENGER, CHAMPION, ModelVersion
 from optagent.loop.queue import queued
 from serve_app.dashboard.page import Page, page, to
 from serve_app.dashboard.session import PREFIX, Auditor, Reader, Viewer

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from functools import partial
 
+from optagent.arrays import Prediction
 from optagent.domain.rollout_look import RolloutState
 from optagent.ports import Clock
 from optagent.serving.engine import ServedModel
 from optagent.serving.evidence import CANDIDATE, CHAMPION, Compared, outputs_of
-from optagent.training.families.family import Prediction
 from serve_app.data_plane.payloads import Question
 from serve_app.data_plane.recorder import Recorder
 from serve_app.data_plane.route import Draw, Route, Version

@@ -15,13 +15,13 @@ from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
 
+from optagent.arrays import Prediction
 from optagent.domain.model import ModelSpec
 from optagent.domain.token import Scope
 from optagent.errors import Conflict, EngineFailed, InvalidRequest
 from optagent.ports import Clock, Loader, Observations, Recorded, Routes
 from optagent.serving.answered import Answered
 from optagent.serving.engine import ServedModel
-from optagent.training.families.family import Prediction
 from serve_app.data_plane.evidence import Comparing
 from serve_app.data_plane.metrics import Figures
 from serve_app.data_plane.payloads import (

@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
 
+from optagent.arrays import Prediction
 from optagent.errors import EngineFailed, InvalidData
 from optagent.serving.engine import ServedModel
 from optagent.serving.evidence import CANDIDATE
-from optagent.training.families.family import Prediction
 from serve_app.data_plane.payloads import Question
 from serve_app.data_plane.route import Draw, Route, Version
 

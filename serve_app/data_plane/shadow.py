@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from optagent.arrays import Prediction
 from optagent.ports import Clock
 from optagent.serving.engine import ServedModel
 from optagent.serving.evidence import Compared
-from optagent.training.families.family import Prediction
 from serve_app.data_plane.metrics import ModelFigures
 
 _MOST_AT_ONCE = 256

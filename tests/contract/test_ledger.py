@@ -7,8 +7,8 @@ import pytest
 
 from optagent.adapters.state.embedded.embedded_redis import EmbeddedRedis
 from optagent.adapters.state.redis.store import RedisStore
+from optagent.domain.gate import Verdict
 from optagent.domain.ledger import HoldoutLook
-from optagent.domain.verdict import Verdict
 from optagent.errors import InvalidRequest, NotFound
 from optagent.ports import Store
 

@@ -12,9 +12,8 @@ from optagent.adapters.in_memory.datasets import InMemoryDatasets
 from optagent.adapters.in_memory.registry import InMemoryRegistry
 from optagent.adapters.in_memory.store import InMemoryStore
 from optagent.domain.dataset import FileSource
-from optagent.domain.gate import Gates
+from optagent.domain.gate import Gates, Verdict
 from optagent.domain.model import ModelSpec, Task
-from optagent.domain.verdict import Verdict
 from optagent.errors import EngineFailed, InvalidRequest, Unavailable
 from optagent.loop.gates.evaluate import (
     Candidate,

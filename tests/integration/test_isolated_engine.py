@@ -35,7 +35,7 @@ MakeRows = Callable[..., pa.Table]
 # What the children import: a registry of folders, and a family that does what the first number of a row says.
 REGISTRY = """
 import shutil
-from optagent.domain.version import ModelVersion
+from optagent.domain.model import ModelVersion
 from optagent.errors import ModelNotFound, Unavailable
 from optagent.training.bundle import bundle_digest
 

@@ -9,9 +9,8 @@ import pytest
 from optagent.adapters.in_memory.datasets import InMemoryDatasets
 from optagent.adapters.serving.isolated import IsolatedLoader, Limits
 from optagent.domain.dataset import FileSource
-from optagent.domain.gate import Gates
+from optagent.domain.gate import Gates, Verdict
 from optagent.domain.model import ModelSpec, Task
-from optagent.domain.verdict import Verdict
 from optagent.loop.gates.evaluate import Candidate, judge_gates
 from optagent.loop.train.prepare import prepare
 from optagent.training.bundle import save_bundle
@@ -20,7 +19,7 @@ from optagent.training.metrics import metric_named
 
 REGISTRY = """
     import shutil
-    from optagent.domain.version import ModelVersion
+    from optagent.domain.model import ModelVersion
     from optagent.training.bundle import bundle_digest
 
     class Folders:

@@ -19,10 +19,9 @@ from optagent.adapters.models.mlflow_database import prepare_database
 from optagent.adapters.models.mlflow_registry import MlflowRegistry
 from optagent.adapters.models.mlflow_tracker import MlflowTracker
 from optagent.domain.dataset import FileSource
-from optagent.domain.model import ModelSpec, Task
+from optagent.domain.model import ModelSpec, ModelVersion, Task
 from optagent.domain.space import Float, SearchSpace
 from optagent.domain.study import Study, Trial, TrialState
-from optagent.domain.version import ModelVersion
 from optagent.errors import ModelNotFound, Unavailable
 from optagent.training.bundle import load_bundle, save_bundle
 from optagent.training.encoding import fit_schema, load_data

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from optagent import create_optimization_agent
+from optagent.domain.gate import Verdict
 from optagent.domain.process import Status
 from optagent.domain.study import Interval, SearchOutcome, Trial, TrialState
-from optagent.domain.verdict import Verdict
 from optagent.errors import Cancelled, InvalidRequest
 from optagent.loop.train.holdout import judge
 from optagent.loop.train.register import alias_earned

@@ -21,7 +21,7 @@ from scipy.signal import lfilter
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import binom, false_discovery_control, kstwo, norm, poisson
 
-from optagent.analysis.binned_counts import Counts, Folder
+from optagent.analysis.binned_counts import BinnedCounts, Folder
 from optagent.analysis.drift import drift_report
 from optagent.analysis.observed_rows import Observed, ObservedColumn
 from optagent.analysis.profile import make_profile
@@ -65,7 +65,7 @@ def series(rng: np.random.Generator, rows: int, columns: int, correlation: float
 def ours(statuses: Sequence[DriftStatus], reference: Matrix) -> Judge:
     profile = make_profile(_observed(reference, 0))
     folder = Folder(profile, 3600.0)
-    seen: list[Counts] = []
+    seen: list[BinnedCounts] = []
 
     def judge(window: Matrix) -> bool:
         seen.append(folder.fold(_observed(window, len(seen))))

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from optagent.analysis.binned_counts import Counts, Folder, merge
+from optagent.analysis.binned_counts import BinnedCounts, Folder, merge
 from optagent.analysis.drift import drift_report
 from optagent.analysis.observed_rows import Observed, ObservedColumn
 from optagent.analysis.profile import Profile, make_profile
@@ -88,7 +88,7 @@ def cpu_seconds(work: Callable[[], object], turns: int = 3) -> float:
     return min(taken)
 
 
-def analysis(profile: bytes, now: Observed, before: Counts) -> Callable[[], object]:
+def analysis(profile: bytes, now: Observed, before: BinnedCounts) -> Callable[[], object]:
     """Everything from the stored profile and raw rows to a report."""
 
     def work() -> object:

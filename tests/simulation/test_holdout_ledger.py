@@ -11,9 +11,8 @@ import pytest
 from scipy.stats import binom
 
 from optagent.analysis.bootstrap import Resampling, bootstrap_intervals, paired_interval
-from optagent.domain.gate import Gates, judged_improvement
+from optagent.domain.gate import Gates, Verdict, judged_improvement
 from optagent.domain.model import Task
-from optagent.domain.verdict import Verdict
 from optagent.sequential.holdout_ledger import LEAST_RESAMPLED, alpha_of_look, resampled_alpha, widened
 from optagent.training.metrics import metric_named
 

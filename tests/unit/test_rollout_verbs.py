@@ -18,8 +18,8 @@ from optagent.adapters.in_memory.store import InMemoryStore
 from optagent.adapters.in_memory.tracker import InMemoryTracker
 from optagent.adapters.in_memory.tuner import SequentialTuner
 from optagent.codec import model_from
+from optagent.domain.model import CHALLENGER, CHAMPION
 from optagent.domain.rollout_look import RolloutState
-from optagent.domain.version import CHALLENGER, CHAMPION
 from optagent.errors import Conflict, CorruptBundle, InvalidRequest, ModelNotFound, NotFound
 from optagent.training.bundle import save_bundle
 from optagent.training.encoding import fit_schema, load_data

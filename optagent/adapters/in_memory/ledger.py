@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from optagent.adapters.state.store_errors import checked_look, no_look
 from optagent.codec import decode, encode
+from optagent.domain.gate import Verdict
 from optagent.domain.ledger import HoldoutLook
-from optagent.domain.verdict import Verdict
 
 
 class InMemoryLedger:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from optagent.domain.version import ModelVersion
+from optagent.domain.model import ModelVersion
 from optagent.errors import CorruptBundle, InvalidRequest, ModelNotFound
 from optagent.ports import Clock
 from optagent.training.manifest import bundle_digest, verify_bundle

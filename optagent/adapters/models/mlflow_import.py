@@ -12,11 +12,12 @@ import pyarrow.compute as pc
 from optagent.adapters.models.conversion import FileKind, converted
 from optagent.adapters.models.mlflow_connection import MlflowConnection
 from optagent.adapters.models.mlflow_source import Source, read_source
+from optagent.arrays import Prediction
 from optagent.domain.model import ModelSpec, Task
 from optagent.domain.space import Categorical
 from optagent.errors import CorruptBundle, InvalidRequest
 from optagent.training.encoding import Schema
-from optagent.training.families.family import FittedModel, Prediction
+from optagent.training.families.family import FittedModel
 from optagent.training.families.registry import family_named
 from optagent.training.families.sklearn_imported import ORDER, ImportedSklearn
 from optagent.training.imported import Imported, class_order, imported_schema, ordered, usable_columns

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from optagent.adapters.models.mlflow_artifact import BUNDLE, artifact_digest, save_artifact
 from optagent.adapters.models.mlflow_connection import MlflowConnection
-from optagent.domain.version import ModelVersion
+from optagent.domain.model import ModelVersion
 from optagent.errors import CorruptBundle, InvalidRequest, ModelNotFound, NotFound
 from optagent.training.manifest import bundle_digest, verify_bundle
 

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from optagent.adapters.serving.frames import BrokenFrame, receive, send
-from optagent.training.families.family import Prediction
-from optagent.training.problem import Matrix
+from optagent.arrays import Matrix, Prediction
 
 _CHILD = "optagent.adapters.serving.isolated_child"
 _MOST_LOADED = 2**31

@@ -13,6 +13,7 @@ from typing import Any
 from optagent import errors
 from optagent.adapters.serving.child_process import ChildProcess, ModelRaised
 from optagent.adapters.serving.frames import BrokenFrame
+from optagent.arrays import Matrix, Prediction
 from optagent.codec import decode
 from optagent.errors import EngineFailed, InvalidRequest, OptAgentError, Unavailable
 from optagent.ports import Registry
@@ -21,9 +22,7 @@ from optagent.serving.evidence import outputs_of
 from optagent.serving.onnx_engine import OnnxEngine
 from optagent.serving.row_reader import MOST_ROWS
 from optagent.training.encoding import Schema
-from optagent.training.families.family import Prediction
 from optagent.training.families.feasible import check_columns
-from optagent.training.problem import Matrix
 
 _LONGEST_WAIT_S = 30.0
 

@@ -19,6 +19,7 @@ import numpy as np
 from filelock import FileLock
 
 from optagent.adapters.serving.frames import BrokenFrame, receive, send
+from optagent.arrays import Matrix
 from optagent.codec import encode
 from optagent.domain.model import Task
 from optagent.errors import CorruptBundle, InvalidData, OptAgentError, Unavailable
@@ -29,7 +30,6 @@ from optagent.serving.parity import choose_engine, drawn_rows
 from optagent.training.bundle import bundle_digest, load_bundle
 from optagent.training.encoding import Schema
 from optagent.training.predictor import Predictor
-from optagent.training.problem import Matrix
 
 RowsFor = Callable[[str, str, Schema], Matrix | None]
 """Encoded rows that a version of a model may be tried on, if there are any."""

@@ -6,11 +6,10 @@ from typing import Any
 import pyarrow as pa
 
 from optagent.analysis.bias import GroupDifference, group_differences
-from optagent.domain.gate import GateResult, Gates, judged_number
-from optagent.domain.verdict import Verdict
+from optagent.arrays import Prediction
+from optagent.domain.gate import GateResult, Gates, Verdict, judged_number
 from optagent.loop.train.prepare import Prepared
 from optagent.training.columns import require_columns
-from optagent.training.families.family import Prediction
 
 BIAS = "bias"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from optagent.domain.gate import GateResult, Gates, judged_number
-from optagent.domain.verdict import Verdict
+from optagent.arrays import Matrix, Prediction
+from optagent.domain.gate import GateResult, Gates, Verdict, judged_number
 from optagent.errors import CorruptBundle, EngineFailed
 from optagent.loop.train.prepare import Prepared
 from optagent.ports import Loader
@@ -17,10 +17,8 @@ from optagent.serving.parity import TOLERANCE, choose_engine, difference
 from optagent.training.bundle import load_bundle, verify_bundle
 from optagent.training.cost import one_row_times_s
 from optagent.training.encoding import encode
-from optagent.training.families.family import Prediction
 from optagent.training.manifest import Manifest
 from optagent.training.predictor import Predictor
-from optagent.training.problem import Matrix
 
 SECURITY, SERVABLE, PARITY, LATENCY = "security", "servable", "serving parity", "latency"
 

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from optagent.analysis.bootstrap import Resampling, bootstrap_intervals
+from optagent.arrays import Prediction
 from optagent.domain.gate import (
     GateReport,
     GateResult,
     Gates,
+    Verdict,
     gates_from,
     judged_improvement,
     judged_limit,
@@ -22,7 +24,6 @@ from optagent.domain.gate import (
 )
 from optagent.domain.ledger import HoldoutLook
 from optagent.domain.model import ModelSpec, Task
-from optagent.domain.verdict import Verdict
 from optagent.errors import InvalidData, InvalidRequest
 from optagent.loop.gates.bias import judge_bias
 from optagent.loop.gates.bundle import Candidate, judge_bundle, tried
@@ -30,7 +31,6 @@ from optagent.loop.train.holdout import Baseline, compare
 from optagent.loop.train.prepare import Prepared
 from optagent.ports import Loader, Store
 from optagent.sequential.holdout_ledger import alpha_of_look, resampled_alpha, widened
-from optagent.training.families.family import Prediction
 from optagent.training.metrics import Metric, metric_named
 
 __all__ = ["Candidate", "check_gates", "computed", "gates_for", "holdout_digest", "judge_gates", "judged", "look_at"]

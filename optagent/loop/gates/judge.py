@@ -12,19 +12,19 @@ from typing import Any
 
 import numpy as np
 
+from optagent.arrays import Prediction
 from optagent.codec import decode, encode, plain
-from optagent.domain.gate import GateReport, GateResult, gates_from
+from optagent.domain.gate import GateReport, GateResult, Verdict, gates_from
+from optagent.domain.model import CHAMPION as ALIAS
+from optagent.domain.model import ModelVersion
 from optagent.domain.study import Interval
-from optagent.domain.verdict import Verdict
-from optagent.domain.version import CHAMPION as ALIAS
-from optagent.domain.version import ModelVersion
 from optagent.errors import InvalidData, ModelNotFound
 from optagent.loop.context import Outside
 from optagent.loop.gates.evaluate import CHAMPION, Candidate, judge_gates, judged, look_at
 from optagent.loop.train.holdout import version_on_holdout
 from optagent.loop.train.prepare import Prepared, digest_of
 from optagent.ports import Registry, Store
-from optagent.training.families.family import FittedModel, Prediction
+from optagent.training.families.family import FittedModel
 from optagent.training.metrics import METRICS, Metric, monitored_metrics
 from optagent.training.plan import Plan
 

@@ -10,15 +10,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from optagent.arrays import Prediction
 from optagent.codec import decode
 from optagent.domain.audit import AuditEntry, AuditLink
 from optagent.domain.gate import GateResult, gates_from, verdict_of
 from optagent.domain.gate_decision import JUDGED, JudgedBy
 from optagent.domain.ledger import HoldoutLook
-from optagent.domain.model import ModelSpec
+from optagent.domain.model import ModelSpec, ModelVersion
 from optagent.domain.process import Process
 from optagent.domain.strategy import strategy_named
-from optagent.domain.version import ModelVersion
 from optagent.errors import CorruptBundle, InvalidData, InvalidRequest, ModelNotFound
 from optagent.loop.context import Outside
 from optagent.loop.gates.bundle import LATENCY, PARITY, SECURITY, SERVABLE
@@ -35,7 +35,6 @@ from optagent.sequential.holdout_ledger import alpha_of_look
 from optagent.training.bundle import library_versions
 from optagent.training.encoding import encode as encoded
 from optagent.training.families.engineered import EngineeredModel
-from optagent.training.families.family import Prediction
 from optagent.training.metrics import metric_named
 from optagent.training.predictor import Predictor
 

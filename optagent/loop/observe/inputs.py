@@ -9,12 +9,11 @@ import numpy as np
 from optagent.analysis.observed_rows import Observed
 from optagent.codec import encode, shape_of
 from optagent.domain.command import AnalyzeModel
-from optagent.domain.model import ModelSpec
+from optagent.domain.model import CHAMPION, ModelSpec, ModelVersion
 from optagent.domain.model_report import ModelReport
 from optagent.domain.monitoring import Monitoring, Window
 from optagent.domain.quality import DataQuality
 from optagent.domain.time_range import window_of
-from optagent.domain.version import CHAMPION, ModelVersion
 from optagent.errors import ModelNotFound, NotFound
 from optagent.loop.observe.reference import LOGGED, Reference, decode_reference, encode_reference, make_reference
 from optagent.loop.observe.window_rows import observe

@@ -13,8 +13,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from optagent.analysis.label_join import choose, microseconds
-from optagent.analysis.observed_rows import Observed, Vector
+from optagent.analysis.observed_rows import Observed
 from optagent.analysis.profile import make_profile
+from optagent.arrays import Vector
 from optagent.codec import decode, encode
 from optagent.domain.model import ModelSpec, Task
 from optagent.domain.monitoring import Window

@@ -20,7 +20,8 @@ from optagent.analysis.label_join import (
     texts_of,
     thinned_by_id,
 )
-from optagent.analysis.observed_rows import Observed, ObservedColumn, Vector
+from optagent.analysis.observed_rows import Observed, ObservedColumn
+from optagent.arrays import Mask, Vector
 from optagent.domain.model import Task
 from optagent.domain.monitoring import Window
 from optagent.domain.quality import DataQuality, Problem
@@ -36,8 +37,6 @@ MOST_ROWS = 2_000_000
 EARLY_LABELS_S = 86_400.0  # a label may be stamped before its prediction, by clocks that disagree
 _LABEL, _VERSION, _LATENCY = "label", "version", "latency_ms"
 _NOT_OUTCOMES = frozenset({"id", "time", _LABEL})
-
-Mask = npt.NDArray[np.bool_]
 
 
 def observe(

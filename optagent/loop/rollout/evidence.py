@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 
 from optagent.analysis.label_join import Index, choose, join_labels
 from optagent.analysis.observed_rows import Observed
-from optagent.analysis.rollout_evidence import Mask, PairedLosses, SplitLosses, Vector, over_budget
+from optagent.analysis.rollout_evidence import PairedLosses, SplitLosses, over_budget
+from optagent.arrays import Mask, Vector
 from optagent.domain.model import Task
 from optagent.domain.rollout import Rollout
 from optagent.domain.rollout_look import RolloutState

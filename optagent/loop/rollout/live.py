@@ -3,8 +3,8 @@
 import asyncio
 from dataclasses import dataclass, field
 
+from optagent.domain.model import CHAMPION
 from optagent.domain.routing import RoutingTable
-from optagent.domain.version import CHAMPION
 from optagent.errors import ModelNotFound
 from optagent.loop.rollout.activate import Refused, Sleep, Swapped, swap
 from optagent.ports import Clock, Observations, Registry, Routes, Store

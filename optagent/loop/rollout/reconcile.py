@@ -12,10 +12,10 @@ from dataclasses import replace
 
 from optagent.codec import decode, encode, shape_of
 from optagent.domain.audit import AuditEntry
+from optagent.domain.model import CHAMPION
 from optagent.domain.rollout import AUTOMATIC, Rollout, Transition, abort, rollback
 from optagent.domain.rollout_look import RolloutState
 from optagent.domain.routing import RoutingTable, table_of
-from optagent.domain.version import CHAMPION
 from optagent.errors import Conflict
 from optagent.loop.rollout.activate import PATIENCE_S, NotLoaded, Refused, Swapped
 from optagent.loop.rollout.live import Live

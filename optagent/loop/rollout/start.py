@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from optagent.codec import decode, plain
-from optagent.domain.model import ModelSpec
+from optagent.domain.model import CHAMPION, ModelSpec, ModelVersion
 from optagent.domain.rollout_policy import ERRORS, SLOW, RolloutPolicy, policy_of
 from optagent.domain.strategy import Strategy
-from optagent.domain.version import CHAMPION, ModelVersion
 from optagent.errors import Conflict, InvalidRequest, ModelNotFound
 from optagent.loop.observe.inputs import reference_of
 from optagent.loop.observe.reference import Reference

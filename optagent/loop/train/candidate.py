@@ -7,9 +7,9 @@ from typing import Any
 
 from optagent.codec import decode
 from optagent.domain.command import EngineerFeatures, OptimizeModel, TuneModel
+from optagent.domain.model import CHAMPION
 from optagent.domain.policy import Stage
 from optagent.domain.strategy import strategy_named
-from optagent.domain.version import CHAMPION
 from optagent.errors import CorruptBundle, InvalidRequest, ModelNotFound
 from optagent.loop.context import Outside
 from optagent.loop.process import Run

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from optagent.arrays import Counts, Rows, Vector
 from optagent.codec import plain
 from optagent.domain.command import EnsembleModels, parse_base
 from optagent.domain.ensemble_result import EnsembleResult
@@ -22,7 +23,6 @@ from optagent.ensembles.diversity import diversity
 from optagent.ensembles.greedy import Gains
 from optagent.ensembles.members import Members
 from optagent.ensembles.methods import in_process
-from optagent.ensembles.mixing import Counts
 from optagent.ensembles.out_of_fold import out_of_fold
 from optagent.ensembles.select import Ask, Evidence, choose
 from optagent.ensembles.shares import weights_of
@@ -42,7 +42,6 @@ from optagent.training.families.ensemble import Ensemble, EnsembleModel
 from optagent.training.families.parts import Part, check_part
 from optagent.training.families.registry import family_named
 from optagent.training.metrics import Metric, metric_named
-from optagent.training.problem import Rows, Vector
 from optagent.training.recipe import OutOfFold, Recipe, predicted_out_of_fold, trained
 
 _ONE_ROW_SET = ("task", "data", "target", "time_column", "rows_in_time_order", "label_horizon", "holdout_fraction")

@@ -8,9 +8,8 @@ from optagent.analysis.bootstrap import Resampling
 from optagent.codec import plain
 from optagent.domain.command import EngineerFeatures
 from optagent.domain.feature_result import FeatureResult
-from optagent.domain.model import ModelSpec
+from optagent.domain.model import CHAMPION, ModelSpec
 from optagent.domain.strategy import strategy_named
-from optagent.domain.version import CHAMPION
 from optagent.errors import InvalidRequest, ModelNotFound
 from optagent.features.proposal import Limits, Proposal, Rules
 from optagent.features.propose import engineer as proposed

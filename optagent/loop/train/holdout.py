@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from optagent.analysis.bootstrap import Resampling, bootstrap_interval, paired_interval
+from optagent.arrays import Prediction
+from optagent.domain.gate import Verdict
+from optagent.domain.model import CHAMPION, ModelVersion
 from optagent.domain.study import Interval
-from optagent.domain.verdict import Verdict
-from optagent.domain.version import CHAMPION, ModelVersion
 from optagent.errors import CorruptBundle, InvalidData, ModelNotFound
 from optagent.loop.train.load import load_version
 from optagent.loop.train.prepare import Prepared
 from optagent.ports import Registry
 from optagent.training.encoding import encode
-from optagent.training.families.family import Prediction
 from optagent.training.metrics import Metric
 
 

@@ -5,8 +5,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from optagent.domain.model import ModelSpec
-from optagent.domain.version import CHAMPION, ModelVersion
+from optagent.domain.model import CHAMPION, ModelSpec, ModelVersion
 from optagent.errors import InvalidRequest
 from optagent.loop.context import Outside
 from optagent.loop.train.prepare import prepare

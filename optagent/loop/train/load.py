@@ -3,7 +3,7 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from optagent.domain.version import ModelVersion
+from optagent.domain.model import ModelVersion
 from optagent.ports import Registry
 from optagent.training.bundle import load_bundle
 from optagent.training.predictor import Predictor

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from optagent.arrays import Rows, Vector
 from optagent.domain.model import ModelSpec
 from optagent.ports import Datasets
 from optagent.training.encoding import Schema, columns_of, encode_target, fit_schema, load_data, target_schema
 from optagent.training.folds import make_folds, split
 from optagent.training.plan import Plan
-from optagent.training.problem import Data, Problem, Rows, Vector, span_of
+from optagent.training.problem import Data, Problem, span_of
 from optagent.training.row_times import instants
 from optagent.training.transform import transformed
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from optagent.domain.verdict import Verdict
-from optagent.domain.version import CHALLENGER, CHAMPION, ModelVersion
+from optagent.domain.gate import Verdict
+from optagent.domain.model import CHALLENGER, CHAMPION, ModelVersion
 from optagent.errors import ModelNotFound, OptAgentError
 from optagent.loop.train.prepare import Prepared, digest_of
 from optagent.loop.train.search import Built

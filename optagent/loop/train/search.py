@@ -10,11 +10,10 @@ from typing import Any
 from optagent.analysis.expression import compile_expression
 from optagent.analysis.pareto import front_of, hypervolume, points_of
 from optagent.domain.command import TuneModel
-from optagent.domain.model import ModelSpec
+from optagent.domain.model import CHAMPION, ModelSpec
 from optagent.domain.space import SearchSpace
 from optagent.domain.strategy import Strategy, strategy_named
 from optagent.domain.study import Budget, Objective, SearchOutcome, Study, Trial, TrialState, method_named
-from optagent.domain.version import CHAMPION
 from optagent.errors import InvalidRequest, ModelNotFound, SearchFailed
 from optagent.loop.process import Run
 from optagent.loop.train.prepare import Prepared

@@ -5,13 +5,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from optagent.arrays import Rows, Vector
 from optagent.domain.duration import seconds
 from optagent.errors import Infeasible, InvalidData, InvalidRequest
 from optagent.loop.train.prepare import Prepared, digest_of
 from optagent.training.families.registry import family_named
 from optagent.training.folds import make_folds, newest_folds
 from optagent.training.metrics import Metric
-from optagent.training.problem import Data, Fold, Problem, Rows, Vector
+from optagent.training.problem import Data, Fold, Problem
 from optagent.training.recipe import Recipe
 
 _SLIDING = (0.5, 0.25, 0.125)  # of the rows that there are before a fold

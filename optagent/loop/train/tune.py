@@ -9,10 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from optagent.domain.command import TuneModel
-from optagent.domain.model import ModelSpec
+from optagent.domain.model import CHAMPION, ModelSpec, ModelVersion
 from optagent.domain.strategy import strategy_named
 from optagent.domain.study import SearchOutcome, Study, TrialState, TuningResult
-from optagent.domain.version import CHAMPION, ModelVersion
 from optagent.errors import CorruptBundle, ModelNotFound, NotFound
 from optagent.loop.context import Outside
 from optagent.loop.process import Run

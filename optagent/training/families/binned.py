@@ -5,8 +5,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
+from optagent.arrays import Rows
 from optagent.training.families.family import Cache
-from optagent.training.problem import Data, Rows
+from optagent.training.problem import Data
 
 T = TypeVar("T")
 

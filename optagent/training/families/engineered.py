@@ -5,14 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
+from optagent.arrays import Matrix, Prediction, Vector
 from optagent.codec import decode, encode
 from optagent.domain.model import Task
 from optagent.errors import CorruptBundle, InvalidRequest
-from optagent.training.families.family import Prediction
 from optagent.training.families.loaded_only import LoadedOnly
 from optagent.training.families.parts import Part, check_part, load_parts, save_parts
 from optagent.training.plan import Plan
-from optagent.training.problem import Matrix, Vector
 from optagent.training.transform import Transformer
 
 PLAN = "plan.json"

@@ -5,13 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
+from optagent.arrays import Matrix, Prediction, Vector
 from optagent.domain.model import Task
 from optagent.errors import CorruptBundle, InvalidRequest
 from optagent.training.combined import Combined, combine, from_json, to_json
-from optagent.training.families.family import Prediction
 from optagent.training.families.loaded_only import LoadedOnly
 from optagent.training.families.parts import Part, check_part, load_parts, save_parts
-from optagent.training.problem import Matrix, Vector
 
 WEIGHTS = "weights.json"
 

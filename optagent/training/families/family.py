@@ -7,12 +7,10 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from optagent.arrays import Matrix, Prediction, Rows
 from optagent.domain.model import Task
 from optagent.domain.space import SearchSpace
-from optagent.training.problem import Data, Matrix, Rows
-
-Prediction = npt.NDArray[np.float64]
-"""(rows,) probability of class 1 (binary) or value (regression); (rows, classes) probabilities (multiclass)."""
+from optagent.training.problem import Data
 
 Cache = dict[Any, Any]
 """What one worker keeps between trials on the same data, such as binned datasets. A family bounds what it keeps."""

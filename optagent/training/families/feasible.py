@@ -5,10 +5,10 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from optagent.arrays import Matrix, Prediction, Rows, Vector
 from optagent.domain.model import Task
 from optagent.errors import Infeasible, InvalidData, InvalidRequest
-from optagent.training.families.family import Prediction
-from optagent.training.problem import Data, Matrix, Rows, Vector
+from optagent.training.problem import Data
 
 
 def class_count(task: Task, n_classes: int) -> int:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from optagent.arrays import Matrix, Prediction, Rows, Vector
 from optagent.domain.model import Task
 from optagent.domain.space import Categorical, Float, Int, SearchSpace
 from optagent.errors import CorruptBundle
 from optagent.training.families.binned import Recent, kept_for, rows_key
-from optagent.training.families.family import Cache, Prediction
+from optagent.training.families.family import Cache
 from optagent.training.families.feasible import (
     check_columns,
     check_rounds,
@@ -25,7 +26,7 @@ from optagent.training.families.feasible import (
 )
 from optagent.training.families.lightgbm_text import check_text
 from optagent.training.families.params import OFF, completed, library_seed, penalty
-from optagent.training.problem import Data, Matrix, Rows, Vector, span_of
+from optagent.training.problem import Data, span_of
 
 if TYPE_CHECKING:
     import lightgbm

@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+from optagent.arrays import Rows
 from optagent.domain.model import Task
 from optagent.domain.space import SearchSpace
 from optagent.errors import InvalidRequest
 from optagent.training.families.family import Cache, Fit
-from optagent.training.problem import Data, Rows
+from optagent.training.problem import Data
 
 
 class LoadedOnly:

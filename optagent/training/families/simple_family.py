@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from optagent.arrays import Matrix, Rows
 from optagent.domain.model import Task
 from optagent.domain.space import Categorical, Int, Parameter, SearchSpace
 from optagent.errors import CorruptBundle
@@ -15,7 +16,7 @@ from optagent.training.families.family import Cache
 from optagent.training.families.feasible import check_rows
 from optagent.training.families.params import completed, library_seed
 from optagent.training.families.simple_family_model import COLUMNS, FULL_ROUNDS, OwnFit, OwnModel, contained
-from optagent.training.problem import Data, Matrix, Rows
+from optagent.training.problem import Data
 
 VALUES = "values.json"
 

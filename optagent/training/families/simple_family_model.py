@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from optagent.arrays import Matrix, Prediction, Rows, Vector
 from optagent.domain.model import Task
 from optagent.errors import CorruptBundle, Infeasible
-from optagent.training.families.family import Prediction
 from optagent.training.families.feasible import (
     check_columns,
     check_rounds,
@@ -21,7 +21,7 @@ from optagent.training.families.feasible import (
     normalised_weight,
     shares,
 )
-from optagent.training.problem import Data, Matrix, Rows, Vector
+from optagent.training.problem import Data
 
 if TYPE_CHECKING:
     from optagent.training.families.simple_family import SimpleFamily

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from optagent.arrays import Vector
 from optagent.domain.model import Task
-from optagent.training.problem import Data, Vector
+from optagent.training.problem import Data
 
 if TYPE_CHECKING:
     from sklearn.compose import ColumnTransformer

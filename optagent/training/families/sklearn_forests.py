@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from optagent.arrays import Prediction, Rows, Vector
 from optagent.domain.model import Task
 from optagent.domain.space import Categorical, Float, Int, Parameter, SearchSpace
-from optagent.training.families.family import Cache, Prediction
+from optagent.training.families.family import Cache
 from optagent.training.families.feasible import (
     check_rounds,
     check_rows,
@@ -20,7 +21,7 @@ from optagent.training.families.feasible import (
 from optagent.training.families.params import completed, library_seed
 from optagent.training.families.sklearn_columns import by_column, forget_folds, tree_columns
 from optagent.training.families.sklearn_model import SklearnModel, load_model, predicted
-from optagent.training.problem import Data, Rows, Vector
+from optagent.training.problem import Data
 
 
 class _Forest:

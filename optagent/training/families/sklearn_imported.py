@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from optagent.arrays import Matrix, Prediction, Vector
 from optagent.domain.model import Task
 from optagent.errors import CorruptBundle
 from optagent.training.families import skops_file
-from optagent.training.families.family import Prediction
 from optagent.training.families.feasible import check_columns, class_count
 from optagent.training.families.loaded_only import LoadedOnly
 from optagent.training.families.sklearn_model import FILE
-from optagent.training.problem import Matrix, Vector
 
 ORDER = "classes.json"
 

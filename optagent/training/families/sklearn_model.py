@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from optagent.arrays import Matrix, Prediction, Vector
 from optagent.domain.model import Task
 from optagent.errors import CorruptBundle
 from optagent.training.families import skops_file
-from optagent.training.families.family import Prediction
 from optagent.training.families.feasible import check_columns, class_count, shares
-from optagent.training.problem import Matrix, Vector
 
 FILE = "model.skops"
 

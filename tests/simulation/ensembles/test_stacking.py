@@ -3,6 +3,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from optagent.arrays import Rows
 from optagent.domain.model import ModelSpec, Task
 from optagent.ensembles.members import Members, members_of
 from optagent.ensembles.out_of_fold import out_of_fold
@@ -13,7 +14,7 @@ from optagent.errors import InvalidData, InvalidRequest
 from optagent.training.combined import combine
 from optagent.training.folds import make_folds
 from optagent.training.metrics import METRICS
-from optagent.training.problem import Fold, Rows
+from optagent.training.problem import Fold
 
 Library = Callable[..., Members]
 MAIN = {Task.BINARY: "log_loss", Task.MULTICLASS: "log_loss", Task.REGRESSION: "rmse"}

@@ -6,10 +6,10 @@ from scipy.signal import lfilter
 from scipy.stats import binom
 
 from optagent.analysis.rollout_evidence import PairedLosses, SplitLosses, look_at, over_budget, paired_sequence
+from optagent.domain.gate import Verdict
 from optagent.domain.rollout import advance, begin
 from optagent.domain.rollout_look import RolloutState
 from optagent.domain.rollout_policy import RolloutPolicy
-from optagent.domain.verdict import Verdict
 from optagent.errors import InvalidData, InvalidRequest
 
 POLICY = RolloutPolicy(min_rows=1_000, horizon_rows=8_000, ramp_horizon_rows=200_000, ramp_margin=0.2, baking_s=0.0)

@@ -9,6 +9,7 @@ from optagent.domain.gate import (
     GateReport,
     GateResult,
     Gates,
+    Verdict,
     gates_from,
     in_words,
     judged_improvement,
@@ -17,7 +18,6 @@ from optagent.domain.gate import (
     verdict_of,
 )
 from optagent.domain.study import Interval
-from optagent.domain.verdict import Verdict
 from optagent.errors import InvalidRequest
 
 NAN = float("nan")

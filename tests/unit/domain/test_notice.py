@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optagent.domain.alert import Alert, AlertKind, Severity
+from optagent.domain.gate import Verdict
 from optagent.domain.notice import (
     TEXT_LIMIT,
     TITLE_LIMIT,
@@ -29,7 +30,6 @@ from optagent.domain.rollout import Rollout, abort, advance, begin, promote, rol
 from optagent.domain.rollout_look import GuardrailReading, Judged, Look, RolloutState
 from optagent.domain.rollout_policy import RolloutPolicy
 from optagent.domain.study import Interval
-from optagent.domain.verdict import Verdict
 from optagent.errors import InvalidRequest
 
 NOON = 1_700_000_000.0

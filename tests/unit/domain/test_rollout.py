@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optagent.codec import decode, encode
+from optagent.domain.gate import Verdict
 from optagent.domain.rollout import Rollout, abort, advance, begin, promote, rollback, shadowed, shares
 from optagent.domain.rollout_look import GuardrailReading, Look, RolloutState, SampleRatio
 from optagent.domain.rollout_policy import AlphaSplit, RolloutPolicy, policy_of
 from optagent.domain.strategy import strategy_named
 from optagent.domain.study import Interval
-from optagent.domain.verdict import Verdict
 from optagent.errors import Conflict, InvalidRequest
 
 POLICY = RolloutPolicy(margin=0.01, ramp_margin=0.05, min_rows=1_000, horizon_rows=20_000, baking_s=600.0)

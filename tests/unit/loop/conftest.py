@@ -12,12 +12,11 @@ from optagent.adapters.in_memory.observations import InMemoryObservations
 from optagent.adapters.in_memory.store import InMemoryStore
 from optagent.analysis.observed_rows import Observed
 from optagent.domain.dataset import FileSource
-from optagent.domain.model import ModelSpec, Task
+from optagent.domain.model import CHAMPION, ModelSpec, ModelVersion, Task
 from optagent.domain.rollout import Rollout, begin
 from optagent.domain.rollout_look import RolloutState
 from optagent.domain.rollout_policy import RolloutPolicy
 from optagent.domain.routing import RoutingTable
-from optagent.domain.version import CHAMPION, ModelVersion
 from optagent.errors import ModelNotFound
 from optagent.loop.observe.reference import Reference, encode_reference
 from optagent.loop.observe.window_rows import observed_columns

@@ -8,15 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from optagent.arrays import Matrix, Prediction
 from optagent.domain.model import Task
 from optagent.errors import Infeasible, InvalidData
 from optagent.serving.engine import ServedModel
 from optagent.serving.native_engine import NativeEngine
 from optagent.serving.onnx_compiler import compile_onnx
-from optagent.training.families.family import Prediction
 from optagent.training.families.registry import FAMILIES
 from optagent.training.predictor import Predictor
-from optagent.training.problem import Matrix
 
 MakePredictor = Callable[..., Predictor]
 MakeRows = Callable[[Task], pa.Table]

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from threadpoolctl import threadpool_limits
 
+from optagent.arrays import Matrix, Prediction
 from optagent.domain.model import Task
 from optagent.errors import InvalidData
 from optagent.serving.native_engine import NativeEngine
@@ -16,10 +17,8 @@ from optagent.serving.onnx_compiler import Compiled, compile_onnx
 from optagent.serving.parity import TOLERANCE, answered, choose_engine, difference, drawn_rows, probe_rows
 from optagent.training.columns import Kind
 from optagent.training.encoding import encode
-from optagent.training.families.family import Prediction
 from optagent.training.families.registry import FAMILIES
 from optagent.training.predictor import Predictor
-from optagent.training.problem import Matrix
 
 MakePredictor = Callable[..., Predictor]
 MakeRows = Callable[[Task], pa.Table]

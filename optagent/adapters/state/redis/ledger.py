@@ -11,8 +11,8 @@ from typing import Any
 from optagent.adapters.state.redis.connection import Linked
 from optagent.adapters.state.store_errors import checked_look, no_look
 from optagent.codec import encode
+from optagent.domain.gate import Verdict
 from optagent.domain.ledger import HoldoutLook
-from optagent.domain.verdict import Verdict
 
 # KEYS: the looks, their numbers. ARGV: process and candidate, look. A call that is repeated writes again, so that
 # WAITAOF has a write of its own to wait for.

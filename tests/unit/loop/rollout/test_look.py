@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from optagent.domain.gate import Verdict
 from optagent.domain.rollout import abort, begin, promote, rollback
 from optagent.domain.rollout_look import GuardrailReading, Judged, Look, RolloutState
 from optagent.domain.rollout_policy import RolloutPolicy
-from optagent.domain.verdict import Verdict
 from optagent.errors import Conflict
 from optagent.loop.rollout.look import look_and_advance, worth_a_look
 from optagent.loop.rollout.reconcile import follow

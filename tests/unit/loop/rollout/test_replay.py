@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 
 from optagent.codec import decode, encode
+from optagent.domain.gate import Verdict
 from optagent.domain.rollout import Rollout, abort, advance, begin, promote, rollback
 from optagent.domain.rollout_look import GuardrailReading, Look, RolloutState, SampleRatio
 from optagent.domain.rollout_policy import RolloutPolicy
 from optagent.domain.study import Interval
-from optagent.domain.verdict import Verdict
 from optagent.loop.rollout.replay import replay_rollout
 
 POLICY = RolloutPolicy(margin=0.01, ramp_margin=0.05, min_rows=1_000, horizon_rows=20_000, baking_s=600.0)

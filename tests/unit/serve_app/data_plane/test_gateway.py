@@ -18,6 +18,7 @@ from fastapi import FastAPI
 
 from optagent.adapters.in_memory.clock import ManualClock
 from optagent.adapters.in_memory.observations import InMemoryObservations
+from optagent.arrays import Matrix, Prediction
 from optagent.domain.dataset import FileSource
 from optagent.domain.model import ModelSpec, Task
 from optagent.domain.routing import RoutingTable
@@ -26,8 +27,6 @@ from optagent.errors import CorruptBundle, ModelNotFound, NotAuthenticated
 from optagent.serving.engine import ServedModel
 from optagent.training.columns import Kind
 from optagent.training.encoding import Column, Schema
-from optagent.training.families.family import Prediction
-from optagent.training.problem import Matrix
 from serve_app.asgi import Application
 from serve_app.data_plane.gateway import Backlogs, DataPlane
 from tests.fakes.routes import InMemoryRoutes

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from optagent.adapters.in_memory.observations import InMemoryObservations
+from optagent.arrays import Matrix
 from optagent.domain.model import Task
 from optagent.errors import Busy, InvalidData, Unavailable
 from optagent.ports import Recorded
@@ -18,7 +19,6 @@ from optagent.serving.engine import ServedModel
 from optagent.serving.evidence import Compared
 from optagent.training.columns import Kind
 from optagent.training.encoding import Column, Schema
-from optagent.training.problem import Matrix
 from serve_app.data_plane.metrics import Figures
 from serve_app.data_plane.recorder import Recorder
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from optagent.adapters.in_memory.clock import ManualClock
+from optagent.arrays import Matrix
 from optagent.domain.model import Task
 from optagent.domain.routing import RoutingTable
 from optagent.errors import CorruptBundle, Unavailable
 from optagent.serving.engine import ServedModel
 from optagent.training.columns import Kind
 from optagent.training.encoding import Column, Schema
-from optagent.training.problem import Matrix
 from serve_app.data_plane.metrics import Figures
 from serve_app.data_plane.router import Router
 from tests.fakes.routes import InMemoryRoutes

@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 
 from optagent.adapters.in_memory.clock import ManualClock
+from optagent.arrays import Matrix, Prediction
 from optagent.domain.model import Task
 from optagent.serving.engine import ServedModel
 from optagent.serving.evidence import Compared
 from optagent.training.columns import Kind
 from optagent.training.encoding import Column, Schema
-from optagent.training.families.family import Prediction
-from optagent.training.problem import Matrix
 from serve_app.data_plane.metrics import ModelFigures
 from serve_app.data_plane.shadow import Asked, Shadow
 
