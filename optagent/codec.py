@@ -50,8 +50,25 @@ def decode(kind: type[T], data: bytes | str | Mapping[str, Any]) -> T:
 
 @cache
 def shape_of(kind: type[Any]) -> bytes:
-    """Equal for kinds that are written alike: what was kept by another version of optagent may not be."""
-    return json.dumps(_adapter(kind).json_schema(), sort_keys=True).encode()
+    """Equal for kinds that are written alike: data of another version of optagent may not be.
+
+    Fields, their types and their limits count; names of classes and docstrings do not.
+    """
+    schema = _adapter(kind).json_schema()
+    return json.dumps(_without_names(schema, schema.get("$defs", {})), sort_keys=True).encode()
+
+
+def _without_names(schema: Any, definitions: Mapping[str, Any]) -> Any:
+    """A JSON schema with what it refers to in place, and without titles and descriptions of types."""
+    if isinstance(schema, list):
+        return [_without_names(item, definitions) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        schema = {**definitions[schema["$ref"].removeprefix("#/$defs/")], **schema}
+    facts = {key: value for key, value in schema.items() if key not in ("$defs", "$ref", "title", "description")}
+    fields = {name: _without_names(field, definitions) for name, field in facts.pop("properties", {}).items()}
+    return {"properties": fields, **{key: _without_names(value, definitions) for key, value in facts.items()}}
 
 
 def model_from(data: Mapping[str, Any], folder: Path | None = None) -> ModelSpec:

@@ -10,6 +10,9 @@ from optagent.errors import InvalidRequest
 from optagent.loop.rollout.reconcile import audit_entry
 from optagent.loop.rollout.replay import Difference
 
+_FORMER_FORMS = {"f513f0703ee8": "ee62e151ed06"}
+"""Forms of evidence by the name that an earlier version gave them, for which class names and docstrings counted too."""
+
 
 def unlike_log(rollout: Rollout, links: Sequence[AuditLink], is_trimmed: bool = False) -> Difference | None:
     """The first transition that the log does not hold as the store does; `links` are those that name the rollout.
@@ -44,8 +47,15 @@ def _unlike(where: str, own: AuditEntry, sequence: int, logged: AuditEntry) -> I
     told = [("at", own.at, logged.at), ("by", own.actor, logged.actor), ("model", own.target, logged.target)]
     told += [(name, own.detail.get(name), value) for name, value in logged.detail.items() if name != "evidence"]
     evidence, kept = logged.detail.get("evidence"), own.detail["evidence"]
-    if evidence is not None and kept is not None and str(evidence).split(":")[0] == kept.split(":")[0]:
-        told.append(("evidence", kept, evidence))
+    if evidence is not None and kept is not None:
+        form, digest = _form_and_digest(evidence)
+        if form == _form_and_digest(kept)[0]:
+            told.append(("evidence", kept, f"{form}:{digest}"))
     for name, stored, value in told:
         if json.dumps(stored) != json.dumps(value):
             yield Difference(f"{where}: {name}, in link {sequence} of the audit log", str(stored), str(value))
+
+
+def _form_and_digest(evidence: str) -> tuple[str, str]:
+    form, _, digest = str(evidence).partition(":")
+    return _FORMER_FORMS.get(form, form), digest

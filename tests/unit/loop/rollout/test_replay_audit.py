@@ -78,3 +78,11 @@ async def test_what_another_version_wrote_is_not_compared(promoted, monkeypatch)
     assert unlike_log(with_look(rollout, 1, notes=("altered",)), links) is None
     older = replace(rollout, transitions=tuple(replace(one, looks=None) for one in rollout.transitions))
     assert unlike_log(older, links) is None
+
+
+async def test_evidence_that_the_version_before_logged_is_still_compared(promoted):
+    rollout, links = promoted
+    form = links[1].entry.detail["evidence"].split(":")[0]
+    former = [replace(link, text=link.text.replace(f"{form}:", "f513f0703ee8:")) for link in links]
+    assert unlike_log(rollout, former) is None
+    assert "evidence" in unlike_log(with_look(rollout, 1, notes=("altered",)), former).where
