@@ -16,10 +16,10 @@ from ray import serve
 from optagent.bootstrap import strict_agent
 from optagent.settings import Settings, load_settings
 from serve_app.gateway_process import create_gateway
-from serve_app.lazy_agent import HeldAgent
+from serve_app.lazy_agent import LazyAgent
 from serve_app.ray_metrics import RolloutStates
-from serve_app.remote_agent import Outcome, outcome_of
-from serve_app.supervisor import Supervision
+from serve_app.remote_agent import VerbOutcome, outcome_of
+from serve_app.supervisor import SupervisorLoops
 
 _THREADS = 32  # of Control: each verb that blocks takes one
 _AT_ONCE = 1000  # requests of a gateway, and of Control: most of many are watchers that wait for news of a process
@@ -47,9 +47,9 @@ class Control:
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]
         _log_with_serve(settings)
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, "control"))
-        self._held = HeldAgent(partial(strict_agent, settings))
+        self._held = LazyAgent(partial(strict_agent, settings))
 
-    async def call(self, verb: str, arguments: Sequence[Any], named: Mapping[str, Any]) -> Outcome:
+    async def call(self, verb: str, arguments: Sequence[Any], named: Mapping[str, Any]) -> VerbOutcome:
         return await outcome_of(self._held, verb, arguments, named)
 
     async def __del__(self) -> None:
@@ -61,10 +61,10 @@ class Supervisor:
 
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]
         _log_with_serve(settings)
-        held = HeldAgent(partial(strict_agent, settings))
+        held = LazyAgent(partial(strict_agent, settings))
         every_s, notify = settings.supervise_every_seconds, settings.enable_notifications
         policies_every_s = settings.monitor_every_seconds
-        self._work = Supervision(held, every_s, settings.max_processes, RolloutStates(), notify, policies_every_s)
+        self._work = SupervisorLoops(held, every_s, settings.max_processes, RolloutStates(), notify, policies_every_s)
 
     async def check_health(self) -> None:
         self._work.check()

@@ -18,7 +18,7 @@ _SANE = re.compile(rb"[A-Za-z0-9._\-]{1,100}")
 _log = logging.getLogger("optagent.api")
 
 
-class DataPlane(Protocol):
+class PredictionHandler(Protocol):
     """Answers predictions and labels, without FastAPI."""
 
     def handles(self, scope: Scope) -> bool: ...
@@ -32,7 +32,7 @@ class Application:
     `tells_id` is False behind a server that tells the request's id by itself, as Ray Serve does.
     """
 
-    def __init__(self, api: FastAPI, data_plane: DataPlane | None = None, tells_id: bool = True) -> None:
+    def __init__(self, api: FastAPI, data_plane: PredictionHandler | None = None, tells_id: bool = True) -> None:
         self._api = api
         self._data_plane = data_plane
         self._tells_id = tells_id

@@ -9,7 +9,7 @@ from optagent.agent import OptimizationAgent
 from optagent.bootstrap import GatewayPorts, create_gateway_ports
 from optagent.settings import Settings
 from serve_app.api import create_api
-from serve_app.api.auth import Authenticator, Refusals
+from serve_app.api.auth import Authenticator, RefusalLog
 from serve_app.asgi import Application
 from serve_app.data_plane.gateway import Backlogs, DataPlane
 from serve_app.ray_metrics import tell_forever
@@ -21,7 +21,7 @@ _READY_S = 60.0
 _POLL_S = 0.05
 
 
-class Gateway:
+class GatewayProcess:
     """The application of one gateway process, and what is started and closed with it."""
 
     def __init__(self, ports: GatewayPorts, control: Any, gateway_id: str) -> None:
@@ -32,7 +32,7 @@ class Gateway:
             ports.clock,
             limits.requests_per_minute,
             limits.predictions_per_minute,
-            on_refused=Refusals(agent.record_audit),
+            on_refused=RefusalLog(agent.record_audit),
         )
         self._data_plane = DataPlane(
             ports.routes,
@@ -66,8 +66,8 @@ class Gateway:
         await self._ports.close()
 
 
-async def create_gateway(settings: Settings, control: Any, gateway_id: str) -> Gateway:
+async def create_gateway(settings: Settings, control: Any, gateway_id: str) -> GatewayProcess:
     """A gateway that answers; `control` is the handle of Control."""
-    gateway = Gateway(await create_gateway_ports(settings), control, gateway_id)
+    gateway = GatewayProcess(await create_gateway_ports(settings), control, gateway_id)
     await gateway.start()
     return gateway

@@ -10,7 +10,7 @@ from optagent.errors import OptAgentError, Unavailable
 _AGAIN_S = 1.0
 
 
-class HeldAgent:
+class LazyAgent:
     """One agent for all who ask; use it from one event loop."""
 
     def __init__(self, recipe: Callable[[], Awaitable[OptimizationAgent]]) -> None:

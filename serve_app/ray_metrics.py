@@ -6,7 +6,7 @@ from typing import Any
 
 from ray.util.metrics import Counter, Gauge
 
-from serve_app.data_plane.metrics import METRICS, Figures
+from serve_app.data_plane.metrics import METRICS, GatewayMetrics
 
 _EVERY_S = 1.0
 
@@ -17,7 +17,7 @@ def ray_metrics() -> dict[str, Any]:
     return {metric.name: kinds[metric.kind](metric.name, metric.description, metric.tags) for metric in METRICS}
 
 
-async def tell_forever(figures: Figures) -> None:
+async def tell_forever(figures: GatewayMetrics) -> None:
     """Hands the figures over once a second, until cancelled."""
     metrics = ray_metrics()
     while True:

@@ -9,7 +9,7 @@ from typing import Any
 
 from optagent.agent import OptimizationAgent
 from optagent.errors import InvalidRequest, OptAgentError, Unavailable
-from serve_app.lazy_agent import HeldAgent
+from serve_app.lazy_agent import LazyAgent
 
 _log = logging.getLogger("optagent.api")
 
@@ -30,22 +30,22 @@ _LONGER_S = {
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class VerbOutcome:
     """What a verb answered, or the refusal that it raised."""
 
     answer: Any = None
     refusal: OptAgentError | None = None
 
 
-async def outcome_of(held: HeldAgent, verb: str, arguments: Sequence[Any], named: Mapping[str, Any]) -> Outcome:
+async def outcome_of(held: LazyAgent, verb: str, arguments: Sequence[Any], named: Mapping[str, Any]) -> VerbOutcome:
     """The called side. A refusal is an answer like any other: Serve would log an exception with its traceback."""
     if verb.startswith("_") or not callable(getattr(OptimizationAgent, verb, None)):
-        return Outcome(refusal=InvalidRequest(f"an agent has no verb {verb!r}"))
+        return VerbOutcome(refusal=InvalidRequest(f"an agent has no verb {verb!r}"))
     try:
         agent = await held.agent()
-        return Outcome(await getattr(agent, verb)(*arguments, **named))
+        return VerbOutcome(await getattr(agent, verb)(*arguments, **named))
     except OptAgentError as error:
-        return Outcome(refusal=error)
+        return VerbOutcome(refusal=error)
 
 
 class RemoteAgent:
@@ -67,7 +67,7 @@ class RemoteAgent:
         limit_s = max(self._limit_s, _LONGER_S.get(verb, 0.0))
         response = self._handle.call.remote(verb, arguments, named)
         try:
-            outcome: Outcome = await asyncio.wait_for(_answer(response), limit_s)
+            outcome: VerbOutcome = await asyncio.wait_for(_answer(response), limit_s)
         except TimeoutError:
             response.cancel()
             raise Unavailable(f"control does not answer {verb} within {limit_s:g} s") from None

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
-from serve_app.lazy_agent import HeldAgent
+from serve_app.lazy_agent import LazyAgent
 
 _log = logging.getLogger("optagent.supervisor")
 
@@ -17,7 +17,7 @@ _NOTICES_EVERY_S = 5.0
 Tell = Callable[[Mapping[str, str]], None]
 
 
-class Supervision:
+class SupervisorLoops:
     """Loops that do not wait for each other; what fails is told once and tried again at the next look.
 
     `tell` is given the state of each model's rollout after each look. With `notify`, people are told by message.
@@ -25,7 +25,7 @@ class Supervision:
 
     def __init__(
         self,
-        held: HeldAgent,
+        held: LazyAgent,
         every_s: float,
         max_processes: int,
         tell: Tell = lambda states: None,

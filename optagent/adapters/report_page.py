@@ -9,7 +9,7 @@ from optagent.analysis.report import texts
 from optagent.analysis.report.answer import CAUSES, analysed_rows, judgement, reference_rows
 from optagent.analysis.report.parts import Drawing, Items, Part, Room, Section, Table
 from optagent.analysis.report.sections import report_sections
-from optagent.domain.diagnosis import Diagnosis, Verdict
+from optagent.domain.diagnosis import Condition, Diagnosis
 from optagent.domain.model_report import ModelReport
 
 
@@ -66,9 +66,9 @@ def _answer(report: ModelReport) -> Iterator[str]:
 
 
 def _mood(diagnosis: Diagnosis | None) -> str:
-    if diagnosis is None or diagnosis.verdict is Verdict.INSUFFICIENT:
+    if diagnosis is None or diagnosis.verdict is Condition.INSUFFICIENT:
         return ""
-    return "good" if diagnosis.verdict is Verdict.STABLE else "bad"
+    return "good" if diagnosis.verdict is Condition.STABLE else "bad"
 
 
 def _section(section: Section, figures: Mapping[Drawing, str]) -> str:

@@ -9,14 +9,14 @@ from optagent.domain.model import ModelSpec
 from optagent.domain.monitoring import Monitoring
 from optagent.domain.process import Process, Status
 from optagent.errors import InvalidRequest
-from optagent.loop.context import Outside
+from optagent.loop.context import Ports
 from optagent.ports import Observations, Store
 
 
 class Desk:
     """The ports that verbs work through, and how refusals are told."""
 
-    def __init__(self, outside: Outside, store: Store, resources: AsyncExitStack, strict: bool = False) -> None:
+    def __init__(self, outside: Ports, store: Store, resources: AsyncExitStack, strict: bool = False) -> None:
         self._outside = outside
         self._store = store
         self._resources = resources

@@ -13,7 +13,7 @@ from optagent.domain.command import AnalyzeModel, OptimizeModel
 from optagent.domain.model import CHAMPION, ModelSpec
 from optagent.domain.model_report import ModelReport
 from optagent.domain.optimization import FAILED, OptimizationResult
-from optagent.domain.policy import Action, Due, Facts, due
+from optagent.domain.policy import Action, DueTrigger, PolicyFacts, due
 from optagent.domain.process import Process, Status
 from optagent.errors import Conflict, InvalidRequest, ModelNotFound, OptAgentError
 from optagent.ports import Observations
@@ -70,7 +70,7 @@ class OptimizeVerbs(RolloutVerbs, WatchVerbs, WorkingDesk):
                 started += [] if process is None else [process]
         return tuple(started)
 
-    async def _triggered(self, spec: ModelSpec, found: Due) -> Process | None:
+    async def _triggered(self, spec: ModelSpec, found: DueTrigger) -> Process | None:
         """Queues it under an id that says the cause, so that nobody queues it twice."""
         policy = spec.policy
         assert policy is not None
@@ -107,7 +107,7 @@ class OptimizeVerbs(RolloutVerbs, WatchVerbs, WorkingDesk):
         end = self._outside.clock.now() if newest is None else newest + 1.0
         return f"{end - window_s!r}..{end!r}"
 
-    async def _facts(self, spec: ModelSpec) -> Facts:
+    async def _facts(self, spec: ModelSpec) -> PolicyFacts:
         outside = self._outside
         now = outside.clock.now()
         processes = await self._store.processes(spec.model_id, limit=_LOOKED_AT)
@@ -124,7 +124,7 @@ class OptimizeVerbs(RolloutVerbs, WatchVerbs, WorkingDesk):
         labels = 0
         if outside.observations is not None and spec.policy is not None and "new_labels" in spec.policy.triggers:
             labels = await asyncio.to_thread(_matured_since, spec, outside.observations, since)
-        return Facts(now, trained_at, await self._store.alerts(spec.model_id), runs, labels)
+        return PolicyFacts(now, trained_at, await self._store.alerts(spec.model_id), runs, labels)
 
     def _doors(self, command: OptimizeModel) -> "Doors":
         from optagent.loop.optimize import Doors

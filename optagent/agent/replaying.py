@@ -14,8 +14,8 @@ from optagent.domain.rollout import Rollout
 from optagent.errors import InvalidRequest, NotFound
 
 if TYPE_CHECKING:
-    from optagent.loop.gates.replay import JudgedReplay
-    from optagent.loop.rollout.replay import Difference, Replay
+    from optagent.loop.gates.replay import GateReplay
+    from optagent.loop.rollout.replay import ReplayDifference, RolloutReplay
 
 _DIGITS = 18  # of the largest sequence number
 
@@ -23,7 +23,7 @@ _DIGITS = 18  # of the largest sequence number
 class ReplayVerbs(AccessVerbs):
     """Makes decisions again."""
 
-    async def replay_decision(self, which: str | int) -> "Replay | JudgedReplay":
+    async def replay_decision(self, which: str | int) -> "RolloutReplay | GateReplay":
         """Decides again what a rollout or an optimization came to, and compares bit for bit.
 
         `which` is the id of a rollout or of a process, or the sequence number of a link of the audit log. The whole log
@@ -43,7 +43,7 @@ class ReplayVerbs(AccessVerbs):
             return await self._judged_again(found.judged(), report)
         return await asyncio.to_thread(_decided_again, rollout, found.links, report)
 
-    async def _judged_again(self, link: AuditLink, report: ChainReport) -> "JudgedReplay":
+    async def _judged_again(self, link: AuditLink, report: ChainReport) -> "GateReplay":
         from optagent.loop.gates.replay import judged_in, replay_judged
 
         by, spec = judged_in(link), await self._store.model(link.entry.target)
@@ -100,7 +100,7 @@ class _Named:
         return any(one in line for one in self._ids)
 
 
-def _decided_again(rollout: Rollout, links: list[AuditLink], report: ChainReport) -> "Replay":
+def _decided_again(rollout: Rollout, links: list[AuditLink], report: ChainReport) -> "RolloutReplay":
     from optagent.loop.rollout.replay import replay_rollout
     from optagent.loop.rollout.replay_audit import unlike_log
 
@@ -109,7 +109,7 @@ def _decided_again(rollout: Rollout, links: list[AuditLink], report: ChainReport
     return replace(replay, difference=found)
 
 
-def _broken(report: ChainReport) -> "Difference | None":
-    from optagent.loop.rollout.replay import Difference
+def _broken(report: ChainReport) -> "ReplayDifference | None":
+    from optagent.loop.rollout.replay import ReplayDifference
 
-    return None if report.is_whole else Difference("audit log", "whole", f"broken at {report.broken}")
+    return None if report.is_whole else ReplayDifference("audit log", "whole", f"broken at {report.broken}")

@@ -16,9 +16,9 @@ from optagent.domain.strategy import strategy_named
 from optagent.errors import Conflict, InvalidRequest, NotFound, Unavailable
 
 if TYPE_CHECKING:
-    from optagent.loop.rollout.live import Live
-    from optagent.loop.rollout.replay import Replay
-    from optagent.loop.rollout.supervise import Supervised
+    from optagent.loop.rollout.live import RolloutContext
+    from optagent.loop.rollout.replay import RolloutReplay
+    from optagent.loop.rollout.supervise import SupervisorPass
 
 # What rollouts are judged by imports scipy, which takes a second: it is imported where it is needed.
 
@@ -67,7 +67,7 @@ class RolloutVerbs(Desk):
         """With every look and every transition; raises NotFound."""
         return await self._store.rollout(rollout_id)
 
-    async def replay_rollout(self, rollout_id: str) -> "Replay":
+    async def replay_rollout(self, rollout_id: str) -> "RolloutReplay":
         """Decides a rollout again from what is kept of it, and compares bit for bit; raises NotFound."""
         from optagent.loop.rollout.replay import replay_rollout
 
@@ -96,7 +96,7 @@ class RolloutVerbs(Desk):
         """Puts the champion of before in its place again, also after the end of the model's latest rollout."""
         return await self._act(model_id, machine.rollback, who, why)
 
-    async def supervise_once(self) -> "Supervised":
+    async def supervise_once(self) -> "SupervisorPass":
         """Carries each rollout on by what it shows, and has router and registry follow; one model's trouble is told.
 
         To be called every second or so; several agents may do so at once.
@@ -106,13 +106,13 @@ class RolloutVerbs(Desk):
         return await supervise(self._live)
 
     @cached_property
-    def _live(self) -> "Live":
-        from optagent.loop.rollout.live import Live
+    def _live(self) -> "RolloutContext":
+        from optagent.loop.rollout.live import RolloutContext
 
         if self._outside.routes is None:
             raise InvalidRequest("this agent routes no requests: give it `routes`")
         outside = self._outside
-        return Live(self._store, self._outside.routes, outside.registry, self._observations(), outside.clock)
+        return RolloutContext(self._store, self._outside.routes, outside.registry, self._observations(), outside.clock)
 
     async def _ended(self, model_id: str) -> float:
         """Sees to it that the rollout before the next has ended and is settled; answers when the next may start.

@@ -13,11 +13,11 @@ from optagent.domain.model import CHAMPION, ModelSpec
 from optagent.domain.model_report import ModelReport
 from optagent.domain.monitoring import MonitorState, Window
 from optagent.errors import InvalidRequest, OptAgentError
-from optagent.loop.observe.monitor import Watched, watch_once
-from optagent.ports import Monitors, Observations, Recorded
+from optagent.loop.observe.monitor import MonitorPass, watch_once
+from optagent.ports import Monitors, Observations, RecordKind
 
 if TYPE_CHECKING:
-    from optagent.loop.observe.inputs import Gathered
+    from optagent.loop.observe.inputs import AnalysisInputs
 
 
 # What analyses import (scipy.stats, scikit-learn) takes a second: it is imported where it is needed.
@@ -37,7 +37,7 @@ class WatchVerbs(Desk):
         Raises Busy where too many wait to be archived.
         """
         spec = await self._store.model(model_id)
-        return await asyncio.to_thread(self._record, spec, Recorded.PREDICTIONS, rows)
+        return await asyncio.to_thread(self._record, spec, RecordKind.PREDICTIONS, rows)
 
     async def record_labels(self, model_id: str, rows: Any) -> int:
         """Takes in what came true: `id`, `label`, where known `time`, and further numbers as outcomes.
@@ -45,7 +45,7 @@ class WatchVerbs(Desk):
         Late, twice, out of order: all is well. The latest label of an id counts.
         """
         spec = await self._store.model(model_id)
-        return await asyncio.to_thread(self._record, spec, Recorded.LABELS, rows)
+        return await asyncio.to_thread(self._record, spec, RecordKind.LABELS, rows)
 
     async def set_reference(self, model_id: str, rows: Any) -> int:
         """Says what a model that is served elsewhere is compared with: predictions, as recorded ones, with `label`."""
@@ -103,7 +103,7 @@ class WatchVerbs(Desk):
         """Moves recorded rows that wait into the archive, and answers how many; analyses do so by themselves."""
         return await asyncio.to_thread(self._observations().drain, model_id)
 
-    async def watch_once(self, model_id: str) -> Watched:
+    async def watch_once(self, model_id: str) -> MonitorPass:
         """Looks at the windows of a model that have closed since the last look, and keeps its alerts; see monitors."""
         spec = await self._store.model(model_id)
         monitoring, now = self._monitoring(spec), self._outside.clock.now()
@@ -154,7 +154,7 @@ class WatchVerbs(Desk):
             await self._store.save_report(gathered.key, digest, report)
         return report
 
-    def _gather(self, command: AnalyzeModel, spec: ModelSpec) -> "Gathered":
+    def _gather(self, command: AnalyzeModel, spec: ModelSpec) -> "AnalysisInputs":
         from optagent.loop.observe.inputs import gather
 
         outside, observations = self._outside, self._observations()
@@ -164,7 +164,7 @@ class WatchVerbs(Desk):
 
     def _gather_files(
         self, command: AnalyzeModel, spec: ModelSpec, data: DataSource | str, labels: DataSource | str | None
-    ) -> "Gathered":
+    ) -> "AnalysisInputs":
         from optagent.loop.observe.inputs import gather
         from optagent.loop.observe.uploaded_rows import given_rows
 
@@ -176,10 +176,10 @@ class WatchVerbs(Desk):
             command = replace(command, time_range=given.span)
         return gather(command, spec, self._monitoring(spec), outside.registry, given, outside.datasets, now)
 
-    def _record(self, spec: ModelSpec, kind: Recorded, rows: Any) -> int:
+    def _record(self, spec: ModelSpec, kind: RecordKind, rows: Any) -> int:
         from optagent.loop.observe.record import checked_labels, checked_predictions
 
-        checked = checked_predictions if kind is Recorded.PREDICTIONS else checked_labels
+        checked = checked_predictions if kind is RecordKind.PREDICTIONS else checked_labels
         table = checked(self._read(rows), spec, self._outside.clock.now())
         self._observations().record(spec.model_id, kind, table)
         return int(table.num_rows)
@@ -201,7 +201,7 @@ class WatchVerbs(Desk):
         return self._outside.monitors
 
 
-def _mature(spec: ModelSpec, observations: Observations, watched: Watched) -> None:
+def _mature(spec: ModelSpec, observations: Observations, watched: MonitorPass) -> None:
     """Keeps the labelled rows of the windows that were looked at, and of the week before: some labels are late."""
     from optagent.loop.observe.labelled_rows import mature
     from optagent.loop.observe.reference import decode_reference
@@ -216,7 +216,7 @@ def _source(source: DataSource | str) -> DataSource:
     return FileSource(source) if isinstance(source, str) else source
 
 
-def _report(gathered: "Gathered") -> ModelReport:
+def _report(gathered: "AnalysisInputs") -> ModelReport:
     from optagent.loop.observe.analyze import analyze
 
     return analyze(gathered)

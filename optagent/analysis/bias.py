@@ -21,7 +21,7 @@ ODDS = "equalized odds"
 
 
 @dataclass(frozen=True, slots=True)
-class GroupDifference:
+class GroupGap:
     """The largest difference between two groups, None where there are not two to compare.
 
     `demographic parity`: of the shares that are labelled as a class. `equalized odds`: of the true-positive or of the
@@ -36,7 +36,7 @@ class GroupDifference:
     left_out: Mapping[str, int]
 
 
-def group_differences(y: Vector, prediction: Vector, groups: Sequence[str]) -> tuple[GroupDifference, GroupDifference]:
+def group_differences(y: Vector, prediction: Vector, groups: Sequence[str]) -> tuple[GroupGap, GroupGap]:
     """Demographic parity and equalized odds of (rows,) or (rows, classes) probabilities, by (rows,) names of groups.
 
     A row is labelled 1 from one half on, or with its most probable class. Raises ValueError for probabilities that are
@@ -61,7 +61,7 @@ def _worst(
     groups: npt.NDArray[np.str_],
     classes: Sequence[int],
     of_class: int,
-) -> GroupDifference:
+) -> GroupGap:
     sizes = dict(_sizes(groups))
     found: list[tuple[float, int]] = []
     compared: set[str] = set()
@@ -74,7 +74,7 @@ def _worst(
         true, said = (truth[kept] == each).astype(np.int64), (labels[kept] == each).astype(np.int64)
         found.append((difference(true, said, groups[kept]), each))
     worst = max(found, default=(None, None))
-    return GroupDifference(
+    return GroupGap(
         measure,
         worst[0],
         worst[1],

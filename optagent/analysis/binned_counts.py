@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from optagent.analysis.observed_rows import Observed
+from optagent.analysis.observed_rows import ObservedRows
 from optagent.analysis.profile import Profile, bins_of, outputs_of
 from optagent.analysis.profile_bins import Bins, count
 from optagent.arrays import Counts
@@ -118,7 +118,7 @@ class BinnedCounts:
         return float(np.float32(bins.centre)) + int(of[self.layout.bins[-1].stop + column]) / present / bins.scale
 
 
-class Folder:
+class BinCounter:
     """Turns rows into counts on the bins of a profile, in buckets of `width_s` seconds.
 
     A window should have at least 16 buckets: how much rows repeat each other is measured between them. A bucket takes 8
@@ -135,13 +135,13 @@ class Folder:
     def empty(self) -> BinnedCounts:
         return BinnedCounts(self.layout)
 
-    def fold(self, observed: Observed) -> BinnedCounts:
+    def fold(self, observed: ObservedRows) -> BinnedCounts:
         """The counts of these rows; InvalidData where they are not of the profile's columns."""
         counts = self.empty()
         self.fold_into(counts, observed)
         return counts
 
-    def fold_into(self, counts: BinnedCounts, observed: Observed) -> None:
+    def fold_into(self, counts: BinnedCounts, observed: ObservedRows) -> None:
         """Adds rows to counts in place."""
         self._check(counts, observed)
         if not len(observed):
@@ -155,7 +155,7 @@ class Folder:
         for bucket, numbers in zip(number[starts].astype(np.int64).tolist(), found, strict=True):
             counts.take(bucket, numbers)
 
-    def _check(self, counts: BinnedCounts, observed: Observed) -> None:
+    def _check(self, counts: BinnedCounts, observed: ObservedRows) -> None:
         if counts.layout != self.layout:
             raise Conflict("these counts are of another profile or of buckets of another width")
         expected = [(column.name, column.kind) for column in self._profile.features]

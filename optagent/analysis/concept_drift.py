@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from optagent.analysis.bootstrap import Resampling, bootstrap_interval
-from optagent.analysis.observed_rows import Observed
+from optagent.analysis.observed_rows import ObservedRows
 from optagent.analysis.performance import difference
 from optagent.arrays import Vector
 from optagent.domain.concept_drift import AdwinVerdict, ConceptDrift, Direction, DriftState
@@ -15,7 +15,7 @@ from optagent.domain.model import Task
 from optagent.domain.study import Interval
 from optagent.errors import InvalidRequest
 from optagent.sequential.blocks import SHORTEST_BLOCK, block_means
-from optagent.sequential.e_detector import MIN_REFERENCE_ROWS, Baseline, EDetector, baseline_of, e_detector
+from optagent.sequential.e_detector import MIN_REFERENCE_ROWS, BlockBaseline, EDetector, baseline_of, e_detector
 from optagent.sequential.run_length import arl_rows, rows_per_second
 
 _FEWEST_BLOCKS = 5  # of current rows: less than that says nothing about a model
@@ -25,7 +25,7 @@ _ADWIN_DELTA = 0.002  # of river
 
 
 def concept_drift(
-    reference: Observed, current: Observed, false_alarm_every_s: float, seed: int = 0, alpha: float = 0.05
+    reference: ObservedRows, current: ObservedRows, false_alarm_every_s: float, seed: int = 0, alpha: float = 0.05
 ) -> ConceptDrift:
     """Looks at the current rows in the order of time; `alpha` is of the interval of the excess loss.
 
@@ -66,7 +66,7 @@ def loss_name(task: Task) -> str:
     return "brier score" if task.classifies else "clipped absolute error"
 
 
-def loss_unit(reference: Observed) -> float:
+def loss_unit(reference: ObservedRows) -> float:
     """What counts as a whole loss: 1 for classifiers, a large error on the reference for regressions."""
     if reference.task.classifies:
         return 1.0
@@ -74,7 +74,7 @@ def loss_unit(reference: Observed) -> float:
     return largest if largest > 0 else 1.0
 
 
-def row_losses(observed: Observed, unit: float = 1.0) -> Vector:
+def row_losses(observed: ObservedRows, unit: float = 1.0) -> Vector:
     """(rows,) losses between 0 and 1 of rows that have a label: the squared distance to the truth, or |error| / unit.
 
     The Brier score sees what the error indicator cannot: probabilities that no longer fit while the label that is
@@ -89,7 +89,9 @@ def row_losses(observed: Observed, unit: float = 1.0) -> Vector:
     return np.clip(np.square(truth - prediction).sum(axis=1) / 2, 0.0, 1.0)
 
 
-def excess_loss(reference: Vector, since: Vector, baseline: Baseline, seed: int = 0, alpha: float = 0.05) -> Interval:
+def excess_loss(
+    reference: Vector, since: Vector, baseline: BlockBaseline, seed: int = 0, alpha: float = 0.05
+) -> Interval:
     """By how much the mean of `since` is above that of the reference."""
     was = _mean_interval(reference, baseline.block, seed, alpha)
     now = _mean_interval(since, baseline.block, seed + 1, alpha)
@@ -122,7 +124,7 @@ def adwin_verdict(reference: Vector, losses: Vector, time: Vector, block: int) -
     return fall or AdwinVerdict(False)
 
 
-def _usable(observed: Observed) -> Observed:
+def _usable(observed: ObservedRows) -> ObservedRows:
     finite = np.isfinite(observed.prediction)
     return observed.where(observed.has_label & (finite if finite.ndim == 1 else finite.all(axis=1)))
 

@@ -7,22 +7,22 @@ import numpy.typing as npt
 from scipy.stats import false_discovery_control, norm
 
 from optagent.analysis.bootstrap import Resampling
-from optagent.analysis.observed_rows import Observed
+from optagent.analysis.observed_rows import ObservedRows
 from optagent.analysis.performance import IN_TIME, LEAST_ROWS, Measure, Slice, answered, metric_values, slices_of
 from optagent.arrays import Vector
-from optagent.domain.performance import CalibrationPoint, Certainty, Confidence, UncertainSlice
+from optagent.domain.performance import CalibrationPoint, Certainty, ModelConfidence, UncertainSlice
 
 _BINS = 10
 
 
 def confidence(
-    current: Observed,
+    current: ObservedRows,
     reference: Certainty | None,
     threshold: float,
     calibration_error: Measure,
     slices: Sequence[str] = (),
     how: Resampling = IN_TIME,
-) -> Confidence | None:
+) -> ModelConfidence | None:
     """The certainty of a window beside the reference's; None for a regression, which gives no probabilities.
 
     `slices` are feature columns; of their values, those with significantly more uncertain rows are named, the false
@@ -30,7 +30,7 @@ def confidence(
     """
     if not current.task.classifies:
         return None
-    return Confidence(
+    return ModelConfidence(
         threshold,
         certainty(current, threshold, calibration_error, how=how),
         reference,
@@ -39,7 +39,7 @@ def confidence(
 
 
 def certainty(
-    observed: Observed,
+    observed: ObservedRows,
     threshold: float,
     calibration_error: Measure,
     alpha: float = 0.05,
@@ -67,7 +67,7 @@ def top_probability(prediction: Vector) -> Vector:
 
 
 def uncertain_slices(
-    observed: Observed, threshold: float, columns: Sequence[str], alpha: float = 0.05
+    observed: ObservedRows, threshold: float, columns: Sequence[str], alpha: float = 0.05
 ) -> tuple[UncertainSlice, ...]:
     """Slices with significantly more uncertain rows than the rest: one-sided tests of two shares, taken together."""
     rows = observed.where(answered(observed))
@@ -103,7 +103,7 @@ def _entropy(prediction: Vector) -> Vector:
     return np.clip(-(each * logs).sum(axis=1) / np.log(each.shape[1]), 0.0, 1.0)
 
 
-def _curve(labelled: Observed) -> tuple[CalibrationPoint, ...]:
+def _curve(labelled: ObservedRows) -> tuple[CalibrationPoint, ...]:
     """Ten bins of about as many rows each, equal probabilities together: of class 1, or of the most probable class."""
     prediction, y = labelled.prediction, labelled.y
     if prediction.ndim == 1:

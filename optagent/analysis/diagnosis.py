@@ -9,7 +9,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from optagent.arrays import Vector
-from optagent.domain.diagnosis import Cause, ColumnFacts, Confidence, Diagnosis, Evidence, Remedy, UnitChange, Verdict
+from optagent.domain.diagnosis import (
+    Cause,
+    ColumnFacts,
+    Condition,
+    ConfidenceLevel,
+    Diagnosis,
+    DiagnosisFacts,
+    Remedy,
+    UnitChange,
+)
 
 FEWEST_ROWS = 50
 FEWEST_LABELS = 50
@@ -40,12 +49,12 @@ _FACTORS = (
 _LADDER = (Remedy.RETRAIN, Remedy.RE_TUNE, Remedy.RE_ENGINEER, Remedy.ENSEMBLE)
 
 
-def diagnose(evidence: Evidence) -> Diagnosis:
+def diagnose(evidence: DiagnosisFacts) -> Diagnosis:
     """The judgement on one window."""
     broken = _payload_faults(evidence)
     if evidence.rows < FEWEST_ROWS and not broken:
         reason = f"{evidence.rows} rows are too few to judge, at least {FEWEST_ROWS} are needed"
-        return Diagnosis(Verdict.INSUFFICIENT, Remedy.WAIT, (reason,), confidence=Confidence.LOW)
+        return Diagnosis(Condition.INSUFFICIENT, Remedy.WAIT, (reason,), confidence=ConfidenceLevel.LOW)
     found = {column.name: column_fault(column) for column in evidence.columns}
     faults = {name: reason for name, reason in found.items() if reason is not None}
     late = _label_fault(evidence)
@@ -54,9 +63,9 @@ def diagnose(evidence: Evidence) -> Diagnosis:
     known_loss = _lost(evidence) and evidence.labelled >= FEWEST_LABELS
     if said and (broken or weighty or not known_loss):
         causes = ranked_causes(evidence.columns, faults)
-        confidence = Confidence.HIGH if weighty or broken else Confidence.MEDIUM
+        confidence = ConfidenceLevel.HIGH if weighty or broken else ConfidenceLevel.MEDIUM
         later = (Remedy.WAIT,) if late else ()
-        return Diagnosis(Verdict.FAULT, Remedy.FIX_PIPELINE, said, causes, later, confidence)
+        return Diagnosis(Condition.FAULT, Remedy.FIX_PIPELINE, said, causes, later, confidence)
     notes = (*(f"{reason}, but the model hardly uses it" for reason in faults.values()), *((late,) if late else ()))
     if not evidence.judged:
         return _of_drift_alone(evidence, notes)
@@ -150,7 +159,7 @@ def unit_change(reference: Vector, current: Vector) -> UnitChange | None:
     return UnitChange(float(scale), float(shift), name if familiar else "")
 
 
-def _payload_faults(evidence: Evidence) -> tuple[str, ...]:
+def _payload_faults(evidence: DiagnosisFacts) -> tuple[str, ...]:
     """What is wrong with the predictions or labels themselves."""
     said = []
     if evidence.unusable_predictions >= _UNUSABLE:
@@ -164,7 +173,7 @@ def _payload_faults(evidence: Evidence) -> tuple[str, ...]:
     return tuple(said)
 
 
-def _label_fault(evidence: Evidence) -> str | None:
+def _label_fault(evidence: DiagnosisFacts) -> str | None:
     due = evidence.labels_due
     if due is not None and due >= FEWEST_LABELS and evidence.labelled < _LABELS_MISSING * due:
         if not evidence.labelled:
@@ -181,7 +190,7 @@ def _label_fault(evidence: Evidence) -> str | None:
     return None
 
 
-def _lost(evidence: Evidence) -> bool:
+def _lost(evidence: DiagnosisFacts) -> bool:
     return bool(evidence.degraded) or evidence.concept_drift
 
 
@@ -189,7 +198,7 @@ def _weighs(column: ColumnFacts) -> bool:
     return column.importance is None or column.importance >= _WEIGHTY
 
 
-def _drifted(evidence: Evidence) -> bool:
+def _drifted(evidence: DiagnosisFacts) -> bool:
     """Whether enough of what the model goes by has drifted."""
     if evidence.drifted_importance is not None:
         return evidence.drifted_importance >= _MATERIAL
@@ -198,7 +207,7 @@ def _drifted(evidence: Evidence) -> bool:
     return len(known) < len(drifted) or sum(known) >= _MATERIAL
 
 
-def _miscalibrated(evidence: Evidence) -> bool:
+def _miscalibrated(evidence: DiagnosisFacts) -> bool:
     """The ranking is as good as it was, the probabilities are not, and by more than few labels make it look."""
     then, now = evidence.calibration_error_then, evidence.calibration_error_now
     if then is None or now is None or not evidence.auc_kept:
@@ -207,36 +216,36 @@ def _miscalibrated(evidence: Evidence) -> bool:
     return real and now - then >= _CALIBRATION_LOST and now >= _CALIBRATION_TIMES * then
 
 
-def _of_drift_alone(evidence: Evidence, notes: tuple[str, ...]) -> Diagnosis:
+def _of_drift_alone(evidence: DiagnosisFacts, notes: tuple[str, ...]) -> Diagnosis:
     causes = ranked_causes(evidence.columns)
     unknown = "the quality was not looked at"
     if _drifted(evidence):
         reasons = (_drift_said(evidence), unknown, *notes)
-        return Diagnosis(Verdict.DATA_DRIFT, Remedy.NOTHING, reasons, causes, confidence=Confidence.LOW)
+        return Diagnosis(Condition.DATA_DRIFT, Remedy.NOTHING, reasons, causes, confidence=ConfidenceLevel.LOW)
     reasons = ("no feature that matters has drifted", unknown, *notes)
-    return Diagnosis(Verdict.STABLE, Remedy.NOTHING, reasons, causes, confidence=Confidence.LOW)
+    return Diagnosis(Condition.STABLE, Remedy.NOTHING, reasons, causes, confidence=ConfidenceLevel.LOW)
 
 
-def _without_labels(evidence: Evidence, few: str, notes: tuple[str, ...]) -> Diagnosis:
+def _without_labels(evidence: DiagnosisFacts, few: str, notes: tuple[str, ...]) -> Diagnosis:
     causes = ranked_causes(evidence.columns)
     drop = evidence.estimated_drop
     if not _drifted(evidence):
-        return Diagnosis(Verdict.INSUFFICIENT, Remedy.WAIT, (few, *notes), causes, confidence=Confidence.LOW)
+        return Diagnosis(Condition.INSUFFICIENT, Remedy.WAIT, (few, *notes), causes, confidence=ConfidenceLevel.LOW)
     reasons = [_drift_said(evidence), few]
     later: tuple[Remedy, ...] = ()
     if drop is not None and drop > 0 and evidence.estimate_trusted:
         reasons.append(f"the estimate without labels says a drop of {drop:.4g}, to be settled by labels")
         later = (Remedy.RETRAIN,)
-    return Diagnosis(Verdict.DATA_DRIFT, Remedy.WAIT, (*reasons, *notes), causes, later, Confidence.LOW)
+    return Diagnosis(Condition.DATA_DRIFT, Remedy.WAIT, (*reasons, *notes), causes, later, ConfidenceLevel.LOW)
 
 
-def _of_loss(evidence: Evidence, notes: tuple[str, ...]) -> Diagnosis:
+def _of_loss(evidence: DiagnosisFacts, notes: tuple[str, ...]) -> Diagnosis:
     reasons = [*_loss_said(evidence)]
     causes = ranked_causes(evidence.columns)
     drifted = _drifted(evidence)
     explained = _explained_by_drift(evidence) if drifted else False
     by_drift = explained or (explained is None and bool(evidence.degraded))
-    verdict = Verdict.DATA_DRIFT if by_drift else Verdict.CONCEPT_DRIFT
+    verdict = Condition.DATA_DRIFT if by_drift else Condition.CONCEPT_DRIFT
     if drifted:
         reasons.append(_drift_said(evidence))
     if explained is not None and drifted:
@@ -245,37 +254,37 @@ def _of_loss(evidence: Evidence, notes: tuple[str, ...]) -> Diagnosis:
         reasons.append(_no_drift_said(evidence))
     sure = any(metric.low is not None and metric.low > 0 for metric in evidence.degraded)
     known = (explained is not None) + (sure or (bool(evidence.degraded) and evidence.concept_drift))
-    confidence = (Confidence.LOW, Confidence.MEDIUM, Confidence.HIGH)[known]
+    confidence = (ConfidenceLevel.LOW, ConfidenceLevel.MEDIUM, ConfidenceLevel.HIGH)[known]
     if _miscalibrated(evidence) and Remedy.RECALIBRATE not in evidence.tried:
         reasons.append(_calibration_said(evidence))
         return Diagnosis(verdict, Remedy.RECALIBRATE, (*reasons, *notes), causes, _untried(evidence), confidence)
     if evidence.unseen_share >= _NEW_CATEGORIES:
         reasons.append(f"up to {evidence.unseen_share:.0%} of the rows have a category that the model does not know")
     remedy, *later = _untried(evidence)
-    if remedy is Remedy.RETRAIN and verdict is Verdict.CONCEPT_DRIFT:
+    if remedy is Remedy.RETRAIN and verdict is Condition.CONCEPT_DRIFT:
         reasons.append("retrain on recent rows, since older ones teach what no longer holds")
     if evidence.tried:
         reasons.append(f"tried without success: {', '.join(evidence.tried)}")
     return Diagnosis(verdict, remedy, (*reasons, *notes), causes, tuple(later), confidence)
 
 
-def _without_loss(evidence: Evidence, notes: tuple[str, ...]) -> Diagnosis:
+def _without_loss(evidence: DiagnosisFacts, notes: tuple[str, ...]) -> Diagnosis:
     drifted = _drifted(evidence)
     causes = ranked_causes(evidence.columns)
     held = f"no metric has fallen by more than its threshold on {evidence.labelled:,} labelled rows"
     if _miscalibrated(evidence):
-        verdict = Verdict.DATA_DRIFT if drifted else Verdict.CONCEPT_DRIFT
+        verdict = Condition.DATA_DRIFT if drifted else Condition.CONCEPT_DRIFT
         reasons = (_calibration_said(evidence), (_drift_said if drifted else _no_drift_said)(evidence), *notes)
         return Diagnosis(verdict, Remedy.RECALIBRATE, reasons, causes, (Remedy.RETRAIN,))
     if drifted:
         reasons = (_drift_said(evidence), held, "watch it: nothing needs to be done yet", *notes)
-        return Diagnosis(Verdict.DATA_DRIFT, Remedy.NOTHING, reasons, causes, (Remedy.RETRAIN,))
+        return Diagnosis(Condition.DATA_DRIFT, Remedy.NOTHING, reasons, causes, (Remedy.RETRAIN,))
     reasons = (held, "no feature that matters has drifted", *notes)
-    confidence = Confidence.MEDIUM if causes or evidence.prediction_drift else Confidence.HIGH
-    return Diagnosis(Verdict.STABLE, Remedy.NOTHING, reasons, causes, confidence=confidence)
+    confidence = ConfidenceLevel.MEDIUM if causes or evidence.prediction_drift else ConfidenceLevel.HIGH
+    return Diagnosis(Condition.STABLE, Remedy.NOTHING, reasons, causes, confidence=confidence)
 
 
-def _explained_by_drift(evidence: Evidence) -> bool | None:
+def _explained_by_drift(evidence: DiagnosisFacts) -> bool | None:
     """Whether the features' drift accounts for the loss; None where nothing says so either way.
 
     What was lost on such rows in the reference already is no news, wherever they are more frequent now. The estimate
@@ -296,12 +305,12 @@ def _explained_by_drift(evidence: Evidence) -> bool | None:
     return False if losses and evidence.concept_drift else None
 
 
-def _untried(evidence: Evidence) -> tuple[Remedy, ...]:
+def _untried(evidence: DiagnosisFacts) -> tuple[Remedy, ...]:
     """The ladder of remedies from the first that was not tried; the last where all were."""
     return tuple(remedy for remedy in _LADDER if remedy not in evidence.tried) or _LADDER[-1:]
 
 
-def _loss_said(evidence: Evidence) -> list[str]:
+def _loss_said(evidence: DiagnosisFacts) -> list[str]:
     said = []
     for metric in evidence.degraded:
         between = (
@@ -314,14 +323,14 @@ def _loss_said(evidence: Evidence) -> list[str]:
     return said
 
 
-def _drift_said(evidence: Evidence) -> str:
+def _drift_said(evidence: DiagnosisFacts) -> str:
     names = [cause.column for cause in ranked_causes(evidence.columns)]
     shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     share = "" if evidence.drifted_importance is None else f", {evidence.drifted_importance:.0%} of the importance"
     return f"features have drifted: {shown or 'see the drift report'}{share}"
 
 
-def _no_drift_said(evidence: Evidence) -> str:
+def _no_drift_said(evidence: DiagnosisFacts) -> str:
     if evidence.prediction_drift and _miscalibrated(evidence):
         return "no feature that matters has drifted, but the answers have: check that it is this model that serves"
     return "no feature that matters has drifted, so the same features now mean something else"
@@ -337,7 +346,7 @@ def _drift_reason(column: ColumnFacts) -> str:
     return ", ".join(parts)
 
 
-def _calibration_said(evidence: Evidence) -> str:
+def _calibration_said(evidence: DiagnosisFacts) -> str:
     then, now = evidence.calibration_error_then, evidence.calibration_error_now
     return f"the ranking is as good as before, but the calibration error was {then:.4f} and is {now:.4f}"
 

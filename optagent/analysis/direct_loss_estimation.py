@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from optagent.analysis.bootstrap import block_length
 from optagent.analysis.estimated_performance import LEAST_REFERENCE_ROWS
-from optagent.analysis.observed_rows import Observed
+from optagent.analysis.observed_rows import ObservedRows
 from optagent.analysis.performance import Measure, judged
 from optagent.arrays import Vector
 from optagent.domain.model import Task
@@ -49,7 +49,7 @@ class LossModel:
     seed: int
     draws: int
 
-    def intervals(self, window: Observed, measures: Sequence[Measure], alpha: float) -> dict[str, Interval]:
+    def intervals(self, window: ObservedRows, measures: Sequence[Measure], alpha: float) -> dict[str, Interval]:
         """An interval holds three doubts: which rows came, how far losses are from their model, and the model."""
         rng = np.random.default_rng(self.seed)
         inputs = _inputs(window)
@@ -76,7 +76,7 @@ class LossModel:
         return found
 
 
-def fit_loss_model(reference: Observed, seed: int = 0, draws: int = 200, most_rows: int = 20_000) -> LossModel:
+def fit_loss_model(reference: ObservedRows, seed: int = 0, draws: int = 200, most_rows: int = 20_000) -> LossModel:
     """The models of MAE's and RMSE's losses; of a long reference, `most_rows` evenly spaced rows are learned from.
 
     Raises InvalidData for a reference that is no regression's, or that has few labelled rows.
@@ -125,7 +125,7 @@ def _one_thread() -> threadpool_limits:
     return threadpool_limits(1, user_api="openmp")
 
 
-def _inputs(observed: Observed) -> Vector:
+def _inputs(observed: ObservedRows) -> Vector:
     """Features and prediction; codes of categories as numbers, infinite values as missing."""
     inputs = np.column_stack([observed.x.astype(np.float64), observed.prediction])
     inputs[~np.isfinite(inputs)] = np.nan

@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 from threadpoolctl import threadpool_limits
 
 from optagent.analysis.bootstrap import Resampling, bootstrap_interval
-from optagent.analysis.observed_rows import Observed
+from optagent.analysis.observed_rows import ObservedRows
 from optagent.arrays import Matrix, Prediction, Rows, Vector
 from optagent.domain.drift import Separability, SeparabilityReport
 from optagent.domain.study import Interval
@@ -40,7 +40,7 @@ class DomainRule:
 
 
 def separability(
-    reference: Observed, current: Observed, seed: int, rule: DomainRule | None = None
+    reference: ObservedRows, current: ObservedRows, seed: int, rule: DomainRule | None = None
 ) -> SeparabilityReport:
     """Judged out of fold, by blocks of time, so that neighbours of a row do not give it away.
 
@@ -70,14 +70,14 @@ def separability(
     return SeparabilityReport(_verdict(auc, rule.margin), len(then), len(now), auc, importances)
 
 
-def _spread(observed: Observed, most: int) -> Matrix:
+def _spread(observed: ObservedRows, most: int) -> Matrix:
     """Rows at even distances in time order."""
     if len(observed) <= most:
         return observed.x
     return observed.x[np.linspace(0, len(observed) - 1, most).astype(np.int64)]
 
 
-def _usable(observed: Observed, x: Matrix) -> Rows:
+def _usable(observed: ObservedRows, x: Matrix) -> Rows:
     """The columns that vary."""
     if not len(x):
         return np.empty(0, dtype=np.int64)

@@ -8,8 +8,8 @@ import numpy as np
 from optagent.analysis.binned_counts import BinnedCounts
 from optagent.analysis.drift_design import effect_at, window_effect
 from optagent.analysis.drift_tests import (
-    Evidence,
     Sample,
+    TestResult,
     category_evidence,
     ordered_evidence,
     persistent,
@@ -49,8 +49,8 @@ class ColumnEvidence:
     """One test of one column, not yet compared with the others; `pair` is the p-value over both windows."""
 
     check: DriftCheck
-    now: Evidence
-    before: Evidence | None
+    now: TestResult
+    before: TestResult | None
     pair: float | None
 
 
@@ -83,7 +83,9 @@ def _reference(profile: Profile, column: ColumnProfile, check: DriftCheck) -> Sa
     return _sample(counts, effect_at(profile.blocks, _effects(column, check), profile.rows))
 
 
-def _evidence(profile: Profile, column: int, check: DriftCheck, then: Sample, window: WindowCounts) -> Evidence | None:
+def _evidence(
+    profile: Profile, column: int, check: DriftCheck, then: Sample, window: WindowCounts
+) -> TestResult | None:
     known = profile.columns[column]
     counts = window.cells(column, check, window.total)
     rows = int(counts.sum())

@@ -33,7 +33,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class TestResult:
     """`noise` is one over the effective rows of the window: the variance of its shares, but for a factor."""
 
     effect: float
@@ -41,14 +41,14 @@ class Evidence:
     noise: float
 
 
-def ordered_evidence(then: Sample, now: Sample) -> Evidence:
+def ordered_evidence(then: Sample, now: Sample) -> TestResult:
     """Kolmogorov-Smirnov over the bins, with the correction for small samples of Stephens 1970."""
     effect = kolmogorov_smirnov(then.counts, now.counts)
     root = math.sqrt(_together(then, now))
-    return Evidence(effect, float(kolmogorov((root + 0.12 + 0.11 / root) * effect)), 1 / now.effective)
+    return TestResult(effect, float(kolmogorov((root + 0.12 + 0.11 / root) * effect)), 1 / now.effective)
 
 
-def category_evidence(then: Sample, now: Sample) -> Evidence:
+def category_evidence(then: Sample, now: Sample) -> TestResult:
     """Chi-square of two samples, divided by the design effect (Rao and Scott 1981, first order)."""
     p, q = shares(then.counts), shares(now.counts)
     pooled = (p * then.effective + q * now.effective) / (then.effective + now.effective)
@@ -57,19 +57,19 @@ def category_evidence(then: Sample, now: Sample) -> Evidence:
     cells = pooled > 0
     statistic = float(((p - q)[cells] ** 2 / pooled[cells]).sum()) * _together(then, now)
     p_value = float(chdtrc(cells.sum() - 1, statistic)) if cells.sum() > 1 else 1.0
-    return Evidence(total_variation(then.counts, now.counts), p_value, 1 / now.effective)
+    return TestResult(total_variation(then.counts, now.counts), p_value, 1 / now.effective)
 
 
-def share_evidence(then: Sample, now: Sample) -> Evidence:
+def share_evidence(then: Sample, now: Sample) -> TestResult:
     """Whether the share of the second of two bins changed: normal, with the continuity correction of Yates."""
     p, q = (float(shares(sample.counts)[1]) for sample in (then, now))
     pooled = (p * then.effective + q * now.effective) / (then.effective + now.effective)
     off = max(0.0, abs(p - q) - (1 / then.effective + 1 / now.effective) / 2)
     spread = math.sqrt(pooled * (1 - pooled) / _together(then, now))
-    return Evidence(abs(p - q), float(2 * ndtr(-off / spread)) if spread else 1.0, 1 / now.effective)
+    return TestResult(abs(p - q), float(2 * ndtr(-off / spread)) if spread else 1.0, 1 / now.effective)
 
 
-def persistent(now: Evidence, before: Evidence, reference_noise: float) -> float:
+def persistent(now: TestResult, before: TestResult, reference_noise: float) -> float:
     """The chance that two windows in a row, of a world without drift, both look as unlike the reference as these.
 
     For independent windows it is the square of the larger p-value. Windows are compared with the same reference,

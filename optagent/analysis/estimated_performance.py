@@ -15,7 +15,7 @@ from scipy.sparse import csr_array
 from scipy.stats import binom
 
 from optagent.analysis.bootstrap import block_length
-from optagent.analysis.observed_rows import Observed
+from optagent.analysis.observed_rows import ObservedRows
 from optagent.analysis.performance import LEAST_ROWS, Measure, answered, judged
 from optagent.arrays import Codes, Vector
 from optagent.domain.performance import Coverage, EstimatedMetric, EstimatedPerformance
@@ -37,14 +37,14 @@ _EPS = float(np.finfo(np.float64).eps)
 class Estimator(Protocol):
     """Estimates metrics of rows without their labels."""
 
-    def intervals(self, window: Observed, measures: Sequence[Measure], alpha: float) -> Mapping[str, Interval]:
+    def intervals(self, window: ObservedRows, measures: Sequence[Measure], alpha: float) -> Mapping[str, Interval]:
         """The metrics that it can estimate, each with where the realised one should fall with probability 1 - alpha."""
         ...
 
 
 def estimated_performance(
     estimator: Estimator,
-    window: Observed,
+    window: ObservedRows,
     measures: Sequence[Measure],
     alpha: float = 0.05,
     history: History | None = None,
@@ -68,7 +68,7 @@ def estimated_performance(
 
 
 def matured(
-    estimator: Estimator, windows: Sequence[Observed], measures: Sequence[Measure], alpha: float = 0.05
+    estimator: Estimator, windows: Sequence[ObservedRows], measures: Sequence[Measure], alpha: float = 0.05
 ) -> dict[str, list[tuple[Interval, float]]]:
     """Estimates of past windows beside the truth, on the rows whose labels are known; short windows are left out."""
     history: dict[str, list[tuple[Interval, float]]] = {}
@@ -111,7 +111,7 @@ def _trusted(
     return EstimatedMetric(measure.name, measure.maximize, measure.bounded, found, trusted, held, reason)
 
 
-def fit_cbpe(reference: Observed, seed: int = 0, draws: int = 200) -> "CBPE":
+def fit_cbpe(reference: ObservedRows, seed: int = 0, draws: int = 200) -> "CBPE":
     """Raises InvalidData for a reference that is no classifier's, has few labelled rows, or one class only."""
     if not reference.task.classifies:
         raise InvalidData("CBPE is for classifiers; a regression has the loss model")
@@ -152,7 +152,7 @@ class CBPE:
     calibrations: tuple[Calibration, ...]
     seed: int
 
-    def intervals(self, window: Observed, measures: Sequence[Measure], alpha: float) -> dict[str, Interval]:
+    def intervals(self, window: ObservedRows, measures: Sequence[Measure], alpha: float) -> dict[str, Interval]:
         """An interval holds three doubts: which rows came (blocks drawn again), their labels, and the calibration."""
         classes = 1 if window.prediction.ndim == 1 else window.prediction.shape[1]
         if classes != len(self.calibrations):

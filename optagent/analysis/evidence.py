@@ -10,14 +10,14 @@ import numpy.typing as npt
 from optagent.analysis.bootstrap import block_length
 from optagent.analysis.concept_drift import loss_unit, row_losses
 from optagent.analysis.diagnosis import unit_change
-from optagent.analysis.observed_rows import Observed
+from optagent.analysis.observed_rows import ObservedRows
 from optagent.analysis.performance import judged
 from optagent.arrays import Codes
 from optagent.domain.concept_drift import ConceptDrift
 from optagent.domain.diagnosis import ColumnFacts, DegradedMetric, UnitChange
 from optagent.domain.drift import ColumnDrift, DriftReport, DriftStatus
 from optagent.domain.performance import Degradation, EstimatedPerformance
-from optagent.domain.quality import DataQuality, Problem
+from optagent.domain.quality import DataQuality, RowProblem
 from optagent.domain.study import Interval
 
 _BINS = 10
@@ -27,7 +27,7 @@ _MATERIAL = 0.1  # of the mean loss
 _MOVED = (DriftStatus.DRIFTED, DriftStatus.SUSPECTED)
 
 
-def column_facts(drift: DriftReport | None, reference: Observed, current: Observed) -> tuple[ColumnFacts, ...]:
+def column_facts(drift: DriftReport | None, reference: ObservedRows, current: ObservedRows) -> tuple[ColumnFacts, ...]:
     """What is known of each feature; a feature whose drift is not known yet counts as not drifted."""
     if drift is None:
         return ()
@@ -41,9 +41,9 @@ def column_facts(drift: DriftReport | None, reference: Observed, current: Observ
 def _facts(
     found: ColumnDrift,
     place: int,
-    reference: Observed,
-    current: Observed,
-    labelled: Observed,
+    reference: ObservedRows,
+    current: ObservedRows,
+    labelled: ObservedRows,
     losses: npt.NDArray[np.float64],
 ) -> ColumnFacts:
     then, now = reference.x[:, place], current.x[:, place]
@@ -73,7 +73,9 @@ def _constant(values: npt.NDArray[np.float32]) -> bool:
     return len(present) >= _ENOUGH and bool((present == present[0]).all())
 
 
-def loss_rises(drift: DriftReport | None, reference: Observed, current: Observed) -> tuple[float | None, float | None]:
+def loss_rises(
+    drift: DriftReport | None, reference: ObservedRows, current: ObservedRows
+) -> tuple[float | None, float | None]:
     """By how much the mean loss has grown, and by how much the features' drift alone would have made it grow.
 
     For the latter, the losses of the reference are weighed as the values of a drifted feature, or the predictions, are
@@ -173,18 +175,18 @@ def calibration_noise(interval: Interval | None) -> float:
     return math.sqrt(max(0.0, middle**2 - interval.estimate**2))
 
 
-def unusable_share(quality: DataQuality, problem: Problem, usable: int) -> float:
+def unusable_share(quality: DataQuality, problem: RowProblem, usable: int) -> float:
     """The share of what came that had this problem, beside what could be used; 0 where too little came to say."""
     unusable = quality.problems.get(problem, 0)
     return unusable / (unusable + usable) if unusable + usable >= _ENOUGH else 0.0
 
 
-def constant_predictions(reference: Observed, current: Observed) -> bool:
+def constant_predictions(reference: ObservedRows, current: ObservedRows) -> bool:
     """Whether all answers are the same, where those of the reference are not."""
     return _one_value(current.prediction) and not _one_value(reference.prediction)
 
 
-def constant_labels(reference: Observed, current: Observed) -> bool:
+def constant_labels(reference: ObservedRows, current: ObservedRows) -> bool:
     """Whether all labels are the same, which by the reference's share of that value chance does not explain."""
     then, now = reference.y[reference.has_label], current.y[current.has_label]
     if not len(then) or not len(now) or not _one_value(now):

@@ -3,16 +3,16 @@
 from collections.abc import Iterator, Sequence
 
 from optagent.domain.alert import AlertKind, Finding, Severity
-from optagent.domain.diagnosis import Diagnosis, Verdict
+from optagent.domain.diagnosis import Condition, Diagnosis
 from optagent.domain.drift import DriftReport, DriftStatus
 from optagent.domain.model_report import ModelReport
 from optagent.domain.monitoring import Monitoring
 from optagent.domain.performance import Degradation
-from optagent.domain.quality import Problem
+from optagent.domain.quality import RowProblem
 
 _SERIOUS = 2.0  # times the threshold
 _UNUSABLE = 0.01  # of the rows
-_QUALITY = (Problem.UNUSABLE_PREDICTION, Problem.UNUSABLE_LABEL, Problem.CONFLICTING)  # copies do no harm
+_QUALITY = (RowProblem.UNUSABLE_PREDICTION, RowProblem.UNUSABLE_LABEL, RowProblem.CONFLICTING)  # copies do no harm
 _NAMED = 5
 
 
@@ -94,7 +94,7 @@ def _of_quality(report: ModelReport) -> Iterator[Finding]:
 
 
 def _of_pipeline(diagnosis: Diagnosis) -> Iterator[Finding]:
-    if diagnosis.verdict is Verdict.FAULT:
+    if diagnosis.verdict is Condition.FAULT:
         yield Finding(
             AlertKind.PIPELINE,
             Severity.CRITICAL,

@@ -20,7 +20,7 @@ _NULL = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Chosen:
+class CountedRows:
     """The rows that count, in the order of time and then of ids.
 
     `table` and `row` (rows,) say where a row is, `ids` are texts, `time_us` microseconds since 1970, and `copies` how
@@ -36,8 +36,8 @@ class Chosen:
     def __len__(self) -> int:
         return len(self.row)
 
-    def taken(self, rows: Index) -> "Chosen":
-        return Chosen(
+    def taken(self, rows: Index) -> "CountedRows":
+        return CountedRows(
             self.table[rows], self.row[rows], self.ids.take(pa.array(rows)), self.time_us[rows], self.copies[rows]
         )
 
@@ -55,7 +55,7 @@ class Labels:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Joined:
+class JoinedLabels:
     """For each id asked for: its label and outcomes (NaN where none), what was wrong with it, and how many of its
     labels were left out as exact copies."""
 
@@ -67,7 +67,7 @@ class Joined:
     copies: Index
 
 
-def choose(tables: Sequence[pa.Table], keep: Sequence[Mask] | None = None) -> Chosen:
+def choose(tables: Sequence[pa.Table], keep: Sequence[Mask] | None = None) -> CountedRows:
     """One row an id, of the rows to `keep` (all without it): the earliest, of equal times the one of the least hash.
 
     Rows without an id or a time are left out. The same rows in another order, in other tables, or several times over,
@@ -87,7 +87,7 @@ def choose(tables: Sequence[pa.Table], keep: Sequence[Mask] | None = None) -> Ch
     ids, time_us = ids.take(pa.array(best)), time_us[best]
     order = _order(time_us, ids)
     best = best[order]
-    return Chosen(
+    return CountedRows(
         table=table[best],
         row=row[best],
         ids=ids.take(pa.array(order)),
@@ -96,7 +96,7 @@ def choose(tables: Sequence[pa.Table], keep: Sequence[Mask] | None = None) -> Ch
     )
 
 
-def join_labels(ids: pa.LargeStringArray, time_us: Index, labels: Labels) -> Joined:
+def join_labels(ids: pa.LargeStringArray, time_us: Index, labels: Labels) -> JoinedLabels:
     """The label of each of the `ids`, none of which stands twice: its latest, and none where two of that time differ.
 
     Labels for other ids change nothing.
@@ -120,7 +120,7 @@ def join_labels(ids: pa.LargeStringArray, time_us: Index, labels: Labels) -> Joi
     unusable, skewed = np.zeros(len(ids), dtype=np.bool_), np.zeros(len(ids), dtype=np.bool_)
     unusable[of_id] = labels.unusable[used]
     skewed[of_id] = (labels.time_us[used] < time_us[of_id]) & ~np.isnan(labels.y[used])
-    return Joined(
+    return JoinedLabels(
         y=_spread(labels.y, used, of_id, len(ids)),
         outcome={name: _spread(labels.outcome[name], used, of_id, len(ids)) for name in sorted(labels.outcome)},
         unusable=unusable,
@@ -137,7 +137,7 @@ def orphans(labels: pa.LargeStringArray, tables: Sequence[pa.Table]) -> int:
     return int(pc.count_distinct(unknown).as_py())
 
 
-def thinned_by_id(chosen: Chosen, most: int) -> Chosen:
+def thinned_by_id(chosen: CountedRows, most: int) -> CountedRows:
     """At most `most` of the rows, by the hash of their ids, so that the same ids stay whatever else is there."""
     if len(chosen) <= most:
         return chosen

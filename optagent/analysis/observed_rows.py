@@ -24,7 +24,7 @@ class ObservedColumn:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Observed:
+class ObservedRows:
     """Rows in the order of time, equal instants in the order of their ids.
 
     `x` is (rows, columns) float32. `prediction` is (rows,) probabilities of class 1, (rows, classes) probabilities, or
@@ -50,7 +50,7 @@ class Observed:
     def has_label(self) -> npt.NDArray[np.bool_]:
         return ~np.isnan(self.y)
 
-    def where(self, mask: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> "Observed":
+    def where(self, mask: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> "ObservedRows":
         """The rows of a mask, or of positions."""
         return replace(
             self,
@@ -62,7 +62,7 @@ class Observed:
             outcome={name: values[mask] for name, values in self.outcome.items()},
         )
 
-    def within(self, window: Window) -> "Observed":
+    def within(self, window: Window) -> "ObservedRows":
         """The rows of a window; views, since rows are in the order of time."""
         first, last = np.searchsorted(self.time, [window.start, window.end])
         rows = slice(int(first), int(last))

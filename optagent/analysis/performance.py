@@ -11,7 +11,7 @@ import numpy.typing as npt
 from scipy.stats import false_discovery_control, norm
 
 from optagent.analysis.bootstrap import Resampled, Resampling, bootstrap_intervals
-from optagent.analysis.observed_rows import Observed, ObservedColumn
+from optagent.analysis.observed_rows import ObservedColumn, ObservedRows
 from optagent.arrays import Mask, Prediction, Vector
 from optagent.domain.model import Task
 from optagent.domain.monitoring import Window
@@ -70,7 +70,7 @@ class Mean:
         return lambda y, prediction: lambda counts: counts @ y / counts.sum(axis=1)
 
 
-def as_outcome(observed: Observed, values: Vector) -> Observed:
+def as_outcome(observed: ObservedRows, values: Vector) -> ObservedRows:
     """The same rows judged by `values` (rows,), NaN where unknown, for use with a `Mean`."""
     if len(values) != len(observed):
         raise InvalidData(f"{len(values)} values of an outcome for {len(observed)} rows")
@@ -79,7 +79,7 @@ def as_outcome(observed: Observed, values: Vector) -> Observed:
 
 
 def metric_values(
-    observed: Observed,
+    observed: ObservedRows,
     measures: Sequence[Measure],
     alpha: float = 0.05,
     how: Resampling = IN_TIME,
@@ -91,19 +91,19 @@ def metric_values(
     return _values(measures, y, prediction, alpha, how, max(2, least_rows))
 
 
-def judged(observed: Observed) -> Mask:
+def judged(observed: ObservedRows) -> Mask:
     """The rows with a label and a usable prediction."""
     return observed.has_label & answered(observed)
 
 
-def answered(observed: Observed) -> Mask:
+def answered(observed: ObservedRows) -> Mask:
     """The rows with a usable prediction."""
     finite = np.isfinite(observed.prediction)
     return np.asarray(finite if finite.ndim == 1 else finite.all(axis=1), dtype=np.bool_)
 
 
 def over_time(
-    observed: Observed,
+    observed: ObservedRows,
     windows: Sequence[Window],
     measures: Sequence[Measure],
     alpha: float = 0.05,
@@ -118,7 +118,7 @@ def over_time(
     return tuple(found)
 
 
-def windows_of_rows(observed: Observed, rows: int) -> tuple[Window, ...]:
+def windows_of_rows(observed: ObservedRows, rows: int) -> tuple[Window, ...]:
     """Windows of at least `rows` rows each, a new one only where the time moves on; a short rest joins the last."""
     if rows < 1:
         raise InvalidRequest(f"rows must be at least 1, got {rows}")
@@ -164,7 +164,7 @@ def degradations(
 
 
 def by_slice(
-    observed: Observed,
+    observed: ObservedRows,
     measure: Measure,
     columns: Sequence[str],
     alpha: float = 0.05,
@@ -198,7 +198,7 @@ class Slice:
     rows: Mask
 
 
-def slices_of(observed: Observed, columns: Sequence[str]) -> Iterator[Slice]:
+def slices_of(observed: ObservedRows, columns: Sequence[str]) -> Iterator[Slice]:
     """Each category (the twenty most frequent), or quarter of a column of numbers or dates, and the missing values."""
     known = [column.name for column in observed.columns]
     for name in columns:
@@ -299,7 +299,7 @@ def _shortfall(value: MetricValue, against: MetricValue) -> Interval:
 
 
 def _rest(
-    measure: Measure, rows: Observed, outside: Mask, whole: MetricValue, how: Resampling, least_rows: int
+    measure: Measure, rows: ObservedRows, outside: Mask, whole: MetricValue, how: Resampling, least_rows: int
 ) -> MetricValue:
     """The metric beside a slice.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from optagent.analysis.drift_design import block_lengths, reference_effects
-from optagent.analysis.observed_rows import Observed, ObservedColumn
+from optagent.analysis.observed_rows import ObservedColumn, ObservedRows
 from optagent.analysis.profile_bins import Bins, code_edges, count, quantile_edges
 from optagent.arrays import Counts, Matrix
 from optagent.domain.model import Task
@@ -72,7 +72,7 @@ class Profile:
         return (*self.features, *self.predictions)
 
 
-def make_profile(observed: Observed, bins: int = 128) -> Profile:
+def make_profile(observed: ObservedRows, bins: int = 128) -> Profile:
     """The profile of reference rows; InvalidData without rows, or for a column of unknown kind."""
     if not len(observed):
         raise InvalidData("a reference needs at least one row")
@@ -117,7 +117,7 @@ def output_columns(task: Task, n_classes: int) -> tuple[ObservedColumn, ...]:
     return tuple(columns)
 
 
-def outputs_of(observed: Observed) -> Matrix:
+def outputs_of(observed: ObservedRows) -> Matrix:
     """The model's answers as (rows, output columns) float32."""
     prediction = observed.prediction.reshape(len(observed), -1)
     with np.errstate(over="ignore"):

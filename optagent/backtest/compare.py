@@ -17,7 +17,7 @@ _SLOW_RESAMPLES = 100  # where each resample of a metric has to be scored by its
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Answers:
+class PolicyPredictions:
     """Labelled rows in time order, and what each policy answered: `y` and `time` (rows,), predictions by policy."""
 
     y: Vector
@@ -33,7 +33,7 @@ class Answers:
 
 
 @dataclass(frozen=True, slots=True)
-class Advice:
+class PolicyAdvice:
     """The recommended policy, the share of resamples in which it is the best, and both in words."""
 
     name: str
@@ -56,7 +56,7 @@ def period_of(time: Vector, start: float, length_s: float) -> npt.NDArray[np.int
 
 
 def standings_of(
-    answers: Answers,
+    answers: PolicyPredictions,
     metric: Measure,
     groups: npt.NDArray[np.int64],
     alpha: float = 0.05,
@@ -94,7 +94,7 @@ def standings_of(
     )
 
 
-def advise(standings: Sequence[Standing], retrains: Mapping[str, int]) -> Advice:
+def advise(standings: Sequence[Standing], retrains: Mapping[str, int]) -> PolicyAdvice:
     """The policy of the fewest retrainings among those that are better than doing nothing and cannot be told from the
     one with the best lower bound; doing nothing where no lower bound is above 0."""
     better = [one for one in standings if one.against_never.low > 0]
@@ -102,7 +102,7 @@ def advise(standings: Sequence[Standing], retrains: Mapping[str, int]) -> Advice
     if not better:
         tried = max(standings, key=lambda one: one.against_never.low, default=None)
         said = "" if tried is None else f"; the nearest, {tried.name}, gains {_said(tried.against_never)}"
-        return Advice(NEVER, never_best, f"no policy is shown to be better than doing nothing{said}")
+        return PolicyAdvice(NEVER, never_best, f"no policy is shown to be better than doing nothing{said}")
     leader = max(better, key=lambda one: one.against_never.low)
     equals = [one for one in better if one.within_noise]
     chosen = min(equals, key=lambda one: (retrains[one.name], -one.against_never.low, one.name))
@@ -115,11 +115,11 @@ def advise(standings: Sequence[Standing], retrains: Mapping[str, int]) -> Advice
             f"; {leader.name} gains {_said(leader.against_never)} with {_counted(retrains[leader.name])}, "
             "which cannot be told from it"
         )
-    return Advice(chosen.name, chosen.best_in, words)
+    return PolicyAdvice(chosen.name, chosen.best_in, words)
 
 
 def _resampled(
-    answers: Answers, metric: Measure, groups: npt.NDArray[np.int64], seed: int, resamples: int
+    answers: PolicyPredictions, metric: Measure, groups: npt.NDArray[np.int64], seed: int, resamples: int
 ) -> npt.NDArray[np.float64]:
     """(resamples, policies) scores; a resample on which one is undefined is drawn again for all."""
     if metric.resampled is None:

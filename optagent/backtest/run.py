@@ -9,9 +9,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import yaml
 
-from optagent.backtest.compare import Answers, advise, period_of, standings_of
+from optagent.backtest.compare import PolicyPredictions, advise, period_of, standings_of
 from optagent.backtest.history import History, check_business, history_of
-from optagent.backtest.simulate import Replayed, looks, period_length, replay
+from optagent.backtest.simulate import SimulatedPolicy, looks, period_length, replay
 from optagent.codec import decode
 from optagent.domain.backtest import (
     LEAST_ROWS,
@@ -85,16 +85,16 @@ def _effort(contender: Contender) -> tuple[bool, int]:
     return looks(contender.policy), 0 if contender.policy is None else len(contender.policy.triggers)
 
 
-def _replayed(shared: tuple[ModelSpec, pa.Table, BacktestAsk], contender: Contender) -> Replayed:
+def _replayed(shared: tuple[ModelSpec, pa.Table, BacktestAsk], contender: Contender) -> SimulatedPolicy:
     spec, table, ask = shared
     return replay(spec, table, contender, ask)
 
 
-def _result(history: History, ask: BacktestAsk, replays: Sequence[Replayed]) -> BacktestResult:
+def _result(history: History, ask: BacktestAsk, replays: Sequence[SimulatedPolicy]) -> BacktestResult:
     spec, metric = history.spec, metric_named(history.spec.metric, history.spec.task)
     known = history.labelled[history.first :]
     time_of: npt.NDArray[np.float64] = history.time[history.first :][known]
-    answers = Answers(
+    answers = PolicyPredictions(
         history.y[history.first :][known], time_of, {one.run.name: one.prediction[known] for one in replays}
     )
     length = period_length(spec, ask)

@@ -37,14 +37,14 @@ from optagent.domain.optimization import SUCCESS
 from optagent.domain.policy import RetrainingPolicy, Trigger
 from optagent.domain.process import Process
 from optagent.errors import InvalidData, OptAgentError
-from optagent.loop.context import Outside
+from optagent.loop.context import Ports
 from optagent.loop.observe.labelled_rows import mature
 from optagent.loop.train.load import load_version
-from optagent.loop.train.search import Limits
+from optagent.loop.train.search import SearchLimits
 from optagent.training.metrics import metric_named
 from optagent.training.predictor import Predictor
 
-__all__ = ["Replayed", "looks", "period_length", "replay"]
+__all__ = ["SimulatedPolicy", "looks", "period_length", "replay"]
 
 _PATIENT_S = 86_400.0  # a search that is cut short by the clock of the wall is not the same twice
 _AT_ONCE = "1s"
@@ -53,14 +53,14 @@ _FIRST: Mapping[str, Any] = {**_ASIDE, "beats_champion": False, "min_validation_
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Replayed:
+class SimulatedPolicy:
     """A policy's run, and what was answered to the rows from the replay's beginning on."""
 
     run: PolicyRun
     prediction: Prediction
 
 
-def replay(spec: ModelSpec, table: pa.Table, policy: Contender, ask: BacktestAsk) -> Replayed:
+def replay(spec: ModelSpec, table: pa.Table, policy: Contender, ask: BacktestAsk) -> SimulatedPolicy:
     """What a policy would have done with a history: the same for the same arguments, but for `compute_s`.
 
     At each step of the ask the champion answers the step's rows, labels come as long after them as the ask says, the
@@ -86,13 +86,13 @@ class _Replay:
         self._registry = InMemoryRegistry(self._clock)
         self._observations = ObservationsInOrder(max_backlog=2**62)
         self._tracker = InMemoryTracker()
-        outside = Outside(
+        outside = Ports(
             datasets=InMemoryDatasets({history.spec.data.uri: history.base}),  # type: ignore[union-attr]
             tuner=SequentialTuner(),
             registry=self._registry,
             tracker=self._tracker,
             clock=self._clock,
-            limits=Limits(timeout_s=_PATIENT_S),
+            limits=SearchLimits(timeout_s=_PATIENT_S),
             threads=1,
             observations=self._observations,
             workers=SequentialWorkers(),
@@ -105,7 +105,7 @@ class _Replay:
         self._labelled_to = self._answered_to = history.learned
         self._matured_to = float(history.time[history.learned - 1])
 
-    async def played(self) -> Replayed:
+    async def played(self) -> SimulatedPolicy:
         history, ask = self._history, self._ask
         await self._store.save_model(self._spec)
         reference = await self._first_version()
@@ -123,7 +123,7 @@ class _Replay:
             if self._policy is not None:
                 await self._look(now)
         prediction = np.concatenate(answers)
-        return Replayed(self._judged(prediction, reference), prediction)
+        return SimulatedPolicy(self._judged(prediction, reference), prediction)
 
     async def _first_version(self) -> float:
         """The version that answers first, and its score on its holdout."""

@@ -11,17 +11,17 @@ from optagent.agent import OptimizationAgent
 from optagent.bootstrap import parts
 from optagent.bootstrap.gateway import GatewayPorts, create_gateway_ports
 from optagent.bootstrap.parts import running_cluster, tracking_uri
-from optagent.bootstrap.serving import Serving, Up
+from optagent.bootstrap.serving import Serving, ServingState
 from optagent.errors import InvalidRequest
-from optagent.loop.context import Outside
-from optagent.loop.train.search import Limits
+from optagent.loop.context import Ports
+from optagent.loop.train.search import SearchLimits
 from optagent.ports import Notifier, Observations, Routes, Store, Tokens, Tracker
 from optagent.settings import Settings, load_settings
 
 __all__ = [
     "GatewayPorts",
     "Serving",
-    "Up",
+    "ServingState",
     "create_gateway_ports",
     "create_optimization_agent",
     "running_cluster",
@@ -77,7 +77,7 @@ async def strict_agent(settings: Settings) -> OptimizationAgent:
     return await create_optimization_agent(settings, strict=True)
 
 
-async def _connect(settings: Settings, ports: dict[str, Any], resources: AsyncExitStack) -> tuple[Outside, Store]:
+async def _connect(settings: Settings, ports: dict[str, Any], resources: AsyncExitStack) -> tuple[Ports, Store]:
     tracker: Tracker = ports.get("tracker") or parts.tracker(settings)
     resources.push_async_callback(asyncio.to_thread, tracker.close)
     await asyncio.to_thread(tracker.check)
@@ -106,13 +106,13 @@ async def _connect(settings: Settings, ports: dict[str, Any], resources: AsyncEx
         resources.callback(notifier.close)
     recipe = partial(strict_agent, settings)
     workers = ports.get("workers") or parts.workers(cluster)
-    outside = Outside(
+    outside = Ports(
         datasets=ports.get("datasets") or parts.datasets(settings),
         tuner=tuner,
         registry=ports.get("registry") or parts.registry(settings),
         tracker=tracker,
         clock=ports.get("clock") or parts.clock(),
-        limits=Limits(settings.max_trials, settings.timeout_seconds, settings.early_stopping_rounds),
+        limits=SearchLimits(settings.max_trials, settings.timeout_seconds, settings.early_stopping_rounds),
         importer=ports.get("importer") or parts.importer(settings),
         studies=ports.get("studies") or (parts.studies(settings) if "tuner" not in ports else None),
         observations=observations,

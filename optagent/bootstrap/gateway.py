@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from optagent.bootstrap import parts
 from optagent.errors import NotFound
-from optagent.ports import Clock, KeptAnswers, Loader, Observations, Routes, Store, Tokens
+from optagent.ports import Clock, IdempotencyStore, Loader, Observations, Routes, Store, Tokens
 from optagent.settings import Settings
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class GatewayPorts:
     routes: Routes
     store: Store
     tokens: Tokens
-    kept_answers: KeptAnswers
+    kept_answers: IdempotencyStore
     observations: Observations
     loader: Loader
     clock: Clock

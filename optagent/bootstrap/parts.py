@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from optagent.adapters.cluster.head import RayHead
     from optagent.adapters.cluster.ray_cluster import RayCluster
     from optagent.adapters.state.archive.parquet import ParquetArchive
-    from optagent.adapters.state.redis.idempotency import RedisKeptAnswers
+    from optagent.adapters.state.redis.idempotency import RedisIdempotencyStore
     from optagent.agent import OptimizationAgent
     from optagent.loop.context import Backtester
 
@@ -96,10 +96,10 @@ def tokens(url: str) -> Tokens:
     return RedisTokens(url)
 
 
-def kept_answers(url: str) -> RedisKeptAnswers:
-    from optagent.adapters.state.redis.idempotency import RedisKeptAnswers
+def kept_answers(url: str) -> RedisIdempotencyStore:
+    from optagent.adapters.state.redis.idempotency import RedisIdempotencyStore
 
-    return RedisKeptAnswers(url)
+    return RedisIdempotencyStore(url)
 
 
 def head(settings: Settings) -> RayHead:

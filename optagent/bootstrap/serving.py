@@ -34,7 +34,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Up:
+class ServingState:
     """Where everything is; `started` is False where it was up already. `dashboard` is None on a cluster of others."""
 
     started: bool
@@ -52,7 +52,7 @@ class Serving:
         self._head = parts.head(settings)
         self._lock = FileLock(settings.home / "up.lock")
 
-    def up(self, say: Say = lambda step: None) -> Up:
+    def up(self, say: Say = lambda step: None) -> ServingState:
         """Returns once the API answers; `say` is told each step. Raises Conflict for a taken port, and Unavailable."""
         parts.notifier(self._settings)  # what no channel can be made of is refused here, not by the supervisor
         with self._alone():
@@ -69,7 +69,7 @@ class Serving:
             started = self._application(address).start(settings.api_host, settings.api_port, settings)
             if started:
                 self._wait_until_healthy(api)
-            return Up(started, address, api, dashboard, self._notes())
+            return ServingState(started, address, api, dashboard, self._notes())
 
     async def first_token(self) -> str | None:
         """An admin token, where there is no token at all yet."""

@@ -11,10 +11,10 @@ from optagent.codec import plain
 from optagent.domain.audit import AuditEntry, ChainPoint, point_of
 from optagent.domain.audit_chain import ChainReport, verify_lines
 from optagent.errors import InvalidRequest
-from optagent.loop.rollout.replay import Replay
+from optagent.loop.rollout.replay import RolloutReplay
 
 if TYPE_CHECKING:
-    from optagent.loop.gates.replay import JudgedReplay
+    from optagent.loop.gates.replay import GateReplay
 
 audit = group("audit", "See who did what, and that the log of it is whole.")
 
@@ -68,23 +68,23 @@ def replay(which: Annotated[str, typer.Argument(metavar="ROLLOUT|PROCESS|SEQUENC
     A rollout is decided by its looks and by what people did, an optimization at its gates, by the rows, the bundles and
     the seed of then. Rows or bundles that have changed since are named: of these nothing can be decided again.
     """
-    found: Replay | JudgedReplay = with_agent(lambda agent: agent.replay_decision(which))
+    found: RolloutReplay | GateReplay = with_agent(lambda agent: agent.replay_decision(which))
     if as_json:
         print_json({**plain(found), "is_same": found.is_same})
     else:
-        for line in _decided(found) if isinstance(found, Replay) else _judged(found):
+        for line in _decided(found) if isinstance(found, RolloutReplay) else _judged(found):
             OUT.print(line, highlight=False, markup=False, soft_wrap=True)
     if not found.is_same:
         raise typer.Exit(1)
 
 
-def _decided(found: Replay) -> list[str]:
+def _decided(found: RolloutReplay) -> list[str]:
     said = "comes out the same" if found.is_same else f"differs at {found.difference}"
     counted = f"{found.looks} looks and {found.transitions} transitions are the same"
     return [f"{found.rollout_id} {said} ({counted})"]
 
 
-def _judged(found: "JudgedReplay") -> list[str]:
+def _judged(found: "GateReplay") -> list[str]:
     named = f"{found.process_id}: {found.model_id} version {found.version}, {found.outcome}"
     lines = [f"{named}, comes out the same" if found.is_same else f"{named}, is not shown to come out the same"]
     lines += [f"changed: {change}" for change in found.changed]

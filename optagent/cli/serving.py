@@ -2,7 +2,7 @@
 
 import asyncio
 
-from optagent.bootstrap import Serving, Up
+from optagent.bootstrap import Serving, ServingState
 from optagent.cli.app import ERR, OUT, AsJson, app, print_json
 from optagent.settings import load_settings
 
@@ -25,7 +25,7 @@ def down() -> None:
     OUT.print("down" if Serving(load_settings()).down(_say) else "nothing is up", highlight=False)
 
 
-def _show(found: Up, token: str | None) -> None:
+def _show(found: ServingState, token: str | None) -> None:
     lines = [
         "up" if found.started else "it is up already",
         f"API        {found.api}/api/v1",

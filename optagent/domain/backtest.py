@@ -181,7 +181,7 @@ class ReplayedRun:
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class RunCounts:
     """What a policy cost and did. `retrains` are the runs in which a model was trained, `rejected` those of them whose
     candidate did not pass: had it not been trained, nothing would be lost. In a `missed` period the metric was below
     the reference by more than the model's accuracy_drop_threshold, and no run was started in it or within the
@@ -209,7 +209,7 @@ class PolicyRun:
     reference: float
     periods: tuple[Period, ...]
     runs: tuple[ReplayedRun, ...]
-    counted: Counted
+    counted: RunCounts
     notes: tuple[str, ...] = ()
     business: Mapping[str, float | None] = field(default_factory=dict)
     oracle: bool = False
@@ -223,14 +223,14 @@ def counted_of(
     threshold: float,
     cooldown_s: float,
     least_rows: int = LEAST_ROWS,
-) -> Counted:
+) -> RunCounts:
     """`threshold` is in the unit of the metric. Periods of fewer than `least_rows` labelled rows are not judged."""
     done = list(runs)
     sign = 1.0 if maximize else -1.0
     judged = [one for one in periods if one.metric is not None and one.rows >= least_rows]
     bad = [one for one in judged if one.metric is not None and sign * (reference - one.metric) > threshold]
     missed = [one for one in bad if not any(one.start <= run.at <= one.end + cooldown_s for run in done)]
-    return Counted(
+    return RunCounts(
         optimizations=len(done),
         retrains=sum(run.version is not None for run in done),
         promoted=sum(run.promoted for run in done),

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Verdict(StrEnum):
+class Condition(StrEnum):
     STABLE = "stable"
     DATA_DRIFT = "data drift"
     CONCEPT_DRIFT = "concept drift"
@@ -23,7 +23,7 @@ class Remedy(StrEnum):
     WAIT = "wait for labels"
 
 
-class Confidence(StrEnum):
+class ConfidenceLevel(StrEnum):
     LOW = "low"
     MEDIUM = "medium"
     HIGH = "high"
@@ -82,7 +82,7 @@ class DegradedMetric:
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class DiagnosisFacts:
     """What the analyses of one window found; None where it is not known.
 
     `drifted_importance` is the share of the model's importance in drifted columns. `concept_drift` is the alarm of a
@@ -149,9 +149,9 @@ class Cause:
 class Diagnosis:
     """The judgement, the most likely cause first; `alternatives` are remedies to try where the first does not help."""
 
-    verdict: Verdict
+    verdict: Condition
     remedy: Remedy
     reasons: tuple[str, ...]
     causes: tuple[Cause, ...] = ()
     alternatives: tuple[Remedy, ...] = ()
-    confidence: Confidence = Confidence.MEDIUM
+    confidence: ConfidenceLevel = ConfidenceLevel.MEDIUM

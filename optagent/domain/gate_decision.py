@@ -14,7 +14,7 @@ JUDGED = "optimize.judged"
 
 
 @dataclass(frozen=True, slots=True)
-class JudgedBy:
+class GateDecision:
     """The detail of an entry `optimize.judged`. No feature values: rows and scores are kept as SHA-256.
 
     There were so many `rows` up to `until` (POSIX seconds), split with `seed`; learned from were those of `window`

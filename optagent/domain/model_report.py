@@ -11,10 +11,10 @@ from optagent.domain.drift import DriftReport, SeparabilityReport
 from optagent.domain.monitoring import AnalysisType, Window
 from optagent.domain.performance import (
     AttributionShift,
-    Confidence,
     Degradation,
     EstimatedPerformance,
     Latency,
+    ModelConfidence,
     Performance,
     PerformancePoint,
 )
@@ -61,7 +61,7 @@ class ModelReport(Answer):
     estimated: EstimatedPerformance | None = None
     concept_drift: ConceptDrift | None = None
     attribution: AttributionShift | None = None
-    confidence: Confidence | None = None
+    confidence: ModelConfidence | None = None
     latency: Latency | None = None
     business: Business | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)

@@ -198,7 +198,7 @@ class UncertainSlice:
 
 
 @dataclass(frozen=True, slots=True)
-class Confidence:
+class ModelConfidence:
     """The certainty of a window beside that of the reference. `threshold` is the `confidence_threshold`."""
 
     threshold: float

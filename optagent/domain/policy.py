@@ -168,7 +168,7 @@ def policy_named(name: str) -> RetrainingPolicy:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class PolicyFacts:
     """What a policy looks at. Times are POSIX seconds; `trained_at` is when the champion was made, `runs` are the
     times at which optimizations of the model were asked for, `new_labels` counts labelled rows since `trained_at`."""
 
@@ -180,7 +180,7 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
+class DueTrigger:
     """Why an optimization starts now. The same cause has the same `key`, whoever finds it."""
 
     trigger: Trigger
@@ -188,7 +188,7 @@ class Due:
     key: str
 
 
-def due(policy: RetrainingPolicy, facts: Facts, min_new_labels: int) -> Due | None:
+def due(policy: RetrainingPolicy, facts: PolicyFacts, min_new_labels: int) -> DueTrigger | None:
     """The first of the policy's triggers that calls, None where none does or a run would be too soon."""
     if facts.runs and facts.now - max(facts.runs) < seconds(policy.cooldown):
         return None
@@ -202,23 +202,25 @@ def due(policy: RetrainingPolicy, facts: Facts, min_new_labels: int) -> Due | No
     return None
 
 
-def _called(trigger: Trigger, policy: RetrainingPolicy, facts: Facts, since: float, labels: int) -> Due | None:
+def _called(
+    trigger: Trigger, policy: RetrainingPolicy, facts: PolicyFacts, since: float, labels: int
+) -> DueTrigger | None:
     if trigger is Trigger.SCHEDULE:
         assert policy.every is not None
         if facts.now - since < seconds(policy.every):
             return None
-        return Due(trigger, f"{policy.every} have passed since the last training", f"schedule:{since:.0f}")
+        return DueTrigger(trigger, f"{policy.every} have passed since the last training", f"schedule:{since:.0f}")
     if trigger is Trigger.NEW_LABELS:
         if facts.new_labels < labels:
             return None
         said = f"{facts.new_labels:,} labelled rows since the last training, {labels:,} were waited for"
-        return Due(trigger, said, f"labels:{since:.0f}")
+        return DueTrigger(trigger, said, f"labels:{since:.0f}")
     # An alert that a run has answered already does not start another one, unless it was seen again after it.
     mine = [one for one in facts.alerts if one.is_open and _OF_ALERT.get(one.kind) is trigger and one.last_seen > since]
     if not mine:
         return None
     alert = max(mine, key=lambda one: (one.severity.rank, one.last_seen))
-    return Due(trigger, f"{alert.kind}: {alert.message}", f"{alert.alert_id}:{since:.0f}")
+    return DueTrigger(trigger, f"{alert.kind}: {alert.message}", f"{alert.alert_id}:{since:.0f}")
 
 
 def stages_of(kind: OptimizationType, remedy: Remedy | None) -> tuple[Stage, ...]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 
-class Problem(StrEnum):
+class RowProblem(StrEnum):
     """`ABSENT`: the column is missing. `UNSEEN`: a category that the model was not trained on. `SKEWED`: a label of
     before its prediction. `CONFLICTING`: two labels of the same instant that differ. `ORPHAN`: a label of the window
     for no prediction of it, nor of shortly before. `UNUSABLE_LABEL`: a label that is no class or number of the model.
@@ -36,6 +36,6 @@ class DataQuality:
 
     rows: int = 0
     labelled: int = 0
-    problems: Mapping[Problem, int] = field(default_factory=dict)
-    columns: Mapping[str, Mapping[Problem, int]] = field(default_factory=dict)
+    problems: Mapping[RowProblem, int] = field(default_factory=dict)
+    columns: Mapping[str, Mapping[RowProblem, int]] = field(default_factory=dict)
     sampled: int | None = None

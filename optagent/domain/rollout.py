@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from optagent.domain.gate import Verdict
-from optagent.domain.rollout_look import Judged, Look, RolloutState
+from optagent.domain.rollout_look import JudgedLook, Look, RolloutState
 from optagent.domain.rollout_policy import RolloutPolicy
 from optagent.errors import Conflict, InvalidRequest
 
@@ -45,7 +45,7 @@ class Rollout:
     started_at: float
     changed_at: float
     step: int = 0
-    looks: tuple[Judged, ...] = ()
+    looks: tuple[JudgedLook, ...] = ()
     transitions: tuple[Transition, ...] = ()
     settled: int = 0
 
@@ -106,7 +106,7 @@ def advance(rollout: Rollout, look: Look, now: float) -> Rollout:
     _check(rollout, look)
     look = look.of_numbers
     verdict, reason = _judge(rollout, look, now)
-    judged = replace(rollout, looks=(*rollout.looks, Judged(look, verdict, reason, now)))
+    judged = replace(rollout, looks=(*rollout.looks, JudgedLook(look, verdict, reason, now)))
     if verdict is Verdict.FAIL:
         return _moved(judged, RolloutState.ROLLED_BACK, 0, now, AUTOMATIC, reason, look.look_id)
     if verdict is Verdict.PASS:

@@ -87,7 +87,7 @@ def _number(value: float | None) -> float | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class JudgedLook:
     """A look, what it meant, why, and when it was judged (POSIX time; None in what older versions wrote)."""
 
     look: Look

@@ -10,7 +10,7 @@ from optagent.errors import InvalidRequest
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
+class EnsembleBudget:
     """None is no limit. Members answer one after the other, so that latencies add up, as sizes do."""
 
     max_latency_ms: float | None = None

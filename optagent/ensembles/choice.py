@@ -9,7 +9,7 @@ from optagent.training.combined import Combined
 
 
 @dataclass(frozen=True, slots=True)
-class Option:
+class EnsembleOption:
     """An ensemble that one search made, on the rows that decide between them.
 
     `worth` is the target's, larger is better. `latency_ms` is that of its members together, where known. Nothing tried
@@ -26,7 +26,7 @@ class Option:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class EnsembleChoice:
     """`accepted` means: serve `ensemble`; otherwise keep `single`, the best model alone, for the `reason`.
 
     `improvements` are of the ensemble over the single by metric, positive where it is better, on `judged_rows` that
@@ -45,5 +45,5 @@ class Choice:
     single_metrics: Mapping[str, float] = field(default_factory=dict)
     diversity: Diversity | None = None
     latency_ms: float | None = None
-    options: tuple[Option, ...] = ()
+    options: tuple[EnsembleOption, ...] = ()
     notes: tuple[str, ...] = ()

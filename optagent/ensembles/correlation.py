@@ -6,7 +6,7 @@ import numpy as np
 
 from optagent.arrays import Rows, Vector
 from optagent.ensembles.members import Members
-from optagent.ensembles.mixing import Added
+from optagent.ensembles.mixing import OneMoreDraw
 from optagent.ensembles.target import Target, best_of
 from optagent.errors import InvalidRequest
 
@@ -18,7 +18,7 @@ CONSIDERED = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class CorrelatedGroup:
     """Members of which one stands for all: `best`, the best alone. `least` is the lowest correlation within."""
 
     best: str
@@ -26,7 +26,7 @@ class Group:
     least: float
 
 
-def redundant_groups(members: Members, target: Target, threshold: float = REDUNDANT) -> tuple[Group, ...]:
+def redundant_groups(members: Members, target: Target, threshold: float = REDUNDANT) -> tuple[CorrelatedGroup, ...]:
     """Groups in which every two members' residuals correlate by at least the threshold, the largest group first.
 
     Complete linkage: no chain of neighbours joins two that are apart.
@@ -38,7 +38,9 @@ def redundant_groups(members: Members, target: Target, threshold: float = REDUND
         best = best_of(worths, positions)
         others = tuple(members.names[index] for index in positions if index != best)
         if others:
-            found.append(Group(members.names[best], others, float(correlation[np.ix_(positions, positions)].min())))
+            found.append(
+                CorrelatedGroup(members.names[best], others, float(correlation[np.ix_(positions, positions)].min()))
+            )
     return tuple(sorted(found, key=lambda group: (-len(group.others), group.best)))
 
 
@@ -65,7 +67,7 @@ def complementary(members: Members, target: Target, count: int, threshold: float
     while len(chosen) < min(count, len(ordered)):
         left = ordered[~np.isin(ordered, chosen)]
         counts = np.bincount(chosen, minlength=len(members))
-        chosen.append(int(left[best_of(-Added(counts, left).squares(gram), np.arange(len(left)))]))
+        chosen.append(int(left[best_of(-OneMoreDraw(counts, left).squares(gram), np.arange(len(left)))]))
     return tuple(members.names[index] for index in chosen)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from optagent.arrays import Vector
 from optagent.ensembles.fast_auc import area
 from optagent.ensembles.members import Members
-from optagent.ensembles.mixing import Mix
+from optagent.ensembles.mixing import Weightings
 from optagent.ensembles.moments import Block
 from optagent.errors import InvalidData
 from optagent.training.metrics import Metric
@@ -23,7 +23,7 @@ EPS = float(np.finfo(np.float64).eps)
 _HALVINGS = 4  # 16 probabilities to a logarithm: EPS**16 is 1e-251, still a number
 
 
-def worths_of(members: Members, metric: Metric, mix: Mix) -> Vector:
+def worths_of(members: Members, metric: Metric, mix: Weightings) -> Vector:
     """(weightings,); raises InvalidData where the metric is undefined on these rows."""
     sign = 1.0 if metric.maximize else -1.0
     return sign * _FAST.get(metric.name, _one_by_one)(members, metric, mix)
@@ -37,7 +37,7 @@ def chosen_of(block: Block, y: Vector) -> tuple[Block, Vector, Vector]:
     return true, np.ones(len(y)), np.zeros(len(y))
 
 
-def _log_loss(members: Members, _: Metric, mix: Mix) -> Vector:
+def _log_loss(members: Members, _: Metric, mix: Weightings) -> Vector:
     total = np.zeros(len(mix))
     for rows, block in members.blocks(wide=len(mix)):
         total += _sums_of_logs(mix.of(*chosen_of(block, members.y[rows])))
@@ -55,30 +55,30 @@ def _sums_of_logs(chosen: Block) -> Vector:
     return np.log(chosen[:, :left]).sum(axis=1)
 
 
-def _squared(members: Members, _: Metric, mix: Mix) -> Vector:
+def _squared(members: Members, _: Metric, mix: Weightings) -> Vector:
     return np.maximum(mix.squares(members.moments.gram), 0.0)
 
 
-def _root(members: Members, metric: Metric, mix: Mix) -> Vector:
+def _root(members: Members, metric: Metric, mix: Weightings) -> Vector:
     return np.sqrt(_squared(members, metric, mix))
 
 
-def _explained(members: Members, metric: Metric, mix: Mix) -> Vector:
+def _explained(members: Members, metric: Metric, mix: Weightings) -> Vector:
     spread = float(np.var(members.y))
     if spread == 0:
         raise InvalidData("r2: all rows have the same value")
     return 1 - _squared(members, metric, mix) / spread
 
 
-def _areas(members: Members, _: Metric, mix: Mix) -> Vector:
+def _areas(members: Members, _: Metric, mix: Weightings) -> Vector:
     return np.array([area(members.y, prediction) for prediction in mix.each(members)])
 
 
-def _one_by_one(members: Members, metric: Metric, mix: Mix) -> Vector:
+def _one_by_one(members: Members, metric: Metric, mix: Weightings) -> Vector:
     return np.array([metric.score(members.y, prediction) for prediction in mix.each(members)])
 
 
-_FAST: dict[str, Callable[[Members, Metric, Mix], Vector]] = {
+_FAST: dict[str, Callable[[Members, Metric, Weightings], Vector]] = {
     "log_loss": _log_loss,
     "brier": _squared,
     "rmse": _root,

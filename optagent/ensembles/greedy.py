@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 
 from optagent.arrays import Counts, Rows, Vector
-from optagent.ensembles.budget import Budget
+from optagent.ensembles.budget import EnsembleBudget
 from optagent.ensembles.members import Members
 from optagent.ensembles.target import ROUNDING, Target, best_of, gains
 from optagent.errors import InvalidRequest
@@ -22,7 +22,7 @@ Gains = Callable[[Counts, Rows], Vector]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class GreedyPlan:
     """How many draws; and with more than one bag, from how many random shares of the library: their mean weights are
     less bound to these very rows (section 2.3 of the paper)."""
 
@@ -39,19 +39,23 @@ class Plan:
 
 
 def greedy(
-    members: Members, target: Target, plan: Plan | None = None, budget: Budget | None = None, ask: Gains | None = None
+    members: Members,
+    target: Target,
+    plan: GreedyPlan | None = None,
+    budget: EnsembleBudget | None = None,
+    ask: Gains | None = None,
 ) -> Vector:
     """(models,) weights that sum to 1. Bags together may break a budget which each of them keeps: it takes one."""
-    plan, budget = plan or Plan(), budget or Budget()
+    plan, budget = plan or GreedyPlan(), budget or EnsembleBudget()
     budget.check(members)
-    if plan.bags > 1 and budget != Budget():
+    if plan.bags > 1 and budget != EnsembleBudget():
         raise InvalidRequest(f"a budget needs one bag, got {plan.bags}")
     ask = ask or partial(gains, members, target)
     counts = [_draw(members, bag, plan.steps, budget, ask) for bag in _bags(members, plan)]
     return np.mean([one / one.sum() for one in counts], axis=0)
 
 
-def _bags(members: Members, plan: Plan) -> list[Rows]:
+def _bags(members: Members, plan: GreedyPlan) -> list[Rows]:
     if plan.bags == 1:
         return [members.by_name]
     rng = np.random.default_rng(plan.seed)
@@ -59,7 +63,7 @@ def _bags(members: Members, plan: Plan) -> list[Rows]:
     return [members.by_name[rng.choice(len(members), size, replace=False)] for _ in range(plan.bags)]
 
 
-def _draw(members: Members, bag: Rows, steps: int, budget: Budget, ask: Gains) -> Counts:
+def _draw(members: Members, bag: Rows, steps: int, budget: EnsembleBudget, ask: Gains) -> Counts:
     counts = np.zeros(len(members), dtype=np.int64)
     best, best_counts = -np.inf, counts
     in_bag = np.isin(np.arange(len(members)), bag)

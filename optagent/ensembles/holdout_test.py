@@ -8,21 +8,21 @@ import numpy as np
 from optagent.analysis.bootstrap import Resampling, paired_interval
 from optagent.arrays import Prediction
 from optagent.domain.study import Interval
-from optagent.ensembles.choice import Choice
+from optagent.ensembles.choice import EnsembleChoice
 from optagent.ensembles.diversity import diversity
-from optagent.ensembles.methods import Ground
+from optagent.ensembles.methods import LearningData
 from optagent.ensembles.shares import latency_of, weights_of
 from optagent.errors import InvalidData
 from optagent.training.combined import Combined, combine
 from optagent.training.metrics import monitored_metrics
 
 
-def judged(ground: Ground, ensemble: Combined, single: int, how: Resampling, alpha: float) -> Choice:
+def judged(ground: LearningData, ensemble: Combined, single: int, how: Resampling, alpha: float) -> EnsembleChoice:
     """Accepted where the whole interval of the first metric is better, and that of no other metric wholly worse."""
     members = ground.members
     name, alone = members.names[single], np.asarray(members.predictions[single], dtype=np.float64)
     together = combine(ensemble, members.by_member(), None if ground.features is None else ground.features.x)
-    choice = Choice(
+    choice = EnsembleChoice(
         accepted=False,
         single=name,
         reason=f"the search itself gave all weight to {name}: it is kept",
@@ -48,7 +48,7 @@ def judged(ground: Ground, ensemble: Combined, single: int, how: Resampling, alp
     return replace(choice, accepted=accepted, reason=reason, improvements=improvements)
 
 
-def verdict_of(choice: Choice, improvements: Mapping[str, Interval]) -> tuple[bool, str]:
+def verdict_of(choice: EnsembleChoice, improvements: Mapping[str, Interval]) -> tuple[bool, str]:
     """Whether to take the ensemble, and why in words; the first metric decides."""
     (first, interval), *others = improvements.items()
     models = len(choice.ensemble.names) if choice.ensemble is not None else 0
@@ -72,7 +72,7 @@ def _said(interval: Interval) -> str:
     )
 
 
-def _scores(ground: Ground, prediction: Prediction) -> dict[str, float]:
+def _scores(ground: LearningData, prediction: Prediction) -> dict[str, float]:
     """Of the metrics asked for, and of those that a monitor would report, where they are defined."""
     found: dict[str, float] = {}
     for metric in (*ground.target.metrics, *monitored_metrics(ground.members.task)):

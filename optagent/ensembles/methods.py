@@ -9,7 +9,7 @@ from optagent.ensembles.members import Members
 from optagent.ensembles.shares import weighted_mean
 from optagent.ensembles.simplex import finest, simplex
 from optagent.ensembles.slsqp import loss_for, slsqp
-from optagent.ensembles.stack_loss import Features
+from optagent.ensembles.stack_loss import StackFeatures
 from optagent.ensembles.stacking import stack
 from optagent.ensembles.target import Target, gains
 from optagent.ensembles.voting import hard_vote, soft_vote
@@ -31,22 +31,22 @@ _GRID_CELLS = 2e7  # points times rows: with any metric a few seconds
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class LearningData:
     """What an ensemble is learned from; folds are positions among the members' rows."""
 
     members: Members
     target: Target
     folds: tuple[Fold, ...]
-    features: Features | None = None
+    features: StackFeatures | None = None
     gains_for: GainsFor = in_process
 
 
-def _greedy(ground: Ground) -> Combined:
+def _greedy(ground: LearningData) -> Combined:
     ask = ground.gains_for(ground.members, ground.target)
     return weighted_mean(ground.members, greedy(ground.members, ground.target, ask=ask))
 
 
-def _simplex(ground: Ground) -> Combined:
+def _simplex(ground: LearningData) -> Combined:
     limit = min(_GRID_POINTS, int(_GRID_CELLS / ground.members.rows))
     resolution = finest(len(ground.members), limit)
     if resolution < _COARSEST:
@@ -54,19 +54,19 @@ def _simplex(ground: Ground) -> Combined:
     return weighted_mean(ground.members, simplex(ground.members, ground.target, resolution))
 
 
-def _slsqp(ground: Ground) -> Combined:
+def _slsqp(ground: LearningData) -> Combined:
     return weighted_mean(ground.members, slsqp(ground.members, loss_for(ground.members, ground.target)))
 
 
-def _stack(ground: Ground) -> Combined:
+def _stack(ground: LearningData) -> Combined:
     return stack(ground.members, ground.target, ground.folds).stack
 
 
-def _stack_with_features(ground: Ground) -> Combined:
+def _stack_with_features(ground: LearningData) -> Combined:
     return stack(ground.members, ground.target, ground.folds, ground.features).stack
 
 
-SEARCHES: dict[str, Callable[[Ground], Combined]] = {
+SEARCHES: dict[str, Callable[[LearningData], Combined]] = {
     "greedy": _greedy,
     "simplex": _simplex,
     "slsqp": _slsqp,

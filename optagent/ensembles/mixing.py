@@ -12,7 +12,7 @@ from optagent.ensembles.moments import Block
 from optagent.training.problem import span_of
 
 
-class Mix(Protocol):
+class Weightings(Protocol):
     """Several weightings, each of which sums to 1."""
 
     def __len__(self) -> int: ...
@@ -30,7 +30,7 @@ class Mix(Protocol):
         ...
 
 
-class Added:
+class OneMoreDraw:
     """The mean of those drawn so far and one candidate more, a weighting a candidate."""
 
     def __init__(self, counts: Counts, candidates: Rows) -> None:
@@ -60,7 +60,7 @@ class Added:
         return (self._counts @ toward + 2 * toward[self._candidates] + alone) * self._share**2
 
 
-class Weighted:
+class GivenWeightings:
     """(weightings, models) weights, as they are."""
 
     def __init__(self, weights: npt.NDArray[np.float64]) -> None:

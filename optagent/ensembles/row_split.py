@@ -13,7 +13,7 @@ PICK_SHARE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class RowSplit:
     """Positions among the members' rows. `learn` is every row but the verdict's: what the chosen way learns from in
     the end; `fit` and `pick` are of it. Folds are positions within `fit`, or `learn`. In time order each part is
     newer than the one before it, and purged of rows whose label reaches into it."""
@@ -26,7 +26,7 @@ class Parts:
     learn_folds: tuple[Fold, ...]
 
 
-def parts_of(spec: ModelSpec, y: Vector, time: Vector | None, seed: int = 0) -> Parts:
+def parts_of(spec: ModelSpec, y: Vector, time: Vector | None, seed: int = 0) -> RowSplit:
     """As the model's own holdout and folds are made; raises InvalidData where a part would be too small."""
     outer = split(time, y, spec, seed=seed)
     learn = outer.dev
@@ -36,7 +36,7 @@ def parts_of(spec: ModelSpec, y: Vector, time: Vector | None, seed: int = 0) -> 
     fit_folds, learn_folds = (
         make_folds(_at(time, rows), y[rows], spec, np.arange(len(rows)), seed=seed) for rows in (fit, learn)
     )
-    return Parts(fit, pick, outer.holdout, learn, fit_folds, learn_folds)
+    return RowSplit(fit, pick, outer.holdout, learn, fit_folds, learn_folds)
 
 
 def _at(time: Vector | None, rows: Rows) -> Vector | None:

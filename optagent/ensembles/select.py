@@ -13,16 +13,16 @@ from optagent.analysis.bootstrap import Resampling
 from optagent.analysis.pareto import fronts
 from optagent.arrays import Rows, Vector
 from optagent.domain.model import ModelSpec
-from optagent.ensembles.budget import Budget
-from optagent.ensembles.choice import Choice, Option
+from optagent.ensembles.budget import EnsembleBudget
+from optagent.ensembles.choice import EnsembleChoice, EnsembleOption
 from optagent.ensembles.diversity import diversity
 from optagent.ensembles.greedy import greedy
 from optagent.ensembles.holdout_test import judged
 from optagent.ensembles.members import Members
-from optagent.ensembles.methods import SEARCHES, WITH_FEATURES, GainsFor, Ground, in_process, searches_of
-from optagent.ensembles.row_split import Parts, parts_of
+from optagent.ensembles.methods import SEARCHES, WITH_FEATURES, GainsFor, LearningData, in_process, searches_of
+from optagent.ensembles.row_split import RowSplit, parts_of
 from optagent.ensembles.shares import latency_of, weights_of
-from optagent.ensembles.stack_loss import Features
+from optagent.ensembles.stack_loss import StackFeatures
 from optagent.ensembles.target import Target, best_of, target_of
 from optagent.errors import InvalidData, InvalidRequest
 from optagent.training.combined import Combined, combine
@@ -36,32 +36,34 @@ _TIE = 1e-4  # of the best: searches that are this close differ by nothing that 
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class EnsembleRequest:
     """What is wanted: the first metric has to improve by an interval of confidence `1 - alpha`, and no other one may
     become worse by one."""
 
     metrics: tuple[Metric, ...]
     method: str = "auto"
-    budget: Budget = field(default_factory=Budget)
+    budget: EnsembleBudget = field(default_factory=EnsembleBudget)
     alpha: float = 0.05
     seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class MemberData:
     """Members, and what else is known of their rows."""
 
     members: Members
     spec: ModelSpec
     time: Vector | None = None
-    features: Features | None = None
+    features: StackFeatures | None = None
 
-    def ground(self, rows: Rows, folds: tuple[Fold, ...], library: Rows, target: Target, gains_for: GainsFor) -> Ground:
+    def ground(
+        self, rows: Rows, folds: tuple[Fold, ...], library: Rows, target: Target, gains_for: GainsFor
+    ) -> LearningData:
         features = None if self.features is None else self.features.at(rows)
-        return Ground(self.members.at(rows).only(library), target, folds, features, gains_for)
+        return LearningData(self.members.at(rows).only(library), target, folds, features, gains_for)
 
 
-def choose(evidence: Evidence, ask: Ask, gains_for: GainsFor = in_process) -> Choice:
+def choose(evidence: MemberData, ask: EnsembleRequest, gains_for: GainsFor = in_process) -> EnsembleChoice:
     """A search that cannot be made is left out, with a note.
 
     Raises InvalidRequest for an unknown method and for a budget that no model meets, and InvalidData where a metric is
@@ -80,7 +82,7 @@ def choose(evidence: Evidence, ask: Ask, gains_for: GainsFor = in_process) -> Ch
     return _chosen(evidence, parts, ask, gains_for)
 
 
-def _chosen(evidence: Evidence, parts: Parts, ask: Ask, gains_for: GainsFor) -> Choice:
+def _chosen(evidence: MemberData, parts: RowSplit, ask: EnsembleRequest, gains_for: GainsFor) -> EnsembleChoice:
     learn = evidence.members.at(parts.learn)
     target = target_of(learn, ask.metrics)
     library = _within(ask.budget, evidence.members.at(parts.fit), target, gains_for)
@@ -109,25 +111,25 @@ def _chosen(evidence: Evidence, parts: Parts, ask: Ask, gains_for: GainsFor) -> 
     )
 
 
-def best_single(members: Members, target: Target, budget: Budget) -> int:
+def best_single(members: Members, target: Target, budget: EnsembleBudget) -> int:
     """The position of the best model that meets the budget."""
     alone = budget.admits(members, np.zeros(len(members), dtype=bool))
     return best_of(np.where(alone, target.singles(members), -np.inf), members.by_name)
 
 
-def _kept(members: Members, ask: Ask, reason: str) -> Choice:
+def _kept(members: Members, ask: EnsembleRequest, reason: str) -> EnsembleChoice:
     single = members.names[best_single(members, target_of(members, ask.metrics), ask.budget)]
-    return Choice(False, single, f"{reason}: {single} is kept", notes=members.notes)
+    return EnsembleChoice(False, single, f"{reason}: {single} is kept", notes=members.notes)
 
 
-def _within(budget: Budget, members: Members, target: Target, gains_for: GainsFor) -> Rows:
+def _within(budget: EnsembleBudget, members: Members, target: Target, gains_for: GainsFor) -> Rows:
     """The members that a search may use: all, or as many as meet the budget, those that greedy weights would take."""
     if budget.holds_all(members):
         return np.arange(len(members))
     return np.flatnonzero(greedy(members, target, budget=budget, ask=gains_for(members, target)))
 
 
-def _made(method: str, ground: Ground) -> tuple[dict[str, Combined], tuple[str, ...]]:
+def _made(method: str, ground: LearningData) -> tuple[dict[str, Combined], tuple[str, ...]]:
     made, notes = {}, []
     for name in searches_of(method):
         if name == WITH_FEATURES and ground.features is None:
@@ -139,7 +141,7 @@ def _made(method: str, ground: Ground) -> tuple[dict[str, Combined], tuple[str, 
     return made, tuple(notes)
 
 
-def _options(made: Mapping[str, Combined], pick: Ground) -> tuple[Option, ...]:
+def _options(made: Mapping[str, Combined], pick: LearningData) -> tuple[EnsembleOption, ...]:
     options = [_option(name, ensemble, pick) for name, ensemble in made.items()]
     if not options:
         return ()
@@ -148,10 +150,10 @@ def _options(made: Mapping[str, Combined], pick: Ground) -> tuple[Option, ...]:
     return tuple(replace(one, on_front=bool(rank == 0)) for one, rank in zip(options, fronts(points), strict=True))
 
 
-def _option(search: str, ensemble: Combined, pick: Ground) -> Option:
+def _option(search: str, ensemble: Combined, pick: LearningData) -> EnsembleOption:
     members = pick.members
     prediction = combine(ensemble, members.by_member(), None if pick.features is None else pick.features.x)
-    return Option(
+    return EnsembleOption(
         search,
         len(ensemble.names),
         pick.target.worth(members.y, prediction),
@@ -161,7 +163,7 @@ def _option(search: str, ensemble: Combined, pick: Ground) -> Option:
     )
 
 
-def _picked(options: tuple[Option, ...]) -> str:
+def _picked(options: tuple[EnsembleOption, ...]) -> str:
     """The best; of those that are as good the most diverse, then the one of fewest models."""
     if not options:
         raise InvalidRequest("all were left out")

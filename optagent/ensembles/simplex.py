@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from optagent.arrays import Vector
 from optagent.ensembles.members import Members
-from optagent.ensembles.mixing import Weighted
+from optagent.ensembles.mixing import GivenWeightings
 from optagent.ensembles.target import Target, best_of
 from optagent.errors import InvalidRequest
 
@@ -51,7 +51,7 @@ def simplex(members: Members, target: Target, resolution: int, limit: int = MAX_
     """The best weighting on the grid; of equal ones that with most weight on the first names."""
     points = grid(len(members), resolution, limit)[:, np.argsort(members.by_name)]
     portions = range(0, len(points), _POINTS_AT_ONCE)
-    worths = [target.worths(members, Weighted(points[start : start + _POINTS_AT_ONCE])) for start in portions]
+    worths = [target.worths(members, GivenWeightings(points[start : start + _POINTS_AT_ONCE])) for start in portions]
     return points[best_of(np.concatenate(worths), np.arange(len(points)))]
 
 

@@ -8,24 +8,24 @@ import numpy.typing as npt
 from optagent.arrays import Matrix, Prediction, Rows, Vector
 from optagent.domain.model import Task
 from optagent.ensembles.members import Members
-from optagent.training.stack import Column, Stack, stacked_input, stacked_output, standardised
+from optagent.training.stack import Stack, StackColumn, stacked_input, stacked_output, standardised
 
 
 @dataclass(frozen=True, slots=True)
-class Features:
+class StackFeatures:
     """The encoded features of the members' rows: `x` is (rows, columns), of which those at `positions` are heeded."""
 
     x: Matrix
     positions: tuple[int, ...]
 
-    def at(self, rows: Rows) -> "Features":
-        return Features(self.x[rows], self.positions)
+    def at(self, rows: Rows) -> "StackFeatures":
+        return StackFeatures(self.x[rows], self.positions)
 
 
 class StackLoss:
     """The mean loss of the rows and the penalty, as a function of weights, intercepts and coefficients in a row."""
 
-    def __init__(self, members: Members, features: Features | None) -> None:
+    def __init__(self, members: Members, features: StackFeatures | None) -> None:
         order = members.by_name
         self._names = tuple(members.names[index] for index in order)
         self._task = members.task
@@ -73,7 +73,7 @@ class StackLoss:
         coefficients = coefficients * self._scale
         heeded = np.flatnonzero(weights) if weights.any() else np.arange(len(weights))
         columns = tuple(
-            Column(position, mean, scale, tuple(coefficients[index].tolist()))
+            StackColumn(position, mean, scale, tuple(coefficients[index].tolist()))
             for index, (position, mean, scale) in enumerate(self._columns)
         )
         names = tuple(self._names[index] for index in heeded)
@@ -98,7 +98,7 @@ class StackLoss:
         return -float(np.log(np.maximum(shares[truth], 1e-300)).mean()), (shares - truth) / rows
 
 
-def _columns(features: Features | None) -> list[tuple[int, float, float]]:
+def _columns(features: StackFeatures | None) -> list[tuple[int, float, float]]:
     """Position, mean and spread of each feature heeded, without those that say nothing."""
     found: list[tuple[int, float, float]] = []
     if features is None:
@@ -111,7 +111,9 @@ def _columns(features: Features | None) -> list[tuple[int, float, float]]:
     return found
 
 
-def _design(features: Features | None, columns: list[tuple[int, float, float]], rows: int) -> npt.NDArray[np.float64]:
+def _design(
+    features: StackFeatures | None, columns: list[tuple[int, float, float]], rows: int
+) -> npt.NDArray[np.float64]:
     if features is None:
         return np.zeros((rows, 0))
     design = np.empty((rows, len(columns)))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from optagent.ensembles.members import Members
-from optagent.ensembles.stack_loss import Features, StackLoss
+from optagent.ensembles.stack_loss import StackFeatures, StackLoss
 from optagent.ensembles.target import Target
 from optagent.errors import InvalidData, InvalidRequest
 from optagent.training.combined import combine
@@ -23,7 +23,7 @@ PENALTIES = (10.0, 1.0, 0.1, 0.01, 0.001)
 
 
 @dataclass(frozen=True, slots=True)
-class Stacked:
+class FittedStack:
     """A stack fitted to all rows, the penalty that the folds chose, and its worth on their validation rows."""
 
     stack: Stack
@@ -35,9 +35,9 @@ def stack(
     members: Members,
     target: Target,
     folds: Sequence[Fold],
-    features: Features | None = None,
+    features: StackFeatures | None = None,
     penalties: Sequence[float] = PENALTIES,
-) -> Stacked:
+) -> FittedStack:
     """Fits on the training rows of each fold with each penalty, judges on its validation rows, then fits on all.
 
     `folds` are positions among the members' rows. Raises InvalidData where a fold trains on its validation rows.
@@ -51,11 +51,11 @@ def stack(
     worths = np.mean([_worths(members, target, fold, features, falling) for fold in folds], axis=0)
     best = int(np.argmax(worths))
     (fitted,) = _fits(StackLoss(members, features), [falling[best]])
-    return Stacked(fitted, falling[best], float(worths[best]))
+    return FittedStack(fitted, falling[best], float(worths[best]))
 
 
 def _worths(
-    members: Members, target: Target, fold: Fold, features: Features | None, penalties: Sequence[float]
+    members: Members, target: Target, fold: Fold, features: StackFeatures | None, penalties: Sequence[float]
 ) -> list[float]:
     train, valid = members.at(fold.train), members.at(fold.valid)
     seen, unseen = (None if features is None else features.at(rows) for rows in (fold.train, fold.valid))

@@ -8,7 +8,7 @@ import numpy as np
 from optagent.arrays import Counts, Prediction, Rows, Vector
 from optagent.ensembles.fast_scores import worths_of
 from optagent.ensembles.members import Members
-from optagent.ensembles.mixing import Added, Mix
+from optagent.ensembles.mixing import OneMoreDraw, Weightings
 from optagent.errors import InvalidRequest
 from optagent.training.metrics import Metric
 
@@ -26,7 +26,7 @@ class Target:
     metrics: tuple[Metric, ...]
     scales: tuple[float, ...]
 
-    def worths(self, members: Members, mix: Mix) -> Vector:
+    def worths(self, members: Members, mix: Weightings) -> Vector:
         """(weightings,); raises InvalidData where a metric is undefined on these rows."""
         parts = zip(self.metrics, self.scales, strict=True)
         return np.sum([worths_of(members, metric, mix) / scale for metric, scale in parts], axis=0)
@@ -59,7 +59,7 @@ def gains(members: Members, target: Target, counts: Counts, candidates: Rows) ->
 
     Candidates do not depend on each other, so that several processes can take a share of them each.
     """
-    return target.worths(members, Added(counts, candidates))
+    return target.worths(members, OneMoreDraw(counts, candidates))
 
 
 def best_of(worths: Vector, order: Rows) -> int:

@@ -8,7 +8,7 @@ from optagent.analysis.bootstrap import block_length
 from optagent.arrays import Prediction, Vector
 from optagent.domain.model import Task
 from optagent.errors import Infeasible
-from optagent.features.context import Work
+from optagent.features.context import FeatureSearchContext
 from optagent.features.fit import fit_plan
 from optagent.training.families.family import Cache
 from optagent.training.plan import GROUPED, Step
@@ -26,7 +26,7 @@ _MOST_TRIES = 12
 _EPS = 1e-7
 
 
-def useful(work: Work, data: Data, folds: Sequence[Fold], steps: Sequence[Step]) -> tuple[Step, ...]:
+def useful(work: FeatureSearchContext, data: Data, folds: Sequence[Fold], steps: Sequence[Step]) -> tuple[Step, ...]:
     """The steps that lower the loss on validation rows, each in its turn beside those before; at most 12 are tried."""
     trained = _Trained(work, data)
     kept: tuple[Step, ...] = ()
@@ -65,7 +65,7 @@ def _gain(trained: "_Trained", folds: Sequence[Fold], before: Steps, after: Step
 class _Trained:
     """Losses by fold and steps, each trained once; the binned data of the last steps is kept."""
 
-    def __init__(self, work: Work, data: Data) -> None:
+    def __init__(self, work: FeatureSearchContext, data: Data) -> None:
         self._work, self._data = work, data
         self._losses: dict[tuple[int, Steps], Vector] = {}
         self._made: tuple[Steps, Data, Cache] | None = None

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from optagent.arrays import Rows
-from optagent.training.plan import GROUPED, GroupDifference, GroupMean, Plan, Step
+from optagent.training.plan import GROUPED, FeaturePlan, GroupDifference, GroupMean, Step
 from optagent.training.problem import Data
 from optagent.training.transform import by_kind
 
@@ -14,10 +14,10 @@ _PRIOR_ROWS = 20.0
 """A category's mean counts as many rows of the overall mean besides its own."""
 
 
-def fit_plan(data: Data, steps: Sequence[Step], rows: Rows | None = None, dropped: Sequence[str] = ()) -> Plan:
+def fit_plan(data: Data, steps: Sequence[Step], rows: Rows | None = None, dropped: Sequence[str] = ()) -> FeaturePlan:
     """The plan of these steps with the means of `rows` (all without them); no target takes part."""
     fitted = [_fitted(step, data, rows) if isinstance(step, GROUPED) else step for step in by_kind(steps)]
-    return Plan(columns=data.names, steps=tuple(fitted), dropped=tuple(dropped))
+    return FeaturePlan(columns=data.names, steps=tuple(fitted), dropped=tuple(dropped))
 
 
 def _fitted(step: GroupMean | GroupDifference, data: Data, rows: Rows | None) -> GroupMean | GroupDifference:

@@ -18,7 +18,7 @@ from optagent.training.plan import (
     Product,
     Ratio,
     Step,
-    Window,
+    WindowSummary,
 )
 from optagent.training.problem import Data
 
@@ -28,7 +28,7 @@ _MOST_LOOKED_AT = 10_000  # rows: enough to know what a column holds
 
 
 @dataclass(frozen=True, slots=True)
-class Inputs:
+class CandidateInputs:
     """What each column can be used for. Numbers of one sign have one ratio worth a look: the other is its inverse.
 
     `names` are all columns in their order; `windows` those of one name and different numbers, such as range_5, range_10
@@ -44,7 +44,7 @@ class Inputs:
     windows: tuple[tuple[str, ...], ...] = ()
 
 
-def inputs_of(data: Data, dates: Collection[str] = (), left_out: Collection[str] = ()) -> Inputs:
+def inputs_of(data: Data, dates: Collection[str] = (), left_out: Collection[str] = ()) -> CandidateInputs:
     """The uses of the columns that are not `left_out`; `dates` names those that hold days since 1970."""
     thin = data.x[:: max(1, len(data) // _MOST_LOOKED_AT)]
     codes = {data.names[index] for index in data.categorical}
@@ -61,7 +61,7 @@ def inputs_of(data: Data, dates: Collection[str] = (), left_out: Collection[str]
         if values[0] > 0 or values[-1] < 0:
             one_signed.add(name)
     left = set(left_out)
-    return Inputs(
+    return CandidateInputs(
         names=data.names,
         numbers=frozenset(numbers),
         flags=frozenset(flags),
@@ -72,7 +72,7 @@ def inputs_of(data: Data, dates: Collection[str] = (), left_out: Collection[str]
     )
 
 
-def candidates(inputs: Inputs, order: Sequence[str], flexible: bool = True) -> Iterator[Step]:
+def candidates(inputs: CandidateInputs, order: Sequence[str], flexible: bool = True) -> Iterator[Step]:
     """All of them: those of the first t columns in `order` come before any that needs the one after.
 
     A `flexible` family (trees) learns any function of one column by itself: powers that keep its order are left out,
@@ -80,7 +80,7 @@ def candidates(inputs: Inputs, order: Sequence[str], flexible: bool = True) -> I
     """
     place = {name: index for index, name in enumerate(inputs.names)}
     for window in inputs.windows:
-        yield from (Window(window, "mean"), Window(window, "range"))
+        yield from (WindowSummary(window, "mean"), WindowSummary(window, "range"))
     for index, name in enumerate(order):
         yield from _alone(name, inputs, flexible)
         for other in order[:index]:
@@ -98,14 +98,14 @@ def free_of_clashes(steps: Iterator[Step], columns: Collection[str]) -> Iterator
     return (step for step in steps if step.name not in columns)
 
 
-def _alone(name: str, inputs: Inputs, flexible: bool) -> Iterator[Step]:
+def _alone(name: str, inputs: CandidateInputs, flexible: bool) -> Iterator[Step]:
     if name in inputs.dates:
         yield from (Calendar(name, part) for part in _PARTS)
     if name in inputs.numbers and not flexible:
         yield from (Power(name, 2), Power(name, 3))
 
 
-def _together(a: str, b: str, inputs: Inputs, flexible: bool) -> Iterator[Step]:
+def _together(a: str, b: str, inputs: CandidateInputs, flexible: bool) -> Iterator[Step]:
     if {a, b} <= inputs.numbers | inputs.flags:
         if {a, b} & inputs.numbers:
             yield Product(a, b)

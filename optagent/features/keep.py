@@ -12,14 +12,14 @@ from optagent.errors import Infeasible
 from optagent.features.ablation import useful
 from optagent.features.basis import curves
 from optagent.features.collinearity import clusters, most_stable, rank_correlation
-from optagent.features.context import Work
+from optagent.features.context import FeatureSearchContext
 from optagent.features.fit import fit_plan
 from optagent.features.generate import most_promising
 from optagent.features.matching_pursuit import pursue, steadiness
-from optagent.features.screening import Looked
-from optagent.features.screening_statistics import Bar, Question, values_of
-from optagent.features.searches import Search, plain_numbers, some_columns, some_rows
-from optagent.features.shadow_features import AgainstShadows, against_shadows
+from optagent.features.screening import ScreeningResult
+from optagent.features.screening_statistics import ChanceBar, ScreeningTarget, values_of
+from optagent.features.searches import FeatureSearch, plain_numbers, some_columns, some_rows
+from optagent.features.shadow_features import ShadowWins, against_shadows
 from optagent.training.plan import Step
 from optagent.training.problem import Data, Fold
 from optagent.training.transform import transformed
@@ -36,7 +36,7 @@ _ROUNDS_TO_DROP = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class KeptSteps:
     """`kept` are steps with the p-value each had in its turn, `gone` those that went, with the reason as well.
 
     `above` is how many candidates were above the bar, `idle` the plain columns that are of no use.
@@ -48,7 +48,7 @@ class Chosen:
     idle: tuple[str, ...] = ()
 
 
-def choose(work: Work, looked: Looked, search: Search, at: int) -> Chosen:
+def choose(work: FeatureSearchContext, looked: ScreeningResult, search: FeatureSearch, at: int) -> KeptSteps:
     """The features of a search, the one at that place of all."""
     own = looked.own(at)
     pools = [_above(looked, bar, question) for bar, question in zip(looked.bars, own, strict=True)]
@@ -66,10 +66,10 @@ def choose(work: Work, looked: Looked, search: Search, at: int) -> Chosen:
         gone |= {step: (found[step], reason) for step in steps if step not in left}
         steps = left
     kept = {step: found[step] for step in steps}
-    return Chosen(kept, gone, len(set().union(*pools)), _idle(work, data, folds, steps))
+    return KeptSteps(kept, gone, len(set().union(*pools)), _idle(work, data, folds, steps))
 
 
-def _above(looked: Looked, bar: Bar, question: int) -> list[Step]:
+def _above(looked: ScreeningResult, bar: ChanceBar, question: int) -> list[Step]:
     """The candidates above the bar, best first."""
     height = bar.height
     found = [
@@ -81,7 +81,9 @@ def _above(looked: Looked, bar: Bar, question: int) -> list[Step]:
     return [step for _, step in sorted(found, key=lambda pair: -pair[0])[:_MOST_SURVIVORS]]
 
 
-def _pursued(work: Work, looked: Looked, own: Sequence[int], pools: Sequence[list[Step]]) -> dict[Step, float]:
+def _pursued(
+    work: FeatureSearchContext, looked: ScreeningResult, own: Sequence[int], pools: Sequence[list[Step]]
+) -> dict[Step, float]:
     """Question by question: what the earlier ones found competes beside the plain columns."""
     spare = plain_numbers(looked.screen.data)
     found: dict[Step, float] = {}
@@ -96,7 +98,7 @@ def _pursued(work: Work, looked: Looked, own: Sequence[int], pools: Sequence[lis
     return found
 
 
-def _steadiest(looked: Looked, question: Question, steps: Steps) -> Steps:
+def _steadiest(looked: ScreeningResult, question: ScreeningTarget, steps: Steps) -> Steps:
     """Of features that rank rows alike, the one that explains most where it explains least."""
     values = values_of(looked.screen.data, steps)
     shapes = curves(values, looked.screen.flexible)[:, :, question.asked]
@@ -105,7 +107,7 @@ def _steadiest(looked: Looked, question: Question, steps: Steps) -> Steps:
     return tuple(steps[index] for index in most_stable(alike, steady, -np.arange(len(steps), dtype=np.float64)))
 
 
-def _tried_on(work: Work, search: Search, steps: Steps) -> tuple[Data, list[Fold]]:
+def _tried_on(work: FeatureSearchContext, search: FeatureSearch, steps: Steps) -> tuple[Data, list[Fold]]:
     """The last folds of the search, at most 20,000 rows of each part, and the columns that matter to the model."""
     folds = [Fold(_thin(fold.train), _thin(fold.valid)) for fold in search.inner[-_FOLDS:]]
     rows = np.unique(np.concatenate([part for fold in folds for part in (fold.train, fold.valid)]))
@@ -116,7 +118,7 @@ def _tried_on(work: Work, search: Search, steps: Steps) -> tuple[Data, list[Fold
     return some_columns(some_rows(work.problem.data, rows), frozenset(columns)), within
 
 
-def _beyond_shadows(work: Work, data: Data, folds: Sequence[Fold], steps: Steps) -> Steps:
+def _beyond_shadows(work: FeatureSearchContext, data: Data, folds: Sequence[Fold], steps: Steps) -> Steps:
     tested = _shadows(work, data, folds, steps, work.rules.shadow_rounds)
     if tested is None:
         return steps
@@ -124,7 +126,7 @@ def _beyond_shadows(work: Work, data: Data, folds: Sequence[Fold], steps: Steps)
     return tuple(step for step in steps if step.name in better)
 
 
-def _idle(work: Work, data: Data, folds: Sequence[Fold], steps: Steps) -> tuple[str, ...]:
+def _idle(work: FeatureSearchContext, data: Data, folds: Sequence[Fold], steps: Steps) -> tuple[str, ...]:
     """Plain columns that shadows beat, if they are to be dropped; one is always left."""
     tested = _shadows(work, data, folds, steps, _ROUNDS_TO_DROP) if work.rules.drop_idle else None
     if tested is None:
@@ -133,7 +135,9 @@ def _idle(work: Work, data: Data, folds: Sequence[Fold], steps: Steps) -> tuple[
     return idle if len(idle) < len(data.names) else ()
 
 
-def _shadows(work: Work, data: Data, folds: Sequence[Fold], steps: Steps, rounds: int) -> AgainstShadows | None:
+def _shadows(
+    work: FeatureSearchContext, data: Data, folds: Sequence[Fold], steps: Steps, rounds: int
+) -> ShadowWins | None:
     """The columns with these features against their shadows; None where there is nothing to be had."""
     if not rounds:
         return None

@@ -18,7 +18,7 @@ _MOST_COLUMNS = 40  # plain ones that may be taken out on the way
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class PursuitStep:
     """A candidate by its position, with the statistic it had when its turn came."""
 
     index: int
@@ -33,7 +33,7 @@ def pursue(
     height: float,
     most: int,
     flexible: bool = True,
-) -> tuple[Found, ...]:
+) -> tuple[PursuitStep, ...]:
     """At most `most` of the candidates that are above `height` when the better ones have had their say.
 
     Both matrices are (features, all rows); `residual` (all rows, components) is known on `rows`.
@@ -46,7 +46,7 @@ def pursue(
     free = np.ones(len(values))
     left = standard(residual[rows])
     taken = np.full((int(rows.sum()), 1), rows.sum() ** -0.5)
-    found: list[Found] = []
+    found: list[PursuitStep] = []
     for _ in range(most + _MOST_COLUMNS):
         statistics = np.einsum("fdc,fd->f", np.square(shapes @ left.astype(np.float32)), weight) * free
         best = int(np.argmax(statistics * favour))
@@ -54,7 +54,7 @@ def pursue(
             break
         free[best] = 0.0
         if best >= len(plain):
-            found.append(Found(best - len(plain), float(statistics[best])))
+            found.append(PursuitStep(best - len(plain), float(statistics[best])))
         shape = hats(ranks(values[best][None])[0])[rows] if flexible else shapes[best].T
         fresh = _beside(taken, shape.astype(np.float64))
         left = standard(left - fresh @ (fresh.T @ left))

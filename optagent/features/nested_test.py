@@ -9,11 +9,11 @@ from optagent.analysis.bootstrap import Resampling, paired_interval
 from optagent.arrays import Prediction, Rows
 from optagent.domain.study import Interval
 from optagent.errors import Infeasible, InvalidData
-from optagent.features.context import Work
+from optagent.features.context import FeatureSearchContext
 from optagent.features.fit import fit_plan
-from optagent.features.keep import Chosen
+from optagent.features.keep import KeptSteps
 from optagent.features.refits import PlainFits
-from optagent.features.searches import Search
+from optagent.features.searches import FeatureSearch
 from optagent.features.shadow_features import permutation_importance
 from optagent.training.problem import Fold
 from optagent.training.transform import transformed
@@ -22,7 +22,7 @@ _IMPORTANCE_ROWS = 5_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Judged:
+class NestedResult:
     """Both predictions on the rows of the folds that could be searched, and what a feature is worth, by fold."""
 
     rows: Rows
@@ -31,7 +31,9 @@ class Judged:
     importances: Mapping[str, float]
 
 
-def judged(work: Work, fits: PlainFits, searches: Sequence[Search], found: Sequence[Chosen]) -> Judged | str:
+def judged(
+    work: FeatureSearchContext, fits: PlainFits, searches: Sequence[FeatureSearch], found: Sequence[KeptSteps]
+) -> NestedResult | str:
     """The folds' own finds at work; a text says why it could not be told."""
     rows, plain, engineered = [], [], []
     worth: dict[str, list[float]] = {}
@@ -52,10 +54,10 @@ def judged(work: Work, fits: PlainFits, searches: Sequence[Search], found: Seque
     if not rows:
         return "no fold has enough rows before it to search in, and none can judge"
     mean = {name: float(np.mean(values)) for name, values in worth.items()}
-    return Judged(np.concatenate(rows), np.concatenate(plain), np.concatenate(engineered), mean)
+    return NestedResult(np.concatenate(rows), np.concatenate(plain), np.concatenate(engineered), mean)
 
 
-def improvement(work: Work, found: Judged) -> Interval:
+def improvement(work: FeatureSearchContext, found: NestedResult) -> Interval:
     """The paired interval; raises InvalidData where the metric has none on these rows."""
     metric, y = work.metric, work.problem.data.y[found.rows]
     return paired_interval(
@@ -74,7 +76,9 @@ def _drawn(how: Resampling, rows: Rows) -> Resampling:
     return how if how.groups is None else replace(how, groups=how.groups[rows])
 
 
-def _with_features(work: Work, fold: Fold, chosen: Chosen, worth: dict[str, list[float]]) -> Prediction:
+def _with_features(
+    work: FeatureSearchContext, fold: Fold, chosen: KeptSteps, worth: dict[str, list[float]]
+) -> Prediction:
     data = work.problem.data
     made = transformed(fit_plan(data, tuple(chosen.kept), fold.train, chosen.idle), data)
     prediction, model = work.learner.train(made, fold)

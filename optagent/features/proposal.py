@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 
 from optagent.domain.study import Interval
 from optagent.errors import InvalidRequest
-from optagent.training.plan import AnyStep, Plan
+from optagent.training.plan import AnyStep, FeaturePlan
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ProposalLimits:
     """What a proposal may spend; where a limit cuts something off, a note says so."""
 
     features: int = 20
@@ -26,7 +26,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class ProposalRules:
     """When a feature is believed.
 
     `alpha` is the chance that a search keeps anything where there is nothing, and that of the paired interval. A
@@ -85,7 +85,7 @@ class ColumnReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Proposal:
+class FeatureProposal:
     """`plan` is what to use if `accepted`, and what was tried if not; None where nothing was found.
 
     `improvement` is the paired interval of the search itself: every fold is judged with features that were searched
@@ -95,7 +95,7 @@ class Proposal:
     accepted: bool
     why: str
     metric: str
-    plan: Plan | None = None
+    plan: FeaturePlan | None = None
     improvement: Interval | None = None
     judged_rows: int = 0
     plain_score: float | None = None

@@ -14,21 +14,21 @@ from typing import Any
 
 from optagent.analysis.bootstrap import Resampling
 from optagent.errors import InvalidData
-from optagent.features.context import Work
+from optagent.features.context import FeatureSearchContext
 from optagent.features.fit import fit_plan
 from optagent.features.keep import choose
-from optagent.features.nested_test import Judged, improvement, judged
-from optagent.features.proposal import Limits, Proposal, Rules
+from optagent.features.nested_test import NestedResult, improvement, judged
+from optagent.features.proposal import FeatureProposal, ProposalLimits, ProposalRules
 from optagent.features.quality import quality
 from optagent.features.refits import PlainFits, learner_for
 from optagent.features.report import agreement, column_reports, feature_reports, nothing_found, trouble
-from optagent.features.screening import Looked, look
+from optagent.features.screening import ScreeningResult, look
 from optagent.features.screening_statistics import Spread, serially
-from optagent.features.searches import Search, search_in
+from optagent.features.searches import FeatureSearch, search_in
 from optagent.training.families.family import Family
 from optagent.training.families.sklearn_linear import Linear
 from optagent.training.metrics import Metric
-from optagent.training.plan import Plan
+from optagent.training.plan import FeaturePlan
 from optagent.training.problem import Problem
 
 _LINEAR = frozenset({Linear.name})
@@ -43,13 +43,13 @@ def engineer(
     rounds: int | None = None,
     dates: Collection[str] = (),
     how: Resampling | None = None,
-    limits: Limits | None = None,
-    rules: Rules | None = None,
+    limits: ProposalLimits | None = None,
+    rules: ProposalRules | None = None,
     seed: int = 0,
     threads: int = 1,
     clock: Callable[[], float] = time.monotonic,
     spread: Spread = serially,
-) -> Proposal:
+) -> FeatureProposal:
     """Features that make this family better at the metric by its paired out-of-fold interval, or why there are none.
 
     `params` and `rounds` are the current model's, by default the family's with the rounds that suit the plain columns.
@@ -57,19 +57,19 @@ def engineer(
     problem), and with `time_ordered` that rows are in time order. `spread` may run blocks elsewhere, see `Spread`.
     Raises Infeasible where the plain model cannot be trained.
     """
-    limits = limits or Limits()
+    limits = limits or ProposalLimits()
     end = clock() + limits.seconds
 
     def late() -> bool:
         return clock() >= end
 
-    work = Work(
+    work = FeatureSearchContext(
         problem=problem,
         learner=learner_for(problem, family, metric, params, rounds, seed, threads, late),
         metric=metric,
         how=how or Resampling(seed=seed),
         limits=limits,
-        rules=rules or Rules(),
+        rules=rules or ProposalRules(),
         seed=seed,
         dates=frozenset(dates),
         flexible=family.name not in _LINEAR,
@@ -78,9 +78,9 @@ def engineer(
     return _answered(work, spread)
 
 
-def _answered(work: Work, spread: Spread) -> Proposal:
+def _answered(work: FeatureSearchContext, spread: Spread) -> FeatureProposal:
     data, limits, notes = work.problem.data, work.limits, []
-    answer = Proposal(False, "", work.metric.name, rounds=work.learner.rounds)
+    answer = FeatureProposal(False, "", work.metric.name, rounds=work.learner.rounds)
     room = work.cells // len(data) - len(data.names)
     if room < 1:
         return replace(answer, why=f"{limits.memory_mb:g} MB do not hold the rows with one column more")
@@ -98,7 +98,7 @@ def _answered(work: Work, spread: Spread) -> Proposal:
     return replace(answer, columns=column_reports(work, columns, searches, idle), notes=tuple(notes))
 
 
-def _searches(work: Work, fits: PlainFits) -> list[Search]:
+def _searches(work: FeatureSearchContext, fits: PlainFits) -> list[FeatureSearch]:
     """One a fold that can be searched, and last the one on all rows; none where that one is impossible."""
     found = []
     for fold in (*range(len(work.problem.folds)), None):
@@ -108,13 +108,19 @@ def _searches(work: Work, fits: PlainFits) -> list[Search]:
     return found if found and found[-1].fold is None else []
 
 
-def _no_search(work: Work) -> str:
+def _no_search(work: FeatureSearchContext) -> str:
     if work.late():
         return f"{work.limits.seconds:g} s were up before the plain model was trained on every fold"
     return "too few rows can be predicted out of fold to search in"
 
 
-def _proposed(work: Work, fits: PlainFits, searches: Sequence[Search], looked: Looked, answer: Proposal) -> Proposal:
+def _proposed(
+    work: FeatureSearchContext,
+    fits: PlainFits,
+    searches: Sequence[FeatureSearch],
+    looked: ScreeningResult,
+    answer: FeatureProposal,
+) -> FeatureProposal:
     answer = replace(answer, candidates=looked.candidates)
     if not looked.blocks:
         why = f"{work.limits.seconds:g} s were up" if work.late() else "no two columns can be combined"
@@ -139,7 +145,9 @@ def _proposed(work: Work, fits: PlainFits, searches: Sequence[Search], looked: L
     return replace(answer, why=outcome) if isinstance(outcome, str) else _verdict(work, outcome, plan, answer)
 
 
-def _verdict(work: Work, outcome: Judged, plan: Plan, answer: Proposal) -> Proposal:
+def _verdict(
+    work: FeatureSearchContext, outcome: NestedResult, plan: FeaturePlan, answer: FeatureProposal
+) -> FeatureProposal:
     y = work.problem.data.y[outcome.rows]
     try:
         interval = improvement(work, outcome)

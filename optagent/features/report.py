@@ -5,22 +5,22 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from optagent.features.collinearity import rank_correlation, variance_inflation
-from optagent.features.context import Work
-from optagent.features.keep import Chosen
+from optagent.features.context import FeatureSearchContext
+from optagent.features.keep import KeptSteps
 from optagent.features.proposal import ColumnReport, FeatureReport
 from optagent.features.quality import LEAK, ColumnQuality
-from optagent.features.screening import Looked
+from optagent.features.screening import ScreeningResult
 from optagent.features.screening_statistics import Screen, values_of
-from optagent.features.searches import Search
+from optagent.features.searches import FeatureSearch
 from optagent.features.stability import drift_over_blocks, rank_stability, stability
-from optagent.training.plan import Plan, Step
+from optagent.training.plan import FeaturePlan, Step
 from optagent.training.transform import apply
 
 _ALIKE = 0.9
 """Features whose ranks correlate by this are taken for the same find in two searches."""
 
 
-def agreement(looked: Looked, found: Sequence[Chosen]) -> dict[Step, float]:
+def agreement(looked: ScreeningResult, found: Sequence[KeptSteps]) -> dict[Step, float]:
     """Of each feature of the last search, the share of the others that found it or one that ranks rows alike."""
     *others, last = found
     every = list(dict.fromkeys(step for chosen in found for step in chosen.kept))
@@ -37,11 +37,11 @@ def agreement(looked: Looked, found: Sequence[Chosen]) -> dict[Step, float]:
 
 
 def feature_reports(
-    work: Work,
-    looked: Looked,
-    last: Chosen,
+    work: FeatureSearchContext,
+    looked: ScreeningResult,
+    last: KeptSteps,
     again: Mapping[Step, float],
-    plan: Plan | None = None,
+    plan: FeaturePlan | None = None,
     importances: Mapping[str, float] | None = None,
 ) -> tuple[FeatureReport, ...]:
     """Those kept first, then those that were above the bar in their turn and went for another reason."""
@@ -75,7 +75,7 @@ def feature_reports(
 
 
 def column_reports(
-    work: Work, columns: Sequence[ColumnQuality], searches: Sequence[Search], idle: Sequence[str]
+    work: FeatureSearchContext, columns: Sequence[ColumnQuality], searches: Sequence[FeatureSearch], idle: Sequence[str]
 ) -> tuple[ColumnReport, ...]:
     """Every column as it came."""
     data = work.problem.data
@@ -98,7 +98,7 @@ def column_reports(
     )
 
 
-def trouble(column: ColumnQuality, work: Work) -> str:
+def trouble(column: ColumnQuality, work: FeatureSearchContext) -> str:
     """What is wrong with a column, in words; empty for nothing."""
     if column.constant:
         return "holds one value only"
@@ -111,7 +111,7 @@ def trouble(column: ColumnQuality, work: Work) -> str:
     return f"ranks rows as {column.copy_of!r} does" if column.copy_of else ""
 
 
-def nothing_found(work: Work, looked: Looked, last: Chosen) -> str:
+def nothing_found(work: FeatureSearchContext, looked: ScreeningResult, last: KeptSteps) -> str:
     """Why a search ended without a feature."""
     count = looked.candidates
     if last.gone:
@@ -129,11 +129,11 @@ def nothing_found(work: Work, looked: Looked, last: Chosen) -> str:
     )
 
 
-def _drift(work: Work, x: np.ndarray, categorical: tuple[int, ...] = ()) -> np.ndarray:
+def _drift(work: FeatureSearchContext, x: np.ndarray, categorical: tuple[int, ...] = ()) -> np.ndarray:
     """Only rows in time order can drift."""
     return drift_over_blocks(x, categorical) if work.how.time_ordered else np.zeros(x.shape[1])
 
 
-def _inflation(plan: Plan, screen: Screen) -> dict[str, float]:
+def _inflation(plan: FeaturePlan, screen: Screen) -> dict[str, float]:
     found = variance_inflation(rank_correlation(apply(plan, screen.data.x)))
     return dict(zip(plan.names, found.tolist(), strict=True))

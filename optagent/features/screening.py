@@ -6,11 +6,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from optagent.arrays import Rows
-from optagent.features.context import Work
+from optagent.features.context import FeatureSearchContext
 from optagent.features.generate import inputs_of
 from optagent.features.quality import ColumnQuality
-from optagent.features.screening_statistics import Bar, Block, Question, Screen, Screened, Spread, bar_of, screen_of
-from optagent.features.searches import Search, blocks_of, looked_at, questions_of, some_rows
+from optagent.features.screening_statistics import (
+    Block,
+    BlockStatistics,
+    ChanceBar,
+    Screen,
+    ScreeningTarget,
+    Spread,
+    bar_of,
+    screen_of,
+)
+from optagent.features.searches import FeatureSearch, blocks_of, looked_at, questions_of, some_rows
 
 _KINDS = 2  # of questions, see `questions_of`
 _DRAWS_A_TAIL = 5  # of chance beyond the bar: fewer would leave its height to luck
@@ -19,12 +28,12 @@ _MOST_IN_BLOCK = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Looked:
+class ScreeningResult:
     """What was asked, what every candidate answered, and a bar for each kind of question; none without a block."""
 
     screen: Screen
-    blocks: tuple[Screened, ...]
-    bars: tuple[Bar, ...]
+    blocks: tuple[BlockStatistics, ...]
+    bars: tuple[ChanceBar, ...]
     searches: int
 
     @property
@@ -35,13 +44,17 @@ class Looked:
         """The questions of a search, one of each kind."""
         return tuple(search + kind * self.searches for kind in range(_KINDS))
 
-    def question(self, number: int) -> Question:
+    def question(self, number: int) -> ScreeningTarget:
         return self.screen.questions[number]
 
 
 def look(
-    work: Work, searches: Sequence[Search], columns: Sequence[ColumnQuality], spread: Spread, notes: list[str]
-) -> Looked:
+    work: FeatureSearchContext,
+    searches: Sequence[FeatureSearch],
+    columns: Sequence[ColumnQuality],
+    spread: Spread,
+    notes: list[str],
+) -> ScreeningResult:
     """Screens candidates until there are no more, or until the time is up; `notes` says what was cut off."""
     count = len(searches)
     draws = -(-min(_MOST_DRAWS, int(_DRAWS_A_TAIL * _KINDS / work.rules.alpha)) // count)
@@ -52,10 +65,12 @@ def look(
     blocks = tuple(spread(screen, _blocks(work, searches, columns, len(rows), notes)))
     alpha = work.rules.alpha / _KINDS
     kinds = [slice(kind * count, (kind + 1) * count) for kind in range(_KINDS)]
-    return Looked(screen, blocks, tuple(bar_of(blocks, alpha, kind) for kind in kinds) if blocks else (), count)
+    return ScreeningResult(
+        screen, blocks, tuple(bar_of(blocks, alpha, kind) for kind in kinds) if blocks else (), count
+    )
 
 
-def _rows(work: Work, searches: Sequence[Search], draws: int, notes: list[str]) -> Rows:
+def _rows(work: FeatureSearchContext, searches: Sequence[FeatureSearch], draws: int, notes: list[str]) -> Rows:
     width = len(work.problem.data.names) + 3 * (1 + draws) * _KINDS * len(searches) * searches[0].left.shape[1]
     asked = int(np.any([search.asked for search in searches], axis=0).sum())
     rows = looked_at(searches, min(work.limits.rows, max(200, work.cells // 2 // width)))
@@ -65,7 +80,11 @@ def _rows(work: Work, searches: Sequence[Search], draws: int, notes: list[str]) 
 
 
 def _blocks(
-    work: Work, searches: Sequence[Search], columns: Sequence[ColumnQuality], rows: int, notes: list[str]
+    work: FeatureSearchContext,
+    searches: Sequence[FeatureSearch],
+    columns: Sequence[ColumnQuality],
+    rows: int,
+    notes: list[str],
 ) -> Iterator[Block]:
     left_out = frozenset(column.name for column in columns if not column.usable)
     inputs = inputs_of(work.problem.data, work.dates, left_out)

@@ -24,7 +24,7 @@ _LEAST_SHARE = 0.05  # of a candidate's curves that must lie on the rows asked a
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Question:
+class ScreeningTarget:
     """A residual on some of the rows: `residual` is (rows, components) and 0 on those where `asked` is not."""
 
     residual: Residual
@@ -41,7 +41,7 @@ class Screen:
     """
 
     data: Data
-    questions: tuple[Question, ...]
+    questions: tuple[ScreeningTarget, ...]
     residuals: Matrix
     asked: Matrix
     draws: int
@@ -57,7 +57,7 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Screened:
+class BlockStatistics:
     """`statistics` are (steps, questions), chi-squared in shape where there is nothing; `best` (questions, draws) is
     the largest statistic of the block in each draw of chance."""
 
@@ -66,12 +66,18 @@ class Screened:
     best: npt.NDArray[np.float64]
 
 
-Spread = Callable[[Screen, Iterable[Block]], Iterable[Screened]]
+Spread = Callable[[Screen, Iterable[Block]], Iterable[BlockStatistics]]
 """Runs `screen_block` on every block, in any order or place."""
 
 
 def screen_of(
-    data: Data, questions: Sequence[Question], draws: int, seed: int, *, ordered: bool = False, flexible: bool = True
+    data: Data,
+    questions: Sequence[ScreeningTarget],
+    draws: int,
+    seed: int,
+    *,
+    ordered: bool = False,
+    flexible: bool = True,
 ) -> Screen:
     """`data` are the rows that the questions are about, in their order."""
     rng = np.random.default_rng(seed)
@@ -88,15 +94,15 @@ def screen_of(
     return Screen(data, tuple(questions), residuals, asked, draws, flexible)
 
 
-def serially(screen: Screen, blocks: Iterable[Block]) -> Iterable[Screened]:
+def serially(screen: Screen, blocks: Iterable[Block]) -> Iterable[BlockStatistics]:
     return (screen_block(screen, block) for block in blocks)
 
 
-def screen_block(screen: Screen, block: Block) -> Screened:
+def screen_block(screen: Screen, block: Block) -> BlockStatistics:
     """One block, independent of every other."""
     found = statistics(curves_of(screen, block.steps), screen)
     found[~block.admitted] = 0.0
-    return Screened(block.steps, found[:, :, 0].copy(), found[:, :, 1:].max(axis=0, initial=0.0))
+    return BlockStatistics(block.steps, found[:, :, 0].copy(), found[:, :, 1:].max(axis=0, initial=0.0))
 
 
 def curves_of(screen: Screen, steps: Sequence[Step]) -> Curves:
@@ -123,7 +129,7 @@ def statistics(found: Curves, screen: Screen) -> npt.NDArray[np.float64]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Bar:
+class ChanceBar:
     """The largest statistics of chance, over all blocks; those of several questions count together."""
 
     chance: npt.NDArray[np.float64]
@@ -140,6 +146,6 @@ class Bar:
         return float((1 + (self.chance >= statistic).sum()) / (len(self.chance) + 1))
 
 
-def bar_of(blocks: Sequence[Screened], alpha: float, questions: slice) -> Bar:
+def bar_of(blocks: Sequence[BlockStatistics], alpha: float, questions: slice) -> ChanceBar:
     """Of these questions."""
-    return Bar(np.max([block.best[questions] for block in blocks], axis=0).ravel(), alpha)
+    return ChanceBar(np.max([block.best[questions] for block in blocks], axis=0).ravel(), alpha)

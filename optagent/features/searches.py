@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from optagent.arrays import Rows
 from optagent.errors import Infeasible
-from optagent.features.generate import Inputs, candidates, free_of_clashes, most_promising
+from optagent.features.generate import CandidateInputs, candidates, free_of_clashes, most_promising
 from optagent.features.refits import PlainFits, inner_folds
 from optagent.features.residual import Residual, components_of, residual_of
-from optagent.features.screening_statistics import Block, Question
+from optagent.features.screening_statistics import Block, ScreeningTarget
 from optagent.training.plan import Step
 from optagent.training.problem import Data, Fold, Problem
 
@@ -22,7 +22,7 @@ FEWEST_ROWS = 150
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Search:
+class FeatureSearch:
     """Where features are looked for.
 
     `fold` is the position of the fold that judges, None for the search on all rows. Its rows are those `asked`, each in
@@ -39,16 +39,16 @@ class Search:
     importances: npt.NDArray[np.float64]
 
 
-def questions_of(searches: Sequence[Search], rows: Rows) -> list[Question]:
+def questions_of(searches: Sequence[FeatureSearch], rows: Rows) -> list[ScreeningTarget]:
     """On some rows: what the current model lacks, of each search, and then what the target is, of each search.
 
     A feature may help a model that lacks nothing by saying at once what many splits say together, so both are asked.
     """
     residuals = [(search, search.left) for search in searches] + [(search, search.target) for search in searches]
-    return [Question(residual[rows], search.asked[rows], search.parts[rows]) for search, residual in residuals]
+    return [ScreeningTarget(residual[rows], search.asked[rows], search.parts[rows]) for search, residual in residuals]
 
 
-def search_in(problem: Problem, fits: PlainFits, fold: int | None) -> Search | None:
+def search_in(problem: Problem, fits: PlainFits, fold: int | None) -> FeatureSearch | None:
     """The search for one fold, or on all rows; None where too few rows can be predicted out of fold."""
     data = problem.data
     inner = inner_folds(problem, None if fold is None else problem.folds[fold].train)
@@ -70,10 +70,10 @@ def search_in(problem: Problem, fits: PlainFits, fold: int | None) -> Search | N
     left, target = np.zeros((2, len(data), components_of(data.task, data.n_classes)))
     left[asked] = residual_of(data.y[asked], prediction[asked], data.task)
     target[asked] = residual_of(data.y[asked], np.zeros_like(prediction[asked]), data.task)
-    return Search(fold, tuple(feasible), left, target, asked, parts, np.array(importances))
+    return FeatureSearch(fold, tuple(feasible), left, target, asked, parts, np.array(importances))
 
 
-def looked_at(searches: Sequence[Search], most: int) -> Rows:
+def looked_at(searches: Sequence[FeatureSearch], most: int) -> Rows:
     """Rows on which candidates are screened, evenly spaced among those that any search asks about."""
     rows = np.flatnonzero(np.any([search.asked for search in searches], axis=0))
     return rows[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(np.int64))]
@@ -98,7 +98,9 @@ def some_columns(data: Data, names: Collection[str]) -> Data:
     )
 
 
-def blocks_of(searches: Sequence[Search], inputs: Inputs, most: int, size: int, flexible: bool) -> list[Block]:
+def blocks_of(
+    searches: Sequence[FeatureSearch], inputs: CandidateInputs, most: int, size: int, flexible: bool
+) -> list[Block]:
     """The candidates of all searches, each search's own `most`, by what its own rows say of the columns."""
     lists = []
     for search in searches:

@@ -18,7 +18,7 @@ Hits = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class AgainstShadows:
+class ShadowWins:
     """How often, in `rounds`, each column was worth more than the best shadow of all."""
 
     names: tuple[str, ...]
@@ -55,7 +55,7 @@ def against_shadows(
     seed: int = 0,
     metric: Metric | None = None,
     most_rows: int = 500,
-) -> AgainstShadows:
+) -> ShadowWins:
     """Boruta (Kursa and Rudnicki 2010): beside each column stands a copy with its rows shuffled, anew each round.
 
     Worth is told by contributions to predictions of rows that were not trained on, folds by turns: the gain that trees
@@ -70,7 +70,7 @@ def against_shadows(
         _, model = learner.train(both, fold)
         worth = contributions(model, both.x_of(fold.valid), data.y[fold.valid], metric, seed, most_rows)
         hits += worth[: len(hits)] > worth[len(hits) :].max()
-    return AgainstShadows(data.names, hits, rounds, alpha)
+    return ShadowWins(data.names, hits, rounds, alpha)
 
 
 def permutation_importance(

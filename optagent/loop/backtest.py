@@ -8,7 +8,7 @@ from optagent.domain.command import BacktestModel
 from optagent.domain.model import ModelSpec
 from optagent.domain.policy import Trigger
 from optagent.errors import InvalidRequest
-from optagent.loop.context import Outside
+from optagent.loop.context import Ports
 from optagent.loop.gates.evaluate import gates_for
 from optagent.loop.process import Run
 
@@ -23,7 +23,7 @@ def settled(ask: BacktestAsk, spec: ModelSpec, min_new_labels: int) -> BacktestA
     return replace(ask, policies=tuple(_settled(one, min_new_labels) for one in ask.policies))
 
 
-async def backtest(command: BacktestModel, spec: ModelSpec, outside: Outside, run: Run) -> BacktestResult:
+async def backtest(command: BacktestModel, spec: ModelSpec, outside: Ports, run: Run) -> BacktestResult:
     """Reads the history and has it replayed; raises InvalidData, Unavailable and Cancelled."""
     if outside.backtester is None:
         raise InvalidRequest("this agent replays no histories: give it `backtester`")

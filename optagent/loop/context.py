@@ -12,7 +12,7 @@ from optagent.domain.model import ModelSpec
 from optagent.domain.model_report import ModelReport
 from optagent.domain.monitoring import Monitoring
 from optagent.loop.train.prepare import prepare
-from optagent.loop.train.search import Limits
+from optagent.loop.train.search import SearchLimits
 from optagent.ports import (
     Clock,
     Datasets,
@@ -36,7 +36,7 @@ Backtester = Callable[[ModelSpec, pa.Table, BacktestAsk, Callable[[], bool]], Ba
 
 
 @dataclass(frozen=True, slots=True)
-class Outside:
+class Ports:
     """The ports that the loop works through, and the limits it works within."""
 
     datasets: Datasets
@@ -44,7 +44,7 @@ class Outside:
     registry: Registry
     tracker: Tracker
     clock: Clock
-    limits: Limits = field(default_factory=Limits)
+    limits: SearchLimits = field(default_factory=SearchLimits)
     threads: int = field(default_factory=lambda: os.cpu_count() or 1)
     importer: Importer | None = None
     studies: Studies | None = None

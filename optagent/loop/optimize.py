@@ -14,7 +14,7 @@ from optagent.domain.audit import AuditEntry
 from optagent.domain.command import OptimizeModel
 from optagent.domain.diagnosis import Remedy
 from optagent.domain.gate import Verdict
-from optagent.domain.gate_decision import JUDGED, JudgedBy
+from optagent.domain.gate_decision import JUDGED, GateDecision
 from optagent.domain.model import CHALLENGER, CHAMPION, ModelSpec, ModelVersion
 from optagent.domain.model_report import ModelReport
 from optagent.domain.optimization import REJECTED, SUCCESS, UNCHANGED, OptimizationResult
@@ -22,17 +22,17 @@ from optagent.domain.policy import Action, OptimizationType, Stage, stages_of
 from optagent.domain.rollout import Rollout
 from optagent.domain.strategy import strategy_named
 from optagent.errors import Conflict, InvalidData, InvalidRequest, NotFound
-from optagent.loop.context import Outside
+from optagent.loop.context import Ports
 from optagent.loop.gates.evaluate import holdout_digest
-from optagent.loop.gates.judge import Judgement, as_logged, judge_candidate, judged_rows_digest, plan_digest
+from optagent.loop.gates.judge import GateJudgement, as_logged, judge_candidate, judged_rows_digest, plan_digest
 from optagent.loop.observe.labelled_rows import mature_since
 from optagent.loop.observe.reference import decode_reference
 from optagent.loop.process import Run
 from optagent.loop.train import register
-from optagent.loop.train.candidate import Candidate, built, champion_candidate, found_features, searched
-from optagent.loop.train.prepare import Prepared
-from optagent.loop.train.search import Built
-from optagent.loop.train.training_rows import Learnable, learnable, windowed
+from optagent.loop.train.candidate import CandidateRecipes, built, champion_candidate, found_features, searched
+from optagent.loop.train.prepare import PreparedRows
+from optagent.loop.train.search import BuiltModel
+from optagent.loop.train.training_rows import TrainingRows, learnable, windowed
 from optagent.loop.train.training_window import choose_window
 from optagent.ports import Store
 from optagent.training.metrics import Metric, metric_named
@@ -66,7 +66,7 @@ class _Seen:
 
 
 async def improve(
-    command: OptimizeModel, spec: ModelSpec, outside: Outside, doors: Doors, run: Run
+    command: OptimizeModel, spec: ModelSpec, outside: Ports, doors: Doors, run: Run
 ) -> OptimizationResult:
     """Raises what a stage raises; nothing that failed, or is not shown to be better, is ever promoted."""
     result = OptimizationResult(
@@ -94,7 +94,7 @@ async def _improved(
     stages: tuple[Stage, ...],
     seen: _Seen,
     result: OptimizationResult,
-    outside: Outside,
+    outside: Ports,
     doors: Doors,
     run: Run,
 ) -> OptimizationResult:
@@ -122,8 +122,13 @@ async def _improved(
 
 
 def _windowed(
-    command: OptimizeModel, rows: Learnable, prepared: Prepared, champion: Candidate, metric: Metric, seen: _Seen
-) -> tuple[Prepared, str]:
+    command: OptimizeModel,
+    rows: TrainingRows,
+    prepared: PreparedRows,
+    champion: CandidateRecipes,
+    metric: Metric,
+    seen: _Seen,
+) -> tuple[PreparedRows, str]:
     """The rows of the window that was asked for, or chosen; all rows where the chosen one is too small."""
     chosen = choose_window(prepared, champion.recipes[0], metric, command.window, seen.changed_at, command.seed)
     try:
@@ -161,7 +166,7 @@ async def _analyzed(command: OptimizeModel, doors: Doors, run: Run) -> _Seen:
     return seen
 
 
-async def _rows(spec: ModelSpec, outside: Outside, run: Run) -> Learnable:
+async def _rows(spec: ModelSpec, outside: Ports, run: Run) -> TrainingRows:
     """The same rows for every runner of the process: what came later is left to the next one.
 
     Where that is not to be had, since labels of earlier rows came meanwhile, a runner that takes over begins anew.
@@ -178,7 +183,7 @@ async def _rows(spec: ModelSpec, outside: Outside, run: Run) -> Learnable:
     return found
 
 
-def _matured(spec: ModelSpec, outside: Outside, until: float) -> None:
+def _matured(spec: ModelSpec, outside: Ports, until: float) -> None:
     """Rows whose labels came on days that no monitor has looked at are rows to learn from as well."""
     if outside.observations is None:
         return
@@ -193,11 +198,11 @@ def _matured(spec: ModelSpec, outside: Outside, until: float) -> None:
 
 async def _judged(
     command: OptimizeModel,
-    candidate: Candidate,
-    prepared: Prepared,
+    candidate: CandidateRecipes,
+    prepared: PreparedRows,
     metric: Metric,
     result: OptimizationResult,
-    outside: Outside,
+    outside: Ports,
     doors: Doors,
     run: Run,
 ) -> OptimizationResult:
@@ -230,16 +235,16 @@ async def _judged(
 async def _judgement(
     command: OptimizeModel,
     version: ModelVersion,
-    made: Built,
-    prepared: Prepared,
+    made: BuiltModel,
+    prepared: PreparedRows,
     metric: Metric,
     window: str,
-    outside: Outside,
+    outside: Ports,
     doors: Doors,
     run: Run,
-) -> Judgement:
+) -> GateJudgement:
     if "gate" in run.kept:
-        return Judgement.from_plain(run.kept["gate"])
+        return GateJudgement.from_plain(run.kept["gate"])
     await run.stage("gate")
     judgement = await judge_candidate(
         command.gates,
@@ -261,15 +266,15 @@ async def _judgement(
 def _entry(
     command: OptimizeModel,
     version: ModelVersion,
-    judgement: Judgement,
-    prepared: Prepared,
+    judgement: GateJudgement,
+    prepared: PreparedRows,
     window: str,
-    outside: Outside,
+    outside: Ports,
     run: Run,
 ) -> AuditEntry:
     """The decision, with what it takes to make it again."""
     report = judgement.report
-    detail = JudgedBy(
+    detail = GateDecision(
         process_id=run.process.process_id,
         version=version.version,
         bundle_sha256=version.digest,
@@ -296,7 +301,7 @@ def _entry(
     )
 
 
-async def _registered(made: Built, prepared: Prepared, outside: Outside, run: Run) -> ModelVersion:
+async def _registered(made: BuiltModel, prepared: PreparedRows, outside: Ports, run: Run) -> ModelVersion:
     """The candidate as a version without an alias: the one that an earlier runner registered, if it did."""
     process_id, registry = run.process.process_id, outside.registry
     model_id = prepared.spec.model_id
@@ -312,7 +317,7 @@ async def _placed(
     command: OptimizeModel,
     version: ModelVersion,
     result: OptimizationResult,
-    outside: Outside,
+    outside: Ports,
     doors: Doors,
     run: Run,
 ) -> OptimizationResult:
@@ -352,7 +357,7 @@ def _nothing_to_do(seen: _Seen) -> str:
 
 
 def _ended(
-    result: OptimizationResult, status: str, message: str | None, run: Run, outside: Outside
+    result: OptimizationResult, status: str, message: str | None, run: Run, outside: Ports
 ) -> OptimizationResult:
     now = outside.clock.now()
     events = [(event.at, str(event.detail["stage"])) for event in run.process.history if event.kind == "stage"]

@@ -1,19 +1,18 @@
 """What the loop needs from outside. Each port has an in-memory adapter and a real one, held to one contract suite."""
 
-from optagent.ports.data import Clock, Datasets, Observations, Recorded
+from optagent.ports.data import Clock, Datasets, Observations, RecordKind
 from optagent.ports.models import Importer, Registry
 from optagent.ports.notifying import Notifier
 from optagent.ports.search import OnProgress, OnTrial, Studies, Tracker, Tuner
-from optagent.ports.serving import KeptAnswers, Launcher, Loader, Routes, Tokens
+from optagent.ports.serving import IdempotencyStore, Launcher, Loader, Routes, Tokens
 from optagent.ports.state import Monitors, Store
-from optagent.ports.workers import Crew, Workers
+from optagent.ports.workers import WorkerPool, Workers
 
 __all__ = [
     "Clock",
-    "Crew",
     "Datasets",
+    "IdempotencyStore",
     "Importer",
-    "KeptAnswers",
     "Launcher",
     "Loader",
     "Monitors",
@@ -21,7 +20,7 @@ __all__ = [
     "Observations",
     "OnProgress",
     "OnTrial",
-    "Recorded",
+    "RecordKind",
     "Registry",
     "Routes",
     "Store",
@@ -29,5 +28,6 @@ __all__ = [
     "Tokens",
     "Tracker",
     "Tuner",
+    "WorkerPool",
     "Workers",
 ]

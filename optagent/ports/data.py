@@ -29,7 +29,7 @@ class Datasets(Protocol):
         ...
 
 
-class Recorded(StrEnum):
+class RecordKind(StrEnum):
     """The kinds of rows that are recorded of a model; evidence is what a rollout is judged by."""
 
     PREDICTIONS = "predictions"
@@ -49,7 +49,7 @@ class Observations(Protocol):
         """Raises Unavailable, by name and within 5 s, when the queue or the archive cannot be reached."""
         ...
 
-    def record(self, model_id: str, kind: Recorded, rows: pa.Table) -> None:
+    def record(self, model_id: str, kind: RecordKind, rows: pa.Table) -> None:
         """Takes rows in; what was acknowledged survives a crash of any process.
 
         Raises Unavailable, and Busy where too many rows wait to be drained.

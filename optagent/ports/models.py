@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from optagent.domain.model import ModelSpec, ModelVersion
 from optagent.training.encoding import Schema
-from optagent.training.imported import Imported
+from optagent.training.imported import ConvertedModel
 
 
 class Registry(Protocol):
@@ -42,7 +42,7 @@ class Importer(Protocol):
 
     def convert(
         self, uri: str, spec: ModelSpec, target: Schema, rows: pa.Table, into: Path, trust_pickle: bool = False
-    ) -> Imported:
+    ) -> ConvertedModel:
         """The model at `uri` as one of a family's, with what it predicts for `rows` where it comes from.
 
         Scratch files go into the folder `into`. A pickle is opened only with `trust_pickle`, in a process without

@@ -116,7 +116,7 @@ class Tokens(Protocol):
         ...
 
 
-class KeptAnswers(Protocol):
+class IdempotencyStore(Protocol):
     """Keeps what was answered to a request under its idempotency key, so that the same request is done once."""
 
     async def claim(self, key: str, digest: str, held_s: float) -> bytes | None:

@@ -8,7 +8,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-class Crew(Protocol):
+class WorkerPool(Protocol):
     """Workers that hold one value in common, for as long as its context lasts."""
 
     size: int
@@ -27,6 +27,6 @@ class Crew(Protocol):
 class Workers(Protocol):
     """Gathers crews."""
 
-    def share(self, value: Any) -> AbstractContextManager[Crew]:
+    def share(self, value: Any) -> AbstractContextManager[WorkerPool]:
         """A crew that shares `value`, of which arrays are kept once a machine. Raises Unavailable."""
         ...

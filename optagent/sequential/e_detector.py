@@ -26,7 +26,7 @@ _NOTHING = -1000.0  # the logarithm of no evidence at all: finite, so that JSON 
 
 
 @dataclass(frozen=True, slots=True)
-class Baseline:
+class BlockBaseline:
     """What is expected of blocks of `block` rows: `mean` and `spread` of their means, `correlation` of neighbours.
 
     `norms` are what each bet could pay on average by the reference, at the upper end of what the reference leaves open.
@@ -60,7 +60,7 @@ class EDetector:
     The rows of an unfinished block wait in `waiting`.
     """
 
-    baseline: Baseline
+    baseline: BlockBaseline
     threshold: float
     log_m: tuple[float, ...]
     log_peaks: tuple[float, ...]
@@ -111,7 +111,7 @@ class EDetector:
         return before[-1] - before[lowest, np.arange(steps.shape[1])], starts
 
 
-def e_detector(baseline: Baseline, arl_rows: float) -> EDetector:
+def e_detector(baseline: BlockBaseline, arl_rows: float) -> EDetector:
     """Nothing seen yet; at most one false alarm in `arl_rows` rows on average."""
     if not arl_rows > 0:
         raise InvalidRequest(f"arl_rows must be above 0, got {arl_rows}")
@@ -120,7 +120,7 @@ def e_detector(baseline: Baseline, arl_rows: float) -> EDetector:
     return EDetector(baseline, threshold, (_NOTHING,) * bets, (0.0,) * bets, (0,) * bets)
 
 
-def baseline_of(reference: Vector) -> Baseline:
+def baseline_of(reference: Vector) -> BlockBaseline:
     """What losses between 0 and 1, in the order of time, say about later ones; InvalidData for too few.
 
     A bet pays w = 1 + size * deviation, never less than a floor. Divided by an upper bound of its mean on the
@@ -137,7 +137,7 @@ def baseline_of(reference: Vector) -> Baseline:
     paid = _pay((means - losses.mean()) / spread)
     error = paid.std(axis=0, ddof=1) * math.sqrt((1 + neighbours) / (1 - neighbours) / count)
     norms = np.maximum(1.0, paid.mean(axis=0)) + student.ppf(1 - _DOUBT, count - 1) * error
-    return Baseline(len(losses), block, float(losses.mean()), spread, neighbours, tuple(norms.tolist()))
+    return BlockBaseline(len(losses), block, float(losses.mean()), spread, neighbours, tuple(norms.tolist()))
 
 
 def checked(losses: Vector) -> Vector:

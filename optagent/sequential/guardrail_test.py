@@ -20,7 +20,7 @@ _BOLDEST = 0.5  # the highest rate that is bet on: one good row then costs at mo
 
 
 @dataclass(frozen=True, slots=True)
-class Bettor:
+class BettingState:
     """`rows` and `total` are those it remembers, `log_k` what its bets have come to."""
 
     keep: float
@@ -38,7 +38,7 @@ class Guardrail:
     """
 
     limit: float
-    bettors: tuple[Bettor, ...]
+    bettors: tuple[BettingState, ...]
     rows: int = 0
     total: float = 0.0
     log_k: float = 0.0
@@ -79,10 +79,10 @@ def guardrail(limit: float) -> Guardrail:
     if not 0 < limit < 1:
         raise InvalidRequest(f"the limit of a guardrail must be between 0 and 1, got {limit}")
     first = _WEIGHT / limit
-    return Guardrail(limit, tuple(Bettor(keep, first, _WEIGHT) for keep in (1.0, 1 - limit / _MEMORY)))
+    return Guardrail(limit, tuple(BettingState(keep, first, _WEIGHT) for keep in (1.0, 1 - limit / _MEMORY)))
 
 
-def _log_k(bettor: Bettor, limit: float, values: Vector) -> Vector:
+def _log_k(bettor: BettingState, limit: float, values: Vector) -> Vector:
     """log K after each value.
 
     The bet is the one that grows fastest for flags of the rate seen so far, the ratio of likelihoods to the limit's.
@@ -95,12 +95,12 @@ def _log_k(bettor: Bettor, limit: float, values: Vector) -> Vector:
     return bettor.log_k + np.cumsum(np.log1p(stake * (values - limit)))
 
 
-def _having_seen(bettor: Bettor, values: Vector) -> Bettor:
+def _having_seen(bettor: BettingState, values: Vector) -> BettingState:
     rows, total = _remembered(bettor, values)
     return replace(bettor, rows=float(rows[-1]), total=float(total[-1]))
 
 
-def _remembered(bettor: Bettor, values: Vector) -> tuple[Vector, Vector]:
+def _remembered(bettor: BettingState, values: Vector) -> tuple[Vector, Vector]:
     """The rows and the sum of values that the bettor remembers after each value."""
     rows, _ = lfilter([1.0], [1.0, -bettor.keep], np.ones(len(values)), zi=[bettor.keep * bettor.rows])
     total, _ = lfilter([1.0], [1.0, -bettor.keep], values, zi=[bettor.keep * bettor.total])

@@ -11,7 +11,7 @@ from optagent.arrays import Prediction
 from optagent.serving.column_readers import category_text, microseconds
 from optagent.serving.engine import ServedModel
 from optagent.training.columns import Kind
-from optagent.training.encoding import Column
+from optagent.training.encoding import FeatureColumn
 
 _TIME = pa.timestamp("us", "UTC")
 _TYPES = {
@@ -23,7 +23,7 @@ _TYPES = {
 """Of the features, always the same for a kind: tables of other types are kept apart in the archive."""
 
 
-class Answered(NamedTuple):
+class PredictionRecord(NamedTuple):
     """The rows of one request as they came, and what they were told.
 
     `time` is the request's arrival in POSIX seconds, `arm` what was drawn for it, `model` who answered.
@@ -38,7 +38,7 @@ class Answered(NamedTuple):
     arm: str
 
 
-def predictions_table(answered: Sequence[Answered]) -> pa.Table:
+def predictions_table(answered: Sequence[PredictionRecord]) -> pa.Table:
     """The rows of requests that one version answered, in their order.
 
     `id`, `time`, the features, `prediction` (the text of a label; a value), `probability_<label>`, `latency_ms`,
@@ -61,7 +61,7 @@ def predictions_table(answered: Sequence[Answered]) -> pa.Table:
     return pa.table({**features, **bookkeeping})
 
 
-def _feature(requests: Sequence[Any], column: Column) -> pa.ChunkedArray:
+def _feature(requests: Sequence[Any], column: FeatureColumn) -> pa.ChunkedArray:
     """A column of all requests, whatever the form of each."""
     chunks: list[pa.Array] = []
     plain: list[Any] = []

@@ -10,9 +10,13 @@ import numpy.typing as npt
 from optagent.arrays import Vector
 from optagent.domain.model import Task
 from optagent.errors import InvalidRequest
-from optagent.serving.trees import Forest, Link, Tree
+from optagent.serving.trees import Forest, LinkFunction, Tree
 
-LINKS = {Task.BINARY: Link.SIGMOID, Task.MULTICLASS: Link.SOFTMAX, Task.REGRESSION: Link.IDENTITY}
+LINKS = {
+    Task.BINARY: LinkFunction.SIGMOID,
+    Task.MULTICLASS: LinkFunction.SOFTMAX,
+    Task.REGRESSION: LinkFunction.IDENTITY,
+}
 
 _CATEGORICAL, _DEFAULT_LEFT = 1, 2  # bits of LightGBM's decision_type; the two above say what counts as missing
 _ZERO = float(np.float32(1e-35))

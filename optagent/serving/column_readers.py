@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from optagent.errors import InvalidData
 from optagent.training.columns import Kind
-from optagent.training.encoding import Column
+from optagent.training.encoding import FeatureColumn
 from optagent.training.values import days, timestamps
 
 Cells = npt.NDArray[np.float32]
@@ -36,7 +36,7 @@ class ColumnReader(Protocol):
     def many(self, values: Sequence[Any], first: int = 0) -> Cells: ...
 
 
-def reader_for(column: Column) -> ColumnReader:
+def reader_for(column: FeatureColumn) -> ColumnReader:
     """The reader of a column's kind."""
     if column.kind is Kind.CATEGORICAL:
         return _Categories(column)
@@ -142,7 +142,7 @@ class _Dates(_Numbers):
 class _Categories:
     """Texts, by their position among the categories; numbers and truths stand for the text that Arrow makes of them."""
 
-    def __init__(self, column: Column) -> None:
+    def __init__(self, column: FeatureColumn) -> None:
         self._name = column.name
         self._codes: dict[str | None, float] = {text: float(code) for code, text in enumerate(column.categories)}
         self._codes[None] = _NAN

@@ -32,7 +32,7 @@ _FACTS = pa.schema(
 )
 
 
-class Compared(NamedTuple):
+class EvidenceRecord(NamedTuple):
     """The rows of one request, which all were treated alike.
 
     `time` is the request's arrival in POSIX seconds. `arm` is the role that was drawn by the sticky key `unit`, and
@@ -72,7 +72,7 @@ def evidence_schema(outputs: int) -> pa.Schema:
     return pa.schema([*_FACTS, *scores])
 
 
-def evidence_table(compared: Sequence[Compared], outputs: int) -> pa.Table:
+def evidence_table(compared: Sequence[EvidenceRecord], outputs: int) -> pa.Table:
     """The rows of all requests, in their order; scores of another width than `outputs` count as none."""
     counts = [len(one.ids) for one in compared]
     columns: list[pa.Array] = [

@@ -7,12 +7,16 @@ import numpy as np
 from optagent.domain.model import Task
 from optagent.errors import InvalidRequest
 from optagent.serving.onnx_graph import Graph
-from optagent.serving.trees import Link
+from optagent.serving.trees import LinkFunction
 from optagent.training.average import WeightedMean
 from optagent.training.combined import Combined
 from optagent.training.stack import CLIP, Stack
 
-_LINKS = {Task.BINARY: Link.SIGMOID, Task.MULTICLASS: Link.SOFTMAX, Task.REGRESSION: Link.IDENTITY}
+_LINKS = {
+    Task.BINARY: LinkFunction.SIGMOID,
+    Task.MULTICLASS: LinkFunction.SOFTMAX,
+    Task.REGRESSION: LinkFunction.IDENTITY,
+}
 
 
 def add_combined(graph: Graph, combined: Combined, said: Sequence[str]) -> str:

@@ -18,8 +18,8 @@ from optagent.serving.onnx_engine import OnnxEngine
 from optagent.serving.onnx_graph import Graph, add_forest
 from optagent.serving.onnx_plan import add_plan
 from optagent.serving.sklearn_trees import histogram_forest, sklearn_forest
-from optagent.serving.trees import Forest, Link
-from optagent.training.families.parts import Part
+from optagent.serving.trees import Forest, LinkFunction
+from optagent.training.families.parts import ModelPart
 from optagent.training.predictor import Predictor
 
 MOST_NODES = 2_000_000
@@ -27,7 +27,7 @@ MOST_NODES = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Compiled:
+class CompiledEngine:
     """The engine, or None with the reason; `thresholds` of each column are where an engine is easily wrong.
 
     `graph` is what the engine was made of, for other processes.
@@ -49,7 +49,7 @@ class _Work:
     levels: Levels
 
 
-def compile_onnx(predictor: Predictor) -> Compiled:
+def compile_onnx(predictor: Predictor) -> CompiledEngine:
     """The predictor's model as an ONNX engine, made from the loaded model: no file is read, nothing is unpickled.
 
     That its answers are the same is for `parity` to find out.
@@ -57,7 +57,7 @@ def compile_onnx(predictor: Predictor) -> Compiled:
     family, task = predictor.manifest.family, predictor.manifest.task
     compiler = _COMPILERS.get(family)
     if compiler is None:
-        return Compiled(None, f"the family {family} has no ONNX form")
+        return CompiledEngine(None, f"the family {family} has no ONNX form")
     columns = predictor.schema.columns
     outputs = outputs_of(task, predictor.manifest.classes)
     work = _Work(predictor.model, task, outputs, [column.levels for column in columns])
@@ -68,8 +68,8 @@ def compile_onnx(predictor: Predictor) -> Compiled:
         engine = OnnxEngine(model, len(columns), outputs)
     except Exception as error:  # Whatever a library's inside or ONNX Runtime says: the model itself still serves.
         said = str(error).strip().splitlines() or [type(error).__name__]
-        return Compiled(None, f"{family} does not compile to ONNX: {said[0][:300]}")
-    return Compiled(engine, f"{family} compiled to ONNX, {len(model) / 1e6:.1f} MB", thresholds, model)
+        return CompiledEngine(None, f"{family} does not compile to ONNX: {said[0][:300]}")
+    return CompiledEngine(engine, f"{family} compiled to ONNX, {len(model) / 1e6:.1f} MB", thresholds, model)
 
 
 _Scores = tuple[str, Mapping[int, Vector]]
@@ -106,7 +106,11 @@ def _linear(graph: Graph, work: _Work) -> _Scores:
     weights = np.atleast_2d(estimator.coef_).T.astype(np.float64)
     intercept = np.atleast_1d(estimator.intercept_).astype(np.float64)
     margin = add_margin(graph, columns, weights, intercept, work.levels)
-    link = {Task.BINARY: Link.SIGMOID, Task.MULTICLASS: Link.SOFTMAX, Task.REGRESSION: Link.IDENTITY}[work.task]
+    link = {
+        Task.BINARY: LinkFunction.SIGMOID,
+        Task.MULTICLASS: LinkFunction.SOFTMAX,
+        Task.REGRESSION: LinkFunction.IDENTITY,
+    }[work.task]
     return graph.linked(margin, link), {}
 
 
@@ -136,7 +140,7 @@ def _engineered(graph: Graph, work: _Work) -> _Scores:
     return scores, {kept[column]: values for column, values in thresholds.items() if column < len(kept)}
 
 
-def _part(graph: Graph, part: Part, work: _Work) -> _Scores:
+def _part(graph: Graph, part: ModelPart, work: _Work) -> _Scores:
     if part.family not in _COMPILERS:
         raise InvalidRequest(f"its part of the family {part.family} has no ONNX form")
     return _COMPILERS[part.family](graph, replace(work, model=part.model))

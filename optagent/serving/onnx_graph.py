@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from optagent.serving.onnx_engine import INPUT, OUTPUT
-from optagent.serving.trees import Forest, Link, Tree, constant
+from optagent.serving.trees import Forest, LinkFunction, Tree, constant
 
 _OPSET, _ML_OPSET, _IR = 21, 5, 10
 _AT_MOST, _BELOW, _MEMBER = 0, 1, 6  # modes of a TreeEnsemble node
@@ -46,10 +46,10 @@ class Graph:
 
         return self.add("Cast", value, to={32: TensorProto.FLOAT, 64: TensorProto.DOUBLE, 1: TensorProto.INT64}[bits])
 
-    def linked(self, value: str, link: Link) -> str:
-        if link is Link.SIGMOID:
+    def linked(self, value: str, link: LinkFunction) -> str:
+        if link is LinkFunction.SIGMOID:
             return self.add("Sigmoid", value)
-        return self.add("Softmax", value, axis=1) if link is Link.SOFTMAX else value
+        return self.add("Softmax", value, axis=1) if link is LinkFunction.SOFTMAX else value
 
     def model(self, scores: str, outputs: int) -> bytes:
         """The whole graph as a model that answers `scores`."""

@@ -5,12 +5,12 @@ import numpy as np
 from optagent.errors import InvalidRequest
 from optagent.serving.onnx_columns import Levels, looked_up, picked
 from optagent.serving.onnx_graph import Graph
-from optagent.training.plan import GroupDifference, GroupMean, Plan, Power, Step
+from optagent.training.plan import FeaturePlan, GroupDifference, GroupMean, Power, Step
 
 _PAIRS = {"product": "Mul", "ratio": "Div", "difference": "Sub"}
 
 
-def add_plan(graph: Graph, plan: Plan, levels: Levels) -> str:
+def add_plan(graph: Graph, plan: FeaturePlan, levels: Levels) -> str:
     """The columns that a plan makes of the graph's rows; InvalidRequest for a step that ONNX has no operators for."""
     place = {name: index for index, name in enumerate(plan.columns)}
     parts = [picked(graph, [place[name] for name in plan.kept])] if plan.kept else []

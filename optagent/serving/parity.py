@@ -10,7 +10,7 @@ from optagent.domain.model import Task
 from optagent.errors import InvalidData
 from optagent.serving.engine import Engine
 from optagent.serving.native_engine import NativeEngine
-from optagent.serving.onnx_compiler import Compiled, compile_onnx
+from optagent.serving.onnx_compiler import CompiledEngine, compile_onnx
 from optagent.training.columns import Kind
 from optagent.training.cost import one_row_times_s
 from optagent.training.encoding import Schema
@@ -28,7 +28,7 @@ _THIS_CENTURY = (10_957.0, 20_000.0)  # in days since 1970
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class EngineChoice:
     """The engine, why it is that one, and what was measured: None and no time for an engine that was not tried."""
 
     engine: Engine
@@ -38,8 +38,8 @@ class Chosen:
 
 
 def choose_engine(
-    predictor: Predictor, rows: Matrix, compiled: Compiled | None = None, native_costs_us: float = 0.0
-) -> Chosen:
+    predictor: Predictor, rows: Matrix, compiled: CompiledEngine | None = None, native_costs_us: float = 0.0
+) -> EngineChoice:
     """ONNX if it answers as the model itself on `rows` and on what is derived from them, and is faster for one row.
 
     Derived are rows with missing values, with extremes, and right at and beside the thresholds of the trees. Where it
@@ -50,7 +50,7 @@ def choose_engine(
     native = NativeEngine(predictor)
     compiled = compile_onnx(predictor) if compiled is None else compiled
     if compiled.engine is None:
-        return Chosen(native, compiled.reason, None, {native.name: one_row_us(native, rows)})
+        return EngineChoice(native, compiled.reason, None, {native.name: one_row_us(native, rows)})
     probes, expected = answered(native, probe_rows(predictor, rows, compiled.thresholds))
     if not len(probes):
         raise InvalidData("parity: the model itself answers none of the rows")
@@ -59,7 +59,7 @@ def choose_engine(
         alone = np.concatenate([compiled.engine.scores(row[None, :]) for row in probes[:16]])
     except Exception as error:  # An engine that fails on any row is no engine, whatever it raises.
         said = str(error).strip().splitlines() or [type(error).__name__]
-        return Chosen(native, f"onnx fails: {said[0][:300]}", None, {native.name: one_row_us(native, rows)})
+        return EngineChoice(native, f"onnx fails: {said[0][:300]}", None, {native.name: one_row_us(native, rows)})
     worst = max(difference(expected, found), difference(expected[:16], alone))
     took = {
         native.name: one_row_us(native, rows) + native_costs_us,
@@ -69,9 +69,9 @@ def choose_engine(
     if reason is None and took[compiled.engine.name] >= took[native.name]:
         reason = f"onnx is not faster: {took[compiled.engine.name]:.0f} us for one row, native {took[native.name]:.0f}"
     if reason is not None:
-        return Chosen(native, reason, worst, took)
+        return EngineChoice(native, reason, worst, took)
     speed = f"{took[compiled.engine.name]:.0f} us for one row, native {took[native.name]:.0f}"
-    return Chosen(compiled.engine, f"onnx differs by {worst:.1e} on {len(probes):,} rows; {speed}", worst, took)
+    return EngineChoice(compiled.engine, f"onnx differs by {worst:.1e} on {len(probes):,} rows; {speed}", worst, took)
 
 
 def answered(engine: Engine, rows: Matrix) -> tuple[Matrix, Prediction]:

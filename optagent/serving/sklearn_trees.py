@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from optagent.domain.model import Task
 from optagent.serving.boosted_trees import LINKS, bits_set
-from optagent.serving.trees import Forest, Link, Tree
+from optagent.serving.trees import Forest, LinkFunction, Tree
 
 
 def sklearn_forest(forest: Any, task: Task, outputs: int) -> Forest:
@@ -17,7 +17,7 @@ def sklearn_forest(forest: Any, task: Task, outputs: int) -> Forest:
     A leaf adds to one output: of several classes each has a copy of the tree.
     """
     trees = tuple(tree for member in forest.estimators_ for tree in _member_trees(member.tree_, task, outputs))
-    return Forest(trees, outputs, Link.IDENTITY, mean_of=len(forest.estimators_))
+    return Forest(trees, outputs, LinkFunction.IDENTITY, mean_of=len(forest.estimators_))
 
 
 def histogram_forest(estimator: Any, task: Task, outputs: int, levels: int) -> Forest:

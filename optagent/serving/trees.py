@@ -14,7 +14,7 @@ Nodes = npt.NDArray[np.int64]
 Truths = npt.NDArray[np.bool_]
 
 
-class Link(StrEnum):
+class LinkFunction(StrEnum):
     """From the sum of the trees to the answer."""
 
     IDENTITY = "identity"
@@ -54,7 +54,7 @@ class Forest:
 
     trees: tuple[Tree, ...]
     outputs: int
-    link: Link
+    link: LinkFunction
     start: tuple[float, ...] = ()
     strict: bool = False
     in_32_bits: bool = False

@@ -21,7 +21,7 @@ MAX_CATEGORIES = 254
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class FeatureColumn:
     """A feature. `categories` are in the order of their codes; with `other`, one more level takes all the rest."""
 
     name: str
@@ -41,7 +41,7 @@ class Schema:
     `classes` are in the order of the class indexes (the positive class of a binary model last), empty for regressions.
     """
 
-    columns: tuple[Column, ...]
+    columns: tuple[FeatureColumn, ...]
     target: str
     task: Task
     classes: tuple[Label, ...] = ()
@@ -143,7 +143,7 @@ def _rows_of(column: pa.ChunkedArray, rows: Rows | None) -> pa.ChunkedArray:
     return column.take(pa.array(rows)) if span_of(rows) is None else column.slice(int(rows[0]), len(rows))
 
 
-def _fit_column(values: pa.ChunkedArray, name: str, notes: list[str]) -> Column | None:
+def _fit_column(values: pa.ChunkedArray, name: str, notes: list[str]) -> FeatureColumn | None:
     kind = kind_of(values.type)
     if kind is None:
         raise InvalidData(f"features: column {name!r} is of type {values.type}, which is not supported")
@@ -155,10 +155,10 @@ def _fit_column(values: pa.ChunkedArray, name: str, notes: list[str]) -> Column 
     if low is None or low != low or low == high:  # NaN differs from itself
         notes.append(_left_out(name, values=0 if low is None or low != low else 1))
         return None
-    return Column(name, kind)
+    return FeatureColumn(name, kind)
 
 
-def _fit_categories(values: pa.ChunkedArray, name: str, notes: list[str]) -> Column | None:
+def _fit_categories(values: pa.ChunkedArray, name: str, notes: list[str]) -> FeatureColumn | None:
     counted = pc.value_counts(values.drop_null())
     if len(counted) < 2:
         notes.append(_left_out(name, values=len(counted)))
@@ -167,7 +167,7 @@ def _fit_categories(values: pa.ChunkedArray, name: str, notes: list[str]) -> Col
     if len(ranked) > MAX_CATEGORIES:
         notes.append(f"{name}: {len(ranked):,} categories, the {MAX_CATEGORIES} most frequent are kept apart")
     categories = tuple(category for _, category in ranked[:MAX_CATEGORIES])
-    return Column(name, Kind.CATEGORICAL, categories, other=len(ranked) > MAX_CATEGORIES)
+    return FeatureColumn(name, Kind.CATEGORICAL, categories, other=len(ranked) > MAX_CATEGORIES)
 
 
 def _left_out(name: str, values: int) -> str:

@@ -12,7 +12,7 @@ from optagent.arrays import Prediction
 from optagent.domain.model import ModelSpec, Task
 from optagent.errors import InvalidData
 from optagent.training.columns import Kind, kind_of
-from optagent.training.encoding import Column, Schema
+from optagent.training.encoding import FeatureColumn, Schema
 from optagent.training.families.family import FittedModel
 from optagent.training.target import Label
 
@@ -22,7 +22,7 @@ _DEFAULT_NAME = re.compile(r"(Column_|f|x)\d+")
 
 
 @dataclass(frozen=True, slots=True)
-class Imported:
+class ConvertedModel:
     """A converted model, and what its source predicts for the same rows.
 
     `reference` is the source's prediction for the rows as they are, `rounded` for the rows as 32-bit floats, which is
@@ -90,7 +90,7 @@ def imported_schema(
     for name in features:
         if name in refused:
             raise InvalidData(f"features: the model reads {name!r}, but {refused[name]}")
-    columns = tuple(Column(name, usable[name]) for name in features)
+    columns = tuple(FeatureColumn(name, usable[name]) for name in features)
     return Schema(columns=columns, target=target.target, task=target.task, classes=target.classes)
 
 
@@ -117,7 +117,7 @@ def ordered(prediction: Prediction, order: Sequence[int], task: Task) -> Predict
     return prediction if task is Task.REGRESSION else prediction[:, list(order)]
 
 
-def check_parity(found: Prediction, imported: Imported) -> dict[str, float]:
+def check_parity(found: Prediction, imported: ConvertedModel) -> dict[str, float]:
     """How far the converted model is from its source; InvalidData where it is another model.
 
     On the same 32-bit values it must agree within 1e-6 on every row (of the largest value, for a regression). A split

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from optagent.arrays import Mask, Prediction, Vector
 from optagent.domain.model import Task
-from optagent.domain.quality import Problem
+from optagent.domain.quality import RowProblem
 from optagent.training.encoding import Schema
 from optagent.training.live_values import NUMBER, column_named, decoded, missing_in, numbers_in
 from optagent.training.predictor import PREDICTION
@@ -56,7 +56,7 @@ def encode_live_labels(values: pa.ChunkedArray, schema: Schema) -> tuple[Vector,
     if schema.task is Task.REGRESSION:
         read = numbers_in(values)
         numbers = np.where(np.isinf(read.numbers), np.nan, read.numbers)
-        return numbers, np.isnan(numbers) & ~read.problems[Problem.MISSING]
+        return numbers, np.isnan(numbers) & ~read.problems[RowProblem.MISSING]
     values = decoded(values)
     missing = missing_in(values)
     try:

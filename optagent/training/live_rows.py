@@ -6,14 +6,14 @@ import numpy as np
 import pyarrow as pa
 
 from optagent.arrays import Matrix
-from optagent.domain.quality import Problem
+from optagent.domain.quality import RowProblem
 from optagent.training.columns import Kind
 from optagent.training.encoding import Schema
 from optagent.training.live_answers import PROBABILITY
 from optagent.training.live_values import column_named, read_column
 from optagent.training.predictor import PREDICTION
 
-Counts = Mapping[str, Mapping[Problem, int]]
+Counts = Mapping[str, Mapping[RowProblem, int]]
 """Rows by column and problem; an extra column counts once, whatever its rows."""
 
 BOOKKEEPING = frozenset({"id", "time", PREDICTION, "latency_ms", "version", "arm"})
@@ -27,35 +27,35 @@ def encode_live(table: pa.Table, schema: Schema) -> tuple[Matrix, Counts]:
     read; a column that is absent is missing in every row.
     """
     x = np.full((table.num_rows, len(schema.columns)), np.nan, dtype=np.float32)
-    counts: dict[str, Mapping[Problem, int]] = {}
+    counts: dict[str, Mapping[RowProblem, int]] = {}
     for index, column in enumerate(schema.columns):
         values = column_named(table, column.name)
         if values is None:
-            found = {Problem.ABSENT: table.num_rows}
+            found = {RowProblem.ABSENT: table.num_rows}
         else:
             read = read_column(values, column)
             with np.errstate(over="ignore"):
                 x[:, index] = read.numbers
             found = {problem: int(mask.sum()) for problem, mask in read.problems.items()}
             endless = np.isinf(x[:, index])
-            found[Problem.INFINITE] = found.get(Problem.INFINITE, 0) + int(endless.sum())
+            found[RowProblem.INFINITE] = found.get(RowProblem.INFINITE, 0) + int(endless.sum())
             x[endless, index] = np.nan
         counts[column.name] = found
     known = {*schema.names, *BOOKKEEPING}
     for name in table.schema.names:
         if name not in known and not name.startswith(PROBABILITY) and _holds_a_value(table, name):
-            counts[name] = {Problem.EXTRA: 1}
+            counts[name] = {RowProblem.EXTRA: 1}
     return x, _without_zeros(counts)
 
 
 def merged_counts(parts: Iterable[Counts]) -> Counts:
     """The counts of several tables as those of one."""
-    total: dict[str, dict[Problem, int]] = {}
+    total: dict[str, dict[RowProblem, int]] = {}
     for part in parts:
         for name, found in part.items():
             into = total.setdefault(name, {})
             for problem, count in found.items():
-                into[problem] = 1 if problem is Problem.EXTRA else into.get(problem, 0) + count
+                into[problem] = 1 if problem is RowProblem.EXTRA else into.get(problem, 0) + count
     return total
 
 

@@ -10,9 +10,9 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from optagent.arrays import Mask, Vector
-from optagent.domain.quality import Problem
+from optagent.domain.quality import RowProblem
 from optagent.training.columns import Kind, kind_of
-from optagent.training.encoding import Column
+from optagent.training.encoding import FeatureColumn
 from optagent.training.values import days, timestamps
 
 NUMBER = r"^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?$"
@@ -22,11 +22,11 @@ _TRUE, _FALSE = r"(?i)^(true|1|1\.0)$", r"(?i)^(false|0|0\.0)$"
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class ReadColumn:
     """One column: numbers (NaN where there is none), and the masks of what was wrong with the others."""
 
     numbers: Vector
-    problems: Mapping[Problem, Mask]
+    problems: Mapping[RowProblem, Mask]
 
 
 def column_named(table: pa.Table, name: str) -> pa.ChunkedArray | None:
@@ -35,7 +35,7 @@ def column_named(table: pa.Table, name: str) -> pa.ChunkedArray | None:
     return table.column(found[0]) if found else None
 
 
-def read_column(values: pa.ChunkedArray, column: Column) -> Read:
+def read_column(values: pa.ChunkedArray, column: FeatureColumn) -> ReadColumn:
     values = decoded(values)
     if column.kind is Kind.CATEGORICAL:
         return _codes(values, column)
@@ -45,11 +45,11 @@ def read_column(values: pa.ChunkedArray, column: Column) -> Read:
         return _truths_said(values)
     read = numbers_in(values)
     if column.kind is Kind.BOOLEAN:
-        return Read(np.where(np.isnan(read.numbers), np.nan, read.numbers != 0), read.problems)
+        return ReadColumn(np.where(np.isnan(read.numbers), np.nan, read.numbers != 0), read.problems)
     return read
 
 
-def numbers_in(values: pa.ChunkedArray) -> Read:
+def numbers_in(values: pa.ChunkedArray) -> ReadColumn:
     """Numbers and booleans as they are, texts as the numbers they say; infinities stay infinite."""
     values = decoded(values)
     kind = kind_of(values.type)
@@ -58,7 +58,7 @@ def numbers_in(values: pa.ChunkedArray) -> Read:
     if kind not in (Kind.NUMERIC, Kind.BOOLEAN):
         return _wrong_type(values)
     numbers = _floats(values)
-    return Read(numbers, {Problem.MISSING: np.isnan(numbers)})
+    return ReadColumn(numbers, {RowProblem.MISSING: np.isnan(numbers)})
 
 
 def decoded(values: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -69,7 +69,7 @@ def missing_in(values: pa.ChunkedArray) -> Mask:
     return np.asarray(pc.is_null(values, nan_is_null=True).to_numpy(), dtype=np.bool_)
 
 
-def _codes(values: pa.ChunkedArray, column: Column) -> Read:
+def _codes(values: pa.ChunkedArray, column: FeatureColumn) -> ReadColumn:
     missing = missing_in(values)
     try:
         texts = pc.cast(values, pa.large_string())
@@ -79,15 +79,17 @@ def _codes(values: pa.ChunkedArray, column: Column) -> Read:
     codes = _floats(pc.fill_null(found, len(column.categories)))
     unseen = (codes == len(column.categories)) & ~missing
     codes[missing] = np.nan
-    problems = {Problem.MISSING: missing} if column.other else {Problem.MISSING: missing, Problem.UNSEEN: unseen}
-    return Read(codes, problems)
+    problems = (
+        {RowProblem.MISSING: missing} if column.other else {RowProblem.MISSING: missing, RowProblem.UNSEEN: unseen}
+    )
+    return ReadColumn(codes, problems)
 
 
-def _dates(values: pa.ChunkedArray) -> Read:
+def _dates(values: pa.ChunkedArray) -> ReadColumn:
     missing = missing_in(values)
     kind = kind_of(values.type)
     if kind is Kind.DATETIME:
-        return Read(_floats(days(values)), {Problem.MISSING: missing})
+        return ReadColumn(_floats(days(values)), {RowProblem.MISSING: missing})
     if kind is not Kind.CATEGORICAL:
         return _wrong_type(values)
     try:
@@ -97,30 +99,30 @@ def _dates(values: pa.ChunkedArray) -> Read:
         instants = read.dt.tz_convert(None).to_numpy().astype("datetime64[us]")
         numbers = _floats(days(pa.chunked_array([pa.array(instants)])))
     blank = missing | _matches(values, _NO_VALUE)
-    return Read(numbers, {Problem.MISSING: blank, Problem.WRONG_TYPE: np.isnan(numbers) & ~blank})
+    return ReadColumn(numbers, {RowProblem.MISSING: blank, RowProblem.WRONG_TYPE: np.isnan(numbers) & ~blank})
 
 
-def _numbers_said(values: pa.ChunkedArray) -> Read:
+def _numbers_said(values: pa.ChunkedArray) -> ReadColumn:
     texts = pc.utf8_trim_whitespace(pc.cast(values, pa.large_string()))
     is_number = pc.match_substring_regex(texts, NUMBER)
     numbers = _floats(pc.cast(pc.if_else(is_number, texts, pa.scalar(None, texts.type)), pa.float64()))
     missing = missing_in(values) | _matches(values, _NO_VALUE)
     endless = _matches(values, _NO_END)
     numbers[endless] = np.inf
-    return Read(numbers, {Problem.MISSING: missing, Problem.NOT_A_NUMBER: np.isnan(numbers) & ~missing})
+    return ReadColumn(numbers, {RowProblem.MISSING: missing, RowProblem.NOT_A_NUMBER: np.isnan(numbers) & ~missing})
 
 
-def _truths_said(values: pa.ChunkedArray) -> Read:
+def _truths_said(values: pa.ChunkedArray) -> ReadColumn:
     numbers = np.full(len(values), np.nan)
     numbers[_matches(values, _TRUE)] = 1.0
     numbers[_matches(values, _FALSE)] = 0.0
     missing = missing_in(values) | _matches(values, _NO_VALUE)
-    return Read(numbers, {Problem.MISSING: missing, Problem.WRONG_TYPE: np.isnan(numbers) & ~missing})
+    return ReadColumn(numbers, {RowProblem.MISSING: missing, RowProblem.WRONG_TYPE: np.isnan(numbers) & ~missing})
 
 
-def _wrong_type(values: pa.ChunkedArray) -> Read:
+def _wrong_type(values: pa.ChunkedArray) -> ReadColumn:
     missing = missing_in(values)
-    return Read(np.full(len(values), np.nan), {Problem.MISSING: missing, Problem.WRONG_TYPE: ~missing})
+    return ReadColumn(np.full(len(values), np.nan), {RowProblem.MISSING: missing, RowProblem.WRONG_TYPE: ~missing})
 
 
 def _matches(texts: pa.ChunkedArray, pattern: str) -> Mask:

@@ -1,7 +1,7 @@
 """The plan: which columns a model gets besides, or instead of, the encoded ones. Plain data, kept as JSON.
 
 Every step needs one row alone. Lags and rolling windows over earlier rows are left out on purpose: a served row comes
-without its history. Where the caller gives lagged values as columns of the row, `Window` sums them up.
+without its history. Where the caller gives lagged values as columns of the row, `WindowSummary` sums them up.
 """
 
 import math
@@ -139,7 +139,7 @@ class Calendar:
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class WindowSummary:
     """The mean, or the range, of columns that hold one quantity at several times; missing where one of them is."""
 
     over: tuple[str, ...]
@@ -159,13 +159,13 @@ class Window:
         return self.over
 
 
-Step = Product | Ratio | Difference | Power | GroupMean | GroupDifference | Calendar | Window
+Step = Product | Ratio | Difference | Power | GroupMean | GroupDifference | Calendar | WindowSummary
 AnyStep = Annotated[Step, Field(discriminator="kind")]
 GROUPED = (GroupMean, GroupDifference)
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class FeaturePlan:
     """From the encoded matrix of `columns` to that of the columns not `dropped`, and then a column a step.
 
     Dropped columns are still read: steps may need them.

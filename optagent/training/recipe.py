@@ -12,9 +12,9 @@ from optagent.errors import InvalidRequest
 from optagent.training.cost import latency_p99_ms, size_mb
 from optagent.training.families.engineered import EngineeredModel
 from optagent.training.families.family import FittedModel
-from optagent.training.families.parts import Part
+from optagent.training.families.parts import ModelPart
 from optagent.training.families.registry import family_named
-from optagent.training.plan import Plan
+from optagent.training.plan import FeaturePlan
 from optagent.training.problem import Problem
 from optagent.training.refit import refit
 from optagent.training.transform import transformed
@@ -31,7 +31,7 @@ class Recipe:
     family: str
     params: Mapping[str, Any]
     rounds: int
-    plan: Plan | None = None
+    plan: FeaturePlan | None = None
 
     def to_plain(self) -> dict[str, Any]:
         """As JSON can hold it."""
@@ -42,7 +42,7 @@ class Recipe:
     def from_plain(cls, kept: Mapping[str, Any]) -> "Recipe":
         """What `to_plain` wrote; raises InvalidRequest."""
         try:
-            plan = decode(Plan, kept["plan"]) if kept.get("plan") is not None else None
+            plan = decode(FeaturePlan, kept["plan"]) if kept.get("plan") is not None else None
             return cls(str(kept["name"]), str(kept["family"]), dict(kept["params"]), int(kept["rounds"]), plan)
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidRequest(f"not a recipe: {error}") from None
@@ -53,7 +53,7 @@ class Recipe:
 
     def whole(self, model: FittedModel) -> FittedModel:
         """A model that learned from those rows, for rows as they come."""
-        return model if self.plan is None else EngineeredModel(self.plan, Part(self.family, model))
+        return model if self.plan is None else EngineeredModel(self.plan, ModelPart(self.family, model))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ CLIP = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class StackColumn:
     """An original feature in a stack: standardised (0 where missing), times one coefficient an output."""
 
     position: int
@@ -37,7 +37,7 @@ class Stack:
     names: tuple[str, ...]
     weights: tuple[float, ...]
     intercepts: tuple[float, ...]
-    columns: tuple[Column, ...] = ()
+    columns: tuple[StackColumn, ...] = ()
     kind: Literal["stack"] = "stack"
 
     def __post_init__(self) -> None:

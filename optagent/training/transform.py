@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from optagent.arrays import Matrix, Vector
 from optagent.errors import InvalidData
-from optagent.training.plan import Calendar, GroupDifference, GroupMean, Plan, Power, Step, Window
+from optagent.training.plan import Calendar, FeaturePlan, GroupDifference, GroupMean, Power, Step, WindowSummary
 from optagent.training.problem import Data
 
 Indexes = npt.NDArray[np.intp]
@@ -24,7 +24,7 @@ _NAN = np.float32(np.nan)
 class Transformer:
     """A plan made ready once: steps of one kind that stand beside each other are one operation on blocks."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: FeaturePlan) -> None:
         self.plan = plan
         place = {name: index for index, name in enumerate(plan.columns)}
         kept = plan.kept
@@ -66,12 +66,12 @@ class Transformer:
         return np.asarray(x, dtype=np.float32)
 
 
-def apply(plan: Plan, x: Matrix) -> Matrix:
+def apply(plan: FeaturePlan, x: Matrix) -> Matrix:
     """`Transformer(plan)(x)`, for one use."""
     return Transformer(plan)(x)
 
 
-def transformed(plan: Plan, data: Data) -> Data:
+def transformed(plan: FeaturePlan, data: Data) -> Data:
     """The same rows with the columns of the plan; those it makes are numbers, whatever they are made of."""
     codes = dict(zip((data.names[index] for index in data.categorical), data.levels, strict=True))
     kept = [(index, codes[name]) for index, name in enumerate(plan.kept) if name in codes]
@@ -146,7 +146,7 @@ def _calendars(steps: Sequence[Calendar], place: Places) -> Write:
     return write
 
 
-def _windows(steps: Sequence[Window], place: Places) -> Write:
+def _windows(steps: Sequence[WindowSummary], place: Places) -> Write:
     over = [(_indexes(step.over, place), step.how) for step in steps]
 
     def write(x: Matrix, out: Matrix) -> None:

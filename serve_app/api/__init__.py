@@ -12,13 +12,13 @@ from starlette.types import ASGIApp
 
 from optagent import __version__
 from optagent.agent import OptimizationAgent
-from optagent.ports import Clock, KeptAnswers
+from optagent.ports import Clock, IdempotencyStore
 from serve_app.api import docs, health, models, optimization, predictions, records, rollouts, tokens
 from serve_app.api.auth import Authenticator
 from serve_app.api.errors import answer_problems
 from serve_app.api.idempotency import Idempotency
 from serve_app.api.responses import ProblemDocument
-from serve_app.api.security import Desk
+from serve_app.api.security import ApiContext
 from serve_app.dashboard import PREFIX as DASHBOARD_PREFIX
 from serve_app.dashboard import ROUTERS as DASHBOARD
 
@@ -35,7 +35,7 @@ _NOTHING_FROM_ELSEWHERE = {"Content-Security-Policy": "default-src 'none'; style
 def create_api(
     agent: OptimizationAgent,
     authenticator: Authenticator,
-    kept_answers: KeptAnswers | None,
+    kept_answers: IdempotencyStore | None,
     clock: Clock,
     data_plane: ASGIApp | None = None,
     max_body_bytes: int = 10_000_000,
@@ -44,8 +44,8 @@ def create_api(
     """The application; `agent` is strict, or stands for one that is. Without `kept_answers` keys are ignored."""
     app = FastAPI(title="optagent", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
     idempotency = None if kept_answers is None else Idempotency(kept_answers)
-    app.state.desk = Desk(agent, authenticator, idempotency, clock)
-    app.state.parts = health.Parts(agent, clock)
+    app.state.desk = ApiContext(agent, authenticator, idempotency, clock)
+    app.state.parts = health.HealthCache(agent, clock)
     app.state.data_plane, app.state.max_body_bytes, app.state.sleep = data_plane, max_body_bytes, sleep
     for part in (health, optimization, models, predictions, rollouts, tokens, records):
         app.include_router(part.router, prefix=PREFIX)

@@ -163,7 +163,7 @@ class _Known:
 
 
 @dataclass(slots=True)
-class Refusals:
+class RefusalLog:
     """Writes refusals into the audit log behind the requests' back, at most `per_minute`: a flood cannot push it out.
 
     What was not written is counted in the next entry that is.

@@ -12,7 +12,7 @@ from optagent.errors import OptAgentError
 from optagent.ports import Clock
 from serve_app.api.errors import request_id_of
 from serve_app.api.responses import Health
-from serve_app.api.security import Desk
+from serve_app.api.security import ApiContext
 
 router = APIRouter(prefix="/optimization", tags=["health"])
 
@@ -20,7 +20,7 @@ _KEPT_S = 1.0
 
 
 @dataclass(slots=True)
-class Parts:
+class HealthCache:
     """The state of each part, asked for at most once a second however many want to know."""
 
     agent: OptimizationAgent
@@ -56,7 +56,7 @@ async def health(request: Request, response: Response) -> Health:
 
 
 async def _may_read(request: Request) -> bool:
-    desk: Desk = request.app.state.desk
+    desk: ApiContext = request.app.state.desk
     authorization = request.headers.get("authorization")
     if authorization is None:
         return False

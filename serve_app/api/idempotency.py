@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from optagent.domain.token import Token
 from optagent.errors import InvalidRequest, Unavailable
-from optagent.ports import KeptAnswers
+from optagent.ports import IdempotencyStore
 
 HEADER = "Idempotency-Key"
 REPLAYED = "Idempotent-Replayed"
@@ -45,7 +45,7 @@ class Idempotency:
     Of the fields that are `shown_once` nothing is kept: where the answer is repeated they are null.
     """
 
-    kept: KeptAnswers
+    kept: IdempotencyStore
 
     async def once(
         self,

@@ -11,9 +11,9 @@ from optagent.errors import Conflict, ModelNotFound
 from serve_app.api.model_requests import AliasRequest, ModelChanges, RegisterRequest
 from serve_app.api.requests import Limit, ModelId
 from serve_app.api.responses import shown_model
-from serve_app.api.security import Asks, Caller, Guarded, needs
+from serve_app.api.security import Asks, Caller, GuardedRoute, needs
 
-router = APIRouter(prefix="/models", tags=["models"], route_class=Guarded)
+router = APIRouter(prefix="/models", tags=["models"], route_class=GuardedRoute)
 
 Alias = Annotated[str, Path(pattern=r"^[a-z][a-z0-9_\-]{0,49}$", examples=["challenger"])]
 Replace = Annotated[bool, Query(description="replace a model of this id")]

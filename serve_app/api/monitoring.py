@@ -16,7 +16,7 @@ _AGAIN_MS = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
+class ProcessWatch:
     """Looks at a process every `poll_s`; `sleep` is given by tests."""
 
     look: Callable[[str], Awaitable[Process]]

@@ -17,7 +17,7 @@ from optagent.errors import OptAgentError
 from optagent.loop.queue import queued
 from serve_app.api.errors import problem
 from serve_app.api.model_requests import BacktestRequest
-from serve_app.api.monitoring import Watch
+from serve_app.api.monitoring import ProcessWatch
 from serve_app.api.paging import page
 from serve_app.api.requests import (
     AnalyzeRequest,
@@ -30,9 +30,9 @@ from serve_app.api.requests import (
     ProcessId,
 )
 from serve_app.api.responses import BatchAnswer, BatchItem, ProblemDocument, Processes, ProcessStatus, Submitted
-from serve_app.api.security import Asks, Caller, Guarded, needs
+from serve_app.api.security import Asks, Caller, GuardedRoute, needs
 
-router = APIRouter(prefix="/optimization", tags=["optimization"], route_class=Guarded)
+router = APIRouter(prefix="/optimization", tags=["optimization"], route_class=GuardedRoute)
 
 
 @router.post("/analyze", **needs(Scope.READ, 404, sends=True))
@@ -81,8 +81,8 @@ async def batch(body: BatchRequest, caller: Asks) -> BatchAnswer:
     return BatchAnswer(items=[await _item(request, caller) for request in body.requests])
 
 
-async def _watch(request: Request) -> Watch:
-    return Watch(request.state.caller.agent.process, sleep=request.app.state.sleep)
+async def _watch(request: Request) -> ProcessWatch:
+    return ProcessWatch(request.state.caller.agent.process, sleep=request.app.state.sleep)
 
 
 async def _process(process_id: ProcessId, caller: Asks) -> Process:
@@ -90,7 +90,7 @@ async def _process(process_id: ProcessId, caller: Asks) -> Process:
 
 
 Found = Annotated[Process, Depends(_process)]
-Watches = Annotated[Watch, Depends(_watch)]
+Watches = Annotated[ProcessWatch, Depends(_watch)]
 Wait = Annotated[float, Query(ge=0, le=60, description="wait up to so many seconds for a change")]
 Since = Annotated[
     FiniteFloat | None, Query(description="with `wait`: the `updated_at` that you have; newer is a change")

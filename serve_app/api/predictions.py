@@ -11,7 +11,7 @@ from optagent.domain.token import Scope
 from optagent.errors import Unavailable
 from serve_app.api.errors import request_id_of
 from serve_app.api.requests import ModelId
-from serve_app.api.security import Desk, needs
+from serve_app.api.security import ApiContext, needs
 
 router = APIRouter(prefix="/models/{model_id}", tags=["predictions"])
 
@@ -98,7 +98,7 @@ def _takes(body: type[BaseModel], example: dict[str, Any], arrow: str) -> dict[s
 async def _answer(request: Request) -> Response:
     if request.app.state.data_plane is not None:
         return _FromDataPlane()
-    desk: Desk = request.app.state.desk
+    desk: ApiContext = request.app.state.desk
     await desk.authenticator.principal(request.headers.get("authorization"), Scope.PREDICT, request_id_of(request))
     raise Unavailable("this process answers no predictions: ask a gateway")
 

@@ -10,7 +10,7 @@ from optagent.domain.audit_chain import ChainReport
 from optagent.domain.token import Scope
 from serve_app.api.requests import Limit
 from serve_app.api.responses import DecisionReplay
-from serve_app.api.security import Asks, Guarded, needs
+from serve_app.api.security import Asks, GuardedRoute, needs
 
 Noted = Annotated[
     str | None,
@@ -25,7 +25,7 @@ Decision = Annotated[
     ),
 ]
 
-router = APIRouter(tags=["records"], route_class=Guarded)
+router = APIRouter(tags=["records"], route_class=GuardedRoute)
 
 
 @router.get("/alerts", **needs(Scope.READ))

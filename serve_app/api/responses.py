@@ -14,8 +14,8 @@ from optagent.domain.rollout import Rollout
 from optagent.domain.token import Token
 
 if TYPE_CHECKING:
-    from optagent.loop.gates.replay import JudgedReplay
-    from optagent.loop.rollout.replay import Replay
+    from optagent.loop.gates.replay import GateReplay
+    from optagent.loop.rollout.replay import RolloutReplay
 
 _LOGIN = re.compile(r"(?<=://)([^:@/]*):.*@", re.DOTALL)
 
@@ -83,7 +83,7 @@ class DecisionReplay(BaseModel):
     detail: dict[str, Any]
 
     @classmethod
-    def of(cls, replay: "Replay | JudgedReplay") -> "DecisionReplay":
+    def of(cls, replay: "RolloutReplay | GateReplay") -> "DecisionReplay":
         return cls(is_same=replay.is_same, detail=plain(replay))
 
 

@@ -8,9 +8,9 @@ from optagent.domain.rollout import Rollout
 from optagent.domain.token import Scope
 from serve_app.api.requests import Decision, Limit, ModelId, RolloutRequest
 from serve_app.api.responses import shown_rollout
-from serve_app.api.security import Asks, Guarded, needs
+from serve_app.api.security import Asks, GuardedRoute, needs
 
-router = APIRouter(prefix="/models/{model_id}", tags=["rollouts"], route_class=Guarded)
+router = APIRouter(prefix="/models/{model_id}", tags=["rollouts"], route_class=GuardedRoute)
 
 Looks = Annotated[int, Query(ge=0, le=10_000, description="so many of the newest looks at the evidence")]
 Why = Annotated[Decision, Body(default_factory=Decision)]

@@ -39,7 +39,7 @@ _log = logging.getLogger("optagent.api")
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class ApiContext:
     """What the routes work with."""
 
     agent: OptimizationAgent
@@ -103,7 +103,7 @@ def needs(scope: Scope, *codes: int, sends: bool = False, shown_once: tuple[str,
     return {"responses": problems(*{*codes, 401, 403, 422, 429, 500, 503}), "openapi_extra": extra}
 
 
-class Guarded(APIRoute):
+class GuardedRoute(APIRoute):
     """A route that is reached with a token of its scope only, before anything of the body is read."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **more: Any) -> None:
@@ -118,7 +118,7 @@ class Guarded(APIRoute):
         scope, shown_once = Scope(extra[_SCOPE]), tuple(extra.get(_SHOWN_ONCE, ()))
 
         async def guarded(request: Request) -> Response:
-            desk: Desk = request.app.state.desk
+            desk: ApiContext = request.app.state.desk
             request_id = request_id_of(request)
             token = await desk.authenticator.principal(request.headers.get("authorization"), scope, request_id)
             request.state.caller = Caller(desk.agent, token.name, request_id, desk.clock)

@@ -7,9 +7,9 @@ from fastapi import APIRouter, Path, Response
 from optagent.domain.token import Scope
 from serve_app.api.requests import TokenRequest
 from serve_app.api.responses import NewToken, TokenView
-from serve_app.api.security import Asks, Guarded, needs
+from serve_app.api.security import Asks, GuardedRoute, needs
 
-router = APIRouter(prefix="/tokens", tags=["tokens"], route_class=Guarded)
+router = APIRouter(prefix="/tokens", tags=["tokens"], route_class=GuardedRoute)
 
 TokenId = Annotated[str, Path(pattern="^[0-9a-f]{12}$", examples=["0f1e2d3c4b5a"])]
 

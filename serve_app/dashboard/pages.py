@@ -25,7 +25,7 @@ _ENTRIES = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ModelRow:
     """A model in a line."""
 
     spec: ModelSpec
@@ -82,12 +82,12 @@ async def audit(request: Request, viewer: Auditor, verify: bool = False) -> Resp
     return await page(request, "audit.html", entries=entries, chain=chain)
 
 
-async def _shown(viewer: Viewer, spec: ModelSpec, alerts: list[Alert], processes: list[Process]) -> Shown:
+async def _shown(viewer: Viewer, spec: ModelSpec, alerts: list[Alert], processes: list[Process]) -> ModelRow:
     model_id = spec.model_id
     versions, rollouts = await asyncio.gather(viewer.agent.versions(model_id), viewer.agent.rollouts(model_id, 1))
     named = {alias: version for version in versions for alias in version.aliases}
     mine = [process for process in processes if process.model_id == model_id and process.status is not Status.QUEUED]
-    return Shown(
+    return ModelRow(
         spec,
         named.get(CHAMPION),
         named.get(CHALLENGER),

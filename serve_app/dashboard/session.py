@@ -8,7 +8,7 @@ from fastapi import Depends, Request, Response
 
 from optagent.domain.token import Scope, Token
 from serve_app.api.errors import request_id_of
-from serve_app.api.security import Caller, Desk
+from serve_app.api.security import ApiContext, Caller
 from serve_app.dashboard.form import check_same_site
 
 PREFIX = "/dashboard"
@@ -32,7 +32,7 @@ class Viewer(Caller):
 
 async def viewer_of(request: Request, scope: Scope, text: str | None = None) -> Viewer:
     """Whoever the cookie's token (or `text`) is of; raises what `Authenticator.principal` does."""
-    desk: Desk = request.app.state.desk
+    desk: ApiContext = request.app.state.desk
     text = request.cookies.get(COOKIE, "") if text is None else text
     request_id = request_id_of(request)
     token: Token = await desk.authenticator.principal(f"Bearer {text}" if text else None, scope, request_id)

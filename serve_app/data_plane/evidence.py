@@ -7,15 +7,15 @@ from optagent.arrays import Prediction
 from optagent.domain.rollout_look import RolloutState
 from optagent.ports import Clock
 from optagent.serving.engine import ServedModel
-from optagent.serving.evidence import CANDIDATE, CHAMPION, Compared, outputs_of
-from serve_app.data_plane.payloads import Question
+from optagent.serving.evidence import CANDIDATE, CHAMPION, EvidenceRecord, outputs_of
+from serve_app.data_plane.payloads import PredictionRequest
 from serve_app.data_plane.recorder import Recorder
-from serve_app.data_plane.route import Draw, Route, Version
-from serve_app.data_plane.scoring import Outcome
-from serve_app.data_plane.shadow import Asked, Shadow
+from serve_app.data_plane.route import ArmAssignment, Route, Version
+from serve_app.data_plane.scoring import ScoringResult
+from serve_app.data_plane.shadow import Shadow, ShadowRequest
 
 
-class Comparing:
+class EvidenceRecorder:
     """Has evidence recorded, after a shadow has been asked where there is one; at most `backlog` rows wait for each."""
 
     def __init__(self, recorder: Recorder, clock: Clock, backlog: int) -> None:
@@ -26,9 +26,9 @@ class Comparing:
     def compare(
         self,
         route: Route,
-        draw: Draw,
-        outcome: Outcome,
-        question: Question,
+        draw: ArmAssignment,
+        outcome: ScoringResult,
+        question: PredictionRequest,
         ids: Sequence[str],
         unit: str,
         arrival: float,
@@ -38,7 +38,7 @@ class Comparing:
         shadow = route.shadow
         if shadow is not None and shadow is not outcome.version:
             fill = partial(_with_shadow, evidence, route.role_of(shadow.model.version))
-            self._shadow_of(shadow, route).offer(Asked(question.rows, question.size, arrival, fill))
+            self._shadow_of(shadow, route).offer(ShadowRequest(question.rows, question.size, arrival, fill))
         elif route.table.state != RolloutState.SHADOW:
             self._recorder.compared(route.model_id, _outputs(outcome.version.model), evidence)
 
@@ -52,12 +52,14 @@ class Comparing:
         return version.shadow
 
 
-def _evidence(route: Route, draw: Draw, outcome: Outcome, ids: Sequence[str], unit: str, arrival: float) -> Compared:
+def _evidence(
+    route: Route, draw: ArmAssignment, outcome: ScoringResult, ids: Sequence[str], unit: str, arrival: float
+) -> EvidenceRecord:
     """Without what a shadow adds."""
     table, answered_by = route.table, outcome.version.model.version
     role = route.role_of(answered_by)
     asked = draw.role == CANDIDATE and draw.version is not None
-    return Compared(
+    return EvidenceRecord(
         ids,
         arrival,
         table.rollout_id,
@@ -74,7 +76,7 @@ def _evidence(route: Route, draw: Draw, outcome: Outcome, ids: Sequence[str], un
     )
 
 
-def _with_shadow(evidence: Compared, role: str, scores: Prediction | None, took_ms: float) -> Compared:
+def _with_shadow(evidence: EvidenceRecord, role: str, scores: Prediction | None, took_ms: float) -> EvidenceRecord:
     if role == CANDIDATE:
         return evidence._replace(candidate=scores, failed=scores is None, latency_ms=took_ms)
     return evidence._replace(champion=scores)

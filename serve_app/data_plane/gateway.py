@@ -19,11 +19,11 @@ from optagent.arrays import Prediction
 from optagent.domain.model import ModelSpec
 from optagent.domain.token import Scope
 from optagent.errors import Conflict, EngineFailed, InvalidRequest
-from optagent.ports import Clock, Loader, Observations, Recorded, Routes
-from optagent.serving.answered import Answered
+from optagent.ports import Clock, Loader, Observations, RecordKind, Routes
+from optagent.serving.answered import PredictionRecord
 from optagent.serving.engine import ServedModel
-from serve_app.data_plane.evidence import Comparing
-from serve_app.data_plane.metrics import Figures
+from serve_app.data_plane.evidence import EvidenceRecorder
+from serve_app.data_plane.metrics import GatewayMetrics
 from serve_app.data_plane.payloads import (
     ARROW,
     JSON,
@@ -35,9 +35,9 @@ from serve_app.data_plane.payloads import (
     table_bytes,
 )
 from serve_app.data_plane.recorder import Recorder
-from serve_app.data_plane.route import Draw, Route
+from serve_app.data_plane.route import ArmAssignment, Route
 from serve_app.data_plane.router import Router
-from serve_app.data_plane.scoring import FEW_ROWS, Outcome, Scoring
+from serve_app.data_plane.scoring import FEW_ROWS, Scorer, ScoringResult
 
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
@@ -49,7 +49,7 @@ _SPEC_KEPT_S = 60.0
 _SWITCH_S = 0.0005
 
 
-class Authenticator(Protocol):
+class RequestAuthenticator(Protocol):
     """Says whose a request is; raises NotAuthenticated, NotPermitted, TooManyRequests and Unavailable."""
 
     async def principal(self, authorization: str | None, scope: Scope, request_id: str = "") -> Any: ...
@@ -78,18 +78,18 @@ class DataPlane:
         routes: Routes,
         loader: Loader,
         observations: Observations,
-        authenticator: Authenticator,
+        authenticator: RequestAuthenticator,
         clock: Clock,
         find_model: Callable[[str], Awaitable[ModelSpec]],
         gateway_id: str,
         backlogs: Backlogs | None = None,
     ) -> None:
         backlogs = backlogs or Backlogs()
-        self.figures = Figures()
+        self.figures = GatewayMetrics()
         self._recorder = Recorder(observations, self.figures, backlogs.record)
         self._router = Router(routes, loader, clock, self.figures, gateway_id)
-        self._comparing = Comparing(self._recorder, clock, backlogs.shadow)
-        self._scoring = Scoring()
+        self._comparing = EvidenceRecorder(self._recorder, clock, backlogs.shadow)
+        self._scoring = Scorer()
         self._observations = observations
         self._authenticator = authenticator
         self._clock = clock
@@ -161,7 +161,7 @@ class DataPlane:
         latency_ms = (time.perf_counter() - started_at) * 1000
         await _send(send, answer, arrow, model.version)
         _count(route, draw, outcome, question.size, latency_ms)
-        said = Answered(model, ids, arrival, question.rows, outcome.scores, latency_ms, draw.arm)
+        said = PredictionRecord(model, ids, arrival, question.rows, outcome.scores, latency_ms, draw.arm)
         self._recorder.answered(route.model_id, said)
         if route.table.rollout_id:
             self._comparing.compare(route, draw, outcome, question, ids, unit, arrival)
@@ -177,7 +177,7 @@ class DataPlane:
         from optagent.loop.observe.record import checked_labels  # which loads pandas
 
         table = checked_labels(read_labels(body, arrow), spec, self._clock.now())
-        self._observations.record(spec.model_id, Recorded.LABELS, table)
+        self._observations.record(spec.model_id, RecordKind.LABELS, table)
         return int(table.num_rows)
 
     async def _spec(self, model_id: str) -> ModelSpec:
@@ -256,7 +256,7 @@ def _told(model_id: str, model: ServedModel, scores: Prediction, ids: Sequence[s
     return encode_json({"model_id": model_id, "predictions": answers})
 
 
-def _count(route: Route, draw: Draw, outcome: Outcome, size: int, latency_ms: float) -> None:
+def _count(route: Route, draw: ArmAssignment, outcome: ScoringResult, size: int, latency_ms: float) -> None:
     figures = route.figures
     if draw is route.champion:
         figures.champion += 1

@@ -9,7 +9,7 @@ BOUNDS_MS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 
 
 
 @dataclass(frozen=True, slots=True)
-class Metric:
+class MetricDefinition:
     """A metric's name, whether it only grows, what it says, and the names of its tags."""
 
     name: str
@@ -19,28 +19,30 @@ class Metric:
 
 
 METRICS = (
-    Metric(
+    MetricDefinition(
         "optagent_requests", "counter", "prediction requests that were answered, by what was drawn", ("model", "arm")
     ),
-    Metric("optagent_rows", "counter", "rows that were answered"),
-    Metric("optagent_fallbacks", "counter", "requests that another version answered than the one drawn"),
-    Metric("optagent_refused_requests", "counter", "requests that were refused"),
-    Metric("optagent_failed_requests", "counter", "requests that no version answered"),
-    Metric(
+    MetricDefinition("optagent_rows", "counter", "rows that were answered"),
+    MetricDefinition("optagent_fallbacks", "counter", "requests that another version answered than the one drawn"),
+    MetricDefinition("optagent_refused_requests", "counter", "requests that were refused"),
+    MetricDefinition("optagent_failed_requests", "counter", "requests that no version answered"),
+    MetricDefinition(
         "optagent_latency_ms_bucket", "counter", "answered requests of at most so many milliseconds", ("model", "le")
     ),
-    Metric("optagent_latency_ms_sum", "counter", "milliseconds that answered requests took"),
-    Metric("optagent_shadow_rows", "counter", "rows that a shadow was asked for"),
-    Metric("optagent_shadow_failed_rows", "counter", "rows that a shadow failed"),
-    Metric("optagent_shadow_dropped_rows", "counter", "rows that no shadow was asked for, since too many waited"),
-    Metric("optagent_shadow_lag_s", "gauge", "seconds by which a shadow is behind"),
-    Metric("optagent_recorded_rows", "counter", "rows that were recorded", ()),
-    Metric("optagent_record_dropped_rows", "counter", "rows that were answered and not recorded", ()),
-    Metric("optagent_record_waiting_rows", "gauge", "rows that wait to be recorded", ()),
+    MetricDefinition("optagent_latency_ms_sum", "counter", "milliseconds that answered requests took"),
+    MetricDefinition("optagent_shadow_rows", "counter", "rows that a shadow was asked for"),
+    MetricDefinition("optagent_shadow_failed_rows", "counter", "rows that a shadow failed"),
+    MetricDefinition(
+        "optagent_shadow_dropped_rows", "counter", "rows that no shadow was asked for, since too many waited"
+    ),
+    MetricDefinition("optagent_shadow_lag_s", "gauge", "seconds by which a shadow is behind"),
+    MetricDefinition("optagent_recorded_rows", "counter", "rows that were recorded", ()),
+    MetricDefinition("optagent_record_dropped_rows", "counter", "rows that were answered and not recorded", ()),
+    MetricDefinition("optagent_record_waiting_rows", "gauge", "rows that wait to be recorded", ()),
 )
 
 
-class ModelFigures:
+class ModelMetrics:
     """Of one model. Each number is changed by one thread only, so none is lost."""
 
     __slots__ = (
@@ -69,17 +71,17 @@ class ModelFigures:
         self.buckets[bisect_left(BOUNDS_MS, latency_ms)] += 1
 
 
-class Figures:
+class GatewayMetrics:
     """Of all models, and of the recorder."""
 
     def __init__(self) -> None:
         self.recorded = self.record_dropped = self.record_waiting = 0
-        self._models: dict[str, ModelFigures] = {}
+        self._models: dict[str, ModelMetrics] = {}
         self._told: dict[tuple[str, tuple[str, ...]], float] = {}
 
-    def of(self, model_id: str) -> ModelFigures:
+    def of(self, model_id: str) -> ModelMetrics:
         """Those of one model, the same each time."""
-        return self._models.setdefault(model_id, ModelFigures())
+        return self._models.setdefault(model_id, ModelMetrics())
 
     def flush(self, metrics: Mapping[str, Any]) -> None:
         """Tells the metrics by their names: counters of `inc(value, tags)` what was added, gauges of `set`."""

@@ -15,7 +15,7 @@ _LONGEST = 200
 _FORMATS = f"{JSON.decode()} or {ARROW.decode()}"
 
 
-class Question(NamedTuple):
+class PredictionRequest(NamedTuple):
     """Rows to be answered, as they came: a list of objects, columns by name, or a table. `ids` may be empty."""
 
     rows: Any
@@ -52,7 +52,7 @@ def is_arrow(content_type: bytes, content_encoding: bytes) -> bool:
     return media_type == ARROW
 
 
-def read_question(body: bytes, arrow: bool) -> Question:
+def read_question(body: bytes, arrow: bool) -> PredictionRequest:
     """Rows to predict; Malformed or InvalidRequest say where it is wrong."""
     if arrow:
         return _of_table(read_table(body))
@@ -66,7 +66,7 @@ def read_question(body: bytes, arrow: bool) -> Question:
     key = sent.key
     if key is not None:
         key = _checked_key(str(key))
-    return Question(rows, size, () if sent.ids is None else _checked_ids(sent.ids, size), key)
+    return PredictionRequest(rows, size, () if sent.ids is None else _checked_ids(sent.ids, size), key)
 
 
 def read_labels(body: bytes, arrow: bool) -> Any:
@@ -99,15 +99,15 @@ def table_bytes(table: pa.Table) -> bytes:
     return bytes(sink.getvalue().to_pybytes())
 
 
-def _of_table(table: pa.Table) -> Question:
+def _of_table(table: pa.Table) -> PredictionRequest:
     """A column `id` names the rows."""
     if "id" not in table.schema.names:
-        return Question(table, table.num_rows, (), None)
+        return PredictionRequest(table, table.num_rows, (), None)
     ids = table["id"]
     if not (pa.types.is_integer(ids.type) or pa.types.is_string(ids.type) or pa.types.is_large_string(ids.type)):
         raise InvalidData(f"column 'id': a text or whole number is needed, got {ids.type}")
     found = _checked_ids(ids.to_pylist(), table.num_rows)
-    return Question(table.drop_columns(["id"]), table.num_rows, found, None)
+    return PredictionRequest(table.drop_columns(["id"]), table.num_rows, found, None)
 
 
 def _decoded(decode: Any, body: bytes) -> Any:

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from optagent.errors import Busy, Unavailable
-from optagent.ports import Observations, Recorded
-from optagent.serving.answered import Answered, predictions_table
-from optagent.serving.evidence import Compared, evidence_table
-from serve_app.data_plane.metrics import Figures
+from optagent.ports import Observations, RecordKind
+from optagent.serving.answered import PredictionRecord, predictions_table
+from optagent.serving.evidence import EvidenceRecord, evidence_table
+from serve_app.data_plane.metrics import GatewayMetrics
 
 _MOST_AT_ONCE = 5_000
 _CLOSE_S = 5.0
@@ -30,9 +30,9 @@ class _Waiting(NamedTuple):
 
     group: Hashable
     model_id: str
-    kind: Recorded
+    kind: RecordKind
     make: Callable[[list[Any]], pa.Table]
-    item: Answered | Compared
+    item: PredictionRecord | EvidenceRecord
     rows: int
 
 
@@ -40,7 +40,7 @@ class _Batch(NamedTuple):
     """A table that waits for the observations to take it, until `until` on the monotonic clock."""
 
     model_id: str
-    kind: Recorded
+    kind: RecordKind
     table: pa.Table
     until: float
 
@@ -51,7 +51,7 @@ class Recorder:
     def __init__(
         self,
         observations: Observations,
-        figures: Figures,
+        figures: GatewayMetrics,
         most_rows: int,
         every_s: float = 0.2,
         patience_s: float = 30.0,
@@ -72,16 +72,16 @@ class Recorder:
     def start(self) -> None:
         self._thread.start()
 
-    def answered(self, model_id: str, answered: Answered) -> None:
+    def answered(self, model_id: str, answered: PredictionRecord) -> None:
         """Has a request's predictions recorded; never waits."""
         group = (model_id, id(answered.model))
-        self._add(_Waiting(group, model_id, Recorded.PREDICTIONS, predictions_table, answered, len(answered.ids)))
+        self._add(_Waiting(group, model_id, RecordKind.PREDICTIONS, predictions_table, answered, len(answered.ids)))
 
-    def compared(self, model_id: str, outputs: int, compared: Compared) -> None:
+    def compared(self, model_id: str, outputs: int, compared: EvidenceRecord) -> None:
         """Has a request's evidence recorded; never waits. From any thread."""
         make = partial(evidence_table, outputs=outputs)
         group = (model_id, outputs, "evidence")
-        self._add(_Waiting(group, model_id, Recorded.EVIDENCE, make, compared, len(compared.ids)))
+        self._add(_Waiting(group, model_id, RecordKind.EVIDENCE, make, compared, len(compared.ids)))
 
     def close(self) -> None:
         """Hands over what waits, if that takes no longer than a few seconds; the rest is dropped."""

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from optagent.domain.routing import Arm, RoutingTable
 from optagent.serving.engine import ServedModel
 from optagent.serving.evidence import CANDIDATE, CHAMPION
-from serve_app.data_plane.metrics import ModelFigures
+from serve_app.data_plane.metrics import ModelMetrics
 from serve_app.data_plane.shadow import Shadow
 
 
@@ -27,7 +27,7 @@ class Version:
         self.model.close()
 
 
-class Draw:
+class ArmAssignment:
     """What one arm of a table means.
 
     `version` answers, within `budget_s` if there is one, otherwise `backup` does; either may be None. `role` is the
@@ -49,7 +49,7 @@ class Draw:
 class Route:
     """A table with its versions. `share` is the chance of the rollout's candidate; `shadow` is asked as well."""
 
-    def __init__(self, table: RoutingTable, versions: Mapping[str, Version], figures: ModelFigures) -> None:
+    def __init__(self, table: RoutingTable, versions: Mapping[str, Version], figures: ModelMetrics) -> None:
         self.table = table
         self.model_id = table.model_id
         self.starts_at = table.activate_at or 0.0
@@ -62,7 +62,7 @@ class Route:
         self.shadow = versions.get(table.shadow) if table.shadow else None
         self.share = self._candidates_share()
 
-    def draw(self, key: str) -> Draw:
+    def draw(self, key: str) -> ArmAssignment:
         """Who answers for a sticky key."""
         candidate = self.candidate
         return candidate if candidate is not None and self.table.arm(key) is Arm.CANDIDATE else self.champion
@@ -71,7 +71,7 @@ class Route:
         """A version's role in the rollout, "" for none."""
         return self._roles.get(version, "")
 
-    def _draw(self, arm: Arm, version: str) -> Draw:
+    def _draw(self, arm: Arm, version: str) -> ArmAssignment:
         """Behind a version stand the others that answer for the model, or did before the rollout's candidate."""
         table = self.table
         proven = next((name for name, role in self._roles.items() if role == CHAMPION), None)
@@ -79,7 +79,7 @@ class Route:
         backup = next((self._versions[name] for name in others if name in self._versions), None)
         role = self.role_of(version)
         budget_s = table.budget_ms / 1000 if role == CANDIDATE and backup is not None else None
-        return Draw(arm, self._versions.get(version), backup, role, budget_s)
+        return ArmAssignment(arm, self._versions.get(version), backup, role, budget_s)
 
     def _candidates_share(self) -> float:
         """Of a table of a rollout, in which the candidate may be the table's champion already."""

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from optagent.domain.routing import RoutingTable
 from optagent.errors import OptAgentError, Unavailable
 from optagent.ports import Clock, Loader, Routes
-from serve_app.data_plane.metrics import Figures
+from serve_app.data_plane.metrics import GatewayMetrics
 from serve_app.data_plane.route import Route, Version
 
 _ALIVE_BEATS = 5
@@ -36,7 +36,7 @@ class Router:
         routes: Routes,
         loader: Loader,
         clock: Clock,
-        figures: Figures,
+        figures: GatewayMetrics,
         gateway_id: str,
         *,
         beat_s: float = 1.0,

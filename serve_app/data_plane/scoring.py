@@ -11,14 +11,14 @@ from optagent.arrays import Prediction
 from optagent.errors import EngineFailed, InvalidData
 from optagent.serving.engine import ServedModel
 from optagent.serving.evidence import CANDIDATE
-from serve_app.data_plane.payloads import Question
-from serve_app.data_plane.route import Draw, Route, Version
+from serve_app.data_plane.payloads import PredictionRequest
+from serve_app.data_plane.route import ArmAssignment, Route, Version
 
 FEW_ROWS = 256
 """So many are quicker answered than handed to a thread."""
 
 
-class Outcome(NamedTuple):
+class ScoringResult(NamedTuple):
     """Who answered, and what; whether the version that was drawn failed, and how long that one took."""
 
     version: Version
@@ -27,13 +27,13 @@ class Outcome(NamedTuple):
     drawn_ms: float
 
 
-class Scoring:
+class Scorer:
     """Asks versions on the event loop, or in threads where that would hold it up."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(2, "optagent-many-rows")
 
-    async def scored(self, route: Route, draw: Draw, question: Question) -> Outcome:
+    async def scored(self, route: Route, draw: ArmAssignment, question: PredictionRequest) -> ScoringResult:
         """Raises InvalidData for rows that break a rule, and EngineFailed where nobody answers."""
         started_at = time.perf_counter()
         version, backup = draw.version, draw.backup
@@ -41,7 +41,7 @@ class Scoring:
         if version is not None:
             try:
                 scores = await self._ask(version, question, draw.budget_s)
-                return Outcome(version, scores, False, (time.perf_counter() - started_at) * 1000)
+                return ScoringResult(version, scores, False, (time.perf_counter() - started_at) * 1000)
             except InvalidData as refused:
                 if draw.role != CANDIDATE or backup is None:
                     raise
@@ -52,7 +52,7 @@ class Scoring:
         if backup is None:
             raise _failure(route, version, error)
         try:
-            return Outcome(backup, await self._ask(backup, question, None), error is not None, drawn_ms)
+            return ScoringResult(backup, await self._ask(backup, question, None), error is not None, drawn_ms)
         except InvalidData:
             raise
         except Exception as failure:
@@ -65,7 +65,7 @@ class Scoring:
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def _ask(self, version: Version, question: Question, budget_s: float | None) -> Prediction:
+    async def _ask(self, version: Version, question: PredictionRequest, budget_s: float | None) -> Prediction:
         model = version.model
         if question.size <= FEW_ROWS:
             x = model.reader.read(question.rows)

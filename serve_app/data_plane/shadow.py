@@ -14,14 +14,14 @@ import numpy as np
 from optagent.arrays import Prediction
 from optagent.ports import Clock
 from optagent.serving.engine import ServedModel
-from optagent.serving.evidence import Compared
-from serve_app.data_plane.metrics import ModelFigures
+from optagent.serving.evidence import EvidenceRecord
+from serve_app.data_plane.metrics import ModelMetrics
 
 _MOST_AT_ONCE = 256
 _GATHER_S = 0.01
 
 
-class Asked(NamedTuple):
+class ShadowRequest(NamedTuple):
     """A request that was answered: its rows as they came, `size` of them, and its arrival in POSIX seconds.
 
     `compared` makes its evidence of the shadow's scores, None where it failed, and the milliseconds that it took.
@@ -30,7 +30,7 @@ class Asked(NamedTuple):
     rows: Any
     size: int
     arrival: float
-    compared: Callable[[Prediction | None, float], Compared]
+    compared: Callable[[Prediction | None, float], EvidenceRecord]
 
 
 class Shadow:
@@ -40,9 +40,9 @@ class Shadow:
         self,
         model: ServedModel,
         most_rows: int,
-        figures: ModelFigures,
+        figures: ModelMetrics,
         clock: Clock,
-        tell: Callable[[Compared], None],
+        tell: Callable[[EvidenceRecord], None],
         budget_ms: float = 100.0,
     ) -> None:
         self._model = model
@@ -53,14 +53,14 @@ class Shadow:
         self._budget_s = budget_ms / 1000
         self._most_at_once = min(_MOST_AT_ONCE, model.reader.most_rows)
         self._at_once = 1  # until it is known how quick the version is
-        self._waiting: deque[Asked] = deque()
+        self._waiting: deque[ShadowRequest] = deque()
         self._offered = self._taken = 0  # rows; each is written by one thread only
         self._more = threading.Event()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="optagent-shadow", daemon=True)
         self._thread.start()
 
-    def offer(self, asked: Asked) -> bool:
+    def offer(self, asked: ShadowRequest) -> bool:
         """Whether the request is taken on; by the event loop's thread only."""
         if self._offered - self._taken + asked.size > self._most_rows:
             self._figures.shadow_dropped += asked.size
@@ -86,7 +86,7 @@ class Shadow:
             while self._waiting and not self._closed:
                 self._ask(self._batch())
 
-    def _batch(self) -> list[Asked]:
+    def _batch(self) -> list[ShadowRequest]:
         batch = [self._waiting.popleft()]
         rows = batch[0].size
         while self._waiting and rows + self._waiting[0].size <= self._at_once:
@@ -94,7 +94,7 @@ class Shadow:
             rows += batch[-1].size
         return batch
 
-    def _ask(self, batch: list[Asked]) -> None:
+    def _ask(self, batch: list[ShadowRequest]) -> None:
         self._figures.shadow_lag_s = self._clock.now() - batch[0].arrival
         started_at = time.perf_counter()
         try:
@@ -109,7 +109,7 @@ class Shadow:
         else:
             self._told(batch, scores, took_s)
 
-    def _told(self, batch: list[Asked], scores: Prediction | None, took_s: float) -> None:
+    def _told(self, batch: list[ShadowRequest], scores: Prediction | None, took_s: float) -> None:
         count = sum(asked.size for asked in batch)
         self._taken += count
         self._figures.shadow_rows += count
@@ -129,7 +129,7 @@ class Shadow:
         else:
             self._at_once = min(self._most_at_once, self._at_once * 2)
 
-    def _scores(self, batch: Sequence[Asked]) -> Prediction:
+    def _scores(self, batch: Sequence[ShadowRequest]) -> Prediction:
         """Rows that came as objects are read together."""
         model = self._model
         if all(isinstance(asked.rows, list) for asked in batch):

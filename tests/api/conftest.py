@@ -19,7 +19,7 @@ from optagent.adapters.in_memory.workers import SequentialWorkers
 from optagent.agent import OptimizationAgent
 from optagent.domain.process import Process, Status
 from serve_app.api import create_api
-from serve_app.api.auth import Authenticator, Refusals
+from serve_app.api.auth import Authenticator, RefusalLog
 from serve_app.asgi import Application
 from tests.fakes.idempotency import InMemoryKeptAnswers
 from tests.fakes.routes import InMemoryRoutes
@@ -70,7 +70,7 @@ async def no_wait(seconds: float) -> None:
 
 @pytest.fixture
 def api(agent: OptimizationAgent, clock: ManualClock, tokens: InMemoryTokens) -> FastAPI:
-    refusals = Refusals(agent.record_audit)
+    refusals = RefusalLog(agent.record_audit)
     authenticator = Authenticator(tokens, clock, 100, 100, on_refused=refusals)
     return create_api(agent, authenticator, InMemoryKeptAnswers(clock), clock, max_body_bytes=100_000, sleep=no_wait)
 

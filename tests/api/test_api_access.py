@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from optagent.adapters.in_memory.clock import ManualClock
 from optagent.agent import OptimizationAgent
 from optagent.errors import Unavailable
-from serve_app.api.security import Guarded
+from serve_app.api.security import GuardedRoute
 from serve_app.dashboard.page import Page
 
 OPEN = {"/", "/api/v1/optimization/health", "/docs", "/openapi.json"}
@@ -24,8 +24,8 @@ def routes(api: FastAPI) -> list[Any]:
 
 
 def test_every_route_but_health_and_documents_is_guarded(api: FastAPI):
-    guarded = {route.path for route in routes(api) if isinstance(route.original_route, Guarded)}
-    others = {route.path for route in routes(api) if not isinstance(route.original_route, Guarded)}
+    guarded = {route.path for route in routes(api) if isinstance(route.original_route, GuardedRoute)}
+    others = {route.path for route in routes(api) if not isinstance(route.original_route, GuardedRoute)}
     assert len(guarded) > 20
     assert others == OPEN | DATA_PLANE
 

@@ -12,11 +12,11 @@ import pytest
 from optagent.adapters.in_memory.clock import ManualClock
 from optagent.adapters.in_memory.store import InMemoryStore
 from optagent.adapters.state.embedded.embedded_redis import EmbeddedRedis
-from optagent.adapters.state.redis.idempotency import RedisKeptAnswers
+from optagent.adapters.state.redis.idempotency import RedisIdempotencyStore
 from optagent.adapters.state.redis.routes import RedisRoutes
 from optagent.adapters.state.redis.store import RedisStore
 from optagent.adapters.state.redis.tokens import RedisTokens
-from optagent.ports import KeptAnswers, Routes, Store, Tokens
+from optagent.ports import IdempotencyStore, Routes, Store, Tokens
 from tests.fakes.idempotency import InMemoryKeptAnswers
 from tests.fakes.routes import InMemoryRoutes
 from tests.fakes.tokens import InMemoryTokens
@@ -94,11 +94,11 @@ async def tokens(either: Make) -> AsyncIterator[Tokens]:
 
 
 @pytest.fixture
-async def answers_under_test(either: Make) -> AsyncIterator[UnderTest[KeptAnswers]]:
-    async with either(InMemoryKeptAnswers, RedisKeptAnswers) as made:
+async def answers_under_test(either: Make) -> AsyncIterator[UnderTest[IdempotencyStore]]:
+    async with either(InMemoryKeptAnswers, RedisIdempotencyStore) as made:
         yield made
 
 
 @pytest.fixture
-def answers(answers_under_test: UnderTest[KeptAnswers]) -> KeptAnswers:
+def answers(answers_under_test: UnderTest[IdempotencyStore]) -> IdempotencyStore:
     return answers_under_test.port

@@ -10,11 +10,11 @@ import pytest
 from optagent.adapters.in_memory.observations import InMemoryObservations
 from optagent.adapters.state.observations import RedisObservations
 from optagent.errors import Busy, InvalidData, InvalidRequest, NotFound
-from optagent.ports import Observations, Recorded
+from optagent.ports import Observations, RecordKind
 
 NOON = 1_700_049_600.0  # 2023-11-15T12:00:00Z
 DAY = 86_400.0
-PREDICTIONS, LABELS, EVIDENCE = Recorded.PREDICTIONS, Recorded.LABELS, Recorded.EVIDENCE
+PREDICTIONS, LABELS, EVIDENCE = RecordKind.PREDICTIONS, RecordKind.LABELS, RecordKind.EVIDENCE
 
 Make = Callable[..., Observations]
 

@@ -11,7 +11,7 @@ from optagent.domain.model import ModelSpec, Task
 from optagent.domain.model_report import ModelReport
 from optagent.domain.monitoring import AnalysisType, Window
 from optagent.domain.process import Process, Status
-from optagent.domain.quality import DataQuality, Problem
+from optagent.domain.quality import DataQuality, RowProblem
 from optagent.domain.rollout import Rollout, abort, advance, begin, promote, rollback
 from optagent.domain.rollout_look import GuardrailReading, Look, RolloutState
 from optagent.domain.rollout_policy import RolloutPolicy
@@ -35,7 +35,7 @@ def a_report(rows: int) -> ModelReport:
         Window(0.25, 86_400.5),
         created_at=1_700_000_000.123,
         findings=(Finding(AlertKind.DATA_DRIFT, Severity.WARNING, "é has drifted", {"features": ["é"]}),),
-        quality=DataQuality(rows, 2, {Problem.UNSEEN: 1}, {"é": {Problem.UNSEEN: 1}}),
+        quality=DataQuality(rows, 2, {RowProblem.UNSEEN: 1}, {"é": {RowProblem.UNSEEN: 1}}),
         metrics={"auc": 0.75},
     )
 

@@ -10,7 +10,7 @@ import optuna
 import pytest
 
 from optagent.adapters.search.study_history import StudyHistory
-from optagent.adapters.search.trial_store import Asked, TrialStore, open_storage
+from optagent.adapters.search.trial_store import RunningTrial, TrialStore, open_storage
 from optagent.domain.model import Task
 from optagent.domain.space import Categorical, Float, Int, SearchSpace
 from optagent.domain.study import Objective, SearchOutcome, Study, Trial, TrialState
@@ -22,7 +22,7 @@ TREES = SearchSpace((Float("rate", 0.01, 1.0, log=True), Int("leaves", 4, 64), C
 LINES = SearchSpace((Float("c", 0.01, 100.0, log=True), Categorical("penalty", ("l2",))))
 COMPLETE, PRUNED, FAILED = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED
 
-Outcome = Callable[[Asked], Trial]
+Outcome = Callable[[RunningTrial], Trial]
 
 
 @dataclass
@@ -69,7 +69,7 @@ def study(study_id: str = "s1", **changes) -> Study:
     return replace(made, **changes)
 
 
-def by_rate(asked: Asked) -> Trial:
+def by_rate(asked: RunningTrial) -> Trial:
     """The score is the learning rate; every third trial is stopped early and every seventh fails."""
     trial = Trial(asked.number, asked.family, asked.params, COMPLETE, score=asked.params["rate"])
     if asked.number % 7 == 6:
@@ -77,14 +77,14 @@ def by_rate(asked: Asked) -> Trial:
     return replace(trial, state=PRUNED) if asked.number % 3 == 2 else trial
 
 
-def by_family(asked: Asked) -> Trial:
+def by_family(asked: RunningTrial) -> Trial:
     """Two families with parameters of their own; only the trees' rate moves the score much."""
     score = 0.1 if asked.family == "lines" else asked.params["rate"]
     state = PRUNED if asked.number % 3 == 2 else COMPLETE
     return Trial(asked.number, asked.family, asked.params, state, score + 0.001 * asked.number)
 
 
-def with_cost(asked: Asked) -> Trial:
+def with_cost(asked: RunningTrial) -> Trial:
     """A larger rate is better and slower, to half of its range; beyond that it is slower only."""
     rate = asked.params["rate"]
     score = min(rate, 0.5)
@@ -184,7 +184,7 @@ def test_a_study_is_drawn_without_the_network(under_test: StudiesUnderTest, tmp_
     others = tuple(Objective(f"cost{index}", False) for index in range(count))
     draw = random.Random(0)
 
-    def outcome(asked: Asked) -> Trial:
+    def outcome(asked: RunningTrial) -> Trial:
         return replace(by_rate(asked), others={one.name: draw.random() for one in others})
 
     under_test.run(study(others=others, study_id="<s1>"), outcome)

@@ -18,11 +18,11 @@ from optagent.adapters.in_memory.tracker import InMemoryTracker
 from optagent.adapters.in_memory.tuner import SequentialTuner
 from optagent.codec import decode, encode
 from optagent.domain.alert import AlertKind
-from optagent.domain.diagnosis import Remedy, Verdict
+from optagent.domain.diagnosis import Condition, Remedy
 from optagent.domain.drift import DriftStatus
 from optagent.domain.model_report import ModelReport
 from optagent.domain.monitoring import AnalysisType
-from optagent.domain.quality import Problem
+from optagent.domain.quality import RowProblem
 from optagent.errors import InvalidData
 
 NOW = 1_700_000_000.0
@@ -158,7 +158,7 @@ def kinds(report: ModelReport) -> set[AlertKind]:
 async def test_a_stable_world_is_stable_and_nothing_is_found(world):
     await (await world.begin()).live()
     report = await world.report()
-    assert (report.diagnosis.verdict, report.diagnosis.remedy) == (Verdict.STABLE, Remedy.NOTHING)
+    assert (report.diagnosis.verdict, report.diagnosis.remedy) == (Condition.STABLE, Remedy.NOTHING)
     assert report.diagnosis.causes == ()
     assert report.findings == ()
     assert report.quality.problems == {}
@@ -169,7 +169,7 @@ async def test_a_stable_world_is_stable_and_nothing_is_found(world):
 async def test_a_shift_of_a_feature_that_costs_nothing_is_watched(world):
     await (await world.begin()).live(shift=0.7)
     report = await world.report()
-    assert (report.diagnosis.verdict, report.diagnosis.remedy) == (Verdict.DATA_DRIFT, Remedy.NOTHING)
+    assert (report.diagnosis.verdict, report.diagnosis.remedy) == (Condition.DATA_DRIFT, Remedy.NOTHING)
     assert [cause.column for cause in report.diagnosis.causes] == ["a"]
     assert report.drift.drifted == ("a",)
     assert not kinds(report) & {AlertKind.PERFORMANCE, AlertKind.CONCEPT_DRIFT, AlertKind.PIPELINE}
@@ -190,7 +190,7 @@ async def test_a_shift_into_what_the_model_never_knew_well_is_data_drift(world):
     await world.begin(change=lambda rows: noisy_where_large(rows, rows))
     await world.live(before=half_large, label=noisy_where_large)
     report = await world.report()
-    assert (report.diagnosis.verdict, report.diagnosis.remedy) == (Verdict.DATA_DRIFT, Remedy.RETRAIN)
+    assert (report.diagnosis.verdict, report.diagnosis.remedy) == (Condition.DATA_DRIFT, Remedy.RETRAIN)
     assert report.diagnosis.causes[0].column == "a"
     assert report.diagnosis.causes[0].excess_loss > 0
     assert AlertKind.PERFORMANCE in kinds(report)
@@ -203,7 +203,7 @@ async def test_labels_that_flip_in_a_region_are_concept_drift(world):
 
     await (await world.begin(monitoring={"slices": ["region"]})).live(label=flip)
     report = await world.report()
-    assert (report.diagnosis.verdict, report.diagnosis.remedy) == (Verdict.CONCEPT_DRIFT, Remedy.RETRAIN)
+    assert (report.diagnosis.verdict, report.diagnosis.remedy) == (Condition.CONCEPT_DRIFT, Remedy.RETRAIN)
     assert report.drift.status is DriftStatus.STABLE
     assert report.concept_drift.detected
     assert not report.estimated.trusted
@@ -226,7 +226,7 @@ async def test_a_fault_of_the_pipeline_is_named_with_its_column(world, fault):
     column, change = FAULTS[fault]
     await (await world.begin()).live(after=change)
     report = await world.report()
-    assert (report.diagnosis.verdict, report.diagnosis.remedy) == (Verdict.FAULT, Remedy.FIX_PIPELINE)
+    assert (report.diagnosis.verdict, report.diagnosis.remedy) == (Condition.FAULT, Remedy.FIX_PIPELINE)
     assert report.diagnosis.causes[0].column == column
     assert column in report.diagnosis.reasons[0]
     assert AlertKind.PIPELINE in kinds(report)
@@ -236,7 +236,7 @@ async def test_a_fault_of_the_pipeline_is_named_with_its_column(world, fault):
 async def test_labels_that_stopped_are_a_fault(world, labelled):
     await (await world.begin()).live(labelled=labelled)
     report = await world.report()
-    assert (report.diagnosis.verdict, report.diagnosis.remedy) == (Verdict.FAULT, Remedy.FIX_PIPELINE)
+    assert (report.diagnosis.verdict, report.diagnosis.remedy) == (Condition.FAULT, Remedy.FIX_PIPELINE)
     assert report.diagnosis.reasons[0].startswith(("labels have stopped", "labels are missing"))
     assert kinds(report) == {AlertKind.PIPELINE}
 
@@ -244,7 +244,7 @@ async def test_labels_that_stopped_are_a_fault(world, labelled):
 async def test_labels_that_are_not_due_yet_are_waited_for(world):
     await (await world.begin(label_horizon="2d")).live(labelled=0.0)
     report = await world.report()
-    assert (report.diagnosis.verdict, report.diagnosis.remedy) == (Verdict.INSUFFICIENT, Remedy.WAIT)
+    assert (report.diagnosis.verdict, report.diagnosis.remedy) == (Condition.INSUFFICIENT, Remedy.WAIT)
     assert report.findings == ()
 
 
@@ -254,7 +254,7 @@ async def test_labels_that_only_some_rows_get_have_not_stopped(world):
         labels |= {name: values[kept] for name, values in labels.items()}
 
     await (await world.begin()).live(label=sampled)
-    assert (await world.report()).diagnosis.verdict is Verdict.STABLE
+    assert (await world.report()).diagnosis.verdict is Condition.STABLE
 
 
 async def test_probabilities_that_no_longer_fit_are_recalibrated_where_the_ranking_is_kept(world):
@@ -263,7 +263,7 @@ async def test_probabilities_that_no_longer_fit_are_recalibrated_where_the_ranki
 
     await (await world.begin()).live(after=squeezed)
     report = await world.report()
-    assert (report.diagnosis.verdict, report.diagnosis.remedy) == (Verdict.CONCEPT_DRIFT, Remedy.RECALIBRATE)
+    assert (report.diagnosis.verdict, report.diagnosis.remedy) == (Condition.CONCEPT_DRIFT, Remedy.RECALIBRATE)
     assert not any(one.degraded for one in report.performance.degradation if one.name == "auc")
     assert any("check that it is this model that serves" in reason for reason in report.diagnosis.reasons)
 
@@ -275,7 +275,7 @@ async def test_answers_that_are_all_the_same_are_a_fault(agent, tmp_path, task):
 
     await (world := await World(agent, tmp_path, task).begin(500)).live(300, after=stuck)
     diagnosis = (await world.report()).diagnosis
-    assert diagnosis.verdict is Verdict.FAULT
+    assert diagnosis.verdict is Condition.FAULT
     assert diagnosis.reasons[0] == "the model gives the same answer to all 300 rows"
 
 
@@ -286,15 +286,15 @@ async def test_labels_that_are_all_the_same_are_a_fault(agent, tmp_path, task):
 
     await (world := await World(agent, tmp_path, task).begin(500)).live(300, label=stuck)
     diagnosis = (await world.report()).diagnosis
-    assert diagnosis.verdict is Verdict.FAULT
+    assert diagnosis.verdict is Condition.FAULT
     assert diagnosis.reasons[0].startswith("all 300 labels are the same")
 
 
 async def test_answers_that_cannot_be_used_are_a_fault(world):
     await (await world.begin(500)).live(300, after=lambda rows: rows.update(probability=np.full(300, 7.0)))
     report = await world.report()
-    assert report.quality.problems == {Problem.UNUSABLE_PREDICTION: 300}
-    assert report.diagnosis.verdict is Verdict.FAULT
+    assert report.quality.problems == {RowProblem.UNUSABLE_PREDICTION: 300}
+    assert report.diagnosis.verdict is Condition.FAULT
     assert report.diagnosis.reasons == ("100% of the predictions cannot be used",)
     assert kinds(report) == {AlertKind.DATA_QUALITY, AlertKind.PIPELINE}
 
@@ -324,18 +324,18 @@ async def test_what_is_odd_is_counted_by_kind_and_by_column(world):
     await world.agent.record_predictions("loans", {name: values[:7] for name, values in odd.items()})
     await world.agent.record_labels("loans", labels)
     quality = (await world.report(time_range="24h")).quality
-    by_row = {Problem.DUPLICATE: 7, Problem.UNUSABLE_PREDICTION: 1, Problem.ORPHAN: 1, Problem.SKEWED: 1}
-    by_label = {Problem.DUPLICATE_LABEL: 1, Problem.CONFLICTING: 1, Problem.UNUSABLE_LABEL: 1}
+    by_row = {RowProblem.DUPLICATE: 7, RowProblem.UNUSABLE_PREDICTION: 1, RowProblem.ORPHAN: 1, RowProblem.SKEWED: 1}
+    by_label = {RowProblem.DUPLICATE_LABEL: 1, RowProblem.CONFLICTING: 1, RowProblem.UNUSABLE_LABEL: 1}
     assert quality.columns == {
-        "a": {Problem.MISSING: 1, Problem.INFINITE: 2},
-        "b": {Problem.NOT_A_NUMBER: 1, Problem.MISSING: 2},
-        "region": {Problem.MISSING: 1, Problem.UNSEEN: 1},
-        "flag": {Problem.ABSENT: 400},
-        "day": {Problem.WRONG_TYPE: 1},
-        "extra": {Problem.EXTRA: 1},
+        "a": {RowProblem.MISSING: 1, RowProblem.INFINITE: 2},
+        "b": {RowProblem.NOT_A_NUMBER: 1, RowProblem.MISSING: 2},
+        "region": {RowProblem.MISSING: 1, RowProblem.UNSEEN: 1},
+        "flag": {RowProblem.ABSENT: 400},
+        "day": {RowProblem.WRONG_TYPE: 1},
+        "extra": {RowProblem.EXTRA: 1},
     }
-    in_columns = {Problem.MISSING: 4, Problem.INFINITE: 2, Problem.NOT_A_NUMBER: 1, Problem.UNSEEN: 1}
-    in_columns |= {Problem.WRONG_TYPE: 1, Problem.ABSENT: 400, Problem.EXTRA: 1}
+    in_columns = {RowProblem.MISSING: 4, RowProblem.INFINITE: 2, RowProblem.NOT_A_NUMBER: 1, RowProblem.UNSEEN: 1}
+    in_columns |= {RowProblem.WRONG_TYPE: 1, RowProblem.ABSENT: 400, RowProblem.EXTRA: 1}
     assert quality.problems == by_row | by_label | in_columns
     assert (quality.rows, quality.labelled) == (400, 180)
 
@@ -440,7 +440,7 @@ async def test_every_analysis_of_every_case_answers_and_survives_json(agent, tmp
 async def test_an_analysis_of_drift_alone_does_not_speak_of_quality(world):
     await (await world.begin(500)).live(500)
     report = await world.report("drift")
-    assert report.diagnosis.verdict is Verdict.STABLE
+    assert report.diagnosis.verdict is Condition.STABLE
     assert report.diagnosis.reasons == ("no feature that matters has drifted", "the quality was not looked at")
     assert report.metrics == {}
 
@@ -451,7 +451,7 @@ async def test_an_empty_window_says_where_the_newest_row_is(world):
     await world.live(100)
     report = await world.report(time_range=(NOW - 9 * DAY, NOW - 8 * DAY))
     assert "the newest is of 2023-11-14" in report.notes[0]
-    assert report.diagnosis.verdict is Verdict.INSUFFICIENT
+    assert report.diagnosis.verdict is Condition.INSUFFICIENT
 
 
 # References.
@@ -479,7 +479,7 @@ async def test_a_reference_that_nothing_can_be_compared_with_is_refused(world, c
 
 async def test_a_reference_without_times_is_one_of_now(world):
     await (await world.begin(300, change=lambda rows: rows.pop("time"))).live(300)
-    assert (await world.report()).diagnosis.verdict is Verdict.STABLE
+    assert (await world.report()).diagnosis.verdict is Condition.STABLE
 
 
 async def test_a_few_texts_and_infinities_do_not_poison_a_reference(world):
@@ -492,7 +492,7 @@ async def test_a_few_texts_and_infinities_do_not_poison_a_reference(world):
     await (await world.begin(600, change=dirty)).live(400)
     report = await world.report()
     assert [(one.name, one.kind) for one in report.drift.features][:2] == [("a", "numeric"), ("b", "numeric")]
-    assert report.diagnosis.verdict is Verdict.STABLE
+    assert report.diagnosis.verdict is Condition.STABLE
     assert "reference: a: 12 texts among 588 numbers count as missing" in report.notes
     assert "reference: b is infinite in 6 rows, which count as missing" in report.notes
 
@@ -519,7 +519,7 @@ async def test_a_reference_with_too_few_labels_is_insufficient_evidence(agent, t
 
     await (world := await World(agent, tmp_path, "regression").begin(300, change=few)).live(200)
     diagnosis = (await world.report()).diagnosis
-    assert (diagnosis.verdict, diagnosis.remedy) == (Verdict.INSUFFICIENT, Remedy.WAIT)
+    assert (diagnosis.verdict, diagnosis.remedy) == (Condition.INSUFFICIENT, Remedy.WAIT)
     assert "the reference: 5 labelled rows" in diagnosis.reasons[0]
 
 
@@ -623,9 +623,9 @@ async def test_labels_that_become_due_change_a_kept_analysis(tmp_path):
     world = await World(await an_agent(clock=clock), tmp_path).begin(150, label_horizon="1d")
     await world.live(300, labelled=0.0)
     window = (NOW - DAY, NOW - 1)
-    assert (await world.report(time_range=window)).diagnosis.verdict is Verdict.INSUFFICIENT
+    assert (await world.report(time_range=window)).diagnosis.verdict is Condition.INSUFFICIENT
     clock.advance(DAY)
-    assert (await world.report(time_range=window)).diagnosis.verdict is Verdict.FAULT
+    assert (await world.report(time_range=window)).diagnosis.verdict is Condition.FAULT
 
 
 async def test_another_reference_or_another_metric_makes_the_analysis_anew(kept):

@@ -14,7 +14,7 @@ from optagent.adapters.backtest_page import backtest_page, draw_backtest
 from optagent.adapters.in_memory.workers import SequentialWorkers
 from optagent.analysis.backtest_table import table_of
 from optagent.backtest.run import compared, contender_from, contenders_from
-from optagent.backtest.simulate import Replayed, replay
+from optagent.backtest.simulate import SimulatedPolicy, replay
 from optagent.codec import decode, model_from, plain
 from optagent.domain.backtest import BacktestAsk, BacktestResult, Contender, contender_named
 from optagent.domain.command import BacktestModel
@@ -61,10 +61,10 @@ def ask(*names: str, **changes: Any) -> BacktestAsk:
     return BacktestAsk(tuple(contender_named(name) for name in names), DELAY, **{"step": "48h", **changes})
 
 
-def same(one: Replayed, other: Replayed) -> bool:
+def same(one: SimulatedPolicy, other: SimulatedPolicy) -> bool:
     """But for the seconds that it took."""
 
-    def timeless(replayed: Replayed) -> Any:
+    def timeless(replayed: SimulatedPolicy) -> Any:
         runs = tuple(dataclasses.replace(run, compute_s=0.0) for run in replayed.run.runs)
         counted = dataclasses.replace(replayed.run.counted, compute_s=0.0)
         return dataclasses.replace(replayed.run, runs=runs, counted=counted)
@@ -78,7 +78,7 @@ def table() -> pa.Table:
 
 
 @pytest.fixture(scope="module")
-def balanced(table: pa.Table) -> Replayed:
+def balanced(table: pa.Table) -> SimulatedPolicy:
     return replay(model(), table, contender_named("balanced"), ask("balanced"))
 
 
@@ -151,12 +151,12 @@ def test_what_answers_is_the_champion_of_the_time(result: BacktestResult) -> Non
             assert period.version == (before[-1] if before else "1")
 
 
-def test_the_same_rows_in_any_order_give_the_same_replay_to_the_bit(balanced: Replayed, table: pa.Table) -> None:
+def test_the_same_rows_in_any_order_give_the_same_replay_to_the_bit(balanced: SimulatedPolicy, table: pa.Table) -> None:
     mixed = table.take(pa.array(np.random.default_rng(1).permutation(table.num_rows)))
     assert same(replay(model(), mixed, contender_named("balanced"), ask("balanced")), balanced)
 
 
-def test_what_comes_later_is_never_used(balanced: Replayed, table: pa.Table) -> None:
+def test_what_comes_later_is_never_used(balanced: SimulatedPolicy, table: pa.Table) -> None:
     """Features of the future, and labels that have not come, are poisoned: all before is the same, to the bit."""
     now = balanced.run.runs[1].at
     seconds = table.column("at").to_numpy().astype("datetime64[s]").astype(float)
@@ -168,7 +168,7 @@ def test_what_comes_later_is_never_used(balanced: Replayed, table: pa.Table) -> 
         poisoned = poisoned.set_column(place, name, pa.array(np.where(later, 9.0 - values, values)))
     found = replay(model(), poisoned, contender_named("balanced"), ask("balanced"))
 
-    def until_now(replayed: Replayed) -> Any:
+    def until_now(replayed: SimulatedPolicy) -> Any:
         runs = [dataclasses.replace(run, compute_s=0.0) for run in replayed.run.runs if run.at <= now]
         scored = [one for one in replayed.run.periods if one.end + 2 * 86_400 <= now]
         return runs, scored, replayed.run.reference

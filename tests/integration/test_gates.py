@@ -16,7 +16,7 @@ from optagent.domain.gate import Gates, Verdict
 from optagent.domain.model import ModelSpec, Task
 from optagent.errors import EngineFailed, InvalidRequest, Unavailable
 from optagent.loop.gates.evaluate import (
-    Candidate,
+    CandidateBundle,
     check_gates,
     computed,
     gates_for,
@@ -63,7 +63,7 @@ def built(prepared, folder, family="lightgbm", rounds=30):
     fit.advance(rounds)
     facts = {"model_id": prepared.spec.model_id, "task": prepared.spec.task, "params": {}, "rounds": rounds}
     digest = save_bundle(folder, fit.model(), family, prepared.schema, {**facts, "created_at": 1.0})
-    return Candidate(folder, digest, fit.model().predict(prepared.holdout.x))
+    return CandidateBundle(folder, digest, fit.model().predict(prepared.holdout.x))
 
 
 @pytest.fixture(scope="module")

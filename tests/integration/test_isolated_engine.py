@@ -18,7 +18,7 @@ import pytest
 
 from optagent.adapters.clock import SystemClock
 from optagent.adapters.in_memory.observations import InMemoryObservations
-from optagent.adapters.serving.isolated import IsolatedEngine, IsolatedLoader, Limits
+from optagent.adapters.serving.isolated import IsolatedEngine, IsolatedLoader, ProcessLimits
 from optagent.domain.dataset import FileSource
 from optagent.domain.model import ModelSpec, Task
 from optagent.domain.routing import RoutingTable
@@ -108,7 +108,9 @@ def loader(folders: Path, tmp_path: Path) -> Iterator[IsolatedLoader]:
 def loader_of(folders: Path, tmp_path: Path, call_s: float) -> IsolatedLoader:
     import folder_registry
 
-    return IsolatedLoader(partial(folder_registry.Folders, folders), tmp_path / "cache", limits=Limits(60, call_s))
+    return IsolatedLoader(
+        partial(folder_registry.Folders, folders), tmp_path / "cache", limits=ProcessLimits(60, call_s)
+    )
 
 
 def answer(model: ServedModel, mood: float) -> float:

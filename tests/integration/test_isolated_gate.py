@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from optagent.adapters.in_memory.datasets import InMemoryDatasets
-from optagent.adapters.serving.isolated import IsolatedLoader, Limits
+from optagent.adapters.serving.isolated import IsolatedLoader, ProcessLimits
 from optagent.domain.dataset import FileSource
 from optagent.domain.gate import Gates, Verdict
 from optagent.domain.model import ModelSpec, Task
-from optagent.loop.gates.evaluate import Candidate, judge_gates
+from optagent.loop.gates.evaluate import CandidateBundle, judge_gates
 from optagent.loop.train.prepare import prepare
 from optagent.training.bundle import save_bundle
 from optagent.training.families.registry import family_named
@@ -46,7 +46,7 @@ def candidate(prepared, tmp_path):
     fit.advance(10)
     facts = {"model_id": "churn", "task": Task.BINARY, "params": {}, "rounds": 10, "created_at": 1.0}
     digest = save_bundle(tmp_path / "versions" / "1", fit.model(), "lightgbm", prepared.schema, facts)
-    return Candidate(tmp_path / "versions" / "1", digest, fit.model().predict(prepared.holdout.x), "1")
+    return CandidateBundle(tmp_path / "versions" / "1", digest, fit.model().predict(prepared.holdout.x), "1")
 
 
 @pytest.fixture
@@ -66,13 +66,15 @@ def judge(importable, prepared, candidate, tmp_path):
 
 
 def test_a_sound_candidate_passes_from_a_process_of_its_own(judge):
-    report = judge(Limits())
+    report = judge(ProcessLimits())
     assert report.verdict is Verdict.PASS
     assert report.result("security").evidence["isolated"] is True
     assert report.result("serving parity").measured < 1e-6
 
 
-@pytest.mark.parametrize("limits", [Limits(memory_bytes=64 * 2**20), Limits(load_s=0.05)], ids=["memory", "time"])
+@pytest.mark.parametrize(
+    "limits", [ProcessLimits(memory_bytes=64 * 2**20), ProcessLimits(load_s=0.05)], ids=["memory", "time"]
+)
 def test_a_candidate_that_needs_more_than_its_process_may_have_fails(judge, limits):
     report = judge(limits)
     assert report.verdict is Verdict.FAIL

@@ -20,7 +20,7 @@ from optagent.adapters.in_memory.registry import InMemoryRegistry
 from optagent.adapters.in_memory.store import InMemoryStore
 from optagent.adapters.in_memory.tracker import InMemoryTracker
 from optagent.adapters.in_memory.tuner import SequentialTuner
-from optagent.domain.diagnosis import Verdict
+from optagent.domain.diagnosis import Condition
 from optagent.domain.drift import DriftStatus
 from optagent.domain.model_report import ModelReport
 
@@ -105,8 +105,8 @@ def test_2005_is_a_year_like_those_before(years: dict[int, ModelReport]) -> None
     assert report.drift is not None
     assert report.diagnosis is not None
     assert report.drift.status is DriftStatus.STABLE
-    assert report.diagnosis.verdict is not Verdict.DATA_DRIFT
-    assert report.diagnosis.verdict is not Verdict.FAULT
+    assert report.diagnosis.verdict is not Condition.DATA_DRIFT
+    assert report.diagnosis.verdict is not Condition.FAULT
 
 
 def test_2008_has_drifted_in_how_much_prices_vary(years: dict[int, ModelReport]) -> None:
@@ -114,7 +114,7 @@ def test_2008_has_drifted_in_how_much_prices_vary(years: dict[int, ModelReport])
     assert report.drift is not None
     assert report.diagnosis is not None
     assert report.drift.status is DriftStatus.DRIFTED
-    assert report.diagnosis.verdict is Verdict.DATA_DRIFT
+    assert report.diagnosis.verdict is Condition.DATA_DRIFT
     by_effect = sorted(report.drift.features, key=lambda one: -one.effect)
     spread = [name for name in (one.name for one in report.drift.features) if name.startswith(SPREAD)]
     assert len(spread) == 9
@@ -148,7 +148,7 @@ def test_an_electricity_market_that_changes_is_concept_drift_and_its_estimate_is
     assert report.diagnosis is not None
     assert report.concept_drift.detected
     assert not report.estimated.trusted
-    assert report.diagnosis.verdict is Verdict.CONCEPT_DRIFT
+    assert report.diagnosis.verdict is Condition.CONCEPT_DRIFT
 
 
 def test_the_estimate_follows_car_loans_through_their_shift() -> None:
@@ -179,7 +179,7 @@ def test_the_estimate_follows_car_loans_through_their_shift() -> None:
     assert after.diagnosis is not None
     assert before.drift.status is DriftStatus.STABLE
     assert after.drift.status is DriftStatus.DRIFTED
-    assert after.diagnosis.verdict is Verdict.DATA_DRIFT
+    assert after.diagnosis.verdict is Condition.DATA_DRIFT
 
 
 def stable(count: int, seed: int, start: str) -> pd.DataFrame:
@@ -207,6 +207,6 @@ def test_forty_stable_windows_give_next_to_no_false_alarm() -> None:
             assert report.quality is not None
             assert report.diagnosis is not None
             assert (report.quality.rows, report.quality.labelled) == (400, 400)
-            if report.findings or report.diagnosis.verdict is not Verdict.STABLE:
+            if report.findings or report.diagnosis.verdict is not Condition.STABLE:
                 wrong.append((seed, report.diagnosis.reasons, report.findings))
     assert len(wrong) <= binom.ppf(0.99, 40, 0.05), wrong

@@ -26,8 +26,8 @@ from optagent.domain.model import ModelSpec, Task
 from optagent.domain.model_report import ModelReport
 from optagent.domain.monitoring import Monitoring, MonitorState, Window
 from optagent.errors import InvalidRequest, Unavailable
-from optagent.loop.observe.monitor import Watched, watch_once
-from optagent.ports import Recorded
+from optagent.loop.observe.monitor import MonitorPass, watch_once
+from optagent.ports import RecordKind
 from tests.fakes.monitors import InMemoryMonitors
 
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a test module
@@ -46,7 +46,7 @@ class SmallAgent:
     async def drain(self, model_id: str) -> int:
         return await asyncio.to_thread(self._observations.drain, model_id)
 
-    async def watch_once(self, model_id: str) -> Watched:
+    async def watch_once(self, model_id: str) -> MonitorPass:
         async def analyze(window: Window) -> ModelReport:
             drop = Finding(AlertKind.PERFORMANCE, Severity.WARNING, f"{os.getpid()}")
             return ModelReport(model_id, window=window, findings=(drop,))
@@ -135,7 +135,7 @@ def test_a_killed_monitor_comes_back_and_neither_loses_nor_doubles_a_row(monitor
         pid = the_state(monitors).pid
         pids.add(pid)
         for _ in range(30):
-            observations.record("churn", Recorded.PREDICTIONS, rows(recorded, 500))
+            observations.record("churn", RecordKind.PREDICTIONS, rows(recorded, 500))
             recorded += 500
         time.sleep(random.uniform(0, 0.3))
         os.kill(pid, signal.SIGKILL)
@@ -149,7 +149,7 @@ def test_a_killed_monitor_comes_back_and_neither_loses_nor_doubles_a_row(monitor
 
 
 async def test_a_window_is_looked_at_once_whatever_happens_to_its_monitor(monitors, observations, server):
-    observations.record("churn", Recorded.PREDICTIONS, rows(0, 100))
+    observations.record("churn", RecordKind.PREDICTIONS, rows(0, 100))
     monitors.start("churn")
     until(lambda: the_state(monitors).last_report is not None)
     os.kill(the_state(monitors).pid, signal.SIGKILL)
@@ -172,7 +172,7 @@ def test_starting_what_runs_changes_nothing_and_a_stopped_one_starts_anew(either
     either.stop("churn")
     either.stop("churn")
     assert either.running() == []
-    observations.record("churn", Recorded.PREDICTIONS, rows(0, 100))
+    observations.record("churn", RecordKind.PREDICTIONS, rows(0, 100))
     either.start("churn")
     until(lambda: the_state(either).drained == 100)
     assert the_state(either).since > first.since
@@ -181,7 +181,7 @@ def test_starting_what_runs_changes_nothing_and_a_stopped_one_starts_anew(either
 def test_shards_share_the_rows_and_only_the_first_one_analyzes(either, observations):
     either.start("churn", shards=2)
     for first in range(0, 20_000, 500):
-        observations.record("churn", Recorded.PREDICTIONS, rows(first, 500))
+        observations.record("churn", RecordKind.PREDICTIONS, rows(first, 500))
     until(lambda: observations.backlog("churn") == 0)
     assert archived(observations) == list(range(20_000))
     until(lambda: either.running()[0].last_report is not None)
@@ -216,6 +216,6 @@ def test_a_monitor_that_cannot_reach_its_store_says_so_and_starts_once_it_can(
     until(lambda: the_state(late).error is not None)
     assert the_state(late).error == "Redis is away"
     flag.touch()
-    observations.record("churn", Recorded.PREDICTIONS, rows(0, 100))
+    observations.record("churn", RecordKind.PREDICTIONS, rows(0, 100))
     until(lambda: the_state(late).drained == 100)
     assert the_state(late).error is None

@@ -23,10 +23,10 @@ from redis import Redis
 from optagent.adapters.state.embedded.embedded_redis import EmbeddedRedis, read_endpoint
 from optagent.adapters.state.observations import RedisObservations
 from optagent.errors import Unavailable
-from optagent.ports import Recorded
+from optagent.ports import RecordKind
 
 NOON = 1_700_049_600
-PREDICTIONS = Recorded.PREDICTIONS
+PREDICTIONS = RecordKind.PREDICTIONS
 DRAINER = """
 import sys, time
 from pathlib import Path

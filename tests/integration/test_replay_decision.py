@@ -30,9 +30,9 @@ from optagent.domain.optimization import OptimizationResult
 from optagent.domain.rollout import abort, begin
 from optagent.domain.rollout_policy import RolloutPolicy
 from optagent.errors import InvalidRequest, NotFound
-from optagent.loop.gates.replay import JudgedReplay, replay_judged
+from optagent.loop.gates.replay import GateReplay, replay_judged
 from optagent.loop.rollout.reconcile import audit_entry
-from optagent.loop.rollout.replay import Difference, Replay
+from optagent.loop.rollout.replay import ReplayDifference, RolloutReplay
 
 NOW = 1_700_000_000.0
 DAY = 86_400.0
@@ -192,7 +192,7 @@ async def test_a_changed_row_is_found_and_nothing_is_decided_of_other_rows(
     result = await world.judged()
     pq.write_table(changed_at(rows(1500), column, row, value), world.path)
     replay = await world.agent.replay_decision(result.process_id)
-    assert isinstance(replay, JudgedReplay)
+    assert isinstance(replay, GateReplay)
     assert not replay.is_same
     found = {one.where for one in replay.changed}
     assert found <= named
@@ -363,13 +363,13 @@ async def test_a_rollout_is_decided_again_by_its_id_or_by_any_link_of_it_and_has
     for change in ended.transitions:
         await world.agent.record_audit(audit_entry(ended, change))
     replay = await world.agent.replay_decision("r-1")
-    assert isinstance(replay, Replay)
+    assert isinstance(replay, RolloutReplay)
     assert (replay.is_same, replay.transitions) == (True, 2)
     assert await world.agent.replay_decision(2) == replay
     by_another = replace(ended.transitions[1], by="mallory")
     await world.store.save_rollout(replace(ended, transitions=(ended.transitions[0], by_another)), ended)
     replay = await world.agent.replay_decision("2")
-    assert replay.difference == Difference("transition 2: by, in link 2 of the audit log", "mallory", "ann")
+    assert replay.difference == ReplayDifference("transition 2: by, in link 2 of the audit log", "mallory", "ann")
 
 
 async def test_the_command_line_tells_what_came_out(world: World, monkeypatch: pytest.MonkeyPatch):

@@ -15,7 +15,7 @@ import pytest
 from redis.asyncio import Redis
 
 from optagent.adapters.state.embedded.embedded_redis import EmbeddedRedis
-from optagent.adapters.state.redis.idempotency import RedisKeptAnswers
+from optagent.adapters.state.redis.idempotency import RedisIdempotencyStore
 from optagent.adapters.state.redis.routes import RedisRoutes
 from optagent.adapters.state.redis.tokens import RedisTokens
 from optagent.domain.routing import RoutingTable
@@ -33,8 +33,8 @@ def server(tmp_path: Path) -> Iterator[EmbeddedRedis]:
 
 
 @asynccontextmanager
-async def adapters(url: str) -> AsyncIterator[tuple[RedisRoutes, RedisTokens, RedisKeptAnswers]]:
-    made = RedisRoutes(url), RedisTokens(url), RedisKeptAnswers(url)
+async def adapters(url: str) -> AsyncIterator[tuple[RedisRoutes, RedisTokens, RedisIdempotencyStore]]:
+    made = RedisRoutes(url), RedisTokens(url), RedisIdempotencyStore(url)
     yield made
     for adapter in made:
         await adapter.close()
@@ -51,7 +51,7 @@ async def a_warning(caplog: pytest.LogCaptureFixture) -> None:
             await asyncio.sleep(0.02)
 
 
-def every_verb(routes: RedisRoutes, tokens: RedisTokens, answers: RedisKeptAnswers) -> list[Awaitable[object]]:
+def every_verb(routes: RedisRoutes, tokens: RedisTokens, answers: RedisIdempotencyStore) -> list[Awaitable[object]]:
     return [
         routes.check(),
         routes.active("churn"),

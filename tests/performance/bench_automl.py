@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from optagent import create_optimization_agent
 from optagent.bootstrap import parts
 from optagent.loop.train.load import load_version
-from optagent.loop.train.prepare import Prepared, prepare
+from optagent.loop.train.prepare import PreparedRows, prepare
 from optagent.settings import load_settings
 from optagent.training.metrics import METRICS
 from tests.performance.bench_features import specs, table_of
@@ -46,7 +46,7 @@ class Found:
     notes: tuple[str, ...]
 
 
-async def searched(fields: dict[str, Any], budget: float, home: Path) -> tuple[Found, Prepared]:
+async def searched(fields: dict[str, Any], budget: float, home: Path) -> tuple[Found, PreparedRows]:
     settings = load_settings(home=home)
     async with await create_optimization_agent(settings, strict=True) as agent:
         spec = await agent.register_model(fields)
@@ -68,13 +68,13 @@ async def searched(fields: dict[str, Any], budget: float, home: Path) -> tuple[F
     return Found(single, whole, auc, seconds, form, result.notes), prepared
 
 
-def best_single(ensemble: Any, prepared: Prepared) -> Any:
+def best_single(ensemble: Any, prepared: PreparedRows) -> Any:
     """What the best member says of the holdout: chosen with hindsight, which favours it."""
     said = [part.model.predict(prepared.holdout.x) for part in ensemble.members.values()]
     return min(said, key=lambda one: METRICS["log_loss"].score(prepared.holdout.y, one))
 
 
-def peer(python: str, prepared: Prepared, seconds: float, folder: Path) -> dict[str, Any]:
+def peer(python: str, prepared: PreparedRows, seconds: float, folder: Path) -> dict[str, Any]:
     data = prepared.problem.data
     for name, part in (("dev", data), ("holdout", prepared.holdout)):
         frame = pd.DataFrame(part.x, columns=list(data.names))

@@ -21,9 +21,9 @@ from scipy.signal import lfilter
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import binom, false_discovery_control, kstwo, norm, poisson
 
-from optagent.analysis.binned_counts import BinnedCounts, Folder
+from optagent.analysis.binned_counts import BinCounter, BinnedCounts
 from optagent.analysis.drift import drift_report
-from optagent.analysis.observed_rows import Observed, ObservedColumn
+from optagent.analysis.observed_rows import ObservedColumn, ObservedRows
 from optagent.analysis.profile import make_profile
 from optagent.domain.drift import DriftStatus
 from optagent.domain.model import Task
@@ -64,7 +64,7 @@ def series(rng: np.random.Generator, rows: int, columns: int, correlation: float
 
 def ours(statuses: Sequence[DriftStatus], reference: Matrix) -> Judge:
     profile = make_profile(_observed(reference, 0))
-    folder = Folder(profile, 3600.0)
+    folder = BinCounter(profile, 3600.0)
     seen: list[BinnedCounts] = []
 
     def judge(window: Matrix) -> bool:
@@ -75,10 +75,10 @@ def ours(statuses: Sequence[DriftStatus], reference: Matrix) -> Judge:
     return judge
 
 
-def _observed(x: Matrix, day: int) -> Observed:
+def _observed(x: Matrix, day: int) -> ObservedRows:
     """Rows of a day; the model's answer plays no part here."""
     rows = len(x)
-    return Observed(
+    return ObservedRows(
         task=Task.REGRESSION,
         columns=tuple(ObservedColumn(f"f{index}", "numeric") for index in range(x.shape[1])),
         x=x.astype(np.float32),

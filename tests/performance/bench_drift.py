@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from optagent.analysis.binned_counts import BinnedCounts, Folder, merge
+from optagent.analysis.binned_counts import BinCounter, BinnedCounts, merge
 from optagent.analysis.drift import drift_report
-from optagent.analysis.observed_rows import Observed, ObservedColumn
+from optagent.analysis.observed_rows import ObservedColumn, ObservedRows
 from optagent.analysis.profile import Profile, make_profile
 from optagent.codec import decode, encode
 from optagent.domain.model import Task
@@ -62,11 +62,11 @@ print("measured: " + json.dumps({"seconds": min(taken), "version": nannyml.__ver
 """
 
 
-def observed(x: np.ndarray, start: float = 0.0) -> Observed:
+def observed(x: np.ndarray, start: float = 0.0) -> ObservedRows:
     """Rows spread over a week."""
     rows, columns = x.shape
     unknown = np.full(rows, np.nan)
-    return Observed(
+    return ObservedRows(
         task=Task.BINARY,
         columns=tuple(ObservedColumn(f"c{index}", "numeric") for index in range(columns)),
         x=x,
@@ -88,12 +88,12 @@ def cpu_seconds(work: Callable[[], object], turns: int = 3) -> float:
     return min(taken)
 
 
-def analysis(profile: bytes, now: Observed, before: BinnedCounts) -> Callable[[], object]:
+def analysis(profile: bytes, now: ObservedRows, before: BinnedCounts) -> Callable[[], object]:
     """Everything from the stored profile and raw rows to a report."""
 
     def work() -> object:
         stored = decode(Profile, profile)
-        folder = Folder(stored, WEEK / 32)
+        folder = BinCounter(stored, WEEK / 32)
         return drift_report(stored, folder.fold(now), before, {}, 0.01)
 
     return work
@@ -101,7 +101,7 @@ def analysis(profile: bytes, now: Observed, before: BinnedCounts) -> Callable[[]
 
 def folding(profile: Profile, rng: np.random.Generator, columns: int, rows: int) -> list[tuple[str, str]]:
     """Rate, size and exactness of the state after so many rows."""
-    folder = Folder(profile)
+    folder = BinCounter(profile)
     chunk = observed(rng.normal(size=(200_000, columns)).astype(np.float32))
     seconds = cpu_seconds(lambda: folder.fold(chunk))
     whole, taken, parts = folder.empty(), 0, []
@@ -141,7 +141,7 @@ def main() -> None:
     rng = np.random.default_rng(0)
     then, now = (rng.normal(size=(options.rows, options.columns)).astype(np.float32) for _ in range(2))
     profile = make_profile(observed(then))
-    before = Folder(profile, WEEK / 32).fold(observed(now, -WEEK))
+    before = BinCounter(profile, WEEK / 32).fold(observed(now, -WEEK))
     ours = cpu_seconds(analysis(encode(profile), observed(now), before))
 
     print(

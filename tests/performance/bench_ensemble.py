@@ -16,7 +16,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from optagent.domain.model import Task
-from optagent.ensembles.greedy import Plan, greedy
+from optagent.ensembles.greedy import GreedyPlan, greedy
 from optagent.ensembles.members import Members
 from optagent.ensembles.mixing import mean_of
 from optagent.ensembles.simplex import grid, points_on
@@ -24,7 +24,7 @@ from optagent.ensembles.slsqp import slsqp
 from optagent.ensembles.target import Target, gains, target_of
 from optagent.training.metrics import METRICS, Metric
 
-STEPS = Plan().steps
+STEPS = GreedyPlan().steps
 GRID_MODELS, GRID_STEPS = 5, 12
 
 
@@ -100,7 +100,7 @@ def against_grids(members: Members, seconds: float, times: int) -> None:
     target = target_of(few, [metric])
     points = grid(GRID_MODELS, GRID_STEPS)
     whole = cpu_seconds(lambda: naive_grid(few, metric, points), 1)
-    quick = cpu_seconds(lambda: greedy(few, target, Plan(steps=GRID_STEPS)), times)
+    quick = cpu_seconds(lambda: greedy(few, target, GreedyPlan(steps=GRID_STEPS)), times)
     say(f"naive grid of {GRID_MODELS} models in steps of 1/{GRID_STEPS}, times greedy", f"{whole / quick:.0f}")
 
 

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from optagent.analysis.bootstrap import Resampling
 from optagent.domain.dataset import FileSource
 from optagent.domain.model import ModelSpec, Task
-from optagent.features.proposal import Limits, Proposal
+from optagent.features.proposal import FeatureProposal, ProposalLimits
 from optagent.features.propose import engineer
 from optagent.training.encoding import encode_target, fit_schema, load_data, target_schema
 from optagent.training.families.registry import family_named
@@ -161,7 +161,7 @@ def real_run(real: Real, table: pa.Table) -> None:
     data, holdout = load_data(dev, schema), load_data(table.take(pa.array(parts.holdout)), schema)
     folds = make_folds(None if when is None else when[parts.dev], data.y, spec, np.arange(len(data)))
     how = Resampling(time_ordered=when is not None)
-    proposal = engineer(Problem(data, folds), LIGHTGBM, metric, how=how, limits=Limits(seconds=1800))
+    proposal = engineer(Problem(data, folds), LIGHTGBM, metric, how=how, limits=ProposalLimits(seconds=1800))
     plain, made = holdout_scores(proposal, data, holdout)
     shown = [step.name for step in proposal.plan.steps] if proposal.plan else []
     interval = proposal.improvement
@@ -179,7 +179,7 @@ def said(score: float | None) -> str:
     return "" if score is None else f"{score:.5f}"
 
 
-def holdout_scores(proposal: Proposal, data: Data, holdout: Data) -> tuple[float, float]:
+def holdout_scores(proposal: FeatureProposal, data: Data, holdout: Data) -> tuple[float, float]:
     """Of both models on all development rows, whether the proposal was accepted or not."""
     rows, params, metric = np.arange(len(data)), LIGHTGBM.defaults(data.task), METRICS["log_loss"]
     plain = refit(LIGHTGBM, params, data, rows, proposal.rounds, threads=2)

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 from optagent.adapters.state.embedded.embedded_redis import EmbeddedRedis
 from optagent.adapters.state.observations import RedisObservations
 from optagent.errors import Busy
-from optagent.ports import Recorded
+from optagent.ports import RecordKind
 
 FEATURES = 20
 KILLS = 5
@@ -92,7 +92,7 @@ def run(server: EmbeddedRedis, root: Path, rows: int, size: int) -> dict[str, fl
         before = time.perf_counter()
         while True:
             try:
-                observations.record("model", Recorded.PREDICTIONS, one)
+                observations.record("model", RecordKind.PREDICTIONS, one)
                 break
             except Busy:
                 refused += 1

@@ -31,8 +31,8 @@ from optagent.domain.model import ModelSpec, Task
 from optagent.domain.model_report import ModelReport
 from optagent.domain.monitoring import Monitoring, Window
 from optagent.errors import Busy
-from optagent.loop.observe.monitor import Watched, watch_once
-from optagent.ports import Recorded
+from optagent.loop.observe.monitor import MonitorPass, watch_once
+from optagent.ports import RecordKind
 
 FEATURES = 20
 KILLS = 5
@@ -50,7 +50,7 @@ class SmallAgent:
     async def drain(self, model_id: str) -> int:
         return await asyncio.to_thread(self._observations.drain, model_id)
 
-    async def watch_once(self, model_id: str) -> Watched:
+    async def watch_once(self, model_id: str) -> MonitorPass:
         async def analyze(window: Window) -> ModelReport:
             return ModelReport(model_id, window=window)
 
@@ -140,7 +140,7 @@ def record(observations: RedisObservations, first: int, size: int) -> int:
     rows, refused = batch(first, size), 0
     while True:
         try:
-            observations.record(MODEL, Recorded.PREDICTIONS, rows)
+            observations.record(MODEL, RecordKind.PREDICTIONS, rows)
             return refused
         except Busy:
             refused += 1

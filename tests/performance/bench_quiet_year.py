@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from optagent.backtest.simulate import replay
 from optagent.codec import model_from
-from optagent.domain.backtest import BacktestAsk, Counted, contender_named, start_from
+from optagent.domain.backtest import BacktestAsk, RunCounts, contender_named, start_from
 from optagent.domain.strategy import strategy_named
 
 PER_DAY, LEARNED, LIVE = 40, 180, 365
@@ -46,7 +46,7 @@ def history(seed: int) -> pa.Table:
     return pa.table({"day": day, **{f"x{index}": x[:, index] for index in range(4)}, "label": label})
 
 
-def one_year(seed: int) -> Counted:
+def one_year(seed: int) -> RunCounts:
     share = f"{LEARNED / (LEARNED + LIVE):.3f}"
     policy = contender_named("balanced")
     ask = BacktestAsk((policy,), "1d", start_from(share), "168h", seed)

@@ -19,9 +19,9 @@ import numpy as np
 from histories import Told, elec2, flights, stocks, year
 
 from optagent.errors import InvalidData
-from optagent.loop.train.prepare import Prepared
-from optagent.loop.train.training_rows import Learnable, windowed
-from optagent.loop.train.training_window import Chosen, choose_window, rules, window_named
+from optagent.loop.train.prepare import PreparedRows
+from optagent.loop.train.training_rows import TrainingRows, windowed
+from optagent.loop.train.training_window import TrainingWindow, choose_window, rules, window_named
 from optagent.training.encoding import load_data
 from optagent.training.families.registry import family_named
 from optagent.training.metrics import METRICS
@@ -58,13 +58,13 @@ def histories(elec2_file: Path | None, flights_file: Path | None) -> Iterator[tu
 def answered(told: Told, share: float) -> dict[str, float]:
     """The AUC of what comes after the first `share` of the rows, by the way of looking back."""
     now = round(told.table.num_rows * share)
-    rows = Learnable(replace(told.spec, families=("lightgbm",)), told.table.slice(0, now))
+    rows = TrainingRows(replace(told.spec, families=("lightgbm",)), told.table.slice(0, now))
     prepared = rows.prepared(0)
     family = family_named("lightgbm")
     recipe = Recipe("as it comes", family.name, family.defaults(told.spec.task), family.default_rounds)
     after = told.table.slice(now, round(told.table.num_rows * NEXT))
 
-    def score(chosen: Chosen) -> float:
+    def score(chosen: TrainingWindow) -> float:
         learned = _windowed(rows, prepared, chosen)
         data = load_data(after, learned.schema)
         return AUC.score(data.y, trained(learned.problem, recipe).predict(data.x))
@@ -77,7 +77,7 @@ def answered(told: Told, share: float) -> dict[str, float]:
     }
 
 
-def _windowed(rows: Learnable, prepared: Prepared, chosen: Chosen) -> Prepared:
+def _windowed(rows: TrainingRows, prepared: PreparedRows, chosen: TrainingWindow) -> PreparedRows:
     try:
         return windowed(rows, prepared, chosen, 0)
     except InvalidData:  # too few rows, as an optimization has it

@@ -14,9 +14,9 @@ from optagent.domain.rollout_look import RolloutState
 from optagent.domain.rollout_policy import RolloutPolicy
 from optagent.loop.rollout.evidence import RowLoss, evidence_of, guarded_of, labels_for, losses_of
 from optagent.training.columns import Kind
-from optagent.training.encoding import Column, Schema
+from optagent.training.encoding import FeatureColumn, Schema
 
-SCHEMA = Schema((Column("amount", Kind.NUMERIC),), "churned", Task.BINARY, ("no", "yes"))
+SCHEMA = Schema((FeatureColumn("amount", Kind.NUMERIC),), "churned", Task.BINARY, ("no", "yes"))
 BRIER = RowLoss(Task.BINARY)
 RUNS, ROWS, HEARD_LATE_S = 80, 1_500, 300.0
 ALIKE = RolloutPolicy(alpha=0.25, min_rows=300, horizon_rows=ROWS, ramp=(0.5,), guardrails={"errors": 0.5})

@@ -4,8 +4,8 @@ import pytest
 
 from optagent.domain.alert import AlertKind, Finding, Severity
 from optagent.domain.concept_drift import AdwinVerdict, ConceptDrift, Direction, DriftState
-from optagent.domain.diagnosis import Cause, Diagnosis, Remedy, Verdict
-from optagent.domain.diagnosis import Confidence as Sureness
+from optagent.domain.diagnosis import Cause, Condition, Diagnosis, Remedy
+from optagent.domain.diagnosis import ConfidenceLevel as Sureness
 from optagent.domain.drift import (
     ColumnDrift,
     DriftCheck,
@@ -22,7 +22,6 @@ from optagent.domain.performance import (
     AttributionShift,
     CalibrationPoint,
     Certainty,
-    Confidence,
     Coverage,
     Degradation,
     EstimatedMetric,
@@ -30,12 +29,13 @@ from optagent.domain.performance import (
     FeatureShift,
     Latency,
     MetricValue,
+    ModelConfidence,
     Performance,
     PerformancePoint,
     SliceValue,
     UncertainSlice,
 )
-from optagent.domain.quality import DataQuality, Problem
+from optagent.domain.quality import DataQuality, RowProblem
 from optagent.domain.study import Interval
 
 START = 1_199_145_600.0  # 2008-01-01
@@ -60,7 +60,7 @@ def full_report() -> ModelReport:
         window=WINDOW,
         created_at=WINDOW.end + 60,
         diagnosis=Diagnosis(
-            Verdict.CONCEPT_DRIFT,
+            Condition.CONCEPT_DRIFT,
             Remedy.RETRAIN,
             ("auc was .81 and is .71", "the drift does not explain the loss"),
             (Cause("range_21", 0.62, 0.5, 0.4, 0.031, "drifted by 0.50, 40% of the importance"),),
@@ -74,8 +74,8 @@ def full_report() -> ModelReport:
         quality=DataQuality(
             12_000,
             900,
-            {Problem.MISSING: 1440, Problem.EXTRA: 0},
-            {"range_21": {Problem.MISSING: 1428}, "idle": {}, EVIL: {Problem.MISSING: 12}},
+            {RowProblem.MISSING: 1440, RowProblem.EXTRA: 0},
+            {"range_21": {RowProblem.MISSING: 1428}, "idle": {}, EVIL: {RowProblem.MISSING: 12}},
         ),
         reference=ReferenceSummary(40_000, 39_000),
         drift=_drift(),
@@ -112,7 +112,7 @@ def regression_report() -> ModelReport:
     return ModelReport(
         model_id="delays",
         analysis_type=AnalysisType.PERFORMANCE,
-        diagnosis=Diagnosis(Verdict.STABLE, Remedy.NOTHING, ("no metric has fallen",)),
+        diagnosis=Diagnosis(Condition.STABLE, Remedy.NOTHING, ("no metric has fallen",)),
         performance=Performance(500, 400, tuple(one.current for one in changes), (), (), changes),
     )
 
@@ -192,13 +192,13 @@ def _concept_drift() -> ConceptDrift:
     )
 
 
-def _confidence() -> Confidence:
+def _confidence() -> ModelConfidence:
     def curve(bend: float) -> tuple[CalibrationPoint, ...]:
         return tuple(CalibrationPoint(p / 10, min(1.0, (p / 10) ** bend), 90) for p in range(1, 10))
 
     then = Certainty(40_000, 40_000, 0.61, 0.42, curve(1.05), _metric("calibration_error", 0.03))
     now = Certainty(12_000, 900, 0.74, 0.58, curve(0.6), _metric("calibration_error", 0.11))
-    return Confidence(0.8, now, then, (UncertainSlice("sector", "oil", 800, 0.81, 0.5, 2e-9),))
+    return ModelConfidence(0.8, now, then, (UncertainSlice("sector", "oil", 800, 0.81, 0.5, 2e-9),))
 
 
 def _drift() -> DriftReport:

@@ -10,7 +10,7 @@ from optagent.domain.alert import Alert, AlertKind, Finding, Severity
 from optagent.domain.concept_drift import ConceptDrift, DriftState
 from optagent.domain.drift import Separability, SeparabilityReport
 from optagent.domain.model_report import ModelReport
-from optagent.domain.performance import AttributionShift, Certainty, Confidence, EstimatedPerformance, Latency
+from optagent.domain.performance import AttributionShift, Certainty, EstimatedPerformance, Latency, ModelConfidence
 from optagent.domain.quality import DataQuality
 from optagent.terminal_report import show_alerts, show_report
 
@@ -135,7 +135,7 @@ def test_a_multiclass_model_shows_an_output_for_each_class(full_report):
     (output,) = full_report.drift.predictions
     outputs = tuple(replace(output, name=f"probability_{name}") for name in ("a", "b", "c"))
     found = replace(full_report.drift, features=(), predictions=outputs)
-    text = shown(ModelReport(drift=found, confidence=Confidence(0.8, Certainty(9, 0, 0.5, 0.25))))
+    text = shown(ModelReport(drift=found, confidence=ModelConfidence(0.8, Certainty(9, 0, 0.5, 0.25))))
     assert [name in text for name in ("probability_a", "probability_b", "probability_c")] == [True] * 3
     assert cells(text, "now ") == "now 9 25.0% 0.5 –"
 

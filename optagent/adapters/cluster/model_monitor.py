@@ -29,7 +29,7 @@ class _Look(Protocol):
     def error(self) -> str | None: ...
 
 
-class Watcher(Protocol):
+class MonitoringAgent(Protocol):
     """What a monitor needs of an agent."""
 
     async def drain(self, model_id: str) -> int:
@@ -41,7 +41,7 @@ class Watcher(Protocol):
     async def close(self) -> None: ...
 
 
-Recipe = Callable[[], Awaitable[Watcher]]
+Recipe = Callable[[], Awaitable[MonitoringAgent]]
 
 
 class ModelMonitor:
@@ -77,7 +77,7 @@ class ModelMonitor:
         finally:
             await agent.close()
 
-    async def _agent(self) -> Watcher | None:
+    async def _agent(self) -> MonitoringAgent | None:
         """Made again and again until it succeeds: an actor whose making fails would never be started again."""
         pause_s = _FAILED_S
         while not self._stop.is_set():
@@ -92,7 +92,7 @@ class ModelMonitor:
                 return agent
         return None
 
-    async def _drain(self, agent: Watcher) -> None:
+    async def _drain(self, agent: MonitoringAgent) -> None:
         """The emptier the queue and the longer the trouble, the longer the pause."""
         pause_s = _SHORTEST_S
         while not self._stop.is_set():
@@ -107,7 +107,7 @@ class ModelMonitor:
                 pause_s = _SHORTEST_S if moved else min(2 * pause_s, _LONGEST_S)
             await self._pause(pause_s)
 
-    async def _look(self, agent: Watcher) -> None:
+    async def _look(self, agent: MonitoringAgent) -> None:
         pause_s = self._check_every_s
         while not self._stop.is_set():
             try:

@@ -11,7 +11,7 @@ _log = logging.getLogger("optagent.process")
 _PAUSE_S, _PAUSE_MOST_S = 0.5, 30.0
 
 
-class Runner(Protocol):
+class QueueRunner(Protocol):
     """What running a process needs of an agent."""
 
     async def run_queued(self, process_id: str) -> None: ...
@@ -19,7 +19,7 @@ class Runner(Protocol):
     async def close(self) -> None: ...
 
 
-Recipe = Callable[[], Awaitable[Runner]]
+Recipe = Callable[[], Awaitable[QueueRunner]]
 
 
 async def run_process_of(process_id: str, recipe: Recipe) -> None:
@@ -40,7 +40,7 @@ async def run_process_of(process_id: str, recipe: Recipe) -> None:
         await agent.close()
 
 
-async def _made(process_id: str, recipe: Recipe) -> Runner:
+async def _made(process_id: str, recipe: Recipe) -> QueueRunner:
     pause_s = _PAUSE_S
     while True:
         try:

@@ -40,7 +40,7 @@ class RayWorkers:
         self._most = most
 
     @contextmanager
-    def share(self, value: Any) -> Iterator["RayCrew"]:
+    def share(self, value: Any) -> Iterator["RayPool"]:
         self._cluster.connect()
         import ray
 
@@ -48,14 +48,14 @@ class RayWorkers:
         if cores < 1:
             raise Unavailable("a worker needs a core; the whole Ray cluster has none")
         made, shared = ray.remote(_Worker).options(num_cpus=1), ray.put(value)
-        crew = RayCrew(lambda: made.remote([shared]), min(cores, self._most))
+        crew = RayPool(lambda: made.remote([shared]), min(cores, self._most))
         try:
             yield crew
         finally:
             crew.close()
 
 
-class RayCrew:
+class RayPool:
     """A worker takes the next item when it is free, one that waits for a core of the cluster none.
 
     One whose process dies is replaced, and its item done again; more than a few deaths are the work's own fault.

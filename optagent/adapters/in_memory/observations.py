@@ -9,13 +9,13 @@ import pyarrow.compute as pc
 
 from optagent.adapters.state.archive.row_types import as_kept, joined, microseconds, noun, types_of
 from optagent.errors import Busy, NotFound
-from optagent.ports import Recorded
+from optagent.ports import RecordKind
 
 
 @dataclass
 class _Kept:
-    waiting: list[tuple[Recorded, pa.Table]] = field(default_factory=list)
-    archived: list[tuple[Recorded, pa.Table]] = field(default_factory=list)
+    waiting: list[tuple[RecordKind, pa.Table]] = field(default_factory=list)
+    archived: list[tuple[RecordKind, pa.Table]] = field(default_factory=list)
     references: dict[str, bytes] = field(default_factory=dict)
     matured: dict[str, pa.Table] = field(default_factory=dict)
 
@@ -35,7 +35,7 @@ class InMemoryObservations:
     def check(self) -> None:
         pass
 
-    def record(self, model_id: str, kind: Recorded, rows: pa.Table) -> None:
+    def record(self, model_id: str, kind: RecordKind, rows: pa.Table) -> None:
         rows = as_kept(rows)
         if not rows.num_rows:
             return
@@ -62,17 +62,17 @@ class InMemoryObservations:
         return moved
 
     def predictions(self, model_id: str, start: float, end: float) -> list[pa.Table]:
-        return self._rows(model_id, Recorded.PREDICTIONS, start, end)
+        return self._rows(model_id, RecordKind.PREDICTIONS, start, end)
 
     def labels(self, model_id: str, since: float) -> list[pa.Table]:
-        return self._rows(model_id, Recorded.LABELS, since, float("inf"))
+        return self._rows(model_id, RecordKind.LABELS, since, float("inf"))
 
     def evidence(self, model_id: str, since: float) -> list[pa.Table]:
-        return self._rows(model_id, Recorded.EVIDENCE, since, float("inf"))
+        return self._rows(model_id, RecordKind.EVIDENCE, since, float("inf"))
 
     def newest(self, model_id: str) -> float | None:
         with self._lock:
-            of = [rows for kind, rows in self._model(model_id).archived if kind is Recorded.PREDICTIONS]
+            of = [rows for kind, rows in self._model(model_id).archived if kind is RecordKind.PREDICTIONS]
         return max((pc.max(rows["time"].cast(pa.int64())).as_py() / 1e6 for rows in of), default=None)
 
     def save_reference(self, model_id: str, version: str, reference: bytes) -> None:
@@ -98,7 +98,7 @@ class InMemoryObservations:
     def close(self) -> None:
         pass
 
-    def _rows(self, model_id: str, of: Recorded, start: float, end: float) -> list[pa.Table]:
+    def _rows(self, model_id: str, of: RecordKind, start: float, end: float) -> list[pa.Table]:
         first, stop = microseconds(start), microseconds(end)
         with self._lock:
             archived = list(self._model(model_id).archived)

@@ -5,7 +5,7 @@ import pyarrow.compute as pc
 
 from optagent.adapters.in_memory.observations import InMemoryObservations
 from optagent.adapters.state.archive.row_types import joined, microseconds, types_of
-from optagent.ports import Recorded
+from optagent.ports import RecordKind
 
 
 class ObservationsInOrder(InMemoryObservations):
@@ -13,13 +13,13 @@ class ObservationsInOrder(InMemoryObservations):
 
     def __init__(self, max_backlog: int = 1_000_000) -> None:
         super().__init__(max_backlog)
-        self._seen: dict[str, list[tuple[Recorded, str, pa.Table, int, int]]] = {}
+        self._seen: dict[str, list[tuple[RecordKind, str, pa.Table, int, int]]] = {}
 
     def newest(self, model_id: str) -> float | None:
-        ends = (end for kind, _, _, _, end in self._batches(model_id) if kind is Recorded.PREDICTIONS)
+        ends = (end for kind, _, _, _, end in self._batches(model_id) if kind is RecordKind.PREDICTIONS)
         return max((end / 1e6 for end in ends), default=None)
 
-    def _rows(self, model_id: str, of: Recorded, start: float, end: float) -> list[pa.Table]:
+    def _rows(self, model_id: str, of: RecordKind, start: float, end: float) -> list[pa.Table]:
         first, stop = microseconds(start), microseconds(end)
         found = []
         for kind, types, rows, begins, ends in self._batches(model_id):
@@ -31,7 +31,7 @@ class ObservationsInOrder(InMemoryObservations):
             found.append((types, rows))
         return joined(found)
 
-    def _batches(self, model_id: str) -> list[tuple[Recorded, str, pa.Table, int, int]]:
+    def _batches(self, model_id: str) -> list[tuple[RecordKind, str, pa.Table, int, int]]:
         with self._lock:
             seen = self._seen.setdefault(model_id, [])
             for kind, rows in self._model(model_id).archived[len(seen) :]:

@@ -4,7 +4,7 @@ from optagent.adapters.state.process_lease import milliseconds
 from optagent.ports import Clock
 
 
-class InMemoryFirstTimes:
+class InMemoryOnce:
     """The part of a Store that remembers what was done; the store has the clock and the place for it."""
 
     _clock: Clock

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from optagent.adapters.in_memory.audit import InMemoryAudit
 from optagent.adapters.in_memory.ledger import InMemoryLedger
-from optagent.adapters.in_memory.once import InMemoryFirstTimes
+from optagent.adapters.in_memory.once import InMemoryOnce
 from optagent.adapters.state.alert_order import forgotten_before, in_order
 from optagent.adapters.state.audit_bounds import KEPT
 from optagent.adapters.state.process_lease import (
@@ -39,7 +39,7 @@ class _Kept:
     holder: str = ""
 
 
-class InMemoryStore(InMemoryLedger, InMemoryAudit, InMemoryFirstTimes):
+class InMemoryStore(InMemoryLedger, InMemoryAudit, InMemoryOnce):
     """A Store that dies with its process. It keeps JSON, as the real one does, so that both answer alike."""
 
     def __init__(self, clock: Clock, audit_kept: int = KEPT) -> None:

@@ -14,11 +14,11 @@ class SequentialWorkers:
     """One after the other, as the caller comes to them."""
 
     @contextmanager
-    def share(self, value: Any) -> Iterator["SequentialCrew"]:
-        yield SequentialCrew(value)
+    def share(self, value: Any) -> Iterator["SequentialPool"]:
+        yield SequentialPool(value)
 
 
-class SequentialCrew:
+class SequentialPool:
     """A crew of one."""
 
     size = 1

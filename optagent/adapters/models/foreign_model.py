@@ -15,7 +15,7 @@ from optagent.training.families import lightgbm_family, sklearn_imported, sklear
 
 
 @dataclass
-class Opened:
+class ForeignModel:
     """A model taken apart: how its own library predicts, and how it is written as a family's files."""
 
     family: str
@@ -30,7 +30,7 @@ class Opened:
     params: Mapping[str, Any] = field(default_factory=dict)
 
 
-def taken_apart(model: Any, task: Task) -> Opened:
+def taken_apart(model: Any, task: Task) -> ForeignModel:
     """Raises InvalidRequest, with the reason, for what our families cannot express."""
     library = type(model).__module__.partition(".")[0]
     if library == "lightgbm":
@@ -44,7 +44,7 @@ def taken_apart(model: Any, task: Task) -> Opened:
     )
 
 
-def _lightgbm(model: Any, task: Task) -> Opened:
+def _lightgbm(model: Any, task: Task) -> ForeignModel:
     import lightgbm
 
     wrapped = isinstance(model, lightgbm.LGBMModel)
@@ -55,7 +55,7 @@ def _lightgbm(model: Any, task: Task) -> Opened:
     kept = parameters(text)
     classes = model.classes_.tolist() if isinstance(model, lightgbm.LGBMClassifier) else None
     trees = booster.num_model_per_iteration()
-    return Opened(
+    return ForeignModel(
         family="lightgbm",
         own_names=booster.feature_name(),
         columns=booster.num_feature(),
@@ -68,7 +68,7 @@ def _lightgbm(model: Any, task: Task) -> Opened:
     )
 
 
-def _xgboost(model: Any, task: Task) -> Opened:
+def _xgboost(model: Any, task: Task) -> ForeignModel:
     import xgboost
 
     booster = model
@@ -81,7 +81,7 @@ def _xgboost(model: Any, task: Task) -> Opened:
     # The wrapper keeps its own parameters there, which are no part of the trees.
     booster.set_attr(**dict.fromkeys(booster.attributes()))
     classes = int(json.loads(booster.save_config())["learner"]["learner_model_param"]["num_class"])
-    return Opened(
+    return ForeignModel(
         family="xgboost",
         own_names=names,
         columns=booster.num_features(),
@@ -104,7 +104,7 @@ def _refuse_xgboost(config: Mapping[str, Any], kinds: list[str] | None, task: Ta
         raise InvalidRequest("an XGBoost model with categorical columns cannot be imported: numeric columns only")
 
 
-def _sklearn(model: Any, task: Task) -> Opened:
+def _sklearn(model: Any, task: Task) -> ForeignModel:
     wanted = "predict_proba" if task.classifies else "predict"
     if (
         not hasattr(model, wanted)
@@ -124,7 +124,7 @@ def _sklearn(model: Any, task: Task) -> Opened:
         found = np.asarray(getattr(model, wanted)(table), dtype=np.float64)
         return found[:, 1] if task is Task.BINARY and found.shape[1] == 2 else found
 
-    return Opened(
+    return ForeignModel(
         family=sklearn_imported.ImportedSklearn.name,
         own_names=None if names is None else [str(name) for name in names],
         columns=int(model.n_features_in_),

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from optagent.adapters.models.conversion import FileKind, converted
 from optagent.adapters.models.mlflow_connection import MlflowConnection
-from optagent.adapters.models.mlflow_source import Source, read_source
+from optagent.adapters.models.mlflow_source import MlflowSource, read_source
 from optagent.arrays import Prediction
 from optagent.domain.model import ModelSpec, Task
 from optagent.domain.space import Categorical
@@ -20,7 +20,7 @@ from optagent.training.encoding import Schema
 from optagent.training.families.family import FittedModel
 from optagent.training.families.registry import family_named
 from optagent.training.families.sklearn_imported import ORDER, ImportedSklearn
-from optagent.training.imported import Imported, class_order, imported_schema, ordered, usable_columns
+from optagent.training.imported import ConvertedModel, class_order, imported_schema, ordered, usable_columns
 from optagent.training.manifest import file_digest
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class MlflowImporter:
 
     def convert(
         self, uri: str, spec: ModelSpec, target: Schema, rows: pa.Table, into: Path, trust_pickle: bool = False
-    ) -> Imported:
+    ) -> ConvertedModel:
         source = read_source(self._fetched(uri, into), uri)
         if source.kind is FileKind.PICKLE and not trust_pickle:
             raise InvalidRequest(
@@ -112,13 +112,13 @@ def _artifacts_of(uri: str, client: "MlflowClient") -> str:
     return _artifacts_of(found, client) if found.startswith("models:/") else found
 
 
-def _imported(told: Mapping[str, Any], source: Source, schema: Schema, work: Path) -> Imported:
+def _imported(told: Mapping[str, Any], source: MlflowSource, schema: Schema, work: Path) -> ConvertedModel:
     family, task = str(told["family"]), schema.task
     if family not in _FAMILIES:
         raise CorruptBundle(f"the conversion made a {family!r}; one of {list(_FAMILIES)}")
     order = class_order(told["classes"], int(told["n_classes"]), schema.classes) if task.classifies else ()
     model = _loaded(family, work / "model", schema, order)
-    return Imported(
+    return ConvertedModel(
         family=family,
         model=model,
         schema=schema,

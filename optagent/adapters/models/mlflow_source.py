@@ -16,7 +16,7 @@ _BOOSTERS = {"lightgbm": "lightgbm.basic.Booster", "xgboost": "xgboost.core.Boos
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class MlflowSource:
     """One MLflow model on disk: its flavor, the file of its weights, how that file is opened, and its column names."""
 
     flavor: str
@@ -25,7 +25,7 @@ class Source:
     signature: tuple[str, ...] | None
 
 
-def read_source(folder: Path, uri: str) -> Source:
+def read_source(folder: Path, uri: str) -> MlflowSource:
     """Raises InvalidRequest for what is no MLflow model, or one of a flavor that cannot be imported."""
     path = folder / "MLmodel"
     try:
@@ -41,14 +41,14 @@ def read_source(folder: Path, uri: str) -> Source:
     raise InvalidRequest(f"{uri}: a model of the flavors {sorted(flavors)}; {SUPPORTED}")
 
 
-def _source(flavor: str, told: Mapping[str, Any], folder: Path, uri: str, content: Mapping[str, Any]) -> Source:
+def _source(flavor: str, told: Mapping[str, Any], folder: Path, uri: str, content: Mapping[str, Any]) -> MlflowSource:
     name = told.get("pickled_model" if flavor == "sklearn" else "data")
     if not isinstance(name, str) or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
         raise InvalidRequest(f"{uri}: its MLmodel names the file {name!r}, which is not one of the model's")
     path = folder / name
     if path.is_symlink() or not path.is_file():
         raise InvalidRequest(f"{uri}: its file {name} is missing")
-    return Source(flavor, _kind(flavor, told, path), path, _signature(content))
+    return MlflowSource(flavor, _kind(flavor, told, path), path, _signature(content))
 
 
 def _kind(flavor: str, told: Mapping[str, Any], path: Path) -> FileKind:

@@ -24,7 +24,7 @@ _A_TURN_IN = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class PortfolioMember:
     """A sampler, and the mean gain of its trials that is expected before any was seen (a prior)."""
 
     make: Callable[[int], BaseSampler]
@@ -37,7 +37,7 @@ class PortfolioSampler(BaseSampler):
     Who suggested a trial is kept with it, so that a resumed study knows what each member has been worth.
     """
 
-    def __init__(self, seed: int, members: Mapping[str, Member]) -> None:
+    def __init__(self, seed: int, members: Mapping[str, PortfolioMember]) -> None:
         self._seed = seed
         self._members = {name: member.make(seed) for name, member in members.items()}
         self._expected = {name: member.expected for name, member in members.items()}

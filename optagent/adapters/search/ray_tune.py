@@ -84,7 +84,7 @@ class RayTuner:
         from optagent.adapters.search.fair_share import FairShare
         from optagent.adapters.search.scheduler import StudyScheduler
         from optagent.adapters.search.searcher import StopWhen
-        from optagent.adapters.search.trainable import Shared, TrainingTrial
+        from optagent.adapters.search.trainable import SharedStudy, TrainingTrial
 
         workers = _workers(study)
         _, ref = self._shared.get(id(problem)) or (None, ray.put(problem))
@@ -98,7 +98,7 @@ class RayTuner:
             tune.run(
                 name,
                 name=study.study_id,
-                config={"shared": Shared(study, ref, min(share.trials(), study.trials))},
+                config={"shared": SharedStudy(study, ref, min(share.trials(), study.trials))},
                 search_alg=searcher,
                 scheduler=StudyScheduler(study, searcher),
                 num_samples=-1,  # the searcher says when it has finished

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 
 from optagent.adapters.search.hyperopt_sampler import HyperoptSampler
-from optagent.adapters.search.portfolio_sampler import Member, PortfolioSampler
+from optagent.adapters.search.portfolio_sampler import PortfolioMember, PortfolioSampler
 from optagent.errors import InvalidRequest
 
 
@@ -38,10 +38,10 @@ def nsga2_sampler(seed: int) -> BaseSampler:
 def portfolio_sampler(seed: int) -> BaseSampler:
     """The others in turns; what is expected of each was measured on surrogates of tree tuning."""
     members = {
-        "gp": Member(gp_sampler, 0.6),
-        "tpe": Member(tpe_sampler, 0.45),
-        "hyperopt": Member(HyperoptSampler, 0.1),
-        "random": Member(random_sampler, 0.05),
+        "gp": PortfolioMember(gp_sampler, 0.6),
+        "tpe": PortfolioMember(tpe_sampler, 0.45),
+        "hyperopt": PortfolioMember(HyperoptSampler, 0.1),
+        "random": PortfolioMember(random_sampler, 0.05),
     }
     return PortfolioSampler(seed, members)
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from optagent.adapters.search.searcher import StudySearcher
-from optagent.adapters.search.successive_halving import Rungs
+from optagent.adapters.search.successive_halving import EarlyStopping
 from optagent.domain.study import Study, TrialState
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ class StudyScheduler(FIFOScheduler):
     def __init__(self, study: Study, searcher: StudySearcher) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         signs = [objective.sign for objective in study.objectives]
-        self._rungs = Rungs(study.stopping, study.budget.rungs, study.budget.reduction_factor, signs)
+        self._rungs = EarlyStopping(study.stopping, study.budget.rungs, study.budget.reduction_factor, signs)
         self._searcher = searcher
         for ended in searcher.trials:
             complete = ended.state is TrialState.COMPLETE

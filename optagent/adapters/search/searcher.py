@@ -11,7 +11,7 @@ from typing import Any
 from ray.tune import Stopper
 from ray.tune.search import Searcher
 
-from optagent.adapters.search.trial_store import Asked, TrialStore
+from optagent.adapters.search.trial_store import RunningTrial, TrialStore
 from optagent.domain.study import Progress, Study, Trial, TrialState, progress_of
 
 LOG = logging.getLogger("optagent.search")
@@ -23,7 +23,7 @@ _HANGS_AFTER_S = 20.0  # beyond its limit: a new worker may still be loading its
 class _Live:
     """A suggestion on a worker, and the last that the worker said of it."""
 
-    asked: Asked
+    asked: RunningTrial
     started_at: float
     last: dict[str, Any] = field(default_factory=dict)
 
@@ -51,7 +51,7 @@ class StudySearcher(Searcher):
         self._clock = clock
         self._started_at = clock()
         self._live: dict[str, _Live] = {}
-        self._again: list[Asked] = []
+        self._again: list[RunningTrial] = []
         self._lost: Counter[int] = Counter()
         self._refusals = 0
         self.most_at_once: Callable[[], int] = lambda: sys.maxsize

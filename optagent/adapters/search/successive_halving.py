@@ -10,7 +10,7 @@ from optagent.analysis.pareto import positions
 _MEDIAN_NEEDS = 5
 
 
-class Rungs:
+class EarlyStopping:
     """What trials measured at each rung, and the rule that says who goes on.
 
     `asha`: one in `reduction_factor` of those seen at the rung so far (Li et al. 2020); with several objectives by

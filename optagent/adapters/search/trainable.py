@@ -23,7 +23,7 @@ REPORT_EVERY_S = 2.0
 _HOLD_LIMIT_S = 30.0
 
 
-class Shared:
+class SharedStudy:
     """A reference to what all trials of a study share: the study, its problem, and the number of workers.
 
     It travels in the configuration of each trial, where Ray counts who still needs the rows.
@@ -32,7 +32,7 @@ class Shared:
     def __init__(self, study: Study, problem: "ray.ObjectRef[Problem]", workers: int) -> None:
         self.ref = ray.put((study, problem, workers))
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "Shared":
+    def __deepcopy__(self, memo: dict[int, Any]) -> "SharedStudy":
         """Tune copies configurations; the copy names the same rows."""
         return self
 

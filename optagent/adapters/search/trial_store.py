@@ -69,7 +69,7 @@ def _database(url: str) -> RDBStorage:
 
 
 @dataclass(slots=True)
-class Asked:
+class RunningTrial:
     """A suggestion that is being tried; `measured` holds every objective at each rung, the metric first."""
 
     number: int
@@ -114,7 +114,7 @@ class TrialStore:
         """Whether every trial of the study was asked."""
         return not self._missing
 
-    def ask(self) -> Asked:
+    def ask(self) -> RunningTrial:
         """The next parameters to try: the champion's, the defaults of each family, then the sampler's own."""
         number = self._missing.pop()
         known = self._transfer.next(number)
@@ -125,16 +125,16 @@ class TrialStore:
         if len(self._families) > 1:
             family = handle.suggest_categorical("family", self._families)
         params = {item.name: _suggest(handle, f"{family}.{item.name}", item) for item in self._spaces[family]}
-        return Asked(number, family, params, handle)
+        return RunningTrial(number, family, params, handle)
 
-    def measure(self, asked: Asked, units: int, values: tuple[float, ...]) -> None:
+    def measure(self, asked: RunningTrial, units: int, values: tuple[float, ...]) -> None:
         """Keeps the objectives of a trial at one rung."""
         if units not in asked.measured:
             asked.measured[units] = values
             if not self._several:  # Optuna keeps no intermediate values of several objectives
                 asked.handle.report(values[0], units)
 
-    def tell(self, asked: Asked, trial: Trial) -> None:
+    def tell(self, asked: RunningTrial, trial: Trial) -> None:
         """Keeps what came of a trial; raises Unavailable where the storage did not take an earlier one."""
         self._transfer.told(trial)
         asked.handle.set_user_attr("trial", encode(trial).decode())

@@ -28,7 +28,7 @@ _LONGEST_WAIT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ProcessLimits:
     """What a process is given. Memory is of addresses, of which libraries reserve more than they use."""
 
     load_s: float = 120.0
@@ -49,12 +49,12 @@ class IsolatedLoader:
         cache: Path,
         rows_for: Callable[[str, str, Schema], Matrix | None] | None = None,
         most_rows: int = MOST_ROWS,
-        limits: Limits | None = None,
+        limits: ProcessLimits | None = None,
     ) -> None:
         self._recipes = pickle.dumps((registry, rows_for))
         self._cache = cache
         self._most_rows = most_rows
-        self._limits = limits or Limits()
+        self._limits = limits or ProcessLimits()
         self._closed = threading.Event()
         self._lock = threading.Lock()
         self._loading: set[ChildProcess] = set()

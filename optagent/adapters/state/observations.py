@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from optagent.adapters.state.archive.manifest import Call
+from optagent.adapters.state.archive.manifest import ArchivedCall
 from optagent.adapters.state.archive.parquet import ParquetArchive
 from optagent.adapters.state.archive.row_types import as_kept, noun
-from optagent.adapters.state.redis.observation_stream import Entry, ObservationStream
+from optagent.adapters.state.redis.observation_stream import ObservationStream, StreamEntry
 from optagent.errors import InvalidData
-from optagent.ports import Recorded
+from optagent.ports import RecordKind
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class RedisObservations:
         self._queue.check()
         self._archive.check()
 
-    def record(self, model_id: str, kind: Recorded, rows: pa.Table) -> None:
+    def record(self, model_id: str, kind: RecordKind, rows: pa.Table) -> None:
         noun(model_id, "model_id")
         kept = as_kept(rows)
         if kept.num_rows:
@@ -73,16 +73,16 @@ class RedisObservations:
         return moved
 
     def predictions(self, model_id: str, start: float, end: float) -> list[pa.Table]:
-        return self._archive.rows(model_id, Recorded.PREDICTIONS, start, end)
+        return self._archive.rows(model_id, RecordKind.PREDICTIONS, start, end)
 
     def labels(self, model_id: str, since: float) -> list[pa.Table]:
-        return self._archive.rows(model_id, Recorded.LABELS, since, float("inf"))
+        return self._archive.rows(model_id, RecordKind.LABELS, since, float("inf"))
 
     def evidence(self, model_id: str, since: float) -> list[pa.Table]:
-        return self._archive.rows(model_id, Recorded.EVIDENCE, since, float("inf"))
+        return self._archive.rows(model_id, RecordKind.EVIDENCE, since, float("inf"))
 
     def newest(self, model_id: str) -> float | None:
-        return self._archive.newest(model_id, Recorded.PREDICTIONS)
+        return self._archive.newest(model_id, RecordKind.PREDICTIONS)
 
     def save_reference(self, model_id: str, version: str, reference: bytes) -> None:
         self._archive.save_reference(model_id, version, reference)
@@ -99,10 +99,10 @@ class RedisObservations:
     def close(self) -> None:
         self._queue.close()
 
-    def _call(self, model_id: str, entry: Entry) -> Call | None:
+    def _call(self, model_id: str, entry: StreamEntry) -> ArchivedCall | None:
         """What an entry holds; one that cannot be read is set aside, or it would block the queue for ever."""
         try:
-            return Call(entry.epoch, entry.entry_id, Recorded(entry.kind), as_kept(entry.table()))
+            return ArchivedCall(entry.epoch, entry.entry_id, RecordKind(entry.kind), as_kept(entry.table()))
         except (pa.ArrowException, OSError, EOFError, ValueError, InvalidData) as error:
             path = self._archive.set_aside(model_id, f"{entry.entry_id}.arrow", entry.data)
             _log.error(

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from optagent.analysis.report.parts import Column, Columns, Items, Part, Room, more, table
+from optagent.analysis.report.parts import Columns, Items, Part, Room, TableColumn, more, table
 from optagent.analysis.report.texts import number, share, span
 from optagent.domain.diagnosis import Cause, Diagnosis, Remedy
 from optagent.domain.model_report import ModelReport, ReferenceSummary
@@ -12,7 +12,7 @@ _CAUSES_IN_SHORT = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class DiagnosisText:
     """A diagnosis in words."""
 
     verdict: str
@@ -21,12 +21,12 @@ class Judgement:
     causes: tuple[Part, ...]
 
 
-def judgement(diagnosis: Diagnosis, room: Room) -> Judgement:
+def judgement(diagnosis: Diagnosis, room: Room) -> DiagnosisText:
     """The diagnosis in words, its causes in a table or, in a narrow view, in a list."""
     remedy = "nothing needs to be done" if diagnosis.remedy is Remedy.NOTHING else str(diagnosis.remedy)
     when = "if it gets worse" if diagnosis.remedy in (Remedy.NOTHING, Remedy.WAIT) else "if that does not help"
     later = f"; {when}: {', '.join(diagnosis.alternatives)}" if diagnosis.alternatives else ""
-    return Judgement(
+    return DiagnosisText(
         f"{room.loud(diagnosis.verdict)} (confidence: {diagnosis.confidence})",
         remedy + later,
         Items(diagnosis.reasons),
@@ -62,11 +62,11 @@ def _causes(causes: tuple[Cause, ...], room: Room) -> tuple[Part, ...]:
         shown = tuple(f"{one.column} ({one.weight:.0%}): {one.reason}" for one in causes[:_CAUSES_IN_SHORT])
         return (Items(shown), *more(len(causes), _CAUSES_IN_SHORT)) if shown else ()
     columns: Columns[Cause] = (
-        Column("column", lambda one: one.column),
-        Column("share of the blame", lambda one: share(one.weight)),
-        Column("effect", lambda one: f"{one.effect:.3f}"),
-        Column("importance", lambda one: share(one.importance)),
-        Column("more lost a row", lambda one: number(one.excess_loss)),
-        Column("why", lambda one: one.reason),
+        TableColumn("column", lambda one: one.column),
+        TableColumn("share of the blame", lambda one: share(one.weight)),
+        TableColumn("effect", lambda one: f"{one.effect:.3f}"),
+        TableColumn("importance", lambda one: share(one.importance)),
+        TableColumn("more lost a row", lambda one: number(one.excess_loss)),
+        TableColumn("why", lambda one: one.reason),
     )
     return table(causes, columns, room)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from optagent.analysis.report.parts import Column, Columns, Drawing, Part, Room, Section, table
+from optagent.analysis.report.parts import Columns, Drawing, Part, Room, Section, TableColumn, table
 from optagent.analysis.report.texts import UNKNOWN, bounded, number, p_value, share, some_of, time
 from optagent.domain.concept_drift import AdwinVerdict, ConceptDrift
 from optagent.domain.drift import ColumnDrift, DriftCheck, DriftReport, DriftStatus, DriftTest
@@ -54,8 +54,8 @@ def separability(report: ModelReport, room: Room) -> Section | None:
         parts = (f"told apart by {some_of(list(found.importances))}",)
     elif found.importances:
         columns: Columns[tuple[str, float]] = (
-            Column("told apart by", lambda one: one[0]),
-            Column("fall of the AUC without it", lambda one: number(one[1])),
+            TableColumn("told apart by", lambda one: one[0]),
+            TableColumn("fall of the AUC without it", lambda one: number(one[1])),
         )
         parts = table(list(found.importances.items()), columns, room)
     return Section("All columns together", headline, found.reason, parts)
@@ -99,17 +99,17 @@ def _adwin(verdict: AdwinVerdict) -> str:
 
 def _columns(name: str, room: Room) -> Columns[ColumnDrift]:
     return (
-        Column(name, lambda one: one.name),
-        Column("weight", lambda one: f"{one.weight:.0%}", Room.NARROW),
-        Column("weight", lambda one: share(one.weight), Room.WIDE),
-        Column("status", lambda one: _status(one, room)),
-        Column("effect", lambda one: f"{one.effect:.3f}"),
-        Column("of its", _gravest_check, Room.WIDE),
-        Column("adj. p", _least_p_value),
-        Column("PSI", lambda one: number(one.psi)),
-        Column("Wasserstein", lambda one: number(one.wasserstein), Room.WIDE),
-        Column("missing", lambda one: f"{100 * one.then.missing:.3g}→{100 * one.now.missing:.3g}%"),
-        Column("mean / category", lambda one: _moved(one, room)),
+        TableColumn(name, lambda one: one.name),
+        TableColumn("weight", lambda one: f"{one.weight:.0%}", Room.NARROW),
+        TableColumn("weight", lambda one: share(one.weight), Room.WIDE),
+        TableColumn("status", lambda one: _status(one, room)),
+        TableColumn("effect", lambda one: f"{one.effect:.3f}"),
+        TableColumn("of its", _gravest_check, Room.WIDE),
+        TableColumn("adj. p", _least_p_value),
+        TableColumn("PSI", lambda one: number(one.psi)),
+        TableColumn("Wasserstein", lambda one: number(one.wasserstein), Room.WIDE),
+        TableColumn("missing", lambda one: f"{100 * one.then.missing:.3g}→{100 * one.now.missing:.3g}%"),
+        TableColumn("mean / category", lambda one: _moved(one, room)),
     )
 
 

@@ -58,7 +58,7 @@ class Section:
 
 
 @dataclass(frozen=True, slots=True)
-class Column(Generic[Item]):
+class TableColumn(Generic[Item]):
     """A column of a table, `only` in a view with such room."""
 
     heading: str
@@ -66,7 +66,7 @@ class Column(Generic[Item]):
     only: Room | None = None
 
 
-Columns = tuple[Column[Item], ...]
+Columns = tuple[TableColumn[Item], ...]
 
 
 def table(

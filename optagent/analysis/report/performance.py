@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from optagent.analysis.report.parts import Column, Columns, Drawing, Part, Room, Section, table
+from optagent.analysis.report.parts import Columns, Drawing, Part, Room, Section, TableColumn, table
 from optagent.analysis.report.texts import UNKNOWN, bounded, number, p_value, share, valued
 from optagent.domain.model_report import ModelReport
 from optagent.domain.performance import Degradation, EstimatedMetric, MetricValue, Performance, SliceValue
@@ -37,13 +37,13 @@ def slices(report: ModelReport, room: Room) -> Section | None:
     ranked = sorted(found.slices, key=lambda one: (not one.worse, -_shortfall(one)))
     shown = ranked if room is Room.WIDE else ranked[:worse]
     columns: Columns[SliceValue] = (
-        Column("slice", lambda one: f"{one.column} = {one.value}"),
-        Column("metric", lambda one: one.metric.name),
-        Column("rows", lambda one: f"{one.metric.rows:,}"),
-        Column("here", lambda one: valued(one.metric)),
-        Column("rest", lambda one: number(one.rest.value), Room.NARROW),
-        Column("rest", lambda one: valued(one.rest), Room.WIDE),
-        Column("adj. p", lambda one: p_value(one.p_value)),
+        TableColumn("slice", lambda one: f"{one.column} = {one.value}"),
+        TableColumn("metric", lambda one: one.metric.name),
+        TableColumn("rows", lambda one: f"{one.metric.rows:,}"),
+        TableColumn("here", lambda one: valued(one.metric)),
+        TableColumn("rest", lambda one: number(one.rest.value), Room.NARROW),
+        TableColumn("rest", lambda one: valued(one.rest), Room.WIDE),
+        TableColumn("adj. p", lambda one: p_value(one.p_value)),
     )
     headline = f"{worse or 'none'} of {len(ranked)} worse than the rest"
     return Section("Slices", headline, parts=table(shown, columns, room, lambda one: one.worse))
@@ -55,9 +55,9 @@ def estimated(report: ModelReport, room: Room) -> Section | None:
         return None
     trust = "to be trusted" if found.trusted else room.loud("not to be trusted")
     columns: Columns[EstimatedMetric] = (
-        Column("metric", lambda one: one.name),
-        Column("estimate", lambda one: bounded(one.interval)),
-        Column("trust", _trust),
+        TableColumn("metric", lambda one: one.name),
+        TableColumn("estimate", lambda one: bounded(one.interval)),
+        TableColumn("trust", _trust),
     )
     parts = (*table(found.metrics, columns, room), found.caveat)
     return Section("Estimated performance, before labels", f"of {found.rows:,} rows, {trust}", found.reason, parts)
@@ -80,15 +80,15 @@ def _rows(found: Performance) -> list[_Row]:
 
 def _changes(before: str, rows: Sequence[_Row], room: Room) -> tuple[Part, ...]:
     columns: Columns[_Row] = (
-        Column("metric", lambda one: one.now.name),
-        Column(before, lambda one: "" if one.fall is None else number(one.fall.reference.value), Room.NARROW),
-        Column(before, lambda one: "" if one.fall is None else valued(one.fall.reference), Room.WIDE),
-        Column("now", lambda one: valued(one.now)),
-        Column("change", lambda one: "" if one.fall is None else _change(one.fall), Room.NARROW),
-        Column("change (above 0 is worse)", lambda one: "" if one.fall is None else _drop(one.fall), Room.WIDE),
-        Column("degraded", lambda one: "" if one.fall is None else _degraded(one.fall), Room.WIDE),
-        Column("why not known", _reason, Room.WIDE),
-        Column("", lambda one: "DEGRADED" if _fell(one) else _reason(one), Room.NARROW),
+        TableColumn("metric", lambda one: one.now.name),
+        TableColumn(before, lambda one: "" if one.fall is None else number(one.fall.reference.value), Room.NARROW),
+        TableColumn(before, lambda one: "" if one.fall is None else valued(one.fall.reference), Room.WIDE),
+        TableColumn("now", lambda one: valued(one.now)),
+        TableColumn("change", lambda one: "" if one.fall is None else _change(one.fall), Room.NARROW),
+        TableColumn("change (above 0 is worse)", lambda one: "" if one.fall is None else _drop(one.fall), Room.WIDE),
+        TableColumn("degraded", lambda one: "" if one.fall is None else _degraded(one.fall), Room.WIDE),
+        TableColumn("why not known", _reason, Room.WIDE),
+        TableColumn("", lambda one: "DEGRADED" if _fell(one) else _reason(one), Room.NARROW),
     )
     return table(rows, columns, room, _fell)
 

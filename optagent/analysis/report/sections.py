@@ -3,13 +3,13 @@
 from collections.abc import Callable, Mapping
 
 from optagent.analysis.report.drift import concept_drift, data_drift, prediction_drift, separability
-from optagent.analysis.report.parts import Column, Columns, Drawing, Items, Part, Room, Section, table
+from optagent.analysis.report.parts import Columns, Drawing, Items, Part, Room, Section, TableColumn, table
 from optagent.analysis.report.performance import business, estimated, performance, slices
 from optagent.analysis.report.texts import UNKNOWN, bounded, number, p_value, share
 from optagent.domain.alert import Finding
 from optagent.domain.model_report import ModelReport
 from optagent.domain.performance import Certainty, FeatureShift, UncertainSlice
-from optagent.domain.quality import Problem
+from optagent.domain.quality import RowProblem
 
 
 def report_sections(report: ModelReport, room: Room) -> list[Section]:
@@ -21,9 +21,9 @@ def _findings(report: ModelReport, room: Room) -> Section | None:
     if not report.findings:
         return None
     columns: Columns[Finding] = (
-        Column("severity", lambda one: room.loud(one.severity)),
-        Column("kind", lambda one: str(one.kind)),
-        Column("finding", lambda one: one.message),
+        TableColumn("severity", lambda one: room.loud(one.severity)),
+        TableColumn("kind", lambda one: str(one.kind)),
+        TableColumn("finding", lambda one: one.message),
     )
     worst_first = sorted(report.findings, key=lambda one: -one.severity.rank)
     return Section("Findings", parts=table(worst_first, columns, room))
@@ -37,9 +37,9 @@ def _importance(report: ModelReport, room: Room) -> Section | None:
     score = "" if shift.ndcg is None else f", nDCG {shift.ndcg:.3f} (changed below {shift.threshold:g})"
     known = {one.name: one for one in shift.features}
     columns: Columns[FeatureShift] = (
-        Column("moved most", lambda one: one.name),
-        Column("share", lambda one: f"{share(one.reference_share)} → {share(one.current_share)}"),
-        Column("rank", lambda one: f"{one.reference_rank} → {one.current_rank}"),
+        TableColumn("moved most", lambda one: one.name),
+        TableColumn("share", lambda one: f"{share(one.reference_share)} → {share(one.current_share)}"),
+        TableColumn("rank", lambda one: f"{one.reference_rank} → {one.current_rank}"),
     )
     movers = [known[name] for name in shift.movers if name in known]
     drawn = (Drawing.IMPORTANCE,) if shift.features else ()
@@ -52,19 +52,19 @@ def _confidence(report: ModelReport, room: Room) -> Section | None:
         return None
     sides = [("reference", found.reference), ("now", found.current)]
     columns: Columns[tuple[str, Certainty]] = (
-        Column("rows of", lambda side: side[0]),
-        Column("rows", lambda side: f"{side[1].rows:,}"),
-        Column("labelled", lambda side: f"{side[1].labelled:,}", Room.WIDE),
-        Column("uncertain", lambda side: share(side[1].uncertain)),
-        Column("entropy", lambda side: number(side[1].entropy)),
-        Column("calibration error", lambda side: _calibration_error(side[1])),
+        TableColumn("rows of", lambda side: side[0]),
+        TableColumn("rows", lambda side: f"{side[1].rows:,}"),
+        TableColumn("labelled", lambda side: f"{side[1].labelled:,}", Room.WIDE),
+        TableColumn("uncertain", lambda side: share(side[1].uncertain)),
+        TableColumn("entropy", lambda side: number(side[1].entropy)),
+        TableColumn("calibration error", lambda side: _calibration_error(side[1])),
     )
     of_slices: Columns[UncertainSlice] = (
-        Column("slice", lambda one: f"{one.column} = {one.value}"),
-        Column("rows", lambda one: f"{one.rows:,}"),
-        Column("uncertain", lambda one: share(one.uncertain)),
-        Column("rest", lambda one: share(one.rest)),
-        Column("adj. p", lambda one: p_value(one.p_value)),
+        TableColumn("slice", lambda one: f"{one.column} = {one.value}"),
+        TableColumn("rows", lambda one: f"{one.rows:,}"),
+        TableColumn("uncertain", lambda one: share(one.uncertain)),
+        TableColumn("rest", lambda one: share(one.rest)),
+        TableColumn("adj. p", lambda one: p_value(one.p_value)),
     )
     certainties = table([(name, one) for name, one in sides if one is not None], columns, room)
     parts: tuple[Part, ...] = (*certainties, Drawing.CALIBRATION)
@@ -102,14 +102,14 @@ def _quality(report: ModelReport, room: Room) -> Section | None:
     problems = sorted(_above_zero(found.problems).items(), key=lambda item: -item[1])
     columns = [(name, counts) for name, all_of in found.columns.items() if (counts := _above_zero(all_of))]
     columns.sort(key=lambda item: (-sum(item[1].values()), item[0]))
-    by_problem: Columns[tuple[Problem, int]] = (
-        Column("problem", lambda one: str(one[0])),
-        Column("count", lambda one: f"{one[1]:,}"),
-        Column("on average", lambda one: f"{one[1] / looked_at:.2g} a row"),
+    by_problem: Columns[tuple[RowProblem, int]] = (
+        TableColumn("problem", lambda one: str(one[0])),
+        TableColumn("count", lambda one: f"{one[1]:,}"),
+        TableColumn("on average", lambda one: f"{one[1] / looked_at:.2g} a row"),
     )
-    by_column: Columns[tuple[str, Mapping[Problem, int]]] = (
-        Column("column", lambda one: one[0]),
-        Column("problems", lambda one: _listed(one[1])),
+    by_column: Columns[tuple[str, Mapping[RowProblem, int]]] = (
+        TableColumn("column", lambda one: one[0]),
+        TableColumn("problems", lambda one: _listed(one[1])),
     )
     sampled = "" if found.sampled is None else f", {found.sampled:,} of them looked at"
     headline = f"{found.rows:,} rows{sampled}; {'problems found' if problems else 'no problems'}"
@@ -117,11 +117,11 @@ def _quality(report: ModelReport, room: Room) -> Section | None:
     return Section("Data quality", headline, parts=parts)
 
 
-def _above_zero(counts: Mapping[Problem, int]) -> dict[Problem, int]:
+def _above_zero(counts: Mapping[RowProblem, int]) -> dict[RowProblem, int]:
     return {problem: count for problem, count in counts.items() if count}
 
 
-def _listed(counts: Mapping[Problem, int]) -> str:
+def _listed(counts: Mapping[RowProblem, int]) -> str:
     return ", ".join(f"{problem} {count:,}" for problem, count in counts.items())
 
 

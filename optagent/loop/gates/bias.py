@@ -5,10 +5,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from optagent.analysis.bias import GroupDifference, group_differences
+from optagent.analysis.bias import GroupGap, group_differences
 from optagent.arrays import Prediction
 from optagent.domain.gate import GateResult, Gates, Verdict, judged_number
-from optagent.loop.train.prepare import Prepared
+from optagent.loop.train.prepare import PreparedRows
 from optagent.training.columns import require_columns
 
 BIAS = "bias"
@@ -16,7 +16,7 @@ BIAS = "bias"
 _SHOWN = 5
 
 
-def judge_bias(gates: Gates, prediction: Prediction, prepared: Prepared) -> list[GateResult]:
+def judge_bias(gates: Gates, prediction: Prediction, prepared: PreparedRows) -> list[GateResult]:
     """Two results for each sensitive column, where the check is asked for."""
     if not gates.enable_bias_check:
         return []
@@ -29,7 +29,7 @@ def judge_bias(gates: Gates, prediction: Prediction, prepared: Prepared) -> list
     results: list[GateResult] = []
     for column in columns:
         try:
-            found: Sequence[GroupDifference] = group_differences(
+            found: Sequence[GroupGap] = group_differences(
                 prepared.holdout.y, prediction, _groups(prepared.holdout_rows, column)
             )
         except Exception as error:  # fairlearn is a library of others: an error of this gate, not of the rest
@@ -47,7 +47,7 @@ def _groups(rows: pa.Table, column: str) -> list[str]:
     return ["no value" if value is None or value != value else str(value) for value in values]
 
 
-def _judged_bias(gates: Gates, column: str, found: GroupDifference, prepared: Prepared) -> GateResult:
+def _judged_bias(gates: Gates, column: str, found: GroupGap, prepared: PreparedRows) -> GateResult:
     name = f"{BIAS} by {column}: {found.measure}"
     too_small = f"; left out, since too small: {_shown(found.left_out)}" if found.left_out else ""
     evidence: dict[str, Any] = {"groups": dict(found.groups), "left_out": dict(found.left_out)}

@@ -10,7 +10,7 @@ import numpy as np
 from optagent.arrays import Matrix, Prediction
 from optagent.domain.gate import GateResult, Gates, Verdict, judged_number
 from optagent.errors import CorruptBundle, EngineFailed
-from optagent.loop.train.prepare import Prepared
+from optagent.loop.train.prepare import PreparedRows
 from optagent.ports import Loader
 from optagent.serving.engine import ServedModel
 from optagent.serving.parity import TOLERANCE, choose_engine, difference
@@ -28,7 +28,7 @@ _TIMED_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class CandidateBundle:
     """A trained model on its way to traffic: its bundle, and what the model that was built says of the holdout.
 
     `version` is the number under which the same bundle is registered already, by which a loader finds it.
@@ -41,7 +41,7 @@ class Candidate:
 
 
 def judge_bundle(
-    gates: Gates, candidate: Candidate, prepared: Prepared, loader: Loader | None = None
+    gates: Gates, candidate: CandidateBundle, prepared: PreparedRows, loader: Loader | None = None
 ) -> list[GateResult]:
     """Security, servability, parity and latency; nothing is loaded here that does not come up in a process of its own.
 
@@ -69,7 +69,7 @@ def tried(name: str, judge: Callable[[], GateResult]) -> GateResult:
         return GateResult(name, Verdict.ERROR, None, None, f"it could not be judged: {said}")
 
 
-def _sound(candidate: Candidate, prepared: Prepared) -> Manifest:
+def _sound(candidate: CandidateBundle, prepared: PreparedRows) -> Manifest:
     """The manifest of a bundle whose files are all of formats that are data, and those that it lists."""
     manifest = verify_bundle(candidate.folder, candidate.digest)
     spec = prepared.spec
@@ -79,7 +79,9 @@ def _sound(candidate: Candidate, prepared: Prepared) -> Manifest:
 
 
 @contextmanager
-def _isolated(candidate: Candidate, prepared: Prepared, loader: Loader | None) -> Iterator[ServedModel | None]:
+def _isolated(
+    candidate: CandidateBundle, prepared: PreparedRows, loader: Loader | None
+) -> Iterator[ServedModel | None]:
     """The candidate as a loader brings it up, None without one."""
     if loader is None or not candidate.version:
         yield None
@@ -100,7 +102,9 @@ def _security(manifest: Manifest, isolated: ServedModel | None) -> GateResult:
     return GateResult(SECURITY, Verdict.PASS, None, None, f"{files}; {where}", evidence)
 
 
-def _loaded(gates: Gates, candidate: Candidate, prepared: Prepared, isolated: ServedModel | None) -> list[GateResult]:
+def _loaded(
+    gates: Gates, candidate: CandidateBundle, prepared: PreparedRows, isolated: ServedModel | None
+) -> list[GateResult]:
     found: list[Predictor] = []
 
     def servable() -> GateResult:
@@ -124,7 +128,7 @@ def _loaded(gates: Gates, candidate: Candidate, prepared: Prepared, isolated: Se
     return [*results, tried(LATENCY, lambda: _latency(engine, prepared, gates.max_latency_ms))]
 
 
-def _servable(predictor: Predictor, candidate: Candidate, prepared: Prepared) -> GateResult:
+def _servable(predictor: Predictor, candidate: CandidateBundle, prepared: PreparedRows) -> GateResult:
     """Whether the loaded bundle says of the rows, as they were read, to the last bit what the built model said."""
     found = predictor.scores(encode(prepared.holdout_rows, predictor.schema))
     reason = f"loaded by its digest, it has to say of {len(found):,} rows to the last bit what the built model said"
@@ -139,12 +143,12 @@ def _servable(predictor: Predictor, candidate: Candidate, prepared: Prepared) ->
     return judged_number(SERVABLE, float(other), 0.0, True, f"{reason}; {other:,} rows differ", evidence)
 
 
-def _served_here(predictor: Predictor, prepared: Prepared, version: str) -> ServedModel:
+def _served_here(predictor: Predictor, prepared: PreparedRows, version: str) -> ServedModel:
     chosen = choose_engine(predictor, prepared.holdout.x)
     return ServedModel(predictor.schema, chosen.engine, version, reason=chosen.reason)
 
 
-def _parity(served: ServedModel, candidate: Candidate, prepared: Prepared) -> GateResult:
+def _parity(served: ServedModel, candidate: CandidateBundle, prepared: PreparedRows) -> GateResult:
     """The largest difference of the engine to the built model: on encoded rows, and on rows by name as requests are."""
     x = prepared.holdout.x
     parts = [served.scores(x[start : start + _ROWS_AT_ONCE]) for start in range(0, len(x), _ROWS_AT_ONCE)]
@@ -163,7 +167,7 @@ def _parity(served: ServedModel, candidate: Candidate, prepared: Prepared) -> Ga
     return judged_number(PARITY, worst, TOLERANCE, True, reason, evidence)
 
 
-def _latency(served: ServedModel, prepared: Prepared, max_latency_ms: float) -> GateResult:
+def _latency(served: ServedModel, prepared: PreparedRows, max_latency_ms: float) -> GateResult:
     """The 99th percentile of one row from names and values to its answer."""
     named = _named_rows(served, prepared)
     places: Matrix = np.arange(len(named), dtype=np.float32)[:, None]
@@ -177,7 +181,7 @@ def _latency(served: ServedModel, prepared: Prepared, max_latency_ms: float) -> 
     return judged_number(LATENCY, p99, max_latency_ms, True, reason, evidence)
 
 
-def _named_rows(served: ServedModel, prepared: Prepared) -> list[dict[str, object]]:
+def _named_rows(served: ServedModel, prepared: PreparedRows) -> list[dict[str, object]]:
     count = min(_READ_ROWS, served.reader.most_rows)
     return prepared.holdout_rows.select(served.schema.names).slice(0, count).to_pylist()
 

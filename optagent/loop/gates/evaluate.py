@@ -26,14 +26,23 @@ from optagent.domain.ledger import HoldoutLook
 from optagent.domain.model import ModelSpec, Task
 from optagent.errors import InvalidData, InvalidRequest
 from optagent.loop.gates.bias import judge_bias
-from optagent.loop.gates.bundle import Candidate, judge_bundle, tried
+from optagent.loop.gates.bundle import CandidateBundle, judge_bundle, tried
 from optagent.loop.train.holdout import Baseline, compare
-from optagent.loop.train.prepare import Prepared
+from optagent.loop.train.prepare import PreparedRows
 from optagent.ports import Loader, Store
 from optagent.sequential.holdout_ledger import alpha_of_look, resampled_alpha, widened
 from optagent.training.metrics import Metric, metric_named
 
-__all__ = ["Candidate", "check_gates", "computed", "gates_for", "holdout_digest", "judge_gates", "judged", "look_at"]
+__all__ = [
+    "CandidateBundle",
+    "check_gates",
+    "computed",
+    "gates_for",
+    "holdout_digest",
+    "judge_gates",
+    "judged",
+    "look_at",
+]
 
 SAMPLES, CHAMPION, CONSTANT = "validation samples", "champion", "constant"
 _SKILL = {Task.BINARY: "log_loss", Task.MULTICLASS: "log_loss", Task.REGRESSION: "rmse"}
@@ -70,7 +79,7 @@ def _range(metric: Metric) -> tuple[float, float]:
     return 0.0, 1.0 if metric.bounded else math.inf
 
 
-def holdout_digest(prepared: Prepared) -> str:
+def holdout_digest(prepared: PreparedRows) -> str:
     """SHA-256 of whose holdout it is, its targets and their times: the same for any features, encoding or plan.
 
     A holdout with one row more is another one, with looks of its own, however much of it was looked at before.
@@ -82,7 +91,7 @@ def holdout_digest(prepared: Prepared) -> str:
     return found.hexdigest()
 
 
-def look_at(prepared: Prepared, candidate: str, process_id: str, at: float, alpha: float) -> HoldoutLook:
+def look_at(prepared: PreparedRows, candidate: str, process_id: str, at: float, alpha: float) -> HoldoutLook:
     """The look at this holdout that is to be written; `alpha` is the risk of all looks at it together."""
     return HoldoutLook(holdout_digest(prepared), candidate, process_id, at, alpha)
 
@@ -99,9 +108,9 @@ async def judged(store: Store, look: HoldoutLook, judge: Callable[[float, int], 
 
 def judge_gates(
     gates: Gates,
-    candidate: Candidate,
+    candidate: CandidateBundle,
     champion: Baseline | None,
-    prepared: Prepared,
+    prepared: PreparedRows,
     metric: Metric,
     alpha: float,
     seed: int,
@@ -128,7 +137,7 @@ def computed(
     gates: Gates,
     prediction: Prediction,
     champion: Baseline | None,
-    prepared: Prepared,
+    prepared: PreparedRows,
     metric: Metric,
     alpha: float,
     seed: int,
@@ -152,12 +161,12 @@ def computed(
     return results
 
 
-def _samples(gates: Gates, prepared: Prepared) -> GateResult:
+def _samples(gates: Gates, prepared: PreparedRows) -> GateResult:
     rows, least = len(prepared.holdout), gates.min_validation_samples
     return judged_number(SAMPLES, rows, least, False, f"{rows:,} rows of holdout; it had to be at least {least:,}")
 
 
-def _limits(gates: Gates, prediction: Prediction, prepared: Prepared, alpha: float, seed: int) -> list[GateResult]:
+def _limits(gates: Gates, prediction: Prediction, prepared: PreparedRows, alpha: float, seed: int) -> list[GateResult]:
     """Each limit of a metric, on resamples that are drawn once."""
     names = sorted({*gates.metrics_min, *gates.metrics_max})
     if not names:
@@ -185,7 +194,7 @@ def _limits(gates: Gates, prediction: Prediction, prepared: Prepared, alpha: flo
     return results
 
 
-def _skilled(prediction: Prediction, prepared: Prepared, alpha: float, seed: int) -> GateResult:
+def _skilled(prediction: Prediction, prepared: PreparedRows, alpha: float, seed: int) -> GateResult:
     spec = prepared.spec
     by = _SKILL if spec.class_weight == "none" else _WEIGHTED_SKILL
     metric = metric_named(by.get(spec.task, "rmse"), spec.task)
@@ -194,7 +203,7 @@ def _skilled(prediction: Prediction, prepared: Prepared, alpha: float, seed: int
     return judged_skill(CONSTANT, widened(found.improvement, alpha), metric.name, len(prepared.holdout))
 
 
-def _constant(prepared: Prepared) -> Prediction:
+def _constant(prepared: PreparedRows) -> Prediction:
     """What is best said to every row without looking at it: the shares of the classes, or the mean."""
     y = prepared.problem.data.y
     if prepared.spec.task is not Task.MULTICLASS:
@@ -207,7 +216,7 @@ def _beats(
     prediction: Prediction,
     champion: Baseline | None,
     why_none: str | None,
-    prepared: Prepared,
+    prepared: PreparedRows,
     metric: Metric,
     alpha: float,
     seed: int,

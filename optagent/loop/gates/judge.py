@@ -19,18 +19,18 @@ from optagent.domain.model import CHAMPION as ALIAS
 from optagent.domain.model import ModelVersion
 from optagent.domain.study import Interval
 from optagent.errors import InvalidData, ModelNotFound
-from optagent.loop.context import Outside
-from optagent.loop.gates.evaluate import CHAMPION, Candidate, judge_gates, judged, look_at
+from optagent.loop.context import Ports
+from optagent.loop.gates.evaluate import CHAMPION, CandidateBundle, judge_gates, judged, look_at
 from optagent.loop.train.holdout import version_on_holdout
-from optagent.loop.train.prepare import Prepared, digest_of
+from optagent.loop.train.prepare import PreparedRows, digest_of
 from optagent.ports import Registry, Store
 from optagent.training.families.family import FittedModel
 from optagent.training.metrics import METRICS, Metric, monitored_metrics
-from optagent.training.plan import Plan
+from optagent.training.plan import FeaturePlan
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class GateJudgement:
     """What the gates said, and the scores of both on the same holdout rows.
 
     `evidence` says which champion it was, and has the digests of what both said, as `JudgedBy` keeps them.
@@ -77,7 +77,7 @@ class Judgement:
         }
 
     @classmethod
-    def from_plain(cls, kept: Mapping[str, Any]) -> "Judgement":
+    def from_plain(cls, kept: Mapping[str, Any]) -> "GateJudgement":
         return cls(**{**kept, "report": decode(GateReport, kept["report"])})
 
 
@@ -85,14 +85,14 @@ async def judge_candidate(
     gates: Mapping[str, Any],
     version: ModelVersion,
     model: FittedModel,
-    prepared: Prepared,
+    prepared: PreparedRows,
     metric: Metric,
     alpha: float,
     seed: int,
     process_id: str,
-    outside: Outside,
+    outside: Ports,
     store: Store,
-) -> Judgement:
+) -> GateJudgement:
     """Counts the look at the holdout first, then judges the version's own bundle; raises what the ports raise.
 
     `model` is what was built: the bundle has to say the same.
@@ -105,7 +105,7 @@ async def judge_candidate(
     prediction = await asyncio.to_thread(model.predict, prepared.holdout.x)
     with tempfile.TemporaryDirectory(prefix="optagent-judged-") as scratch:
         folder = await asyncio.to_thread(outside.registry.fetch, version, Path(scratch))
-        candidate = Candidate(folder, version.digest, prediction, version.version)
+        candidate = CandidateBundle(folder, version.digest, prediction, version.version)
 
         def judge(alpha_of_look: float, number: int) -> GateReport:
             return judge_gates(
@@ -131,7 +131,7 @@ async def judge_candidate(
         "champion_sha256": None if known is None else known.digest,
         "champion_scores_sha256": None if champion is None else scores_digest(champion.prediction),
     }
-    return Judgement(report, metric.name, _scores(prediction, prepared, metric), old, name, evidence)
+    return GateJudgement(report, metric.name, _scores(prediction, prepared, metric), old, name, evidence)
 
 
 def scores_digest(prediction: Prediction) -> str:
@@ -139,7 +139,7 @@ def scores_digest(prediction: Prediction) -> str:
     return hashlib.sha256(np.ascontiguousarray(prediction, dtype=np.float64).data).hexdigest()
 
 
-def judged_rows_digest(prepared: Prepared) -> str:
+def judged_rows_digest(prepared: PreparedRows) -> str:
     """SHA-256 of the holdout as gates read it: its encoded rows, its targets, and the groups of sensitive columns."""
     found = hashlib.sha256(digest_of(prepared.holdout).encode())
     for name in prepared.spec.sensitive_columns:
@@ -148,7 +148,7 @@ def judged_rows_digest(prepared: Prepared) -> str:
     return found.hexdigest()
 
 
-def plan_digest(plan: Plan | None) -> str | None:
+def plan_digest(plan: FeaturePlan | None) -> str | None:
     """SHA-256 of a plan as it is kept."""
     return None if plan is None else hashlib.sha256(encode(plan)).hexdigest()
 
@@ -169,7 +169,7 @@ def _champion(model_id: str, registry: Registry) -> ModelVersion | None:
         return None
 
 
-def _scores(prediction: Prediction, prepared: Prepared, metric: Metric) -> dict[str, float]:
+def _scores(prediction: Prediction, prepared: PreparedRows, metric: Metric) -> dict[str, float]:
     """Of the model's metric and of those that a monitor reports, where they are defined."""
     found: dict[str, float] = {}
     for one in (metric, *monitored_metrics(prepared.spec.task)):

@@ -14,21 +14,21 @@ from optagent.arrays import Prediction
 from optagent.codec import decode
 from optagent.domain.audit import AuditEntry, AuditLink
 from optagent.domain.gate import GateResult, gates_from, verdict_of
-from optagent.domain.gate_decision import JUDGED, JudgedBy
+from optagent.domain.gate_decision import JUDGED, GateDecision
 from optagent.domain.ledger import HoldoutLook
 from optagent.domain.model import ModelSpec, ModelVersion
 from optagent.domain.process import Process
 from optagent.domain.strategy import strategy_named
 from optagent.errors import CorruptBundle, InvalidData, InvalidRequest, ModelNotFound
-from optagent.loop.context import Outside
+from optagent.loop.context import Ports
 from optagent.loop.gates.bundle import LATENCY, PARITY, SECURITY, SERVABLE
 from optagent.loop.gates.evaluate import computed, holdout_digest
 from optagent.loop.gates.judge import as_logged, judged_rows_digest, plan_digest, scores_digest
-from optagent.loop.rollout.replay import Difference
+from optagent.loop.rollout.replay import ReplayDifference
 from optagent.loop.train.holdout import Baseline, version_on_holdout
 from optagent.loop.train.load import load_version
-from optagent.loop.train.prepare import Prepared
-from optagent.loop.train.training_rows import Learnable, learnable, windowed
+from optagent.loop.train.prepare import PreparedRows
+from optagent.loop.train.training_rows import TrainingRows, learnable, windowed
 from optagent.loop.train.training_window import window_named
 from optagent.ports import Registry
 from optagent.sequential.holdout_ledger import alpha_of_look
@@ -43,7 +43,7 @@ _COMMAND = ("seed", "strategy", "gates")
 
 
 @dataclass(frozen=True, slots=True)
-class JudgedReplay:
+class GateReplay:
     """What came of judging once more.
 
     `same` are the gates that came out the same, bit for bit, and `not_computed` those that stand as they were.
@@ -58,8 +58,8 @@ class JudgedReplay:
     outcome: str
     same: tuple[str, ...] = ()
     not_computed: tuple[str, ...] = ()
-    changed: tuple[Difference, ...] = ()
-    difference: Difference | None = None
+    changed: tuple[ReplayDifference, ...] = ()
+    difference: ReplayDifference | None = None
     libraries: tuple[str, ...] = ()
 
     @property
@@ -71,20 +71,20 @@ class JudgedReplay:
 class _Then:
     """What it was judged by, as it is found again."""
 
-    prepared: Prepared
+    prepared: PreparedRows
     libraries: Mapping[str, str]
     prediction: Prediction
     champion: Baseline | None
     why_no_champion: str | None
 
 
-def judged_in(judged: AuditLink | AuditEntry) -> JudgedBy:
+def judged_in(judged: AuditLink | AuditEntry) -> GateDecision:
     """What an entry says that it was judged by; InvalidRequest for another entry, and for one that says too little."""
     entry = judged.entry if isinstance(judged, AuditLink) else judged
     if entry.action != JUDGED:
         raise InvalidRequest(f"an entry {JUDGED!r} can be judged again, this one is {entry.action!r}")
     try:
-        return decode(JudgedBy, entry.detail)
+        return decode(GateDecision, entry.detail)
     except InvalidRequest as error:
         raise InvalidRequest(f"the entry does not hold what it takes to judge again: {error}") from None
 
@@ -92,10 +92,10 @@ def judged_in(judged: AuditLink | AuditEntry) -> JudgedBy:
 def replay_judged(
     judged: AuditLink | AuditEntry,
     spec: ModelSpec,
-    outside: Outside,
+    outside: Ports,
     process: Process | None = None,
     looks: Iterable[HoldoutLook] | None = None,
-) -> JudgedReplay:
+) -> GateReplay:
     """Judges a candidate again as the entry says that it was judged, and compares bit for bit.
 
     `process` is the one that decided, and `looks` those of the ledger of its holdout, where they are kept: they must
@@ -103,7 +103,7 @@ def replay_judged(
     """
     entry = judged.entry if isinstance(judged, AuditLink) else judged
     by = judged_in(entry)
-    replay = JudgedReplay(by.process_id, entry.target, by.version, entry.outcome)
+    replay = GateReplay(by.process_id, entry.target, by.version, entry.outcome)
     changed = [*_unlike_process(by, process), *_unlike_ledger(by, entry.outcome, looks)]
     then = _then(by, spec, outside)
     if not isinstance(then, _Then):
@@ -116,7 +116,7 @@ def replay_judged(
     )
 
 
-def _then(by: JudgedBy, spec: ModelSpec, outside: Outside) -> _Then | list[Difference]:
+def _then(by: GateDecision, spec: ModelSpec, outside: Ports) -> _Then | list[ReplayDifference]:
     """Rows, candidate and champion of then; or what of them has changed."""
     candidate, changed = _version("candidate", spec.model_id, by.version, by.bundle_sha256, outside.registry)
     predictor = candidate if isinstance(candidate, Predictor) else None
@@ -126,7 +126,7 @@ def _then(by: JudgedBy, spec: ModelSpec, outside: Outside) -> _Then | list[Diffe
     try:
         prediction = predictor.scores(encoded(prepared.holdout_rows, predictor.schema))
     except (CorruptBundle, InvalidData) as error:
-        return [*changed, Difference("scores_sha256", by.scores_sha256, f"nothing: {error}")]
+        return [*changed, ReplayDifference("scores_sha256", by.scores_sha256, f"nothing: {error}")]
     changed += _unlike("scores_sha256", by.scores_sha256, scores_digest(prediction))
     champion, why = _champion(by, prepared, outside.registry, changed)
     return changed or _Then(prepared, predictor.manifest.libraries, prediction, champion, why)
@@ -134,7 +134,7 @@ def _then(by: JudgedBy, spec: ModelSpec, outside: Outside) -> _Then | list[Diffe
 
 def _version(
     name: str, model_id: str, number: str, digest: str | None, registry: Registry
-) -> tuple[Predictor | None, list[Difference]]:
+) -> tuple[Predictor | None, list[ReplayDifference]]:
     """A version's model, of the digest that was logged."""
     found, changed = _registered(name, model_id, number, digest, registry)
     if found is None:
@@ -142,23 +142,23 @@ def _version(
     try:
         return load_version(found, registry), []
     except CorruptBundle as error:
-        return None, [Difference(f"{name}: bundle", f"SHA-256 {digest}", f"not so: {error}")]
+        return None, [ReplayDifference(f"{name}: bundle", f"SHA-256 {digest}", f"not so: {error}")]
 
 
 def _registered(
     name: str, model_id: str, number: str, digest: str | None, registry: Registry
-) -> tuple[ModelVersion | None, list[Difference]]:
+) -> tuple[ModelVersion | None, list[ReplayDifference]]:
     try:
         found = registry.version(model_id, number)
     except ModelNotFound as error:
-        return None, [Difference(f"{name}: version", number, f"gone: {error}")]
+        return None, [ReplayDifference(f"{name}: version", number, f"gone: {error}")]
     unlike = _unlike(f"{name}: bundle", f"SHA-256 {digest}", f"SHA-256 {found.digest}")
     return (None, unlike) if unlike else (found, [])
 
 
 def _prepared(
-    by: JudgedBy, spec: ModelSpec, outside: Outside, predictor: Predictor | None, changed: list[Difference]
-) -> Prepared | None:
+    by: GateDecision, spec: ModelSpec, outside: Ports, predictor: Predictor | None, changed: list[ReplayDifference]
+) -> PreparedRows | None:
     """The rows of then, split with the seed; None, with what differs added to `changed`, where they are others."""
     try:
         rows = learnable(spec, outside.datasets, outside.observations, by.until)
@@ -170,19 +170,19 @@ def _prepared(
             *_unlike("rows_sha256", by.rows_sha256, _learned_from(by, prepared, predictor)),
         ]
     except InvalidData as error:
-        unlike = [Difference("rows_sha256", by.rows_sha256, f"none: {error}")]
+        unlike = [ReplayDifference("rows_sha256", by.rows_sha256, f"none: {error}")]
     changed += unlike
     return None if unlike else prepared
 
 
-def _of_window(by: JudgedBy, rows: Learnable) -> Prepared:
+def _of_window(by: GateDecision, rows: TrainingRows) -> PreparedRows:
     prepared = rows.prepared(by.seed)
     if by.window == "expanding":
         return prepared
     return windowed(rows, prepared, window_named(by.window, prepared, by.changed_at), by.seed)
 
 
-def _learned_from(by: JudgedBy, prepared: Prepared, predictor: Predictor | None) -> str:
+def _learned_from(by: GateDecision, prepared: PreparedRows, predictor: Predictor | None) -> str:
     """The digest of the rows, with the columns of the candidate's plan."""
     if by.plan_sha256 is None:
         return prepared.digest
@@ -195,7 +195,7 @@ def _learned_from(by: JudgedBy, prepared: Prepared, predictor: Predictor | None)
 
 
 def _champion(
-    by: JudgedBy, prepared: Prepared, registry: Registry, changed: list[Difference]
+    by: GateDecision, prepared: PreparedRows, registry: Registry, changed: list[ReplayDifference]
 ) -> tuple[Baseline | None, str | None]:
     """What the champion of then says of the holdout; what is no longer so is added to `changed`."""
     if by.champion_version is None:
@@ -214,7 +214,7 @@ def _champion(
     return found, why
 
 
-def _again(by: JudgedBy, outcome: str, then: _Then) -> tuple[tuple[str, ...], Difference | None]:
+def _again(by: GateDecision, outcome: str, then: _Then) -> tuple[tuple[str, ...], ReplayDifference | None]:
     """The names of the gates that come out the same, and the first difference."""
     task = then.prepared.spec.task
     made = [
@@ -236,7 +236,7 @@ def _again(by: JudgedBy, outcome: str, then: _Then) -> tuple[tuple[str, ...], Di
     differences = {name: _unlike_gate(name, known.get(name), again.get(name)) for name in dict.fromkeys([*due, *again])}
     same = tuple(name for name, difference in differences.items() if difference is None)
     verdict = str(verdict_of([again.get(one.name, one) for one in by.results]))
-    found: Iterator[Difference] = iter(
+    found: Iterator[ReplayDifference] = iter(
         [
             *_unlike("alpha", by.alpha, _alpha(by)),
             *(one for one in differences.values() if one is not None),
@@ -246,15 +246,15 @@ def _again(by: JudgedBy, outcome: str, then: _Then) -> tuple[tuple[str, ...], Di
     return same, next(found, None)
 
 
-def _alpha(by: JudgedBy) -> float | None:
+def _alpha(by: GateDecision) -> float | None:
     whole = strategy_named(by.strategy).alpha
     return whole if by.look is None else alpha_of_look(whole, by.look)
 
 
-def _unlike_gate(name: str, known: GateResult | None, again: GateResult | None) -> Difference | None:
+def _unlike_gate(name: str, known: GateResult | None, again: GateResult | None) -> ReplayDifference | None:
     where = f"gate {name}"
     if known is None or again is None:
-        return Difference(where, "missing" if known is None else "there", "missing" if again is None else "there")
+        return ReplayDifference(where, "missing" if known is None else "there", "missing" if again is None else "there")
     for each in ("verdict", "measured", "required"):
         for difference in _unlike(f"{where}: {each}", getattr(known, each), getattr(again, each)):
             return difference
@@ -264,7 +264,7 @@ def _unlike_gate(name: str, known: GateResult | None, again: GateResult | None) 
     return next(iter(_unlike(f"{where}: reason", known.reason, again.reason)), None)
 
 
-def _unlike_process(by: JudgedBy, process: Process | None) -> Iterator[Difference]:
+def _unlike_process(by: GateDecision, process: Process | None) -> Iterator[ReplayDifference]:
     """What the process that decided was asked for, where that is not what the entry says."""
     if process is None:
         return
@@ -275,14 +275,14 @@ def _unlike_process(by: JudgedBy, process: Process | None) -> Iterator[Differenc
     yield from _unlike(f"until, as process {by.process_id} keeps it", by.until, until)
 
 
-def _unlike_ledger(by: JudgedBy, outcome: str, looks: Iterable[HoldoutLook] | None) -> Iterator[Difference]:
+def _unlike_ledger(by: GateDecision, outcome: str, looks: Iterable[HoldoutLook] | None) -> Iterator[ReplayDifference]:
     """What the ledger says of the look, where that is not what the entry says."""
     if looks is None or by.look is None:
         return
     where = f"look {by.look} of the ledger"
     look = next((one for one in looks if one.number == by.look), None)
     if look is None:
-        yield Difference(where, "there", "missing")
+        yield ReplayDifference(where, "there", "missing")
         return
     yield from _unlike(f"{where}: process", by.process_id, look.process_id)
     yield from _unlike(f"{where}: candidate", by.version, look.candidate)
@@ -290,9 +290,9 @@ def _unlike_ledger(by: JudgedBy, outcome: str, looks: Iterable[HoldoutLook] | No
     yield from _unlike(f"{where}: verdict", outcome, None if look.verdict is None else str(look.verdict))
 
 
-def _unlike(where: str, stored: Any, found: Any) -> list[Difference]:
+def _unlike(where: str, stored: Any, found: Any) -> list[ReplayDifference]:
     """By what is written of both, so that -0.0 is not 0.0."""
-    return [] if _written(stored) == _written(found) else [Difference(where, _told(stored), _told(found))]
+    return [] if _written(stored) == _written(found) else [ReplayDifference(where, _told(stored), _told(found))]
 
 
 def _written(value: Any) -> str:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from optagent.analysis.binned_counts import Folder
+from optagent.analysis.binned_counts import BinCounter
 from optagent.analysis.concept_drift import concept_drift
 from optagent.analysis.confidence import confidence
 from optagent.analysis.diagnosis import diagnose
@@ -29,7 +29,7 @@ from optagent.analysis.expression import Column, answer_columns, compile_express
 from optagent.analysis.findings import findings_of
 from optagent.analysis.importance_drift import attribution_shift
 from optagent.analysis.latency import LatencySketch
-from optagent.analysis.observed_rows import Observed
+from optagent.analysis.observed_rows import ObservedRows
 from optagent.analysis.performance import (
     Mean,
     as_outcome,
@@ -41,14 +41,20 @@ from optagent.analysis.performance import (
 )
 from optagent.analysis.profile import Profile
 from optagent.codec import decode
-from optagent.domain.diagnosis import Evidence
+from optagent.domain.diagnosis import DiagnosisFacts
 from optagent.domain.drift import DriftReport, DriftStatus, SeparabilityReport
 from optagent.domain.model_report import Business, ModelReport, ReferenceSummary
 from optagent.domain.monitoring import AnalysisType, Window
-from optagent.domain.performance import AttributionShift, Confidence, Degradation, EstimatedPerformance, Performance
-from optagent.domain.quality import Problem
+from optagent.domain.performance import (
+    AttributionShift,
+    Degradation,
+    EstimatedPerformance,
+    ModelConfidence,
+    Performance,
+)
+from optagent.domain.quality import RowProblem
 from optagent.errors import InvalidData
-from optagent.loop.observe.inputs import Gathered
+from optagent.loop.observe.inputs import AnalysisInputs
 from optagent.loop.observe.reference import Reference
 from optagent.loop.observe.reference_statistics import reference_certainty, reference_estimator, reference_metrics
 from optagent.training.contributions import contributions
@@ -61,7 +67,7 @@ _POINTS = 12
 _MOST_POINTS = 60
 
 
-def analyze(gathered: Gathered) -> ModelReport:
+def analyze(gathered: AnalysisInputs) -> ModelReport:
     """The report; pure. Parts for which there are too few rows say so themselves."""
     wants, rows, reference = gathered.command.wants, gathered.rows, gathered.reference
     unknown = sorted(set(gathered.monitoring.slices) - set(reference.schema.names))
@@ -97,13 +103,13 @@ def analyze(gathered: Gathered) -> ModelReport:
     return replace(report, findings=findings_of(report, gathered.monitoring))
 
 
-def _summary(gathered: Gathered) -> ReferenceSummary:
+def _summary(gathered: AnalysisInputs) -> ReferenceSummary:
     reference = gathered.reference
     window = None if gathered.spec.rows_in_time_order else reference.window  # those times are numbers of rows
     return ReferenceSummary(reference.rows, int(reference.observed.has_label.sum()), window, reference.digest)
 
 
-def _drift(gathered: Gathered) -> DriftReport:
+def _drift(gathered: AnalysisInputs) -> DriftReport:
     """Of the newer half of a window that is long enough for two, confirmed by the older; otherwise of the window, and
     the one before."""
     window, before, rows = gathered.window, gathered.window.before, gathered.before
@@ -112,18 +118,18 @@ def _drift(gathered: Gathered) -> DriftReport:
         before, window = window.parts(2)
         rows = gathered.rows
     profile = decode(Profile, gathered.reference.profile)
-    folder = Folder(profile, window.length_s / _BUCKETS)
+    folder = BinCounter(profile, window.length_s / _BUCKETS)
     now, then = folder.fold(gathered.rows.within(window)), folder.fold(rows.within(before))
     return drift_report(profile, now, then, gathered.reference.importance, level)
 
 
-def _separability(gathered: Gathered) -> SeparabilityReport | None:
+def _separability(gathered: AnalysisInputs) -> SeparabilityReport | None:
     if not gathered.command.separability:
         return None
     return separability(gathered.reference.observed, gathered.rows, gathered.command.seed)
 
 
-def _performance(gathered: Gathered) -> Performance:
+def _performance(gathered: AnalysisInputs) -> Performance:
     rows, measures = gathered.rows, monitored_metrics(gathered.spec.task)
     main = metric_named(gathered.spec.metric, gathered.spec.task)
     current = metric_values(rows, measures)
@@ -138,7 +144,7 @@ def _performance(gathered: Gathered) -> Performance:
     )
 
 
-def _points(gathered: Gathered) -> Sequence[Window]:
+def _points(gathered: AnalysisInputs) -> Sequence[Window]:
     """The parts of a window to plot: the latest of so many rows, if asked for; its performance windows, if there are a
     few; otherwise twelve."""
     if gathered.monitoring.performance_window_rows is not None:
@@ -147,7 +153,7 @@ def _points(gathered: Gathered) -> Sequence[Window]:
     return gathered.window.parts(count if 4 <= count <= _MOST_POINTS else _POINTS)
 
 
-def _estimated(gathered: Gathered, notes: list[str]) -> EstimatedPerformance | None:
+def _estimated(gathered: AnalysisInputs, notes: list[str]) -> EstimatedPerformance | None:
     """The estimate of the window, checked on its own parts, and on the window before, where labels are known."""
     task, seed = gathered.spec.task, gathered.command.seed
     try:
@@ -162,7 +168,7 @@ def _estimated(gathered: Gathered, notes: list[str]) -> EstimatedPerformance | N
     return estimated_performance(fitted, gathered.rows, measures, history=history)
 
 
-def _attribution(gathered: Gathered, notes: list[str]) -> AttributionShift | None:
+def _attribution(gathered: AnalysisInputs, notes: list[str]) -> AttributionShift | None:
     if gathered.predictor is None or not len(gathered.rows):
         notes.append("no importance: " + ("no rows" if gathered.predictor else "the model itself is not known here"))
         return None
@@ -174,7 +180,7 @@ def _attribution(gathered: Gathered, notes: list[str]) -> AttributionShift | Non
     return attribution_shift(predictor.schema.names, then, now)
 
 
-def _confidence(gathered: Gathered) -> Confidence | None:
+def _confidence(gathered: AnalysisInputs) -> ModelConfidence | None:
     if not gathered.spec.task.classifies:
         return None
     error = metric_named("calibration_error", gathered.spec.task)
@@ -183,12 +189,12 @@ def _confidence(gathered: Gathered) -> Confidence | None:
     return confidence(gathered.rows, then, threshold, error, _slices(gathered))
 
 
-def _slices(gathered: Gathered) -> tuple[str, ...]:
+def _slices(gathered: AnalysisInputs) -> tuple[str, ...]:
     """Those of the columns to slice by that this version knows."""
     return tuple(name for name in gathered.monitoring.slices if name in gathered.reference.schema.names)
 
 
-def _business(gathered: Gathered) -> Business | None:
+def _business(gathered: AnalysisInputs) -> Business | None:
     """The user's own metrics now, against the window before: a reference knows nothing of outcomes."""
     if not gathered.monitoring.business:
         return None
@@ -210,7 +216,7 @@ def _business(gathered: Gathered) -> Business | None:
     return Business(tuple(falls), together)
 
 
-def _columns(rows: Observed, reference: Reference, names: Sequence[str]) -> dict[str, Column]:
+def _columns(rows: ObservedRows, reference: Reference, names: Sequence[str]) -> dict[str, Column]:
     """The columns that an expression may read; an outcome that no label had is not known."""
     found: dict[str, Column] = {name: np.full(len(rows), np.nan) for name in names}
     found |= {column.name: rows.x[:, place].astype(np.float64) for place, column in enumerate(rows.columns)}
@@ -218,7 +224,7 @@ def _columns(rows: Observed, reference: Reference, names: Sequence[str]) -> dict
     return found | answer_columns(rows.task, reference.schema.classes, rows.prediction, rows.y)
 
 
-def _evidence(gathered: Gathered, report: ModelReport, drift: DriftReport) -> Evidence:
+def _evidence(gathered: AnalysisInputs, report: ModelReport, drift: DriftReport) -> DiagnosisFacts:
     rows, reference, quality = gathered.rows, gathered.reference.observed, gathered.quality
     falls = report.performance.degradation if report.performance else ()
     metric = metric_named(gathered.spec.metric, gathered.spec.task).name
@@ -227,7 +233,7 @@ def _evidence(gathered: Gathered, report: ModelReport, drift: DriftReport) -> Ev
     due = gathered.labels_due
     rise, expected = loss_rises(drift, reference, rows)
     calibration, auc = named.get("calibration_error"), named.get("auc")
-    return Evidence(
+    return DiagnosisFacts(
         rows=len(rows),
         labelled=int(rows.has_label.sum()),
         columns=column_facts(drift, reference, rows),
@@ -247,8 +253,8 @@ def _evidence(gathered: Gathered, report: ModelReport, drift: DriftReport) -> Ev
         calibration_error_now=calibration.current.value if calibration else None,
         calibration_noise=calibration_noise(calibration.current.interval) if calibration else 0.0,
         auc_kept=None if auc is None or auc.drop is None else auc.drop.low <= 0,
-        unusable_predictions=unusable_share(quality, Problem.UNUSABLE_PREDICTION, len(rows)),
-        unusable_labels=unusable_share(quality, Problem.UNUSABLE_LABEL, quality.labelled),
+        unusable_predictions=unusable_share(quality, RowProblem.UNUSABLE_PREDICTION, len(rows)),
+        unusable_labels=unusable_share(quality, RowProblem.UNUSABLE_LABEL, quality.labelled),
         constant_predictions=constant_predictions(reference, rows),
         constant_labels=constant_labels(reference, rows),
         judged=report.performance is not None,

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from optagent.analysis.observed_rows import Observed
+from optagent.analysis.observed_rows import ObservedRows
 from optagent.codec import encode, shape_of
 from optagent.domain.command import AnalyzeModel
 from optagent.domain.model import CHAMPION, ModelSpec, ModelVersion
@@ -24,7 +24,7 @@ from optagent.training.predictor import Predictor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Gathered:
+class AnalysisInputs:
     """All that an analysis looks at: the rows of the window, and of the one before."""
 
     command: AnalyzeModel
@@ -34,8 +34,8 @@ class Gathered:
     predictor: Predictor | None
     window: Window
     now: float
-    rows: Observed
-    before: Observed
+    rows: ObservedRows
+    before: ObservedRows
     quality: DataQuality
     notes: tuple[str, ...] = ()
 
@@ -78,7 +78,7 @@ def gather(
     observations: Observations,
     datasets: Datasets,
     now: float,
-) -> Gathered:
+) -> AnalysisInputs:
     """Reads the version, its reference and the rows; blocks.
 
     A model without versions, served elsewhere, is compared with the reference that was given for it. Raises
@@ -98,7 +98,7 @@ def gather(
         newest = observations.newest(spec.model_id)
         said = "none is recorded" if newest is None else f"the newest is of {_said(newest)}"
         notes = (*notes, f"no predictions in the window; {said}")
-    return Gathered(
+    return AnalysisInputs(
         command, spec, monitoring, reference, predictor, window, now, rows, before, quality, (*reference.notes, *notes)
     )
 

@@ -14,7 +14,7 @@ from optagent.domain.monitoring import Window
 from optagent.loop.observe.window_rows import EARLY_LABELS_S, labels_of
 from optagent.ports import Observations
 from optagent.training.columns import Kind, kind_of
-from optagent.training.encoding import Column, Schema
+from optagent.training.encoding import FeatureColumn, Schema
 from optagent.training.live_values import column_named, decoded, numbers_in, read_column
 
 DAY_S = 86_400
@@ -106,15 +106,15 @@ def matured_rows(observations: Observations, spec: ModelSpec, schema: Schema, wi
     return pa.table(columns)
 
 
-def _left_out(tables: list[pa.Table], spec: ModelSpec, schema: Schema) -> list[Column]:
+def _left_out(tables: list[pa.Table], spec: ModelSpec, schema: Schema) -> list[FeatureColumn]:
     """Columns that were recorded, and are no features of the schema; of the type that they came as first."""
     known = {*schema.names, schema.target, spec.time_column, *_RECORDED}
-    found: dict[str, Column] = {}
+    found: dict[str, FeatureColumn] = {}
     for item in (item for table in tables for item in table.schema):
         kind = kind_of(item.type)
         answer = item.name.startswith("probability_") and item.name not in spec.features
         if kind is not None and item.name not in known and not answer and not pa.types.is_null(item.type):
-            found.setdefault(item.name, Column(item.name, kind))
+            found.setdefault(item.name, FeatureColumn(item.name, kind))
     return [found[name] for name in sorted(found)]
 
 
@@ -124,7 +124,7 @@ def _target(y: np.ndarray, schema: Schema) -> pa.Array:
     return pa.array(schema.classes).take(pa.array(y.astype(np.int64)))
 
 
-def _feature(column: Column, tables: list[pa.Table], table: np.ndarray, row: np.ndarray) -> pa.Array:
+def _feature(column: FeatureColumn, tables: list[pa.Table], table: np.ndarray, row: np.ndarray) -> pa.Array:
     """A column of the chosen rows, wherever they are."""
     kind = pa.large_string() if column.kind is Kind.CATEGORICAL else pa.float64()
     parts, places = [pa.nulls(0, kind)], [np.empty(0, dtype=np.int64)]
@@ -145,7 +145,7 @@ def _feature(column: Column, tables: list[pa.Table], table: np.ndarray, row: np.
     return found
 
 
-def _typed(values: pa.ChunkedArray, column: Column) -> pa.Array:
+def _typed(values: pa.ChunkedArray, column: FeatureColumn) -> pa.Array:
     if column.kind is Kind.CATEGORICAL:
         return pc.cast(decoded(values), pa.large_string()).combine_chunks()
     read = numbers_in(values) if column.kind is Kind.NUMERIC else read_column(values, column)

@@ -19,7 +19,7 @@ _SEEN_LATE = _NEED_LABELS | {AlertKind.PIPELINE}  # labels that do not come show
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class MonitorPass:
     """What one look at a model found.
 
     `drained` rows were archived; `reports` are of the windows that were looked at, the latest first; `alerts` are those
@@ -42,13 +42,13 @@ async def watch_once(
     store: Store,
     monitoring: Monitoring,
     now: float,
-) -> Watched:
+) -> MonitorPass:
     """Drains the queue, and analyzes what has closed since the last look; a failure is an answer, with an `error`.
 
     A window is looked at when it closes, and for what needs labels again once its labels had time to come. What was
     looked at is remembered in the store, after the alerts: a look that is cut short is taken again.
     """
-    watched = Watched(spec.model_id)
+    watched = MonitorPass(spec.model_id)
     try:
         moved = await asyncio.to_thread(observations.drain, spec.model_id)
         watched = replace(watched, drained=moved)

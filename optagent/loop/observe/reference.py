@@ -13,13 +13,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from optagent.analysis.label_join import choose, microseconds
-from optagent.analysis.observed_rows import Observed
+from optagent.analysis.observed_rows import ObservedRows
 from optagent.analysis.profile import make_profile
 from optagent.arrays import Vector
 from optagent.codec import decode, encode
 from optagent.domain.model import ModelSpec, Task
 from optagent.domain.monitoring import Window
-from optagent.domain.quality import Problem
+from optagent.domain.quality import RowProblem
 from optagent.errors import InvalidData
 from optagent.loop.observe.record import checked_predictions
 from optagent.loop.observe.window_rows import observed_columns, observed_from
@@ -51,7 +51,7 @@ class Reference:
     """
 
     schema: Schema
-    observed: Observed
+    observed: ObservedRows
     importance: Mapping[str, float]
     version: str
     rows: int
@@ -98,13 +98,13 @@ def logged_reference(rows: Any, spec: ModelSpec, now: float) -> Reference:
     notes += [
         f"reference: {name} is {problem} in {found[problem]:,} rows, which count as missing"
         for name, found in counts.items()
-        for problem in (Problem.INFINITE, Problem.WRONG_TYPE)
+        for problem in (RowProblem.INFINITE, RowProblem.WRONG_TYPE)
         if problem in found
     ]
     prediction, usable = encode_predictions(rows, schema)
     y, _ = encode_live_labels(rows.column(spec.target), schema)
     time = microseconds(rows.column("time")) / 1e6
-    observed = Observed(
+    observed = ObservedRows(
         task=schema.task,
         columns=observed_columns(schema),
         x=x,
@@ -131,7 +131,7 @@ def _numbers_kept(rows: pa.Table, known: Container[str]) -> tuple[pa.Table, list
         if name in known or kind_of(rows.schema.field(place).type) is not Kind.CATEGORICAL:
             continue
         read = numbers_in(rows.column(place))
-        numbers, texts = int(np.isfinite(read.numbers).sum()), int(read.problems[Problem.NOT_A_NUMBER].sum())
+        numbers, texts = int(np.isfinite(read.numbers).sum()), int(read.problems[RowProblem.NOT_A_NUMBER].sum())
         if texts and numbers >= _MOSTLY * (numbers + texts):
             values = pa.chunked_array([pa.array(read.numbers, from_pandas=True)])
             rows = rows.set_column(place, name, values)
@@ -139,7 +139,7 @@ def _numbers_kept(rows: pa.Table, known: Container[str]) -> tuple[pa.Table, list
     return rows, notes
 
 
-def _digest_of(observed: Observed) -> str:
+def _digest_of(observed: ObservedRows) -> str:
     found = hashlib.sha256()
     for values in (observed.x, observed.prediction, observed.y, observed.time):
         found.update(np.ascontiguousarray(values).data)
@@ -147,7 +147,7 @@ def _digest_of(observed: Observed) -> str:
 
 
 def _with_profile(
-    observed: Observed, schema: Schema, version: str, rows: int, importance: Vector, digest: str, timed: bool
+    observed: ObservedRows, schema: Schema, version: str, rows: int, importance: Vector, digest: str, timed: bool
 ) -> Reference:
     total = float(importance.sum())
     shares = importance / total if total > 0 else importance
@@ -164,7 +164,7 @@ def _with_profile(
     )
 
 
-def thinned(observed: Observed, most: int = MOST_REFERENCE_ROWS) -> Observed:
+def thinned(observed: ObservedRows, most: int = MOST_REFERENCE_ROWS) -> ObservedRows:
     """At most `most` rows, evenly spread over time."""
     if len(observed) <= most:
         return observed
@@ -215,7 +215,7 @@ def decode_reference(data: bytes) -> Reference:
         raise InvalidData(f"not a reference, or a damaged one: {type(error).__name__}: {str(error)[:200]}") from None
 
 
-def _flat(observed: Observed) -> dict[str, npt.NDArray[Any]]:
+def _flat(observed: ObservedRows) -> dict[str, npt.NDArray[Any]]:
     """One-dimensional columns by names that cannot clash."""
     found: dict[str, npt.NDArray[Any]] = {"time": observed.time, "y": observed.y, "latency_ms": observed.latency_ms}
     for index in range(observed.x.shape[1]):
@@ -233,7 +233,7 @@ def _reference(table: pa.Table, meta: Mapping[str, Any], profile: bytes) -> Refe
     multiclass = schema.task is Task.MULTICLASS
     width = len(schema.classes) if multiclass else 1
     prediction = np.column_stack([columns[f"prediction{index}"] for index in range(width)])
-    observed = Observed(
+    observed = ObservedRows(
         task=schema.task,
         columns=observed_columns(schema),
         x=np.column_stack([columns[f"x{index}"] for index in range(len(schema.columns))]),

@@ -12,12 +12,12 @@ from optagent.domain.monitoring import Window
 from optagent.errors import InvalidData, ModelNotFound
 from optagent.loop.observe.record import checked_labels, checked_predictions
 from optagent.loop.train.load import load_version
-from optagent.ports import Observations, Recorded, Registry
+from optagent.ports import Observations, RecordKind, Registry
 
 _ANSWERS = ("prediction", "probability")
 
 
-class GivenRows:
+class UploadedRows:
     """Observations that are tables at hand; references are those of the `observations` behind them."""
 
     def __init__(self, predictions: pa.Table, labels: pa.Table | None, observations: Observations) -> None:
@@ -28,7 +28,7 @@ class GivenRows:
     def check(self) -> None:
         self._observations.check()
 
-    def record(self, model_id: str, kind: Recorded, rows: pa.Table) -> None:
+    def record(self, model_id: str, kind: RecordKind, rows: pa.Table) -> None:
         self._observations.record(model_id, kind, rows)
 
     def backlog(self, model_id: str) -> int:
@@ -79,7 +79,7 @@ def given_rows(
     registry: Registry,
     observations: Observations,
     now: float,
-) -> GivenRows:
+) -> UploadedRows:
     """Rows without an `id` are numbered; without predictions, the version predicts them; a target column is labels.
 
     Raises InvalidData as the door for recorded rows does.
@@ -96,7 +96,7 @@ def given_rows(
         labels = present if present.num_rows else None
     rows = _answered(predictions, spec, version, registry).drop_columns(known)
     checked = None if labels is None else checked_labels(labels, spec, now)
-    return GivenRows(checked_predictions(rows, spec, now), checked, observations)
+    return UploadedRows(checked_predictions(rows, spec, now), checked, observations)
 
 
 def _answered(rows: pa.Table, spec: ModelSpec, version: str, registry: Registry) -> pa.Table:

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from optagent.analysis.label_join import (
-    Chosen,
-    Joined,
+    CountedRows,
+    JoinedLabels,
     Labels,
     choose,
     join_labels,
@@ -20,11 +20,11 @@ from optagent.analysis.label_join import (
     texts_of,
     thinned_by_id,
 )
-from optagent.analysis.observed_rows import Observed, ObservedColumn
+from optagent.analysis.observed_rows import ObservedColumn, ObservedRows
 from optagent.arrays import Mask, Vector
 from optagent.domain.model import Task
 from optagent.domain.monitoring import Window
-from optagent.domain.quality import DataQuality, Problem
+from optagent.domain.quality import DataQuality, RowProblem
 from optagent.errors import InvalidData
 from optagent.ports import Observations
 from optagent.training.encoding import Schema
@@ -48,7 +48,7 @@ def observe(
     most_rows: int = MOST_ROWS,
     unversioned: bool = True,
     earlier_s: float = 0.0,
-) -> tuple[Observed, DataQuality]:
+) -> tuple[ObservedRows, DataQuality]:
     """The rows of a window, each once and with the label that is known of it, and what was wrong with them.
 
     With `version`, only the rows of that version; those that name none are the champion's, so ask for another version
@@ -68,16 +68,16 @@ def observe(
     problems = _by_row(chosen, joined, usable)
     within = (labels.time_us >= window.start * 1e6) & (labels.time_us < window.end * 1e6)
     candidates = labels.ids.filter(pa.array(within))
-    problems[Problem.ORPHAN] = orphans(candidates, tables)
-    if problems[Problem.ORPHAN] and earlier_s > 0:
+    problems[RowProblem.ORPHAN] = orphans(candidates, tables)
+    if problems[RowProblem.ORPHAN] and earlier_s > 0:
         past = observations.predictions(model_id, window.start - earlier_s, window.start)
-        problems[Problem.ORPHAN] = orphans(candidates, [*tables, *past])
+        problems[RowProblem.ORPHAN] = orphans(candidates, [*tables, *past])
     for found in columns.values():
         problems.update(found)
     return observed, DataQuality(
         rows=len(every),
         labelled=int(observed.has_label.sum()),
-        problems={problem: problems[problem] for problem in Problem if problems[problem]},
+        problems={problem: problems[problem] for problem in RowProblem if problems[problem]},
         columns=columns,
         sampled=len(chosen) if len(chosen) < len(every) else None,
     )
@@ -87,7 +87,7 @@ def observed_columns(schema: Schema) -> tuple[ObservedColumn, ...]:
     return tuple(ObservedColumn(column.name, str(column.kind), column.categories) for column in schema.columns)
 
 
-def observed_from(table: pa.Table, time: Vector | None, predictor: Predictor) -> Observed:
+def observed_from(table: pa.Table, time: Vector | None, predictor: Predictor) -> ObservedRows:
     """Rows with known labels, in the column of the target, and what a model says of them.
 
     Values that cannot be read are missing, as they are in live rows. `time` (rows,) are POSIX seconds; without it, rows
@@ -103,7 +103,7 @@ def observed_from(table: pa.Table, time: Vector | None, predictor: Predictor) ->
     if seconds.shape != (table.num_rows,) or not np.isfinite(seconds).all():
         raise InvalidData(f"a reference needs a finite time for each of its {table.num_rows} rows")
     order = np.argsort(seconds, kind="stable")
-    return Observed(
+    return ObservedRows(
         task=schema.task,
         columns=observed_columns(schema),
         x=x[order],
@@ -130,7 +130,7 @@ class _Rows:
     latency_ms: Vector
 
 
-def _encoded(tables: Sequence[pa.Table], chosen: Chosen, schema: Schema) -> tuple[_Rows, Mask, Counts]:
+def _encoded(tables: Sequence[pa.Table], chosen: CountedRows, schema: Schema) -> tuple[_Rows, Mask, Counts]:
     """The chosen rows encoded, those whose prediction can be used, and the problems of their columns."""
     count = len(chosen)
     width = (len(schema.classes),) if schema.task is Task.MULTICLASS else ()
@@ -182,8 +182,8 @@ def labels_of(tables: Sequence[pa.Table], schema: Schema) -> Labels:
     )
 
 
-def _observed(chosen: Chosen, rows: _Rows, joined: Joined, schema: Schema) -> Observed:
-    return Observed(
+def _observed(chosen: CountedRows, rows: _Rows, joined: JoinedLabels, schema: Schema) -> ObservedRows:
+    return ObservedRows(
         task=schema.task,
         columns=observed_columns(schema),
         x=rows.x,
@@ -196,14 +196,14 @@ def _observed(chosen: Chosen, rows: _Rows, joined: Joined, schema: Schema) -> Ob
     )
 
 
-def _by_row(chosen: Chosen, joined: Joined, usable: Mask) -> Counter[Problem]:
+def _by_row(chosen: CountedRows, joined: JoinedLabels, usable: Mask) -> Counter[RowProblem]:
     return Counter(
         {
-            Problem.DUPLICATE: int(chosen.copies.sum()),
-            Problem.UNUSABLE_PREDICTION: int((~usable).sum()),
-            Problem.DUPLICATE_LABEL: int(joined.copies.sum()),
-            Problem.CONFLICTING: int(joined.conflicting.sum()),
-            Problem.SKEWED: int(joined.skewed.sum()),
-            Problem.UNUSABLE_LABEL: int(joined.unusable.sum()),
+            RowProblem.DUPLICATE: int(chosen.copies.sum()),
+            RowProblem.UNUSABLE_PREDICTION: int((~usable).sum()),
+            RowProblem.DUPLICATE_LABEL: int(joined.copies.sum()),
+            RowProblem.CONFLICTING: int(joined.conflicting.sum()),
+            RowProblem.SKEWED: int(joined.skewed.sum()),
+            RowProblem.UNUSABLE_LABEL: int(joined.unusable.sum()),
         }
     )

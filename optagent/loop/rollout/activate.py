@@ -16,7 +16,7 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.002, 0.05
 Sleep = Callable[[float], Awaitable[object]]
 
 
-class NotLoaded(Unavailable):
+class TableNotLoaded(Unavailable):
     """A table stays staged: not all gateways have loaded its versions yet. `ready` tells whether any has."""
 
     def __init__(self, said: str, ready: bool = False) -> None:
@@ -24,12 +24,12 @@ class NotLoaded(Unavailable):
         self.ready = ready
 
 
-class Refused(NotLoaded):
+class TableRefused(TableNotLoaded):
     """A table was taken back: a gateway cannot load a version of it, and said why."""
 
 
 @dataclass(frozen=True, slots=True)
-class Swapped:
+class Activation:
     """The table that is active now, and whether it was not before."""
 
     table: RoutingTable
@@ -43,7 +43,7 @@ async def swap(
     sleep: Sleep = asyncio.sleep,
     patience_s: float = PATIENCE_S,
     insist: bool = False,
-) -> Swapped:
+) -> Activation:
     """Makes what `table` says (its revision does not count) the active table, once every live gateway is ready for it.
 
     Doing it again changes nothing; one that was cut short goes on. Raises Refused with a gateway's reason, NotLoaded
@@ -55,16 +55,16 @@ async def swap(
     if active is not None and active.answers_like(table):
         if staged is not None:
             await routes.unstage(model_id, staged.revision)
-        return Swapped(active, changed=False)
+        return Activation(active, changed=False)
     wanted = replace(table, revision=1 if active is None else active.revision + 1, activate_at=None)
     if staged != wanted:
         await routes.stage(wanted)
     warm = active is not None and set(wanted.versions) <= set(active.versions)
     try:
         listening = await _loaded(wanted, routes, sleep, min(patience_s, _WARM_PATIENCE_S) if warm else patience_s)
-    except NotLoaded as error:
+    except TableNotLoaded as error:
         if not (insist and error.ready):
-            if isinstance(error, Refused):
+            if isinstance(error, TableRefused):
                 await routes.unstage(model_id, wanted.revision)
             raise
         listening = True
@@ -73,7 +73,7 @@ async def swap(
     if not activated.answers_like(wanted):
         raise Conflict(f"{model_id}: table {wanted.revision} was replaced by another writer's")
     await sleep(max(0.0, at - clock.now()))  # who is told that it is done, asks by it
-    return Swapped(activated, changed=True)
+    return Activation(activated, changed=True)
 
 
 async def _loaded(table: RoutingTable, routes: Routes, sleep: Sleep, patience_s: float) -> bool:
@@ -89,11 +89,11 @@ async def _loaded(table: RoutingTable, routes: Routes, sleep: Sleep, patience_s:
         ready = len(refusals) + len(waiting) < len(alive)
         named = f"{table.model_id}: table {table.revision}"
         if refusals:
-            raise Refused(f"{named} cannot be loaded by {'; '.join(refusals)}", ready)
+            raise TableRefused(f"{named} cannot be loaded by {'; '.join(refusals)}", ready)
         if not waiting:
             return bool(alive)
         if waited >= patience_s:
-            raise NotLoaded(f"{named} is not loaded by {', '.join(waiting)} (waited {waited:.3g} s)", ready)
+            raise TableNotLoaded(f"{named} is not loaded by {', '.join(waiting)} (waited {waited:.3g} s)", ready)
         await sleep(pause)
         waited += pause
         pause = min(_LONGEST_PAUSE_S, pause * 1.1)

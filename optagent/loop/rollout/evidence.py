@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from optagent.analysis.label_join import Index, choose, join_labels
-from optagent.analysis.observed_rows import Observed
+from optagent.analysis.observed_rows import ObservedRows
 from optagent.analysis.rollout_evidence import PairedLosses, SplitLosses, over_budget
 from optagent.arrays import Mask, Vector
 from optagent.domain.model import Task
@@ -56,7 +56,7 @@ class RowLoss:
         return np.where(np.isnan(y) | ~np.isfinite(scores).all(axis=1), np.nan, found)
 
 
-def row_loss(task: Task, metric: str, reference: Observed) -> RowLoss:
+def row_loss(task: Task, metric: str, reference: ObservedRows) -> RowLoss:
     """The loss by which a rollout is judged, with what the champion got wrong on its reference as the scale."""
     if task is not Task.REGRESSION:
         return RowLoss(task)
@@ -66,7 +66,7 @@ def row_loss(task: Task, metric: str, reference: Observed) -> RowLoss:
     return RowLoss(task, 1 if metric in _ABSOLUTE else 2, largest if largest > 0 else np.inf)
 
 
-def mean_loss(loss: RowLoss, reference: Observed) -> float:
+def mean_loss(loss: RowLoss, reference: ObservedRows) -> float:
     """What the champion loses a row on its reference; NaN where no row has a label."""
     losses = loss(reference.y, reference.prediction.reshape(len(reference), -1))
     known = losses[~np.isnan(losses)]
@@ -74,7 +74,7 @@ def mean_loss(loss: RowLoss, reference: Observed) -> float:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Evidence:
+class RolloutRows:
     """The rows of one rollout, each id once, in the order of time and then of ids.
 
     `state` are texts as in `RolloutState`. `drawn` tells the rows whose arm was the candidate, `asked` those that the
@@ -98,7 +98,7 @@ class Evidence:
         return len(self.time_us)
 
 
-def evidence_of(tables: Sequence[pa.Table], rollout_id: str, outputs: int) -> Evidence:
+def evidence_of(tables: Sequence[pa.Table], rollout_id: str, outputs: int) -> RolloutRows:
     """The evidence in recorded tables; rows of other rollouts, without an id or without a time are left out."""
     rows = _one_table(tables, rollout_id, evidence_schema(outputs))
     chosen = choose([rows])
@@ -109,7 +109,7 @@ def evidence_of(tables: Sequence[pa.Table], rollout_id: str, outputs: int) -> Ev
     asked = drawn | (state != RolloutState.RAMP)
     said = pc.fill_null(rows["failed"], False).to_numpy().astype(np.bool_)
     units = pc.coalesce(rows["unit"], rows["id"]).combine_chunks().dictionary_encode()
-    return Evidence(
+    return RolloutRows(
         ids=chosen.ids,
         time_us=chosen.time_us,
         state=state,
@@ -124,13 +124,13 @@ def evidence_of(tables: Sequence[pa.Table], rollout_id: str, outputs: int) -> Ev
     )
 
 
-def labels_for(evidence: Evidence, labels: Sequence[pa.Table], schema: Schema) -> Vector:
+def labels_for(evidence: RolloutRows, labels: Sequence[pa.Table], schema: Schema) -> Vector:
     """(rows,) class indexes or values: the latest label of each id, NaN where none can be used."""
     return join_labels(evidence.ids, evidence.time_us, labels_of(labels, schema)).y
 
 
 def losses_of(
-    evidence: Evidence, y: Vector, loss: RowLoss, rollout: Rollout, now: float
+    evidence: RolloutRows, y: Vector, loss: RowLoss, rollout: Rollout, now: float
 ) -> PairedLosses | SplitLosses | None:
     """What the rows of the rollout's state lost, None after its end.
 
@@ -153,7 +153,7 @@ def losses_of(
     return PairedLosses(champion, candidate, matured)
 
 
-def guarded_of(evidence: Evidence, rollout: Rollout) -> Mapping[str, Vector]:
+def guarded_of(evidence: RolloutRows, rollout: Rollout) -> Mapping[str, Vector]:
     """The flags of each guardrail, a row that the candidate was asked for each, whatever the state.
 
     A row that took longer than the budget counts as slow, and as an error only if it was not cut off for that.

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from optagent.domain.model import CHAMPION
 from optagent.domain.routing import RoutingTable
 from optagent.errors import ModelNotFound
-from optagent.loop.rollout.activate import Refused, Sleep, Swapped, swap
+from optagent.loop.rollout.activate import Activation, Sleep, TableRefused, swap
 from optagent.ports import Clock, Observations, Registry, Routes, Store
 
 _REFUSED_REST_S = 60.0
 
 
-class Pace:
+class Backoff:
     """What is left alone for a while: what takes long, and what was refused. To forget it does no harm."""
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True)
-class Live:
+class RolloutContext:
     """The ports that rollouts work through."""
 
     store: Store
@@ -45,17 +45,17 @@ class Live:
     observations: Observations
     clock: Clock
     sleep: Sleep = asyncio.sleep
-    pace: Pace = field(default_factory=Pace)
+    pace: Backoff = field(default_factory=Backoff)
 
-    async def swap(self, table: RoutingTable, patience_s: float, insist: bool = False) -> Swapped:
+    async def swap(self, table: RoutingTable, patience_s: float, insist: bool = False) -> Activation:
         """`swap`; a table that gateways refuse is tried again after a minute only, since each try loads versions."""
         asked, now = f"{table.model_id}: {table.rollout_id}: {table.versions}", self.clock.now()
         refused = self.pace.rests(asked, now)
         if refused is not None:
-            raise Refused(refused)
+            raise TableRefused(refused)
         try:
             return await swap(table, self.routes, self.clock, self.sleep, patience_s, insist)
-        except Refused as error:
+        except TableRefused as error:
             self.pace.rest(asked, now + _REFUSED_REST_S, str(error))
             raise
 

@@ -10,8 +10,8 @@ from optagent.domain.rollout_look import Look, RolloutState
 from optagent.errors import InvalidData, NotFound
 from optagent.loop.observe.reference import Reference, decode_reference
 from optagent.loop.observe.window_rows import EARLY_LABELS_S
-from optagent.loop.rollout.evidence import Evidence, evidence_of, guarded_of, labels_for, losses_of, row_loss
-from optagent.loop.rollout.live import Live
+from optagent.loop.rollout.evidence import RolloutRows, evidence_of, guarded_of, labels_for, losses_of, row_loss
+from optagent.loop.rollout.live import RolloutContext
 from optagent.ports import Observations
 from optagent.serving.evidence import outputs_of
 
@@ -31,7 +31,7 @@ def worth_a_look(rollout: Rollout, look: Look, now: float) -> bool:
     return any(last < end <= now for end in _ends(rollout))
 
 
-async def look_and_advance(rollout: Rollout, spec: ModelSpec, live: Live) -> Rollout:
+async def look_and_advance(rollout: Rollout, spec: ModelSpec, live: RolloutContext) -> Rollout:
     """The rollout after a look at all the rows that there are; the same where these say nothing new.
 
     All rows of the rollout are read, so after that nothing is read for 20 times as long as it took: few rows are looked
@@ -75,7 +75,7 @@ def _losses(
     rollout: Rollout,
     spec: ModelSpec,
     reference: Reference,
-    evidence: Evidence,
+    evidence: RolloutRows,
     observations: Observations,
     now: float,
 ) -> PairedLosses | SplitLosses | None:

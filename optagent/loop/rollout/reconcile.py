@@ -17,8 +17,8 @@ from optagent.domain.rollout import AUTOMATIC, Rollout, Transition, abort, rollb
 from optagent.domain.rollout_look import RolloutState
 from optagent.domain.routing import RoutingTable, table_of
 from optagent.errors import Conflict
-from optagent.loop.rollout.activate import PATIENCE_S, NotLoaded, Refused, Swapped
-from optagent.loop.rollout.live import Live
+from optagent.loop.rollout.activate import PATIENCE_S, Activation, TableNotLoaded, TableRefused
+from optagent.loop.rollout.live import RolloutContext
 
 LOAD_LIMIT_S = 120.0
 """How long gateways may take to load what a rollout needs before it is given up."""
@@ -26,7 +26,7 @@ LOAD_LIMIT_S = 120.0
 _TRIES = 5
 
 
-async def follow(rollout_id: str, live: Live, patience_s: float = PATIENCE_S) -> Rollout:
+async def follow(rollout_id: str, live: RolloutContext, patience_s: float = PATIENCE_S) -> Rollout:
     """Has everything follow a rollout as it is kept now, and answers it.
 
     One that the gateways cannot load is ended, with their reason. A champion that was moved by hand ends a rollout as
@@ -42,7 +42,7 @@ async def follow(rollout_id: str, live: Live, patience_s: float = PATIENCE_S) ->
     raise lost
 
 
-async def follow_registry(model_id: str, live: Live, patience_s: float = PATIENCE_S) -> Swapped | None:
+async def follow_registry(model_id: str, live: RolloutContext, patience_s: float = PATIENCE_S) -> Activation | None:
     """Has the router follow the registry's champion, as without a rollout; None where there is no champion."""
     champion = await live.champion(model_id)
     return None if champion is None else await live.swap(RoutingTable(model_id, 1, champion), patience_s)
@@ -87,7 +87,7 @@ def evidence_digest(rollout: Rollout, looks: int | None) -> str | None:
     return f"{hashlib.sha256(shape_of(Rollout)).hexdigest()[:12]}:{found.hexdigest()}"
 
 
-async def _followed(rollout: Rollout, live: Live, patience_s: float, pointed: set[str]) -> Rollout:
+async def _followed(rollout: Rollout, live: RolloutContext, patience_s: float, pointed: set[str]) -> Rollout:
     """One try; `pointed` are the versions that this caller has pointed the alias to, whoever has gone on since."""
     if rollout.is_settled and rollout.state.is_active:
         champion = await live.champion(rollout.model_id)
@@ -97,8 +97,8 @@ async def _followed(rollout: Rollout, live: Live, patience_s: float, pointed: se
     table = table_of(rollout.model_id, 1, rollout.holder, rollout)
     try:
         await live.swap(table, patience_s, insist=not rollout.state.is_active)
-    except NotLoaded as error:
-        if not (rollout.state.is_active and (isinstance(error, Refused) or _overdue(rollout, live))):
+    except TableNotLoaded as error:
+        if not (rollout.state.is_active and (isinstance(error, TableRefused) or _overdue(rollout, live))):
             raise
         ended = given_up(rollout, str(error), live.clock.now())
         await live.store.save_rollout(ended, rollout)
@@ -109,14 +109,14 @@ async def _followed(rollout: Rollout, live: Live, patience_s: float, pointed: se
     return rollout if rollout.is_settled else await _settled(rollout, rollout, live)
 
 
-def _overdue(rollout: Rollout, live: Live) -> bool:
+def _overdue(rollout: Rollout, live: RolloutContext) -> bool:
     """Whether this process has waited for gateways for long enough; another one's waiting does not count."""
     now = live.clock.now()
     since = live.pace.since(f"{rollout.rollout_id}: {len(rollout.transitions)}", now)
     return not rollout.is_settled and now - since > LOAD_LIMIT_S
 
 
-async def _point(rollout: Rollout, live: Live, pointed: set[str]) -> None:
+async def _point(rollout: Rollout, live: RolloutContext, pointed: set[str]) -> None:
     """Has the alias name the holder, unless it was put right before and somebody else has moved it since.
 
     The registry has no fence against a writer that is late, so the journal is read once more before, and by `_settled`
@@ -132,7 +132,7 @@ async def _point(rollout: Rollout, live: Live, pointed: set[str]) -> None:
     await asyncio.to_thread(live.registry.set_alias, rollout.model_id, CHAMPION, rollout.holder)
 
 
-async def _settled(rollout: Rollout, before: Rollout, live: Live) -> Rollout:
+async def _settled(rollout: Rollout, before: Rollout, live: RolloutContext) -> Rollout:
     """The rollout, in the journal as one that everything has followed; raises Conflict where it has gone on."""
     for transition in rollout.transitions[rollout.settled :]:
         await live.store.append_audit(audit_entry(rollout, transition))

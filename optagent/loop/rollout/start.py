@@ -20,7 +20,7 @@ _GUARDRAILS = frozenset({ERRORS, SLOW})
 
 
 @dataclass(frozen=True, slots=True)
-class Proposal:
+class RolloutPlan:
     """The two versions of a rollout, and its rules."""
 
     champion: str
@@ -36,7 +36,7 @@ def propose(
     registry: Registry,
     observations: Observations,
     datasets: Datasets,
-) -> Proposal:
+) -> RolloutPlan:
     """What a rollout of a version or alias would be; blocks.
 
     `changes` are fields of the strategy's policy. Raises Conflict where there is no champion, or where the candidate is
@@ -49,7 +49,7 @@ def propose(
     serving = load_version(champion, registry)
     _check_alike(proposed.version, load_version(proposed, registry).schema, serving.schema)
     reference, _ = reference_of(champion, serving, spec, observations, datasets, seed=0)
-    return Proposal(champion.version, proposed.version, policy_for(spec, strategy, changes, reference))
+    return RolloutPlan(champion.version, proposed.version, policy_for(spec, strategy, changes, reference))
 
 
 def policy_for(spec: ModelSpec, strategy: Strategy, changes: Mapping[str, Any], reference: Reference) -> RolloutPolicy:

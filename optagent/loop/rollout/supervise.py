@@ -10,7 +10,7 @@ from optagent.domain.model import ModelSpec
 from optagent.domain.rollout import Rollout, Transition
 from optagent.domain.rollout_look import RolloutState
 from optagent.errors import Conflict, OptAgentError
-from optagent.loop.rollout.live import Live
+from optagent.loop.rollout.live import RolloutContext
 from optagent.loop.rollout.look import look_and_advance
 from optagent.loop.rollout.reconcile import follow, follow_registry
 
@@ -21,7 +21,7 @@ _AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Supervised:
+class SupervisorPass:
     """What a pass over the models did, in words; by model, what went wrong, and the state of the rollout it had."""
 
     done: tuple[str, ...] = ()
@@ -38,7 +38,7 @@ class _Seen:
     error: str = ""
 
 
-async def supervise(live: Live) -> Supervised:
+async def supervise(live: RolloutContext) -> SupervisorPass:
     """Takes each model a step nearer to what is meant. One that cannot be helped now is named, and tried again.
 
     Raises Unavailable where the store does not even list the models.
@@ -58,14 +58,14 @@ async def supervise(live: Live) -> Supervised:
         return seen
 
     found = dict(zip([spec.model_id for spec in specs], await asyncio.gather(*map(watched, specs)), strict=True))
-    return Supervised(
+    return SupervisorPass(
         tuple(line for seen in found.values() for line in seen.done),
         {model_id: seen.error for model_id, seen in found.items() if seen.error},
         {model_id: seen.state for model_id, seen in found.items() if seen.state is not None},
     )
 
 
-async def _step(spec: ModelSpec, live: Live, seen: _Seen) -> None:
+async def _step(spec: ModelSpec, live: RolloutContext, seen: _Seen) -> None:
     latest = await live.store.rollouts(spec.model_id, 1)
     if latest and (latest[0].state.is_active or not latest[0].is_settled):
         rollout = await _carried(latest[0], spec, live, seen)
@@ -76,7 +76,7 @@ async def _step(spec: ModelSpec, live: Live, seen: _Seen) -> None:
         seen.done.append(f"{spec.model_id}: version {swapped.table.champion} answers")
 
 
-async def _carried(rollout: Rollout, spec: ModelSpec, live: Live, seen: _Seen) -> Rollout:
+async def _carried(rollout: Rollout, spec: ModelSpec, live: RolloutContext, seen: _Seen) -> Rollout:
     """The rollout after what was decided is done, a look, and what that decides.
 
     A gateway or registry that is away does not keep us from looking: harm must have its way back all the same.

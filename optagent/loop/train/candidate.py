@@ -11,25 +11,25 @@ from optagent.domain.model import CHAMPION
 from optagent.domain.policy import Stage
 from optagent.domain.strategy import strategy_named
 from optagent.errors import CorruptBundle, InvalidRequest, ModelNotFound
-from optagent.loop.context import Outside
+from optagent.loop.context import Ports
 from optagent.loop.process import Run
 from optagent.loop.train import search
-from optagent.loop.train.ensemble import Weighed, built_together, tried_together
+from optagent.loop.train.ensemble import WeightSearch, built_together, tried_together
 from optagent.loop.train.features import current_recipe, propose
 from optagent.loop.train.load import load_version
-from optagent.loop.train.prepare import Prepared
-from optagent.loop.train.search import Built
+from optagent.loop.train.prepare import PreparedRows
+from optagent.loop.train.search import BuiltModel
 from optagent.ports import Registry
 from optagent.training.combined import Combined, from_json, to_json
 from optagent.training.families.engineered import EngineeredModel
 from optagent.training.families.ensemble import EnsembleModel
 from optagent.training.metrics import Metric, metric_named
-from optagent.training.plan import Plan
+from optagent.training.plan import FeaturePlan
 from optagent.training.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class CandidateRecipes:
     """What is to be built: one recipe, or several under one weighting, all on the columns of the plan.
 
     `said` tells in words how it was found.
@@ -37,7 +37,7 @@ class Candidate:
 
     recipes: tuple[Recipe, ...]
     combined: Combined | None = None
-    plan: Plan | None = None
+    plan: FeaturePlan | None = None
     said: tuple[str, ...] = ()
 
     def to_plain(self) -> dict[str, Any]:
@@ -46,13 +46,13 @@ class Candidate:
         return {"recipes": [one.to_plain() for one in self.recipes], "combined": combined, "said": list(self.said)}
 
     @classmethod
-    def from_plain(cls, kept: Mapping[str, Any], plan: Plan | None) -> "Candidate":
+    def from_plain(cls, kept: Mapping[str, Any], plan: FeaturePlan | None) -> "CandidateRecipes":
         combined = None if kept["combined"] is None else from_json(kept["combined"])
         recipes = tuple(Recipe.from_plain(one) for one in kept["recipes"])
         return cls(recipes, combined, plan, tuple(kept["said"]))
 
 
-def champion_candidate(prepared: Prepared, registry: Registry) -> tuple["Candidate", tuple[str, ...]]:
+def champion_candidate(prepared: PreparedRows, registry: Registry) -> tuple["CandidateRecipes", tuple[str, ...]]:
     """The champion as it would be trained again, with its features; the first family's defaults without one.
 
     The notes say what of it cannot be trained again.
@@ -62,7 +62,7 @@ def champion_candidate(prepared: Prepared, registry: Registry) -> tuple["Candida
         predictor = load_version(registry.version(spec.model_id, CHAMPION), registry)
     except (ModelNotFound, CorruptBundle):
         recipe, notes = current_recipe(prepared, registry)
-        return Candidate((recipe,)), notes
+        return CandidateRecipes((recipe,)), notes
     model, plan, notes = predictor.model, None, tuple[str, ...]()
     if isinstance(model, EngineeredModel):
         plan = model.plan
@@ -72,20 +72,20 @@ def champion_candidate(prepared: Prepared, registry: Registry) -> tuple["Candida
     if isinstance(model, EnsembleModel):
         try:
             recipes = tuple(Recipe.from_plain(one) for one in predictor.manifest.params["recipes"])
-            return Candidate(recipes, model.combined, plan, ("the champion's ensemble",)), notes
+            return CandidateRecipes(recipes, model.combined, plan, ("the champion's ensemble",)), notes
         except (KeyError, TypeError, InvalidRequest):
             notes = (*notes, "the champion's ensemble does not say how its members were trained")
     recipe, said = current_recipe(prepared, registry)
-    return Candidate((recipe,), None, plan), (*notes, *said)
+    return CandidateRecipes((recipe,), None, plan), (*notes, *said)
 
 
 async def found_features(
-    command: OptimizeModel, recipe: Recipe, prepared: Prepared, metric: Metric, outside: Outside, run: Run
-) -> tuple[Plan | None, str]:
+    command: OptimizeModel, recipe: Recipe, prepared: PreparedRows, metric: Metric, outside: Ports, run: Run
+) -> tuple[FeaturePlan | None, str]:
     """The plan that is better out of fold with the current parameters, or None; and why, in words."""
     if "features" in run.kept:
         kept = run.kept["features"]
-        return None if kept["plan"] is None else decode(Plan, kept["plan"]), kept["said"]
+        return None if kept["plan"] is None else decode(FeaturePlan, kept["plan"]), kept["said"]
     await run.stage("engineer")
     asked = EngineerFeatures(command.model_id, strategy=command.strategy, seed=command.seed)
     if command.timeout_s is not None:
@@ -99,14 +99,14 @@ async def found_features(
 async def searched(
     command: OptimizeModel,
     stages: tuple[Stage, ...],
-    champion: Candidate,
-    prepared: Prepared,
-    outside: Outside,
+    champion: CandidateRecipes,
+    prepared: PreparedRows,
+    outside: Ports,
     run: Run,
-) -> Candidate:
+) -> CandidateRecipes:
     """The champion as it was trained, or the best that a search finds, alone or with others."""
     if "candidate" in run.kept:
-        return Candidate.from_plain(run.kept["candidate"], prepared.plan)
+        return CandidateRecipes.from_plain(run.kept["candidate"], prepared.plan)
     if Stage.TUNE not in stages:
         candidate = await _again(command, champion, prepared, outside, run)
     else:
@@ -116,8 +116,8 @@ async def searched(
 
 
 async def _again(
-    command: OptimizeModel, champion: Candidate, prepared: Prepared, outside: Outside, run: Run
-) -> Candidate:
+    command: OptimizeModel, champion: CandidateRecipes, prepared: PreparedRows, outside: Ports, run: Run
+) -> CandidateRecipes:
     """The champion on the rows of today; the weights of an ensemble are fitted anew where that is shown to be better
     than its best member, and kept otherwise."""
     said = (*champion.said, f"trained again: {', '.join(recipe.family for recipe in champion.recipes)}")
@@ -139,27 +139,27 @@ async def _tuned(
     command: OptimizeModel,
     stages: tuple[Stage, ...],
     recipe: Recipe,
-    prepared: Prepared,
-    outside: Outside,
+    prepared: PreparedRows,
+    outside: Ports,
     run: Run,
-) -> Candidate:
+) -> CandidateRecipes:
     shared = replace(prepared, problem=await asyncio.to_thread(outside.tuner.share, prepared.problem))
     single, best, said = await _best(command, recipe, shared, outside, run)
     if Stage.ENSEMBLE not in stages:
-        return Candidate((single,), None, prepared.plan, said)
+        return CandidateRecipes((single,), None, prepared.plan, said)
     await run.stage("ensemble")
     weighed = await asyncio.to_thread(_together, command, best, prepared, outside, run)
     if isinstance(weighed, str):
-        return Candidate((single,), None, prepared.plan, (*said, weighed))
+        return CandidateRecipes((single,), None, prepared.plan, (*said, weighed))
     said = (*said, weighed.choice.reason)
     combined = weighed.choice.ensemble
     if not weighed.choice.accepted or combined is None:
-        return Candidate((single,), None, prepared.plan, said)
-    return Candidate(tuple(weighed.recipes[name] for name in combined.names), combined, prepared.plan, said)
+        return CandidateRecipes((single,), None, prepared.plan, said)
+    return CandidateRecipes(tuple(weighed.recipes[name] for name in combined.names), combined, prepared.plan, said)
 
 
 async def _best(
-    command: OptimizeModel, recipe: Recipe, prepared: Prepared, outside: Outside, run: Run
+    command: OptimizeModel, recipe: Recipe, prepared: PreparedRows, outside: Ports, run: Run
 ) -> tuple[Recipe, list[Recipe], tuple[str, ...]]:
     """The recipe that a search chose, the best of its trials, and what there is to say."""
     if "search" in run.kept:
@@ -196,14 +196,14 @@ async def _best(
 
 
 def _together(
-    command: OptimizeModel, recipes: list[Recipe], prepared: Prepared, outside: Outside, run: Run
-) -> Weighed | str:
+    command: OptimizeModel, recipes: list[Recipe], prepared: PreparedRows, outside: Ports, run: Run
+) -> WeightSearch | str:
     metric = metric_named(prepared.spec.metric, prepared.spec.task)
     alpha = strategy_named(command.strategy).alpha
     return tried_together(recipes, prepared, metric, alpha, command.seed, outside, run)
 
 
-def built(candidate: Candidate, prepared: Prepared, seed: int, threads: int) -> Built:
+def built(candidate: CandidateRecipes, prepared: PreparedRows, seed: int, threads: int) -> BuiltModel:
     """The model of all development rows; the same each time, for the same rows and seed."""
     combined = candidate.combined
     if combined is None:

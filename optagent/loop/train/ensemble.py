@@ -16,30 +16,30 @@ from optagent.domain.command import EnsembleModels, parse_base
 from optagent.domain.ensemble_result import EnsembleResult
 from optagent.domain.model import ModelSpec
 from optagent.domain.strategy import strategy_named
-from optagent.ensembles.budget import Budget
-from optagent.ensembles.choice import Choice
+from optagent.ensembles.budget import EnsembleBudget
+from optagent.ensembles.choice import EnsembleChoice
 from optagent.ensembles.correlation import redundant_groups
 from optagent.ensembles.diversity import diversity
 from optagent.ensembles.greedy import Gains
 from optagent.ensembles.members import Members
 from optagent.ensembles.methods import in_process
 from optagent.ensembles.out_of_fold import out_of_fold
-from optagent.ensembles.select import Ask, Evidence, choose
+from optagent.ensembles.select import EnsembleRequest, MemberData, choose
 from optagent.ensembles.shares import weights_of
-from optagent.ensembles.stack_loss import Features
+from optagent.ensembles.stack_loss import StackFeatures
 from optagent.ensembles.target import Target, gains, target_of
 from optagent.errors import Infeasible, InvalidData, InvalidRequest
-from optagent.loop.context import Outside
+from optagent.loop.context import Ports
 from optagent.loop.process import Run
 from optagent.loop.train import holdout, register
 from optagent.loop.train.load import load_version
-from optagent.loop.train.prepare import Prepared, prepare
-from optagent.loop.train.search import Built, planned
+from optagent.loop.train.prepare import PreparedRows, prepare
+from optagent.loop.train.search import BuiltModel, planned
 from optagent.ports import Registry, Workers
 from optagent.training.combined import Combined
 from optagent.training.families.engineered import Engineered, EngineeredModel
 from optagent.training.families.ensemble import Ensemble, EnsembleModel
-from optagent.training.families.parts import Part, check_part
+from optagent.training.families.parts import ModelPart, check_part
 from optagent.training.families.registry import family_named
 from optagent.training.metrics import Metric, metric_named
 from optagent.training.recipe import OutOfFold, Recipe, predicted_out_of_fold, trained
@@ -49,10 +49,10 @@ _WORTH_SHARING = 5_000_000  # predictions: fewer are asked here sooner than they
 
 
 @dataclass(frozen=True, slots=True)
-class Weighed:
+class WeightSearch:
     """What came of a search for weights, over members of these recipes."""
 
-    choice: Choice
+    choice: EnsembleChoice
     members: Members
     target: Target
     recipes: Mapping[str, Recipe]
@@ -78,7 +78,7 @@ def metrics_of(names: Sequence[str], spec: ModelSpec) -> tuple[Metric, ...]:
     return tuple(metric_named(name, spec.task) for name in names or (spec.metric,))
 
 
-async def ensemble(command: EnsembleModels, spec: ModelSpec, outside: Outside, run: Run) -> EnsembleResult:
+async def ensemble(command: EnsembleModels, spec: ModelSpec, outside: Ports, run: Run) -> EnsembleResult:
     """Prepares, trains members fold by fold, weighs, validates and registers what was accepted."""
     await run.stage("prepare")
     prepared = await asyncio.to_thread(prepare, spec, outside.datasets, command.seed)
@@ -87,8 +87,8 @@ async def ensemble(command: EnsembleModels, spec: ModelSpec, outside: Outside, r
     )
     await run.stage("ensemble")
     strategy = strategy_named(command.strategy)
-    budget = Budget(command.max_latency_ms, command.max_size_mb, command.max_models)
-    ask = Ask(metrics_of(command.metrics, spec), command.method, budget, strategy.alpha, command.seed)
+    budget = EnsembleBudget(command.max_latency_ms, command.max_size_mb, command.max_models)
+    ask = EnsembleRequest(metrics_of(command.metrics, spec), command.method, budget, strategy.alpha, command.seed)
     weighed = await asyncio.to_thread(weigh, recipes, prepared, ask, workers_of(outside), run)
     result = _result(weighed, prepared, run, outside)
     if not weighed.choice.accepted:
@@ -116,13 +116,13 @@ async def ensemble(command: EnsembleModels, spec: ModelSpec, outside: Outside, r
     )
 
 
-def recipe_of(name: str, prepared: Prepared, registry: Registry) -> Recipe:
+def recipe_of(name: str, prepared: PreparedRows, registry: Registry) -> Recipe:
     """How a registered version was trained; raises ModelNotFound, CorruptBundle, and InvalidRequest where it is not to
     be trained again on these rows."""
     version = registry.version(*parse_base(name))
     predictor = load_version(version, registry)
     model = predictor.model
-    inner = model.inner if isinstance(model, EngineeredModel) else Part(predictor.manifest.family, model)
+    inner = model.inner if isinstance(model, EngineeredModel) else ModelPart(predictor.manifest.family, model)
     if predictor.schema.names != prepared.schema.names:
         raise InvalidRequest(f"{name}: it reads the columns {predictor.schema.names}, not {prepared.schema.names}")
     if predictor.schema.classes != prepared.schema.classes:
@@ -138,7 +138,9 @@ def recipe_of(name: str, prepared: Prepared, registry: Registry) -> Recipe:
     return Recipe(name, inner.family, params, predictor.manifest.rounds, plan)
 
 
-def weigh(recipes: Sequence[Recipe], prepared: Prepared, ask: Ask, workers: Workers, run: Run) -> Weighed:
+def weigh(
+    recipes: Sequence[Recipe], prepared: PreparedRows, ask: EnsembleRequest, workers: Workers, run: Run
+) -> WeightSearch:
     """Trains every recipe on every fold, and searches for weights on what they say of the rows left out. Blocks."""
     problem, spec = prepared.problem, prepared.spec
     with workers.share(problem) as crew:
@@ -151,27 +153,27 @@ def weigh(recipes: Sequence[Recipe], prepared: Prepared, ask: Ask, workers: Work
         latency_ms=tuple(one.latency_ms for one in heard),
         size_mb=tuple(one.size_mb for one in heard),
     )
-    evidence = Evidence(members, spec, _at(prepared.dev_time, rows), _features(prepared, rows))
+    evidence = MemberData(members, spec, _at(prepared.dev_time, rows), _features(prepared, rows))
     target = target_of(members, ask.metrics)
     with _Asking(workers) as gains_for:
         choice = choose(evidence, ask, gains_for)
-    return Weighed(choice, members, target, {recipe.name: recipe for recipe in recipes})
+    return WeightSearch(choice, members, target, {recipe.name: recipe for recipe in recipes})
 
 
 def tried_together(
-    recipes: Sequence[Recipe], prepared: Prepared, metric: Metric, alpha: float, seed: int, outside: Outside, run: Run
-) -> Weighed | str:
+    recipes: Sequence[Recipe], prepared: PreparedRows, metric: Metric, alpha: float, seed: int, outside: Ports, run: Run
+) -> WeightSearch | str:
     """The search for weights of these, or why there was none: that fails no search for parameters. Blocks."""
     if len(recipes) < 2:
         return f"no ensemble: {len(recipes)} of the trials was trained to its end"
-    ask = Ask((metric,), "weighted", alpha=alpha, seed=seed)
+    ask = EnsembleRequest((metric,), "weighted", alpha=alpha, seed=seed)
     try:
         return weigh(recipes, prepared, ask, workers_of(outside), run)
     except (Infeasible, InvalidData, InvalidRequest) as error:
         return f"no ensemble: {error}"
 
 
-def built_of(weighed: Weighed, prepared: Prepared, seed: int, threads: int) -> Built:
+def built_of(weighed: WeightSearch, prepared: PreparedRows, seed: int, threads: int) -> BuiltModel:
     """The ensemble that was accepted, its members trained on all development rows."""
     combined = weighed.choice.ensemble
     assert combined is not None, "an ensemble was accepted"
@@ -184,27 +186,27 @@ def built_of(weighed: Weighed, prepared: Prepared, seed: int, threads: int) -> B
 def built_together(
     combined: Combined,
     recipes: Sequence[Recipe],
-    prepared: Prepared,
+    prepared: PreparedRows,
     seed: int,
     threads: int,
     facts: Mapping[str, Any],
     score: float = math.nan,
-) -> Built:
+) -> BuiltModel:
     """Members trained on all development rows, under one weighting; `facts` are kept with how each was trained."""
     members = {recipe.name: _part(recipe, prepared, seed, threads) for recipe in recipes}
     params = {**facts, "recipes": [recipe.to_plain() for recipe in recipes]}
     rounds = max(recipe.rounds for recipe in recipes)
-    return planned(Built(Ensemble.name, params, rounds, EnsembleModel(combined, members), score), prepared)
+    return planned(BuiltModel(Ensemble.name, params, rounds, EnsembleModel(combined, members), score), prepared)
 
 
-def _part(recipe: Recipe, prepared: Prepared, seed: int, threads: int) -> Part:
+def _part(recipe: Recipe, prepared: PreparedRows, seed: int, threads: int) -> ModelPart:
     model = trained(prepared.problem, recipe, seed, threads)
-    return Part(Engineered.name if recipe.plan is not None else recipe.family, model)
+    return ModelPart(Engineered.name if recipe.plan is not None else recipe.family, model)
 
 
 def _judged(
-    weighed: Weighed, prepared: Prepared, ask: Ask, outside: Outside
-) -> tuple[Built, holdout.Comparison, tuple[str, ...]]:
+    weighed: WeightSearch, prepared: PreparedRows, ask: EnsembleRequest, outside: Ports
+) -> tuple[BuiltModel, holdout.Comparison, tuple[str, ...]]:
     built = built_of(weighed, prepared, ask.seed, outside.threads)
     x = prepared.holdout.x
     champion, note = holdout.champion_on_holdout(prepared, outside.registry)
@@ -250,11 +252,11 @@ def _gains_of(members: Members, candidates: Rows, target: Target, counts: Counts
     return gains(members, target, counts, candidates)
 
 
-def _features(prepared: Prepared, rows: Rows) -> Features:
+def _features(prepared: PreparedRows, rows: Rows) -> StackFeatures:
     """The numbers among the encoded columns: a code is no quantity."""
     data = prepared.problem.data
     numbers = [index for index in range(len(data.names)) if index not in data.categorical]
-    return Features(data.x_of(rows), tuple(numbers))
+    return StackFeatures(data.x_of(rows), tuple(numbers))
 
 
 def _at(time: Vector | None, rows: Rows) -> Vector | None:
@@ -266,7 +268,7 @@ def _shares(members: Members, combined: Combined) -> dict[str, float]:
     return {name: float(share) for name, share in zip(members.names, shares, strict=True) if share > 0}
 
 
-def _result(weighed: Weighed, prepared: Prepared, run: Run, outside: Outside) -> EnsembleResult:
+def _result(weighed: WeightSearch, prepared: PreparedRows, run: Run, outside: Ports) -> EnsembleResult:
     choice, members = weighed.choice, weighed.members
     groups = redundant_groups(members, weighed.target)
     return EnsembleResult(
@@ -291,7 +293,7 @@ def _result(weighed: Weighed, prepared: Prepared, run: Run, outside: Outside) ->
     )
 
 
-def workers_of(outside: Outside) -> Workers:
+def workers_of(outside: Ports) -> Workers:
     """Raises InvalidRequest where there are none."""
     if outside.workers is None:
         raise InvalidRequest("this agent has no workers: give it `workers`")

@@ -11,15 +11,15 @@ from optagent.domain.feature_result import FeatureResult
 from optagent.domain.model import CHAMPION, ModelSpec
 from optagent.domain.strategy import strategy_named
 from optagent.errors import InvalidRequest, ModelNotFound
-from optagent.features.proposal import Limits, Proposal, Rules
+from optagent.features.proposal import FeatureProposal, ProposalLimits, ProposalRules
 from optagent.features.propose import engineer as proposed
-from optagent.features.screening_statistics import Block, Screen, Screened, Spread, screen_block, serially
-from optagent.loop.context import Outside
+from optagent.features.screening_statistics import Block, BlockStatistics, Screen, Spread, screen_block, serially
+from optagent.loop.context import Ports
 from optagent.loop.process import Run
 from optagent.loop.train import holdout, register
 from optagent.loop.train.ensemble import recipe_of
-from optagent.loop.train.prepare import Prepared, prepare
-from optagent.loop.train.search import Built, built_of, families_of
+from optagent.loop.train.prepare import PreparedRows, prepare
+from optagent.loop.train.search import BuiltModel, built_of, families_of
 from optagent.ports import Registry, Workers
 from optagent.training.columns import Kind
 from optagent.training.families.registry import family_named
@@ -29,7 +29,7 @@ from optagent.training.recipe import Recipe, trained
 _WORTH_SHARING = 20_000_000  # rows times candidates: fewer are looked at sooner than workers are up
 
 
-async def engineer(command: EngineerFeatures, spec: ModelSpec, outside: Outside, run: Run) -> FeatureResult:
+async def engineer(command: EngineerFeatures, spec: ModelSpec, outside: Ports, run: Run) -> FeatureResult:
     """Prepares, searches and proves, validates and registers what was accepted."""
     await run.stage("prepare")
     prepared = await asyncio.to_thread(prepare, spec, outside.datasets, command.seed)
@@ -66,7 +66,7 @@ async def engineer(command: EngineerFeatures, spec: ModelSpec, outside: Outside,
     )
 
 
-def current_recipe(prepared: Prepared, registry: Registry) -> tuple[Recipe, tuple[str, ...]]:
+def current_recipe(prepared: PreparedRows, registry: Registry) -> tuple[Recipe, tuple[str, ...]]:
     """How the champion was trained, without a plan that it has; the first family's defaults where that is not known."""
     model_id, notes = prepared.spec.model_id, tuple[str, ...]()
     try:
@@ -82,8 +82,8 @@ def current_recipe(prepared: Prepared, registry: Registry) -> tuple[Recipe, tupl
 
 
 def propose(
-    command: EngineerFeatures, prepared: Prepared, recipe: Recipe, metric: Metric, outside: Outside, run: Run
-) -> Proposal:
+    command: EngineerFeatures, prepared: PreparedRows, recipe: Recipe, metric: Metric, outside: Ports, run: Run
+) -> FeatureProposal:
     """Features for the recipe's model, or why there are none; blocks."""
     time = prepared.dev_time
     dates = [column.name for column in prepared.schema.columns if column.kind is Kind.DATETIME]
@@ -95,8 +95,8 @@ def propose(
         rounds=recipe.rounds,
         dates=dates,
         how=Resampling(seed=command.seed, time_ordered=time is not None, groups=time),
-        limits=Limits(features=command.max_features, seconds=command.timeout_s, memory_mb=command.memory_mb),
-        rules=Rules(alpha=strategy_named(command.strategy).alpha),
+        limits=ProposalLimits(features=command.max_features, seconds=command.timeout_s, memory_mb=command.memory_mb),
+        rules=ProposalRules(alpha=strategy_named(command.strategy).alpha),
         seed=command.seed,
         threads=outside.threads,
         spread=_spread_by(outside.workers, run.cancelled),
@@ -106,7 +106,7 @@ def propose(
 def _spread_by(workers: Workers | None, cancelled: Callable[[], bool]) -> Spread:
     """Blocks are looked at by a crew that shares the rows, where there is enough to look at."""
 
-    def spread(screen: Screen, blocks: Iterable[Block]) -> Iterable[Screened]:
+    def spread(screen: Screen, blocks: Iterable[Block]) -> Iterable[BlockStatistics]:
         listed = list(blocks)
         if workers is None or len(screen.residuals) * sum(len(one.steps) for one in listed) < _WORTH_SHARING:
             return serially(screen, listed)
@@ -117,8 +117,14 @@ def _spread_by(workers: Workers | None, cancelled: Callable[[], bool]) -> Spread
 
 
 def _judged(
-    proposal: Proposal, recipe: Recipe, prepared: Prepared, metric: Metric, alpha: float, seed: int, outside: Outside
-) -> tuple[Built, holdout.Comparison, tuple[str, ...]]:
+    proposal: FeatureProposal,
+    recipe: Recipe,
+    prepared: PreparedRows,
+    metric: Metric,
+    alpha: float,
+    seed: int,
+    outside: Ports,
+) -> tuple[BuiltModel, holdout.Comparison, tuple[str, ...]]:
     assert proposal.plan is not None, "a plan was accepted"
     score = proposal.score if proposal.score is not None else float("nan")
     built = built_of(recipe, prepared.planned(proposal.plan), seed, outside.threads, score)
@@ -132,7 +138,7 @@ def _judged(
 
 
 def _result(
-    proposal: Proposal, prepared: Prepared, notes: tuple[str, ...], run: Run, outside: Outside
+    proposal: FeatureProposal, prepared: PreparedRows, notes: tuple[str, ...], run: Run, outside: Ports
 ) -> FeatureResult:
     return FeatureResult(
         process_id=run.process.process_id,

@@ -11,7 +11,7 @@ from optagent.domain.model import CHAMPION, ModelVersion
 from optagent.domain.study import Interval
 from optagent.errors import CorruptBundle, InvalidData, ModelNotFound
 from optagent.loop.train.load import load_version
-from optagent.loop.train.prepare import Prepared
+from optagent.loop.train.prepare import PreparedRows
 from optagent.ports import Registry
 from optagent.training.encoding import encode
 from optagent.training.metrics import Metric
@@ -70,7 +70,7 @@ def judge(improvement: Interval) -> Verdict:
 
 
 def compare(
-    candidate: Prediction, baseline: Baseline, prepared: Prepared, metric: Metric, alpha: float, seed: int
+    candidate: Prediction, baseline: Baseline, prepared: PreparedRows, metric: Metric, alpha: float, seed: int
 ) -> Comparison:
     """Percentile intervals from one set of resamples; blocks of neighbours where rows are ordered in time."""
     y, time = prepared.holdout.y, prepared.holdout_time
@@ -85,7 +85,7 @@ def compare(
     return Comparison(alone(candidate), baseline.name, alone(baseline.prediction), improvement, judge(improvement))
 
 
-def champion_on_holdout(prepared: Prepared, registry: Registry) -> tuple[Baseline | None, str | None]:
+def champion_on_holdout(prepared: PreparedRows, registry: Registry) -> tuple[Baseline | None, str | None]:
     """The champion's prediction on the holdout, or None with the reason why there is none to compare with."""
     try:
         version = registry.version(prepared.spec.model_id, CHAMPION)
@@ -95,7 +95,7 @@ def champion_on_holdout(prepared: Prepared, registry: Registry) -> tuple[Baselin
 
 
 def version_on_holdout(
-    version: ModelVersion, prepared: Prepared, registry: Registry
+    version: ModelVersion, prepared: PreparedRows, registry: Registry
 ) -> tuple[Baseline | None, str | None]:
     """What a version that is, or was, champion predicts on the holdout, or None with the reason why it cannot."""
     try:
@@ -109,7 +109,7 @@ def version_on_holdout(
 
 
 def baseline_for(
-    prepared: Prepared, registry: Registry, defaults: Callable[[], Prediction]
+    prepared: PreparedRows, registry: Registry, defaults: Callable[[], Prediction]
 ) -> tuple[Baseline, str | None]:
     """The champion where there is one that can score these rows, otherwise the default parameters."""
     champion, note = champion_on_holdout(prepared, registry)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from optagent.domain.model import CHAMPION, ModelSpec, ModelVersion
 from optagent.errors import InvalidRequest
-from optagent.loop.context import Outside
+from optagent.loop.context import Ports
 from optagent.loop.train.prepare import prepare
 from optagent.loop.train.register import has_champion, keep_reference
 from optagent.training.bundle import load_bundle, save_bundle
@@ -18,7 +18,7 @@ from optagent.training.metrics import metric_named
 _COMPARED_ROWS = 50_000
 
 
-def import_model(spec: ModelSpec, uri: str, outside: Outside, trust_pickle: bool = False) -> ModelVersion:
+def import_model(spec: ModelSpec, uri: str, outside: Ports, trust_pickle: bool = False) -> ModelVersion:
     """Converts, compares on holdout rows, registers; the first version of a model becomes its champion.
 
     Raises InvalidRequest for what cannot be imported, InvalidData where its columns, classes or predictions are not

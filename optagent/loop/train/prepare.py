@@ -12,14 +12,14 @@ from optagent.domain.model import ModelSpec
 from optagent.ports import Datasets
 from optagent.training.encoding import Schema, columns_of, encode_target, fit_schema, load_data, target_schema
 from optagent.training.folds import make_folds, split
-from optagent.training.plan import Plan
+from optagent.training.plan import FeaturePlan
 from optagent.training.problem import Data, Problem, span_of
 from optagent.training.row_times import instants
 from optagent.training.transform import transformed
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedRows:
     """What a search works on, and what judges it.
 
     `problem` holds the development rows only, of which `digest` is the SHA-256. `holdout` is encoded, `holdout_rows`
@@ -36,7 +36,7 @@ class Prepared:
     digest: str
     notes: tuple[str, ...] = ()
     dev_time: Vector | None = None
-    plan: Plan | None = None
+    plan: FeaturePlan | None = None
 
     def facts(self) -> dict[str, Any]:
         """What a model's manifest says of the rows it was trained on."""
@@ -47,18 +47,18 @@ class Prepared:
             "holdout_sha256": digest_of(self.holdout),
         }
 
-    def planned(self, plan: Plan) -> "Prepared":
+    def planned(self, plan: FeaturePlan) -> "PreparedRows":
         """The same rows with the columns of a plan."""
         data = transformed(plan, self.problem.data)
         return replace(self, problem=Problem(data, self.problem.folds), digest=digest_of(data), plan=plan)
 
 
-def prepare(spec: ModelSpec, datasets: Datasets, seed: int = 0) -> Prepared:
+def prepare(spec: ModelSpec, datasets: Datasets, seed: int = 0) -> PreparedRows:
     """Reads the model's data, and prepares it as `prepared_of`; raises InvalidData and Unavailable."""
     return prepared_of(datasets.read(spec.data, columns_of(spec)), spec, seed)
 
 
-def prepared_of(table: pa.Table, spec: ModelSpec, seed: int = 0, least_holdout: int = 0) -> Prepared:
+def prepared_of(table: pa.Table, spec: ModelSpec, seed: int = 0, least_holdout: int = 0) -> PreparedRows:
     """Splits first, learns the schema from the development rows alone, then encodes; raises InvalidData.
 
     The holdout has `holdout_fraction` of the rows, and at least `least_holdout` rows where they have an order.
@@ -76,7 +76,7 @@ def prepared_of(table: pa.Table, spec: ModelSpec, seed: int = 0, least_holdout: 
     schema = fit_schema(table, spec, parts.dev)
     holdout_rows = table.take(pa.array(parts.holdout))  # a slice would keep the whole table in memory
     data = load_data(taken(table, parts.dev), schema, spec.class_weight)
-    return Prepared(
+    return PreparedRows(
         spec=spec,
         problem=Problem(data, folds),
         schema=schema,

@@ -10,8 +10,8 @@ from pathlib import Path
 from optagent.domain.gate import Verdict
 from optagent.domain.model import CHALLENGER, CHAMPION, ModelVersion
 from optagent.errors import ModelNotFound, OptAgentError
-from optagent.loop.train.prepare import Prepared, digest_of
-from optagent.loop.train.search import Built
+from optagent.loop.train.prepare import PreparedRows, digest_of
+from optagent.loop.train.search import BuiltModel
 from optagent.ports import Observations, Registry
 from optagent.training.bundle import load_bundle, save_bundle
 from optagent.training.predictor import Predictor
@@ -20,8 +20,8 @@ _log = logging.getLogger(__name__)
 
 
 def register(
-    built: Built,
-    prepared: Prepared,
+    built: BuiltModel,
+    prepared: PreparedRows,
     verdict: Verdict,
     metrics: Mapping[str, float],
     process_id: str,
@@ -40,8 +40,8 @@ def register(
 
 
 def register_version(
-    built: Built,
-    prepared: Prepared,
+    built: BuiltModel,
+    prepared: PreparedRows,
     metrics: Mapping[str, float],
     process_id: str,
     created_at: float,
@@ -77,7 +77,7 @@ def register_version(
 
 
 def keep_reference(
-    predictor: Predictor, prepared: Prepared, version: ModelVersion, observations: Observations | None
+    predictor: Predictor, prepared: PreparedRows, version: ModelVersion, observations: Observations | None
 ) -> None:
     """Keeps the holdout, with what the version says of it; without it, the first analysis makes it anew."""
     if observations is None:

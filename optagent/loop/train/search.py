@@ -16,12 +16,12 @@ from optagent.domain.strategy import Strategy, strategy_named
 from optagent.domain.study import Budget, Objective, SearchOutcome, Study, Trial, TrialState, method_named
 from optagent.errors import InvalidRequest, ModelNotFound, SearchFailed
 from optagent.loop.process import Run
-from optagent.loop.train.prepare import Prepared
+from optagent.loop.train.prepare import PreparedRows
 from optagent.ports import Registry, Tracker, Tuner
 from optagent.training.cost import COSTS, objective_named
 from optagent.training.families.engineered import Engineered, EngineeredModel
 from optagent.training.families.family import Family, FittedModel
-from optagent.training.families.parts import Part
+from optagent.training.families.parts import ModelPart
 from optagent.training.families.registry import families_for, family_named
 from optagent.training.metrics import metric_named
 from optagent.training.recipe import Recipe, trained
@@ -32,7 +32,7 @@ Champion = tuple[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class SearchLimits:
     """What a search may spend unless its command says otherwise."""
 
     trials: int = 100
@@ -41,7 +41,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Built:
+class BuiltModel:
     """A family with parameters, trained on every row but the holdout; `score` is its mean over the folds, if known.
 
     `form` is the family that loads the model where that is not the one that was trained: it stands behind a plan.
@@ -97,7 +97,7 @@ def check_spec(spec: ModelSpec) -> None:
 
 
 def plan_study(
-    process_id: str, spec: ModelSpec, command: TuneModel, limits: Limits, champion: Champion | None = None
+    process_id: str, spec: ModelSpec, command: TuneModel, limits: SearchLimits, champion: Champion | None = None
 ) -> Study:
     """The study that a command means for a model; pure. Raises InvalidRequest for objectives that do not fit."""
     strategy = strategy_named(command.strategy)
@@ -152,7 +152,7 @@ def champion_params(model_id: str, registry: Registry) -> Champion | None:
     return (tags["family"], params) if isinstance(params, dict) and "family" in tags else None
 
 
-def _budget(strategy: Strategy, limits: Limits) -> Budget:
+def _budget(strategy: Strategy, limits: SearchLimits) -> Budget:
     return Budget(
         grace_units=strategy.grace_units,
         reduction_factor=strategy.reduction_factor,
@@ -160,7 +160,7 @@ def _budget(strategy: Strategy, limits: Limits) -> Budget:
     )
 
 
-async def search(study: Study, prepared: Prepared, tuner: Tuner, tracker: Tracker, run: Run) -> SearchOutcome:
+async def search(study: Study, prepared: PreparedRows, tuner: Tuner, tracker: Tracker, run: Run) -> SearchOutcome:
     """Runs the study; raises SearchFailed, with the reason most trials gave, when none came to a score."""
     outcome = await asyncio.to_thread(
         tuner.search,
@@ -234,30 +234,30 @@ def hypervolume_over_time(study: Study, outcome: SearchOutcome) -> tuple[float, 
     return tuple(hypervolume(points[: count + 1], reference) for count in range(len(points)))
 
 
-def build(trial: Trial, prepared: Prepared, study: Study, threads: int) -> Built:
+def build(trial: Trial, prepared: PreparedRows, study: Study, threads: int) -> BuiltModel:
     """The model of a scored trial, with the number of rounds that scored best."""
     recipe = Recipe(f"trial {trial.number}", trial.family, trial.params, trial.rounds)
     return built_of(recipe, prepared, study.seed, threads, math.nan if trial.score is None else trial.score)
 
 
-def build_default(family_name: str, prepared: Prepared, study: Study, threads: int) -> Built:
+def build_default(family_name: str, prepared: PreparedRows, study: Study, threads: int) -> BuiltModel:
     """The family as its library ships it: the baseline of a tuned model."""
     family = family_named(family_name)
     recipe = Recipe("defaults", family_name, family.defaults(study.task), family.default_rounds)
     return built_of(recipe, prepared, study.seed, threads)
 
 
-def built_of(recipe: Recipe, prepared: Prepared, seed: int, threads: int, score: float = math.nan) -> Built:
+def built_of(recipe: Recipe, prepared: PreparedRows, seed: int, threads: int, score: float = math.nan) -> BuiltModel:
     """The recipe's model of all development rows, behind the plan that made their columns."""
     model = trained(prepared.problem, recipe, seed, threads)
-    return planned(Built(recipe.family, recipe.params, recipe.rounds, model, score), prepared)
+    return planned(BuiltModel(recipe.family, recipe.params, recipe.rounds, model, score), prepared)
 
 
-def planned(built: Built, prepared: Prepared) -> Built:
+def planned(built: BuiltModel, prepared: PreparedRows) -> BuiltModel:
     """Behind the plan of the rows that it was trained on, if they have one."""
     if prepared.plan is None:
         return built
-    model = EngineeredModel(prepared.plan, Part(built.bundled_as, built.model))
+    model = EngineeredModel(prepared.plan, ModelPart(built.bundled_as, built.model))
     return replace(built, model=model, form=Engineered.name)
 
 

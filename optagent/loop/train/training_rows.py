@@ -8,8 +8,8 @@ import pyarrow.compute as pc
 
 from optagent.domain.model import ModelSpec
 from optagent.errors import InvalidData
-from optagent.loop.train.prepare import Prepared, prepared_of
-from optagent.loop.train.training_window import Chosen, restricted
+from optagent.loop.train.prepare import PreparedRows, prepared_of
+from optagent.loop.train.training_window import TrainingWindow, restricted
 from optagent.ports import Datasets, Observations
 from optagent.training.columns import Kind, kind_of
 from optagent.training.encoding import columns_of
@@ -19,7 +19,7 @@ _LEAST_HOLDOUT = 500  # of a window that was not asked for by its length: with f
 
 
 @dataclass(frozen=True, slots=True)
-class Learnable:
+class TrainingRows:
     """Rows of the model's data, then `live_rows` that have matured up to `until`; `spec` says how they are in order.
 
     A model without an order of rows has one as soon as there are live rows: those came later.
@@ -31,20 +31,20 @@ class Learnable:
     until: float = 0.0
     notes: tuple[str, ...] = ()
 
-    def since(self, start: float) -> "Learnable":
+    def since(self, start: float) -> "TrainingRows":
         """Only rows from `start` on, in the unit of the rows' times: what is set apart of them is newer, too."""
         time = instants(self.table, self.spec)
         assert time is not None, "rows with a window are in order"
         table = self.table.filter(pa.array(time >= start))
         return replace(self, table=table, live_rows=min(self.live_rows, table.num_rows))
 
-    def prepared(self, seed: int, least_holdout: int = 0) -> Prepared:
+    def prepared(self, seed: int, least_holdout: int = 0) -> PreparedRows:
         """Split, encoded, with folds; raises InvalidData."""
         prepared = prepared_of(self.table, self.spec, seed, least_holdout)
         return replace(prepared, notes=(*self.notes, *prepared.notes))
 
 
-def learnable(spec: ModelSpec, datasets: Datasets, observations: Observations | None, until: float) -> Learnable:
+def learnable(spec: ModelSpec, datasets: Datasets, observations: Observations | None, until: float) -> TrainingRows:
     """Reads both; `until` (POSIX seconds) leaves out what matured later, so that the same rows can be read again.
 
     Raises InvalidData and Unavailable.
@@ -53,13 +53,13 @@ def learnable(spec: ModelSpec, datasets: Datasets, observations: Observations | 
     tables = [] if observations is None else observations.matured(spec.model_id)
     live, notes = _live(spec, table, tables, until)
     if live is None or not live.num_rows:
-        return Learnable(spec, table, until=until, notes=notes)
+        return TrainingRows(spec, table, until=until, notes=notes)
     ordered = spec if spec.time_ordered else replace(spec, rows_in_time_order=True)
     whole = pa.concat_tables([_undictionaried(table), live], promote_options="permissive")
-    return Learnable(ordered, whole, live.num_rows, until, notes)
+    return TrainingRows(ordered, whole, live.num_rows, until, notes)
 
 
-def windowed(rows: Learnable, prepared: Prepared, chosen: Chosen, seed: int) -> Prepared:
+def windowed(rows: TrainingRows, prepared: PreparedRows, chosen: TrainingWindow, seed: int) -> PreparedRows:
     """The rows of a window, split anew: of a short window the holdout is short and new as well, and what is learned
     from reaches nearly up to now. With weights, all rows and the holdout stay. `prepared` is of all rows.
 

@@ -8,7 +8,7 @@ import numpy as np
 from optagent.arrays import Rows, Vector
 from optagent.domain.duration import seconds
 from optagent.errors import Infeasible, InvalidData, InvalidRequest
-from optagent.loop.train.prepare import Prepared, digest_of
+from optagent.loop.train.prepare import PreparedRows, digest_of
 from optagent.training.families.registry import family_named
 from optagent.training.folds import make_folds, newest_folds
 from optagent.training.metrics import Metric
@@ -25,7 +25,7 @@ _WORTH = 0.01  # of the score: less is no reason to forget rows
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class TrainingWindow:
     """The window by name, its rows among the development rows, their weights where they are not equal, and scores.
 
     A window of time has a `start`, from which it holds all rows, those of the holdout too.
@@ -54,13 +54,13 @@ def rules(changed_at: float | None = None) -> dict[str, Rule]:
 
 
 def choose_window(
-    prepared: Prepared,
+    prepared: PreparedRows,
     recipe: Recipe,
     metric: Metric,
     asked: str = "auto",
     changed_at: float | None = None,
     seed: int = 0,
-) -> Chosen:
+) -> TrainingWindow:
     """The window whose model scores best on the newest rows; all rows unless another is better by 1 % of the score.
 
     Every window is judged on the same validation rows, which come after all that it learns from. Rows without an order
@@ -69,7 +69,7 @@ def choose_window(
     known = rules(changed_at)
     rows = np.arange(len(prepared.problem.data), dtype=np.int64)
     if prepared.dev_time is None:
-        return Chosen("expanding", rows, None, {})
+        return TrainingWindow("expanding", rows, None, {})
     if asked != "auto":
         return _asked(asked, prepared, changed_at)
     problem = Problem(recipe.problem(prepared.problem).data, _judged_folds(prepared, rows))
@@ -82,7 +82,7 @@ def choose_window(
     return replace(window_named(best, prepared, changed_at), scores=scores)
 
 
-def restricted(prepared: Prepared, chosen: Chosen, seed: int = 0) -> Prepared:
+def restricted(prepared: PreparedRows, chosen: TrainingWindow, seed: int = 0) -> PreparedRows:
     """The same holdout, with the rows of the window to learn from and folds of these.
 
     Raises InvalidData where the window is too small for the model's folds.
@@ -101,7 +101,7 @@ def restricted(prepared: Prepared, chosen: Chosen, seed: int = 0) -> Prepared:
     return replace(prepared, problem=Problem(kept, folds), dev_time=time, digest=digest_of(kept))
 
 
-def window_named(name: str, prepared: Prepared, changed_at: float | None = None) -> Chosen:
+def window_named(name: str, prepared: PreparedRows, changed_at: float | None = None) -> TrainingWindow:
     """The window by the name that it was chosen or asked for by; a duration means the rows of so long before the
     newest one. Raises InvalidData where these rows have no such window."""
     if prepared.dev_time is None or prepared.holdout_time is None:
@@ -117,10 +117,10 @@ def window_named(name: str, prepared: Prepared, changed_at: float | None = None)
         rule = _since(start)
     order = np.argsort(prepared.dev_time, kind="stable").astype(np.int64)
     rows, weight = rule(order, prepared.dev_time[order])
-    return Chosen(name, rows, weight, {}, start)
+    return TrainingWindow(name, rows, weight, {}, start)
 
 
-def _asked(asked: str, prepared: Prepared, changed_at: float | None) -> Chosen:
+def _asked(asked: str, prepared: PreparedRows, changed_at: float | None) -> TrainingWindow:
     chosen, left = window_named(asked, prepared, changed_at), 0
     if chosen.start is None:
         left = len(chosen.rows)
@@ -136,7 +136,7 @@ def _since(start: float) -> Rule:
     return lambda rows, time: (rows[time >= start], None)
 
 
-def _judged_folds(prepared: Prepared, rows: Rows) -> tuple[Fold, ...]:
+def _judged_folds(prepared: PreparedRows, rows: Rows) -> tuple[Fold, ...]:
     """The newest rows, walk-forward."""
     assert prepared.dev_time is not None
     size = min(max(round(len(rows) * _JUDGED), _LEAST_JUDGED), len(rows) // 2)

@@ -13,21 +13,21 @@ from optagent.domain.model import CHAMPION, ModelSpec, ModelVersion
 from optagent.domain.strategy import strategy_named
 from optagent.domain.study import SearchOutcome, Study, TrialState, TuningResult
 from optagent.errors import CorruptBundle, ModelNotFound, NotFound
-from optagent.loop.context import Outside
+from optagent.loop.context import Ports
 from optagent.loop.process import Run
 from optagent.loop.train import holdout, register, search
-from optagent.loop.train.ensemble import Weighed, built_of, tried_together
+from optagent.loop.train.ensemble import WeightSearch, built_of, tried_together
 from optagent.loop.train.load import load_version
-from optagent.loop.train.prepare import Prepared, prepare
+from optagent.loop.train.prepare import PreparedRows, prepare
 from optagent.ports import Clock, Registry, Studies
 from optagent.training.families.engineered import Engineered, EngineeredModel
 from optagent.training.metrics import metric_named
-from optagent.training.plan import Plan
+from optagent.training.plan import FeaturePlan
 
 _log = logging.getLogger(__name__)
 
 
-async def tune(command: TuneModel, spec: ModelSpec, outside: Outside, run: Run) -> TuningResult:
+async def tune(command: TuneModel, spec: ModelSpec, outside: Ports, run: Run) -> TuningResult:
     """Prepares, searches, builds, validates and registers; each stage is stored before it starts."""
     await run.stage("prepare")
     champion = await asyncio.to_thread(search.champion_params, spec.model_id, outside.registry)
@@ -72,7 +72,7 @@ async def tune(command: TuneModel, spec: ModelSpec, outside: Outside, run: Run) 
 
 
 def _close(
-    study: Study, succeeded: bool, metrics: Mapping[str, float], tags: Mapping[str, str], outside: Outside
+    study: Study, succeeded: bool, metrics: Mapping[str, float], tags: Mapping[str, str], outside: Ports
 ) -> None:
     """Ends the tracking of the study, with its plots where it succeeded."""
     with tempfile.TemporaryDirectory(prefix="optagent-study-") as folder:
@@ -96,7 +96,7 @@ def _drawn(study_id: str, studies: Studies | None, folder: Path) -> bool:
     return True
 
 
-def champion_plan(prepared: Prepared, registry: Registry) -> tuple[Plan | None, tuple[str, ...]]:
+def champion_plan(prepared: PreparedRows, registry: Registry) -> tuple[FeaturePlan | None, tuple[str, ...]]:
     """The plan that the champion's features are made by, where these columns can be given to it; else a note."""
     try:
         version = registry.version(prepared.spec.model_id, CHAMPION)
@@ -113,8 +113,8 @@ def champion_plan(prepared: Prepared, registry: Registry) -> tuple[Plan | None, 
 
 
 def _together(
-    command: TuneModel, study: Study, outcome: SearchOutcome, prepared: Prepared, outside: Outside, run: Run
-) -> Weighed | str:
+    command: TuneModel, study: Study, outcome: SearchOutcome, prepared: PreparedRows, outside: Ports, run: Run
+) -> WeightSearch | str:
     """The search for weights of the best trials, or why there was none: that fails no search for parameters."""
     recipes = search.best_recipes(study, outcome, command.ensemble)
     metric, alpha = metric_named(study.metric, study.task), strategy_named(command.strategy).alpha
@@ -125,15 +125,15 @@ def _judge(
     command: TuneModel,
     study: Study,
     outcome: SearchOutcome,
-    together: Weighed | str | None,
-    prepared: Prepared,
-    outside: Outside,
-) -> tuple[search.Built, holdout.Comparison, tuple[str, ...]]:
+    together: WeightSearch | str | None,
+    prepared: PreparedRows,
+    outside: Ports,
+) -> tuple[search.BuiltModel, holdout.Comparison, tuple[str, ...]]:
     strategy = strategy_named(command.strategy)
     best = search.chosen(study, outcome, strategy.margin)
     assert best is not None  # search.search has refused a search without a score
     said = () if together is None else (together if isinstance(together, str) else together.choice.reason,)
-    if isinstance(together, Weighed) and together.choice.accepted:
+    if isinstance(together, WeightSearch) and together.choice.accepted:
         built = built_of(together, prepared, study.seed, outside.threads)
     else:
         built = search.build(best, prepared, study, outside.threads)
@@ -151,7 +151,7 @@ def _judge(
 def _result(
     study: Study,
     outcome: SearchOutcome,
-    built: search.Built,
+    built: search.BuiltModel,
     comparison: holdout.Comparison,
     version: ModelVersion,
     notes: tuple[str, ...],

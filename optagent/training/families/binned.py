@@ -12,7 +12,7 @@ from optagent.training.problem import Data
 T = TypeVar("T")
 
 
-class Recent:
+class RecentValues:
     """The values of the last `size` keys asked for."""
 
     def __init__(self, size: int) -> None:
@@ -32,13 +32,13 @@ class Recent:
         return self._kept[key]
 
 
-def kept_for(cache: Cache | None, family: str, data: Data, size: int) -> Recent:
+def kept_for(cache: Cache | None, family: str, data: Data, size: int) -> RecentValues:
     """What `cache` keeps for `family` on this very `data`; other data empties it, no cache keeps nothing."""
     if cache is None:
-        return Recent(size)
+        return RecentValues(size)
     owner, recent = cache.get(family, (None, None))
     if owner is not data:
-        recent = Recent(size)
+        recent = RecentValues(size)
         cache[family] = (data, recent)
     return recent
 

@@ -10,8 +10,8 @@ from optagent.codec import decode, encode
 from optagent.domain.model import Task
 from optagent.errors import CorruptBundle, InvalidRequest
 from optagent.training.families.loaded_only import LoadedOnly
-from optagent.training.families.parts import Part, check_part, load_parts, save_parts
-from optagent.training.plan import Plan
+from optagent.training.families.parts import ModelPart, check_part, load_parts, save_parts
+from optagent.training.plan import FeaturePlan
 from optagent.training.transform import Transformer
 
 PLAN = "plan.json"
@@ -26,7 +26,7 @@ class Engineered(LoadedOnly):
 
     def load(self, folder: Path, task: Task, n_classes: int) -> "EngineeredModel":
         try:
-            plan = decode(Plan, json.loads((folder / PLAN).read_text(encoding="utf-8")))
+            plan = decode(FeaturePlan, json.loads((folder / PLAN).read_text(encoding="utf-8")))
         except (OSError, ValueError, InvalidRequest) as error:
             raise CorruptBundle(f"{PLAN}: {error}") from error
         parts = load_parts(folder, task, n_classes)
@@ -38,7 +38,7 @@ class Engineered(LoadedOnly):
 class EngineeredModel:
     """`inner` answers for the columns that the plan makes of the encoded ones."""
 
-    def __init__(self, plan: Plan, inner: Part) -> None:
+    def __init__(self, plan: FeaturePlan, inner: ModelPart) -> None:
         self.plan = plan
         self.inner = inner
         self._transform = Transformer(plan)

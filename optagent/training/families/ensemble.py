@@ -10,7 +10,7 @@ from optagent.domain.model import Task
 from optagent.errors import CorruptBundle, InvalidRequest
 from optagent.training.combined import Combined, combine, from_json, to_json
 from optagent.training.families.loaded_only import LoadedOnly
-from optagent.training.families.parts import Part, check_part, load_parts, save_parts
+from optagent.training.families.parts import ModelPart, check_part, load_parts, save_parts
 
 WEIGHTS = "weights.json"
 
@@ -32,7 +32,7 @@ class Ensemble(LoadedOnly):
 class EnsembleModel:
     """Members by name, and how their answers become one; raises InvalidRequest where these are not the same models."""
 
-    def __init__(self, combined: Combined, members: Mapping[str, Part]) -> None:
+    def __init__(self, combined: Combined, members: Mapping[str, ModelPart]) -> None:
         if set(combined.names) != set(members):
             raise InvalidRequest(f"weights of {sorted(combined.names)}, models of {sorted(members)}")
         self.combined = combined

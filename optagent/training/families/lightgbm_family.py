@@ -12,7 +12,7 @@ from optagent.arrays import Matrix, Prediction, Rows, Vector
 from optagent.domain.model import Task
 from optagent.domain.space import Categorical, Float, Int, SearchSpace
 from optagent.errors import CorruptBundle
-from optagent.training.families.binned import Recent, kept_for, rows_key
+from optagent.training.families.binned import RecentValues, kept_for, rows_key
 from optagent.training.families.family import Cache
 from optagent.training.families.feasible import (
     check_columns,
@@ -220,7 +220,7 @@ def _datasets(
     if valid is None:
         return _dataset(data, train, binning), None
     recent = kept_for(cache, LightGBM.name, data, _BINNINGS_KEPT if data.x.size < _LARGE_CELLS else 1)
-    kept = recent.get(binning["max_bin"], lambda: Recent(_SUBSETS_KEPT))
+    kept = recent.get(binning["max_bin"], lambda: RecentValues(_SUBSETS_KEPT))
     if span_of(train) is None or span_of(valid) is None:
         full = kept.get("full", lambda: _dataset(data, None, binning))
         return kept.get(rows_key(train), lambda: _subset(full, train)), kept.get(

@@ -14,14 +14,14 @@ PARTS = "parts.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ModelPart:
     """A trained model and the name of its family."""
 
     family: str
     model: FittedModel
 
 
-def save_parts(folder: Path, parts: Mapping[str, Part]) -> None:
+def save_parts(folder: Path, parts: Mapping[str, ModelPart]) -> None:
     """Writes them in their order; the folders have numbers, since a name may be no name for a folder."""
     listed = []
     for number, (name, part) in enumerate(parts.items()):
@@ -32,7 +32,7 @@ def save_parts(folder: Path, parts: Mapping[str, Part]) -> None:
     (folder / PARTS).write_text(json.dumps(listed, indent=1), encoding="utf-8")
 
 
-def load_parts(folder: Path, task: Task, n_classes: int) -> dict[str, Part]:
+def load_parts(folder: Path, task: Task, n_classes: int) -> dict[str, ModelPart]:
     """What `save_parts` wrote; raises CorruptBundle. Only our own families: a user's would be imported unasked."""
     from optagent.training.families.registry import family_named, is_ours  # which lists what is made of parts
 
@@ -40,7 +40,7 @@ def load_parts(folder: Path, task: Task, n_classes: int) -> dict[str, Part]:
     for number, (name, family) in enumerate(_listed(folder / PARTS)):
         if not is_ours(family):
             raise CorruptBundle(f"{folder / PARTS}: {name!r} is of the family {family!r}, which is not one of ours")
-        found[name] = Part(family, family_named(family).load(folder / f"part{number}", task, n_classes))
+        found[name] = ModelPart(family, family_named(family).load(folder / f"part{number}", task, n_classes))
     return found
 
 

@@ -15,7 +15,13 @@ from optagent.errors import CorruptBundle
 from optagent.training.families.family import Cache
 from optagent.training.families.feasible import check_rows
 from optagent.training.families.params import completed, library_seed
-from optagent.training.families.simple_family_model import COLUMNS, FULL_ROUNDS, OwnFit, OwnModel, contained
+from optagent.training.families.simple_family_model import (
+    COLUMNS,
+    FULL_ROUNDS,
+    SimpleFamilyFit,
+    SimpleFamilyModel,
+    contained,
+)
 from optagent.training.problem import Data
 
 VALUES = "values.json"
@@ -122,19 +128,19 @@ class SimpleFamily:
         seed: int = 0,
         threads: int = 1,
         cache: Cache | None = None,
-    ) -> OwnFit:
+    ) -> SimpleFamilyFit:
         chosen = completed(self, data.task, params)
         check_rows(data, train)
-        return OwnFit(self, chosen, data, train, valid, library_seed(seed), threads)
+        return SimpleFamilyFit(self, chosen, data, train, valid, library_seed(seed), threads)
 
-    def load(self, folder: Path, task: Task, n_classes: int) -> OwnModel:
+    def load(self, folder: Path, task: Task, n_classes: int) -> SimpleFamilyModel:
         try:
             columns = json.loads((folder / COLUMNS).read_text(encoding="utf-8"))["columns"]
             with contained(self):
                 model = self.read(folder)
         except Exception as error:  # whatever a reader of one's own may raise
             raise CorruptBundle(f"family {self.name}: {type(error).__name__}: {error}") from error
-        return OwnModel(self, model, task, n_classes, int(columns))
+        return SimpleFamilyModel(self, model, task, n_classes, int(columns))
 
 
 def _middle(parameter: Parameter) -> Any:

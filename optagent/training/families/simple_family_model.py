@@ -31,7 +31,7 @@ COLUMNS = "columns.json"
 _FEWEST_ROWS = 30
 
 
-class OwnFit:
+class SimpleFamilyFit:
     """A fit of a user's family: 81 rounds are all of its steps, or all of the training rows."""
 
     def __init__(
@@ -69,16 +69,16 @@ class OwnFit:
         assert self._valid is not None, "this fit has no validation rows"
         return self.model().predict(self._data.x_of(self._valid))
 
-    def model(self, rounds: int | None = None) -> "OwnModel":
+    def model(self, rounds: int | None = None) -> "SimpleFamilyModel":
         """Trained anew for fewer rounds, since nothing is known of how a model could be cut back."""
         data = self._data
         if check_rounds(rounds, self.rounds) != self.rounds:
-            again = OwnFit(self._family, self._chosen, data, self._train, None, self._seed, self._threads)
+            again = SimpleFamilyFit(self._family, self._chosen, data, self._train, None, self._seed, self._threads)
             again._train = self._train
             again.advance(check_rounds(rounds, self.rounds))
             return again.model()
         columns = data.x.shape[1]
-        return OwnModel(self._family, self._model, data.task, class_count(data.task, data.n_classes), columns)
+        return SimpleFamilyModel(self._family, self._model, data.task, class_count(data.task, data.n_classes), columns)
 
     def _step_to(self, step: int) -> None:
         """A generator that ends before its last step has converged: its last model stays."""
@@ -105,7 +105,7 @@ class OwnFit:
         return model
 
 
-class OwnModel:
+class SimpleFamilyModel:
     """A model of a user's family; what it predicts is checked each time."""
 
     def __init__(self, family: "SimpleFamily", model: Any, task: Task, n_classes: int, columns: int) -> None:

@@ -12,7 +12,7 @@ from optagent.arrays import Matrix, Prediction, Rows, Vector
 from optagent.domain.model import Task
 from optagent.domain.space import Categorical, Float, Int, SearchSpace
 from optagent.errors import CorruptBundle
-from optagent.training.families.binned import Recent, kept_for, rows_key
+from optagent.training.families.binned import RecentValues, kept_for, rows_key
 from optagent.training.families.family import Cache
 from optagent.training.families.feasible import (
     check_columns,
@@ -106,7 +106,7 @@ class XGBoost:
         binnings = kept_for(cache, self.name, data, _BINNINGS_KEPT)
         watchings = kept_for(cache, f"{self.name} validation", data, _FOLDS_KEPT)
         with library_refusals():
-            folds = binnings.get(chosen["max_bin"], lambda: Recent(_FOLDS_KEPT))
+            folds = binnings.get(chosen["max_bin"], lambda: RecentValues(_FOLDS_KEPT))
             learned = folds.get(rows_key(train), lambda: _binned(data, train, chosen["max_bin"], threads))
             watched = None if valid is None else watchings.get(rows_key(valid), lambda: _plain(data, valid, threads))
             booster = xgboost.Booster(native, cache=[learned] if watched is None else [learned, watched])

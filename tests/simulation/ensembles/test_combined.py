@@ -13,7 +13,7 @@ from optagent.ensembles.voting import hard_vote, soft_vote
 from optagent.errors import InvalidData, InvalidRequest
 from optagent.training.average import HardVote, WeightedMean
 from optagent.training.combined import Combined, combine, from_json, to_json
-from optagent.training.stack import Column, Stack
+from optagent.training.stack import Stack, StackColumn
 
 Library = Callable[..., Members]
 TASKS = list(Task)
@@ -21,7 +21,7 @@ TASKS = list(Task)
 
 def stack_for(members: Members) -> Stack:
     outputs = members.classes
-    column = Column(1, 0.5, 2.0, tuple(0.1 * (1 + index) for index in range(outputs)))
+    column = StackColumn(1, 0.5, 2.0, tuple(0.1 * (1 + index) for index in range(outputs)))
     return Stack(members.task, members.names, (0.3, 0.1, 1 / 3, 0.7, 0.05), (0.01,) * outputs, (column,))
 
 
@@ -122,8 +122,8 @@ def test_a_stack_with_features_asks_for_them(library: Library) -> None:
         lambda: WeightedMean(Task.BINARY, ("a",), (0.5, 0.5)),
         lambda: HardVote(Task.REGRESSION, ("a",), (1.0,)),
         lambda: Stack(Task.BINARY, ("a",), (float("inf"),), (0.0,)),
-        lambda: Stack(Task.BINARY, ("a",), (1.0,), (0.0,), (Column(0, 0.0, 0.0, (1.0,)),)),
-        lambda: Stack(Task.MULTICLASS, ("a",), (1.0,), (0.0, 0.0), (Column(0, 0.0, 1.0, (1.0,)),)),
+        lambda: Stack(Task.BINARY, ("a",), (1.0,), (0.0,), (StackColumn(0, 0.0, 0.0, (1.0,)),)),
+        lambda: Stack(Task.MULTICLASS, ("a",), (1.0,), (0.0, 0.0), (StackColumn(0, 0.0, 1.0, (1.0,)),)),
         lambda: from_json(b"{"),
         lambda: from_json(b"[]"),
         lambda: from_json(b'{"kind": "pickle"}'),

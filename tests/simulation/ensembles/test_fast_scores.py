@@ -12,7 +12,7 @@ from optagent.domain.model import Task
 from optagent.ensembles.fast_auc import area
 from optagent.ensembles.fast_scores import worths_of
 from optagent.ensembles.members import Members, members_of
-from optagent.ensembles.mixing import Added, Weighted, mean_of
+from optagent.ensembles.mixing import GivenWeightings, OneMoreDraw, mean_of
 from optagent.ensembles.target import gains, target_of
 from optagent.errors import InvalidData, InvalidRequest
 from optagent.training.metrics import METRICS
@@ -27,10 +27,10 @@ def test_every_metric_is_worth_what_it_scores(library: Library, task: Task, name
     weights = np.random.default_rng(1).dirichlet(np.ones(len(members)), size=7)
     sign = 1 if metric.maximize else -1
     expected = [sign * metric.score(members.y, mean_of(members, each)) for each in weights]
-    np.testing.assert_allclose(worths_of(members, metric, Weighted(weights)), expected, atol=1e-9)
+    np.testing.assert_allclose(worths_of(members, metric, GivenWeightings(weights)), expected, atol=1e-9)
     counts, candidates = np.array([2, 0, 1, 0, 0]), np.array([1, 2, 4])
     added = [sign * metric.score(members.y, mean_of(members, (counts + np.eye(5)[one]) / 4)) for one in candidates]
-    np.testing.assert_allclose(worths_of(members, metric, Added(counts, candidates)), added, atol=1e-9)
+    np.testing.assert_allclose(worths_of(members, metric, OneMoreDraw(counts, candidates)), added, atol=1e-9)
 
 
 def test_gains_of_shares_of_the_candidates_are_those_of_all(library: Library) -> None:

@@ -8,13 +8,13 @@ from scipy.stats import binom
 from optagent.codec import plain
 from optagent.domain.model import ModelSpec, Task
 from optagent.domain.study import Interval
-from optagent.ensembles.budget import Budget
-from optagent.ensembles.choice import Choice
+from optagent.ensembles.budget import EnsembleBudget
+from optagent.ensembles.choice import EnsembleChoice
 from optagent.ensembles.holdout_test import verdict_of
 from optagent.ensembles.members import Members, members_of
 from optagent.ensembles.row_split import parts_of
-from optagent.ensembles.select import Ask, Evidence, choose
-from optagent.ensembles.stack_loss import Features
+from optagent.ensembles.select import EnsembleRequest, MemberData, choose
+from optagent.ensembles.stack_loss import StackFeatures
 from optagent.ensembles.target import Target, gains
 from optagent.errors import InvalidData, InvalidRequest
 from optagent.training.combined import combine
@@ -24,8 +24,8 @@ Library = Callable[..., Members]
 Specs = Callable[..., ModelSpec]
 
 
-def ask(*names: str, **fields) -> Ask:  # type: ignore[no-untyped-def]
-    return Ask(tuple(METRICS[name] for name in names), **fields)
+def ask(*names: str, **fields) -> EnsembleRequest:  # type: ignore[no-untyped-def]
+    return EnsembleRequest(tuple(METRICS[name] for name in names), **fields)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_models_that_see_different_causes_are_accepted_together(
     library: Library, spec: Specs, task: Task, method: str, names: tuple[str, ...]
 ) -> None:
     members = library(task, models=4, rows=3000, seed=8)
-    found = choose(Evidence(members, spec(task)), ask(*names, method=method))
+    found = choose(MemberData(members, spec(task)), ask(*names, method=method))
     assert found.accepted, found.reason
     assert all(interval.low > 0 for interval in found.improvements.values())
     assert f"on {found.judged_rows:,} rows that no search saw: better" in found.reason
@@ -56,7 +56,7 @@ def test_a_vote_of_equals_is_accepted(spec: Specs) -> None:
     rng = np.random.default_rng(0)
     y = rng.normal(size=1500)
     members = members_of(Task.REGRESSION, {f"n{index}": y + rng.normal(size=1500) for index in range(4)}, y)
-    found = choose(Evidence(members, spec(Task.REGRESSION)), ask("rmse", method="voting"))
+    found = choose(MemberData(members, spec(Task.REGRESSION)), ask("rmse", method="voting"))
     assert (found.accepted, found.search) == (True, "soft_vote")
     assert found.metrics["rmse"] == pytest.approx(0.5, abs=0.05)
 
@@ -69,24 +69,24 @@ def test_an_ensemble_that_is_no_better_is_accepted_no_more_often_than_alpha_allo
         truth = rng.beta(2, 2, 1400)
         y = (rng.random(1400) < truth).astype(np.float64)
         said = {"truth": truth, **{f"n{i}": np.clip(truth + 0.1 * rng.normal(size=1400), 0.01, 0.99) for i in range(2)}}
-        evidence = Evidence(members_of(Task.BINARY, said, y), spec())
+        evidence = MemberData(members_of(Task.BINARY, said, y), spec())
         accepted += choose(evidence, ask("brier", method="weighted", alpha=0.2, seed=seed)).accepted
     assert binom.sf(accepted - 1, worlds, 0.1) > 0.01
 
 
 def test_few_rows_keep_the_best_single(library: Library, spec: Specs) -> None:
     members = library(rows=1100, seed=8)  # 880 of them to learn from
-    found = choose(Evidence(members, spec()), ask("log_loss"))
+    found = choose(MemberData(members, spec()), ask("log_loss"))
     assert not found.accepted
     assert found.ensemble is None
     assert found.reason == "weights learned on 880 rows would not last, 1,000 are needed: " + found.single + " is kept"
-    assert choose(Evidence(library(rows=8), spec()), ask("log_loss")).reason.startswith("there are no rows to judge")
+    assert choose(MemberData(library(rows=8), spec()), ask("log_loss")).reason.startswith("there are no rows to judge")
 
 
 def test_identical_members_keep_one_of_them_and_say_so(library: Library, spec: Specs) -> None:
     one = library(rows=2000)
     members = members_of(Task.BINARY, {"b": one.predictions[0], "a": one.predictions[0]}, one.y)
-    found = choose(Evidence(members, spec()), ask("log_loss", method="weighted"))
+    found = choose(MemberData(members, spec()), ask("log_loss", method="weighted"))
     assert (found.accepted, found.single) == (False, "a")
     assert found.reason == "the search itself gave all weight to a: it is kept"
     assert "b says exactly what a says" in found.notes
@@ -95,7 +95,7 @@ def test_identical_members_keep_one_of_them_and_say_so(library: Library, spec: S
 def test_a_constant_member_does_no_harm(library: Library, spec: Specs) -> None:
     one = library(models=3, rows=2500, seed=8)
     members = members_of(Task.BINARY, {"flat": np.full(2500, 0.5), **one.by_member()}, one.y)
-    found = choose(Evidence(members, spec()), ask("log_loss", method="weighted"))
+    found = choose(MemberData(members, spec()), ask("log_loss", method="weighted"))
     assert "flat says the same of every row" in found.notes
     assert found.single != "flat"
 
@@ -103,12 +103,12 @@ def test_a_constant_member_does_no_harm(library: Library, spec: Specs) -> None:
 def test_an_ensemble_that_breaks_the_latency_budget_is_never_chosen(library: Library, spec: Specs) -> None:
     latency = {f"m{index:02d}": float(1 + index) for index in range(5)}
     members = library(models=5, rows=1500, seed=8, latency_ms=latency)
-    found = choose(Evidence(members, spec()), ask("log_loss", budget=Budget(max_latency_ms=6.0)))
+    found = choose(MemberData(members, spec()), ask("log_loss", budget=EnsembleBudget(max_latency_ms=6.0)))
     assert found.options
     assert all(one.latency_ms <= 6 for one in found.options)
     assert found.latency_ms <= 6
     assert any(one.on_front for one in found.options)
-    alone = choose(Evidence(members, spec()), ask("log_loss", budget=Budget(max_latency_ms=1.5)))
+    alone = choose(MemberData(members, spec()), ask("log_loss", budget=EnsembleBudget(max_latency_ms=1.5)))
     assert (alone.accepted, alone.single) == (False, "m00")
     assert "no two models that meet the budget" in alone.reason
 
@@ -116,7 +116,7 @@ def test_an_ensemble_that_breaks_the_latency_budget_is_never_chosen(library: Lib
 def test_the_order_of_models_does_not_matter(library: Library, spec: Specs) -> None:
     members = library(models=4, rows=1500)
     one, other = (
-        choose(Evidence(each, spec()), ask("brier", method="weighted"))
+        choose(MemberData(each, spec()), ask("brier", method="weighted"))
         for each in (members, members.only([2, 0, 3, 1]))
     )
     assert (one.accepted, one.single, one.search) == (other.accepted, other.single, other.search)
@@ -125,7 +125,7 @@ def test_the_order_of_models_does_not_matter(library: Library, spec: Specs) -> N
 
 def test_a_search_that_cannot_be_made_is_left_out_with_its_reason(library: Library, spec: Specs) -> None:
     members = library(models=30, rows=1500)
-    found = choose(Evidence(members, spec()), ask("brier", method="weighted"))
+    found = choose(MemberData(members, spec()), ask("brier", method="weighted"))
     assert [one.search for one in found.options] == ["greedy", "slsqp"]
     assert any("simplex was left out: 30 models" in note for note in found.notes)
 
@@ -133,7 +133,7 @@ def test_a_search_that_cannot_be_made_is_left_out_with_its_reason(library: Libra
 def test_features_are_one_more_way_where_they_are_given(library: Library, spec: Specs) -> None:
     members = library(models=3, rows=2500, seed=8)
     x = (members.y + np.random.default_rng(0).normal(size=2500)).astype(np.float32)[:, None]
-    found = choose(Evidence(members, spec(), features=Features(x, (0,))), ask("log_loss", method="stacking"))
+    found = choose(MemberData(members, spec(), features=StackFeatures(x, (0,))), ask("log_loss", method="stacking"))
     assert found.accepted
     assert found.search == "stack_with_features"
 
@@ -149,7 +149,7 @@ def test_gains_can_be_found_elsewhere(library: Library, spec: Specs) -> None:
         return ask_them
 
     here, there = (
-        choose(Evidence(members, spec()), ask("brier", method="weighted"), *each) for each in ((), (elsewhere,))
+        choose(MemberData(members, spec()), ask("brier", method="weighted"), *each) for each in ((), (elsewhere,))
     )
     assert here == there
     assert sum(asked) >= 60 * 3
@@ -171,7 +171,7 @@ def test_the_parts_share_no_row_and_no_label_reaches_from_one_into_the_next(spec
 
 def test_a_metric_that_becomes_worse_keeps_the_single() -> None:
     better, worse = Interval(0.02, 0.01, 0.03, 0.05), Interval(-0.1, -0.2, -0.05, 0.05)
-    choice = Choice(
+    choice = EnsembleChoice(
         False, "a", "", metrics={"auc": 0.8, "brier": 0.2}, single_metrics={"auc": 0.78, "brier": 0.1}, judged_rows=1500
     )
     assert verdict_of(choice, {"auc": better})[0]
@@ -183,13 +183,13 @@ def test_a_metric_that_becomes_worse_keeps_the_single() -> None:
 
 
 def test_nonsense_is_refused(library: Library, spec: Specs) -> None:
-    evidence = Evidence(library(), spec())
+    evidence = MemberData(library(), spec())
     with pytest.raises(InvalidRequest, match="unknown ensemble method 'boosting'; one of"):
         choose(evidence, ask("auc", method="boosting"))
     with pytest.raises(InvalidRequest, match="rmse: not a metric of a binary model"):
         choose(evidence, ask("rmse"))
     with pytest.raises(InvalidRequest, match="needs the latency_ms"):
-        choose(evidence, ask("auc", budget=Budget(max_latency_ms=1)))
+        choose(evidence, ask("auc", budget=EnsembleBudget(max_latency_ms=1)))
     one_class = members_of(Task.BINARY, library().by_member(), np.zeros(400))
     with pytest.raises(InvalidData, match="auc: all rows are of one class"):
-        choose(Evidence(one_class, spec()), ask("auc"))
+        choose(MemberData(one_class, spec()), ask("auc"))

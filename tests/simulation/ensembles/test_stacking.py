@@ -7,7 +7,7 @@ from optagent.arrays import Rows
 from optagent.domain.model import ModelSpec, Task
 from optagent.ensembles.members import Members, members_of
 from optagent.ensembles.out_of_fold import out_of_fold
-from optagent.ensembles.stack_loss import Features, StackLoss
+from optagent.ensembles.stack_loss import StackFeatures, StackLoss
 from optagent.ensembles.stacking import stack
 from optagent.ensembles.target import Target, target_of
 from optagent.errors import InvalidData, InvalidRequest
@@ -33,7 +33,7 @@ def target_for(members: Members) -> Target:
 def test_the_gradient_is_that_of_the_loss(library: Library, task: Task) -> None:
     members = library(task, models=3, rows=60)
     x = np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32)
-    loss = StackLoss(members, Features(x, (0, 1)))
+    loss = StackLoss(members, StackFeatures(x, (0, 1)))
     theta = loss.start + 0.1 * np.random.default_rng(1).normal(size=len(loss.start))
     _, gradient = loss(theta, 0.3)
     for index, step in enumerate(np.eye(len(theta)) * 1e-6):
@@ -70,7 +70,7 @@ def test_a_feature_that_no_member_saw_helps(library: Library) -> None:
     rng = np.random.default_rng(2)
     x = np.column_stack([members.y + rng.normal(size=2000), np.full(2000, 7.0), rng.normal(size=2000)])
     x[::9, 0] = np.nan
-    features, target = Features(x.astype(np.float32), (0, 1, 2)), target_for(members)
+    features, target = StackFeatures(x.astype(np.float32), (0, 1, 2)), target_for(members)
     found = stack(members, target, halves(2000), features)
     assert found.out_of_fold > stack(members, target, halves(2000)).out_of_fold + 0.01
     assert [column.position for column in found.stack.columns] == [0, 2]  # a constant column says nothing
@@ -109,7 +109,7 @@ def test_penalties_and_features_that_do_not_fit_are_refused(library: Library) ->
     with pytest.raises(InvalidRequest, match="penalties must be above 0"):
         stack(members, target_for(members), halves(400), penalties=[0.0])
     with pytest.raises(InvalidData, match="features of 3 rows for predictions of 400"):
-        stack(members, target_for(members), halves(400), Features(np.zeros((3, 1), np.float32), (0,)))
+        stack(members, target_for(members), halves(400), StackFeatures(np.zeros((3, 1), np.float32), (0,)))
 
 
 def test_predictions_by_fold_are_laid_out_by_row() -> None:

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optagent.domain.model import Task
-from optagent.ensembles.budget import Budget
-from optagent.ensembles.greedy import Plan, greedy
+from optagent.ensembles.budget import EnsembleBudget
+from optagent.ensembles.greedy import GreedyPlan, greedy
 from optagent.ensembles.members import Members, members_of
 from optagent.ensembles.mixing import mean_of
 from optagent.ensembles.simplex import finest, grid, points_on, simplex
@@ -59,7 +59,7 @@ def test_no_point_of_the_grid_is_better_than_the_optimum(library: Library, task:
 def test_greedy_is_never_worse_than_the_best_single_by_any_metric(library: Library, name: str) -> None:
     members = library(models=4, rows=300)
     target = target_named(members, name)
-    weights = greedy(members, target, Plan(steps=15))
+    weights = greedy(members, target, GreedyPlan(steps=15))
     assert worth(members, target, weights) >= target.singles(members).max() - 1e-9
 
 
@@ -71,7 +71,7 @@ def test_weights_sum_to_one_and_do_not_depend_on_the_order_of_models(
     members = library(models=5, rows=120, seed=seed)
     shuffled = members.only(order)
     found = [
-        dict(zip(each.names, greedy(each, target_named(each, name), Plan(steps=12)).tolist(), strict=True))
+        dict(zip(each.names, greedy(each, target_named(each, name), GreedyPlan(steps=12)).tolist(), strict=True))
         for each in (members, shuffled)
     ]
     assert found[0] == pytest.approx(found[1], abs=1e-12)
@@ -82,7 +82,7 @@ def test_weights_sum_to_one_and_do_not_depend_on_the_order_of_models(
 def test_the_first_draw_is_the_best_single_model(library: Library) -> None:
     members = library()
     target = target_named(members, "log_loss")
-    assert np.argmax(greedy(members, target, Plan(steps=1))) == np.argmax(target.singles(members))
+    assert np.argmax(greedy(members, target, GreedyPlan(steps=1))) == np.argmax(target.singles(members))
 
 
 def test_weight_of_identical_members_goes_to_the_first_by_name(library: Library) -> None:
@@ -103,10 +103,10 @@ def test_only_identical_members_are_one_model(library: Library) -> None:
 def test_bags_share_the_weight_out_and_the_seed_decides(library: Library) -> None:
     members = library(models=8)
     target = target_named(members, "log_loss")
-    one, again, other = (greedy(members, target, Plan(steps=10, bags=5, seed=seed)) for seed in (1, 1, 2))
+    one, again, other = (greedy(members, target, GreedyPlan(steps=10, bags=5, seed=seed)) for seed in (1, 1, 2))
     assert one.tolist() == again.tolist() != other.tolist()
     assert one.sum() == pytest.approx(1)
-    assert (one > 0).sum() > (greedy(members, target, Plan(steps=10)) > 0).sum()
+    assert (one > 0).sum() > (greedy(members, target, GreedyPlan(steps=10)) > 0).sum()
 
 
 def test_candidates_can_be_shared_out(library: Library) -> None:
@@ -117,8 +117,8 @@ def test_candidates_can_be_shared_out(library: Library) -> None:
         asked.append(len(candidates))
         return np.concatenate([gains(members, target, counts, share) for share in np.array_split(candidates, 2)])
 
-    weights = greedy(members, target, Plan(steps=9), ask=by_two)
-    np.testing.assert_array_equal(weights, greedy(members, target, Plan(steps=9)))
+    weights = greedy(members, target, GreedyPlan(steps=9), ask=by_two)
+    np.testing.assert_array_equal(weights, greedy(members, target, GreedyPlan(steps=9)))
     assert asked == [6] * 9
 
 
@@ -127,20 +127,20 @@ def test_a_budget_of_latency_holds_for_all_members_together(library: Library) ->
     members = library(models=6, rows=1000, latency_ms=latency)
     target = target_named(members, "log_loss")
     for limit in (2.0, 4.5, 8.0):
-        weights = greedy(members, target, budget=Budget(max_latency_ms=limit))
+        weights = greedy(members, target, budget=EnsembleBudget(max_latency_ms=limit))
         assert 0 < np.array(members.latency_ms)[weights > 0].sum() <= limit
-    assert (greedy(members, target, budget=Budget(max_models=2)) > 0).sum() == 2
-    assert Budget(max_latency_ms=20.5).holds_all(members)
+    assert (greedy(members, target, budget=EnsembleBudget(max_models=2)) > 0).sum() == 2
+    assert EnsembleBudget(max_latency_ms=20.5).holds_all(members)
 
 
 @pytest.mark.parametrize(
     ("budget", "message"),
     [
-        (Budget(max_latency_ms=0.5), "no model meets 0.5 latency_ms: the least is 1, of m00"),
-        (Budget(max_size_mb=1), "a budget of size_mb needs the size_mb of each model"),
+        (EnsembleBudget(max_latency_ms=0.5), "no model meets 0.5 latency_ms: the least is 1, of m00"),
+        (EnsembleBudget(max_size_mb=1), "a budget of size_mb needs the size_mb of each model"),
     ],
 )
-def test_a_budget_that_cannot_be_met_is_refused(library: Library, budget: Budget, message: str) -> None:
+def test_a_budget_that_cannot_be_met_is_refused(library: Library, budget: EnsembleBudget, message: str) -> None:
     members = library(models=2, latency_ms={"m00": 1.0, "m01": 2.0})
     with pytest.raises(InvalidRequest, match=message):
         greedy(members, target_named(members, "brier"), budget=budget)
@@ -148,7 +148,12 @@ def test_a_budget_that_cannot_be_met_is_refused(library: Library, budget: Budget
 
 @pytest.mark.parametrize(
     "nonsense",
-    [lambda: Budget(max_models=0), lambda: Plan(steps=0), lambda: Plan(bag_share=0.0), lambda: Plan(bags=0)],
+    [
+        lambda: EnsembleBudget(max_models=0),
+        lambda: GreedyPlan(steps=0),
+        lambda: GreedyPlan(bag_share=0.0),
+        lambda: GreedyPlan(bags=0),
+    ],
 )
 def test_nonsense_is_refused_at_birth(nonsense: Callable[[], object]) -> None:
     with pytest.raises(InvalidRequest, match="must be"):

@@ -4,15 +4,15 @@ from itertools import islice
 
 import numpy as np
 
-from optagent.features.generate import Inputs, candidates, free_of_clashes, inputs_of, most_promising
+from optagent.features.generate import CandidateInputs, candidates, free_of_clashes, inputs_of, most_promising
 from optagent.features.screening_statistics import values_of
-from optagent.training.plan import Calendar, Difference, GroupMean, Power, Product, Ratio, Window
+from optagent.training.plan import Calendar, Difference, GroupMean, Power, Product, Ratio, WindowSummary
 
 
-def numbers(names: list[str], **fields) -> Inputs:
+def numbers(names: list[str], **fields) -> CandidateInputs:
     empty = frozenset()
     known = {"flags": empty, "categories": empty, "dates": empty, "one_signed": empty, **fields}
-    return Inputs(names=tuple(names), numbers=frozenset(names), **known)
+    return CandidateInputs(names=tuple(names), numbers=frozenset(names), **known)
 
 
 def test_ten_million_combinations_cost_nothing_until_they_are_asked_for() -> None:
@@ -49,7 +49,7 @@ def test_each_kind_of_column_goes_only_where_it_makes_sense(make_data) -> None:
     names = ("lag_1", "lag_2", "lag_3", "flag", "shop", "day")
     data = make_data(x, np.zeros(100), names=names, categorical=(4,), levels=(3,))
     found = set(candidates(inputs_of(data, dates=["day"]), names))
-    assert Window(("lag_1", "lag_2", "lag_3"), "mean") in found
+    assert WindowSummary(("lag_1", "lag_2", "lag_3"), "mean") in found
     assert Product("lag_1", "flag") in found
     assert Ratio("lag_1", "flag") not in found
     assert GroupMean("shop", "lag_1") in found

@@ -14,13 +14,13 @@ from optagent.features.fit import fit_plan
 from optagent.training.plan import (
     Calendar,
     Difference,
+    FeaturePlan,
     GroupDifference,
     GroupMean,
-    Plan,
     Power,
     Product,
     Ratio,
-    Window,
+    WindowSummary,
 )
 from optagent.training.transform import Transformer, apply, transformed
 
@@ -35,10 +35,10 @@ STEPS = (
     GroupMean("shop", "a", (0.1, -2.5)),
     GroupDifference("shop", "b", (1e-3, 7.0, 3.3)),
     *(Calendar("day", part) for part in ("hour", "weekday", "day", "month", "yearday")),
-    Window(("r_5", "r_10", "r_21"), "mean"),
-    Window(("r_5", "r_10", "r_21"), "range"),
+    WindowSummary(("r_5", "r_10", "r_21"), "mean"),
+    WindowSummary(("r_5", "r_10", "r_21"), "range"),
 )
-PLAN = Plan(COLUMNS, STEPS, dropped=("b",))
+PLAN = FeaturePlan(COLUMNS, STEPS, dropped=("b",))
 HOSTILE = (0.0, -0.0, 1.0, -3.5, 2.0, math.nan, 3.4e38, -3.4e38, 1e-45, 1e-38, 7.25, 1e9, 20_000.417)
 
 
@@ -51,12 +51,12 @@ def hostile_rows() -> np.ndarray:
 def test_a_plan_survives_json_bit_for_bit() -> None:
     rng = np.random.default_rng(0)
     means = tuple(rng.normal(size=50).astype(np.float32).tolist())
-    plan = Plan(COLUMNS, (*STEPS, GroupMean("shop", "b", means)))
-    assert decode(Plan, encode(plan)) == plan
+    plan = FeaturePlan(COLUMNS, (*STEPS, GroupMean("shop", "b", means)))
+    assert decode(FeaturePlan, encode(plan)) == plan
 
 
 def test_one_row_gets_the_very_bits_that_it_gets_among_many(hostile_rows: np.ndarray) -> None:
-    transform = Transformer(decode(Plan, encode(PLAN)))
+    transform = Transformer(decode(FeaturePlan, encode(PLAN)))
     together = transform(hostile_rows)
     alone = np.concatenate([transform(hostile_rows[row : row + 1]) for row in range(len(hostile_rows))])
     backwards = transform(np.asfortranarray(hostile_rows)[::-1])[::-1]
@@ -121,7 +121,7 @@ def test_columns_that_are_passed_on_stay_categories(make_data) -> None:
     data = make_data(
         np.zeros((2, 3)), np.zeros(2), Task.BINARY, names=("a", "shop", "b"), categorical=(1,), levels=(4,)
     )
-    made = transformed(Plan(data.names, (Product("a", "b"),), dropped=("a",)), data)
+    made = transformed(FeaturePlan(data.names, (Product("a", "b"),), dropped=("a",)), data)
     assert (made.names, made.categorical, made.levels) == (("shop", "b", "a * b"), (0,), (4,))
 
 
@@ -133,9 +133,9 @@ def test_twenty_features_of_one_row_take_less_than_a_fifth_of_a_millisecond() ->
         *(Ratio(*pair) for pair in pairs[7:14]),
         *(Difference(*pair) for pair in pairs[14:18]),
         GroupMean("x18", "x19", (1.0, 2.0)),
-        Window(("x1", "x2", "x3"), "mean"),
+        WindowSummary(("x1", "x2", "x3"), "mean"),
     )
-    transform = Transformer(Plan(names, steps))
+    transform = Transformer(FeaturePlan(names, steps))
     row = np.random.default_rng(0).normal(size=(1, 30)).astype(np.float32)
     times = []
     for _ in range(300):
@@ -148,16 +148,19 @@ def test_twenty_features_of_one_row_take_less_than_a_fifth_of_a_millisecond() ->
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: Plan(("a",), (Product("a", "b"),)), "needs the column 'b'"),
-        (lambda: Plan(("a", "b"), (GroupMean("a", "b"),)), "has no means"),
-        (lambda: Plan(("a", "b"), (Product("a", "b"), Product("a", "b"))), "'a \\* b' twice"),
-        (lambda: Plan(("a",), dropped=("b",)), "no column 'b'"),
-        (lambda: Plan(("a",), dropped=("a",)), "nothing to learn from"),
+        (lambda: FeaturePlan(("a",), (Product("a", "b"),)), "needs the column 'b'"),
+        (lambda: FeaturePlan(("a", "b"), (GroupMean("a", "b"),)), "has no means"),
+        (lambda: FeaturePlan(("a", "b"), (Product("a", "b"), Product("a", "b"))), "'a \\* b' twice"),
+        (lambda: FeaturePlan(("a",), dropped=("b",)), "no column 'b'"),
+        (lambda: FeaturePlan(("a",), dropped=("a",)), "nothing to learn from"),
         (lambda: GroupMean("a", "b", (math.nan,)), "must be finite, got nan"),
-        (lambda: Window(("a",), "mean"), "at least 2 different columns"),
-        (lambda: decode(Plan, b'{"columns": ["a"], "steps": [{"kind": "eval", "a": "a"}]}'), "eval"),
-        (lambda: decode(Plan, b'{"columns": ["a"], "steps": [{"kind": "power", "a": "a", "degree": 9}]}'), "2 or 3"),
-        (lambda: decode(Plan, b'{"columns": ["a"], "format": 2}'), "format"),
+        (lambda: WindowSummary(("a",), "mean"), "at least 2 different columns"),
+        (lambda: decode(FeaturePlan, b'{"columns": ["a"], "steps": [{"kind": "eval", "a": "a"}]}'), "eval"),
+        (
+            lambda: decode(FeaturePlan, b'{"columns": ["a"], "steps": [{"kind": "power", "a": "a", "degree": 9}]}'),
+            "2 or 3",
+        ),
+        (lambda: decode(FeaturePlan, b'{"columns": ["a"], "format": 2}'), "format"),
     ],
 )
 def test_a_plan_that_cannot_be_followed_is_refused_at_birth(make, said: str) -> None:

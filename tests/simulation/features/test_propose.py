@@ -10,7 +10,7 @@ from optagent.analysis.bootstrap import Resampling
 from optagent.codec import decode, encode
 from optagent.domain.model import Task
 from optagent.errors import InvalidData, InvalidRequest
-from optagent.features.proposal import Limits, Proposal, Rules
+from optagent.features.proposal import FeatureProposal, ProposalLimits, ProposalRules
 from optagent.features.propose import engineer
 from optagent.features.refits import PlainFits, inner_folds, learner_for
 from optagent.features.screening_statistics import screen_block
@@ -24,17 +24,17 @@ SMALL = {"num_leaves": 7, "max_bin": 63, "min_data_in_leaf": 5}
 ORDERED = Resampling(time_ordered=True)
 
 
-def proposed(problem: Problem, metric: str = "", **options) -> Proposal:
+def proposed(problem: Problem, metric: str = "", **options) -> FeatureProposal:
     options = {"params": SMALL, "rounds": 25, "how": Resampling(200), **options}
     return engineer(problem, LIGHTGBM, metric_named(metric, problem.data.task), **options)
 
 
 @pytest.fixture(scope="module")
-def found(planted) -> Proposal:
+def found(planted) -> FeatureProposal:
     return proposed(planted())
 
 
-def test_a_hidden_product_and_ratio_are_found_proven_and_nothing_else(found: Proposal) -> None:
+def test_a_hidden_product_and_ratio_are_found_proven_and_nothing_else(found: FeatureProposal) -> None:
     assert found.accepted
     assert found.improvement.low > 0
     assert {step.name for step in found.plan.steps} == {"x0 * x1", "x2 / x3"}
@@ -42,7 +42,7 @@ def test_a_hidden_product_and_ratio_are_found_proven_and_nothing_else(found: Pro
     assert "rows that no search saw" in found.why
 
 
-def test_every_feature_and_column_has_its_scores(found: Proposal) -> None:
+def test_every_feature_and_column_has_its_scores(found: FeatureProposal) -> None:
     kept = {feature.name: feature for feature in found.features if feature.kept}
     assert set(kept) == {"x0 * x1", "x2 / x3"}
     for feature in kept.values():
@@ -51,7 +51,7 @@ def test_every_feature_and_column_has_its_scores(found: Proposal) -> None:
         assert feature.importance > 0
         assert feature.inflation >= 1
     assert [column.name for column in found.columns] == list(found.plan.columns)
-    assert decode(Proposal, encode(found)) == found
+    assert decode(FeatureProposal, encode(found)) == found
 
 
 def test_a_classifier_of_three_classes_finds_the_product_too(planted) -> None:
@@ -92,11 +92,11 @@ def test_no_search_sees_a_row_of_the_fold_that_judges_it(noise, ordered: bool) -
         assert not set(judging) & {*fold.train, *fold.valid}
 
 
-def test_blocks_may_be_run_elsewhere_and_in_any_order(planted, found: Proposal) -> None:
+def test_blocks_may_be_run_elsewhere_and_in_any_order(planted, found: FeatureProposal) -> None:
     def backwards(screen, blocks):
         return [screen_block(screen, block) for block in list(blocks)[::-1]]
 
-    assert proposed(planted(), spread=backwards, limits=Limits(memory_mb=4)).plan == found.plan
+    assert proposed(planted(), spread=backwards, limits=ProposalLimits(memory_mb=4)).plan == found.plan
 
 
 def test_ten_thousand_candidates_on_a_small_budget_are_cut_by_promise_and_said(make_data) -> None:
@@ -106,7 +106,7 @@ def test_ten_thousand_candidates_on_a_small_budget_are_cut_by_promise_and_said(m
         Fold(np.flatnonzero(np.arange(240) % 3 != k), np.flatnonzero(np.arange(240) % 3 == k)) for k in range(3)
     )
     problem = Problem(make_data(x, x[:, 0] * x[:, 1] + 0.1 * rng.normal(size=240)), folds)
-    answer = proposed(problem, limits=Limits(candidates=500, rows=200, features=1), rounds=10)
+    answer = proposed(problem, limits=ProposalLimits(candidates=500, rows=200, features=1), rounds=10)
     assert answer.candidates < 2_000
     assert any("only 500 candidates" in note for note in answer.notes)
     assert any("200 of 240 rows" in note for note in answer.notes)
@@ -115,11 +115,11 @@ def test_ten_thousand_candidates_on_a_small_budget_are_cut_by_promise_and_said(m
 
 def test_when_the_time_is_up_it_says_how_far_it_came(planted) -> None:
     problem = planted()
-    answer = proposed(problem, limits=Limits(seconds=0))
+    answer = proposed(problem, limits=ProposalLimits(seconds=0))
     assert not answer.accepted
     assert "0 s were up before the plain model" in answer.why
     ticks = count()
-    answer = proposed(problem, limits=Limits(seconds=5), clock=lambda: float(next(ticks)))
+    answer = proposed(problem, limits=ProposalLimits(seconds=5), clock=lambda: float(next(ticks)))
     assert not answer.accepted
     assert "no candidate was looked at: 5 s were up" in answer.why
 
@@ -127,9 +127,9 @@ def test_when_the_time_is_up_it_says_how_far_it_came(planted) -> None:
 def test_a_memory_that_holds_nothing_more_is_an_explained_refusal(planted) -> None:
     problem = planted(rows=300)
     cells = 300 * 8 * 4 / 2**20
-    answer = proposed(problem, limits=Limits(memory_mb=cells), rounds=5)
+    answer = proposed(problem, limits=ProposalLimits(memory_mb=cells), rounds=5)
     assert answer.why.endswith("MB do not hold the rows with one column more")
-    answer = proposed(problem, limits=Limits(memory_mb=cells * 1.2), rounds=5)
+    answer = proposed(problem, limits=ProposalLimits(memory_mb=cells * 1.2), rounds=5)
     assert any("no more than 1 features" in note for note in answer.notes)
 
 
@@ -163,7 +163,7 @@ def test_a_metric_that_is_undefined_on_the_rows_is_said_not_raised(planted) -> N
 
 
 def test_idle_columns_are_dropped_where_asked_and_still_read(planted) -> None:
-    answer = proposed(planted(rows=300), rules=Rules(drop_idle=True), rounds=8)
+    answer = proposed(planted(rows=300), rules=ProposalRules(drop_idle=True), rounds=8)
     assert {"x4", "x5", "x6", "x7"} & set(answer.plan.dropped)
     assert set(answer.plan.columns) == {f"x{index}" for index in range(8)}
 
@@ -183,10 +183,10 @@ def test_a_linear_family_finds_the_bend_that_it_cannot_follow(make_data) -> None
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: Limits(features=0), "features must be a number of at least 1, got 0"),
-        (lambda: Limits(seconds=float("nan")), "seconds must be"),
-        (lambda: Rules(alpha=1.0), "alpha must be at least 0.001 and below 1, got 1.0"),
-        (lambda: Rules(agreement=2), "agreement must be between 0 and 1, got 2"),
+        (lambda: ProposalLimits(features=0), "features must be a number of at least 1, got 0"),
+        (lambda: ProposalLimits(seconds=float("nan")), "seconds must be"),
+        (lambda: ProposalRules(alpha=1.0), "alpha must be at least 0.001 and below 1, got 1.0"),
+        (lambda: ProposalRules(agreement=2), "agreement must be between 0 and 1, got 2"),
     ],
 )
 def test_limits_and_rules_refuse_nonsense(make, said: str) -> None:

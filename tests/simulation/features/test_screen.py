@@ -11,7 +11,7 @@ from optagent.features.basis import curves, hats, ranks
 from optagent.features.generate import candidates, inputs_of
 from optagent.features.matching_pursuit import pursue
 from optagent.features.residual import residual_of, standard
-from optagent.features.screening_statistics import Block, Question, bar_of, screen_block, screen_of, values_of
+from optagent.features.screening_statistics import Block, ScreeningTarget, bar_of, screen_block, screen_of, values_of
 from optagent.training.plan import Product
 from optagent.training.problem import Data
 
@@ -21,7 +21,7 @@ DRAWS = 59
 def screened(data: Data, residual: np.ndarray, seed: int = 0, ordered: bool = False, size: int = 1_000):
     """The candidates, their statistics, and the bar at 5 %."""
     rows = len(data)
-    question = Question(standard(residual[:, None]), np.ones(rows, bool), np.ones(rows, np.int64))
+    question = ScreeningTarget(standard(residual[:, None]), np.ones(rows, bool), np.ones(rows, np.int64))
     screen = screen_of(data, [question], DRAWS, seed, ordered=ordered)
     steps = list(islice(candidates(inputs_of(data), data.names), 200))
     parts = [tuple(steps[start : start + size]) for start in range(0, len(steps), size)]

@@ -6,7 +6,7 @@ import pytest
 from optagent.errors import InvalidRequest
 from optagent.features.ablation import standard_errors
 from optagent.features.refits import Learner
-from optagent.features.shadow_features import AgainstShadows, against_shadows, permutation_importance
+from optagent.features.shadow_features import ShadowWins, against_shadows, permutation_importance
 from optagent.training.families.registry import family_named
 from optagent.training.metrics import METRICS
 from optagent.training.problem import Fold, Problem
@@ -34,7 +34,7 @@ def test_what_matters_is_confirmed_and_noise_rejected(world: Problem) -> None:
 
 
 def test_few_rounds_confirm_nothing_they_can_only_lean() -> None:
-    found = AgainstShadows(("a", "b"), np.array([3, 0]), rounds=3)
+    found = ShadowWins(("a", "b"), np.array([3, 0]), rounds=3)
     assert (found.confirmed, found.rejected, found.mostly_better) == ((), (), ("a",))
 
 

@@ -10,13 +10,13 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from optagent.adapters.state.archive.manifest import Call
+from optagent.adapters.state.archive.manifest import ArchivedCall
 from optagent.adapters.state.archive.parquet import ParquetArchive
 from optagent.errors import Unavailable
-from optagent.ports import Recorded
+from optagent.ports import RecordKind
 
 NOON = 1_700_049_600
-PREDICTIONS = Recorded.PREDICTIONS
+PREDICTIONS = RecordKind.PREDICTIONS
 CHANGES = {"open", "os.link", "os.rename", "os.remove", "os.mkdir"}
 
 
@@ -55,12 +55,12 @@ def archive(tmp_path: Path) -> ParquetArchive:
     return ParquetArchive(tmp_path)
 
 
-def call(number: int, size: int = 3, epoch: str = "e", **columns: Any) -> Call:
+def call(number: int, size: int = 3, epoch: str = "e", **columns: Any) -> ArchivedCall:
     """The rows of a call are its number and a letter; they lie in two days."""
     micros = pa.array([(NOON + row * 43_200) * 1_000_000 for row in range(size)], pa.int64())
     ids = pa.array([f"{number}{chr(97 + row)}" for row in range(size)], pa.large_string())
     rows = pa.table({"id": ids, "time": micros.cast(pa.timestamp("us", "UTC")), **columns})
-    return Call(epoch, f"{number}-0", PREDICTIONS, rows)
+    return ArchivedCall(epoch, f"{number}-0", PREDICTIONS, rows)
 
 
 def ids(archive: ParquetArchive) -> list[str]:
@@ -68,7 +68,7 @@ def ids(archive: ParquetArchive) -> list[str]:
     return sorted(item for table in tables for item in table["id"].to_pylist())
 
 
-def ids_of(calls: Sequence[Call]) -> list[str]:
+def ids_of(calls: Sequence[ArchivedCall]) -> list[str]:
     return sorted(item for one in calls for item in one.rows["id"].to_pylist())
 
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optagent.analysis.binned_counts import Folder, merge
-from optagent.analysis.observed_rows import Observed, ObservedColumn
+from optagent.analysis.binned_counts import BinCounter, merge
+from optagent.analysis.observed_rows import ObservedColumn, ObservedRows
 from optagent.analysis.profile import make_profile
 from optagent.domain.model import Task
 from optagent.errors import Conflict, InvalidData, InvalidRequest
@@ -18,7 +18,7 @@ COLUMNS = (
 )
 
 
-def rows_of(rows: int, seed: int, hours: float = 6.0) -> Observed:
+def rows_of(rows: int, seed: int, hours: float = 6.0) -> ObservedRows:
     """Awkward ones too: missing and infinite values, unseen categories."""
     rng = np.random.default_rng(seed)
     x = np.column_stack([rng.normal(size=rows), rng.lognormal(3, 2, rows), rng.integers(0, 4, rows)])
@@ -26,7 +26,7 @@ def rows_of(rows: int, seed: int, hours: float = 6.0) -> Observed:
     x[rng.random(rows) < 0.02, 0] = np.inf
     x[rng.random(rows) < 0.02, 1] = 1e30
     unknown = np.full(rows, np.nan)
-    return Observed(
+    return ObservedRows(
         task=Task.BINARY,
         columns=COLUMNS,
         x=x.astype(np.float32),
@@ -39,7 +39,7 @@ def rows_of(rows: int, seed: int, hours: float = 6.0) -> Observed:
 
 
 PROFILE = make_profile(rows_of(500, seed=1))
-FOLDER = Folder(PROFILE)
+FOLDER = BinCounter(PROFILE)
 
 
 def test_folding_the_reference_gives_the_counts_of_the_profile():
@@ -74,7 +74,7 @@ def test_both_ways_to_count_agree():
     """Long stretches of one bucket are sorted, short ones are looked up."""
     observed = rows_of(3000, seed=2, hours=1.0)
     long = FOLDER.fold(observed).total()
-    short = Folder(PROFILE, width_s=10.0).fold(observed).total()
+    short = BinCounter(PROFILE, width_s=10.0).fold(observed).total()
     assert (long == short).all()
 
 
@@ -105,7 +105,7 @@ def test_a_window_stays_as_it_was_when_more_rows_are_folded():
 
 
 def test_blocks_are_of_equal_lengths_of_time():
-    counts = Folder(PROFILE, width_s=60.0).fold(rows_of(1000, seed=7))
+    counts = BinCounter(PROFILE, width_s=60.0).fold(rows_of(1000, seed=7))
     blocks = counts.blocks(32)
     assert len(blocks) <= 32
     assert (blocks.sum(axis=0) == counts.total()).all()
@@ -140,13 +140,13 @@ def test_a_time_that_is_not_finite_is_refused_with_its_row():
 
 
 def test_counts_of_other_bins_or_widths_are_refused():
-    other = Folder(make_profile(rows_of(100, seed=10)))
+    other = BinCounter(make_profile(rows_of(100, seed=10)))
     with pytest.raises(Conflict, match="cannot be merged"):
         merge(FOLDER.empty(), other.empty())
     with pytest.raises(Conflict, match="another profile"):
-        FOLDER.fold_into(Folder(PROFILE, width_s=60.0).empty(), rows_of(5, seed=0))
+        FOLDER.fold_into(BinCounter(PROFILE, width_s=60.0).empty(), rows_of(5, seed=0))
     with pytest.raises(InvalidRequest, match="got 0"):
-        Folder(PROFILE, width_s=0)
+        BinCounter(PROFILE, width_s=0)
 
 
 def test_a_million_rows_of_a_week_take_less_than_20_megabytes():
@@ -154,7 +154,7 @@ def test_a_million_rows_of_a_week_take_less_than_20_megabytes():
     columns = tuple(ObservedColumn(f"c{index}", "numeric") for index in range(50))
     rng = np.random.default_rng(0)
     rows = 24 * 7 * 3
-    week = Observed(
+    week = ObservedRows(
         Task.REGRESSION,
         columns,
         rng.normal(size=(rows, 50)).astype(np.float32),
@@ -163,6 +163,6 @@ def test_a_million_rows_of_a_week_take_less_than_20_megabytes():
         np.arange(rows) * 1200.0,
         np.full(rows, np.nan),
     )
-    counts = Folder(make_profile(week)).fold(week)
+    counts = BinCounter(make_profile(week)).fold(week)
     assert len(counts.buckets) == 168
     assert counts.nbytes < 20e6

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binom
 
 from optagent.analysis.concept_drift import concept_drift, excess_loss, row_losses
-from optagent.analysis.observed_rows import Observed
+from optagent.analysis.observed_rows import ObservedRows
 from optagent.codec import decode, encode
 from optagent.domain.concept_drift import ConceptDrift, Direction, DriftState
 from optagent.domain.model import Task
@@ -23,7 +23,7 @@ RARELY_S = 360 * DAY_S
 
 def observed(prediction, y, task=Task.BINARY, start=0, step_s=STEP_S):
     rows = len(y)
-    return Observed(
+    return ObservedRows(
         task=task,
         columns=(),
         x=np.zeros((rows, 0), dtype=np.float32),

@@ -3,10 +3,10 @@ import pytest
 
 from optagent.analysis.bootstrap import Resampling
 from optagent.analysis.confidence import certainty, confidence, uncertain_slices
-from optagent.analysis.observed_rows import Observed, ObservedColumn
+from optagent.analysis.observed_rows import ObservedColumn, ObservedRows
 from optagent.codec import decode, encode
 from optagent.domain.model import Task
-from optagent.domain.performance import Confidence
+from optagent.domain.performance import ModelConfidence
 from optagent.training.metrics import METRICS
 
 ERROR = METRICS["calibration_error"]
@@ -14,15 +14,15 @@ QUICK = Resampling(resamples=50, time_ordered=True)
 REGION = ObservedColumn("region", "categorical", ("north", "south"))
 
 
-def rows_of(prediction: np.ndarray, y: np.ndarray | None = None, region: np.ndarray | None = None) -> Observed:
+def rows_of(prediction: np.ndarray, y: np.ndarray | None = None, region: np.ndarray | None = None) -> ObservedRows:
     rows = len(prediction)
     x = np.zeros((rows, 1), np.float32) if region is None else region.reshape(-1, 1).astype(np.float32)
     y = np.full(rows, np.nan) if y is None else y
     task = Task.BINARY if prediction.ndim == 1 else Task.MULTICLASS
-    return Observed(task, (REGION,), x, prediction, y, np.arange(rows, dtype=float), np.full(rows, np.nan), 2)
+    return ObservedRows(task, (REGION,), x, prediction, y, np.arange(rows, dtype=float), np.full(rows, np.nan), 2)
 
 
-def calibrated(rows: int, seed: int = 0) -> Observed:
+def calibrated(rows: int, seed: int = 0) -> ObservedRows:
     rng = np.random.default_rng(seed)
     prediction = rng.random(rows)
     return rows_of(prediction, (rng.random(rows) < prediction).astype(np.float64))
@@ -89,7 +89,7 @@ def test_few_rows_do_not_crash(rows: int) -> None:
     assert found.current.rows == rows
     assert found.current.curve == ()
     assert found.slices == ()
-    assert decode(Confidence, encode(found)) == found
+    assert decode(ModelConfidence, encode(found)) == found
 
 
 def test_unusable_predictions_are_left_out() -> None:
@@ -100,5 +100,5 @@ def test_unusable_predictions_are_left_out() -> None:
 
 def test_a_regression_has_no_confidence() -> None:
     plain = np.zeros(50)
-    regression = Observed(Task.REGRESSION, (REGION,), np.zeros((50, 1), np.float32), plain, plain, plain, plain)
+    regression = ObservedRows(Task.REGRESSION, (REGION,), np.zeros((50, 1), np.float32), plain, plain, plain, plain)
     assert confidence(regression, None, 0.8, ERROR) is None

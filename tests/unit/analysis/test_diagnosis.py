@@ -8,16 +8,18 @@ from optagent import codec
 from optagent.analysis.diagnosis import column_fault, diagnose, ranked_causes, unit_change
 from optagent.domain.diagnosis import (
     ColumnFacts,
-    Confidence,
+    Condition,
+    ConfidenceLevel,
     DegradedMetric,
     Diagnosis,
-    Evidence,
+    DiagnosisFacts,
     Remedy,
     UnitChange,
-    Verdict,
 )
 
-QUIET = Evidence(rows=1000, labelled=1000, columns=(ColumnFacts("a", importance=0.7), ColumnFacts("b", importance=0.3)))
+QUIET = DiagnosisFacts(
+    rows=1000, labelled=1000, columns=(ColumnFacts("a", importance=0.7), ColumnFacts("b", importance=0.3))
+)
 DROP = (DegradedMetric("auc", 0.8, 0.7, 0.1, 0.05, 0.15),)
 DRIFTED = (ColumnFacts("a", effect=0.3, drifted=True, importance=0.7), ColumnFacts("b", importance=0.3))
 TRIFLE = (ColumnFacts("a", importance=0.995), ColumnFacts("b", effect=0.9, drifted=True, importance=0.005))
@@ -32,65 +34,65 @@ def found(**facts: Any) -> Diagnosis:
 @pytest.mark.parametrize(
     ("facts", "verdict", "remedy", "reason"),
     [
-        ({}, Verdict.STABLE, Remedy.NOTHING, "no metric has fallen"),
-        ({"rows": 20}, Verdict.INSUFFICIENT, Remedy.WAIT, "20 rows are too few"),
-        ({"rows": 20, "degraded": DROP}, Verdict.INSUFFICIENT, Remedy.WAIT, "20 rows are too few"),
-        ({"labelled": 10}, Verdict.INSUFFICIENT, Remedy.WAIT, "10 labels are too few"),
-        ({"labelled": 10, "degraded": DROP}, Verdict.INSUFFICIENT, Remedy.WAIT, "10 labels are too few"),
-        ({"labelled": 10, "columns": DRIFTED}, Verdict.DATA_DRIFT, Remedy.WAIT, "features have drifted: a"),
-        ({"columns": (NULLS,)}, Verdict.FAULT, Remedy.FIX_PIPELINE, "a: 40% of the values are missing, 1% before"),
-        ({"columns": (NULLS,), "degraded": DROP}, Verdict.FAULT, Remedy.FIX_PIPELINE, "are missing"),
-        ({"columns": (NULLS,), "labelled": 0}, Verdict.FAULT, Remedy.FIX_PIPELINE, "are missing"),
-        ({"columns": (ColumnFacts("a", constant_now=True),)}, Verdict.FAULT, Remedy.FIX_PIPELINE, "become constant"),
-        ({"columns": (ColumnFacts("a", unseen_share=0.9),)}, Verdict.FAULT, Remedy.FIX_PIPELINE, "does not know"),
+        ({}, Condition.STABLE, Remedy.NOTHING, "no metric has fallen"),
+        ({"rows": 20}, Condition.INSUFFICIENT, Remedy.WAIT, "20 rows are too few"),
+        ({"rows": 20, "degraded": DROP}, Condition.INSUFFICIENT, Remedy.WAIT, "20 rows are too few"),
+        ({"labelled": 10}, Condition.INSUFFICIENT, Remedy.WAIT, "10 labels are too few"),
+        ({"labelled": 10, "degraded": DROP}, Condition.INSUFFICIENT, Remedy.WAIT, "10 labels are too few"),
+        ({"labelled": 10, "columns": DRIFTED}, Condition.DATA_DRIFT, Remedy.WAIT, "features have drifted: a"),
+        ({"columns": (NULLS,)}, Condition.FAULT, Remedy.FIX_PIPELINE, "a: 40% of the values are missing, 1% before"),
+        ({"columns": (NULLS,), "degraded": DROP}, Condition.FAULT, Remedy.FIX_PIPELINE, "are missing"),
+        ({"columns": (NULLS,), "labelled": 0}, Condition.FAULT, Remedy.FIX_PIPELINE, "are missing"),
+        ({"columns": (ColumnFacts("a", constant_now=True),)}, Condition.FAULT, Remedy.FIX_PIPELINE, "become constant"),
+        ({"columns": (ColumnFacts("a", unseen_share=0.9),)}, Condition.FAULT, Remedy.FIX_PIPELINE, "does not know"),
         (
             {"columns": (ColumnFacts("a", unit_change=UnitChange(1000, 0)),)},
-            Verdict.FAULT,
+            Condition.FAULT,
             Remedy.FIX_PIPELINE,
             "1000 times what they were",
         ),
-        ({"labelled": 0, "labels_due": 900}, Verdict.FAULT, Remedy.FIX_PIPELINE, "labels have stopped"),
-        ({"labelled": 60, "labels_due": 900}, Verdict.FAULT, Remedy.FIX_PIPELINE, "labels are missing: 60"),
+        ({"labelled": 0, "labels_due": 900}, Condition.FAULT, Remedy.FIX_PIPELINE, "labels have stopped"),
+        ({"labelled": 60, "labels_due": 900}, Condition.FAULT, Remedy.FIX_PIPELINE, "labels are missing: 60"),
         (
             {"label_delay_then_s": 7200, "label_delay_now_s": 86_400},
-            Verdict.FAULT,
+            Condition.FAULT,
             Remedy.FIX_PIPELINE,
             "labels are late: they take 1 d, and took 2 h before",
         ),
-        ({"label_delay_then_s": 10, "label_delay_now_s": 60}, Verdict.STABLE, Remedy.NOTHING, "no metric"),
-        ({"labelled": 0, "labels_due": 20}, Verdict.INSUFFICIENT, Remedy.WAIT, "0 labels are too few"),
-        ({"columns": DRIFTED, "degraded": DROP}, Verdict.DATA_DRIFT, Remedy.RETRAIN, "auc was 0.8 and is 0.7"),
-        ({"columns": DRIFTED}, Verdict.DATA_DRIFT, Remedy.NOTHING, "watch it"),
-        ({"columns": TRIFLE}, Verdict.STABLE, Remedy.NOTHING, "no feature that matters"),
-        ({"degraded": DROP}, Verdict.CONCEPT_DRIFT, Remedy.RETRAIN, "no feature that matters has drifted"),
-        ({"degraded": DROP}, Verdict.CONCEPT_DRIFT, Remedy.RETRAIN, "retrain on recent rows"),
-        ({"degraded": DROP, "columns": TRIFLE}, Verdict.CONCEPT_DRIFT, Remedy.RETRAIN, "no feature that matters"),
-        ({"concept_drift": True, "excess_loss": 0.2}, Verdict.CONCEPT_DRIFT, Remedy.RETRAIN, "by 0.2 a row"),
-        ({"concept_drift": True, "labelled": 9}, Verdict.CONCEPT_DRIFT, Remedy.RETRAIN, "detector of concept drift"),
-        ({"concept_drift": True, "columns": DRIFTED}, Verdict.CONCEPT_DRIFT, Remedy.RETRAIN, "detector"),
-        (MISCALIBRATED, Verdict.CONCEPT_DRIFT, Remedy.RECALIBRATE, "calibration error was 0.0200 and is 0.0900"),
-        ({**MISCALIBRATED, "columns": DRIFTED}, Verdict.DATA_DRIFT, Remedy.RECALIBRATE, "calibration error"),
-        ({**MISCALIBRATED, "degraded": DROP}, Verdict.CONCEPT_DRIFT, Remedy.RECALIBRATE, "calibration error"),
-        ({**MISCALIBRATED, "auc_kept": False, "degraded": DROP}, Verdict.CONCEPT_DRIFT, Remedy.RETRAIN, "auc was"),
-        ({**MISCALIBRATED, "calibration_error_now": 0.03}, Verdict.STABLE, Remedy.NOTHING, "no metric"),
-        ({"degraded": DROP, "tried": (Remedy.RETRAIN,)}, Verdict.CONCEPT_DRIFT, Remedy.RE_TUNE, "tried without"),
+        ({"label_delay_then_s": 10, "label_delay_now_s": 60}, Condition.STABLE, Remedy.NOTHING, "no metric"),
+        ({"labelled": 0, "labels_due": 20}, Condition.INSUFFICIENT, Remedy.WAIT, "0 labels are too few"),
+        ({"columns": DRIFTED, "degraded": DROP}, Condition.DATA_DRIFT, Remedy.RETRAIN, "auc was 0.8 and is 0.7"),
+        ({"columns": DRIFTED}, Condition.DATA_DRIFT, Remedy.NOTHING, "watch it"),
+        ({"columns": TRIFLE}, Condition.STABLE, Remedy.NOTHING, "no feature that matters"),
+        ({"degraded": DROP}, Condition.CONCEPT_DRIFT, Remedy.RETRAIN, "no feature that matters has drifted"),
+        ({"degraded": DROP}, Condition.CONCEPT_DRIFT, Remedy.RETRAIN, "retrain on recent rows"),
+        ({"degraded": DROP, "columns": TRIFLE}, Condition.CONCEPT_DRIFT, Remedy.RETRAIN, "no feature that matters"),
+        ({"concept_drift": True, "excess_loss": 0.2}, Condition.CONCEPT_DRIFT, Remedy.RETRAIN, "by 0.2 a row"),
+        ({"concept_drift": True, "labelled": 9}, Condition.CONCEPT_DRIFT, Remedy.RETRAIN, "detector of concept drift"),
+        ({"concept_drift": True, "columns": DRIFTED}, Condition.CONCEPT_DRIFT, Remedy.RETRAIN, "detector"),
+        (MISCALIBRATED, Condition.CONCEPT_DRIFT, Remedy.RECALIBRATE, "calibration error was 0.0200 and is 0.0900"),
+        ({**MISCALIBRATED, "columns": DRIFTED}, Condition.DATA_DRIFT, Remedy.RECALIBRATE, "calibration error"),
+        ({**MISCALIBRATED, "degraded": DROP}, Condition.CONCEPT_DRIFT, Remedy.RECALIBRATE, "calibration error"),
+        ({**MISCALIBRATED, "auc_kept": False, "degraded": DROP}, Condition.CONCEPT_DRIFT, Remedy.RETRAIN, "auc was"),
+        ({**MISCALIBRATED, "calibration_error_now": 0.03}, Condition.STABLE, Remedy.NOTHING, "no metric"),
+        ({"degraded": DROP, "tried": (Remedy.RETRAIN,)}, Condition.CONCEPT_DRIFT, Remedy.RE_TUNE, "tried without"),
         (
             {"degraded": DROP, "tried": (Remedy.RETRAIN, Remedy.RE_TUNE)},
-            Verdict.CONCEPT_DRIFT,
+            Condition.CONCEPT_DRIFT,
             Remedy.RE_ENGINEER,
             "tried without success: retrain, re-tune",
         ),
-        ({"degraded": DROP, "tried": tuple(Remedy)}, Verdict.CONCEPT_DRIFT, Remedy.ENSEMBLE, "tried without"),
+        ({"degraded": DROP, "tried": tuple(Remedy)}, Condition.CONCEPT_DRIFT, Remedy.ENSEMBLE, "tried without"),
         (
             {**MISCALIBRATED, "degraded": DROP, "tried": (Remedy.RECALIBRATE,)},
-            Verdict.CONCEPT_DRIFT,
+            Condition.CONCEPT_DRIFT,
             Remedy.RETRAIN,
             "tried without success: recalibrate",
         ),
     ],
 )
 def test_facts_lead_to_a_verdict_and_a_remedy_with_a_reason(
-    facts: dict[str, Any], verdict: Verdict, remedy: Remedy, reason: str
+    facts: dict[str, Any], verdict: Condition, remedy: Remedy, reason: str
 ) -> None:
     diagnosis = found(**facts)
     assert (diagnosis.verdict, diagnosis.remedy) == (verdict, remedy)
@@ -99,27 +101,27 @@ def test_facts_lead_to_a_verdict_and_a_remedy_with_a_reason(
 
 def test_an_estimate_that_sees_the_drop_says_that_drift_explains_it() -> None:
     facts = {"columns": DRIFTED, "degraded": DROP, "estimate_trusted": True, "concept_drift": True}
-    assert found(**facts, estimated_drop=0.08).verdict is Verdict.DATA_DRIFT
-    assert found(**facts, estimated_drop=0.01).verdict is Verdict.CONCEPT_DRIFT
+    assert found(**facts, estimated_drop=0.08).verdict is Condition.DATA_DRIFT
+    assert found(**facts, estimated_drop=0.01).verdict is Condition.CONCEPT_DRIFT
 
 
 def test_an_estimate_whose_coverage_broke_goes_with_concept_drift() -> None:
     facts = {"columns": DRIFTED, "degraded": DROP, "estimated_drop": 0.1, "estimate_trusted": False}
-    assert found(**facts, concept_drift=True).verdict is Verdict.CONCEPT_DRIFT
-    assert found(**facts).verdict is Verdict.DATA_DRIFT
+    assert found(**facts, concept_drift=True).verdict is Condition.CONCEPT_DRIFT
+    assert found(**facts).verdict is Condition.DATA_DRIFT
 
 
 def test_a_loss_that_is_no_greater_where_features_drifted_is_concept_drift() -> None:
     inside = replace(DRIFTED[0], loss_inside=0.4, loss_outside=0.4)
     facts = {"columns": (inside, DRIFTED[1]), "degraded": DROP, "concept_drift": True}
-    assert found(**facts).verdict is Verdict.CONCEPT_DRIFT
+    assert found(**facts).verdict is Condition.CONCEPT_DRIFT
     more = (replace(inside, loss_inside=0.9), DRIFTED[1])
-    assert found(**{**facts, "columns": more}).verdict is Verdict.DATA_DRIFT
+    assert found(**{**facts, "columns": more}).verdict is Condition.DATA_DRIFT
 
 
 def test_a_fault_in_a_column_that_hardly_matters_does_not_hide_concept_drift() -> None:
     diagnosis = found(columns=(replace(NULLS, importance=0.001),), degraded=DROP)
-    assert diagnosis.verdict is Verdict.CONCEPT_DRIFT
+    assert diagnosis.verdict is Condition.CONCEPT_DRIFT
     assert any("hardly uses it" in reason for reason in diagnosis.reasons)
 
 
@@ -131,7 +133,7 @@ def test_a_trusted_estimate_of_a_drop_offers_to_retrain_before_labels_come() -> 
 
 def test_an_estimate_alone_clears_nothing() -> None:
     diagnosis = found(labelled=0, estimated_drop=0.0, estimate_trusted=True)
-    assert diagnosis.verdict is Verdict.INSUFFICIENT
+    assert diagnosis.verdict is Condition.INSUFFICIENT
 
 
 def test_many_new_categories_are_said_beside_a_loss() -> None:
@@ -141,18 +143,18 @@ def test_many_new_categories_are_said_beside_a_loss() -> None:
 
 def test_drift_without_importances_may_explain_a_loss() -> None:
     columns = (ColumnFacts("a", effect=0.3, drifted=True),)
-    assert found(columns=columns, degraded=DROP).verdict is Verdict.DATA_DRIFT
+    assert found(columns=columns, degraded=DROP).verdict is Condition.DATA_DRIFT
 
 
 def test_the_share_of_drifted_importance_decides_where_it_is_known() -> None:
-    assert found(columns=DRIFTED, drifted_importance=0.01, degraded=DROP).verdict is Verdict.CONCEPT_DRIFT
+    assert found(columns=DRIFTED, drifted_importance=0.01, degraded=DROP).verdict is Condition.CONCEPT_DRIFT
 
 
 def test_two_signs_of_a_loss_are_surer_than_one() -> None:
     unsure = (replace(DROP[0], low=None, high=None),)
-    assert found(columns=DRIFTED, degraded=unsure).confidence is Confidence.LOW
-    assert found(columns=DRIFTED, degraded=DROP).confidence is Confidence.MEDIUM
-    assert found(degraded=DROP, concept_drift=True).confidence is Confidence.HIGH
+    assert found(columns=DRIFTED, degraded=unsure).confidence is ConfidenceLevel.LOW
+    assert found(columns=DRIFTED, degraded=DROP).confidence is ConfidenceLevel.MEDIUM
+    assert found(degraded=DROP, concept_drift=True).confidence is ConfidenceLevel.HIGH
 
 
 def test_causes_are_ranked_by_effect_times_importance() -> None:

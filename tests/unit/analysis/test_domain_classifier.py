@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from optagent.analysis.domain_classifier import DomainRule, separability
-from optagent.analysis.observed_rows import Observed, ObservedColumn
+from optagent.analysis.observed_rows import ObservedColumn, ObservedRows
 from optagent.domain.drift import Separability
 from optagent.domain.model import Task
 from optagent.errors import InvalidData, InvalidRequest
@@ -10,12 +10,12 @@ from optagent.errors import InvalidData, InvalidRequest
 QUICK = DomainRule(most_rows=400, folds=3, rounds=8, resamples=100)
 
 
-def observed(x, kinds=None) -> Observed:
+def observed(x, kinds=None) -> ObservedRows:
     kinds = kinds or ["numeric"] * x.shape[1]
     unknown = np.full(len(x), np.nan)
     columns = tuple(ObservedColumn(f"c{place}", kind) for place, kind in enumerate(kinds))
     time = np.arange(len(x), dtype=np.float64)
-    return Observed(Task.REGRESSION, columns, x.astype(np.float32), unknown, unknown, time, unknown)
+    return ObservedRows(Task.REGRESSION, columns, x.astype(np.float32), unknown, unknown, time, unknown)
 
 
 def correlated(rows, correlation, seed):

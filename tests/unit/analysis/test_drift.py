@@ -6,10 +6,10 @@ import pytest
 from scipy.signal import lfilter
 from scipy.stats import binom, norm
 
-from optagent.analysis.binned_counts import Folder
+from optagent.analysis.binned_counts import BinCounter
 from optagent.analysis.drift import DriftRule, drift_report
-from optagent.analysis.drift_tests import Evidence, persistent
-from optagent.analysis.observed_rows import Observed, ObservedColumn
+from optagent.analysis.drift_tests import TestResult, persistent
+from optagent.analysis.observed_rows import ObservedColumn, ObservedRows
 from optagent.analysis.profile import Profile, make_profile
 from optagent.codec import decode, encode
 from optagent.domain.drift import DriftCheck, DriftReport, DriftStatus
@@ -20,11 +20,11 @@ WINDOW = 1000
 LEVEL = 0.05
 
 
-def observed(x, start=0.0, columns=None, prediction=None) -> Observed:
+def observed(x, start=0.0, columns=None, prediction=None) -> ObservedRows:
     """A row a second."""
     rows, width = x.shape
     unknown = np.full(rows, np.nan)
-    return Observed(
+    return ObservedRows(
         task=Task.REGRESSION,
         columns=columns or tuple(ObservedColumn(f"c{index}", "numeric") for index in range(width)),
         x=x.astype(np.float32),
@@ -49,7 +49,7 @@ def reports(coefficient, seed, references, windows, shift=0.0, shifted=0) -> lis
         profile = make_profile(observed(series(rng, 5000, 50, coefficient)))
         live = series(rng, WINDOW * (windows + 1), 50, coefficient)
         live[:, :shifted] += shift
-        folder = Folder(profile, WINDOW / 24)
+        folder = BinCounter(profile, WINDOW / 24)
         counts = [
             folder.fold(observed(live[first : first + WINDOW], float(first))) for first in range(0, len(live), WINDOW)
         ]
@@ -94,9 +94,9 @@ class Watch:
             ObservedColumn("empty", "numeric"),
         )
         self.profile = make_profile(self.rows(3000, 0))
-        self.folder = Folder(self.profile, 60.0)
+        self.folder = BinCounter(self.profile, 60.0)
 
-    def rows(self, rows, seed, start=0.0) -> Observed:
+    def rows(self, rows, seed, start=0.0) -> ObservedRows:
         rng = np.random.default_rng(seed)
         kind = rng.choice(3, rows, p=[0.6, 0.3, 0.1])
         x = np.column_stack([rng.normal(10, 2, rows), rng.uniform(0, 7, rows), rng.integers(0, 2, rows), kind])
@@ -230,7 +230,7 @@ def test_an_empty_window_is_unknown(watch):
 
 def test_a_reference_of_one_row_gives_a_report(watch):
     profile = make_profile(watch.rows(1, 0))
-    now = Folder(profile).fold(watch.rows(500, 1))
+    now = BinCounter(profile).fold(watch.rows(500, 1))
     assert drift_report(profile, now, now, {}, 0.01).rows_then == 1
 
 
@@ -278,20 +278,20 @@ def test_the_p_value_of_two_windows_is_uniform_though_they_share_a_reference(row
     smaller = np.abs((rng.normal(size=(2, turns)) / np.sqrt(rows) - reference) / spread).min(axis=0)
     for at in (1.0, 2.0):
         p = float(2 * norm.sf(at))
-        both = persistent(Evidence(0.1, p, 1 / rows), Evidence(0.1, p, 1 / rows), 1 / rows_of_reference)
+        both = persistent(TestResult(0.1, p, 1 / rows), TestResult(0.1, p, 1 / rows), 1 / rows_of_reference)
         assert both == pytest.approx((smaller > at).mean(), rel=0.15, abs=1e-4)
 
 
 def test_independent_windows_multiply():
-    assert persistent(Evidence(0.1, 0.01, 1e-3), Evidence(0.1, 0.02, 1e-3), 0.0) == pytest.approx(4e-4)
-    assert persistent(Evidence(0.1, 1e-30, 1e-3), Evidence(0.1, 1e-40, 1e-3), 1e-5) <= 1e-15
-    assert persistent(Evidence(0.1, 0.0, 1e-3), Evidence(0.1, 0.0, 1e-3), 1e-5) == 0.0
+    assert persistent(TestResult(0.1, 0.01, 1e-3), TestResult(0.1, 0.02, 1e-3), 0.0) == pytest.approx(4e-4)
+    assert persistent(TestResult(0.1, 1e-30, 1e-3), TestResult(0.1, 1e-40, 1e-3), 1e-5) <= 1e-15
+    assert persistent(TestResult(0.1, 0.0, 1e-3), TestResult(0.1, 0.0, 1e-3), 1e-5) == 0.0
 
 
 def test_a_profile_read_back_gives_the_same_report(watch):
     again = decode(Profile, encode(watch.profile))
     rows = watch.rows(500, 7)
-    first, second = (Folder(profile, 60.0).fold(rows) for profile in (watch.profile, again))
+    first, second = (BinCounter(profile, 60.0).fold(rows) for profile in (watch.profile, again))
     assert drift_report(watch.profile, first, None, {}, 0.01) == drift_report(again, second, None, {}, 0.01)
 
 
@@ -302,7 +302,7 @@ def test_a_multiclass_model_is_watched_by_class():
         return replace(plain, task=Task.MULTICLASS, n_classes=3)
 
     profile = make_profile(rows(0, [2, 2, 2]))
-    folder = Folder(profile, 30.0)
+    folder = BinCounter(profile, 30.0)
     for concentration, status in (([2, 2, 2], DriftStatus.STABLE), ([4, 2, 2], DriftStatus.DRIFTED)):
         counts = [folder.fold(rows(seed, concentration)) for seed in (1, 2)]
         report = drift_report(profile, counts[1], counts[0], {}, 0.01)

@@ -7,7 +7,7 @@ from threadpoolctl import threadpool_limits
 
 from optagent.analysis.direct_loss_estimation import fit_loss_model
 from optagent.analysis.estimated_performance import coverage, estimated_performance, fit_cbpe, matured
-from optagent.analysis.observed_rows import Observed, ObservedColumn
+from optagent.analysis.observed_rows import ObservedColumn, ObservedRows
 from optagent.codec import decode, encode
 from optagent.domain.model import Task
 from optagent.domain.performance import EstimatedPerformance
@@ -19,20 +19,20 @@ SHARED = Path(__file__).parents[3].parent / "shared" / "data"
 BINARY = monitored_metrics(Task.BINARY)
 
 
-def observed(prediction: np.ndarray, y: np.ndarray, x: np.ndarray | None = None, classes: int = 2) -> Observed:
+def observed(prediction: np.ndarray, y: np.ndarray, x: np.ndarray | None = None, classes: int = 2) -> ObservedRows:
     rows = len(y)
     task = Task.REGRESSION if not classes else Task.BINARY if classes == 2 else Task.MULTICLASS
     x = np.zeros((rows, 1), np.float32) if x is None else x.astype(np.float32)
     columns = tuple(ObservedColumn(f"c{index}", "numeric") for index in range(x.shape[1]))
-    return Observed(task, columns, x, prediction, y, np.arange(rows, dtype=float), np.full(rows, np.nan), classes)
+    return ObservedRows(task, columns, x, prediction, y, np.arange(rows, dtype=float), np.full(rows, np.nan), classes)
 
 
-def parts(rows: Observed, size: int) -> list[Observed]:
+def parts(rows: ObservedRows, size: int) -> list[ObservedRows]:
     position = np.arange(len(rows))
     return [rows.where(position // size == index) for index in range(len(rows) // size)]
 
 
-def miscalibrated(rows: int, seed: int, hardness: float = 1.0) -> Observed:
+def miscalibrated(rows: int, seed: int, hardness: float = 1.0) -> ObservedRows:
     """A model that claims its square root; a larger hardness has more rows in doubt."""
     rng = np.random.default_rng(seed)
     truth = rng.beta(0.5 * hardness, hardness, rows)
@@ -98,7 +98,7 @@ def test_the_truth_falls_outside_the_interval_no_more_often_than_its_level_allow
 
 
 def test_several_classes_are_estimated_without_bias() -> None:
-    def world(rows: int, seed: int) -> Observed:
+    def world(rows: int, seed: int) -> ObservedRows:
         rng = np.random.default_rng(seed)
         truth = rng.dirichlet(np.full(3, 0.5), rows)
         y = (truth.cumsum(axis=1) < rng.random(rows)[:, None]).sum(axis=1).clip(max=2).astype(np.float64)
@@ -165,7 +165,7 @@ def test_a_reference_that_cannot_teach_is_refused() -> None:
 REGRESSION = monitored_metrics(Task.REGRESSION)
 
 
-def noisy(rows: int, seed: int, centre: float = 0.0, factor: float = 1.0) -> Observed:
+def noisy(rows: int, seed: int, centre: float = 0.0, factor: float = 1.0) -> ObservedRows:
     """A regression whose errors grow with the first feature; of a second nothing is known."""
     rng = np.random.default_rng(seed)
     feature = rng.normal(centre, 1, rows)

@@ -13,25 +13,25 @@ from optagent.analysis.evidence import (
     uncompared,
     unusable_share,
 )
-from optagent.analysis.observed_rows import Observed, ObservedColumn
+from optagent.analysis.observed_rows import ObservedColumn, ObservedRows
 from optagent.analysis.performance import metric_values
 from optagent.domain.drift import ColumnDrift, DriftReport, DriftStatus, Summary
 from optagent.domain.model import Task
 from optagent.domain.performance import Degradation, EstimatedMetric, EstimatedPerformance, MetricValue
-from optagent.domain.quality import DataQuality, Problem
+from optagent.domain.quality import DataQuality, RowProblem
 from optagent.domain.study import Interval
 from optagent.training.metrics import metric_named
 
 COLUMNS = (ObservedColumn("a", "numeric"), ObservedColumn("kind", "categorical", ("x", "y")))
 
 
-def observed(rows=1000, seed=0, shift=0.0, wrong_above=None, prediction=None, y=None) -> Observed:
+def observed(rows=1000, seed=0, shift=0.0, wrong_above=None, prediction=None, y=None) -> ObservedRows:
     """Probabilities of class 1 that fit; where `a` is above `wrong_above`, labels are coins."""
     rng = np.random.default_rng(seed)
     a, kind = rng.normal(shift, 1, rows), rng.integers(0, 2, rows)
     p = 1 / (1 + np.exp(-2 * a)) if prediction is None else prediction
     chance = p if wrong_above is None else np.where(a > wrong_above, 0.5, p)
-    return Observed(
+    return ObservedRows(
         task=Task.BINARY,
         columns=COLUMNS,
         x=np.column_stack([a, kind]).astype(np.float32),
@@ -115,10 +115,10 @@ def test_the_noise_of_a_calibration_error_is_what_probabilities_that_fit_would_s
 
 
 def test_unusable_shares_need_enough_rows():
-    quality = DataQuality(rows=100, problems={Problem.UNUSABLE_PREDICTION: 25})
-    assert unusable_share(quality, Problem.UNUSABLE_PREDICTION, 75) == 0.25
-    assert unusable_share(quality, Problem.UNUSABLE_PREDICTION, 1) == 0.0
-    assert unusable_share(quality, Problem.UNUSABLE_LABEL, 75) == 0.0
+    quality = DataQuality(rows=100, problems={RowProblem.UNUSABLE_PREDICTION: 25})
+    assert unusable_share(quality, RowProblem.UNUSABLE_PREDICTION, 75) == 0.25
+    assert unusable_share(quality, RowProblem.UNUSABLE_PREDICTION, 1) == 0.0
+    assert unusable_share(quality, RowProblem.UNUSABLE_LABEL, 75) == 0.0
 
 
 def test_constant_predictions_are_news_only_where_the_reference_has_others():

@@ -5,12 +5,12 @@ import pytest
 from optagent.analysis.findings import findings_of
 from optagent.domain.alert import AlertKind, Severity
 from optagent.domain.concept_drift import ConceptDrift, DriftState
-from optagent.domain.diagnosis import Cause, Diagnosis, Remedy, Verdict
+from optagent.domain.diagnosis import Cause, Condition, Diagnosis, Remedy
 from optagent.domain.drift import ColumnDrift, DriftReport, DriftStatus, Summary
 from optagent.domain.model_report import Business, ModelReport
 from optagent.domain.monitoring import Monitoring
-from optagent.domain.performance import Certainty, Confidence, Degradation, MetricValue, Performance
-from optagent.domain.quality import DataQuality, Problem
+from optagent.domain.performance import Certainty, Degradation, MetricValue, ModelConfidence, Performance
+from optagent.domain.quality import DataQuality, RowProblem
 from optagent.domain.study import Interval
 
 
@@ -85,15 +85,17 @@ def test_drift_of_the_predictions_is_a_finding_of_its_own():
 
 def test_many_more_uncertain_rows_are_a_finding():
     def sure(now, then):
-        return Confidence(0.8, Certainty(100, 0, uncertain=now), Certainty(100, 0, uncertain=then))
+        return ModelConfidence(0.8, Certainty(100, 0, uncertain=now), Certainty(100, 0, uncertain=then))
 
     assert found(confidence=sure(0.4, 0.2)) == [(AlertKind.CONFIDENCE, Severity.INFO)]
     assert found(confidence=sure(0.25, 0.2)) == found(confidence=sure(0.75, 0.6)) == []
-    assert found(confidence=Confidence(0.8, Certainty(100, 0, uncertain=0.9), None)) == []
+    assert found(confidence=ModelConfidence(0.8, Certainty(100, 0, uncertain=0.9), None)) == []
 
 
 def test_rows_that_cannot_be_used_are_a_finding_and_copies_are_not():
-    quality = DataQuality(1000, 500, {Problem.UNUSABLE_LABEL: 20, Problem.CONFLICTING: 5, Problem.DUPLICATE: 900})
+    quality = DataQuality(
+        1000, 500, {RowProblem.UNUSABLE_LABEL: 20, RowProblem.CONFLICTING: 5, RowProblem.DUPLICATE: 900}
+    )
     (finding,) = findings_of(ModelReport("m", quality=quality), Monitoring())
     assert finding.kind is AlertKind.DATA_QUALITY
     assert finding.message == "unusable label in 2.0% of the rows"
@@ -101,15 +103,17 @@ def test_rows_that_cannot_be_used_are_a_finding_and_copies_are_not():
 
 
 def test_shares_are_of_the_rows_that_were_looked_at():
-    quality = DataQuality(1_000_000, 0, {Problem.UNUSABLE_PREDICTION: 50}, sampled=1000)
+    quality = DataQuality(1_000_000, 0, {RowProblem.UNUSABLE_PREDICTION: 50}, sampled=1000)
     assert found(quality=quality) == [(AlertKind.DATA_QUALITY, Severity.WARNING)]
     assert found(quality=replace(quality, sampled=None)) == []
 
 
 def test_a_fault_of_the_pipeline_is_critical_and_names_its_columns():
-    fault = Diagnosis(Verdict.FAULT, Remedy.FIX_PIPELINE, ("a has become constant",), (Cause("a", 1, 1, 1, None, ""),))
+    fault = Diagnosis(
+        Condition.FAULT, Remedy.FIX_PIPELINE, ("a has become constant",), (Cause("a", 1, 1, 1, None, ""),)
+    )
     (finding,) = findings_of(ModelReport("m", diagnosis=fault), Monitoring())
     assert (finding.kind, finding.severity) == (AlertKind.PIPELINE, Severity.CRITICAL)
     assert (finding.message, finding.evidence) == ("a has become constant", {"columns": ["a"]})
-    stable = Diagnosis(Verdict.STABLE, Remedy.NOTHING, ())
+    stable = Diagnosis(Condition.STABLE, Remedy.NOTHING, ())
     assert found(diagnosis=stable) == []

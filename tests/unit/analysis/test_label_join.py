@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optagent.analysis.label_join import Chosen, Joined, Labels, choose, join_labels, orphans, thinned_by_id
+from optagent.analysis.label_join import CountedRows, JoinedLabels, Labels, choose, join_labels, orphans, thinned_by_id
 
 
 def predictions(*rows: tuple[Any, ...], **columns: Any) -> pa.Table:
@@ -30,13 +30,13 @@ def labels(*rows: tuple[str, int, float | None]) -> Labels:
     )
 
 
-def values_of(chosen: Chosen, tables: list[pa.Table]) -> list[Any]:
+def values_of(chosen: CountedRows, tables: list[pa.Table]) -> list[Any]:
     return [
         tables[table].column("value")[int(row)].as_py() for table, row in zip(chosen.table, chosen.row, strict=True)
     ]
 
 
-def joined(*rows: tuple[str, int, float | None], ids: str = "ab") -> Joined:
+def joined(*rows: tuple[str, int, float | None], ids: str = "ab") -> JoinedLabels:
     """Labels of the predictions a, b … that were made at second 10."""
     return join_labels(pa.array(list(ids), pa.large_string()), np.full(len(ids), 10_000_000), labels(*rows))
 

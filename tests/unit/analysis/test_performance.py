@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from optagent.analysis.bootstrap import Resampling
-from optagent.analysis.observed_rows import Observed, ObservedColumn
+from optagent.analysis.observed_rows import ObservedColumn, ObservedRows
 from optagent.analysis.performance import (
     Mean,
     as_outcome,
@@ -26,41 +26,41 @@ QUICK = Resampling(resamples=100, time_ordered=True)
 COLUMNS = (ObservedColumn("size", "numeric"), ObservedColumn("region", "categorical", ("north", "south")))
 
 
-def binary(rows: int, error: float = 0.2, seed: int = 0, weak: str = "") -> Observed:
+def binary(rows: int, error: float = 0.2, seed: int = 0, weak: str = "") -> ObservedRows:
     """Predictions that are wrong in a share `error` of rows, or in half of those of the region `weak`."""
     rng = np.random.default_rng(seed)
     x = np.column_stack([rng.normal(size=rows), rng.integers(0, 2, rows)]).astype(np.float32)
     y = rng.integers(0, 2, rows).astype(np.float64)
     wrong = rng.random(rows) < np.where((weak == "south") & (x[:, 1] == 1), 0.5, error)
     prediction = np.where(wrong, 1 - y, y) * 0.6 + 0.4 * rng.random(rows)
-    return Observed(Task.BINARY, COLUMNS, x, prediction, y, np.arange(rows) * 60.0, np.full(rows, np.nan), 2)
+    return ObservedRows(Task.BINARY, COLUMNS, x, prediction, y, np.arange(rows) * 60.0, np.full(rows, np.nan), 2)
 
 
-def multiclass(rows: int) -> Observed:
+def multiclass(rows: int) -> ObservedRows:
     rng = np.random.default_rng(1)
     y = rng.integers(0, 3, rows).astype(np.float64)
     prediction = 0.5 * np.eye(3)[y.astype(int)] + 0.5 * rng.dirichlet(np.ones(3), rows)
     x = np.zeros((rows, 2), np.float32)
-    return Observed(Task.MULTICLASS, COLUMNS, x, prediction, y, np.arange(rows) * 60.0, np.full(rows, np.nan), 3)
+    return ObservedRows(Task.MULTICLASS, COLUMNS, x, prediction, y, np.arange(rows) * 60.0, np.full(rows, np.nan), 3)
 
 
-def regression(rows: int, noise: float = 1.0, seed: int = 0) -> Observed:
+def regression(rows: int, noise: float = 1.0, seed: int = 0) -> ObservedRows:
     rng = np.random.default_rng(seed)
     x = np.column_stack([rng.normal(size=rows), rng.integers(0, 2, rows)]).astype(np.float32)
     y = x[:, 0] + noise * rng.normal(size=rows)
     prediction = x[:, 0].astype(np.float64)
-    return Observed(Task.REGRESSION, COLUMNS, x, prediction, y, np.arange(rows) * 60.0, np.full(rows, np.nan))
+    return ObservedRows(Task.REGRESSION, COLUMNS, x, prediction, y, np.arange(rows) * 60.0, np.full(rows, np.nan))
 
 
 WORLDS = {Task.BINARY: binary, Task.MULTICLASS: multiclass, Task.REGRESSION: regression}
 
 
-def unlabelled(observed: Observed) -> Observed:
+def unlabelled(observed: ObservedRows) -> ObservedRows:
     return as_labelled(observed, np.full(len(observed), np.nan))
 
 
-def as_labelled(observed: Observed, y: np.ndarray) -> Observed:
-    return Observed(
+def as_labelled(observed: ObservedRows, y: np.ndarray) -> ObservedRows:
+    return ObservedRows(
         observed.task, observed.columns, observed.x, observed.prediction, y, observed.time, observed.latency_ms, 2
     )
 
@@ -144,7 +144,7 @@ def test_the_difference_of_two_intervals_is_that_of_newcombe() -> None:
     assert (found.low, found.high) == pytest.approx((0.1 - np.hypot(0.03, 0.05), 0.1 + np.hypot(0.02, 0.04)))
 
 
-def values_of(observed: Observed) -> tuple[MetricValue, ...]:
+def values_of(observed: ObservedRows) -> tuple[MetricValue, ...]:
     return metric_values(observed, monitored_metrics(observed.task), how=QUICK)
 
 
@@ -251,7 +251,7 @@ def test_slices_of_dates_constants_and_booleans_are_named() -> None:
     columns = tuple(ObservedColumn(kind, kind) for kind in ("datetime", "boolean", "numeric"))
     x = np.column_stack([np.arange(8) + 18262, np.arange(8) % 2, np.ones(8)]).astype(np.float32)
     plain = np.zeros(8)
-    observed = Observed(Task.REGRESSION, columns, x, plain, plain, plain, plain)
+    observed = ObservedRows(Task.REGRESSION, columns, x, plain, plain, plain, plain)
     names = [each.value for each in slices_of(observed, ["datetime", "boolean", "numeric"])]
     assert names[0] == "2020-01-01 to 2020-01-02"
     assert names[4:] == ["false", "true", "1 to 1"]

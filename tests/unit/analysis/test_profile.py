@@ -1,18 +1,18 @@
 import numpy as np
 import pytest
 
-from optagent.analysis.observed_rows import Observed, ObservedColumn
+from optagent.analysis.observed_rows import ObservedColumn, ObservedRows
 from optagent.analysis.profile import Profile, make_profile
 from optagent.codec import decode, encode
 from optagent.domain.model import Task
 from optagent.errors import InvalidData, InvalidRequest
 
 
-def observed(columns, prediction=None, task=Task.REGRESSION, n_classes=0) -> Observed:
+def observed(columns, prediction=None, task=Task.REGRESSION, n_classes=0) -> ObservedRows:
     """`columns`: name to (kind, labels, values)."""
     rows = len(next(iter(columns.values()))[2])
     unknown = np.full(rows, np.nan)
-    return Observed(
+    return ObservedRows(
         task=task,
         columns=tuple(ObservedColumn(name, kind, labels) for name, (kind, labels, _) in columns.items()),
         x=np.column_stack([values for *_, values in columns.values()]).astype(np.float32),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from optagent.analysis.bootstrap import Resampling, paired_interval
-from optagent.backtest.compare import Answers, advise, period_of, score_or_none, standings_of
+from optagent.backtest.compare import PolicyPredictions, advise, period_of, score_or_none, standings_of
 from optagent.domain.backtest import Standing
 from optagent.domain.model import Task
 from optagent.domain.study import Interval
@@ -17,14 +17,14 @@ AUC = metric_named("auc", Task.BINARY)
 RMSE = metric_named("rmse", Task.REGRESSION)
 
 
-def answers(noise: Mapping[str, float], rows: int = 600, seed: int = 0) -> Answers:
+def answers(noise: Mapping[str, float], rows: int = 600, seed: int = 0) -> PolicyPredictions:
     rng = np.random.default_rng(seed)
     y = (rng.random(rows) < 0.5).astype(np.float64)
     time = np.arange(rows, dtype=np.float64)
-    return Answers(y, time, {name: y + rng.normal(scale=scale, size=rows) for name, scale in noise.items()})
+    return PolicyPredictions(y, time, {name: y + rng.normal(scale=scale, size=rows) for name, scale in noise.items()})
 
 
-def groups(found: Answers, length: float = 20.0) -> np.ndarray:
+def groups(found: PolicyPredictions, length: float = 20.0) -> np.ndarray:
     return period_of(found.time, 0.0, length)
 
 
@@ -58,7 +58,7 @@ def test_a_lower_error_is_a_gain() -> None:
 
 def test_equals_share_the_resamples_in_which_they_are_the_best() -> None:
     found = answers({"never": 2.0, "a": 1.0})
-    same = Answers(found.y, found.time, {**found.predictions, "b": found.predictions["a"]})
+    same = PolicyPredictions(found.y, found.time, {**found.predictions, "b": found.predictions["a"]})
     assert [one.best_in for one in standings_of(same, AUC, groups(same), resamples=100)] == [0.5, 0.5]
 
 
@@ -75,16 +75,16 @@ def test_one_period_says_nothing() -> None:
 
 
 def test_rows_of_one_class_say_nothing_of_a_ranking() -> None:
-    found = Answers(np.ones(40), np.arange(40.0), {"never": np.ones(40), "a": np.ones(40)})
+    found = PolicyPredictions(np.ones(40), np.arange(40.0), {"never": np.ones(40), "a": np.ones(40)})
     with pytest.raises(InvalidData, match="auc"):
         standings_of(found, AUC, period_of(found.time, 0.0, 4.0))
 
 
 def test_answers_that_do_not_fit_the_rows_are_refused() -> None:
     with pytest.raises(InvalidData, match="a: 2 answers and 3 times for 3 rows"):
-        Answers(np.ones(3), np.ones(3), {"never": np.ones(3), "a": np.ones(2)})
+        PolicyPredictions(np.ones(3), np.ones(3), {"never": np.ones(3), "a": np.ones(2)})
     with pytest.raises(InvalidData, match="'never' are needed"):
-        Answers(np.ones(3), np.ones(3), {"a": np.ones(3)})
+        PolicyPredictions(np.ones(3), np.ones(3), {"a": np.ones(3)})
 
 
 def test_of_policies_that_cannot_be_told_apart_the_one_of_the_fewest_retrainings_is_recommended() -> None:

@@ -27,7 +27,7 @@ from optagent.domain.notice import (
 )
 from optagent.domain.process import Process, Status
 from optagent.domain.rollout import Rollout, abort, advance, begin, promote, rollback
-from optagent.domain.rollout_look import GuardrailReading, Judged, Look, RolloutState
+from optagent.domain.rollout_look import GuardrailReading, JudgedLook, Look, RolloutState
 from optagent.domain.rollout_policy import RolloutPolicy
 from optagent.domain.study import Interval
 from optagent.errors import InvalidRequest
@@ -113,14 +113,14 @@ def test_a_candidate_that_waits_to_be_promoted_is_told_of_once():
     waiting = a_rollout()
     assert of_proof(waiting) is None
     look = Look("l1", NOON + 9, RolloutState.SHADOW, rows=500, improvement=Interval(0.1, 0.05, 0.4, 0.001))
-    waiting = replace(waiting, looks=(Judged(look, Verdict.INCONCLUSIVE, "not yet"),))
+    waiting = replace(waiting, looks=(JudgedLook(look, Verdict.INCONCLUSIVE, "not yet"),))
     assert of_proof(waiting) is None
-    waiting = replace(waiting, looks=(*waiting.looks, Judged(look, Verdict.PASS, "improvement at least 0.05")))
+    waiting = replace(waiting, looks=(*waiting.looks, JudgedLook(look, Verdict.PASS, "improvement at least 0.05")))
     notice = of_proof(waiting)
     assert notice is not None
     assert notice.title == "churn: version 4 has proved itself in shadow"
     assert "500 rows, improvement 0.1 (0.05 to 0.4)." in notice.text
-    again = replace(waiting, looks=(*waiting.looks, Judged(replace(look, at=NOON + 99), Verdict.PASS, "still")))
+    again = replace(waiting, looks=(*waiting.looks, JudgedLook(replace(look, at=NOON + 99), Verdict.PASS, "still")))
     assert of_proof(again) == notice
     assert of_proof(promote(waiting, "bob", "", NOON + 10)) is None
 

@@ -12,8 +12,8 @@ from optagent.domain.optimization import Metrics, OptimizationResult
 from optagent.domain.policy import (
     POLICIES,
     Action,
-    Facts,
     OptimizationType,
+    PolicyFacts,
     RetrainingPolicy,
     Stage,
     Trigger,
@@ -32,8 +32,8 @@ def an_alert(kind: AlertKind = AlertKind.CONCEPT_DRIFT, seen: float = NOW, **mor
     return Alert(**fields, kind=kind, severity=Severity.WARNING, first_seen=seen - DAY, last_seen=seen, **more)
 
 
-def facts(**more: Any) -> Facts:
-    return Facts(**{"now": NOW, "trained_at": NOW - 100 * DAY, **more})
+def facts(**more: Any) -> PolicyFacts:
+    return PolicyFacts(**{"now": NOW, "trained_at": NOW - 100 * DAY, **more})
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from optagent.adapters.in_memory.clock import ManualClock
 from optagent.adapters.in_memory.observations import InMemoryObservations
 from optagent.adapters.in_memory.store import InMemoryStore
-from optagent.analysis.observed_rows import Observed
+from optagent.analysis.observed_rows import ObservedRows
 from optagent.domain.dataset import FileSource
 from optagent.domain.model import CHAMPION, ModelSpec, ModelVersion, Task
 from optagent.domain.rollout import Rollout, begin
@@ -20,16 +20,16 @@ from optagent.domain.routing import RoutingTable
 from optagent.errors import ModelNotFound
 from optagent.loop.observe.reference import Reference, encode_reference
 from optagent.loop.observe.window_rows import observed_columns
-from optagent.loop.rollout.live import Live
-from optagent.loop.rollout.supervise import Supervised, supervise
-from optagent.ports import Recorded, Store
+from optagent.loop.rollout.live import RolloutContext
+from optagent.loop.rollout.supervise import SupervisorPass, supervise
+from optagent.ports import RecordKind, Store
 from optagent.serving.evidence import evidence_schema
 from optagent.training.columns import Kind
-from optagent.training.encoding import Column, Schema
+from optagent.training.encoding import FeatureColumn, Schema
 from tests.fakes.routes import InMemoryRoutes
 
 START = 1_700_000_000.0
-SCHEMA = Schema((Column("amount", Kind.NUMERIC),), "churned", Task.BINARY, ("no", "yes"))
+SCHEMA = Schema((FeatureColumn("amount", Kind.NUMERIC),), "churned", Task.BINARY, ("no", "yes"))
 SPEC = ModelSpec("churn", Task.BINARY, FileSource("rows.parquet"), "churned")
 POLICY = RolloutPolicy(
     margin=0.002,
@@ -90,7 +90,7 @@ class World:
         self.observations.save_reference("churn", "1", encode_reference(reference()))
         self.observations.save_reference("churn", "2", encode_reference(reference()))
 
-    def live(self, **ports: object) -> Live:
+    def live(self, **ports: object) -> RolloutContext:
         """The ports, as a process that has just started sees them."""
         own = {
             "store": self.store,
@@ -98,7 +98,7 @@ class World:
             "registry": self.registry,
             "observations": self.observations,
         }
-        return Live(**{**own, **ports}, clock=self.clock, sleep=self.sleep)  # type: ignore[arg-type]
+        return RolloutContext(**{**own, **ports}, clock=self.clock, sleep=self.sleep)  # type: ignore[arg-type]
 
     async def sleep(self, seconds: float) -> None:
         """Time for gateways to hear of what is staged."""
@@ -120,7 +120,7 @@ class World:
         await self.store.create_rollout(rollout)
         return rollout
 
-    async def pass_by(self, live: Live | None = None, seconds: float = 1.0) -> Supervised:
+    async def pass_by(self, live: RolloutContext | None = None, seconds: float = 1.0) -> SupervisorPass:
         """One pass, a second later."""
         self.clock.advance(seconds)
         await self.beat()
@@ -143,9 +143,9 @@ class World:
         if table is None or not table.rollout_id:
             return
         evidence, labels = self.answered(table, rows)
-        self.observations.record("churn", Recorded.EVIDENCE, evidence)
+        self.observations.record("churn", RecordKind.EVIDENCE, evidence)
         if labelled:
-            self.observations.record("churn", Recorded.LABELS, labels)
+            self.observations.record("churn", RecordKind.LABELS, labels)
 
     def answered(self, table: RoutingTable, rows: int) -> tuple[pa.Table, pa.Table]:
         ids = [f"p{self.requests + number:08d}" for number in range(rows)]
@@ -204,7 +204,7 @@ def reference(rows: int = 2_000) -> Reference:
     """What the champion was validated on."""
     rng = np.random.default_rng(1)
     truth = rng.beta(0.7, 0.7, rows)
-    observed = Observed(
+    observed = ObservedRows(
         task=Task.BINARY,
         columns=observed_columns(SCHEMA),
         x=np.zeros((rows, 1), dtype=np.float32),

@@ -8,7 +8,7 @@ import pytest
 from optagent.domain.command import TuneModel
 from optagent.errors import InvalidRequest, ModelNotFound, Unavailable
 from serve_app import lazy_agent
-from serve_app.lazy_agent import HeldAgent
+from serve_app.lazy_agent import LazyAgent
 from serve_app.remote_agent import outcome_of
 
 
@@ -37,7 +37,7 @@ class Closing:
 
 async def test_it_is_made_once_for_all_who_ask():
     recipe = Recipe(agent := Closing())
-    held = HeldAgent(recipe)
+    held = LazyAgent(recipe)
     assert await asyncio.gather(*(held.agent() for _ in range(10))) == [agent] * 10
     assert recipe.tries == 1
     await held.close()
@@ -48,7 +48,7 @@ async def test_it_is_made_once_for_all_who_ask():
 
 async def test_while_redis_is_away_all_are_told_so_at_once_and_later_it_works(monkeypatch):
     recipe = Recipe(agent := Closing(), away=True)
-    held = HeldAgent(recipe)
+    held = LazyAgent(recipe)
     told = await asyncio.gather(*(held.agent() for _ in range(10)), return_exceptions=True)
     assert {str(error) for error in told} == {"Redis at redis:6379 does not answer"}
     assert recipe.tries == 1
@@ -58,16 +58,16 @@ async def test_while_redis_is_away_all_are_told_so_at_once_and_later_it_works(mo
 
 
 async def test_a_refusal_is_an_outcome_and_so_is_an_answer(agent, churn):
-    held = HeldAgent(Recipe(agent))
+    held = LazyAgent(Recipe(agent))
     registered = await outcome_of(held, "register_model", (churn,), {})
     assert (registered.answer.model_id, registered.refusal) == ("churn", None)
     unknown = await outcome_of(held, "submit", (TuneModel("nobody"),), {})
     assert isinstance(unknown.refusal, ModelNotFound)
-    away = await outcome_of(HeldAgent(Recipe(away=True)), "models", (), {})
+    away = await outcome_of(LazyAgent(Recipe(away=True)), "models", (), {})
     assert isinstance(away.refusal, Unavailable)
 
 
 @pytest.mark.parametrize("verb", ["_store", "__class__", "frobnicate"])
 async def test_only_verbs_can_be_asked_for(agent, verb):
-    outcome = await outcome_of(HeldAgent(Recipe(agent)), verb, (), {})
+    outcome = await outcome_of(LazyAgent(Recipe(agent)), verb, (), {})
     assert isinstance(outcome.refusal, InvalidRequest)

@@ -9,10 +9,10 @@ import pytest
 
 from optagent.domain.rollout_look import RolloutState
 from optagent.errors import Unavailable
-from optagent.loop.rollout.supervise import Supervised
+from optagent.loop.rollout.supervise import SupervisorPass
 from serve_app import supervisor
-from serve_app.lazy_agent import HeldAgent
-from serve_app.supervisor import Supervision
+from serve_app.lazy_agent import LazyAgent
+from serve_app.supervisor import SupervisorLoops
 
 
 @dataclass
@@ -29,11 +29,11 @@ class SlowAgent:
     notified: int = 0
     channel_down: bool = False
 
-    async def supervise_once(self) -> Supervised:
+    async def supervise_once(self) -> SupervisorPass:
         self.looks += 1
         if self.failing:
             raise Unavailable(self.failing)
-        return Supervised(states={"churn": RolloutState.SHADOW})
+        return SupervisorPass(states={"churn": RolloutState.SHADOW})
 
     async def start_queued(self, max_processes: int) -> tuple[str, ...]:
         self.queued.append(max_processes)
@@ -66,7 +66,7 @@ def agent() -> SlowAgent:
 
 
 @pytest.fixture
-async def work(agent: SlowAgent, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Supervision]:
+async def work(agent: SlowAgent, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SupervisorLoops]:
     monkeypatch.setattr(supervisor, "_MONITORS_EVERY_S", 0.01)
     monkeypatch.setattr(supervisor, "_NOTICES_EVERY_S", 0.01)
 
@@ -74,21 +74,21 @@ async def work(agent: SlowAgent, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
         return agent
 
     told: list[Any] = []
-    running = Supervision(HeldAgent(made), 0.01, 3, told.append)
+    running = SupervisorLoops(LazyAgent(made), 0.01, 3, told.append)
     running.told = told
     yield running
     await running.close()
 
 
 @pytest.fixture
-async def telling(agent: SlowAgent, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Supervision]:
+async def telling(agent: SlowAgent, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SupervisorLoops]:
     """The same where notifications are enabled."""
     monkeypatch.setattr(supervisor, "_NOTICES_EVERY_S", 0.01)
 
     async def made() -> Any:
         return agent
 
-    running = Supervision(HeldAgent(made), 0.01, 3, notify=True)
+    running = SupervisorLoops(LazyAgent(made), 0.01, 3, notify=True)
     yield running
     await running.close()
 

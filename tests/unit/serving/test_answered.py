@@ -10,7 +10,7 @@ import pytest
 from optagent.domain.dataset import FileSource
 from optagent.domain.model import ModelSpec, Task
 from optagent.loop.observe.record import checked_predictions
-from optagent.serving.answered import Answered, predictions_table
+from optagent.serving.answered import PredictionRecord, predictions_table
 from optagent.serving.engine import ServedModel
 from optagent.serving.native_engine import NativeEngine
 from optagent.training.encoding import encode
@@ -26,8 +26,8 @@ def served(predictor: Predictor) -> ServedModel:
     return ServedModel(predictor.schema, NativeEngine(predictor), "7")
 
 
-def answered(model: ServedModel, rows: object, ids: list[str]) -> Answered:
-    return Answered(model, ids, NOW, rows, model.scores(model.reader.read(rows)), 1.5, "champion")
+def answered(model: ServedModel, rows: object, ids: list[str]) -> PredictionRecord:
+    return PredictionRecord(model, ids, NOW, rows, model.scores(model.reader.read(rows)), 1.5, "champion")
 
 
 def json_rows(table: pa.Table) -> list[dict[str, object]]:

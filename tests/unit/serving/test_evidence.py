@@ -5,9 +5,9 @@ import pyarrow as pa
 
 from optagent.adapters.state.archive.row_types import as_kept
 from optagent.domain.model import Task
-from optagent.serving.evidence import Compared, evidence_schema, evidence_table, outputs_of
+from optagent.serving.evidence import EvidenceRecord, evidence_schema, evidence_table, outputs_of
 
-ONE = Compared(
+ONE = EvidenceRecord(
     ids=["a"],
     time=1_700_000_000.25,
     rollout="r1",

@@ -14,13 +14,13 @@ from optagent.training.average import HardVote, WeightedMean
 from optagent.training.encoding import encode
 from optagent.training.families.engineered import EngineeredModel
 from optagent.training.families.ensemble import EnsembleModel
-from optagent.training.families.parts import Part
+from optagent.training.families.parts import ModelPart
 from optagent.training.families.registry import family_named
-from optagent.training.plan import Calendar, Difference, GroupDifference, GroupMean, Plan, Power, Product, Ratio
+from optagent.training.plan import Calendar, Difference, FeaturePlan, GroupDifference, GroupMean, Power, Product, Ratio
 from optagent.training.predictor import Predictor
 from optagent.training.problem import Data, Problem
 from optagent.training.recipe import Recipe, trained
-from optagent.training.stack import Column, Stack
+from optagent.training.stack import Stack, StackColumn
 
 MakePredictor = Callable[..., Predictor]
 MakeRows = Callable[[Task], pa.Table]
@@ -35,10 +35,10 @@ def together(make_predictor: MakePredictor, task: Task, kind: str = "weighted_me
         "hard_vote": lambda: HardVote(task, FAMILIES, weights),
         "stack": lambda: Stack(task, FAMILIES, weights, (0.2,) * outputs),
         "stack_with_features": lambda: Stack(
-            task, FAMILIES, weights, (0.2,) * outputs, (Column(0, 0.0, 1.0, (0.1,) * outputs),)
+            task, FAMILIES, weights, (0.2,) * outputs, (StackColumn(0, 0.0, 1.0, (0.1,) * outputs),)
         ),
     }[kind]()
-    members = {name: Part(name, predictor.model) for name, predictor in parts.items()}
+    members = {name: ModelPart(name, predictor.model) for name, predictor in parts.items()}
     first = parts[FAMILIES[0]]
     return Predictor(_renamed(first, "ensemble"), first.schema, EnsembleModel(combined, members))
 
@@ -48,7 +48,7 @@ def planned(make_predictor: MakePredictor, table: pa.Table, family: str, calenda
     names = plain.schema.names
     steps = [Product("a", "b"), Ratio("a", "count"), Difference("b", "a"), Power("a", 2), Power("b", 3)]
     steps += [GroupMean("city", "a", (0.1, 0.2, -0.3)), GroupDifference("city", "b", (1.0, 0.0, 0.5))]
-    plan = Plan(names, (*steps, *([Calendar("day", "weekday")] if calendar else [])), ("b",))
+    plan = FeaturePlan(names, (*steps, *([Calendar("day", "weekday")] if calendar else [])), ("b",))
     x = encode(table, plain.schema)
     codes = [(index, column.levels) for index, column in enumerate(plain.schema.columns) if column.levels]
     data = Data(

@@ -13,7 +13,7 @@ from optagent.arrays import Matrix, Prediction
 from optagent.domain.model import Task
 from optagent.errors import InvalidData
 from optagent.serving.native_engine import NativeEngine
-from optagent.serving.onnx_compiler import Compiled, compile_onnx
+from optagent.serving.onnx_compiler import CompiledEngine, compile_onnx
 from optagent.serving.parity import TOLERANCE, answered, choose_engine, difference, drawn_rows, probe_rows
 from optagent.training.columns import Kind
 from optagent.training.encoding import encode
@@ -115,7 +115,7 @@ def test_a_converter_that_is_off_by_a_thousandth_is_refused(
 ) -> None:
     predictor = make_predictor("random_forest", Task.BINARY)
     rows = encode(make_served_rows(Task.BINARY), predictor.schema)
-    chosen = choose_engine(predictor, rows, Compiled(Off(predictor, by=1e-3), "compiled"))
+    chosen = choose_engine(predictor, rows, CompiledEngine(Off(predictor, by=1e-3), "compiled"))
     assert chosen.engine.name == "native"
     assert "differs by 1.0e-03" in chosen.reason
     assert chosen.max_difference == pytest.approx(1e-3)
@@ -125,7 +125,7 @@ def test_an_engine_that_is_slower_is_refused(make_predictor: MakePredictor, make
     predictor = make_predictor("lightgbm", Task.BINARY)
     rows = encode(make_served_rows(Task.BINARY), predictor.schema)
     with threadpool_limits(1):  # threads that wait for each other on a busy machine take longer than any engine
-        chosen = choose_engine(predictor, rows, Compiled(Off(predictor, wait_s=0.02), "compiled"))
+        chosen = choose_engine(predictor, rows, CompiledEngine(Off(predictor, wait_s=0.02), "compiled"))
     assert chosen.engine.name == "native"
     assert "not faster" in chosen.reason
 
@@ -135,7 +135,7 @@ def test_an_engine_that_fails_is_refused_in_its_own_words(
 ) -> None:
     predictor = make_predictor("lightgbm", Task.BINARY)
     rows = encode(make_served_rows(Task.BINARY), predictor.schema)
-    chosen = choose_engine(predictor, rows, Compiled(Failing(), "compiled"))
+    chosen = choose_engine(predictor, rows, CompiledEngine(Failing(), "compiled"))
     assert (chosen.engine.name, chosen.reason) == ("native", "onnx fails: index out of range")
 
 
@@ -216,5 +216,5 @@ def test_what_it_costs_to_reach_the_model_itself_counts_as_its_time(
 ) -> None:
     predictor = make_predictor("lightgbm", Task.BINARY)
     rows = encode(make_served_rows(Task.BINARY), predictor.schema)
-    slow = Compiled(Off(predictor, wait_s=0.002), "compiled")
+    slow = CompiledEngine(Off(predictor, wait_s=0.002), "compiled")
     assert choose_engine(predictor, rows, slow, native_costs_us=1e6).engine.name == "onnx"

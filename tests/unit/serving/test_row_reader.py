@@ -14,14 +14,14 @@ from optagent.domain.model import Task
 from optagent.errors import InvalidData
 from optagent.serving.row_reader import RowReader
 from optagent.training.columns import Kind
-from optagent.training.encoding import Column, Schema, encode
+from optagent.training.encoding import FeatureColumn, Schema, encode
 
 COLUMNS = (
-    Column("amount", Kind.NUMERIC),
-    Column("open", Kind.BOOLEAN),
-    Column("city", Kind.CATEGORICAL, ("Bern", "Zürich")),
-    Column("shop", Kind.CATEGORICAL, ("1", "2.5", "true"), other=True),
-    Column("day", Kind.DATETIME),
+    FeatureColumn("amount", Kind.NUMERIC),
+    FeatureColumn("open", Kind.BOOLEAN),
+    FeatureColumn("city", Kind.CATEGORICAL, ("Bern", "Zürich")),
+    FeatureColumn("shop", Kind.CATEGORICAL, ("1", "2.5", "true"), other=True),
+    FeatureColumn("day", Kind.DATETIME),
 )
 SCHEMA = Schema(COLUMNS, "label", Task.REGRESSION)
 READER = RowReader(SCHEMA)

@@ -12,7 +12,7 @@ from optagent.errors import InvalidData
 from optagent.training.columns import Kind
 from optagent.training.encoding import Schema
 from optagent.training.imported import (
-    Imported,
+    ConvertedModel,
     check_parity,
     class_order,
     imported_schema,
@@ -101,9 +101,9 @@ def test_a_prediction_is_put_into_our_order():
     assert ordered(np.array([0.25]), (1, 0), Task.BINARY).tolist() == [0.75]
 
 
-def imported(reference: np.ndarray, rounded: np.ndarray) -> Imported:
+def imported(reference: np.ndarray, rounded: np.ndarray) -> ConvertedModel:
     schema = Schema((), "y", Task.REGRESSION)
-    return Imported("linear", None, schema, {}, 1, reference, rounded)  # type: ignore[arg-type]
+    return ConvertedModel("linear", None, schema, {}, 1, reference, rounded)  # type: ignore[arg-type]
 
 
 def test_parity_is_asked_of_every_row_and_rounding_may_move_one_in_a_hundred():

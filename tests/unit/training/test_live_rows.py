@@ -9,28 +9,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optagent.domain.model import Task
-from optagent.domain.quality import Problem
+from optagent.domain.quality import RowProblem
 from optagent.training.columns import Kind
-from optagent.training.encoding import Column, Schema, encode
+from optagent.training.encoding import FeatureColumn, Schema, encode
 from optagent.training.live_answers import encode_live_labels, encode_predictions
 from optagent.training.live_rows import encode_live, merged_counts, model_matrix
 
 NAN = np.nan
 DAY = dt.datetime(1970, 1, 2, tzinfo=dt.UTC)
 COLUMNS = {
-    "amount": Column("amount", Kind.NUMERIC),
-    "member": Column("member", Kind.BOOLEAN),
-    "region": Column("region", Kind.CATEGORICAL, ("north", "south")),
-    "shop": Column("shop", Kind.CATEGORICAL, ("1", "2"), other=True),
-    "since": Column("since", Kind.DATETIME),
+    "amount": FeatureColumn("amount", Kind.NUMERIC),
+    "member": FeatureColumn("member", Kind.BOOLEAN),
+    "region": FeatureColumn("region", Kind.CATEGORICAL, ("north", "south")),
+    "shop": FeatureColumn("shop", Kind.CATEGORICAL, ("1", "2"), other=True),
+    "since": FeatureColumn("since", Kind.DATETIME),
 }
 
 
-def schema(*columns: Column, task: Task = Task.BINARY, classes: Any = ("no", "yes")) -> Schema:
+def schema(*columns: FeatureColumn, task: Task = Task.BINARY, classes: Any = ("no", "yes")) -> Schema:
     return Schema(columns or tuple(COLUMNS.values()), "label", task, () if task is Task.REGRESSION else classes)
 
 
-def live(name: str, values: Any) -> tuple[list[float], dict[Problem, int]]:
+def live(name: str, values: Any) -> tuple[list[float], dict[RowProblem, int]]:
     """One column encoded, and what was wrong with it."""
     x, counts = encode_live(pa.table({name: values}), schema(COLUMNS[name]))
     return x[:, 0].tolist(), dict(counts.get(name, {}))
@@ -54,40 +54,40 @@ def test_clean_rows_are_encoded_as_they_are_for_training(rows: list[dict[str, An
     table = pa.Table.from_pylist(rows, pa.schema([*types, ("since", pa.date32())]))
     x, counts = encode_live(table, schema())
     np.testing.assert_array_equal(x, encode(table, schema()))
-    assert {problem for found in counts.values() for problem in found} <= {Problem.MISSING}
+    assert {problem for found in counts.values() for problem in found} <= {RowProblem.MISSING}
 
 
 @pytest.mark.parametrize(
     ("name", "values", "expected", "problems"),
     [
-        ("amount", [1, None, NAN], [1, NAN, NAN], {Problem.MISSING: 2}),
-        ("amount", pa.array([1, None]).cast(pa.int8()), [1, NAN], {Problem.MISSING: 1}),
+        ("amount", [1, None, NAN], [1, NAN, NAN], {RowProblem.MISSING: 2}),
+        ("amount", pa.array([1, None]).cast(pa.int8()), [1, NAN], {RowProblem.MISSING: 1}),
         ("amount", [Decimal("1.5")], [1.5], {}),
         ("amount", [True, False], [1, 0], {}),
-        ("amount", [float("inf"), -1e300, 2.0], [NAN, NAN, 2], {Problem.INFINITE: 2}),
-        ("amount", ["12.5", " -3e1 ", "abc", "1,5"], [12.5, -30, NAN, NAN], {Problem.NOT_A_NUMBER: 2}),
-        ("amount", ["", "NaN", "null", None], [NAN] * 4, {Problem.MISSING: 4}),
-        ("amount", ["-inf", "1e999"], [NAN, NAN], {Problem.INFINITE: 2}),
-        ("amount", pa.array(["7", "x", "7"]).dictionary_encode(), [7, NAN, 7], {Problem.NOT_A_NUMBER: 1}),
-        ("amount", [DAY, None], [NAN, NAN], {Problem.WRONG_TYPE: 1, Problem.MISSING: 1}),
-        ("amount", [[1], None], [NAN, NAN], {Problem.WRONG_TYPE: 1, Problem.MISSING: 1}),
-        ("amount", pa.nulls(2), [NAN, NAN], {Problem.MISSING: 2}),
-        ("member", [1, 0, None], [1, 0, NAN], {Problem.MISSING: 1}),
-        ("member", ["true", "FALSE", "1", "maybe"], [1, 0, 1, NAN], {Problem.WRONG_TYPE: 1}),
-        ("region", ["south", "west", None], [1, 2, NAN], {Problem.UNSEEN: 1, Problem.MISSING: 1}),
-        ("region", pa.array(["south", "west"]).dictionary_encode(), [1, 2], {Problem.UNSEEN: 1}),
-        ("region", [3, 4], [2, 2], {Problem.UNSEEN: 2}),
-        ("region", [["south"]], [NAN], {Problem.WRONG_TYPE: 1}),
-        ("shop", [1.0, 2.0, 9.0, NAN], [0, 1, 2, NAN], {Problem.MISSING: 1}),
+        ("amount", [float("inf"), -1e300, 2.0], [NAN, NAN, 2], {RowProblem.INFINITE: 2}),
+        ("amount", ["12.5", " -3e1 ", "abc", "1,5"], [12.5, -30, NAN, NAN], {RowProblem.NOT_A_NUMBER: 2}),
+        ("amount", ["", "NaN", "null", None], [NAN] * 4, {RowProblem.MISSING: 4}),
+        ("amount", ["-inf", "1e999"], [NAN, NAN], {RowProblem.INFINITE: 2}),
+        ("amount", pa.array(["7", "x", "7"]).dictionary_encode(), [7, NAN, 7], {RowProblem.NOT_A_NUMBER: 1}),
+        ("amount", [DAY, None], [NAN, NAN], {RowProblem.WRONG_TYPE: 1, RowProblem.MISSING: 1}),
+        ("amount", [[1], None], [NAN, NAN], {RowProblem.WRONG_TYPE: 1, RowProblem.MISSING: 1}),
+        ("amount", pa.nulls(2), [NAN, NAN], {RowProblem.MISSING: 2}),
+        ("member", [1, 0, None], [1, 0, NAN], {RowProblem.MISSING: 1}),
+        ("member", ["true", "FALSE", "1", "maybe"], [1, 0, 1, NAN], {RowProblem.WRONG_TYPE: 1}),
+        ("region", ["south", "west", None], [1, 2, NAN], {RowProblem.UNSEEN: 1, RowProblem.MISSING: 1}),
+        ("region", pa.array(["south", "west"]).dictionary_encode(), [1, 2], {RowProblem.UNSEEN: 1}),
+        ("region", [3, 4], [2, 2], {RowProblem.UNSEEN: 2}),
+        ("region", [["south"]], [NAN], {RowProblem.WRONG_TYPE: 1}),
+        ("shop", [1.0, 2.0, 9.0, NAN], [0, 1, 2, NAN], {RowProblem.MISSING: 1}),
         ("since", ["1970-01-02", "1970-01-03T12:00:00"], [1, 2.5], {}),
-        ("since", ["1970-01-02T02:00:00+02:00", "1970-01-02", "soon"], [1, 1, NAN], {Problem.WRONG_TYPE: 1}),
-        ("since", ["soon", ""], [NAN, NAN], {Problem.WRONG_TYPE: 1, Problem.MISSING: 1}),
+        ("since", ["1970-01-02T02:00:00+02:00", "1970-01-02", "soon"], [1, 1, NAN], {RowProblem.WRONG_TYPE: 1}),
+        ("since", ["soon", ""], [NAN, NAN], {RowProblem.WRONG_TYPE: 1, RowProblem.MISSING: 1}),
         ("since", [DAY.date()], [1], {}),
-        ("since", [5, None], [NAN, NAN], {Problem.WRONG_TYPE: 1, Problem.MISSING: 1}),
+        ("since", [5, None], [NAN, NAN], {RowProblem.WRONG_TYPE: 1, RowProblem.MISSING: 1}),
     ],
 )
 def test_what_can_be_read_is_and_the_rest_is_counted(
-    name: str, values: Any, expected: list[float], problems: dict[Problem, int]
+    name: str, values: Any, expected: list[float], problems: dict[RowProblem, int]
 ) -> None:
     found, counted = live(name, values)
     np.testing.assert_array_equal(found, expected)
@@ -96,14 +96,14 @@ def test_what_can_be_read_is_and_the_rest_is_counted(
 
 def test_an_absent_column_is_missing_in_every_row() -> None:
     x, counts = encode_live(pa.table({"amount": [1.0, 2.0]}), schema(COLUMNS["amount"], COLUMNS["region"]))
-    assert counts == {"region": {Problem.ABSENT: 2}}
+    assert counts == {"region": {RowProblem.ABSENT: 2}}
     assert np.isnan(x[:, 1]).all()
 
 
 def test_an_extra_column_counts_once_and_bookkeeping_does_not() -> None:
     names = ["id", "time", "prediction", "probability", "probability_yes", "latency_ms", "version", "arm", "amount"]
     table = pa.table({name: [1.0, 2.0] for name in [*names, "colour"]} | {"empty": pa.nulls(2)})
-    assert encode_live(table, schema(COLUMNS["amount"]))[1] == {"colour": {Problem.EXTRA: 1}}
+    assert encode_live(table, schema(COLUMNS["amount"]))[1] == {"colour": {RowProblem.EXTRA: 1}}
 
 
 def test_a_name_that_stands_twice_takes_the_first() -> None:
@@ -119,8 +119,8 @@ def test_no_rows_are_no_problem() -> None:
 
 
 def test_counts_of_tables_add_up_but_an_extra_column_stays_one() -> None:
-    part = {"colour": {Problem.EXTRA: 1}, "amount": {Problem.MISSING: 2}}
-    assert merged_counts([part, part]) == {"colour": {Problem.EXTRA: 1}, "amount": {Problem.MISSING: 4}}
+    part = {"colour": {RowProblem.EXTRA: 1}, "amount": {RowProblem.MISSING: 2}}
+    assert merged_counts([part, part]) == {"colour": {RowProblem.EXTRA: 1}, "amount": {RowProblem.MISSING: 4}}
 
 
 def test_a_model_sees_an_unseen_category_as_it_was_trained_to() -> None:

@@ -14,10 +14,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from optagent.adapters.state.archive.durable_files import make_folder, sync
-from optagent.adapters.state.archive.manifest import Call, DataFile, Manifest, change_manifest, newest_manifest
+from optagent.adapters.state.archive.manifest import (
+    ArchivedCall,
+    ArchiveManifest,
+    DataFile,
+    change_manifest,
+    newest_manifest,
+)
 from optagent.adapters.state.archive.row_types import by_day, columns_alike, types_of
 from optagent.errors import Unavailable
-from optagent.ports import Recorded
+from optagent.ports import RecordKind
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -93,7 +99,7 @@ def merge_files(folder: Path, chosen: Sequence[DataFile]) -> int:
     files = write_files(folder, {(kind, day, chosen[0].types): columns_alike(rows)}, start, ids)
     gone = set(chosen)
 
-    def swap(now: Manifest) -> Manifest | None:
+    def swap(now: ArchiveManifest) -> ArchiveManifest | None:
         if not gone <= set(now.files):
             return None  # somebody else merged some of them
         return replace(now, files=(*(file for file in now.files if file not in gone), *files))
@@ -127,7 +133,7 @@ def alike_files(files: Sequence[DataFile]) -> list[list[DataFile]]:
     return list(groups.values())
 
 
-def by_day_and_types(calls: Sequence[Call]) -> dict[tuple[str, str, str], list[pa.Table]]:
+def by_day_and_types(calls: Sequence[ArchivedCall]) -> dict[tuple[str, str, str], list[pa.Table]]:
     """The rows of calls by (kind, day, types), as `write_files` takes them."""
     together: dict[tuple[str, str], list[pa.Table]] = {}
     for call in calls:
@@ -142,7 +148,7 @@ def by_day_and_types(calls: Sequence[Call]) -> dict[tuple[str, str, str], list[p
 def stray_files(folder: Path, before: float) -> list[Path]:
     """Files that no manifest names and that were last written `before` that time, scratch files included."""
     named = {folder / file.path for file in newest_manifest(folder).files}
-    ours = [path for kind in Recorded for path in folder.glob(f"{kind}/day=*/*") if _DATA_NAME.fullmatch(path.name)]
+    ours = [path for kind in RecordKind for path in folder.glob(f"{kind}/day=*/*") if _DATA_NAME.fullmatch(path.name)]
     found = []
     for path in (*ours, *folder.glob("*/.*.new")):
         with contextlib.suppress(FileNotFoundError):

@@ -16,18 +16,18 @@ import pyarrow as pa
 
 from optagent.adapters.state.archive.durable_files import made
 from optagent.errors import Unavailable
-from optagent.ports import Recorded
+from optagent.ports import RecordKind
 
 _KEPT_MANIFESTS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ArchivedCall:
     """A recorded call, or a part of one, under a name that is its own: `entry_id` MS-SEQ within `epoch`."""
 
     epoch: str
     entry_id: str
-    kind: Recorded
+    kind: RecordKind
     rows: pa.Table
 
 
@@ -48,7 +48,7 @@ class DataFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Manifest:
+class ArchiveManifest:
     """What counts. By epoch: every call before `below` is archived, and those in `held`."""
 
     number: int = 0
@@ -57,12 +57,12 @@ class Manifest:
     held: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     files: tuple[DataFile, ...] = ()
 
-    def holds(self, call: Call) -> bool:
+    def holds(self, call: ArchivedCall) -> bool:
         return call.entry_id in self.held.get(call.epoch, ()) or (
             call.epoch in self.below and _position(call.entry_id) < _position(self.below[call.epoch])
         )
 
-    def with_calls(self, calls: Sequence[Call], files: Sequence[DataFile], oldest: str) -> "Manifest":
+    def with_calls(self, calls: Sequence[ArchivedCall], files: Sequence[DataFile], oldest: str) -> "ArchiveManifest":
         """Also those calls; forgets the ids of all before `oldest`, which never come again but late."""
         below, held = dict(self.below), dict(self.held)
         for epoch in {call.epoch for call in calls}:
@@ -76,23 +76,25 @@ class Manifest:
         return json.dumps({"floor": self.floor, "below": self.below, "held": self.held, "files": files}).encode()
 
 
-def not_held(now: Manifest, calls: Sequence[Call]) -> list[Call]:
+def not_held(now: ArchiveManifest, calls: Sequence[ArchivedCall]) -> list[ArchivedCall]:
     return [call for call in calls if not now.holds(call)]
 
 
-def newest_manifest(folder: Path) -> Manifest:
+def newest_manifest(folder: Path) -> ArchiveManifest:
     """The manifest that counts, an empty one where there is none yet."""
     while True:
         numbers = _numbers(folder)
         if not numbers:
-            return Manifest()
+            return ArchiveManifest()
         path = _manifest(folder, max(numbers))
         with contextlib.suppress(FileNotFoundError):  # cleared away since it was listed
             written = path.stat()
             return _decoded(path, max(numbers), (written.st_ino, written.st_mtime_ns))
 
 
-def change_manifest(folder: Path, start: int | None, change: Callable[[Manifest], Manifest | None]) -> bool:
+def change_manifest(
+    folder: Path, start: int | None, change: Callable[[ArchiveManifest], ArchiveManifest | None]
+) -> bool:
     """Makes the manifest after the newest one, again and again until it is the first to; False where there is none.
 
     A change whose files carry the number `start` is refused below the floor.
@@ -110,13 +112,13 @@ def change_manifest(folder: Path, start: int | None, change: Callable[[Manifest]
 
 
 @lru_cache(maxsize=32)
-def _decoded(path: Path, number: int, written: tuple[int, int]) -> Manifest:
+def _decoded(path: Path, number: int, written: tuple[int, int]) -> ArchiveManifest:
     """A manifest never changes; `written` tells it from one of the same number in a folder that was made anew."""
     try:
         of = json.loads(path.read_bytes())
         files = tuple(DataFile(*item) for item in of["files"])
         held = {epoch: tuple(ids) for epoch, ids in of["held"].items()}
-        return Manifest(number, of["floor"], of["below"], held, files)
+        return ArchiveManifest(number, of["floor"], of["below"], held, files)
     except (ValueError, KeyError, TypeError) as error:
         raise Unavailable(f"archive: {path} is not a manifest: {error}") from None
 

@@ -35,16 +35,16 @@ from optagent.adapters.state.archive.files import (
     write_files,
 )
 from optagent.adapters.state.archive.manifest import (
-    Call,
+    ArchivedCall,
+    ArchiveManifest,
     DataFile,
-    Manifest,
     change_manifest,
     newest_manifest,
     not_held,
 )
 from optagent.adapters.state.archive.row_types import joined, microseconds, noun
 from optagent.errors import NotFound, Unavailable
-from optagent.ports import Recorded
+from optagent.ports import RecordKind
 
 _CROWDED = 64
 _ABANDONED_S = 600.0
@@ -67,7 +67,7 @@ class ParquetArchive:
             probe.touch()
             probe.unlink()
 
-    def append(self, model_id: str, calls: Sequence[Call], oldest: str) -> int:
+    def append(self, model_id: str, calls: Sequence[ArchivedCall], oldest: str) -> int:
         """Archives the calls that are not yet in the archive, and answers how many rows that were.
 
         `oldest` is an entry id before which, in the epochs of these calls, everything has been archived already.
@@ -78,7 +78,9 @@ class ParquetArchive:
                 start = newest_manifest(folder)
                 files = write_files(folder, by_day_and_types(new), start.number, (new[0].entry_id, new[-1].entry_id))
 
-                def add(now: Manifest, new: list[Call] = new, files: list[DataFile] = files) -> Manifest | None:
+                def add(
+                    now: ArchiveManifest, new: list[ArchivedCall] = new, files: list[DataFile] = files
+                ) -> ArchiveManifest | None:
                     return now.with_calls(new, files, oldest) if len(not_held(now, new)) == len(new) else None
 
                 if change_manifest(folder, start.number, add):
@@ -88,7 +90,7 @@ class ParquetArchive:
                 discard_files(folder, files)
         return 0
 
-    def rows(self, model_id: str, kind: Recorded, start: float, end: float) -> list[pa.Table]:
+    def rows(self, model_id: str, kind: RecordKind, start: float, end: float) -> list[pa.Table]:
         """The rows with `start` <= time < `end` (POSIX seconds), a table for each set of types."""
         folder, first, stop = self._folder(model_id), microseconds(start), microseconds(end)
         with _naming(folder):
@@ -107,13 +109,13 @@ class ParquetArchive:
                 return joined(zip((file.types for file in wanted), tables, strict=True))
         return []
 
-    def newest(self, model_id: str, kind: Recorded) -> float | None:
+    def newest(self, model_id: str, kind: RecordKind) -> float | None:
         folder = self._folder(model_id)
         with _naming(folder):
             last = [file.last for file in newest_manifest(folder).files if file.path.startswith(f"{kind}/")]
         return max(last) / 1e6 if last else None
 
-    def compact(self, model_id: str, day: str, kind: Recorded | None = None) -> int:
+    def compact(self, model_id: str, day: str, kind: RecordKind | None = None) -> int:
         """Merges small files of a day (YYYY-MM-DD), those with equal types; answers how many files went into others.
 
         A file is merged with the smaller ones once those have as many rows together, so that a row is written again as
@@ -135,7 +137,7 @@ class ParquetArchive:
             groups = alike_files(newest_manifest(folder).files)
         crowded = {same[0].kind_and_day for same in groups if len(same) > _CROWDED}
         for kind, day in sorted(crowded):
-            self.compact(model_id, day, Recorded(kind))
+            self.compact(model_id, day, RecordKind(kind))
 
     def sweep(self, model_id: str) -> None:
         """Deletes files of changes that died."""

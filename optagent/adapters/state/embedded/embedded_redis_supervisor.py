@@ -101,7 +101,7 @@ def unlock(descriptor: int) -> None:
     os.close(descriptor)
 
 
-class Supervisor:
+class RedisSupervisor:
     """Keeps one server running until the folder has no users. It compares what is with what should be, step by step."""
 
     def __init__(self, folder: Path, binary: Path) -> None:
@@ -209,7 +209,7 @@ def main(folder: Path, binary: Path) -> None:
     if lock is None:
         return
     try:
-        supervisor = Supervisor(folder, binary)  # removes a stale endpoint before the caller looks
+        supervisor = RedisSupervisor(folder, binary)  # removes a stale endpoint before the caller looks
         if os.fork():  # nobody's child: whoever started it neither reaps it nor takes it along
             os._exit(0)
         signal.signal(signal.SIGTERM, _leave)

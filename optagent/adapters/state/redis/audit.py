@@ -11,7 +11,7 @@ from typing import Any
 from optagent.adapters.state.audit_bounds import KEPT, checked_after
 from optagent.adapters.state.process_lease import checked_limit
 from optagent.adapters.state.redis import audit_scripts
-from optagent.adapters.state.redis.connection import Linked, RedisLink
+from optagent.adapters.state.redis.connection import RedisAdapter, RedisConnection
 from optagent.domain.audit import GENESIS, AuditEntry, AuditLink, AuditPage, ChainPoint, link_of, linked, point_of
 from optagent.errors import Busy, InvalidRequest, OptAgentError
 
@@ -19,10 +19,10 @@ _CALL_MS = 30_000  # longer than any call is repeated
 _TRIES = 100  # each that is lost is an entry of another process that was appended
 
 
-class RedisAudit(Linked):
+class RedisAudit(RedisAdapter):
     """The part of a Store that keeps the audit log."""
 
-    def __init__(self, link: RedisLink, kept: int = KEPT) -> None:
+    def __init__(self, link: RedisConnection, kept: int = KEPT) -> None:
         super().__init__(link)
         self._kept_links = kept
         self._turn = asyncio.Lock()

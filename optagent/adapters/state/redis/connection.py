@@ -26,7 +26,7 @@ _SOCKET_TIMEOUT_S = 3.5  # above the wait for the disk, or waiting would look li
 _CONNECT_TIMEOUT_S = 1.5
 
 
-class RedisLink:
+class RedisConnection:
     """The server behind a `redis://`, `rediss://` or `unix://` URL, and the keys below a prefix.
 
     An asyncio client belongs to the event loop that first used it: use a link, and close it, from one loop only. A
@@ -139,10 +139,10 @@ class RedisLink:
             return answer
 
 
-class Linked:
+class RedisAdapter:
     """What is kept by way of a link."""
 
-    def __init__(self, link: RedisLink) -> None:
+    def __init__(self, link: RedisConnection) -> None:
         self._link = link
 
     async def check(self) -> None:

@@ -8,18 +8,18 @@ import secrets
 
 from optagent.adapters.state.process_lease import milliseconds
 from optagent.adapters.state.redis import scripts
-from optagent.adapters.state.redis.connection import Linked, RedisLink
+from optagent.adapters.state.redis.connection import RedisAdapter, RedisConnection
 from optagent.adapters.state.store_errors import key_of_another_request, request_under_way
 
 
-class RedisKeptAnswers(Linked):
+class RedisIdempotencyStore(RedisAdapter):
     """KeptAnswers on the server behind a `redis://`, `rediss://` or `unix://` URL; use it from one event loop.
 
     An answer that comes after its claim has expired is kept all the same, unless another request has the key by then.
     """
 
     def __init__(self, url: str, prefix: str = "optagent") -> None:
-        super().__init__(RedisLink(url, prefix))
+        super().__init__(RedisConnection(url, prefix))
 
     async def claim(self, key: str, digest: str, held_s: float) -> bytes | None:
         values = (digest, secrets.token_hex(8), milliseconds("held_s", held_s))

@@ -8,7 +8,7 @@ forgotten would be risk that nobody counts.
 from dataclasses import replace
 from typing import Any
 
-from optagent.adapters.state.redis.connection import Linked
+from optagent.adapters.state.redis.connection import RedisAdapter
 from optagent.adapters.state.store_errors import checked_look, no_look
 from optagent.codec import encode
 from optagent.domain.gate import Verdict
@@ -31,7 +31,7 @@ return 'OK'
 """
 
 
-class RedisLedger(Linked):
+class RedisLedger(RedisAdapter):
     """The part of a Store that counts looks at holdouts."""
 
     async def spend_look(self, holdout_digest: str, look: HoldoutLook) -> int:

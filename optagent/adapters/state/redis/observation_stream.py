@@ -26,7 +26,7 @@ from redis.retry import Retry
 from optagent.adapters.state.redis import stream_scripts
 from optagent.adapters.state.redis.address import LOOK_FOR_AOF, address_of, client_at
 from optagent.errors import Busy, Unavailable
-from optagent.ports import Recorded
+from optagent.ports import RecordKind
 
 Answer = TypeVar("Answer")
 
@@ -45,7 +45,7 @@ _COMPRESS_BYTES = 65_536  # measured: below, compressing takes ten times as long
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class StreamEntry:
     """A call, or a part of one, as it waits. `data` is an Arrow IPC stream."""
 
     epoch: str
@@ -60,11 +60,11 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class StreamBatch:
     """Entries to archive; every entry before `oldest` that ever was in the stream has been archived and deleted."""
 
     oldest: str
-    entries: tuple[Entry, ...]
+    entries: tuple[StreamEntry, ...]
 
 
 class ObservationStream:
@@ -96,7 +96,7 @@ class ObservationStream:
     def check(self) -> None:
         self._ask(self._redis.ping)
 
-    def record(self, model_id: str, kind: Recorded, rows: pa.Table) -> None:
+    def record(self, model_id: str, kind: RecordKind, rows: pa.Table) -> None:
         """Takes all rows in, or none; raises Busy where too many wait. An empty queue takes a call of any size."""
         values: list[Any] = [secrets.token_hex(8), *self._most, _CALL_MS]
         for part in _parts(rows):
@@ -114,16 +114,16 @@ class ObservationStream:
         """Rows that wait, those under way into the archive included."""
         return int(self._ask(lambda: self._redis.hget(self._keys(model_id)[1], "rows")) or 0)
 
-    def take(self, model_id: str, most: int) -> Taken:
+    def take(self, model_id: str, most: int) -> StreamBatch:
         """Entries until there are `most` rows or none left; they stay in the queue, as ours, until they are `done`."""
         if model_id not in self._taken_of:
             self._taken_of.add(model_id)
             self._leave(model_id)
         values = (_GROUP, self._consumer, self._claim_after_ms, most, _BATCH_BYTES)
         oldest, listed = self._ask(lambda: self._redis.eval(stream_scripts.TAKE, 1, self._keys(model_id)[0], *values))
-        return Taken(oldest.decode(), tuple(_entry(entry_id.decode(), fields) for entry_id, fields in listed))
+        return StreamBatch(oldest.decode(), tuple(_entry(entry_id.decode(), fields) for entry_id, fields in listed))
 
-    def done(self, model_id: str, entries: Sequence[Entry]) -> None:
+    def done(self, model_id: str, entries: Sequence[StreamEntry]) -> None:
         """Takes entries out of the queue; once more does no harm."""
         values = [value for entry in entries for value in (entry.entry_id, entry.rows, len(entry.data))]
         keys = self._keys(model_id)
@@ -190,11 +190,11 @@ class ObservationStream:
         return f"{self._prefix}:{model_id}", f"{self._prefix}:{model_id}:waiting"
 
 
-def _entry(entry_id: str, fields: Sequence[bytes]) -> Entry:
+def _entry(entry_id: str, fields: Sequence[bytes]) -> StreamEntry:
     """Also of what somebody else put into the stream: kind and rows are then unknown."""
     of = dict(zip(fields[::2], fields[1::2], strict=True))
     rows = of.get(b"rows", b"")
-    return Entry(
+    return StreamEntry(
         epoch=of.get(b"epoch", b"").decode("ascii", "replace"),
         entry_id=entry_id,
         kind=of.get(b"kind", b"").decode("ascii", "replace"),

@@ -3,7 +3,7 @@
 import secrets
 
 from optagent.adapters.state.process_lease import milliseconds
-from optagent.adapters.state.redis.connection import Linked
+from optagent.adapters.state.redis.connection import RedisAdapter
 
 # KEYS 1 is what is done once. ARGV: who asks, how long it is kept in ms. A call that is repeated writes again, so that
 # WAITAOF has a write of its own to wait for.
@@ -15,7 +15,7 @@ return 1
 """
 
 
-class RedisFirstTimes(Linked):
+class RedisOnce(RedisAdapter):
     """The part of a Store that remembers what was done."""
 
     async def first_time(self, key: str, kept_s: float) -> bool:

@@ -10,13 +10,13 @@ from typing import Any
 
 from optagent.adapters.state.process_lease import as_claimed, as_seen, checked_limit, checked_queued, lost, milliseconds
 from optagent.adapters.state.redis import scripts
-from optagent.adapters.state.redis.connection import Linked
+from optagent.adapters.state.redis.connection import RedisAdapter
 from optagent.codec import encode
 from optagent.domain.process import Process
 from optagent.errors import Conflict, ProcessNotFound
 
 
-class RedisProcesses(Linked):
+class RedisProcesses(RedisAdapter):
     """The part of a Store that keeps processes."""
 
     async def create_process(self, process: Process, lease_s: float) -> None:

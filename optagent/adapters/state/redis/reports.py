@@ -11,7 +11,7 @@ from typing import Any
 
 from optagent.adapters.state.alert_order import forgotten_before, in_order
 from optagent.adapters.state.redis import scripts
-from optagent.adapters.state.redis.connection import Linked
+from optagent.adapters.state.redis.connection import RedisAdapter
 from optagent.codec import encode
 from optagent.domain.alert import Alert
 from optagent.domain.model_report import ModelReport
@@ -19,7 +19,7 @@ from optagent.domain.model_report import ModelReport
 _REPORT_KEPT_MS = 30 * 86_400_000
 
 
-class RedisFindings(Linked):
+class RedisReports(RedisAdapter):
     """The part of a Store that keeps what was found."""
 
     async def save_report(self, key: str, digest: str, report: ModelReport) -> None:

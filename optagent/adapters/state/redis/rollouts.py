@@ -9,7 +9,7 @@ from typing import Any
 
 from optagent.adapters.state.process_lease import checked_limit
 from optagent.adapters.state.redis import scripts
-from optagent.adapters.state.redis.connection import Linked
+from optagent.adapters.state.redis.connection import RedisAdapter
 from optagent.adapters.state.store_errors import another_is_active, checked_successor, no_rollout, rollout_exists
 from optagent.codec import encode
 from optagent.domain.rollout import Rollout
@@ -17,7 +17,7 @@ from optagent.domain.rollout import Rollout
 _ACTIVE = b"ACTIVE "
 
 
-class RedisRollouts(Linked):
+class RedisRollouts(RedisAdapter):
     """The part of a Store that keeps rollouts."""
 
     async def create_rollout(self, rollout: Rollout) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from optagent.adapters.state.process_lease import checked_seconds
 from optagent.adapters.state.redis import route_scripts as scripts
-from optagent.adapters.state.redis.connection import Linked, RedisLink
+from optagent.adapters.state.redis.connection import RedisAdapter, RedisConnection
 from optagent.adapters.state.redis.subscription import heard
 from optagent.adapters.state.store_errors import checked_stageable, checked_staged, does_not_follow
 from optagent.codec import encode
@@ -27,14 +27,14 @@ _log = logging.getLogger(__name__)
 _ACKNOWLEDGED_MS = 3_600_000
 
 
-class RedisRoutes(Linked):
+class RedisRoutes(RedisAdapter):
     """Routes on the server behind a `redis://`, `rediss://` or `unix://` URL; use it from one event loop.
 
     Beats and acknowledgements do not wait for the disk: after a crash, gateways say them again.
     """
 
     def __init__(self, url: str, prefix: str = "optagent") -> None:
-        super().__init__(RedisLink(url, prefix))
+        super().__init__(RedisConnection(url, prefix))
         self._active, self._staged = self._link.key("routes"), self._link.key("routes", "staged")
         self._gateways = (self._link.key("gateways"), self._link.key("gateways", "until"))
         self._channel = self._link.channel("routes")

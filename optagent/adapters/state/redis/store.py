@@ -7,22 +7,22 @@ from typing import Any
 
 from optagent.adapters.state.audit_bounds import KEPT
 from optagent.adapters.state.redis.audit import RedisAudit
-from optagent.adapters.state.redis.connection import RedisLink
+from optagent.adapters.state.redis.connection import RedisConnection
 from optagent.adapters.state.redis.ledger import RedisLedger
-from optagent.adapters.state.redis.once import RedisFirstTimes
+from optagent.adapters.state.redis.once import RedisOnce
 from optagent.adapters.state.redis.processes import RedisProcesses
-from optagent.adapters.state.redis.reports import RedisFindings
+from optagent.adapters.state.redis.reports import RedisReports
 from optagent.adapters.state.redis.rollouts import RedisRollouts
 from optagent.codec import encode
 from optagent.domain.model import ModelSpec
 from optagent.errors import ModelNotFound
 
 
-class RedisStore(RedisProcesses, RedisRollouts, RedisFindings, RedisLedger, RedisAudit, RedisFirstTimes):
+class RedisStore(RedisProcesses, RedisRollouts, RedisReports, RedisLedger, RedisAudit, RedisOnce):
     """A Store on the server behind a `redis://`, `rediss://` or `unix://` URL; use it from one event loop."""
 
     def __init__(self, url: str, prefix: str = "optagent", audit_kept: int = KEPT) -> None:
-        super().__init__(RedisLink(url, prefix), audit_kept)
+        super().__init__(RedisConnection(url, prefix), audit_kept)
 
     async def save_model(self, spec: ModelSpec) -> None:
         await self._link.write("HSET", self._link.key("models"), spec.model_id, encode(spec))

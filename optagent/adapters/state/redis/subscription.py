@@ -10,7 +10,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from optagent.adapters.state.redis.connection import RedisLink
+from optagent.adapters.state.redis.connection import RedisConnection
 
 _log = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ _ANSWER_S = 1.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0
 
 
-async def heard(link: RedisLink, channel: str) -> AsyncGenerator[bytes | None, None]:
+async def heard(link: RedisConnection, channel: str) -> AsyncGenerator[bytes | None, None]:
     """Each message; None whenever listening has begun, before which some may have been missed.
 
     It never ends and never raises. A server that does not answer is noticed within 2 s.
@@ -42,7 +42,7 @@ async def heard(link: RedisLink, channel: str) -> AsyncGenerator[bytes | None, N
 
 
 @asynccontextmanager
-async def _subscribed(link: RedisLink, channel: str) -> AsyncIterator[AbstractConnection]:
+async def _subscribed(link: RedisConnection, channel: str) -> AsyncIterator[AbstractConnection]:
     """A connection of its own: PubSub of the client connects again unasked, and nobody learns what was missed."""
     connection = link.redis.connection_pool.make_connection()  # type: ignore[no-untyped-call]
     try:

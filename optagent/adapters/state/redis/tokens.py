@@ -8,17 +8,17 @@ from dataclasses import replace
 from typing import Any
 
 from optagent.adapters.state.redis import scripts
-from optagent.adapters.state.redis.connection import Linked, RedisLink
+from optagent.adapters.state.redis.connection import RedisAdapter, RedisConnection
 from optagent.adapters.state.store_errors import no_token, token_exists
 from optagent.codec import encode
 from optagent.domain.token import Token
 
 
-class RedisTokens(Linked):
+class RedisTokens(RedisAdapter):
     """Tokens on the server behind a `redis://`, `rediss://` or `unix://` URL; use it from one event loop."""
 
     def __init__(self, url: str, prefix: str = "optagent") -> None:
-        super().__init__(RedisLink(url, prefix))
+        super().__init__(RedisConnection(url, prefix))
 
     async def create(self, token: Token) -> None:
         keys = (self._key(token.token_id), self._link.key("tokens"))

@@ -12,7 +12,13 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from optagent.adapters.search.portfolio_sampler import SUGGESTED_BY, Member, PortfolioSampler, gains_of, next_turn
+from optagent.adapters.search.portfolio_sampler import (
+    SUGGESTED_BY,
+    PortfolioMember,
+    PortfolioSampler,
+    gains_of,
+    next_turn,
+)
 from optagent.adapters.search.samplers import sampler_named
 
 SPACE = {
@@ -74,7 +80,7 @@ def test_in_a_long_study_every_member_has_turns():
 @pytest.mark.parametrize("first", ["knows", "guesses"])
 def test_turns_go_to_the_member_that_contributes(first):
     makers = {"knows": lambda seed: _Corner(seed=seed), "guesses": lambda seed: RandomSampler(seed=seed)}
-    members = {name: Member(makers[name], 0.3) for name in sorted(makers, key=lambda name: name != first)}
+    members = {name: PortfolioMember(makers[name], 0.3) for name in sorted(makers, key=lambda name: name != first)}
     study = optuna.create_study(sampler=PortfolioSampler(0, members), direction="maximize")
     scores = iter(np.linspace(0.0, 0.1, 90))
     searched(study, lambda params: bowl(params) + float(next(scores)), 90)

@@ -19,8 +19,8 @@ from optagent.adapters.in_memory.store import InMemoryStore
 from optagent.adapters.in_memory.tracker import InMemoryTracker
 from optagent.adapters.in_memory.tuner import SequentialTuner
 from optagent.domain.model_report import ModelReport
-from optagent.domain.quality import Problem
-from optagent.ports import Recorded
+from optagent.domain.quality import RowProblem
+from optagent.ports import RecordKind
 
 NOW = 1_700_000_000.0
 DAY = 86_400.0
@@ -65,10 +65,10 @@ LABELS += [
 ]
 # Two answers to one request, of one instant: which counts must not hang on which came first.
 PREDICTIONS += [{**PREDICTIONS[7], "probability": 0.9}, {**PREDICTIONS[8], "time": NOW - 1}]
-COPIES = (Problem.DUPLICATE, Problem.DUPLICATE_LABEL)
+COPIES = (RowProblem.DUPLICATE, RowProblem.DUPLICATE_LABEL)
 
 
-async def analyzed(folder: Path, batches: list[tuple[Recorded, Rows]]) -> ModelReport:
+async def analyzed(folder: Path, batches: list[tuple[RecordKind, Rows]]) -> ModelReport:
     clock = ManualClock(NOW)
     agent = await create_optimization_agent(
         strict=True,
@@ -95,7 +95,7 @@ async def analyzed(folder: Path, batches: list[tuple[Recorded, Rows]]) -> ModelR
         reference = rows_of(150, 1, NOW - 40 * DAY, NOW - 10 * DAY)
         await agent.set_reference("m", [row | {"region": row["region"].replace("unseen", "n")} for row in reference])
         for turn, (kind, rows) in enumerate(batches):
-            await (agent.record_predictions if kind is Recorded.PREDICTIONS else agent.record_labels)("m", rows)
+            await (agent.record_predictions if kind is RecordKind.PREDICTIONS else agent.record_labels)("m", rows)
             if turn == 1:
                 await agent.analyze_model("m", time_range=(NOW - 2 * DAY, NOW))  # a look in between changes nothing
         return await agent.analyze_model("m", time_range=(NOW - 2 * DAY, NOW))
@@ -129,11 +129,11 @@ class Expected:
 async def test_any_order_batches_copies_and_delays_give_the_same_report(folder: Path, data: st.DataObject) -> None:
     """Labels also come before their predictions, and both between two analyses."""
     if Expected.report is None:
-        plain = [(Recorded.PREDICTIONS, PREDICTIONS), (Recorded.LABELS, LABELS)]
+        plain = [(RecordKind.PREDICTIONS, PREDICTIONS), (RecordKind.LABELS, LABELS)]
         Expected.report = told(await analyzed(folder, plain))
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
-    batches: list[tuple[Recorded, Rows]] = []
-    for kind, rows in ((Recorded.PREDICTIONS, PREDICTIONS), (Recorded.LABELS, LABELS)):
+    batches: list[tuple[RecordKind, Rows]] = []
+    for kind, rows in ((RecordKind.PREDICTIONS, PREDICTIONS), (RecordKind.LABELS, LABELS)):
         copies = rng.integers(0, len(rows), data.draw(st.integers(0, 40)))
         order = rng.permutation(np.concatenate([np.arange(len(rows)), copies]))
         parts = np.array_split(order, data.draw(st.integers(1, 6)))
@@ -144,9 +144,9 @@ async def test_any_order_batches_copies_and_delays_give_the_same_report(folder: 
 
 async def test_the_copies_are_counted(folder: Path) -> None:
     """So that what the property leaves out is there."""
-    twice = [(Recorded.PREDICTIONS, PREDICTIONS), (Recorded.LABELS, LABELS)] * 2
+    twice = [(RecordKind.PREDICTIONS, PREDICTIONS), (RecordKind.LABELS, LABELS)] * 2
     report = await analyzed(folder, twice)
     assert report.quality is not None
-    assert report.quality.problems[Problem.DUPLICATE] == len(PREDICTIONS) * 2 - ROWS
-    assert report.quality.problems[Problem.DUPLICATE_LABEL] == len(LABELS) - 1  # that of nobody is an orphan
-    assert (report.quality.rows, report.quality.problems[Problem.ORPHAN]) == (ROWS, 1)
+    assert report.quality.problems[RowProblem.DUPLICATE] == len(PREDICTIONS) * 2 - ROWS
+    assert report.quality.problems[RowProblem.DUPLICATE_LABEL] == len(LABELS) - 1  # that of nobody is an orphan
+    assert (report.quality.rows, report.quality.problems[RowProblem.ORPHAN]) == (ROWS, 1)

@@ -8,17 +8,17 @@ from optagent.domain.model import ModelSpec, Task
 from optagent.domain.monitoring import Window
 from optagent.loop.observe.labelled_rows import DAY_S, mature, matured_rows
 from optagent.loop.observe.record import checked_labels, checked_predictions
-from optagent.ports import Recorded
+from optagent.ports import RecordKind
 from optagent.training.columns import Kind
-from optagent.training.encoding import Column, Schema
+from optagent.training.encoding import FeatureColumn, Schema
 
 SPEC = ModelSpec("churn", Task.BINARY, FileSource("rows.parquet"), "churned", time_column="day")
 SCHEMA = Schema(
     (
-        Column("age", Kind.NUMERIC),
-        Column("region", Kind.CATEGORICAL, ("north", "south")),
-        Column("member", Kind.BOOLEAN),
-        Column("joined", Kind.DATETIME),
+        FeatureColumn("age", Kind.NUMERIC),
+        FeatureColumn("region", Kind.CATEGORICAL, ("north", "south")),
+        FeatureColumn("member", Kind.BOOLEAN),
+        FeatureColumn("joined", Kind.DATETIME),
     ),
     "churned",
     Task.BINARY,
@@ -31,8 +31,8 @@ WINDOW = Window(START, START + 2 * DAY_S)
 def recorded(*batches: list[dict], labels: list[dict]) -> InMemoryObservations:
     observations = InMemoryObservations()
     for batch in batches:
-        observations.record("churn", Recorded.PREDICTIONS, checked_predictions(batch, SPEC, 0.0))
-    observations.record("churn", Recorded.LABELS, checked_labels(labels, SPEC, START + 5 * DAY_S))
+        observations.record("churn", RecordKind.PREDICTIONS, checked_predictions(batch, SPEC, 0.0))
+    observations.record("churn", RecordKind.LABELS, checked_labels(labels, SPEC, START + 5 * DAY_S))
     observations.drain("churn")
     return observations
 
@@ -86,7 +86,7 @@ def test_each_day_is_kept_for_itself_and_a_late_label_replaces_it():
     observations = recorded([row(1), row(2), row(30)], labels=[label(1), label(30)])
     assert mature(observations, SPEC, SCHEMA, WINDOW) == 2
     assert [table["id"].to_pylist() for table in observations.matured("churn")] == [["r1"], ["r30"]]
-    observations.record("churn", Recorded.LABELS, checked_labels([label(2)], SPEC, START + 9 * DAY_S))
+    observations.record("churn", RecordKind.LABELS, checked_labels([label(2)], SPEC, START + 9 * DAY_S))
     observations.drain("churn")
     mature(observations, SPEC, SCHEMA, WINDOW)
     assert [table["id"].to_pylist() for table in observations.matured("churn")] == [["r1", "r2"], ["r30"]]

@@ -15,8 +15,8 @@ from optagent.domain.model_report import ModelReport
 from optagent.domain.monitoring import Monitoring, Window
 from optagent.domain.quality import DataQuality
 from optagent.errors import InvalidData, OptAgentError, Unavailable
-from optagent.loop.observe.monitor import Watched, due_windows, watch_once
-from optagent.ports import Recorded
+from optagent.loop.observe.monitor import MonitorPass, due_windows, watch_once
+from optagent.ports import RecordKind
 
 HOUR, DAY = 3600.0, 86_400.0
 START = 19_700 * DAY
@@ -44,9 +44,9 @@ class World:
     def record(self, *days: float) -> None:
         times = pa.array([round((START + day * DAY) * 1e6) for day in days]).cast(pa.timestamp("us", "UTC"))
         rows = pa.table({"id": [str(day) for day in days], "time": times})
-        self.observations.record("churn", Recorded.PREDICTIONS, rows)
+        self.observations.record("churn", RecordKind.PREDICTIONS, rows)
 
-    async def watch(self, day: float) -> Watched:
+    async def watch(self, day: float) -> MonitorPass:
         self.clock = ManualClock(START + day * DAY)
         return await watch_once(self.spec, self._analyze, self.observations, self.store, MONITORING, self.clock.now())
 
@@ -73,7 +73,7 @@ def kinds(alerts: tuple[Alert, ...]) -> list[AlertKind]:
 
 async def test_without_predictions_there_is_nothing_to_look_at():
     world = World()
-    assert await world.watch(5) == Watched("churn")
+    assert await world.watch(5) == MonitorPass("churn")
 
 
 async def test_what_waits_is_archived_before_a_window_is_looked_at():
@@ -163,7 +163,7 @@ async def test_a_window_without_rows_resolves_nothing():
     world.found = {0: [DROP, DRIFT]}
     await world.watch(1.1)
     watched = await world.watch(2.1)
-    assert watched == Watched("churn")
+    assert watched == MonitorPass("churn")
     assert await world.open_kinds() == [DRIFT.kind, DROP.kind]
 
 
@@ -262,7 +262,7 @@ async def test_a_queue_that_is_away_is_an_answer():
 
     world = World()
     world.observations = Away()
-    assert await world.watch(1.1) == Watched("churn", error="Redis is away")
+    assert await world.watch(1.1) == MonitorPass("churn", error="Redis is away")
 
 
 def test_windows_are_aligned_whatever_their_length_and_the_time():

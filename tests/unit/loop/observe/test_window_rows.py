@@ -9,22 +9,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optagent.analysis.observed_rows import Observed
+from optagent.analysis.observed_rows import ObservedRows
 from optagent.domain.model import Task
 from optagent.domain.monitoring import Window
-from optagent.domain.quality import DataQuality, Problem
+from optagent.domain.quality import DataQuality, RowProblem
 from optagent.errors import InvalidData
 from optagent.loop.observe.reference import Reference, decode_reference, encode_reference, thinned
 from optagent.loop.observe.window_rows import observe, observed_from
 from optagent.training.columns import Kind
-from optagent.training.encoding import Column, Schema
+from optagent.training.encoding import FeatureColumn, Schema
 from optagent.training.manifest import Manifest
 from optagent.training.predictor import Predictor
 
 START = 1_700_000_000
 WINDOW = Window(START, START + 100)
 SCHEMA = Schema(
-    (Column("amount", Kind.NUMERIC), Column("region", Kind.CATEGORICAL, ("north", "south"))),
+    (FeatureColumn("amount", Kind.NUMERIC), FeatureColumn("region", Kind.CATEGORICAL, ("north", "south"))),
     "label",
     Task.BINARY,
     ("no", "yes"),
@@ -59,7 +59,7 @@ def table_of(rows: list[Row], **types: pa.DataType) -> pa.Table:
     return pa.table({"id": ids, "time": time.cast(pa.timestamp("us", "UTC")), **arrays})
 
 
-def seen(predictions: list[Row], labels: list[Row] = [], **options: Any) -> tuple[Observed, DataQuality]:  # noqa: B006
+def seen(predictions: list[Row], labels: list[Row] = [], **options: Any) -> tuple[ObservedRows, DataQuality]:  # noqa: B006
     archive: Any = Archive([table_of(predictions)], [table_of(labels)])
     return observe(archive, "m", SCHEMA, WINDOW, **options)
 
@@ -68,7 +68,7 @@ def row(name: str, time: float = 1, **fields: Any) -> Row:
     return {"id": name, "time": time, "amount": 1.0, "region": "north", "probability": 0.5, **fields}
 
 
-def same(one: Observed, other: Observed) -> None:
+def same(one: ObservedRows, other: ObservedRows) -> None:
     for name in ("x", "prediction", "y", "time", "latency_ms"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name), strict=True)
     assert one.columns == other.columns
@@ -91,8 +91,8 @@ def test_recorded_rows_become_what_analyses_look_at() -> None:
     np.testing.assert_array_equal(observed.latency_ms, [np.nan, np.nan, 4])
     np.testing.assert_array_equal(observed.outcome["profit"], [np.nan, np.nan, 12.5])
     assert (quality.rows, quality.labelled) == (3, 1)
-    assert quality.problems == {Problem.MISSING: 1}
-    assert quality.columns == {"amount": {Problem.MISSING: 1}}
+    assert quality.problems == {RowProblem.MISSING: 1}
+    assert quality.columns == {"amount": {RowProblem.MISSING: 1}}
 
 
 def test_a_window_without_rows_is_an_empty_answer() -> None:
@@ -122,14 +122,14 @@ def test_what_is_wrong_is_counted_by_kind() -> None:
     ]
     observed, quality = seen(predictions, labels)
     assert quality.problems == {
-        Problem.DUPLICATE: 1,
-        Problem.UNUSABLE_PREDICTION: 1,
-        Problem.UNSEEN: 1,
-        Problem.SKEWED: 1,
-        Problem.DUPLICATE_LABEL: 1,
-        Problem.CONFLICTING: 1,
-        Problem.UNUSABLE_LABEL: 1,
-        Problem.ORPHAN: 1,
+        RowProblem.DUPLICATE: 1,
+        RowProblem.UNUSABLE_PREDICTION: 1,
+        RowProblem.UNSEEN: 1,
+        RowProblem.SKEWED: 1,
+        RowProblem.DUPLICATE_LABEL: 1,
+        RowProblem.CONFLICTING: 1,
+        RowProblem.UNUSABLE_LABEL: 1,
+        RowProblem.ORPHAN: 1,
     }
     np.testing.assert_array_equal(observed.y, [1, 0, np.nan, np.nan])
     assert (quality.rows, quality.labelled) == (5, 2)
@@ -138,7 +138,7 @@ def test_what_is_wrong_is_counted_by_kind() -> None:
 def test_a_label_of_a_day_before_the_window_is_still_joined() -> None:
     observed, quality = seen([row("a")], [{"id": "a", "time": -86_000, "label": "yes"}])
     assert observed.y.tolist() == [1]
-    assert quality.problems == {Problem.SKEWED: 1}
+    assert quality.problems == {RowProblem.SKEWED: 1}
 
 
 def test_only_rows_of_the_version_count_and_the_rest_are_no_orphans() -> None:
@@ -173,7 +173,7 @@ def test_tables_of_different_types_are_one_window() -> None:
     observed, quality = observe(archive, "m", SCHEMA, WINDOW)
     np.testing.assert_array_equal(observed.x[:, 0], np.array([1, 2.5, np.nan], dtype=np.float32))
     assert observed.prediction.tolist() == [0.5, 0.5, 1.0]
-    assert quality.columns == {"amount": {Problem.ABSENT: 1}, "colour": {Problem.EXTRA: 1}}
+    assert quality.columns == {"amount": {RowProblem.ABSENT: 1}, "colour": {RowProblem.EXTRA: 1}}
 
 
 def test_a_text_among_outcomes_is_no_outcome() -> None:
@@ -199,7 +199,7 @@ LABELS = st.fixed_dictionaries(
         "profit": st.sampled_from([None, 1.0]),
     }
 )
-COPIES = (Problem.DUPLICATE, Problem.DUPLICATE_LABEL)
+COPIES = (RowProblem.DUPLICATE, RowProblem.DUPLICATE_LABEL)
 PREDICTION_TYPES = {"amount": pa.float64(), "region": pa.string(), "prediction": pa.string(), "version": pa.string()}
 LABEL_TYPES = {"label": pa.string(), "profit": pa.float64()}
 
@@ -228,7 +228,7 @@ def test_neither_order_nor_batches_nor_copies_change_the_answer(
     other, also = observe(again, "m", SCHEMA, WINDOW)
     same(one, other)
     assert dataclasses.replace(also, problems={}) == dataclasses.replace(quality, problems={})
-    for problem in Problem:
+    for problem in RowProblem:
         if problem in COPIES:
             assert also.problems.get(problem, 0) >= quality.problems.get(problem, 0)
         else:

@@ -6,18 +6,18 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from optagent.analysis.observed_rows import Observed
+from optagent.analysis.observed_rows import ObservedRows
 from optagent.analysis.rollout_evidence import PairedLosses, SplitLosses
 from optagent.domain.model import Task
 from optagent.domain.rollout import begin, promote
 from optagent.domain.rollout_look import RolloutState
 from optagent.domain.rollout_policy import RolloutPolicy
 from optagent.loop.rollout.evidence import RowLoss, evidence_of, guarded_of, labels_for, losses_of, mean_loss, row_loss
-from optagent.serving.evidence import Compared, evidence_table
+from optagent.serving.evidence import EvidenceRecord, evidence_table
 from optagent.training.columns import Kind
-from optagent.training.encoding import Column, Schema
+from optagent.training.encoding import FeatureColumn, Schema
 
-SCHEMA = Schema((Column("amount", Kind.NUMERIC),), "churned", Task.BINARY, ("no", "yes"))
+SCHEMA = Schema((FeatureColumn("amount", Kind.NUMERIC),), "churned", Task.BINARY, ("no", "yes"))
 BRIER = RowLoss(Task.BINARY)
 POLICY = RolloutPolicy(ramp=(0.25, 0.5), budget_ms=50.0)
 SHADOW = begin("r1", "churn", "1", "2", POLICY, 0.0, "ana")
@@ -43,7 +43,7 @@ def row(name, time=1.0, champion=0.4, candidate=0.2, **facts):
         "champion": None if champion is None else np.array([champion]),
         "candidate": None if candidate is None else np.array([candidate]),
     }
-    return Compared(**{**known, **facts})
+    return EvidenceRecord(**{**known, **facts})
 
 
 def split(name, arm="champion", share=0.25, **facts):
@@ -191,7 +191,7 @@ def test_what_is_no_number_has_no_loss_and_no_row_loses_more_than_one():
 def regression(errors):
     y = np.arange(len(errors), dtype=np.float64)
     empty = np.zeros((len(y), 0), dtype=np.float32)
-    return Observed(Task.REGRESSION, (), empty, y + errors, y, y, np.full(len(y), np.nan))
+    return ObservedRows(Task.REGRESSION, (), empty, y + errors, y, y, np.full(len(y), np.nan))
 
 
 def test_wild_errors_cost_no_more_than_the_largest_of_the_reference():

@@ -10,7 +10,7 @@ import pytest
 
 from optagent.domain.gate import Verdict
 from optagent.domain.rollout import abort, begin, promote, rollback
-from optagent.domain.rollout_look import GuardrailReading, Judged, Look, RolloutState
+from optagent.domain.rollout_look import GuardrailReading, JudgedLook, Look, RolloutState
 from optagent.domain.rollout_policy import RolloutPolicy
 from optagent.errors import Conflict
 from optagent.loop.rollout.look import look_and_advance, worth_a_look
@@ -121,7 +121,7 @@ def look(state, rows=0, guarded=0, at=0.0):
 
 
 def after(rollout, *looks):
-    return replace(rollout, looks=tuple(Judged(one, Verdict.INCONCLUSIVE, "") for one in looks))
+    return replace(rollout, looks=tuple(JudgedLook(one, Verdict.INCONCLUSIVE, "") for one in looks))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from optagent.domain.rollout import promote
 from optagent.domain.rollout_look import RolloutState
 from optagent.errors import Unavailable
 from optagent.loop.rollout.reconcile import LOAD_LIMIT_S, follow
-from optagent.loop.rollout.supervise import Supervised
+from optagent.loop.rollout.supervise import SupervisorPass
 
 OTHER = ModelSpec("fraud", Task.BINARY, FileSource("rows.parquet"), "fraud")
 
@@ -37,8 +37,8 @@ async def settled(world, *acts):
 async def test_without_a_rollout_the_router_follows_the_registry(world):
     await world.store.save_model(OTHER)
     world.registry.champion["fraud"] = "1"
-    assert await world.pass_by() == Supervised(("fraud: version 1 answers",))
-    assert await world.pass_by() == Supervised()
+    assert await world.pass_by() == SupervisorPass(("fraud: version 1 answers",))
+    assert await world.pass_by() == SupervisorPass()
     world.registry.champion["fraud"] = "3"  # by hand, in MLflow
     await world.pass_by()
 
@@ -48,7 +48,7 @@ async def test_without_a_rollout_the_router_follows_the_registry(world):
 async def test_a_model_without_a_champion_has_no_table(world):
     await world.store.save_model(OTHER)
 
-    assert await world.pass_by() == Supervised()
+    assert await world.pass_by() == SupervisorPass()
     assert await world.routes.tables() == []
 
 

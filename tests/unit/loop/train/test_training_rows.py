@@ -13,7 +13,7 @@ from optagent.adapters.in_memory.observations import InMemoryObservations
 from optagent.domain.dataset import FileSource
 from optagent.domain.model import ModelSpec, Task
 from optagent.errors import InvalidData
-from optagent.loop.train.training_rows import Learnable, learnable
+from optagent.loop.train.training_rows import TrainingRows, learnable
 
 START = 1_700_000_000.0
 DAY = 86_400.0
@@ -48,7 +48,7 @@ def live(count: int = 40, start: float = START + 60 * DAY, **columns: Any) -> pa
     return pa.table({**made, **columns})
 
 
-def found(table: pa.Table, *days: pa.Table, spec: ModelSpec = SPEC, until: float = 2e9) -> Learnable:
+def found(table: pa.Table, *days: pa.Table, spec: ModelSpec = SPEC, until: float = 2e9) -> TrainingRows:
     observations = InMemoryObservations()
     for rows in days:
         day = rows.column(spec.time_column or "time")[0].as_py()

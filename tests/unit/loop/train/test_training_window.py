@@ -9,8 +9,8 @@ import pytest
 from optagent.domain.dataset import FileSource
 from optagent.domain.model import ModelSpec, Task
 from optagent.errors import InvalidData
-from optagent.loop.train.prepare import Prepared
-from optagent.loop.train.training_rows import Learnable, windowed
+from optagent.loop.train.prepare import PreparedRows
+from optagent.loop.train.training_rows import TrainingRows, windowed
 from optagent.loop.train.training_window import choose_window, restricted, window_named
 from optagent.training.families.registry import family_named
 from optagent.training.metrics import METRICS
@@ -21,16 +21,16 @@ RECIPE = Recipe("champion", "linear", family_named("linear").defaults(Task.BINAR
 LOSS = METRICS["log_loss"]
 
 
-def prepared(count: int = 6_000, turned_at: float = 1.0, spec: ModelSpec = SPEC) -> Prepared:
+def prepared(count: int = 6_000, turned_at: float = 1.0, spec: ModelSpec = SPEC) -> PreparedRows:
     return learnable_rows(count, turned_at, spec).prepared(0)
 
 
-def learnable_rows(count: int = 6_000, turned_at: float = 1.0, spec: ModelSpec = SPEC) -> Learnable:
+def learnable_rows(count: int = 6_000, turned_at: float = 1.0, spec: ModelSpec = SPEC) -> TrainingRows:
     """Rows whose label depends on `a`, and from a share of them on upon `b`."""
     rng = np.random.default_rng(1)
     a, b = rng.normal(size=(2, count))
     signal = np.where(np.arange(count) < turned_at * count, a, b) * 2 + rng.logistic(size=count) * 0.5
-    return Learnable(spec, pa.table({"a": a, "b": b, "label": np.where(signal > 0, "yes", "no")}))
+    return TrainingRows(spec, pa.table({"a": a, "b": b, "label": np.where(signal > 0, "yes", "no")}))
 
 
 def test_all_rows_are_learned_from_where_nothing_has_changed():

@@ -10,7 +10,7 @@ from optagent.adapters.in_memory.clock import ManualClock
 from optagent.domain.audit import AuditEntry
 from optagent.domain.token import Scope, Token, digest_of, token_text
 from optagent.errors import NotAuthenticated, NotPermitted, TooManyRequests, Unavailable
-from serve_app.api.auth import Authenticator, Refusals
+from serve_app.api.auth import Authenticator, RefusalLog
 from tests.fakes.tokens import InMemoryTokens
 
 TEXT = token_text("0123456789ab", "Zk3v9Qw7Lr1Xb5Nc8Mh2Ty6Ug4Pe0Ja-_iSdFoGqWxB")
@@ -219,7 +219,7 @@ async def test_a_flood_of_refusals_is_counted_instead_of_written(clock: ManualCl
     async def write(entry: AuditEntry) -> None:
         written.append(entry)
 
-    refusals = Refusals(write, per_minute=10)
+    refusals = RefusalLog(write, per_minute=10)
     entry = AuditEntry(clock.now(), "anonymous", "auth.refused")
     for _ in range(1000):
         refusals(entry)
@@ -236,7 +236,7 @@ async def test_refusals_never_wait_for_a_log_that_hangs_and_never_pile_up(clock:
     async def write(entry: AuditEntry) -> None:
         await never.wait()
 
-    refusals = Refusals(write, per_minute=10)
+    refusals = RefusalLog(write, per_minute=10)
     for minute in range(100):
         refusals(AuditEntry(clock.now() + 60 * minute, "anonymous", "auth.refused"))
     assert len(refusals._writing) == 10
@@ -249,7 +249,7 @@ async def test_a_log_that_fails_is_no_trouble_of_the_request():
     async def write(entry: AuditEntry) -> None:
         raise Unavailable("Redis does not answer")
 
-    refusals = Refusals(write)
+    refusals = RefusalLog(write)
     refusals(AuditEntry(0.0, "anonymous", "auth.refused"))
     await settled()
     assert refusals.unwritten == 1

@@ -26,14 +26,17 @@ from optagent.domain.token import Scope
 from optagent.errors import CorruptBundle, ModelNotFound, NotAuthenticated
 from optagent.serving.engine import ServedModel
 from optagent.training.columns import Kind
-from optagent.training.encoding import Column, Schema
+from optagent.training.encoding import FeatureColumn, Schema
 from serve_app.asgi import Application
 from serve_app.data_plane.gateway import Backlogs, DataPlane
 from tests.fakes.routes import InMemoryRoutes
 
 NOW = 1_700_000_000.0
 SCHEMA = Schema(
-    (Column("a", Kind.NUMERIC), Column("city", Kind.CATEGORICAL, ("Bern", "Oslo"))), "label", Task.BINARY, ("no", "yes")
+    (FeatureColumn("a", Kind.NUMERIC), FeatureColumn("city", Kind.CATEGORICAL, ("Bern", "Oslo"))),
+    "label",
+    Task.BINARY,
+    ("no", "yes"),
 )
 ROW = {"a": 1.5, "city": "Oslo"}
 PREDICT = "/api/v1/models/churn/predict"
@@ -332,7 +335,7 @@ async def test_where_the_candidate_fails_the_champion_answers_within_the_budget(
     )
     versions.engines["2"] = Acts(behaviour, blocks=trouble == "hangs")
     if trouble == "wants other rows":
-        versions.schemas["2"] = Schema((Column("z", Kind.NUMERIC),), "label", Task.BINARY, ("no", "yes"))
+        versions.schemas["2"] = Schema((FeatureColumn("z", Kind.NUMERIC),), "label", Task.BINARY, ("no", "yes"))
     await gateway.answer_by(champion="1", candidate="2", share=0.999, state="ramp", budget_ms=30.0, **ROLES)
     started_at = time.perf_counter()
     answers = await asyncio.gather(*(gateway.said_by(body={"row": ROW, "key": str(user)}) for user in range(8)))

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from serve_app.data_plane.metrics import METRICS, Figures
+from serve_app.data_plane.metrics import METRICS, GatewayMetrics
 
 
 class Metric:
@@ -26,7 +26,7 @@ def metrics() -> dict[str, Any]:
 
 
 def test_counters_grow_by_what_was_added_since_they_were_told_last(metrics: dict[str, Any]) -> None:
-    figures = Figures()
+    figures = GatewayMetrics()
     own = figures.of("m")
     own.champion, own.candidate, own.rows = 3, 1, 40
     figures.recorded = 40
@@ -41,7 +41,7 @@ def test_counters_grow_by_what_was_added_since_they_were_told_last(metrics: dict
 
 
 def test_gauges_say_what_is_now(metrics: dict[str, Any]) -> None:
-    figures = Figures()
+    figures = GatewayMetrics()
     for lag_s in (2.0, 0.5):
         figures.of("m").shadow_lag_s = lag_s
         figures.flush(metrics)
@@ -49,7 +49,7 @@ def test_gauges_say_what_is_now(metrics: dict[str, Any]) -> None:
 
 
 def test_the_histogram_counts_each_request_in_all_bounds_that_it_kept(metrics: dict[str, Any]) -> None:
-    figures = Figures()
+    figures = GatewayMetrics()
     for latency_ms in (0.5, 0.7, 3.0, 90_000.0):
         figures.of("m").took(latency_ms)
     figures.flush(metrics)
@@ -59,6 +59,6 @@ def test_the_histogram_counts_each_request_in_all_bounds_that_it_kept(metrics: d
 
 
 def test_a_metric_that_nobody_shows_is_left_out() -> None:
-    figures = Figures()
+    figures = GatewayMetrics()
     figures.of("m").champion = 1
     figures.flush({})

@@ -13,16 +13,16 @@ from optagent.adapters.in_memory.observations import InMemoryObservations
 from optagent.arrays import Matrix
 from optagent.domain.model import Task
 from optagent.errors import Busy, InvalidData, Unavailable
-from optagent.ports import Recorded
-from optagent.serving.answered import Answered
+from optagent.ports import RecordKind
+from optagent.serving.answered import PredictionRecord
 from optagent.serving.engine import ServedModel
-from optagent.serving.evidence import Compared
+from optagent.serving.evidence import EvidenceRecord
 from optagent.training.columns import Kind
-from optagent.training.encoding import Column, Schema
-from serve_app.data_plane.metrics import Figures
+from optagent.training.encoding import FeatureColumn, Schema
+from serve_app.data_plane.metrics import GatewayMetrics
 from serve_app.data_plane.recorder import Recorder
 
-SCHEMA = Schema((Column("a", Kind.NUMERIC),), "value", Task.REGRESSION)
+SCHEMA = Schema((FeatureColumn("a", Kind.NUMERIC),), "value", Task.REGRESSION)
 NOW = 1_700_000_000.0
 
 
@@ -50,7 +50,7 @@ class Moody(InMemoryObservations):
         self.free.set()
         self.calls = 0
 
-    def record(self, model_id: str, kind: Recorded, rows: pa.Table) -> None:
+    def record(self, model_id: str, kind: RecordKind, rows: pa.Table) -> None:
         self.calls += 1
         self.free.wait(10)
         if self.mood is not None:
@@ -58,16 +58,16 @@ class Moody(InMemoryObservations):
         super().record(model_id, kind, rows)
 
 
-def answered(number: int, version: str = "1", rows: Any = None) -> Answered:
+def answered(number: int, version: str = "1", rows: Any = None) -> PredictionRecord:
     rows = rows or [{"a": float(number)}]
-    return Answered(
+    return PredictionRecord(
         MODELS[version], [f"{number}.{at}" for at in range(len(rows))], NOW, rows, np.zeros(len(rows)), 1.0, "champion"
     )
 
 
-def compared(number: int) -> Compared:
+def compared(number: int) -> EvidenceRecord:
     scores = np.zeros(1)
-    return Compared([str(number)], NOW, "r", "ramp", 0, "champion", 0.5, "u", "1", False, 1.0, scores, None)
+    return EvidenceRecord([str(number)], NOW, "r", "ramp", 0, "champion", 0.5, "u", "1", False, 1.0, scores, None)
 
 
 @pytest.fixture
@@ -76,12 +76,12 @@ def observations() -> Moody:
 
 
 @pytest.fixture
-def figures() -> Figures:
-    return Figures()
+def figures() -> GatewayMetrics:
+    return GatewayMetrics()
 
 
 @pytest.fixture
-def recorder(observations: Moody, figures: Figures) -> Iterator[Recorder]:
+def recorder(observations: Moody, figures: GatewayMetrics) -> Iterator[Recorder]:
     recorder = Recorder(observations, figures, most_rows=100, every_s=0.01, patience_s=0.1)
     recorder.start()
     yield recorder
@@ -90,7 +90,7 @@ def recorder(observations: Moody, figures: Figures) -> Iterator[Recorder]:
 
 
 def test_what_was_answered_is_recorded_by_the_end_in_few_batches(
-    recorder: Recorder, observations: Moody, figures: Figures
+    recorder: Recorder, observations: Moody, figures: GatewayMetrics
 ) -> None:
     for number in range(40):
         recorder.answered("m", answered(number, version="1" if number < 20 else "2"))
@@ -106,7 +106,7 @@ def test_what_was_answered_is_recorded_by_the_end_in_few_batches(
 
 
 def test_whoever_answers_does_not_wait_for_observations_that_hang(
-    recorder: Recorder, observations: Moody, figures: Figures
+    recorder: Recorder, observations: Moody, figures: GatewayMetrics
 ) -> None:
     observations.free.clear()
     recorder.answered("m", answered(0))
@@ -123,7 +123,7 @@ def test_whoever_answers_does_not_wait_for_observations_that_hang(
 
 @pytest.mark.parametrize("mood", [Busy("too many rows wait"), Unavailable("Redis does not answer")])
 def test_what_cannot_be_taken_is_tried_again(
-    recorder: Recorder, observations: Moody, figures: Figures, mood: Exception
+    recorder: Recorder, observations: Moody, figures: GatewayMetrics, mood: Exception
 ) -> None:
     observations.mood = mood
     recorder.answered("m", answered(0))
@@ -135,7 +135,7 @@ def test_what_cannot_be_taken_is_tried_again(
 
 @pytest.mark.parametrize("mood", [Unavailable("away"), InvalidData("never"), RuntimeError("a bug")])
 def test_what_cannot_be_taken_for_long_is_dropped_and_counted_and_all_else_goes_on(
-    recorder: Recorder, observations: Moody, figures: Figures, mood: Exception
+    recorder: Recorder, observations: Moody, figures: GatewayMetrics, mood: Exception
 ) -> None:
     observations.mood = mood
     recorder.answered("m", answered(0))
@@ -145,15 +145,15 @@ def test_what_cannot_be_taken_for_long_is_dropped_and_counted_and_all_else_goes_
     until(lambda: figures.recorded == 1)
 
 
-def test_rows_that_make_no_table_are_dropped_alone(recorder: Recorder, figures: Figures) -> None:
+def test_rows_that_make_no_table_are_dropped_alone(recorder: Recorder, figures: GatewayMetrics) -> None:
     recorder.answered("m", answered(0, rows=[{"b": 1.0}]))
     recorder.compared("m", 1, compared(1))
     until(lambda: figures.record_dropped == 1 and figures.recorded == 1)
 
 
-def test_one_model_that_is_busy_does_not_hold_up_the_others(observations: Moody, figures: Figures) -> None:
+def test_one_model_that_is_busy_does_not_hold_up_the_others(observations: Moody, figures: GatewayMetrics) -> None:
     class BusyWithOne(Moody):
-        def record(self, model_id: str, kind: Recorded, rows: pa.Table) -> None:
+        def record(self, model_id: str, kind: RecordKind, rows: pa.Table) -> None:
             if model_id == "full":
                 raise Busy("full")
             super().record(model_id, kind, rows)

@@ -16,13 +16,13 @@ from optagent.domain.routing import RoutingTable
 from optagent.errors import CorruptBundle, Unavailable
 from optagent.serving.engine import ServedModel
 from optagent.training.columns import Kind
-from optagent.training.encoding import Column, Schema
-from serve_app.data_plane.metrics import Figures
+from optagent.training.encoding import FeatureColumn, Schema
+from serve_app.data_plane.metrics import GatewayMetrics
 from serve_app.data_plane.router import Router
 from tests.fakes.routes import InMemoryRoutes
 
 NOW = 1000.0
-SCHEMA = Schema((Column("a", Kind.NUMERIC),), "value", Task.REGRESSION)
+SCHEMA = Schema((FeatureColumn("a", Kind.NUMERIC),), "value", Task.REGRESSION)
 ROLES: dict[str, Any] = {"warm": ("1", "2"), "rollout_id": "r1"}
 
 
@@ -100,7 +100,7 @@ def loader() -> Loader:
 
 @pytest.fixture
 async def router(routes: Routes, loader: Loader, clock: ManualClock) -> AsyncIterator[Router]:
-    router = Router(routes, loader, clock, Figures(), "g1", beat_s=0.01, retry_s=0.05, grace_s=0.05)
+    router = Router(routes, loader, clock, GatewayMetrics(), "g1", beat_s=0.01, retry_s=0.05, grace_s=0.05)
     router.start()
     yield router
     loader.free.set()
@@ -219,7 +219,7 @@ async def test_a_gateway_that_starts_learns_what_is_active_and_what_is_staged(
 ) -> None:
     await answer_by(routes, champion="1")
     await routes.stage(RoutingTable("m", 2, "2"))
-    router = Router(routes, loader, clock, Figures(), "late", beat_s=0.01)
+    router = Router(routes, loader, clock, GatewayMetrics(), "late", beat_s=0.01)
     assert not router.ready
     router.start()
     await until(lambda: router.ready and champion(router) == "1")

@@ -12,13 +12,13 @@ from optagent.adapters.in_memory.clock import ManualClock
 from optagent.arrays import Matrix, Prediction
 from optagent.domain.model import Task
 from optagent.serving.engine import ServedModel
-from optagent.serving.evidence import Compared
+from optagent.serving.evidence import EvidenceRecord
 from optagent.training.columns import Kind
-from optagent.training.encoding import Column, Schema
-from serve_app.data_plane.metrics import ModelFigures
-from serve_app.data_plane.shadow import Asked, Shadow
+from optagent.training.encoding import FeatureColumn, Schema
+from serve_app.data_plane.metrics import ModelMetrics
+from serve_app.data_plane.shadow import Shadow, ShadowRequest
 
-SCHEMA = Schema((Column("a", Kind.NUMERIC),), "value", Task.REGRESSION)
+SCHEMA = Schema((FeatureColumn("a", Kind.NUMERIC),), "value", Task.REGRESSION)
 
 
 class Echo:
@@ -45,7 +45,7 @@ class Echo:
         pass
 
 
-class Told(list[Compared]):
+class Told(list[EvidenceRecord]):
     """The evidence, in its order."""
 
 
@@ -57,8 +57,8 @@ def echo() -> Iterator[Echo]:
 
 
 @pytest.fixture
-def figures() -> ModelFigures:
-    return ModelFigures()
+def figures() -> ModelMetrics:
+    return ModelMetrics()
 
 
 @pytest.fixture
@@ -67,20 +67,20 @@ def told() -> Told:
 
 
 @pytest.fixture
-def shadow(echo: Echo, figures: ModelFigures, told: Told) -> Iterator[Shadow]:
+def shadow(echo: Echo, figures: ModelMetrics, told: Told) -> Iterator[Shadow]:
     model = ServedModel(SCHEMA, echo, "2")
     shadow = Shadow(model, 500, figures, ManualClock(10.0), told.append, budget_ms=20.0)
     yield shadow
     shadow.close()
 
 
-def asked(*values: float, rows: Any = None) -> Asked:
-    def compared(scores: Prediction | None, took_ms: float) -> Compared:
+def asked(*values: float, rows: Any = None) -> ShadowRequest:
+    def compared(scores: Prediction | None, took_ms: float) -> EvidenceRecord:
         ids = [str(value) for value in values]
         failed = scores is None
-        return Compared(ids, 9.0, "r", "shadow", 0, "champion", 0.0, "u", "1", failed, took_ms, None, scores)
+        return EvidenceRecord(ids, 9.0, "r", "shadow", 0, "champion", 0.0, "u", "1", failed, took_ms, None, scores)
 
-    return Asked([{"a": value} for value in values] if rows is None else rows, len(values), 9.0, compared)
+    return ShadowRequest([{"a": value} for value in values] if rows is None else rows, len(values), 9.0, compared)
 
 
 def test_each_request_gets_its_own_scores_out_of_a_batch(shadow: Shadow, echo: Echo, told: Told) -> None:
@@ -98,7 +98,7 @@ def test_each_request_gets_its_own_scores_out_of_a_batch(shadow: Shadow, echo: E
 
 
 def test_one_request_that_fails_does_not_fail_those_beside_it(
-    shadow: Shadow, echo: Echo, told: Told, figures: ModelFigures
+    shadow: Shadow, echo: Echo, told: Told, figures: ModelMetrics
 ) -> None:
     echo.free.clear()
     for value in (1.0, -1.0, 2.0, 3.0):
@@ -110,7 +110,7 @@ def test_one_request_that_fails_does_not_fail_those_beside_it(
 
 
 def test_what_does_not_fit_is_dropped_and_counted_and_room_comes_back(
-    shadow: Shadow, echo: Echo, told: Told, figures: ModelFigures
+    shadow: Shadow, echo: Echo, told: Told, figures: ModelMetrics
 ) -> None:
     echo.free.clear()
     taken = sum(shadow.offer(asked(1.0, 2.0)) for _ in range(300))

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from optagent.domain.model import Task
-from optagent.training.families.binned import Recent, kept_for
+from optagent.training.families.binned import RecentValues, kept_for
 from optagent.training.families.registry import family_named
 
 
 def test_only_the_most_recently_used_are_kept():
-    recent, built = Recent(2), []
+    recent, built = RecentValues(2), []
     for key in "abacab":
         recent.get(key, lambda key=key: built.append(key))
     assert built == ["a", "b", "c", "b"]

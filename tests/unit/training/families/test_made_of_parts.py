@@ -13,15 +13,15 @@ from optagent.training.average import HardVote, WeightedMean
 from optagent.training.combined import Combined
 from optagent.training.families.engineered import PLAN, Engineered, EngineeredModel
 from optagent.training.families.ensemble import WEIGHTS, Ensemble, EnsembleModel
-from optagent.training.families.parts import PARTS, Part
+from optagent.training.families.parts import PARTS, ModelPart
 from optagent.training.families.registry import FAMILIES, family_named
-from optagent.training.plan import Difference, GroupMean, Plan, Product, Ratio
+from optagent.training.plan import Difference, FeaturePlan, GroupMean, Product, Ratio
 from optagent.training.problem import Data
 from optagent.training.recipe import Recipe, trained
-from optagent.training.stack import Column, Stack
+from optagent.training.stack import Stack, StackColumn
 
 NAMES = ("a", "b", "c")
-PLAN_OF = Plan(
+PLAN_OF = FeaturePlan(
     NAMES, (Product("a", "b"), Ratio("a", "b"), Difference("b", "a"), GroupMean("c", "a", (0.5, -0.5, 1.0))), ("b",)
 )
 
@@ -41,11 +41,11 @@ def data_of(task: Task) -> Data:
     return Data(x, y, NAMES, task, (2,), (3,), classes)
 
 
-def part(family: str, data: Data) -> Part:
+def part(family: str, data: Data) -> ModelPart:
     from optagent.training.problem import Problem
 
     params = family_named(family).defaults(data.task)
-    return Part(family, trained(Problem(data, ()), Recipe(family, family, params, 5)))
+    return ModelPart(family, trained(Problem(data, ()), Recipe(family, family, params, 5)))
 
 
 def combined_of(kind: str, task: Task) -> Combined:
@@ -55,7 +55,7 @@ def combined_of(kind: str, task: Task) -> Combined:
     if kind == "hard_vote":
         return HardVote(task, names, weights)
     outputs = 3 if task is Task.MULTICLASS else 1
-    return Stack(task, names, weights, (0.1,) * outputs, (Column(0, 0.0, 1.0, (0.3,) * outputs),))
+    return Stack(task, names, weights, (0.1,) * outputs, (StackColumn(0, 0.0, 1.0, (0.3,) * outputs),))
 
 
 KINDS = [(kind, task) for kind in ("weighted_mean", "hard_vote", "stack") for task in Task]
@@ -93,8 +93,8 @@ def test_a_model_behind_a_plan_that_was_kept_answers_bit_for_bit_as_before(task:
 
 def test_an_ensemble_can_have_members_behind_plans(tmp_path: Path):
     data = data_of(Task.BINARY)
-    inner = EngineeredModel(Plan(NAMES), part("linear", data))
-    members = {"trees": part("lightgbm", data), "lin: ear": Part("engineered", inner)}
+    inner = EngineeredModel(FeaturePlan(NAMES), part("linear", data))
+    members = {"trees": part("lightgbm", data), "lin: ear": ModelPart("engineered", inner)}
     made = EnsembleModel(combined_of("weighted_mean", Task.BINARY), members)
     made.save(tmp_path)
     assert np.array_equal(Ensemble().load(tmp_path, Task.BINARY, 2).predict(data.x), made.predict(data.x))
@@ -140,7 +140,7 @@ def test_a_missing_member_is_told(kept: Path):
 
 
 def test_a_plan_that_is_none_is_not_loaded(tmp_path: Path):
-    EngineeredModel(Plan(NAMES), part("linear", data_of(Task.BINARY))).save(tmp_path)
+    EngineeredModel(FeaturePlan(NAMES), part("linear", data_of(Task.BINARY))).save(tmp_path)
     (tmp_path / PLAN).write_text('{"columns": ["a"], "steps": [{"kind": "product", "a": "a", "b": "z"}]}')
     with pytest.raises(CorruptBundle, match="needs the column 'z'"):
         Engineered().load(tmp_path, Task.BINARY, 2)
@@ -148,14 +148,14 @@ def test_a_plan_that_is_none_is_not_loaded(tmp_path: Path):
 
 def test_a_model_of_a_users_own_family_is_no_part(tmp_path: Path):
     data = data_of(Task.BINARY)
-    members = {"trees": part("lightgbm", data), "lin: ear": Part("my.module:Family", part("linear", data).model)}
+    members = {"trees": part("lightgbm", data), "lin: ear": ModelPart("my.module:Family", part("linear", data).model)}
     with pytest.raises(InvalidRequest, match="of your own"):
         EnsembleModel(combined_of("weighted_mean", Task.BINARY), members).save(tmp_path)
 
 
 def test_rows_of_other_columns_are_refused():
     with pytest.raises(InvalidData, match="3 columns"):
-        EngineeredModel(Plan(NAMES), part("linear", data_of(Task.BINARY))).predict(np.zeros((1, 2), np.float32))
+        EngineeredModel(FeaturePlan(NAMES), part("linear", data_of(Task.BINARY))).predict(np.zeros((1, 2), np.float32))
 
 
 def test_no_search_offers_what_is_made_of_parts():

@@ -16,7 +16,7 @@ from optagent.errors import CorruptBundle, Infeasible, InvalidRequest
 from optagent.training.allowed_files import refuse_pickle
 from optagent.training.bundle import bundle_digest, load_bundle, save_bundle
 from optagent.training.crossfit import Crossfit
-from optagent.training.encoding import Column, Kind, Schema
+from optagent.training.encoding import FeatureColumn, Kind, Schema
 from optagent.training.families import user_family
 from optagent.training.families.registry import check_name, family_named
 from optagent.training.metrics import metric_named
@@ -235,7 +235,7 @@ def test_a_bundle_of_an_own_family_keeps_its_path_and_predicts_the_same(module, 
     fit = family_named(path).start({}, data, np.arange(200))
     fit.advance(81)
     classes = {Task.REGRESSION: (), Task.BINARY: (0, 1), Task.MULTICLASS: (0, 1, 2)}[task]
-    schema = Schema((Column("a", Kind.NUMERIC), Column("b", Kind.NUMERIC)), "y", task, classes)
+    schema = Schema((FeatureColumn("a", Kind.NUMERIC), FeatureColumn("b", Kind.NUMERIC)), "y", task, classes)
     facts = {"model_id": "m", "task": task, "params": {}, "rounds": 81, "created_at": 1.0}
     digest = save_bundle(tmp_path / "b", fit.model(), path, schema, facts)
     predictor = load_bundle(tmp_path / "b", digest)
@@ -252,7 +252,7 @@ def own_bundle(module: WriteModule, folder: Path) -> tuple[str, str]:
     path = f"{name}:Mean"
     fit = family_named(path).start({}, rows(), np.arange(200))
     fit.advance(81)
-    schema = Schema((Column("a", Kind.NUMERIC), Column("b", Kind.NUMERIC)), "y", Task.REGRESSION)
+    schema = Schema((FeatureColumn("a", Kind.NUMERIC), FeatureColumn("b", Kind.NUMERIC)), "y", Task.REGRESSION)
     facts = {"model_id": "m", "task": Task.REGRESSION, "params": {}, "rounds": 81, "created_at": 1.0}
     save_bundle(folder, fit.model(), path, schema, facts)
     return name, path
