@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from optagent.adapters.cluster.background import give_way
+from optagent.adapters.cluster.cpu_priority import lower_priority
 from optagent.adapters.cluster.ray_cluster import RayCluster
 from optagent.errors import Cancelled, Unavailable
 
@@ -22,7 +22,7 @@ class _Worker:
     def __init__(self, shared: list[Any]) -> None:
         import ray
 
-        give_way()
+        lower_priority()
         self._value = ray.get(shared[0])
 
     def ready(self) -> None:

@@ -10,7 +10,7 @@ from ray import tune
 from ray._private.worker import global_worker
 from ray.experimental import internal_kv
 
-from optagent.adapters.cluster.background import give_way
+from optagent.adapters.cluster.cpu_priority import lower_priority
 from optagent.domain.study import Study
 from optagent.errors import Infeasible
 from optagent.training.cost import other_scores, values_of
@@ -62,7 +62,7 @@ class TrainingTrial(tune.Trainable):
         self._spent = False
         self._at_rest_mb = 0.0
         self._at_rest_mb = self._memory_mb()
-        give_way(self._study.niceness)
+        lower_priority(self._study.niceness)
         self._wait_for(workers)
         self._begin(config)
 

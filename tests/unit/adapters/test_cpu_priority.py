@@ -9,8 +9,8 @@ import pytest
 
 SCRIPT = """
 import os
-from optagent.adapters.cluster.background import give_way
-give_way({niceness})
+from optagent.adapters.cluster.cpu_priority import lower_priority
+lower_priority({niceness})
 print(os.sched_getscheduler(0) == os.SCHED_IDLE, os.getsid(0) == os.getpid(), open("/proc/self/autogroup").read())
 """
 

@@ -8,7 +8,7 @@ _NICENESS = 10
 _AUTOGROUP, _LEAST = Path("/proc/self/autogroup"), "19"
 
 
-def give_way(niceness: int = _NICENESS) -> None:
+def lower_priority(niceness: int = _NICENESS) -> None:
     """Has this thread, and those that it starts, run only where no other work wants the core.
 
     Being nice alone lets a request wait for the rest of the turn of whoever computes, some milliseconds; idle work is
