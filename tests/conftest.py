@@ -145,7 +145,15 @@ def importable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 ON_THE_CLUSTER = {
     f"test_{name}.py"
-    for name in ("fair_share", "hanging_trial", "monitor_actor", "ray_launcher", "search_faults", "tuner")
+    for name in (
+        "busy_machine",
+        "fair_share",
+        "hanging_trial",
+        "monitor_actor",
+        "ray_launcher",
+        "search_faults",
+        "tuner",
+    )
 }
 
 

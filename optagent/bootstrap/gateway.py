@@ -49,11 +49,16 @@ class GatewayPorts:
 
 
 async def create_gateway_ports(settings: Settings) -> GatewayPorts:
-    """Asks nothing of Redis yet, but starts the embedded one: raises Unavailable where that does not come up."""
+    """Asks nothing of Redis yet, but starts the embedded one: raises Unavailable where that does not come up.
+
+    Until the ports are closed, trials and replays on this machine are idle work.
+    """
+    from optagent.adapters.cluster.gateway_mark import mark_gateway
     from optagent.adapters.serving.isolated import IsolatedLoader
 
     await asyncio.to_thread(parts.make_home, settings)
     async with AsyncExitStack() as resources:
+        resources.enter_context(mark_gateway())
         url = await asyncio.to_thread(parts.redis_url, settings, resources)
         routes, store, tokens, kept_answers = (
             parts.routes(url),

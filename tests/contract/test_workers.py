@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from optagent.adapters.cluster.gateway_mark import mark_gateway
 from optagent.adapters.cluster.ray_workers import RayWorkers
 from optagent.adapters.in_memory.workers import SequentialWorkers
 from optagent.errors import Cancelled, InvalidData, Unavailable
@@ -78,8 +79,8 @@ def session_of(value: object, item: int) -> tuple[bool, str]:
     return os.getsid(0) == os.getpid(), group.read_text() if group.exists() else ""
 
 
-def test_a_worker_gives_way_to_processes_of_other_sessions_too(ray_cluster):
-    with RayWorkers(ray_cluster).share(None) as crew:
+def test_beside_a_gateway_a_worker_gives_way_to_processes_of_other_sessions_too(ray_cluster):
+    with mark_gateway(), RayWorkers(ray_cluster).share(None) as crew:
         ((own, group),) = crew.map(session_of, [0])
     if not group:
         pytest.skip("this system does not group processes by session")

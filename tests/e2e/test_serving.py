@@ -194,6 +194,27 @@ def test_a_queued_search_can_be_taken_back(admin, served):
         assert followed(admin, f"/optimization/status/{process['process_id']}")["status"] == "cancelled"
 
 
+@pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="this system has no idle scheduling")
+def test_beside_the_gateway_trials_are_idle_work(admin, served):
+    asked = {"model_id": "churn", "optimization_method": "random", "max_trials": 400, "timeout_seconds": 100}
+    process = admin.post("/optimization/hyperparameter", json=asked).json()["process_id"]
+    try:
+        until(lambda: os.SCHED_IDLE in schedulers_of_trials(process))
+    finally:
+        admin.post(f"/optimization/{process}/cancel")
+        followed(admin, f"/optimization/status/{process}")
+
+
+def schedulers_of_trials(process_id: str) -> set[int]:
+    """The scheduling policies of the workers that do the trials of a search; Ray titles them by their class."""
+    policies = set()
+    for worker in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if f"Trial_{process_id}" in " ".join(worker.cmdline()):
+                policies.add(os.sched_getscheduler(worker.pid))
+    return policies
+
+
 def test_predictions_and_labels_are_recorded_and_analyzed(admin, served, rows):
     answers = predicted(admin, rows)
     assert {answer["version"] for answer in answers} == {"1"}

@@ -29,6 +29,7 @@ class _Worker:
         """Answers once the process is up."""
 
     def do(self, work: Callable[[Any, T], R], item: T) -> R:
+        lower_priority()
         return work(self._value, item)
 
 

@@ -83,6 +83,7 @@ class TrainingTrial(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """Trains on to the next rung, or for `REPORT_EVERY_S`; an error of the family ends this trial only."""
+        lower_priority(self._study.niceness)
         try:
             return self._advance()
         except Infeasible as error:
