@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from optagent import create_optimization_agent
-from optagent.backtest.run import contenders_from, draw
+from optagent.backtest.run import contenders_from
 from optagent.cli import configure_logging
 from optagent.codec import plain
 from optagent.domain.backtest import start_from
@@ -33,8 +33,8 @@ async def main(given: argparse.Namespace) -> None:
     asked = {"start": start_from(given.start), "step": given.step, "seed": given.seed, "trials": given.trials}
     async with await create_optimization_agent(strict=True, ray_address="auto") as agent:
         result = await agent.backtest_model(given.model, given.data, given.label_delay, policies, **asked)
-    if given.html is not None:
-        draw(result, given.html)
+        if given.html is not None:
+            await agent.draw_backtest(result, given.html)
     print(json.dumps(plain(result)))
 
 

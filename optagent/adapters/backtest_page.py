@@ -1,22 +1,16 @@
 """A policy backtest as one HTML page, which needs nothing from the network and no scripting but for its plot."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import plotly.graph_objects as go
 
-from optagent.adapters.html_page import bullets, facts, table, text_of, whole_page, write_page
+from optagent.adapters.html_page import bullets, facts, table, text_of, whole_page
 from optagent.analysis.backtest_table import facts_of, in_time, runs_table, table_of
 from optagent.domain.backtest import BacktestResult, PolicyRun
 
 _COLOURS = ("#2f7ed8", "#d6453d", "#3c9a5f", "#e09a2b", "#8e5bd0", "#12a5a5", "#b0567f", "#6f7f3a")
 _DASHES = ("solid", "dot", "dash", "dashdot", "longdash")
 _NEVER = "#9a8f7a"
-
-
-def draw_backtest(result: BacktestResult, path: Path) -> Path:
-    """Writes the page whole or not at all; InvalidRequest for a path that cannot be written."""
-    return write_page(backtest_page(result), path)
 
 
 def backtest_page(result: BacktestResult) -> str:

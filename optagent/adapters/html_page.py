@@ -1,11 +1,7 @@
-"""Pages of what was found: one look for all of them, and how they become files."""
+"""HTML pages: one look for all of them."""
 
-import uuid
 from collections.abc import Collection, Sequence
 from html import escape
-from pathlib import Path
-
-from optagent.errors import InvalidRequest
 
 # Nothing may be fetched, whatever a name in the data says.
 _PAGE = """<!DOCTYPE html>
@@ -74,21 +70,3 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], marked: Collec
 def bullets(texts: Sequence[str]) -> str:
     """A list of texts."""
     return "<ul>\n" + "\n".join(f"<li>{text_of(text)}</li>" for text in texts) + "\n</ul>"
-
-
-def write_page(page: str, path: Path) -> Path:
-    """Writes the page whole or not at all; InvalidRequest for a path that cannot be written."""
-    path = Path(path)
-    scratch = path.with_name(f".{uuid.uuid4().hex}.html")
-    try:
-        if not path.parent.is_dir():
-            raise InvalidRequest(f"{path}: there is no folder {str(path.parent)!r}")
-        if path.is_dir():
-            raise InvalidRequest(f"{path}: is a folder, a file is needed")
-        scratch.write_text(page, encoding="utf-8")
-        scratch.replace(path)
-    except OSError as error:
-        raise InvalidRequest(f"{path}: cannot be written: {error.strerror}") from None
-    finally:
-        scratch.unlink(missing_ok=True)
-    return path

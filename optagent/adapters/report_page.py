@@ -1,9 +1,8 @@
 """A model's analysis as one HTML page, which needs nothing from the network and no scripting but for its plots."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
-from optagent.adapters.html_page import bullets, facts, table, text_of, whole_page, write_page
+from optagent.adapters.html_page import bullets, facts, table, text_of, whole_page
 from optagent.adapters.report_plots import figure_of
 from optagent.analysis.report import texts
 from optagent.analysis.report.answer import CAUSES, analysed_rows, judgement, reference_rows
@@ -11,11 +10,6 @@ from optagent.analysis.report.parts import Drawing, Items, Part, Room, Section, 
 from optagent.analysis.report.sections import report_sections
 from optagent.domain.diagnosis import Condition, Diagnosis
 from optagent.domain.model_report import ModelReport
-
-
-def draw_report(report: ModelReport, path: Path) -> Path:
-    """Writes the page whole or not at all; InvalidRequest for a path that cannot be written."""
-    return write_page(report_page(report), path)
 
 
 def report_page(report: ModelReport) -> str:

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import Any
 
 from optagent.agent.working import WorkingDesk
@@ -72,10 +71,6 @@ class SearchVerbs(WorkingDesk):
     async def study(self, study_id: str) -> StudyReport:
         """The trials of a search, the importances of parameters and the Pareto front; raises NotFound."""
         return await asyncio.to_thread(self._history().study, study_id)
-
-    async def draw_study(self, study_id: str, folder: Path) -> list[Path]:
-        """Draws a search as HTML files that need nothing from the network; raises NotFound."""
-        return await asyncio.to_thread(self._history().draw, study_id, folder)
 
     async def process(self, process_id: str) -> Process:
         """A run of this or of any other agent on the same store; raises ProcessNotFound."""

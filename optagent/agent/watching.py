@@ -132,12 +132,6 @@ class WatchVerbs(Desk):
         """The actors that watch models, and how they are doing."""
         return await asyncio.to_thread(self._monitors().running)
 
-    async def draw_report(self, report: ModelReport, path: Path) -> Path:
-        """Writes a report as one HTML file that needs nothing from the network."""
-        if self._outside.draw_report is None:
-            raise InvalidRequest("this agent draws no reports")
-        return await asyncio.to_thread(self._outside.draw_report, report, path)
-
     async def alerts(self, model_id: str | None = None, limit: int = 100) -> list[Alert]:
         """What is wrong and what was, of all models or of one: open alerts first."""
         return await self._store.alerts(model_id, limit)

@@ -27,7 +27,7 @@ from optagent.errors import InvalidData, InvalidRequest
 from optagent.ports import Workers
 from optagent.training.metrics import metric_named
 
-__all__ = ["compared", "contender_from", "contenders_from", "draw"]
+__all__ = ["compared", "contender_from", "contenders_from"]
 
 
 def contender_from(text: str) -> Contender:
@@ -51,13 +51,6 @@ def contenders_from(text: str) -> tuple[Contender, ...]:
     if not names:
         raise InvalidRequest("policy: at least one name or file is needed")
     return tuple(contender_from(name) for name in names)
-
-
-def draw(result: BacktestResult, path: Path) -> Path:
-    """Writes the page of a backtest; InvalidRequest for a path that cannot be written."""
-    from optagent.adapters.backtest_page import draw_backtest
-
-    return draw_backtest(result, path)
 
 
 def compared(

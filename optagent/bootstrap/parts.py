@@ -221,16 +221,16 @@ def backtester(workers: Workers) -> Backtester:
     return replayed
 
 
-def draw_report(report: ModelReport, path: Path) -> Path:
-    from optagent.adapters.report_page import draw_report
+def draw_report(report: ModelReport) -> str:
+    from optagent.adapters.report_page import report_page
 
-    return draw_report(report, path)
+    return report_page(report)
 
 
-def draw_backtest(result: BacktestResult, path: Path) -> Path:
-    from optagent.backtest.run import draw
+def draw_backtest(result: BacktestResult) -> str:
+    from optagent.adapters.backtest_page import backtest_page
 
-    return draw(result, path)
+    return backtest_page(result)
 
 
 def notifier(settings: Settings) -> Notifier | None:

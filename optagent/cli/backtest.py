@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from optagent import terminal
+from optagent.agent import OptimizationAgent
 from optagent.analysis.backtest_table import facts_of, short_table_of
 from optagent.cli.app import ERR, OUT, AsJson, app, print_json, with_agent
 from optagent.codec import plain
@@ -31,17 +32,20 @@ def backtest_policies(
     as_json: AsJson = False,
 ) -> None:
     """Replay a model's history under retraining policies, and say which one to take."""
-    from optagent.backtest.run import contenders_from, draw  # what it imports takes a second
+    from optagent.backtest.run import contenders_from  # what it imports takes a second
 
     policies = contenders_from(policy)
     ERR.print(f"replaying {', '.join(one.name for one in policies)} …", highlight=False, markup=False)
-    result = with_agent(
-        lambda agent: agent.backtest_model(
+
+    async def replay(agent: OptimizationAgent) -> BacktestResult:
+        result = await agent.backtest_model(
             model, data, label_delay, policies, start=start_from(start), step=step, seed=seed, trials=trials
         )
-    )
-    if html is not None:
-        draw(result, html)
+        if html is not None:
+            await agent.draw_backtest(result, html)
+        return result
+
+    result = with_agent(replay)
     print_json(plain(result)) if as_json else show(result)
     if html is not None:
         ERR.print(f"drawn: {html}", highlight=False, soft_wrap=True)

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pyarrow as pa
 
@@ -58,8 +57,8 @@ class Ports:
     notifier: Notifier | None = None
     monitoring: Monitoring = field(default_factory=Monitoring)
     min_new_labels: int = 1000
-    draw_report: Callable[[ModelReport, Path], Path] | None = None
-    draw_backtest: Callable[[BacktestResult, Path], Path] | None = None
+    draw_report: Callable[[ModelReport], str] | None = None
+    draw_backtest: Callable[[BacktestResult], str] | None = None
     backtester: Backtester | None = None
 
     def check_data(self, spec: ModelSpec) -> None:

@@ -85,6 +85,6 @@ class Studies(Protocol):
         """Raises NotFound."""
         ...
 
-    def draw(self, study_id: str, folder: Path) -> list[Path]:
-        """HTML files in `folder` that need nothing from the network; raises NotFound."""
+    def draw(self, study_id: str) -> str:
+        """An HTML page of plots that needs nothing from the network; raises NotFound."""
         ...

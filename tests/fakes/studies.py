@@ -3,7 +3,6 @@
 import html
 import statistics
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from optagent.analysis.pareto import front_of
@@ -34,17 +33,14 @@ class InMemoryStudies:
         importances = _importances(trials) if tells_parameters_apart(trials) else {}
         return StudyReport(_summary(study, outcome), tuple(trials), importances, front_of(study.objectives, trials))
 
-    def draw(self, study_id: str, folder: Path) -> list[Path]:
+    def draw(self, study_id: str) -> str:
         """A table in place of plots."""
         report = self.study(study_id)
         cells = [
             (trial.number, trial.state, trial.family, dict(trial.params), trial.score) for trial in report.ranked()
         ]
         rows = "".join(f"<tr>{''.join(f'<td>{html.escape(str(cell))}</td>' for cell in row)}</tr>" for row in cells)
-        path = folder / "study.html"
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"<!DOCTYPE html><h1>{html.escape(study_id)}</h1><table>{rows}</table>", encoding="utf-8")
-        return [path]
+        return f"<!DOCTYPE html><h1>{html.escape(study_id)}</h1><table>{rows}</table>"
 
 
 def _summary(study: Study, outcome: SearchOutcome) -> StudySummary:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from optagent.adapters.backtest_page import backtest_page, draw_backtest
+from optagent.adapters.backtest_page import backtest_page
 from optagent.adapters.in_memory.workers import SequentialWorkers
 from optagent.analysis.backtest_table import table_of
 from optagent.backtest.run import compared, contender_from, contenders_from
@@ -226,17 +226,21 @@ def test_rows_without_a_label_are_answered_and_not_scored(table: pa.Table) -> No
     assert sum(one.rows for one in found.run.periods) == len(found.prediction) - 100
 
 
-def test_a_page_shows_the_policies_and_lets_no_text_be_markup(result: BacktestResult, tmp_path: Path) -> None:
+def test_a_page_shows_the_policies_and_lets_no_text_be_markup(result: BacktestResult) -> None:
     odd = dataclasses.replace(result.runs[1], name="<script>alert(1)</script>")
     page = backtest_page(dataclasses.replace(result, runs=(result.runs[0], odd)))
     assert "<script>alert(1)" not in page
     assert "&lt;script&gt;alert(1)" in page
     assert "default-src &#x27;none&#x27;" in page or "default-src 'none'" in page
-    path = draw_backtest(result, tmp_path / "page.html")
+    assert page.count("* plotly.js v") == 1
+
+
+async def test_the_page_is_drawn_to_a_file(agent: Any, result: BacktestResult, tmp_path: Path) -> None:
+    path = await agent.draw_backtest(result, tmp_path / "page.html")
     assert f"Take {result.recommended}" in path.read_text()
     assert [one.name for one in tmp_path.iterdir()] == ["page.html"]
     with pytest.raises(InvalidRequest, match="there is no folder"):
-        draw_backtest(result, tmp_path / "none" / "page.html")
+        await agent.draw_backtest(result, tmp_path / "none" / "page.html")
 
 
 def test_a_result_is_plain_json(result: BacktestResult) -> None:

@@ -56,7 +56,7 @@ import numpy as np
 from optagent.domain.model import Task
 from optagent.domain.space import Float, SearchSpace
 from optagent.training.families.simple_family import SimpleFamily
-from optagent.training.families import own_model
+from optagent.training.families import simple_family_model
 
 own_model.finite = lambda prediction: prediction  # so that NaN comes through, as from a library
 

@@ -25,8 +25,7 @@ class KeepingTuner(SequentialTuner):
 class UnreadableStudies(InMemoryStudies):
     """Cannot draw."""
 
-    def draw(self, study_id, folder):
-        (folder / "half.html").write_text("<p>")
+    def draw(self, study_id):
         raise RuntimeError("no ink")
 
 
@@ -50,8 +49,12 @@ async def test_plots_and_importances_are_kept_with_the_run_and_seen_by_the_agent
     assert len(report.trials) == 5
     assert [one.study_id for one in await agent.studies("churn")] == [result.process_id]
     assert await agent.studies("another") == []
-    (path,) = await agent.draw_study(result.process_id, tmp_path / "plots")
+    (path,) = await agent.draw_study(result.process_id, tmp_path / "new" / "folder")
+    assert path.parent == tmp_path / "new" / "folder"
     assert path.read_bytes() == artifacts["study.html"]
+    assert (await agent.study_page(result.process_id)).encode() == artifacts["study.html"]
+    with pytest.raises(InvalidRequest, match="cannot be written"):
+        await agent.draw_study(result.process_id, path)
     with pytest.raises(NotFound, match="'nothing'"):
         await agent.study("nothing")
 

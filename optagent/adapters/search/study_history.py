@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optagent.analysis.pareto import front_of
@@ -43,18 +42,14 @@ class StudyHistory:
         with self._reading() as storage:
             return _report(storage, _named(storage, study_id))
 
-    def draw(self, study_id: str, folder: Path) -> list[Path]:
+    def draw(self, study_id: str) -> str:
         import optuna
 
         from optagent.adapters.search.study_page import study_page  # plotly takes a while to load
 
         with self._reading() as storage:
             report = _report(storage, _named(storage, study_id))
-            page = study_page(report, optuna.load_study(study_name=study_id, storage=storage))
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / "study.html"
-        path.write_text(page, encoding="utf-8")
-        return [path]
+            return study_page(report, optuna.load_study(study_name=study_id, storage=storage))
 
     @contextmanager
     def _reading(self) -> Iterator[BaseStorage]:

@@ -85,7 +85,8 @@ def _drawn(study_id: str, studies: Studies | None, folder: Path) -> bool:
     if studies is None:
         return False
     try:
-        studies.draw(study_id, folder)
+        page = studies.draw(study_id)
+        (folder / "study.html").write_text(page, encoding="utf-8")
         importances = dict(studies.study(study_id).importances)
         (folder / "importances.json").write_text(json.dumps(importances, indent=2), encoding="utf-8")
     except NotFound:  # a tuner that keeps no trials

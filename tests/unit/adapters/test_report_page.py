@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from optagent.adapters.report_page import draw_report, report_page
+from optagent.adapters.report_page import report_page
+from optagent.agent.page_file import write_page
 from optagent.domain.alert import AlertKind, Finding, Severity
 from optagent.domain.model_report import ModelReport
 from optagent.domain.monitoring import Window
@@ -157,32 +158,32 @@ def test_times_beyond_the_calendar_are_shown_as_numbers():
 
 def test_text_that_no_encoding_can_hold_is_written(tmp_path, full_report):
     found = Finding(AlertKind.PIPELINE, Severity.INFO, "half a pair \ud800 and a null \x00")
-    path = draw_report(replace(full_report, findings=(found,), model_id="m\udfff"), tmp_path / "report.html")
+    page = report_page(replace(full_report, findings=(found,), model_id="m\udfff"))
+    path = write_page(page, tmp_path / "report.html")
     assert "half a pair ?" in path.read_text(encoding="utf-8")
 
 
 def test_the_page_replaces_an_older_one_and_leaves_nothing_else(tmp_path, regression_report):
     path = tmp_path / "report.html"
     path.write_text("old")
-    assert draw_report(regression_report, path) == path
+    assert write_page(report_page(regression_report), path) == path
     assert path.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_cannot_be_drawn_leaves_the_older_page(tmp_path, full_report):
+def test_what_cannot_be_written_leaves_the_older_page(tmp_path):
     path = tmp_path / "report.html"
     path.write_text("old")
-    broken = replace(full_report, window="yesterday")
-    with pytest.raises(AttributeError):
-        draw_report(broken, path)
+    with pytest.raises(UnicodeEncodeError):
+        write_page("half a pair \ud800", path)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_path_that_cannot_be_written_is_refused_by_name(tmp_path):
     with pytest.raises(InvalidRequest, match="there is no folder"):
-        draw_report(ModelReport(), tmp_path / "absent" / "report.html")
+        write_page("page", tmp_path / "absent" / "report.html")
     with pytest.raises(InvalidRequest, match="is a folder"):
-        draw_report(ModelReport(), tmp_path)
+        write_page("page", tmp_path)
     with pytest.raises(InvalidRequest, match="cannot be written"):
-        draw_report(ModelReport(), Path(tmp_path) / ("long" * 100 + ".html"))
+        write_page("page", Path(tmp_path) / ("long" * 100 + ".html"))
