@@ -222,13 +222,13 @@ def backtester(workers: Workers) -> Backtester:
 
 
 def draw_report(report: ModelReport) -> str:
-    from optagent.adapters.report_page import report_page
+    from optagent.adapters.pages.report import report_page
 
     return report_page(report)
 
 
 def draw_backtest(result: BacktestResult) -> str:
-    from optagent.adapters.backtest_page import backtest_page
+    from optagent.adapters.pages.backtest import backtest_page
 
     return backtest_page(result)
 

@@ -1,11 +1,12 @@
 """The `Studies` port over studies that it is given."""
 
-import html
 import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from optagent.adapters.pages.page import sections_page
 from optagent.analysis.pareto import front_of
+from optagent.analysis.report.parts import Section, Table
 from optagent.domain.study import SearchOutcome, Study, Trial, TrialState
 from optagent.domain.study_report import StudyReport, StudySummary, summarize, tells_parameters_apart
 from optagent.errors import NotFound
@@ -35,12 +36,12 @@ class InMemoryStudies:
 
     def draw(self, study_id: str) -> str:
         """A table in place of plots."""
-        report = self.study(study_id)
-        cells = [
-            (trial.number, trial.state, trial.family, dict(trial.params), trial.score) for trial in report.ranked()
-        ]
-        rows = "".join(f"<tr>{''.join(f'<td>{html.escape(str(cell))}</td>' for cell in row)}</tr>" for row in cells)
-        return f"<!DOCTYPE html><h1>{html.escape(study_id)}</h1><table>{rows}</table>"
+        rows = tuple(
+            (str(trial.number), str(trial.state), trial.family, str(dict(trial.params)), str(trial.score))
+            for trial in self.study(study_id).ranked()
+        )
+        trials = Table(("trial", "state", "family", "parameters", "score"), rows)
+        return sections_page(study_id, "", (), (Section("Trials", parts=(trials,)),))
 
 
 def _summary(study: Study, outcome: SearchOutcome) -> StudySummary:

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from optagent.adapters.backtest_page import backtest_page
 from optagent.adapters.in_memory.workers import SequentialWorkers
+from optagent.adapters.pages.backtest import backtest_page
 from optagent.analysis.backtest_table import table_of
 from optagent.backtest.run import compared, contender_from, contenders_from
 from optagent.backtest.simulate import SimulatedPolicy, replay

@@ -45,7 +45,7 @@ class StudyHistory:
     def draw(self, study_id: str) -> str:
         import optuna
 
-        from optagent.adapters.search.study_page import study_page  # plotly takes a while to load
+        from optagent.adapters.pages.study import study_page  # plotly takes a while to load
 
         with self._reading() as storage:
             report = _report(storage, _named(storage, study_id))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from optagent.adapters.report_page import report_page
+from optagent.adapters.pages.report import report_page
 from optagent.agent.page_file import write_page
 from optagent.domain.alert import AlertKind, Finding, Severity
 from optagent.domain.model_report import ModelReport

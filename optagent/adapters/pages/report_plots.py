@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from optagent.adapters.html_page import text_of
+from optagent.adapters.pages.plot import in_page_style, label_of
 from optagent.analysis.report.drift import ranked_features
 from optagent.analysis.report.parts import Drawing
 from optagent.domain.concept_drift import ConceptDrift
@@ -104,7 +104,7 @@ def _over_time(
             showlegend=True,
         )
     figure.update_xaxes(title_text="time, UTC", row=len(names), col=1)
-    return _styled(figure, height)
+    return in_page_style(figure, height)
 
 
 def _course(points: Sequence[PerformancePoint], name: str, first: bool) -> go.Scatter:
@@ -193,34 +193,19 @@ def _calibration(curves: Sequence[tuple[str, Certainty]]) -> go.Figure:
     )
     figure.update_xaxes(title_text="mean probability", range=[0, 1])
     figure.update_yaxes(title_text="share that came true", range=[0, 1.02])
-    return _styled(figure, 420)
+    return in_page_style(figure, 420)
 
 
 def _named(figure: go.Figure, names: Sequence[str], each: int) -> go.Figure:
     """Horizontal bars under their names, from above; by place, since names may look like numbers or be alike."""
     ticks = {"tickvals": list(range(len(names))), "ticktext": [_label(name) for name in names]}
     figure.update_yaxes(**ticks, ticklabelstandoff=6, range=[len(names) - 0.5, -0.5])
-    return _styled(figure, 110 + each * len(names)).update_yaxes(showgrid=False, zeroline=False)
-
-
-def _styled(figure: go.Figure, height: int) -> go.Figure:
-    """See-through and in a grey that reads on white and on black; the page sets the texts to its own colour."""
-    figure.update_layout(
-        template="none",
-        height=height,
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"family": "system-ui, sans-serif", "color": "#7b7b7b", "size": 13},
-        margin={"l": 60, "r": 20, "t": 40, "b": 50},
-        legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"},
-    )
-    figure.update_xaxes(gridcolor="#8883", zerolinecolor="#8886", automargin=True)
-    return figure.update_yaxes(gridcolor="#8883", zerolinecolor="#8886", automargin=True)
+    return in_page_style(figure, 110 + each * len(names)).update_yaxes(showgrid=False, zeroline=False)
 
 
 def _label(name: str) -> str:
     """A name in a plot, where plotly would read tags and entities."""
-    return text_of(name if len(name) <= _NAME_DRAWN else f"{name[: _NAME_DRAWN - 1]}…")
+    return label_of(name if len(name) <= _NAME_DRAWN else f"{name[: _NAME_DRAWN - 1]}…")
 
 
 def _instant(at: float) -> str | float:

@@ -6,7 +6,8 @@ import optuna
 import plotly.graph_objects as go
 from optuna.visualization import plot_optimization_history, plot_pareto_front, plot_slice
 
-from optagent.adapters.html_page import text_of, whole_page
+from optagent.adapters.pages.page import sections_page
+from optagent.adapters.pages.plot import plot_of
 from optagent.domain.study import TrialState
 from optagent.domain.study_report import StudyReport
 
@@ -14,13 +15,9 @@ from optagent.domain.study_report import StudyReport
 def study_page(report: StudyReport, study: optuna.Study) -> str:
     """History, importances, slices and the front, as far as the study has them; 5 MB, most of it plotly's script."""
     summary = report.summary
-    figures = [
-        figure.to_html(full_html=False, include_plotlyjs=index == 0, div_id=f"figure-{index}")
-        for index, figure in enumerate(_figures(report, study))
-    ]
     counts = ", ".join(f"{count} {state}" for state, count in summary.counts.items())
-    body = "\n".join([f"<p>{text_of(counts)}</p>", *figures])
-    return whole_page(f"{summary.model_id}: study {summary.study_id}", body)
+    plots = [plot_of(figure, place, toolbar=True) for place, figure in enumerate(_figures(report, study))]
+    return sections_page(f"{summary.model_id}: study {summary.study_id}", counts, plots)
 
 
 def _figures(report: StudyReport, study: optuna.Study) -> Iterator[go.Figure]:

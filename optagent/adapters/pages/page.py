@@ -1,0 +1,46 @@
+"""HTML pages from the templates of this folder: they share one look, and a browser fetches nothing for them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from optagent.adapters.pages.plot import Plot
+from optagent.analysis.report.parts import Section
+
+
+def render_page(template: str, title: str, plots: Sequence[Plot], **values: Any) -> str:
+    """The page as text that UTF-8 can hold; 5 MB where it has plots, most of it plotly's script, else a few kB."""
+    script = _plotly_script() if plots else None
+    page = _TEMPLATES.get_template(template).render(title=title, script=script, plots=plots, **values)
+    return page.encode("utf-8", "replace").decode("utf-8")
+
+
+def sections_page(title: str, lead: str, plots: Sequence[Plot], sections: Sequence[Section] = ()) -> str:
+    """A page of a leading sentence, plots, and sections below them."""
+    return render_page("sections.html", title, plots, lead=lead, sections=sections)
+
+
+def _plotly_script() -> Markup:
+    from plotly.offline import get_plotlyjs  # takes a while to load, and pages without plots need none of it
+
+    return Markup(get_plotlyjs())
+
+
+def _sentence(text: str) -> str:
+    """A first word that is a name or a unit stays as it is."""
+    first = text.partition(" ")[0].strip(",:;").replace("-", "")
+    start = text[:1].upper() if first.isalpha() else text[:1]
+    return f"{start}{text[1:]}{'' if text.endswith(('.', ':')) else '.'}"
+
+
+_TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_TEMPLATES.filters["sentence"] = _sentence
