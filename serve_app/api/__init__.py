@@ -60,7 +60,7 @@ def create_api(
 
     @app.get("/docs", include_in_schema=False)
     async def read(request: Request) -> HTMLResponse:
-        page = docs.page(app.openapi(), str(request.base_url).rstrip("/"))
+        page = await asyncio.to_thread(docs.page, app.openapi(), str(request.base_url).rstrip("/"))
         return HTMLResponse(page, headers=_NOTHING_FROM_ELSEWHERE)
 
     return app

@@ -12,11 +12,11 @@ from urllib.parse import quote
 from fastapi import Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.routing import APIRoute
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from optagent.errors import NotAuthenticated
 from serve_app.api.errors import problem, problem_response, request_id_of
 from serve_app.dashboard.session import PREFIX
+from serve_app.templating import templates_of
 
 _HEADERS = {
     # Plotly styles its drawings inline; no script but ours runs.
@@ -110,13 +110,7 @@ def _pretty(value: Any) -> str:
     return json.dumps(value, indent=2, default=str, ensure_ascii=False)
 
 
-_TEMPLATES = Environment(
-    loader=FileSystemLoader(Path(__file__).parent / "templates"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+_TEMPLATES = templates_of(Path(__file__).parent / "templates")
 _TEMPLATES.filters |= {
     "time": _time,
     "seconds": _seconds,
