@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from optagent import terminal
-from optagent.cli.app import OUT, AsJson, group, print_json, time_text, with_agent
+from optagent.cli.app import OUT, AsJson, group, print_json, with_agent
 from optagent.codec import plain
 from optagent.domain.audit import AuditEntry, ChainPoint, point_of
 from optagent.domain.audit_chain import ChainReport, verify_lines
+from optagent.domain.instant import time_text
 from optagent.errors import InvalidRequest
 from optagent.loop.rollout.replay import RolloutReplay
 

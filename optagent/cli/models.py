@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from optagent import terminal
-from optagent.cli.app import OUT, AsJson, app, print_json, time_text, with_agent
+from optagent.cli.app import OUT, AsJson, app, print_json, with_agent
 from optagent.codec import plain
+from optagent.domain.instant import time_text
 
 
 @app.command()

@@ -8,8 +8,9 @@ import typer
 from optagent import terminal, terminal_report
 from optagent.agent import OptimizationAgent
 from optagent.bootstrap import running_cluster
-from optagent.cli.app import ERR, OUT, AsJson, app, print_json, time_text, with_agent
+from optagent.cli.app import ERR, OUT, AsJson, app, print_json, with_agent
 from optagent.codec import plain
+from optagent.domain.instant import time_text
 from optagent.domain.model_report import ModelReport
 from optagent.errors import InvalidRequest
 from optagent.settings import load_settings

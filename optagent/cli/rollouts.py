@@ -9,8 +9,9 @@ import yaml
 
 from optagent import terminal
 from optagent.agent import OptimizationAgent
-from optagent.cli.app import OUT, AsJson, group, print_json, time_text, with_agent
+from optagent.cli.app import OUT, AsJson, group, print_json, with_agent
 from optagent.codec import plain
+from optagent.domain.instant import time_text
 from optagent.domain.rollout import Rollout
 from optagent.errors import InvalidRequest
 

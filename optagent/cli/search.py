@@ -7,8 +7,9 @@ import typer
 
 from optagent import terminal
 from optagent.agent import OptimizationAgent
-from optagent.cli.app import ERR, OUT, AsJson, app, print_json, time_text, with_agent
+from optagent.cli.app import ERR, OUT, AsJson, app, print_json, with_agent
 from optagent.codec import plain
+from optagent.domain.instant import time_text
 from optagent.domain.study import TuningResult
 from optagent.domain.study_report import StudyReport, StudySummary
 from optagent.errors import InvalidRequest, NotFound

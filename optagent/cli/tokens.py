@@ -5,9 +5,10 @@ from typing import Annotated
 import typer
 
 from optagent import terminal
-from optagent.cli.app import ERR, OUT, AsJson, group, print_json, time_text, with_agent
+from optagent.cli.app import ERR, OUT, AsJson, group, print_json, with_agent
 from optagent.codec import plain
 from optagent.domain.duration import seconds
+from optagent.domain.instant import time_text
 from optagent.domain.token import Token
 
 tokens = group("token", "Say who may use the HTTP API.")

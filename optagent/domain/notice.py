@@ -4,12 +4,12 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
 from optagent.domain.alert import Alert, Severity
 from optagent.domain.gate import Verdict
+from optagent.domain.instant import time_text
 from optagent.domain.process import Process, Status
 from optagent.domain.rollout import AUTOMATIC, Rollout, Transition
 from optagent.domain.rollout_look import Look, RolloutState
@@ -270,4 +270,4 @@ def _name(text: object) -> str:
 
 
 def _time(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return f"{time_text(at)} UTC"

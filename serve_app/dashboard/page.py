@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import Callable, Coroutine, Mapping
-from datetime import UTC, datetime
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from fastapi import Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.routing import APIRoute
 
+from optagent.domain.instant import time_text
 from optagent.errors import NotAuthenticated
 from serve_app.api.errors import problem, problem_response, request_id_of
 from serve_app.dashboard.session import PREFIX
@@ -77,7 +77,7 @@ async def _problem(request: Request, error: Exception) -> Response:
 
 def _time(value: float | None) -> str:
     """POSIX seconds as a moment of UTC."""
-    return "–" if value is None else datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return "–" if value is None else time_text(value)
 
 
 def _seconds(value: float | None) -> str:

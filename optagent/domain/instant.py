@@ -1,0 +1,12 @@
+"""Instants as people read them: in UTC, to the second."""
+
+from datetime import UTC, datetime
+
+
+def time_text(at: float) -> str:
+    """POSIX seconds as a date and a time of UTC.
+
+    >>> time_text(1_700_000_000.5)
+    '2023-11-14 22:13:20'
+    """
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
