@@ -138,7 +138,7 @@ class WatchVerbs(Desk):
 
     async def _analyzed(self, command: AnalyzeModel) -> ModelReport:
         spec = await self._store.model(command.model_id)
-        gathered = await asyncio.to_thread(self._gather, command, spec)
+        gathered = await self._add_past(await asyncio.to_thread(self._gather, command, spec))
         digest = await asyncio.to_thread(gathered.digest) if gathered.closed else ""
         kept = await self._store.report(gathered.key, digest) if gathered.closed else None
         if kept is not None:
@@ -147,6 +147,12 @@ class WatchVerbs(Desk):
         if gathered.closed:
             await self._store.save_report(gathered.key, digest, report)
         return report
+
+    async def _add_past(self, gathered: "AnalysisInputs") -> "AnalysisInputs":
+        from optagent.loop.observe.past_remedies import past_remedies
+
+        tried = await past_remedies(gathered, self._store, self._outside.registry, self._observations())
+        return replace(gathered, tried=tried)
 
     def _gather(self, command: AnalyzeModel, spec: ModelSpec) -> "AnalysisInputs":
         from optagent.loop.observe.inputs import gather

@@ -19,6 +19,7 @@ from optagent.domain.diagnosis import (
     Remedy,
     UnitChange,
 )
+from optagent.domain.remedy_ladder import GROWTH, next_remedies
 
 FEWEST_ROWS = 50
 FEWEST_LABELS = 50
@@ -46,7 +47,6 @@ _FACTORS = (
     (86_400.0, "seconds and days"),
     *((10.0**power, f"a factor of {10**power:,}") for power in range(1, 13)),
 )
-_LADDER = (Remedy.RETRAIN, Remedy.RE_TUNE, Remedy.RE_ENGINEER, Remedy.ENSEMBLE)
 
 
 def diagnose(evidence: DiagnosisFacts) -> Diagnosis:
@@ -255,16 +255,16 @@ def _of_loss(evidence: DiagnosisFacts, notes: tuple[str, ...]) -> Diagnosis:
     sure = any(metric.low is not None and metric.low > 0 for metric in evidence.degraded)
     known = (explained is not None) + (sure or (bool(evidence.degraded) and evidence.concept_drift))
     confidence = (ConfidenceLevel.LOW, ConfidenceLevel.MEDIUM, ConfidenceLevel.HIGH)[known]
-    if _miscalibrated(evidence) and Remedy.RECALIBRATE not in evidence.tried:
+    if _miscalibrated(evidence) and not _recalibration_failed(evidence):
         reasons.append(_calibration_said(evidence))
-        return Diagnosis(verdict, Remedy.RECALIBRATE, (*reasons, *notes), causes, _untried(evidence), confidence)
+        rungs = next_remedies(evidence.tried)
+        return Diagnosis(verdict, Remedy.RECALIBRATE, (*reasons, *notes), causes, rungs, confidence)
     if evidence.unseen_share >= _NEW_CATEGORIES:
         reasons.append(f"up to {evidence.unseen_share:.0%} of the rows have a category that the model does not know")
-    remedy, *later = _untried(evidence)
+    remedy, *later = next_remedies(evidence.tried)
     if remedy is Remedy.RETRAIN and verdict is Condition.CONCEPT_DRIFT:
         reasons.append("retrain on recent rows, since older ones teach what no longer holds")
-    if evidence.tried:
-        reasons.append(f"tried without success: {', '.join(evidence.tried)}")
+    reasons += _failure_reasons(evidence)
     return Diagnosis(verdict, remedy, (*reasons, *notes), causes, tuple(later), confidence)
 
 
@@ -275,7 +275,10 @@ def _without_loss(evidence: DiagnosisFacts, notes: tuple[str, ...]) -> Diagnosis
     if _miscalibrated(evidence):
         verdict = Condition.DATA_DRIFT if drifted else Condition.CONCEPT_DRIFT
         reasons = (_calibration_said(evidence), (_drift_said if drifted else _no_drift_said)(evidence), *notes)
-        return Diagnosis(verdict, Remedy.RECALIBRATE, reasons, causes, (Remedy.RETRAIN,))
+        if not _recalibration_failed(evidence):
+            return Diagnosis(verdict, Remedy.RECALIBRATE, reasons, causes, (Remedy.RETRAIN,))
+        remedy, *later = next_remedies(evidence.tried)
+        return Diagnosis(verdict, remedy, (*reasons, *_failure_reasons(evidence)), causes, tuple(later))
     if drifted:
         reasons = (_drift_said(evidence), held, "watch it: nothing needs to be done yet", *notes)
         return Diagnosis(Condition.DATA_DRIFT, Remedy.NOTHING, reasons, causes, (Remedy.RETRAIN,))
@@ -305,9 +308,19 @@ def _explained_by_drift(evidence: DiagnosisFacts) -> bool | None:
     return False if losses and evidence.concept_drift else None
 
 
-def _untried(evidence: DiagnosisFacts) -> tuple[Remedy, ...]:
-    """The ladder of remedies from the first that was not tried; the last where all were."""
-    return tuple(remedy for remedy in _LADDER if remedy not in evidence.tried) or _LADDER[-1:]
+def _recalibration_failed(evidence: DiagnosisFacts) -> bool:
+    """Retraining counts: it is how a model is recalibrated."""
+    return not {Remedy.RECALIBRATE, Remedy.RETRAIN}.isdisjoint(evidence.tried)
+
+
+def _failure_reasons(evidence: DiagnosisFacts) -> list[str]:
+    """The remedies that failed, in words."""
+    if not evidence.tried:
+        return []
+    reasons = [f"tried without success: {', '.join(evidence.tried)}"]
+    if next_remedies(evidence.tried) == (Remedy.WAIT,):
+        reasons.append(f"nothing is left to try until there are {GROWTH:g} times as many labelled rows as then")
+    return reasons
 
 
 def _loss_said(evidence: DiagnosisFacts) -> list[str]:

@@ -95,7 +95,8 @@ class DiagnosisFacts:
     says that the ranking is as good as it was, `calibration_noise` how large a calibration error chance alone makes of
     so many labels. `unusable_predictions` and `unusable_labels` are shares of what came; constant predictions or labels
     are those of one value where the reference has several. `judged` is False where the quality was not looked at;
-    `uncompared` says why it could not be held against the reference. `tried` are remedies of late that did not help.
+    `uncompared` says why it could not be held against the reference. `tried` are remedies that have not
+    helped since the trouble began, see `optagent.domain.remedy_ladder`.
     """
 
     rows: int

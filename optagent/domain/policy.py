@@ -87,8 +87,9 @@ class RetrainingPolicy:
     """When a model is optimized without anyone asking, and what may come of it.
 
     `every` is the time between scheduled runs, `min_new_labels` how many labelled rows since the last training start
-    one (None: the setting). `optimization_type` auto does what the diagnosis asks for. `window` says which rows are
-    learned from. After a run, whatever came of it, none starts for `cooldown`; at most `most_a_year` start in a year.
+    one (None: the setting). `optimization_type` auto does what the diagnosis asks for, which climbs past
+    the remedies that failed. `window` says which rows are learned from. After a run, whatever came of it, none starts
+    for `cooldown`; at most `most_a_year` start in a year.
     `gates` are as the API takes them, `rollout` are fields of `RolloutPolicy` that are to be other than the strategy's.
     """
 

@@ -259,6 +259,7 @@ def _evidence(gathered: AnalysisInputs, report: ModelReport, drift: DriftReport)
         constant_labels=constant_labels(reference, rows),
         judged=report.performance is not None,
         uncompared=uncompared(falls),
+        tried=gathered.tried,
     )
 
 

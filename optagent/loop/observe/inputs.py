@@ -9,6 +9,7 @@ import numpy as np
 from optagent.analysis.observed_rows import ObservedRows
 from optagent.codec import encode, shape_of
 from optagent.domain.command import AnalyzeModel
+from optagent.domain.diagnosis import Remedy
 from optagent.domain.model import CHAMPION, ModelSpec, ModelVersion
 from optagent.domain.model_report import ModelReport
 from optagent.domain.monitoring import Monitoring, Window
@@ -25,7 +26,7 @@ from optagent.training.predictor import Predictor
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AnalysisInputs:
-    """All that an analysis looks at: the rows of the window, and of the one before."""
+    """All that an analysis looks at: the rows of the window, and of the one before, and the remedies that failed."""
 
     command: AnalyzeModel
     spec: ModelSpec
@@ -38,6 +39,7 @@ class AnalysisInputs:
     before: ObservedRows
     quality: DataQuality
     notes: tuple[str, ...] = ()
+    tried: tuple[Remedy, ...] = ()
 
     @property
     def key(self) -> str:
@@ -67,6 +69,7 @@ class AnalysisInputs:
         for part in (self.rows, self.before):
             for values in (part.x, part.prediction, part.y, part.time, part.latency_ms, *part.outcome.values()):
                 found.update(np.ascontiguousarray(values).data)
+        found.update(",".join(self.tried).encode())
         return found.hexdigest()
 
 

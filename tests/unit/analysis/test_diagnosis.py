@@ -82,13 +82,21 @@ def found(**facts: Any) -> Diagnosis:
             Remedy.RE_ENGINEER,
             "tried without success: retrain, re-tune",
         ),
-        ({"degraded": DROP, "tried": tuple(Remedy)}, Condition.CONCEPT_DRIFT, Remedy.ENSEMBLE, "tried without"),
+        ({"degraded": DROP, "tried": tuple(Remedy)}, Condition.CONCEPT_DRIFT, Remedy.WAIT, "nothing is left to try"),
         (
             {**MISCALIBRATED, "degraded": DROP, "tried": (Remedy.RECALIBRATE,)},
             Condition.CONCEPT_DRIFT,
             Remedy.RETRAIN,
             "tried without success: recalibrate",
         ),
+        (
+            {**MISCALIBRATED, "degraded": DROP, "tried": (Remedy.RETRAIN,)},
+            Condition.CONCEPT_DRIFT,
+            Remedy.RE_TUNE,
+            "tried without success: retrain",
+        ),
+        ({**MISCALIBRATED, "tried": (Remedy.RETRAIN,)}, Condition.CONCEPT_DRIFT, Remedy.RE_TUNE, "tried without"),
+        ({"tried": (Remedy.RETRAIN,)}, Condition.STABLE, Remedy.NOTHING, "no metric"),
     ],
 )
 def test_facts_lead_to_a_verdict_and_a_remedy_with_a_reason(
