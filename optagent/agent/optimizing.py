@@ -12,7 +12,7 @@ from optagent.agent.working import WorkingDesk
 from optagent.domain.command import AnalyzeModel, OptimizeModel
 from optagent.domain.model import CHAMPION, ModelSpec
 from optagent.domain.model_report import ModelReport
-from optagent.domain.optimization import FAILED, OptimizationResult
+from optagent.domain.optimization import FAILED, UNCHANGED, OptimizationResult
 from optagent.domain.policy import Action, DueTrigger, PolicyFacts, due
 from optagent.domain.process import Process, Status
 from optagent.errors import Conflict, InvalidRequest, ModelNotFound, OptAgentError
@@ -112,6 +112,7 @@ class OptimizeVerbs(RolloutVerbs, WatchVerbs, WorkingDesk):
         now = outside.clock.now()
         processes = await self._store.processes(spec.model_id, limit=_LOOKED_AT)
         runs = [one.created_at for one in processes if one.kind == "optimize"]
+        idle = [one.created_at for one in processes if (one.result or {}).get("status") == UNCHANGED]
         if any(one.kind == "optimize" and not one.status.ended for one in processes):
             runs = [*runs, now]  # one at a time
         if any(one.state.is_active for one in await self._store.rollouts(spec.model_id, 1)):
@@ -124,7 +125,7 @@ class OptimizeVerbs(RolloutVerbs, WatchVerbs, WorkingDesk):
         labels = 0
         if outside.observations is not None and spec.policy is not None and "new_labels" in spec.policy.triggers:
             labels = await asyncio.to_thread(_matured_since, spec, outside.observations, since)
-        return PolicyFacts(now, trained_at, await self._store.alerts(spec.model_id), runs, labels)
+        return PolicyFacts(now, trained_at, await self._store.alerts(spec.model_id), runs, labels, idle)
 
     def _doors(self, command: OptimizeModel) -> "Doors":
         from optagent.loop.optimize import Doors

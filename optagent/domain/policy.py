@@ -89,7 +89,7 @@ class RetrainingPolicy:
     `every` is the time between scheduled runs, `min_new_labels` how many labelled rows since the last training start
     one (None: the setting). `optimization_type` auto does what the diagnosis asks for, which climbs past
     the remedies that failed. `window` says which rows are learned from. After a run, whatever came of it, none starts
-    for `cooldown`; at most `most_a_year` start in a year.
+    for `cooldown`; at most `most_a_year` start in a year, those that found nothing to do left aside.
     `gates` are as the API takes them, `rollout` are fields of `RolloutPolicy` that are to be other than the strategy's.
     """
 
@@ -171,13 +171,15 @@ def policy_named(name: str) -> RetrainingPolicy:
 @dataclass(frozen=True, slots=True)
 class PolicyFacts:
     """What a policy looks at. Times are POSIX seconds; `trained_at` is when the champion was made, `runs` are the
-    times at which optimizations of the model were asked for, `new_labels` counts labelled rows since `trained_at`."""
+    times at which optimizations of the model were asked for, `idle` those of them that found nothing to do,
+    `new_labels` counts labelled rows since `trained_at`."""
 
     now: float
     trained_at: float
     alerts: Sequence[Alert] = ()
     runs: Sequence[float] = ()
     new_labels: int = 0
+    idle: Sequence[float] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +195,7 @@ def due(policy: RetrainingPolicy, facts: PolicyFacts, min_new_labels: int) -> Du
     """The first of the policy's triggers that calls, None where none does or a run would be too soon."""
     if facts.runs and facts.now - max(facts.runs) < seconds(policy.cooldown):
         return None
-    if sum(facts.now - at < 365 * 86_400 for at in facts.runs) >= policy.most_a_year:
+    if sum(facts.now - at < 365 * 86_400 for at in facts.runs if at not in facts.idle) >= policy.most_a_year:
         return None
     since = max([facts.trained_at, *facts.runs])
     for trigger in policy.triggers:

@@ -70,6 +70,15 @@ def test_nothing_starts_within_the_cooldown_or_beyond_the_yearly_budget():
     assert due(policy, facts(alerts=[an_alert()], runs=[NOW - 8 * DAY, NOW - 400 * DAY]), 1000) is not None
 
 
+def test_a_run_that_found_nothing_to_do_has_its_cooldown_and_costs_nothing_of_the_yearly_budget():
+    policy = RetrainingPolicy(cooldown="7d", most_a_year=2)
+    runs = [NOW - 8 * DAY, NOW - 20 * DAY, NOW - 300 * DAY]
+    assert due(policy, facts(alerts=[an_alert()], runs=runs), 1000) is None
+    assert due(policy, facts(alerts=[an_alert()], runs=runs, idle=runs[:2]), 1000) is not None
+    waiting = [NOW - 6 * DAY]
+    assert due(policy, facts(alerts=[an_alert()], runs=waiting, idle=waiting), 1000) is None
+
+
 def test_a_schedule_counts_from_the_last_training_or_run():
     policy = RetrainingPolicy((Trigger.SCHEDULE,), every="30d")
     assert due(policy, facts(trained_at=NOW - 29 * DAY), 1000) is None
