@@ -7,7 +7,7 @@ import typer
 
 from optagent import terminal
 from optagent.agent import OptimizationAgent
-from optagent.analysis.backtest_table import facts_of, short_table_of
+from optagent.analysis.report.backtest_table import facts_of, short_table_of
 from optagent.cli.app import ERR, OUT, AsJson, app, print_json, with_agent
 from optagent.codec import plain
 from optagent.domain.backtest import KNOWN, BacktestResult, start_from

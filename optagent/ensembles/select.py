@@ -36,7 +36,7 @@ _TIE = 1e-4  # of the best: searches that are this close differ by nothing that 
 
 
 @dataclass(frozen=True, slots=True)
-class EnsembleRequest:
+class EnsembleGoal:
     """What is wanted: the first metric has to improve by an interval of confidence `1 - alpha`, and no other one may
     become worse by one."""
 
@@ -63,7 +63,7 @@ class MemberData:
         return LearningData(self.members.at(rows).only(library), target, folds, features, gains_for)
 
 
-def choose(evidence: MemberData, ask: EnsembleRequest, gains_for: GainsFor = in_process) -> EnsembleChoice:
+def choose(evidence: MemberData, ask: EnsembleGoal, gains_for: GainsFor = in_process) -> EnsembleChoice:
     """A search that cannot be made is left out, with a note.
 
     Raises InvalidRequest for an unknown method and for a budget that no model meets, and InvalidData where a metric is
@@ -82,7 +82,7 @@ def choose(evidence: MemberData, ask: EnsembleRequest, gains_for: GainsFor = in_
     return _chosen(evidence, parts, ask, gains_for)
 
 
-def _chosen(evidence: MemberData, parts: RowSplit, ask: EnsembleRequest, gains_for: GainsFor) -> EnsembleChoice:
+def _chosen(evidence: MemberData, parts: RowSplit, ask: EnsembleGoal, gains_for: GainsFor) -> EnsembleChoice:
     learn = evidence.members.at(parts.learn)
     target = target_of(learn, ask.metrics)
     library = _within(ask.budget, evidence.members.at(parts.fit), target, gains_for)
@@ -117,7 +117,7 @@ def best_single(members: Members, target: Target, budget: EnsembleBudget) -> int
     return best_of(np.where(alone, target.singles(members), -np.inf), members.by_name)
 
 
-def _kept(members: Members, ask: EnsembleRequest, reason: str) -> EnsembleChoice:
+def _kept(members: Members, ask: EnsembleGoal, reason: str) -> EnsembleChoice:
     single = members.names[best_single(members, target_of(members, ask.metrics), ask.budget)]
     return EnsembleChoice(False, single, f"{reason}: {single} is kept", notes=members.notes)
 

@@ -12,7 +12,7 @@ import pytest
 
 from optagent.adapters.in_memory.workers import SequentialWorkers
 from optagent.adapters.pages.backtest import backtest_page
-from optagent.analysis.backtest_table import table_of
+from optagent.analysis.report.backtest_table import table_of
 from optagent.backtest.run import compared, contender_from, contenders_from
 from optagent.backtest.simulate import SimulatedPolicy, replay
 from optagent.codec import decode, model_from, plain

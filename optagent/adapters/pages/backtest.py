@@ -4,7 +4,7 @@ import plotly.graph_objects as go
 
 from optagent.adapters.pages.page import render_page
 from optagent.adapters.pages.plot import in_page_style, label_of, plot_of
-from optagent.analysis.backtest_table import facts_of, in_time, runs_table, table_of
+from optagent.analysis.report.backtest_table import facts_of, in_time, runs_table, table_of
 from optagent.domain.backtest import BacktestResult, PolicyRun
 
 _COLOURS = ("#2f7ed8", "#d6453d", "#3c9a5f", "#e09a2b", "#8e5bd0", "#12a5a5", "#b0567f", "#6f7f3a")

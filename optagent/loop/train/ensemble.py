@@ -24,7 +24,7 @@ from optagent.ensembles.greedy import Gains
 from optagent.ensembles.members import Members
 from optagent.ensembles.methods import in_process
 from optagent.ensembles.out_of_fold import out_of_fold
-from optagent.ensembles.select import EnsembleRequest, MemberData, choose
+from optagent.ensembles.select import EnsembleGoal, MemberData, choose
 from optagent.ensembles.shares import weights_of
 from optagent.ensembles.stack_loss import StackFeatures
 from optagent.ensembles.target import Target, gains, target_of
@@ -88,7 +88,7 @@ async def ensemble(command: EnsembleModels, spec: ModelSpec, outside: Ports, run
     await run.stage("ensemble")
     strategy = strategy_named(command.strategy)
     budget = EnsembleBudget(command.max_latency_ms, command.max_size_mb, command.max_models)
-    ask = EnsembleRequest(metrics_of(command.metrics, spec), command.method, budget, strategy.alpha, command.seed)
+    ask = EnsembleGoal(metrics_of(command.metrics, spec), command.method, budget, strategy.alpha, command.seed)
     weighed = await asyncio.to_thread(weigh, recipes, prepared, ask, workers_of(outside), run)
     result = _result(weighed, prepared, run, outside)
     if not weighed.choice.accepted:
@@ -139,7 +139,7 @@ def recipe_of(name: str, prepared: PreparedRows, registry: Registry) -> Recipe:
 
 
 def weigh(
-    recipes: Sequence[Recipe], prepared: PreparedRows, ask: EnsembleRequest, workers: Workers, run: Run
+    recipes: Sequence[Recipe], prepared: PreparedRows, ask: EnsembleGoal, workers: Workers, run: Run
 ) -> WeightSearch:
     """Trains every recipe on every fold, and searches for weights on what they say of the rows left out. Blocks."""
     problem, spec = prepared.problem, prepared.spec
@@ -166,7 +166,7 @@ def tried_together(
     """The search for weights of these, or why there was none: that fails no search for parameters. Blocks."""
     if len(recipes) < 2:
         return f"no ensemble: {len(recipes)} of the trials was trained to its end"
-    ask = EnsembleRequest((metric,), "weighted", alpha=alpha, seed=seed)
+    ask = EnsembleGoal((metric,), "weighted", alpha=alpha, seed=seed)
     try:
         return weigh(recipes, prepared, ask, workers_of(outside), run)
     except (Infeasible, InvalidData, InvalidRequest) as error:
@@ -205,7 +205,7 @@ def _part(recipe: Recipe, prepared: PreparedRows, seed: int, threads: int) -> Mo
 
 
 def _judged(
-    weighed: WeightSearch, prepared: PreparedRows, ask: EnsembleRequest, outside: Ports
+    weighed: WeightSearch, prepared: PreparedRows, ask: EnsembleGoal, outside: Ports
 ) -> tuple[BuiltModel, holdout.Comparison, tuple[str, ...]]:
     built = built_of(weighed, prepared, ask.seed, outside.threads)
     x = prepared.holdout.x

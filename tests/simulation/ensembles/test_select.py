@@ -13,7 +13,7 @@ from optagent.ensembles.choice import EnsembleChoice
 from optagent.ensembles.holdout_test import verdict_of
 from optagent.ensembles.members import Members, members_of
 from optagent.ensembles.row_split import parts_of
-from optagent.ensembles.select import EnsembleRequest, MemberData, choose
+from optagent.ensembles.select import EnsembleGoal, MemberData, choose
 from optagent.ensembles.stack_loss import StackFeatures
 from optagent.ensembles.target import Target, gains
 from optagent.errors import InvalidData, InvalidRequest
@@ -24,8 +24,8 @@ Library = Callable[..., Members]
 Specs = Callable[..., ModelSpec]
 
 
-def ask(*names: str, **fields) -> EnsembleRequest:  # type: ignore[no-untyped-def]
-    return EnsembleRequest(tuple(METRICS[name] for name in names), **fields)
+def ask(*names: str, **fields) -> EnsembleGoal:  # type: ignore[no-untyped-def]
+    return EnsembleGoal(tuple(METRICS[name] for name in names), **fields)
 
 
 @pytest.mark.parametrize(
