@@ -41,6 +41,10 @@ class Conflict(OptAgentError):
     """The request is well formed but contradicts what is already there."""
 
 
+class LeaseLost(Conflict):
+    """Another runner has taken the process: the one that held it before stops, and writes nothing more."""
+
+
 class Unavailable(OptAgentError):
     """Something outside (Redis, MLflow, Ray, a data source) does not answer; the message names it and its address."""
 

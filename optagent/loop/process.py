@@ -101,7 +101,7 @@ class Run:
         while True:
             await asyncio.sleep(BEAT_S)
             try:
-                await self._store.renew_lease(self.process.process_id, LEASE_S)
+                await self._store.renew_lease(self.process, LEASE_S)
                 newest = self._progress
                 if newest is not None and newest is not stored:
                     async with self._lock:

@@ -51,12 +51,13 @@ class Store(Protocol):
         ...
 
     async def save_process(self, process: Process) -> None:
-        """Replaces a stored process; raises ProcessNotFound, and Conflict where an ended one would go on, or where
-        another runner has taken it."""
+        """Replaces a stored process; raises ProcessNotFound, Conflict where an ended one would go on, and LeaseLost
+        where another runner has taken it."""
         ...
 
-    async def renew_lease(self, process_id: str, lease_s: float) -> None:
-        """Says that the process's runner is alive; raises ProcessNotFound."""
+    async def renew_lease(self, process: Process, lease_s: float) -> None:
+        """Says that the process's runner is alive; raises ProcessNotFound, and LeaseLost where another runner has taken
+        it, whose lease stays as it is."""
         ...
 
     async def process(self, process_id: str) -> Process:

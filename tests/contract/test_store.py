@@ -16,7 +16,7 @@ from optagent.domain.rollout import Rollout, abort, advance, begin, promote, rol
 from optagent.domain.rollout_look import GuardrailReading, Look, RolloutState
 from optagent.domain.rollout_policy import RolloutPolicy
 from optagent.domain.study import Interval
-from optagent.errors import Conflict, InvalidRequest, ModelNotFound, NotFound, ProcessNotFound
+from optagent.errors import Conflict, InvalidRequest, LeaseLost, ModelNotFound, NotFound, ProcessNotFound
 
 
 def a_model(model_id: str = "churn", **changes: Any) -> ModelSpec:
@@ -181,7 +181,7 @@ async def test_a_process_whose_lease_ran_out_reads_as_interrupted(under_test, st
 async def test_a_renewed_lease_keeps_a_process_running(under_test):
     store = under_test.port
     await store.create_process(a_process(), lease_s=0.05)
-    await store.renew_lease("p1", 60)
+    await store.renew_lease(a_process(), 60)
     await under_test.pass_time(0.3)
     assert (await store.process("p1")).status is Status.PENDING
 
@@ -190,7 +190,7 @@ async def test_a_runner_that_comes_back_late_is_seen_running_again(under_test):
     store = under_test.port
     await store.create_process(a_process(), lease_s=0.05)
     await under_test.pass_time(0.3)
-    await store.renew_lease("p1", 60)
+    await store.renew_lease(a_process(), 60)
     assert await store.process("p1") == a_process()
 
 
@@ -199,14 +199,14 @@ async def test_an_ended_process_needs_no_lease(under_test):
     await store.create_process(a_process(), lease_s=0.05)
     ended = a_process().moved(101.0, "ended", Status.CANCELLED)
     await store.save_process(ended)
-    await store.renew_lease("p1", 0.05)
+    await store.renew_lease(a_process(), 0.05)
     await under_test.pass_time(0.3)
     assert await store.process("p1") == ended
 
 
 async def test_the_lease_of_an_unknown_process_cannot_be_renewed(store):
     with pytest.raises(ProcessNotFound, match="p1"):
-        await store.renew_lease("p1", 60)
+        await store.renew_lease(a_process(), 60)
 
 
 @pytest.mark.parametrize("lease_s", [0, -1, float("nan"), float("inf")])
@@ -388,11 +388,37 @@ async def test_a_durable_process_whose_runner_is_gone_is_taken_over_and_the_old_
     second = await store.claim_process("p1", lease_s=60)
     assert (second.status, second.kept) == (Status.PENDING, {"rows": {"until": 3.0}})
     assert second.holder != first.holder
-    with pytest.raises(Conflict, match="taken over by another runner"):
+    with pytest.raises(LeaseLost, match="taken over by another runner"):
         await store.save_process(first.moved(102.0, "ended", Status.SUCCEEDED))
     await store.save_process(second.moved(103.0, "started", Status.RUNNING))
     with pytest.raises(Conflict, match="running"):
         await store.claim_process("p1", 60)
+
+
+async def test_a_lease_is_renewed_by_its_holder_only(under_test):
+    store = under_test.port
+    await store.enqueue_process(replace(a_queued_process(), durable=True))
+    first = (await store.claim_process("p1", lease_s=0.05)).moved(101.0, "started", Status.RUNNING)
+    await store.save_process(first)
+    await under_test.pass_time(0.3)
+    second = await store.claim_process("p1", lease_s=0.2)
+    for loser in (first, replace(first, holder=""), replace(first, holder="nobody's")):
+        with pytest.raises(LeaseLost, match="'p1' was taken over by another runner"):
+            await store.renew_lease(loser, 60)
+    await under_test.pass_time(0.5)
+    assert (await store.process("p1")).status is Status.QUEUED
+    await store.renew_lease(second, 60)
+    assert await store.process("p1") == second
+
+
+async def test_whoever_lost_a_process_hears_it_also_once_the_process_has_ended(under_test):
+    store = under_test.port
+    await store.enqueue_process(replace(a_queued_process(), durable=True))
+    first = await store.claim_process("p1", lease_s=0.05)
+    await under_test.pass_time(0.3)
+    await store.save_process((await store.claim_process("p1", 60)).moved(102.0, "ended", Status.SUCCEEDED))
+    with pytest.raises(LeaseLost, match="p1"):
+        await store.renew_lease(first, 60)
 
 
 async def test_a_durable_process_that_ends_its_runners_is_given_up_after_five(under_test):

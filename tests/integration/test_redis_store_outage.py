@@ -52,7 +52,7 @@ def every_verb(store: RedisStore) -> list[Awaitable[object]]:
         store.models(),
         store.create_process(PROCESS, 60),
         store.save_process(PROCESS),
-        store.renew_lease("p1", 60),
+        store.renew_lease(PROCESS, 60),
         store.process("p1"),
         store.processes(),
         store.request_cancel("p1"),

@@ -24,7 +24,7 @@ from optagent.domain.model import ModelSpec
 from optagent.domain.model_report import ModelReport
 from optagent.domain.process import Process
 from optagent.domain.rollout import Rollout
-from optagent.errors import Conflict, ModelNotFound, ProcessNotFound
+from optagent.errors import Conflict, LeaseLost, ModelNotFound, ProcessNotFound
 from optagent.ports import Clock
 
 
@@ -85,16 +85,14 @@ class InMemoryStore(InMemoryLedger, InMemoryAudit, InMemoryOnce):
         return claimed
 
     async def save_process(self, process: Process) -> None:
-        kept = self._kept(process.process_id)
-        if kept.holder and kept.holder != process.holder:
-            raise Conflict(lost(process))
+        kept = self._held(process)
         if kept.ended and not process.status.ended:
             raise Conflict(f"process {process.process_id!r} has ended already and cannot become {process.status}")
         kept.data, kept.ended = encode(process), process.status.ended
 
-    async def renew_lease(self, process_id: str, lease_s: float) -> None:
+    async def renew_lease(self, process: Process, lease_s: float) -> None:
         until = self._clock.now() + checked_lease(lease_s)
-        self._kept(process_id).leased_until = until
+        self._held(process).leased_until = until
 
     async def process(self, process_id: str) -> Process:
         return self._seen(self._kept(process_id))
@@ -163,6 +161,12 @@ class InMemoryStore(InMemoryLedger, InMemoryAudit, InMemoryOnce):
         if process_id not in self._processes:
             raise ProcessNotFound(f"no process {process_id!r}")
         return self._processes[process_id]
+
+    def _held(self, process: Process) -> _Kept:
+        kept = self._kept(process.process_id)
+        if kept.holder and kept.holder != process.holder:
+            raise LeaseLost(lost(process))
+        return kept
 
     def _seen(self, kept: _Kept) -> Process:
         return as_seen(decode(Process, kept.data), leased=self._clock.now() < kept.leased_until)

@@ -13,7 +13,7 @@ from optagent.adapters.state.redis import scripts
 from optagent.adapters.state.redis.connection import RedisAdapter
 from optagent.codec import encode
 from optagent.domain.process import Process
-from optagent.errors import Conflict, ProcessNotFound
+from optagent.errors import Conflict, LeaseLost, ProcessNotFound
 
 
 class RedisProcesses(RedisAdapter):
@@ -48,16 +48,14 @@ class RedisProcesses(RedisAdapter):
 
     async def save_process(self, process: Process) -> None:
         keys = self._process_keys(process.process_id)
-        answer = await self._link.run(scripts.SAVE, keys, encode(process), _ended(process), process.holder)
-        _known(process.process_id, answer)
-        if answer == b"LOST":
-            raise Conflict(lost(process))
+        answer = await self._link.run(scripts.SAVE, keys, process.holder, encode(process), _ended(process))
+        _check_held(process, answer)
         if answer == b"ENDED":
             raise Conflict(f"process {process.process_id!r} has ended already and cannot become {process.status}")
 
-    async def renew_lease(self, process_id: str, lease_s: float) -> None:
-        lease_ms = milliseconds("lease_s", lease_s)
-        _known(process_id, await self._link.run(scripts.RENEW, self._process_keys(process_id), lease_ms))
+    async def renew_lease(self, process: Process, lease_s: float) -> None:
+        lease_ms, keys = milliseconds("lease_s", lease_s), self._process_keys(process.process_id)
+        _check_held(process, await self._link.run(scripts.RENEW, keys, process.holder, lease_ms))
 
     async def process(self, process_id: str) -> Process:
         (found,) = await self._link.ask(lambda: self._seen([process_id]))
@@ -111,6 +109,12 @@ class RedisProcesses(RedisAdapter):
 def _known(process_id: str, answer: bytes) -> None:
     if answer == b"MISSING":
         raise ProcessNotFound(f"no process {process_id!r}")
+
+
+def _check_held(process: Process, answer: bytes) -> None:
+    _known(process.process_id, answer)
+    if answer == b"LOST":
+        raise LeaseLost(lost(process))
 
 
 def _ended(process: Process) -> int:

@@ -48,22 +48,24 @@ redis.call('SET', KEYS[2], '1', 'PX', ARGV[4])
 return 'OK'
 """
 
-# KEYS as above. ARGV: data, ended, holder.
-SAVE = """
+# How scripts begin that only the runner of a process may run. KEYS 1 is the process. ARGV: holder.
+_HELD = """
 local kept = redis.call('HMGET', KEYS[1], 'ended', 'holder')
 if not kept[1] then return 'MISSING' end
-if kept[2] and kept[2] ~= ARGV[3] then return 'LOST' end
-if kept[1] == '1' and ARGV[2] == '0' then return 'ENDED' end
-redis.call('HSET', KEYS[1], 'data', ARGV[1], 'ended', ARGV[2])
-if ARGV[2] == '1' then redis.call('DEL', KEYS[2]) end
+if kept[2] and kept[2] ~= ARGV[1] then return 'LOST' end
+"""
+
+# KEYS as above. ARGV: holder, data, ended.
+SAVE = f"""{_HELD}
+if kept[1] == '1' and ARGV[3] == '0' then return 'ENDED' end
+redis.call('HSET', KEYS[1], 'data', ARGV[2], 'ended', ARGV[3])
+if ARGV[3] == '1' then redis.call('DEL', KEYS[2]) end
 return 'OK'
 """
 
-# KEYS as above. ARGV: lease in ms.
-RENEW = """
-local ended = redis.call('HGET', KEYS[1], 'ended')
-if not ended then return 'MISSING' end
-if ended == '0' then redis.call('SET', KEYS[2], '1', 'PX', ARGV[1]) end
+# KEYS as above. ARGV: holder, lease in ms.
+RENEW = f"""{_HELD}
+if kept[1] == '0' then redis.call('SET', KEYS[2], '1', 'PX', ARGV[2]) end
 return 'OK'
 """
 
