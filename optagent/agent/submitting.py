@@ -24,7 +24,8 @@ class SubmitVerbs(WorkingDesk):
     async def run_queued(self, process_id: str) -> None:
         """Takes a queued process and does its work in this program; how it ended is in the process.
 
-        Raises ProcessNotFound, Conflict where another has taken it, and what its work raises.
+        Raises ProcessNotFound, Conflict where another has taken it, LeaseLost where another takes it over, and what
+        its work raises.
         """
         command_of(await self._store.process(process_id))
         await run_claimed(process_id, self._queued, self._store, self._outside.clock)

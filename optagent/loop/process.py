@@ -12,7 +12,7 @@ from typing import Any
 from optagent.codec import plain
 from optagent.domain.process import Process, Status
 from optagent.domain.study import Progress
-from optagent.errors import Cancelled, OptAgentError, Unavailable
+from optagent.errors import Cancelled, Conflict, OptAgentError, ProcessNotFound, Unavailable
 from optagent.ports import Clock, Store
 
 LOG = logging.getLogger("optagent.process")
@@ -22,10 +22,14 @@ _LAST_SAVE_TRIES = 5
 
 
 class Run:
-    """The side of a process that its work sees. `report` and `cancelled` may be called from any thread."""
+    """The side of a process that its work sees. `report` and `cancelled` may be called from any thread.
+
+    Once it `is_lost`, as another runner has the process, this one stops and leaves all writing to the other.
+    """
 
     def __init__(self, process: Process, store: Store, clock: Clock, on_progress: Callable[[Progress], None]) -> None:
         self.process = process
+        self.is_lost = False
         self._store = store
         self._clock = clock
         self._on_progress = on_progress
@@ -52,20 +56,20 @@ class Run:
         LOG.info("process %s: %s", self.process.process_id, name)
         async with self._lock:
             self.process = self.process.moved(self._clock.now(), "stage", stage=name)
-            await self._store.save_process(self.process)
+            await self._save()
 
     async def keep(self, name: str, output: Any) -> None:
         """Stores what a stage came to, as plain data: a runner that takes over finds it in `kept`."""
         async with self._lock:
             self.process = self.process.keeping(name, plain(output))
-            await self._store.save_process(self.process)
+            await self._save()
 
     async def forget(self, names: Collection[str]) -> None:
         """Drops what stages came to, where it no longer holds."""
         async with self._lock:
             kept = {name: output for name, output in self.process.kept.items() if name not in names}
             self.process = replace(self.process, kept=kept)
-            await self._store.save_process(self.process)
+            await self._save()
 
     @property
     def kept(self) -> Mapping[str, Any]:
@@ -82,7 +86,7 @@ class Run:
             )
             for attempt in range(1, _LAST_SAVE_TRIES + 1):
                 try:
-                    return await self._store.save_process(self.process)
+                    return await self._save()
                 except Unavailable:
                     if attempt == _LAST_SAVE_TRIES:
                         raise
@@ -93,25 +97,42 @@ class Run:
         LOG.warning("process %s waits for another runner: %s", self.process.process_id, why)
         async with self._lock:
             self.process = self.process.moved(self._clock.now(), "left", error=why)
-            await self._store.save_process(self.process)
+            await self._save()
 
     async def beat(self) -> None:
-        """Until cancelled: renews the lease, stores new progress, looks for a request to stop."""
+        """Until cancelled: renews the lease, stores new progress, looks for a request to stop.
+
+        A store that is away is tried again at the next beat. Raises what `_write` does: the process is lost.
+        """
         stored: Progress | None = None
         while True:
             await asyncio.sleep(BEAT_S)
             try:
-                await self._store.renew_lease(self.process, LEASE_S)
+                await self._write(self._store.renew_lease(self.process, LEASE_S))
                 newest = self._progress
                 if newest is not None and newest is not stored:
                     async with self._lock:
                         self.process = self.process.progressed(self._clock.now(), dataclasses.asdict(newest))
-                        await self._store.save_process(self.process)
+                        await self._save()
                     stored = newest
                 if await self._store.cancel_requested(self.process.process_id):
                     self.stop()
+            except (Conflict, ProcessNotFound):
+                raise
             except OptAgentError as error:
                 LOG.warning("process %s goes on without its store: %s", self.process.process_id, error)
+
+    async def _save(self) -> None:
+        await self._write(self._store.save_process(self.process))
+
+    async def _write(self, write: Awaitable[None]) -> None:
+        """Raises Conflict or ProcessNotFound, and stops the run, where the process is no longer its runner's."""
+        try:
+            await write
+        except (Conflict, ProcessNotFound):
+            self.is_lost = True
+            self.stop()
+            raise
 
 
 async def run_process(
@@ -129,8 +150,8 @@ async def run_process(
 async def run_claimed(process_id: str, work: Callable[[Run], Awaitable[Any]], store: Store, clock: Clock) -> Any:
     """Takes a queued process, and goes on as `run_process`.
 
-    Raises ProcessNotFound, and Conflict where another has taken it. One that was asked to stop while it waited ends as
-    cancelled before its first stage.
+    Raises ProcessNotFound, Conflict where another has taken it, and LeaseLost within a beat of being taken over. One
+    that was asked to stop while it waited ends as cancelled before its first stage.
     """
     process = await store.claim_process(process_id, LEASE_S)
     return await _done(process, work, store, clock, lambda progress: None)
@@ -148,31 +169,40 @@ async def _done(
     await store.save_process(run.process)
     if await store.cancel_requested(process.process_id):
         run.stop()
-    beating = asyncio.create_task(run.beat())
     try:
-        result = await work(run)
+        result = await _work_while_held(run, work)
     except BaseException as error:
-        await _stop(beating)
         run.stop()  # work that still runs in a thread sees it
-        status, why = _ended_by(error)
-        with contextlib.suppress(OptAgentError):  # the error of the work matters more
-            if isinstance(error, Unavailable) and run.process.may_start_again:
-                await run.leave(why)
-            else:
-                await run.end(status, error=why)
+        if not run.is_lost:
+            await _store_end(run, error)
         raise
-    await _stop(beating)
     await run.end(Status.SUCCEEDED, result=plain(result))
     return result
+
+
+async def _work_while_held(run: Run, work: Callable[[Run], Awaitable[Any]]) -> Any:
+    """The answer or the error of `work`, which is cancelled where a beat finds the process lost; the loss is raised."""
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            beating = tasks.create_task(run.beat())
+            result = await work(run)
+            beating.cancel()
+        return result
+    except BaseExceptionGroup as errors:
+        error = errors.exceptions[0]  # that of the beat comes first: the work may have failed because of it
+    raise error
+
+
+async def _store_end(run: Run, error: BaseException) -> None:
+    status, why = _ended_by(error)
+    with contextlib.suppress(OptAgentError):  # the error of the work matters more
+        if isinstance(error, Unavailable) and run.process.may_start_again:
+            await run.leave(why)
+        else:
+            await run.end(status, error=why)
 
 
 def _ended_by(error: BaseException) -> tuple[Status, str]:
     if isinstance(error, Cancelled | asyncio.CancelledError | KeyboardInterrupt):
         return Status.CANCELLED, str(error) or "stopped by its caller"
     return Status.FAILED, str(error) if isinstance(error, OptAgentError) else f"{type(error).__name__}: {error}"
-
-
-async def _stop(task: "asyncio.Task[None]") -> None:
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task

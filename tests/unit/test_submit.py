@@ -1,6 +1,8 @@
 """Searches that are asked for now and run when there is a place."""
 
 import asyncio
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,10 +15,10 @@ from optagent.adapters.in_memory.registry import InMemoryRegistry
 from optagent.adapters.in_memory.store import InMemoryStore
 from optagent.adapters.in_memory.tracker import InMemoryTracker
 from optagent.adapters.in_memory.tuner import SequentialTuner
-from optagent.domain.command import TuneModel
+from optagent.domain.command import OptimizeModel, TuneModel
 from optagent.domain.process import Process, Status
-from optagent.errors import Conflict, InvalidRequest, ModelNotFound, ProcessNotFound
-from tests.fakes.launcher import InMemoryLauncher
+from optagent.errors import Cancelled, Conflict, InvalidRequest, LeaseLost, ModelNotFound, ProcessNotFound
+from optagent.loop.process import LEASE_S
 
 SMALL = TuneModel("churn", method="random", trials=2)
 
@@ -105,3 +107,39 @@ async def test_the_queue_is_worked_off_one_after_the_other(churn):
         ended = await until(agent, second.process_id, lambda process: process.status.ended)
         assert ended.status is Status.SUCCEEDED
         await asyncio.to_thread(launcher.close)
+
+
+class EndlessTuner(SequentialTuner):
+    """Searches until it is asked to stop."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+        self.stopped = threading.Event()
+        self._loop = asyncio.get_running_loop()
+
+    def search(self, study: Any, problem: Any, *, cancelled: Callable[[], bool], **told: Any) -> Any:
+        self._loop.call_soon_threadsafe(self.begun.set)
+        while not cancelled():
+            time.sleep(0.001)
+        self.stopped.set()
+        raise Cancelled("the search was cancelled")
+
+
+@pytest.mark.parametrize("command", [SMALL, OptimizeModel("churn", "tune", trials=2)])
+async def test_a_search_whose_process_another_runner_took_is_stopped_and_leaves_its_tracking_open(churn, command):
+    clock, tuner, tracker = ManualClock(1000.0), EndlessTuner(), InMemoryTracker()
+    store = InMemoryStore(clock)
+    ports = {"store": store, "registry": InMemoryRegistry(clock), "tracker": tracker, "clock": clock}
+    ports |= {"observations": InMemoryObservations(), "tuner": tuner}
+    async with await create_optimization_agent(strict=True, **ports) as agent:
+        await agent.register_model({**churn, "families": ["linear"], "folds": 2})
+        process_id = (await agent.submit(command)).process_id
+        running = asyncio.create_task(agent.run_queued(process_id))
+        await asyncio.wait_for(tuner.begun.wait(), 60)
+        clock.advance(LEASE_S + 1)
+        successor = await store.claim_process(process_id, LEASE_S)
+        with pytest.raises(LeaseLost, match=process_id):
+            await asyncio.wait_for(running, 60)
+        assert await asyncio.to_thread(tuner.stopped.wait, 60)
+        assert await agent.process(process_id) == successor
+    assert [tracked.succeeded for tracked in tracker.studies.values()] == [None]

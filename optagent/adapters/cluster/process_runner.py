@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from optagent.errors import Conflict, OptAgentError, ProcessNotFound, Unavailable
+from optagent.errors import Conflict, LeaseLost, OptAgentError, ProcessNotFound, Unavailable
 
 _log = logging.getLogger("optagent.process")
 _PAUSE_S, _PAUSE_MOST_S = 0.5, 30.0
@@ -30,6 +30,8 @@ async def run_process_of(process_id: str, recipe: Recipe) -> None:
     agent = await _made(process_id, recipe)
     try:
         await agent.run_queued(process_id)
+    except LeaseLost as error:
+        _log.warning("stopped: %s", error)
     except (Conflict, ProcessNotFound) as error:
         _log.info("process %s is not run here: %s", process_id, error)
     except OptAgentError as error:

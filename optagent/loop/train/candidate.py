@@ -185,7 +185,9 @@ async def _best(
         assert chosen is not None, "a search without a score has raised"
         succeeded, metrics = True, {f"cv_{study.metric}": float("nan") if chosen.score is None else chosen.score}
     finally:
-        await asyncio.to_thread(outside.tracker.end, study, succeeded, metrics, {"process": run.process.process_id})
+        if not run.is_lost:
+            tags = {"process": run.process.process_id}
+            await asyncio.to_thread(outside.tracker.end, study, succeeded, metrics, tags)
     single = Recipe(f"trial {chosen.number}", chosen.family, chosen.params, chosen.rounds)
     best = search.best_recipes(study, outcome, command.ensemble)
     of = f"{len(outcome.trials)} trials, the best ({study.metric} {chosen.score:.5g} over the folds)"

@@ -65,7 +65,8 @@ async def tune(command: TuneModel, spec: ModelSpec, outside: Ports, run: Run) ->
         )
         tags, succeeded = {"version": version.version, "verdict": str(comparison.verdict)}, True
     finally:
-        await asyncio.to_thread(_close, study, succeeded, metrics, tags, outside)
+        if not run.is_lost:
+            await asyncio.to_thread(_close, study, succeeded, metrics, tags, outside)
     return _result(
         study, outcome, built, comparison, version, (*prepared.notes, *plan_note, *notes), run, outside.clock
     )

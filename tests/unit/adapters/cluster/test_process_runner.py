@@ -1,10 +1,12 @@
 """The work of one queued process, whatever becomes of it."""
 
+import logging
+
 import pytest
 
 from optagent.adapters.cluster import process_runner
 from optagent.adapters.cluster.process_runner import run_process_of
-from optagent.errors import Conflict, SearchFailed, Unavailable
+from optagent.errors import Conflict, LeaseLost, SearchFailed, Unavailable
 
 
 class Agent:
@@ -23,7 +25,14 @@ class Agent:
 
 
 @pytest.mark.parametrize(
-    "raised", [None, Conflict("another has it"), SearchFailed("no trial"), ValueError("a fault of ours")]
+    "raised",
+    [
+        None,
+        Conflict("another has it"),
+        LeaseLost("another took it"),
+        SearchFailed("no trial"),
+        ValueError("a fault of ours"),
+    ],
 )
 async def test_the_agent_is_closed_however_the_work_ends(raised):
     agent = Agent(raised)
@@ -33,6 +42,17 @@ async def test_the_agent_is_closed_however_the_work_ends(raised):
 
     await run_process_of("tune-1", recipe)
     assert (agent.ran, agent.closed) == (["tune-1"], True)
+
+
+async def test_a_process_that_another_runner_took_over_is_told_once(caplog):
+    async def recipe() -> Agent:
+        return Agent(LeaseLost("process 'tune-1' was taken over"))
+
+    with caplog.at_level(logging.INFO):
+        await run_process_of("tune-1", recipe)
+    assert [(record.levelname, record.message) for record in caplog.records] == [
+        ("WARNING", "stopped: process 'tune-1' was taken over")
+    ]
 
 
 async def test_a_store_that_is_away_is_waited_for(monkeypatch):

@@ -1,0 +1,201 @@
+"""Running work as a process: what becomes of it, and of a runner that lost it."""
+
+import asyncio
+import logging
+import time
+from dataclasses import replace
+
+import pytest
+
+from optagent.adapters.in_memory.clock import ManualClock
+from optagent.adapters.in_memory.store import InMemoryStore
+from optagent.domain.process import Process, Status
+from optagent.errors import Conflict, LeaseLost, ProcessNotFound, Unavailable
+from optagent.loop import process as loop_process
+from optagent.loop.process import LEASE_S, Run, run_claimed, run_process
+
+PENDING = Process("p1", "tune", "churn", Status.PENDING, 100.0, 100.0)
+QUEUED = replace(PENDING, status=Status.QUEUED, durable=True)
+
+
+class CountingStore(InMemoryStore):
+    """Counts what a runner asks of it, and can be away."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__(clock)
+        self.renewals = 0
+        self.saves = 0
+        self.away = False
+
+    async def renew_lease(self, process: Process, lease_s: float) -> None:
+        self.renewals += 1
+        if self.away:
+            raise Unavailable("Redis at redis:6379 does not answer")
+        await super().renew_lease(process, lease_s)
+
+    async def save_process(self, process: Process) -> None:
+        self.saves += 1
+        await super().save_process(process)
+
+
+@pytest.fixture(autouse=True)
+def _quick_beats(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop_process, "BEAT_S", 0.01)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(1000.0)
+
+
+@pytest.fixture
+def store(clock: ManualClock) -> CountingStore:
+    return CountingStore(clock)
+
+
+async def until_renewed(store: CountingStore, times: int) -> None:
+    enough = store.renewals + times
+    async with asyncio.timeout(30):
+        while store.renewals < enough:
+            await asyncio.sleep(0.001)
+
+
+async def taken_over(store: CountingStore, clock: ManualClock) -> Process:
+    """The process as its second runner has it, since the first was not heard for too long."""
+    clock.advance(LEASE_S + 1)
+    return await store.claim_process("p1", LEASE_S)
+
+
+async def test_a_runner_that_lost_its_process_stops_within_one_beat_and_writes_nothing_more(store, clock, caplog):
+    begun, seen = asyncio.Event(), []
+
+    async def search(run: Run) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            seen.append(run.cancelled())
+            raise
+
+    await store.enqueue_process(QUEUED)
+    running = asyncio.create_task(run_claimed("p1", search, store, clock))
+    await begun.wait()
+    successor = await taken_over(store, clock)
+    renewals, saves = store.renewals, store.saves
+    caplog.clear()
+    with caplog.at_level(logging.INFO), pytest.raises(LeaseLost, match="'p1' was taken over by another runner"):
+        await asyncio.wait_for(running, 30)
+    assert seen == [True]
+    assert (store.renewals - renewals, store.saves - saves) == (1, 0)
+    assert await store.process("p1") == successor
+    assert caplog.records == []
+
+
+async def test_work_in_a_thread_is_told_to_stop_when_the_process_is_lost(store, clock):
+    stopped = asyncio.Event()
+
+    async def search(run: Run) -> None:
+        loop = asyncio.get_running_loop()
+
+        def poll() -> None:
+            while not run.cancelled():
+                time.sleep(0.001)
+            loop.call_soon_threadsafe(stopped.set)
+
+        await asyncio.to_thread(poll)
+
+    await store.enqueue_process(QUEUED)
+    running = asyncio.create_task(run_claimed("p1", search, store, clock))
+    await until_renewed(store, 1)
+    await taken_over(store, clock)
+    with pytest.raises(LeaseLost):
+        await asyncio.wait_for(running, 30)
+    await asyncio.wait_for(stopped.wait(), 30)
+
+
+async def test_a_stage_that_finds_the_process_lost_is_the_last_that_is_asked_of_the_store(store, clock, monkeypatch):
+    monkeypatch.setattr(loop_process, "BEAT_S", 3600.0)
+    begun, lost = asyncio.Event(), asyncio.Event()
+
+    async def work(run: Run) -> None:
+        begun.set()
+        await lost.wait()
+        await run.stage("search")
+
+    await store.enqueue_process(QUEUED)
+    running = asyncio.create_task(run_claimed("p1", work, store, clock))
+    await begun.wait()
+    successor = await taken_over(store, clock)
+    saves = store.saves
+    lost.set()
+    with pytest.raises(LeaseLost):
+        await running
+    assert store.saves == saves + 1
+    assert await store.process("p1") == successor
+
+
+async def test_a_runner_whose_process_is_no_longer_in_the_store_stops_as_well(store, clock):
+    async def search(run: Run) -> None:
+        store._processes.clear()
+        await asyncio.Event().wait()
+
+    with pytest.raises(ProcessNotFound, match="p1"):
+        await asyncio.wait_for(run_process(PENDING, search, store, clock), 30)
+
+
+async def test_a_store_that_is_away_is_no_lost_process(store, clock, caplog):
+    async def search(run: Run) -> dict[str, int]:
+        store.away = True
+        await until_renewed(store, 3)
+        store.away = False
+        await until_renewed(store, 2)
+        return {"trials": 2}
+
+    await store.enqueue_process(QUEUED)
+    assert await run_claimed("p1", search, store, clock) == {"trials": 2}
+    assert (await store.process("p1")).status is Status.SUCCEEDED
+    assert {record.message for record in caplog.records} == {
+        "process p1 goes on without its store: Redis at redis:6379 does not answer"
+    }
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("a fault of ours"), Conflict("a rollout is active"), ExceptionGroup("two", [KeyError("a")])]
+)
+async def test_the_error_of_the_work_is_passed_on_as_it_was_raised(store, clock, error):
+    async def work(run: Run) -> None:
+        raise error
+
+    with pytest.raises(type(error)) as raised:
+        await run_process(PENDING, work, store, clock)
+    assert raised.value is error
+    ended = await store.process("p1")
+    assert (ended.status, str(error) in str(ended.error)) == (Status.FAILED, True)
+
+
+async def test_a_runner_that_is_cancelled_by_its_caller_ends_its_process_as_cancelled(store, clock):
+    begun = asyncio.Event()
+
+    async def work(run: Run) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    running = asyncio.create_task(run_process(PENDING, work, store, clock))
+    await begun.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert (await store.process("p1")).status is Status.CANCELLED
+
+
+async def test_a_process_that_is_asked_to_stop_hears_it_at_the_next_beat(store, clock):
+    async def work(run: Run) -> None:
+        await store.request_cancel("p1")
+        async with asyncio.timeout(30):
+            while not run.cancelled():
+                await asyncio.sleep(0.001)
+        await run.stage("search")
+
+    with pytest.raises(Exception, match="cancelled before search"):
+        await run_process(PENDING, work, store, clock)
+    assert (await store.process("p1")).status is Status.CANCELLED
