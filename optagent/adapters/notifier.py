@@ -14,6 +14,7 @@ from apprise.plugins.slack import NotifySlack
 from optagent.domain.alert import Severity
 from optagent.domain.notice import Message, Notice, message_of
 from optagent.errors import InvalidRequest, Unavailable
+from optagent.retry import GrowingPauses
 
 _TRIES = 3
 _FIRST_PAUSE_S = 0.5
@@ -124,9 +125,10 @@ class _Channel:
             self._told.pop(_mark(notice), None)
 
     def _send(self, notices: Sequence[Notice], message: Message, deadline: float) -> None:
+        pauses = GrowingPauses(_FIRST_PAUSE_S)
         for number in range(_TRIES):
             if number:
-                pause_s = _FIRST_PAUSE_S * 2 ** (number - 1)
+                pause_s = next(pauses)
                 if time.monotonic() + pause_s >= deadline or self._closed.wait(pause_s):
                     return
             why = self._tried(message)

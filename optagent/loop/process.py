@@ -14,11 +14,12 @@ from optagent.domain.process import Process, Status
 from optagent.domain.study import Progress
 from optagent.errors import Cancelled, Conflict, OptAgentError, ProcessNotFound, Unavailable
 from optagent.ports import Clock, Store
+from optagent.retry import retry_unavailable
 
 LOG = logging.getLogger("optagent.process")
 LEASE_S = 15.0
 BEAT_S = 1.0
-_LAST_SAVE_TRIES = 5
+_LAST_PAUSES_S = (1.0, 2.0, 3.0, 4.0)  # between the tries of the last write
 
 
 class Run:
@@ -84,13 +85,7 @@ class Run:
             self.process = self.process.moved(
                 self._clock.now(), str(status), status=status, progress=progress, **changes
             )
-            for attempt in range(1, _LAST_SAVE_TRIES + 1):
-                try:
-                    return await self._save()
-                except Unavailable:
-                    if attempt == _LAST_SAVE_TRIES:
-                        raise
-                    await asyncio.sleep(attempt)
+            await retry_unavailable(self._save, _LAST_PAUSES_S)
 
     async def leave(self, why: str) -> None:
         """Not an end: once the lease has run out, another runner goes on."""

@@ -19,6 +19,7 @@ from optagent.domain.command import OptimizeModel, TuneModel
 from optagent.domain.process import Process, Status
 from optagent.errors import Cancelled, Conflict, InvalidRequest, LeaseLost, ModelNotFound, ProcessNotFound
 from optagent.loop.process import LEASE_S
+from tests.fakes.launcher import InMemoryLauncher
 
 SMALL = TuneModel("churn", method="random", trials=2)
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from optagent.domain.monitoring import MonitorState
+from optagent.retry import GrowingPauses
 
 _log = logging.getLogger("optagent.monitor")
 
@@ -79,14 +80,13 @@ class ModelMonitor:
 
     async def _agent(self) -> MonitoringAgent | None:
         """Made again and again until it succeeds: an actor whose making fails would never be started again."""
-        pause_s = _FAILED_S
+        pauses = GrowingPauses(_FAILED_S, _FAILED_MOST_S)
         while not self._stop.is_set():
             try:
                 agent = await self._recipe()
             except Exception as error:
                 self._failed("start", error)
-                await self._pause(pause_s)
-                pause_s = min(2 * pause_s, _FAILED_MOST_S)
+                await self._pause(next(pauses))
             else:
                 self._errors.pop("start", None)
                 return agent
@@ -94,21 +94,24 @@ class ModelMonitor:
 
     async def _drain(self, agent: MonitoringAgent) -> None:
         """The emptier the queue and the longer the trouble, the longer the pause."""
-        pause_s = _SHORTEST_S
+        idle, failing = GrowingPauses(_SHORTEST_S, _LONGEST_S), GrowingPauses(_FAILED_S, _FAILED_MOST_S)
         while not self._stop.is_set():
             try:
                 moved = await agent.drain(self._model_id)
             except Exception as error:
                 self._failed("drain", error)
-                pause_s = min(max(2 * pause_s, _FAILED_S), _FAILED_MOST_S)
+                pause_s = next(failing)
             else:
                 self._errors.pop("drain", None)
                 self._archived(moved)
-                pause_s = _SHORTEST_S if moved else min(2 * pause_s, _LONGEST_S)
+                failing.restart()
+                if moved:
+                    idle.restart()
+                pause_s = next(idle)
             await self._pause(pause_s)
 
     async def _look(self, agent: MonitoringAgent) -> None:
-        pause_s = self._check_every_s
+        failing = GrowingPauses(2 * self._check_every_s, max(_RARELY_S, self._check_every_s))
         while not self._stop.is_set():
             try:
                 look = await agent.watch_once(self._model_id)
@@ -117,9 +120,10 @@ class ModelMonitor:
                     raise RuntimeError(look.error)
             except Exception as error:
                 self._failed("look", error)
-                pause_s = min(2 * pause_s, max(_RARELY_S, self._check_every_s))
+                pause_s = next(failing)
             else:
                 self._errors.pop("look", None)
+                failing.restart()
                 pause_s = self._check_every_s
                 if look.reports:
                     self._state = replace(self._state, last_report=time.time())

@@ -1,11 +1,11 @@
 """Does the work of one queued process, from an agent of its own. It knows nothing of Ray."""
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from optagent.errors import Conflict, LeaseLost, OptAgentError, ProcessNotFound, Unavailable
+from optagent.retry import GrowingPauses, retry_unavailable
 
 _log = logging.getLogger("optagent.process")
 _PAUSE_S, _PAUSE_MOST_S = 0.5, 30.0
@@ -27,7 +27,11 @@ async def run_process_of(process_id: str, recipe: Recipe) -> None:
 
     A store or registry that is away when the agent is made is waited for.
     """
-    agent = await _made(process_id, recipe)
+
+    def note(error: Unavailable) -> None:
+        _log.warning("process %s waits: %s", process_id, error)
+
+    agent = await retry_unavailable(recipe, GrowingPauses(_PAUSE_S, _PAUSE_MOST_S), note)
     try:
         await agent.run_queued(process_id)
     except LeaseLost as error:
@@ -40,14 +44,3 @@ async def run_process_of(process_id: str, recipe: Recipe) -> None:
         _log.exception("process %s", process_id)
     finally:
         await agent.close()
-
-
-async def _made(process_id: str, recipe: Recipe) -> QueueRunner:
-    pause_s = _PAUSE_S
-    while True:
-        try:
-            return await recipe()
-        except Unavailable as error:
-            _log.warning("process %s waits: %s", process_id, error)
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, _PAUSE_MOST_S)

@@ -17,6 +17,7 @@ from optagent.arrays import Matrix, Prediction
 from optagent.codec import decode
 from optagent.errors import EngineFailed, InvalidRequest, OptAgentError, Unavailable
 from optagent.ports import Registry
+from optagent.retry import GrowingPauses
 from optagent.serving.engine import ServedModel
 from optagent.serving.evidence import outputs_of
 from optagent.serving.onnx_engine import OnnxEngine
@@ -24,7 +25,7 @@ from optagent.serving.row_reader import MOST_ROWS
 from optagent.training.encoding import Schema
 from optagent.training.families.feasible import check_columns
 
-_LONGEST_WAIT_S = 30.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.01, 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,7 @@ class IsolatedEngine:
         self._start = start
         self._call_s = call_s
         self._child: ChildProcess | None = child
-        self._failures = 0
+        self._pauses = GrowingPauses(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, factor=4.0)
         self._why = ""
         self._lock = threading.Lock()
         self._closed = threading.Event()
@@ -169,7 +170,7 @@ class IsolatedEngine:
                 self._why = str(error)
                 self._replace(child)
                 raise EngineFailed(f"{self._named}: {error}") from None
-            self._failures = 0
+            self._pauses.restart()
             return found
 
     def close(self) -> None:
@@ -185,11 +186,9 @@ class IsolatedEngine:
             threading.Thread(target=self._start_again, name="optagent-start-again", daemon=True).start()
 
     def _start_again(self) -> None:
-        """At once after the first failure, later and later while no call succeeds."""
+        """Almost at once after the first failure, later and later while no call succeeds."""
         while True:
-            wait = min(_LONGEST_WAIT_S, 0.5 * (2.0**self._failures - 1))
-            self._failures += 1
-            if self._closed.wait(wait):
+            if self._closed.wait(next(self._pauses)):
                 return
             try:
                 child = self._start()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from optagent.domain.routing import RoutingTable
 from optagent.errors import Conflict, Unavailable
 from optagent.ports import Clock, Routes
+from optagent.retry import GrowingPauses
 
 PATIENCE_S = 30.0  # a version is fetched, checked and compiled in a process of its own: seconds on a busy machine
 _WARM_PATIENCE_S = 2.0  # where nothing is to be loaded, an answer takes milliseconds
@@ -81,7 +82,7 @@ async def _loaded(table: RoutingTable, routes: Routes, sleep: Sleep, patience_s:
 
     Time is what was slept, so that a clock that stands still ends it as well.
     """
-    waited, pause = 0.0, _FIRST_PAUSE_S
+    waited, pauses = 0.0, GrowingPauses(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, factor=1.1)
     while True:
         alive, said = await routes.gateways(), await routes.acknowledged(table.model_id, table.revision)
         refusals = [f"{gateway}: {said[gateway]}" for gateway in sorted(alive) if said.get(gateway)]
@@ -94,6 +95,6 @@ async def _loaded(table: RoutingTable, routes: Routes, sleep: Sleep, patience_s:
             return bool(alive)
         if waited >= patience_s:
             raise TableNotLoaded(f"{named} is not loaded by {', '.join(waiting)} (waited {waited:.3g} s)", ready)
-        await sleep(pause)
-        waited += pause
-        pause = min(_LONGEST_PAUSE_S, pause * 1.1)
+        pause_s = next(pauses)
+        await sleep(pause_s)
+        waited += pause_s

@@ -27,6 +27,7 @@ from optagent.adapters.state.redis import stream_scripts
 from optagent.adapters.state.redis.address import LOOK_FOR_AOF, address_of, client_at
 from optagent.errors import Busy, Unavailable
 from optagent.ports import RecordKind
+from optagent.retry import GrowingPauses
 
 Answer = TypeVar("Answer")
 
@@ -170,21 +171,21 @@ class ObservationStream:
 
     def _ask(self, step: Callable[[], Answer]) -> Answer:
         """Takes a step, again and again while the connection fails; every step may be taken twice without harm."""
-        started, pause = time.monotonic(), 0.02
+        started, pauses = time.monotonic(), GrowingPauses(0.02, 0.5)
         while True:
+            pause_s = next(pauses)
             try:
                 return step()
             except (AuthenticationError, AuthorizationError) as error:
                 raise Unavailable(f"Redis at {self._address} refuses: {error}") from None
             except (RedisConnectionError, RedisTimeoutError, OSError) as error:
-                if time.monotonic() + pause - started > _RETRY_S:
+                if time.monotonic() + pause_s - started > _RETRY_S:
                     waited = time.monotonic() - started
                     message = f"Redis at {self._address} does not answer (waited {waited:.1f} s): {error}"
                     raise Unavailable(message) from None
             except RedisError as error:
                 raise Unavailable(f"Redis at {self._address} refuses: {error}") from None
-            time.sleep(pause)
-            pause = min(0.5, pause * 2)
+            time.sleep(pause_s)
 
     def _keys(self, model_id: str) -> tuple[str, str]:
         return f"{self._prefix}:{model_id}", f"{self._prefix}:{model_id}:waiting"

@@ -11,6 +11,7 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from optagent.adapters.state.redis.connection import RedisConnection
+from optagent.retry import GrowingPauses
 
 _log = logging.getLogger(__name__)
 
@@ -24,21 +25,22 @@ async def heard(link: RedisConnection, channel: str) -> AsyncGenerator[bytes | N
 
     It never ends and never raises. A server that does not answer is noticed within 2 s.
     """
-    pause = _FIRST_PAUSE_S
+    pauses, is_away = GrowingPauses(_FIRST_PAUSE_S, _LONGEST_PAUSE_S), False
     while True:
         try:
             async with _subscribed(link, channel) as connection:
-                pause = _FIRST_PAUSE_S
+                pauses.restart()
+                is_away = False
                 yield None
                 while True:
                     answer = await _answer(connection)
                     if _kind(answer) == b"message":
                         yield answer[2]
         except (RedisError, OSError) as error:
-            if pause == _FIRST_PAUSE_S:
+            if not is_away:
                 _log.warning("Redis at %s is away, listening goes on when it is back: %s", link.address, error)
-        await asyncio.sleep(pause)
-        pause = min(_LONGEST_PAUSE_S, pause * 2)
+            is_away = True
+        await asyncio.sleep(next(pauses))
 
 
 @asynccontextmanager
