@@ -12,7 +12,8 @@ from optagent.codec import decode, encode
 from optagent.errors import Conflict, CorruptBundle, InvalidRequest
 from optagent.training.encoding import Schema
 from optagent.training.families.family import Family, FittedModel
-from optagent.training.families.registry import family_named, is_ours
+from optagent.training.families.names import is_ours
+from optagent.training.families.registry import family_named
 from optagent.training.families.user_family import is_resolved
 from optagent.training.manifest import (
     FORMAT,

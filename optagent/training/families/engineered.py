@@ -1,6 +1,7 @@
 """A model behind a plan of features: rows come as for any model, and become what the model learned from."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from optagent.arrays import Matrix, Prediction, Vector
 from optagent.codec import decode, encode
 from optagent.domain.model import Task
 from optagent.errors import CorruptBundle, InvalidRequest
+from optagent.training.families.family import Family
 from optagent.training.families.loaded_only import LoadedOnly
 from optagent.training.families.parts import ModelPart, check_part, load_parts, save_parts
 from optagent.training.plan import FeaturePlan
@@ -24,12 +26,16 @@ class Engineered(LoadedOnly):
     name = "engineered"
     why = "a model with a plan of features is not trained as it is: tune the model, its champion's plan is kept"
 
+    def __init__(self, ours: Mapping[str, Family]) -> None:
+        """`ours` are the families by name of which parts may be; it may hold this one too."""
+        self._ours = ours
+
     def load(self, folder: Path, task: Task, n_classes: int) -> "EngineeredModel":
         try:
             plan = decode(FeaturePlan, json.loads((folder / PLAN).read_text(encoding="utf-8")))
         except (OSError, ValueError, InvalidRequest) as error:
             raise CorruptBundle(f"{PLAN}: {error}") from error
-        parts = load_parts(folder, task, n_classes)
+        parts = load_parts(folder, task, n_classes, self._ours)
         if set(parts) != {_INNER}:
             raise CorruptBundle(f"{PLAN}: one part named {_INNER!r} is needed, got {sorted(parts)}")
         return EngineeredModel(plan, parts[_INNER])

@@ -9,6 +9,7 @@ from optagent.arrays import Matrix, Prediction, Vector
 from optagent.domain.model import Task
 from optagent.errors import CorruptBundle, InvalidRequest
 from optagent.training.combined import Combined, combine, from_json, to_json
+from optagent.training.families.family import Family
 from optagent.training.families.loaded_only import LoadedOnly
 from optagent.training.families.parts import ModelPart, check_part, load_parts, save_parts
 
@@ -21,10 +22,14 @@ class Ensemble(LoadedOnly):
     name = "ensemble"
     why = "an ensemble is not trained as one model: name its base models to `optagent ensemble`"
 
+    def __init__(self, ours: Mapping[str, Family]) -> None:
+        """`ours` are the families by name of which parts may be; it may hold this one too."""
+        self._ours = ours
+
     def load(self, folder: Path, task: Task, n_classes: int) -> "EnsembleModel":
         try:
             combined = from_json((folder / WEIGHTS).read_text(encoding="utf-8"))
-            return EnsembleModel(combined, load_parts(folder, task, n_classes))
+            return EnsembleModel(combined, load_parts(folder, task, n_classes, self._ours))
         except (OSError, UnicodeDecodeError, InvalidRequest) as error:
             raise CorruptBundle(f"{WEIGHTS}: {error}") from error
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from optagent.domain.model import Task
 from optagent.errors import CorruptBundle, InvalidRequest
-from optagent.training.families.family import FittedModel
+from optagent.training.families.family import Family, FittedModel
+from optagent.training.families.names import is_ours
 
 PARTS = "parts.json"
 
@@ -32,22 +33,18 @@ def save_parts(folder: Path, parts: Mapping[str, ModelPart]) -> None:
     (folder / PARTS).write_text(json.dumps(listed, indent=1), encoding="utf-8")
 
 
-def load_parts(folder: Path, task: Task, n_classes: int) -> dict[str, ModelPart]:
-    """What `save_parts` wrote; raises CorruptBundle. Only our own families: a user's would be imported unasked."""
-    from optagent.training.families.registry import family_named, is_ours  # which lists what is made of parts
-
+def load_parts(folder: Path, task: Task, n_classes: int, ours: Mapping[str, Family]) -> dict[str, ModelPart]:
+    """What `save_parts` wrote; raises CorruptBundle. Only of `ours`, by name: a user's would be imported unasked."""
     found = {}
     for number, (name, family) in enumerate(_listed(folder / PARTS)):
-        if not is_ours(family):
+        if family not in ours:
             raise CorruptBundle(f"{folder / PARTS}: {name!r} is of the family {family!r}, which is not one of ours")
-        found[name] = ModelPart(family, family_named(family).load(folder / f"part{number}", task, n_classes))
+        found[name] = ModelPart(family, ours[family].load(folder / f"part{number}", task, n_classes))
     return found
 
 
 def check_part(name: str, family: str) -> None:
     """Raises InvalidRequest for a model that could not be loaded again as a part."""
-    from optagent.training.families.registry import is_ours
-
     if not is_ours(family):
         raise InvalidRequest(f"{name}: a model of a family of your own ({family}) cannot be part of another model")
 

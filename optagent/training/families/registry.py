@@ -6,6 +6,7 @@ from optagent.training.families.engineered import Engineered
 from optagent.training.families.ensemble import Ensemble
 from optagent.training.families.family import Family
 from optagent.training.families.lightgbm_family import LightGBM
+from optagent.training.families.names import is_ours
 from optagent.training.families.sklearn_boosting import HistGradientBoosting
 from optagent.training.families.sklearn_forests import ExtraTrees, RandomForest
 from optagent.training.families.sklearn_imported import ImportedSklearn
@@ -17,8 +18,9 @@ _ALL: tuple[Family, ...] = (LightGBM(), XGBoost(), RandomForest(), ExtraTrees(),
 
 FAMILIES: dict[str, Family] = {family.name: family for family in _ALL}
 
-_LOADED_ONLY: dict[str, Family] = {family.name: family for family in (ImportedSklearn(), Ensemble(), Engineered())}
-"""Families of models that were trained elsewhere, or are made of other models: bundles hold them, searches do not."""
+OURS: dict[str, Family] = {**FAMILIES, ImportedSklearn.name: ImportedSklearn()}
+OURS |= {family.name: family for family in (Ensemble(OURS), Engineered(OURS))}  # a part may be made of parts itself
+"""All that come with optagent. Models trained elsewhere, or made of other models, are in bundles and never searched."""
 
 
 def family_named(name: str) -> Family:
@@ -27,7 +29,7 @@ def family_named(name: str) -> Family:
     InvalidRequest lists the known ones, or says what is wrong with the user's. Our names come first.
     """
     check_name(name)
-    return FAMILIES.get(name) or _LOADED_ONLY.get(name) or user_family(name)
+    return OURS.get(name) or user_family(name)
 
 
 def check_name(name: str) -> None:
@@ -35,10 +37,6 @@ def check_name(name: str) -> None:
     if not is_ours(name) and not is_path(name) and name not in installed():
         known = sorted({*FAMILIES, *installed()})
         raise InvalidRequest(f"unknown family {name!r}; one of {known}, or your own as package.module:Class")
-
-
-def is_ours(name: str) -> bool:
-    return name in FAMILIES or name in _LOADED_ONLY
 
 
 def families_for(task: Task) -> tuple[Family, ...]:

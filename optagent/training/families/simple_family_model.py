@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -23,12 +23,24 @@ from optagent.training.families.feasible import (
 )
 from optagent.training.problem import Data
 
-if TYPE_CHECKING:
-    from optagent.training.families.simple_family import SimpleFamily
-
 FULL_ROUNDS = 81
 COLUMNS = "columns.json"
 _FEWEST_ROWS = 30
+
+
+class UserCode(Protocol):
+    """The methods of a `SimpleFamily` that users write; they may fail in any way, and answer anything."""
+
+    name: str
+    steps: int
+
+    def fit(self, params: Mapping[str, Any], data: Data, seed: int, threads: int) -> Any: ...
+
+    def predict(self, model: Any, x: Matrix) -> Any: ...
+
+    def importances(self, model: Any) -> Any: ...
+
+    def write(self, model: Any, folder: Path) -> None: ...
 
 
 class SimpleFamilyFit:
@@ -36,7 +48,7 @@ class SimpleFamilyFit:
 
     def __init__(
         self,
-        family: "SimpleFamily",
+        family: UserCode,
         chosen: Mapping[str, Any],
         data: Data,
         train: Rows,
@@ -108,7 +120,7 @@ class SimpleFamilyFit:
 class SimpleFamilyModel:
     """A model of a user's family; what it predicts is checked each time."""
 
-    def __init__(self, family: "SimpleFamily", model: Any, task: Task, n_classes: int, columns: int) -> None:
+    def __init__(self, family: UserCode, model: Any, task: Task, n_classes: int, columns: int) -> None:
         self._family = family
         self._model = model
         self._shape = (n_classes,) if task is Task.MULTICLASS else ()
@@ -140,7 +152,7 @@ class SimpleFamilyModel:
 
 
 @contextmanager
-def contained(family: "SimpleFamily") -> Iterator[None]:
+def contained(family: UserCode) -> Iterator[None]:
     """A family that would end the process fails like any other."""
     try:
         yield

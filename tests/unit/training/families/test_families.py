@@ -10,7 +10,8 @@ import pytest
 from optagent.domain.model import Task
 from optagent.domain.space import Categorical, Float, Int
 from optagent.errors import CorruptBundle, Infeasible, InvalidData, InvalidRequest
-from optagent.training.families.registry import FAMILIES, families_for, family_named
+from optagent.training.families.names import NAMES
+from optagent.training.families.registry import FAMILIES, OURS, families_for, family_named
 
 TRAIN, VALID = np.arange(0, 240), np.arange(240, 320)[::-1].copy()
 EVERY = pytest.mark.parametrize("task", list(Task))
@@ -274,6 +275,11 @@ def test_a_missing_garbled_truncated_or_foreign_file_is_refused(family, make_dat
     for task, classes in ((Task.MULTICLASS, 3), (Task.REGRESSION, 0)):
         with pytest.raises(CorruptBundle, match="is needed"):
             family.load(tmp_path, task, classes)
+
+
+def test_a_family_is_ours_where_the_registry_has_it():
+    assert set(OURS) == NAMES
+    assert [family.name for family in OURS.values()] == list(OURS)
 
 
 def test_the_registry_names_six_families_for_every_task():

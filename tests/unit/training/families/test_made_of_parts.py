@@ -14,7 +14,7 @@ from optagent.training.combined import Combined
 from optagent.training.families.engineered import PLAN, Engineered, EngineeredModel
 from optagent.training.families.ensemble import WEIGHTS, Ensemble, EnsembleModel
 from optagent.training.families.parts import PARTS, ModelPart
-from optagent.training.families.registry import FAMILIES, family_named
+from optagent.training.families.registry import FAMILIES, OURS, family_named
 from optagent.training.plan import Difference, FeaturePlan, GroupMean, Product, Ratio
 from optagent.training.problem import Data
 from optagent.training.recipe import Recipe, trained
@@ -66,7 +66,7 @@ def test_an_ensemble_that_was_kept_answers_bit_for_bit_as_before(kind: str, task
     data = data_of(task)
     made = EnsembleModel(combined_of(kind, task), {"trees": part("lightgbm", data), "lin: ear": part("linear", data)})
     made.save(tmp_path)
-    loaded = Ensemble().load(tmp_path, task, data.n_classes)
+    loaded = Ensemble(OURS).load(tmp_path, task, data.n_classes)
     expected = made.predict(data.x)
     assert np.array_equal(loaded.predict(data.x), expected)
     alone = np.concatenate([loaded.predict(data.x[[row]]) for row in range(10)])
@@ -84,7 +84,7 @@ def test_a_model_behind_a_plan_that_was_kept_answers_bit_for_bit_as_before(task:
     made = trained(Problem(data, ()), recipe)
     assert isinstance(made, EngineeredModel)
     made.save(tmp_path)
-    loaded = Engineered().load(tmp_path, task, data.n_classes)
+    loaded = Engineered(OURS).load(tmp_path, task, data.n_classes)
     assert loaded.plan == PLAN_OF
     assert np.array_equal(loaded.predict(data.x), made.predict(data.x))
     assert np.array_equal(loaded.predict(data.x[[7]]), made.predict(data.x)[[7]])
@@ -97,7 +97,7 @@ def test_an_ensemble_can_have_members_behind_plans(tmp_path: Path):
     members = {"trees": part("lightgbm", data), "lin: ear": ModelPart("engineered", inner)}
     made = EnsembleModel(combined_of("weighted_mean", Task.BINARY), members)
     made.save(tmp_path)
-    assert np.array_equal(Ensemble().load(tmp_path, Task.BINARY, 2).predict(data.x), made.predict(data.x))
+    assert np.array_equal(Ensemble(OURS).load(tmp_path, Task.BINARY, 2).predict(data.x), made.predict(data.x))
 
 
 @pytest.fixture
@@ -129,21 +129,21 @@ def test_an_ensemble_whose_files_do_not_fit_each_other_is_not_loaded(
 ):
     edited(kept / file, change)
     with pytest.raises(CorruptBundle, match=said):
-        Ensemble().load(kept, Task.BINARY, 2)
+        Ensemble(OURS).load(kept, Task.BINARY, 2)
 
 
 def test_a_missing_member_is_told(kept: Path):
     for file in sorted((kept / "part1").iterdir()):
         file.unlink()
     with pytest.raises(CorruptBundle):
-        Ensemble().load(kept, Task.BINARY, 2)
+        Ensemble(OURS).load(kept, Task.BINARY, 2)
 
 
 def test_a_plan_that_is_none_is_not_loaded(tmp_path: Path):
     EngineeredModel(FeaturePlan(NAMES), part("linear", data_of(Task.BINARY))).save(tmp_path)
     (tmp_path / PLAN).write_text('{"columns": ["a"], "steps": [{"kind": "product", "a": "a", "b": "z"}]}')
     with pytest.raises(CorruptBundle, match="needs the column 'z'"):
-        Engineered().load(tmp_path, Task.BINARY, 2)
+        Engineered(OURS).load(tmp_path, Task.BINARY, 2)
 
 
 def test_a_model_of_a_users_own_family_is_no_part(tmp_path: Path):

@@ -1,0 +1,20 @@
+"""Names of the families that come with optagent, as bundles have them."""
+
+NAMES = frozenset(
+    {
+        "lightgbm",
+        "xgboost",
+        "random_forest",
+        "extra_trees",
+        "hist_gradient_boosting",
+        "linear",
+        "sklearn_imported",
+        "ensemble",
+        "engineered",
+    }
+)
+
+
+def is_ours(name: str) -> bool:
+    """True for a family that comes with optagent, False for one that a user brings."""
+    return name in NAMES
