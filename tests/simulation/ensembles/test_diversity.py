@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optagent.domain.model import Task
-from optagent.ensembles.correlation import complementary, redundant_groups
+from optagent.ensembles.correlation import redundant_groups
 from optagent.ensembles.diversity import diversity, fault_shares, q_statistics
 from optagent.ensembles.members import Members, members_of
 from optagent.ensembles.target import target_of
@@ -95,39 +95,8 @@ def test_redundant_members_are_found_and_the_best_stands_for_them(library: Libra
     assert group.least >= 0.98
 
 
-def test_complementary_members_are_better_together_than_the_best_alone_are(library: Library) -> None:
-    rng = np.random.default_rng(3)
-    members = library(models=12, rows=1500)
-    twins = {
-        f"{name}_{seed}": np.clip(one + 0.01 * rng.normal(size=1500), 0, 1)
-        for name, one in members.by_member().items()
-        for seed in range(4)
-    }
-    everything = members_of(Task.BINARY, twins, members.y)
-    target = target_of(everything, [METRICS["log_loss"]])
-    picked = complementary(everything, target, 4)
-    assert len(picked) == len({name.split("_")[0] for name in picked}) == 4  # no two seeds of one model
-    best = np.argsort(-target.singles(everything))[:4]
-
-    def together(chosen: list[int] | np.ndarray) -> float:
-        return target.worth(everything.y, everything.predictions[list(chosen)].mean(axis=0))
-
-    assert together([everything.names.index(name) for name in picked]) > together(best)
-    assert picked[0].split("_")[0] == everything.names[best[0]].split("_")[0]
-
-
-def test_of_a_library_too_large_for_pairs_the_best_are_considered() -> None:
-    rng = np.random.default_rng(0)
-    y = rng.normal(size=60)
-    many = {f"m{i:04d}": y + rng.normal(size=60) * (0.5 if i % 400 == 0 else 3) for i in range(1150)}
-    members = members_of(Task.REGRESSION, many, y)
-    assert set(complementary(members, target_of(members, [METRICS["mae"]]), 3)) == {"m0000", "m0400", "m0800"}
-
-
 def test_nonsense_is_refused(library: Library) -> None:
     members = library()
     target = target_of(members, [METRICS["auc"]])
     with pytest.raises(InvalidRequest, match="threshold must be above 0"):
         redundant_groups(members, target, 0.0)
-    with pytest.raises(InvalidRequest, match="count must be at least 1"):
-        complementary(members, target, 0)
