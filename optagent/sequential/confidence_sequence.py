@@ -88,22 +88,6 @@ class ConfidenceSequence:
         return Interval(mean, mean - width, mean + width, self.alpha)
 
 
-def running_bounds(rows: Vector, alpha: float, horizon: int, block: int = 1) -> tuple[Vector, Vector]:
-    """The lower and upper bounds after each whole block of (..., rows) values, infinite where there is no interval."""
-    whole = rows[..., : rows.shape[-1] // block * block]
-    means = whole.reshape(*rows.shape[:-1], -1, block).mean(axis=-1)
-    power, fourth = (np.cumsum(whole**exponent, axis=-1)[..., block - 1 :: block] for exponent in (2, 4))
-    deviations = means - means[..., :1]
-    count = np.arange(1, means.shape[-1] + 1)
-    before = np.concatenate([np.zeros_like(deviations[..., :1]), deviations[..., :-1]], axis=-1)
-    total = np.cumsum(deviations, axis=-1)
-    squares, products = (np.cumsum(deviations * other, axis=-1) for other in (deviations, before))
-    enough = (count >= FEWEST) & (effective_rows(power, fourth) >= FEWEST_EFFECTIVE)
-    width = radius(count, _spread(count, total, squares, products, deviations), alpha, horizon / block)
-    mean, width = means[..., :1] + total / count, np.where(enough, width, np.inf)
-    return mean - width, mean + width
-
-
 def effective_rows(power: Vector | float, fourth: Vector | float) -> Vector:
     """How many rows make up a sum of squares: all of them if all are as large, one if one is far larger than the rest.
 
@@ -134,11 +118,9 @@ def finite(values: Vector) -> Vector:
     return found
 
 
-def _spread(
-    count: Vector | int, total: Vector | float, squares: Vector | float, products: Vector | float, last: Vector | float
-) -> Vector:
+def _spread(count: int, total: float, squares: float, products: float, last: float) -> float:
     """The standard deviation of blocks, with twice the covariance of neighbours where that is above 0."""
-    mean = np.asarray(total / count, dtype=np.float64)
-    own = (squares - total * mean) / np.maximum(1, np.asarray(count) - 1)
-    shared = (products - mean * (2 * total - last) + (np.asarray(count) - 1) * mean**2) / count
-    return np.sqrt(np.maximum(0.0, own) + 2 * np.maximum(0.0, shared))
+    mean = total / count
+    own = (squares - total * mean) / max(1, count - 1)
+    shared = (products - mean * (2 * total - last) + (count - 1) * mean**2) / count
+    return math.sqrt(max(0.0, own) + 2 * max(0.0, shared))

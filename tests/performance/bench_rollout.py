@@ -19,9 +19,9 @@ from scipy.signal import lfilter
 
 from optagent.sequential.ab_interval import improvements
 from optagent.sequential.blocks import block_length
-from optagent.sequential.confidence_sequence import running_bounds
 from optagent.sequential.guardrail_test import guardrail
 from optagent.sequential.sample_ratio import log_evidence
+from tests.running_bounds import running_bounds
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 ALPHA = 0.05

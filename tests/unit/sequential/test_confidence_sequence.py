@@ -10,7 +10,8 @@ from scipy.stats import binom
 from optagent.codec import decode, encode
 from optagent.errors import InvalidData, InvalidRequest
 from optagent.sequential.blocks import block_length
-from optagent.sequential.confidence_sequence import ConfidenceSequence, radius, running_bounds
+from optagent.sequential.confidence_sequence import ConfidenceSequence, radius
+from tests.running_bounds import running_bounds
 
 ALPHA = 0.05
 ROWS = 10_000
