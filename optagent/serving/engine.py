@@ -61,10 +61,6 @@ class ServedModel:
         """An answer for each row of whatever the reader takes; raises InvalidData for a row that breaks a rule."""
         return self.answers(self.scores(self.reader.read(rows)))
 
-    def answer_table(self, rows: pa.Table | pa.RecordBatch) -> pa.Table:
-        """The answers to an Arrow table as one, see `answers_table`."""
-        return self.answers_table(self.scores(self.reader.read_table(rows)))
-
     def scores(self, x: Matrix) -> Prediction:
         """The engine's scores; Infeasible where one is not a finite number, which no answer may hold."""
         found = self.engine.scores(x)
