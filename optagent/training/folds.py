@@ -3,9 +3,10 @@
 Rows in time order are split walk-forward: the holdout is the newest share, each fold trains on everything before its
 validation rows, and a training row is purged where its label window (t, t + horizon] reaches into the rows that it
 would be judged on, since two labels that overlap in time share what they know (López de Prado 2018, Advances in
-Financial Machine Learning, ch. 7). An embargo widens that gap. Cuts lie between distinct times, so that rows of one
-instant, such as the stocks of one day, are never on both sides. Rows without an order are split at random, by class
-for classifiers.
+Financial Machine Learning, ch. 7). The embargo of the same chapter, which leaves out training rows right after those
+that judge, has nothing to leave out: nothing is trained on rows that come after them. Cuts lie between distinct times,
+so that rows of one instant, such as the stocks of one day, are never on both sides. Rows without an order are split at
+random, by class for classifiers.
 """
 
 from dataclasses import dataclass
@@ -32,9 +33,7 @@ class Split:
     notes: tuple[str, ...] = ()
 
 
-def split(
-    time: Vector | None, y: Vector, spec: ModelSpec, *, seed: int = 0, embargo: float = 0.0, least: int = 0
-) -> Split:
+def split(time: Vector | None, y: Vector, spec: ModelSpec, *, seed: int = 0, least: int = 0) -> Split:
     """Sets the holdout apart: the newest `holdout_fraction` of the rows, and at least `least` rows, or a random share
     where they have no order.
 
@@ -55,7 +54,7 @@ def split(
     wanted = max(wanted, least)
     (cut,) = _cuts(time[order], [len(y) - wanted], "a holdout")
     before, holdout = order[:cut], order[cut:]
-    dev = before[time[before] + spec.horizon + embargo < time[holdout[0]]] if spec.horizon + embargo else before
+    dev = before[time[before] + spec.horizon < time[holdout[0]]] if spec.horizon else before
     if not len(dev):
         raise InvalidData(f"no row is left before the holdout after purging a label horizon of {spec.label_horizon}")
     _check_classes(y, holdout, spec, "the holdout", "a larger holdout_fraction")
@@ -65,9 +64,7 @@ def split(
     return Split(dev, holdout, tuple(notes))
 
 
-def make_folds(
-    time: Vector | None, y: Vector, spec: ModelSpec, rows: Rows, *, seed: int = 0, embargo: float = 0.0
-) -> tuple[Fold, ...]:
+def make_folds(time: Vector | None, y: Vector, spec: ModelSpec, rows: Rows, *, seed: int = 0) -> tuple[Fold, ...]:
     """The folds on `rows` (positions in `time` and `y`), walk-forward where there is a time.
 
     Raises InvalidData, naming the fold, for one that would have no training row or a single class.
@@ -79,7 +76,7 @@ def make_folds(
         folds = _random_folds(y, spec, rows, seed)
     else:
         wanted = [round(len(rows) * number / (spec.folds + 1)) for number in range(1, spec.folds + 1)]
-        folds = _walk_forward(time, spec, rows, wanted, embargo)
+        folds = _walk_forward(time, spec, rows, wanted)
     for number, fold in enumerate(folds, 1):
         name = f"fold {number} of {len(folds)}"
         if not len(fold.train):
@@ -101,14 +98,12 @@ def newest_folds(time: Vector, spec: ModelSpec, rows: Rows, count: int, size: in
     return _walk_forward(time, spec, rows, wanted)
 
 
-def _walk_forward(
-    time: Vector, spec: ModelSpec, rows: Rows, wanted: list[int], embargo: float = 0.0
-) -> tuple[Fold, ...]:
+def _walk_forward(time: Vector, spec: ModelSpec, rows: Rows, wanted: list[int]) -> tuple[Fold, ...]:
     """Folds whose validation rows begin near the `wanted` places in the order of time."""
     order = rows[np.argsort(time[rows], kind="stable")]
     when = time[order]
     cuts = [*_cuts(when, wanted, f"{len(wanted)} folds"), len(order)]
-    gap = spec.horizon + embargo
+    gap = spec.horizon
     folds = []
     for start, end in pairwise(cuts):
         train = order[:start][when[:start] + gap < when[start]] if gap else order[:start]

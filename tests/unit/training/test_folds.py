@@ -20,8 +20,8 @@ def ordered(task: Task = Task.REGRESSION, **fields: Any) -> ModelSpec:
 
 
 @st.composite
-def panels(draw: st.DrawFn) -> tuple[np.ndarray, ModelSpec, float]:
-    """Rows with repeated, unsorted times, a spec with some horizon, and an embargo."""
+def panels(draw: st.DrawFn) -> tuple[np.ndarray, ModelSpec]:
+    """Rows with repeated, unsorted times, and a spec with some horizon."""
     distinct = draw(st.integers(8, 60))
     rows = draw(st.integers(60, 300))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
@@ -29,20 +29,20 @@ def panels(draw: st.DrawFn) -> tuple[np.ndarray, ModelSpec, float]:
     horizon = draw(st.sampled_from([0.0, 1.0, 2.5]))
     fraction = draw(st.sampled_from([0.2, 0.35, 0.5]))
     chosen = ordered(label_horizon=horizon, folds=draw(st.integers(2, 5)), holdout_fraction=fraction)
-    return time, chosen, draw(st.sampled_from([0.0, 1.0]))
+    return time, chosen
 
 
 @settings(max_examples=150, deadline=None)
 @given(panels())
-def test_no_label_window_ever_reaches_into_the_rows_that_judge(panel: tuple[np.ndarray, ModelSpec, float]) -> None:
-    time, chosen, embargo = panel
+def test_no_label_window_ever_reaches_into_the_rows_that_judge(panel: tuple[np.ndarray, ModelSpec]) -> None:
+    time, chosen = panel
     y = np.arange(len(time), dtype=np.float64)
     try:
-        parts = split(time, y, chosen, embargo=embargo)
-        folds = make_folds(time, y, chosen, parts.dev, embargo=embargo)
+        parts = split(time, y, chosen)
+        folds = make_folds(time, y, chosen, parts.dev)
     except InvalidData:  # too few distinct times for these folds, or nothing left after purging
         return
-    gap = chosen.horizon + embargo
+    gap = chosen.horizon
     judged = [(parts.dev, parts.holdout), *((fold.train, fold.valid) for fold in folds)]
     for before, after in judged:
         assert len(before)
@@ -98,11 +98,6 @@ def test_rows_whose_label_window_reaches_the_holdout_are_purged_and_counted() ->
     parts = split(time, time, ordered(label_horizon=5))
     assert parts.dev.max() == 74
     assert parts.notes == ("5 rows purged before the holdout (label horizon)",)
-
-
-def test_an_embargo_widens_the_gap() -> None:
-    time = np.arange(100.0)
-    assert split(time, time, ordered(label_horizon=5), embargo=3).dev.max() == 71
 
 
 def test_a_holdout_that_ties_make_larger_says_so() -> None:
