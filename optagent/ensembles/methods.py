@@ -20,14 +20,17 @@ from optagent.training.problem import Fold
 GainsFor = Callable[[Members, Target], Gains]
 """Gains of members and a target, ready to be asked: in this process, or by many that share the matrix."""
 
-in_process: GainsFor = partial(partial, gains)
-
 WITH_FEATURES = "stack_with_features"
 """The search that is made only where there are features."""
 
 _COARSEST = 5
 _GRID_POINTS = 2_000
 _GRID_CELLS = 2e7  # points times rows: with any metric a few seconds
+
+
+def gains_in_process(members: Members, target: Target) -> Gains:
+    """Gains that are computed by the process that asks."""
+    return partial(gains, members, target)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,7 @@ class LearningData:
     target: Target
     folds: tuple[Fold, ...]
     features: StackFeatures | None = None
-    gains_for: GainsFor = in_process
+    gains_for: GainsFor = gains_in_process
 
 
 def _greedy(ground: LearningData) -> Combined:

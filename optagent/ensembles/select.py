@@ -19,7 +19,7 @@ from optagent.ensembles.diversity import diversity
 from optagent.ensembles.greedy import greedy
 from optagent.ensembles.holdout_test import judged
 from optagent.ensembles.members import Members
-from optagent.ensembles.methods import SEARCHES, WITH_FEATURES, GainsFor, LearningData, in_process, searches_of
+from optagent.ensembles.methods import SEARCHES, WITH_FEATURES, GainsFor, LearningData, gains_in_process, searches_of
 from optagent.ensembles.row_split import RowSplit, parts_of
 from optagent.ensembles.shares import latency_of, weights_of
 from optagent.ensembles.stack_loss import StackFeatures
@@ -63,7 +63,7 @@ class MemberData:
         return LearningData(self.members.at(rows).only(library), target, folds, features, gains_for)
 
 
-def choose(evidence: MemberData, ask: EnsembleGoal, gains_for: GainsFor = in_process) -> EnsembleChoice:
+def choose(evidence: MemberData, ask: EnsembleGoal, gains_for: GainsFor = gains_in_process) -> EnsembleChoice:
     """A search that cannot be made is left out, with a note.
 
     Raises InvalidRequest for an unknown method and for a budget that no model meets, and InvalidData where a metric is

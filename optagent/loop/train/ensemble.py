@@ -22,7 +22,7 @@ from optagent.ensembles.correlation import redundant_groups
 from optagent.ensembles.diversity import diversity
 from optagent.ensembles.greedy import Gains
 from optagent.ensembles.members import Members
-from optagent.ensembles.methods import in_process
+from optagent.ensembles.methods import gains_in_process
 from optagent.ensembles.out_of_fold import out_of_fold
 from optagent.ensembles.select import EnsembleGoal, MemberData, choose
 from optagent.ensembles.shares import weights_of
@@ -238,7 +238,7 @@ class _Asking:
     def __call__(self, members: Members, target: Target) -> Gains:
         self._crew.close()
         if members.predictions.size < _WORTH_SHARING:
-            return in_process(members, target)
+            return gains_in_process(members, target)
         crew = self._crew.enter_context(self._workers.share(members))
 
         def ask(counts: Counts, candidates: Rows) -> Vector:
