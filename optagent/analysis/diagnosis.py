@@ -253,8 +253,13 @@ def _of_loss(evidence: DiagnosisFacts, notes: tuple[str, ...]) -> Diagnosis:
     if not drifted:
         reasons.append(_no_drift_said(evidence))
     sure = any(metric.low is not None and metric.low > 0 for metric in evidence.degraded)
-    known = (explained is not None) + (sure or (bool(evidence.degraded) and evidence.concept_drift))
-    confidence = (ConfidenceLevel.LOW, ConfidenceLevel.MEDIUM, ConfidenceLevel.HIGH)[known]
+    cause_is_known = explained is not None
+    loss_is_known = sure or (bool(evidence.degraded) and evidence.concept_drift)
+    confidence = ConfidenceLevel.LOW
+    if cause_is_known and loss_is_known:
+        confidence = ConfidenceLevel.HIGH
+    elif cause_is_known or loss_is_known:
+        confidence = ConfidenceLevel.MEDIUM
     if _miscalibrated(evidence) and not _recalibration_failed(evidence):
         reasons.append(_calibration_said(evidence))
         rungs = next_remedies(evidence.tried)
