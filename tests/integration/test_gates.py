@@ -15,8 +15,8 @@ from optagent.domain.dataset import FileSource
 from optagent.domain.gate import Gates, Verdict
 from optagent.domain.model import ModelSpec, Task
 from optagent.errors import EngineFailed, InvalidRequest, Unavailable
+from optagent.loop.gates.bundle import CandidateBundle
 from optagent.loop.gates.evaluate import (
-    CandidateBundle,
     check_gates,
     computed,
     gates_for,

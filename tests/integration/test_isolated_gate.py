@@ -11,7 +11,8 @@ from optagent.adapters.serving.isolated import IsolatedLoader, ProcessLimits
 from optagent.domain.dataset import FileSource
 from optagent.domain.gate import Gates, Verdict
 from optagent.domain.model import ModelSpec, Task
-from optagent.loop.gates.evaluate import CandidateBundle, judge_gates
+from optagent.loop.gates.bundle import CandidateBundle
+from optagent.loop.gates.evaluate import judge_gates
 from optagent.loop.train.prepare import prepare
 from optagent.training.bundle import save_bundle
 from optagent.training.families.registry import family_named

@@ -33,17 +33,6 @@ from optagent.ports import Loader, Store
 from optagent.sequential.holdout_ledger import alpha_of_look, resampled_alpha, widened
 from optagent.training.metrics import Metric, metric_named
 
-__all__ = [
-    "CandidateBundle",
-    "check_gates",
-    "computed",
-    "gates_for",
-    "holdout_digest",
-    "judge_gates",
-    "judged",
-    "look_at",
-]
-
 SAMPLES, CHAMPION, CONSTANT = "validation samples", "champion", "constant"
 _SKILL = {Task.BINARY: "log_loss", Task.MULTICLASS: "log_loss", Task.REGRESSION: "rmse"}
 _WEIGHTED_SKILL = {Task.BINARY: "auc", Task.MULTICLASS: "balanced_accuracy"}  # weights bend the probabilities

@@ -20,7 +20,8 @@ from optagent.domain.model import ModelVersion
 from optagent.domain.study import Interval
 from optagent.errors import InvalidData, ModelNotFound
 from optagent.loop.context import Ports
-from optagent.loop.gates.evaluate import CHAMPION, CandidateBundle, judge_gates, judged, look_at
+from optagent.loop.gates.bundle import CandidateBundle
+from optagent.loop.gates.evaluate import CHAMPION, judge_gates, judged, look_at
 from optagent.loop.train.holdout import version_on_holdout
 from optagent.loop.train.prepare import PreparedRows, digest_of
 from optagent.ports import Registry, Store
