@@ -30,18 +30,24 @@ class ReplayVerbs(AccessVerbs):
         is verified on the way. Raises NotFound, InvalidRequest for a link that is no such decision, and Busy as
         `verify_audit`.
         """
-        found = _Named(str(which))
-        report = await self._verified(None, found.take)
-        rollout_id = found.rollout_id
-        if rollout_id is not None and rollout_id != found.name:
+        name, links = str(which), list[AuditLink]()
+        number = _sequence_number(name)
+
+        def keep(lines: list[str]) -> None:
+            links.extend(link_of(line) for line in lines if _concerns(line, name, number))
+
+        report = await self._verified(None, keep)
+        if number is not None:
+            link = _find_link(links, number)
+            rollout_id = _rollout_of(link)
+            if rollout_id is None or rollout_id == name:
+                return await self._judged_again(link, report)
             return await self.replay_decision(rollout_id)
-        rollout = None
-        if not found.sequence:
-            with suppress(NotFound):
-                rollout = await self._store.rollout(found.name)
-        if rollout is None:
-            return await self._judged_again(found.judged(), report)
-        return await asyncio.to_thread(_decided_again, rollout, found.links, report)
+        try:
+            rollout = await self._store.rollout(name)
+        except NotFound:
+            return await self._judged_again(_last_decision(links, name), report)
+        return await asyncio.to_thread(_decided_again, rollout, links, report)
 
     async def _judged_again(self, link: AuditLink, report: ChainReport) -> "GateReplay":
         from optagent.loop.gates.replay import judged_in, replay_judged
@@ -56,48 +62,39 @@ class ReplayVerbs(AccessVerbs):
         return replay if broken is None else replace(replay, changed=(broken, *replay.changed))
 
 
-class _Named:
-    """The links that name a process or a rollout, or the link of a sequence number."""
+def _sequence_number(name: str) -> int | None:
+    """The sequence number of a link that a text is; None for the id of a rollout or of a process."""
+    return (int(name) or None) if name.isascii() and name.isdigit() and len(name) <= _DIGITS else None
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.sequence = int(name) if name.isascii() and name.isdigit() and len(name) <= _DIGITS else 0
-        self.links: list[AuditLink] = []
-        quoted = json.dumps(name, ensure_ascii=False)
-        self._ids = tuple(f'"{kind}":{quoted}' for kind in ("process_id", "rollout_id"))
 
-    def take(self, lines: list[str]) -> None:
-        self.links += [link_of(line) for line in lines if self._is_meant(line)]
+def _concerns(line: str, name: str, number: int | None) -> bool:
+    """Whether a line of the log is the link of that number or, without one, may name that rollout or process."""
+    if number is not None:
+        return line.endswith(f'"sequence":{number}}}')
+    quoted = json.dumps(name, ensure_ascii=False)
+    return f'"process_id":{quoted}' in line or f'"rollout_id":{quoted}' in line
 
-    @property
-    def rollout_id(self) -> str | None:
-        """The rollout that the numbered link is of, if it is of one."""
-        if not self.sequence:
-            return None
-        entry = self._numbered().entry
-        found = entry.detail.get("rollout_id") if entry.action.startswith("rollout.") else None
-        return found if isinstance(found, str) else None
 
-    def judged(self) -> AuditLink:
-        """The link of that number, or the last decision of the process of that name."""
-        if self.sequence:
-            return self._numbered()
-        for link in reversed(self.links):
-            with suppress(InvalidRequest):
-                if link.entry.action == JUDGED and link.entry.detail.get("process_id") == self.name:
-                    return link
-        raise NotFound(f"{self.name!r} is no rollout, and no process with a decision in the audit log")
+def _find_link(links: list[AuditLink], number: int) -> AuditLink:
+    for link in links:
+        if link.sequence == number:
+            return link
+    raise NotFound(f"link {number} is not in the audit log")
 
-    def _numbered(self) -> AuditLink:
-        for link in self.links:
-            if link.sequence == self.sequence:
+
+def _rollout_of(link: AuditLink) -> str | None:
+    """The id of the rollout that a link is of, if it is of one."""
+    rollout_id = link.entry.detail.get("rollout_id") if link.entry.action.startswith("rollout.") else None
+    return rollout_id if isinstance(rollout_id, str) else None
+
+
+def _last_decision(links: list[AuditLink], process_id: str) -> AuditLink:
+    """The last decision of a process."""
+    for link in reversed(links):
+        with suppress(InvalidRequest):
+            if link.entry.action == JUDGED and link.entry.detail.get("process_id") == process_id:
                 return link
-        raise NotFound(f"link {self.name} is not in the audit log")
-
-    def _is_meant(self, line: str) -> bool:
-        if self.sequence:
-            return line.endswith(f'"sequence":{self.sequence}}}')
-        return any(one in line for one in self._ids)
+    raise NotFound(f"{process_id!r} is no rollout, and no process with a decision in the audit log")
 
 
 def _decided_again(rollout: Rollout, links: list[AuditLink], report: ChainReport) -> "RolloutReplay":
