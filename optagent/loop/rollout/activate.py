@@ -18,15 +18,14 @@ Sleep = Callable[[float], Awaitable[object]]
 
 
 class TableNotLoaded(Unavailable):
-    """A table stays staged: not all gateways have loaded its versions yet. `ready` tells whether any has."""
+    """Not all gateways have loaded the versions of a table.
 
-    def __init__(self, said: str, ready: bool = False) -> None:
-        super().__init__(said)
-        self.ready = ready
+    Where one refuses it, with a reason, the table was taken back; otherwise it stays staged, and the next call goes on.
+    """
 
-
-class TableRefused(TableNotLoaded):
-    """A table was taken back: a gateway cannot load a version of it, and said why."""
+    def __init__(self, message: str, refused: bool = False) -> None:
+        super().__init__(message)
+        self.refused = refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +34,26 @@ class Activation:
 
     table: RoutingTable
     changed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Readiness:
+    """The live gateways before a table: how many have loaded it, why some refuse it, and which have not said yet."""
+
+    loaded: int
+    refusals: tuple[str, ...]
+    waiting: tuple[str, ...]
+    waited_s: float
+
+    @property
+    def is_complete(self) -> bool:
+        return not self.refusals and not self.waiting
+
+    def error(self, table: RoutingTable) -> TableNotLoaded:
+        named = f"{table.model_id}: table {table.revision}"
+        if self.refusals:
+            return TableNotLoaded(f"{named} cannot be loaded by {'; '.join(self.refusals)}", refused=True)
+        return TableNotLoaded(f"{named} is not loaded by {', '.join(self.waiting)} (waited {self.waited_s:.3g} s)")
 
 
 async def swap(
@@ -47,9 +66,9 @@ async def swap(
 ) -> Activation:
     """Makes what `table` says (its revision does not count) the active table, once every live gateway is ready for it.
 
-    Doing it again changes nothing; one that was cut short goes on. Raises Refused with a gateway's reason, NotLoaded
-    where patience ends, Conflict where another writer came first. With `insist`, as on the way back from harm, gateways
-    that are not ready do not hold up one that is: they go on by the table that they have until they are.
+    Doing it again changes nothing; one that was cut short goes on. Raises TableNotLoaded with a gateway's reason, or
+    where patience ends, and Conflict where another writer came first. With `insist`, as on the way back from harm,
+    gateways that are not ready do not hold up one that is: they go on by the table that they have until they are.
     """
     model_id = table.model_id
     active, staged = await routes.active(model_id), await routes.staged(model_id)
@@ -60,16 +79,14 @@ async def swap(
     wanted = replace(table, revision=1 if active is None else active.revision + 1, activate_at=None)
     if staged != wanted:
         await routes.stage(wanted)
-    warm = active is not None and set(wanted.versions) <= set(active.versions)
-    try:
-        listening = await _loaded(wanted, routes, sleep, min(patience_s, _WARM_PATIENCE_S) if warm else patience_s)
-    except TableNotLoaded as error:
-        if not (insist and error.ready):
-            if isinstance(error, TableRefused):
-                await routes.unstage(model_id, wanted.revision)
-            raise
-        listening = True
-    at = clock.now() + (_LEAD_S if listening else 0.0)
+    if active is not None and set(wanted.versions) <= set(active.versions):
+        patience_s = min(patience_s, _WARM_PATIENCE_S)
+    gateways = await _wait_for_gateways(wanted, routes, sleep, patience_s)
+    if not gateways.is_complete and not (insist and gateways.loaded):
+        if gateways.refusals:
+            await routes.unstage(model_id, wanted.revision)
+        raise gateways.error(wanted)
+    at = clock.now() + (_LEAD_S if gateways.loaded else 0.0)
     activated = await routes.activate(model_id, wanted.revision, at)
     if not activated.answers_like(wanted):
         raise Conflict(f"{model_id}: table {wanted.revision} was replaced by another writer's")
@@ -77,24 +94,18 @@ async def swap(
     return Activation(activated, changed=True)
 
 
-async def _loaded(table: RoutingTable, routes: Routes, sleep: Sleep, patience_s: float) -> bool:
-    """Waits for all gateways that are alive; answers whether there is any.
+async def _wait_for_gateways(table: RoutingTable, routes: Routes, sleep: Sleep, patience_s: float) -> _Readiness:
+    """Waits until all gateways that are alive have loaded the table, one refuses it, or patience ends.
 
     Time is what was slept, so that a clock that stands still ends it as well.
     """
     waited, pauses = 0.0, GrowingPauses(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, factor=1.1)
     while True:
-        alive, said = await routes.gateways(), await routes.acknowledged(table.model_id, table.revision)
-        refusals = [f"{gateway}: {said[gateway]}" for gateway in sorted(alive) if said.get(gateway)]
-        waiting = sorted(set(alive) - set(said))
-        ready = len(refusals) + len(waiting) < len(alive)
-        named = f"{table.model_id}: table {table.revision}"
-        if refusals:
-            raise TableRefused(f"{named} cannot be loaded by {'; '.join(refusals)}", ready)
-        if not waiting:
-            return bool(alive)
-        if waited >= patience_s:
-            raise TableNotLoaded(f"{named} is not loaded by {', '.join(waiting)} (waited {waited:.3g} s)", ready)
+        alive, answers = await routes.gateways(), await routes.acknowledged(table.model_id, table.revision)
+        refusals = tuple(f"{gateway}: {answers[gateway]}" for gateway in sorted(alive) if answers.get(gateway))
+        waiting = tuple(sorted(set(alive) - set(answers)))
+        if refusals or not waiting or waited >= patience_s:
+            return _Readiness(len(alive) - len(refusals) - len(waiting), refusals, waiting, waited)
         pause_s = next(pauses)
         await sleep(pause_s)
         waited += pause_s

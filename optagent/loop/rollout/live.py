@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from optagent.domain.model import CHAMPION
 from optagent.domain.routing import RoutingTable
 from optagent.errors import ModelNotFound
-from optagent.loop.rollout.activate import Activation, Sleep, TableRefused, swap
+from optagent.loop.rollout.activate import Activation, Sleep, TableNotLoaded, swap
 from optagent.ports import Clock, Observations, Registry, Routes, Store
 
 _REFUSED_REST_S = 60.0
@@ -52,11 +52,12 @@ class RolloutContext:
         asked, now = f"{table.model_id}: {table.rollout_id}: {table.versions}", self.clock.now()
         refused = self.pace.rests(asked, now)
         if refused is not None:
-            raise TableRefused(refused)
+            raise TableNotLoaded(refused, refused=True)
         try:
             return await swap(table, self.routes, self.clock, self.sleep, patience_s, insist)
-        except TableRefused as error:
-            self.pace.rest(asked, now + _REFUSED_REST_S, str(error))
+        except TableNotLoaded as error:
+            if error.refused:
+                self.pace.rest(asked, now + _REFUSED_REST_S, str(error))
             raise
 
     async def champion(self, model_id: str) -> str | None:

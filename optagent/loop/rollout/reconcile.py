@@ -17,7 +17,7 @@ from optagent.domain.rollout import AUTOMATIC, Rollout, Transition, abort, rollb
 from optagent.domain.rollout_look import RolloutState
 from optagent.domain.routing import RoutingTable, table_of
 from optagent.errors import Conflict
-from optagent.loop.rollout.activate import PATIENCE_S, Activation, TableNotLoaded, TableRefused
+from optagent.loop.rollout.activate import PATIENCE_S, Activation, TableNotLoaded
 from optagent.loop.rollout.live import RolloutContext
 
 LOAD_LIMIT_S = 120.0
@@ -30,7 +30,7 @@ async def follow(rollout_id: str, live: RolloutContext, patience_s: float = PATI
     """Has everything follow a rollout as it is kept now, and answers it.
 
     One that the gateways cannot load is ended, with their reason. A champion that was moved by hand ends a rollout as
-    well, and stays. Raises NotLoaded where gateways are not ready within `patience_s`; the next call goes on.
+    well, and stays. Raises TableNotLoaded where gateways are not ready within `patience_s`; the next call goes on.
     """
     pointed: set[str] = set()
     for _ in range(_TRIES):
@@ -98,7 +98,7 @@ async def _followed(rollout: Rollout, live: RolloutContext, patience_s: float, p
     try:
         await live.swap(table, patience_s, insist=not rollout.state.is_active)
     except TableNotLoaded as error:
-        if not (rollout.state.is_active and (isinstance(error, TableRefused) or _overdue(rollout, live))):
+        if not (rollout.state.is_active and (error.refused or _overdue(rollout, live))):
             raise
         ended = given_up(rollout, str(error), live.clock.now())
         await live.store.save_rollout(ended, rollout)

@@ -5,7 +5,7 @@ import pytest
 from optagent.adapters.in_memory.clock import ManualClock
 from optagent.domain.routing import RoutingTable
 from optagent.errors import Conflict
-from optagent.loop.rollout.activate import TableNotLoaded, TableRefused, swap
+from optagent.loop.rollout.activate import TableNotLoaded, swap
 from tests.fakes.routes import InMemoryRoutes
 
 ALONE = RoutingTable("churn", 1, "1")
@@ -83,17 +83,21 @@ async def test_a_gateway_that_cannot_load_a_version_keeps_all_on_the_table_they_
     world = Gateways(g1="")
     await world.swap(ALONE)
     world.said = {"g1": "", "g2": "version 2: corrupt bundle"}
-    with pytest.raises(TableRefused, match=r"churn: table 2 cannot be loaded by g2: version 2: corrupt bundle"):
+    with pytest.raises(
+        TableNotLoaded, match=r"churn: table 2 cannot be loaded by g2: version 2: corrupt bundle"
+    ) as raised:
         await world.swap(SHADOW)
 
+    assert raised.value.refused
     assert (await world.routes.active("churn")).answers_like(ALONE)
     assert await world.routes.staged("churn") is None
 
 
 async def test_patience_ends_and_the_next_swap_goes_on_with_the_same_staged_table():
     world = Gateways(g1="", g2=None)
-    with pytest.raises(TableNotLoaded, match=r"table 1 is not loaded by g2 \(waited 2"):
+    with pytest.raises(TableNotLoaded, match=r"table 1 is not loaded by g2 \(waited 2") as raised:
         await world.swap(SHADOW, patience_s=2.0)
+    assert not raised.value.refused
     waiting = await world.routes.staged("churn")
     world.said["g2"] = ""
     swapped = await world.swap(SHADOW)
@@ -122,10 +126,10 @@ async def test_on_the_way_back_gateways_that_are_not_ready_hold_up_nobody_that_i
 
 async def test_a_table_that_no_gateway_can_load_is_not_insisted_on():
     world = Gateways(g1="no such version")
-    with pytest.raises(TableRefused):
+    with pytest.raises(TableNotLoaded, match="no such version"):
         await world.swap(NEXT, insist=True)
     world.said["g1"] = None
-    with pytest.raises(TableNotLoaded):
+    with pytest.raises(TableNotLoaded, match="is not loaded by g1"):
         await world.swap(NEXT, patience_s=1.0, insist=True)
 
 
