@@ -237,10 +237,3 @@ def confidence(alpha: float) -> str:
     """
     digits = 2 if alpha >= 0.001 else math.ceil(-math.log10(alpha)) - 2
     return f"{f'{100 * (1 - alpha):.{digits}f}'.rstrip('0').rstrip('.')} %"
-
-
-def in_words(report: GateReport) -> str:
-    """One line for the whole and one for each gate, for people who have to answer for the decision."""
-    look = "" if report.look is None else f", look {report.look} at it"
-    head = f"{str(report.verdict).upper()}: {len(report.results)} gates on a holdout of {report.rows:,} rows{look}"
-    return "\n".join([head, *(f"{str(each.verdict).upper()}: {each.name}: {each.reason}" for each in report.results)])

@@ -27,23 +27,16 @@ class ShadowWins:
     alpha: float = 0.05
 
     @property
-    def confirmed(self) -> tuple[str, ...]:
-        """Better than the best shadow more often than a coin would be, all columns together at alpha."""
-        return self._where(binom.sf(self.hits - 1, self.rounds, 0.5))
-
-    @property
     def rejected(self) -> tuple[str, ...]:
-        """Less often than a coin would be. What is neither is tentative: more rounds would tell."""
-        return self._where(binom.cdf(self.hits, self.rounds, 0.5))
+        """Better than the best shadow less often than a coin would be, all columns together at alpha."""
+        chance = binom.cdf(self.hits, self.rounds, 0.5)
+        level = self.alpha / len(self.names)
+        return tuple(name for name, each in zip(self.names, chance.tolist(), strict=True) if each <= level)
 
     @property
     def mostly_better(self) -> tuple[str, ...]:
         """In more than half of the rounds: what a few rounds can say."""
         return tuple(name for name, hits in zip(self.names, self.hits.tolist(), strict=True) if 2 * hits > self.rounds)
-
-    def _where(self, chance: npt.NDArray[np.float64]) -> tuple[str, ...]:
-        level = self.alpha / len(self.names)
-        return tuple(name for name, each in zip(self.names, chance.tolist(), strict=True) if each <= level)
 
 
 def against_shadows(

@@ -19,7 +19,6 @@ import math
 from dataclasses import replace
 from statistics import NormalDist
 
-from optagent.domain.ledger import HoldoutLook
 from optagent.domain.study import Interval
 from optagent.errors import InvalidRequest
 
@@ -40,11 +39,6 @@ def alpha_of_look(alpha: float, number: int) -> float:
     if isinstance(number, bool) or not isinstance(number, int) or number < 1:
         raise InvalidRequest(f"the number of a look must be a whole number of at least 1, got {number!r}")
     return alpha * 6 / (math.pi**2 * number**2)
-
-
-def spent(look: HoldoutLook) -> float:
-    """What a look took of its alpha."""
-    return alpha_of_look(look.alpha, look.number)
 
 
 def resampled_alpha(alpha: float) -> float:

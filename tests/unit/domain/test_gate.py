@@ -11,7 +11,6 @@ from optagent.domain.gate import (
     Gates,
     Verdict,
     gates_from,
-    in_words,
     judged_improvement,
     judged_limit,
     judged_number,
@@ -198,14 +197,3 @@ def test_the_same_model_is_no_worse_though_not_better():
 def test_a_champion_without_a_score_is_an_error():
     judged = judged_improvement("champion", Interval(1.0, 1.0, 1.0, 0.05), NAN, Gates(), "3", "auc", 400)
     assert judged.verdict is Verdict.ERROR
-
-
-def test_the_report_in_words_has_a_line_for_each_gate():
-    found = judged_limit("accuracy_min", Interval(0.812, 0.788, 0.836, 0.05), 0.7, False, False, rows=1000)
-    report = GateReport((found, result(Verdict.FAIL, "latency")), Verdict.FAIL, 1000, 0.05, look=2)
-    assert in_words(report).splitlines() == [
-        "FAIL: 2 gates on a holdout of 1,000 rows, look 2 at it",
-        "PASS: accuracy_min: 0.812 on 1,000 rows, between 0.788 and 0.836 at 95 % confidence;"
-        " it had to be at least 0.7",
-        "FAIL: latency: because",
-    ]

@@ -7,7 +7,7 @@ from scipy.stats import norm
 from optagent.domain.ledger import HoldoutLook
 from optagent.domain.study import Interval
 from optagent.errors import InvalidRequest
-from optagent.sequential.holdout_ledger import LEAST_RESAMPLED, alpha_of_look, resampled_alpha, spent, widened
+from optagent.sequential.holdout_ledger import LEAST_RESAMPLED, alpha_of_look, resampled_alpha, widened
 
 NAN = float("nan")
 LOOK = {"holdout": "d1", "candidate": "c1", "process_id": "p1", "at": 10.0, "alpha": 0.05}
@@ -54,12 +54,6 @@ def test_an_alpha_that_is_no_chance_is_refused(alpha):
 def test_a_look_that_says_nothing_is_refused(change, said):
     with pytest.raises(InvalidRequest, match=said):
         HoldoutLook(**{**LOOK, **change})
-
-
-def test_what_a_look_spent_is_its_part():
-    assert spent(HoldoutLook(**LOOK, number=3)) == alpha_of_look(0.05, 3)
-    with pytest.raises(InvalidRequest):
-        spent(HoldoutLook(**LOOK))
 
 
 def test_resamples_are_asked_for_what_they_can_tell_only():
