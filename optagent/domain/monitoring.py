@@ -97,6 +97,14 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
+class WatchMark:
+    """How far a model was watched: the windows that were due at the last look, and those that were analyzed last."""
+
+    due: tuple[Window, ...] = ()
+    analyzed: tuple[Window, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class MonitorState:
     """How a monitor is doing, since its process was started last. Times are POSIX seconds.
 

@@ -9,7 +9,7 @@ from optagent.domain.gate import Verdict
 from optagent.domain.ledger import HoldoutLook
 from optagent.domain.model import ModelSpec
 from optagent.domain.model_report import ModelReport
-from optagent.domain.monitoring import MonitorState
+from optagent.domain.monitoring import MonitorState, WatchMark
 from optagent.domain.process import Process
 from optagent.domain.rollout import Rollout
 
@@ -84,6 +84,14 @@ class Store(Protocol):
 
     async def report(self, key: str, digest: str) -> ModelReport | None:
         """The report kept under `key`, if it was made of rows of that digest."""
+        ...
+
+    async def save_watch_mark(self, model_id: str, mark: WatchMark) -> None:
+        """Says how far a model was watched; replaces an older mark."""
+        ...
+
+    async def watch_mark(self, model_id: str) -> WatchMark:
+        """The mark that was saved last; an empty one where none was."""
         ...
 
     async def save_alerts(self, alerts: Sequence[Alert]) -> None:

@@ -9,7 +9,7 @@ from optagent.domain.audit import AuditEntry
 from optagent.domain.dataset import FileSource, SqlSource
 from optagent.domain.model import ModelSpec, Task
 from optagent.domain.model_report import ModelReport
-from optagent.domain.monitoring import AnalysisType, Window
+from optagent.domain.monitoring import AnalysisType, WatchMark, Window
 from optagent.domain.process import Process, Status
 from optagent.domain.quality import DataQuality, RowProblem
 from optagent.domain.rollout import Rollout, abort, advance, begin, promote, rollback
@@ -271,6 +271,19 @@ async def test_a_key_may_be_any_text(store):
     key = "é drift\n*?[a]" + "x" * 280
     await store.save_report(key, "sha256:é", a_report(1))
     assert await store.report(key, "sha256:é") == a_report(1)
+
+
+async def test_a_model_that_nobody_has_watched_has_an_empty_mark(store):
+    assert await store.watch_mark("churn") == WatchMark()
+
+
+async def test_the_watch_mark_that_was_saved_last_counts_for_its_model(store):
+    latest, older = Window(0.1 + 0.2, 86_400.0), Window(-3_600.0, 0.1)
+    await store.save_watch_mark("é churn", WatchMark((older,)))
+    await store.save_watch_mark("é churn", WatchMark((latest, older), (older,)))
+    await store.save_watch_mark("fraud", WatchMark(due=(latest,)))
+    assert await store.watch_mark("é churn") == WatchMark((latest, older), (older,))
+    assert await store.watch_mark("fraud") == WatchMark((latest,), ())
 
 
 async def test_a_saved_alert_reads_back_equal(store):

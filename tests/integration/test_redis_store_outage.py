@@ -19,6 +19,7 @@ from optagent.domain.audit import AuditEntry
 from optagent.domain.dataset import FileSource
 from optagent.domain.model import ModelSpec, Task
 from optagent.domain.model_report import ModelReport
+from optagent.domain.monitoring import WatchMark
 from optagent.domain.process import Process, Status
 from optagent.domain.rollout import begin
 from optagent.domain.rollout_policy import RolloutPolicy
@@ -59,6 +60,8 @@ def every_verb(store: RedisStore) -> list[Awaitable[object]]:
         store.cancel_requested("p1"),
         store.save_report("churn:today", "digest", ModelReport("churn")),
         store.report("churn:today", "digest"),
+        store.save_watch_mark("churn", WatchMark()),
+        store.watch_mark("churn"),
         store.save_alerts([ALERT]),
         store.alerts(),
         store.enqueue_process(QUEUED),

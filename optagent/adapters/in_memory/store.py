@@ -22,6 +22,7 @@ from optagent.codec import decode, encode
 from optagent.domain.alert import Alert
 from optagent.domain.model import ModelSpec
 from optagent.domain.model_report import ModelReport
+from optagent.domain.monitoring import WatchMark
 from optagent.domain.process import Process
 from optagent.domain.rollout import Rollout
 from optagent.errors import Conflict, LeaseLost, ModelNotFound, ProcessNotFound
@@ -49,6 +50,7 @@ class InMemoryStore(InMemoryLedger, InMemoryAudit, InMemoryOnce):
         self._models: dict[str, bytes] = {}
         self._processes: dict[str, _Kept] = {}
         self._reports: dict[str, tuple[str, bytes]] = {}
+        self._watch_marks: dict[str, bytes] = {}
         self._alerts: dict[str, tuple[str, bytes, float | None]] = {}
         self._rollouts: dict[str, bytes] = {}
         self._first_times: dict[str, float] = {}
@@ -114,6 +116,12 @@ class InMemoryStore(InMemoryLedger, InMemoryAudit, InMemoryOnce):
     async def report(self, key: str, digest: str) -> ModelReport | None:
         of, data = self._reports.get(key, (None, b""))
         return decode(ModelReport, data) if of == digest else None
+
+    async def save_watch_mark(self, model_id: str, mark: WatchMark) -> None:
+        self._watch_marks[model_id] = encode(mark)
+
+    async def watch_mark(self, model_id: str) -> WatchMark:
+        return decode(WatchMark, self._watch_marks[model_id]) if model_id in self._watch_marks else WatchMark()
 
     async def save_alerts(self, alerts: Sequence[Alert]) -> None:
         for alert in alerts:

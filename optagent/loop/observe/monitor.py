@@ -54,18 +54,19 @@ async def watch_once(
         watched = replace(watched, drained=moved)
         newest = await asyncio.to_thread(observations.newest, spec.model_id)
         due = () if newest is None else due_windows(spec, monitoring, newest, now)
-        if not due or await _remembered(store, spec.model_id, "due", due):
+        mark = await store.watch_mark(spec.model_id)
+        if not due or due == mark.due:
             return watched
         windows = await asyncio.to_thread(_with_rows, spec.model_id, observations, due)
-        if windows and not await _remembered(store, spec.model_id, "seen", windows):
+        if windows and windows != mark.analyzed:
             reports = tuple([await analyze(window) for window in windows])
             if errors := [report.error for report in reports if report.error is not None]:
                 return replace(watched, error=errors[0])
             alerts, notify = await _judged(spec.model_id, reports, store, monitoring, now)
             await store.save_alerts(alerts)
             watched = replace(watched, reports=reports, alerts=alerts, notify=notify)
-            await _remember(store, spec.model_id, "seen", windows, now)
-        await _remember(store, spec.model_id, "due", due, now)
+            mark = replace(mark, analyzed=windows)
+        await store.save_watch_mark(spec.model_id, replace(mark, due=due))
         return watched
     except OptAgentError as error:
         return replace(watched, error=str(error))
@@ -112,21 +113,3 @@ async def _judged(
         kinds |= _NEED_LABELS
     known = [alert for alert in await store.alerts(model_id) if alert.kind in kinds]
     return reconcile(model_id, known, findings, now, monitoring.alert_cooldown_minutes * 60)
-
-
-async def _remembered(store: Store, model_id: str, what: str, windows: Sequence[Window]) -> bool:
-    return await store.report(_key(model_id, what), _named(windows)) is not None
-
-
-async def _remember(store: Store, model_id: str, what: str, windows: Sequence[Window], now: float) -> None:
-    """As an empty report, the last ones only."""
-    mark = ModelReport(model_id, window=windows[0], created_at=now)
-    await store.save_report(_key(model_id, what), _named(windows), mark)
-
-
-def _key(model_id: str, what: str) -> str:
-    return f"watched:{model_id}:{what}"
-
-
-def _named(windows: Sequence[Window]) -> str:
-    return " ".join(f"{window.start!r}..{window.end!r}" for window in windows)

@@ -1,10 +1,11 @@
-"""Reports and alerts in Redis or Valkey.
+"""Reports, watch marks and alerts in Redis or Valkey.
 
-Keys, below a prefix: `report:KEY` (hash: `digest`, `data` JSON; expires), `alerts` (set of models), `alerts:MODEL`
-(hash, JSON by id), `alerts:MODEL:resolved` (sorted set of ids by time).
+Keys, below a prefix: `report:KEY` (hash: `digest`, `data` JSON; expires), `watched` (hash, JSON by model), `alerts`
+(set of models), `alerts:MODEL` (hash, JSON by id), `alerts:MODEL:resolved` (sorted set of ids by time).
 """
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
@@ -15,6 +16,7 @@ from optagent.adapters.state.redis.connection import RedisAdapter
 from optagent.codec import encode
 from optagent.domain.alert import Alert
 from optagent.domain.model_report import ModelReport
+from optagent.domain.monitoring import WatchMark, Window
 
 _REPORT_KEPT_MS = 30 * 86_400_000
 
@@ -31,6 +33,15 @@ class RedisReports(RedisAdapter):
         of, data = await self._link.ask(lambda: self._link.redis.hmget(kept, ["digest", "data"]))
         return self._link.decoded(ModelReport, data, key) if data is not None and of == digest.encode() else None
 
+    async def save_watch_mark(self, model_id: str, mark: WatchMark) -> None:
+        await self._link.write("HSET", self._link.key("watched"), model_id, encode(mark))
+
+    async def watch_mark(self, model_id: str) -> WatchMark:
+        data = await self._link.ask(lambda: self._link.redis.hget(self._link.key("watched"), model_id))
+        if data is None:
+            return await self._older_watch_mark(model_id)
+        return self._link.decoded(WatchMark, data, model_id)
+
     async def save_alerts(self, alerts: Sequence[Alert]) -> None:
         of_model = attrgetter("model_id")
         groups = [list(group) for _, group in groupby(sorted(alerts, key=of_model), key=of_model)]
@@ -44,6 +55,12 @@ class RedisReports(RedisAdapter):
     async def alerts(self, model_id: str | None = None, limit: int = 100) -> list[Alert]:
         kept = await self._link.ask(lambda: self._kept_alerts(model_id))
         return in_order((self._link.decoded(Alert, data, name.decode()) for name, data in kept.items()), limit)
+
+    async def _older_watch_mark(self, model_id: str) -> WatchMark:
+        """The mark as older versions wrote it: as the digests of two empty reports, which name the windows."""
+        keys = [self._link.key("report", f"watched:{model_id}:{name}") for name in ("due", "seen")]
+        due, seen = [await self._link.ask(partial(self._link.redis.hget, key, "digest")) for key in keys]
+        return WatchMark(_windows_in(due), _windows_in(seen))
 
     async def _save_of_one_model(self, alerts: list[Alert]) -> None:
         model_id = alerts[0].model_id
@@ -65,3 +82,9 @@ class RedisReports(RedisAdapter):
             for name in models:
                 pipe.hgetall(self._link.key("alerts", name))
             return {name: data for kept in await pipe.execute() for name, data in kept.items()}
+
+
+def _windows_in(text: Any) -> tuple[Window, ...]:
+    """Windows that were written as `START..END START..END`."""
+    bounds = [window.split("..") for window in (text or b"").decode().split()]
+    return tuple(Window(float(start), float(end)) for start, end in bounds)

@@ -214,7 +214,7 @@ async def test_a_look_that_is_cut_short_is_taken_again_and_opens_no_second_alert
     world.found = {0: [DROP]}
 
     class Forgetful(InMemoryStore):
-        async def save_report(self, *_: Any) -> None:
+        async def save_watch_mark(self, *_: Any) -> None:
             raise Unavailable("Redis went away")
 
     whole = world.store
