@@ -92,12 +92,26 @@ class WatchVerbs(Desk):
         try:
             command = AnalyzeModel(model_id, analysis_type, time_range, version, separability, seed)
             spec = await self._store.model(model_id)
-            gathered = await asyncio.to_thread(self._gather_files, command, spec, data, labels)
+            (gathered,) = await asyncio.to_thread(self._gather_files, command, spec, data, labels, 0)
             return await asyncio.to_thread(_report, gathered)
         except OptAgentError as error:
             if self._strict:
                 raise
             return ModelReport(model_id=str(model_id), error=str(error))
+
+    async def analyze_windows(
+        self, command: AnalyzeModel, data: DataSource | str, labels: DataSource | str | None, windows: int
+    ) -> list[ModelReport]:
+        """Reports of equal windows of the rows of files in the order of time, and at the end one of all these rows.
+
+        The cluster's workers analyze them side by side. A refused request raises, whether `strict` or not.
+        """
+        if windows < 1:
+            raise InvalidRequest(f"windows must be at least 1, got {windows}")
+        spec = await self._store.model(command.model_id)
+        gathered = await asyncio.to_thread(self._gather_files, command, spec, data, labels, windows)
+        whole, *parts = await asyncio.to_thread(self._analyze_side_by_side, gathered)
+        return [*parts, whole]
 
     async def drain(self, model_id: str) -> int:
         """Moves recorded rows that wait into the archive, and answers how many; analyses do so by themselves."""
@@ -163,8 +177,14 @@ class WatchVerbs(Desk):
         return gather(command, spec, self._monitoring(spec), outside.registry, observations, outside.datasets, now)
 
     def _gather_files(
-        self, command: AnalyzeModel, spec: ModelSpec, data: DataSource | str, labels: DataSource | str | None
-    ) -> "AnalysisInputs":
+        self,
+        command: AnalyzeModel,
+        spec: ModelSpec,
+        data: DataSource | str,
+        labels: DataSource | str | None,
+        parts: int,
+    ) -> "list[AnalysisInputs]":
+        """All rows that the command asks for, then those of each of so many equal parts of their window."""
         from optagent.loop.observe.inputs import gather
         from optagent.loop.observe.uploaded_rows import given_rows
 
@@ -172,9 +192,19 @@ class WatchVerbs(Desk):
         rows, known = (None if source is None else outside.datasets.read(_source(source)) for source in (data, labels))
         assert rows is not None
         given = given_rows(rows, known, spec, command.version, outside.registry, self._observations(), now)
-        if command.time_range is None:
-            command = replace(command, time_range=given.span)
-        return gather(command, spec, self._monitoring(spec), outside.registry, given, outside.datasets, now)
+
+        def gather_in(time_range: Any) -> "AnalysisInputs":
+            asked, monitoring = replace(command, time_range=time_range), self._monitoring(spec)
+            return gather(asked, spec, monitoring, outside.registry, given, outside.datasets, now)
+
+        whole = gather_in(given.span if command.time_range is None else command.time_range)
+        return [whole, *(gather_in(window) for window in (whole.window.parts(parts) if parts else ()))]
+
+    def _analyze_side_by_side(self, gathered: "list[AnalysisInputs]") -> list[ModelReport]:
+        if self._outside.workers is None:
+            raise InvalidRequest("this agent has no workers: give it `workers`")
+        with self._outside.workers.share(None) as crew:
+            return crew.map(_report_of_item, gathered)
 
     def _record(self, spec: ModelSpec, kind: RecordKind, rows: Any) -> int:
         from optagent.loop.observe.record import checked_labels, checked_predictions
@@ -220,3 +250,7 @@ def _report(gathered: "AnalysisInputs") -> ModelReport:
     from optagent.loop.observe.analyze import analyze
 
     return analyze(gathered)
+
+
+def _report_of_item(shared: None, gathered: "AnalysisInputs") -> ModelReport:
+    return _report(gathered)

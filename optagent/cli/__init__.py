@@ -1,7 +1,9 @@
 """The command line: each command is one verb of the agent. A refused request exits with 2, another failure with 1."""
 
 import logging
+import os
 import sys
+from collections.abc import Sequence
 from typing import Annotated, NoReturn
 
 import typer
@@ -22,9 +24,9 @@ from optagent.cli import (
 )
 from optagent.cli.app import ERR, app
 from optagent.errors import Conflict, InvalidRequest, NotFound, OptAgentError
-from optagent.settings import load_settings
+from optagent.settings import PREFIX, load_settings
 
-__all__ = ["COMMANDS", "app", "configure_logging", "main"]
+__all__ = ["COMMANDS", "app", "configure_logging", "main", "run_job"]
 
 COMMANDS = (admin, audit, backtest, building, models, monitoring, optimization, rollouts, search, serving, tokens)
 """The modules whose commands are the program's; each registers them with `app` as it is imported."""
@@ -42,10 +44,10 @@ def configure_logging(level: str | None = None) -> None:
     logger.handlers = [RichHandler(console=ERR, show_path=False)]
 
 
-def main() -> NoReturn:
-    """Runs the command line."""
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Runs the command line, by default with the arguments of this process."""
     try:
-        app()
+        app(arguments, prog_name="optagent")
     except OptAgentError as error:
         ERR.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
         sys.exit(2 if isinstance(error, InvalidRequest | NotFound | Conflict) else 1)
@@ -53,3 +55,9 @@ def main() -> NoReturn:
         ERR.print("stopped")
         sys.exit(130)
     sys.exit(0)
+
+
+def run_job(command: str) -> NoReturn:
+    """Runs a command with the arguments of this process on the cluster of its Ray job; prints the result as JSON."""
+    os.environ[f"{PREFIX}RAY_ADDRESS"] = "auto"
+    main([command, "--json", *sys.argv[1:]])

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +11,7 @@ from rich.console import Console
 
 from optagent.agent import OptimizationAgent
 from optagent.bootstrap import create_optimization_agent
+from optagent.errors import InvalidRequest
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Keeps production models good."
@@ -18,6 +20,9 @@ OUT = Console()
 ERR = Console(stderr=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+ModelArgument = Annotated[str | None, typer.Argument(metavar="MODEL", help="A registered model.", show_default=False)]
+ModelOption = Annotated[str | None, typer.Option("--model", help="The same by name, as in a job.")]
+Register = Annotated[Path | None, typer.Option(help="First register the model of this YAML file.")]
 
 
 def group(name: str, said: str) -> typer.Typer:
@@ -27,15 +32,28 @@ def group(name: str, said: str) -> typer.Typer:
     return made
 
 
-def with_agent(verb: Callable[[OptimizationAgent], Awaitable[Any]]) -> Any:
-    """What a verb answers, of an agent that lives for this one."""
+def choose_model(argument: str | None, option: str | None) -> str:
+    """The model that a command names, as its argument or by `--model`; InvalidRequest for none and for both."""
+    if argument is not None and option is not None:
+        raise InvalidRequest(f"one model is needed, got {argument!r} and --model {option!r}")
+    model = argument if option is None else option
+    if model is None:
+        raise InvalidRequest("one model is needed: MODEL or --model MODEL")
+    return model
+
+
+def with_agent(verb: Callable[[OptimizationAgent], Awaitable[Any]], register: Path | None = None) -> Any:
+    """What a verb answers, of an agent that lives for this one; the model of a file is registered first."""
 
     async def call() -> Any:
         async with await create_optimization_agent(strict=True) as agent:
+            if register is not None:
+                await agent.register_model(register)
             return await verb(agent)
 
     return asyncio.run(call())
 
 
 def print_json(data: Any) -> None:
-    typer.echo(json.dumps(data, indent=2, ensure_ascii=False))
+    """Indented in a terminal; for a file, a pipe and the log of a job on one line."""
+    typer.echo(json.dumps(data, indent=2 if OUT.is_terminal else None, ensure_ascii=False))

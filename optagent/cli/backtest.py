@@ -8,15 +8,16 @@ import typer
 from optagent import terminal
 from optagent.agent import OptimizationAgent
 from optagent.analysis.report.backtest_table import facts_of, short_table_of
-from optagent.cli.app import ERR, OUT, AsJson, app, print_json, with_agent
+from optagent.cli.app import ERR, OUT, AsJson, ModelArgument, ModelOption, app, choose_model, print_json, with_agent
 from optagent.codec import plain
 from optagent.domain.backtest import KNOWN, BacktestResult, start_from
 
 
 @app.command("backtest")
 def backtest_policies(
-    model: str,
     label_delay: Annotated[str, typer.Option(help="How long after its row a label is known, such as 5d.")],
+    model: ModelArgument = None,
+    model_option: ModelOption = None,
     data: Annotated[
         str | None,
         typer.Option(help="The history, with labels and dates: Parquet, CSV or Arrow. Else the model's data."),
@@ -34,12 +35,12 @@ def backtest_policies(
     """Replay a model's history under retraining policies, and say which one to take."""
     from optagent.backtest.run import contenders_from  # what it imports takes a second
 
-    policies = contenders_from(policy)
+    model_id, policies = choose_model(model, model_option), contenders_from(policy)
     ERR.print(f"replaying {', '.join(one.name for one in policies)} …", highlight=False, markup=False)
 
     async def replay(agent: OptimizationAgent) -> BacktestResult:
         result = await agent.backtest_model(
-            model, data, label_delay, policies, start=start_from(start), step=step, seed=seed, trials=trials
+            model_id, data, label_delay, policies, start=start_from(start), step=step, seed=seed, trials=trials
         )
         if html is not None:
             await agent.draw_backtest(result, html)

@@ -14,7 +14,12 @@ Seed = Annotated[int, typer.Option(help="Same seed: same answer.")]
 
 @app.command()
 def ensemble(
-    base_models: Annotated[list[str], typer.Argument(help="Two or more: MODEL, MODEL@ALIAS or MODEL/VERSION.")],
+    base_models: Annotated[
+        list[str] | None, typer.Argument(help="Two or more: MODEL, MODEL@ALIAS or MODEL/VERSION.", show_default=False)
+    ] = None,
+    model_options: Annotated[
+        list[str] | None, typer.Option("--model", help="The same by name, as in a job; repeat.")
+    ] = None,
     method: Annotated[str, typer.Option(help="weighted, stacking, voting or auto.")] = "weighted",
     metric: Annotated[list[str] | None, typer.Option(help="The first has to improve; repeat.")] = None,
     into: Annotated[str | None, typer.Option(help="The model of which it becomes a version.")] = None,
@@ -28,7 +33,7 @@ def ensemble(
     """Look for an ensemble that is better than the best of its models, and register it."""
     result = with_agent(
         lambda agent: agent.create_ensemble(
-            base_models,
+            [*(base_models or ()), *(model_options or ())],
             method,
             metric or (),
             into,

@@ -8,8 +8,20 @@ import typer
 from optagent import terminal, terminal_report
 from optagent.agent import OptimizationAgent
 from optagent.bootstrap import running_cluster
-from optagent.cli.app import ERR, OUT, AsJson, app, print_json, with_agent
+from optagent.cli.app import (
+    ERR,
+    OUT,
+    AsJson,
+    ModelArgument,
+    ModelOption,
+    Register,
+    app,
+    choose_model,
+    print_json,
+    with_agent,
+)
 from optagent.codec import plain
+from optagent.domain.command import AnalyzeModel
 from optagent.domain.instant import time_text
 from optagent.domain.model_report import ModelReport
 from optagent.errors import InvalidRequest
@@ -44,14 +56,19 @@ def record(
 
 @app.command()
 def analyze(
-    model: str,
+    model: ModelArgument = None,
+    model_option: ModelOption = None,
+    register: Register = None,
     time_range: Annotated[str | None, typer.Option("--range", help="90m, 24h, 7d, or START..END.")] = None,
     analysis_type: Annotated[
         str, typer.Option("--type", help="performance, drift, importance, confidence or full.")
     ] = "full",
     version: Annotated[str, typer.Option(help="A version, or an alias.")] = "champion",
-    data: Annotated[Path | None, typer.Option(help="Look at the rows of this file instead of recorded ones.")] = None,
-    labels: Annotated[Path | None, typer.Option(help="With --data: a file of labels by id.")] = None,
+    data: Annotated[str | None, typer.Option(help="Look at the rows of this file instead of recorded ones.")] = None,
+    labels: Annotated[str | None, typer.Option(help="With --data: a file of labels by id.")] = None,
+    windows: Annotated[
+        int, typer.Option(min=0, help="With --data: first each of so many equal parts, side by side.")
+    ] = 0,
     separability: Annotated[
         bool, typer.Option("--separability", help="Also whether a model can tell these rows from the reference.")
     ] = False,
@@ -59,21 +76,27 @@ def analyze(
     as_json: AsJson = False,
 ) -> None:
     """Say how a model does, and what is wrong with it."""
-    if labels is not None and data is None:
+    model_id = choose_model(model, model_option)
+    if data is None and labels is not None:
         raise InvalidRequest("--labels goes with --data; recorded labels are taken as they are")
+    if data is None and windows:
+        raise InvalidRequest("--windows goes with --data")
 
-    async def look(agent: OptimizationAgent) -> ModelReport:
+    async def look(agent: OptimizationAgent) -> list[ModelReport]:
+        asked = (analysis_type, time_range, version, separability)
         if data is None:
-            found = await agent.analyze_model(model, analysis_type, time_range or "24h", version, separability)
+            asked = (analysis_type, time_range or "24h", version, separability)
+            reports = [await agent.analyze_model(model_id, *asked)]
+        elif windows:
+            reports = await agent.analyze_windows(AnalyzeModel(model_id, *asked), data, labels, windows)
         else:
-            known = str(labels) if labels is not None else None
-            found = await agent.analyze_files(model, str(data), known, analysis_type, time_range, version, separability)
+            reports = [await agent.analyze_files(model_id, data, labels, *asked)]
         if html is not None:
-            await agent.draw_report(found, html)
-        return found
+            await agent.draw_report(reports[-1], html)
+        return reports
 
-    report = with_agent(look)
-    print_json(plain(report)) if as_json else terminal_report.show_report(OUT, report)
+    for report in with_agent(look, register):
+        print_json(plain(report)) if as_json else terminal_report.show_report(OUT, report)
     if html is not None:
         ERR.print(f"drawn: {html}", highlight=False, soft_wrap=True)
 

@@ -6,17 +6,19 @@ from typing import Annotated
 import typer
 
 from optagent import terminal
-from optagent.cli.app import OUT, AsJson, app, print_json, with_agent
+from optagent.cli.app import OUT, AsJson, ModelArgument, ModelOption, app, choose_model, print_json, with_agent
 from optagent.codec import plain
 from optagent.errors import InvalidRequest
 
 
 @app.command()
 def optimize(
-    model: str,
+    model: ModelArgument = None,
     optimization_type: Annotated[
         str, typer.Argument(help="full, retrain, tune, features, ensemble, or auto: what the diagnosis asks for.")
     ] = "full",
+    model_option: ModelOption = None,
+    type_option: Annotated[str | None, typer.Option("--type", help="The same by name, as in a job.")] = None,
     action: Annotated[str, typer.Option(help="How far one that passed may go: candidate, shadow, full.")] = "candidate",
     strategy: Annotated[str, typer.Option(help="conservative, balanced or aggressive.")] = "balanced",
     trials: Annotated[int | None, typer.Option(help="Trials of a search.")] = None,
@@ -28,14 +30,15 @@ def optimize(
     as_json: AsJson = False,
 ) -> None:
     """Run the loop for a model: look, learn, find a candidate, judge it at every gate, let it in."""
+    model_id = choose_model(model, model_option)
     try:
         asked = json.loads(gates)
     except ValueError as error:
         raise InvalidRequest(f"--gates: not JSON: {error}") from None
     result = with_agent(
         lambda agent: agent.optimize_model(
-            model,
-            optimization_type,
+            model_id,
+            type_option or optimization_type,
             action,
             strategy,
             trials=trials,

@@ -7,7 +7,18 @@ import typer
 
 from optagent import terminal
 from optagent.agent import OptimizationAgent
-from optagent.cli.app import ERR, OUT, AsJson, app, print_json, with_agent
+from optagent.cli.app import (
+    ERR,
+    OUT,
+    AsJson,
+    ModelArgument,
+    ModelOption,
+    Register,
+    app,
+    choose_model,
+    print_json,
+    with_agent,
+)
 from optagent.codec import plain
 from optagent.domain.instant import time_text
 from optagent.domain.study import TuningResult
@@ -17,7 +28,9 @@ from optagent.errors import InvalidRequest, NotFound
 
 @app.command()
 def tune(
-    model: str,
+    model: ModelArgument = None,
+    model_option: ModelOption = None,
+    register: Register = None,
     method: Annotated[
         str, typer.Option(help="tpe (optuna), gp (bayesian), hyperopt, random, nsga2, portfolio.")
     ] = "optuna",
@@ -39,12 +52,13 @@ def tune(
     as_json: AsJson = False,
 ) -> None:
     """Search for better parameters of a registered model on the cluster."""
+    model_id = choose_model(model, model_option)
 
     async def search(agent: OptimizationAgent) -> TuningResult:
         show = ERR if as_json else OUT
-        with terminal.search_display(show, f"Tuning {model}") as display:
+        with terminal.search_display(show, f"Tuning {model_id}") as display:
             return await agent.tune_hyperparameters(
-                model,
+                model_id,
                 method,
                 trials,
                 timeout,
@@ -64,7 +78,7 @@ def tune(
                 seed=seed,
             )
 
-    result = with_agent(search)
+    result = with_agent(search, register)
     print_json(plain(result)) if as_json else terminal.show_result(OUT, result)
 
 
