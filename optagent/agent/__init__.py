@@ -1,31 +1,29 @@
-"""The SDK's verbs; each is a command to the loop."""
+"""The SDK: an agent is composed of groups of verbs, each a thin command to the loop."""
 
-from optagent.agent.backtesting import BacktestVerbs
-from optagent.agent.building import BuildVerbs
+from optagent.agent.audit import AuditVerbs
 from optagent.agent.models import ModelVerbs
-from optagent.agent.notifying import NotifyVerbs
-from optagent.agent.optimizing import OptimizeVerbs
+from optagent.agent.monitoring import MonitoringVerbs
+from optagent.agent.notifications import NotificationVerbs
+from optagent.agent.optimization import OptimizationVerbs
 from optagent.agent.pages import PageVerbs
-from optagent.agent.replaying import ReplayVerbs
+from optagent.agent.processes import ProcessVerbs
 from optagent.agent.rollouts import RolloutVerbs
-from optagent.agent.running import RunningVerbs
-from optagent.agent.submitting import SubmitVerbs
-from optagent.agent.working import Command
+from optagent.agent.tokens import TokenVerbs
+from optagent.loop.commands import Command
 
 __all__ = ["Command", "OptimizationAgent"]
 
 
 class OptimizationAgent(
-    OptimizeVerbs,
-    BacktestVerbs,
-    BuildVerbs,
+    AuditVerbs,
     ModelVerbs,
-    NotifyVerbs,
+    MonitoringVerbs,
+    NotificationVerbs,
+    OptimizationVerbs,
     PageVerbs,
-    ReplayVerbs,
+    ProcessVerbs,
     RolloutVerbs,
-    RunningVerbs,
-    SubmitVerbs,
+    TokenVerbs,
 ):
     """Keeps models good. Made by `create_optimization_agent`; use it from one event loop, and close it at the end.
 

@@ -1,4 +1,4 @@
-"""The verbs of models and their versions."""
+"""Verbs of models: they are registered and changed, and their versions are listed, imported and given aliases."""
 
 import asyncio
 import re
@@ -9,19 +9,19 @@ from typing import Any
 
 import yaml
 
-from optagent.agent.desk import Desk
+from optagent.agent.base import AgentBase
 from optagent.codec import model_from
 from optagent.domain.model import CHAMPION, ModelSpec, ModelVersion
 from optagent.errors import Conflict, InvalidRequest
 from optagent.loop.train.import_model import import_model
-from optagent.loop.train.search import check_spec
+from optagent.loop.train.study import check_spec
 
 # What can be changed of a model while its versions go on to mean the same.
 _CHANGEABLE = ("description", "families", "metric", "monitoring", "policy", "search_space")
 _ALIAS = re.compile(r"(?!latest$|v\d+$)[a-z][a-z0-9_-]{0,49}")  # MLflow keeps `latest` and `v1` for itself
 
 
-class ModelVerbs(Desk):
+class ModelVerbs(AgentBase):
     """Registers models, and lists them and their versions."""
 
     async def register_model(self, model: ModelSpec | Mapping[str, Any] | Path) -> ModelSpec:
@@ -30,10 +30,10 @@ class ModelVerbs(Desk):
         Raises InvalidRequest for an unknown field, family, metric or parameter, and, since the rows are read, for
         data that cannot be trained on.
         """
-        spec = _spec(model)
-        _check(spec)
-        await asyncio.to_thread(self._outside.check_data, spec)
-        await self._store.save_model(spec)
+        spec = _read_spec(model)
+        _check_model(spec)
+        await asyncio.to_thread(self._ports.check_data, spec)
+        await self._ports.store.save_model(spec)
         return spec
 
     async def update_model(self, model_id: str, changes: Mapping[str, Any]) -> ModelSpec:
@@ -42,41 +42,41 @@ class ModelVerbs(Desk):
         Of `monitoring`, what is given is changed; None means the settings again. To change more, register the model
         anew. Raises ModelNotFound and InvalidRequest.
         """
-        spec = await self._store.model(model_id)
+        spec = await self._ports.store.model(model_id)
         fixed = sorted(set(changes) - set(_CHANGEABLE))
         if fixed:
             raise InvalidRequest(f"{', '.join(fixed)}: cannot be changed; one of {list(_CHANGEABLE)}")
-        asked = dict(changes)
-        if isinstance(asked.get("monitoring"), Mapping):
-            asked["monitoring"] = {**_fields(self._monitoring(spec)), **asked["monitoring"]}
-        changed = model_from({**_fields(spec), **asked})
-        _check(changed)
-        await self._store.save_model(changed)
-        return changed
+        values = dict(changes)
+        if isinstance(values.get("monitoring"), Mapping):
+            values["monitoring"] = {**_fields(self._ports.monitoring_of(spec)), **values["monitoring"]}
+        new_spec = model_from({**_fields(spec), **values})
+        _check_model(new_spec)
+        await self._ports.store.save_model(new_spec)
+        return new_spec
 
     async def models(self) -> list[ModelSpec]:
         """All registered models, by id."""
-        return await self._store.models()
+        return await self._ports.store.models()
 
     async def model(self, model_id: str) -> ModelSpec:
         """Raises ModelNotFound."""
-        return await self._store.model(model_id)
+        return await self._ports.store.model(model_id)
 
     async def versions(self, model_id: str) -> list[ModelVersion]:
         """The versions of a model, the newest first."""
-        await self._store.model(model_id)
-        return await asyncio.to_thread(self._outside.registry.versions, model_id)
+        await self._ports.store.model(model_id)
+        return await asyncio.to_thread(self._ports.registry.versions, model_id)
 
     async def set_alias(self, model_id: str, alias: str, version: str) -> ModelVersion:
         """Moves an alias to a version, which may be given by another alias.
 
         Raises ModelNotFound, and Conflict for `champion` while a rollout decides who that is.
         """
-        await self._store.model(model_id)
+        await self._ports.store.model(model_id)
         if not _ALIAS.fullmatch(alias):
             raise InvalidRequest(f"alias {alias!r}: up to 50 of a-z, 0-9, '_', '-', not `latest` or `v1`")
         if alias == CHAMPION:
-            for rollout in await self._store.rollouts(model_id, limit=1):
+            for rollout in await self._ports.store.rollouts(model_id, limit=1):
                 if rollout.state.is_active:
                     raise Conflict(f"rollout {rollout.rollout_id} of {model_id!r} is {rollout.state}: end it first")
         return await asyncio.to_thread(self._move_alias, model_id, alias, version)
@@ -87,17 +87,17 @@ class ModelVerbs(Desk):
         Its first version becomes champion. A model kept as a pickle is refused unless `trust_pickle`: then it is opened
         once, in a process without secrets. Raises InvalidRequest or InvalidData with the reason for a refusal.
         """
-        spec = await self._store.model(model_id)
-        return await asyncio.to_thread(import_model, spec, uri, self._outside, trust_pickle)
+        spec = await self._ports.store.model(model_id)
+        return await asyncio.to_thread(import_model, spec, uri, self._ports, trust_pickle)
 
     def _move_alias(self, model_id: str, alias: str, version: str) -> ModelVersion:
-        registry = self._outside.registry
+        registry = self._ports.registry
         number = registry.version(model_id, version).version
         registry.set_alias(model_id, alias, number)
         return registry.version(model_id, number)
 
 
-def _check(spec: ModelSpec) -> None:
+def _check_model(spec: ModelSpec) -> None:
     """Raises InvalidRequest for what the model cannot be, or cannot be judged by."""
     check_spec(spec)
     if spec.policy is not None and spec.policy.gates:
@@ -113,7 +113,7 @@ def _fields(noun: Any) -> dict[str, Any]:
     return {field.name: getattr(noun, field.name) for field in fields(noun)}
 
 
-def _spec(model: ModelSpec | Mapping[str, Any] | Path) -> ModelSpec:
+def _read_spec(model: ModelSpec | Mapping[str, Any] | Path) -> ModelSpec:
     if isinstance(model, ModelSpec):
         return model
     if not isinstance(model, Path):

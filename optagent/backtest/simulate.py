@@ -40,7 +40,7 @@ from optagent.errors import InvalidData, OptAgentError
 from optagent.loop.context import Ports
 from optagent.loop.observe.labelled_rows import mature
 from optagent.loop.train.load import load_version
-from optagent.loop.train.search import SearchLimits
+from optagent.loop.train.study import SearchLimits
 from optagent.training.metrics import metric_named
 from optagent.training.predictor import Predictor
 
@@ -86,7 +86,8 @@ class _Replay:
         self._registry = InMemoryRegistry(self._clock)
         self._observations = ObservationsInOrder(max_backlog=2**62)
         self._tracker = InMemoryTracker()
-        outside = Ports(
+        ports = Ports(
+            store=self._store,
             datasets=InMemoryDatasets({history.spec.data.uri: history.base}),  # type: ignore[union-attr]
             tuner=SequentialTuner(),
             registry=self._registry,
@@ -98,7 +99,7 @@ class _Replay:
             workers=SequentialWorkers(),
             monitoring=self._monitoring,
         )
-        self._agent = OptimizationAgent(outside, self._store, AsyncExitStack(), strict=True)
+        self._agent = OptimizationAgent(ports, AsyncExitStack(), strict=True)
         self._versions: list[str] = []  # by row from the first on
         self._runs: list[ReplayedRun] = []
         self._champion: tuple[str, Predictor] | None = None

@@ -14,7 +14,7 @@ from optagent.bootstrap.parts import running_cluster, tracking_uri
 from optagent.bootstrap.serving import Serving, ServingState
 from optagent.errors import InvalidRequest
 from optagent.loop.context import Ports
-from optagent.loop.train.search import SearchLimits
+from optagent.loop.train.study import SearchLimits
 from optagent.ports import Notifier, Observations, Routes, Store, Tokens, Tracker
 from optagent.settings import Settings, load_settings
 
@@ -68,8 +68,8 @@ async def create_optimization_agent(
     settings = settings or load_settings(**overrides)
     parts.make_home(settings)
     async with AsyncExitStack() as resources:
-        outside, store = await _connect(settings, ports, resources)
-        return OptimizationAgent(outside, store, resources.pop_all(), strict=strict)
+        agent_ports = await _connect(settings, ports, resources)
+        return OptimizationAgent(agent_ports, resources.pop_all(), strict=strict)
 
 
 async def strict_agent(settings: Settings) -> OptimizationAgent:
@@ -77,7 +77,7 @@ async def strict_agent(settings: Settings) -> OptimizationAgent:
     return await create_optimization_agent(settings, strict=True)
 
 
-async def _connect(settings: Settings, ports: dict[str, Any], resources: AsyncExitStack) -> tuple[Ports, Store]:
+async def _connect(settings: Settings, ports: dict[str, Any], resources: AsyncExitStack) -> Ports:
     tracker: Tracker = ports.get("tracker") or parts.tracker(settings)
     resources.push_async_callback(asyncio.to_thread, tracker.close)
     await asyncio.to_thread(tracker.check)
@@ -106,7 +106,8 @@ async def _connect(settings: Settings, ports: dict[str, Any], resources: AsyncEx
         resources.callback(notifier.close)
     recipe = partial(strict_agent, settings)
     workers = ports.get("workers") or parts.workers(cluster)
-    outside = Ports(
+    return Ports(
+        store=store,
         datasets=ports.get("datasets") or parts.datasets(settings),
         tuner=tuner,
         registry=ports.get("registry") or parts.registry(settings),
@@ -129,4 +130,3 @@ async def _connect(settings: Settings, ports: dict[str, Any], resources: AsyncEx
         draw_backtest=parts.draw_backtest,
         backtester=parts.backtester(workers),
     )
-    return outside, store

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from optagent.agent.access import new_token
+from optagent.agent.tokens import new_token
 from optagent.bootstrap import parts
 from optagent.domain.token import Scope
 from optagent.errors import Conflict, Unavailable

@@ -1,17 +1,21 @@
-"""What the loop works through."""
+"""Context of the loop: the ports that every stage works through, and the limits within which it works."""
 
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 
 from optagent.domain.backtest import BacktestAsk, BacktestResult
+from optagent.domain.command import OptimizeModel
 from optagent.domain.model import ModelSpec
 from optagent.domain.model_report import ModelReport
 from optagent.domain.monitoring import Monitoring
+from optagent.errors import InvalidRequest
+from optagent.loop.process import Run
 from optagent.loop.train.prepare import prepare
-from optagent.loop.train.search import SearchLimits
+from optagent.loop.train.study import SearchLimits
 from optagent.ports import (
     Clock,
     Datasets,
@@ -23,21 +27,39 @@ from optagent.ports import (
     Observations,
     Registry,
     Routes,
+    Store,
     Studies,
     Tokens,
     Tracker,
     Tuner,
     Workers,
 )
+from optagent.training.metrics import Metric, metric_named
 
 Backtester = Callable[[ModelSpec, pa.Table, BacktestAsk, Callable[[], bool]], BacktestResult]
 """Replays the rows of a model under policies, and gives up when its last argument answers True."""
 
+_WITHOUT = {
+    "backtester": "replays no histories: give it `backtester`",
+    "draw_backtest": "draws no pages: give it `draw_backtest`",
+    "draw_report": "draws no pages: give it `draw_report`",
+    "importer": "imports no models: give it `importer`",
+    "launcher": "starts no processes: give it `launcher`",
+    "monitors": "starts no monitors: give it `monitors`",
+    "notifier": "tells nobody: set OPT_AGENT_ENABLE_NOTIFICATIONS, or give it `notifier`",
+    "observations": "keeps no observations: give it `observations`",
+    "routes": "routes no requests: give it `routes`",
+    "studies": "keeps no studies: give it `studies` beside its own tuner",
+    "tokens": "keeps no tokens: give it `tokens`",
+    "workers": "has no workers: give it `workers`",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The ports that the loop works through, and the limits it works within."""
+    """The outside world of one agent. Those that may be None are asked for by `need` where nothing goes without."""
 
+    store: Store
     datasets: Datasets
     tuner: Tuner
     registry: Registry
@@ -61,6 +83,32 @@ class Ports:
     draw_backtest: Callable[[BacktestResult], str] | None = None
     backtester: Backtester | None = None
 
+    def need(self, name: str) -> Any:
+        """An optional port; InvalidRequest where this agent was made without it."""
+        port = getattr(self, name)
+        if port is None:
+            raise InvalidRequest(f"this agent {_WITHOUT[name]}")
+        return port
+
+    def monitoring_of(self, spec: ModelSpec) -> Monitoring:
+        """The model's own monitoring, or that of the settings."""
+        return spec.monitoring or self.monitoring
+
     def check_data(self, spec: ModelSpec) -> None:
         """Raises InvalidData where the model's rows cannot be read, split and encoded as it says."""
         prepare(spec, self.datasets, seed=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Optimization:
+    """One optimization: its command, its model, and the ports and the process that it works through."""
+
+    command: OptimizeModel
+    spec: ModelSpec
+    ports: Ports
+    run: Run
+
+    @property
+    def metric(self) -> Metric:
+        """The model's metric."""
+        return metric_named(self.spec.metric, self.spec.task)

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-from optagent.agent.working import KINDS
 from optagent.codec import plain
 from optagent.domain.command import BacktestModel
 from optagent.domain.model import CHAMPION
@@ -15,6 +14,7 @@ from optagent.domain.policy import Action, OptimizationType
 from optagent.domain.process import Process
 from optagent.domain.rollout import Rollout, abort, promote, rollback
 from optagent.errors import Conflict, OptAgentError
+from optagent.loop.commands import HANDLERS
 from serve_app.api.requests import ModelId, ProcessId
 from serve_app.api.responses import shown_model
 from serve_app.dashboard import charts
@@ -132,7 +132,7 @@ async def plots(study_id: ProcessId, viewer: Reader) -> Response:
 
 
 def _is_backtest(process: Process) -> bool:
-    return process.kind == KINDS[BacktestModel]
+    return process.kind == HANDLERS[BacktestModel].kind
 
 
 def _possible(rollout: Rollout) -> list[str]:

@@ -73,7 +73,7 @@ async def test_an_ensemble_that_is_better_is_registered_and_answers_as_one_model
     assert result.baseline_name == "champion (version 1)"
     version = (await bases.versions("trees"))[0]
     assert (version.version, version.tags["form"]) == (result.version, "ensemble")
-    predictor = load_version(version, bases._outside.registry)
+    predictor = load_version(version, bases._ports.registry)
     assert isinstance(predictor.model, EnsembleModel)
     assert set(predictor.model.members) == {"trees", "lines"} == set(result["weights"])
     table = complementary(seed=9)
@@ -178,7 +178,7 @@ async def test_features_that_are_proven_become_a_version_and_stay_with_later_sea
     assert "x0 * x1" in result.steps
     assert (result.verdict, result.aliases) == ("pass", ("challenger",))
     await agent.set_alias("planted", "champion", "challenger")
-    predictor = load_version((await agent.versions("planted"))[0], agent._outside.registry)
+    predictor = load_version((await agent.versions("planted"))[0], agent._ports.registry)
     assert isinstance(predictor.model, EngineeredModel)
     later = await agent.tune_hyperparameters("planted", method="random", trials=1, seed=5)
     assert (later.verdict, later.baseline_name) != ("fail", "default parameters")

@@ -43,7 +43,7 @@ async def test_the_version_of_an_own_family_predicts_well_after_loading(agent, e
     result = await agent.tune_hyperparameters("parts", method="random", trials=3)
     assert result.best_params["family"] == path
     version = (await agent.versions("parts"))[0]
-    bundle = agent._outside.registry.fetch(version, tmp_path)
+    bundle = agent._ports.registry.fetch(version, tmp_path)
     assert {file.suffix for file in (bundle / "model").iterdir()} == {".npy", ".json"}
     rows = pd.read_csv(example / "rows.csv")
     answer = load_bundle(bundle, version.digest).predict(rows)

@@ -18,14 +18,14 @@ from optagent.errors import EngineFailed, InvalidRequest, Unavailable
 from optagent.loop.gates.bundle import CandidateBundle
 from optagent.loop.gates.evaluate import (
     check_gates,
-    computed,
     gates_for,
     holdout_digest,
+    holdout_gates,
     judge_gates,
-    judged,
     look_at,
+    spend_look_and_judge,
 )
-from optagent.loop.train.holdout import Baseline, compare
+from optagent.loop.train.holdout import Baseline, HoldoutTest, compare_on_holdout
 from optagent.loop.train.prepare import prepare
 from optagent.sequential.holdout_ledger import alpha_of_look
 from optagent.serving.engine import ServedModel
@@ -81,8 +81,8 @@ def judge(prepared, candidate):
     """The gates that are asked for, on the candidate, or on what a test makes of it."""
 
     def judged_by(gates=OPEN, candidate=candidate, champion=None, prepared=prepared, alpha=0.05, metric=None, **more):
-        chosen = metric_named(metric or "", prepared.spec.task)
-        return judge_gates(gates, candidate, champion, prepared, chosen, alpha, 0, **more)
+        test = HoldoutTest(prepared, metric_named(metric or "", prepared.spec.task), alpha, 0)
+        return judge_gates(gates, candidate, champion, test, **more)
 
     return judged_by
 
@@ -222,26 +222,22 @@ def test_one_that_knows_nothing_is_not_let_past_a_champion_that_knows_less(make_
         worse[np.arange(400), (y + 1) % 3] = 0.998
     elif spec.task is Task.BINARY:
         worse = np.where(y == 1, 0.001, 0.999)
-    found = computed(
+    results = holdout_gates(
         Gates(min_validation_samples=1, beats_constant=True),
         guessed,
         Baseline("champion", worse),
-        prepared,
-        metric_named(metric, spec.task),
-        0.05,
-        0,
+        HoldoutTest(prepared, metric_named(metric, spec.task), 0.05, 0),
     )
-    assert {one.name: str(one.verdict) for one in found}["champion"] == "pass"
-    assert {one.name: str(one.verdict) for one in found}["constant"] in ("fail", "inconclusive")
+    assert {result.name: str(result.verdict) for result in results}["champion"] == "pass"
+    assert {result.name: str(result.verdict) for result in results}["constant"] in ("fail", "inconclusive")
 
 
 def test_weights_of_classes_do_not_count_against_skill(make_rows, tmp_path):
     weighted = prepared_rows(make_rows, replace(CHURN, class_weight="balanced"))
     prediction = built(weighted, tmp_path / "bundle").prediction
-    judged_all = computed(
-        Gates(beats_constant=True), prediction, None, weighted, metric_named("auc", Task.BINARY), 0.05, 0
-    )
-    (found,) = (one for one in judged_all if one.name == "constant")
+    test = HoldoutTest(weighted, metric_named("auc", Task.BINARY), 0.05, 0)
+    results = holdout_gates(Gates(beats_constant=True), prediction, None, test)
+    (found,) = (result for result in results if result.name == "constant")
     assert found.verdict is Verdict.PASS
     assert "(auc)" in found.reason
 
@@ -249,7 +245,8 @@ def test_weights_of_classes_do_not_count_against_skill(make_rows, tmp_path):
 def test_a_look_that_resamples_can_tell_is_judged_as_the_loop_compares(judge, prepared, candidate):
     against = champion(prepared, 3.0)
     found = judge(replace(OPEN, beats_champion=True), champion=against, alpha=0.03).result("champion")
-    same = compare(candidate.prediction, against, prepared, metric_named("auc", Task.BINARY), 0.03, 0)
+    test = HoldoutTest(prepared, metric_named("auc", Task.BINARY), 0.03, 0)
+    same = compare_on_holdout(candidate.prediction, against, test)
     assert (found.evidence["low"], found.evidence["high"]) == (same.improvement.low, same.improvement.high)
 
 
@@ -516,8 +513,8 @@ async def test_a_look_is_counted_before_it_is_made_and_settled_after(judge, prep
         seen.append((alpha, number, len(store._looks[look.holdout])))
         return judge(alpha=alpha, look=number)
 
-    report = await judged(store, look, judge_it)
-    await judged(store, replace(look, process_id="p2"), judge_it)
+    report = await spend_look_and_judge(store, look, judge_it)
+    await spend_look_and_judge(store, replace(look, process_id="p2"), judge_it)
     assert seen == [(alpha_of_look(0.05, 1), 1, 1), (alpha_of_look(0.05, 2), 2, 2)]
     assert report.look == 1
     assert [each.verdict for each in await store.looks(look.holdout)] == [Verdict.PASS, Verdict.PASS]
@@ -531,5 +528,5 @@ async def test_a_look_that_ends_in_a_crash_is_counted(prepared, candidate):
         raise MemoryError
 
     with pytest.raises(MemoryError):
-        await judged(store, look, crash)
+        await spend_look_and_judge(store, look, crash)
     assert [(each.number, each.verdict) for each in await store.looks(look.holdout)] == [(1, None)]

@@ -13,6 +13,7 @@ from optagent.domain.gate import Gates, Verdict
 from optagent.domain.model import ModelSpec, Task
 from optagent.loop.gates.bundle import CandidateBundle
 from optagent.loop.gates.evaluate import judge_gates
+from optagent.loop.train.holdout import HoldoutTest
 from optagent.loop.train.prepare import prepare
 from optagent.training.bundle import save_bundle
 from optagent.training.families.registry import family_named
@@ -58,8 +59,8 @@ def judge(importable, prepared, candidate, tmp_path):
     def judged_under(limits):
         loader = IsolatedLoader(partial(Folders, tmp_path / "versions"), tmp_path / "cache", limits=limits)
         try:
-            metric = metric_named("auc", Task.BINARY)
-            return judge_gates(Gates(), candidate, None, prepared, metric, 0.05, 0, loader=loader)
+            test = HoldoutTest(prepared, metric_named("auc", Task.BINARY), 0.05, 0)
+            return judge_gates(Gates(), candidate, None, test, loader=loader)
         finally:
             loader.close()
 

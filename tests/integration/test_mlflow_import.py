@@ -125,7 +125,7 @@ def saved(flavor: str, model: Any, folder: Path, frame: pd.DataFrame | None, **o
 
 
 def probabilities(agent: Any, version: Any, frame: pd.DataFrame, tmp_path: Path) -> pd.DataFrame:
-    bundle = agent._outside.registry.fetch(version, tmp_path / "fetched")
+    bundle = agent._ports.registry.fetch(version, tmp_path / "fetched")
     return load_bundle(bundle, version.digest).predict(frame)
 
 

@@ -30,7 +30,7 @@ from optagent.domain.optimization import OptimizationResult
 from optagent.domain.rollout import abort, begin
 from optagent.domain.rollout_policy import RolloutPolicy
 from optagent.errors import InvalidRequest, NotFound
-from optagent.loop.gates.replay import GateReplay, replay_judged
+from optagent.loop.gates.replay import GateReplay, replay_gates
 from optagent.loop.rollout.reconcile import audit_entry
 from optagent.loop.rollout.replay import ReplayDifference, RolloutReplay
 
@@ -154,7 +154,7 @@ async def test_of_rows_without_an_order_another_seed_means_another_holdout(world
     assert "rmse_max" in replay.same
     entry, spec = await world.entry(), await world.store.model("values")
     other = replace(entry, detail={**entry.detail, "seed": 4})
-    replay = replay_judged(other, spec, world.agent._outside)
+    replay = replay_gates(other, spec, world.agent._ports)
     assert {"holdout", "holdout_sha256", "rows_sha256"} <= {one.where for one in replay.changed}
 
 
@@ -277,9 +277,9 @@ async def test_an_entry_that_says_another_seed_or_number_comes_out_otherwise(
 ):
     await world.judged()
     entry, spec = await world.entry(), await world.spec()
-    outside = world.agent._outside
-    assert replay_judged(entry, spec, outside).is_same
-    replay = replay_judged(replace(entry, detail={**entry.detail, name: value}), spec, outside)
+    outside = world.agent._ports
+    assert replay_gates(entry, spec, outside).is_same
+    replay = replay_gates(replace(entry, detail={**entry.detail, name: value}), spec, outside)
     assert replay.changed == ()
     assert replay.difference is not None
     assert replay.difference.where.startswith(where), told(replay)
@@ -290,11 +290,11 @@ async def test_another_seed_than_the_process_had_is_named(world: World):
     process = await world.store.process(result.process_id)
     entry, spec = await world.entry(), await world.spec()
     asked = replace(process, command={**process.command, "seed": 7})
-    replay = replay_judged(entry, spec, world.agent._outside, asked, await world.store.looks(entry.detail["holdout"]))
+    replay = replay_gates(entry, spec, world.agent._ports, asked, await world.store.looks(entry.detail["holdout"]))
     assert [(one.where, one.stored, one.replayed) for one in replay.changed] == [
         (f"seed, as process {process.process_id} keeps it", "0", "7")
     ]
-    assert replay_judged(entry, spec, world.agent._outside, None, ()).changed[0].where == "look 1 of the ledger"
+    assert replay_gates(entry, spec, world.agent._ports, None, ()).changed[0].where == "look 1 of the ledger"
 
 
 @pytest.mark.parametrize(
@@ -317,10 +317,10 @@ async def test_an_entry_that_cannot_be_judged_by_is_refused_with_the_reason(
     await world.judged()
     entry, spec = await world.entry(), await world.spec()
     with pytest.raises(InvalidRequest, match=f"does not hold what it takes to judge again: .*{said}"):
-        replay_judged(replace(entry, detail={**entry.detail, **changes}), spec, world.agent._outside)
+        replay_gates(replace(entry, detail={**entry.detail, **changes}), spec, world.agent._ports)
     older = {name: value for name, value in entry.detail.items() if name != "scores_sha256"}
     with pytest.raises(InvalidRequest, match="scores_sha256"):
-        replay_judged(replace(entry, detail=older), spec, world.agent._outside)
+        replay_gates(replace(entry, detail=older), spec, world.agent._ports)
 
 
 async def test_one_altered_byte_of_the_log_fails_its_verification_and_the_replay_says_so(world: World):

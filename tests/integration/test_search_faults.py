@@ -221,7 +221,7 @@ async def test_a_killed_redis_is_survived_by_a_running_search(ray_cluster, churn
 
 def ray_cluster_stays_up(agent) -> None:
     """The session's cluster is not this agent's to stop."""
-    agent._outside.tuner.close = lambda: None
+    agent._ports.tuner.close = lambda: None
 
 
 def test_a_minute_later_nothing_is_left_of_the_killed_driver_and_its_search_counts_as_interrupted(killed_driver):

@@ -30,12 +30,12 @@ class UnreadableStudies(InMemoryStudies):
 
 
 def keeping(agent, studies):
-    agent._outside = replace(agent._outside, tuner=KeepingTuner(studies), studies=studies)
+    agent._ports = replace(agent._ports, tuner=KeepingTuner(studies), studies=studies)
     return agent
 
 
 def tracked(agent, study_id):
-    return agent._outside.tracker.studies[study_id]
+    return agent._ports.tracker.studies[study_id]
 
 
 async def test_plots_and_importances_are_kept_with_the_run_and_seen_by_the_agent(agent, churn, tmp_path):
@@ -66,7 +66,7 @@ async def test_a_study_that_cannot_be_drawn_is_logged_and_the_search_succeeds(ag
     assert "error" not in result
     assert tracked(agent, result.process_id).succeeded is True
     assert tracked(agent, result.process_id).artifacts == {}
-    (record,) = [record for record in caplog.records if record.name == "optagent.loop.train.tune"]
+    (record,) = [record for record in caplog.records if record.name == "optagent.loop.train.track"]
     assert "are not drawn: RuntimeError: no ink" in record.getMessage()
 
 
@@ -76,4 +76,4 @@ async def test_an_agent_whose_tuner_keeps_nothing_says_so(agent, churn, caplog):
     assert "error" not in result
     with pytest.raises(InvalidRequest, match="keeps no studies"):
         await agent.studies()
-    assert not [record for record in caplog.records if record.name == "optagent.loop.train.tune"]
+    assert not [record for record in caplog.records if record.name == "optagent.loop.train.track"]

@@ -14,7 +14,7 @@ from optagent.domain.gate import Verdict
 from optagent.domain.process import Status
 from optagent.domain.study import Interval, SearchOutcome, Trial, TrialState
 from optagent.errors import Cancelled, InvalidRequest
-from optagent.loop.train.holdout import judge
+from optagent.loop.train.holdout import verdict_of_interval
 from optagent.loop.train.register import alias_earned
 
 
@@ -154,7 +154,7 @@ class WaitingTuner(FailingTuner):
 
 
 def with_tuner(agent, tuner):
-    agent._outside = replace(agent._outside, tuner=tuner)
+    agent._ports = replace(agent._ports, tuner=tuner)
     return agent
 
 
@@ -195,11 +195,11 @@ async def test_a_home_that_cannot_be_made_is_named(tmp_path: Path):
     [(0.01, 0.02, Verdict.PASS), (-0.02, -0.01, Verdict.FAIL), (0.0, 0.02, Verdict.INCONCLUSIVE)],
 )
 def test_only_a_whole_interval_above_zero_passes(low, high, verdict):
-    assert judge(Interval(np.mean([low, high]), low, high, 0.05)) is verdict
+    assert verdict_of_interval(Interval(np.mean([low, high]), low, high, 0.05)) is verdict
 
 
 def test_an_interval_that_is_not_a_number_never_passes():
-    assert judge(Interval(float("nan"), float("nan"), float("nan"), 0.05)) is Verdict.INCONCLUSIVE
+    assert verdict_of_interval(Interval(float("nan"), float("nan"), float("nan"), 0.05)) is Verdict.INCONCLUSIVE
 
 
 @pytest.mark.parametrize(

@@ -112,9 +112,9 @@ async def test_health_names_the_part_that_is_away_and_never_raises(agent, parts)
 async def test_a_part_that_hangs_is_not_waited_for(agent, parts, monkeypatch):
     import asyncio
 
-    from optagent.agent import access
+    from optagent.agent import processes
 
-    monkeypatch.setattr(access, "_ANSWER_S", 0.05)
+    monkeypatch.setattr(processes, "_ANSWER_S", 0.05)
     parts.store.check = lambda: asyncio.sleep(60)
     assert (await agent.health())["redis"] == "does not answer within 0.05 s"
 

@@ -17,13 +17,13 @@ from optagent.adapters.in_memory.registry import InMemoryRegistry
 from optagent.adapters.in_memory.store import InMemoryStore
 from optagent.adapters.in_memory.tracker import InMemoryTracker
 from optagent.adapters.in_memory.tuner import SequentialTuner
-from optagent.agent import access
 from optagent.cli import app
 from optagent.domain.audit import GENESIS, AuditEntry, ChainPoint
 from optagent.domain.audit_chain import Fault, verify_lines
 from optagent.domain.rollout import abort, begin
 from optagent.domain.rollout_policy import RolloutPolicy
 from optagent.errors import Busy, Conflict, InvalidRequest, NotFound
+from optagent.loop import audit
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def store() -> InMemoryStore:
 
 @pytest.fixture
 async def agent(store: InMemoryStore, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Any]:
-    monkeypatch.setattr(access, "_PORTION", 2)
+    monkeypatch.setattr(audit, "_PORTION", 2)
     clock = ManualClock(1000.0)
     async with await create_optimization_agent(
         strict=True,

@@ -1,4 +1,4 @@
-"""The gate of bias: groups of the declared sensitive columns, which no model learns from, are to be treated alike."""
+"""Bias gate: groups of the declared sensitive columns, which no model learns from, are to be treated alike."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,14 +29,14 @@ def judge_bias(gates: Gates, prediction: Prediction, prepared: PreparedRows) -> 
     results: list[GateResult] = []
     for column in columns:
         try:
-            found: Sequence[GroupGap] = group_differences(
+            gaps: Sequence[GroupGap] = group_differences(
                 prepared.holdout.y, prediction, _groups(prepared.holdout_rows, column)
             )
         except Exception as error:  # fairlearn is a library of others: an error of this gate, not of the rest
             reason = f"it could not be judged: {error}"
             results.append(GateResult(f"{BIAS} by {column}", Verdict.ERROR, None, gates.max_bias, reason))
             continue
-        results.extend(_judged_bias(gates, column, each, prepared) for each in found)
+        results.extend(_judge_gap(gates, column, gap, prepared) for gap in gaps)
     return results
 
 
@@ -47,27 +47,27 @@ def _groups(rows: pa.Table, column: str) -> list[str]:
     return ["no value" if value is None or value != value else str(value) for value in values]
 
 
-def _judged_bias(gates: Gates, column: str, found: GroupGap, prepared: PreparedRows) -> GateResult:
-    name = f"{BIAS} by {column}: {found.measure}"
-    too_small = f"; left out, since too small: {_shown(found.left_out)}" if found.left_out else ""
-    evidence: dict[str, Any] = {"groups": dict(found.groups), "left_out": dict(found.left_out)}
-    if found.difference is None:
+def _judge_gap(gates: Gates, column: str, gap: GroupGap, prepared: PreparedRows) -> GateResult:
+    name = f"{BIAS} by {column}: {gap.measure}"
+    too_small = f"; left out, since too small: {_list_groups(gap.left_out)}" if gap.left_out else ""
+    evidence: dict[str, Any] = {"groups": dict(gap.groups), "left_out": dict(gap.left_out)}
+    if gap.difference is None:
         reason = f"not judged: fewer than two groups are large enough{too_small}"
         return GateResult(name, Verdict.INCONCLUSIVE, None, gates.max_bias, reason, evidence)
     classes = prepared.schema.classes
     of_class = ""
-    if found.worst_class is not None and classes:
-        of_class = f" of class {classes[found.worst_class]!r}"
-        evidence["class"] = str(classes[found.worst_class])
-    rows = sum(found.groups.values())
+    if gap.worst_class is not None and classes:
+        of_class = f" of class {classes[gap.worst_class]!r}"
+        evidence["class"] = str(classes[gap.worst_class])
+    rows = sum(gap.groups.values())
     reason = (
-        f"the groups differ by {found.difference:.4g}{of_class} on {rows:,} rows ({_shown(found.groups)});"
+        f"the groups differ by {gap.difference:.4g}{of_class} on {rows:,} rows ({_list_groups(gap.groups)});"
         f" it had to be at most {gates.max_bias:g}{too_small}"
     )
-    return judged_number(name, found.difference, gates.max_bias, True, reason, evidence)
+    return judged_number(name, gap.difference, gates.max_bias, True, reason, evidence)
 
 
-def _shown(groups: Mapping[str, int]) -> str:
+def _list_groups(groups: Mapping[str, int]) -> str:
     """Some groups with their rows, the largest first."""
     largest = sorted(groups.items(), key=lambda item: (-item[1], item[0]))
     more = f" and {len(largest) - _SHOWN} more" if len(largest) > _SHOWN else ""

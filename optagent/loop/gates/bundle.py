@@ -1,4 +1,4 @@
-"""Gates of what is served: a sound bundle, the model that was built, an engine that agrees with it and is quick."""
+"""Bundle gates: a sound bundle, the model that was built, an engine that agrees with it and answers quickly."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,7 +29,7 @@ _TIMED_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class CandidateBundle:
-    """A trained model on its way to traffic: its bundle, and what the model that was built says of the holdout.
+    """A trained model on its way to traffic: its bundle, and the prediction of the built model on the holdout.
 
     `version` is the number under which the same bundle is registered already, by which a loader finds it.
     """
@@ -47,29 +47,29 @@ def judge_bundle(
 
     Without a loader, or for a candidate without a version, the engine is one of this process.
     """
-    asked = [SECURITY, SERVABLE] if gates.enable_security_scan else [SERVABLE]
+    names = [SECURITY, SERVABLE] if gates.enable_security_scan else [SERVABLE]
     try:
-        manifest = _sound(candidate, prepared)
-        with _isolated(candidate, prepared, loader) as isolated:
-            security = [_security(manifest, isolated)] if gates.enable_security_scan else []
-            return [*security, *_loaded(gates, candidate, prepared, isolated)]
+        manifest = _verify_manifest(candidate, prepared)
+        with _load_isolated(candidate, prepared, loader) as isolated:
+            security = [_judge_security(manifest, isolated)] if gates.enable_security_scan else []
+            return [*security, *_judge_loaded(gates, candidate, prepared, isolated)]
     except (CorruptBundle, EngineFailed) as error:
-        refused = GateResult(asked[0], Verdict.FAIL, None, None, f"it cannot be loaded: {error}")
+        refused = GateResult(names[0], Verdict.FAIL, None, None, f"it cannot be loaded: {error}")
     except Exception as error:  # such as a registry that is away
-        refused = GateResult(asked[0], Verdict.ERROR, None, None, f"it could not be loaded: {error}")
-    return [refused, *(_unjudged(name) for name in (*asked[1:], PARITY, LATENCY))]
+        refused = GateResult(names[0], Verdict.ERROR, None, None, f"it could not be loaded: {error}")
+    return [refused, *(_not_judged(name) for name in (*names[1:], PARITY, LATENCY))]
 
 
-def tried(name: str, judge: Callable[[], GateResult]) -> GateResult:
+def guarded_gate(name: str, judge: Callable[[], GateResult]) -> GateResult:
     """The result, or an error of that gate: the libraries behind a model raise what they like."""
     try:
         return judge()
     except Exception as error:
-        said = str(error).strip() or type(error).__name__
-        return GateResult(name, Verdict.ERROR, None, None, f"it could not be judged: {said}")
+        reason = str(error).strip() or type(error).__name__
+        return GateResult(name, Verdict.ERROR, None, None, f"it could not be judged: {reason}")
 
 
-def _sound(candidate: CandidateBundle, prepared: PreparedRows) -> Manifest:
+def _verify_manifest(candidate: CandidateBundle, prepared: PreparedRows) -> Manifest:
     """The manifest of a bundle whose files are all of formats that are data, and those that it lists."""
     manifest = verify_bundle(candidate.folder, candidate.digest)
     spec = prepared.spec
@@ -79,7 +79,7 @@ def _sound(candidate: CandidateBundle, prepared: PreparedRows) -> Manifest:
 
 
 @contextmanager
-def _isolated(
+def _load_isolated(
     candidate: CandidateBundle, prepared: PreparedRows, loader: Loader | None
 ) -> Iterator[ServedModel | None]:
     """The candidate as a loader brings it up, None without one."""
@@ -93,7 +93,7 @@ def _isolated(
         served.close()
 
 
-def _security(manifest: Manifest, isolated: ServedModel | None) -> GateResult:
+def _judge_security(manifest: Manifest, isolated: ServedModel | None) -> GateResult:
     files = f"{len(manifest.files)} files, all of formats that are data, each with the SHA-256 of the manifest"
     where = "loaded in a process of its own, under limits of memory and time"
     if isolated is None:
@@ -102,63 +102,64 @@ def _security(manifest: Manifest, isolated: ServedModel | None) -> GateResult:
     return GateResult(SECURITY, Verdict.PASS, None, None, f"{files}; {where}", evidence)
 
 
-def _loaded(
+def _judge_loaded(
     gates: Gates, candidate: CandidateBundle, prepared: PreparedRows, isolated: ServedModel | None
 ) -> list[GateResult]:
-    found: list[Predictor] = []
+    """Servability, parity and latency of a bundle that a loader, where there is one, has brought up."""
+    predictors: list[Predictor] = []
 
     def servable() -> GateResult:
-        found.append(load_bundle(candidate.folder, candidate.digest))
-        return _servable(found[0], candidate, prepared)
+        predictors.append(load_bundle(candidate.folder, candidate.digest))
+        return _judge_servable(predictors[0], candidate, prepared)
 
-    results = [tried(SERVABLE, servable)]
-    if not found:
-        return [*results, _unjudged(PARITY), _unjudged(LATENCY)]
+    results = [guarded_gate(SERVABLE, servable)]
+    if not predictors:
+        return [*results, _not_judged(PARITY), _not_judged(LATENCY)]
     served = isolated
 
     def parity() -> GateResult:
         nonlocal served
-        served = served or _served_here(found[0], prepared, candidate.version)
-        return _parity(served, candidate, prepared)
+        served = served or _serve_here(predictors[0], prepared, candidate.version)
+        return _judge_parity(served, candidate, prepared)
 
-    results.append(tried(PARITY, parity))
+    results.append(guarded_gate(PARITY, parity))
     if served is None:
-        return [*results, _unjudged(LATENCY)]
+        return [*results, _not_judged(LATENCY)]
     engine = served
-    return [*results, tried(LATENCY, lambda: _latency(engine, prepared, gates.max_latency_ms))]
+    return [*results, guarded_gate(LATENCY, lambda: _judge_latency(engine, prepared, gates.max_latency_ms))]
 
 
-def _servable(predictor: Predictor, candidate: CandidateBundle, prepared: PreparedRows) -> GateResult:
-    """Whether the loaded bundle says of the rows, as they were read, to the last bit what the built model said."""
-    found = predictor.scores(encode(prepared.holdout_rows, predictor.schema))
-    reason = f"loaded by its digest, it has to say of {len(found):,} rows to the last bit what the built model said"
-    evidence = {"rows": len(found), "digest": candidate.digest}
-    if found.shape != candidate.prediction.shape:
-        said = f"{reason}; it answers {found.shape}, the built model {candidate.prediction.shape}"
-        return GateResult(SERVABLE, Verdict.FAIL, None, 0.0, said, evidence)
-    if not np.isfinite(found).all():
-        said = f"{reason}; it answers values that are no numbers"
-        return GateResult(SERVABLE, Verdict.ERROR, None, 0.0, said, evidence)
-    other = int(np.count_nonzero((found != candidate.prediction).reshape(len(found), -1).any(axis=1)))
-    return judged_number(SERVABLE, float(other), 0.0, True, f"{reason}; {other:,} rows differ", evidence)
+def _judge_servable(predictor: Predictor, candidate: CandidateBundle, prepared: PreparedRows) -> GateResult:
+    """Passes where the loaded bundle predicts for the rows as they were read, to the last bit, what the model did."""
+    scores = predictor.scores(encode(prepared.holdout_rows, predictor.schema))
+    reason = f"loaded by its digest, it has to say of {len(scores):,} rows to the last bit what the built model said"
+    evidence = {"rows": len(scores), "digest": candidate.digest}
+    if scores.shape != candidate.prediction.shape:
+        reason = f"{reason}; it answers {scores.shape}, the built model {candidate.prediction.shape}"
+        return GateResult(SERVABLE, Verdict.FAIL, None, 0.0, reason, evidence)
+    if not np.isfinite(scores).all():
+        reason = f"{reason}; it answers values that are no numbers"
+        return GateResult(SERVABLE, Verdict.ERROR, None, 0.0, reason, evidence)
+    different = int(np.count_nonzero((scores != candidate.prediction).reshape(len(scores), -1).any(axis=1)))
+    return judged_number(SERVABLE, float(different), 0.0, True, f"{reason}; {different:,} rows differ", evidence)
 
 
-def _served_here(predictor: Predictor, prepared: PreparedRows, version: str) -> ServedModel:
-    chosen = choose_engine(predictor, prepared.holdout.x)
-    return ServedModel(predictor.schema, chosen.engine, version, reason=chosen.reason)
+def _serve_here(predictor: Predictor, prepared: PreparedRows, version: str) -> ServedModel:
+    choice = choose_engine(predictor, prepared.holdout.x)
+    return ServedModel(predictor.schema, choice.engine, version, reason=choice.reason)
 
 
-def _parity(served: ServedModel, candidate: CandidateBundle, prepared: PreparedRows) -> GateResult:
+def _judge_parity(served: ServedModel, candidate: CandidateBundle, prepared: PreparedRows) -> GateResult:
     """The largest difference of the engine to the built model: on encoded rows, and on rows by name as requests are."""
     x = prepared.holdout.x
     parts = [served.scores(x[start : start + _ROWS_AT_ONCE]) for start in range(0, len(x), _ROWS_AT_ONCE)]
-    named = _named_rows(served, prepared)
+    rows = _named_rows(served, prepared)
     worst = max(
         difference(candidate.prediction, np.concatenate(parts)),
-        difference(candidate.prediction[: len(named)], served.scores(served.reader.read_rows(named))),
+        difference(candidate.prediction[: len(rows)], served.scores(served.reader.read_rows(rows))),
     )
     reason = (
-        f"the {served.engine.name} engine differs by {worst:.1e} at most on {len(x):,} rows, {len(named):,} of them by"
+        f"the {served.engine.name} engine differs by {worst:.1e} at most on {len(x):,} rows, {len(rows):,} of them by"
         f" name; it had to be at most {TOLERANCE:.0e}"
     )
     evidence = {"engine": served.engine.name, "why": served.reason, "rows": len(x)}
@@ -167,17 +168,17 @@ def _parity(served: ServedModel, candidate: CandidateBundle, prepared: PreparedR
     return judged_number(PARITY, worst, TOLERANCE, True, reason, evidence)
 
 
-def _latency(served: ServedModel, prepared: PreparedRows, max_latency_ms: float) -> GateResult:
+def _judge_latency(served: ServedModel, prepared: PreparedRows, max_latency_ms: float) -> GateResult:
     """The 99th percentile of one row from names and values to its answer."""
-    named = _named_rows(served, prepared)
-    places: Matrix = np.arange(len(named), dtype=np.float32)[:, None]
-    took = one_row_times_s(lambda place: served.answer([named[int(place[0, 0])]]), places, _TIMED_S)
-    p99 = float(np.quantile(took, 0.99) * 1000)
+    rows = _named_rows(served, prepared)
+    places: Matrix = np.arange(len(rows), dtype=np.float32)[:, None]
+    seconds = one_row_times_s(lambda place: served.answer([rows[int(place[0, 0])]]), places, _TIMED_S)
+    p99 = float(np.quantile(seconds, 0.99) * 1000)
     reason = (
-        f"99 % of {len(took)} rows, served one at a time by the {served.engine.name} engine, took at most {p99:.3g} ms;"
-        f" it had to be at most {max_latency_ms:g} ms"
+        f"99 % of {len(seconds)} rows, served one at a time by the {served.engine.name} engine, took at most {p99:.3g}"
+        f" ms; it had to be at most {max_latency_ms:g} ms"
     )
-    evidence = {"engine": served.engine.name, "calls": len(took), "median_ms": float(np.median(took) * 1000)}
+    evidence = {"engine": served.engine.name, "calls": len(seconds), "median_ms": float(np.median(seconds) * 1000)}
     return judged_number(LATENCY, p99, max_latency_ms, True, reason, evidence)
 
 
@@ -186,5 +187,5 @@ def _named_rows(served: ServedModel, prepared: PreparedRows) -> list[dict[str, o
     return prepared.holdout_rows.select(served.schema.names).slice(0, count).to_pylist()
 
 
-def _unjudged(name: str) -> GateResult:
+def _not_judged(name: str) -> GateResult:
     return GateResult(name, Verdict.INCONCLUSIVE, None, None, "not judged: the candidate could not be loaded")

@@ -1,9 +1,10 @@
-"""Gate: whether a trained candidate may meet traffic, by all that was asked of it and every look at the holdout."""
+"""Gate evaluation: every gate that was asked for, judged on the holdout, at the price of one look at it."""
 
 import asyncio
 import hashlib
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,8 @@ from optagent.domain.ledger import HoldoutLook
 from optagent.domain.model import ModelSpec, Task
 from optagent.errors import InvalidData, InvalidRequest
 from optagent.loop.gates.bias import judge_bias
-from optagent.loop.gates.bundle import CandidateBundle, judge_bundle, tried
-from optagent.loop.train.holdout import Baseline, compare
+from optagent.loop.gates.bundle import CandidateBundle, guarded_gate, judge_bundle
+from optagent.loop.train.holdout import Baseline, HoldoutTest, compare_on_holdout
 from optagent.loop.train.prepare import PreparedRows
 from optagent.ports import Loader, Store
 from optagent.sequential.holdout_ledger import alpha_of_look, resampled_alpha, widened
@@ -73,11 +74,11 @@ def holdout_digest(prepared: PreparedRows) -> str:
 
     A holdout with one row more is another one, with looks of its own, however much of it was looked at before.
     """
-    found = hashlib.sha256(f"{prepared.spec.model_id}\n{prepared.spec.target}\n".encode())
-    found.update(np.ascontiguousarray(prepared.holdout.y).data)
+    digest = hashlib.sha256(f"{prepared.spec.model_id}\n{prepared.spec.target}\n".encode())
+    digest.update(np.ascontiguousarray(prepared.holdout.y).data)
     if prepared.holdout_time is not None:
-        found.update(np.ascontiguousarray(prepared.holdout_time, dtype=np.float64).data)
-    return found.hexdigest()
+        digest.update(np.ascontiguousarray(prepared.holdout_time, dtype=np.float64).data)
+    return digest.hexdigest()
 
 
 def look_at(prepared: PreparedRows, candidate: str, process_id: str, at: float, alpha: float) -> HoldoutLook:
@@ -85,9 +86,11 @@ def look_at(prepared: PreparedRows, candidate: str, process_id: str, at: float, 
     return HoldoutLook(holdout_digest(prepared), candidate, process_id, at, alpha)
 
 
-async def judged(store: Store, look: HoldoutLook, judge: Callable[[float, int], GateReport]) -> GateReport:
+async def spend_look_and_judge(
+    store: Store, look: HoldoutLook, judge: Callable[[float, int], GateReport]
+) -> GateReport:
     """Counts the look, then makes it: `judge` is called in a thread with the alpha that this look may take, and which
-    it is. What ends in between, by a crash or an error, is counted and has no verdict.
+    it is. A look that a crash or an error cuts short is counted and has no verdict.
     """
     number = await store.spend_look(look.holdout, look)
     report = await asyncio.to_thread(judge, alpha_of_look(look.alpha, number), number)
@@ -99,77 +102,70 @@ def judge_gates(
     gates: Gates,
     candidate: CandidateBundle,
     champion: Baseline | None,
-    prepared: PreparedRows,
-    metric: Metric,
-    alpha: float,
-    seed: int,
+    test: HoldoutTest,
     *,
     why_no_champion: str | None = None,
     loader: Loader | None = None,
     look: int | None = None,
 ) -> GateReport:
-    """Every gate that was asked for, on the holdout; intervals at confidence `1 - alpha`, the part of this look.
+    """Every gate that was asked for, on the holdout; intervals at confidence `1 - test.alpha`, the part of this look.
 
     `champion` is None where there is none, or where it cannot be compared with and `why_no_champion` says why: then
     nothing is promoted past it. With a `loader`, a candidate that has a version is loaded in a process of its own.
     What goes wrong is an error of its gate; only gates that do not fit the model are refused, see `check_gates`.
     """
+    prepared = test.prepared
     check_gates(gates, prepared.spec)
     results = [
         *judge_bundle(gates, candidate, prepared, loader),
-        *computed(gates, candidate.prediction, champion, prepared, metric, alpha, seed, why_no_champion),
+        *holdout_gates(gates, candidate.prediction, champion, test, why_no_champion),
     ]
-    return GateReport(tuple(results), verdict_of(results), len(prepared.holdout), alpha, look)
+    return GateReport(tuple(results), verdict_of(results), len(prepared.holdout), test.alpha, look)
 
 
-def computed(
+def holdout_gates(
     gates: Gates,
     prediction: Prediction,
     champion: Baseline | None,
-    prepared: PreparedRows,
-    metric: Metric,
-    alpha: float,
-    seed: int,
+    test: HoldoutTest,
     why_no_champion: str | None = None,
 ) -> list[GateResult]:
-    """The gates that are computed of what is said of the holdout: the same each time, for the same rows and seed."""
+    """The gates that are computed from predictions on the holdout: the same each time, for the same rows and seed."""
     results = [
-        _samples(gates, prepared),
-        *_limits(gates, prediction, prepared, alpha, seed),
-        *judge_bias(gates, prediction, prepared),
+        _judge_samples(gates, test.prepared),
+        *_judge_limits(gates, prediction, test),
+        *judge_bias(gates, prediction, test.prepared),
     ]
     if gates.beats_constant:
-        results.append(tried(CONSTANT, lambda: _skilled(prediction, prepared, alpha, seed)))
+        results.append(guarded_gate(CONSTANT, lambda: _judge_skill(prediction, test)))
     if gates.beats_champion is not False:
         results.append(
-            tried(
-                CHAMPION,
-                lambda: _beats(gates, prediction, champion, why_no_champion, prepared, metric, alpha, seed),
-            )
+            guarded_gate(CHAMPION, lambda: _judge_improvement(gates, prediction, champion, why_no_champion, test))
         )
     return results
 
 
-def _samples(gates: Gates, prepared: PreparedRows) -> GateResult:
+def _judge_samples(gates: Gates, prepared: PreparedRows) -> GateResult:
     rows, least = len(prepared.holdout), gates.min_validation_samples
     return judged_number(SAMPLES, rows, least, False, f"{rows:,} rows of holdout; it had to be at least {least:,}")
 
 
-def _limits(gates: Gates, prediction: Prediction, prepared: PreparedRows, alpha: float, seed: int) -> list[GateResult]:
+def _judge_limits(gates: Gates, prediction: Prediction, test: HoldoutTest) -> list[GateResult]:
     """Each limit of a metric, on resamples that are drawn once."""
     names = sorted({*gates.metrics_min, *gates.metrics_max})
     if not names:
         return []
+    prepared = test.prepared
     metrics = [metric_named(name, prepared.spec.task) for name in names]
     scores = [(metric.score, metric.resampled) for metric in metrics]
-    y, time, base = prepared.holdout.y, prepared.holdout_time, resampled_alpha(alpha)
-    how = Resampling(seed=seed, time_ordered=time is not None, groups=time)
+    y, time, base_alpha = prepared.holdout.y, prepared.holdout_time, resampled_alpha(test.alpha)
+    resampling = Resampling(seed=test.seed, time_ordered=time is not None, groups=time)
     results = []
     try:
-        found = bootstrap_intervals(scores, y, prediction, base, how)
+        intervals = bootstrap_intervals(scores, y, prediction, base_alpha, resampling)
     except (InvalidData, ValueError) as error:
-        found = [InvalidData(str(error))] * len(names)
-    for name, interval in zip(names, found, strict=True):
+        intervals = [InvalidData(str(error))] * len(names)
+    for name, interval in zip(names, intervals, strict=True):
         for end, limits in (("min", gates.metrics_min), ("max", gates.metrics_max)):
             if name not in limits:
                 continue
@@ -177,44 +173,39 @@ def _limits(gates: Gates, prediction: Prediction, prepared: PreparedRows, alpha:
                 reason = f"it could not be judged: {interval}"
                 results.append(GateResult(f"{name}_{end}", Verdict.ERROR, None, limits[name], reason))
             else:
-                wide = widened(interval, alpha)
+                wide = widened(interval, test.alpha)
                 rows = len(prepared.holdout)
                 results.append(judged_limit(f"{name}_{end}", wide, limits[name], end == "max", gates.strict, rows))
     return results
 
 
-def _skilled(prediction: Prediction, prepared: PreparedRows, alpha: float, seed: int) -> GateResult:
-    spec = prepared.spec
-    by = _SKILL if spec.class_weight == "none" else _WEIGHTED_SKILL
-    metric = metric_named(by.get(spec.task, "rmse"), spec.task)
-    constant = np.broadcast_to(_constant(prepared), prediction.shape)
-    found = compare(prediction, Baseline(CONSTANT, constant), prepared, metric, resampled_alpha(alpha), seed)
-    return judged_skill(CONSTANT, widened(found.improvement, alpha), metric.name, len(prepared.holdout))
+def _judge_skill(prediction: Prediction, test: HoldoutTest) -> GateResult:
+    """Better than the same answer to every row, by a metric that tells."""
+    prepared, spec = test.prepared, test.prepared.spec
+    metric_names = _SKILL if spec.class_weight == "none" else _WEIGHTED_SKILL
+    metric = metric_named(metric_names.get(spec.task, "rmse"), spec.task)
+    constant = Baseline(CONSTANT, np.broadcast_to(_constant(prepared), prediction.shape))
+    skill_test = replace(test, metric=metric, alpha=resampled_alpha(test.alpha))
+    comparison = compare_on_holdout(prediction, constant, skill_test)
+    return judged_skill(CONSTANT, widened(comparison.improvement, test.alpha), metric.name, len(prepared.holdout))
 
 
 def _constant(prepared: PreparedRows) -> Prediction:
-    """What is best said to every row without looking at it: the shares of the classes, or the mean."""
+    """The best prediction that is the same for every row: the shares of the classes, or the mean."""
     y = prepared.problem.data.y
     if prepared.spec.task is not Task.MULTICLASS:
         return np.asarray(y.mean())
     return np.bincount(y.astype(np.int64), minlength=len(prepared.schema.classes)) / len(y)
 
 
-def _beats(
-    gates: Gates,
-    prediction: Prediction,
-    champion: Baseline | None,
-    why_none: str | None,
-    prepared: PreparedRows,
-    metric: Metric,
-    alpha: float,
-    seed: int,
+def _judge_improvement(
+    gates: Gates, prediction: Prediction, champion: Baseline | None, why_none: str | None, test: HoldoutTest
 ) -> GateResult:
     if champion is None and why_none:
         return GateResult(CHAMPION, Verdict.INCONCLUSIVE, None, None, why_none)
     if champion is None:
         return GateResult(CHAMPION, Verdict.PASS, None, None, "there is no champion to compare with")
-    found = compare(prediction, champion, prepared, metric, resampled_alpha(alpha), seed)
-    better = widened(found.improvement, alpha)
-    rows = len(prepared.holdout)
-    return judged_improvement(CHAMPION, better, found.baseline.estimate, gates, champion.name, metric.name, rows)
+    comparison = compare_on_holdout(prediction, champion, replace(test, alpha=resampled_alpha(test.alpha)))
+    improvement = widened(comparison.improvement, test.alpha)
+    score, rows = comparison.baseline.estimate, len(test.prepared.holdout)
+    return judged_improvement(CHAMPION, improvement, score, gates, champion.name, test.metric.name, rows)

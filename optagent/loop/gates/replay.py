@@ -1,4 +1,4 @@
-"""Replay of gates: an optimization's decision is made once more, of the rows, the bundles and the seed of then.
+"""Gate replay: an optimization's decision is made once more, from the rows, the bundles and the seed it was made from.
 
 Gates that are computed (samples, limits of metrics, bias, champion) have to come out the same, bit for bit. What was
 measured (latency), and what loading and serving the candidate came to, stands as it was. Rows or bundles that have
@@ -22,10 +22,10 @@ from optagent.domain.strategy import strategy_named
 from optagent.errors import CorruptBundle, InvalidData, InvalidRequest, ModelNotFound
 from optagent.loop.context import Ports
 from optagent.loop.gates.bundle import LATENCY, PARITY, SECURITY, SERVABLE
-from optagent.loop.gates.evaluate import computed, holdout_digest
+from optagent.loop.gates.evaluate import holdout_digest, holdout_gates
 from optagent.loop.gates.judge import as_logged, judged_rows_digest, plan_digest, scores_digest
 from optagent.loop.rollout.replay import ReplayDifference
-from optagent.loop.train.holdout import Baseline, version_on_holdout
+from optagent.loop.train.holdout import Baseline, HoldoutTest, version_on_holdout
 from optagent.loop.train.load import load_version
 from optagent.loop.train.prepare import PreparedRows
 from optagent.loop.train.training_rows import TrainingRows, learnable, windowed
@@ -44,7 +44,7 @@ _COMMAND = ("seed", "strategy", "gates")
 
 @dataclass(frozen=True, slots=True)
 class GateReplay:
-    """What came of judging once more.
+    """Outcome of judging a candidate once more.
 
     `same` are the gates that came out the same, bit for bit, and `not_computed` those that stand as they were.
     `changed` is what the decision was made of and is no longer so: where rows or bundles are among it, no gate was
@@ -68,8 +68,8 @@ class GateReplay:
 
 
 @dataclass(frozen=True, slots=True)
-class _Then:
-    """What it was judged by, as it is found again."""
+class _Materials:
+    """The rows, the candidate and the champion of a decision, as they are found again."""
 
     prepared: PreparedRows
     libraries: Mapping[str, str]
@@ -78,9 +78,9 @@ class _Then:
     why_no_champion: str | None
 
 
-def judged_in(judged: AuditLink | AuditEntry) -> GateDecision:
-    """What an entry says that it was judged by; InvalidRequest for another entry, and for one that says too little."""
-    entry = judged.entry if isinstance(judged, AuditLink) else judged
+def decision_of(record: AuditLink | AuditEntry) -> GateDecision:
+    """The decision that an entry holds; InvalidRequest for another entry, and for one that says too little."""
+    entry = record.entry if isinstance(record, AuditLink) else record
     if entry.action != JUDGED:
         raise InvalidRequest(f"an entry {JUDGED!r} can be judged again, this one is {entry.action!r}")
     try:
@@ -89,166 +89,162 @@ def judged_in(judged: AuditLink | AuditEntry) -> GateDecision:
         raise InvalidRequest(f"the entry does not hold what it takes to judge again: {error}") from None
 
 
-def replay_judged(
-    judged: AuditLink | AuditEntry,
+def replay_gates(
+    record: AuditLink | AuditEntry,
     spec: ModelSpec,
-    outside: Ports,
+    ports: Ports,
     process: Process | None = None,
     looks: Iterable[HoldoutLook] | None = None,
 ) -> GateReplay:
     """Judges a candidate again as the entry says that it was judged, and compares bit for bit.
 
     `process` is the one that decided, and `looks` those of the ledger of its holdout, where they are kept: they must
-    say the same as the entry. Raises InvalidRequest as `judged_in`, and Unavailable.
+    say the same as the entry. Raises InvalidRequest as `decision_of`, and Unavailable.
     """
-    entry = judged.entry if isinstance(judged, AuditLink) else judged
-    by = judged_in(entry)
-    replay = GateReplay(by.process_id, entry.target, by.version, entry.outcome)
-    changed = [*_unlike_process(by, process), *_unlike_ledger(by, entry.outcome, looks)]
-    then = _then(by, spec, outside)
-    if not isinstance(then, _Then):
-        return replace(replay, changed=(*then, *changed))
-    same, difference = _again(by, entry.outcome, then)
-    stand = tuple(one.name for one in by.results if one.name in NOT_COMPUTED)
-    libraries = _libraries(then.libraries)
+    entry = record.entry if isinstance(record, AuditLink) else record
+    decision = decision_of(entry)
+    replay = GateReplay(decision.process_id, entry.target, decision.version, entry.outcome)
+    changed = [*_unlike_process(decision, process), *_unlike_ledger(decision, entry.outcome, looks)]
+    materials = _find_materials(decision, spec, ports)
+    if not isinstance(materials, _Materials):
+        return replace(replay, changed=(*materials, *changed))
+    same, difference = _judge_again(decision, entry.outcome, materials)
+    stand = tuple(result.name for result in decision.results if result.name in NOT_COMPUTED)
+    libraries = _changed_libraries(materials.libraries)
     return replace(
         replay, same=same, not_computed=stand, changed=tuple(changed), difference=difference, libraries=libraries
     )
 
 
-def _then(by: GateDecision, spec: ModelSpec, outside: Ports) -> _Then | list[ReplayDifference]:
-    """Rows, candidate and champion of then; or what of them has changed."""
-    candidate, changed = _version("candidate", spec.model_id, by.version, by.bundle_sha256, outside.registry)
+def _find_materials(decision: GateDecision, spec: ModelSpec, ports: Ports) -> _Materials | list[ReplayDifference]:
+    """Rows, candidate and champion of the decision; or the differences of those that have changed."""
+    candidate, changed = _load_version(
+        "candidate", spec.model_id, decision.version, decision.bundle_sha256, ports.registry
+    )
     predictor = candidate if isinstance(candidate, Predictor) else None
-    prepared = _prepared(by, spec, outside, predictor, changed)
+    prepared = _find_rows(decision, spec, ports, predictor, changed)
     if prepared is None or predictor is None:
         return changed
     try:
         prediction = predictor.scores(encoded(prepared.holdout_rows, predictor.schema))
     except (CorruptBundle, InvalidData) as error:
-        return [*changed, ReplayDifference("scores_sha256", by.scores_sha256, f"nothing: {error}")]
-    changed += _unlike("scores_sha256", by.scores_sha256, scores_digest(prediction))
-    champion, why = _champion(by, prepared, outside.registry, changed)
-    return changed or _Then(prepared, predictor.manifest.libraries, prediction, champion, why)
+        return [*changed, ReplayDifference("scores_sha256", decision.scores_sha256, f"nothing: {error}")]
+    changed += _unlike("scores_sha256", decision.scores_sha256, scores_digest(prediction))
+    champion, why = _find_champion(decision, prepared, ports.registry, changed)
+    return changed or _Materials(prepared, predictor.manifest.libraries, prediction, champion, why)
 
 
-def _version(
+def _load_version(
     name: str, model_id: str, number: str, digest: str | None, registry: Registry
 ) -> tuple[Predictor | None, list[ReplayDifference]]:
     """A version's model, of the digest that was logged."""
-    found, changed = _registered(name, model_id, number, digest, registry)
-    if found is None:
+    version, changed = _find_version(name, model_id, number, digest, registry)
+    if version is None:
         return None, changed
     try:
-        return load_version(found, registry), []
+        return load_version(version, registry), []
     except CorruptBundle as error:
         return None, [ReplayDifference(f"{name}: bundle", f"SHA-256 {digest}", f"not so: {error}")]
 
 
-def _registered(
+def _find_version(
     name: str, model_id: str, number: str, digest: str | None, registry: Registry
 ) -> tuple[ModelVersion | None, list[ReplayDifference]]:
     try:
-        found = registry.version(model_id, number)
+        version = registry.version(model_id, number)
     except ModelNotFound as error:
         return None, [ReplayDifference(f"{name}: version", number, f"gone: {error}")]
-    unlike = _unlike(f"{name}: bundle", f"SHA-256 {digest}", f"SHA-256 {found.digest}")
-    return (None, unlike) if unlike else (found, [])
+    unlike = _unlike(f"{name}: bundle", f"SHA-256 {digest}", f"SHA-256 {version.digest}")
+    return (None, unlike) if unlike else (version, [])
 
 
-def _prepared(
-    by: GateDecision, spec: ModelSpec, outside: Ports, predictor: Predictor | None, changed: list[ReplayDifference]
+def _find_rows(
+    decision: GateDecision, spec: ModelSpec, ports: Ports, predictor: Predictor | None, changed: list[ReplayDifference]
 ) -> PreparedRows | None:
     """The rows of then, split with the seed; None, with what differs added to `changed`, where they are others."""
     try:
-        rows = learnable(spec, outside.datasets, outside.observations, by.until)
-        prepared = _of_window(by, rows)
+        rows = learnable(spec, ports.datasets, ports.observations, decision.until)
+        prepared = _rows_of_window(decision, rows)
         unlike = [
-            *_unlike("rows", by.rows, rows.table.num_rows),
-            *_unlike("holdout", by.holdout, holdout_digest(prepared)),
-            *_unlike("holdout_sha256", by.holdout_sha256, judged_rows_digest(prepared)),
-            *_unlike("rows_sha256", by.rows_sha256, _learned_from(by, prepared, predictor)),
+            *_unlike("rows", decision.rows, rows.table.num_rows),
+            *_unlike("holdout", decision.holdout, holdout_digest(prepared)),
+            *_unlike("holdout_sha256", decision.holdout_sha256, judged_rows_digest(prepared)),
+            *_unlike("rows_sha256", decision.rows_sha256, _training_digest(decision, prepared, predictor)),
         ]
     except InvalidData as error:
-        unlike = [ReplayDifference("rows_sha256", by.rows_sha256, f"none: {error}")]
+        unlike = [ReplayDifference("rows_sha256", decision.rows_sha256, f"none: {error}")]
     changed += unlike
     return None if unlike else prepared
 
 
-def _of_window(by: GateDecision, rows: TrainingRows) -> PreparedRows:
-    prepared = rows.prepared(by.seed)
-    if by.window == "expanding":
+def _rows_of_window(decision: GateDecision, rows: TrainingRows) -> PreparedRows:
+    prepared = rows.prepared(decision.seed)
+    if decision.window == "expanding":
         return prepared
-    return windowed(rows, prepared, window_named(by.window, prepared, by.changed_at), by.seed)
+    return windowed(rows, prepared, window_named(decision.window, prepared, decision.changed_at), decision.seed)
 
 
-def _learned_from(by: GateDecision, prepared: PreparedRows, predictor: Predictor | None) -> str:
+def _training_digest(decision: GateDecision, prepared: PreparedRows, predictor: Predictor | None) -> str:
     """The digest of the rows, with the columns of the candidate's plan."""
-    if by.plan_sha256 is None:
+    if decision.plan_sha256 is None:
         return prepared.digest
     if predictor is None:
-        return by.rows_sha256  # the plan is in the bundle, which is named already
+        return decision.rows_sha256  # the plan is in the bundle, which is named already
     plan = predictor.model.plan if isinstance(predictor.model, EngineeredModel) else None
-    if plan is None or plan_digest(plan) != by.plan_sha256:
+    if plan is None or plan_digest(plan) != decision.plan_sha256:
         raise InvalidData("the candidate's plan is another one")
     return prepared.planned(plan).digest
 
 
-def _champion(
-    by: GateDecision, prepared: PreparedRows, registry: Registry, changed: list[ReplayDifference]
+def _find_champion(
+    decision: GateDecision, prepared: PreparedRows, registry: Registry, changed: list[ReplayDifference]
 ) -> tuple[Baseline | None, str | None]:
-    """What the champion of then says of the holdout; what is no longer so is added to `changed`."""
-    if by.champion_version is None:
+    """The prediction of the champion of then on the holdout; what is no longer so is added to `changed`."""
+    if decision.champion_version is None:
         return None, None
     name, model_id = "champion", prepared.spec.model_id
-    version, unlike = _registered(name, model_id, by.champion_version, by.champion_sha256, registry)
+    version, unlike = _find_version(name, model_id, decision.champion_version, decision.champion_sha256, registry)
     changed += unlike
     if version is None:
         return None, None
-    found, why = version_on_holdout(version, prepared, registry)
-    said = None if found is None else scores_digest(found.prediction)
-    for difference in _unlike("champion_scores_sha256", by.champion_scores_sha256, said):
-        changed.append(difference if found else replace(difference, replayed=f"nothing: {why}"))
-    if found is None:  # nor could it be compared with then: why is told with the name of a scratch folder
-        why = next((one.reason for one in by.results if one.name == name), why)
-    return found, why
+    baseline, why = version_on_holdout(version, prepared, registry)
+    digest = None if baseline is None else scores_digest(baseline.prediction)
+    for difference in _unlike("champion_scores_sha256", decision.champion_scores_sha256, digest):
+        changed.append(difference if baseline else replace(difference, replayed=f"nothing: {why}"))
+    if baseline is None:  # nor could it be compared with then: the reason names a scratch folder, so take that of then
+        why = next((result.reason for result in decision.results if result.name == name), why)
+    return baseline, why
 
 
-def _again(by: GateDecision, outcome: str, then: _Then) -> tuple[tuple[str, ...], ReplayDifference | None]:
+def _judge_again(
+    decision: GateDecision, outcome: str, materials: _Materials
+) -> tuple[tuple[str, ...], ReplayDifference | None]:
     """The names of the gates that come out the same, and the first difference."""
-    task = then.prepared.spec.task
-    made = [
-        as_logged(one)
-        for one in computed(
-            gates_from(by.gates),
-            then.prediction,
-            then.champion,
-            then.prepared,
-            metric_named(by.metric, task),
-            by.alpha,
-            by.seed,
-            then.why_no_champion,
-        )
-    ]
-    known = {one.name: one for one in by.results}
-    again = {one.name: one for one in made}
-    due = [name for name in known if name not in NOT_COMPUTED]
-    differences = {name: _unlike_gate(name, known.get(name), again.get(name)) for name in dict.fromkeys([*due, *again])}
+    metric = metric_named(decision.metric, materials.prepared.spec.task)
+    test = HoldoutTest(materials.prepared, metric, decision.alpha, decision.seed)
+    gates = gates_from(decision.gates)
+    results = holdout_gates(gates, materials.prediction, materials.champion, test, materials.why_no_champion)
+    logged = {result.name: result for result in decision.results}
+    replayed = {result.name: as_logged(result) for result in results}
+    computed = [name for name in logged if name not in NOT_COMPUTED]
+    differences = {
+        name: _unlike_gate(name, logged.get(name), replayed.get(name)) for name in dict.fromkeys([*computed, *replayed])
+    }
     same = tuple(name for name, difference in differences.items() if difference is None)
-    verdict = str(verdict_of([again.get(one.name, one) for one in by.results]))
-    found: Iterator[ReplayDifference] = iter(
+    verdict = str(verdict_of([replayed.get(result.name, result) for result in decision.results]))
+    every_difference: Iterator[ReplayDifference] = iter(
         [
-            *_unlike("alpha", by.alpha, _alpha(by)),
-            *(one for one in differences.values() if one is not None),
+            *_unlike("alpha", decision.alpha, _alpha(decision)),
+            *(difference for difference in differences.values() if difference is not None),
             *_unlike("verdict", outcome, verdict),
         ]
     )
-    return same, next(found, None)
+    return same, next(every_difference, None)
 
 
-def _alpha(by: GateDecision) -> float | None:
-    whole = strategy_named(by.strategy).alpha
-    return whole if by.look is None else alpha_of_look(whole, by.look)
+def _alpha(decision: GateDecision) -> float | None:
+    whole = strategy_named(decision.strategy).alpha
+    return whole if decision.look is None else alpha_of_look(whole, decision.look)
 
 
 def _unlike_gate(name: str, known: GateResult | None, again: GateResult | None) -> ReplayDifference | None:
@@ -264,46 +260,50 @@ def _unlike_gate(name: str, known: GateResult | None, again: GateResult | None) 
     return next(iter(_unlike(f"{where}: reason", known.reason, again.reason)), None)
 
 
-def _unlike_process(by: GateDecision, process: Process | None) -> Iterator[ReplayDifference]:
-    """What the process that decided was asked for, where that is not what the entry says."""
+def _unlike_process(decision: GateDecision, process: Process | None) -> Iterator[ReplayDifference]:
+    """Differences of the entry to what the process that decided was asked for."""
     if process is None:
         return
-    asked: Mapping[str, Any] = process.command
+    command: Mapping[str, Any] = process.command
     for name in _COMMAND:
-        yield from _unlike(f"{name}, as process {by.process_id} keeps it", getattr(by, name), asked.get(name))
+        yield from _unlike(
+            f"{name}, as process {decision.process_id} keeps it", getattr(decision, name), command.get(name)
+        )
     until = process.kept.get("rows", {}).get("until")
-    yield from _unlike(f"until, as process {by.process_id} keeps it", by.until, until)
+    yield from _unlike(f"until, as process {decision.process_id} keeps it", decision.until, until)
 
 
-def _unlike_ledger(by: GateDecision, outcome: str, looks: Iterable[HoldoutLook] | None) -> Iterator[ReplayDifference]:
-    """What the ledger says of the look, where that is not what the entry says."""
-    if looks is None or by.look is None:
+def _unlike_ledger(
+    decision: GateDecision, outcome: str, looks: Iterable[HoldoutLook] | None
+) -> Iterator[ReplayDifference]:
+    """Differences of the entry to the look in the ledger."""
+    if looks is None or decision.look is None:
         return
-    where = f"look {by.look} of the ledger"
-    look = next((one for one in looks if one.number == by.look), None)
+    where = f"look {decision.look} of the ledger"
+    look = next((each for each in looks if each.number == decision.look), None)
     if look is None:
         yield ReplayDifference(where, "there", "missing")
         return
-    yield from _unlike(f"{where}: process", by.process_id, look.process_id)
-    yield from _unlike(f"{where}: candidate", by.version, look.candidate)
-    yield from _unlike(f"{where}: alpha", strategy_named(by.strategy).alpha, look.alpha)
+    yield from _unlike(f"{where}: process", decision.process_id, look.process_id)
+    yield from _unlike(f"{where}: candidate", decision.version, look.candidate)
+    yield from _unlike(f"{where}: alpha", strategy_named(decision.strategy).alpha, look.alpha)
     yield from _unlike(f"{where}: verdict", outcome, None if look.verdict is None else str(look.verdict))
 
 
 def _unlike(where: str, stored: Any, found: Any) -> list[ReplayDifference]:
-    """By what is written of both, so that -0.0 is not 0.0."""
-    return [] if _written(stored) == _written(found) else [ReplayDifference(where, _told(stored), _told(found))]
+    """The difference of two values, compared as JSON, so that -0.0 is not 0.0."""
+    return [] if _as_json(stored) == _as_json(found) else [ReplayDifference(where, _as_text(stored), _as_text(found))]
 
 
-def _written(value: Any) -> str:
+def _as_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, default=str)
 
 
-def _told(value: Any) -> str:
-    return value if isinstance(value, str) else _written(value)
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else _as_json(value)
 
 
-def _libraries(then: Mapping[str, str]) -> tuple[str, ...]:
+def _changed_libraries(then: Mapping[str, str]) -> tuple[str, ...]:
     now = library_versions()
     return tuple(
         f"{name} {then.get(name, 'none')} -> {now.get(name, 'none')}"

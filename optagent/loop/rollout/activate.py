@@ -1,4 +1,4 @@
-"""Swap: one routing table for another, at one moment on all gateways."""
+"""Table activation: one routing table for another, at one moment on all gateways."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -56,7 +56,7 @@ class _Readiness:
         return TableNotLoaded(f"{named} is not loaded by {', '.join(self.waiting)} (waited {self.waited_s:.3g} s)")
 
 
-async def swap(
+async def activate_table(
     table: RoutingTable,
     routes: Routes,
     clock: Clock,

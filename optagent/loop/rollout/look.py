@@ -10,8 +10,8 @@ from optagent.domain.rollout_look import Look, RolloutState
 from optagent.errors import InvalidData, NotFound
 from optagent.loop.observe.reference import Reference, decode_reference
 from optagent.loop.observe.window_rows import EARLY_LABELS_S
+from optagent.loop.rollout.context import RolloutContext
 from optagent.loop.rollout.evidence import RolloutRows, evidence_of, guarded_of, labels_for, losses_of, row_loss
-from optagent.loop.rollout.live import RolloutContext
 from optagent.ports import Observations
 from optagent.serving.evidence import outputs_of
 
@@ -31,23 +31,23 @@ def worth_a_look(rollout: Rollout, look: Look, now: float) -> bool:
     return any(last < end <= now for end in _ends(rollout))
 
 
-async def look_and_advance(rollout: Rollout, spec: ModelSpec, live: RolloutContext) -> Rollout:
+async def look_and_advance(rollout: Rollout, spec: ModelSpec, context: RolloutContext) -> Rollout:
     """The rollout after a look at all the rows that there are; the same where these say nothing new.
 
     All rows of the rollout are read, so after that nothing is read for 20 times as long as it took: few rows are looked
     at by every pass, half a million, which took 2 s of a core, every 40 s. Raises Conflict where another pass was
     sooner.
     """
-    began = live.clock.now()
-    if live.pace.rests(rollout.rollout_id, began) is not None:
+    began = context.clock.now()
+    if context.backoff.rest_reason(rollout.rollout_id, began) is not None:
         return rollout
-    look = await asyncio.to_thread(seen, rollout, spec, live.observations, began)
-    ended = live.clock.now()
-    live.pace.rest(rollout.rollout_id, ended + _REST * (ended - began))
+    look = await asyncio.to_thread(seen, rollout, spec, context.observations, began)
+    ended = context.clock.now()
+    context.backoff.rest(rollout.rollout_id, ended + _REST * (ended - began))
     if not worth_a_look(rollout, look, began):
         return rollout
     after = advance(rollout, look, began)
-    await live.store.save_rollout(after, rollout)
+    await context.store.save_rollout(after, rollout)
     return after
 
 

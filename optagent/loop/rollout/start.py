@@ -1,21 +1,28 @@
-"""Propose: a version as the candidate of a rollout, if it can take the champion's place, and the rules for it."""
+"""Rollout start: a version becomes the candidate of a rollout, if it can take the champion's place, by its rules."""
 
+import asyncio
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from optagent.codec import decode, plain
-from optagent.domain.model import CHAMPION, ModelSpec, ModelVersion
+from optagent.domain.model import ModelSpec
+from optagent.domain.rollout import Rollout, begin
 from optagent.domain.rollout_policy import ERRORS, SLOW, RolloutPolicy, policy_of
 from optagent.domain.strategy import Strategy
-from optagent.errors import Conflict, InvalidRequest, ModelNotFound
+from optagent.errors import Conflict, InvalidRequest
+from optagent.loop.champion import champion_of
 from optagent.loop.observe.inputs import reference_of
 from optagent.loop.observe.reference import Reference
+from optagent.loop.rollout.context import RolloutContext
 from optagent.loop.rollout.evidence import mean_loss, row_loss
+from optagent.loop.rollout.reconcile import follow, follow_decision
 from optagent.loop.train.load import load_version
 from optagent.ports import Datasets, Observations, Registry
 from optagent.training.encoding import Schema
 
+_APART_S = 0.001
 _GUARDRAILS = frozenset({ERRORS, SLOW})
 
 
@@ -28,28 +35,64 @@ class RolloutPlan:
     policy: RolloutPolicy
 
 
-def propose(
-    spec: ModelSpec,
-    candidate: str,
-    strategy: Strategy,
-    changes: Mapping[str, Any],
-    registry: Registry,
-    observations: Observations,
-    datasets: Datasets,
-) -> RolloutPlan:
-    """What a rollout of a version or alias would be; blocks.
+@dataclass(frozen=True, slots=True)
+class StartRollout:
+    """A command to let a version or alias compete; `changes` are fields of the strategy's policy."""
 
-    `changes` are fields of the strategy's policy. Raises Conflict where there is no champion, or where the candidate is
-    another kind of model; InvalidRequest for a bad rule and a candidate that is the champion; ModelNotFound and
-    CorruptBundle.
+    model_id: str
+    candidate: str
+    strategy: Strategy
+    changes: Mapping[str, Any]
+    who: str
+
+
+async def start_rollout(request: StartRollout, context: RolloutContext, datasets: Datasets) -> Rollout:
+    """Starts a rollout once the one before has ended, and answers it when everything follows, or within half a minute.
+
+    Raises what `plan_rollout` does, and Conflict while another rollout is active.
     """
-    champion, proposed = _champion(spec, registry), registry.version(spec.model_id, candidate)
-    if proposed.version == champion.version:
-        raise InvalidRequest(f"{candidate}: version {champion.version} is the champion already")
-    serving = load_version(champion, registry)
-    _check_alike(proposed.version, load_version(proposed, registry).schema, serving.schema)
-    reference, _ = reference_of(champion, serving, spec, observations, datasets, seed=0)
-    return RolloutPlan(champion.version, proposed.version, policy_for(spec, strategy, changes, reference))
+    spec = await context.store.model(request.model_id)
+    earliest = await _settle_latest(request.model_id, context)
+    plan = await asyncio.to_thread(plan_rollout, request, spec, context.registry, context.observations, datasets)
+    now, rollout_id = max(context.clock.now(), earliest), f"rollout-{uuid.uuid4().hex[:12]}"
+    rollout = begin(rollout_id, request.model_id, plan.champion, plan.candidate, plan.policy, now, request.who)
+    await context.store.create_rollout(rollout)
+    return await follow_decision(rollout, context)
+
+
+async def _settle_latest(model_id: str, context: RolloutContext) -> float:
+    """Sees to it that the model's latest rollout has ended and is settled; answers when the next one may start.
+
+    That is later than the start of the latest by the clock of this machine, too: the newest one is the one that counts.
+    """
+    for latest in await context.store.rollouts(model_id, 1):
+        if latest.state.is_active:
+            raise Conflict(f"rollout {latest.rollout_id!r} of {model_id} is active; end it before another starts")
+        if not latest.is_settled:
+            await follow(latest.rollout_id, context)
+        return latest.started_at + _APART_S
+    return 0.0
+
+
+def plan_rollout(
+    request: StartRollout, spec: ModelSpec, registry: Registry, observations: Observations, datasets: Datasets
+) -> RolloutPlan:
+    """The versions and rules of a rollout that is asked for; blocks.
+
+    Raises Conflict where there is no champion, or where the candidate is another kind of model; InvalidRequest for a
+    bad rule and a candidate that is the champion; ModelNotFound and CorruptBundle.
+    """
+    champion = champion_of(spec.model_id, registry)
+    if champion is None:
+        raise Conflict(f"model {spec.model_id!r} has no champion that a candidate could replace")
+    candidate = registry.version(spec.model_id, request.candidate)
+    if candidate.version == champion.version:
+        raise InvalidRequest(f"{request.candidate}: version {champion.version} is the champion already")
+    predictor = load_version(champion, registry)
+    _check_alike(candidate.version, load_version(candidate, registry).schema, predictor.schema)
+    reference, _ = reference_of(champion, predictor, spec, observations, datasets, seed=0)
+    policy = policy_for(spec, request.strategy, request.changes, reference)
+    return RolloutPlan(champion.version, candidate.version, policy)
 
 
 def policy_for(spec: ModelSpec, strategy: Strategy, changes: Mapping[str, Any], reference: Reference) -> RolloutPolicy:
@@ -69,22 +112,15 @@ def policy_for(spec: ModelSpec, strategy: Strategy, changes: Mapping[str, Any], 
     return policy
 
 
-def _champion(spec: ModelSpec, registry: Registry) -> ModelVersion:
-    try:
-        return registry.version(spec.model_id, CHAMPION)
-    except ModelNotFound:
-        raise Conflict(f"model {spec.model_id!r} has no champion that a candidate could replace") from None
-
-
 def _check_alike(version: str, candidate: Schema, champion: Schema) -> None:
-    """Whoever reads the answers must be able to read them after a promotion as before."""
+    """Raises Conflict unless callers can read the candidate's answers as they read the champion's."""
     for name in ("task", "target", "classes"):
         own, needed = getattr(candidate, name), getattr(champion, name)
         if own != needed:
             raise Conflict(
-                f"version {version} has {name} {_shown(own)}, the champion {_shown(needed)}: they must be equal"
+                f"version {version} has {name} {_describe(own)}, the champion {_describe(needed)}: they must be equal"
             )
 
 
-def _shown(value: Any) -> str:
+def _describe(value: Any) -> str:
     return str(list(value)) if isinstance(value, tuple) else repr(str(value))

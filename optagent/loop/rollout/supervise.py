@@ -10,7 +10,7 @@ from optagent.domain.model import ModelSpec
 from optagent.domain.rollout import Rollout, Transition
 from optagent.domain.rollout_look import RolloutState
 from optagent.errors import Conflict, OptAgentError
-from optagent.loop.rollout.live import RolloutContext
+from optagent.loop.rollout.context import RolloutContext
 from optagent.loop.rollout.look import look_and_advance
 from optagent.loop.rollout.reconcile import follow, follow_registry
 
@@ -38,18 +38,18 @@ class _Seen:
     error: str = ""
 
 
-async def supervise(live: RolloutContext) -> SupervisorPass:
+async def supervise(context: RolloutContext) -> SupervisorPass:
     """Takes each model a step nearer to what is meant. One that cannot be helped now is named, and tried again.
 
     Raises Unavailable where the store does not even list the models.
     """
-    specs, turn = await live.store.models(), asyncio.Semaphore(_AT_ONCE)
+    specs, turn = await context.store.models(), asyncio.Semaphore(_AT_ONCE)
 
     async def watched(spec: ModelSpec) -> _Seen:
         seen = _Seen()
         async with turn:
             try:
-                await _step(spec, live, seen)
+                await _step(spec, context, seen)
             except OptAgentError as error:
                 seen.error = str(error)
             except Exception as error:
@@ -65,33 +65,33 @@ async def supervise(live: RolloutContext) -> SupervisorPass:
     )
 
 
-async def _step(spec: ModelSpec, live: RolloutContext, seen: _Seen) -> None:
-    latest = await live.store.rollouts(spec.model_id, 1)
+async def _step(spec: ModelSpec, context: RolloutContext, seen: _Seen) -> None:
+    latest = await context.store.rollouts(spec.model_id, 1)
     if latest and (latest[0].state.is_active or not latest[0].is_settled):
-        rollout = await _carried(latest[0], spec, live, seen)
+        rollout = await _carried(latest[0], spec, context, seen)
         if rollout.state.is_active:
             return
-    swapped = await follow_registry(spec.model_id, live, _PATIENCE_S)
+    swapped = await follow_registry(spec.model_id, context, _PATIENCE_S)
     if swapped is not None and swapped.changed:
         seen.done.append(f"{spec.model_id}: version {swapped.table.champion} answers")
 
 
-async def _carried(rollout: Rollout, spec: ModelSpec, live: RolloutContext, seen: _Seen) -> Rollout:
+async def _carried(rollout: Rollout, spec: ModelSpec, context: RolloutContext, seen: _Seen) -> Rollout:
     """The rollout after what was decided is done, a look, and what that decides.
 
     A gateway or registry that is away does not keep us from looking: harm must have its way back all the same.
     """
     seen.state, told, trouble = rollout.state, rollout.settled, None
     try:
-        rollout = await follow(rollout.rollout_id, live, _PATIENCE_S)
+        rollout = await follow(rollout.rollout_id, context, _PATIENCE_S)
     except OptAgentError as error:
         trouble = error
     if rollout.state.is_active:
         known = rollout
         with contextlib.suppress(Conflict):  # another pass was sooner, and has everything follow
-            rollout = await look_and_advance(rollout, spec, live)
+            rollout = await look_and_advance(rollout, spec, context)
         if rollout.state is not known.state or rollout.step != known.step:
-            rollout, trouble = await follow(rollout.rollout_id, live, _PATIENCE_S), None
+            rollout, trouble = await follow(rollout.rollout_id, context, _PATIENCE_S), None
     seen.state = rollout.state
     seen.done += [_said(rollout, change) for change in rollout.transitions[told : rollout.settled]]
     if trouble is not None:

@@ -1,24 +1,28 @@
-"""Candidate: a recipe, or several with their weights, found by the stages that an optimization goes through."""
+"""Candidate search: a recipe, or several with their weights, by the stages that an optimization goes through."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from optagent.codec import decode
 from optagent.domain.command import EngineerFeatures, OptimizeModel, TuneModel
-from optagent.domain.model import CHAMPION
 from optagent.domain.policy import Stage
 from optagent.domain.strategy import strategy_named
+from optagent.domain.study import Study
 from optagent.errors import CorruptBundle, InvalidRequest, ModelNotFound
+from optagent.loop.champion import champion_of
 from optagent.loop.context import Ports
 from optagent.loop.process import Run
-from optagent.loop.train import search
-from optagent.loop.train.ensemble import WeightSearch, built_together, tried_together
-from optagent.loop.train.features import current_recipe, propose
+from optagent.loop.train.build import BuiltModel, build_recipe
+from optagent.loop.train.ensemble import WeightSearch, build_members, search_weights_of_trials
+from optagent.loop.train.features import current_recipe, propose_features
+from optagent.loop.train.holdout import HoldoutTest
 from optagent.loop.train.load import load_version
 from optagent.loop.train.prepare import PreparedRows
-from optagent.loop.train.search import BuiltModel
+from optagent.loop.train.search import best_recipes, best_trial, run_search
+from optagent.loop.train.study import plan_study
+from optagent.loop.train.track import track_study
 from optagent.ports import Registry
 from optagent.training.combined import Combined, from_json, to_json
 from optagent.training.families.engineered import EngineeredModel
@@ -30,26 +34,27 @@ from optagent.training.recipe import Recipe
 
 @dataclass(frozen=True, slots=True)
 class CandidateRecipes:
-    """What is to be built: one recipe, or several under one weighting, all on the columns of the plan.
+    """Recipes of a model to build: one, or several under one weighting, all on the columns of the plan.
 
-    `said` tells in words how it was found.
+    `notes` tell in words how they were found.
     """
 
     recipes: tuple[Recipe, ...]
     combined: Combined | None = None
     plan: FeaturePlan | None = None
-    said: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def to_plain(self) -> dict[str, Any]:
-        """As JSON can hold it; a runner that takes over makes it of that again."""
+        """Plain data that JSON can hold, of which a runner that takes over makes it again."""
         combined = None if self.combined is None else to_json(self.combined).decode()
-        return {"recipes": [one.to_plain() for one in self.recipes], "combined": combined, "said": list(self.said)}
+        recipes = [recipe.to_plain() for recipe in self.recipes]
+        return {"recipes": recipes, "combined": combined, "said": list(self.notes)}
 
     @classmethod
-    def from_plain(cls, kept: Mapping[str, Any], plan: FeaturePlan | None) -> "CandidateRecipes":
-        combined = None if kept["combined"] is None else from_json(kept["combined"])
-        recipes = tuple(Recipe.from_plain(one) for one in kept["recipes"])
-        return cls(recipes, combined, plan, tuple(kept["said"]))
+    def from_plain(cls, data: Mapping[str, Any], plan: FeaturePlan | None) -> "CandidateRecipes":
+        combined = None if data["combined"] is None else from_json(data["combined"])
+        recipes = tuple(Recipe.from_plain(recipe) for recipe in data["recipes"])
+        return cls(recipes, combined, plan, tuple(data["said"]))
 
 
 def champion_candidate(prepared: PreparedRows, registry: Registry) -> tuple["CandidateRecipes", tuple[str, ...]]:
@@ -57,10 +62,12 @@ def champion_candidate(prepared: PreparedRows, registry: Registry) -> tuple["Can
 
     The notes say what of it cannot be trained again.
     """
-    spec = prepared.spec
+    champion = champion_of(prepared.spec.model_id, registry)
     try:
-        predictor = load_version(registry.version(spec.model_id, CHAMPION), registry)
+        predictor = None if champion is None else load_version(champion, registry)
     except (ModelNotFound, CorruptBundle):
+        predictor = None
+    if predictor is None:
         recipe, notes = current_recipe(prepared, registry)
         return CandidateRecipes((recipe,)), notes
     model, plan, notes = predictor.model, None, tuple[str, ...]()
@@ -71,103 +78,129 @@ def champion_candidate(prepared: PreparedRows, registry: Registry) -> tuple["Can
             plan, notes = None, ("the champion's features are of other columns: left out",)
     if isinstance(model, EnsembleModel):
         try:
-            recipes = tuple(Recipe.from_plain(one) for one in predictor.manifest.params["recipes"])
+            recipes = tuple(Recipe.from_plain(recipe) for recipe in predictor.manifest.params["recipes"])
             return CandidateRecipes(recipes, model.combined, plan, ("the champion's ensemble",)), notes
         except (KeyError, TypeError, InvalidRequest):
             notes = (*notes, "the champion's ensemble does not say how its members were trained")
-    recipe, said = current_recipe(prepared, registry)
-    return CandidateRecipes((recipe,), None, plan), (*notes, *said)
+    recipe, recipe_notes = current_recipe(prepared, registry)
+    return CandidateRecipes((recipe,), None, plan), (*notes, *recipe_notes)
 
 
-async def found_features(
-    command: OptimizeModel, recipe: Recipe, prepared: PreparedRows, metric: Metric, outside: Ports, run: Run
+async def search_features(
+    command: OptimizeModel, recipe: Recipe, prepared: PreparedRows, metric: Metric, ports: Ports, run: Run
 ) -> tuple[FeaturePlan | None, str]:
     """The plan that is better out of fold with the current parameters, or None; and why, in words."""
     if "features" in run.kept:
-        kept = run.kept["features"]
-        return None if kept["plan"] is None else decode(FeaturePlan, kept["plan"]), kept["said"]
+        output = run.kept["features"]
+        return None if output["plan"] is None else decode(FeaturePlan, output["plan"]), output["said"]
     await run.stage("engineer")
-    asked = EngineerFeatures(command.model_id, strategy=command.strategy, seed=command.seed)
+    features = EngineerFeatures(command.model_id, strategy=command.strategy, seed=command.seed)
     if command.timeout_s is not None:
-        asked = replace(asked, timeout_s=command.timeout_s)
-    proposal = await asyncio.to_thread(propose, asked, prepared, recipe, metric, outside, run)
+        features = replace(features, timeout_s=command.timeout_s)
+    proposal = await asyncio.to_thread(propose_features, features, prepared, recipe, metric, ports, run)
     plan = proposal.plan if proposal.accepted else None
     await run.keep("features", {"plan": plan, "said": proposal.why})
     return plan, proposal.why
 
 
-async def searched(
+async def search_candidate(
     command: OptimizeModel,
     stages: tuple[Stage, ...],
     champion: CandidateRecipes,
     prepared: PreparedRows,
-    outside: Ports,
+    ports: Ports,
     run: Run,
 ) -> CandidateRecipes:
     """The champion as it was trained, or the best that a search finds, alone or with others."""
     if "candidate" in run.kept:
         return CandidateRecipes.from_plain(run.kept["candidate"], prepared.plan)
     if Stage.TUNE not in stages:
-        candidate = await _again(command, champion, prepared, outside, run)
+        candidate = await _retrain(command, champion, prepared, ports, run)
     else:
-        candidate = await _tuned(command, stages, champion.recipes[0], prepared, outside, run)
+        candidate = await _tune(command, stages, champion.recipes[0], prepared, ports, run)
     await run.keep("candidate", candidate.to_plain())
     return candidate
 
 
-async def _again(
-    command: OptimizeModel, champion: CandidateRecipes, prepared: PreparedRows, outside: Ports, run: Run
+async def _retrain(
+    command: OptimizeModel, champion: CandidateRecipes, prepared: PreparedRows, ports: Ports, run: Run
 ) -> CandidateRecipes:
     """The champion on the rows of today; the weights of an ensemble are fitted anew where that is shown to be better
     than its best member, and kept otherwise."""
-    said = (*champion.said, f"trained again: {', '.join(recipe.family for recipe in champion.recipes)}")
-    again = replace(champion, plan=prepared.plan, said=said)
+    notes = (*champion.notes, f"trained again: {', '.join(recipe.family for recipe in champion.recipes)}")
+    retrained = replace(champion, plan=prepared.plan, notes=notes)
     if champion.combined is None:
-        return again
-    await run.stage("ensemble")
-    weighed = await asyncio.to_thread(_together, command, list(champion.recipes), prepared, outside, run)
-    if isinstance(weighed, str):
-        return replace(again, said=(*said, weighed))
-    combined, reason = weighed.choice.ensemble, weighed.choice.reason
-    if not weighed.choice.accepted or combined is None:
-        return replace(again, said=(*said, f"the weights are kept: {reason}"))
-    recipes = tuple(weighed.recipes[name] for name in combined.names)
-    return replace(again, recipes=recipes, combined=combined, said=(*said, f"fitted anew: {reason}"))
+        return retrained
+    weights = await _search_weights(champion.recipes, command, prepared, ports, run)
+    if isinstance(weights, str):
+        return replace(retrained, notes=(*notes, weights))
+    combined, reason = weights.choice.ensemble, weights.choice.reason
+    if not weights.choice.accepted or combined is None:
+        return replace(retrained, notes=(*notes, f"the weights are kept: {reason}"))
+    recipes = tuple(weights.recipes[name] for name in combined.names)
+    return replace(retrained, recipes=recipes, combined=combined, notes=(*notes, f"fitted anew: {reason}"))
 
 
-async def _tuned(
+async def _tune(
     command: OptimizeModel,
     stages: tuple[Stage, ...],
     recipe: Recipe,
     prepared: PreparedRows,
-    outside: Ports,
+    ports: Ports,
     run: Run,
 ) -> CandidateRecipes:
-    shared = replace(prepared, problem=await asyncio.to_thread(outside.tuner.share, prepared.problem))
-    single, best, said = await _best(command, recipe, shared, outside, run)
+    """The best trial of a search, or several of its trials under one weighting."""
+    shared = replace(prepared, problem=await asyncio.to_thread(ports.tuner.share, prepared.problem))
+    single, best, notes = await _search_recipes(command, recipe, shared, ports, run)
     if Stage.ENSEMBLE not in stages:
-        return CandidateRecipes((single,), None, prepared.plan, said)
+        return CandidateRecipes((single,), None, prepared.plan, notes)
+    weights = await _search_weights(best, command, prepared, ports, run)
+    if isinstance(weights, str):
+        return CandidateRecipes((single,), None, prepared.plan, (*notes, weights))
+    notes = (*notes, weights.choice.reason)
+    combined = weights.choice.ensemble
+    if not weights.choice.accepted or combined is None:
+        return CandidateRecipes((single,), None, prepared.plan, notes)
+    recipes = tuple(weights.recipes[name] for name in combined.names)
+    return CandidateRecipes(recipes, combined, prepared.plan, notes)
+
+
+async def _search_weights(
+    recipes: Sequence[Recipe], command: OptimizeModel, prepared: PreparedRows, ports: Ports, run: Run
+) -> WeightSearch | str:
     await run.stage("ensemble")
-    weighed = await asyncio.to_thread(_together, command, best, prepared, outside, run)
-    if isinstance(weighed, str):
-        return CandidateRecipes((single,), None, prepared.plan, (*said, weighed))
-    said = (*said, weighed.choice.reason)
-    combined = weighed.choice.ensemble
-    if not weighed.choice.accepted or combined is None:
-        return CandidateRecipes((single,), None, prepared.plan, said)
-    return CandidateRecipes(tuple(weighed.recipes[name] for name in combined.names), combined, prepared.plan, said)
+    metric = metric_named(prepared.spec.metric, prepared.spec.task)
+    test = HoldoutTest(prepared, metric, strategy_named(command.strategy).alpha, command.seed)
+    return await asyncio.to_thread(search_weights_of_trials, recipes, test, ports, run)
 
 
-async def _best(
-    command: OptimizeModel, recipe: Recipe, prepared: PreparedRows, outside: Ports, run: Run
+async def _search_recipes(
+    command: OptimizeModel, recipe: Recipe, prepared: PreparedRows, ports: Ports, run: Run
 ) -> tuple[Recipe, list[Recipe], tuple[str, ...]]:
-    """The recipe that a search chose, the best of its trials, and what there is to say."""
+    """The recipe that a search chose, the best of its trials, and notes."""
     if "search" in run.kept:
-        kept = run.kept["search"]
-        best = [Recipe.from_plain(one) for one in kept["best"]]
-        return Recipe.from_plain(kept["single"]), best, tuple(kept["said"])
+        output = run.kept["search"]
+        best = [Recipe.from_plain(data) for data in output["best"]]
+        return Recipe.from_plain(output["single"]), best, tuple(output["said"])
     await run.stage("search")
-    asked = TuneModel(
+    study = _plan_study(command, recipe, prepared, ports, run)
+    async with track_study(study, ports, run) as record:
+        record.tags = {"process": run.process.process_id}
+        outcome = await run_search(study, prepared, ports, run)
+        trial = best_trial(study, outcome, strategy_named(command.strategy).margin)
+        assert trial is not None, "a search without a score has raised"
+        record.metrics = {f"cv_{study.metric}": float("nan") if trial.score is None else trial.score}
+    single = Recipe(f"trial {trial.number}", trial.family, trial.params, trial.rounds)
+    best = best_recipes(study, outcome, command.ensemble)
+    trials = f"{len(outcome.trials)} trials, the best ({study.metric} {trial.score:.5g} over the folds)"
+    notes = (f"{trials}: {trial.family}",)
+    output = {"single": single.to_plain(), "best": [each.to_plain() for each in best], "said": notes}
+    await run.keep("search", {**output, "trials": len(outcome.trials)})
+    return single, best, notes
+
+
+def _plan_study(command: OptimizeModel, recipe: Recipe, prepared: PreparedRows, ports: Ports, run: Run) -> Study:
+    search = TuneModel(
         command.model_id,
         trials=command.trials,
         timeout_s=command.timeout_s,
@@ -175,40 +208,14 @@ async def _best(
         seed=command.seed,
     )
     champion = (recipe.family, recipe.params)
-    study = search.plan_study(run.process.process_id, prepared.spec, asked, outside.limits, champion)
-    study = replace(study, data_digest=prepared.digest)
-    outside.tracker.begin(study)
-    succeeded, metrics = False, {}
-    try:
-        outcome = await search.search(study, prepared, outside.tuner, outside.tracker, run)
-        chosen = search.chosen(study, outcome, strategy_named(command.strategy).margin)
-        assert chosen is not None, "a search without a score has raised"
-        succeeded, metrics = True, {f"cv_{study.metric}": float("nan") if chosen.score is None else chosen.score}
-    finally:
-        if not run.is_lost:
-            tags = {"process": run.process.process_id}
-            await asyncio.to_thread(outside.tracker.end, study, succeeded, metrics, tags)
-    single = Recipe(f"trial {chosen.number}", chosen.family, chosen.params, chosen.rounds)
-    best = search.best_recipes(study, outcome, command.ensemble)
-    of = f"{len(outcome.trials)} trials, the best ({study.metric} {chosen.score:.5g} over the folds)"
-    said = (f"{of}: {chosen.family}",)
-    kept = {"single": single.to_plain(), "best": [one.to_plain() for one in best], "said": said}
-    await run.keep("search", {**kept, "trials": len(outcome.trials)})
-    return single, best, said
+    study = plan_study(run.process.process_id, prepared.spec, search, ports.limits, champion)
+    return replace(study, data_digest=prepared.digest)
 
 
-def _together(
-    command: OptimizeModel, recipes: list[Recipe], prepared: PreparedRows, outside: Ports, run: Run
-) -> WeightSearch | str:
-    metric = metric_named(prepared.spec.metric, prepared.spec.task)
-    alpha = strategy_named(command.strategy).alpha
-    return tried_together(recipes, prepared, metric, alpha, command.seed, outside, run)
-
-
-def built(candidate: CandidateRecipes, prepared: PreparedRows, seed: int, threads: int) -> BuiltModel:
+def build_candidate(candidate: CandidateRecipes, prepared: PreparedRows, seed: int, threads: int) -> BuiltModel:
     """The model of all development rows; the same each time, for the same rows and seed."""
     combined = candidate.combined
     if combined is None:
-        return search.built_of(candidate.recipes[0], prepared, seed, threads)
+        return build_recipe(candidate.recipes[0], prepared, seed, threads)
     weights = {"weights": dict(zip(combined.names, combined.weights, strict=True))}
-    return built_together(combined, candidate.recipes, prepared, seed, threads, weights)
+    return build_members(combined, candidate.recipes, prepared, seed, threads, weights)

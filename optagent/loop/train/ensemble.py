@@ -1,4 +1,4 @@
-"""Ensemble: several models together, where that is shown to be better than the best of them on rows none has seen."""
+"""Ensembles: weights for several models, registered where they beat the best of them on rows that none has seen."""
 
 import asyncio
 import math
@@ -31,10 +31,11 @@ from optagent.ensembles.target import Target, gains, target_of
 from optagent.errors import Infeasible, InvalidData, InvalidRequest
 from optagent.loop.context import Ports
 from optagent.loop.process import Run
-from optagent.loop.train import holdout, register
+from optagent.loop.train.build import BuiltModel, put_behind_plan
+from optagent.loop.train.holdout import Baseline, Comparison, HoldoutTest, champion_on_holdout, compare_on_holdout
 from optagent.loop.train.load import load_version
 from optagent.loop.train.prepare import PreparedRows, prepare
-from optagent.loop.train.search import BuiltModel, planned
+from optagent.loop.train.register import register_result
 from optagent.ports import Registry, Workers
 from optagent.training.combined import Combined
 from optagent.training.families.engineered import Engineered, EngineeredModel
@@ -50,7 +51,7 @@ _WORTH_SHARING = 5_000_000  # predictions: fewer are asked here sooner than they
 
 @dataclass(frozen=True, slots=True)
 class WeightSearch:
-    """What came of a search for weights, over members of these recipes."""
+    """The outcome of a search for weights: the choice, and the members with the recipes that they were trained by."""
 
     choice: EnsembleChoice
     members: Members
@@ -58,7 +59,7 @@ class WeightSearch:
     recipes: Mapping[str, Recipe]
 
 
-def check_ensemble(command: EnsembleModels, specs: Mapping[str, ModelSpec]) -> None:
+def check_base_models(command: EnsembleModels, specs: Mapping[str, ModelSpec]) -> None:
     """Raises InvalidRequest for base models that do not learn the same from the same rows, or unknown metrics."""
     target = specs[command.of_model]
     metrics_of(command.metrics, target)
@@ -78,42 +79,27 @@ def metrics_of(names: Sequence[str], spec: ModelSpec) -> tuple[Metric, ...]:
     return tuple(metric_named(name, spec.task) for name in names or (spec.metric,))
 
 
-async def ensemble(command: EnsembleModels, spec: ModelSpec, outside: Ports, run: Run) -> EnsembleResult:
+async def create_ensemble(command: EnsembleModels, spec: ModelSpec, ports: Ports, run: Run) -> EnsembleResult:
     """Prepares, trains members fold by fold, weighs, validates and registers what was accepted."""
     await run.stage("prepare")
-    prepared = await asyncio.to_thread(prepare, spec, outside.datasets, command.seed)
+    prepared = await asyncio.to_thread(prepare, spec, ports.datasets, command.seed)
     recipes = await asyncio.to_thread(
-        lambda: [recipe_of(name, prepared, outside.registry) for name in command.base_models]
+        lambda: [recipe_of(name, prepared, ports.registry) for name in command.base_models]
     )
     await run.stage("ensemble")
     strategy = strategy_named(command.strategy)
     budget = EnsembleBudget(command.max_latency_ms, command.max_size_mb, command.max_models)
-    ask = EnsembleGoal(metrics_of(command.metrics, spec), command.method, budget, strategy.alpha, command.seed)
-    weighed = await asyncio.to_thread(weigh, recipes, prepared, ask, workers_of(outside), run)
-    result = _result(weighed, prepared, run, outside)
-    if not weighed.choice.accepted:
+    goal = EnsembleGoal(metrics_of(command.metrics, spec), command.method, budget, strategy.alpha, command.seed)
+    weights = await asyncio.to_thread(search_weights, recipes, prepared, goal, ports.need("workers"), run)
+    result = _ensemble_result(weights, prepared, run, ports)
+    if not weights.choice.accepted:
         return result
     await run.stage("validate")
-    built, comparison, notes = await asyncio.to_thread(_judged, weighed, prepared, ask, outside)
-    await run.stage("register")
-    metrics = comparison.scores(ask.metrics[0].name)
-    version = await asyncio.to_thread(
-        register.register,
-        built,
-        prepared,
-        comparison.verdict,
-        metrics,
-        run.process.process_id,
-        outside.clock.now(),
-        outside.registry,
-        outside.observations,
-    )
-    return replace(
-        result,
-        **comparison.answer(version),
-        duration_s=outside.clock.now() - run.process.created_at,
-        notes=(*result.notes, *notes),
-    )
+    test = HoldoutTest(prepared, goal.metrics[0], goal.alpha, goal.seed)
+    built, comparison, note = await asyncio.to_thread(_build_and_compare, weights, test, ports)
+    result = replace(result, notes=(*result.notes, *((note,) if note else ())))
+    metrics = comparison.scores(test.metric.name)
+    return await register_result(result, built, comparison, metrics, prepared, ports, run)
 
 
 def recipe_of(name: str, prepared: PreparedRows, registry: Registry) -> Recipe:
@@ -138,52 +124,52 @@ def recipe_of(name: str, prepared: PreparedRows, registry: Registry) -> Recipe:
     return Recipe(name, inner.family, params, predictor.manifest.rounds, plan)
 
 
-def weigh(
-    recipes: Sequence[Recipe], prepared: PreparedRows, ask: EnsembleGoal, workers: Workers, run: Run
+def search_weights(
+    recipes: Sequence[Recipe], prepared: PreparedRows, goal: EnsembleGoal, workers: Workers, run: Run
 ) -> WeightSearch:
     """Trains every recipe on every fold, and searches for weights on what they say of the rows left out. Blocks."""
     problem, spec = prepared.problem, prepared.spec
-    with workers.share(problem) as crew:
-        work = partial(predicted_out_of_fold, seed=ask.seed)
-        heard: list[OutOfFold] = crew.map(work, recipes, run.cancelled)
-    said = {recipe.name: one.predictions for recipe, one in zip(recipes, heard, strict=True)}
-    members, rows = out_of_fold(spec.task, problem.data.y, problem.folds, said)
+    with workers.share(problem) as pool:
+        predict = partial(predicted_out_of_fold, seed=goal.seed)
+        predicted: list[OutOfFold] = pool.map(predict, recipes, run.cancelled)
+    predictions = {recipe.name: each.predictions for recipe, each in zip(recipes, predicted, strict=True)}
+    members, rows = out_of_fold(spec.task, problem.data.y, problem.folds, predictions)
     members = replace(
         members,
-        latency_ms=tuple(one.latency_ms for one in heard),
-        size_mb=tuple(one.size_mb for one in heard),
+        latency_ms=tuple(each.latency_ms for each in predicted),
+        size_mb=tuple(each.size_mb for each in predicted),
     )
-    evidence = MemberData(members, spec, _at(prepared.dev_time, rows), _features(prepared, rows))
-    target = target_of(members, ask.metrics)
-    with _Asking(workers) as gains_for:
-        choice = choose(evidence, ask, gains_for)
+    data = MemberData(members, spec, _times_of(prepared.dev_time, rows), _features(prepared, rows))
+    target = target_of(members, goal.metrics)
+    with _PooledGains(workers) as gains_for:
+        choice = choose(data, goal, gains_for)
     return WeightSearch(choice, members, target, {recipe.name: recipe for recipe in recipes})
 
 
-def tried_together(
-    recipes: Sequence[Recipe], prepared: PreparedRows, metric: Metric, alpha: float, seed: int, outside: Ports, run: Run
+def search_weights_of_trials(
+    recipes: Sequence[Recipe], test: HoldoutTest, ports: Ports, run: Run
 ) -> WeightSearch | str:
     """The search for weights of these, or why there was none: that fails no search for parameters. Blocks."""
     if len(recipes) < 2:
         return f"no ensemble: {len(recipes)} of the trials was trained to its end"
-    ask = EnsembleGoal((metric,), "weighted", alpha=alpha, seed=seed)
+    goal = EnsembleGoal((test.metric,), "weighted", alpha=test.alpha, seed=test.seed)
     try:
-        return weigh(recipes, prepared, ask, workers_of(outside), run)
+        return search_weights(recipes, test.prepared, goal, ports.need("workers"), run)
     except (Infeasible, InvalidData, InvalidRequest) as error:
         return f"no ensemble: {error}"
 
 
-def built_of(weighed: WeightSearch, prepared: PreparedRows, seed: int, threads: int) -> BuiltModel:
+def build_ensemble(weights: WeightSearch, prepared: PreparedRows, seed: int, threads: int) -> BuiltModel:
     """The ensemble that was accepted, its members trained on all development rows."""
-    combined = weighed.choice.ensemble
+    combined = weights.choice.ensemble
     assert combined is not None, "an ensemble was accepted"
-    recipes = [weighed.recipes[name] for name in combined.names]
-    facts = {"search": weighed.choice.search, "weights": _shares(weighed.members, combined)}
-    score = weighed.choice.metrics.get(weighed.target.metrics[0].name, math.nan)
-    return built_together(combined, recipes, prepared, seed, threads, facts, score)
+    recipes = [weights.recipes[name] for name in combined.names]
+    facts = {"search": weights.choice.search, "weights": _shares(weights.members, combined)}
+    score = weights.choice.metrics.get(weights.target.metrics[0].name, math.nan)
+    return build_members(combined, recipes, prepared, seed, threads, facts, score)
 
 
-def built_together(
+def build_members(
     combined: Combined,
     recipes: Sequence[Recipe],
     prepared: PreparedRows,
@@ -193,62 +179,62 @@ def built_together(
     score: float = math.nan,
 ) -> BuiltModel:
     """Members trained on all development rows, under one weighting; `facts` are kept with how each was trained."""
-    members = {recipe.name: _part(recipe, prepared, seed, threads) for recipe in recipes}
+    members = {recipe.name: _build_part(recipe, prepared, seed, threads) for recipe in recipes}
     params = {**facts, "recipes": [recipe.to_plain() for recipe in recipes]}
     rounds = max(recipe.rounds for recipe in recipes)
-    return planned(BuiltModel(Ensemble.name, params, rounds, EnsembleModel(combined, members), score), prepared)
+    return put_behind_plan(BuiltModel(Ensemble.name, params, rounds, EnsembleModel(combined, members), score), prepared)
 
 
-def _part(recipe: Recipe, prepared: PreparedRows, seed: int, threads: int) -> ModelPart:
+def _build_part(recipe: Recipe, prepared: PreparedRows, seed: int, threads: int) -> ModelPart:
     model = trained(prepared.problem, recipe, seed, threads)
     return ModelPart(Engineered.name if recipe.plan is not None else recipe.family, model)
 
 
-def _judged(
-    weighed: WeightSearch, prepared: PreparedRows, ask: EnsembleGoal, outside: Ports
-) -> tuple[BuiltModel, holdout.Comparison, tuple[str, ...]]:
-    built = built_of(weighed, prepared, ask.seed, outside.threads)
+def _build_and_compare(
+    weights: WeightSearch, test: HoldoutTest, ports: Ports
+) -> tuple[BuiltModel, Comparison, str | None]:
+    """The accepted ensemble beside the champion, or beside the best single model where there is none."""
+    prepared = test.prepared
+    built = build_ensemble(weights, prepared, test.seed, ports.threads)
     x = prepared.holdout.x
-    champion, note = holdout.champion_on_holdout(prepared, outside.registry)
-    if champion is None:
-        single = weighed.recipes[weighed.choice.single]
-        model = trained(prepared.problem, single, ask.seed, outside.threads)
-        champion = holdout.Baseline(f"the best single model ({single.name})", model.predict(x))
-    said = built.model.predict(x)
-    comparison = holdout.compare(said, champion, prepared, ask.metrics[0], ask.alpha, ask.seed)
-    return built, comparison, (note,) if note else ()
+    baseline, note = champion_on_holdout(prepared, ports.registry)
+    if baseline is None:
+        single = weights.recipes[weights.choice.single]
+        model = trained(prepared.problem, single, test.seed, ports.threads)
+        baseline = Baseline(f"the best single model ({single.name})", model.predict(x))
+    return built, compare_on_holdout(built.model.predict(x), baseline, test), note
 
 
-class _Asking:
-    """Who answers what a further member is worth: this process, or a crew where the matrix is large.
+class _PooledGains:
+    """Gains of a further member, computed in this process, or by a pool of workers where the matrix is large.
 
-    A crew has all cores and one matrix; searches come one after the other, and the next one has another.
+    A pool has all cores and one matrix; searches come one after the other, and the next one has another.
     """
 
     def __init__(self, workers: Workers) -> None:
         self._workers = workers
-        self._crew = ExitStack()
+        self._pool = ExitStack()
 
-    def __enter__(self) -> "_Asking":
+    def __enter__(self) -> "_PooledGains":
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._crew.close()
+        self._pool.close()
 
     def __call__(self, members: Members, target: Target) -> Gains:
-        self._crew.close()
+        self._pool.close()
         if members.predictions.size < _WORTH_SHARING:
             return gains_in_process(members, target)
-        crew = self._crew.enter_context(self._workers.share(members))
+        pool = self._pool.enter_context(self._workers.share(members))
 
-        def ask(counts: Counts, candidates: Rows) -> Vector:
-            parts = [part for part in np.array_split(candidates, crew.size) if len(part)]
-            return np.concatenate(crew.map(partial(_gains_of, target=target, counts=counts), parts))
+        def gains_of(counts: Counts, candidates: Rows) -> Vector:
+            parts = [part for part in np.array_split(candidates, pool.size) if len(part)]
+            return np.concatenate(pool.map(partial(_gains_of_part, target=target, counts=counts), parts))
 
-        return ask
+        return gains_of
 
 
-def _gains_of(members: Members, candidates: Rows, target: Target, counts: Counts) -> Vector:
+def _gains_of_part(members: Members, candidates: Rows, target: Target, counts: Counts) -> Vector:
     return gains(members, target, counts, candidates)
 
 
@@ -259,7 +245,7 @@ def _features(prepared: PreparedRows, rows: Rows) -> StackFeatures:
     return StackFeatures(data.x_of(rows), tuple(numbers))
 
 
-def _at(time: Vector | None, rows: Rows) -> Vector | None:
+def _times_of(time: Vector | None, rows: Rows) -> Vector | None:
     return None if time is None else time[rows]
 
 
@@ -268,9 +254,9 @@ def _shares(members: Members, combined: Combined) -> dict[str, float]:
     return {name: float(share) for name, share in zip(members.names, shares, strict=True) if share > 0}
 
 
-def _result(weighed: WeightSearch, prepared: PreparedRows, run: Run, outside: Ports) -> EnsembleResult:
-    choice, members = weighed.choice, weighed.members
-    groups = redundant_groups(members, weighed.target)
+def _ensemble_result(weights: WeightSearch, prepared: PreparedRows, run: Run, ports: Ports) -> EnsembleResult:
+    choice, members = weights.choice, weights.members
+    groups = redundant_groups(members, weights.target)
     return EnsembleResult(
         process_id=run.process.process_id,
         model_id=prepared.spec.model_id,
@@ -288,13 +274,6 @@ def _result(weighed: WeightSearch, prepared: PreparedRows, run: Run, outside: Po
         latency_ms=choice.latency_ms,
         options=tuple(plain(option) for option in choice.options),
         redundant=tuple((group.best, *group.others) for group in groups),
-        duration_s=outside.clock.now() - run.process.created_at,
+        duration_s=ports.clock.now() - run.process.created_at,
         notes=(*prepared.notes, *choice.notes),
     )
-
-
-def workers_of(outside: Ports) -> Workers:
-    """Raises InvalidRequest where there are none."""
-    if outside.workers is None:
-        raise InvalidRequest("this agent has no workers: give it `workers`")
-    return outside.workers

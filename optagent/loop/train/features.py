@@ -1,4 +1,4 @@
-"""Engineer: columns made of columns, where the champion's own parameters are shown to do better with them."""
+"""Feature engineering: columns made of columns, where the champion's own parameters do better with them."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -12,14 +12,16 @@ from optagent.domain.model import CHAMPION, ModelSpec
 from optagent.domain.strategy import strategy_named
 from optagent.errors import InvalidRequest, ModelNotFound
 from optagent.features.proposal import FeatureProposal, ProposalLimits, ProposalRules
-from optagent.features.propose import engineer as proposed
+from optagent.features.propose import engineer as propose
 from optagent.features.screening_statistics import Block, BlockStatistics, Screen, Spread, screen_block, serially
 from optagent.loop.context import Ports
 from optagent.loop.process import Run
-from optagent.loop.train import holdout, register
+from optagent.loop.train.build import BuiltModel, build_recipe
 from optagent.loop.train.ensemble import recipe_of
+from optagent.loop.train.holdout import Baseline, Comparison, HoldoutTest, champion_on_holdout, compare_on_holdout
 from optagent.loop.train.prepare import PreparedRows, prepare
-from optagent.loop.train.search import BuiltModel, built_of, families_of
+from optagent.loop.train.register import register_result
+from optagent.loop.train.study import families_of
 from optagent.ports import Registry, Workers
 from optagent.training.columns import Kind
 from optagent.training.families.registry import family_named
@@ -29,41 +31,23 @@ from optagent.training.recipe import Recipe, trained
 _WORTH_SHARING = 20_000_000  # rows times candidates: fewer are looked at sooner than workers are up
 
 
-async def engineer(command: EngineerFeatures, spec: ModelSpec, outside: Ports, run: Run) -> FeatureResult:
+async def engineer_features(command: EngineerFeatures, spec: ModelSpec, ports: Ports, run: Run) -> FeatureResult:
     """Prepares, searches and proves, validates and registers what was accepted."""
     await run.stage("prepare")
-    prepared = await asyncio.to_thread(prepare, spec, outside.datasets, command.seed)
-    recipe, notes = await asyncio.to_thread(current_recipe, prepared, outside.registry)
+    prepared = await asyncio.to_thread(prepare, spec, ports.datasets, command.seed)
+    recipe, notes = await asyncio.to_thread(current_recipe, prepared, ports.registry)
     await run.stage("engineer")
     metric = metric_named(spec.metric, spec.task)
-    proposal = await asyncio.to_thread(propose, command, prepared, recipe, metric, outside, run)
-    result = _result(proposal, prepared, notes, run, outside)
+    proposal = await asyncio.to_thread(propose_features, command, prepared, recipe, metric, ports, run)
+    result = _feature_result(proposal, prepared, notes, run, ports)
     if not proposal.accepted:
         return result
     await run.stage("validate")
-    alpha = strategy_named(command.strategy).alpha
-    built, comparison, said = await asyncio.to_thread(
-        _judged, proposal, recipe, prepared, metric, alpha, command.seed, outside
-    )
-    await run.stage("register")
+    test = HoldoutTest(prepared, metric, strategy_named(command.strategy).alpha, command.seed)
+    built, comparison, note = await asyncio.to_thread(_build_and_compare, proposal, recipe, test, ports)
+    result = replace(result, notes=(*result.notes, *((note,) if note else ())))
     metrics = {f"cv_{metric.name}": built.score, **comparison.scores(metric.name)}
-    version = await asyncio.to_thread(
-        register.register,
-        built,
-        prepared,
-        comparison.verdict,
-        metrics,
-        run.process.process_id,
-        outside.clock.now(),
-        outside.registry,
-        outside.observations,
-    )
-    return replace(
-        result,
-        **comparison.answer(version),
-        duration_s=outside.clock.now() - run.process.created_at,
-        notes=(*result.notes, *said),
-    )
+    return await register_result(result, built, comparison, metrics, prepared, ports, run)
 
 
 def current_recipe(prepared: PreparedRows, registry: Registry) -> tuple[Recipe, tuple[str, ...]]:
@@ -81,13 +65,13 @@ def current_recipe(prepared: PreparedRows, registry: Registry) -> tuple[Recipe, 
     return Recipe("defaults", family.name, defaults, family.default_rounds), notes
 
 
-def propose(
-    command: EngineerFeatures, prepared: PreparedRows, recipe: Recipe, metric: Metric, outside: Ports, run: Run
+def propose_features(
+    command: EngineerFeatures, prepared: PreparedRows, recipe: Recipe, metric: Metric, ports: Ports, run: Run
 ) -> FeatureProposal:
     """Features for the recipe's model, or why there are none; blocks."""
     time = prepared.dev_time
     dates = [column.name for column in prepared.schema.columns if column.kind is Kind.DATETIME]
-    return proposed(
+    return propose(
         prepared.problem,
         family_named(recipe.family),
         metric,
@@ -98,47 +82,42 @@ def propose(
         limits=ProposalLimits(features=command.max_features, seconds=command.timeout_s, memory_mb=command.memory_mb),
         rules=ProposalRules(alpha=strategy_named(command.strategy).alpha),
         seed=command.seed,
-        threads=outside.threads,
-        spread=_spread_by(outside.workers, run.cancelled),
+        threads=ports.threads,
+        spread=_spread_over(ports.workers, run.cancelled),
     )
 
 
-def _spread_by(workers: Workers | None, cancelled: Callable[[], bool]) -> Spread:
-    """Blocks are looked at by a crew that shares the rows, where there is enough to look at."""
+def _spread_over(workers: Workers | None, cancelled: Callable[[], bool]) -> Spread:
+    """Spreads blocks over workers that share the rows, where there is enough to look at."""
 
     def spread(screen: Screen, blocks: Iterable[Block]) -> Iterable[BlockStatistics]:
-        listed = list(blocks)
-        if workers is None or len(screen.residuals) * sum(len(one.steps) for one in listed) < _WORTH_SHARING:
-            return serially(screen, listed)
-        with workers.share(screen) as crew:
-            return crew.map(screen_block, listed, cancelled)
+        every_block = list(blocks)
+        if workers is None or len(screen.residuals) * sum(len(block.steps) for block in every_block) < _WORTH_SHARING:
+            return serially(screen, every_block)
+        with workers.share(screen) as pool:
+            return pool.map(screen_block, every_block, cancelled)
 
     return spread
 
 
-def _judged(
-    proposal: FeatureProposal,
-    recipe: Recipe,
-    prepared: PreparedRows,
-    metric: Metric,
-    alpha: float,
-    seed: int,
-    outside: Ports,
-) -> tuple[BuiltModel, holdout.Comparison, tuple[str, ...]]:
+def _build_and_compare(
+    proposal: FeatureProposal, recipe: Recipe, test: HoldoutTest, ports: Ports
+) -> tuple[BuiltModel, Comparison, str | None]:
+    """The model with the features beside the champion, or beside the same parameters without them where it has none."""
     assert proposal.plan is not None, "a plan was accepted"
     score = proposal.score if proposal.score is not None else float("nan")
-    built = built_of(recipe, prepared.planned(proposal.plan), seed, outside.threads, score)
+    prepared = test.prepared
+    built = build_recipe(recipe, prepared.planned(proposal.plan), test.seed, ports.threads, score)
     x = prepared.holdout.x
-    champion, note = holdout.champion_on_holdout(prepared, outside.registry)
-    if champion is None:
-        plain_model = trained(prepared.problem, recipe, seed, outside.threads)
-        champion = holdout.Baseline("the same parameters without the features", plain_model.predict(x))
-    comparison = holdout.compare(built.model.predict(x), champion, prepared, metric, alpha, seed)
-    return built, comparison, (note,) if note else ()
+    baseline, note = champion_on_holdout(prepared, ports.registry)
+    if baseline is None:
+        plain_model = trained(prepared.problem, recipe, test.seed, ports.threads)
+        baseline = Baseline("the same parameters without the features", plain_model.predict(x))
+    return built, compare_on_holdout(built.model.predict(x), baseline, test), note
 
 
-def _result(
-    proposal: FeatureProposal, prepared: PreparedRows, notes: tuple[str, ...], run: Run, outside: Ports
+def _feature_result(
+    proposal: FeatureProposal, prepared: PreparedRows, notes: tuple[str, ...], run: Run, ports: Ports
 ) -> FeatureResult:
     return FeatureResult(
         process_id=run.process.process_id,
@@ -154,6 +133,6 @@ def _result(
         score=proposal.score,
         features=tuple(plain(one) for one in proposal.features),
         columns=tuple(plain(one) for one in proposal.columns),
-        duration_s=outside.clock.now() - run.process.created_at,
+        duration_s=ports.clock.now() - run.process.created_at,
         notes=(*prepared.notes, *notes, *proposal.notes),
     )

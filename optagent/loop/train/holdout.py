@@ -1,4 +1,4 @@
-"""Validate: score a candidate on rows that no trial saw, beside a baseline on the very same resamples."""
+"""Holdout test: scores a candidate on rows that no trial saw, beside a baseline on the very same resamples."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,9 +7,10 @@ from typing import Any
 from optagent.analysis.bootstrap import Resampling, bootstrap_interval, paired_interval
 from optagent.arrays import Prediction
 from optagent.domain.gate import Verdict
-from optagent.domain.model import CHAMPION, ModelVersion
+from optagent.domain.model import ModelVersion
 from optagent.domain.study import Interval
-from optagent.errors import CorruptBundle, InvalidData, ModelNotFound
+from optagent.errors import CorruptBundle, InvalidData
+from optagent.loop.champion import champion_of
 from optagent.loop.train.load import load_version
 from optagent.loop.train.prepare import PreparedRows
 from optagent.ports import Registry
@@ -19,10 +20,20 @@ from optagent.training.metrics import Metric
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """What a candidate is compared with: its name and its prediction on the holdout."""
+    """A model that candidates are compared with: its name and its prediction on the holdout."""
 
     name: str
     prediction: Prediction
+
+
+@dataclass(frozen=True, slots=True)
+class HoldoutTest:
+    """How a candidate is compared on the holdout of `prepared`: intervals of `metric` at confidence `1 - alpha`."""
+
+    prepared: PreparedRows
+    metric: Metric
+    alpha: float
+    seed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +47,7 @@ class Comparison:
     verdict: Verdict
 
     def scores(self, metric: str) -> dict[str, float]:
-        """What a version is registered with."""
+        """The metrics that a version is registered with."""
         return {
             f"holdout_{metric}": self.candidate.estimate,
             f"baseline_{metric}": self.baseline.estimate,
@@ -44,7 +55,7 @@ class Comparison:
         }
 
     def answer(self, version: ModelVersion) -> dict[str, Any]:
-        """What an answer says of it and of the version that was registered because of it, by field."""
+        """The fields of a result that tell of the comparison and of the version that was registered because of it."""
         return {
             "holdout": self.candidate,
             "baseline_name": self.baseline_name,
@@ -56,10 +67,10 @@ class Comparison:
         }
 
 
-def judge(improvement: Interval) -> Verdict:
+def verdict_of_interval(improvement: Interval) -> Verdict:
     """Better only when the whole interval is; worse only when the whole interval is.
 
-    >>> judge(Interval(0.01, -0.002, 0.03, 0.05))
+    >>> verdict_of_interval(Interval(0.01, -0.002, 0.03, 0.05))
     <Verdict.INCONCLUSIVE: 'inconclusive'>
     """
     if improvement.low > 0:
@@ -69,35 +80,40 @@ def judge(improvement: Interval) -> Verdict:
     return Verdict.INCONCLUSIVE
 
 
-def compare(
-    candidate: Prediction, baseline: Baseline, prepared: PreparedRows, metric: Metric, alpha: float, seed: int
-) -> Comparison:
+def compare_on_holdout(candidate: Prediction, baseline: Baseline, test: HoldoutTest) -> Comparison:
     """Percentile intervals from one set of resamples; blocks of neighbours where rows are ordered in time."""
-    y, time = prepared.holdout.y, prepared.holdout_time
-    how = Resampling(seed=seed, time_ordered=time is not None, groups=time)
+    y, time, metric = test.prepared.holdout.y, test.prepared.holdout_time, test.metric
+    resampling = Resampling(seed=test.seed, time_ordered=time is not None, groups=time)
 
-    def alone(prediction: Prediction) -> Interval:
-        return bootstrap_interval(metric.score, y, prediction, alpha, how, metric.resampled)
+    def score_interval(prediction: Prediction) -> Interval:
+        return bootstrap_interval(metric.score, y, prediction, test.alpha, resampling, metric.resampled)
 
     improvement = paired_interval(
-        metric.score, metric.maximize, y, candidate, baseline.prediction, alpha, how, metric.resampled
+        metric.score,
+        metric.maximize,
+        y,
+        candidate,
+        baseline.prediction,
+        test.alpha,
+        resampling,
+        metric.resampled,
     )
-    return Comparison(alone(candidate), baseline.name, alone(baseline.prediction), improvement, judge(improvement))
+    verdict = verdict_of_interval(improvement)
+    return Comparison(
+        score_interval(candidate), baseline.name, score_interval(baseline.prediction), improvement, verdict
+    )
 
 
 def champion_on_holdout(prepared: PreparedRows, registry: Registry) -> tuple[Baseline | None, str | None]:
     """The champion's prediction on the holdout, or None with the reason why there is none to compare with."""
-    try:
-        version = registry.version(prepared.spec.model_id, CHAMPION)
-    except ModelNotFound:
-        return None, None
-    return version_on_holdout(version, prepared, registry)
+    champion = champion_of(prepared.spec.model_id, registry)
+    return (None, None) if champion is None else version_on_holdout(champion, prepared, registry)
 
 
 def version_on_holdout(
     version: ModelVersion, prepared: PreparedRows, registry: Registry
 ) -> tuple[Baseline | None, str | None]:
-    """What a version that is, or was, champion predicts on the holdout, or None with the reason why it cannot."""
+    """The prediction of a present or former champion on the holdout, or None with the reason why it has none."""
     try:
         champion = load_version(version, registry)
         if tuple(champion.schema.classes) != tuple(prepared.schema.classes):

@@ -1,4 +1,4 @@
-"""Fetch: a registered version as something that predicts."""
+"""Model loading: a registered version as a predictor."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory

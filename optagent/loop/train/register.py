@@ -1,22 +1,54 @@
-"""Deploy: put a judged model into the registry, and give it the alias that its verdict earns."""
+"""Registration: a built model becomes a version, with the alias that its verdict earns."""
 
+import asyncio
 import json
 import logging
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import TypeVar
 
+from optagent.domain.ensemble_result import EnsembleResult
+from optagent.domain.feature_result import FeatureResult
 from optagent.domain.gate import Verdict
 from optagent.domain.model import CHALLENGER, CHAMPION, ModelVersion
-from optagent.errors import ModelNotFound, OptAgentError
+from optagent.domain.study import TuningResult
+from optagent.errors import OptAgentError
+from optagent.loop.champion import champion_of
+from optagent.loop.context import Ports
+from optagent.loop.process import Run
+from optagent.loop.train.build import BuiltModel
+from optagent.loop.train.holdout import Comparison
 from optagent.loop.train.prepare import PreparedRows, digest_of
-from optagent.loop.train.search import BuiltModel
-from optagent.ports import Observations, Registry
+from optagent.ports import Observations
 from optagent.training.bundle import load_bundle, save_bundle
 from optagent.training.predictor import Predictor
 
 _log = logging.getLogger(__name__)
+
+Result = TypeVar("Result", TuningResult, EnsembleResult, FeatureResult)
+
+
+async def register_result(
+    result: Result,
+    built: BuiltModel,
+    comparison: Comparison,
+    metrics: Mapping[str, float],
+    prepared: PreparedRows,
+    ports: Ports,
+    run: Run,
+) -> Result:
+    """The end of a search: registers what it built, and answers its result with the comparison and the version.
+
+    `result` is a dataclass with the fields of `Comparison.answer`, and `duration_s`.
+    """
+    await run.stage("register")
+    process_id = run.process.process_id
+    version = await asyncio.to_thread(register, built, prepared, comparison.verdict, metrics, process_id, ports)
+    duration_s = ports.clock.now() - run.process.created_at
+    return replace(result, **comparison.answer(version), duration_s=duration_s)
 
 
 def register(
@@ -25,29 +57,24 @@ def register(
     verdict: Verdict,
     metrics: Mapping[str, float],
     process_id: str,
-    created_at: float,
-    registry: Registry,
-    observations: Observations | None = None,
+    ports: Ports,
 ) -> ModelVersion:
     """A new version, whole or not at all, with its alias set last; the holdout is kept as what it is watched by."""
-    more = {"verdict": str(verdict)}
-    version = register_version(built, prepared, metrics, process_id, created_at, registry, observations, more)
-    alias = alias_earned(verdict, has_champion(version.model_id, registry))
+    version = register_version(built, prepared, process_id, ports, metrics, {"verdict": str(verdict)})
+    alias = alias_earned(verdict, champion_of(version.model_id, ports.registry) is not None)
     if alias is None:
         return version
-    registry.set_alias(version.model_id, alias, version.version)
+    ports.registry.set_alias(version.model_id, alias, version.version)
     return replace(version, aliases=(alias,))
 
 
 def register_version(
     built: BuiltModel,
     prepared: PreparedRows,
-    metrics: Mapping[str, float],
     process_id: str,
-    created_at: float,
-    registry: Registry,
-    observations: Observations | None = None,
-    more_tags: Mapping[str, str] | None = None,
+    ports: Ports,
+    metrics: Mapping[str, float] = MappingProxyType({}),
+    more_tags: Mapping[str, str] = MappingProxyType({}),
 ) -> ModelVersion:
     """A new version without an alias; the holdout is kept as what it is watched by."""
     spec = prepared.spec
@@ -58,12 +85,12 @@ def register_version(
             "task": spec.task,
             "params": dict(built.params),
             "rounds": built.rounds,
-            "created_at": created_at,
+            "created_at": ports.clock.now(),
             "data": prepared.facts(),
         }
         digest = save_bundle(folder, built.model, built.bundled_as, prepared.schema, facts)
         tags = {
-            **(more_tags or {}),
+            **more_tags,
             "process_id": process_id,
             "family": built.family,
             "form": built.bundled_as,
@@ -71,8 +98,8 @@ def register_version(
             "rounds": str(built.rounds),
             "params": json.dumps(dict(built.params)),
         }
-        version = registry.register(spec.model_id, folder, metrics, tags)
-        keep_reference(load_bundle(folder, digest), prepared, version, observations)
+        version = ports.registry.register(spec.model_id, folder, metrics, tags)
+        keep_reference(load_bundle(folder, digest), prepared, version, ports.observations)
     return version
 
 
@@ -86,8 +113,8 @@ def keep_reference(
 
     try:
         digest = digest_of(prepared.holdout)
-        made = make_reference(prepared.holdout_rows, prepared.holdout_time, predictor, version.version, digest)
-        observations.save_reference(version.model_id, version.version, encode_reference(made))
+        reference = make_reference(prepared.holdout_rows, prepared.holdout_time, predictor, version.version, digest)
+        observations.save_reference(version.model_id, version.version, encode_reference(reference))
     except OptAgentError as error:
         _log.warning("the reference of %s version %s is not kept: %s", version.model_id, version.version, error)
 
@@ -97,11 +124,3 @@ def alias_earned(verdict: Verdict, champion_exists: bool) -> str | None:
     if champion_exists:
         return CHALLENGER if verdict is Verdict.PASS else None
     return None if verdict is Verdict.FAIL else CHAMPION
-
-
-def has_champion(model_id: str, registry: Registry) -> bool:
-    try:
-        registry.version(model_id, CHAMPION)
-    except ModelNotFound:
-        return False
-    return True

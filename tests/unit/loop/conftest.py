@@ -20,7 +20,7 @@ from optagent.domain.routing import RoutingTable
 from optagent.errors import ModelNotFound
 from optagent.loop.observe.reference import Reference, encode_reference
 from optagent.loop.observe.window_rows import observed_columns
-from optagent.loop.rollout.live import RolloutContext
+from optagent.loop.rollout.context import RolloutContext
 from optagent.loop.rollout.supervise import SupervisorPass, supervise
 from optagent.ports import RecordKind, Store
 from optagent.serving.evidence import evidence_schema

@@ -5,7 +5,7 @@ import pytest
 from optagent.adapters.in_memory.clock import ManualClock
 from optagent.domain.routing import RoutingTable
 from optagent.errors import Conflict
-from optagent.loop.rollout.activate import TableNotLoaded, swap
+from optagent.loop.rollout.activate import TableNotLoaded, activate_table
 from tests.fakes.routes import InMemoryRoutes
 
 ALONE = RoutingTable("churn", 1, "1")
@@ -22,9 +22,9 @@ class Gateways:
         self.said = said
         self.staged: list[RoutingTable] = []
 
-    async def swap(self, table: RoutingTable, patience_s: float = 30.0, insist: bool = False):
+    async def activate(self, table: RoutingTable, patience_s: float = 30.0, insist: bool = False):
         await self.beat()
-        return await swap(table, self.routes, self.clock, self.sleep, patience_s, insist)
+        return await activate_table(table, self.routes, self.clock, self.sleep, patience_s, insist)
 
     async def beat(self) -> None:
         for name in self.said:
@@ -43,15 +43,15 @@ class Gateways:
 
 async def test_without_gateways_a_table_is_active_at_once():
     world = Gateways()
-    swapped = await world.swap(ALONE)
+    swapped = await world.activate(ALONE)
 
     assert (swapped.table.revision, swapped.table.activate_at, swapped.changed) == (1, 1_000.0, True)
 
 
 async def test_a_table_is_active_a_moment_after_all_gateways_have_loaded_it():
     world = Gateways(g1="", g2="")
-    await world.swap(ALONE)
-    swapped = await world.swap(SHADOW)
+    await world.activate(ALONE)
+    swapped = await world.activate(SHADOW)
 
     assert swapped.table == await world.routes.active("churn")
     assert swapped.table.revision == 2
@@ -61,19 +61,19 @@ async def test_a_table_is_active_a_moment_after_all_gateways_have_loaded_it():
 
 async def test_a_way_back_takes_a_few_milliseconds():
     world = Gateways(g1="", g2="")
-    await world.swap(SHADOW)
+    await world.activate(SHADOW)
     before = world.clock.now()
-    await world.swap(ALONE)
+    await world.activate(ALONE)
 
     assert world.clock.now() - before < 0.035
 
 
 async def test_what_is_active_already_is_left_alone_and_what_was_staged_for_another_end_is_forgotten():
     world = Gateways(g1="")
-    first = await world.swap(ALONE)
-    assert await world.swap(ALONE) == type(first)(first.table, changed=False)
+    first = await world.activate(ALONE)
+    assert await world.activate(ALONE) == type(first)(first.table, changed=False)
     await world.routes.stage(RoutingTable("churn", 2, "3"))
-    again = await world.swap(ALONE)
+    again = await world.activate(ALONE)
 
     assert again.changed is False
     assert await world.routes.staged("churn") is None
@@ -81,12 +81,12 @@ async def test_what_is_active_already_is_left_alone_and_what_was_staged_for_anot
 
 async def test_a_gateway_that_cannot_load_a_version_keeps_all_on_the_table_they_have():
     world = Gateways(g1="")
-    await world.swap(ALONE)
+    await world.activate(ALONE)
     world.said = {"g1": "", "g2": "version 2: corrupt bundle"}
     with pytest.raises(
         TableNotLoaded, match=r"churn: table 2 cannot be loaded by g2: version 2: corrupt bundle"
     ) as raised:
-        await world.swap(SHADOW)
+        await world.activate(SHADOW)
 
     assert raised.value.refused
     assert (await world.routes.active("churn")).answers_like(ALONE)
@@ -96,11 +96,11 @@ async def test_a_gateway_that_cannot_load_a_version_keeps_all_on_the_table_they_
 async def test_patience_ends_and_the_next_swap_goes_on_with_the_same_staged_table():
     world = Gateways(g1="", g2=None)
     with pytest.raises(TableNotLoaded, match=r"table 1 is not loaded by g2 \(waited 2") as raised:
-        await world.swap(SHADOW, patience_s=2.0)
+        await world.activate(SHADOW, patience_s=2.0)
     assert not raised.value.refused
     waiting = await world.routes.staged("churn")
     world.said["g2"] = ""
-    swapped = await world.swap(SHADOW)
+    swapped = await world.activate(SHADOW)
 
     assert waiting is not None
     assert swapped.table.revision == waiting.revision
@@ -109,7 +109,7 @@ async def test_patience_ends_and_the_next_swap_goes_on_with_the_same_staged_tabl
 
 async def test_a_gateway_that_stops_beating_does_not_count():
     world = Gateways(g1="", g2=None)
-    swapped = await world.swap(SHADOW, patience_s=10.0)  # nobody beats while it waits
+    swapped = await world.activate(SHADOW, patience_s=10.0)  # nobody beats while it waits
 
     assert swapped.changed
     assert world.clock.now() > 1_003.0
@@ -117,26 +117,26 @@ async def test_a_gateway_that_stops_beating_does_not_count():
 
 async def test_on_the_way_back_gateways_that_are_not_ready_hold_up_nobody_that_is():
     world = Gateways(g1="", g2="")
-    await world.swap(SHADOW)
+    await world.activate(SHADOW)
     for said in (None, "out of memory"):
         world.said["g2"] = said
         for table in (ALONE, SHADOW):
-            assert (await world.swap(table, insist=True)).changed
+            assert (await world.activate(table, insist=True)).changed
 
 
 async def test_a_table_that_no_gateway_can_load_is_not_insisted_on():
     world = Gateways(g1="no such version")
     with pytest.raises(TableNotLoaded, match="no such version"):
-        await world.swap(NEXT, insist=True)
+        await world.activate(NEXT, insist=True)
     world.said["g1"] = None
     with pytest.raises(TableNotLoaded, match="is not loaded by g1"):
-        await world.swap(NEXT, patience_s=1.0, insist=True)
+        await world.activate(NEXT, patience_s=1.0, insist=True)
 
 
 async def test_whoever_is_cut_short_between_staging_and_activation_is_gone_on_with():
     world = Gateways(g1="")
     await world.routes.stage(SHADOW)
-    swapped = await world.swap(SHADOW)
+    swapped = await world.activate(SHADOW)
 
     assert swapped.table.revision == 1
     assert (await world.routes.active("churn")).answers_like(SHADOW)
@@ -151,6 +151,6 @@ async def test_of_two_writers_the_one_whose_table_was_replaced_is_told():
 
     await world.beat()
     with pytest.raises(Conflict, match="another writer"):
-        await swap(ALONE, world.routes, world.clock, other)
+        await activate_table(ALONE, world.routes, world.clock, other)
 
     assert (await world.routes.active("churn")).answers_like(NEXT)

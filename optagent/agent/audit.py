@@ -1,0 +1,80 @@
+"""Verbs of the audit log: who did what, whether the log is whole, and its decisions made once more."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from optagent.agent.base import AgentBase
+from optagent.domain.audit import AuditEntry, point_of
+from optagent.domain.audit_chain import ChainReport
+from optagent.errors import Conflict, InvalidRequest
+
+if TYPE_CHECKING:
+    from optagent.loop.gates.replay import GateReplay
+    from optagent.loop.rollout.replay import RolloutReplay
+
+# What replays import (scikit-learn, scipy) takes seconds: it is imported where it is needed.
+
+
+class AuditVerbs(AgentBase):
+    """Keeps the audit log, and proves it."""
+
+    async def record_audit(self, entry: AuditEntry) -> None:
+        """Appends a line to the audit log."""
+        await self._ports.store.append_audit(entry)
+
+    async def audit(self, limit: int = 100) -> list[AuditEntry]:
+        """The newest lines of the audit log, the latest first."""
+        return await self._ports.store.audit(limit)
+
+    async def verify_audit(self, noted: str | None = None) -> ChainReport:
+        """Checks that the audit log is whole: no entry altered, none missing, all in their order, from the oldest on.
+
+        `noted` is the head of an earlier report, `SEQUENCE:DIGEST`, that was kept elsewhere: the log must still hold
+        it. Without one, a log that was written anew by somebody who can write the whole store is not seen.
+        """
+        from optagent.loop.audit import verify_audit
+
+        return await verify_audit(self._ports.store, None if noted is None else point_of(noted), lambda lines: None)
+
+    async def export_audit(self, path: str | Path) -> ChainReport:
+        """Writes the audit log as lines of JSON to a new file, which can be verified alone; answers its verification.
+
+        An altered log is exported as it is. Raises Conflict where the file exists and InvalidRequest where it cannot
+        be written.
+        """
+        from optagent.loop.audit import verify_audit
+
+        with new_file(Path(path)) as file:
+            return await verify_audit(
+                self._ports.store, None, lambda lines: file.writelines(f"{line}\n" for line in lines)
+            )
+
+    async def replay_decision(self, which: str | int) -> "RolloutReplay | GateReplay":
+        """Decides again what a rollout or an optimization came to, and compares bit for bit.
+
+        `which` is the id of a rollout or of a process, or the sequence number of a link of the audit log. The whole log
+        is verified on the way. Raises NotFound, InvalidRequest for a link that is no such decision, and Busy as
+        `verify_audit`.
+        """
+        from optagent.loop.audit import replay_decision
+
+        return await replay_decision(str(which), self._ports)
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[TextIO]:
+    """A file that only its owner may read, and that is gone again where writing it failed."""
+    try:
+        path.touch(mode=0o600, exist_ok=False)
+        try:
+            with path.open("w", encoding="utf-8", newline="\n") as file:
+                yield file
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+    except FileExistsError:
+        raise Conflict(f"{path} exists already: give the name of a new file") from None
+    except OSError as error:
+        raise InvalidRequest(f"{path} cannot be written: {error.strerror}") from None

@@ -1,0 +1,57 @@
+"""Verbs of notifications: people are told of alerts, verdicts, decisions and failures."""
+
+import asyncio
+
+from optagent.agent.base import AgentBase
+from optagent.domain.notice import Notice, of_alert, of_failure, of_proof, of_test, of_transition, of_verdict
+from optagent.domain.process import Process, Status
+from optagent.loop.observe.notify import tell
+
+_REMEMBER_S = 30 * 86_400.0
+_MOST = 200
+_HOUR_S, _DAY_S = 3600.0, 86_400.0
+_ROLLOUTS = 2  # the next one may start before the end of the latest was told
+_NEWS_FOR_S = {Status.FAILED: _HOUR_S, Status.SUCCEEDED: _HOUR_S, Status.INTERRUPTED: _DAY_S}
+"""How long ago a process may have moved last; one that lost its runner may have been silent before."""
+
+
+class NotificationVerbs(AgentBase):
+    """Tells people what was found wrong, decided, and what failed."""
+
+    async def test_notification(self) -> None:
+        """Sends a test notice over every channel; raises Unavailable with those that did not take it."""
+        await asyncio.to_thread(self._ports.need("notifier").send, of_test(self._ports.clock.now()))
+
+    async def notify_once(self) -> int:
+        """Tells of open alerts, verdicts, decisions about rollouts and failures that nobody was told of yet.
+
+        An alert is told when its model is watched, and again after its cool-down; all else of the last hour, of
+        rollouts and lost runners of the last day, once. Answers how many notices were sent. To be called every few
+        seconds; what cannot be sent is tried again after a minute. Raises Unavailable.
+        """
+        notifier, now = self._ports.need("notifier"), self._ports.clock.now()
+        notices = [*await self._alert_notices(), *await self._rollout_notices(now), *await self._process_notices(now)]
+        return await tell(notices, notifier, self._ports.store, now, _REMEMBER_S)
+
+    async def _alert_notices(self) -> list[Notice]:
+        alerts = await self._ports.store.alerts(limit=_MOST)
+        return [of_alert(alert) for alert in alerts if alert.is_open and alert.notified_at is not None]
+
+    async def _rollout_notices(self, now: float) -> list[Notice]:
+        rollouts = [
+            rollout
+            for spec in await self._ports.store.models()
+            for rollout in await self._ports.store.rollouts(spec.model_id, _ROLLOUTS)
+        ]
+        transitions = [of_transition(rollout, change) for rollout in rollouts for change in rollout.transitions]
+        proofs = [proof for rollout in rollouts if (proof := of_proof(rollout)) is not None]
+        return [notice for notice in (*transitions, *proofs) if now - notice.at < _DAY_S]
+
+    async def _process_notices(self, now: float) -> list[Notice]:
+        processes = await self._ports.store.processes(limit=_MOST)
+        news = [each for each in processes if now - each.updated_at < _NEWS_FOR_S.get(each.status, 0.0)]
+        return [notice for process in news if (notice := _process_notice(process)) is not None]
+
+
+def _process_notice(process: Process) -> Notice | None:
+    return of_verdict(process) if process.status is Status.SUCCEEDED else of_failure(process)

@@ -1,0 +1,85 @@
+"""Verbs of processes: work that is queued, followed and cancelled, and what keeps the product running."""
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import replace
+
+from optagent.agent.base import AgentBase
+from optagent.domain.process import Process, Status
+from optagent.loop.commands import Command, check_command, new_process, run_queued_process
+from optagent.loop.queue import start_due
+from optagent.ports import Routes
+
+OK = "ok"
+_ANSWER_S = 5.0
+
+
+class ProcessVerbs(AgentBase):
+    """Queues work, does it, and says how it and the parts of the product are."""
+
+    async def submit(self, command: Command) -> Process:
+        """Queues a command: a search for parameters, features or an ensemble, an optimization, or a backtest.
+
+        Follow it by its id: `processes` lists it, `cancel` takes it back. Raises ModelNotFound, and InvalidRequest for
+        what does not fit the model.
+        """
+        job = await check_command(command, self._ports)
+        process = replace(new_process(job, self._ports), status=Status.QUEUED)
+        await self._ports.store.enqueue_process(process)
+        return process
+
+    async def run_queued(self, process_id: str) -> None:
+        """Takes a queued process and does its work in this program; how it ended is in the process.
+
+        Raises ProcessNotFound, Conflict where another has taken it, LeaseLost where another takes it over, and what
+        its work raises.
+        """
+        await run_queued_process(process_id, self._ports)
+
+    async def start_queued(self, max_processes: int) -> tuple[str, ...]:
+        """Has queued processes started, the most urgent first, so that at most `max_processes` run; answers their ids.
+
+        To be called every second or so; raises Unavailable.
+        """
+        ports = self._ports
+        return await start_due(ports.store, ports.need("launcher"), max_processes, ports.clock)
+
+    async def process(self, process_id: str) -> Process:
+        """A run of this or of any other agent on the same store; raises ProcessNotFound."""
+        return await self._ports.store.process(process_id)
+
+    async def processes(self, model_id: str | None = None, limit: int = 100) -> list[Process]:
+        """Runs, the newest first."""
+        return await self._ports.store.processes(model_id, limit)
+
+    async def cancel(self, process_id: str) -> None:
+        """Asks a running process to stop; it ends as cancelled within a few seconds."""
+        await self._ports.store.request_cancel(process_id)
+
+    async def served(self) -> tuple[str, ...]:
+        """The models that requests are routed for."""
+        routes: Routes = self._ports.need("routes")
+        tables = await routes.tables()
+        return tuple(dict.fromkeys(table.model_id for table in tables if table.activate_at is not None))
+
+    async def health(self) -> dict[str, str]:
+        """Each part that this agent needs, and "ok" or why it is not; within 5 s, and never an exception."""
+        ports = self._ports
+        checks: dict[str, Awaitable[None]] = {
+            "redis": ports.store.check(),
+            "mlflow": asyncio.to_thread(ports.tracker.check),
+        }
+        if ports.observations is not None:
+            checks["observations"] = asyncio.to_thread(ports.observations.check)
+        states = await asyncio.gather(*(_describe_state(check) for check in checks.values()))
+        return dict(zip(checks, states, strict=True))
+
+
+async def _describe_state(check: Awaitable[None]) -> str:
+    try:
+        await asyncio.wait_for(check, _ANSWER_S)
+    except TimeoutError:
+        return f"does not answer within {_ANSWER_S:g} s"
+    except Exception as error:
+        return str(error) or type(error).__name__
+    return OK

@@ -1,0 +1,123 @@
+"""Audit: the log is verified link by link, and the decisions in it are made once more."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+
+from optagent.domain.audit import AuditLink, ChainPoint, link_of
+from optagent.domain.audit_chain import ChainReport, Verification, closing_line, opening_line
+from optagent.domain.gate_decision import JUDGED
+from optagent.domain.rollout import Rollout
+from optagent.errors import Busy, InvalidRequest, NotFound
+from optagent.loop.context import Ports
+from optagent.loop.gates.replay import GateReplay, decision_of, replay_gates
+from optagent.loop.rollout.replay import ReplayDifference, RolloutReplay, replay_rollout
+from optagent.loop.rollout.replay_audit import unlike_log
+from optagent.ports import Store
+
+_PORTION = 1000  # links
+_DIGITS = 18  # of the largest sequence number
+
+
+async def verify_audit(store: Store, noted: ChainPoint | None, take_lines: Callable[[list[str]], None]) -> ChainReport:
+    """Verifies the log a portion at a time; `take_lines` is given the lines of an export on the way, in a thread.
+
+    Raises Busy where links were dropped faster than they were read.
+    """
+    page = await store.audit_links(0, _PORTION)
+    verification, after = Verification(page.start, noted), page.start.sequence
+    lines = [opening_line(page.start)]
+    while True:
+        verification.take(page.links)
+        lines += [link.line for link in page.links]
+        if len(page.links) < _PORTION:
+            await asyncio.to_thread(take_lines, [*lines, closing_line(page.head)])
+            return verification.report(page.head)
+        await asyncio.to_thread(take_lines, lines)
+        after, lines = after + len(page.links), []
+        page = await store.audit_links(after, _PORTION)
+        if page.start.sequence > after:
+            raise Busy(f"the audit log dropped links while it was read, up to {page.start.sequence}: try again")
+
+
+async def replay_decision(name: str, ports: Ports) -> RolloutReplay | GateReplay:
+    """Decides again what a rollout or an optimization came to, and compares bit for bit.
+
+    `name` is the id of a rollout or of a process, or the sequence number of a link. Raises NotFound, InvalidRequest for
+    a link that is no such decision, and Busy as `verify_audit`.
+    """
+    links, number = list[AuditLink](), _sequence_number(name)
+
+    def take_lines(lines: list[str]) -> None:
+        links.extend(link_of(line) for line in lines if _concerns(line, name, number))
+
+    report = await verify_audit(ports.store, None, take_lines)
+    if number is not None:
+        link = _find_link(links, number)
+        rollout_id = _rollout_of(link)
+        if rollout_id is None or rollout_id == name:
+            return await _replay_gates(link, report, ports)
+        return await replay_decision(rollout_id, ports)
+    try:
+        rollout = await ports.store.rollout(name)
+    except NotFound:
+        return await _replay_gates(_last_decision(links, name), report, ports)
+    return await asyncio.to_thread(_replay_rollout, rollout, links, report)
+
+
+async def _replay_gates(link: AuditLink, report: ChainReport, ports: Ports) -> GateReplay:
+    decision, spec = decision_of(link), await ports.store.model(link.entry.target)
+    process = None
+    with suppress(NotFound):  # processes may be dropped before the log is
+        process = await ports.store.process(decision.process_id)
+    looks = await ports.store.looks(decision.holdout)
+    replay = await asyncio.to_thread(replay_gates, link, spec, ports, process, looks)
+    broken = _broken_link(report)
+    return replay if broken is None else replace(replay, changed=(broken, *replay.changed))
+
+
+def _replay_rollout(rollout: Rollout, links: list[AuditLink], report: ChainReport) -> RolloutReplay:
+    replay = replay_rollout(rollout)
+    difference = replay.difference or unlike_log(rollout, links, report.is_trimmed) or _broken_link(report)
+    return replace(replay, difference=difference)
+
+
+def _broken_link(report: ChainReport) -> ReplayDifference | None:
+    return None if report.is_whole else ReplayDifference("audit log", "whole", f"broken at {report.broken}")
+
+
+def _sequence_number(name: str) -> int | None:
+    """The sequence number of a link that a text is; None for the id of a rollout or of a process."""
+    return (int(name) or None) if name.isascii() and name.isdigit() and len(name) <= _DIGITS else None
+
+
+def _concerns(line: str, name: str, number: int | None) -> bool:
+    """True for the line of the link of that number or, without one, where it may name that rollout or process."""
+    if number is not None:
+        return line.endswith(f'"sequence":{number}}}')
+    quoted = json.dumps(name, ensure_ascii=False)
+    return f'"process_id":{quoted}' in line or f'"rollout_id":{quoted}' in line
+
+
+def _find_link(links: list[AuditLink], number: int) -> AuditLink:
+    for link in links:
+        if link.sequence == number:
+            return link
+    raise NotFound(f"link {number} is not in the audit log")
+
+
+def _rollout_of(link: AuditLink) -> str | None:
+    """The id of the rollout that a link is of, if it is of one."""
+    rollout_id = link.entry.detail.get("rollout_id") if link.entry.action.startswith("rollout.") else None
+    return rollout_id if isinstance(rollout_id, str) else None
+
+
+def _last_decision(links: list[AuditLink], process_id: str) -> AuditLink:
+    """The last decision of a process."""
+    for link in reversed(links):
+        with suppress(InvalidRequest):
+            if link.entry.action == JUDGED and link.entry.detail.get("process_id") == process_id:
+                return link
+    raise NotFound(f"{process_id!r} is no rollout, and no process with a decision in the audit log")

@@ -1,0 +1,173 @@
+"""Commands: the table of all that the loop can be asked to do as a process, with how each is checked and run."""
+
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from optagent.codec import decode, plain
+from optagent.domain.command import (
+    BacktestModel,
+    EngineerFeatures,
+    EnsembleModels,
+    OptimizeModel,
+    TuneModel,
+    parse_base,
+)
+from optagent.domain.model import ModelSpec
+from optagent.domain.process import Process, Status
+from optagent.domain.study import Progress
+from optagent.errors import InvalidRequest
+from optagent.loop.context import Ports
+from optagent.loop.process import Run, run_claimed, run_process
+
+# What the loop's stages import (scikit-learn, scipy) takes seconds: it is imported where it is needed.
+
+Command = TuneModel | EnsembleModels | EngineerFeatures | OptimizeModel | BacktestModel
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A command that fits its model, `spec`."""
+
+    command: Command
+    spec: ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """The kind of a command's processes, and the two functions that serve it.
+
+    `check` answers the job, and raises ModelNotFound, and InvalidRequest for what does not fit the model. `run` does
+    the work and answers its result.
+    """
+
+    kind: str
+    check: Callable[[Any, Ports], Awaitable[Job]]
+    run: Callable[[Any, ModelSpec, Ports, Run], Awaitable[Any]]
+
+
+async def check_tune(command: TuneModel, ports: Ports) -> Job:
+    from optagent.loop.train.study import objectives_of
+
+    spec = await ports.store.model(command.model_id)
+    objectives_of(spec, command)
+    return Job(command, spec)
+
+
+async def run_tune(command: TuneModel, spec: ModelSpec, ports: Ports, run: Run) -> Any:
+    from optagent.loop.train.tune import tune
+
+    return await tune(command, spec, ports, run)
+
+
+async def check_ensemble(command: EnsembleModels, ports: Ports) -> Job:
+    from optagent.loop.train.ensemble import check_base_models
+
+    specs: dict[str, ModelSpec] = {}
+    for model_id in (command.of_model, *(parse_base(name)[0] for name in command.base_models)):
+        specs[model_id] = specs.get(model_id) or await ports.store.model(model_id)
+    check_base_models(command, specs)
+    return Job(command, specs[command.of_model])
+
+
+async def run_ensemble(command: EnsembleModels, spec: ModelSpec, ports: Ports, run: Run) -> Any:
+    from optagent.loop.train.ensemble import create_ensemble
+
+    return await create_ensemble(command, spec, ports, run)
+
+
+async def check_features(command: EngineerFeatures, ports: Ports) -> Job:
+    return Job(command, await ports.store.model(command.model_id))
+
+
+async def run_features(command: EngineerFeatures, spec: ModelSpec, ports: Ports, run: Run) -> Any:
+    from optagent.loop.train.features import engineer_features
+
+    return await engineer_features(command, spec, ports, run)
+
+
+async def check_optimize(command: OptimizeModel, ports: Ports) -> Job:
+    from optagent.loop.gates.evaluate import gates_for
+
+    spec = await ports.store.model(command.model_id)
+    gates_for(command.gates, spec)
+    return Job(command, spec)
+
+
+async def run_optimize(command: OptimizeModel, spec: ModelSpec, ports: Ports, run: Run) -> Any:
+    from optagent.loop.optimize import optimize
+
+    return await optimize(command, spec, ports, run)
+
+
+async def check_backtest(command: BacktestModel, ports: Ports) -> Job:
+    from optagent.loop.backtest import settle_ask
+
+    spec = await ports.store.model(command.model_id)
+    return Job(replace(command, ask=settle_ask(command.ask, spec, ports.min_new_labels)), spec)
+
+
+async def run_backtest(command: BacktestModel, spec: ModelSpec, ports: Ports, run: Run) -> Any:
+    from optagent.loop.backtest import backtest
+
+    return await backtest(command, spec, ports, run)
+
+
+HANDLERS: Mapping[type[Any], Handler] = {
+    TuneModel: Handler("tune", check_tune, run_tune),
+    EnsembleModels: Handler("ensemble", check_ensemble, run_ensemble),
+    EngineerFeatures: Handler("features", check_features, run_features),
+    OptimizeModel: Handler("optimize", check_optimize, run_optimize),
+    BacktestModel: Handler("backtest", check_backtest, run_backtest),
+}
+
+
+async def check_command(command: Command, ports: Ports) -> Job:
+    """The command as a job; raises ModelNotFound, and InvalidRequest for what does not fit the model."""
+    return await HANDLERS[type(command)].check(command, ports)
+
+
+async def run_job(job: Job, ports: Ports, run: Run) -> Any:
+    """Does the work of a job within a process, and answers its result."""
+    return await HANDLERS[type(job.command)].run(job.command, job.spec, ports, run)
+
+
+def new_process(job: Job, ports: Ports) -> Process:
+    """A durable process for a job: taken over, a search goes on with its study, an optimization with its stages."""
+    kind, now = HANDLERS[type(job.command)].kind, ports.clock.now()
+    process_id = f"{kind}-{uuid.uuid4().hex[:12]}"
+    process = Process(process_id, kind, job.spec.model_id, Status.PENDING, now, now, plain(job.command))
+    return replace(process, durable=True)
+
+
+async def run_command(
+    command: Command, ports: Ports, on_progress: Callable[[Progress], None] = lambda progress: None
+) -> Any:
+    """Does a command now, as a process that ends with this program, and answers its result."""
+    job = await check_command(command, ports)
+    process = replace(new_process(job, ports), durable=False)
+    return await run_process(process, lambda run: run_job(job, ports, run), ports.store, ports.clock, on_progress)
+
+
+async def run_queued_process(process_id: str, ports: Ports) -> None:
+    """Takes a queued process and does its work in this program; how it ended is in the process.
+
+    Raises ProcessNotFound, Conflict where another has taken it, LeaseLost where another takes it over, and what its
+    work raises.
+    """
+    command_of(await ports.store.process(process_id))
+
+    async def work(run: Run) -> Any:
+        return await run_job(await check_command(command_of(run.process), ports), ports, run)
+
+    await run_claimed(process_id, work, ports.store, ports.clock)
+
+
+def command_of(process: Process) -> Command:
+    """The command that a process was made for; InvalidRequest where it does nothing by itself."""
+    kinds = {handler.kind: command for command, handler in HANDLERS.items()}
+    if process.kind not in kinds:
+        raise InvalidRequest(f"process {process.process_id!r} is of kind {process.kind!r}; queued are {sorted(kinds)}")
+    command: Command = decode(kinds[process.kind], process.command)
+    return command

@@ -1,0 +1,93 @@
+"""Cached reports: a window that has passed is analyzed once, until a late row or a failed remedy changes the answer."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from optagent.domain.command import AnalyzeModel
+from optagent.domain.dataset import DataSource
+from optagent.domain.model import ModelSpec
+from optagent.domain.model_report import ModelReport
+from optagent.loop.context import Ports
+from optagent.loop.observe.analyze import analyze
+from optagent.loop.observe.inputs import AnalysisInputs, gather
+from optagent.loop.observe.past_remedies import past_remedies
+from optagent.loop.observe.uploaded_rows import given_rows
+from optagent.ports import Observations, WorkerPool, Workers
+
+
+async def analyze_cached(command: AnalyzeModel, ports: Ports) -> ModelReport:
+    """The report of recorded rows; one that was made of the same rows before is answered again.
+
+    Raises ModelNotFound, InvalidRequest, NotFound where nothing says what the model is compared with, and Unavailable.
+    """
+    spec = await ports.store.model(command.model_id)
+    observations: Observations = ports.need("observations")
+    inputs = await asyncio.to_thread(_gather_recorded, command, spec, observations, ports)
+    inputs = replace(inputs, tried=await past_remedies(inputs, ports.store, ports.registry, observations))
+    if not inputs.closed:
+        return await asyncio.to_thread(analyze, inputs)
+    digest = await asyncio.to_thread(inputs.digest)
+    report = await ports.store.report(inputs.key, digest)
+    if report is None:
+        report = await asyncio.to_thread(analyze, inputs)
+        await ports.store.save_report(inputs.key, digest, report)
+    return report
+
+
+async def analyze_uploaded(
+    command: AnalyzeModel, data: DataSource, labels: DataSource | None, ports: Ports
+) -> ModelReport:
+    """The report of the rows of files, which are not recorded; without a time range, of all of them."""
+    spec = await ports.store.model(command.model_id)
+    (inputs,) = await asyncio.to_thread(_gather_uploaded, command, spec, data, labels, 0, ports)
+    return await asyncio.to_thread(analyze, inputs)
+
+
+async def analyze_uploaded_windows(
+    command: AnalyzeModel, data: DataSource, labels: DataSource | None, windows: int, ports: Ports
+) -> list[ModelReport]:
+    """Reports of equal windows of the rows of files in the order of time, and at the end one of all these rows.
+
+    The workers analyze them side by side.
+    """
+    spec = await ports.store.model(command.model_id)
+    inputs = await asyncio.to_thread(_gather_uploaded, command, spec, data, labels, windows, ports)
+    whole, *parts = await asyncio.to_thread(_analyze_side_by_side, inputs, ports.need("workers"))
+    return [*parts, whole]
+
+
+def _gather_recorded(
+    command: AnalyzeModel, spec: ModelSpec, observations: Observations, ports: Ports
+) -> AnalysisInputs:
+    observations.drain(spec.model_id)
+    now, monitoring = ports.clock.now(), ports.monitoring_of(spec)
+    return gather(command, spec, monitoring, ports.registry, observations, ports.datasets, now)
+
+
+def _gather_uploaded(
+    command: AnalyzeModel, spec: ModelSpec, data: DataSource, labels: DataSource | None, parts: int, ports: Ports
+) -> list[AnalysisInputs]:
+    """All rows that the command asks for, then those of each of so many equal parts of their window."""
+    now, observations = ports.clock.now(), ports.need("observations")
+    table = ports.datasets.read(data)
+    label_table = None if labels is None else ports.datasets.read(labels)
+    rows = given_rows(table, label_table, spec, command.version, ports.registry, observations, now)
+
+    def gather_in(time_range: Any) -> AnalysisInputs:
+        part, monitoring = replace(command, time_range=time_range), ports.monitoring_of(spec)
+        return gather(part, spec, monitoring, ports.registry, rows, ports.datasets, now)
+
+    whole = gather_in(rows.span if command.time_range is None else command.time_range)
+    return [whole, *(gather_in(window) for window in (whole.window.parts(parts) if parts else ()))]
+
+
+def _analyze_side_by_side(inputs: Sequence[AnalysisInputs], workers: Workers) -> list[ModelReport]:
+    pool: WorkerPool
+    with workers.share(None) as pool:
+        return pool.map(_analyze_item, inputs)
+
+
+def _analyze_item(shared: None, inputs: AnalysisInputs) -> ModelReport:
+    return analyze(inputs)

@@ -1,0 +1,72 @@
+"""Rollout context: the ports that rollouts work through, and a back-off for what is slow or was refused."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from optagent.domain.routing import RoutingTable
+from optagent.loop.champion import champion_of
+from optagent.loop.context import Ports
+from optagent.loop.rollout.activate import Activation, Sleep, TableNotLoaded, activate_table
+from optagent.ports import Clock, Observations, Registry, Routes, Store
+
+_REFUSED_REST_S = 60.0
+
+
+class Backoff:
+    """Back-off: subjects that are left alone for a while. It may be lost: all that happens is a try too early."""
+
+    def __init__(self) -> None:
+        self._rests: dict[str, tuple[float, str]] = {}
+        self._since: dict[str, float] = {}
+
+    def rest(self, subject: str, until: float, reason: str = "") -> None:
+        """Leaves a subject alone until then."""
+        self._rests[subject] = (until, reason)
+
+    def rest_reason(self, subject: str, now: float) -> str | None:
+        """The reason why a subject is left alone; None where it is not (any more)."""
+        until, reason = self._rests.get(subject, (now, ""))
+        if now < until:
+            return reason
+        self._rests.pop(subject, None)
+        return None
+
+    def first_seen(self, subject: str, now: float) -> float:
+        """The time at which a subject was asked about first."""
+        return self._since.setdefault(subject, now)
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutContext:
+    """The ports that rollouts need, all of them, and the back-off of whoever carries rollouts on."""
+
+    store: Store
+    routes: Routes
+    registry: Registry
+    observations: Observations
+    clock: Clock
+    sleep: Sleep = asyncio.sleep
+    backoff: Backoff = field(default_factory=Backoff)
+
+    @classmethod
+    def of(cls, ports: Ports) -> "RolloutContext":
+        """A context with a new back-off; InvalidRequest where the agent routes no requests or keeps no observations."""
+        return cls(ports.store, ports.need("routes"), ports.registry, ports.need("observations"), ports.clock)
+
+    async def activate(self, table: RoutingTable, patience_s: float, insist: bool = False) -> Activation:
+        """`activate_table`; a refused table is tried again after a minute only: each try loads versions."""
+        subject, now = f"{table.model_id}: {table.rollout_id}: {table.versions}", self.clock.now()
+        refusal = self.backoff.rest_reason(subject, now)
+        if refusal is not None:
+            raise TableNotLoaded(refusal, refused=True)
+        try:
+            return await activate_table(table, self.routes, self.clock, self.sleep, patience_s, insist)
+        except TableNotLoaded as error:
+            if error.refused:
+                self.backoff.rest(subject, now + _REFUSED_REST_S, str(error))
+            raise
+
+    async def champion(self, model_id: str) -> str | None:
+        """The version that is the registry's champion."""
+        version = await asyncio.to_thread(champion_of, model_id, self.registry)
+        return None if version is None else version.version

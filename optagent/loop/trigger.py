@@ -1,0 +1,95 @@
+"""Triggers: optimizations that the policies of models call for, queued once for each cause."""
+
+import asyncio
+from dataclasses import replace
+from hashlib import sha256
+
+from optagent.domain.command import OptimizeModel
+from optagent.domain.model import ModelSpec
+from optagent.domain.optimization import UNCHANGED
+from optagent.domain.policy import Action, DueTrigger, PolicyFacts, RetrainingPolicy, due
+from optagent.domain.process import Process, Status
+from optagent.errors import Conflict
+from optagent.loop.champion import champion_of
+from optagent.loop.commands import check_command, new_process
+from optagent.loop.context import Ports
+
+_MOST_PROCESSES = 400
+
+
+async def trigger_due(ports: Ports) -> tuple[Process, ...]:
+    """Looks at each model with a policy, and queues an optimization where the policy calls for one.
+
+    Of several agents that see the same cause, one queues it. A model whose policy only notifies is left alone: its
+    alerts are told.
+    """
+    queued = []
+    for spec in await ports.store.models():
+        if spec.policy is None or spec.policy.action is Action.NOTIFY:
+            continue
+        trigger = due(spec.policy, await gather_facts(spec, ports), ports.min_new_labels)
+        process = None if trigger is None else await _queue_optimization(spec, spec.policy, trigger, ports)
+        if process is not None:
+            queued.append(process)
+    return tuple(queued)
+
+
+async def gather_facts(spec: ModelSpec, ports: Ports) -> PolicyFacts:
+    """The facts that a model's policy decides by, as they are now."""
+    now = ports.clock.now()
+    processes = await ports.store.processes(spec.model_id, limit=_MOST_PROCESSES)
+    runs = [process.created_at for process in processes if process.kind == "optimize"]
+    idle = [process.created_at for process in processes if (process.result or {}).get("status") == UNCHANGED]
+    if any(process.kind == "optimize" and not process.status.ended for process in processes):
+        runs = [*runs, now]  # one at a time
+    if any(rollout.state.is_active for rollout in await ports.store.rollouts(spec.model_id, 1)):
+        runs = [*runs, now]  # its candidate first
+    champion = await asyncio.to_thread(champion_of, spec.model_id, ports.registry)
+    trained_at = now if champion is None else champion.created_at  # without one there is nothing to improve on
+    labels = 0
+    if ports.observations is not None and spec.policy is not None and "new_labels" in spec.policy.triggers:
+        labels = await asyncio.to_thread(_count_labels, spec, ports, max([trained_at, *runs]))
+    return PolicyFacts(now, trained_at, await ports.store.alerts(spec.model_id), runs, labels, idle)
+
+
+async def _queue_optimization(
+    spec: ModelSpec, policy: RetrainingPolicy, trigger: DueTrigger, ports: Ports
+) -> Process | None:
+    """Queues it under an id that follows from the cause, so that nobody queues it twice."""
+    command = OptimizeModel(
+        spec.model_id,
+        optimization_type=str(policy.optimization_type),
+        action=str(policy.action),
+        strategy=policy.strategy,
+        trials=policy.trials,
+        timeout_s=policy.timeout_s,
+        window=policy.window,
+        gates=dict(policy.gates),
+        rollout=dict(policy.rollout),
+        time_range=await asyncio.to_thread(_newest_window, spec, ports),
+        trigger=str(trigger.trigger),
+        reason=trigger.reason,
+    )
+    process = new_process(await check_command(command, ports), ports)
+    cause = sha256(f"{spec.model_id}:{trigger.key}".encode()).hexdigest()[:12]
+    process = replace(process, process_id=f"optimize-{cause}", status=Status.QUEUED)
+    try:
+        await ports.store.enqueue_process(process)
+    except Conflict:
+        return None
+    return process
+
+
+def _newest_window(spec: ModelSpec, ports: Ports) -> str:
+    """The newest performance window whose labels have had time to come, and what came since, as a time range."""
+    late_s = spec.horizon if isinstance(spec.label_horizon, str) else 0.0
+    window_s = ports.monitoring_of(spec).window_s + late_s
+    newest = None if ports.observations is None else ports.observations.newest(spec.model_id)
+    end = ports.clock.now() if newest is None else newest + 1.0
+    return f"{end - window_s!r}..{end!r}"
+
+
+def _count_labels(spec: ModelSpec, ports: Ports, since: float) -> int:
+    from optagent.loop.observe.labelled_rows import count_matured  # what it imports takes a second
+
+    return count_matured(ports.need("observations"), spec, since)
