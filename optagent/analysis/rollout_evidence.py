@@ -1,4 +1,4 @@
-"""From the rows of a rollout to a look at it."""
+"""Rollout evidence: the losses and guarded values of a rollout's rows, turned into a look to decide on."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from optagent.domain.rollout_look import GuardrailReading, Look, RolloutState, S
 from optagent.domain.rollout_policy import RolloutPolicy
 from optagent.domain.study import Interval
 from optagent.errors import InvalidData, InvalidRequest
-from optagent.sequential.ab_interval import first_of_unit, improvements, matured_rows, split_interval
+from optagent.sequential.ab_interval import count_matured_rows, first_rows_of_units, improvements, split_interval
 from optagent.sequential.blocks import block_length
 from optagent.sequential.confidence_sequence import FEWEST_EFFECTIVE, ConfidenceSequence
 from optagent.sequential.guardrail_test import guardrail
@@ -23,7 +23,7 @@ _TOO_FEW = "too few rows, or too few that differ by much, for a normal law"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PairedLosses:
-    """What both versions lost on the same rows, (rows,) each, in the order of requests.
+    """The losses of both versions on the same rows, (rows,) each, in the order of requests.
 
     NaN in both is a row without a label, left out. `matured` tells the rows whose time for a label is over, by their
     age alone; None for all.
@@ -34,7 +34,7 @@ class PairedLosses:
     matured: Mask | None = None
 
     def __post_init__(self) -> None:
-        _of_one_length(self.champion, self.candidate, self.matured)
+        _check_lengths(self.champion, self.candidate, self.matured)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,7 +54,7 @@ class SplitLosses:
     units: Units | None = None
 
     def __post_init__(self) -> None:
-        _of_one_length(self.candidate, self.share, self.loss, self.matured, self.units)
+        _check_lengths(self.candidate, self.share, self.loss, self.matured, self.units)
 
 
 def look_at(
@@ -64,20 +64,22 @@ def look_at(
     losses: PairedLosses | SplitLosses | None,
     guarded: Mapping[str, Vector],
 ) -> Look:
-    """What the rows since this state began say (all steps of the ramp are one state), as a look to advance with.
+    """The look at the rows since this state began (all steps of the ramp are one state), to advance the rollout with.
 
-    `guarded` are the values between 0 and 1 of each guardrail, a candidate's row each, since the rollout started.
-    Shadow and baking compare on the same rows, the ramp on split ones; InvalidRequest for the others.
+    `guarded` are the values between 0 and 1 of each guardrail, one for each of the candidate's rows since the rollout
+    started. Shadow and baking compare on the same rows, the ramp on split ones; InvalidRequest for the others.
     """
-    readings = tuple(_reading(name, limit, guarded.get(name)) for name, limit in rollout.policy.guardrails.items())
+    readings = tuple(
+        _guardrail_reading(name, limit, guarded.get(name)) for name, limit in rollout.policy.guardrails.items()
+    )
     look = Look(look_id, now, rollout.state, rollout.step, guardrails=readings)
     if losses is None:
         return look
     if isinstance(losses, SplitLosses) != (rollout.state is RolloutState.RAMP):
         raise InvalidRequest(f"rollout {rollout.rollout_id} is {rollout.state}, got {type(losses).__name__}")
     if isinstance(losses, SplitLosses):
-        return _split(look, rollout, losses)
-    return _paired(look, rollout, losses)
+        return _split_look(look, rollout, losses)
+    return _paired_look(look, rollout, losses)
 
 
 def over_budget(latency_ms: Vector, budget_ms: float) -> Vector:
@@ -95,70 +97,70 @@ def paired_sequence(difference: Vector, policy: RolloutPolicy, alpha: float) -> 
     return ConfidenceSequence(alpha, policy.horizon_rows, min(block, policy.horizon_rows)).after(difference)
 
 
-def _paired(look: Look, rollout: Rollout, losses: PairedLosses) -> Look:
+def _paired_look(look: Look, rollout: Rollout, losses: PairedLosses) -> Look:
     policy = rollout.policy
     alpha = policy.shadow_alpha if rollout.state is RolloutState.SHADOW else policy.baking_alpha
-    rows = len(losses.champion) if losses.matured is None else matured_rows(losses.matured)
+    rows = len(losses.champion) if losses.matured is None else count_matured_rows(losses.matured)
     difference, notes = losses.champion[:rows] - losses.candidate[:rows], []
     labelled = ~(np.isnan(losses.champion[:rows]) & np.isnan(losses.candidate[:rows]))
     difference = difference[labelled]
     one_sided = int(np.count_nonzero(~np.isfinite(difference)))
-    found = None
+    interval = None
     if one_sided:
         notes.append(f"{one_sided} rows have a loss of one version only")
     elif len(difference) >= _first_look(policy):
-        found = paired_sequence(difference, policy, alpha).interval()
-        notes += [] if found else [_TOO_FEW]
-    return _with(look, len(difference), len(difference), found, notes)
+        interval = paired_sequence(difference, policy, alpha).interval()
+        notes += [] if interval else [_TOO_FEW]
+    return _with_interval(look, len(difference), len(difference), interval, notes)
 
 
 def _first_look(policy: RolloutPolicy) -> int:
-    """The rows before which there is no interval."""
+    """The number of rows below which there is no interval."""
     return max(policy.min_rows, int(FEWEST_EFFECTIVE))
 
 
-def _split(look: Look, rollout: Rollout, losses: SplitLosses) -> Look:
-    policy, rows = rollout.policy, matured_rows(losses.matured)
+def _split_look(look: Look, rollout: Rollout, losses: SplitLosses) -> Look:
+    policy, rows = rollout.policy, count_matured_rows(losses.matured)
     labelled = np.flatnonzero(~np.isnan(losses.loss[:rows]))
     notes = [f"{rows - len(labelled)} matured rows have no label"] if len(labelled) < rows else []
     candidate, share = losses.candidate[labelled], losses.share[labelled]
     units = None if losses.units is None else losses.units[labelled]
     values = improvements(candidate, share, losses.loss[labelled])
-    found = split_interval(values, candidate, share, policy.ramp_alpha, policy.ramp_horizon_rows, units)
-    notes += [] if found else [_TOO_FEW]
+    interval = split_interval(values, candidate, share, policy.ramp_alpha, policy.ramp_horizon_rows, units)
+    notes += [] if interval else [_TOO_FEW]
     of_step = int(np.count_nonzero(np.isclose(share, policy.ramp[rollout.step])))
-    return _with(look, len(values), of_step, found, notes, _sample_ratio(losses, labelled))
+    return _with_interval(look, len(values), of_step, interval, notes, _sample_ratio(losses, labelled))
 
 
 def _sample_ratio(losses: SplitLosses, labelled: npt.NDArray[np.int64]) -> SampleRatio:
-    """Of all requests, or of those with a label where these are further from what was meant.
+    """The ratio of all requests, or of those with a label where these are further from the share that was meant.
 
     Two tests share one budget, so each needs twice the evidence.
     """
     tests = []
     for rows in (np.arange(len(losses.candidate)), labelled):
-        drawn = rows if losses.units is None else rows[first_of_unit(losses.units[rows])]
-        tests.append(SampleRatioTest().after(losses.candidate[drawn], losses.share[drawn]))
+        assigned = rows if losses.units is None else rows[first_rows_of_units(losses.units[rows])]
+        tests.append(SampleRatioTest().after(losses.candidate[assigned], losses.share[assigned]))
     worst = max(tests, key=lambda test: test.e_value)
-    return SampleRatio(worst.rows, worst.expected, worst.observed, worst.e_value / 2)
+    return SampleRatio(worst.rows, worst.expected_share, worst.observed_share, worst.e_value / 2)
 
 
-def _reading(name: str, limit: float, values: Vector | None) -> GuardrailReading:
+def _guardrail_reading(name: str, limit: float, values: Vector | None) -> GuardrailReading:
     if values is None:
         return GuardrailReading(name, limit, 0, None, None)
     state = guardrail(limit).after(values)
     return GuardrailReading(name, limit, state.rows, state.rate, state.e_value)
 
 
-def _with(
-    look: Look, rows: int, step_rows: int, found: Interval | None, notes: list[str], ratio: SampleRatio | None = None
+def _with_interval(
+    look: Look, rows: int, step_rows: int, interval: Interval | None, notes: list[str], ratio: SampleRatio | None = None
 ) -> Look:
     return Look(
-        look.look_id, look.at, look.state, look.step, rows, step_rows, found, look.guardrails, ratio, tuple(notes)
+        look.look_id, look.at, look.state, look.step, rows, step_rows, interval, look.guardrails, ratio, tuple(notes)
     )
 
 
-def _of_one_length(first: npt.NDArray[np.generic], *others: npt.NDArray[np.generic] | None) -> None:
+def _check_lengths(first: npt.NDArray[np.generic], *others: npt.NDArray[np.generic] | None) -> None:
     wrong = [len(other) for other in others if other is not None and len(other) != len(first)]
     if wrong:
         raise InvalidData(f"the columns must be of one length, got {len(first)} and {wrong[0]}")

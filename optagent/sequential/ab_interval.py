@@ -1,8 +1,8 @@
-"""By how much one arm of split traffic is better than the other, from requests whose outcomes have matured.
+"""A/B interval: the improvement of one arm of split traffic on the other, from requests with matured outcomes.
 
-Each row says what both arms would have lost, without bias: its loss over the chance of its arm (Horvitz and Thompson
-1952). So shares may change as often as they like. Rows count in the order of requests, and only up to the first that
-has not matured: outcomes that come sooner when they are bad would otherwise decide by themselves.
+Each row estimates without bias what both arms would have lost: its loss over the chance of its arm (Horvitz and
+Thompson 1952). So shares may change as often as one likes. Rows count in the order of requests, and only up to the
+first that has not matured: otherwise outcomes that come sooner when they are bad would decide by themselves.
 """
 
 import math
@@ -13,17 +13,17 @@ import numpy.typing as npt
 from optagent.arrays import Mask, Units, Vector
 from optagent.domain.study import Interval
 from optagent.errors import InvalidData
-from optagent.sequential.confidence_sequence import FEWEST_EFFECTIVE, effective_rows, finite, radius
+from optagent.sequential.confidence_sequence import FEWEST_EFFECTIVE, check_finite, effective_rows, radius
 
 
-def matured_rows(matured: Mask) -> int:
-    """The requests before the first that has not matured."""
+def count_matured_rows(matured: Mask) -> int:
+    """The number of requests before the first that has not matured."""
     waiting = np.flatnonzero(~matured)
     return int(waiting[0]) if len(waiting) else len(matured)
 
 
 def improvements(candidate: Mask, share: Vector, loss: Vector) -> Vector:
-    """A value a row whose expectation is by how much less the candidate loses than the champion.
+    """(rows,) values whose expectation is the loss of the champion less that of the candidate.
 
     `share` is the chance that the row had to go to the candidate. The mean loss of earlier rows is taken off first,
     which changes no expectation and takes off most of the variance.
@@ -31,9 +31,9 @@ def improvements(candidate: Mask, share: Vector, loss: Vector) -> Vector:
     wrong = np.flatnonzero(~((share > 0) & (share < 1)))
     if len(wrong):
         raise InvalidData(f"a share must be between 0 and 1, row {wrong[0]} has {share[wrong[0]]}")
-    found = finite(loss)
-    before = np.cumsum(found) - found
-    centred = found - before / np.maximum(1, np.arange(len(found)))
+    losses = check_finite(loss)
+    before = np.cumsum(losses) - losses
+    centred = losses - before / np.maximum(1, np.arange(len(losses)))
     return centred * np.where(candidate, -1 / share, 1 / (1 - share))
 
 
@@ -42,7 +42,7 @@ def split_interval(
 ) -> Interval | None:
     """The interval of the mean of `improvements`, valid at every look; None for too few rows or units.
 
-    Rows weigh share * (1 - share), by what they tell: those of a share of 5 % would otherwise hide later ones of 50 %.
+    A row has the weight share * (1 - share): at equal weights, rows of a share of 5 % would hide later ones of 50 %.
     With `units` (rows,), such as the sticky keys of the requests, rows of one unit count as going together.
     """
     took = int(np.count_nonzero(candidate))
@@ -62,6 +62,6 @@ def split_interval(
     return Interval(mean, mean - width, mean + width, alpha)
 
 
-def first_of_unit(units: Units) -> npt.NDArray[np.int64]:
-    """The positions of the first row of each unit, in their order: the only one whose arm was drawn."""
+def first_rows_of_units(units: Units) -> npt.NDArray[np.int64]:
+    """The positions of the first row of each unit, in their order: the only row of the unit whose arm was drawn."""
     return np.sort(np.unique(units, return_index=True)[1])

@@ -1,4 +1,4 @@
-"""An interval of a mean that may be looked at as often as one likes, and acted on at any look.
+"""Confidence sequence: an interval of a mean that may be looked at as often as one likes, and acted on at any look.
 
 The asymptotic confidence sequence of Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas (2024, Time-uniform central limit
 theory and asymptotic confidence sequences, Annals of Statistics), two-sided. Rows that go together are averaged in
@@ -15,18 +15,17 @@ from optagent.domain.study import Interval
 from optagent.errors import InvalidData, InvalidRequest
 
 FEWEST = 20  # blocks before the first interval: a spread from fewer is too uncertain for a normal law
-FEWEST_EFFECTIVE = (
-    200.0  # rows: where one in 50 differences was 100 times the others, without it 67 % of A/A runs erred
-)
+FEWEST_EFFECTIVE = 200.0
+"""Rows: without this, 67 % of A/A runs erred where one in 50 differences was 100 times the others."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConfidenceSequence:
-    """What is known of a mean after `count` blocks. It holds plain values only: stored anywhere, it goes on from there.
+    """The state after `count` blocks. It holds plain values only, so it can be stored anywhere and go on from there.
 
-    `horizon` is the number of rows at which the interval is narrowest for what came in. The sums are of deviations of
-    block means from `origin`, the first of them; `products` are those of neighbours. `power` and `fourth` sum the
-    second and fourth powers of rows. The rows of an unfinished block wait in `waiting`.
+    The interval is tuned to be narrowest at `horizon` rows. The sums are of deviations of block means from `origin`,
+    the first of them; `products` are those of neighbours. `power` and `fourth` sum the second and fourth powers of
+    rows. The rows of an unfinished block wait in `waiting`.
     """
 
     alpha: float
@@ -50,18 +49,18 @@ class ConfidenceSequence:
 
     @property
     def rows(self) -> int:
-        """Of whole blocks."""
+        """The rows of whole blocks."""
         return self.count * self.block
 
     def after(self, values: Vector) -> "ConfidenceSequence":
         """The state after more rows, in the order of time; InvalidData for one that is no number."""
-        found = np.concatenate([self.waiting, finite(values)])
-        whole = len(found) // self.block * self.block
-        waiting = tuple(found[whole:].tolist())
+        pending = np.concatenate([self.waiting, check_finite(values)])
+        whole = len(pending) // self.block * self.block
+        waiting = tuple(pending[whole:].tolist())
         if not whole:
             return replace(self, waiting=waiting)
-        squared = found[:whole] ** 2
-        means = found[:whole].reshape(-1, self.block).mean(axis=1)
+        squared = pending[:whole] ** 2
+        means = pending[:whole].reshape(-1, self.block).mean(axis=1)
         origin = self.origin if self.count else float(means[0])
         deviations = means - origin
         before = np.concatenate([[self.last], deviations[:-1]])
@@ -79,17 +78,17 @@ class ConfidenceSequence:
         )
 
     def interval(self) -> Interval | None:
-        """None before there are enough blocks, and enough rows that count."""
+        """The interval now; None before there are enough blocks, and enough rows that count."""
         if self.count < FEWEST or effective_rows(self.power, self.fourth) < FEWEST_EFFECTIVE:
             return None
-        spread = _spread(self.count, self.total, self.squares, self.products, self.last)
+        spread = _block_spread(self.count, self.total, self.squares, self.products, self.last)
         mean = self.origin + self.total / self.count
         width = float(radius(self.count, spread, self.alpha, self.horizon / self.block))
         return Interval(mean, mean - width, mean + width, self.alpha)
 
 
 def effective_rows(power: Vector | float, fourth: Vector | float) -> Vector:
-    """How many rows make up a sum of squares: all of them if all are as large, one if one is far larger than the rest.
+    """The number of rows that make up a sum of squares: all if they are alike, one if it is far larger than the rest.
 
     Where few do, the worst has likely not been seen yet, and no normal law holds.
     """
@@ -109,16 +108,16 @@ def radius(count: Vector | int, spread: Vector | float, alpha: float, horizon: f
     return np.asarray(spread * np.sqrt(reach) / count, dtype=np.float64)
 
 
-def finite(values: Vector) -> Vector:
+def check_finite(values: Vector) -> Vector:
     """The values, if all are numbers; InvalidData names the first that is not."""
-    found = np.asarray(values, dtype=np.float64)
-    wrong = np.flatnonzero(~np.isfinite(found))
+    numbers = np.asarray(values, dtype=np.float64)
+    wrong = np.flatnonzero(~np.isfinite(numbers))
     if len(wrong):
-        raise InvalidData(f"a value must be a finite number, row {wrong[0]} has {found[wrong[0]]}")
-    return found
+        raise InvalidData(f"a value must be a finite number, row {wrong[0]} has {numbers[wrong[0]]}")
+    return numbers
 
 
-def _spread(count: int, total: float, squares: float, products: float, last: float) -> float:
+def _block_spread(count: int, total: float, squares: float, products: float, last: float) -> float:
     """The standard deviation of blocks, with twice the covariance of neighbours where that is above 0."""
     mean = total / count
     own = (squares - total * mean) / max(1, count - 1)

@@ -1,8 +1,8 @@
-"""An alarm for a mean that has risen, with a mean time between false alarms that holds whatever the distribution.
+"""E-detector: an alarm for a mean that has risen, with a mean time between false alarms for any distribution.
 
 The Shiryaev-Roberts e-detector of Shin, Ramdas and Rinaldo (2024, E-detectors: a nonparametric framework for sequential
 change detection): M = (M + 1) * e, where no e expects more than 1 while nothing changes, and an alarm where M reaches
-the average run length. M less the steps taken is then a supermartingale, so alarms come that seldom or more seldom.
+the average run length. M less the steps taken is then a supermartingale, so false alarms are at least that rare.
 """
 
 import math
@@ -27,9 +27,9 @@ _NOTHING = -1000.0  # the logarithm of no evidence at all: finite, so that JSON 
 
 @dataclass(frozen=True, slots=True)
 class BlockBaseline:
-    """What is expected of blocks of `block` rows: `mean` and `spread` of their means, `correlation` of neighbours.
+    """The expectation for blocks of `block` rows: `mean` and `spread` of their means, `correlation` of neighbours.
 
-    `norms` are what each bet could pay on average by the reference, at the upper end of what the reference leaves open.
+    `norms` are upper bounds of what each bet pays on average, by the reference.
     """
 
     rows: int
@@ -54,7 +54,7 @@ class Alarm:
 
 @dataclass(frozen=True, slots=True)
 class EDetector:
-    """The evidence for a rise after `rows` rows. It holds plain values only: stored anywhere, it goes on from there.
+    """The evidence for a rise after `rows` rows. It holds plain values only, so it can be stored and go on from there.
 
     `log_m` is a value a bet, `log_peaks` the evidence since the likeliest start of that bet, `starts` that row.
     The rows of an unfinished block wait in `waiting`.
@@ -72,22 +72,22 @@ class EDetector:
     @property
     def e_value(self) -> float:
         """The evidence now, an alarm from `threshold` on; cut at 1e300."""
-        return float(np.exp(min(_mixed(np.array([self.log_m]))[0], math.log(1e300))))
+        return float(np.exp(min(_mix_bets(np.array([self.log_m]))[0], math.log(1e300))))
 
     def after(self, losses: Vector) -> "EDetector":
         """The state after more rows, in the order of time; the first alarm stays."""
-        found = np.concatenate([self.waiting, checked(losses)])
+        pending = np.concatenate([self.waiting, check_losses(losses)])
         block = self.baseline.block
-        whole = len(found) // block * block
-        waiting = tuple(found[whole:].tolist())
+        whole = len(pending) // block * block
+        waiting = tuple(pending[whole:].tolist())
         rows = self.rows + len(losses)
         if not whole:
             return replace(self, waiting=waiting, rows=rows)
         first = self.rows - len(self.waiting)
-        steps = self.baseline.log_increments(found[:whole].reshape(-1, block).mean(axis=1))
+        steps = self.baseline.log_increments(pending[:whole].reshape(-1, block).mean(axis=1))
         log_m = _shiryaev_roberts(np.array(self.log_m), steps)
         peaks, starts = self._peaks(steps, first)
-        crossed = np.flatnonzero(_mixed(log_m) >= math.log(self.threshold))
+        crossed = np.flatnonzero(_mix_bets(log_m) >= math.log(self.threshold))
         alarm = self.alarm
         if alarm is None and len(crossed):
             at = int(crossed[0])
@@ -112,7 +112,7 @@ class EDetector:
 
 
 def e_detector(baseline: BlockBaseline, arl_rows: float) -> EDetector:
-    """Nothing seen yet; at most one false alarm in `arl_rows` rows on average."""
+    """A detector that has seen no row yet; at most one false alarm in `arl_rows` rows on average."""
     if not arl_rows > 0:
         raise InvalidRequest(f"arl_rows must be above 0, got {arl_rows}")
     bets = len(baseline.norms)
@@ -121,12 +121,12 @@ def e_detector(baseline: BlockBaseline, arl_rows: float) -> EDetector:
 
 
 def baseline_of(reference: Vector) -> BlockBaseline:
-    """What losses between 0 and 1, in the order of time, say about later ones; InvalidData for too few.
+    """The baseline by reference losses between 0 and 1, in the order of time; InvalidData for too few.
 
     A bet pays w = 1 + size * deviation, never less than a floor. Divided by an upper bound of its mean on the
     reference, it expects at most 1 whatever the distribution of blocks is, and however few rows the mean is from.
     """
-    losses = checked(reference)
+    losses = check_losses(reference)
     if len(losses) < MIN_REFERENCE_ROWS:
         raise InvalidData(f"a baseline needs at least {MIN_REFERENCE_ROWS} losses, got {len(losses)}")
     block = block_length(losses)
@@ -140,7 +140,7 @@ def baseline_of(reference: Vector) -> BlockBaseline:
     return BlockBaseline(len(losses), block, float(losses.mean()), spread, neighbours, tuple(norms.tolist()))
 
 
-def checked(losses: Vector) -> Vector:
+def check_losses(losses: Vector) -> Vector:
     """The losses, if all are between 0 and 1; InvalidData names the first that is not."""
     wrong = np.flatnonzero(~((losses >= 0) & (losses <= 1)))
     if len(wrong):
@@ -152,7 +152,7 @@ def _pay(deviations: Vector) -> Matrix64:
     return np.maximum(1 + deviations[:, None] * np.array(_BETS), _FLOOR)
 
 
-def _mixed(log_m: Matrix64) -> Vector:
+def _mix_bets(log_m: Matrix64) -> Vector:
     return logsumexp(log_m, axis=1) - math.log(log_m.shape[1])
 
 

@@ -1,4 +1,4 @@
-"""A guardrail: evidence that the mean of values between 0 and 1, such as error flags, is above a limit.
+"""Guardrail test: evidence that the mean of values between 0 and 1, such as error flags, is above a limit.
 
 A bet against the limit, K = prod(1 + lambda * (x - limit)), is worth at most 1 on average while no value expects more
 than the limit, whatever the lambda that is chosen from the values before (Waudby-Smith and Ramdas 2023, Estimating
@@ -21,7 +21,7 @@ _BOLDEST = 0.5  # the highest rate that is bet on: one good row then costs at mo
 
 @dataclass(frozen=True, slots=True)
 class BettingState:
-    """`rows` and `total` are those it remembers, `log_k` what its bets have come to."""
+    """One bettor: `rows` and `total` are those that it remembers, `log_k` what its bets have come to."""
 
     keep: float
     rows: float
@@ -31,7 +31,7 @@ class BettingState:
 
 @dataclass(frozen=True, slots=True)
 class Guardrail:
-    """What is known of a rate after `rows` rows. It holds plain values only: stored anywhere, it goes on from there.
+    """The evidence on a rate after `rows` rows. It holds plain values only, so it can be stored and go on from there.
 
     Half of the stake is bet by one who remembers all rows, half by one who forgets: a candidate that fails late is
     found as soon as one that fails from the start. `log_peak` is the most that K has been worth.
@@ -57,25 +57,25 @@ class Guardrail:
         """The state after more rows in the order of time; InvalidData for a value that is not between 0 and 1."""
         if not len(values):
             return self
-        found = _checked(values)
-        paths = [_log_k(bettor, self.limit, found) for bettor in self.bettors]
+        checked = _check_values(values)
+        paths = [_log_k(bettor, self.limit, checked) for bettor in self.bettors]
         path = np.logaddexp.reduce(paths, axis=0) - math.log(len(paths))
         bettors = tuple(
-            replace(_having_seen(bettor, found), log_k=float(own[-1]))
+            replace(_advance(bettor, checked), log_k=float(own[-1]))
             for bettor, own in zip(self.bettors, paths, strict=True)
         )
         return replace(
             self,
             bettors=bettors,
-            rows=self.rows + len(found),
-            total=self.total + float(found.sum()),
+            rows=self.rows + len(checked),
+            total=self.total + float(checked.sum()),
             log_k=float(path[-1]),
             log_peak=max(self.log_peak, float(path.max())),
         )
 
 
 def guardrail(limit: float) -> Guardrail:
-    """Nothing seen yet; `limit` is the highest mean that is no harm."""
+    """A guardrail that has seen no row yet; `limit` is the highest mean that is no harm."""
     if not 0 < limit < 1:
         raise InvalidRequest(f"the limit of a guardrail must be between 0 and 1, got {limit}")
     first = _WEIGHT / limit
@@ -87,7 +87,7 @@ def _log_k(bettor: BettingState, limit: float, values: Vector) -> Vector:
 
     The bet is the one that grows fastest for flags of the rate seen so far, the ratio of likelihoods to the limit's.
     """
-    rows, total = _remembered(bettor, values)
+    rows, total = _memory(bettor, values)
     guess = np.clip(
         np.append(bettor.total, total[:-1]) / np.append(bettor.rows, rows[:-1]), limit, max(limit, _BOLDEST)
     )
@@ -95,21 +95,21 @@ def _log_k(bettor: BettingState, limit: float, values: Vector) -> Vector:
     return bettor.log_k + np.cumsum(np.log1p(stake * (values - limit)))
 
 
-def _having_seen(bettor: BettingState, values: Vector) -> BettingState:
-    rows, total = _remembered(bettor, values)
+def _advance(bettor: BettingState, values: Vector) -> BettingState:
+    rows, total = _memory(bettor, values)
     return replace(bettor, rows=float(rows[-1]), total=float(total[-1]))
 
 
-def _remembered(bettor: BettingState, values: Vector) -> tuple[Vector, Vector]:
+def _memory(bettor: BettingState, values: Vector) -> tuple[Vector, Vector]:
     """The rows and the sum of values that the bettor remembers after each value."""
     rows, _ = lfilter([1.0], [1.0, -bettor.keep], np.ones(len(values)), zi=[bettor.keep * bettor.rows])
     total, _ = lfilter([1.0], [1.0, -bettor.keep], values, zi=[bettor.keep * bettor.total])
     return rows, total
 
 
-def _checked(values: Vector) -> Vector:
-    found = np.asarray(values, dtype=np.float64)
-    wrong = np.flatnonzero(~((found >= 0) & (found <= 1)))
+def _check_values(values: Vector) -> Vector:
+    numbers = np.asarray(values, dtype=np.float64)
+    wrong = np.flatnonzero(~((numbers >= 0) & (numbers <= 1)))
     if len(wrong):
-        raise InvalidData(f"a guarded value must be between 0 and 1, row {wrong[0]} has {found[wrong[0]]}")
-    return found
+        raise InvalidData(f"a guarded value must be between 0 and 1, row {wrong[0]} has {numbers[wrong[0]]}")
+    return numbers

@@ -1,4 +1,4 @@
-"""How much risk the k-th look at one holdout may take, so that all looks together keep the risk that was agreed.
+"""Alpha spending on one holdout: the risk that its k-th look may take, so that all looks keep the risk agreed.
 
 A holdout that is looked at again and again ends up choosing the luckiest candidate. Alpha spending (Lan and DeMets
 1983, Discrete sequential boundaries for clinical trials, Biometrika 70) over a countable family: the k-th look is made
@@ -7,8 +7,8 @@ at
     alpha_k = alpha * 6 / (pi^2 * k^2),    k = 1, 2, 3, ...
 
 Since 1 + 1/4 + 1/9 + ... = pi^2 / 6 (Euler 1735), these sum to alpha over all looks that will ever be made, and by
-Boole's inequality (Bonferroni) so is bounded the chance that any candidate that is no better passes: no independence is
-needed, nor the number of looks beforehand.
+Boole's inequality (Bonferroni) that bounds the chance that any candidate that is no better passes: it needs neither
+independence nor the number of looks beforehand.
 
 The bound also holds where what is tried next depends on earlier verdicts: as long as nothing passed, these say nothing
 but "no", so the candidates that will be tried are one fixed list. It does not hold against somebody who tunes on
@@ -47,12 +47,12 @@ def resampled_alpha(alpha: float) -> float:
 
 
 def widened(interval: Interval, alpha: float) -> Interval:
-    """The interval at a smaller `alpha` than it was made for, as the tails of a normal law go on.
+    """The interval at a smaller `alpha` than its own, by the tails of a normal law.
 
     Each side, or half the width where that is more, grows by z(alpha) / z(interval.alpha).
 
-    >>> found = widened(Interval(0.0, -1.0, 1.0, 0.05), 0.01)
-    >>> round(found.low, 3), round(found.high, 3), found.alpha
+    >>> wider = widened(Interval(0.0, -1.0, 1.0, 0.05), 0.01)
+    >>> round(wider.low, 3), round(wider.high, 3), wider.alpha
     (-1.314, 1.314, 0.01)
     """
     if not 0 < alpha <= interval.alpha:

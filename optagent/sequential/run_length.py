@@ -1,4 +1,4 @@
-"""False alarms in words that people can judge, such as one in 90 days, as the mean number of rows between two."""
+"""Average run length: the mean number of rows between false alarms, from a time such as 90 days."""
 
 import numpy as np
 import numpy.typing as npt

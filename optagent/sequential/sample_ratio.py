@@ -1,8 +1,8 @@
-"""Whether as many requests go to the candidate as were meant to: a sample-ratio mismatch spoils every comparison.
+"""Sample-ratio test: evidence that the candidate gets another share than was meant, which spoils every comparison.
 
 The share is mixed over a beta law around the one that was meant (Lindon and Malek 2022, Anytime-valid inference for
 multinomial count data, with two arms). The mixture's likelihood over that of the share meant is worth at most 1 on
-average while assignment is sound, at every look, so it reaches 1 / alpha with probability alpha at most.
+average at every look while assignment is sound, so it reaches 1 / alpha with probability alpha at most.
 """
 
 import math
@@ -37,12 +37,12 @@ class SampleRatioTest:
         return sum(each.candidate + each.champion for each in self.counts)
 
     @property
-    def observed(self) -> float | None:
+    def observed_share(self) -> float | None:
         """The candidate's share of all rows."""
         return sum(each.candidate for each in self.counts) / self.rows if self.rows else None
 
     @property
-    def expected(self) -> float | None:
+    def expected_share(self) -> float | None:
         """The share of all rows that the candidate was meant to get."""
         meant = sum(each.share * (each.candidate + each.champion) for each in self.counts)
         return meant / self.rows if self.rows else None
@@ -58,12 +58,12 @@ class SampleRatioTest:
         wrong = np.flatnonzero(~((share > 0) & (share < 1)))
         if len(wrong):
             raise InvalidData(f"a share must be between 0 and 1, row {wrong[0]} has {share[wrong[0]]}")
-        known = {each.share: each for each in self.counts}
+        by_share = {each.share: each for each in self.counts}
         for value in np.unique(share).tolist():
-            arm, old = candidate[share == value], known.get(value, ArmCounts(value))
+            arm, old = candidate[share == value], by_share.get(value, ArmCounts(value))
             took = int(np.count_nonzero(arm))
-            known[value] = replace(old, candidate=old.candidate + took, champion=old.champion + len(arm) - took)
-        return SampleRatioTest(tuple(known.values()))
+            by_share[value] = replace(old, candidate=old.candidate + took, champion=old.champion + len(arm) - took)
+        return SampleRatioTest(tuple(by_share.values()))
 
 
 def log_evidence(candidate: Vector | int, champion: Vector | int, share: float) -> Vector:

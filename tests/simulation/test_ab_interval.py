@@ -3,7 +3,7 @@ import pytest
 from scipy.stats import binom
 
 from optagent.errors import InvalidData
-from optagent.sequential.ab_interval import first_of_unit, improvements, matured_rows, split_interval
+from optagent.sequential.ab_interval import count_matured_rows, first_rows_of_units, improvements, split_interval
 
 ALPHA = 0.05
 ROWS = 8_000
@@ -88,8 +88,8 @@ def test_labels_that_come_sooner_when_they_are_bad_decide_nothing():
 
 
 def test_rows_count_up_to_the_first_that_has_not_matured():
-    assert matured_rows(np.array([True, True, False, True])) == 2
-    assert matured_rows(np.ones(3, dtype=bool)) == 3
+    assert count_matured_rows(np.array([True, True, False, True])) == 2
+    assert count_matured_rows(np.ones(3, dtype=bool)) == 3
 
 
 def test_rows_of_one_key_are_not_taken_for_independent_ones():
@@ -109,7 +109,7 @@ def test_rows_of_one_key_are_not_taken_for_independent_ones():
 
 
 def test_only_the_first_request_of_a_key_was_drawn():
-    assert first_of_unit(np.array(["b", "a", "b", "c", "a"])).tolist() == [0, 1, 3]
+    assert first_rows_of_units(np.array(["b", "a", "b", "c", "a"])).tolist() == [0, 1, 3]
 
 
 @pytest.mark.parametrize("rows", [200, 3_000], ids=["few rows", "few of the candidate"])

@@ -31,7 +31,7 @@ def test_a_ramp_is_held_against_the_share_of_its_time():
     sound = SampleRatioTest().after(rng.random(30_000) < share, share)
 
     assert sound.e_value < 1 / ALPHA
-    assert sound.expected == pytest.approx(np.mean(share))
+    assert sound.expected_share == pytest.approx(np.mean(share))
     assert SampleRatioTest().after(rng.random(30_000) < np.mean(share), share).e_value >= 1 / ALPHA
 
 
@@ -45,13 +45,13 @@ def test_requests_in_portions_say_what_all_say_at_once():
 
     assert state == SampleRatioTest().after(drawn, share)
     assert state.rows == 2_000
-    assert state.observed == drawn.mean()
+    assert state.observed_share == drawn.mean()
 
 
 def test_before_any_request_nothing_is_known():
     assert SampleRatioTest().e_value == 1
-    assert SampleRatioTest().observed is None
-    assert SampleRatioTest().expected is None
+    assert SampleRatioTest().observed_share is None
+    assert SampleRatioTest().expected_share is None
 
 
 def test_all_requests_to_one_arm_stay_a_number():
