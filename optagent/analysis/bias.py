@@ -1,4 +1,4 @@
-"""Whether a classifier treats the groups of a sensitive column alike, by the measures of fairlearn."""
+"""Group fairness of a classifier: the largest gap between groups of a sensitive column, as fairlearn measures it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,9 +24,10 @@ ODDS = "equalized odds"
 class GroupGap:
     """The largest difference between two groups, None where there are not two to compare.
 
-    `demographic parity`: of the shares that are labelled as a class. `equalized odds`: of the true-positive or of the
-    false-positive rates, whichever is larger. Of several classes it is the worst, each against the rest: `worst_class`
-    is its index. `groups` are the rows by group, `left_out` those of groups that were too small for any class.
+    For `demographic parity` it is that of the shares labelled as a class, for `equalized odds` that of the
+    true-positive or of the false-positive rates, whichever is larger. Of several classes, each is held against the rest
+    and the worst counts: `worst_class` is its index. `groups` are the rows by group, `left_out` those of groups that
+    were too small for any class.
     """
 
     measure: str
@@ -45,15 +46,15 @@ def group_differences(y: Vector, prediction: Vector, groups: Sequence[str]) -> t
     if not np.isfinite(prediction).all():
         raise ValueError("the predictions hold a value that is not finite")
     labels = (prediction >= 0.5).astype(np.int64) if prediction.ndim == 1 else prediction.argmax(axis=1)
-    truth, named = y.astype(np.int64), np.asarray(groups, dtype=np.str_)
+    truth, group_of_row = y.astype(np.int64), np.asarray(groups, dtype=np.str_)
     classes = [1] if prediction.ndim == 1 else list(range(prediction.shape[1]))
     return (
-        _worst(PARITY, _parity, truth, labels, named, classes, of_class=0),
-        _worst(ODDS, _odds, truth, labels, named, classes, of_class=LEAST_OF_CLASS),
+        _worst_gap(PARITY, _parity_difference, truth, labels, group_of_row, classes, of_class=0),
+        _worst_gap(ODDS, _odds_difference, truth, labels, group_of_row, classes, of_class=LEAST_OF_CLASS),
     )
 
 
-def _worst(
+def _worst_gap(
     measure: str,
     difference: Difference,
     truth: Codes,
@@ -62,28 +63,28 @@ def _worst(
     classes: Sequence[int],
     of_class: int,
 ) -> GroupGap:
-    sizes = dict(_sizes(groups))
-    found: list[tuple[float, int]] = []
-    compared: set[str] = set()
+    sizes = dict(_group_sizes(groups))
+    gaps: list[tuple[float, int]] = []
+    ever_comparable: set[str] = set()
     for each in classes:
-        known = [name for name, rows in sizes.items() if _is_enough(truth[groups == name] == each, rows, of_class)]
-        if len(known) < 2:
+        comparable = [name for name, rows in sizes.items() if _is_enough(truth[groups == name] == each, rows, of_class)]
+        if len(comparable) < 2:
             continue
-        kept = np.isin(groups, known)
-        compared.update(known)
-        true, said = (truth[kept] == each).astype(np.int64), (labels[kept] == each).astype(np.int64)
-        found.append((difference(true, said, groups[kept]), each))
-    worst = max(found, default=(None, None))
+        included = np.isin(groups, comparable)
+        ever_comparable.update(comparable)
+        true, predicted = (truth[included] == each).astype(np.int64), (labels[included] == each).astype(np.int64)
+        gaps.append((difference(true, predicted, groups[included]), each))
+    worst = max(gaps, default=(None, None))
     return GroupGap(
         measure,
         worst[0],
         worst[1],
-        {name: rows for name, rows in sizes.items() if name in compared},
-        {name: rows for name, rows in sizes.items() if name not in compared},
+        {name: rows for name, rows in sizes.items() if name in ever_comparable},
+        {name: rows for name, rows in sizes.items() if name not in ever_comparable},
     )
 
 
-def _sizes(groups: npt.NDArray[np.str_]) -> Iterator[tuple[str, int]]:
+def _group_sizes(groups: npt.NDArray[np.str_]) -> Iterator[tuple[str, int]]:
     names, counts = np.unique(groups, return_counts=True)
     return zip(names.tolist(), counts.tolist(), strict=True)
 
@@ -93,13 +94,13 @@ def _is_enough(positive: npt.NDArray[np.bool_], rows: int, of_class: int) -> boo
     return rows >= LEAST_ROWS and min(count, rows - count) >= of_class
 
 
-def _parity(truth: Codes, labels: Codes, groups: npt.NDArray[np.str_]) -> float:
+def _parity_difference(truth: Codes, labels: Codes, groups: npt.NDArray[np.str_]) -> float:
     from fairlearn.metrics import demographic_parity_difference
 
     return float(demographic_parity_difference(truth, labels, sensitive_features=groups))
 
 
-def _odds(truth: Codes, labels: Codes, groups: npt.NDArray[np.str_]) -> float:
+def _odds_difference(truth: Codes, labels: Codes, groups: npt.NDArray[np.str_]) -> float:
     from fairlearn.metrics import equalized_odds_difference
 
     return float(equalized_odds_difference(truth, labels, sensitive_features=groups))

@@ -1,4 +1,4 @@
-"""Live rows as counts on the bins of a profile: constant memory, any window, and sums across actors."""
+"""Binned counts: live rows counted on the bins of a profile, in constant memory, for any window and across actors."""
 
 import hashlib
 import math
@@ -9,7 +9,7 @@ import numpy as np
 
 from optagent.analysis.observed_rows import ObservedRows
 from optagent.analysis.profile import Profile, bins_of, outputs_of
-from optagent.analysis.profile_bins import Bins, count
+from optagent.analysis.profile_bins import Bins, count_values
 from optagent.arrays import Counts
 from optagent.codec import encode
 from optagent.errors import Conflict, InvalidData, InvalidRequest
@@ -17,7 +17,7 @@ from optagent.errors import Conflict, InvalidData, InvalidRequest
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where a column's counts lie, for which profile (by digest), in buckets of how many seconds."""
+    """The place of each column's counts, the profile that they belong to (by digest), and the seconds of a bucket."""
 
     digest: str
     width_s: float
@@ -30,7 +30,7 @@ class Layout:
 
 
 class BinnedCounts:
-    """BinnedCounts by bucket of time; bucket `number` is of the seconds from `number * width_s` on.
+    """Counts by bucket of time; bucket `number` covers the seconds from `number * width_s` on.
 
     Two of them of the same layout merge exactly, in any order: all numbers are whole.
     """
@@ -53,7 +53,7 @@ class BinnedCounts:
 
     @property
     def buckets(self) -> Mapping[int, Counts]:
-        """(size,) whole numbers by bucket, those with rows only."""
+        """(size,) whole numbers by bucket, of those buckets only that have rows."""
         return self._buckets
 
     @property
@@ -66,11 +66,11 @@ class BinnedCounts:
         return sum(counts.nbytes for counts in self._buckets.values())
 
     def total(self) -> Counts:
-        """(size,) of all buckets together."""
+        """(size,) sums of the counts of all buckets."""
         return self.blocks(1)[0] if self._buckets else np.zeros(self.layout.size, dtype=np.int64)
 
     def blocks(self, most: int) -> Counts:
-        """(blocks, size): the buckets in order of time, joined into at most so many blocks of equal lengths."""
+        """(blocks, size) counts of the buckets in order of time, joined into at most `most` blocks of equal lengths."""
         if not self._buckets:
             return np.zeros((0, self.layout.size), dtype=np.int64)
         numbers = sorted(self._buckets)
@@ -87,18 +87,18 @@ class BinnedCounts:
     def between(self, start: float, end: float) -> "BinnedCounts":
         """The buckets that begin at `start` or later and before `end`; they are shared, not copied."""
         first, last = (math.ceil(instant / self.layout.width_s) for instant in (start, end))
-        kept = {number: counts for number, counts in self._buckets.items() if first <= number < last}
-        return BinnedCounts(self.layout, kept)
+        buckets = {number: counts for number, counts in self._buckets.items() if first <= number < last}
+        return BinnedCounts(self.layout, buckets)
 
     def forget(self, before: float) -> None:
         """Drops the buckets that end at `before` or earlier."""
         for number in [number for number in self._buckets if (number + 1) * self.layout.width_s <= before]:
             del self._buckets[number]
 
-    def take(self, number: int, counts: Counts) -> None:
+    def add_bucket(self, number: int, counts: Counts) -> None:
         """Adds the counts of one bucket."""
-        known = self._buckets.get(number)
-        self._buckets[number] = counts.copy() if known is None else known + counts
+        present = self._buckets.get(number)
+        self._buckets[number] = counts.copy() if present is None else present + counts
 
     def values(self, column: int, of: Counts) -> Counts:
         """The counts of a column's values by bin in (..., size) numbers, without its missing ones."""
@@ -106,7 +106,7 @@ class BinnedCounts:
         return of[..., bins.first + 1 : bins.stop]
 
     def missing(self, column: int, of: Counts) -> Counts:
-        """How often a column is missing in (..., size) numbers."""
+        """The counts of a column's missing values in (..., size) numbers."""
         return of[..., self.layout.bins[column].first]
 
     def mean(self, column: int, of: Counts) -> float | None:
@@ -121,7 +121,7 @@ class BinnedCounts:
 class BinCounter:
     """Turns rows into counts on the bins of a profile, in buckets of `width_s` seconds.
 
-    A window should have at least 16 buckets: how much rows repeat each other is measured between them. A bucket takes 8
+    A window should have at least 16 buckets, since the repetition of rows is measured between them. A bucket takes 8
     bytes a bin, some 52 kB for 50 numeric columns.
     """
 
@@ -151,17 +151,17 @@ class BinCounter:
             order = np.argsort(observed.time, kind="stable")
             observed, number = observed.where(order), number[order]
         starts = np.concatenate([[0], np.flatnonzero(np.diff(number)) + 1])
-        found = count((observed.x, outputs_of(observed)), starts, self.layout.bins)
-        for bucket, numbers in zip(number[starts].astype(np.int64).tolist(), found, strict=True):
-            counts.take(bucket, numbers)
+        bucket_counts = count_values((observed.x, outputs_of(observed)), starts, self.layout.bins)
+        for bucket, numbers in zip(number[starts].astype(np.int64).tolist(), bucket_counts, strict=True):
+            counts.add_bucket(bucket, numbers)
 
     def _check(self, counts: BinnedCounts, observed: ObservedRows) -> None:
         if counts.layout != self.layout:
             raise Conflict("these counts are of another profile or of buckets of another width")
         expected = [(column.name, column.kind) for column in self._profile.features]
-        found = [(column.name, column.kind) for column in observed.columns]
-        if found != expected:
-            differing = sorted({name for name, _ in set(found) ^ set(expected)})
+        actual = [(column.name, column.kind) for column in observed.columns]
+        if actual != expected:
+            differing = sorted({name for name, _ in set(actual) ^ set(expected)})
             raise InvalidData(f"columns differ from those of the profile: {differing or 'their order'}")
         if (observed.task, observed.n_classes) != (self._profile.task, self._profile.n_classes):
             raise InvalidData(f"a profile of a {self._profile.task} model cannot count rows of a {observed.task} model")
@@ -170,7 +170,7 @@ class BinCounter:
 
 
 def merge(*parts: BinnedCounts) -> BinnedCounts:
-    """All parts in one; exact, and the order does not matter. Conflict for counts of different layouts."""
+    """The sum of all parts, exact and in any order. Conflict for counts of different layouts."""
     if not parts:
         raise InvalidRequest("nothing to merge")
     merged = BinnedCounts(parts[0].layout)
@@ -178,5 +178,5 @@ def merge(*parts: BinnedCounts) -> BinnedCounts:
         if part.layout != merged.layout:
             raise Conflict("counts of different profiles or widths cannot be merged")
         for number, counts in part.buckets.items():
-            merged.take(number, counts)
+            merged.add_bucket(number, counts)
     return merged

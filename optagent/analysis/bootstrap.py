@@ -1,4 +1,4 @@
-"""Percentile intervals of a metric, and of the difference of two models on the same rows, by the bootstrap.
+"""Bootstrap intervals: percentile intervals of a metric, and of the difference of two models on the same rows.
 
 Rows in time order are drawn in circular blocks of neighbours, since a row drawn alone pretends to know nothing of the
 one before it (Politis and Romano 1992, A circular block-resampling procedure for stationary data).
@@ -23,7 +23,7 @@ _CELLS_AT_ONCE = 200_000  # of (resamples, rows) counts: what stays in the cache
 
 @dataclass(frozen=True, slots=True)
 class Resampling:
-    """How rows are drawn again.
+    """The way in which rows are drawn again.
 
     `groups` (rows,) are drawn whole, such as all rows of a day; sorted, they are also the order of time. `block` is in
     groups, or rows without them, and by default the cube root of their number, rounded up.
@@ -78,8 +78,8 @@ def bootstrap_intervals(
             scorers.append(scorer_of(score, resampled, y, prediction))
         except InvalidData as error:
             undefined[index] = error
-    drawn = iter(_intervals(estimates, scorers, len(y), alpha, how or Resampling()) if scorers else ())
-    return [undefined[index] if index in undefined else next(drawn) for index in range(len(scores))]
+    intervals = iter(_intervals(estimates, scorers, len(y), alpha, how or Resampling()) if scorers else ())
+    return [undefined[index] if index in undefined else next(intervals) for index in range(len(scores))]
 
 
 def paired_interval(
@@ -92,9 +92,8 @@ def paired_interval(
     how: Resampling | None = None,
     resampled: Resampled | None = None,
 ) -> Interval:
-    """By how much the candidate is better than the baseline on the same rows; above 0 is better for every metric."""
+    """The improvement of the candidate on the baseline on the same rows; above 0 is better for every metric."""
     sign = 1.0 if maximize else -1.0
-
     of_candidate, of_baseline = (scorer_of(score, resampled, y, each) for each in (candidate, baseline))
 
     def scores(counts: Multiplicities) -> Vector:
@@ -105,7 +104,7 @@ def paired_interval(
 
 
 def block_length(units: int) -> int:
-    """The default: the cube root, rounded up.
+    """The default length of a block: the cube root of the units, rounded up.
 
     >>> block_length(1000), block_length(1001)
     (10, 11)
@@ -116,10 +115,10 @@ def block_length(units: int) -> int:
 def _interval(
     estimate: float, scores: Callable[[Multiplicities], Vector], rows: int, alpha: float, how: Resampling
 ) -> Interval:
-    (found,) = _intervals([estimate], [scores], rows, alpha, how)
-    if isinstance(found, InvalidData):
-        raise found
-    return found
+    (interval,) = _intervals([estimate], [scores], rows, alpha, how)
+    if isinstance(interval, InvalidData):
+        raise interval
+    return interval
 
 
 def _intervals(
@@ -133,26 +132,28 @@ def _intervals(
         raise InvalidRequest(f"alpha must be between 0 and 1, got {alpha}")
     if rows < 2:
         raise InvalidData(f"an interval needs at least 2 rows, got {rows}")
-    drawn = 0
+    resamples = 0
     parts: list[list[Vector]] = [[] for _ in scores]
-    known = np.zeros(len(scores), dtype=np.int64)
+    defined = np.zeros(len(scores), dtype=np.int64)
     for counts in draws(rows, how):
-        drawn += len(counts)
-        for index in np.flatnonzero(known < how.resamples).tolist():
+        resamples += len(counts)
+        for index in np.flatnonzero(defined < how.resamples).tolist():
             values = scores[index](counts)
             parts[index].append(values[~np.isnan(values)])
-            known[index] += len(parts[index][-1])
-        if (known >= how.resamples).all():
+            defined[index] += len(parts[index][-1])
+        if (defined >= how.resamples).all():
             break
-    found: list[Interval | InvalidData] = []
-    for estimate, values, count in zip(estimates, map(np.concatenate, parts), known.tolist(), strict=True):
+    intervals: list[Interval | InvalidData] = []
+    for estimate, values, count in zip(estimates, map(np.concatenate, parts), defined.tolist(), strict=True):
         if count < how.resamples:
-            reason = f"no interval: the score is undefined on {drawn - count} of {drawn} resamples of {rows} rows"
-            found.append(InvalidData(reason))
+            reason = (
+                f"no interval: the score is undefined on {resamples - count} of {resamples} resamples of {rows} rows"
+            )
+            intervals.append(InvalidData(reason))
             continue
         low, high = np.quantile(values[: how.resamples], [alpha / 2, 1 - alpha / 2])
-        found.append(Interval(float(estimate), float(low), float(high), alpha))
-    return found
+        intervals.append(Interval(float(estimate), float(low), float(high), alpha))
+    return intervals
 
 
 def draws(rows: int, how: Resampling) -> Iterator[Multiplicities]:
@@ -174,11 +175,11 @@ def draws(rows: int, how: Resampling) -> Iterator[Multiplicities]:
 
 
 def _unit_counts(rng: np.random.Generator, portion: int, units: int, length: int) -> Multiplicities:
-    chosen = rng.integers(0, units, size=(portion, math.ceil(units / length)))
+    picks = rng.integers(0, units, size=(portion, math.ceil(units / length)))
     if length > 1:
-        chosen = ((chosen[:, :, None] + np.arange(length)) % units).reshape(portion, -1)[:, :units]
+        picks = ((picks[:, :, None] + np.arange(length)) % units).reshape(portion, -1)[:, :units]
     counts = np.empty((portion, units))
-    for index, row in enumerate(chosen):
+    for index, row in enumerate(picks):
         counts[index] = np.bincount(row, minlength=units)
     return counts
 

@@ -1,4 +1,4 @@
-"""Concept drift: the loss of labelled rows is above that of the reference, found as soon as the evidence is there."""
+"""Concept drift: the test for a rise of the loss of labelled rows above that of the reference, row by row."""
 
 import math
 from dataclasses import replace
@@ -8,7 +8,7 @@ import numpy as np
 
 from optagent.analysis.bootstrap import Resampling, bootstrap_interval
 from optagent.analysis.observed_rows import ObservedRows
-from optagent.analysis.performance import difference
+from optagent.analysis.performance import difference, judged
 from optagent.arrays import Vector
 from optagent.domain.concept_drift import AdwinVerdict, ConceptDrift, Direction, DriftState
 from optagent.domain.model import Task
@@ -27,14 +27,14 @@ _ADWIN_DELTA = 0.002  # of river
 def concept_drift(
     reference: ObservedRows, current: ObservedRows, false_alarm_every_s: float, seed: int = 0, alpha: float = 0.05
 ) -> ConceptDrift:
-    """Looks at the current rows in the order of time; `alpha` is of the interval of the excess loss.
+    """The verdict on the current rows, taken in the order of time; `alpha` is that of the interval of the excess loss.
 
-    Both are rows as the model answered them, `reference` before anything may have changed and never trained on. Rows
-    without a label, or without a finite prediction, are left out.
+    Both hold rows as the model answered them; those of `reference` are from before anything may have changed, and were
+    never trained on. Rows without a label, or without a finite prediction, are left out.
     """
     if reference.task is not current.task:
         raise InvalidRequest(f"reference is of a {reference.task} model, current of a {current.task} model")
-    before, now = _usable(reference), _usable(current)
+    before, now = (rows.where(judged(rows)) for rows in (reference, current))
     sizes = ConceptDrift(
         DriftState.INSUFFICIENT, loss=loss_name(current.task), rows=len(now), reference_rows=len(before)
     )
@@ -48,18 +48,18 @@ def concept_drift(
     baseline = baseline_of(reference_losses)
     run_length = arl_rows(false_alarm_every_s, rate)
     detector = e_detector(baseline, run_length).after(losses)
-    needed = _FEWEST_BLOCKS * baseline.block
-    found = replace(
-        _answer(sizes, detector, now.time),
+    least_rows = _FEWEST_BLOCKS * baseline.block
+    verdict = replace(
+        _detection(sizes, detector, now.time),
         arl_rows=run_length,
         adwin=adwin_verdict(reference_losses, losses, now.time, baseline.block),
     )
-    if detector.alarm is None and len(now) < needed:
-        reason = f"{len(now)} labelled rows, {needed} are needed ({_FEWEST_BLOCKS} blocks of {baseline.block})"
-        return replace(found, state=DriftState.INSUFFICIENT, reason=reason)
+    if detector.alarm is None and len(now) < least_rows:
+        reason = f"{len(now)} labelled rows, {least_rows} are needed ({_FEWEST_BLOCKS} blocks of {baseline.block})"
+        return replace(verdict, state=DriftState.INSUFFICIENT, reason=reason)
     since = losses[detector.alarm.start :] if detector.alarm else losses
     excess = excess_loss(reference_losses, since, baseline, seed, alpha)
-    return replace(found, excess=excess, direction=_direction(excess.low, excess.high))
+    return replace(verdict, excess=excess, direction=_direction(excess.low, excess.high))
 
 
 def loss_name(task: Task) -> str:
@@ -67,7 +67,7 @@ def loss_name(task: Task) -> str:
 
 
 def loss_unit(reference: ObservedRows) -> float:
-    """What counts as a whole loss: 1 for classifiers, a large error on the reference for regressions."""
+    """The error that counts as a whole loss: 1 for classifiers, a large error on the reference for regressions."""
     if reference.task.classifies:
         return 1.0
     largest = float(np.quantile(np.abs(reference.y - reference.prediction), _LARGEST_ERROR))
@@ -92,17 +92,17 @@ def row_losses(observed: ObservedRows, unit: float = 1.0) -> Vector:
 def excess_loss(
     reference: Vector, since: Vector, baseline: BlockBaseline, seed: int = 0, alpha: float = 0.05
 ) -> Interval:
-    """By how much the mean of `since` is above that of the reference."""
-    was = _mean_interval(reference, baseline.block, seed, alpha)
+    """The rise of the mean of `since` above that of the reference, as an interval."""
+    before = _mean_interval(reference, baseline.block, seed, alpha)
     now = _mean_interval(since, baseline.block, seed + 1, alpha)
-    return difference(now, was)
+    return difference(now, before)
 
 
 def adwin_verdict(reference: Vector, losses: Vector, time: Vector, block: int) -> AdwinVerdict:
-    """ADWIN (Bifet and Gavaldà 2007, Learning from time-changing data with adaptive windowing), the reference first.
+    """The verdict of ADWIN (Bifet and Gavaldà 2007, Learning from time-changing data with adaptive windowing).
 
-    It takes rows to be independent: where they are not, it gets means of blocks. Where they are, blocks would only make
-    it slower, since its bound is one for values that may lie anywhere between 0 and 1.
+    It reads the reference first. It takes rows to be independent: where they are not, it gets means of blocks. Where
+    they are, blocks would only make it slower, since its bound is one for values anywhere between 0 and 1.
     """
     from river.drift import ADWIN
 
@@ -124,12 +124,7 @@ def adwin_verdict(reference: Vector, losses: Vector, time: Vector, block: int) -
     return fall or AdwinVerdict(False)
 
 
-def _usable(observed: ObservedRows) -> ObservedRows:
-    finite = np.isfinite(observed.prediction)
-    return observed.where(observed.has_label & (finite if finite.ndim == 1 else finite.all(axis=1)))
-
-
-def _answer(sizes: ConceptDrift, detector: EDetector, time: Vector) -> ConceptDrift:
+def _detection(sizes: ConceptDrift, detector: EDetector, time: Vector) -> ConceptDrift:
     alarm = detector.alarm
     return replace(
         sizes,
@@ -150,7 +145,7 @@ def _direction(low: float, high: float) -> Direction:
 
 
 def _mean_interval(losses: Vector, block: int, seed: int, alpha: float) -> Interval:
-    """Of means of blocks, which are fewer than rows; whole rows at the end that fill no block are left out."""
+    """The interval of the mean, from means of blocks, which are fewer than rows; an unfinished block is left out."""
     longest = max(1, len(losses) // 10)
     units = block_means(losses, min(longest, max(block, math.ceil(len(losses) / _MOST_UNITS))))
     return bootstrap_interval(

@@ -1,4 +1,4 @@
-"""How sure a classifier is: its calibration where labels are known, its entropy, and where it is unsure."""
+"""Confidence of a classifier: its calibration where labels are known, its entropy, and slices where it is unsure."""
 
 from collections.abc import Sequence
 
@@ -25,8 +25,8 @@ def confidence(
 ) -> ModelConfidence | None:
     """The certainty of a window beside the reference's; None for a regression, which gives no probabilities.
 
-    `slices` are feature columns; of their values, those with significantly more uncertain rows are named, the false
-    discovery rate kept at .05.
+    `slices` are feature columns; their values with significantly more uncertain rows are named, at a false discovery
+    rate of .05.
     """
     if not current.task.classifies:
         return None
@@ -45,7 +45,7 @@ def certainty(
     alpha: float = 0.05,
     how: Resampling = IN_TIME,
 ) -> Certainty:
-    """The certainty of a classifier's rows; None for what their number does not allow to say."""
+    """The certainty of a classifier's rows; a figure for which there are too few rows is None."""
     rows = observed.where(answered(observed))
     labelled = int(rows.has_label.sum())
     if not len(rows):
@@ -56,7 +56,7 @@ def certainty(
         labelled=labelled,
         entropy=float(_entropy(rows.prediction).mean()),
         uncertain=float((top_probability(rows.prediction) < threshold).mean()),
-        curve=_curve(rows.where(rows.has_label)) if labelled >= LEAST_ROWS else (),
+        curve=_calibration_curve(rows.where(rows.has_label)) if labelled >= LEAST_ROWS else (),
         calibration_error=error,
     )
 
@@ -69,23 +69,23 @@ def top_probability(prediction: Vector) -> Vector:
 def uncertain_slices(
     observed: ObservedRows, threshold: float, columns: Sequence[str], alpha: float = 0.05
 ) -> tuple[UncertainSlice, ...]:
-    """Slices with significantly more uncertain rows than the rest: one-sided tests of two shares, taken together."""
+    """Slices with significantly more uncertain rows than the rest, by one-sided tests of two shares, taken together."""
     rows = observed.where(answered(observed))
     unsure = top_probability(rows.prediction) < threshold
-    tested = [each for each in slices_of(rows, columns) if LEAST_ROWS <= each.rows.sum() <= len(rows) - LEAST_ROWS]
-    found = [_compared(each, unsure) for each in tested]
-    if not found:
+    parts = [each for each in slices_of(rows, columns) if LEAST_ROWS <= each.rows.sum() <= len(rows) - LEAST_ROWS]
+    slices = [_compare_slice(each, unsure) for each in parts]
+    if not slices:
         return ()
-    adjusted = false_discovery_control([one.p_value for one in found])
-    kept = [
+    p_values = false_discovery_control([one.p_value for one in slices])
+    uncertain = [
         UncertainSlice(one.column, one.value, one.rows, one.uncertain, one.rest, float(p_value))
-        for one, p_value in zip(found, adjusted, strict=True)
+        for one, p_value in zip(slices, p_values, strict=True)
         if p_value <= alpha
     ]
-    return tuple(sorted(kept, key=lambda one: (one.p_value, one.rest - one.uncertain)))
+    return tuple(sorted(uncertain, key=lambda one: (one.p_value, one.rest - one.uncertain)))
 
 
-def _compared(part: Slice, unsure: npt.NDArray[np.bool_]) -> UncertainSlice:
+def _compare_slice(part: Slice, unsure: npt.NDArray[np.bool_]) -> UncertainSlice:
     inside, outside = int(part.rows.sum()), int((~part.rows).sum())
     share, rest = float(unsure[part.rows].mean()), float(unsure[~part.rows].mean())
     pooled = float(unsure.mean())
@@ -95,7 +95,7 @@ def _compared(part: Slice, unsure: npt.NDArray[np.bool_]) -> UncertainSlice:
 
 
 def _entropy(prediction: Vector) -> Vector:
-    """(rows,) entropies between 0 and 1, the latter where all classes are equally probable."""
+    """(rows,) entropies between 0 and 1; 1 where all classes are equally probable."""
     each = np.column_stack([prediction, 1 - prediction]) if prediction.ndim == 1 else prediction
     if each.shape[1] < 2:
         return np.zeros(len(each))
@@ -103,8 +103,8 @@ def _entropy(prediction: Vector) -> Vector:
     return np.clip(-(each * logs).sum(axis=1) / np.log(each.shape[1]), 0.0, 1.0)
 
 
-def _curve(labelled: ObservedRows) -> tuple[CalibrationPoint, ...]:
-    """Ten bins of about as many rows each, equal probabilities together: of class 1, or of the most probable class."""
+def _calibration_curve(labelled: ObservedRows) -> tuple[CalibrationPoint, ...]:
+    """Ten bins of about equal counts by the probability of class 1, or of the most probable class; ties share a bin."""
     prediction, y = labelled.prediction, labelled.y
     if prediction.ndim == 1:
         predicted, hit = prediction, y

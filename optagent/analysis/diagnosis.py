@@ -1,4 +1,4 @@
-"""The diagnosis: from what the analyses found to what is the matter, why, and what to do about it.
+"""Rule-based diagnosis of a window: the condition of the model, its causes and the remedy, from collected facts.
 
 Faults of the pipeline come first, since they spoil all other evidence; then loss of quality, with or without drift;
 then drift alone. Each rule gives its reason in words.
@@ -24,7 +24,7 @@ from optagent.domain.remedy_ladder import GROWTH, next_remedies
 FEWEST_ROWS = 50
 FEWEST_LABELS = 50
 _NULL_SURGE = 0.1  # of the rows, more than in the reference
-_UNSEEN_FAULT = 0.5  # so many unseen categories are another coding, not new ones
+_UNSEEN_FAULT = 0.5  # of the rows: so many unseen categories mean another coding, not new categories
 _NEW_CATEGORIES = 0.05
 _MATERIAL = 0.05  # of the importance: less cannot explain a loss
 _WEIGHTY = 0.01
@@ -50,57 +50,56 @@ _FACTORS = (
 
 
 def diagnose(evidence: DiagnosisFacts) -> Diagnosis:
-    """The judgement on one window."""
+    """The diagnosis of one window."""
     broken = _payload_faults(evidence)
     if evidence.rows < FEWEST_ROWS and not broken:
         reason = f"{evidence.rows} rows are too few to judge, at least {FEWEST_ROWS} are needed"
         return Diagnosis(Condition.INSUFFICIENT, Remedy.WAIT, (reason,), confidence=ConfidenceLevel.LOW)
-    found = {column.name: column_fault(column) for column in evidence.columns}
-    faults = {name: reason for name, reason in found.items() if reason is not None}
+    signs = {column.name: column_fault(column) for column in evidence.columns}
+    faults = {name: reason for name, reason in signs.items() if reason is not None}
     late = _label_fault(evidence)
-    said = (*broken, *faults.values(), *((late,) if late else ()))
-    weighty = [column for column in evidence.columns if column.name in faults and _weighs(column)]
-    known_loss = _lost(evidence) and evidence.labelled >= FEWEST_LABELS
-    if said and (broken or weighty or not known_loss):
+    reasons = (*broken, *faults.values(), *((late,) if late else ()))
+    weighty = [column for column in evidence.columns if column.name in faults and _is_important(column)]
+    known_loss = _has_loss(evidence) and evidence.labelled >= FEWEST_LABELS
+    if reasons and (broken or weighty or not known_loss):
         causes = ranked_causes(evidence.columns, faults)
         confidence = ConfidenceLevel.HIGH if weighty or broken else ConfidenceLevel.MEDIUM
         later = (Remedy.WAIT,) if late else ()
-        return Diagnosis(Condition.FAULT, Remedy.FIX_PIPELINE, said, causes, later, confidence)
+        return Diagnosis(Condition.FAULT, Remedy.FIX_PIPELINE, reasons, causes, later, confidence)
     notes = (*(f"{reason}, but the model hardly uses it" for reason in faults.values()), *((late,) if late else ()))
     if not evidence.judged:
-        return _of_drift_alone(evidence, notes)
+        return _drift_only_diagnosis(evidence, notes)
     if evidence.labelled < FEWEST_LABELS and not evidence.concept_drift:
         few = f"{evidence.labelled} labels are too few to judge the quality, at least {FEWEST_LABELS} are needed"
-        return _without_labels(evidence, few, notes)
-    if _lost(evidence):
-        return _of_loss(evidence, notes)
+        return _unlabelled_diagnosis(evidence, few, notes)
+    if _has_loss(evidence):
+        return _loss_diagnosis(evidence, notes)
     if evidence.uncompared:
-        return _without_labels(evidence, f"the quality cannot be compared: {evidence.uncompared}", notes)
-    return _without_loss(evidence, notes)
+        return _unlabelled_diagnosis(evidence, f"the quality cannot be compared: {evidence.uncompared}", notes)
+    return _no_loss_diagnosis(evidence, notes)
 
 
 def ranked_causes(columns: Sequence[ColumnFacts], faults: dict[str, str] | None = None) -> tuple[Cause, ...]:
     """The columns that drifted or are faulty, by effect, importance, and how much more is lost where they drifted.
 
-    Faulty columns come first. A drifted column where no more is lost than elsewhere has no weight, unless that is so of
-    all. Where some columns'
-    losses are not known, they count as the mean of those that are.
+    Faulty columns come first. A drifted column where no more is lost than elsewhere has no weight, unless that is true
+    of all columns. A loss that is not known counts as the mean of those that are known.
     """
     faults = faults or {}
-    listed = [column for column in columns if column.drifted or column.name in faults]
-    gains = {column.name: max(0.0, loss) for column in listed if (loss := column.excess_loss) is not None}
+    candidates = [column for column in columns if column.drifted or column.name in faults]
+    gains = {column.name: max(0.0, loss) for column in candidates if (loss := column.excess_loss) is not None}
     typical = sum(gains.values()) / len(gains) if gains else 1.0
     unknown = 1.0 / max(len(columns), 1)
     scores = {
         column.name: column.effect
         * (unknown if column.importance is None else column.importance)
         * gains.get(column.name, typical)
-        for column in listed
+        for column in candidates
     }
-    if not any(scores.values()):  # nothing is lost anywhere: what has moved most, of what matters most
-        scores = {column.name: column.effect * (column.importance or unknown) for column in listed}
+    if not any(scores.values()):  # no more is lost anywhere: rank by drift and importance
+        scores = {column.name: column.effect * (column.importance or unknown) for column in candidates}
     total = sum(scores.values())
-    listed.sort(key=lambda column: (column.name not in faults, -scores[column.name], -column.effect, column.name))
+    candidates.sort(key=lambda column: (column.name not in faults, -scores[column.name], -column.effect, column.name))
     return tuple(
         Cause(
             column=column.name,
@@ -108,14 +107,14 @@ def ranked_causes(columns: Sequence[ColumnFacts], faults: dict[str, str] | None 
             effect=column.effect,
             importance=column.importance,
             excess_loss=column.excess_loss,
-            reason=faults.get(column.name) or _drift_reason(column),
+            reason=faults.get(column.name) or _column_reason(column),
         )
-        for column in listed
+        for column in candidates
     )
 
 
 def column_fault(column: ColumnFacts) -> str | None:
-    """Why a column looks like a fault of the pipeline rather than like the world changing; None if it does not."""
+    """The sign of a fault of the pipeline in a column, rather than of a change in the world; None without one."""
     if column.null_share_now - column.null_share_then >= _NULL_SURGE:
         then, now = column.null_share_then, column.null_share_now
         return f"{column.name}: {now:.0%} of the values are missing, {then:.0%} before"
@@ -160,17 +159,17 @@ def unit_change(reference: Vector, current: Vector) -> UnitChange | None:
 
 
 def _payload_faults(evidence: DiagnosisFacts) -> tuple[str, ...]:
-    """What is wrong with the predictions or labels themselves."""
-    said = []
+    """Faults of the predictions or labels themselves, in words."""
+    faults = []
     if evidence.unusable_predictions >= _UNUSABLE:
-        said.append(f"{evidence.unusable_predictions:.0%} of the predictions cannot be used")
+        faults.append(f"{evidence.unusable_predictions:.0%} of the predictions cannot be used")
     if evidence.unusable_labels >= _UNUSABLE:
-        said.append(f"{evidence.unusable_labels:.0%} of the labels cannot be used")
+        faults.append(f"{evidence.unusable_labels:.0%} of the labels cannot be used")
     if evidence.constant_predictions and evidence.rows >= FEWEST_ROWS:
-        said.append(f"the model gives the same answer to all {evidence.rows:,} rows")
+        faults.append(f"the model gives the same answer to all {evidence.rows:,} rows")
     if evidence.constant_labels and evidence.labelled >= FEWEST_LABELS:
-        said.append(f"all {evidence.labelled:,} labels are the same, which by the reference chance cannot explain")
-    return tuple(said)
+        faults.append(f"all {evidence.labelled:,} labels are the same, which by the reference chance cannot explain")
+    return tuple(faults)
 
 
 def _label_fault(evidence: DiagnosisFacts) -> str | None:
@@ -190,25 +189,25 @@ def _label_fault(evidence: DiagnosisFacts) -> str | None:
     return None
 
 
-def _lost(evidence: DiagnosisFacts) -> bool:
+def _has_loss(evidence: DiagnosisFacts) -> bool:
     return bool(evidence.degraded) or evidence.concept_drift
 
 
-def _weighs(column: ColumnFacts) -> bool:
+def _is_important(column: ColumnFacts) -> bool:
     return column.importance is None or column.importance >= _WEIGHTY
 
 
-def _drifted(evidence: DiagnosisFacts) -> bool:
-    """Whether enough of what the model goes by has drifted."""
+def _has_material_drift(evidence: DiagnosisFacts) -> bool:
+    """True where enough of what the model goes by has drifted."""
     if evidence.drifted_importance is not None:
         return evidence.drifted_importance >= _MATERIAL
-    drifted = [column.importance for column in evidence.columns if column.drifted]
-    known = [importance for importance in drifted if importance is not None]
-    return len(known) < len(drifted) or sum(known) >= _MATERIAL
+    importances = [column.importance for column in evidence.columns if column.drifted]
+    known_importances = [importance for importance in importances if importance is not None]
+    return len(known_importances) < len(importances) or sum(known_importances) >= _MATERIAL
 
 
-def _miscalibrated(evidence: DiagnosisFacts) -> bool:
-    """The ranking is as good as it was, the probabilities are not, and by more than few labels make it look."""
+def _is_miscalibrated(evidence: DiagnosisFacts) -> bool:
+    """True where the ranking is as good as before, but the probabilities are worse by more than noise of few labels."""
     then, now = evidence.calibration_error_then, evidence.calibration_error_now
     if then is None or now is None or not evidence.auc_kept:
         return False
@@ -216,22 +215,22 @@ def _miscalibrated(evidence: DiagnosisFacts) -> bool:
     return real and now - then >= _CALIBRATION_LOST and now >= _CALIBRATION_TIMES * then
 
 
-def _of_drift_alone(evidence: DiagnosisFacts, notes: tuple[str, ...]) -> Diagnosis:
+def _drift_only_diagnosis(evidence: DiagnosisFacts, notes: tuple[str, ...]) -> Diagnosis:
     causes = ranked_causes(evidence.columns)
     unknown = "the quality was not looked at"
-    if _drifted(evidence):
-        reasons = (_drift_said(evidence), unknown, *notes)
+    if _has_material_drift(evidence):
+        reasons = (_drift_reason(evidence), unknown, *notes)
         return Diagnosis(Condition.DATA_DRIFT, Remedy.NOTHING, reasons, causes, confidence=ConfidenceLevel.LOW)
     reasons = ("no feature that matters has drifted", unknown, *notes)
     return Diagnosis(Condition.STABLE, Remedy.NOTHING, reasons, causes, confidence=ConfidenceLevel.LOW)
 
 
-def _without_labels(evidence: DiagnosisFacts, few: str, notes: tuple[str, ...]) -> Diagnosis:
+def _unlabelled_diagnosis(evidence: DiagnosisFacts, few: str, notes: tuple[str, ...]) -> Diagnosis:
     causes = ranked_causes(evidence.columns)
     drop = evidence.estimated_drop
-    if not _drifted(evidence):
+    if not _has_material_drift(evidence):
         return Diagnosis(Condition.INSUFFICIENT, Remedy.WAIT, (few, *notes), causes, confidence=ConfidenceLevel.LOW)
-    reasons = [_drift_said(evidence), few]
+    reasons = [_drift_reason(evidence), few]
     later: tuple[Remedy, ...] = ()
     if drop is not None and drop > 0 and evidence.estimate_trusted:
         reasons.append(f"the estimate without labels says a drop of {drop:.4g}, to be settled by labels")
@@ -239,19 +238,19 @@ def _without_labels(evidence: DiagnosisFacts, few: str, notes: tuple[str, ...]) 
     return Diagnosis(Condition.DATA_DRIFT, Remedy.WAIT, (*reasons, *notes), causes, later, ConfidenceLevel.LOW)
 
 
-def _of_loss(evidence: DiagnosisFacts, notes: tuple[str, ...]) -> Diagnosis:
-    reasons = [*_loss_said(evidence)]
+def _loss_diagnosis(evidence: DiagnosisFacts, notes: tuple[str, ...]) -> Diagnosis:
+    reasons = [*_loss_reasons(evidence)]
     causes = ranked_causes(evidence.columns)
-    drifted = _drifted(evidence)
+    drifted = _has_material_drift(evidence)
     explained = _explained_by_drift(evidence) if drifted else False
     by_drift = explained or (explained is None and bool(evidence.degraded))
     verdict = Condition.DATA_DRIFT if by_drift else Condition.CONCEPT_DRIFT
     if drifted:
-        reasons.append(_drift_said(evidence))
+        reasons.append(_drift_reason(evidence))
     if explained is not None and drifted:
         reasons.append("the drift explains the loss" if explained else "the drift does not explain the loss")
     if not drifted:
-        reasons.append(_no_drift_said(evidence))
+        reasons.append(_no_drift_reason(evidence))
     sure = any(metric.low is not None and metric.low > 0 for metric in evidence.degraded)
     cause_is_known = explained is not None
     loss_is_known = sure or (bool(evidence.degraded) and evidence.concept_drift)
@@ -260,8 +259,8 @@ def _of_loss(evidence: DiagnosisFacts, notes: tuple[str, ...]) -> Diagnosis:
         confidence = ConfidenceLevel.HIGH
     elif cause_is_known or loss_is_known:
         confidence = ConfidenceLevel.MEDIUM
-    if _miscalibrated(evidence) and not _recalibration_failed(evidence):
-        reasons.append(_calibration_said(evidence))
+    if _is_miscalibrated(evidence) and not _recalibration_failed(evidence):
+        reasons.append(_calibration_reason(evidence))
         rungs = next_remedies(evidence.tried)
         return Diagnosis(verdict, Remedy.RECALIBRATE, (*reasons, *notes), causes, rungs, confidence)
     if evidence.unseen_share >= _NEW_CATEGORIES:
@@ -273,30 +272,30 @@ def _of_loss(evidence: DiagnosisFacts, notes: tuple[str, ...]) -> Diagnosis:
     return Diagnosis(verdict, remedy, (*reasons, *notes), causes, tuple(later), confidence)
 
 
-def _without_loss(evidence: DiagnosisFacts, notes: tuple[str, ...]) -> Diagnosis:
-    drifted = _drifted(evidence)
+def _no_loss_diagnosis(evidence: DiagnosisFacts, notes: tuple[str, ...]) -> Diagnosis:
+    drifted = _has_material_drift(evidence)
     causes = ranked_causes(evidence.columns)
-    held = f"no metric has fallen by more than its threshold on {evidence.labelled:,} labelled rows"
-    if _miscalibrated(evidence):
+    no_fall = f"no metric has fallen by more than its threshold on {evidence.labelled:,} labelled rows"
+    if _is_miscalibrated(evidence):
         verdict = Condition.DATA_DRIFT if drifted else Condition.CONCEPT_DRIFT
-        reasons = (_calibration_said(evidence), (_drift_said if drifted else _no_drift_said)(evidence), *notes)
+        reasons = (_calibration_reason(evidence), (_drift_reason if drifted else _no_drift_reason)(evidence), *notes)
         if not _recalibration_failed(evidence):
             return Diagnosis(verdict, Remedy.RECALIBRATE, reasons, causes, (Remedy.RETRAIN,))
         remedy, *later = next_remedies(evidence.tried)
         return Diagnosis(verdict, remedy, (*reasons, *_failure_reasons(evidence)), causes, tuple(later))
     if drifted:
-        reasons = (_drift_said(evidence), held, "watch it: nothing needs to be done yet", *notes)
+        reasons = (_drift_reason(evidence), no_fall, "watch it: nothing needs to be done yet", *notes)
         return Diagnosis(Condition.DATA_DRIFT, Remedy.NOTHING, reasons, causes, (Remedy.RETRAIN,))
-    reasons = (held, "no feature that matters has drifted", *notes)
+    reasons = (no_fall, "no feature that matters has drifted", *notes)
     confidence = ConfidenceLevel.MEDIUM if causes or evidence.prediction_drift else ConfidenceLevel.HIGH
     return Diagnosis(Condition.STABLE, Remedy.NOTHING, reasons, causes, confidence=confidence)
 
 
 def _explained_by_drift(evidence: DiagnosisFacts) -> bool | None:
-    """Whether the features' drift accounts for the loss; None where nothing says so either way.
+    """True where the features' drift accounts for the loss; None where nothing says so either way.
 
-    What was lost on such rows in the reference already is no news, wherever they are more frequent now. The estimate
-    without labels knows of the features only: what it does not see, they do not explain.
+    A loss that such rows had in the reference already is no news where they have become more frequent. The estimate
+    without labels knows of the features only, so they do not explain a loss that it does not see.
     """
     rise, expected = evidence.loss_rise, evidence.expected_rise
     if rise is not None and expected is not None and rise > 0 and expected >= _EXPLAINED * rise:
@@ -314,7 +313,7 @@ def _explained_by_drift(evidence: DiagnosisFacts) -> bool | None:
 
 
 def _recalibration_failed(evidence: DiagnosisFacts) -> bool:
-    """Retraining counts: it is how a model is recalibrated."""
+    """True once recalibration was tried; retraining counts, since it is the way in which a model is recalibrated."""
     return not {Remedy.RECALIBRATE, Remedy.RETRAIN}.isdisjoint(evidence.tried)
 
 
@@ -328,33 +327,35 @@ def _failure_reasons(evidence: DiagnosisFacts) -> list[str]:
     return reasons
 
 
-def _loss_said(evidence: DiagnosisFacts) -> list[str]:
-    said = []
+def _loss_reasons(evidence: DiagnosisFacts) -> list[str]:
+    reasons = []
     for metric in evidence.degraded:
         between = (
             "" if metric.low is None or metric.high is None else f", between {metric.low:.4g} and {metric.high:.4g}"
         )
-        said.append(f"{metric.name} was {metric.then:.4g} and is {metric.now:.4g}, worse by {metric.drop:.4g}{between}")
+        reasons.append(
+            f"{metric.name} was {metric.then:.4g} and is {metric.now:.4g}, worse by {metric.drop:.4g}{between}"
+        )
     if evidence.concept_drift:
         by = "" if evidence.excess_loss is None else f" by {evidence.excess_loss:.4g} a row"
-        said.append(f"the detector of concept drift says that the loss has grown{by}")
-    return said
+        reasons.append(f"the detector of concept drift says that the loss has grown{by}")
+    return reasons
 
 
-def _drift_said(evidence: DiagnosisFacts) -> str:
+def _drift_reason(evidence: DiagnosisFacts) -> str:
     names = [cause.column for cause in ranked_causes(evidence.columns)]
-    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    listing = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     share = "" if evidence.drifted_importance is None else f", {evidence.drifted_importance:.0%} of the importance"
-    return f"features have drifted: {shown or 'see the drift report'}{share}"
+    return f"features have drifted: {listing or 'see the drift report'}{share}"
 
 
-def _no_drift_said(evidence: DiagnosisFacts) -> str:
-    if evidence.prediction_drift and _miscalibrated(evidence):
+def _no_drift_reason(evidence: DiagnosisFacts) -> str:
+    if evidence.prediction_drift and _is_miscalibrated(evidence):
         return "no feature that matters has drifted, but the answers have: check that it is this model that serves"
     return "no feature that matters has drifted, so the same features now mean something else"
 
 
-def _drift_reason(column: ColumnFacts) -> str:
+def _column_reason(column: ColumnFacts) -> str:
     parts = [f"drifted by {column.effect:.2f}"]
     if column.importance is not None:
         parts.append(f"{column.importance:.0%} of the importance")
@@ -364,7 +365,7 @@ def _drift_reason(column: ColumnFacts) -> str:
     return ", ".join(parts)
 
 
-def _calibration_said(evidence: DiagnosisFacts) -> str:
+def _calibration_reason(evidence: DiagnosisFacts) -> str:
     then, now = evidence.calibration_error_then, evidence.calibration_error_now
     return f"the ranking is as good as before, but the calibration error was {then:.4f} and is {now:.4f}"
 

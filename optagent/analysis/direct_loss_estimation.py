@@ -1,7 +1,7 @@
-"""Estimated performance of a regression before labels arrive: a model of its absolute and squared errors.
+"""Direct loss estimation: the performance of a regression before labels arrive, by a model of its errors.
 
-As direct loss estimation does (DLE, of NannyML): errors are learned from the features and the prediction on the
-reference, and predicted for rows without labels.
+As in NannyML's DLE, absolute and squared errors are learned from the features and the prediction on the reference, and
+predicted for rows without labels.
 """
 
 from collections.abc import Sequence
@@ -31,18 +31,18 @@ _POWERS = {"mae": 1, "rmse": 2}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Loss:
-    """A model of |error| to a power, with what it missed on later rows of the reference than it had learned from."""
+    """A model of |error| to a power, with residuals on rows of the reference later than those learned from."""
 
     model: "HistGradientBoostingRegressor"
     residuals: Vector
 
     def predict(self, inputs: Vector) -> Vector:
-        return _predicted(self.model, inputs)
+        return _predict_loss(self.model, inputs)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LossModel:
-    """What the reference taught about errors, by metric."""
+    """Models of the errors, by metric, as fitted on the reference."""
 
     losses: dict[str, _Loss]
     columns: int
@@ -55,7 +55,7 @@ class LossModel:
         inputs = _inputs(window)
         if inputs.shape[1] != self.columns + 1:
             raise InvalidData(f"{inputs.shape[1] - 1} features, those of the reference are {self.columns}")
-        found = {}
+        intervals = {}
         for measure in measures:
             if measure.name not in self.losses:
                 continue
@@ -72,8 +72,8 @@ class LossModel:
             low, high = (
                 float(edge) for edge in np.quantile(np.maximum(means, 0.0) ** root, [alpha / 2, 1 - alpha / 2])
             )
-            found[measure.name] = Interval(value, min(low, value), max(high, value), alpha)
-        return found
+            intervals[measure.name] = Interval(value, min(low, value), max(high, value), alpha)
+        return intervals
 
 
 def fit_loss_model(reference: ObservedRows, seed: int = 0, draws: int = 200, most_rows: int = 20_000) -> LossModel:
@@ -89,21 +89,21 @@ def fit_loss_model(reference: ObservedRows, seed: int = 0, draws: int = 200, mos
     if len(rows) > most_rows:
         rows = rows[np.linspace(0, len(rows) - 1, most_rows).astype(np.int64)]
     inputs, error = _inputs(reference)[rows], np.abs(reference.y - reference.prediction)[rows]
-    losses = {name: _fitted(inputs, error**power, seed) for name, power in _POWERS.items()}
+    losses = {name: _fit_loss(inputs, error**power, seed) for name, power in _POWERS.items()}
     return LossModel(losses, reference.x.shape[1], seed, draws)
 
 
-def _fitted(inputs: Vector, loss: Vector, seed: int) -> _Loss:
-    """Learned from all rows; the residuals are those of walk-forward folds."""
+def _fit_loss(inputs: Vector, loss: Vector, seed: int) -> _Loss:
+    """The loss model of all rows, with the residuals of walk-forward folds."""
     edges = np.linspace(0, len(loss), _FOLDS + 2).astype(np.int64)[1:]
     residuals = []
     for start, end in pairwise(edges.tolist()):
-        earlier = _learned(inputs[:start], loss[:start], seed)
-        residuals.append(loss[start:end] - _predicted(earlier, inputs[start:end]))
-    return _Loss(_learned(inputs, loss, seed), np.concatenate(residuals))
+        earlier = _fit_regressor(inputs[:start], loss[:start], seed)
+        residuals.append(loss[start:end] - _predict_loss(earlier, inputs[start:end]))
+    return _Loss(_fit_regressor(inputs, loss, seed), np.concatenate(residuals))
 
 
-def _learned(inputs: Vector, loss: Vector, seed: int) -> "HistGradientBoostingRegressor":
+def _fit_regressor(inputs: Vector, loss: Vector, seed: int) -> "HistGradientBoostingRegressor":
     from sklearn.ensemble import HistGradientBoostingRegressor
 
     # scikit-learn 1.9 cannot bin a column without a value; a constant one is never split.
@@ -115,18 +115,18 @@ def _learned(inputs: Vector, loss: Vector, seed: int) -> "HistGradientBoostingRe
         return model.fit(filled, loss)
 
 
-def _predicted(model: "HistGradientBoostingRegressor", inputs: Vector) -> Vector:
+def _predict_loss(model: "HistGradientBoostingRegressor", inputs: Vector) -> Vector:
     with _one_thread():
         return np.maximum(model.predict(inputs), 0.0)
 
 
 def _one_thread() -> threadpool_limits:
-    """One thread: on so few rows more of them mostly wait for each other, on a busy machine forty times as long."""
+    """A limit of one thread: on so few rows, several mostly wait for each other, on a busy machine 40 times as long."""
     return threadpool_limits(1, user_api="openmp")
 
 
 def _inputs(observed: ObservedRows) -> Vector:
-    """Features and prediction; codes of categories as numbers, infinite values as missing."""
+    """(rows, features + 1) features and prediction; codes of categories as numbers, infinite values as missing."""
     inputs = np.column_stack([observed.x.astype(np.float64), observed.prediction])
     inputs[~np.isfinite(inputs)] = np.nan
     return inputs

@@ -1,4 +1,4 @@
-"""How far apart two counts on the same bins are. All take counts that are not all zero."""
+"""Distances between distributions: two counts on the same bins, neither of which may be all zero."""
 
 import math
 
@@ -12,7 +12,7 @@ _LEAST_SHARE = 1e-4  # an empty bin would make the index infinite
 
 
 def shares(counts: Counts) -> Vector:
-    """Shares of the total."""
+    """The counts as shares of their total."""
     return np.asarray(counts / counts.sum())
 
 
@@ -35,14 +35,14 @@ def total_variation(then: Counts, now: Counts) -> float:
 
 
 def cramers_v(then: Counts, now: Counts) -> float:
-    """Cramér's V of categories by sample, as it would be of two samples of equal size: their sizes do not matter.
+    """Cramér's V of categories by sample, as of two samples of equal size, so that their sizes do not matter.
 
     >>> cramers_v(np.array([5, 0]), np.array([0, 90]))
     1.0
     """
     p, q = shares(then), shares(now)
-    seen = p + q > 0
-    return math.sqrt(float(((p - q)[seen] ** 2 / (p + q)[seen]).sum() / 2))
+    occurs = p + q > 0
+    return math.sqrt(float(((p - q)[occurs] ** 2 / (p + q)[occurs]).sum() / 2))
 
 
 def population_stability(then: Counts, now: Counts) -> float:
@@ -53,12 +53,12 @@ def population_stability(then: Counts, now: Counts) -> float:
 
 def jensen_shannon(then: Counts, now: Counts) -> float:
     """The Jensen-Shannon distance, base 2: between 0 and 1."""
-    found = float(distance.jensenshannon(shares(then), shares(now), base=2))
-    return found if math.isfinite(found) else 0.0  # rounding may leave a negative square
+    value = float(distance.jensenshannon(shares(then), shares(now), base=2))
+    return value if math.isfinite(value) else 0.0  # rounding may leave a negative square
 
 
 def tenths(then: Counts, now: Counts) -> tuple[Counts, Counts]:
-    """Ordered bins joined to tenths of `then` (fewer where a bin holds more), as customary for these two distances."""
+    """Ordered bins joined to tenths of `then` (fewer where a bin holds more), as PSI and Jensen-Shannon use them."""
     middle = shares(then).cumsum() - shares(then) / 2
     place = np.minimum((middle * _TENTHS).astype(np.int64), _TENTHS - 1)
     coarse = (np.bincount(place, weights=counts, minlength=_TENTHS).astype(np.int64) for counts in (then, now))
@@ -68,8 +68,8 @@ def tenths(then: Counts, now: Counts) -> tuple[Counts, Counts]:
 def wasserstein(then: Counts, now: Counts, edges: Vector, shift: float) -> float:
     """The distance between the two, in the unit of `edges` and of `shift`, the difference of their means.
 
-    It is the area between the cumulative shares, straight lines between the edges; what lies beyond the outer edges is
-    known by the means alone, and the distance is never less than their difference.
+    It is the area between the cumulative shares, which are straight lines between the edges. Values beyond the outer
+    edges are known by the means alone, so the distance is never less than the difference of the means.
     """
     if len(edges) < 2:
         return abs(shift)

@@ -1,4 +1,4 @@
-"""Whether a small model can tell reference rows from current ones: drift that no single column shows."""
+"""Domain classifier: a small model that tries to tell reference rows from current ones, for drift across columns."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -42,7 +42,9 @@ class DomainRule:
 def separability(
     reference: ObservedRows, current: ObservedRows, seed: int, rule: DomainRule | None = None
 ) -> SeparabilityReport:
-    """Judged out of fold, by blocks of time, so that neighbours of a row do not give it away.
+    """The report of a classifier of the two sides, scored out of fold by blocks of time.
+
+    Blocks of time keep the neighbours of a row from giving it away.
 
     Dates are left out, since they tell the two apart for sure. `SEPARABLE` where the whole interval of the area is
     above .5 + margin, `ALIKE` where it is below, `INCONCLUSIVE` otherwise, or with too few rows.
@@ -50,35 +52,34 @@ def separability(
     rule = rule or DomainRule()
     if reference.columns != current.columns:
         raise InvalidData("reference and current rows are of different columns")
-    then, now = (_spread(observed, rule.most_rows) for observed in (reference, current))
-    kept = _usable(reference, np.concatenate([then, now]))
-    if min(len(then), len(now)) < _FEWEST_ROWS or not len(kept):
-        few = f"at least {_FEWEST_ROWS} rows a side are needed" if len(kept) else "no column varies"
+    then, now = (_evenly_spaced(observed, rule.most_rows) for observed in (reference, current))
+    varying = _varying_columns(reference, np.concatenate([then, now]))
+    if min(len(then), len(now)) < _FEWEST_ROWS or not len(varying):
+        few = f"at least {_FEWEST_ROWS} rows a side are needed" if len(varying) else "no column varies"
         return SeparabilityReport(Separability.INCONCLUSIVE, len(then), len(now), reason=few)
-    x = np.concatenate([then, now])[:, kept]
+    x = np.concatenate([then, now])[:, varying]
     y = np.repeat([0.0, 1.0], [len(then), len(now)])
-    categorical = np.array([reference.columns[column].kind == "categorical" for column in kept])
+    categorical = np.array([reference.columns[column].kind == "categorical" for column in varying])
     x[:, categorical] = np.minimum(x[:, categorical], _LAST_CODE)
-    with threadpool_limits(
-        1
-    ):  # so small a model waits longer for its threads than they save: 40 times on a busy machine
+    # So small a model waits longer for its threads than they save: 40 times as long on a busy machine.
+    with threadpool_limits(1):
         score, falls = _out_of_fold(x, y, categorical, seed, rule)
     how = Resampling(rule.resamples, seed, time_ordered=True)
-    auc = bootstrap_interval(_area, y, score, rule.alpha, how, _areas)
+    auc = bootstrap_interval(_auc, y, score, rule.alpha, how, _auc_of_resamples)
     order = np.argsort(-falls, kind="stable")
-    importances = {reference.columns[kept[place]].name: float(falls[place]) for place in order}
+    importances = {reference.columns[varying[place]].name: float(falls[place]) for place in order}
     return SeparabilityReport(_verdict(auc, rule.margin), len(then), len(now), auc, importances)
 
 
-def _spread(observed: ObservedRows, most: int) -> Matrix:
-    """Rows at even distances in time order."""
+def _evenly_spaced(observed: ObservedRows, most: int) -> Matrix:
+    """(rows, columns) of at most `most` rows at even distances in time order."""
     if len(observed) <= most:
         return observed.x
     return observed.x[np.linspace(0, len(observed) - 1, most).astype(np.int64)]
 
 
-def _usable(observed: ObservedRows, x: Matrix) -> Rows:
-    """The columns that vary."""
+def _varying_columns(observed: ObservedRows, x: Matrix) -> Rows:
+    """The places of the columns that vary and are no dates."""
     if not len(x):
         return np.empty(0, dtype=np.int64)
     varies = ~((x == x[0]) | (np.isnan(x) & np.isnan(x[0]))).all(axis=0)
@@ -99,7 +100,7 @@ def _out_of_fold(
     """(rows,) chances of being current, and (columns,) falls of the area when a column is shuffled."""
     score = np.empty(len(y))
     falls = np.zeros(x.shape[1])
-    for train, held in _folds(y, rule.folds):
+    for train, held_out in _folds(y, rule.folds):
         model = HistGradientBoostingClassifier(
             max_iter=rule.rounds,
             max_leaf_nodes=15,
@@ -108,9 +109,11 @@ def _out_of_fold(
             early_stopping=False,
             random_state=seed,
         ).fit(x[train], y[train])
-        score[held] = model.predict_proba(x[held])[:, 1]
-        found = permutation_importance(model, x[held], y[held], scoring="roc_auc", n_repeats=1, random_state=seed)
-        falls += found.importances_mean / rule.folds
+        score[held_out] = model.predict_proba(x[held_out])[:, 1]
+        importance = permutation_importance(
+            model, x[held_out], y[held_out], scoring="roc_auc", n_repeats=1, random_state=seed
+        )
+        falls += importance.importances_mean / rule.folds
     return score, falls
 
 
@@ -120,20 +123,20 @@ def _verdict(auc: Interval, margin: float) -> Separability:
     return Separability.ALIKE if auc.high < 0.5 + margin else Separability.INCONCLUSIVE
 
 
-def _area(y: Vector, score: Prediction) -> float:
+def _auc(y: Vector, score: Prediction) -> float:
     return float(roc_auc_score(y, score))
 
 
-def _areas(y: Vector, score: Prediction) -> Callable[[Vector], Vector]:
+def _auc_of_resamples(y: Vector, score: Prediction) -> Callable[[Vector], Vector]:
     """The area of (resamples, rows) counts at once: pairs in the right order, ties half."""
     order = np.argsort(score, kind="stable")
     starts = np.flatnonzero(np.append(True, np.diff(score[order]) > 0))
     positive = y[order] == 1
 
     def areas(counts: Vector) -> Vector:
-        drawn = counts[:, order]
-        plus = np.add.reduceat(np.where(positive, drawn, 0.0), starts, axis=1)
-        minus = np.add.reduceat(np.where(positive, 0.0, drawn), starts, axis=1)
+        ordered = counts[:, order]
+        plus = np.add.reduceat(np.where(positive, ordered, 0.0), starts, axis=1)
+        minus = np.add.reduceat(np.where(positive, 0.0, ordered), starts, axis=1)
         pairs = (plus * (minus.cumsum(axis=1) - minus / 2)).sum(axis=1)
         total = plus.sum(axis=1) * minus.sum(axis=1)
         return np.divide(pairs, total, out=np.full(len(total), np.nan), where=total > 0)

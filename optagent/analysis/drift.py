@@ -1,4 +1,4 @@
-"""Data and prediction drift: what live counts say against a profile. Pure: from counts to a report."""
+"""Data and prediction drift: the report of a window of live counts against a reference profile."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from optagent.analysis.binned_counts import BinnedCounts
 from optagent.analysis.drift_evidence import ColumnEvidence, WindowCounts, column_evidence
 from optagent.analysis.drift_summary import GRAVITY, column_drift
-from optagent.analysis.drift_tests import adjusted
+from optagent.analysis.drift_tests import benjamini_hochberg
 from optagent.analysis.profile import ColumnProfile, Profile
 from optagent.domain.drift import ColumnDrift, DriftCheck, DriftReport, DriftStatus, DriftTest
 from optagent.errors import InvalidRequest
@@ -15,7 +15,7 @@ from optagent.errors import InvalidRequest
 
 @dataclass(frozen=True, slots=True)
 class DriftRule:
-    """Smaller effects than these never alarm, however significant: of values, and of missing or unseen shares."""
+    """The least effects that alarm, however significant smaller ones are: on values, on missing and unseen shares."""
 
     effect_floor: float = 0.05
     share_floor: float = 0.01
@@ -37,7 +37,7 @@ def drift_report(
     level: float,
     rule: DriftRule | None = None,
 ) -> DriftReport:
-    """Compares a window, and the one of the same length before it, with the reference.
+    """The drift of a window, and of the one of the same length before it, from the reference.
 
     `level` is the chance of a false alarm a window: its length over the mean time between false alarms. The features
     and the model's output are two families of tests, each held to it. A feature has drifted where it differs in both
@@ -51,35 +51,39 @@ def drift_report(
     weights = [*_weights(profile.features, importances), *[0.0] * len(profile.predictions)]
     drifts: list[ColumnDrift] = []
     for family in (range(split), range(split, len(profile.columns))):
-        found = [list(column_evidence(profile, column, *windows)) for column in family]
-        judged = _judge(found, level, rule or DriftRule())
-        for column, evidence, tests in zip(family, found, judged, strict=True):
-            worth = 1 / evidence[0].now.noise if evidence and evidence[0].check is DriftCheck.VALUES else 0.0
-            drifts.append(column_drift(profile.columns[column], column, windows[0], weights[column], tests, worth))
+        evidence_by_column = [list(column_evidence(profile, column, *windows)) for column in family]
+        tests_by_column = _test_columns(evidence_by_column, level, rule or DriftRule())
+        for column, evidence, tests in zip(family, evidence_by_column, tests_by_column, strict=True):
+            effective_rows = 1 / evidence[0].now.noise if evidence and evidence[0].check is DriftCheck.VALUES else 0.0
+            drifts.append(
+                column_drift(profile.columns[column], column, windows[0], weights[column], tests, effective_rows)
+            )
     features, predictions = tuple(drifts[:split]), tuple(drifts[split:])
     return DriftReport(
         rows_then=profile.rows,
         rows_now=current.rows,
         rows_before=None if previous is None else previous.rows,
         level=level,
-        status=_gravest(features),
-        score=min(1.0, sum(one.weight * _moved(one) for one in features)),
+        status=_gravest_status(features),
+        score=min(1.0, sum(one.weight * _alarming_effect(one) for one in features)),
         features=features,
-        prediction_status=_gravest(predictions),
-        prediction_score=max((_moved(one) for one in predictions), default=0.0),
+        prediction_status=_gravest_status(predictions),
+        prediction_score=max((_alarming_effect(one) for one in predictions), default=0.0),
         predictions=predictions,
     )
 
 
-def _judge(columns: Sequence[Sequence[ColumnEvidence]], level: float, rule: DriftRule) -> list[tuple[DriftTest, ...]]:
+def _test_columns(
+    columns: Sequence[Sequence[ColumnEvidence]], level: float, rule: DriftRule
+) -> list[tuple[DriftTest, ...]]:
     """The tests of each column, with their status among the tests of all of them."""
     tests = [test for column in columns for test in column]
-    single = iter(adjusted([test.now.p_value for test in tests]))
-    paired = iter(adjusted([1.0 if test.pair is None else test.pair for test in tests]))
-    return [tuple(_judged(test, next(single), next(paired), level, rule) for test in column) for column in columns]
+    single = iter(benjamini_hochberg([test.now.p_value for test in tests]))
+    paired = iter(benjamini_hochberg([1.0 if test.pair is None else test.pair for test in tests]))
+    return [tuple(_drift_test(test, next(single), next(paired), level, rule) for test in column) for column in columns]
 
 
-def _judged(test: ColumnEvidence, single: float, paired: float, level: float, rule: DriftRule) -> DriftTest:
+def _drift_test(test: ColumnEvidence, single: float, paired: float, level: float, rule: DriftRule) -> DriftTest:
     floor = rule.floor(test.check)
     status = DriftStatus.STABLE
     lasting = test.before is not None and paired <= level and min(test.now.effect, test.before.effect) >= floor
@@ -100,15 +104,15 @@ def _judged(test: ColumnEvidence, single: float, paired: float, level: float, ru
 
 def _weights(features: Sequence[ColumnProfile], importances: Mapping[str, float]) -> list[float]:
     """Shares of all importance; equal where none is known."""
-    found = [importances.get(feature.name, 0.0) for feature in features]
-    found = [value if math.isfinite(value) and value > 0 else 0.0 for value in found]
-    total = sum(found)
-    return [value / total if total else 1 / len(found) for value in found]
+    values = [importances.get(feature.name, 0.0) for feature in features]
+    values = [value if math.isfinite(value) and value > 0 else 0.0 for value in values]
+    total = sum(values)
+    return [value / total if total else 1 / len(values) for value in values]
 
 
-def _gravest(columns: Sequence[ColumnDrift]) -> DriftStatus:
+def _gravest_status(columns: Sequence[ColumnDrift]) -> DriftStatus:
     return max((column.status for column in columns), key=GRAVITY.index, default=DriftStatus.UNKNOWN)
 
 
-def _moved(column: ColumnDrift) -> float:
+def _alarming_effect(column: ColumnDrift) -> float:
     return column.effect if column.status in (DriftStatus.SUSPECTED, DriftStatus.DRIFTED) else 0.0

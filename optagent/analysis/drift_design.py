@@ -1,8 +1,8 @@
-"""What repetition costs: by how much the shares of a time series vary more than those of independent rows would.
+"""Design effects: the factor by which shares of a time series vary more than those of independent rows would.
 
 A design effect of 4 means that 4 rows say as much as one independent row (Kish 1965; batch means for the variance of
-a stationary series). It is that of cumulative shares, which the Kolmogorov-Smirnov distance looks at, for ordered bins,
-and of the shares themselves for categories, as in Rao and Scott 1981.
+a stationary series). For ordered bins it is the effect on cumulative shares, which the Kolmogorov-Smirnov distance
+looks at; for categories it is that on the shares themselves, as in Rao and Scott 1981.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from scipy.optimize import isotonic_regression
 from optagent.arrays import Counts, Vector
 
 FEWEST_BLOCKS = 24
-"""Of the longest blocks; a variance of fewer is too uncertain to rest a p-value on."""
+"""The least number of blocks of the longest length: a variance of fewer is too uncertain to rest a p-value on."""
 
 MOST_BLOCKS = 384
 _SHORTEST_BLOCK = 8
@@ -35,16 +35,16 @@ def block_lengths(rows: int) -> tuple[int, ...]:
 def reference_effects(blocks: Counts, levels: int, ordered: bool) -> tuple[float, ...]:
     """Design effects of blocks of (blocks, bins) counts, then of two joined, then of four ...; never falling.
 
-    Where neighbours are alike, longer blocks have the larger effect: what falls is noise, and is averaged away.
+    Where neighbours are alike, longer blocks have the larger effect: a fall is noise, and is averaged away.
     """
-    found, weights = [], []
+    effects, weights = [], []
     for _ in range(levels):
-        found.append(_between(blocks, ordered))
+        effects.append(_block_effect(blocks, ordered))
         weights.append(float(len(blocks)))
         blocks = blocks[: len(blocks) // 2 * 2].reshape(-1, 2, blocks.shape[1]).sum(axis=1)
-    if not found:
+    if not effects:
         return ()
-    return tuple(np.maximum(isotonic_regression(found, weights=weights).x, 1.0).tolist())
+    return tuple(np.maximum(isotonic_regression(effects, weights=weights).x, 1.0).tolist())
 
 
 def window_effect(blocks: Counts, ordered: bool) -> float:
@@ -55,7 +55,7 @@ def window_effect(blocks: Counts, ordered: bool) -> float:
     size = blocks.sum(axis=1)
     blocks, size = blocks[size > 0], size[size > 0]
     share = _shares(blocks, ordered)
-    expected = _expected(blocks, ordered)
+    expected = _independent_variance(blocks, ordered)
     if len(blocks) < 3 or expected <= 0:
         return 1.0
     weight = 1.0 / (1.0 / size[1:] + 1.0 / size[:-1])
@@ -69,10 +69,10 @@ def effect_at(lengths: tuple[int, ...], effects: tuple[float, ...], rows: int) -
     return effects[min(int(np.searchsorted(lengths, rows)), len(effects) - 1)]
 
 
-def _between(blocks: Counts, ordered: bool) -> float:
+def _block_effect(blocks: Counts, ordered: bool) -> float:
     size = blocks.sum(axis=1)
     blocks, size = blocks[size > 0], size[size > 0]
-    expected = _expected(blocks, ordered)
+    expected = _independent_variance(blocks, ordered)
     if len(blocks) < 2 or expected <= 0:
         return 1.0
     mean = _shares(blocks.sum(axis=0, keepdims=True), ordered)
@@ -84,7 +84,7 @@ def _shares(blocks: Counts, ordered: bool) -> Vector:
     return np.asarray(counts / blocks.sum(axis=1, keepdims=True))
 
 
-def _expected(blocks: Counts, ordered: bool) -> float:
+def _independent_variance(blocks: Counts, ordered: bool) -> float:
     """The sum of the variances that one independent row would give."""
     if not len(blocks):
         return 0.0

@@ -1,4 +1,4 @@
-"""One column then and now, for people: summaries, distances and its tests."""
+"""Drift summary of one column, then and now: shares and means, distances, and its tests."""
 
 import numpy as np
 
@@ -14,7 +14,7 @@ _SHOWN = 20  # categories of a summary
 
 
 def column_drift(
-    known: ColumnProfile,
+    reference: ColumnProfile,
     column: int,
     window: WindowCounts,
     weight: float,
@@ -22,36 +22,36 @@ def column_drift(
     effective_rows: float,
 ) -> ColumnDrift:
     """The column at place `column` of the profile, in the window."""
-    then = np.array(known.counts, dtype=np.int64)
+    then = np.array(reference.counts, dtype=np.int64)
     now = window.cells(column, DriftCheck.VALUES, window.total)
     missing = int(window.counts.missing(column, window.total))
     mean = window.counts.mean(column, window.total)
     gravest = max(tests, key=lambda test: (GRAVITY.index(test.status), test.effect), default=None)
-    apart = _distances(known, then, now, mean) if then.sum() and now.sum() else {}
+    column_distances = _distances(reference, then, now, mean) if then.sum() and now.sum() else {}
     return ColumnDrift(
-        name=known.name,
-        kind=known.kind,
+        name=reference.name,
+        kind=reference.kind,
         status=DriftStatus.UNKNOWN if gravest is None else gravest.status,
         effect=0.0 if gravest is None else gravest.effect,
         weight=weight,
-        then=_summary(known, then, known.missing, known.mean),
-        now=_summary(known, now, missing, mean),
+        then=_summary(reference, then, reference.missing, reference.mean),
+        now=_summary(reference, now, missing, mean),
         effective_rows=effective_rows,
         tests=tests,
-        **apart,
+        **column_distances,
     )
 
 
-def _distances(known: ColumnProfile, then: Counts, now: Counts, mean: float | None) -> dict[str, float]:
-    if not known.ordered:
+def _distances(reference: ColumnProfile, then: Counts, now: Counts, mean: float | None) -> dict[str, float]:
+    if not reference.is_ordered:
         return {
             "psi": distances.population_stability(then, now),
             "jensen_shannon": distances.jensen_shannon(then, now),
             "cramers_v": distances.cramers_v(then, now),
         }
     coarse = distances.tenths(then, now)
-    shift = 0.0 if mean is None or known.mean is None else (mean - known.mean) / known.unit
-    edges = np.array(known.edges) / known.unit
+    shift = 0.0 if mean is None or reference.mean is None else (mean - reference.mean) / reference.unit
+    edges = np.array(reference.edges) / reference.unit
     return {
         "psi": distances.population_stability(*coarse),
         "jensen_shannon": distances.jensen_shannon(*coarse),
@@ -59,15 +59,15 @@ def _distances(known: ColumnProfile, then: Counts, now: Counts, mean: float | No
     }
 
 
-def _summary(known: ColumnProfile, counts: Counts, missing: int, mean: float | None) -> Summary:
+def _summary(reference: ColumnProfile, counts: Counts, missing: int, mean: float | None) -> Summary:
     present = int(counts.sum())
     rows = present + missing
-    found = Summary(rows=rows, missing=missing / rows if rows else 0.0, mean=mean)
+    summary = Summary(rows=rows, missing=missing / rows if rows else 0.0, mean=mean)
     if not present:
-        return found
-    if known.ordered:
+        return summary
+    if reference.is_ordered:
         outside = int(counts[0] + counts[-1]) if len(counts) > 1 else present
-        return Summary(rows, found.missing, outside=outside / present, mean=mean)
+        return Summary(rows, summary.missing, outside=outside / present, mean=mean)
     frequent = np.argsort(-counts[:-1], kind="stable")[:_SHOWN]
-    shares = {known.labels[code]: float(counts[code]) / present for code in frequent.tolist()}
-    return Summary(rows, found.missing, unseen=int(counts[-1]) / present, shares=shares)
+    shares = {reference.labels[code]: float(counts[code]) / present for code in frequent.tolist()}
+    return Summary(rows, summary.missing, unseen=int(counts[-1]) / present, shares=shares)

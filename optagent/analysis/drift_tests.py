@@ -1,4 +1,4 @@
-"""P-values of two samples whose rows repeat each other, in one window and in two.
+"""Drift tests: p-values for two samples whose rows repeat each other, in one window and in two.
 
 Each sample comes as counts and a design effect: its rows are worth `rows / effect` independent ones.
 """
@@ -33,47 +33,50 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class TestResult:
-    """`noise` is one over the effective rows of the window: the variance of its shares, but for a factor."""
+class TwoSampleResult:
+    """A distance with its p-value.
+
+    `noise` is one over the effective rows of the window: the variance of its shares, but for a factor.
+    """
 
     effect: float
     p_value: float
     noise: float
 
 
-def ordered_evidence(then: Sample, now: Sample) -> TestResult:
+def ks_test(then: Sample, now: Sample) -> TwoSampleResult:
     """Kolmogorov-Smirnov over the bins, with the correction for small samples of Stephens 1970."""
     effect = kolmogorov_smirnov(then.counts, now.counts)
-    root = math.sqrt(_together(then, now))
-    return TestResult(effect, float(kolmogorov((root + 0.12 + 0.11 / root) * effect)), 1 / now.effective)
+    root = math.sqrt(_joint_rows(then, now))
+    return TwoSampleResult(effect, float(kolmogorov((root + 0.12 + 0.11 / root) * effect)), 1 / now.effective)
 
 
-def category_evidence(then: Sample, now: Sample) -> TestResult:
+def chi_square_test(then: Sample, now: Sample) -> TwoSampleResult:
     """Chi-square of two samples, divided by the design effect (Rao and Scott 1981, first order)."""
     p, q = shares(then.counts), shares(now.counts)
     pooled = (p * then.effective + q * now.effective) / (then.effective + now.effective)
     rare = pooled * min(then.effective, now.effective) < _LEAST_EXPECTED
     p, q, pooled = (np.append(part[~rare], part[rare].sum()) for part in (p, q, pooled))
     cells = pooled > 0
-    statistic = float(((p - q)[cells] ** 2 / pooled[cells]).sum()) * _together(then, now)
+    statistic = float(((p - q)[cells] ** 2 / pooled[cells]).sum()) * _joint_rows(then, now)
     p_value = float(chdtrc(cells.sum() - 1, statistic)) if cells.sum() > 1 else 1.0
-    return TestResult(total_variation(then.counts, now.counts), p_value, 1 / now.effective)
+    return TwoSampleResult(total_variation(then.counts, now.counts), p_value, 1 / now.effective)
 
 
-def share_evidence(then: Sample, now: Sample) -> TestResult:
-    """Whether the share of the second of two bins changed: normal, with the continuity correction of Yates."""
+def proportion_test(then: Sample, now: Sample) -> TwoSampleResult:
+    """Normal test for a change in the share of the second of two bins, with the continuity correction of Yates."""
     p, q = (float(shares(sample.counts)[1]) for sample in (then, now))
     pooled = (p * then.effective + q * now.effective) / (then.effective + now.effective)
     off = max(0.0, abs(p - q) - (1 / then.effective + 1 / now.effective) / 2)
-    spread = math.sqrt(pooled * (1 - pooled) / _together(then, now))
-    return TestResult(abs(p - q), float(2 * ndtr(-off / spread)) if spread else 1.0, 1 / now.effective)
+    spread = math.sqrt(pooled * (1 - pooled) / _joint_rows(then, now))
+    return TwoSampleResult(abs(p - q), float(2 * ndtr(-off / spread)) if spread else 1.0, 1 / now.effective)
 
 
-def persistent(now: TestResult, before: TestResult, reference_noise: float) -> float:
+def persistent_p_value(now: TwoSampleResult, before: TwoSampleResult, reference_noise: float) -> float:
     """The chance that two windows in a row, of a world without drift, both look as unlike the reference as these.
 
     For independent windows it is the square of the larger p-value. Windows are compared with the same reference,
-    however, whose noise they share: they agree more often, which is reckoned with as for two normal variables of that
+    however, whose noise they share, so they agree more often: the p-value is that of two normal variables with this
     correlation (Owen 1956).
     """
     largest = max(now.p_value, before.p_value)
@@ -89,10 +92,10 @@ def persistent(now: TestResult, before: TestResult, reference_noise: float) -> f
     return min(largest, max(largest**2, both))
 
 
-def adjusted(p_values: list[float]) -> list[float]:
-    """Benjamini and Hochberg's, over all tests."""
+def benjamini_hochberg(p_values: list[float]) -> list[float]:
+    """The p-values of all tests, adjusted by the procedure of Benjamini and Hochberg."""
     return list(false_discovery_control(p_values, method="bh").tolist()) if p_values else []
 
 
-def _together(then: Sample, now: Sample) -> float:
+def _joint_rows(then: Sample, now: Sample) -> float:
     return 1 / (1 / then.effective + 1 / now.effective)

@@ -1,4 +1,4 @@
-"""From reports to the facts that the diagnosis weighs."""
+"""Facts for the diagnosis: drift, losses, labels and estimates, reduced to the numbers that its rules compare."""
 
 import math
 from collections.abc import Sequence
@@ -28,18 +28,19 @@ _MOVED = (DriftStatus.DRIFTED, DriftStatus.SUSPECTED)
 
 
 def column_facts(drift: DriftReport | None, reference: ObservedRows, current: ObservedRows) -> tuple[ColumnFacts, ...]:
-    """What is known of each feature; a feature whose drift is not known yet counts as not drifted."""
+    """The facts of each feature; a feature whose drift is not known yet counts as not drifted."""
     if drift is None:
         return ()
     labelled = current.where(judged(current))
     losses = row_losses(labelled, loss_unit(reference.where(judged(reference)))) if len(labelled) else np.empty(0)
     return tuple(
-        _facts(found, place, reference, current, labelled, losses) for place, found in enumerate(drift.features)
+        _facts_of_column(column, place, reference, current, labelled, losses)
+        for place, column in enumerate(drift.features)
     )
 
 
-def _facts(
-    found: ColumnDrift,
+def _facts_of_column(
+    column: ColumnDrift,
     place: int,
     reference: ObservedRows,
     current: ObservedRows,
@@ -47,28 +48,28 @@ def _facts(
     losses: npt.NDArray[np.float64],
 ) -> ColumnFacts:
     then, now = reference.x[:, place], current.x[:, place]
-    moved = found.status in _MOVED
-    inside, outside = _losses_by_region(found.kind, then, labelled.x[:, place], losses) if moved else (None, None)
+    has_moved = column.status in _MOVED
+    inside, outside = _losses_by_region(column.kind, then, labelled.x[:, place], losses) if has_moved else (None, None)
     change: UnitChange | None = None
-    if moved and found.kind == "numeric":
+    if has_moved and column.kind == "numeric":
         change = unit_change(then.astype(np.float64), now.astype(np.float64))
     return ColumnFacts(
-        name=found.name,
-        effect=found.effect,
-        drifted=found.status is DriftStatus.DRIFTED,
-        importance=found.weight,
-        null_share_then=found.then.missing,
-        null_share_now=found.now.missing,
-        constant_then=_constant(then),
-        constant_now=_constant(now),
+        name=column.name,
+        effect=column.effect,
+        drifted=column.status is DriftStatus.DRIFTED,
+        importance=column.weight,
+        null_share_then=column.then.missing,
+        null_share_now=column.now.missing,
+        constant_then=_is_constant_column(then),
+        constant_now=_is_constant_column(now),
         unit_change=change,
-        unseen_share=found.now.unseen,
+        unseen_share=column.now.unseen,
         loss_inside=inside,
         loss_outside=outside,
     )
 
 
-def _constant(values: npt.NDArray[np.float32]) -> bool:
+def _is_constant_column(values: npt.NDArray[np.float32]) -> bool:
     present = values[~np.isnan(values)]
     return len(present) >= _ENOUGH and bool((present == present[0]).all())
 
@@ -76,41 +77,41 @@ def _constant(values: npt.NDArray[np.float32]) -> bool:
 def loss_rises(
     drift: DriftReport | None, reference: ObservedRows, current: ObservedRows
 ) -> tuple[float | None, float | None]:
-    """By how much the mean loss has grown, and by how much the features' drift alone would have made it grow.
+    """The rise of the mean loss, and the rise that the features' drift alone would have caused.
 
-    For the latter, the losses of the reference are weighed as the values of a drifted feature, or the predictions, are
-    spread now; the largest counts. None where the loss has hardly grown: then another metric tells more.
+    For the latter, the losses of the reference are weighted by the present distribution of a drifted feature, or of the
+    predictions; the largest counts. None where the loss has hardly risen: then another metric tells more.
     """
     then, now = reference.where(judged(reference)), current.where(judged(current))
     if drift is None or min(len(then), len(now)) < 2 * _ENOUGH:
         return None, None
     unit = loss_unit(then)
-    was, is_now = row_losses(then, unit), row_losses(now, unit)
+    losses_then, losses_now = row_losses(then, unit), row_losses(now, unit)
     answers = (one.prediction if one.prediction.ndim == 1 else one.prediction.max(axis=1) for one in (then, now))
-    expected = [_reweighted(*_codes("numeric", *answers), was)]
-    for place, found in enumerate(drift.features):
-        if found.status in _MOVED:
-            expected.append(_reweighted(*_codes(found.kind, then.x[:, place], now.x[:, place]), was))
-    rise = float(is_now.mean() - was.mean())
-    if rise < _MATERIAL * was.mean():
+    expected = [_reweighted_loss(*_bin_codes("numeric", *answers), losses_then)]
+    for place, column in enumerate(drift.features):
+        if column.status in _MOVED:
+            expected.append(_reweighted_loss(*_bin_codes(column.kind, then.x[:, place], now.x[:, place]), losses_then))
+    rise = float(losses_now.mean() - losses_then.mean())
+    if rise < _MATERIAL * losses_then.mean():
         return None, None
-    return rise, max(expected) - float(was.mean())
+    return rise, max(expected) - float(losses_then.mean())
 
 
-def _reweighted(before: Codes, after: Codes, losses: npt.NDArray[np.float64]) -> float:
-    """The mean loss that rows with the codes `after` had, of those that there were `before`."""
+def _reweighted_loss(before: Codes, after: Codes, losses: npt.NDArray[np.float64]) -> float:
+    """The mean loss of the reference, weighted by the codes `after`; codes without a row `before` are left out."""
     size = int(max(before.max(), after.max())) + 2
     rows = np.bincount(before + 1, minlength=size)
     mean = np.bincount(before + 1, losses, minlength=size) / np.maximum(rows, 1)
-    known = after[rows[after + 1] > 0] + 1
-    return float(mean[known].mean()) if len(known) else float(losses.mean())
+    matched = after[rows[after + 1] > 0] + 1
+    return float(mean[matched].mean()) if len(matched) else float(losses.mean())
 
 
-def _codes(kind: str, then: npt.NDArray[Any], now: npt.NDArray[Any]) -> tuple[Codes, Codes]:
+def _bin_codes(kind: str, then: npt.NDArray[Any], now: npt.NDArray[Any]) -> tuple[Codes, Codes]:
     """The tenths of the reference that values lie in, or their categories; -1 where missing."""
     if kind in ("numeric", "datetime"):
-        known = then[~np.isnan(then)]
-        edges = np.unique(np.quantile(known, np.linspace(0, 1, _BINS + 1)[1:-1])) if len(known) else known
+        present = then[~np.isnan(then)]
+        edges = np.unique(np.quantile(present, np.linspace(0, 1, _BINS + 1)[1:-1])) if len(present) else present
         then, now = (np.where(np.isnan(values), np.nan, np.searchsorted(edges, values)) for values in (then, now))
     before, after = (np.nan_to_num(values, nan=-1.0).astype(np.int64) for values in (then, now))
     return before, after
@@ -122,7 +123,7 @@ def _losses_by_region(
     """Mean losses of the rows where the feature has become more frequent, and of the others."""
     if len(losses) < 2 * _ENOUGH or np.isnan(then).all():
         return None, None
-    before, after = _codes(kind, then, now)
+    before, after = _bin_codes(kind, then, now)
     codes = np.union1d(before, after)
     grown = [code for code in codes if (after == code).mean() > (before == code).mean()]
     inside = np.isin(after, grown)
@@ -133,16 +134,16 @@ def _losses_by_region(
 
 def degraded_metrics(degradation: Sequence[Degradation]) -> tuple[DegradedMetric, ...]:
     """The watched metrics that fell by more than their threshold, surely."""
-    found = []
+    metrics = []
     for one in degradation:
         then, now, drop = one.reference.value, one.current.value, one.drop
         if one.watched and one.degraded and then is not None and now is not None and drop is not None:
-            found.append(DegradedMetric(one.name, then, now, drop.estimate, drop.low, drop.high))
-    return tuple(found)
+            metrics.append(DegradedMetric(one.name, then, now, drop.estimate, drop.low, drop.high))
+    return tuple(metrics)
 
 
 def uncompared(degradation: Sequence[Degradation]) -> str:
-    """Why none of the watched metrics could be held against the reference; empty where one could."""
+    """The reasons why no watched metric could be compared with the reference; empty where one could."""
     watched = [one for one in degradation if one.watched]
     return "" if any(one.drop is not None for one in watched) else "; ".join({one.reason: None for one in watched})
 
@@ -150,24 +151,28 @@ def uncompared(degradation: Sequence[Degradation]) -> str:
 def estimated_drop(
     estimated: EstimatedPerformance | None, degradation: Sequence[Degradation], metric: str
 ) -> float | None:
-    """By how much the estimate says that a metric fell, in the unit of `Degradation.drop`; above 0 is worse."""
+    """The fall of a metric by its estimate, in the unit of `Degradation.drop`; above 0 is worse."""
     if estimated is None:
         return None
     reference = next((one.reference for one in degradation if one.name == metric), None)
-    found = next((one for one in estimated.metrics if one.name == metric), None)
-    if reference is None or found is None or reference.value is None:
+    estimate = next((one for one in estimated.metrics if one.name == metric), None)
+    if reference is None or estimate is None or reference.value is None:
         return None
-    fall = reference.value - found.interval.estimate if found.maximize else found.interval.estimate - reference.value
-    if found.bounded:
+    fall = (
+        reference.value - estimate.interval.estimate
+        if estimate.maximize
+        else estimate.interval.estimate - reference.value
+    )
+    if estimate.bounded:
         return fall
     return fall / abs(reference.value) if reference.value else None
 
 
 def calibration_noise(interval: Interval | None) -> float:
-    """How large the calibration error would be by chance alone, of probabilities that fit.
+    """The calibration error that probabilities that fit would have by chance alone.
 
-    Drawing rows again adds about the chance that is in them already: squared, what the middle of the interval lies
-    above the estimate.
+    Drawing rows again adds about as much chance as is in them already: its square is that of the middle of the interval
+    less that of the estimate.
     """
     if interval is None:
         return 0.0
@@ -176,31 +181,31 @@ def calibration_noise(interval: Interval | None) -> float:
 
 
 def unusable_share(quality: DataQuality, problem: RowProblem, usable: int) -> float:
-    """The share of what came that had this problem, beside what could be used; 0 where too little came to say."""
+    """The share of rows with this problem among these and the usable ones; 0 where there are too few to say."""
     unusable = quality.problems.get(problem, 0)
     return unusable / (unusable + usable) if unusable + usable >= _ENOUGH else 0.0
 
 
 def constant_predictions(reference: ObservedRows, current: ObservedRows) -> bool:
-    """Whether all answers are the same, where those of the reference are not."""
-    return _one_value(current.prediction) and not _one_value(reference.prediction)
+    """True where all answers are the same, and those of the reference are not."""
+    return _is_constant(current.prediction) and not _is_constant(reference.prediction)
 
 
 def constant_labels(reference: ObservedRows, current: ObservedRows) -> bool:
-    """Whether all labels are the same, which by the reference's share of that value chance does not explain."""
+    """True where all labels are the same, which is too unlikely by the reference's share of that value."""
     then, now = reference.y[reference.has_label], current.y[current.has_label]
-    if not len(then) or not len(now) or not _one_value(now):
+    if not len(then) or not len(now) or not _is_constant(now):
         return False
     share = float((then == now[0]).mean())
-    return share ** _independent(len(now)) < _CHANCE
+    return share ** _independent_rows(len(now)) < _CHANCE
 
 
-def _independent(rows: int) -> float:
-    """Labels of neighbours are seldom independent of each other: so many of them are taken to be."""
+def _independent_rows(rows: int) -> float:
+    """The number of independent labels among so many: those of neighbours seldom are, so a block counts once."""
     return rows / block_length(rows)
 
 
-def _one_value(values: npt.NDArray[np.float64]) -> bool:
+def _is_constant(values: npt.NDArray[np.float64]) -> bool:
     return len(values) > 0 and bool((values == values[0]).all())
 
 
@@ -212,5 +217,5 @@ def drifted_importance(drift: DriftReport | None) -> float | None:
 
 
 def loss_growth(concept: ConceptDrift | None) -> float | None:
-    """By how much a row the loss has grown, where the detector says that it has."""
+    """The rise of the loss a row, where the detector says that it has risen."""
     return concept.excess.estimate if concept is not None and concept.detected and concept.excess else None

@@ -1,4 +1,4 @@
-"""Arithmetic over named columns, as users write business metrics; nothing but arithmetic is ever evaluated."""
+"""Business metric expressions: arithmetic over named columns as users write it; nothing else is ever evaluated."""
 
 import ast
 from collections.abc import Callable, Mapping, Sequence
@@ -77,15 +77,15 @@ class Expression:
         if len(lengths) > 1:
             raise InvalidRequest(f"{self.text!r}: the columns are of different lengths, {sorted(lengths)}")
         with np.errstate(all="ignore"):
-            found = _Evaluation(self.text, columns).number(self._tree)
-            rows = np.broadcast_to(found, (max(lengths, default=0),))
+            values = _Evaluation(self.text, columns).number(self._tree)
+            rows = np.broadcast_to(values, (max(lengths, default=0),))
             return np.where(np.isfinite(rows), rows, np.nan)
 
 
 def answer_columns(task: Task, classes: Sequence[object], prediction: Vector, y: Vector) -> dict[str, Column]:
     """`prediction`, `label` and, of a classifier, `probability`: that of class 1, or of the most probable class.
 
-    `prediction` and `y` are as in `Observed`; a label that is not known is NaN, or the empty text.
+    `prediction` and `y` are as in `ObservedRows`; a label that is not known is NaN, or the empty text.
     """
     if task is Task.REGRESSION:
         return {"prediction": prediction, "label": y}
@@ -99,25 +99,25 @@ def answer_columns(task: Task, classes: Sequence[object], prediction: Vector, y:
 
 
 def compile_expression(text: str) -> Expression:
-    """Raises InvalidRequest for anything but arithmetic, comparisons and the functions of `_FUNCTIONS`, naming it."""
+    """The checked expression; InvalidRequest names what is no arithmetic, comparison or one of `_FUNCTIONS`."""
     text = text.strip()
     if len(text) > _LONGEST:
         raise InvalidRequest(f"an expression has at most {_LONGEST} characters, this one has {len(text):,}")
     try:
         tree = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
-        said = getattr(error, "msg", None) or error
-        raise InvalidRequest(f"{text!r} is not an expression: {said}") from None
-    return Expression(text, tuple(dict.fromkeys(_checked(text, tree))), tree)
+        reason = getattr(error, "msg", None) or error
+        raise InvalidRequest(f"{text!r} is not an expression: {reason}") from None
+    return Expression(text, tuple(dict.fromkeys(_column_names(text, tree))), tree)
 
 
-def _checked(text: str, tree: ast.expr) -> list[str]:
-    """The names in the order of their use; walks without recursion, so that no depth of nesting can hurt."""
+def _column_names(text: str, tree: ast.expr) -> list[str]:
+    """The names of columns in the order of their use; walks without recursion, so that no depth of nesting can hurt."""
     names: list[str] = []
     waiting: list[tuple[ast.expr, int, bool]] = [(tree, 1, False)]
     nodes = 0
     while waiting:
-        node, depth, compared = waiting.pop()
+        node, depth, in_comparison = waiting.pop()
         nodes += 1
         if nodes > _MOST_NODES or depth > _DEEPEST:
             raise InvalidRequest(f"{text!r}: too long or too deeply nested ({_MOST_NODES} parts, {_DEEPEST} levels)")
@@ -125,19 +125,19 @@ def _checked(text: str, tree: ast.expr) -> list[str]:
             if node.id in _FUNCTIONS:
                 raise InvalidRequest(f"{text!r}: {node.id} is a function and needs its arguments")
             names.append(node.id)
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and not compared:
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and not in_comparison:
             raise InvalidRequest(f"{text!r}: the text {node.value!r} may only be compared, by == or !=")
-        waiting.extend((part, depth + 1, isinstance(node, ast.Compare)) for part in reversed(_parts(text, node)))
+        waiting.extend((part, depth + 1, isinstance(node, ast.Compare)) for part in reversed(_children(text, node)))
     return names
 
 
-def _parts(text: str, node: ast.expr) -> list[ast.expr]:
-    """What stands below a node, which is refused where it is not known."""
+def _children(text: str, node: ast.expr) -> list[ast.expr]:
+    """The children of a node; InvalidRequest for a node that is not allowed."""
     match node:
         case ast.Name():
             return []
         case ast.Constant(value=bool() | int() | float() | str() as value):
-            _number_or_text(text, value)
+            _check_constant(text, value)
             return []
         case ast.BinOp(left, operator, right) if type(operator) in _BINARY:
             return [left, right]
@@ -152,14 +152,14 @@ def _parts(text: str, node: ast.expr) -> list[ast.expr]:
             if not fewest <= len(arguments) <= most:
                 raise InvalidRequest(f"{text!r}: {name} takes {fewest} to {most} arguments, got {len(arguments)}")
             return list(arguments)
-    shown = ast.get_source_segment(text, node)
+    segment = ast.get_source_segment(text, node)
     raise InvalidRequest(
-        f"{text!r}: {shown!r} is not allowed; allowed are numbers, columns, + - * / **, comparisons, and, or, not,"
+        f"{text!r}: {segment!r} is not allowed; allowed are numbers, columns, + - * / **, comparisons, and, or, not,"
         f" and the functions {sorted(_FUNCTIONS)}"
     )
 
 
-def _number_or_text(text: str, value: bool | int | float | str) -> None:
+def _check_constant(text: str, value: bool | int | float | str) -> None:
     try:
         finite = isinstance(value, str) or np.isfinite(float(value))
     except OverflowError:
@@ -170,7 +170,7 @@ def _number_or_text(text: str, value: bool | int | float | str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Evaluation:
-    """One evaluation. Truth is 1 or 0, and NaN where a value is missing, so that what is unknown stays unknown."""
+    """The evaluation of one text. Truth is 1 or 0, and NaN where a value is missing: unknown values stay unknown."""
 
     text: str
     columns: Mapping[str, Column]
@@ -192,7 +192,7 @@ class _Evaluation:
                 return (np.minimum if isinstance(operator, ast.And) else np.maximum).reduce(parts)
             case ast.Compare(left, operators, others):
                 chain = [left, *others]
-                pairs = [self._compared(*each) for each in zip(chain[:-1], operators, others, strict=True)]
+                pairs = [self._compare(*each) for each in zip(chain[:-1], operators, others, strict=True)]
                 return np.minimum.reduce(np.broadcast_arrays(*pairs))
             case ast.Call(ast.Name(name), arguments):
                 return _FUNCTIONS[name][0](*(self.number(argument) for argument in arguments))
@@ -203,7 +203,7 @@ class _Evaluation:
             return 1 - _truth(value)
         return -value if isinstance(operator, ast.USub) else value
 
-    def _compared(self, left: ast.expr, operator: ast.cmpop, right: ast.expr) -> Vector:
+    def _compare(self, left: ast.expr, operator: ast.cmpop, right: ast.expr) -> Vector:
         texts = [self._text(node) for node in (left, right)]
         one, other = texts
         if one is None and other is None:
@@ -215,13 +215,13 @@ class _Evaluation:
             if isinstance(left if one is None else right, ast.Name) and np.isnan(numbers).all():
                 return np.full(numbers.shape, np.nan)  # a column without a value has no type to go by
         if one is None or other is None or not isinstance(operator, ast.Eq | ast.NotEq):
-            shown = ast.unparse(ast.Compare(left, [operator], [right]))
+            comparison = ast.unparse(ast.Compare(left, [operator], [right]))
             raise InvalidRequest(
-                f"{self.text!r}: {shown!r} compares a text; texts compare by == and != with texts only"
+                f"{self.text!r}: {comparison!r} compares a text; texts compare by == and != with texts only"
             )
-        known = [np.frompyfunc(lambda value: isinstance(value, str), 1, 1)(values).astype(bool) for values in texts]
+        present = [np.frompyfunc(lambda value: isinstance(value, str), 1, 1)(values).astype(bool) for values in texts]
         same = np.equal(one, other).astype(bool)
-        return np.where(known[0] & known[1], same == isinstance(operator, ast.Eq), np.nan)
+        return np.where(present[0] & present[1], same == isinstance(operator, ast.Eq), np.nan)
 
     def _text(self, node: ast.expr) -> Column | None:
         """The texts of a column or constant, None for numbers."""

@@ -1,4 +1,4 @@
-"""From a report to what is wrong: the findings that alerts are made of."""
+"""Findings of a report: falls, drifts and faults that are bad enough for an alert."""
 
 from collections.abc import Iterator, Sequence
 
@@ -13,28 +13,32 @@ from optagent.domain.quality import RowProblem
 _SERIOUS = 2.0  # times the threshold
 _UNUSABLE = 0.01  # of the rows
 _QUALITY = (RowProblem.UNUSABLE_PREDICTION, RowProblem.UNUSABLE_LABEL, RowProblem.CONFLICTING)  # copies do no harm
-_NAMED = 5
+_MOST_NAMES = 5
 
 
 def findings_of(report: ModelReport, monitoring: Monitoring) -> tuple[Finding, ...]:
-    """What is wrong, by kind; empty where nothing is."""
+    """The findings of a report, by kind; empty where nothing is wrong."""
     return (
-        *_of_performance(report),
-        *(_of_drift(report.drift, monitoring) if report.drift else ()),
-        *_of_confidence(report),
-        *_of_quality(report),
-        *(_of_pipeline(report.diagnosis) if report.diagnosis else ()),
+        *_performance_findings(report),
+        *(_drift_findings(report.drift, monitoring) if report.drift else ()),
+        *_confidence_findings(report),
+        *_quality_findings(report),
+        *(_pipeline_findings(report.diagnosis) if report.diagnosis else ()),
     )
 
 
-def _of_performance(report: ModelReport) -> Iterator[Finding]:
-    falls = report.performance.degradation if report.performance else ()
-    fallen = [one for one in falls if one.degraded and one.watched]
-    if fallen:
-        yield Finding(AlertKind.PERFORMANCE, _severity_of(fallen), "; ".join(map(_fall, fallen)), _falls(fallen))
+def _performance_findings(report: ModelReport) -> Iterator[Finding]:
+    degradations = report.performance.degradation if report.performance else ()
+    falls = [one for one in degradations if one.degraded and one.watched]
+    if falls:
+        yield Finding(
+            AlertKind.PERFORMANCE, _severity_of(falls), "; ".join(map(_fall_message, falls)), _drop_by_metric(falls)
+        )
     business = [one for one in report.business.degradation if one.degraded] if report.business else []
     if business:
-        yield Finding(AlertKind.PERFORMANCE, Severity.WARNING, "; ".join(map(_fall, business)), _falls(business))
+        yield Finding(
+            AlertKind.PERFORMANCE, Severity.WARNING, "; ".join(map(_fall_message, business)), _drop_by_metric(business)
+        )
     concept = report.concept_drift
     if concept is not None and concept.detected:
         by = "" if concept.excess is None else f" by {concept.excess.estimate:.4g}"
@@ -46,8 +50,8 @@ def _of_performance(report: ModelReport) -> Iterator[Finding]:
         )
 
 
-def _of_drift(drift: DriftReport, monitoring: Monitoring) -> Iterator[Finding]:
-    """Drift of the features counts when it has lasted, and weighs enough in what the model goes by."""
+def _drift_findings(drift: DriftReport, monitoring: Monitoring) -> Iterator[Finding]:
+    """Drift of the features counts when it has lasted, and when they matter enough to the model."""
     if drift.status is DriftStatus.DRIFTED and drift.score >= monitoring.drift_score_threshold:
         ranked = sorted(drift.features, key=lambda one: -one.weight * one.effect)
         names = [one.name for one in ranked if one.status is DriftStatus.DRIFTED]
@@ -55,7 +59,7 @@ def _of_drift(drift: DriftReport, monitoring: Monitoring) -> Iterator[Finding]:
         yield Finding(
             AlertKind.DATA_DRIFT,
             Severity.WARNING if severe else Severity.INFO,
-            f"{len(names)} features have drifted, score {drift.score:.3f}: {', '.join(names[:_NAMED])}",
+            f"{len(names)} features have drifted, score {drift.score:.3f}: {', '.join(names[:_MOST_NAMES])}",
             {"score": drift.score, "features": names},
         )
     if drift.prediction_status is DriftStatus.DRIFTED and drift.prediction_score >= monitoring.drift_score_threshold:
@@ -67,51 +71,51 @@ def _of_drift(drift: DriftReport, monitoring: Monitoring) -> Iterator[Finding]:
         )
 
 
-def _of_confidence(report: ModelReport) -> Iterator[Finding]:
-    found = report.confidence
-    if found is None or found.reference is None:
+def _confidence_findings(report: ModelReport) -> Iterator[Finding]:
+    confidence = report.confidence
+    if confidence is None or confidence.reference is None:
         return
-    then, now = found.reference.uncertain, found.current.uncertain
+    then, now = confidence.reference.uncertain, confidence.current.uncertain
     if then is not None and now is not None and now - then >= 0.1 and now >= 1.5 * then:
         yield Finding(
             AlertKind.CONFIDENCE,
             Severity.INFO,
-            f"{now:.0%} of the predictions are below the confidence of {found.threshold:g}, {then:.0%} before",
+            f"{now:.0%} of the predictions are below the confidence of {confidence.threshold:g}, {then:.0%} before",
             {"uncertain": now, "uncertain_before": then},
         )
 
 
-def _of_quality(report: ModelReport) -> Iterator[Finding]:
+def _quality_findings(report: ModelReport) -> Iterator[Finding]:
     quality = report.quality
     if quality is None or not quality.rows:
         return
-    seen = quality.rows if quality.sampled is None else quality.sampled
-    shares = {problem: quality.problems.get(problem, 0) / seen for problem in _QUALITY}
+    rows = quality.rows if quality.sampled is None else quality.sampled
+    shares = {problem: quality.problems.get(problem, 0) / rows for problem in _QUALITY}
     bad = {str(problem): share for problem, share in shares.items() if share >= _UNUSABLE}
     if bad:
-        said = ", ".join(f"{name} in {share:.1%} of the rows" for name, share in bad.items())
-        yield Finding(AlertKind.DATA_QUALITY, Severity.WARNING, said, bad)
+        message = ", ".join(f"{name} in {share:.1%} of the rows" for name, share in bad.items())
+        yield Finding(AlertKind.DATA_QUALITY, Severity.WARNING, message, bad)
 
 
-def _of_pipeline(diagnosis: Diagnosis) -> Iterator[Finding]:
+def _pipeline_findings(diagnosis: Diagnosis) -> Iterator[Finding]:
     if diagnosis.verdict is Condition.FAULT:
         yield Finding(
             AlertKind.PIPELINE,
             Severity.CRITICAL,
             "; ".join(diagnosis.reasons),
-            {"columns": [cause.column for cause in diagnosis.causes[:_NAMED]]},
+            {"columns": [cause.column for cause in diagnosis.causes[:_MOST_NAMES]]},
         )
 
 
-def _severity_of(fallen: Sequence[Degradation]) -> Severity:
-    worst = max(one.drop.estimate / one.threshold for one in fallen if one.drop is not None)
+def _severity_of(falls: Sequence[Degradation]) -> Severity:
+    worst = max(one.drop.estimate / one.threshold for one in falls if one.drop is not None)
     return Severity.CRITICAL if worst >= _SERIOUS else Severity.WARNING
 
 
-def _falls(fallen: Sequence[Degradation]) -> dict[str, float]:
-    return {one.name: one.drop.estimate for one in fallen if one.drop is not None}
+def _drop_by_metric(falls: Sequence[Degradation]) -> dict[str, float]:
+    return {one.name: one.drop.estimate for one in falls if one.drop is not None}
 
 
-def _fall(one: Degradation) -> str:
+def _fall_message(one: Degradation) -> str:
     drop = 0.0 if one.drop is None else one.drop.estimate
     return f"{one.name} was {one.reference.value:.4g} and is {one.current.value:.4g}, worse by {drop:.4g}"

@@ -1,4 +1,4 @@
-"""Importance then and now: how far the ranking of what a model looks at has moved.
+"""Importance drift: the change in the ranking of the features that a model looks at.
 
 Drift is the normalised discounted cumulative gain of Amazon SageMaker Clarify's feature attribution monitor: the
 reference's attributions, in the order of the current ranking, against the same in their own order; below .90 alarms.
@@ -21,7 +21,7 @@ _MOVED = 0.01
 def attribution_shift(
     names: Sequence[str], reference: Vector, current: Vector, threshold: float = CHANGED_BELOW
 ) -> AttributionShift:
-    """What (columns,) mean absolute contributions of the reference and of current rows say of each other.
+    """The shift between (columns,) mean absolute contributions of the reference and of current rows.
 
     Without any contribution on one of the sides there is no ranking, and `reason` says so.
     """
@@ -39,9 +39,11 @@ def attribution_shift(
         for rank, column in enumerate(order_now, start=1)
     )
     score = ndcg(before, now)
-    moved = sorted((one for one in features if abs(one.change) >= _MOVED), key=lambda one: (-abs(one.change), one.name))
+    movers = sorted(
+        (one for one in features if abs(one.change) >= _MOVED), key=lambda one: (-abs(one.change), one.name)
+    )
     return AttributionShift(
-        features, score, threshold, changed=score < threshold, movers=tuple(one.name for one in moved[:_MOVERS])
+        features, score, threshold, changed=score < threshold, movers=tuple(one.name for one in movers[:_MOVERS])
     )
 
 
@@ -57,10 +59,10 @@ def ndcg(reference: Vector, current: Vector) -> float:
 
 
 def _shares(values: Vector) -> Vector:
-    """What is not finite or negative counts as nothing."""
-    kept = np.where(np.isfinite(values), np.maximum(values, 0.0), 0.0)
-    total = kept.sum()
-    return kept / total if total > 0 else kept
+    """Shares of the total; values that are not finite or are negative count as nothing."""
+    usable = np.where(np.isfinite(values), np.maximum(values, 0.0), 0.0)
+    total = usable.sum()
+    return usable / total if total > 0 else usable
 
 
 def _ranking(values: Vector) -> npt.NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""Which of the rows that came in count: one prediction an id, and its label, whatever the order of arrival."""
+"""Label join: one prediction an id, and its label, whatever the order of arrival."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -68,7 +68,7 @@ class JoinedLabels:
 
 
 def choose(tables: Sequence[pa.Table], keep: Sequence[Mask] | None = None) -> CountedRows:
-    """One row an id, of the rows to `keep` (all without it): the earliest, of equal times the one of the least hash.
+    """One row for each id, of the rows to `keep` (all without it): the earliest, and at equal times that of least hash.
 
     Rows without an id or a time are left out. The same rows in another order, in other tables, or several times over,
     give the same, apart from the copies.
@@ -80,7 +80,7 @@ def choose(tables: Sequence[pa.Table], keep: Sequence[Mask] | None = None) -> Co
     best = np.arange(len(ids))
     repeated = np.flatnonzero(rows_of_id[of_id] > 1)
     if len(repeated):
-        content = _content_of(tables, table[repeated], row[repeated])
+        content = _content_hash(tables, table[repeated], row[repeated])
         ranked = repeated[np.lexsort((content, time_us[repeated], of_id[repeated]))]
         first = ranked[_starts(of_id[ranked])]
         best = np.concatenate([np.flatnonzero(rows_of_id[of_id] == 1), first])
@@ -97,32 +97,32 @@ def choose(tables: Sequence[pa.Table], keep: Sequence[Mask] | None = None) -> Co
 
 
 def join_labels(ids: pa.LargeStringArray, time_us: Index, labels: Labels) -> JoinedLabels:
-    """The label of each of the `ids`, none of which stands twice: its latest, and none where two of that time differ.
+    """The label of each of the `ids` (all distinct): its latest, and none where two labels of that time differ.
 
     Labels for other ids change nothing.
     """
-    found = pc.index_in(labels.ids, value_set=ids)
-    known = np.flatnonzero(found.is_valid().to_numpy(zero_copy_only=False))
-    target = pc.fill_null(found, -1).to_numpy(zero_copy_only=False).astype(np.int64)[known]
-    time, content = labels.time_us[known], _label_hash(labels)[known]
+    places = pc.index_in(labels.ids, value_set=ids)
+    matched = np.flatnonzero(places.is_valid().to_numpy(zero_copy_only=False))
+    target = pc.fill_null(places, -1).to_numpy(zero_copy_only=False).astype(np.int64)[matched]
+    time, content = labels.time_us[matched], _label_hash(labels)[matched]
     order = np.lexsort((content, time, target))
-    known, target, time, content = known[order], target[order], time[order], content[order]
-    copy = np.zeros(len(known), dtype=np.bool_)
+    matched, target, time, content = matched[order], target[order], time[order], content[order]
+    copy = np.zeros(len(matched), dtype=np.bool_)
     copy[1:] = (target[1:] == target[:-1]) & (time[1:] == time[:-1]) & (content[1:] == content[:-1])
     copies = np.bincount(target[copy], minlength=len(ids))
-    known, target, time = known[~copy], target[~copy], time[~copy]
+    matched, target, time = matched[~copy], target[~copy], time[~copy]
     last = _ends(target)
     before = last - 1
     differs = (before >= 0) & (target[before] == target[last]) & (time[before] == time[last])
     conflicting = np.zeros(len(ids), dtype=np.bool_)
     conflicting[target[last[differs]]] = True
-    used, of_id = known[last[~differs]], target[last[~differs]]
+    used, of_id = matched[last[~differs]], target[last[~differs]]
     unusable, skewed = np.zeros(len(ids), dtype=np.bool_), np.zeros(len(ids), dtype=np.bool_)
     unusable[of_id] = labels.unusable[used]
     skewed[of_id] = (labels.time_us[used] < time_us[of_id]) & ~np.isnan(labels.y[used])
     return JoinedLabels(
-        y=_spread(labels.y, used, of_id, len(ids)),
-        outcome={name: _spread(labels.outcome[name], used, of_id, len(ids)) for name in sorted(labels.outcome)},
+        y=_scatter(labels.y, used, of_id, len(ids)),
+        outcome={name: _scatter(labels.outcome[name], used, of_id, len(ids)) for name in sorted(labels.outcome)},
         unusable=unusable,
         conflicting=conflicting,
         skewed=skewed,
@@ -131,7 +131,7 @@ def join_labels(ids: pa.LargeStringArray, time_us: Index, labels: Labels) -> Joi
 
 
 def orphans(labels: pa.LargeStringArray, tables: Sequence[pa.Table]) -> int:
-    """How many ids have a label and no prediction in any of the tables."""
+    """The number of ids that have a label and no prediction in any of the tables."""
     predicted = texts_of([table.column(ID) for table in tables])
     unknown = labels.filter(pc.invert(pc.is_in(labels, value_set=predicted)))
     return int(pc.count_distinct(unknown).as_py())
@@ -158,7 +158,7 @@ def microseconds(column: pa.ChunkedArray) -> Index:
 
 
 def _keys(tables: Sequence[pa.Table], keep: Sequence[Mask] | None) -> tuple[Index, Index, pa.LargeStringArray, Index]:
-    """Table, row, id and time of the rows that have both."""
+    """Table, row, id and time of the rows to keep that have both an id and a time."""
     table = np.repeat(np.arange(len(tables)), [part.num_rows for part in tables])
     row = np.concatenate([np.arange(part.num_rows) for part in tables] or [np.empty(0, dtype=np.int64)])
     ids = texts_of([part.column(ID) for part in tables])
@@ -177,8 +177,8 @@ def _keys(tables: Sequence[pa.Table], keep: Sequence[Mask] | None) -> tuple[Inde
 
 def _order(time_us: Index, ids: pa.LargeStringArray) -> Index:
     keys = pa.table({TIME: time_us, ID: ids})
-    found = pc.sort_indices(keys, sort_keys=[(TIME, "ascending"), (ID, "ascending")])
-    return found.to_numpy().astype(np.int64)
+    indices = pc.sort_indices(keys, sort_keys=[(TIME, "ascending"), (ID, "ascending")])
+    return indices.to_numpy().astype(np.int64)
 
 
 def _starts(groups: Index) -> Index:
@@ -191,21 +191,21 @@ def _ends(groups: Index) -> Index:
     return np.flatnonzero(np.diff(groups, append=-1) != 0)
 
 
-def _spread(values: Vector, used: Index, of_id: Index, ids: int) -> Vector:
-    found = np.full(ids, np.nan)
-    found[of_id] = values[used]
-    return found
+def _scatter(values: Vector, used: Index, of_id: Index, ids: int) -> Vector:
+    scattered = np.full(ids, np.nan)
+    scattered[of_id] = values[used]
+    return scattered
 
 
 def _label_hash(labels: Labels) -> Hash:
     content = _number_hash(labels.y) + labels.unusable.astype(np.uint64) * _NULL
     for name in sorted(labels.outcome):
-        content = _mixed(content, _salt(name)) + _number_hash(labels.outcome[name])
+        content = _mix(content, _salt(name)) + _number_hash(labels.outcome[name])
     return content
 
 
-def _content_of(tables: Sequence[pa.Table], table: Index, row: Index) -> Hash:
-    """A hash of all that rows say, whatever the order of their columns and whether a number is kept as 1 or 1.0."""
+def _content_hash(tables: Sequence[pa.Table], table: Index, row: Index) -> Hash:
+    """(rows,) hashes of the content of rows, whatever the order of their columns; a 1 and a 1.0 hash alike."""
     content = np.zeros(len(row), dtype=np.uint64)
     for index in np.unique(table):
         mine = np.flatnonzero(table == index)
@@ -213,30 +213,30 @@ def _content_of(tables: Sequence[pa.Table], table: Index, row: Index) -> Hash:
         total = np.zeros(len(mine), dtype=np.uint64)
         for name, values in zip(part.schema.names, part.columns, strict=True):
             if name not in (ID, TIME):
-                total += _mixed(_hashed(values), _salt(name))
+                total += _mix(_value_hash(values), _salt(name))
         content[mine] = total
     return content
 
 
-def _hashed(values: pa.ChunkedArray) -> Hash:
+def _value_hash(values: pa.ChunkedArray) -> Hash:
     """(rows,) hashes: equal for equal values of the same kind (number, truth, text, or another type), one for null."""
     if pt.is_dictionary(values.type):
         values = pc.cast(values, values.type.value_type)
     kind = values.type
     missing = pc.is_null(values, nan_is_null=True).to_numpy()
     if pt.is_integer(kind) or pt.is_floating(kind) or pt.is_decimal(kind) or pt.is_null(kind):
-        found = _number_hash(pc.fill_null(pc.cast(values, pa.float64(), safe=False), np.nan).to_numpy())
+        hashes = _number_hash(pc.fill_null(pc.cast(values, pa.float64(), safe=False), np.nan).to_numpy())
     elif pt.is_string(kind) or pt.is_large_string(kind) or pt.is_string_view(kind):
-        found = _text_hash(texts_of([pc.fill_null(pc.cast(values, pa.large_string()), "")]))
+        hashes = _text_hash(texts_of([pc.fill_null(pc.cast(values, pa.large_string()), "")]))
     else:
-        said = pa.chunked_array([pa.array([repr(value) for value in values.to_pylist()], pa.large_string())])
-        found = _mixed(_text_hash(texts_of([said])), _salt(str(kind)))
-    return np.where(missing, _NULL, found)
+        texts = pa.chunked_array([pa.array([repr(value) for value in values.to_pylist()], pa.large_string())])
+        hashes = _mix(_text_hash(texts_of([texts])), _salt(str(kind)))
+    return np.where(missing, _NULL, hashes)
 
 
 def _number_hash(values: Vector) -> Hash:
-    known = np.where(np.isnan(values), 0.0, values) + 0.0  # -0.0 becomes 0.0
-    return np.where(np.isnan(values), _NULL, _mixed(known.view(np.uint64), _NULL))
+    numbers = np.where(np.isnan(values), 0.0, values) + 0.0  # -0.0 becomes 0.0
+    return np.where(np.isnan(values), _NULL, _mix(numbers.view(np.uint64), _NULL))
 
 
 def _text_hash(texts: pa.LargeStringArray) -> Hash:
@@ -247,8 +247,8 @@ def _salt(name: str) -> np.uint64:
     return pd.util.hash_array(np.array([name], dtype=object))[0]
 
 
-def _mixed(values: Hash, salt: np.uint64) -> Hash:
-    """splitmix64 (Steele, Lea and Flood 2014), so that sums of hashes say which value stood in which column."""
+def _mix(values: Hash, salt: np.uint64) -> Hash:
+    """splitmix64 (Steele, Lea and Flood 2014), so that a sum of hashes depends on the column of each value."""
     mixed = values + salt + _NULL
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -1,6 +1,7 @@
-"""A mergeable sketch of response times: integer counts in logarithmic buckets, each quantile within one per cent.
+"""Latency sketch: response times as counts in logarithmic buckets, mergeable, each quantile within one per cent.
 
-DDSketch (Masson, Rim and Lee 2019), with a fixed range of buckets so that a merge is a sum of counts.
+It is DDSketch (Masson, Rim and Lee 2019) with a fixed range of buckets, so that a merge is a sum of counts. The package
+`ddsketch` adds one value at a time; here all rows of a batch are counted in one vectorised step.
 """
 
 import math
@@ -42,13 +43,14 @@ class LatencySketch:
         """The sketch of (rows,) milliseconds: NaN is unknown, what is infinite or negative is counted apart."""
         unknown = np.isnan(latency_ms)
         usable = np.isfinite(latency_ms) & (latency_ms >= 0)
-        kept = latency_ms[usable]
-        bucket = np.ceil(np.log(np.clip(kept, _LOWEST_MS, _HIGHEST_MS)) / math.log(_GAMMA)).astype(np.int64) - _FIRST
+        usable_ms = latency_ms[usable]
+        exponent = np.ceil(np.log(np.clip(usable_ms, _LOWEST_MS, _HIGHEST_MS)) / math.log(_GAMMA))
+        bucket = exponent.astype(np.int64) - _FIRST
         return cls(
             counts=np.bincount(np.clip(bucket, 0, _BUCKETS - 1), minlength=_BUCKETS).astype(np.int64),
             unknown=int(unknown.sum()),
-            unusable=len(latency_ms) - int(unknown.sum()) - len(kept),
-            max_ms=float(kept.max()) if len(kept) else None,
+            unusable=len(latency_ms) - int(unknown.sum()) - len(usable_ms),
+            max_ms=float(usable_ms.max()) if len(usable_ms) else None,
         )
 
     @property
@@ -57,12 +59,12 @@ class LatencySketch:
 
     def merge(self, other: "LatencySketch") -> "LatencySketch":
         """The sketch of the rows of both, exactly."""
-        known = [each.max_ms for each in (self, other) if each.max_ms is not None]
+        maxima = [each.max_ms for each in (self, other) if each.max_ms is not None]
         return LatencySketch(
             self.counts + other.counts,
             self.unknown + other.unknown,
             self.unusable + other.unusable,
-            max(known) if known else None,
+            max(maxima) if maxima else None,
         )
 
     def quantile(self, share: float) -> float | None:

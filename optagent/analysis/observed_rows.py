@@ -1,4 +1,4 @@
-"""What a model was asked and answered, and what came true: the rows that every analysis looks at."""
+"""Observed rows: the features, predictions and labels of a model that every analysis reads."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""Trade-offs between objectives: which points no other beats, and how much of the space they cover.
+"""Pareto fronts of several objectives: ranks, crowding distances and the hypervolume of points.
 
 Points are (points, objectives), larger is better everywhere; turn the sign of what is minimised.
 """
@@ -15,7 +15,7 @@ Points = npt.NDArray[np.float64]
 
 
 def dominates(points: Points) -> npt.NDArray[np.bool_]:
-    """(points, points): whether the row's point beats the column's: nowhere worse, and better somewhere."""
+    """(points, points) mask, True where the row's point beats the column's: nowhere worse, and better somewhere."""
     at_least = (points[:, None, :] >= points[None, :, :]).all(axis=2)
     better = (points[:, None, :] > points[None, :, :]).any(axis=2)
     return np.asarray(at_least & better)
@@ -31,8 +31,8 @@ def fronts(points: Points) -> npt.NDArray[np.int64]:
     rank = np.full(len(points), -1, dtype=np.int64)
     current = 0
     while (rank < 0).any():
-        left = rank < 0
-        free = left & ~beaten_by[left].any(axis=0)
+        unranked = rank < 0
+        free = unranked & ~beaten_by[unranked].any(axis=0)
         rank[free] = current
         current += 1
     return rank
@@ -58,7 +58,7 @@ def points_of(objectives: Sequence[Objective], trials: Sequence[Trial]) -> Point
 
 
 def crowding(points: Points) -> npt.NDArray[np.float64]:
-    """How far each point is from its neighbours, summed over the objectives; the ends are infinitely far.
+    """The distance of each point from its neighbours, summed over the objectives; infinite at the ends.
 
     NSGA-II's crowding distance (Deb et al. 2002, section III-B).
     """

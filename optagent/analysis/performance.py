@@ -27,7 +27,7 @@ _MOST_VALUES = 20
 
 
 class Measure(Protocol):
-    """What a metric must offer to be watched; those of `training.metrics` do."""
+    """The interface of a watched metric, which those of `training.metrics` have."""
 
     @property
     def name(self) -> str: ...
@@ -37,12 +37,12 @@ class Measure(Protocol):
 
     @property
     def bounded(self) -> bool:
-        """Whether its differences are read as they are, not as a share of its value."""
+        """True where differences are read as they are, not as a share of the value."""
         ...
 
     @property
     def needs_classes(self) -> bool:
-        """Whether it says nothing of rows that are all of one class."""
+        """True where the metric is undefined on rows that are all of one class."""
         ...
 
     @property
@@ -74,8 +74,8 @@ def as_outcome(observed: ObservedRows, values: Vector) -> ObservedRows:
     """The same rows judged by `values` (rows,), NaN where unknown, for use with a `Mean`."""
     if len(values) != len(observed):
         raise InvalidData(f"{len(values)} values of an outcome for {len(observed)} rows")
-    known = np.where(np.isfinite(values), values, np.nan)
-    return replace(observed, task=Task.REGRESSION, y=known, prediction=np.zeros(len(known)), n_classes=0)
+    finite = np.where(np.isfinite(values), values, np.nan)
+    return replace(observed, task=Task.REGRESSION, y=finite, prediction=np.zeros(len(finite)), n_classes=0)
 
 
 def metric_values(
@@ -92,12 +92,12 @@ def metric_values(
 
 
 def judged(observed: ObservedRows) -> Mask:
-    """The rows with a label and a usable prediction."""
+    """(rows,) mask of the rows with a label and a finite prediction, on which a metric can be computed."""
     return observed.has_label & answered(observed)
 
 
 def answered(observed: ObservedRows) -> Mask:
-    """The rows with a usable prediction."""
+    """(rows,) mask of the rows with a finite prediction."""
     finite = np.isfinite(observed.prediction)
     return np.asarray(finite if finite.ndim == 1 else finite.all(axis=1), dtype=np.bool_)
 
@@ -111,11 +111,11 @@ def over_time(
     least_rows: int = LEAST_ROWS,
 ) -> tuple[PerformancePoint, ...]:
     """The metrics of each window; see `Window.parts` and `windows_of_rows`."""
-    found = []
+    points = []
     for window in windows:
         part = observed.within(window)
-        found.append(PerformancePoint(window, len(part), metric_values(part, measures, alpha, how, least_rows)))
-    return tuple(found)
+        points.append(PerformancePoint(window, len(part), metric_values(part, measures, alpha, how, least_rows)))
+    return tuple(points)
 
 
 def windows_of_rows(observed: ObservedRows, rows: int) -> tuple[Window, ...]:
@@ -128,7 +128,7 @@ def windows_of_rows(observed: ObservedRows, rows: int) -> tuple[Window, ...]:
     starts = [0]
     while starts[-1] + 2 * rows <= len(time):
         following = int(np.searchsorted(time, time[starts[-1] + rows]))
-        if following - starts[-1] < rows:  # the instant began before: all of it goes into this window
+        if following - starts[-1] < rows:  # the instant began earlier: all of its rows go into this window
             following = int(np.searchsorted(time, time[starts[-1] + rows], side="right"))
         if len(time) - following < rows:
             break
@@ -154,7 +154,7 @@ def degradations(
     threshold: float,
     watched: Collection[str] | None = None,
 ) -> tuple[Degradation, ...]:
-    """The fall of each current metric that the reference has too; `watched` are the names of those that alarm."""
+    """The fall of each current metric that the reference also has; `watched` are the names of those that alarm."""
     before = {value.name: value for value in reference}
     return tuple(
         replace(_degradation(before[value.name], value, threshold), watched=watched is None or value.name in watched)
@@ -174,19 +174,19 @@ def by_slice(
     """The metric on each value of the columns, and whether it is worse there than on the rest; all tested together."""
     labelled = observed.where(judged(observed))
     whole = _value(measure, labelled.y, labelled.prediction, alpha, how, max(2, least_rows))
-    found = []
+    slices = []
     for part in slices_of(labelled, columns):
         inside = _value(measure, labelled.y[part.rows], labelled.prediction[part.rows], alpha, how, max(2, least_rows))
-        rest = _rest(measure, labelled, ~part.rows, whole, how, max(2, least_rows))
-        found.append(_compared(part, inside, rest))
-    tested = [index for index, value in enumerate(found) if value.p_value is not None]
-    if tested:
-        adjusted = false_discovery_control([found[index].p_value or 0.0 for index in tested])
-        for index, p_value in zip(tested, adjusted, strict=True):
-            shortfall = found[index].shortfall
+        rest = _rest_value(measure, labelled, ~part.rows, whole, how, max(2, least_rows))
+        slices.append(_slice_value(part, inside, rest))
+    testable = [index for index, value in enumerate(slices) if value.p_value is not None]
+    if testable:
+        p_values = false_discovery_control([slices[index].p_value or 0.0 for index in testable])
+        for index, p_value in zip(testable, p_values, strict=True):
+            shortfall = slices[index].shortfall
             worse = bool(p_value <= alpha) and shortfall is not None and shortfall.estimate > 0
-            found[index] = replace(found[index], p_value=float(p_value), worse=worse)
-    return tuple(found)
+            slices[index] = replace(slices[index], p_value=float(p_value), worse=worse)
+    return tuple(slices)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -200,11 +200,11 @@ class Slice:
 
 def slices_of(observed: ObservedRows, columns: Sequence[str]) -> Iterator[Slice]:
     """Each category (the twenty most frequent), or quarter of a column of numbers or dates, and the missing values."""
-    known = [column.name for column in observed.columns]
+    names = [column.name for column in observed.columns]
     for name in columns:
-        if name not in known:
-            raise InvalidRequest(f"slices: no feature {name!r}; one of {sorted(known)}")
-        index = known.index(name)
+        if name not in names:
+            raise InvalidRequest(f"slices: no feature {name!r}; one of {sorted(names)}")
+        index = names.index(name)
         yield from _slices(observed.columns[index], observed.x[:, index])
 
 
@@ -220,8 +220,8 @@ def _slices(column: ObservedColumn, values: npt.NDArray[np.float32]) -> Iterator
         quarter = np.searchsorted(edges[1:-1], values, side="left")
         for index in range(max(1, len(edges) - 1)):
             low, high = edges[index], edges[min(index + 1, len(edges) - 1)]
-            shown = f"{_number(column, low)} to {_number(column, high)}"
-            yield Slice(column.name, shown, (quarter == index) & ~missing)
+            bounds = f"{_number(column, low)} to {_number(column, high)}"
+            yield Slice(column.name, bounds, (quarter == index) & ~missing)
     if missing.any():
         yield Slice(column.name, "missing", missing)
 
@@ -249,25 +249,25 @@ def _values(
     measures: Sequence[Measure], y: Vector, prediction: Prediction, alpha: float, how: Resampling, least_rows: int
 ) -> tuple[MetricValue, ...]:
     """Each measure, all on the same resamples."""
-    reasons = [_unfit(measure, y, least_rows) for measure in measures]
+    reasons = [_unfit_reason(measure, y, least_rows) for measure in measures]
     fit = [(measure.score, measure.resampled) for measure, reason in zip(measures, reasons, strict=True) if not reason]
-    drawn = iter(bootstrap_intervals(fit, y, prediction, alpha, how) if fit else ())
-    found = []
+    intervals = iter(bootstrap_intervals(fit, y, prediction, alpha, how) if fit else ())
+    values = []
     for measure, reason in zip(measures, reasons, strict=True):
         value = MetricValue(measure.name, measure.maximize, measure.bounded, len(y), reason=reason)
-        interval = None if reason else next(drawn)
+        interval = None if reason else next(intervals)
         if isinstance(interval, Interval):
             # Resamples of a calibration error are biased upwards: its interval may not reach down to the estimate.
             low, high = min(interval.low, interval.estimate), max(interval.high, interval.estimate)
             value = replace(value, interval=Interval(interval.estimate, low, high, alpha))
         elif interval is not None:
             value = replace(value, reason=str(interval))
-        found.append(value)
-    return tuple(found)
+        values.append(value)
+    return tuple(values)
 
 
-def _unfit(measure: Measure, y: Vector, least_rows: int) -> str:
-    """Why the metric says nothing of these labels; empty where it does."""
+def _unfit_reason(measure: Measure, y: Vector, least_rows: int) -> str:
+    """The reason why the metric is undefined or noise on these labels; empty where it is neither."""
     if len(y) < least_rows:
         return f"{len(y):,} labelled rows, at least {least_rows:,} are needed"
     if measure.needs_classes and (y == y[0]).all():
@@ -276,21 +276,21 @@ def _unfit(measure: Measure, y: Vector, least_rows: int) -> str:
 
 
 def _degradation(reference: MetricValue, current: MetricValue, threshold: float) -> Degradation:
-    found = Degradation(reference, current, threshold)
+    degradation = Degradation(reference, current, threshold)
     if reference.interval is None or current.interval is None:
         which = "the reference" if reference.interval is None else "the window"
-        return replace(found, reason=f"{which}: {reference.reason or current.reason}")
+        return replace(degradation, reason=f"{which}: {reference.reason or current.reason}")
     drop = _shortfall(current, reference)
     if not current.bounded:
         scale = abs(reference.interval.estimate)
         if scale == 0:
-            return replace(found, reason="the reference is 0, so there is no share of it")
+            return replace(degradation, reason="the reference is 0, so there is no share of it")
         drop = Interval(drop.estimate / scale, drop.low / scale, drop.high / scale, drop.alpha)
-    return replace(found, drop=drop, degraded=drop.estimate >= threshold and drop.low > 0)
+    return replace(degradation, drop=drop, degraded=drop.estimate >= threshold and drop.low > 0)
 
 
 def _shortfall(value: MetricValue, against: MetricValue) -> Interval:
-    """By how much `value` is worse; above 0 is worse for metrics of either direction."""
+    """The difference by which `value` is worse than `against`; above 0 is worse for metrics of either direction."""
     assert value.interval is not None
     assert against.interval is not None
     if value.maximize:
@@ -298,39 +298,39 @@ def _shortfall(value: MetricValue, against: MetricValue) -> Interval:
     return difference(value.interval, against.interval)
 
 
-def _rest(
+def _rest_value(
     measure: Measure, rows: ObservedRows, outside: Mask, whole: MetricValue, how: Resampling, least_rows: int
 ) -> MetricValue:
-    """The metric beside a slice.
+    """The metric on the rows outside of a slice.
 
-    Where that is most of the rows its interval is taken from that of all of them, wider by the root of the shares: a
-    bootstrap for each slice would be one of nearly all the rows.
+    Where these are most of the rows, the interval is that of all rows, wider by the root of the ratio of their numbers:
+    a bootstrap for each slice would draw nearly all the rows each time.
     """
     y, prediction = rows.y[outside], rows.prediction[outside]
-    all_of = whole.interval
-    if all_of is None:
+    whole_interval = whole.interval
+    if whole_interval is None:
         return replace(whole, rows=len(y))
     if 2 * len(y) < len(rows):
-        return _value(measure, y, prediction, all_of.alpha, how, least_rows)
-    found = replace(whole, rows=len(y), interval=None)
-    if reason := _unfit(measure, y, least_rows):
-        return replace(found, reason=reason)
+        return _value(measure, y, prediction, whole_interval.alpha, how, least_rows)
+    value = replace(whole, rows=len(y), interval=None)
+    if reason := _unfit_reason(measure, y, least_rows):
+        return replace(value, reason=reason)
     try:
         score = measure.score(y, prediction)
     except InvalidData as error:
-        return replace(found, reason=str(error))
+        return replace(value, reason=str(error))
     wider = math.sqrt(len(rows) / len(y))
-    low, high = (score + wider * (edge - all_of.estimate) for edge in (all_of.low, all_of.high))
-    return replace(found, interval=Interval(score, low, high, all_of.alpha))
+    low, high = (score + wider * (edge - whole_interval.estimate) for edge in (whole_interval.low, whole_interval.high))
+    return replace(value, interval=Interval(score, low, high, whole_interval.alpha))
 
 
-def _compared(part: Slice, inside: MetricValue, rest: MetricValue) -> SliceValue:
-    found = SliceValue(part.column, part.value, inside, rest)
+def _slice_value(part: Slice, inside: MetricValue, rest: MetricValue) -> SliceValue:
+    value = SliceValue(part.column, part.value, inside, rest)
     if inside.interval is None or rest.interval is None:
-        return found
+        return value
     shortfall = _shortfall(inside, rest)
     spread = (shortfall.high - shortfall.low) / (2 * float(norm.isf(shortfall.alpha / 2)))
     if not spread > 0:
-        return replace(found, shortfall=shortfall)
+        return replace(value, shortfall=shortfall)
     p_value = float(2 * norm.sf(abs(shortfall.estimate) / spread))
-    return replace(found, shortfall=shortfall, p_value=p_value)
+    return replace(value, shortfall=shortfall, p_value=p_value)

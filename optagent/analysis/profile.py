@@ -1,4 +1,4 @@
-"""The reference, made once: on which bins live rows are counted, and what was found there when the model was good."""
+"""Reference profile: the bins on which live rows are counted, with the counts from when the model was good."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -7,7 +7,7 @@ import numpy as np
 
 from optagent.analysis.drift_design import block_lengths, reference_effects
 from optagent.analysis.observed_rows import ObservedColumn, ObservedRows
-from optagent.analysis.profile_bins import Bins, code_edges, count, quantile_edges
+from optagent.analysis.profile_bins import Bins, code_edges, count_values, quantile_edges
 from optagent.arrays import Counts, Matrix
 from optagent.domain.model import Task
 from optagent.errors import InvalidData, InvalidRequest
@@ -24,9 +24,9 @@ _BINS_OF_ALL_CLASSES = 1280
 class ColumnProfile:
     """One column of the reference.
 
-    `counts` are by bin: below the first of `edges`, between each two, and from the last one on; of categories and
-    booleans by code, and last of codes that are not known. Infinite values are `missing`. `design` and `design_missing`
-    are the design effects of values and of missingness by the profile's `blocks`.
+    `counts` are by bin: below the first of `edges`, between each two, and from the last one on; for categories and
+    booleans they are by code, the last being that of unknown codes. Infinite values are `missing`. `design` and
+    `design_missing` are the design effects of values and of missingness by the profile's `blocks`.
     """
 
     name: str
@@ -43,12 +43,12 @@ class ColumnProfile:
     design_missing: tuple[float, ...] = ()
 
     @property
-    def ordered(self) -> bool:
+    def is_ordered(self) -> bool:
         return self.kind in ORDERED
 
     @property
     def unit(self) -> float:
-        """What distances are stated in: the standard deviation, and for a constant its size, or 1."""
+        """The unit of distances: the standard deviation, and for a constant its size, or 1."""
         return self.std or abs(self.mean or 0.0) or 1.0
 
 
@@ -80,14 +80,14 @@ def make_profile(observed: ObservedRows, bins: int = 128) -> Profile:
         raise InvalidRequest(f"bins must be between 4 and 1000, got {bins}")
     outputs = output_columns(observed.task, observed.n_classes)
     output_bins = max(8, min(bins, _BINS_OF_ALL_CLASSES // max(1, observed.n_classes)))
-    outcome = outputs_of(observed)
-    found = [_learned(column, observed.x[:, place], bins) for place, column in enumerate(observed.columns)]
-    found += [_learned(column, outcome[:, place], output_bins) for place, column in enumerate(outputs)]
+    answers = outputs_of(observed)
+    binned_columns = [_fit_bins(column, observed.x[:, place], bins) for place, column in enumerate(observed.columns)]
+    binned_columns += [_fit_bins(column, answers[:, place], output_bins) for place, column in enumerate(outputs)]
     lengths = block_lengths(len(observed))
-    layout = bins_of(found)
+    layout = bins_of(binned_columns)
     starts = np.arange(0, len(observed), lengths[0] if lengths else len(observed))
-    counted = count((observed.x, outcome), starts, layout)
-    columns = [_filled(*each, counted, lengths) for each in zip(found, layout, strict=True)]
+    block_counts = count_values((observed.x, answers), starts, layout)
+    columns = [_with_counts(*each, block_counts, lengths) for each in zip(binned_columns, layout, strict=True)]
     split = len(observed.columns)
     return Profile(
         task=observed.task,
@@ -100,12 +100,12 @@ def make_profile(observed: ObservedRows, bins: int = 128) -> Profile:
 
 
 def bins_of(columns: Sequence[ColumnProfile]) -> tuple[Bins, ...]:
-    """Where the bins of each column lie in a flat array of counts."""
-    found: list[Bins] = []
+    """The place of each column's bins in a flat array of counts."""
+    layout: list[Bins] = []
     for column in columns:
-        first = found[-1].stop if found else 0
-        found.append(Bins(column.edges, first, column.mean or 0.0, column.unit if column.ordered else 0.0))
-    return tuple(found)
+        first = layout[-1].stop if layout else 0
+        layout.append(Bins(column.edges, first, column.mean or 0.0, column.unit if column.is_ordered else 0.0))
+    return tuple(layout)
 
 
 def output_columns(task: Task, n_classes: int) -> tuple[ObservedColumn, ...]:
@@ -131,7 +131,7 @@ def outputs_of(observed: ObservedRows) -> Matrix:
         return np.column_stack([prediction.astype(np.float32), label])
 
 
-def _learned(column: ObservedColumn, values: Matrix, bins: int) -> ColumnProfile:
+def _fit_bins(column: ObservedColumn, values: Matrix, bins: int) -> ColumnProfile:
     if column.kind not in KINDS:
         raise InvalidData(f"column {column.name!r}: unknown kind {column.kind!r}; one of {list(KINDS)}")
     finite = values[np.isfinite(values)]
@@ -152,9 +152,9 @@ def _learned(column: ObservedColumn, values: Matrix, bins: int) -> ColumnProfile
     )
 
 
-def _filled(column: ColumnProfile, bins: Bins, counted: Counts, lengths: tuple[int, ...]) -> ColumnProfile:
-    """With its counts, from those of blocks of rows."""
-    missing, values = counted[:, bins.first], counted[:, bins.first + 1 : bins.stop]
+def _with_counts(column: ColumnProfile, bins: Bins, counts: Counts, lengths: tuple[int, ...]) -> ColumnProfile:
+    """The column with its counts and design effects, from the (blocks, size) counts of blocks of rows."""
+    missing, values = counts[:, bins.first], counts[:, bins.first + 1 : bins.stop]
     rows = missing + values.sum(axis=1)
     full = rows == rows[0]  # the last block may be short
     present = np.column_stack([missing, rows - missing])
@@ -162,6 +162,6 @@ def _filled(column: ColumnProfile, bins: Bins, counted: Counts, lengths: tuple[i
         column,
         counts=tuple(values.sum(axis=0).tolist()),
         missing=int(missing.sum()),
-        design=reference_effects(values[full], len(lengths), column.ordered),
+        design=reference_effects(values[full], len(lengths), column.is_ordered),
         design_missing=reference_effects(present[full], len(lengths), False),
     )

@@ -1,4 +1,4 @@
-"""Where the bins of a column lie, and how many values of each column fall into them: the innermost loop of folding."""
+"""Histogram bins of a profile: their edges, and the counts of many columns at once, the innermost loop of folding."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -75,7 +75,7 @@ class Bins:
         return np.array([_LOWEST, *self.edges, np.inf], dtype=np.float32)
 
 
-def count(matrices: Sequence[Matrix], starts: Counts, bins: Sequence[Bins]) -> Counts:
+def count_values(matrices: Sequence[Matrix], starts: Counts, bins: Sequence[Bins]) -> Counts:
     """Counts of the columns of all matrices, taken together, by segment: (segments, bins and then a sum a column).
 
     A segment goes from its start to the next one. NaN and infinities are missing.
@@ -103,7 +103,7 @@ def _columns(matrices: Sequence[Matrix], first: int, last: int) -> Matrix:
 
 
 def _count_sorted(values: Matrix, bins: Sequence[Bins], into: Counts) -> None:
-    """All rows are of one segment: sorted, the places of the edges say the counts."""
+    """Counts rows of one segment: in sorted values, the places of the edges give the counts."""
     values.sort(axis=1)
     sums = into[bins[-1].stop :]
     for index, (column, one) in enumerate(zip(values, bins, strict=True)):
@@ -111,26 +111,27 @@ def _count_sorted(values: Matrix, bins: Sequence[Bins], into: Counts) -> None:
         into[one.first] += len(column) - (places[-1] - places[0])
         into[one.first + 1 : one.stop] += np.diff(places)
         if one.unit:
-            sums[index] += int(_parts(column[places[0] : places[-1]], one).sum(dtype=np.float64))  # whole, below 2**53
+            total = _fixed_point(column[places[0] : places[-1]], one).sum(dtype=np.float64)
+            sums[index] += int(total)  # exact: whole, and below 2**53
 
 
 def _count_looked_up(values: Matrix, segment_of: Counts, bins: Sequence[Bins], into: Counts) -> None:
-    """Rows of several segments: the bin of each value is looked up."""
+    """Counts rows of several segments: looks up the bin of each value."""
     segments, width = into.shape
     cells = np.empty(values.shape, dtype=np.int64)
     for index, (column, one) in enumerate(zip(values, bins, strict=True)):
-        found = one.all_edges.searchsorted(column, side="right")
-        found[found == len(one.edges) + 2] = 0
-        cells[index] = segment_of * width + one.first + found
+        places = one.all_edges.searchsorted(column, side="right")
+        places[places == len(one.edges) + 2] = 0
+        cells[index] = segment_of * width + one.first + places
         if one.unit:
-            parts = np.where(found > 0, _parts(column, one), np.float32(0))
+            parts = np.where(places > 0, _fixed_point(column, one), np.float32(0))
             sums = np.bincount(segment_of, weights=parts, minlength=segments)
             into[:, bins[-1].stop + index] += sums.astype(np.int64)
     into += np.bincount(cells.ravel(), minlength=segments * width).reshape(segments, width)
 
 
-def _parts(values: Matrix, one: Bins) -> Matrix:
-    """Whole float32: each value's distance from the centre, rounded by itself so that the order of rows is nothing."""
+def _fixed_point(values: Matrix, one: Bins) -> Matrix:
+    """Whole float32 distances from the centre, each rounded by itself: sums do not depend on the order of rows."""
     with np.errstate(over="ignore", invalid="ignore"):
         parts = (values - np.float32(one.centre)) * np.float32(one.scale)
         np.rint(parts, out=parts)

@@ -1,9 +1,9 @@
-"""What stands above the sections: the verdict with its remedy, reasons and causes, and which rows were analysed."""
+"""Diagnosis text above the sections: the verdict with its remedy, reasons and causes, and the rows analysed."""
 
 from dataclasses import dataclass
 
-from optagent.analysis.report.parts import Columns, Items, Part, Room, TableColumn, more, table
-from optagent.analysis.report.texts import number, share, span
+from optagent.analysis.report.parts import Columns, Items, Part, Room, TableColumn, rest_sentence, table
+from optagent.analysis.report.texts import format_number, format_share, format_window
 from optagent.domain.diagnosis import Cause, Diagnosis, Remedy
 from optagent.domain.model_report import ModelReport, ReferenceSummary
 
@@ -27,46 +27,46 @@ def judgement(diagnosis: Diagnosis, room: Room) -> DiagnosisText:
     when = "if it gets worse" if diagnosis.remedy in (Remedy.NOTHING, Remedy.WAIT) else "if that does not help"
     later = f"; {when}: {', '.join(diagnosis.alternatives)}" if diagnosis.alternatives else ""
     return DiagnosisText(
-        f"{room.loud(diagnosis.verdict)} (confidence: {diagnosis.confidence})",
+        f"{room.emphasize(diagnosis.verdict)} (confidence: {diagnosis.confidence})",
         remedy + later,
         Items(diagnosis.reasons),
-        _causes(diagnosis.causes, room),
+        _causes_part(diagnosis.causes, room),
     )
 
 
 def analysed_rows(report: ModelReport) -> str:
-    """The window and its size, as far as they are known; the size is from the first part that knows."""
-    said = [] if report.window is None else [span(report.window)]
+    """The window and its size, as far as they are known; the size is from the first part that has one."""
+    texts = [] if report.window is None else [format_window(report.window)]
     for part in (report.quality, report.performance):
         if part is not None:
-            said.append(_sizes(part.rows, part.labelled))
+            texts.append(_row_counts(part.rows, part.labelled))
             break
     else:
         if report.drift is not None:
-            said.append(f"{report.drift.rows_now:,} rows")
-    return ": ".join(said)
+            texts.append(f"{report.drift.rows_now:,} rows")
+    return ": ".join(texts)
 
 
 def reference_rows(reference: ReferenceSummary) -> str:
-    """As `analysed_rows`."""
-    when = "rows without a time" if reference.window is None else span(reference.window)
-    return f"{when}: {_sizes(reference.rows, reference.labelled)}"
+    """The window of the reference and its size, in the form of `analysed_rows`."""
+    when = "rows without a time" if reference.window is None else format_window(reference.window)
+    return f"{when}: {_row_counts(reference.rows, reference.labelled)}"
 
 
-def _sizes(rows: int, labelled: int) -> str:
+def _row_counts(rows: int, labelled: int) -> str:
     return f"{rows:,} rows, {labelled:,} labelled"
 
 
-def _causes(causes: tuple[Cause, ...], room: Room) -> tuple[Part, ...]:
+def _causes_part(causes: tuple[Cause, ...], room: Room) -> tuple[Part, ...]:
     if room is Room.NARROW:
-        shown = tuple(f"{one.column} ({one.weight:.0%}): {one.reason}" for one in causes[:_CAUSES_IN_SHORT])
-        return (Items(shown), *more(len(causes), _CAUSES_IN_SHORT)) if shown else ()
+        lines = tuple(f"{one.column} ({one.weight:.0%}): {one.reason}" for one in causes[:_CAUSES_IN_SHORT])
+        return (Items(lines), *rest_sentence(len(causes), _CAUSES_IN_SHORT)) if lines else ()
     columns: Columns[Cause] = (
         TableColumn("column", lambda one: one.column),
-        TableColumn("share of the blame", lambda one: share(one.weight)),
+        TableColumn("share of the blame", lambda one: format_share(one.weight)),
         TableColumn("effect", lambda one: f"{one.effect:.3f}"),
-        TableColumn("importance", lambda one: share(one.importance)),
-        TableColumn("more lost a row", lambda one: number(one.excess_loss)),
+        TableColumn("importance", lambda one: format_share(one.importance)),
+        TableColumn("more lost a row", lambda one: format_number(one.excess_loss)),
         TableColumn("why", lambda one: one.reason),
     )
     return table(causes, columns, room)

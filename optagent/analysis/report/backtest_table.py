@@ -1,4 +1,4 @@
-"""A backtest in words and tables, as the page and the terminal show it."""
+"""Backtest tables: the policies of a backtest compared, as the page and the terminal show them."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -24,26 +24,28 @@ _RUNS = ("when", "trigger", "why it ran", "status", "version", "window", "why no
 
 def table_of(result: BacktestResult) -> tuple[list[str], list[list[str]]]:
     """Headings, and a row for each policy."""
-    return [*_HEADINGS, *_business(result)], [[*_row(result, run), *_means(result, run)] for run in result.runs]
+    return [*_HEADINGS, *_business_metrics(result)], [
+        [*_policy_row(result, run), *_means(result, run)] for run in result.runs
+    ]
 
 
 def short_table_of(result: BacktestResult) -> tuple[list[str], list[list[str]]]:
-    """The same in what fits a terminal."""
+    """The same table with fewer columns, so that it fits a terminal."""
     rows = []
     for run in result.runs:
         standing = result.standing(run.name)
-        gained = None if standing is None else standing.against_never
+        gain = None if standing is None else standing.against_never
         rows.append(
             [
                 run.name,
                 "" if run.metric is None else f"{run.metric:.4f}",
-                "" if gained is None else f"{gained.low:+.4f} to {gained.high:+.4f}",
+                "" if gain is None else f"{gain.low:+.4f} to {gain.high:+.4f}",
                 f"{run.counted.retrains}, {run.counted.promoted}",
                 f"{run.counted.missed} of {run.counted.bad_periods}",
                 *_means(result, run),
             ]
         )
-    return [*_SHORT, *_business(result)], rows
+    return [*_SHORT, *_business_metrics(result)], rows
 
 
 def runs_table(run: PolicyRun) -> tuple[Sequence[str], list[list[str]]]:
@@ -64,7 +66,7 @@ def runs_table(run: PolicyRun) -> tuple[Sequence[str], list[list[str]]]:
 
 
 def facts_of(result: BacktestResult) -> list[tuple[str, str]]:
-    """What was replayed, by name."""
+    """The facts of the replay, by name."""
     if result.start is None or result.end is None:
         return []
     return [
@@ -84,29 +86,29 @@ def in_time(at: float) -> str:
         return f"{at:g}"
 
 
-def _business(result: BacktestResult) -> list[str]:
+def _business_metrics(result: BacktestResult) -> list[str]:
     """The model's own metrics, which are a mean a row."""
     return list(result.runs[0].business) if result.runs else []
 
 
 def _means(result: BacktestResult, run: PolicyRun) -> list[str]:
-    found = [run.business.get(name) for name in _business(result)]
-    return ["" if value is None else f"{value:.5g}" for value in found]
+    values = [run.business.get(name) for name in _business_metrics(result)]
+    return ["" if value is None else f"{value:.5g}" for value in values]
 
 
-def _row(result: BacktestResult, run: PolicyRun) -> list[str]:
-    counted, standing = run.counted, result.standing(run.name)
-    gained = None if standing is None else standing.against_never
+def _policy_row(result: BacktestResult, run: PolicyRun) -> list[str]:
+    counts, standing = run.counted, result.standing(run.name)
+    gain = None if standing is None else standing.against_never
     return [
         run.name,
         "" if run.metric is None else f"{run.metric:.4f}",
-        "" if gained is None else f"{gained.estimate:+.4f} ({gained.low:+.4f} to {gained.high:+.4f})",
+        "" if gain is None else f"{gain.estimate:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})",
         "" if standing is None else f"{standing.best_in:.0%}",
-        f"{counted.optimizations}",
-        f"{counted.retrains}",
-        f"{counted.promoted}",
-        f"{counted.rejected}",
-        f"{counted.missed} of {counted.bad_periods} bad",
-        f"{counted.trials}",
-        f"{counted.compute_s:.1f}",
+        f"{counts.optimizations}",
+        f"{counts.retrains}",
+        f"{counts.promoted}",
+        f"{counts.rejected}",
+        f"{counts.missed} of {counts.bad_periods} bad",
+        f"{counts.trials}",
+        f"{counts.compute_s:.1f}",
     ]

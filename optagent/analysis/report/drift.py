@@ -1,9 +1,17 @@
-"""Drift in words: of the data, of the predictions, of all columns together and of the concept."""
+"""Drift sections of a report: of the data, of the predictions, of all columns together and of the concept."""
 
 from collections.abc import Sequence
 
 from optagent.analysis.report.parts import Columns, Drawing, Part, Room, Section, TableColumn, table
-from optagent.analysis.report.texts import UNKNOWN, bounded, number, p_value, share, some_of, time
+from optagent.analysis.report.texts import (
+    UNKNOWN,
+    format_interval,
+    format_names,
+    format_number,
+    format_p_value,
+    format_share,
+    time,
+)
 from optagent.domain.concept_drift import AdwinVerdict, ConceptDrift
 from optagent.domain.drift import ColumnDrift, DriftCheck, DriftReport, DriftStatus, DriftTest
 from optagent.domain.model_report import ModelReport
@@ -12,15 +20,15 @@ _IN_SHORT = {DriftCheck.MISSING: "missing", DriftCheck.UNSEEN: "unseen"}
 _CATEGORY_SHOWN = 20
 
 
-def concept_drift(report: ModelReport, room: Room) -> Section | None:
-    found = report.concept_drift
-    if found is None:
+def concept_drift_section(report: ModelReport, room: Room) -> Section | None:
+    drift = report.concept_drift
+    if drift is None:
         return None
-    state = room.loud(found.state) if found.detected else str(found.state)
-    return Section("Concept drift", state, found.reason, _evidence(found))
+    state = room.emphasize(drift.state) if drift.detected else str(drift.state)
+    return Section("Concept drift", state, drift.reason, _evidence_lines(drift))
 
 
-def data_drift(report: ModelReport, room: Room) -> Section | None:
+def data_drift_section(report: ModelReport, room: Room) -> Section | None:
     drift = report.drift
     if drift is None:
         return None
@@ -29,69 +37,69 @@ def data_drift(report: ModelReport, room: Room) -> Section | None:
     ranked = ranked_features(drift)
     parts: tuple[Part, ...] = (rows,)
     if ranked:
-        hidden = _said_of(ranked[room.value :])
-        parts = (rows, Drawing.DRIFT, *table(ranked, _columns("column", room), room, _drifted, hidden))
-    return Section("Data drift", f"{drift.status}, score {number(drift.score)}; {counts}", parts=parts)
+        hidden = _hidden_text(ranked[room.value :])
+        parts = (rows, Drawing.DRIFT, *table(ranked, _columns("column", room), room, _is_drifted, hidden))
+    return Section("Data drift", f"{drift.status}, score {format_number(drift.score)}; {counts}", parts=parts)
 
 
-def prediction_drift(report: ModelReport, room: Room) -> Section | None:
+def prediction_drift_section(report: ModelReport, room: Room) -> Section | None:
     drift = report.drift
     if drift is None or not drift.predictions:
         return None
-    headline = f"{drift.prediction_status}, effect {number(drift.prediction_score)}"
+    headline = f"{drift.prediction_status}, effect {format_number(drift.prediction_score)}"
     columns = tuple(column for column in _columns("output", room) if column.heading != "weight")  # outputs have none
-    return Section("Prediction drift", headline, parts=table(drift.predictions, columns, room, _drifted))
+    return Section("Prediction drift", headline, parts=table(drift.predictions, columns, room, _is_drifted))
 
 
-def separability(report: ModelReport, room: Room) -> Section | None:
-    found = report.separability
-    if found is None:
+def separability_section(report: ModelReport, room: Room) -> Section | None:
+    domain = report.separability
+    if domain is None:
         return None
-    auc = "" if found.auc is None else f", AUC {bounded(found.auc)}; .5 means alike"
-    headline = f"reference and current rows are {found.verdict}{auc}"
+    auc = "" if domain.auc is None else f", AUC {format_interval(domain.auc)}; .5 means alike"
+    headline = f"reference and current rows are {domain.verdict}{auc}"
     parts: tuple[Part, ...] = ()
-    if found.importances and room is Room.NARROW:
-        parts = (f"told apart by {some_of(list(found.importances))}",)
-    elif found.importances:
+    if domain.importances and room is Room.NARROW:
+        parts = (f"told apart by {format_names(list(domain.importances))}",)
+    elif domain.importances:
         columns: Columns[tuple[str, float]] = (
             TableColumn("told apart by", lambda one: one[0]),
-            TableColumn("fall of the AUC without it", lambda one: number(one[1])),
+            TableColumn("fall of the AUC without it", lambda one: format_number(one[1])),
         )
-        parts = table(list(found.importances.items()), columns, room)
-    return Section("All columns together", headline, found.reason, parts)
+        parts = table(list(domain.importances.items()), columns, room)
+    return Section("All columns together", headline, domain.reason, parts)
 
 
 def ranked_features(drift: DriftReport) -> list[ColumnDrift]:
-    """Those first that drifted most and that the model looks at most."""
+    """The features by drift and weight, those first that drifted most and that the model looks at most."""
     return sorted(drift.features, key=lambda one: (-one.weight * one.effect, -one.effect, one.name))
 
 
-def _said_of(hidden: Sequence[ColumnDrift]) -> str:
+def _hidden_text(hidden: Sequence[ColumnDrift]) -> str:
     names = [one.name for one in hidden if one.status in (DriftStatus.DRIFTED, DriftStatus.SUSPECTED)]
-    return f", of which drifted or suspected: {some_of(names)}" if names else ", none of them drifted or suspected"
+    return f", of which drifted or suspected: {format_names(names)}" if names else ", none of them drifted or suspected"
 
 
-def _evidence(found: ConceptDrift) -> tuple[str, ...]:
-    said = []
-    if found.alarmed_at is not None:
-        since = "" if found.changed_at is None else f", the loss has grown since about {time(found.changed_at)}"
-        said.append(f"alarmed at {time(found.alarmed_at)}{since}")
-    if found.e_value is not None:
-        needed = "" if found.threshold is None else f", an alarm needs {number(found.threshold)}"
-        every = "" if found.arl_rows is None else f" (a false one every {found.arl_rows:,.0f} labelled rows)"
-        said.append(f"e-value {number(found.e_value)}{needed}{every}")
-    if found.excess is not None:
-        plus = "+" if found.excess.estimate > 0 else ""
-        was = "" if found.reference_loss is None else f", {number(found.reference_loss)} in the reference"
-        said.append(f"{found.loss}: {plus}{bounded(found.excess)} a row, {found.direction}{was}")
-    if found.adwin is not None:
-        said.append(f"ADWIN: {_adwin(found.adwin)}")
-    if found.rows:
-        said.append(f"{found.rows:,} labelled rows, {found.reference_rows:,} in the reference")
-    return tuple(said)
+def _evidence_lines(drift: ConceptDrift) -> tuple[str, ...]:
+    lines = []
+    if drift.alarmed_at is not None:
+        since = "" if drift.changed_at is None else f", the loss has grown since about {time(drift.changed_at)}"
+        lines.append(f"alarmed at {time(drift.alarmed_at)}{since}")
+    if drift.e_value is not None:
+        limit = "" if drift.threshold is None else f", an alarm needs {format_number(drift.threshold)}"
+        every = "" if drift.arl_rows is None else f" (a false one every {drift.arl_rows:,.0f} labelled rows)"
+        lines.append(f"e-value {format_number(drift.e_value)}{limit}{every}")
+    if drift.excess is not None:
+        plus = "+" if drift.excess.estimate > 0 else ""
+        before = "" if drift.reference_loss is None else f", {format_number(drift.reference_loss)} in the reference"
+        lines.append(f"{drift.loss}: {plus}{format_interval(drift.excess)} a row, {drift.direction}{before}")
+    if drift.adwin is not None:
+        lines.append(f"ADWIN: {_adwin_text(drift.adwin)}")
+    if drift.rows:
+        lines.append(f"{drift.rows:,} labelled rows, {drift.reference_rows:,} in the reference")
+    return tuple(lines)
 
 
-def _adwin(verdict: AdwinVerdict) -> str:
+def _adwin_text(verdict: AdwinVerdict) -> str:
     if not verdict.detected:
         return "no change"
     return f"{verdict.direction}{'' if verdict.at is None else f' at {time(verdict.at)}'}"
@@ -101,53 +109,53 @@ def _columns(name: str, room: Room) -> Columns[ColumnDrift]:
     return (
         TableColumn(name, lambda one: one.name),
         TableColumn("weight", lambda one: f"{one.weight:.0%}", Room.NARROW),
-        TableColumn("weight", lambda one: share(one.weight), Room.WIDE),
-        TableColumn("status", lambda one: _status(one, room)),
+        TableColumn("weight", lambda one: format_share(one.weight), Room.WIDE),
+        TableColumn("status", lambda one: _status_text(one, room)),
         TableColumn("effect", lambda one: f"{one.effect:.3f}"),
         TableColumn("of its", _gravest_check, Room.WIDE),
-        TableColumn("adj. p", _least_p_value),
-        TableColumn("PSI", lambda one: number(one.psi)),
-        TableColumn("Wasserstein", lambda one: number(one.wasserstein), Room.WIDE),
+        TableColumn("adj. p", _p_value_text),
+        TableColumn("PSI", lambda one: format_number(one.psi)),
+        TableColumn("Wasserstein", lambda one: format_number(one.wasserstein), Room.WIDE),
         TableColumn("missing", lambda one: f"{100 * one.then.missing:.3g}→{100 * one.now.missing:.3g}%"),
-        TableColumn("mean / category", lambda one: _moved(one, room)),
+        TableColumn("mean / category", lambda one: _move_text(one, room)),
     )
 
 
-def _drifted(one: ColumnDrift) -> bool:
+def _is_drifted(one: ColumnDrift) -> bool:
     return one.status is DriftStatus.DRIFTED
 
 
-def _status(one: ColumnDrift, room: Room) -> str:
-    status = room.loud(one.status) if _drifted(one) else str(one.status)
-    test = _gravest(one)
+def _status_text(one: ColumnDrift, room: Room) -> str:
+    status = room.emphasize(one.status) if _is_drifted(one) else str(one.status)
+    test = _gravest_test(one)
     if room is Room.WIDE or test is None or test.check not in _IN_SHORT:
         return status
     return f"{status} ({_IN_SHORT[test.check]})"
 
 
-def _gravest(one: ColumnDrift) -> DriftTest | None:
+def _gravest_test(one: ColumnDrift) -> DriftTest | None:
     """The test whose status and effect are the column's."""
     return next((test for test in one.tests if test.status is one.status and test.effect == one.effect), None)
 
 
 def _gravest_check(one: ColumnDrift) -> str:
-    test = _gravest(one)
+    test = _gravest_test(one)
     return UNKNOWN if test is None else str(test.check)
 
 
-def _least_p_value(one: ColumnDrift) -> str:
-    """What the level was held against: that of two windows for what has drifted."""
-    test = _gravest(one)
+def _p_value_text(one: ColumnDrift) -> str:
+    """The p-value that was compared with the level: that over two windows where the column has drifted."""
+    test = _gravest_test(one)
     if test is None:
         return UNKNOWN
     both = test.adjusted_persistent_p_value
-    return p_value(both if _drifted(one) and both is not None else test.adjusted_p_value)
+    return format_p_value(both if _is_drifted(one) and both is not None else test.adjusted_p_value)
 
 
-def _moved(one: ColumnDrift, room: Room) -> str:
+def _move_text(one: ColumnDrift, room: Room) -> str:
     """The mean then and now, or the share of the category that moved most."""
     if one.then.mean is not None or one.now.mean is not None:
-        return f"{number(one.then.mean)} → {number(one.now.mean)}"
+        return f"{format_number(one.then.mean)} → {format_number(one.now.mean)}"
     shares = {name: (then, one.now.shares[name]) for name, then in one.then.shares.items() if name in one.now.shares}
     if not shares:
         return UNKNOWN

@@ -1,4 +1,4 @@
-"""What a view shows of a model's analysis: sections of sentences, lists and tables of text, and places for plots."""
+"""Report parts for any view: sections of sentences, lists and tables of text, and places for plots."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ Item = TypeVar("Item")
 
 
 class Room(Enum):
-    """How much a view has room for: lines of 80 characters without colour, or a page. The value is rows a table."""
+    """The space of a view: lines of 80 characters without colour, or a page. The value is the most rows of a table."""
 
     NARROW = 10
     WIDE = 100
 
-    def loud(self, text: str) -> str:
-        """Capitals where nothing else makes a word stand out."""
+    def emphasize(self, text: str) -> str:
+        """The text in capitals where the view has no other means of emphasis."""
         return text.upper() if self is Room.NARROW else text
 
 
@@ -78,22 +78,22 @@ def table(
 ) -> tuple[Part, ...]:
     """A table of the items that there is room for, and a sentence on the others; nothing where there are none.
 
-    A last column in which nothing is said is left out.
+    A last column without any text is left out.
     """
     if not items:
         return ()
-    shown = items[: room.value]
-    used = [column for column in columns if column.only in (None, room)]
-    if not any(used[-1].cell(item) for item in shown):
-        used.pop()
-    made = Table(
-        tuple(column.heading for column in used),
-        tuple(tuple(column.cell(item) for column in used) for item in shown),
-        frozenset(place for place, item in enumerate(shown) if marked(item)),
+    visible = items[: room.value]
+    columns_shown = [column for column in columns if column.only in (None, room)]
+    if not any(columns_shown[-1].cell(item) for item in visible):
+        columns_shown.pop()
+    text_table = Table(
+        tuple(column.heading for column in columns_shown),
+        tuple(tuple(column.cell(item) for column in columns_shown) for item in visible),
+        frozenset(place for place, item in enumerate(visible) if marked(item)),
     )
-    return (made, *more(len(items), room.value, of_the_rest))
+    return (text_table, *rest_sentence(len(items), room.value, of_the_rest))
 
 
-def more(total: int, shown: int, of_the_rest: str = "") -> tuple[str, ...]:
-    """A sentence on what is not shown, where there is such."""
+def rest_sentence(total: int, shown: int, of_the_rest: str = "") -> tuple[str, ...]:
+    """A sentence on the items that are not shown; empty where all are."""
     return (f"and {total - shown:,} more{of_the_rest}",) if total > shown else ()

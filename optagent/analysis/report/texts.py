@@ -1,4 +1,4 @@
-"""Numbers, times and names as people read them."""
+"""Text formats of numbers, times and names, as people read them."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -8,13 +8,13 @@ from optagent.domain.performance import MetricValue
 from optagent.domain.study import Interval
 
 UNKNOWN = "–"
-_NAMED = 10
+_MOST_NAMES = 10
 
 
-def number(value: float | None) -> str:
+def format_number(value: float | None) -> str:
     """Four digits; large numbers as people write them.
 
-    >>> number(0.123456), number(12345.6), number(4.2e12), number(None)
+    >>> format_number(0.123456), format_number(12345.6), format_number(4.2e12), format_number(None)
     ('0.1235', '12,346', '4.2e+12', '–')
     """
     if value is None:
@@ -22,20 +22,20 @@ def number(value: float | None) -> str:
     return f"{value:,.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:.4g}"
 
 
-def share(value: float | None) -> str:
+def format_share(value: float | None) -> str:
     return UNKNOWN if value is None else f"{value:.1%}"
 
 
-def p_value(value: float | None) -> str:
+def format_p_value(value: float | None) -> str:
     return UNKNOWN if value is None else f"{value:.2g}"
 
 
-def bounded(interval: Interval, shown: Callable[[float], str] = number) -> str:
-    return f"{shown(interval.estimate)} ({shown(interval.low)} to {shown(interval.high)})"
+def format_interval(interval: Interval, style: Callable[[float], str] = format_number) -> str:
+    return f"{style(interval.estimate)} ({style(interval.low)} to {style(interval.high)})"
 
 
-def valued(one: MetricValue) -> str:
-    return UNKNOWN if one.interval is None else bounded(one.interval)
+def format_metric(one: MetricValue) -> str:
+    return UNKNOWN if one.interval is None else format_interval(one.interval)
 
 
 def time(at: float) -> str:
@@ -46,15 +46,15 @@ def time(at: float) -> str:
         return f"{at:g} s"
 
 
-def span(window: Window) -> str:
+def format_window(window: Window) -> str:
     return f"{time(window.start)} to {time(window.end)}"
 
 
-def some_of(names: Sequence[str]) -> str:
-    """The first ten.
+def format_names(names: Sequence[str]) -> str:
+    """The first ten names, and the number of the others.
 
-    >>> some_of([str(index) for index in range(12)])
+    >>> format_names([str(index) for index in range(12)])
     '0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more'
     """
-    rest = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + rest
+    rest = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(names[:_MOST_NAMES]) + rest

@@ -8,7 +8,7 @@ from scipy.stats import binom, norm
 
 from optagent.analysis.binned_counts import BinCounter
 from optagent.analysis.drift import DriftRule, drift_report
-from optagent.analysis.drift_tests import TestResult, persistent
+from optagent.analysis.drift_tests import TwoSampleResult, persistent_p_value
 from optagent.analysis.observed_rows import ObservedColumn, ObservedRows
 from optagent.analysis.profile import Profile, make_profile
 from optagent.codec import decode, encode
@@ -278,14 +278,18 @@ def test_the_p_value_of_two_windows_is_uniform_though_they_share_a_reference(row
     smaller = np.abs((rng.normal(size=(2, turns)) / np.sqrt(rows) - reference) / spread).min(axis=0)
     for at in (1.0, 2.0):
         p = float(2 * norm.sf(at))
-        both = persistent(TestResult(0.1, p, 1 / rows), TestResult(0.1, p, 1 / rows), 1 / rows_of_reference)
+        both = persistent_p_value(
+            TwoSampleResult(0.1, p, 1 / rows), TwoSampleResult(0.1, p, 1 / rows), 1 / rows_of_reference
+        )
         assert both == pytest.approx((smaller > at).mean(), rel=0.15, abs=1e-4)
 
 
 def test_independent_windows_multiply():
-    assert persistent(TestResult(0.1, 0.01, 1e-3), TestResult(0.1, 0.02, 1e-3), 0.0) == pytest.approx(4e-4)
-    assert persistent(TestResult(0.1, 1e-30, 1e-3), TestResult(0.1, 1e-40, 1e-3), 1e-5) <= 1e-15
-    assert persistent(TestResult(0.1, 0.0, 1e-3), TestResult(0.1, 0.0, 1e-3), 1e-5) == 0.0
+    assert persistent_p_value(TwoSampleResult(0.1, 0.01, 1e-3), TwoSampleResult(0.1, 0.02, 1e-3), 0.0) == pytest.approx(
+        4e-4
+    )
+    assert persistent_p_value(TwoSampleResult(0.1, 1e-30, 1e-3), TwoSampleResult(0.1, 1e-40, 1e-3), 1e-5) <= 1e-15
+    assert persistent_p_value(TwoSampleResult(0.1, 0.0, 1e-3), TwoSampleResult(0.1, 0.0, 1e-3), 1e-5) == 0.0
 
 
 def test_a_profile_read_back_gives_the_same_report(watch):
