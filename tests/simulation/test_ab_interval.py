@@ -10,32 +10,32 @@ ROWS = 8_000
 LOOKS = 8
 
 
-def ramped(rng):
-    """Who gets the candidate while its share rises, and those shares."""
+def draw_ramp(rng):
+    """(rows,) flags of the requests that the candidate gets while its share rises, and those shares."""
     share = np.repeat([0.1, 0.25, 0.5], [3_000, 2_000, 3_000])
     return rng.random(ROWS) < share, share
 
 
 def intervals(values, candidate, share, units=None):
-    """At each look that has one."""
+    """The interval at each look that has one."""
     for rows in range(len(values) // LOOKS, len(values) + 1, len(values) // LOOKS):
-        seen = None if units is None else units[:rows]
-        found = split_interval(values[:rows], candidate[:rows], share[:rows], ALPHA, ROWS, seen)
-        if found is not None:
-            yield found
+        units_so_far = None if units is None else units[:rows]
+        interval = split_interval(values[:rows], candidate[:rows], share[:rows], ALPHA, ROWS, units_so_far)
+        if interval is not None:
+            yield interval
 
 
 def ever_wrong(values, candidate, share, units=None):
-    found = list(intervals(values, candidate, share, units))
-    assert len(found) >= 3
-    return any(each.low > 0 or each.high < 0 for each in found)
+    looks = list(intervals(values, candidate, share, units))
+    assert len(looks) >= 3
+    return any(each.low > 0 or each.high < 0 for each in looks)
 
 
 def test_two_equal_versions_differ_no_more_often_than_alpha_while_shares_rise():
     wrong = plain = 0
     for seed in range(100):
         rng = np.random.default_rng(seed)
-        candidate, share = ramped(rng)
+        candidate, share = draw_ramp(rng)
         drifting = np.linspace(1.0, 3.0, ROWS)  # a plain difference of the arms' means would take it for harm
         loss = rng.gamma(5.0, drifting)
         wrong += ever_wrong(improvements(candidate, share, loss), candidate, share)
@@ -50,22 +50,22 @@ def test_rows_of_a_small_share_do_not_hide_later_ones():
     share = np.repeat([0.05, 0.5], [6_000, 2_000])
     candidate = rng.random(ROWS) < share
     values = improvements(candidate, share, rng.normal(0, 1, ROWS))
-    found = split_interval(values, candidate, share, ALPHA, ROWS)
+    interval = split_interval(values, candidate, share, ALPHA, ROWS)
     later = split_interval(values[6_000:], candidate[6_000:], share[6_000:], ALPHA, ROWS)
 
-    assert found.high - found.low < later.high - later.low
+    assert interval.high - interval.low < later.high - later.low
 
 
 def test_the_improvement_is_found_without_bias():
     rng = np.random.default_rng(0)
-    found = []
+    estimates = []
     for _ in range(100):
-        candidate, share = ramped(rng)
+        candidate, share = draw_ramp(rng)
         loss = rng.normal(2.0, 1.0, ROWS) - 0.5 * candidate
         values = improvements(candidate, share, loss)
-        found.append(split_interval(values, candidate, share, ALPHA, ROWS).estimate)
+        estimates.append(split_interval(values, candidate, share, ALPHA, ROWS).estimate)
 
-    assert np.mean(found) == pytest.approx(0.5, abs=4 * np.std(found) / 10)
+    assert np.mean(estimates) == pytest.approx(0.5, abs=4 * np.std(estimates) / 10)
 
 
 def test_labels_that_come_sooner_when_they_are_bad_decide_nothing():
@@ -79,9 +79,9 @@ def test_labels_that_come_sooner_when_they_are_bad_decide_nothing():
         values = improvements(candidate, share, loss)
         wrong += ever_wrong(values, candidate, share)
         arrived = np.flatnonzero(np.arange(ROWS) + delay <= 5_000)
-        seen = improvements(candidate[arrived], share[arrived], loss[arrived])
-        found = split_interval(seen, candidate[arrived], share[arrived], ALPHA, ROWS)
-        hasty += found is not None and found.low > 0
+        early_values = improvements(candidate[arrived], share[arrived], loss[arrived])
+        interval = split_interval(early_values, candidate[arrived], share[arrived], ALPHA, ROWS)
+        hasty += interval is not None and interval.low > 0
 
     assert wrong <= binom.ppf(0.999, 50, ALPHA)
     assert hasty == 50

@@ -1,6 +1,6 @@
-"""Candidates that learned nothing, judged again and again on one holdout: what is promoted, with a ledger and without.
+"""Repeated looks at one holdout: candidates that learned nothing and are promoted, with a ledger and without.
 
-A candidate is a ridge regression on labels drawn at random. Its interval is that of `loop.validate.compare`, widened to
+A candidate is a ridge regression on labels drawn at random. Its interval is that of `loop.gates.evaluate`, widened to
 the alpha of its look. Candidates of one holdout are judged on the resamples of one seed, as the loop does, so that all
 of them can be scored at once. Measured: of 500 holdouts with 100 candidates that are as good as the champion, at an
 alpha of .05, 7 let one past with the ledger and 190 without it, where each look takes all of alpha.
@@ -22,19 +22,19 @@ ACCURACY = metric_named("accuracy", Task.BINARY)
 
 
 class World:
-    """Rows for training and a holdout; `signal` is how much the first column tells of the class."""
+    """Rows for training and a holdout; `signal` is the weight of the first column in the class."""
 
     def __init__(self, seed, signal, candidates):
         rng = np.random.default_rng(seed)
         x = rng.normal(size=(2, ROWS, COLUMNS))
         y = (signal * x[..., 0] + rng.normal(size=(2, ROWS)) > 0).astype(np.float64)
-        drawn = (rng.random((ROWS, candidates + 1)) < 0.5).astype(np.float64)
+        coins = (rng.random((ROWS, candidates + 1)) < 0.5).astype(np.float64)
         self.y = y[1]
-        self.ignorant = self._predicted(x, drawn)
-        self.decent = self._predicted(x, y[0][:, None])[:, 0]
+        self.ignorant = self._predict(x, coins)
+        self.decent = self._predict(x, y[0][:, None])[:, 0]
 
-    def _predicted(self, x, labels):
-        """What ridge regressions on the first rows say of the others, (rows, labels) between 0 and 1."""
+    def _predict(self, x, labels):
+        """(rows, labels) predictions between 0 and 1 of the second rows, by ridge regressions on the first."""
         weights = np.linalg.solve(x[0].T @ x[0] + np.eye(COLUMNS), x[0].T @ (2 * labels - 1))
         return 1 / (1 + np.exp(-4 * (x[1] @ weights)))
 
@@ -45,64 +45,64 @@ def improvements(world, champion, candidates, alpha):
     gains = hits - ((champion >= 0.5) == world.y)[:, None]
 
     def score_of(gain):
-        def resampled(y, prediction):
+        def score_resamples(y, prediction):
             return lambda counts: counts @ gain / counts.sum(axis=1)
 
-        return lambda y, prediction: float(gain.mean()), resampled
+        return lambda y, prediction: float(gain.mean()), score_resamples
 
     scores = [score_of(np.ascontiguousarray(gain)) for gain in gains.T]
     return bootstrap_intervals(scores, world.y, champion, alpha, Resampling(seed=0))
 
 
-def promoted(world, champion, candidates, ledger=True):
-    """How many candidates the gate lets past the champion, in the order in which they are judged."""
+def count_promotions(world, champion, candidates, ledger=True):
+    """The number of candidates that the gate lets past the champion, in the order in which they are judged."""
     if ledger:
         first = improvements(world, champion, candidates[:, :1], resampled_alpha(alpha_of_look(ALPHA, 1)))
         later = improvements(world, champion, candidates[:, 1:], LEAST_RESAMPLED)
         parts = [alpha_of_look(ALPHA, number) for number in range(1, candidates.shape[1] + 1)]
-        found = [widened(each, alpha) for each, alpha in zip([*first, *later], parts, strict=True)]
+        intervals = [widened(each, alpha) for each, alpha in zip([*first, *later], parts, strict=True)]
     else:
-        found = improvements(world, champion, candidates, ALPHA)
-    judged = [judged_improvement("champion", each, 0.5, Gates(), "it", "accuracy", ROWS) for each in found]
-    return sum(each.verdict is Verdict.PASS for each in judged)
+        intervals = improvements(world, champion, candidates, ALPHA)
+    results = [judged_improvement("champion", each, 0.5, Gates(), "it", "accuracy", ROWS) for each in intervals]
+    return sum(each.verdict is Verdict.PASS for each in results)
 
 
 def test_what_is_simulated_is_the_interval_of_the_loop():
     world = World(0, 1.0, 3)
     how = Resampling(seed=0)
-    for number, found in enumerate(improvements(world, world.decent, world.ignorant, LEAST_RESAMPLED)):
+    for number, interval in enumerate(improvements(world, world.decent, world.ignorant, LEAST_RESAMPLED)):
         same = paired_interval(
             ACCURACY.score, True, world.y, world.ignorant[:, number], world.decent, LEAST_RESAMPLED, how,
             ACCURACY.resampled,
         )  # fmt: skip
-        assert (found.estimate, found.low, found.high) == pytest.approx((same.estimate, same.low, same.high))
+        assert (interval.estimate, interval.low, interval.high) == pytest.approx((same.estimate, same.low, same.high))
 
 
 def test_of_a_thousand_candidates_that_learned_nothing_none_is_promoted_past_a_decent_champion():
     world = World(1, 2.0, 1_000)
     assert ACCURACY.score(world.y, world.decent) > 0.7
-    assert promoted(world, world.decent, world.ignorant[:, 1:]) == 0
+    assert count_promotions(world, world.decent, world.ignorant[:, 1:]) == 0
 
 
 def test_of_a_thousand_candidates_that_learned_nothing_none_is_promoted_past_one_that_learned_nothing_either():
     world = World(2, 0.0, 1_000)
-    assert promoted(world, world.ignorant[:, 0], world.ignorant[:, 1:]) == 0
-    assert promoted(world, world.ignorant[:, 0], world.ignorant[:, 1:], ledger=False) > 0
+    assert count_promotions(world, world.ignorant[:, 0], world.ignorant[:, 1:]) == 0
+    assert count_promotions(world, world.ignorant[:, 0], world.ignorant[:, 1:], ledger=False) > 0
 
 
 def test_the_chance_that_any_of_a_hundred_is_promoted_is_alpha_at_most_and_far_more_without_the_ledger():
-    runs, kept, lost = 60, 0, 0
+    runs, with_ledger, without_ledger = 60, 0, 0
     for seed in range(runs):
         world = World(100 + seed, 0.0, 100)
         champion, candidates = world.ignorant[:, 0], world.ignorant[:, 1:]
-        kept += promoted(world, champion, candidates) > 0
-        lost += promoted(world, champion, candidates, ledger=False) > 0
+        with_ledger += count_promotions(world, champion, candidates) > 0
+        without_ledger += count_promotions(world, champion, candidates, ledger=False) > 0
     most = binom.ppf(0.999, runs, ALPHA)
-    assert kept <= most < lost
+    assert with_ledger <= most < without_ledger
 
 
 def test_a_candidate_that_is_really_better_gets_past_at_its_hundredth_look():
     world = World(3, 2.0, 99)
     champion = np.where(np.random.default_rng(3).random(ROWS) < 0.2, 1 - world.decent, world.decent)
     candidates = np.column_stack([world.ignorant[:, 1:], world.decent])
-    assert promoted(world, champion, candidates) == 1
+    assert count_promotions(world, champion, candidates) == 1

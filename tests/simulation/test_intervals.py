@@ -1,4 +1,4 @@
-"""How often the intervals of the bootstrap hold the truth."""
+"""Coverage of bootstrap intervals: the share of them that hold the truth."""
 
 import numpy as np
 import pytest
@@ -27,12 +27,12 @@ def resampled_mean(_: np.ndarray, prediction: np.ndarray):  # type: ignore[no-un
 def coverage(series, how: Resampling, worlds: int = 300, rows: int = 300) -> float:  # type: ignore[no-untyped-def]
     """Share of 90 % intervals of a mean that hold the true mean, 0."""
     rng = np.random.default_rng(7)
-    held = 0
+    hits = 0
     for _ in range(worlds):
         values = series(rng, rows)
         interval = bootstrap_interval(mean_score, values, values, 0.1, how, resampled_mean)
-        held += interval.low <= 0 <= interval.high
-    return held / worlds
+        hits += interval.low <= 0 <= interval.high
+    return hits / worlds
 
 
 def test_an_interval_holds_the_truth_as_often_as_it_says() -> None:

@@ -1,4 +1,4 @@
-"""A/A rollouts whose labels come late where they are bad: what is promoted though it is no better, counted."""
+"""A/A rollouts whose labels come late where they are bad: the share of runs that promote a candidate no better."""
 
 from dataclasses import replace
 
@@ -23,12 +23,12 @@ ALIKE = RolloutPolicy(alpha=0.25, min_rows=300, horizon_rows=ROWS, ramp=(0.5,), 
 AT_RISK = replace(ALIKE, label_delay_s=HEARD_LATE_S)
 
 
-def recorded(rng, y, state):
+def record_rows(rng, y, state):
     """Rows, one a second, of two versions that lose the same on average: the candidate less on "no", more on "yes"."""
     rows = len(y)
     champion = np.abs(y - 0.3) + rng.normal(0, 0.02, rows)
     candidate = np.abs(y - np.sqrt(np.abs(y - champion) ** 2 + np.where(y, 0.08, -0.02)))
-    drawn = rng.random(rows) < 0.5 if state == "ramp" else np.zeros(rows, dtype=bool)
+    to_candidate = rng.random(rows) < 0.5 if state == "ramp" else np.zeros(rows, dtype=bool)
     split = state == "ramp"
     return pa.table(
         {
@@ -36,37 +36,38 @@ def recorded(rng, y, state):
             "time": pa.array(np.arange(1, rows + 1) * 1_000_000).cast(pa.timestamp("us", "UTC")),
             "rollout": ["r1"] * rows,
             "state": [state] * rows,
-            "arm": np.where(drawn, "candidate", "champion").tolist(),
+            "arm": np.where(to_candidate, "candidate", "champion").tolist(),
             "share": np.full(rows, 0.5 if split else 0.0),
             "failed": np.zeros(rows, dtype=bool),
             "latency_ms": np.ones(rows),
-            "champion_0": pa.array(champion, mask=drawn & split),
-            "candidate_0": pa.array(candidate, mask=~drawn & split),
+            "champion_0": pa.array(champion, mask=to_candidate & split),
+            "candidate_0": pa.array(candidate, mask=~to_candidate & split),
         }
     )
 
 
 def promotions(policy, runs):
-    """In how many runs a candidate that is no better gets on; a look comes every 100 s.
+    """The number of runs in which a candidate that is no better gets on; a look comes every 100 s.
 
-    A "yes" is one in five, and heard of 300 s later than a "no", on split traffic only where the candidate answered.
+    One row in five is a "yes", which comes 300 s later than a "no", on split traffic only where the candidate answered.
     """
     first, promoted = begin("r1", "churn", "1", "2", policy, 0.0, "ana"), 0
     for seed in range(runs):
         rng = np.random.default_rng(seed)
         y = rng.random(ROWS) < 0.2
-        rows = recorded(rng, y, str(first.state))
+        rows = record_rows(rng, y, str(first.state))
         labels = rows.select(["id", "time"]).append_column("label", [np.where(y, "yes", "no").tolist()])
         late = y & ((rows["arm"].to_numpy() == "candidate") | policy.shadow)
-        heard, found, rollout = (
-            np.arange(1, ROWS + 1) + np.where(late, HEARD_LATE_S, 0),
-            evidence_of([rows], "r1", 1),
-            first,
-        )
+        heard = np.arange(1, ROWS + 1) + np.where(late, HEARD_LATE_S, 0)
+        evidence, rollout = evidence_of([rows], "r1", 1), first
         for now in range(400, ROWS + 400, 100):
-            known = labels_for(found, [labels.filter(pa.array(heard <= now))], SCHEMA)
+            labels_by_now = labels_for(evidence, [labels.filter(pa.array(heard <= now))], SCHEMA)
             look = look_at(
-                rollout, str(now), now, losses_of(found, known, BRIER, rollout, now), guarded_of(found, rollout)
+                rollout,
+                str(now),
+                now,
+                losses_of(evidence, labels_by_now, BRIER, rollout, now),
+                guarded_of(evidence, rollout),
             )
             rollout = advance(rollout, look, now)
             if rollout.state is not first.state:

@@ -6,12 +6,12 @@ from optagent.analysis.bias import LEAST_OF_CLASS, LEAST_ROWS, ODDS, PARITY, gro
 
 def rows(*groups):
     """Truth, probabilities and names of groups, each (name, true positives, misses, false alarms, true negatives)."""
-    y, said, names = [], [], []
+    y, prediction, names = [], [], []
     for name, hits, misses, alarms, rest in groups:
         y += [1.0] * (hits + misses) + [0.0] * (alarms + rest)
-        said += [0.9] * hits + [0.1] * misses + [0.9] * alarms + [0.1] * rest
+        prediction += [0.9] * hits + [0.1] * misses + [0.9] * alarms + [0.1] * rest
         names += [name] * (hits + misses + alarms + rest)
-    return np.array(y), np.array(said), names
+    return np.array(y), np.array(prediction), names
 
 
 def test_the_differences_are_those_of_the_rates_by_group():
@@ -37,27 +37,27 @@ def test_groups_without_enough_rows_of_a_class_have_no_rates_of_it():
 
 def test_of_one_group_alone_nothing_is_said():
     small = ("m", 10, 0, 0, LEAST_ROWS - 11)
-    for found in group_differences(*rows(("f", 30, 30, 30, 30), small)):
-        assert (found.difference, found.worst_class, found.groups) == (None, None, {})
-        assert found.left_out == {"f": 120, "m": LEAST_ROWS - 1}
+    for gap in group_differences(*rows(("f", 30, 30, 30, 30), small)):
+        assert (gap.difference, gap.worst_class, gap.groups) == (None, None, {})
+        assert gap.left_out == {"f": 120, "m": LEAST_ROWS - 1}
 
 
 def test_of_several_classes_each_is_set_against_the_rest():
     y = np.tile([0.0, 1.0, 2.0], 40)
     names = ["f"] * 60 + ["m"] * 60
-    said = np.eye(3)[y.astype(int)]
-    said[60:] = np.eye(3)[np.where(y[60:] == 2, 1, y[60:]).astype(int)]
-    parity, odds = group_differences(y, said, names)
+    prediction = np.eye(3)[y.astype(int)]
+    prediction[60:] = np.eye(3)[np.where(y[60:] == 2, 1, y[60:]).astype(int)]
+    parity, odds = group_differences(y, prediction, names)
     assert parity.difference == pytest.approx(1 / 3)
     assert (odds.difference, odds.worst_class) == (1.0, 2)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_probabilities_that_are_no_numbers_are_refused(bad):
-    y, said, names = rows(("f", 20, 20, 20, 20), ("m", 20, 20, 20, 20))
-    said[7] = bad
+    y, prediction, names = rows(("f", 20, 20, 20, 20), ("m", 20, 20, 20, 20))
+    prediction[7] = bad
     with pytest.raises(ValueError, match="not finite"):
-        group_differences(y, said, names)
+        group_differences(y, prediction, names)
 
 
 def test_no_rows_have_no_groups():

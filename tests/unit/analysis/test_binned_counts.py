@@ -63,10 +63,10 @@ def test_parts_in_any_order_merge_to_exactly_the_whole(rows, seed, cuts, hours):
     parts = [FOLDER.fold(whole.where(part)) for part in np.split(order, sorted(min(cut, rows) for cut in cuts))]
     expected = FOLDER.fold(whole)
     assert merge(*parts) == merge(*reversed(parts)) == expected
-    left = parts[0]
+    merged = parts[0]
     for part in parts[1:]:
-        left = merge(left, part)
-    assert left == expected
+        merged = merge(merged, part)
+    assert merged == expected
     assert expected.rows == rows
 
 

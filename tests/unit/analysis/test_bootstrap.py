@@ -9,15 +9,15 @@ AUC, MAE = METRICS["auc"], METRICS["mae"]
 
 
 @pytest.fixture
-def scored() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def scores() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     y = (rng.random(2000) < 0.3).astype(np.float64)
     good = 0.5 * y + rng.random(2000)
     return y, good, good + rng.normal(0, 0.5, 2000)
 
 
-def test_the_fast_path_gives_the_same_interval(scored: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
-    y, good, _ = scored
+def test_the_fast_path_gives_the_same_interval(scores: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    y, good, _ = scores
     how = Resampling(resamples=200, time_ordered=True)
     slow = bootstrap_interval(AUC.score, y, good, 0.05, how)
     fast = bootstrap_interval(AUC.score, y, good, 0.05, how, AUC.resampled)
@@ -26,9 +26,9 @@ def test_the_fast_path_gives_the_same_interval(scored: tuple[np.ndarray, np.ndar
 
 
 def test_an_improvement_is_positive_for_metrics_of_either_direction(
-    scored: tuple[np.ndarray, np.ndarray, np.ndarray],
+    scores: tuple[np.ndarray, np.ndarray, np.ndarray],
 ) -> None:
-    y, good, worse = scored
+    y, good, worse = scores
     for metric in (AUC, MAE):
         better = paired_interval(metric.score, metric.maximize, y, good, worse, 0.05, None, metric.resampled)
         assert better.low > 0
@@ -37,22 +37,22 @@ def test_an_improvement_is_positive_for_metrics_of_either_direction(
         assert reverse.high < 0
 
 
-def test_pairing_is_tighter_than_two_separate_intervals(scored: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
-    y, good, _ = scored
+def test_pairing_is_tighter_than_two_separate_intervals(scores: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    y, good, _ = scores
     nearly = good + np.random.default_rng(1).normal(0, 0.02, len(y))
     alone = bootstrap_interval(AUC.score, y, good, 0.05, None, AUC.resampled)
     paired = paired_interval(AUC.score, True, y, nearly, good, 0.05, None, AUC.resampled)
     assert (paired.high - paired.low) < (alone.high - alone.low) / 5
 
 
-def test_two_equal_models_differ_by_exactly_nothing(scored: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
-    y, good, _ = scored
+def test_two_equal_models_differ_by_exactly_nothing(scores: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    y, good, _ = scores
     same = paired_interval(AUC.score, True, y, good, good.copy(), 0.05, None, AUC.resampled)
     assert (same.estimate, same.low, same.high) == (0, 0, 0)
 
 
-def test_the_seed_decides_the_interval(scored: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
-    y, good, _ = scored
+def test_the_seed_decides_the_interval(scores: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    y, good, _ = scores
     one, again, other = (
         bootstrap_interval(AUC.score, y, good, 0.05, Resampling(seed=seed), AUC.resampled) for seed in (1, 1, 2)
     )
@@ -64,8 +64,8 @@ def test_resamples_of_one_class_are_drawn_again(fast: bool) -> None:
     y = np.zeros(30)
     y[[3, 20]] = 1  # about one resample in eight has neither
     prediction = np.linspace(0, 1, 30)
-    found = bootstrap_interval(AUC.score, y, prediction, 0.05, Resampling(200), AUC.resampled if fast else None)
-    assert 0 <= found.low < found.high <= 1
+    interval = bootstrap_interval(AUC.score, y, prediction, 0.05, Resampling(200), AUC.resampled if fast else None)
+    assert 0 <= interval.low < interval.high <= 1
 
 
 def test_an_interval_on_mostly_undefined_resamples_is_refused_with_their_count() -> None:

@@ -21,7 +21,7 @@ STEP_S = 600.0
 RARELY_S = 360 * DAY_S
 
 
-def observed(prediction, y, task=Task.BINARY, start=0, step_s=STEP_S):
+def make_rows(prediction, y, task=Task.BINARY, start=0, step_s=STEP_S):
     rows = len(y)
     return ObservedRows(
         task=task,
@@ -35,72 +35,73 @@ def observed(prediction, y, task=Task.BINARY, start=0, step_s=STEP_S):
     )
 
 
-def classified(seed, rows, flipped=0.0, start=0):
+def classified_rows(seed, rows, flipped=0.0, start=0):
     """Calibrated probabilities; a share `flipped` of the labels is the other one."""
     rng = np.random.default_rng(seed)
     p = rng.beta(1, 3, rows)
     y = (rng.random(rows) < p) ^ (rng.random(rows) < flipped)
-    return observed(p, y, start=start)
+    return make_rows(p, y, start=start)
 
 
-def joined(first, second):
+def join_rows(first, second):
     both = (np.concatenate([getattr(first, name), getattr(second, name)]) for name in ("prediction", "y"))
-    return observed(*both, task=first.task)
+    return make_rows(*both, task=first.task)
 
 
 def test_where_nothing_changed_alarms_are_as_seldom_as_asked_for():
     runs, rows = 24, 10_000
-    found = [
-        concept_drift(classified(2 * seed, 3_000), classified(2 * seed + 1, rows), RARELY_S) for seed in range(runs)
+    drifts = [
+        concept_drift(classified_rows(2 * seed, 3_000), classified_rows(2 * seed + 1, rows), RARELY_S)
+        for seed in range(runs)
     ]
 
     allowed = rows / (RARELY_S / STEP_S)  # alarms a run
-    assert sum(one.detected for one in found) <= binom.ppf(0.999, runs, min(1.0, allowed))
-    assert sum(one.adwin.detected for one in found) <= 2
-    assert all(one.alarmed_at is None for one in found if not one.detected)
-    assert np.median([one.excess.estimate for one in found if not one.detected]) == pytest.approx(0, abs=0.01)
+    assert sum(one.detected for one in drifts) <= binom.ppf(0.999, runs, min(1.0, allowed))
+    assert sum(one.adwin.detected for one in drifts) <= 2
+    assert all(one.alarmed_at is None for one in drifts if not one.detected)
+    assert np.median([one.excess.estimate for one in drifts if not one.detected]) == pytest.approx(0, abs=0.01)
 
 
 def test_a_change_is_reported_with_its_time_and_size():
-    current = joined(classified(1, 4_000), classified(2, 4_000, flipped=0.2))
+    current = join_rows(classified_rows(1, 4_000), classified_rows(2, 4_000, flipped=0.2))
 
-    found = concept_drift(classified(0, 4_000), current, EVERY_S)
+    drift = concept_drift(classified_rows(0, 4_000), current, EVERY_S)
 
-    assert found.detected
-    assert found.changed_at == pytest.approx(4_000 * STEP_S, abs=500 * STEP_S)
-    assert found.changed_at <= found.alarmed_at < 4_500 * STEP_S
-    assert found.e_value > found.threshold
-    assert found.excess.low < 0.08 < found.excess.high  # .2 of the rows lose E[p³ + (1-p)³ - p(1-p)] = .4
-    assert found.direction is Direction.WORSE
-    assert found.adwin.detected
-    assert found.adwin.direction is Direction.WORSE
-    assert found.alarmed_at < found.adwin.at
+    assert drift.detected
+    assert drift.changed_at == pytest.approx(4_000 * STEP_S, abs=500 * STEP_S)
+    assert drift.changed_at <= drift.alarmed_at < 4_500 * STEP_S
+    assert drift.e_value > drift.threshold
+    assert drift.excess.low < 0.08 < drift.excess.high  # .2 of the rows lose E[p³ + (1-p)³ - p(1-p)] = .4
+    assert drift.direction is Direction.WORSE
+    assert drift.adwin.detected
+    assert drift.adwin.direction is Direction.WORSE
+    assert drift.alarmed_at < drift.adwin.at
 
 
 def test_the_run_length_is_the_time_between_false_alarms_at_the_rate_of_labelled_rows():
-    current = classified(1, 2_000)
+    current = classified_rows(1, 2_000)
     current.y[::2] = np.nan
 
-    found = concept_drift(classified(0, 2_000), current, EVERY_S)
+    drift = concept_drift(classified_rows(0, 2_000), current, EVERY_S)
 
-    assert found.rows == 1_000
-    assert found.arl_rows == pytest.approx(EVERY_S / (2 * STEP_S), rel=0.01)
-    assert found.threshold == pytest.approx(found.arl_rows / found.block_rows)
+    assert drift.rows == 1_000
+    assert drift.arl_rows == pytest.approx(EVERY_S / (2 * STEP_S), rel=0.01)
+    assert drift.threshold == pytest.approx(drift.arl_rows / drift.block_rows)
 
 
 def test_a_model_that_became_better_is_no_alarm():
-    found = concept_drift(classified(0, 3_000, flipped=0.3), classified(1, 5_000), EVERY_S)
+    drift = concept_drift(classified_rows(0, 3_000, flipped=0.3), classified_rows(1, 5_000), EVERY_S)
 
-    assert not found.detected
-    assert found.direction is Direction.BETTER
-    assert found.excess.high < 0
-    assert found.adwin.direction is Direction.BETTER
+    assert not drift.detected
+    assert drift.direction is Direction.BETTER
+    assert drift.excess.high < 0
+    assert drift.adwin.direction is Direction.BETTER
 
 
 def test_a_rare_class_that_becomes_frequent_is_found_though_the_answer_stays_the_same():
     rng = np.random.default_rng(0)
-    before = observed(np.full(3_000, 0.03), rng.random(3_000) < 0.03)
-    now = observed(np.full(3_000, 0.03), rng.random(3_000) < 0.09)
+    before = make_rows(np.full(3_000, 0.03), rng.random(3_000) < 0.03)
+    now = make_rows(np.full(3_000, 0.03), rng.random(3_000) < 0.09)
 
     assert concept_drift(before, now, EVERY_S).detected
 
@@ -109,9 +110,9 @@ def test_a_regression_with_larger_errors_is_found_and_one_outlier_is_not():
     rng = np.random.default_rng(0)
     truth = rng.normal(size=12_000) * 10
     prediction = truth + rng.standard_t(3, size=12_000)
-    before = observed(prediction[:4_000], truth[:4_000], Task.REGRESSION)
-    same = observed(prediction[4_000:8_000], truth[4_000:8_000], Task.REGRESSION)
-    worse = observed(truth[8_000:] + 1.3 * (prediction - truth)[8_000:], truth[8_000:], Task.REGRESSION)
+    before = make_rows(prediction[:4_000], truth[:4_000], Task.REGRESSION)
+    same = make_rows(prediction[4_000:8_000], truth[4_000:8_000], Task.REGRESSION)
+    worse = make_rows(truth[8_000:] + 1.3 * (prediction - truth)[8_000:], truth[8_000:], Task.REGRESSION)
     same.prediction[100] = 1e12
 
     assert concept_drift(before, same, EVERY_S).state is DriftState.NOT_DETECTED
@@ -121,7 +122,7 @@ def test_a_regression_with_larger_errors_is_found_and_one_outlier_is_not():
 def test_several_classes_are_judged_by_the_brier_score():
     p = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 0.5, 0.5]])
 
-    assert row_losses(observed(p, [0, 0, 1], Task.MULTICLASS)).tolist() == [0, 1, 0.25]
+    assert row_losses(make_rows(p, [0, 0, 1], Task.MULTICLASS)).tolist() == [0, 1, 0.25]
 
 
 @pytest.mark.parametrize(
@@ -133,52 +134,54 @@ def test_several_classes_are_judged_by_the_brier_score():
     ],
 )
 def test_too_few_labels_are_said_to_be_too_few(reference, current, reason):
-    found = concept_drift(classified(0, reference), classified(1, current), EVERY_S)
+    drift = concept_drift(classified_rows(0, reference), classified_rows(1, current), EVERY_S)
 
-    assert found.state is DriftState.INSUFFICIENT
-    assert reason in found.reason
+    assert drift.state is DriftState.INSUFFICIENT
+    assert reason in drift.reason
 
 
 def test_rows_of_one_instant_have_no_rate():
-    now, before = (observed(one.prediction, one.y, step_s=0.0) for one in (classified(0, 500), classified(1, 500)))
+    now, before = (
+        make_rows(one.prediction, one.y, step_s=0.0) for one in (classified_rows(0, 500), classified_rows(1, 500))
+    )
 
     assert "one instant" in concept_drift(before, now, EVERY_S).reason
 
 
 def test_rows_without_label_or_finite_prediction_are_left_out():
-    current = classified(1, 1_000)
+    current = classified_rows(1, 1_000)
     current.y[:300] = np.nan
     current.prediction[300:500] = np.inf
 
-    assert concept_drift(classified(0, 1_000), current, EVERY_S).rows == 500
+    assert concept_drift(classified_rows(0, 1_000), current, EVERY_S).rows == 500
 
 
 def test_models_of_different_tasks_are_refused():
     with pytest.raises(InvalidRequest, match="reference is of a binary model, current of a regression model"):
-        concept_drift(classified(0, 500), observed(np.zeros(9), np.zeros(9), Task.REGRESSION), EVERY_S)
+        concept_drift(classified_rows(0, 500), make_rows(np.zeros(9), np.zeros(9), Task.REGRESSION), EVERY_S)
 
 
 @pytest.mark.parametrize("rows", [0, 30, 3_000])
 def test_the_answer_goes_through_json_and_is_the_same_for_the_same_seed(rows):
-    found = concept_drift(classified(0, 500), classified(1, rows, flipped=0.3), EVERY_S, seed=3)
+    drift = concept_drift(classified_rows(0, 500), classified_rows(1, rows, flipped=0.3), EVERY_S, seed=3)
 
-    assert decode(ConceptDrift, encode(found)) == found
-    assert concept_drift(classified(0, 500), classified(1, rows, flipped=0.3), EVERY_S, seed=3) == found
+    assert decode(ConceptDrift, encode(drift)) == drift
+    assert concept_drift(classified_rows(0, 500), classified_rows(1, rows, flipped=0.3), EVERY_S, seed=3) == drift
 
 
 def test_the_interval_of_the_excess_holds_the_truth_as_often_as_it_says():
     rng = np.random.default_rng(0)
-    held = 0
+    hits = 0
     for seed in range(100):
         before, now = ((rng.random(rows) < rate).astype(float) for rows, rate in ((1_000, 0.2), (600, 0.3)))
         interval = excess_loss(before, now, baseline_of(before), seed, alpha=0.1)
-        held += interval.low <= 0.1 <= interval.high
+        hits += interval.low <= 0.1 <= interval.high
 
-    assert held >= 80
+    assert hits >= 80
 
 
 def test_a_hundred_thousand_rows_take_about_a_second():
-    before, now = classified(0, 20_000), classified(1, 100_000)
+    before, now = classified_rows(0, 20_000), classified_rows(1, 100_000)
     concept_drift(before, now, EVERY_S)
     started = time.process_time()
     concept_drift(before, now, EVERY_S)
@@ -198,11 +201,11 @@ def test_the_electricity_market_drifts(trained, until):
     model = LGBMClassifier(n_estimators=100, num_threads=1, verbose=-1, random_state=0).fit(x[:first], y[:first])
     p = np.asarray(model.booster_.predict(x, num_threads=1))
 
-    found = concept_drift(
-        observed(p[first:second], y[first:second], start=first, step_s=1800.0),
-        observed(p[second:], y[second:], start=second, step_s=1800.0),
+    drift = concept_drift(
+        make_rows(p[first:second], y[first:second], start=first, step_s=1800.0),
+        make_rows(p[second:], y[second:], start=second, step_s=1800.0),
         EVERY_S,
     )
 
-    assert found.detected
-    assert found.rows == len(y) - second
+    assert drift.detected
+    assert drift.rows == len(y) - second

@@ -27,7 +27,7 @@ NULLS = ColumnFacts("a", importance=0.7, null_share_then=0.01, null_share_now=0.
 MISCALIBRATED = {"calibration_error_then": 0.02, "calibration_error_now": 0.09, "auc_kept": True}
 
 
-def found(**facts: Any) -> Diagnosis:
+def diagnosis_of(**facts: Any) -> Diagnosis:
     return diagnose(replace(QUIET, **facts))
 
 
@@ -102,67 +102,69 @@ def found(**facts: Any) -> Diagnosis:
 def test_facts_lead_to_a_verdict_and_a_remedy_with_a_reason(
     facts: dict[str, Any], verdict: Condition, remedy: Remedy, reason: str
 ) -> None:
-    diagnosis = found(**facts)
+    diagnosis = diagnosis_of(**facts)
     assert (diagnosis.verdict, diagnosis.remedy) == (verdict, remedy)
-    assert any(reason in said for said in diagnosis.reasons), diagnosis.reasons
+    assert any(reason in text for text in diagnosis.reasons), diagnosis.reasons
 
 
 def test_an_estimate_that_sees_the_drop_says_that_drift_explains_it() -> None:
     facts = {"columns": DRIFTED, "degraded": DROP, "estimate_trusted": True, "concept_drift": True}
-    assert found(**facts, estimated_drop=0.08).verdict is Condition.DATA_DRIFT
-    assert found(**facts, estimated_drop=0.01).verdict is Condition.CONCEPT_DRIFT
+    assert diagnosis_of(**facts, estimated_drop=0.08).verdict is Condition.DATA_DRIFT
+    assert diagnosis_of(**facts, estimated_drop=0.01).verdict is Condition.CONCEPT_DRIFT
 
 
 def test_an_estimate_whose_coverage_broke_goes_with_concept_drift() -> None:
     facts = {"columns": DRIFTED, "degraded": DROP, "estimated_drop": 0.1, "estimate_trusted": False}
-    assert found(**facts, concept_drift=True).verdict is Condition.CONCEPT_DRIFT
-    assert found(**facts).verdict is Condition.DATA_DRIFT
+    assert diagnosis_of(**facts, concept_drift=True).verdict is Condition.CONCEPT_DRIFT
+    assert diagnosis_of(**facts).verdict is Condition.DATA_DRIFT
 
 
 def test_a_loss_that_is_no_greater_where_features_drifted_is_concept_drift() -> None:
     inside = replace(DRIFTED[0], loss_inside=0.4, loss_outside=0.4)
     facts = {"columns": (inside, DRIFTED[1]), "degraded": DROP, "concept_drift": True}
-    assert found(**facts).verdict is Condition.CONCEPT_DRIFT
-    more = (replace(inside, loss_inside=0.9), DRIFTED[1])
-    assert found(**{**facts, "columns": more}).verdict is Condition.DATA_DRIFT
+    assert diagnosis_of(**facts).verdict is Condition.CONCEPT_DRIFT
+    worse_inside = (replace(inside, loss_inside=0.9), DRIFTED[1])
+    assert diagnosis_of(**{**facts, "columns": worse_inside}).verdict is Condition.DATA_DRIFT
 
 
 def test_a_fault_in_a_column_that_hardly_matters_does_not_hide_concept_drift() -> None:
-    diagnosis = found(columns=(replace(NULLS, importance=0.001),), degraded=DROP)
+    diagnosis = diagnosis_of(columns=(replace(NULLS, importance=0.001),), degraded=DROP)
     assert diagnosis.verdict is Condition.CONCEPT_DRIFT
     assert any("hardly uses it" in reason for reason in diagnosis.reasons)
 
 
 def test_a_trusted_estimate_of_a_drop_offers_to_retrain_before_labels_come() -> None:
-    diagnosis = found(labelled=0, columns=DRIFTED, estimated_drop=0.1, estimate_trusted=True)
+    diagnosis = diagnosis_of(labelled=0, columns=DRIFTED, estimated_drop=0.1, estimate_trusted=True)
     assert diagnosis.alternatives == (Remedy.RETRAIN,)
-    assert found(labelled=0, columns=DRIFTED, estimated_drop=0.1).alternatives == ()
+    assert diagnosis_of(labelled=0, columns=DRIFTED, estimated_drop=0.1).alternatives == ()
 
 
 def test_an_estimate_alone_clears_nothing() -> None:
-    diagnosis = found(labelled=0, estimated_drop=0.0, estimate_trusted=True)
+    diagnosis = diagnosis_of(labelled=0, estimated_drop=0.0, estimate_trusted=True)
     assert diagnosis.verdict is Condition.INSUFFICIENT
 
 
 def test_many_new_categories_are_said_beside_a_loss() -> None:
     columns = (replace(DRIFTED[0], unseen_share=0.2),)
-    assert any("20% of the rows have a category" in said for said in found(columns=columns, degraded=DROP).reasons)
+    assert any(
+        "20% of the rows have a category" in reason for reason in diagnosis_of(columns=columns, degraded=DROP).reasons
+    )
 
 
 def test_drift_without_importances_may_explain_a_loss() -> None:
     columns = (ColumnFacts("a", effect=0.3, drifted=True),)
-    assert found(columns=columns, degraded=DROP).verdict is Condition.DATA_DRIFT
+    assert diagnosis_of(columns=columns, degraded=DROP).verdict is Condition.DATA_DRIFT
 
 
 def test_the_share_of_drifted_importance_decides_where_it_is_known() -> None:
-    assert found(columns=DRIFTED, drifted_importance=0.01, degraded=DROP).verdict is Condition.CONCEPT_DRIFT
+    assert diagnosis_of(columns=DRIFTED, drifted_importance=0.01, degraded=DROP).verdict is Condition.CONCEPT_DRIFT
 
 
 def test_two_signs_of_a_loss_are_surer_than_one() -> None:
     unsure = (replace(DROP[0], low=None, high=None),)
-    assert found(columns=DRIFTED, degraded=unsure).confidence is ConfidenceLevel.LOW
-    assert found(columns=DRIFTED, degraded=DROP).confidence is ConfidenceLevel.MEDIUM
-    assert found(degraded=DROP, concept_drift=True).confidence is ConfidenceLevel.HIGH
+    assert diagnosis_of(columns=DRIFTED, degraded=unsure).confidence is ConfidenceLevel.LOW
+    assert diagnosis_of(columns=DRIFTED, degraded=DROP).confidence is ConfidenceLevel.MEDIUM
+    assert diagnosis_of(degraded=DROP, concept_drift=True).confidence is ConfidenceLevel.HIGH
 
 
 def test_causes_are_ranked_by_effect_times_importance() -> None:
@@ -185,7 +187,7 @@ def test_a_cause_goes_with_the_loss() -> None:
 
 
 def test_a_fault_is_the_first_cause() -> None:
-    diagnosis = found(columns=(*DRIFTED, replace(NULLS, name="z", effect=0.01)))
+    diagnosis = diagnosis_of(columns=(*DRIFTED, replace(NULLS, name="z", effect=0.01)))
     assert [cause.column for cause in diagnosis.causes] == ["z", "a"]
 
 
@@ -249,5 +251,5 @@ def test_missing_values_do_not_hide_a_change_of_unit() -> None:
 
 
 def test_a_diagnosis_survives_json() -> None:
-    diagnosis = found(columns=(NULLS, *DRIFTED), degraded=DROP)
+    diagnosis = diagnosis_of(columns=(NULLS, *DRIFTED), degraded=DROP)
     assert codec.decode(Diagnosis, codec.encode(diagnosis)) == diagnosis

@@ -6,7 +6,7 @@ from optagent.analysis import distances
 from optagent.analysis.profile_bins import quantile_edges
 
 
-def binned(*samples):
+def bin_counts(*samples):
     edges = np.array(quantile_edges(samples[0].astype(np.float32), 128))
     return edges, *(
         np.bincount(edges.searchsorted(sample, side="right"), minlength=len(edges) + 1) for sample in samples
@@ -20,20 +20,20 @@ def samples():
 
 
 def test_the_distance_over_bins_is_nearly_that_over_rows(samples):
-    _, then, now = binned(*samples)
+    _, then, now = bin_counts(*samples)
     exact = ks_2samp(*samples).statistic
     assert exact - 1 / 128 <= distances.kolmogorov_smirnov(then, now) <= exact + 1e-9
 
 
 def test_wasserstein_over_bins_is_nearly_that_over_rows(samples):
-    edges, then, now = binned(*samples)
+    edges, then, now = bin_counts(*samples)
     shift = samples[1].mean() - samples[0].mean()
     assert distances.wasserstein(then, now, edges, shift) == pytest.approx(wasserstein_distance(*samples), abs=0.02)
 
 
 def test_what_moved_beyond_the_reference_is_measured_by_the_means():
     values = np.linspace(0, 1, 1000, dtype=np.float32)
-    edges, then, now = binned(values, values + 100)
+    edges, then, now = bin_counts(values, values + 100)
     assert distances.wasserstein(then, now, edges, 100.0) == 100.0
 
 

@@ -20,7 +20,7 @@ WINDOW = 1000
 LEVEL = 0.05
 
 
-def observed(x, start=0.0, columns=None, prediction=None) -> ObservedRows:
+def make_rows(x, start=0.0, columns=None, prediction=None) -> ObservedRows:
     """A row a second."""
     rows, width = x.shape
     unknown = np.full(rows, np.nan)
@@ -43,36 +43,36 @@ def series(rng, rows, columns, coefficient):
 
 def reports(coefficient, seed, references, windows, shift=0.0, shifted=0) -> list[DriftReport]:
     """50 columns, of which the first `shifted` ones have moved since the reference."""
-    found = []
+    drift_reports = []
     for turn in range(references):
         rng = np.random.default_rng([seed, turn])
-        profile = make_profile(observed(series(rng, 5000, 50, coefficient)))
+        profile = make_profile(make_rows(series(rng, 5000, 50, coefficient)))
         live = series(rng, WINDOW * (windows + 1), 50, coefficient)
         live[:, :shifted] += shift
         folder = BinCounter(profile, WINDOW / 24)
         counts = [
-            folder.fold(observed(live[first : first + WINDOW], float(first))) for first in range(0, len(live), WINDOW)
+            folder.fold(make_rows(live[first : first + WINDOW], float(first))) for first in range(0, len(live), WINDOW)
         ]
-        found += [drift_report(profile, now, before, {}, LEVEL) for before, now in pairwise(counts)]
-    return found
+        drift_reports += [drift_report(profile, now, before, {}, LEVEL) for before, now in pairwise(counts)]
+    return drift_reports
 
 
 @pytest.mark.parametrize("coefficient", [0.0, 0.6])
 def test_without_drift_windows_alarm_no_more_often_than_the_level_says(coefficient):
     """Also where every row half repeats the one before it."""
-    found = reports(coefficient, seed=1, references=3, windows=12)
-    most = binom.ppf(0.995, len(found), LEVEL)
-    assert sum(report.status is DriftStatus.DRIFTED for report in found) <= most
-    assert sum(report.prediction_status is DriftStatus.DRIFTED for report in found) <= most
-    assert np.mean([report.score for report in found]) < 0.001
+    drift_reports = reports(coefficient, seed=1, references=3, windows=12)
+    most = binom.ppf(0.995, len(drift_reports), LEVEL)
+    assert sum(report.status is DriftStatus.DRIFTED for report in drift_reports) <= most
+    assert sum(report.prediction_status is DriftStatus.DRIFTED for report in drift_reports) <= most
+    assert np.mean([report.score for report in drift_reports]) < 0.001
 
 
 @pytest.mark.parametrize(("coefficient", "shift", "least"), [(0.0, 0.25, 0.95), (0.0, 0.5, 1.0), (0.6, 0.5, 0.95)])
 def test_shifts_of_a_tenth_of_the_columns_are_found_and_no_others(coefficient, shift, least):
-    found = reports(coefficient, seed=2, references=2, windows=4, shift=shift, shifted=5)
-    moved = {f"c{index}" for index in range(5)}
-    assert np.mean([len(moved & set(report.drifted)) / 5 for report in found]) >= least
-    assert sum(bool(set(report.drifted) - moved) for report in found) <= 1
+    drift_reports = reports(coefficient, seed=2, references=2, windows=4, shift=shift, shifted=5)
+    shifted_names = {f"c{index}" for index in range(5)}
+    assert np.mean([len(shifted_names & set(report.drifted)) / 5 for report in drift_reports]) >= least
+    assert sum(bool(set(report.drifted) - shifted_names) for report in drift_reports) <= 1
 
 
 def test_repetition_is_paid_for():
@@ -101,7 +101,7 @@ class Watch:
         kind = rng.choice(3, rows, p=[0.6, 0.3, 0.1])
         x = np.column_stack([rng.normal(10, 2, rows), rng.uniform(0, 7, rows), rng.integers(0, 2, rows), kind])
         x = np.column_stack([x, np.full(rows, 3.0), np.full(rows, np.nan)])
-        return observed(x, start, self.columns, rng.normal(size=rows))
+        return make_rows(x, start, self.columns, rng.normal(size=rows))
 
     def report(self, change=None, rows=2000, before=True, importances=None) -> DriftReport:
         windows = []
@@ -129,32 +129,32 @@ def test_the_same_world_is_stable(watch):
 
 
 def test_without_a_window_before_drift_is_only_suspected(watch):
-    def moved(x):
+    def move(x):
         x[:, 0] += 0.6
 
-    assert watch.report(moved, rows=200, before=False).status is DriftStatus.SUSPECTED
-    assert watch.report(moved, rows=200).drifted == ("number",)
+    assert watch.report(move, rows=200, before=False).status is DriftStatus.SUSPECTED
+    assert watch.report(move, rows=200).drifted == ("number",)
 
 
 def test_one_window_alone_is_only_suspected(watch):
-    calm, moved = watch.rows(200, 1), watch.rows(200, 2, 3600.0)
-    moved.x[:, 0] += 0.8
-    folds = [watch.folder.fold(window) for window in (calm, moved)]
+    calm, shifted = watch.rows(200, 1), watch.rows(200, 2, 3600.0)
+    shifted.x[:, 0] += 0.8
+    folds = [watch.folder.fold(window) for window in (calm, shifted)]
     assert drift_report(watch.profile, folds[1], folds[0], {}, 0.01).suspected == ("number",)
 
 
 def test_one_window_beyond_doubt_is_enough(watch):
-    def moved(x):
+    def move(x):
         x[:, 0] += 2
 
-    assert watch.report(moved, before=False).drifted == ("number",)
+    assert watch.report(move, before=False).drifted == ("number",)
 
 
 def test_a_drifted_number_is_described(watch):
-    def moved(x):
+    def move(x):
         x[:, 0] += 2
 
-    column = watch.column("number", moved)
+    column = watch.column("number", move)
     assert column.effect == pytest.approx(0.383, abs=0.04)
     assert column.wasserstein == pytest.approx(1.0, abs=0.08)
     assert column.psi == pytest.approx(0.95, abs=0.2)
@@ -164,20 +164,20 @@ def test_a_drifted_number_is_described(watch):
 
 
 def test_a_change_of_unit_is_seen_in_the_mean(watch):
-    def moved(x):
+    def move(x):
         x[:, 0] *= 1000
 
-    column = watch.column("number", moved)
+    column = watch.column("number", move)
     assert column.now.mean == pytest.approx(10_000, rel=0.02)
     assert column.now.outside == pytest.approx(1.0)
     assert column.wasserstein > 1000
 
 
 def test_a_drifted_category_is_described(watch):
-    def moved(x):
+    def move(x):
         x[:, 3] = np.where(x[:, 3] == 0, 1, x[:, 3])
 
-    column = watch.column("kind", moved)
+    column = watch.column("kind", move)
     assert column.status is DriftStatus.DRIFTED
     assert column.effect == pytest.approx(0.6, abs=0.05)
     assert column.now.shares == {"y": pytest.approx(0.9, abs=0.03), "z": pytest.approx(0.1, abs=0.03), "x": 0.0}
@@ -190,10 +190,10 @@ def test_a_drifted_category_is_described(watch):
     [(0, np.nan, DriftCheck.MISSING), (3, 3, DriftCheck.UNSEEN), (3, np.nan, DriftCheck.MISSING)],
 )
 def test_missing_and_unseen_values_are_found_by_tests_of_their_own(watch, place, value, check):
-    def moved(x):
+    def move(x):
         x[::25, place] = value
 
-    column = watch.column(watch.columns[place].name, moved)
+    column = watch.column(watch.columns[place].name, move)
     assert column.status is DriftStatus.DRIFTED
     assert [test.check for test in column.tests if test.status is DriftStatus.DRIFTED] == [check]
 
@@ -201,10 +201,10 @@ def test_missing_and_unseen_values_are_found_by_tests_of_their_own(watch, place,
 @pytest.mark.parametrize("place", range(6))
 @pytest.mark.parametrize("value", [np.nan, 3.0, -1e30])
 def test_a_column_of_one_value_or_none_gives_a_report(watch, place, value):
-    def moved(x):
+    def move(x):
         x[:, place] = value
 
-    report = watch.report(moved)
+    report = watch.report(move)
     assert decode(DriftReport, encode(report)) == report
     unchanged = (4, 3.0), (5, np.nan)
     same = (place, value) in unchanged or (place == 5 and np.isnan(value))
@@ -235,22 +235,22 @@ def test_a_reference_of_one_row_gives_a_report(watch):
 
 
 def test_the_score_weighs_by_importance(watch):
-    def moved(x):
+    def move(x):
         x[:, 0] += 2
 
-    equal = watch.report(moved)
+    equal = watch.report(move)
     assert equal.score == pytest.approx(equal.features[0].effect / 6)
-    assert watch.report(moved, importances={"number": 3.0, "kind": 1.0}).score == pytest.approx(4.5 * equal.score)
-    assert watch.report(moved, importances={"kind": 1.0, "number": float("nan")}).score == 0.0
+    assert watch.report(move, importances={"number": 3.0, "kind": 1.0}).score == pytest.approx(4.5 * equal.score)
+    assert watch.report(move, importances={"kind": 1.0, "number": float("nan")}).score == 0.0
 
 
 def test_a_small_effect_is_no_drift_however_significant(watch):
-    def moved(x):
+    def move(x):
         x[:, 0] += 2
 
     counts = watch.folder.fold(watch.rows(2000, 5))
     shifted = watch.rows(2000, 6)
-    moved(shifted.x)
+    move(shifted.x)
     now = watch.folder.fold(shifted)
     assert drift_report(watch.profile, now, now, {}, 0.01, DriftRule(effect_floor=0.5)).drifted == ()
     assert drift_report(watch.profile, counts, counts, {}, 0.01).drifted == ()
@@ -302,7 +302,7 @@ def test_a_profile_read_back_gives_the_same_report(watch):
 def test_a_multiclass_model_is_watched_by_class():
     def rows(seed, concentration):
         rng = np.random.default_rng(seed)
-        plain = observed(rng.normal(size=(1000, 1)), prediction=rng.dirichlet(concentration, 1000))
+        plain = make_rows(rng.normal(size=(1000, 1)), prediction=rng.dirichlet(concentration, 1000))
         return replace(plain, task=Task.MULTICLASS, n_classes=3)
 
     profile = make_profile(rows(0, [2, 2, 2]))

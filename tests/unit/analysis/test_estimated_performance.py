@@ -19,7 +19,7 @@ SHARED = Path(__file__).parents[3].parent / "shared" / "data"
 BINARY = monitored_metrics(Task.BINARY)
 
 
-def observed(prediction: np.ndarray, y: np.ndarray, x: np.ndarray | None = None, classes: int = 2) -> ObservedRows:
+def make_rows(prediction: np.ndarray, y: np.ndarray, x: np.ndarray | None = None, classes: int = 2) -> ObservedRows:
     rows = len(y)
     task = Task.REGRESSION if not classes else Task.BINARY if classes == 2 else Task.MULTICLASS
     x = np.zeros((rows, 1), np.float32) if x is None else x.astype(np.float32)
@@ -32,11 +32,11 @@ def parts(rows: ObservedRows, size: int) -> list[ObservedRows]:
     return [rows.where(position // size == index) for index in range(len(rows) // size)]
 
 
-def miscalibrated(rows: int, seed: int, hardness: float = 1.0) -> ObservedRows:
+def miscalibrated_rows(rows: int, seed: int, hardness: float = 1.0) -> ObservedRows:
     """A model that claims its square root; a larger hardness has more rows in doubt."""
     rng = np.random.default_rng(seed)
     truth = rng.beta(0.5 * hardness, hardness, rows)
-    return observed(np.sqrt(truth), (rng.random(rows) < truth).astype(np.float64))
+    return make_rows(np.sqrt(truth), (rng.random(rows) < truth).astype(np.float64))
 
 
 def test_the_estimate_follows_a_covariate_shift_of_the_car_loans() -> None:
@@ -45,7 +45,7 @@ def test_the_estimate_follows_a_covariate_shift_of_the_car_loans() -> None:
         pytest.skip("the shared car loan data is not here")
     table = pd.read_parquet(path, columns=["period", "repaid", "y_pred_proba"])
     before, now = (
-        observed(part["y_pred_proba"].to_numpy(np.float64), part["repaid"].to_numpy(np.float64))
+        make_rows(part["y_pred_proba"].to_numpy(np.float64), part["repaid"].to_numpy(np.float64))
         for part in (table[table["period"] == "reference"], table[table["period"] == "analysis"])
     )
     estimator = fit_cbpe(before)
@@ -70,29 +70,29 @@ def test_the_estimate_is_not_trusted_on_the_electricity_market() -> None:
     fifth = len(y) // 5
     with threadpool_limits(1):
         model = HistGradientBoostingClassifier(random_state=0, max_iter=60).fit(x[:fifth], y[:fifth])
-        later = observed(model.predict_proba(x[fifth:])[:, 1], y[fifth:])
+        later = make_rows(model.predict_proba(x[fifth:])[:, 1], y[fifth:])
     reference = later.where(np.arange(len(later)) < fifth // 2)
     estimator = fit_cbpe(reference, draws=100)
     windows = parts(later.where(np.arange(len(later)) >= fifth // 2), 336)  # weeks
     history = matured(estimator, windows[:-1], BINARY)
     assert np.mean([interval.estimate - realised for interval, realised in history["auc"]]) > 0.03
-    found = estimated_performance(estimator, windows[-1], BINARY, history=history)
-    assert not found.trusted
-    auc = next(metric for metric in found.metrics if metric.name == "auc")
+    estimate = estimated_performance(estimator, windows[-1], BINARY, history=history)
+    assert not estimate.trusted
+    auc = next(metric for metric in estimate.metrics if metric.name == "auc")
     assert not auc.trusted
     assert "the truth fell outside the estimate in" in auc.reason
-    assert auc.reason in found.reason
-    assert "cannot see concept drift" in found.caveat
+    assert auc.reason in estimate.reason
+    assert "cannot see concept drift" in estimate.caveat
 
 
 def test_the_truth_falls_outside_the_interval_no_more_often_than_its_level_allows() -> None:
-    estimator = fit_cbpe(miscalibrated(4000, 0), draws=100)
-    windows = [miscalibrated(500, seed, hardness=3.0) for seed in range(1, 101)]
+    estimator = fit_cbpe(miscalibrated_rows(4000, 0), draws=100)
+    windows = [miscalibrated_rows(500, seed, hardness=3.0) for seed in range(1, 101)]
     history = matured(estimator, windows, BINARY, alpha=0.1)
     assert set(history) == {"accuracy", "precision", "recall", "f1", "auc", "log_loss", "brier"}
     for name, pairs in history.items():
-        held = coverage(pairs)
-        assert held.missed <= 10 + 3 * 3, name  # three standard deviations of a binomial share of 100 windows
+        past = coverage(pairs)
+        assert past.missed <= 10 + 3 * 3, name  # three standard deviations of a binomial share of 100 windows
         bias = np.mean([interval.estimate - realised for interval, realised in pairs])
         assert abs(bias) < 0.03, name
 
@@ -103,7 +103,7 @@ def test_several_classes_are_estimated_without_bias() -> None:
         truth = rng.dirichlet(np.full(3, 0.5), rows)
         y = (truth.cumsum(axis=1) < rng.random(rows)[:, None]).sum(axis=1).clip(max=2).astype(np.float64)
         claimed = np.sqrt(truth)
-        return observed(claimed / claimed.sum(axis=1, keepdims=True), y, classes=3)
+        return make_rows(claimed / claimed.sum(axis=1, keepdims=True), y, classes=3)
 
     estimator = fit_cbpe(world(4000, 0), draws=50)
     history = matured(estimator, [world(1000, seed) for seed in range(1, 21)], monitored_metrics(Task.MULTICLASS))
@@ -113,15 +113,17 @@ def test_several_classes_are_estimated_without_bias() -> None:
 
 
 def test_an_estimate_without_past_labels_says_that_it_is_unchecked() -> None:
-    found = estimated_performance(fit_cbpe(miscalibrated(1000, 0), draws=20), miscalibrated(100, 1), BINARY)
-    assert found.trusted
-    assert found.reason == "not checked yet: no past window has labels"
-    assert decode(EstimatedPerformance, encode(found)) == found
+    estimate = estimated_performance(
+        fit_cbpe(miscalibrated_rows(1000, 0), draws=20), miscalibrated_rows(100, 1), BINARY
+    )
+    assert estimate.trusted
+    assert estimate.reason == "not checked yet: no past window has labels"
+    assert decode(EstimatedPerformance, encode(estimate)) == estimate
 
 
 def test_a_few_misses_are_chance_and_many_are_not() -> None:
-    held, missed = (Interval(0.5, 0.4, 0.6, 0.05), 0.5), (Interval(0.5, 0.4, 0.6, 0.05), 0.7)
-    few, many = coverage([held] * 19 + [missed]), coverage([held] * 14 + [missed] * 6)
+    hit, missed = (Interval(0.5, 0.4, 0.6, 0.05), 0.5), (Interval(0.5, 0.4, 0.6, 0.05), 0.7)
+    few, many = coverage([hit] * 19 + [missed]), coverage([hit] * 14 + [missed] * 6)
     assert (few.windows, few.missed) == (20, 1)
     assert few.p_value is not None
     assert few.p_value == pytest.approx(1 - 0.95**20)
@@ -132,32 +134,34 @@ def test_a_few_misses_are_chance_and_many_are_not() -> None:
 
 @pytest.mark.parametrize("rows", [0, 1, 29])
 def test_too_few_rows_give_no_estimate(rows: int) -> None:
-    found = estimated_performance(fit_cbpe(miscalibrated(500, 0), draws=10), miscalibrated(rows, 1), BINARY)
-    assert (found.rows, found.metrics, found.trusted) == (rows, (), False)
-    assert found.reason == f"{rows} rows, at least 30 are needed"
+    estimate = estimated_performance(
+        fit_cbpe(miscalibrated_rows(500, 0), draws=10), miscalibrated_rows(rows, 1), BINARY
+    )
+    assert (estimate.rows, estimate.metrics, estimate.trusted) == (rows, (), False)
+    assert estimate.reason == f"{rows} rows, at least 30 are needed"
 
 
 def test_constant_and_missing_predictions_do_not_crash() -> None:
-    estimator = fit_cbpe(miscalibrated(500, 0), draws=20)
-    window = observed(np.full(60, 0.7), np.full(60, np.nan))
+    estimator = fit_cbpe(miscalibrated_rows(500, 0), draws=20)
+    window = make_rows(np.full(60, 0.7), np.full(60, np.nan))
     window.prediction[:20] = np.nan
-    found = estimated_performance(estimator, window, BINARY)
-    assert found.rows == 40
-    auc = next(metric for metric in found.metrics if metric.name == "auc")
+    estimate = estimated_performance(estimator, window, BINARY)
+    assert estimate.rows == 40
+    auc = next(metric for metric in estimate.metrics if metric.name == "auc")
     assert auc.interval.estimate == 0.5
-    flat = fit_cbpe(observed(np.full(500, 0.5), np.arange(500) % 2.0), draws=20)
+    flat = fit_cbpe(make_rows(np.full(500, 0.5), np.arange(500) % 2.0), draws=20)
     assert estimated_performance(flat, window, BINARY).metrics
 
 
 def test_a_reference_that_cannot_teach_is_refused() -> None:
     with pytest.raises(InvalidData, match="199 labelled rows, at least 200"):
-        fit_cbpe(miscalibrated(199, 0))
+        fit_cbpe(miscalibrated_rows(199, 0))
     with pytest.raises(InvalidData, match="one class"):
-        fit_cbpe(observed(np.full(300, 0.5), np.ones(300)))
+        fit_cbpe(make_rows(np.full(300, 0.5), np.ones(300)))
     with pytest.raises(InvalidData, match="for classifiers"):
         fit_cbpe(noisy(300, 0))
     with pytest.raises(InvalidData, match="of a binary model"):
-        fit_loss_model(miscalibrated(300, 0))
+        fit_loss_model(miscalibrated_rows(300, 0))
     with pytest.raises(InvalidData, match="100 labelled rows"):
         fit_loss_model(noisy(100, 0))
 
@@ -170,7 +174,7 @@ def noisy(rows: int, seed: int, centre: float = 0.0, factor: float = 1.0) -> Obs
     rng = np.random.default_rng(seed)
     feature = rng.normal(centre, 1, rows)
     y = feature + factor * np.exp(feature / 2) * rng.normal(size=rows)
-    return observed(feature.copy(), y, np.column_stack([feature, np.full(rows, np.nan)]), classes=0)
+    return make_rows(feature.copy(), y, np.column_stack([feature, np.full(rows, np.nan)]), classes=0)
 
 
 def test_the_loss_model_follows_a_covariate_shift() -> None:
@@ -190,16 +194,16 @@ def test_the_loss_model_follows_a_covariate_shift() -> None:
 def test_the_loss_model_is_refused_where_errors_grew_for_no_reason_it_knows() -> None:
     estimator = fit_loss_model(noisy(2000, 0), draws=100)
     history = matured(estimator, [noisy(300, seed, factor=1.5) for seed in range(1, 9)], REGRESSION)
-    found = estimated_performance(estimator, noisy(300, 9), REGRESSION, history=history)
-    assert not found.trusted
-    assert found.metrics[0].coverage is not None
-    assert found.metrics[0].coverage.missed == 8
+    estimate = estimated_performance(estimator, noisy(300, 9), REGRESSION, history=history)
+    assert not estimate.trusted
+    assert estimate.metrics[0].coverage is not None
+    assert estimate.metrics[0].coverage.missed == 8
 
 
 def test_rows_of_another_model_are_refused() -> None:
     with pytest.raises(InvalidData, match="predictions of 3 columns, those of the reference have 1"):
-        fit_cbpe(miscalibrated(500, 0), draws=10).intervals(
-            observed(np.full((50, 3), 1 / 3), np.zeros(50)), BINARY, 0.1
+        fit_cbpe(miscalibrated_rows(500, 0), draws=10).intervals(
+            make_rows(np.full((50, 3), 1 / 3), np.zeros(50)), BINARY, 0.1
         )
     with pytest.raises(InvalidData, match="1 features, those of the reference are 2"):
-        fit_loss_model(noisy(300, 0), draws=10).intervals(miscalibrated(50, 0), REGRESSION, 0.1)
+        fit_loss_model(noisy(300, 0), draws=10).intervals(miscalibrated_rows(50, 0), REGRESSION, 0.1)

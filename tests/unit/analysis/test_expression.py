@@ -38,9 +38,9 @@ def test_expressions_are_arithmetic_on_columns(text: str, expected: list[float])
 
 @pytest.mark.parametrize("text", ["stake / odds", "log(odds)", "odds > 1", "9 ** 9 ** 9 ** 9 * odds"])
 def test_what_is_unknown_or_not_finite_is_missing(text: str) -> None:
-    found = compile_expression(text)(COLUMNS)
-    assert np.isnan(found[2])
-    assert not np.isinf(found).any()
+    values = compile_expression(text)(COLUMNS)
+    assert np.isnan(values[2])
+    assert not np.isinf(values).any()
 
 
 def test_a_column_without_a_single_value_makes_everything_unknown() -> None:
@@ -49,7 +49,7 @@ def test_a_column_without_a_single_value_makes_everything_unknown() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "named"),
+    ("text", "message"),
     [
         ("stake.real", "stake.real"),
         ("stake[0]", r"stake\[0\]"),
@@ -79,13 +79,13 @@ def test_a_column_without_a_single_value_makes_everything_unknown() -> None:
         ("+".join("a" * 120), "deeply nested"),
     ],
 )
-def test_anything_else_is_refused_and_named(text: str, named: str) -> None:
-    with pytest.raises(InvalidRequest, match=named):
+def test_anything_else_is_refused_and_named(text: str, message: str) -> None:
+    with pytest.raises(InvalidRequest, match=message):
         compile_expression(text)
 
 
 @pytest.mark.parametrize(
-    ("text", "named"),
+    ("text", "message"),
     [
         ("stakes * 2", r"no column 'stakes'; one of \['fee'"),
         ("prediction * 2", "column 'prediction' holds no numbers"),
@@ -94,8 +94,8 @@ def test_anything_else_is_refused_and_named(text: str, named: str) -> None:
         ("stake == 'up'", "compares a text"),
     ],
 )
-def test_columns_that_do_not_fit_are_refused_and_named(text: str, named: str) -> None:
-    with pytest.raises(InvalidRequest, match=named):
+def test_columns_that_do_not_fit_are_refused_and_named(text: str, message: str) -> None:
+    with pytest.raises(InvalidRequest, match=message):
         compile_expression(text)(COLUMNS)
 
 
@@ -112,7 +112,7 @@ def test_no_rows_give_no_values() -> None:
 @given(st.text(max_size=60))
 def test_any_text_is_refused_or_evaluated(text: str) -> None:
     try:
-        found = compile_expression(text)(COLUMNS)
+        values = compile_expression(text)(COLUMNS)
     except InvalidRequest:
         return
-    assert found.shape == (4,)
+    assert values.shape == (4,)

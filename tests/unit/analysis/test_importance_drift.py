@@ -12,29 +12,29 @@ NAMES = ("a", "b", "c")
 
 
 def test_the_same_ranking_is_no_change() -> None:
-    found = attribution_shift(NAMES, np.array([5.0, 3.0, 2.0]), np.array([0.6, 0.3, 0.1]))
-    assert found.ndcg == 1.0
-    assert not found.changed
-    assert [one.name for one in found.features] == ["a", "b", "c"]
+    shift = attribution_shift(NAMES, np.array([5.0, 3.0, 2.0]), np.array([0.6, 0.3, 0.1]))
+    assert shift.ndcg == 1.0
+    assert not shift.changed
+    assert [one.name for one in shift.features] == ["a", "b", "c"]
 
 
 def test_the_gain_is_that_of_the_formula() -> None:
     # Reference shares .7 .2 .1; the current order is c, b, a.
     ideal = 0.7 + 0.2 / np.log2(3) + 0.1 / 2
-    found = attribution_shift(NAMES, np.array([0.7, 0.2, 0.1]), np.array([0.1, 0.2, 0.7]))
-    assert found.ndcg == pytest.approx((0.1 + 0.2 / np.log2(3) + 0.7 / 2) / ideal)
-    assert found.changed
-    assert found.movers == ("a", "c")
-    first = found.features[0]
+    shift = attribution_shift(NAMES, np.array([0.7, 0.2, 0.1]), np.array([0.1, 0.2, 0.7]))
+    assert shift.ndcg == pytest.approx((0.1 + 0.2 / np.log2(3) + 0.7 / 2) / ideal)
+    assert shift.changed
+    assert shift.movers == ("a", "c")
+    first = shift.features[0]
     assert (first.name, first.reference_rank, first.current_rank) == ("c", 3, 1)
     assert first.change == pytest.approx(0.6)
 
 
 def test_a_swap_among_the_last_is_no_change() -> None:
-    found = attribution_shift(NAMES, np.array([0.8, 0.11, 0.09]), np.array([0.8, 0.09, 0.11]))
-    assert found.ndcg is not None
-    assert 0.99 < found.ndcg < 1
-    assert not found.changed
+    shift = attribution_shift(NAMES, np.array([0.8, 0.11, 0.09]), np.array([0.8, 0.09, 0.11]))
+    assert shift.ndcg is not None
+    assert 0.99 < shift.ndcg < 1
+    assert not shift.changed
 
 
 @given(st.lists(st.tuples(st.floats(0.001, 100), st.floats(0.001, 100)), min_size=1, max_size=20))
@@ -57,5 +57,5 @@ def test_other_columns_are_refused() -> None:
 
 
 def test_the_answer_survives_json() -> None:
-    found = attribution_shift(NAMES, np.array([0.7, 0.2, 0.1]), np.array([0.1, 0.2, 0.7]))
-    assert decode(AttributionShift, encode(found)) == found
+    shift = attribution_shift(NAMES, np.array([0.7, 0.2, 0.1]), np.array([0.1, 0.2, 0.7]))
+    assert decode(AttributionShift, encode(shift)) == shift

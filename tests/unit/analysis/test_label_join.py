@@ -36,7 +36,7 @@ def values_of(chosen: CountedRows, tables: list[pa.Table]) -> list[Any]:
     ]
 
 
-def joined(*rows: tuple[str, int, float | None], ids: str = "ab") -> JoinedLabels:
+def join(*rows: tuple[str, int, float | None], ids: str = "ab") -> JoinedLabels:
     """Labels of the predictions a, b … that were made at second 10."""
     return join_labels(pa.array(list(ids), pa.large_string()), np.full(len(ids), 10_000_000), labels(*rows))
 
@@ -62,11 +62,11 @@ def test_of_different_rows_of_one_id_the_earliest_counts() -> None:
 
 def test_of_different_rows_of_one_instant_it_is_always_the_same_that_counts() -> None:
     rows = [("a", 1, value) for value in (5.0, 6.0, None, -0.0)]
-    found = set()
+    contents = set()
     for order in itertools.permutations(rows):
         tables = [predictions(*order[:2]), predictions(*order[2:])]
-        found.add(str(values_of(choose(tables), tables)))
-    assert len(found) == 1
+        contents.add(str(values_of(choose(tables), tables)))
+    assert len(contents) == 1
 
 
 def test_the_type_and_the_order_of_columns_do_not_make_another_row() -> None:
@@ -74,14 +74,14 @@ def test_the_type_and_the_order_of_columns_do_not_make_another_row() -> None:
     other = other.select(["text", "value", "time", "id"])
     other = other.set_column(0, "text", other.column("text").dictionary_encode())
     rows = [one, other, predictions(("a", 1, 6), text=["x"])]
-    found = {values_of(choose(list(order)), list(order))[0] for order in itertools.permutations(rows)}
-    assert len(found) == 1
+    contents = {values_of(choose(list(order)), list(order))[0] for order in itertools.permutations(rows)}
+    assert len(contents) == 1
 
 
 def test_rows_of_any_type_can_be_told_apart() -> None:
     tables = [predictions(("a", 1, [1])), predictions(("a", 1, {"x": 1})), predictions(("a", 1, True))]
-    found = {str(values_of(choose(list(order)), list(order))) for order in itertools.permutations(tables)}
-    assert len(found) == 1
+    contents = {str(values_of(choose(list(order)), list(order))) for order in itertools.permutations(tables)}
+    assert len(contents) == 1
 
 
 def test_rows_without_an_id_or_a_time_are_left_out() -> None:
@@ -110,42 +110,42 @@ def test_a_thinned_choice_has_the_same_ids_whatever_else_there_is() -> None:
 
 
 def test_a_label_is_joined_by_id() -> None:
-    found = joined(("b", 20, 1.0), ("zzz", 20, 1.0))
-    np.testing.assert_array_equal(found.y, [np.nan, 1])
+    result = join(("b", 20, 1.0), ("zzz", 20, 1.0))
+    np.testing.assert_array_equal(result.y, [np.nan, 1])
 
 
 def test_a_later_label_is_a_correction() -> None:
-    found = joined(("a", 30, 0.0), ("a", 20, 1.0), ids="a")
-    assert (found.y[0], found.conflicting[0], found.copies[0]) == (0, False, 0)
+    result = join(("a", 30, 0.0), ("a", 20, 1.0), ids="a")
+    assert (result.y[0], result.conflicting[0], result.copies[0]) == (0, False, 0)
 
 
 def test_a_label_that_came_twice_counts_once() -> None:
-    found = joined(("a", 20, 1.0), ("b", 20, 0.0), ("a", 20, 1.0))
-    assert found.y.tolist() == [1, 0]
-    assert found.copies.tolist() == [1, 0]
+    result = join(("a", 20, 1.0), ("b", 20, 0.0), ("a", 20, 1.0))
+    assert result.y.tolist() == [1, 0]
+    assert result.copies.tolist() == [1, 0]
 
 
 def test_two_labels_of_one_instant_that_differ_are_both_left_out() -> None:
-    found = joined(("a", 20, 1.0), ("a", 20, 0.0), ("a", 20, 1.0), ("b", 20, 1.0))
-    np.testing.assert_array_equal(found.y, [np.nan, 1])
-    assert found.conflicting.tolist() == [True, False]
+    result = join(("a", 20, 1.0), ("a", 20, 0.0), ("a", 20, 1.0), ("b", 20, 1.0))
+    np.testing.assert_array_equal(result.y, [np.nan, 1])
+    assert result.conflicting.tolist() == [True, False]
 
 
 def test_a_conflict_is_settled_by_a_later_label() -> None:
-    found = joined(("a", 20, 1.0), ("a", 20, 0.0), ("a", 21, 1.0), ids="a")
-    assert (found.y[0], found.conflicting[0]) == (1, False)
+    result = join(("a", 20, 1.0), ("a", 20, 0.0), ("a", 21, 1.0), ids="a")
+    assert (result.y[0], result.conflicting[0]) == (1, False)
 
 
 def test_a_label_of_before_its_prediction_is_used_and_said() -> None:
-    found = joined(("a", 9, 1.0), ("b", 10, 1.0))
-    assert found.y.tolist() == [1, 1]
-    assert found.skewed.tolist() == [True, False]
+    result = join(("a", 9, 1.0), ("b", 10, 1.0))
+    assert result.y.tolist() == [1, 1]
+    assert result.skewed.tolist() == [True, False]
 
 
 def test_a_correction_that_cannot_be_used_leaves_no_label() -> None:
-    found = joined(("a", 20, 1.0), ("a", 30, None), ids="a")
-    assert np.isnan(found.y[0])
-    assert found.unusable.tolist() == [True]
+    result = join(("a", 20, 1.0), ("a", 30, None), ids="a")
+    assert np.isnan(result.y[0])
+    assert result.unusable.tolist() == [True]
 
 
 def test_labels_with_other_outcomes_differ() -> None:
@@ -169,7 +169,7 @@ LABELS = st.tuples(IDS, st.integers(8, 12), st.sampled_from([0.0, 1.0, None]))
 def test_neither_order_nor_copies_of_labels_matter(rows: list[Any], random: Any) -> None:
     again = [*rows, *random.sample(rows, len(rows) // 2)]
     random.shuffle(again)
-    one, other = joined(*rows, ids="abc"), joined(*again, ids="abc")
+    one, other = join(*rows, ids="abc"), join(*again, ids="abc")
     np.testing.assert_array_equal(one.y, other.y)
     for name in ("unusable", "conflicting", "skewed"):
         assert getattr(one, name).tolist() == getattr(other, name).tolist()

@@ -55,7 +55,7 @@ def regression(rows: int, noise: float = 1.0, seed: int = 0) -> ObservedRows:
 WORLDS = {Task.BINARY: binary, Task.MULTICLASS: multiclass, Task.REGRESSION: regression}
 
 
-def unlabelled(observed: ObservedRows) -> ObservedRows:
+def without_labels(observed: ObservedRows) -> ObservedRows:
     return as_labelled(observed, np.full(len(observed), np.nan))
 
 
@@ -79,9 +79,9 @@ def test_only_rows_with_a_label_and_a_prediction_count() -> None:
     observed = binary(300)
     observed.y[::3] = np.nan
     observed.prediction[1::3] = np.nan
-    found = metric_values(observed, [METRICS["accuracy"]], how=QUICK)[0]
-    assert found.rows == 100
-    assert found.value == METRICS["accuracy"].score(observed.y[2::3], observed.prediction[2::3])
+    value = metric_values(observed, [METRICS["accuracy"]], how=QUICK)[0]
+    assert value.rows == 100
+    assert value.value == METRICS["accuracy"].score(observed.y[2::3], observed.prediction[2::3])
 
 
 @pytest.mark.parametrize("task", list(Task))
@@ -94,24 +94,24 @@ def test_too_few_labels_say_so(task: Task, rows: int) -> None:
 
 @pytest.mark.parametrize("task", list(Task))
 def test_no_labels_say_so(task: Task) -> None:
-    found = metric_values(unlabelled(WORLDS[task](50)), monitored_metrics(task))
-    assert {value.reason for value in found} == {"0 labelled rows, at least 30 are needed"}
+    values = metric_values(without_labels(WORLDS[task](50)), monitored_metrics(task))
+    assert {value.reason for value in values} == {"0 labelled rows, at least 30 are needed"}
 
 
 def test_one_class_says_so_where_a_metric_needs_two() -> None:
     observed = as_labelled(binary(50), np.ones(50))
-    found = {value.name: value for value in metric_values(observed, monitored_metrics(Task.BINARY), how=QUICK)}
-    without = {name for name, value in found.items() if value.interval is None}
+    values = {value.name: value for value in metric_values(observed, monitored_metrics(Task.BINARY), how=QUICK)}
+    without = {name for name, value in values.items() if value.interval is None}
     assert without == {"auc", "precision", "recall", "f1"}
-    assert found["auc"].reason == "all 50 labelled rows are of one class"
+    assert values["auc"].reason == "all 50 labelled rows are of one class"
 
 
 def test_constant_predictions_and_labels_do_not_crash() -> None:
     observed = regression(50)
     flat = as_outcome(observed, np.ones(50))
-    found = {value.name: value for value in metric_values(flat, monitored_metrics(Task.REGRESSION), how=QUICK)}
-    assert found["r2"].reason == "r2: all rows have the same value"
-    assert found["mae"].value == 1.0
+    values = {value.name: value for value in metric_values(flat, monitored_metrics(Task.REGRESSION), how=QUICK)}
+    assert values["r2"].reason == "r2: all rows have the same value"
+    assert values["mae"].value == 1.0
 
 
 def test_metrics_over_time_are_those_of_each_window() -> None:
@@ -140,8 +140,8 @@ def test_rows_of_one_instant_stay_in_one_window() -> None:
 
 
 def test_the_difference_of_two_intervals_is_that_of_newcombe() -> None:
-    found = difference(Interval(0.8, 0.77, 0.82, 0.05), Interval(0.7, 0.66, 0.75, 0.05))
-    assert (found.low, found.high) == pytest.approx((0.1 - np.hypot(0.03, 0.05), 0.1 + np.hypot(0.02, 0.04)))
+    interval = difference(Interval(0.8, 0.77, 0.82, 0.05), Interval(0.7, 0.66, 0.75, 0.05))
+    assert (interval.low, interval.high) == pytest.approx((0.1 - np.hypot(0.03, 0.05), 0.1 + np.hypot(0.02, 0.04)))
 
 
 def values_of(observed: ObservedRows) -> tuple[MetricValue, ...]:
@@ -153,12 +153,12 @@ def test_a_real_fall_is_degraded_and_an_improvement_is_not(task: Task) -> None:
     good, bad = (
         (binary(800, 0.1), binary(800, 0.3, 1)) if task is Task.BINARY else (regression(800), regression(800, 1.5, 1))
     )
-    fallen = {one.name: one for one in degradations(values_of(good), values_of(bad), 0.05)}
+    by_metric = {one.name: one for one in degradations(values_of(good), values_of(bad), 0.05)}
     risen = degradations(values_of(bad), values_of(good), 0.05)
     main = "accuracy" if task is Task.BINARY else "rmse"
-    drop = fallen[main].drop
+    drop = by_metric[main].drop
     assert drop is not None
-    assert fallen[main].degraded
+    assert by_metric[main].degraded
     assert drop.estimate == pytest.approx(0.2 if task is Task.BINARY else 0.5, abs=0.1)
     assert not any(one.degraded for one in risen if one.name != "calibration_error")
 
@@ -174,9 +174,9 @@ def test_noise_is_not_degraded_more_often_than_its_level() -> None:
 
 
 def test_without_a_reference_value_there_is_no_drop_but_a_reason() -> None:
-    found = degradations(values_of(binary(10)), values_of(binary(100)), 0.05)
-    assert all(one.drop is None and not one.degraded for one in found)
-    assert found[0].reason == "the reference: 10 labelled rows, at least 30 are needed"
+    falls = degradations(values_of(binary(10)), values_of(binary(100)), 0.05)
+    assert all(one.drop is None and not one.degraded for one in falls)
+    assert falls[0].reason == "the reference: 10 labelled rows, at least 30 are needed"
 
 
 def test_a_share_of_nothing_says_so() -> None:
@@ -203,9 +203,9 @@ def test_a_business_metric_runs_through_the_same_functions() -> None:
 
 
 def test_the_slice_that_is_worse_is_found() -> None:
-    found = by_slice(binary(2000, weak="south"), METRICS["accuracy"], ["region", "size"], how=QUICK)
-    assert [(one.column, one.value) for one in found if one.worse] == [("region", "south")]
-    south = next(one for one in found if one.value == "south")
+    slices = by_slice(binary(2000, weak="south"), METRICS["accuracy"], ["region", "size"], how=QUICK)
+    assert [(one.column, one.value) for one in slices if one.worse] == [("region", "south")]
+    south = next(one for one in slices if one.value == "south")
     assert south.shortfall is not None
     assert south.shortfall.estimate == pytest.approx(0.3, abs=0.08)
     assert south.rest.rows + south.metric.rows == 2000
@@ -223,8 +223,8 @@ def test_a_slice_beside_which_the_metric_is_undefined_says_so() -> None:
     observed = regression(100)
     south = observed.x[:, 1] == 1
     observed.y[~south] = 1.0
-    found = by_slice(observed, METRICS["r2"], ["region"], how=QUICK)
-    assert {one.value: one.rest.reason for one in found} == {"south": "r2: all rows have the same value", "north": ""}
+    slices = by_slice(observed, METRICS["r2"], ["region"], how=QUICK)
+    assert {one.value: one.rest.reason for one in slices} == {"south": "r2: all rows have the same value", "north": ""}
 
 
 @pytest.mark.parametrize("rows", [0, 1, 40])
@@ -233,7 +233,7 @@ def test_slices_of_few_rows_say_so(rows: int) -> None:
     for one in by_slice(observed, METRICS["auc"], ["region", "size"], how=QUICK):
         assert one.metric.interval is not None or one.metric.reason
         assert not one.worse
-    assert not any(one.worse for one in by_slice(unlabelled(observed), METRICS["auc"], ["region"], how=QUICK))
+    assert not any(one.worse for one in by_slice(without_labels(observed), METRICS["auc"], ["region"], how=QUICK))
 
 
 def test_slices_cover_each_row_once_with_missing_and_unseen_values() -> None:
@@ -262,7 +262,7 @@ def test_slices_of_dates_constants_and_booleans_are_named() -> None:
 def test_the_answer_survives_json() -> None:
     observed = binary(100)
     values = values_of(observed)
-    found = Performance(
+    performance = Performance(
         rows=100,
         labelled=100,
         metrics=values,
@@ -270,4 +270,4 @@ def test_the_answer_survives_json() -> None:
         slices=by_slice(observed, METRICS["auc"], ["region"], how=QUICK),
         degradation=degradations(values, values, 0.05),
     )
-    assert decode(Performance, encode(found)) == found
+    assert decode(Performance, encode(performance)) == performance

@@ -8,7 +8,7 @@ from optagent.domain.model import Task
 from optagent.errors import InvalidData, InvalidRequest
 
 
-def observed(columns, prediction=None, task=Task.REGRESSION, n_classes=0) -> ObservedRows:
+def make_rows(columns, prediction=None, task=Task.REGRESSION, n_classes=0) -> ObservedRows:
     """`columns`: name to (kind, labels, values)."""
     rows = len(next(iter(columns.values()))[2])
     unknown = np.full(rows, np.nan)
@@ -24,8 +24,8 @@ def observed(columns, prediction=None, task=Task.REGRESSION, n_classes=0) -> Obs
     )
 
 
-def numeric(values, **more) -> Profile:
-    return make_profile(observed({"a": ("numeric", (), np.asarray(values, dtype=np.float64))}, **more))
+def numeric(values, **options) -> Profile:
+    return make_profile(make_rows({"a": ("numeric", (), np.asarray(values, dtype=np.float64))}, **options))
 
 
 def test_bins_hold_equal_shares_and_every_row():
@@ -70,7 +70,7 @@ def test_unusual_columns_are_profiled_with_finite_unique_edges(values):
 
 def test_categories_and_booleans_are_counted_by_code_with_unseen_and_missing_ones_apart():
     profile = make_profile(
-        observed(
+        make_rows(
             {
                 "c": ("categorical", ("x", "y"), np.array([0, 1, 1, 2, np.nan])),
                 "b": ("boolean", (), np.array([0, 1, 1, 1, np.nan])),
@@ -99,7 +99,7 @@ def test_the_output_of_classifiers_is_profiled_with_the_predicted_classes():
 def test_a_profile_of_50_columns_survives_json_and_is_small():
     rng = np.random.default_rng(0)
     x = rng.lognormal(size=(2000, 50))
-    profile = make_profile(observed({f"c{index}": ("numeric", (), x[:, index]) for index in range(50)}))
+    profile = make_profile(make_rows({f"c{index}": ("numeric", (), x[:, index]) for index in range(50)}))
     data = encode(profile)
     assert decode(Profile, data) == profile
     assert len(data) < 1_000_000
@@ -109,7 +109,7 @@ def test_repetition_in_the_reference_has_its_price():
     rng = np.random.default_rng(0)
     alone = rng.normal(size=5000)
     repeated = np.repeat(alone[:1250], 4)
-    profile = make_profile(observed({"alone": ("numeric", (), alone), "repeated": ("numeric", (), repeated)}))
+    profile = make_profile(make_rows({"alone": ("numeric", (), alone), "repeated": ("numeric", (), repeated)}))
     assert profile.features[0].design[-1] < 1.5
     assert 3 < profile.features[1].design[-1] < 5.5
 
@@ -121,9 +121,9 @@ def test_a_reference_without_rows_is_refused():
 
 def test_an_unknown_kind_is_refused_with_the_known_ones():
     with pytest.raises(InvalidData, match=r"'a': unknown kind 'text'; one of \['numeric'"):
-        make_profile(observed({"a": ("text", (), np.zeros(3))}))
+        make_profile(make_rows({"a": ("text", (), np.zeros(3))}))
 
 
 def test_too_few_bins_are_refused():
     with pytest.raises(InvalidRequest, match="between 4 and 1000, got 1"):
-        make_profile(observed({"a": ("numeric", (), np.zeros(3))}), bins=1)
+        make_profile(make_rows({"a": ("numeric", (), np.zeros(3))}), bins=1)

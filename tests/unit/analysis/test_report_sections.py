@@ -41,8 +41,10 @@ def test_what_drifted_stands_out_in_both_views(full_report):
 
 
 def test_every_drawing_has_one_place(full_report):
-    drawn = [part for one in report_sections(full_report, Room.WIDE) for part in one.parts if isinstance(part, Drawing)]
-    assert sorted(one.name for one in drawn) == sorted(one.name for one in Drawing)
+    drawings = [
+        part for one in report_sections(full_report, Room.WIDE) for part in one.parts if isinstance(part, Drawing)
+    ]
+    assert sorted(one.name for one in drawings) == sorted(one.name for one in Drawing)
 
 
 def test_nothing_known_is_no_section(full_report):

@@ -16,11 +16,11 @@ POLICY = RolloutPolicy(min_rows=1_000, horizon_rows=8_000, ramp_horizon_rows=200
 SOUND = {"errors": np.zeros(500), "slow": np.zeros(500)}
 
 
-def started(state=RolloutState.SHADOW, **changes):
+def start_rollout(state=RolloutState.SHADOW, **changes):
     return begin("r1", "churn", "3", "4", replace(POLICY, shadow=state is RolloutState.SHADOW, **changes), 0.0, "ana")
 
 
-def paired(seed, better=0.0, correlation=0.0, rows=8_000):
+def paired_losses(seed, better=0.0, correlation=0.0, rows=8_000):
     """Losses of both versions on rows of unequal difficulty; the candidate's are lower by `better` on average."""
     rng = np.random.default_rng(seed)
     noise = lfilter([(1 - correlation**2) ** 0.5], [1, -correlation], rng.normal(size=rows))
@@ -32,9 +32,9 @@ def upto(losses, rows):
     return PairedLosses(losses.champion[:rows], losses.candidate[:rows])
 
 
-def shadowed(losses, rollout=None, every=500):
+def run_shadow(losses, rollout=None, every=500):
     """The rollout after a look at every so many rows of shadow, until it leaves shadow."""
-    rollout = rollout or started()
+    rollout = rollout or start_rollout()
     for rows in range(every, len(losses.champion) + 1, every):
         rollout = advance(rollout, look_at(rollout, f"look{rows}", rows, upto(losses, rows), SOUND), float(rows))
         if rollout.state is not RolloutState.SHADOW:
@@ -50,7 +50,7 @@ def split(rng, share, better=0.0, rows=20_000):
 
 @pytest.mark.parametrize("correlation", [0.0, 0.6])
 def test_a_candidate_that_is_no_better_is_promoted_no_more_often_than_alpha(correlation):
-    ends = [shadowed(paired(seed, correlation=correlation)).state for seed in range(100)]
+    ends = [run_shadow(paired_losses(seed, correlation=correlation)).state for seed in range(100)]
     decided = sum(state in (RolloutState.RAMP, RolloutState.ROLLED_BACK) for state in ends)
 
     assert decided <= binom.ppf(0.999, 100, POLICY.shadow_alpha)
@@ -58,20 +58,20 @@ def test_a_candidate_that_is_no_better_is_promoted_no_more_often_than_alpha(corr
 
 
 def test_a_better_candidate_leaves_shadow_and_a_worse_one_is_rolled_back():
-    assert shadowed(paired(1, better=0.05)).state is RolloutState.RAMP
-    worse = shadowed(paired(1, better=-0.05))
+    assert run_shadow(paired_losses(1, better=0.05)).state is RolloutState.RAMP
+    worse = run_shadow(paired_losses(1, better=-0.05))
 
     assert worse.state is RolloutState.ROLLED_BACK
     assert worse.looks[-1].look.rows <= 4_000
 
 
 def test_great_harm_is_rolled_back_at_the_first_look_that_may_judge():
-    assert len(shadowed(paired(2, better=-1.0)).looks) == 2
+    assert len(run_shadow(paired_losses(2, better=-1.0)).looks) == 2
 
 
 def test_a_better_candidate_goes_all_the_way():
     rng = np.random.default_rng(3)
-    rollout, parts = shadowed(paired(3, better=0.3)), []
+    rollout, parts = run_shadow(paired_losses(3, better=0.3)), []
     while rollout.state is RolloutState.RAMP and len(parts) < 12:
         parts.append(split(rng, POLICY.ramp[rollout.step], better=0.3))
         losses = SplitLosses(
@@ -88,7 +88,7 @@ def test_a_better_candidate_goes_all_the_way():
 
 
 def test_the_block_is_settled_by_the_first_rows():
-    difference = paired(4, correlation=0.9).champion - paired(4, correlation=0.9).candidate
+    difference = paired_losses(4, correlation=0.9).champion - paired_losses(4, correlation=0.9).candidate
     blocks = {paired_sequence(difference[:rows], POLICY, 0.05).block for rows in (1_000, 3_000, 8_000)}
 
     assert len(blocks) == 1
@@ -96,8 +96,8 @@ def test_the_block_is_settled_by_the_first_rows():
 
 
 def test_a_policy_of_very_few_rows_waits_for_a_normal_law():
-    losses = paired(4, better=5.0)
-    rollout = started(min_rows=1)
+    losses = paired_losses(4, better=5.0)
+    rollout = start_rollout(min_rows=1)
 
     assert look_at(rollout, "a", 1.0, upto(losses, 199), SOUND).improvement is None
     assert look_at(rollout, "a", 1.0, upto(losses, 0), SOUND).improvement is None
@@ -105,7 +105,7 @@ def test_a_policy_of_very_few_rows_waits_for_a_normal_law():
 
 
 def test_a_ramp_without_a_request_yet_says_nothing():
-    ramp = started(RolloutState.RAMP)
+    ramp = start_rollout(RolloutState.RAMP)
     nothing = SplitLosses(np.zeros(0, bool), np.zeros(0), np.zeros(0), np.zeros(0, bool), np.zeros(0, int))
     after = advance(ramp, look_at(ramp, "a", 1.0, nothing, {}), 1.0)
 
@@ -113,9 +113,9 @@ def test_a_ramp_without_a_request_yet_says_nothing():
 
 
 def test_a_candidate_that_answers_nothing_of_use_is_never_promoted():
-    losses = paired(5, better=0.5)
+    losses = paired_losses(5, better=0.5)
     losses.candidate[7] = np.nan
-    rollout = started()
+    rollout = start_rollout()
     look = look_at(rollout, "a", 1.0, losses, SOUND)
 
     assert look.improvement is None
@@ -124,18 +124,18 @@ def test_a_candidate_that_answers_nothing_of_use_is_never_promoted():
 
 
 def test_rows_without_a_label_are_left_out():
-    losses = paired(6, better=0.5)
+    losses = paired_losses(6, better=0.5)
     losses.champion[::2] = losses.candidate[::2] = np.nan
 
-    look = look_at(started(), "a", 1.0, losses, SOUND)
+    look = look_at(start_rollout(), "a", 1.0, losses, SOUND)
     assert look.rows == 4_000
     assert look.improvement is not None
 
 
 def test_the_same_version_twice_proves_nothing():
-    losses = paired(7)
+    losses = paired_losses(7)
     same = PairedLosses(losses.champion, losses.champion.copy())
-    look = look_at(started(margin=0.1), "a", 1.0, same, SOUND)
+    look = look_at(start_rollout(margin=0.1), "a", 1.0, same, SOUND)
 
     assert look.improvement is None
     assert "for a normal law" in look.notes[0]
@@ -145,18 +145,18 @@ def test_only_rows_before_the_first_that_has_not_matured_count():
     rng = np.random.default_rng(8)
     losses = split(rng, 0.5, rows=4_000)
     losses.matured[3_000] = False
-    ramp = started(RolloutState.RAMP, ramp=(0.5,))
+    ramp = start_rollout(RolloutState.RAMP, ramp=(0.5,))
 
     assert look_at(ramp, "a", 1.0, losses, SOUND).rows == 3_000
-    half = replace(paired(8), matured=np.arange(8_000) < 2_500)
-    assert look_at(started(), "a", 1.0, half, SOUND).rows == 2_500
+    half = replace(paired_losses(8), matured=np.arange(8_000) < 2_500)
+    assert look_at(start_rollout(), "a", 1.0, half, SOUND).rows == 2_500
 
 
 def test_rows_of_the_step_are_those_of_its_share():
     rng = np.random.default_rng(9)
     losses = split(rng, 0.25, rows=3_000)
     losses.share[:1_000] = 0.05
-    ramp = started(RolloutState.RAMP, ramp=(0.25, 0.5))
+    ramp = start_rollout(RolloutState.RAMP, ramp=(0.25, 0.5))
     look = look_at(ramp, "a", 1.0, losses, SOUND)
 
     assert (look.rows, look.step_rows) == (3_000, 2_000)
@@ -165,7 +165,7 @@ def test_rows_of_the_step_are_those_of_its_share():
 def test_half_of_the_traffic_that_is_52_percent_is_rolled_back():
     rng = np.random.default_rng(10)
     losses = replace(split(rng, 0.52, rows=40_000), share=np.full(40_000, 0.5))
-    ramp = started(RolloutState.RAMP, ramp=(0.5,))
+    ramp = start_rollout(RolloutState.RAMP, ramp=(0.5,))
     after = advance(ramp, look_at(ramp, "a", 1.0, losses, SOUND), 1.0)
 
     assert after.state is RolloutState.ROLLED_BACK
@@ -176,7 +176,7 @@ def test_labels_that_only_one_arm_gets_are_a_mismatch():
     rng = np.random.default_rng(11)
     losses = split(rng, 0.5, rows=4_000)
     losses.loss[losses.candidate & (rng.random(4_000) < 0.3)] = np.nan
-    ramp = started(RolloutState.RAMP, ramp=(0.5,))
+    ramp = start_rollout(RolloutState.RAMP, ramp=(0.5,))
     look = look_at(ramp, "a", 1.0, losses, SOUND)
 
     assert advance(ramp, look, 1.0).state is RolloutState.ROLLED_BACK
@@ -188,7 +188,7 @@ def test_heavy_users_are_no_mismatch():
     units = np.minimum(rng.zipf(1.5, 20_000), 3_000)
     candidate = (rng.random(3_001) < 0.5)[units]
     losses = SplitLosses(candidate, np.full(20_000, 0.5), rng.normal(size=20_000), np.ones(20_000, dtype=bool), units)
-    ramp = started(RolloutState.RAMP, ramp=(0.5,))
+    ramp = start_rollout(RolloutState.RAMP, ramp=(0.5,))
     with_units = look_at(ramp, "a", 1.0, losses, SOUND).sample_ratio
     without = look_at(ramp, "a", 1.0, replace(losses, units=None), SOUND).sample_ratio
 
@@ -197,7 +197,7 @@ def test_heavy_users_are_no_mismatch():
 
 
 def test_a_candidate_that_fails_is_rolled_back_within_a_dozen_requests():
-    rollout = started()
+    rollout = start_rollout()
     look = look_at(rollout, "a", 1.0, None, {"errors": np.ones(12), "slow": np.zeros(12)})
 
     assert advance(rollout, look, 1.0).state is RolloutState.ROLLED_BACK
@@ -210,8 +210,8 @@ def test_a_candidate_that_never_answers_is_over_its_budget():
 
 
 def test_a_guardrail_that_nobody_reads_promotes_nothing():
-    rollout = started()
-    look = look_at(rollout, "a", 1.0, paired(13, better=0.5), {"errors": np.zeros(500)})
+    rollout = start_rollout()
+    look = look_at(rollout, "a", 1.0, paired_losses(13, better=0.5), {"errors": np.zeros(500)})
     after = advance(rollout, replace(look, rows=5_000), 1.0)
 
     assert after.state is RolloutState.SHADOW
@@ -221,8 +221,8 @@ def test_a_guardrail_that_nobody_reads_promotes_nothing():
 
 def test_rows_of_the_wrong_kind_are_refused():
     with pytest.raises(InvalidRequest, match="is shadow, got SplitLosses"):
-        look_at(started(), "a", 1.0, split(np.random.default_rng(0), 0.5), SOUND)
+        look_at(start_rollout(), "a", 1.0, split(np.random.default_rng(0), 0.5), SOUND)
     with pytest.raises(InvalidRequest, match="is ramp, got PairedLosses"):
-        look_at(started(RolloutState.RAMP), "a", 1.0, paired(0), SOUND)
+        look_at(start_rollout(RolloutState.RAMP), "a", 1.0, paired_losses(0), SOUND)
     with pytest.raises(InvalidData, match="of one length, got 2 and 3"):
         PairedLosses(np.zeros(2), np.zeros(3))

@@ -75,12 +75,12 @@ def test_rows_in_portions_say_what_all_rows_say_at_once(cuts, block):
     state = ConfidenceSequence(ALPHA, ROWS, block)
     for part in np.split(rows, sorted(cuts)):
         state = decode(ConfidenceSequence, encode(state.after(part)))
-    found = state.interval()
+    interval = state.interval()
     low, high = running_bounds(rows, ALPHA, ROWS, block)
 
-    assert found is not None
-    assert (found.low, found.high) == pytest.approx((low[-1], high[-1]))
-    assert found.estimate == pytest.approx(rows[: state.rows].mean())
+    assert interval is not None
+    assert (interval.low, interval.high) == pytest.approx((low[-1], high[-1]))
+    assert interval.estimate == pytest.approx(rows[: state.rows].mean())
     assert state.rows + len(state.waiting) == 2_000
 
 

@@ -35,8 +35,8 @@ def delay(seed, rate, correlation=0.0):
     change = REFERENCE + int(np.random.default_rng(seed).integers(500, 2500))
     losses = (chance < np.where(np.arange(len(chance)) < change, 0.2, rate)).astype(float)
     alarm = e_detector(baseline_of(losses[:REFERENCE]), ARL).after(losses[REFERENCE:]).alarm
-    found = math.inf if alarm is None else alarm.row + 1 + REFERENCE - change
-    return found if found > 0 else None
+    rows = math.inf if alarm is None else alarm.row + 1 + REFERENCE - change
+    return rows if rows > 0 else None
 
 
 @pytest.mark.parametrize(
@@ -67,14 +67,14 @@ def test_without_blocks_autocorrelation_would_raise_false_alarms_far_more_often(
 
 
 def test_an_error_rate_that_goes_from_20_to_30_percent_is_found_within_396_rows():
-    delays = [found for seed in range(100) if (found := delay(seed, 0.3)) is not None]
+    delays = [rows for seed in range(100) if (rows := delay(seed, 0.3)) is not None]
 
     assert np.median(delays) < 300
     assert len(delays) > 85
 
 
 def test_with_dependent_errors_it_takes_longer_but_is_found():
-    assert np.median([found for seed in range(60) if (found := delay(seed, 0.3, 0.6)) is not None]) < 900
+    assert np.median([rows for seed in range(60) if (rows := delay(seed, 0.3, 0.6)) is not None]) < 900
 
 
 def test_the_change_is_dated_near_where_it_was():

@@ -42,7 +42,7 @@ def test_an_alpha_that_is_no_chance_is_refused(alpha):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"holdout": ""}, "a look needs a holdout"),
         ({"candidate": None}, "a look needs a candidate"),
@@ -51,8 +51,8 @@ def test_an_alpha_that_is_no_chance_is_refused(alpha):
         ({"number": -1}, "number must be a whole number"),
     ],
 )
-def test_a_look_that_says_nothing_is_refused(change, said):
-    with pytest.raises(InvalidRequest, match=said):
+def test_a_look_that_says_nothing_is_refused(change, message):
+    with pytest.raises(InvalidRequest, match=message):
         HoldoutLook(**{**LOOK, **change})
 
 
@@ -63,10 +63,10 @@ def test_resamples_are_asked_for_what_they_can_tell_only():
 
 @pytest.mark.parametrize("alpha", [0.02, 0.001, 1e-6, 1e-12])
 def test_an_interval_of_a_normal_law_is_widened_to_that_of_the_smaller_alpha(alpha):
-    found = widened(Interval(1.0, 1 - norm.isf(0.01), 1 + norm.isf(0.01), 0.02), alpha)
-    assert found.low == pytest.approx(1 - norm.isf(alpha / 2))
-    assert found.high == pytest.approx(1 + norm.isf(alpha / 2))
-    assert (found.estimate, found.alpha) == (1.0, alpha)
+    interval = widened(Interval(1.0, 1 - norm.isf(0.01), 1 + norm.isf(0.01), 0.02), alpha)
+    assert interval.low == pytest.approx(1 - norm.isf(alpha / 2))
+    assert interval.high == pytest.approx(1 + norm.isf(alpha / 2))
+    assert (interval.estimate, interval.alpha) == (1.0, alpha)
 
 
 def test_an_interval_that_leans_is_never_narrower_on_either_side():

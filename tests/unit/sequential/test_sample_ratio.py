@@ -11,16 +11,16 @@ ALPHA = 0.05
 
 @pytest.mark.parametrize("share", [0.05, 0.5])
 def test_sound_assignment_alarms_no_more_often_than_alpha_with_a_look_at_every_row(share):
-    drawn = np.random.default_rng(0).random((200, 20_000)) < share
-    candidate, rows = np.cumsum(drawn, axis=1), np.arange(1, 20_001)
+    to_candidate = np.random.default_rng(0).random((200, 20_000)) < share
+    candidate, rows = np.cumsum(to_candidate, axis=1), np.arange(1, 20_001)
     evidence = log_evidence(candidate, rows - candidate, share)
 
     assert (evidence.max(axis=1) >= np.log(1 / ALPHA)).sum() <= binom.ppf(0.999, 200, ALPHA)
 
 
 def test_a_half_that_is_52_percent_is_found():
-    drawn = np.random.default_rng(1).random((50, 20_000)) < 0.52
-    tests = [SampleRatioTest().after(run, np.full(20_000, 0.5)) for run in drawn]
+    to_candidate = np.random.default_rng(1).random((50, 20_000)) < 0.52
+    tests = [SampleRatioTest().after(run, np.full(20_000, 0.5)) for run in to_candidate]
 
     assert np.mean([test.e_value >= 1 / ALPHA for test in tests]) > 0.9
 
@@ -38,14 +38,14 @@ def test_a_ramp_is_held_against_the_share_of_its_time():
 def test_requests_in_portions_say_what_all_say_at_once():
     rng = np.random.default_rng(3)
     share = np.repeat([0.05, 0.25], 1_000)
-    drawn = rng.random(2_000) < share
+    to_candidate = rng.random(2_000) < share
     state = SampleRatioTest()
     for part in np.array_split(np.arange(2_000), 7):
-        state = decode(SampleRatioTest, encode(state.after(drawn[part], share[part])))
+        state = decode(SampleRatioTest, encode(state.after(to_candidate[part], share[part])))
 
-    assert state == SampleRatioTest().after(drawn, share)
+    assert state == SampleRatioTest().after(to_candidate, share)
     assert state.rows == 2_000
-    assert state.observed_share == drawn.mean()
+    assert state.observed_share == to_candidate.mean()
 
 
 def test_before_any_request_nothing_is_known():
