@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from optagent.analysis.report import texts
-from optagent.analysis.report.answer import CAUSES, analysed_rows, judgement, reference_rows
+from optagent.analysis.report.diagnosis_text import CAUSES, analysed_rows, judgement, reference_rows
 from optagent.analysis.report.parts import Drawing, Items, Part, Room, Section
 from optagent.analysis.report.parts import Table as TextTable
 from optagent.analysis.report.sections import report_sections

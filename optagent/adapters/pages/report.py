@@ -6,7 +6,7 @@ from optagent.adapters.pages.page import render_page
 from optagent.adapters.pages.plot import Plot, plot_of
 from optagent.adapters.pages.report_plots import figure_of
 from optagent.analysis.report import texts
-from optagent.analysis.report.answer import CAUSES, analysed_rows, judgement, reference_rows
+from optagent.analysis.report.diagnosis_text import CAUSES, analysed_rows, judgement, reference_rows
 from optagent.analysis.report.parts import Drawing, Room, Section
 from optagent.analysis.report.sections import report_sections
 from optagent.domain.diagnosis import Condition, Diagnosis
