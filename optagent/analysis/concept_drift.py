@@ -8,7 +8,7 @@ import numpy as np
 
 from optagent.analysis.bootstrap import Resampling, bootstrap_interval
 from optagent.analysis.observed_rows import ObservedRows
-from optagent.analysis.performance import difference, judged
+from optagent.analysis.performance import difference, scorable_rows
 from optagent.arrays import Vector
 from optagent.domain.concept_drift import AdwinVerdict, ConceptDrift, Direction, DriftState
 from optagent.domain.model import Task
@@ -34,7 +34,7 @@ def concept_drift(
     """
     if reference.task is not current.task:
         raise InvalidRequest(f"reference is of a {reference.task} model, current of a {current.task} model")
-    before, now = (rows.where(judged(rows)) for rows in (reference, current))
+    before, now = (rows.where(scorable_rows(rows)) for rows in (reference, current))
     sizes = ConceptDrift(
         DriftState.INSUFFICIENT, loss=loss_name(current.task), rows=len(now), reference_rows=len(before)
     )

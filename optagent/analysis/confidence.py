@@ -8,7 +8,7 @@ from scipy.stats import false_discovery_control, norm
 
 from optagent.analysis.bootstrap import Resampling
 from optagent.analysis.observed_rows import ObservedRows
-from optagent.analysis.performance import IN_TIME, LEAST_ROWS, Measure, Slice, answered, metric_values, slices_of
+from optagent.analysis.performance import IN_TIME, LEAST_ROWS, Measure, Slice, metric_values, predicted_rows, slices_of
 from optagent.arrays import Vector
 from optagent.domain.performance import CalibrationPoint, Certainty, ModelConfidence, UncertainSlice
 
@@ -46,7 +46,7 @@ def certainty(
     how: Resampling = IN_TIME,
 ) -> Certainty:
     """The certainty of a classifier's rows; a figure for which there are too few rows is None."""
-    rows = observed.where(answered(observed))
+    rows = observed.where(predicted_rows(observed))
     labelled = int(rows.has_label.sum())
     if not len(rows):
         return Certainty(0, 0)
@@ -70,7 +70,7 @@ def uncertain_slices(
     observed: ObservedRows, threshold: float, columns: Sequence[str], alpha: float = 0.05
 ) -> tuple[UncertainSlice, ...]:
     """Slices with significantly more uncertain rows than the rest, by one-sided tests of two shares, taken together."""
-    rows = observed.where(answered(observed))
+    rows = observed.where(predicted_rows(observed))
     unsure = top_probability(rows.prediction) < threshold
     parts = [each for each in slices_of(rows, columns) if LEAST_ROWS <= each.rows.sum() <= len(rows) - LEAST_ROWS]
     slices = [_compare_slice(each, unsure) for each in parts]

@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 from optagent.analysis.bootstrap import block_length
 from optagent.analysis.estimated_performance import LEAST_REFERENCE_ROWS
 from optagent.analysis.observed_rows import ObservedRows
-from optagent.analysis.performance import Measure, judged
+from optagent.analysis.performance import Measure, scorable_rows
 from optagent.arrays import Vector
 from optagent.domain.model import Task
 from optagent.domain.study import Interval
@@ -83,7 +83,7 @@ def fit_loss_model(reference: ObservedRows, seed: int = 0, draws: int = 200, mos
     """
     if reference.task is not Task.REGRESSION:
         raise InvalidData(f"the loss model is for regressions, this reference is of a {reference.task} model")
-    rows = np.flatnonzero(judged(reference))
+    rows = np.flatnonzero(scorable_rows(reference))
     if len(rows) < LEAST_REFERENCE_ROWS:
         raise InvalidData(f"the reference has {len(rows):,} labelled rows, at least {LEAST_REFERENCE_ROWS} are needed")
     if len(rows) > most_rows:

@@ -16,7 +16,7 @@ from scipy.stats import binom
 
 from optagent.analysis.bootstrap import block_length
 from optagent.analysis.observed_rows import ObservedRows
-from optagent.analysis.performance import LEAST_ROWS, Measure, answered, judged
+from optagent.analysis.performance import LEAST_ROWS, Measure, predicted_rows, scorable_rows
 from optagent.arrays import Codes, Vector
 from optagent.domain.performance import Coverage, EstimatedMetric, EstimatedPerformance
 from optagent.domain.study import Interval
@@ -50,7 +50,7 @@ def estimated_performance(
     history: History | None = None,
 ) -> EstimatedPerformance:
     """The estimate for a window, and whether past estimates held; see `estimate_history`."""
-    rows = window.where(answered(window))
+    rows = window.where(predicted_rows(window))
     if len(rows) < LEAST_ROWS:
         return EstimatedPerformance(len(rows), reason=f"{len(rows):,} rows, at least {LEAST_ROWS} are needed")
     intervals = estimator.intervals(rows, measures, alpha)
@@ -75,7 +75,7 @@ def matured(
     """Estimates of past windows beside the truth, on the rows whose labels are known; short windows are left out."""
     history: dict[str, list[tuple[Interval, float]]] = {}
     for window in windows:
-        rows = window.where(judged(window))
+        rows = window.where(scorable_rows(window))
         if len(rows) < LEAST_ROWS:
             continue
         intervals = estimator.intervals(rows, measures, alpha)
@@ -117,7 +117,7 @@ def fit_cbpe(reference: ObservedRows, seed: int = 0, draws: int = 200) -> "CBPE"
     """The estimator of a reference; InvalidData if it is no classifier's, has few labelled rows, or one class only."""
     if not reference.task.classifies:
         raise InvalidData("CBPE is for classifiers; a regression has the loss model")
-    usable = judged(reference)
+    usable = scorable_rows(reference)
     y, prediction = reference.y[usable], reference.prediction[usable]
     if len(y) < LEAST_REFERENCE_ROWS:
         raise InvalidData(f"the reference has {len(y):,} labelled rows, at least {LEAST_REFERENCE_ROWS} are needed")
@@ -253,16 +253,16 @@ def _metrics_of_sums(classes: Sequence[tuple[Array, Array]]) -> dict[str, Vector
     hits, log_loss, brier = np.zeros(len(rows)), np.zeros(len(rows)), np.zeros(len(rows))
     ratios: dict[str, list[Vector]] = {"precision": [], "recall": [], "f1": [], "auc": []}
     for (count, chosen, log_if_true, squared_if_true, log_otherwise, squared_otherwise), share in classes:
-        true, answered, hit = (count * share).sum(axis=1), chosen.sum(axis=1), (chosen * share).sum(axis=1)
-        hits += rows - answered - true + 2 * hit if binary else hit
+        true, predicted, hit = (count * share).sum(axis=1), chosen.sum(axis=1), (chosen * share).sum(axis=1)
+        hits += rows - predicted - true + 2 * hit if binary else hit
         log_loss += (log_if_true * share + log_otherwise * (1 - share)).sum(axis=1)
         brier += (squared_if_true * share + squared_otherwise * (1 - share)).sum(axis=1)
         negative = count * (1 - share)
         below = np.cumsum(negative, axis=1) - negative / 2
-        occurs = binary | (true + answered > 0)
-        ratios["precision"].append(np.where(occurs, _divide(hit, answered, 0.0), np.nan))
+        occurs = binary | (true + predicted > 0)
+        ratios["precision"].append(np.where(occurs, _divide(hit, predicted, 0.0), np.nan))
         ratios["recall"].append(np.where(occurs, _divide(hit, true, 0.0), np.nan))
-        ratios["f1"].append(np.where(occurs, _divide(2 * hit, answered + true, 0.0), np.nan))
+        ratios["f1"].append(np.where(occurs, _divide(2 * hit, predicted + true, 0.0), np.nan))
         ratios["auc"].append(_divide((count * share * below).sum(axis=1), true * negative.sum(axis=1), np.nan))
     metrics = {"accuracy": hits / rows, "log_loss": log_loss / rows}
     if binary:

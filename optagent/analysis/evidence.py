@@ -11,7 +11,7 @@ from optagent.analysis.bootstrap import block_length
 from optagent.analysis.concept_drift import loss_unit, row_losses
 from optagent.analysis.diagnosis import unit_change
 from optagent.analysis.observed_rows import ObservedRows
-from optagent.analysis.performance import judged
+from optagent.analysis.performance import scorable_rows
 from optagent.arrays import Codes
 from optagent.domain.concept_drift import ConceptDrift
 from optagent.domain.diagnosis import ColumnFacts, DegradedMetric, UnitChange
@@ -31,8 +31,10 @@ def column_facts(drift: DriftReport | None, reference: ObservedRows, current: Ob
     """The facts of each feature; a feature whose drift is not known yet counts as not drifted."""
     if drift is None:
         return ()
-    labelled = current.where(judged(current))
-    losses = row_losses(labelled, loss_unit(reference.where(judged(reference)))) if len(labelled) else np.empty(0)
+    labelled = current.where(scorable_rows(current))
+    losses = (
+        row_losses(labelled, loss_unit(reference.where(scorable_rows(reference)))) if len(labelled) else np.empty(0)
+    )
     return tuple(
         _facts_of_column(column, place, reference, current, labelled, losses)
         for place, column in enumerate(drift.features)
@@ -82,7 +84,7 @@ def loss_rises(
     For the latter, the losses of the reference are weighted by the present distribution of a drifted feature, or of the
     predictions; the largest counts. None where the loss has hardly risen: then another metric tells more.
     """
-    then, now = reference.where(judged(reference)), current.where(judged(current))
+    then, now = reference.where(scorable_rows(reference)), current.where(scorable_rows(current))
     if drift is None or min(len(then), len(now)) < 2 * _ENOUGH:
         return None, None
     unit = loss_unit(then)

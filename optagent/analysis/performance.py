@@ -86,17 +86,17 @@ def metric_values(
     least_rows: int = LEAST_ROWS,
 ) -> tuple[MetricValue, ...]:
     """Each metric on the rows that have a label; None with a reason where there are too few, or one class only."""
-    usable = judged(observed)
+    usable = scorable_rows(observed)
     y, prediction = observed.y[usable], observed.prediction[usable]
     return _values(measures, y, prediction, alpha, how, max(2, least_rows))
 
 
-def judged(observed: ObservedRows) -> Mask:
+def scorable_rows(observed: ObservedRows) -> Mask:
     """(rows,) mask of the rows with a label and a finite prediction, on which a metric can be computed."""
-    return observed.has_label & answered(observed)
+    return observed.has_label & predicted_rows(observed)
 
 
-def answered(observed: ObservedRows) -> Mask:
+def predicted_rows(observed: ObservedRows) -> Mask:
     """(rows,) mask of the rows with a finite prediction."""
     finite = np.isfinite(observed.prediction)
     return np.asarray(finite if finite.ndim == 1 else finite.all(axis=1), dtype=np.bool_)
@@ -172,7 +172,7 @@ def by_slice(
     least_rows: int = LEAST_ROWS,
 ) -> tuple[SliceValue, ...]:
     """The metric on each value of the columns, and whether it is worse there than on the rest; all tested together."""
-    labelled = observed.where(judged(observed))
+    labelled = observed.where(scorable_rows(observed))
     whole = _value(measure, labelled.y, labelled.prediction, alpha, how, max(2, least_rows))
     slices = []
     for part in slices_of(labelled, columns):

@@ -69,8 +69,9 @@ def facts_of(result: BacktestResult) -> list[tuple[str, str]]:
     """The facts of the replay, by name."""
     if result.start is None or result.end is None:
         return []
+    start, end = in_time(result.start), in_time(result.end)
     return [
-        ("replayed", f"{in_time(result.start)} to {in_time(result.end)}, {result.rows:,} rows, step {result.step}"),
+        ("replayed", f"{start} to {end}, {result.rows:,} rows, step {result.step}"),
         ("learned from before", f"{result.learned_rows:,} rows"),
         ("labels come after", str(result.label_delay)),
         ("periods", f"{(result.period_s or 0) / 86_400:g} days each"),
