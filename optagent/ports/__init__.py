@@ -1,4 +1,4 @@
-"""What the loop needs from outside. Each port has an in-memory adapter and a real one, held to one contract suite."""
+"""Ports: the loop's interfaces to the outside. One contract suite tests an in-memory and a real adapter of each."""
 
 from optagent.ports.data import Clock, Datasets, Observations, RecordKind
 from optagent.ports.models import Importer, Registry

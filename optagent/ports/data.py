@@ -1,4 +1,4 @@
-"""Where rows come from, what is observed of models, and time."""
+"""Data ports: data sources, recorded observations of models, and the clock."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -10,27 +10,27 @@ from optagent.domain.dataset import DataSource
 
 
 class Clock(Protocol):
-    """Time, as an argument."""
+    """The source of the current time."""
 
     def now(self) -> float:
-        """POSIX seconds."""
+        """The current time in POSIX seconds."""
         ...
 
 
 class Datasets(Protocol):
-    """Reads rows."""
+    """Reads the rows of data sources."""
 
     def read(self, source: DataSource, columns: Sequence[str] | None = None) -> pa.Table:
-        """The rows of `source`, all columns or those named.
+        """The rows of `source`, with all columns or the given ones.
 
-        Raises InvalidData (no such file or column, not what its name says, duplicate columns, more rows than the limit)
-        or Unavailable (a database or object store that does not answer).
+        Raises InvalidData (no such file or column, a file of another format than its name says, duplicate columns, more
+        rows than the limit) or Unavailable (a database or object store that does not answer).
         """
         ...
 
 
 class RecordKind(StrEnum):
-    """The kinds of rows that are recorded of a model; evidence is what a rollout is judged by."""
+    """The kinds of recorded rows of a model; a rollout is judged by its evidence."""
 
     PREDICTIONS = "predictions"
     LABELS = "labels"
@@ -38,11 +38,11 @@ class RecordKind(StrEnum):
 
 
 class Observations(Protocol):
-    """Keeps what models predicted and what came true, as it was told: duplicates, late rows and all.
+    """Keeps the predictions of models and their labels exactly as recorded, including duplicates and late rows.
 
-    Rows are tables with at least `id` (text) and `time` (UTC timestamp of microseconds); other columns may be of other
-    types from one call to the next. Recorded rows wait in a queue until `drain` moves them into the archive, which is
-    what the other verbs read.
+    Rows are tables with at least `id` (text) and `time` (UTC timestamp of microseconds); the types of other columns may
+    differ from one call to the next. Recorded rows wait in a queue until `drain` moves them into the archive, which the
+    other verbs read.
     """
 
     def check(self) -> None:
@@ -50,20 +50,20 @@ class Observations(Protocol):
         ...
 
     def record(self, model_id: str, kind: RecordKind, rows: pa.Table) -> None:
-        """Takes rows in; what was acknowledged survives a crash of any process.
+        """Records rows; once the call has returned, they survive a crash of any process.
 
         Raises Unavailable, and Busy where too many rows wait to be drained.
         """
         ...
 
     def backlog(self, model_id: str) -> int:
-        """How many rows wait to be drained."""
+        """The number of rows that wait to be drained."""
         ...
 
     def drain(self, model_id: str, most: int = 1_000_000) -> int:
-        """Moves rows from the queue into the archive, and answers how many; several processes may do so at once.
+        """Moves rows from the queue into the archive, and returns their number; several processes may do so at once.
 
-        Each recorded call ends in the archive exactly once, wherever a process is killed.
+        The rows of each `record` call end in the archive exactly once, even if a process is killed.
         """
         ...
 
@@ -80,23 +80,23 @@ class Observations(Protocol):
         ...
 
     def newest(self, model_id: str) -> float | None:
-        """The latest time of an archived prediction in POSIX seconds, None without any."""
+        """The latest time of an archived prediction in POSIX seconds; None without any."""
         ...
 
     def save_reference(self, model_id: str, version: str, reference: bytes) -> None:
-        """Keeps what a version is compared with; replaces what was kept."""
+        """Stores the reference that a version is compared with; replaces an older one."""
         ...
 
     def reference(self, model_id: str, version: str) -> bytes:
-        """Raises NotFound."""
+        """The stored reference of a version; raises NotFound."""
         ...
 
     def save_matured(self, model_id: str, day: str, rows: pa.Table) -> None:
-        """Keeps rows to learn from of a day (YYYY-MM-DD); replaces those that were kept."""
+        """Stores the matured training rows of a day (YYYY-MM-DD); replaces those of the same day."""
         ...
 
     def matured(self, model_id: str, since: str = "") -> list[pa.Table]:
-        """The rows to learn from of each day, from `since` on, in order."""
+        """The matured training rows, one table per day, from the day `since` on, in order."""
         ...
 
     def close(self) -> None: ...

@@ -1,4 +1,4 @@
-"""Where versions of models are kept, and how those of others come in."""
+"""Model ports: the registry of versions, and the import of models trained elsewhere."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,12 +12,12 @@ from optagent.training.imported import ConvertedModel
 
 
 class Registry(Protocol):
-    """Keeps versions of models, each one bundle."""
+    """Keeps the versions of models, each as one bundle."""
 
     def register(
         self, model_id: str, bundle: Path, metrics: Mapping[str, float], tags: Mapping[str, str]
     ) -> ModelVersion:
-        """A new version, whole or not at all; raises CorruptBundle for a folder that is not a sound bundle."""
+        """Registers a new version, completely or not at all; raises CorruptBundle where `bundle` is not a sound one."""
         ...
 
     def set_alias(self, model_id: str, alias: str, version: str) -> None:
@@ -25,28 +25,28 @@ class Registry(Protocol):
         ...
 
     def version(self, model_id: str, alias_or_version: str) -> ModelVersion:
-        """Raises ModelNotFound."""
+        """The version of that alias or number; raises ModelNotFound."""
         ...
 
     def versions(self, model_id: str) -> list[ModelVersion]:
-        """The newest first; empty where there are none."""
+        """All versions of a model, the newest first; empty where there are none."""
         ...
 
     def fetch(self, version: ModelVersion, into: Path) -> Path:
-        """The version's bundle as a folder below `into`; raises CorruptBundle where its digest is another."""
+        """Copies the version's bundle into a folder below `into`; raises CorruptBundle where its digest differs."""
         ...
 
 
 class Importer(Protocol):
-    """Converts models that were trained elsewhere. It never runs code of theirs in this process."""
+    """Converts models that were trained elsewhere. It never runs their code in this process."""
 
     def convert(
         self, uri: str, spec: ModelSpec, target: Schema, rows: pa.Table, into: Path, trust_pickle: bool = False
     ) -> ConvertedModel:
-        """The model at `uri` as one of a family's, with what it predicts for `rows` where it comes from.
+        """The model at `uri` converted to one of the families, with the original model's predictions for `rows`.
 
         Scratch files go into the folder `into`. A pickle is opened only with `trust_pickle`, in a process without
-        secrets. Raises InvalidRequest for what cannot be converted, InvalidData for columns or classes that do not fit,
-        CorruptBundle for a file that cannot be opened, NotFound and Unavailable.
+        secrets. Raises InvalidRequest for a model that cannot be converted, InvalidData for columns or classes that do
+        not fit, CorruptBundle for a file that cannot be opened, NotFound and Unavailable.
         """
         ...

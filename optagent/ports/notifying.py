@@ -1,4 +1,4 @@
-"""How people are told."""
+"""Notification port: sends notices to people over messaging channels."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -7,16 +7,16 @@ from optagent.domain.notice import Notice
 
 
 class Notifier(Protocol):
-    """Tells people by message, over one channel or several."""
+    """Sends notices over one channel or several."""
 
     def send(self, notices: Notice | Sequence[Notice]) -> None:
-        """Tells of a notice, or of several as one message, over every channel. Blocks, for a bounded time.
+        """Sends a notice, or several as one message, over every channel. Blocks, for a bounded time.
 
-        Raises Unavailable with the kind of each channel that did not take it, never its address; the other channels
-        have told it then, and do not tell it again when the same notices are sent once more.
+        Raises Unavailable with the kind of each channel that did not accept the message, never its address; the other
+        channels have sent it then, and do not send it again when `send` is called with the same notices.
         """
         ...
 
     def close(self) -> None:
-        """Sends nothing from then on."""
+        """Closes the notifier, which sends nothing from then on."""
         ...

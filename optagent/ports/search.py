@@ -1,4 +1,4 @@
-"""What a search needs: a cluster, and what keeps its history."""
+"""Search ports: the cluster that runs trials, and the history of studies."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,14 +13,14 @@ OnTrial = Callable[[Trial], None]
 
 
 class Tuner(Protocol):
-    """Runs a search."""
+    """Runs searches on a cluster."""
 
     def check(self) -> None:
         """Raises Unavailable when there is no cluster to run on and none can be started."""
         ...
 
     def share(self, problem: Problem) -> Problem:
-        """The same problem, in the memory where its trials will read it: the caller can let go of rows of his own.
+        """The same problem, in the memory where its trials will read it: the caller may free its own rows.
 
         Raises Unavailable.
         """
@@ -34,10 +34,10 @@ class Tuner(Protocol):
         on_trial: OnTrial = ...,
         cancelled: Callable[[], bool] = ...,
     ) -> SearchOutcome:
-        """Every trial asked for, unless the time limit comes first. Blocks; call it from a thread.
+        """Runs all trials of a study, or as many as the time limit permits. Blocks; call it from a thread.
 
         A trial that raises or is infeasible is recorded and the search goes on. Raises Unavailable when the cluster is
-        lost and Cancelled when `cancelled` answered True.
+        lost and Cancelled when `cancelled` returned True.
         """
         ...
 
@@ -47,7 +47,7 @@ class Tuner(Protocol):
 
 
 class Tracker(Protocol):
-    """Keeps the history of studies for people to look at. It never slows or fails a search."""
+    """Keeps the history of studies for people to browse. It never slows or fails a search."""
 
     def check(self) -> None:
         """Raises Unavailable, by name and within 5 s, when the tracking server does not answer."""
@@ -65,9 +65,9 @@ class Tracker(Protocol):
         tags: Mapping[str, str],
         artifacts: Path | None = None,
     ) -> None:
-        """Closes the study's run; what was handed over before is written when this returns.
+        """Closes the study's run; everything logged before is written when this returns.
 
-        The files of the folder `artifacts` are kept with the run, below `study`.
+        The files of the folder `artifacts` are stored with the run, below `study`.
         """
         ...
 
@@ -75,16 +75,16 @@ class Tracker(Protocol):
 
 
 class Studies(Protocol):
-    """Looks back at studies that were run, or are running."""
+    """Reads past and running studies."""
 
     def summaries(self, model_id: str | None = None) -> list[StudySummary]:
-        """The newest first, of all models or of one."""
+        """The summaries of studies, the newest first, of all models or of one."""
         ...
 
     def study(self, study_id: str) -> StudyReport:
-        """Raises NotFound."""
+        """The report of a study; raises NotFound."""
         ...
 
     def draw(self, study_id: str) -> str:
-        """An HTML page of plots that needs nothing from the network; raises NotFound."""
+        """An HTML page of a study's plots that needs nothing from the network; raises NotFound."""
         ...

@@ -1,4 +1,4 @@
-"""What is kept of models, processes and what was found, and who watches."""
+"""State ports: the store of models, processes, reports, rollouts and audit entries, and the monitors of models."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -15,7 +15,7 @@ from optagent.domain.rollout import Rollout
 
 
 class Store(Protocol):
-    """Keeps models and processes. What it acknowledged survives a crash of any process, the store's own included."""
+    """Keeps models and processes. Once a write has returned, it survives a crash of any process, even the store's."""
 
     async def check(self) -> None:
         """Raises Unavailable, by name and within 5 s, when the store does not answer."""
@@ -26,7 +26,7 @@ class Store(Protocol):
     async def save_model(self, spec: ModelSpec) -> None: ...
 
     async def model(self, model_id: str) -> ModelSpec:
-        """Raises ModelNotFound."""
+        """The model of that id; raises ModelNotFound."""
         ...
 
     async def models(self) -> list[ModelSpec]:
@@ -34,39 +34,46 @@ class Store(Protocol):
         ...
 
     async def create_process(self, process: Process, lease_s: float) -> None:
-        """Stores a new process held by the caller for `lease_s`; raises Conflict where the id is taken."""
+        """Stores a new process, leased to the caller for `lease_s` seconds; raises Conflict where the id is taken."""
         ...
 
     async def enqueue_process(self, process: Process) -> None:
-        """Stores a new process of status QUEUED, which nobody holds; raises Conflict where the id is taken."""
+        """Stores a new process of status QUEUED, without a runner; raises Conflict where the id is taken."""
         ...
 
     async def claim_process(self, process_id: str, lease_s: float) -> Process:
-        """Takes a queued process, which is PENDING and held by the caller from then on: only a process with the
-        `holder` that is answered can be saved.
+        """Leases a queued process to the caller; it is PENDING from then on.
 
-        A durable process whose lease ran out is queued again, for five runners in all. Raises ProcessNotFound, and
-        Conflict where it is not queued (any more).
+        Only a process with the returned `holder` can be saved. A durable process whose lease ran out is queued again,
+        for five runners in total. Raises ProcessNotFound, and Conflict where it is not (or no longer) queued.
         """
         ...
 
     async def save_process(self, process: Process) -> None:
-        """Replaces a stored process; raises ProcessNotFound, Conflict where an ended one would go on, and LeaseLost
-        where another runner has taken it."""
+        """Replaces a stored process.
+
+        Raises ProcessNotFound, Conflict where an ended process would continue, and LeaseLost where another runner has
+        taken it.
+        """
         ...
 
     async def renew_lease(self, process: Process, lease_s: float) -> None:
-        """Says that the process's runner is alive; raises ProcessNotFound, and LeaseLost where another runner has taken
-        it, whose lease stays as it is."""
+        """Extends the lease of the process's runner.
+
+        Raises ProcessNotFound, and LeaseLost where another runner has taken the process; the other's lease is not
+        changed.
+        """
         ...
 
     async def process(self, process_id: str) -> Process:
-        """Raises ProcessNotFound. One that has not ended and whose lease ran out reads as INTERRUPTED, a durable one
-        as QUEUED."""
+        """The process of that id; raises ProcessNotFound.
+
+        A process that has not ended and whose lease ran out reads as INTERRUPTED, a durable one as QUEUED.
+        """
         ...
 
     async def processes(self, model_id: str | None = None, limit: int = 100) -> list[Process]:
-        """The newest first."""
+        """The processes of all models or of one, the newest first."""
         ...
 
     async def request_cancel(self, process_id: str) -> None:
@@ -76,14 +83,14 @@ class Store(Protocol):
     async def cancel_requested(self, process_id: str) -> bool: ...
 
     async def save_report(self, key: str, digest: str, report: ModelReport) -> None:
-        """Keeps a report under `key`, with the digest of the rows that it was made of; replaces an older one.
+        """Stores a report under `key`, with the digest of its rows; replaces an older one.
 
-        What is kept may be dropped after a month.
+        The store may drop it after a month.
         """
         ...
 
     async def report(self, key: str, digest: str) -> ModelReport | None:
-        """The report kept under `key`, if it was made of rows of that digest."""
+        """The stored report of `key`; None without one, or where its rows have another digest."""
         ...
 
     async def save_watch_mark(self, model_id: str, mark: WatchMark) -> None:
@@ -95,22 +102,22 @@ class Store(Protocol):
         ...
 
     async def save_alerts(self, alerts: Sequence[Alert]) -> None:
-        """Stores each alert, or replaces the one of its id."""
+        """Stores each alert, or replaces the alert of the same id."""
         ...
 
     async def alerts(self, model_id: str | None = None, limit: int = 100) -> list[Alert]:
-        """Of all models or of one: the open ones first, then those resolved last."""
+        """The alerts of all models or of one: first the open ones, then the most recently resolved ones."""
         ...
 
     async def first_time(self, key: str, kept_s: float) -> bool:
-        """Whether this is the first time that a key is asked for; of many who ask at once, one hears True.
+        """Claims a key: True for the first caller, also where several call at once, and False for all others.
 
-        The key is remembered for `kept_s` seconds from then on, and is new again afterwards.
+        The claim lasts for `kept_s` seconds; afterwards the key is free again.
         """
         ...
 
     async def remember(self, key: str, kept_s: float) -> None:
-        """Has `first_time` answer False for a key for `kept_s` seconds from now on, whatever was said before."""
+        """Marks a key as done: `claim_once` returns False for the next `kept_s` seconds; replaces an earlier claim."""
         ...
 
     async def create_rollout(self, rollout: Rollout) -> None:
@@ -118,60 +125,60 @@ class Store(Protocol):
         ...
 
     async def save_rollout(self, rollout: Rollout, before: Rollout) -> None:
-        """Replaces `before` by `rollout`; raises Conflict where what is stored is no longer `before`, and NotFound."""
+        """Replaces `before` by `rollout`; raises Conflict where the stored one is no longer `before`, and NotFound."""
         ...
 
     async def rollout(self, rollout_id: str) -> Rollout:
-        """Raises NotFound."""
+        """The rollout of that id; raises NotFound."""
         ...
 
     async def rollouts(self, model_id: str | None = None, limit: int = 100) -> list[Rollout]:
-        """The newest first, of all models or of one."""
+        """The rollouts of all models or of one, the newest first."""
         ...
 
     async def spend_look(self, holdout_digest: str, look: HoldoutLook) -> int:
-        """Writes a look at a holdout, before it is made, and answers which it is, counted from 1.
+        """Records a look at a holdout, before it is made, and returns its number, counted from 1.
 
-        One of the same process and candidate is the same look, and has the number that it had. Raises InvalidRequest
-        for a look at another holdout.
+        A repeated look of the same process and candidate is the same look, and has the same number. Raises
+        InvalidRequest for a look at another holdout.
         """
         ...
 
     async def settle_look(self, holdout_digest: str, number: int, verdict: Verdict) -> None:
-        """Says what came of a look; the last word counts. Raises NotFound."""
+        """Records the verdict of a look; a later verdict replaces an earlier one. Raises NotFound."""
         ...
 
     async def looks(self, holdout_digest: str) -> list[HoldoutLook]:
-        """Every look at a holdout, the first one first; none is ever dropped."""
+        """Every look at a holdout, the oldest first; none is ever dropped."""
         ...
 
     async def append_audit(self, entry: AuditEntry) -> None:
-        """Makes the entry the next link of the log's chain; InvalidRequest where it cannot be canonical JSON."""
+        """Appends the entry to the log's chain; InvalidRequest where it cannot be canonical JSON."""
         ...
 
     async def audit(self, limit: int = 100) -> list[AuditEntry]:
-        """The newest first. Older ones than the last 100,000 may be dropped."""
+        """The latest entries of the audit log, the newest first. Entries before the last 100,000 may be dropped."""
         ...
 
     async def audit_links(self, after: int = 0, limit: int = 1000) -> AuditPage:
-        """Links as they are kept, whatever they hold: the oldest first, from the one after sequence number `after`.
+        """The stored links, unverified, the oldest first, from the one after sequence number `after`.
 
-        Places are counted, so that a log that was altered can be read too.
+        They are counted by their place in the log, so that an altered log can be read, too.
         """
         ...
 
 
 class Monitors(Protocol):
-    """Watches models for as long as the cluster lives. Raises Unavailable where the cluster does not answer."""
+    """Runs the monitors of models while the cluster lives. Raises Unavailable where the cluster does not answer."""
 
     def start(self, model_id: str, shards: int = 1) -> None:
-        """Has a model watched, once its monitors answer; those that run already go on."""
+        """Starts a model's monitors, and returns once they answer; those that run already continue."""
         ...
 
     def stop(self, model_id: str) -> None: ...
 
     def running(self) -> list[MonitorState]:
-        """By model and shard."""
+        """The states of the running monitors, by model and shard."""
         ...
 
     def close(self) -> None: ...

@@ -1,4 +1,4 @@
-"""Where work is done that has many independent parts."""
+"""Worker ports: pools of processes for work with many independent parts."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -9,24 +9,25 @@ R = TypeVar("R")
 
 
 class WorkerPool(Protocol):
-    """Workers that hold one value in common, for as long as its context lasts."""
+    """Workers that share one value, until its context ends."""
 
     size: int
 
     def map(
         self, work: Callable[[Any, T], R], items: Sequence[T], cancelled: Callable[[], bool] = lambda: False
     ) -> list[R]:
-        """`work(value, item)` of every item, in their order; `work` is a function of a module, or a partial of one.
+        """The results of `work(value, item)` for all items, in order.
 
-        An error of the work is raised here, the work of others is then given up. Raises Cancelled when `cancelled`
-        answered True, and Unavailable where the workers are lost and can't be replaced.
+        `work` is a function of a module, or a partial of one. Its error is raised here, and the rest of the work is
+        abandoned. Raises Cancelled when `cancelled` returned True, and Unavailable where workers are lost and cannot be
+        replaced.
         """
         ...
 
 
 class Workers(Protocol):
-    """Gathers crews."""
+    """Starts pools of workers."""
 
     def share(self, value: Any) -> AbstractContextManager[WorkerPool]:
-        """A crew that shares `value`, of which arrays are kept once a machine. Raises Unavailable."""
+        """A pool of workers that share `value`; its arrays are stored once per machine. Raises Unavailable."""
         ...
