@@ -6,20 +6,20 @@ import numpy.typing as npt
 Vector = npt.NDArray[np.float64]
 """(rows,) numbers: losses, scores, weights, POSIX times."""
 Mask = npt.NDArray[np.bool_]
-"""(rows,) or (rows, columns) yes or no."""
+"""(rows,) or (rows, columns) truth values."""
 Matrix = npt.NDArray[np.float32]
 """(rows, columns) encoded cells, as models take them."""
 Matrix64 = npt.NDArray[np.float64]
-"""(rows, columns) numbers that are computed with."""
+"""(rows, columns) numbers of full precision, for computations."""
 Prediction = npt.NDArray[np.float64]
 """(rows,) values or probabilities of the second class, (rows, classes) probabilities."""
 Rows = npt.NDArray[np.int64]
-"""(count,) numbers of rows."""
+"""(count,) indices of rows."""
 Codes = npt.NDArray[np.int64]
-"""(rows,) classes, categories or groups by number."""
+"""(rows,) indices of classes, categories or groups."""
 Counts = npt.NDArray[np.int64]
-"""(bins,) or (..., bins) how many."""
+"""(bins,) or (..., bins) counts."""
 Multiplicities = npt.NDArray[np.float64]
-"""(resamples, rows) how often each row was drawn."""
+"""(resamples, rows) number of times that each row was drawn."""
 Units = npt.NDArray[np.generic]
-"""(rows,) the unit of randomisation of each row, such as a hashed sticky key."""
+"""(rows,) unit of randomisation of each row, such as a hashed sticky key."""

@@ -1,4 +1,4 @@
-"""Frozen nouns to and from plain data, checked on the way in by pydantic and by the nouns themselves."""
+"""JSON codec: frozen dataclasses to and from plain data, which pydantic and the classes check on decoding."""
 
 import dataclasses
 import json
@@ -22,44 +22,45 @@ _ADAPTERS: dict[Any, TypeAdapter[Any]] = {}
 
 
 def _adapter(kind: Any) -> TypeAdapter[Any]:
-    """The adapter of a kind, built once: building takes milliseconds."""
+    """The pydantic adapter of a type, built once: building takes milliseconds."""
     if kind not in _ADAPTERS:
         _ADAPTERS[kind] = TypeAdapter(kind)
     return _ADAPTERS[kind]
 
 
-def encode(noun: Any) -> bytes:
-    """JSON of a frozen noun."""
-    return _adapter(type(noun)).dump_json(noun)
+def encode(value: Any) -> bytes:
+    """JSON of a frozen dataclass."""
+    return _adapter(type(value)).dump_json(value)
 
 
-def plain(noun: Any) -> Any:
-    """A frozen noun as dicts, lists and scalars that JSON can hold."""
-    return _adapter(type(noun)).dump_python(noun, mode="json")
+def plain(value: Any) -> Any:
+    """A frozen dataclass as dicts, lists and scalars that JSON can hold."""
+    return _adapter(type(value)).dump_python(value, mode="json")
 
 
 def decode(kind: type[T], data: bytes | str | Mapping[str, Any]) -> T:
-    """A noun of `kind`; InvalidRequest names the field and the rule, and lists the known fields for an unknown one."""
+    """A `kind` object; InvalidRequest names the field and the rule, and lists the known fields for an unknown one."""
     try:
         if isinstance(data, bytes | str):
             return _adapter(kind).validate_json(data)
-        return _adapter(kind).validate_python(_known_fields(kind, data))
+        return _adapter(kind).validate_python(_check_field_names(kind, data))
     except ValidationError as error:
-        raise InvalidRequest("; ".join(_said(item) for item in error.errors(include_url=False))) from None
+        raise InvalidRequest("; ".join(_error_text(item) for item in error.errors(include_url=False))) from None
 
 
 @cache
 def shape_of(kind: type[Any]) -> bytes:
-    """Equal for kinds that are written alike: data of another version of optagent may not be.
+    """The normalised JSON schema of a type: equal for two types whose JSON has the same form.
 
-    Fields, their types and their limits count; names of classes and docstrings do not.
+    Data that another version of optagent wrote may have another one. Fields, their types and their limits count; names
+    of classes and docstrings do not.
     """
     schema = _adapter(kind).json_schema()
     return json.dumps(_without_names(schema, schema.get("$defs", {})), sort_keys=True).encode()
 
 
 def _without_names(schema: Any, definitions: Mapping[str, Any]) -> Any:
-    """A JSON schema with what it refers to in place, and without titles and descriptions of types."""
+    """A JSON schema with all references resolved, and without titles and descriptions of types."""
     if isinstance(schema, list):
         return [_without_names(item, definitions) for item in schema]
     if not isinstance(schema, dict):
@@ -72,10 +73,10 @@ def _without_names(schema: Any, definitions: Mapping[str, Any]) -> Any:
 
 
 def model_from(data: Mapping[str, Any], folder: Path | None = None) -> ModelSpec:
-    """A model as a user writes it: `id` for `model_id`, and `data` a path, `{uri, format}` or `{url, query}`,
-    and `policy` one by name or its fields.
+    """The model that a user describes: `id` stands for `model_id`, `data` is a path, `{uri, format}` or `{url, query}`,
+    and `policy` is a name or the fields of one.
 
-    A relative path is taken from `folder`, or from the working folder, and kept as an absolute one.
+    A relative path is resolved against `folder`, or the working folder, and kept as an absolute one.
     """
     if not isinstance(data, Mapping):
         raise InvalidRequest(f"a model is a mapping of fields, got {type(data).__name__}")
@@ -89,12 +90,12 @@ def model_from(data: Mapping[str, Any], folder: Path | None = None) -> ModelSpec
     if isinstance(fields.get("policy"), Mapping):
         fields["policy"] = decode(RetrainingPolicy, fields["policy"])
     if "data" in fields:
-        fields["data"] = _anchored(source_from(fields["data"]), folder or Path.cwd())
+        fields["data"] = _with_absolute_path(source_from(fields["data"]), folder or Path.cwd())
     return decode(ModelSpec, fields)
 
 
 def source_from(data: Any) -> DataSource:
-    """Where rows are, as a user writes it: a path, `{uri, format}` or `{url, query}`."""
+    """The data source that a user describes by a path, `{uri, format}` or `{url, query}`."""
     if isinstance(data, FileSource | SqlSource):
         return data
     if isinstance(data, str):
@@ -106,13 +107,13 @@ def source_from(data: Any) -> DataSource:
     return decode(FileSource, data)
 
 
-def _anchored(source: DataSource, folder: Path) -> DataSource:
+def _with_absolute_path(source: DataSource, folder: Path) -> DataSource:
     if isinstance(source, SqlSource) or "://" in source.uri:
         return source
     return dataclasses.replace(source, uri=str((folder / Path(source.uri).expanduser()).absolute()))
 
 
-def _known_fields(kind: type[Any], data: Mapping[str, Any]) -> Mapping[str, Any]:
+def _check_field_names(kind: type[Any], data: Mapping[str, Any]) -> Mapping[str, Any]:
     known = {field.name for field in dataclasses.fields(kind)}
     unknown = sorted(str(name) for name in set(data) - known)
     if unknown:
@@ -120,7 +121,7 @@ def _known_fields(kind: type[Any], data: Mapping[str, Any]) -> Mapping[str, Any]
     return data
 
 
-def _said(item: Any) -> str:
+def _error_text(item: Any) -> str:
     where = ".".join(str(part) for part in item["loc"])
     if item["type"] == "value_error":
         return str(item["ctx"]["error"])

@@ -1,8 +1,8 @@
-"""The exceptions that optagent raises on purpose; nothing here knows HTTP."""
+"""Exceptions: everything that optagent raises on purpose. Nothing here knows HTTP."""
 
 
 class OptAgentError(Exception):
-    """Root of the tree: catching it catches every refusal and every reported failure."""
+    """Base class: catching it catches every refusal and every reported failure."""
 
 
 class InvalidRequest(OptAgentError, ValueError):
@@ -14,31 +14,31 @@ class InvalidData(InvalidRequest):
 
 
 class TooLarge(InvalidData):
-    """More bytes or rows than one request may have; the message names the limit."""
+    """The request has more bytes or rows than it may have; the message names the limit."""
 
 
 class Malformed(InvalidRequest):
-    """What was sent is not in the format that it says it is in; the message says where that ends."""
+    """The data is not in the format that the request claims; the message says where parsing stopped."""
 
 
 class UnsupportedFormat(InvalidRequest):
-    """What was sent is in a format that is not read; the message lists those that are."""
+    """The data is in a format that cannot be read; the message lists those that can."""
 
 
 class NotFound(OptAgentError, LookupError):
-    """What was asked for does not exist."""
+    """The requested object does not exist."""
 
 
 class ModelNotFound(NotFound):
-    """No model of that id, version or alias."""
+    """There is no model of that id, version or alias."""
 
 
 class ProcessNotFound(NotFound):
-    """No process of that id."""
+    """There is no process of that id."""
 
 
 class Conflict(OptAgentError):
-    """The request is well formed but contradicts what is already there."""
+    """The request is well formed but contradicts the stored state."""
 
 
 class LeaseLost(Conflict):
@@ -46,15 +46,15 @@ class LeaseLost(Conflict):
 
 
 class Unavailable(OptAgentError):
-    """Something outside (Redis, MLflow, Ray, a data source) does not answer; the message names it and its address."""
+    """An external service (Redis, MLflow, Ray, a data source) does not answer; the message names it and its address."""
 
 
 class Busy(OptAgentError):
-    """More work waits than may wait; the message says how much. Try again later."""
+    """Too much work is waiting already; the message says how much. Try again later."""
 
 
 class NotAuthenticated(OptAgentError):
-    """No token, or one that is not known, has expired or was revoked; the message does not say which."""
+    """The token is missing, unknown, expired or revoked; the message does not say which."""
 
 
 class NotPermitted(OptAgentError):
@@ -62,7 +62,7 @@ class NotPermitted(OptAgentError):
 
 
 class TooManyRequests(OptAgentError):
-    """More requests of one token than it may make; the message names the limit."""
+    """One token made more requests than it may make; the message names the limit."""
 
 
 class CorruptBundle(OptAgentError):
@@ -70,7 +70,7 @@ class CorruptBundle(OptAgentError):
 
 
 class EngineFailed(OptAgentError):
-    """A version did not answer rows that are in order: it raised, took too long, or its process ended."""
+    """A model version failed to answer valid rows: it raised, took too long, or its process ended."""
 
 
 class Infeasible(OptAgentError):
