@@ -1,4 +1,4 @@
-"""Alerts: what was found wrong, since when, whether someone was told, and whether it is over."""
+"""Alerts: findings that last, with when each was first and last seen, notified and resolved."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -32,7 +32,7 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something wrong that one analysis found; `evidence` are plain values."""
+    """Something wrong that one analysis found; `evidence` holds plain values."""
 
     kind: AlertKind
     severity: Severity
@@ -42,7 +42,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """A finding that lasts. Times are POSIX seconds; severity, message and evidence are those of the last time seen."""
+    """A finding that lasts. Times are POSIX seconds; severity, message and evidence are those of the latest finding."""
 
     alert_id: str
     model_id: str
@@ -63,33 +63,34 @@ class Alert:
 def reconcile(
     model_id: str, alerts: Sequence[Alert], findings: Sequence[Finding], now: float, cooldown_s: float
 ) -> tuple[tuple[Alert, ...], tuple[Alert, ...]]:
-    """The alerts to store after an analysis at `now`, and those among them that someone is to be told of.
+    """The alerts to store after an analysis at `now`, and those among them to notify people of.
 
-    `alerts` are the model's open ones and those resolved within the cool-down, others do no harm. There is one open
-    alert a kind: a finding again moves its last_seen, and is told again only once the cool-down has passed since it was
-    last told. An alert whose kind is no longer found is resolved; found again within the cool-down it opens again
-    instead of a new one. Told means `notified_at` is `now`.
+    `alerts` are the model's open alerts and those resolved within the cool-down; further ones are ignored. There is one
+    open alert of each kind: a repeated finding moves its last_seen, and people are notified again only once the
+    cool-down has passed since the last notification. An alert whose kind is no longer found is resolved; if it is found
+    again within the cool-down, the same alert opens again instead of a new one. A notified alert has `now` as its
+    `notified_at`.
     """
     if not cooldown_s >= 0:
         raise InvalidRequest(f"cooldown_s must not be negative, got {cooldown_s!r}")
-    mine = [alert for alert in alerts if alert.model_id == model_id]
-    stored, told, continued = [], [], set()
+    own = [alert for alert in alerts if alert.model_id == model_id]
+    current, to_notify, current_ids = [], [], set()
     for kind in AlertKind:
-        finding = _worst([finding for finding in findings if finding.kind is kind])
+        finding = _merge_findings([finding for finding in findings if finding.kind is kind])
         if finding is None:
             continue
-        known = _continuing([alert for alert in mine if alert.kind is kind], now, cooldown_s)
-        alert = _opened(model_id, finding, now) if known is None else _seen_again(known, finding, now)
+        previous = _alert_to_continue([alert for alert in own if alert.kind is kind], now, cooldown_s)
+        alert = _open_alert(model_id, finding, now) if previous is None else _continue_alert(previous, finding, now)
         if alert.notified_at is None or now - alert.notified_at >= cooldown_s:
             alert = replace(alert, notified_at=now)
-            told.append(alert)
-        stored.append(alert)
-        continued.add(alert.alert_id)
-    over = [replace(alert, resolved_at=now) for alert in mine if alert.is_open and alert.alert_id not in continued]
-    return (*stored, *over), tuple(told)
+            to_notify.append(alert)
+        current.append(alert)
+        current_ids.add(alert.alert_id)
+    resolved = [replace(alert, resolved_at=now) for alert in own if alert.is_open and alert.alert_id not in current_ids]
+    return (*current, *resolved), tuple(to_notify)
 
 
-def _opened(model_id: str, finding: Finding, now: float) -> Alert:
+def _open_alert(model_id: str, finding: Finding, now: float) -> Alert:
     return Alert(
         alert_id=f"{model_id}:{finding.kind.name.lower()}:{now:.6f}",
         model_id=model_id,
@@ -102,7 +103,7 @@ def _opened(model_id: str, finding: Finding, now: float) -> Alert:
     )
 
 
-def _seen_again(alert: Alert, finding: Finding, now: float) -> Alert:
+def _continue_alert(alert: Alert, finding: Finding, now: float) -> Alert:
     return replace(
         alert,
         severity=finding.severity,
@@ -113,11 +114,11 @@ def _seen_again(alert: Alert, finding: Finding, now: float) -> Alert:
     )
 
 
-def _continuing(alerts: Sequence[Alert], now: float, cooldown_s: float) -> Alert | None:
-    """The oldest open alert, or else the one resolved last, if that was within the cool-down."""
-    opened = [alert for alert in alerts if alert.resolved_at is None]
-    if opened:
-        return min(opened, key=lambda alert: (alert.first_seen, alert.alert_id))
+def _alert_to_continue(alerts: Sequence[Alert], now: float, cooldown_s: float) -> Alert | None:
+    """The oldest open alert, or else the alert resolved last, if that was within the cool-down."""
+    open_alerts = [alert for alert in alerts if alert.resolved_at is None]
+    if open_alerts:
+        return min(open_alerts, key=lambda alert: (alert.first_seen, alert.alert_id))
     recent = [
         (alert.resolved_at, alert.alert_id, alert)
         for alert in alerts
@@ -126,8 +127,8 @@ def _continuing(alerts: Sequence[Alert], now: float, cooldown_s: float) -> Alert
     return max(recent)[2] if recent else None
 
 
-def _worst(findings: Sequence[Finding]) -> Finding | None:
-    """Findings of one kind as one: the worst first, their messages in a row, the evidence of the worse one kept."""
+def _merge_findings(findings: Sequence[Finding]) -> Finding | None:
+    """One finding for several of a kind: the worst comes first in the message, and its evidence wins."""
     if len(findings) < 2:
         return findings[0] if findings else None
     ranked = sorted(findings, key=lambda finding: -finding.severity.rank)

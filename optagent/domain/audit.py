@@ -1,11 +1,11 @@
-"""Who asked for what, when, and what came of it; entries are links of a hash chain, so that a change is seen.
+"""Audit log: entries of actions, as links of a hash chain that makes every later change visible.
 
 The digest of a link is SHA-256, in hexadecimal, over the digest of the link before it, its sequence number and the
-canonical JSON of its entry, with a line feed between each; `GENESIS` stands before the first. JSON is canonical with
-sorted keys, no whitespace, UTF-8 and finite numbers. Where a link lies it is a line of canonical JSON itself.
+canonical JSON of its entry, with a line feed between each; `GENESIS` is the point before the first link. Canonical JSON
+has sorted keys, no whitespace, UTF-8 and finite numbers. A stored link is itself one line of canonical JSON.
 
-A chain shows what was changed below its head. Who can write the log can make a new chain of it: the head is to be noted
-elsewhere, too.
+A chain reveals changes below its head. Somebody who can write the log can also build a new chain of it: therefore keep
+a copy of the head elsewhere.
 """
 
 import json
@@ -25,10 +25,11 @@ _UNREADABLE = 0
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One line of the audit log; `at` is a POSIX time.
+    """One action in the audit log; `at` is a POSIX time.
 
-    `actor` is a token's name, "anonymous" or "optagent"; `action` a verb such as `rollout.promote` or `auth.refused`;
-    `target` what it was done to; `outcome` "done" or why it was refused. No feature values, no secrets.
+    `actor` is a token's name, "anonymous" or "optagent"; `action` is a verb such as `rollout.promote` or
+    `auth.refused`; `target` is the object that the actor acted on; `outcome` is "done" or the reason for a refusal. An
+    entry holds no feature values and no secrets.
     """
 
     at: float
@@ -51,7 +52,7 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class ChainPoint:
-    """A place in the chain: the sequence number of a link and its digest. As text `SEQUENCE:DIGEST`.
+    """A place in the chain: the sequence number of a link and its digest. Its text is `SEQUENCE:DIGEST`.
 
     >>> point_of(str(GENESIS)) == GENESIS
     True
@@ -65,12 +66,12 @@ class ChainPoint:
 
 
 GENESIS = ChainPoint(0, "0" * 64)
-"""What the first link of every log follows."""
+"""The point that the first link of every log follows."""
 
 
 @dataclass(frozen=True, slots=True)
 class AuditLink:
-    """An entry in its place. `text` is the canonical JSON of the entry, which `digest` speaks for byte by byte."""
+    """An entry at its place in the chain. `text` is the canonical JSON of the entry, `digest` covers its every byte."""
 
     sequence: int
     text: str
@@ -82,28 +83,28 @@ class AuditLink:
 
     @property
     def entry(self) -> AuditEntry:
-        """Raises InvalidRequest where the text is no entry: it was altered, or another version wrote it."""
+        """The entry of the text; InvalidRequest where the text is no entry: altered, or written by another version."""
         try:
             return AuditEntry(**json.loads(self.text))
         except (TypeError, ValueError, RecursionError) as error:
-            named = f"link {self.sequence}" if self.sequence else "a line"
-            raise InvalidRequest(f"{named} of the audit log holds no entry: {error}") from None
+            place = f"link {self.sequence}" if self.sequence else "a line"
+            raise InvalidRequest(f"{place} of the audit log holds no entry: {error}") from None
 
     @property
     def line(self) -> str:
-        """The link as it is kept; what could not be read as a link is as it was."""
+        """The stored line of the link; a line that could not be read as a link is left as it was."""
         if self.sequence == _UNREADABLE:
             return self.text
         return f'{{"digest":"{self.digest}","entry":{self.text},"sequence":{self.sequence}}}'
 
     def follows(self, previous: ChainPoint) -> bool:
-        """Whether it is the next link after `previous`, as it was written."""
-        return self == _link(previous, self.text)
+        """True where this is the next link after `previous`, unaltered."""
+        return self == _next_link(previous, self.text)
 
 
 @dataclass(frozen=True, slots=True)
 class AuditPage:
-    """A stretch of the log, the oldest link first. `start` is what the oldest link that is kept follows."""
+    """A section of the log, the oldest link first. `start` is the point that the oldest stored link follows."""
 
     start: ChainPoint
     head: ChainPoint
@@ -111,31 +112,31 @@ class AuditPage:
 
 
 def linked(previous: ChainPoint, entry: AuditEntry) -> AuditLink:
-    """The entry as the link after `previous`; InvalidRequest for one that cannot be canonical JSON."""
-    return _link(previous, canonical(entry))
+    """The entry as the link after `previous`; InvalidRequest for an entry that cannot be canonical JSON."""
+    return _next_link(previous, canonical_json(entry))
 
 
 def link_of(line: str) -> AuditLink:
-    """The link that a line holds; of a line that is none, a link that follows nothing."""
-    found = _LINE.fullmatch(line)
-    if found is None:
+    """The link of a stored line; an unreadable line becomes a link that follows no point."""
+    match = _LINE.fullmatch(line)
+    if match is None:
         return AuditLink(_UNREADABLE, line, "")
-    return AuditLink(int(found[3]), found[2], found[1])
+    return AuditLink(int(match[3]), match[2], match[1])
 
 
 def point_of(text: str) -> ChainPoint:
-    """The point that `SEQUENCE:DIGEST` names; InvalidRequest otherwise."""
-    found = _POINT.fullmatch(text)
-    if found is None:
+    """The point of a text `SEQUENCE:DIGEST`; InvalidRequest for any other text."""
+    match = _POINT.fullmatch(text)
+    if match is None:
         raise InvalidRequest(f"a point of the audit log is SEQUENCE:DIGEST with 64 hexadecimal digits, got {text!r}")
-    return ChainPoint(int(found[1]), found[2])
+    return ChainPoint(int(match[1]), match[2])
 
 
-def canonical(entry: AuditEntry) -> str:
-    """The one JSON of an entry; InvalidRequest where a detail is NaN, bytes, or reads back as something else."""
-    held = {each.name: getattr(entry, each.name) for each in fields(AuditEntry)} | {"at": float(entry.at)}
+def canonical_json(entry: AuditEntry) -> str:
+    """The only valid JSON of an entry; InvalidRequest where a detail is NaN, bytes, or reads back as something else."""
+    values = {each.name: getattr(entry, each.name) for each in fields(AuditEntry)} | {"at": float(entry.at)}
     try:
-        text = _json(held)
+        text = _json(values)
         text.encode()
         same = _json(json.loads(text)) == text
     except (TypeError, ValueError, RecursionError) as error:
@@ -145,10 +146,10 @@ def canonical(entry: AuditEntry) -> str:
     return text
 
 
-def _link(previous: ChainPoint, text: str) -> AuditLink:
+def _next_link(previous: ChainPoint, text: str) -> AuditLink:
     sequence = previous.sequence + 1
-    hashed = f"{previous.digest}\n{sequence}\n{text}".encode(errors="surrogatepass")
-    return AuditLink(sequence, text, sha256(hashed).hexdigest())
+    content = f"{previous.digest}\n{sequence}\n{text}".encode(errors="surrogatepass")
+    return AuditLink(sequence, text, sha256(content).hexdigest())
 
 
 def _json(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Whether the links of an audit log are those that were written, all of them, in their order."""
+"""Audit verification: shows that a log has all links that were ever written, unaltered and in order."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -13,7 +13,7 @@ _FORMAT = "optagent audit log 1"
 
 
 class Fault(StrEnum):
-    """What is wrong with a link."""
+    """Kinds of damage to a link."""
 
     ALTERED = "altered entry"
     MISSING = "missing link"
@@ -22,7 +22,7 @@ class Fault(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BrokenLink:
-    """The first link that does not hold, by the sequence number that is due there."""
+    """The first link that fails verification, by the sequence number that belongs there."""
 
     sequence: int
     fault: Fault
@@ -34,10 +34,11 @@ class BrokenLink:
 
 @dataclass(frozen=True, slots=True)
 class ChainReport:
-    """What came of a verification: the log is whole where `broken` is None.
+    """Result of a verification: the log is whole where `broken` is None.
 
-    `links` were read; those from `first` to `last` hold (None: none does). `start` is what the oldest link follows,
-    other than the genesis where older links were dropped; `head` the last link that holds, to be noted elsewhere.
+    `links` counts the links read; those from `first` to `last` passed (None: none did). `start` is the point that the
+    oldest link follows, which is not the genesis where older links were dropped; `head` is the last link that passed,
+    to be noted elsewhere.
     """
 
     links: int
@@ -53,12 +54,12 @@ class ChainReport:
 
     @property
     def is_trimmed(self) -> bool:
-        """Whether verification began after the first link that there ever was."""
+        """True where older links were dropped, so that verification did not begin at the genesis."""
         return self.start.sequence > 0
 
 
 class Verification:
-    """Takes a log link by link, from `start` on; `noted` is a point that somebody kept elsewhere and that must hold."""
+    """Verifies a log link by link, from `start` on; `noted` is a point from outside the log that it must contain."""
 
     def __init__(self, start: ChainPoint = GENESIS, noted: ChainPoint | None = None) -> None:
         if noted is not None and noted.sequence < start.sequence:
@@ -66,47 +67,47 @@ class Verification:
         self._start = self._head = start
         self._noted = noted
         self._links = 0
-        self._broken = self._unlike_noted(start)
+        self._broken = self._compare_with_noted(start)
 
     def take(self, links: Iterable[AuditLink]) -> None:
-        """The next links."""
+        """Verifies the next links."""
         for link in links:
             self._links += 1
             if self._broken is None:
-                self._broken = self._fault(link)
+                self._broken = self._check_link(link)
                 self._head = link.point if self._broken is None else self._head
             elif self._broken.fault is Fault.MISSING and link.sequence == self._broken.sequence:
                 self._broken = BrokenLink(link.sequence, Fault.ORDER, "it stands behind a later one")
 
     def report(self, head: ChainPoint | None = None) -> ChainReport:
-        """What was found, where the log ends here; at `head`, where that was kept beside the log."""
-        held = self._head.sequence > self._start.sequence
-        first, last = (self._start.sequence + 1, self._head.sequence) if held else (None, None)
-        broken = self._broken or self._ends_wrong(head)
+        """The result for a log that ends here; it must end at `head`, where that was stored beside the log."""
+        any_passed = self._head.sequence > self._start.sequence
+        first, last = (self._start.sequence + 1, self._head.sequence) if any_passed else (None, None)
+        broken = self._broken or self._check_end(head)
         return ChainReport(self._links, first, last, self._start, self._head, broken)
 
-    def _fault(self, link: AuditLink) -> BrokenLink | None:
+    def _check_link(self, link: AuditLink) -> BrokenLink | None:
         due = self._head.sequence + 1
         if link.follows(self._head):
-            return self._unlike_noted(link.point)
+            return self._compare_with_noted(link.point)
         if link.sequence > due:
             return BrokenLink(due, Fault.MISSING, f"link {link.sequence} stands in its place")
         if 0 < link.sequence < due:
             return BrokenLink(due, Fault.ORDER, f"link {link.sequence} stands in its place")
-        said = "its digest is not that of its entry after the link before" if link.sequence else "it cannot be read"
-        return BrokenLink(due, Fault.ALTERED, said)
+        why = "its digest is not that of its entry after the link before" if link.sequence else "it cannot be read"
+        return BrokenLink(due, Fault.ALTERED, why)
 
-    def _unlike_noted(self, point: ChainPoint) -> BrokenLink | None:
+    def _compare_with_noted(self, point: ChainPoint) -> BrokenLink | None:
         noted = self._noted
         if noted is None or noted.sequence != point.sequence or noted == point:
             return None
         return BrokenLink(point.sequence, Fault.ALTERED, "its digest is not the one that was noted")
 
-    def _ends_wrong(self, head: ChainPoint | None) -> BrokenLink | None:
+    def _check_end(self, head: ChainPoint | None) -> BrokenLink | None:
         last = self._head.sequence
-        for meant, named in ((head, "its head is"), (self._noted, "what was noted is")):
-            if meant is not None and meant.sequence > last:
-                return BrokenLink(last + 1, Fault.MISSING, f"the log ends at {last}, {named} link {meant.sequence}")
+        for point, text in ((head, "its head is"), (self._noted, "what was noted is")):
+            if point is not None and point.sequence > last:
+                return BrokenLink(last + 1, Fault.MISSING, f"the log ends at {last}, {text} link {point.sequence}")
         if head is None or head == self._head:
             return None
         if head.sequence < last:
@@ -120,7 +121,7 @@ def verify(
     head: ChainPoint | None = None,
     noted: ChainPoint | None = None,
 ) -> ChainReport:
-    """Whether the links, the oldest first, are a whole chain after `start` that ends at `head`, where that is known."""
+    """Verifies that the links, the oldest first, are a whole chain after `start`, up to `head` where that is known."""
     verification = Verification(start, noted)
     verification.take(links)
     return verification.report(head)
@@ -128,33 +129,33 @@ def verify(
 
 def opening_line(start: ChainPoint) -> str:
     """The first line of an exported log; a line for each link follows."""
-    return _line({"format": _FORMAT, "start": asdict(start)})
+    return _json_line({"format": _FORMAT, "start": asdict(start)})
 
 
 def closing_line(head: ChainPoint) -> str:
-    """The last line of an exported log: without it, links may be missing."""
-    return _line({"head": asdict(head)})
+    """The last line of an exported log; in a log without it, links may be missing."""
+    return _json_line({"head": asdict(head)})
 
 
 def verify_lines(lines: Iterable[str], noted: ChainPoint | None = None) -> ChainReport:
-    """Whether an exported log, by its lines, is whole; InvalidRequest for one that is no exported log."""
+    """Verifies the lines of an exported log; InvalidRequest where they are not those of an exported log."""
     rest = iter(lines)
     opening = next(rest, "").removesuffix("\n")
-    start = _point_in(opening, "start")
+    start = _read_point(opening, "start")
     if start is None or opening != opening_line(start):
         raise InvalidRequest(f"this is no exported audit log: its first line must tell the format {_FORMAT!r}")
-    verification, held = Verification(start, noted), _Held(rest)
-    verification.take(held.links())
-    head = _point_in(held.last, "head")
-    if head is not None and held.last == closing_line(head):
+    verification, body = Verification(start, noted), _LinkLines(rest)
+    verification.take(body.links())
+    head = _read_point(body.last, "head")
+    if head is not None and body.last == closing_line(head):
         return verification.report(head)
-    verification.take([link_of(held.last)] if held.last else [])
+    verification.take([link_of(body.last)] if body.last else [])
     report = verification.report()
-    return report if report.broken else _cut_short(report)
+    return report if report.broken else _mark_truncated(report)
 
 
-class _Held:
-    """Links of lines, all but the last: that one tells the head."""
+class _LinkLines:
+    """The links of all lines but the last, which states the head."""
 
     def __init__(self, lines: Iterator[str]) -> None:
         self._lines = lines
@@ -167,18 +168,18 @@ class _Held:
             self.last = line.removesuffix("\n")
 
 
-def _cut_short(report: ChainReport) -> ChainReport:
+def _mark_truncated(report: ChainReport) -> ChainReport:
     due = report.head.sequence + 1
     broken = BrokenLink(due, Fault.MISSING, "the file ends without the line that tells the head of the log")
     return ChainReport(report.links, report.first, report.last, report.start, report.head, broken)
 
 
-def _point_in(line: str, name: str) -> ChainPoint | None:
+def _read_point(line: str, name: str) -> ChainPoint | None:
     try:
         return point_of("{sequence}:{digest}".format(**json.loads(line)[name]))
     except (TypeError, LookupError, ValueError, RecursionError):
         return None
 
 
-def _line(value: Any) -> str:
+def _json_line(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"))

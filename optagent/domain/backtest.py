@@ -1,4 +1,4 @@
-"""Policy backtests: what is asked, what a policy would have done with a model's history, and which one to take."""
+"""Policy backtests: requests, the runs of retraining policies on a model's history, and their comparison."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -15,10 +15,10 @@ from optagent.errors import InvalidRequest
 NEVER = "never"
 SCHEDULED, UNGATED, ORACLE = "scheduled:", "scheduled-ungated:", "oracle:"
 KNOWN = (NEVER, *sorted(POLICIES), "scheduled:30d", "scheduled-ungated:30d", "oracle:30d")
-"""How policies are named; a duration of any length goes with the last three."""
+"""Names of policies; a duration of any length may follow the last three."""
 
 LEAST_ROWS = 50
-"""Fewer labelled rows say nothing of a period; a monitor asks for as many."""
+"""A period with fewer labelled rows is not judged; a monitor needs as many."""
 
 _YEAR_S = 365 * 86_400
 
@@ -27,8 +27,9 @@ _YEAR_S = 365 * 86_400
 class Contender:
     """A policy by the name under which it is compared; without a `policy` the first version answers for ever.
 
-    What an `ungated` one trains becomes champion whatever the gates say. An `oracle` is told each label at once: what
-    the delay of labels costs is its lead over the same policy without that gift, and nobody can take it.
+    Every model that an `ungated` policy trains becomes champion, whatever the gates say. An `oracle` knows each label
+    at once, which no real policy can: its lead over the same policy without that knowledge is the cost of the label
+    delay.
     """
 
     name: str
@@ -46,12 +47,12 @@ class Contender:
 
     @property
     def promotes(self) -> bool:
-        """Whether a candidate that passes becomes champion; under notify and candidate a person has to do it."""
+        """True where a candidate that passes becomes champion; under notify and candidate a person has to promote."""
         return self.ungated or (self.policy is not None and self.policy.action in (Action.SHADOW, Action.FULL))
 
 
 def contender_named(name: str) -> Contender:
-    """A policy by name; InvalidRequest lists the known ones.
+    """The policy of that name; InvalidRequest lists the known ones.
 
     >>> contender_named("scheduled:30d").policy.every
     '30d'
@@ -63,11 +64,11 @@ def contender_named(name: str) -> Contender:
     for start in (SCHEDULED, UNGATED, ORACLE):
         if name.startswith(start):
             ungated = start != SCHEDULED
-            return Contender(name, _scheduled(name.removeprefix(start), ungated), ungated, start == ORACLE)
+            return Contender(name, _scheduled_policy(name.removeprefix(start), ungated), ungated, start == ORACLE)
     raise InvalidRequest(f"unknown policy {name!r}; one of {list(KNOWN)}, or a file of the fields of one")
 
 
-def _scheduled(every: str, ungated: bool) -> RetrainingPolicy:
+def _scheduled_policy(every: str, ungated: bool) -> RetrainingPolicy:
     length = seconds(every)
     if length < 3600:
         raise InvalidRequest(f"scheduled: at least an hour is needed between two runs, got {every!r}")
@@ -85,12 +86,12 @@ def _scheduled(every: str, ungated: bool) -> RetrainingPolicy:
 
 @dataclass(frozen=True, slots=True)
 class BacktestAsk:
-    """What to replay.
+    """The parameters of a backtest.
 
-    `label_delay` is how long after its row a label is known. The replay begins at `start`, a share of the rows or a
-    date in ISO 8601; the first version learns from what was known then. Every `step` the rows of one are answered, and
-    the policy looks. With `trials` the first version is searched for, and searches of policies that do not say how
-    many take as many. Doing nothing is always among the `policies`.
+    `label_delay` is the time from a row to its label. The replay begins at `start`, a share of the rows or a date in
+    ISO 8601; the first version learns from the rows and labels known then. After every `step` the model answers the
+    rows of that step, and the policy decides. `trials` is the length of a search for the first version, and of the
+    searches of policies that state none. Doing nothing is always among the `policies`.
     """
 
     policies: tuple[Contender, ...]
@@ -101,10 +102,10 @@ class BacktestAsk:
     trials: int | None = None
 
     def __post_init__(self) -> None:
-        names = [one.name for one in self.policies]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise InvalidRequest(f"policies: named twice: {', '.join(twice)}")
+        names = [policy.name for policy in self.policies]
+        duplicates = sorted({name for name in names if names.count(name) > 1})
+        if duplicates:
+            raise InvalidRequest(f"policies: named twice: {', '.join(duplicates)}")
         if NEVER not in names:
             object.__setattr__(self, "policies", (Contender(NEVER), *self.policies))
         seconds(self.label_delay)
@@ -129,7 +130,7 @@ class BacktestAsk:
 
 
 def start_from(text: str) -> float | str:
-    """As it is written on a command line: `0.3`, or a date.
+    """The start of a backtest from the text of a command line: a share such as `0.3`, or a date.
 
     >>> start_from("0.25"), start_from("2024-01-31")
     (0.25, '2024-01-31')
@@ -141,19 +142,19 @@ def start_from(text: str) -> float | str:
 
 
 def instant_of(date: str) -> float:
-    """POSIX seconds of a date in ISO 8601, in UTC where it does not say."""
+    """POSIX seconds of a date in ISO 8601, in UTC where it has no zone."""
     try:
-        read = datetime.fromisoformat(date)
+        instant = datetime.fromisoformat(date)
     except ValueError:
         raise InvalidRequest(f"start: {date!r} is neither a share of the rows such as 0.3 nor a date") from None
-    return (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()
+    return (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp()
 
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """The labelled rows of a stretch of time (POSIX seconds), which version answered the last of them, and how well.
+    """The labelled rows of a stretch of time (POSIX seconds), their score, and the version that answered the last one.
 
-    `metric` is None where it is not defined, as AUC of one class.
+    `metric` is None where it is not defined, such as the AUC of one class.
     """
 
     start: float
@@ -165,7 +166,7 @@ class Period:
 
 @dataclass(frozen=True, slots=True)
 class ReplayedRun:
-    """One optimization of a replay: when and why, and what came of it. `said` is why there is no new champion."""
+    """One optimization of a replay: its time, its cause and its result. `said` is why there is no new champion."""
 
     at: float
     trigger: str
@@ -182,10 +183,13 @@ class ReplayedRun:
 
 @dataclass(frozen=True, slots=True)
 class RunCounts:
-    """What a policy cost and did. `retrains` are the runs in which a model was trained, `rejected` those of them whose
-    candidate did not pass: had it not been trained, nothing would be lost. In a `missed` period the metric was below
-    the reference by more than the model's accuracy_drop_threshold, and no run was started in it or within the
-    cool-down after it. `compute_s` is the time of processors spent on runs."""
+    """Counts of a policy's runs and misses, and its cost.
+
+    `retrains` are the runs in which a model was trained, `rejected` those of them whose candidate did not pass: they
+    were trained in vain. In one of the `bad_periods` the metric was below the reference by more than the model's
+    accuracy_drop_threshold; it is `missed` where no run was started in it or within the cool-down after it. `compute_s`
+    is the processor time of the runs.
+    """
 
     optimizations: int = 0
     retrains: int = 0
@@ -199,8 +203,11 @@ class RunCounts:
 
 @dataclass(frozen=True, slots=True)
 class PolicyRun:
-    """What one policy did with the history. `metric` is of all its answers together (prequential); `business` are the
-    means a labelled row of the metrics that the model declares, None where no row has what one needs."""
+    """One policy's run over the history.
+
+    `metric` is that of all its answers together (prequential). `business` has the mean per labelled row of each metric
+    that the model declares, None where no row has the columns that it needs.
+    """
 
     name: str
     policy: RetrainingPolicy | None
@@ -224,30 +231,34 @@ def counted_of(
     cooldown_s: float,
     least_rows: int = LEAST_ROWS,
 ) -> RunCounts:
-    """`threshold` is in the unit of the metric. Periods of fewer than `least_rows` labelled rows are not judged."""
-    done = list(runs)
+    """The counts of a policy's runs and periods.
+
+    `threshold` is in the unit of the metric. Periods of fewer than `least_rows` labelled rows are not judged.
+    """
+    all_runs = list(runs)
     sign = 1.0 if maximize else -1.0
-    judged = [one for one in periods if one.metric is not None and one.rows >= least_rows]
-    bad = [one for one in judged if one.metric is not None and sign * (reference - one.metric) > threshold]
-    missed = [one for one in bad if not any(one.start <= run.at <= one.end + cooldown_s for run in done)]
+    scores = [(each, each.metric) for each in periods if each.metric is not None and each.rows >= least_rows]
+    bad = [each for each, metric in scores if sign * (reference - metric) > threshold]
+    missed = [each for each in bad if not any(each.start <= run.at <= each.end + cooldown_s for run in all_runs)]
     return RunCounts(
-        optimizations=len(done),
-        retrains=sum(run.version is not None for run in done),
-        promoted=sum(run.promoted for run in done),
-        rejected=sum(run.version is not None and not run.promoted for run in done),
+        optimizations=len(all_runs),
+        retrains=sum(run.version is not None for run in all_runs),
+        promoted=sum(run.promoted for run in all_runs),
+        rejected=sum(run.version is not None and not run.promoted for run in all_runs),
         missed=len(missed),
         bad_periods=len(bad),
-        trials=sum(run.trials for run in done),
-        compute_s=sum(run.compute_s for run in done),
+        trials=sum(run.trials for run in all_runs),
+        compute_s=sum(run.compute_s for run in all_runs),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How a policy did against doing nothing, on the same rows and resamples: positive is better.
+    """A policy's result against doing nothing, on the same rows and resamples: positive is better.
 
-    `best_in` is the share of the resamples in which no other did better; equals share it. One `within_noise` cannot be
-    told from the policy with the best lower bound: the interval of their difference does not lie below 0.
+    `best_in` is the share of the resamples in which no other policy did better; equal policies share it. A policy is
+    `within_noise` where it cannot be distinguished from the policy with the best lower bound: the interval of their
+    difference does not lie below 0.
     """
 
     name: str
@@ -258,10 +269,10 @@ class Standing:
 
 @dataclass(frozen=True)
 class BacktestResult(Answer):
-    """`recommended` is the policy with the fewest retrainings of those that cannot be told from the best.
+    """Answer of a backtest: `recommended` is the policy with the fewest retrainings of those `within_noise`.
 
-    `confidence` is the share of block resamples in which no other does better; `confidence_in_words` holds the interval
-    against doing nothing too.
+    `confidence` is the share of block resamples in which no other policy does better; `confidence_in_words` holds the
+    interval against doing nothing, too.
     """
 
     model_id: str | None = None
@@ -284,20 +295,20 @@ class BacktestResult(Answer):
     error: str | None = None
 
     def run(self, name: str) -> PolicyRun:
-        """The run of a policy; InvalidRequest lists those that there are."""
-        for one in self.runs:
-            if one.name == name:
-                return one
-        raise InvalidRequest(f"no policy {name!r} in this backtest; one of {[one.name for one in self.runs]}")
+        """The run of a policy; InvalidRequest lists the policies of this backtest."""
+        for run in self.runs:
+            if run.name == name:
+                return run
+        raise InvalidRequest(f"no policy {name!r} in this backtest; one of {[run.name for run in self.runs]}")
 
     def standing(self, name: str) -> Standing | None:
-        """None for doing nothing, with which all are compared."""
-        return next((one for one in self.standings if one.name == name), None)
+        """The standing of a policy; None for doing nothing, which is the baseline of all."""
+        return next((standing for standing in self.standings if standing.name == name), None)
 
 
 def policy_fields(text: Any) -> dict[str, Any]:
     """The fields of a policy file, under `policy` or on their own; InvalidRequest for anything else."""
-    found = text.get("policy", text) if isinstance(text, dict) else text
-    if not isinstance(found, dict) or not found:
-        raise InvalidRequest(f"a policy file holds the fields of a policy, got {type(found).__name__}")
-    return {str(name): value for name, value in found.items()}
+    values = text.get("policy", text) if isinstance(text, dict) else text
+    if not isinstance(values, dict) or not values:
+        raise InvalidRequest(f"a policy file holds the fields of a policy, got {type(values).__name__}")
+    return {str(name): value for name, value in values.items()}

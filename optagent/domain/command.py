@@ -1,4 +1,4 @@
-"""What can be asked of the loop; a command that breaks a rule is never made."""
+"""Commands: the validated requests to the loop. A request that breaks a rule never becomes a command."""
 
 import math
 import re
@@ -27,9 +27,9 @@ _BASE = re.compile(
 class TuneModel:
     """Search for better parameters of a model. None means the setting, scaled by the strategy.
 
-    `objectives` empty means the model's metric; otherwise the first is a metric, and the others are further metrics or
-    costs. `resume` is the id of the study that goes on. `ensemble` is the number of best trials of which an ensemble is
-    tried at the end; 0 is none.
+    Empty `objectives` mean the model's metric; otherwise the first is a metric, and the others are further metrics or
+    costs. `resume` is the id of a study to continue. `ensemble` is the number of best trials to build an ensemble of at
+    the end; 0 means none.
     """
 
     model_id: str
@@ -51,34 +51,34 @@ class TuneModel:
     ensemble: int = 0
 
     def __post_init__(self) -> None:
-        _registered(self.model_id)
+        _check_model_id(self.model_id)
         method_named(self.method)
         strategy_named(self.strategy)
         for name in ("trials", "max_concurrent", "cpus_per_trial"):
-            _whole(name, getattr(self, name), at_least=1)
+            _check_whole_number(name, getattr(self, name), at_least=1)
         for name in ("seed", "gpus_per_trial", "ensemble"):
-            _whole(name, getattr(self, name), at_least=0)
+            _check_whole_number(name, getattr(self, name), at_least=0)
         if self.ensemble == 1:
             raise InvalidRequest("ensemble: the number of trials must be 0 or at least 2, got 1")
         for name in ("timeout_s", "trial_timeout_s", "max_cpu_s"):
-            _at_least_one(name, getattr(self, name), "second")
-        _at_least_one("trial_memory_mb", self.trial_memory_mb, "megabyte")
+            _check_at_least_one(name, getattr(self, name), "second")
+        _check_at_least_one("trial_memory_mb", self.trial_memory_mb, "megabyte")
         if self.stopping not in STOPPING:
             raise InvalidRequest(f"unknown early stopping {self.stopping!r}; one of {list(STOPPING)}")
         if len(set(self.objectives)) != len(self.objectives):
             raise InvalidRequest(f"objectives: a name stands twice in {list(self.objectives)}")
 
 
-def _number(value: Any) -> bool:
+def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _at_least_one(name: str, value: Any, unit: str) -> None:
-    if value is not None and not (_number(value) and math.isfinite(value) and value >= 1):
+def _check_at_least_one(name: str, value: Any, unit: str) -> None:
+    if value is not None and not (_is_number(value) and math.isfinite(value) and value >= 1):
         raise InvalidRequest(f"{name} must be at least 1 {unit}, got {value!r}")
 
 
-def _whole(name: str, value: Any, at_least: int) -> None:
+def _check_whole_number(name: str, value: Any, at_least: int) -> None:
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
@@ -87,10 +87,10 @@ def _whole(name: str, value: Any, at_least: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class AnalyzeModel:
-    """Look at what a model was asked and answered in a stretch of time.
+    """Analyze the requests and answers of a model in a stretch of time.
 
     `time_range` is a duration back from now such as `24h`, two instants, or `START..END`. `version` is a version or
-    an alias. `separability` asks for a classifier of reference against current rows as well.
+    an alias. `separability` adds a classifier of reference against current rows.
     """
 
     model_id: str
@@ -101,11 +101,11 @@ class AnalyzeModel:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _registered(self.model_id)
+        _check_model_id(self.model_id)
         if self.analysis_type not in list(AnalysisType):
-            known = [str(kind) for kind in AnalysisType]
-            raise InvalidRequest(f"unknown analysis_type {self.analysis_type!r}; one of {known}")
-        _whole("seed", self.seed, at_least=0)
+            names = [str(kind) for kind in AnalysisType]
+            raise InvalidRequest(f"unknown analysis_type {self.analysis_type!r}; one of {names}")
+        _check_whole_number("seed", self.seed, at_least=0)
 
     def wants(self, part: AnalysisType) -> bool:
         return AnalysisType(self.analysis_type) in (part, AnalysisType.FULL)
@@ -113,12 +113,12 @@ class AnalyzeModel:
 
 @dataclass(frozen=True, slots=True)
 class EnsembleModels:
-    """Look for an ensemble of models that is better than the best of them.
+    """Search for an ensemble of models that is better than the best of them.
 
-    `base_models` are two or more of `MODEL`, its champion, `MODEL@ALIAS` or `MODEL/VERSION`; all must learn the same
-    target from the same rows. `method` is weighted, stacking, voting or auto. `metrics` empty means the metric of the
-    model; the first has to improve, no other may become worse. `model_id` is the model of which it becomes a version,
-    by default that of the first base model. None is no limit.
+    `base_models` are two or more of `MODEL` (its champion), `MODEL@ALIAS` or `MODEL/VERSION`; all must learn the same
+    target from the same rows. `method` is weighted, stacking, voting or auto. Empty `metrics` mean the metric of the
+    model; the first has to improve, no other may become worse. The ensemble becomes a version of `model_id`, by default
+    the model of the first base model. None means no limit.
     """
 
     base_models: tuple[str, ...]
@@ -136,42 +136,42 @@ class EnsembleModels:
             parse_base(name)
         if len(self.base_models) < 2:
             raise InvalidRequest(f"base_models: an ensemble needs at least 2 models, got {list(self.base_models)}")
-        twice = sorted({name for name in self.base_models if self.base_models.count(name) > 1})
-        if twice:
-            raise InvalidRequest(f"base_models: named twice: {', '.join(twice)}")
+        duplicates = sorted({name for name in self.base_models if self.base_models.count(name) > 1})
+        if duplicates:
+            raise InvalidRequest(f"base_models: named twice: {', '.join(duplicates)}")
         if self.method not in ENSEMBLE_METHODS:
             raise InvalidRequest(f"unknown ensemble method {self.method!r}; one of {list(ENSEMBLE_METHODS)}")
         if len(set(self.metrics)) != len(self.metrics):
             raise InvalidRequest(f"metrics: a name stands twice in {list(self.metrics)}")
         strategy_named(self.strategy)
-        _whole("seed", self.seed, at_least=0)
-        _whole("max_models", self.max_models, at_least=1)
+        _check_whole_number("seed", self.seed, at_least=0)
+        _check_whole_number("max_models", self.max_models, at_least=1)
         for name in ("max_latency_ms", "max_size_mb"):
-            _above_zero(name, getattr(self, name))
+            _check_above_zero(name, getattr(self, name))
 
     @property
     def of_model(self) -> str:
-        """The model of which it becomes a version."""
+        """The id of the model that the ensemble becomes a version of."""
         return self.model_id or parse_base(self.base_models[0])[0]
 
 
 def parse_base(name: str) -> tuple[str, str]:
-    """Model and version or alias of a base model.
+    """The model id of a base model, and its version or alias.
 
     >>> parse_base("churn"), parse_base("churn@challenger"), parse_base("churn/3")
     (('churn', 'champion'), ('churn', 'challenger'), ('churn', '3'))
     """
-    found = _BASE.fullmatch(name) if isinstance(name, str) else None
-    if found is None:
+    match = _BASE.fullmatch(name) if isinstance(name, str) else None
+    if match is None:
         raise InvalidRequest(f"base_models: MODEL, MODEL@ALIAS or MODEL/VERSION is needed, got {name!r}")
-    return found["model"], found["alias"] or found["version"] or CHAMPION
+    return match["model"], match["alias"] or match["version"] or CHAMPION
 
 
 @dataclass(frozen=True, slots=True)
 class EngineerFeatures:
-    """Look for features, made of the columns of a model, with which its champion's parameters are better.
+    """Search for features, derived from a model's columns, that improve the model at its champion's parameters.
 
-    At most `max_features` are added. `timeout_s` and `memory_mb` limit the search for them.
+    At most `max_features` are added. `timeout_s` and `memory_mb` limit the search.
     """
 
     model_id: str
@@ -182,23 +182,24 @@ class EngineerFeatures:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _registered(self.model_id)
+        _check_model_id(self.model_id)
         strategy_named(self.strategy)
-        _whole("max_features", self.max_features, at_least=1)
-        _whole("seed", self.seed, at_least=0)
-        _at_least_one("timeout_s", self.timeout_s, "second")
-        _at_least_one("memory_mb", self.memory_mb, "megabyte")
+        _check_whole_number("max_features", self.max_features, at_least=1)
+        _check_whole_number("seed", self.seed, at_least=0)
+        _check_at_least_one("timeout_s", self.timeout_s, "second")
+        _check_at_least_one("memory_mb", self.memory_mb, "megabyte")
 
 
 @dataclass(frozen=True, slots=True)
 class OptimizeModel:
-    """Run the whole loop for a model: look, learn from what came since, find a candidate, prove it, let it compete.
+    """Run the whole loop for a model: diagnose, train on the newest rows, find a candidate, gate it, roll it out.
 
-    `optimization_type` is full, retrain, tune, features, ensemble or auto (what the diagnosis asks for). `action` is
-    candidate (registered, and challenger where it passed), shadow (it competes in shadow, then waits) or full (it goes
-    on to become champion); both need a model that is served. `window` says which rows are learned from: auto,
-    expanding, sliding, weighted, since_change, or a duration. `gates` are as `optagent.domain.gate.gates_from` takes
-    them, `rollout` fields of `RolloutPolicy`. `trigger` and `reason` say why it runs.
+    `optimization_type` is full, retrain, tune, features, ensemble or auto (the stages of the diagnosed remedy).
+    `action` is candidate (it is registered, and becomes challenger where it passed), shadow (it competes in shadow,
+    then waits) or full (it goes on to become champion); the latter two need a model that is served. `window` selects
+    the rows to learn from: auto, expanding, sliding, weighted, since_change, or a duration. `gates` are arguments of
+    `optagent.domain.gate.gates_from`, `rollout` are fields of `RolloutPolicy`. `trigger` and `reason` say why the
+    optimization runs.
     """
 
     model_id: str
@@ -217,40 +218,40 @@ class OptimizeModel:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _registered(self.model_id)
-        for name, known in (
+        _check_model_id(self.model_id)
+        for name, choices in (
             ("optimization_type", OptimizationType),
             ("action", (Action.CANDIDATE, Action.SHADOW, Action.FULL)),
         ):
-            if getattr(self, name) not in list(known):
-                said = [str(one) for one in known]
-                raise InvalidRequest(f"unknown {name} {getattr(self, name)!r}; one of {said}")
+            if getattr(self, name) not in list(choices):
+                names = [str(choice) for choice in choices]
+                raise InvalidRequest(f"unknown {name} {getattr(self, name)!r}; one of {names}")
         check_window(self.window)
         strategy_named(self.strategy)
         gates_from(self.gates)
-        _whole("trials", self.trials, at_least=1)
-        _whole("ensemble", self.ensemble, at_least=2)
-        _whole("seed", self.seed, at_least=0)
-        _at_least_one("timeout_s", self.timeout_s, "second")
+        _check_whole_number("trials", self.trials, at_least=1)
+        _check_whole_number("ensemble", self.ensemble, at_least=2)
+        _check_whole_number("seed", self.seed, at_least=0)
+        _check_at_least_one("timeout_s", self.timeout_s, "second")
 
 
 @dataclass(frozen=True, slots=True)
 class BacktestModel:
-    """Replay a model's history under the policies of `ask`. `data` has the rows with their labels and dates."""
+    """Replay a model's history under the policies of `ask`. `data` holds the rows with their labels and dates."""
 
     model_id: str
     data: DataSource
     ask: BacktestAsk
 
     def __post_init__(self) -> None:
-        _registered(self.model_id)
+        _check_model_id(self.model_id)
 
 
-def _registered(model_id: Any) -> None:
+def _check_model_id(model_id: Any) -> None:
     if not isinstance(model_id, str) or not model_id:
         raise InvalidRequest(f"model_id must be the id of a registered model, got {model_id!r}")
 
 
-def _above_zero(name: str, value: Any) -> None:
-    if value is not None and not (_number(value) and math.isfinite(value) and value > 0):
+def _check_above_zero(name: str, value: Any) -> None:
+    if value is not None and not (_is_number(value) and math.isfinite(value) and value > 0):
         raise InvalidRequest(f"{name} must be a number above 0, got {value!r}")

@@ -1,4 +1,4 @@
-"""What the losses of labelled rows say: does the model still know what it knew on its reference?"""
+"""Concept drift: the results of detectors on the losses of labelled rows."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,7 +13,7 @@ class DriftState(StrEnum):
 
 
 class Direction(StrEnum):
-    """Of the loss. `UNCLEAR`: its interval holds zero, or there is none."""
+    """Direction of the change of the loss. `UNCLEAR`: its interval holds zero, or there is none."""
 
     WORSE = "worse"
     BETTER = "better"
@@ -22,7 +22,7 @@ class Direction(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AdwinVerdict:
-    """ADWIN's first rise of the loss among the current rows, or its first fall where there is no rise (POSIX time)."""
+    """The first rise of the loss that ADWIN finds in the current rows, or the first fall without one; a POSIX time."""
 
     detected: bool
     at: float | None = None
@@ -31,13 +31,13 @@ class AdwinVerdict:
 
 @dataclass(frozen=True, slots=True)
 class ConceptDrift:
-    """The e-detector's answer, with ADWIN's beside it. `reason` says why it is insufficient.
+    """The result of the e-detector, with that of ADWIN for comparison. `reason` says why the rows are insufficient.
 
-    `alarmed_at` is the time of the row that gave the alarm, `changed_at` the start for which there was most evidence
-    then (POSIX times). An alarm is an `e_value` of `threshold` at some time; `e_value` is the one after the last row.
-    `arl_rows` is the mean number of labelled rows between false alarms that was asked for. `excess` is by how much the
-    mean loss since the change, or of all current rows without one, is above the `reference_loss`; since the start was
-    chosen for its evidence, it tends to be too large right after an alarm. `loss` names the loss, between 0 and 1.
+    `alarmed_at` is the time of the row that raised the alarm, `changed_at` the start with the most evidence at that
+    time (POSIX times). The alarm is raised when the e-value reaches `threshold`; `e_value` is the value after the last
+    row. `arl_rows` is the requested mean number of labelled rows between false alarms. `excess` is the mean loss since
+    the change, or of all current rows without one, less the `reference_loss`; it tends to be too large right after an
+    alarm, because the start was chosen for its evidence. `loss` names the loss, between 0 and 1.
     """
 
     state: DriftState

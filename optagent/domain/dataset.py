@@ -1,4 +1,4 @@
-"""Where the rows of a model come from."""
+"""Data sources: files or a database query that hold the rows of a model."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ FORMATS = ("parquet", "csv", "arrow")
 
 @dataclass(frozen=True, slots=True)
 class FileSource:
-    """Files by path, glob or URI (local, s3, gcs); `format` is read from the name unless given."""
+    """Files by path, glob or URI (local, s3, gcs); without a `format` it follows from the name."""
 
     uri: str
     format: str | None = None
@@ -23,7 +23,7 @@ class FileSource:
 
 @dataclass(frozen=True, slots=True)
 class SqlSource:
-    """The rows of one query, by SQLAlchemy URL; `${NAME}` in the URL is read from the environment."""
+    """The rows of one query to a database by its SQLAlchemy URL; `${NAME}` in it is read from the environment."""
 
     url: str
     query: str

@@ -1,4 +1,4 @@
-"""What is the matter with a model: the facts that are weighed, and the judgement in words and as data."""
+"""Diagnosis: the facts about a model's decay, its condition, the likely causes and the remedy."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -31,7 +31,7 @@ class ConfidenceLevel(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class UnitChange:
-    """Values now are `scale` times what they were, plus `shift`, in the same shape; `name` says a familiar cause."""
+    """A change of unit: a current value is `scale` times the former one plus `shift`; `name` is a familiar cause."""
 
     scale: float
     shift: float
@@ -40,11 +40,11 @@ class UnitChange:
 
 @dataclass(frozen=True, slots=True)
 class ColumnFacts:
-    """A feature now, beside the reference.
+    """A feature in the current window and in the reference.
 
-    `effect` is the drift's effect size from 0 to 1, `drifted` whether the drift test says so, `importance` its share of
-    the model's from 0 to 1. Shares are of the rows. `loss_inside` and `loss_outside` are the mean losses of current
-    rows where the feature's distribution has grown, and of the others.
+    `effect` is the drift's effect size from 0 to 1, `drifted` the result of the drift test, `importance` the feature's
+    share of all importance from 0 to 1. The other shares are of the rows. `loss_inside` and `loss_outside` are the mean
+    losses of the current rows where the feature's distribution has grown, and of the others.
     """
 
     name: str
@@ -62,7 +62,7 @@ class ColumnFacts:
 
     @property
     def excess_loss(self) -> float | None:
-        """How much more is lost where the feature drifted than elsewhere."""
+        """The mean loss where the feature drifted, less that elsewhere."""
         if self.loss_inside is None or self.loss_outside is None:
             return None
         return self.loss_inside - self.loss_outside
@@ -70,8 +70,10 @@ class ColumnFacts:
 
 @dataclass(frozen=True, slots=True)
 class DegradedMetric:
-    """A metric that fell by more than its threshold. A positive `drop` is worse, of whatever metric; `low` and `high`
-    bound it."""
+    """A metric that fell by more than its threshold.
+
+    A positive `drop` is worse for every metric; `low` and `high` are its bounds.
+    """
 
     name: str
     then: float
@@ -83,20 +85,20 @@ class DegradedMetric:
 
 @dataclass(frozen=True, slots=True)
 class DiagnosisFacts:
-    """What the analyses of one window found; None where it is not known.
+    """The facts that the analyses of one window found; None where a fact is unknown.
 
     `drifted_importance` is the share of the model's importance in drifted columns. `concept_drift` is the alarm of a
-    detector on the loss, `excess_loss` by how much a row. `loss_rise` is by how much the mean loss has grown,
-    `expected_rise` by how much it had if rows like those of today were lost on as they were in the reference.
-    `estimated_drop` is what the label-free estimate says of the
-    first degraded metric (or the model's metric), `estimate_trusted` whether its coverage on past labels held. Label
-    delays are in seconds from prediction to label; `labels_due` is how many rows should have a label by now,
-    `due_since_label` how many of them are newer than the newest with one, `due_labelled` how many have one. `auc_kept`
-    says that the ranking is as good as it was, `calibration_noise` how large a calibration error chance alone makes of
-    so many labels. `unusable_predictions` and `unusable_labels` are shares of what came; constant predictions or labels
-    are those of one value where the reference has several. `judged` is False where the quality was not looked at;
-    `uncompared` says why it could not be held against the reference. `tried` are remedies that have not
-    helped since the trouble began, see `optagent.domain.remedy_ladder`.
+    detector on the loss, `excess_loss` the excess of the loss per row. `loss_rise` is the rise of the mean loss,
+    `expected_rise` the rise that the mix of today's rows explains, if similar rows were lost on as in the reference.
+    `estimated_drop` is the label-free estimate for the first degraded metric (or the model's metric),
+    `estimate_trusted` is True where its coverage on past labels held. Label delays are in seconds from prediction to
+    label; `labels_due` counts the rows that should have a label by now, `due_since_label` those of them that are newer
+    than the newest row with a label, `due_labelled` those that have one. `auc_kept` is True where the ranking is as
+    good as it was, `calibration_noise` is the calibration error that chance alone causes with so many labels.
+    `unusable_predictions` and `unusable_labels` are shares of all that arrived; constant predictions or labels have one
+    value where the reference has several. `judged` is False where the performance was not analyzed; `uncompared` says
+    why it could not be compared with the reference. `tried` are the remedies that have not helped since the trouble
+    began, see `optagent.domain.remedy_ladder`.
     """
 
     rows: int
@@ -136,7 +138,7 @@ class DiagnosisFacts:
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """A feature that may be the cause: `weight` is its share of all causes listed, from 0 to 1."""
+    """A feature that may be the cause: `weight` is its share among all listed causes, from 0 to 1."""
 
     column: str
     weight: float
@@ -148,7 +150,7 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """The judgement, the most likely cause first; `alternatives` are remedies to try where the first does not help."""
+    """The condition, the most likely cause first, and a remedy; `alternatives` are to be tried if it does not help."""
 
     verdict: Condition
     remedy: Remedy

@@ -1,4 +1,4 @@
-"""What was found when live rows were compared with the reference."""
+"""Data drift: the results of comparing live rows with the reference, by column and as a whole."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,7 +8,10 @@ from optagent.domain.study import Interval
 
 
 class DriftStatus(StrEnum):
-    """`SUSPECTED`: significant in this window, not in two in a row nor beyond doubt. `UNKNOWN`: nothing to compare."""
+    """Outcome of a drift test. `SUSPECTED`: significant in this window, but neither in two in a row nor beyond doubt.
+
+    `UNKNOWN`: there is nothing to compare.
+    """
 
     STABLE = "stable"
     SUSPECTED = "suspected"
@@ -17,7 +20,7 @@ class DriftStatus(StrEnum):
 
 
 class DriftCheck(StrEnum):
-    """What of a column is tested: its values, how many are missing, how many are of categories never seen."""
+    """The aspects of a column that are tested: its values, the shares of missing values and of unseen categories."""
 
     VALUES = "values"
     MISSING = "missing values"
@@ -29,9 +32,9 @@ class DriftTest:
     """One test of one column.
 
     `effect` is between 0 and 1: the Kolmogorov-Smirnov distance of ordered values, the total variation of categories,
-    the difference of the shares of missing or unseen ones. `p_value` is that of this window, `persistent_p_value` that
-    of this and the one before; the adjusted ones take all columns into account (Benjamini and Hochberg), and are what
-    the level is held against.
+    or the difference of the shares of missing or unseen values. `p_value` is that of this window, `persistent_p_value`
+    that of this window and the one before. The adjusted p-values take all columns into account (Benjamini and
+    Hochberg); these are compared with the level.
     """
 
     check: DriftCheck
@@ -47,7 +50,7 @@ class DriftTest:
 class Summary:
     """A column in the reference or in a window. `outside` is the share of values beyond the reference's range.
 
-    `shares` are those of the categories among the values that are not missing, the most frequent ones.
+    `shares` are those of the most frequent categories among the values that are not missing.
     """
 
     rows: int
@@ -60,11 +63,12 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class ColumnDrift:
-    """One column, then and now; `effect` and `status` are those of its most serious test.
+    """One column in the reference and in the window; `effect` and `status` are those of its most serious test.
 
-    `weight` is its share of all importance. `effective_rows` is how many independent rows those of the window are
-    worth. The distances are for people and never alarm: `psi` and `jensen_shannon` over tenths of the reference (or
-    categories), `wasserstein` in standard deviations of the reference, `cramers_v` of categories.
+    `weight` is its share of all importance. `effective_rows` is the number of independent rows that carry as much
+    information as the rows of the window. The distances are for people and never raise an alarm: `psi` and
+    `jensen_shannon` over tenths of the reference (or categories), `wasserstein` in standard deviations of the
+    reference, `cramers_v` of categories.
     """
 
     name: str
@@ -84,11 +88,11 @@ class ColumnDrift:
 
 @dataclass(frozen=True, slots=True)
 class DriftReport:
-    """Features and the model's output, each held against `level` for itself.
+    """The drift of the features and of the model's output, each tested separately at `level`.
 
     `score` is the effect of the features that are suspected or drifted, weighted by importance over all features: 0
-    where none is, 1 where all have gone as far as they can. `prediction_score` is the largest such effect of the
-    output.
+    where there is none, 1 where all have the largest possible effect. `prediction_score` is the largest such effect of
+    the output.
     """
 
     rows_then: int
@@ -104,17 +108,17 @@ class DriftReport:
 
     @property
     def drifted(self) -> tuple[str, ...]:
-        """The features that drifted."""
-        return tuple(one.name for one in self.features if one.status is DriftStatus.DRIFTED)
+        """The names of the features that drifted."""
+        return tuple(feature.name for feature in self.features if feature.status is DriftStatus.DRIFTED)
 
     @property
     def suspected(self) -> tuple[str, ...]:
-        """The features that are suspected."""
-        return tuple(one.name for one in self.features if one.status is DriftStatus.SUSPECTED)
+        """The names of the features that are suspected of drift."""
+        return tuple(feature.name for feature in self.features if feature.status is DriftStatus.SUSPECTED)
 
 
 class Separability(StrEnum):
-    """Whether a small model can tell reference rows from current ones."""
+    """Outcome of training a small classifier of reference against current rows."""
 
     SEPARABLE = "separable"
     ALIKE = "alike"
@@ -123,10 +127,10 @@ class Separability(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SeparabilityReport:
-    """The area under the curve of a classifier of reference against current rows, out of fold; .5 means alike.
+    """The out-of-fold area under the ROC curve of a classifier of reference against current rows; 0.5 means alike.
 
-    `importances` are by how much the area falls when a column is shuffled, the largest first. `reason` says why there
-    is no `auc`.
+    `importances` are the falls of the area when a column is shuffled, the largest first. `reason` says why there is no
+    `auc`.
     """
 
     verdict: Separability

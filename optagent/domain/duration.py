@@ -9,7 +9,7 @@ _PATTERN = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
 
 
 def seconds(text: str) -> float:
-    """The length of a duration.
+    """The length of a duration in seconds; InvalidRequest for a text that is no duration.
 
     >>> seconds("90m")
     5400.0

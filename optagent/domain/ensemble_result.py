@@ -1,4 +1,4 @@
-"""What came of looking for an ensemble."""
+"""Ensemble search: the answer of the public verb, with weights, diversity and the best single model's scores."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,12 +10,14 @@ from optagent.domain.study import Interval
 
 @dataclass(frozen=True)
 class EnsembleResult(Answer):
-    """`accepted`: an ensemble beat the best `single` model on rows that no search saw, and is a `version` now.
+    """Result of a search for an ensemble.
 
-    Otherwise the single is kept for the `reason`, and `metrics` are of what was tried, on `judged_rows`. `weights` are
-    shares, by base model. `diversity_score` is 0 where all err alike and 1 where no error goes with another.
-    `improvements` are over the single, positive where the ensemble is better; `improvement`, `verdict` and `aliases`
-    say how it does beside `baseline_name` on the holdout. `redundant` lists groups of base models that say the same.
+    It is `accepted` where the ensemble beat the best `single` model on rows that no search saw; it is a `version` then.
+    Otherwise the single model is kept for the `reason`, and `metrics` are those of the rejected ensemble on
+    `judged_rows`. `weights` are shares, by base model. `diversity_score` is 0 where all models err alike and 1 where
+    their errors do not coincide. `improvements` are over the single model, positive where the ensemble is better;
+    `improvement`, `verdict` and `aliases` come from the comparison with `baseline_name` on the holdout. `redundant`
+    lists groups of base models with the same answers.
     """
 
     process_id: str | None = None

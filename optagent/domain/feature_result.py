@@ -1,4 +1,4 @@
-"""What came of looking for features."""
+"""Feature search: the answer of the public verb, with accepted steps, their gain and the gate's verdict."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,11 +10,12 @@ from optagent.domain.study import Interval
 
 @dataclass(frozen=True)
 class FeatureResult(Answer):
-    """`accepted`: with the `steps` a model is better out of fold, on rows that no search for them saw.
+    """Result of a search for features.
 
-    `gain` is that interval of `metric`, positive where it is better. The model with them is a `version` then, and
-    `improvement`, `verdict` and `aliases` say how it does beside `baseline_name` on the holdout. `features` and
-    `columns` report on everything that was looked at.
+    It is `accepted` where the `steps` make a model better out of fold, on rows that the search did not see. `gain` is
+    the interval of that difference in `metric`, positive where the model is better. The model with the features is a
+    `version` then, and `improvement`, `verdict` and `aliases` come from the comparison with `baseline_name` on the
+    holdout. `features` and `columns` report on all candidates.
     """
 
     process_id: str | None = None

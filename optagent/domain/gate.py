@@ -1,4 +1,4 @@
-"""Gates: what a trained candidate has to show before it may meet traffic, and what each of them came to."""
+"""Gates: the conditions that a trained candidate has to meet before it gets traffic, and their results."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -20,22 +20,23 @@ class Verdict(StrEnum):
 
 
 NOT_WORSE = "not_worse"
-"""The value of `beats_champion` that lets in what is no worse than the champion, within the margin."""
+"""The value of `beats_champion` that admits a candidate no worse than the champion, within the margin."""
 
 _SWITCHES = ("enable_bias_check", "enable_security_scan", "beats_constant", "strict")
-_AFTER = (Verdict.ERROR, Verdict.FAIL, Verdict.INCONCLUSIVE)
+_WORST_FIRST = (Verdict.ERROR, Verdict.FAIL, Verdict.INCONCLUSIVE)
 
 
 @dataclass(frozen=True, slots=True)
 class Gates:
-    """What a candidate has to show, on rows that no search saw.
+    """The conditions on a candidate, measured on rows that no search saw.
 
-    `metrics_min` and `metrics_max` are limits of metrics by name, for the estimate; where a metric's interval holds the
-    limit, it passes with that said, or is inconclusive if `strict`. `min_validation_samples` are rows of the holdout.
-    `max_bias` is the largest difference between groups of a sensitive column. `max_latency_ms` is the 99th percentile
-    of one row as it is served. `beats_champion` is True, False or "not_worse"; then `margin`, a share of the champion's
-    score, is the loss that still counts as no worse. `beats_constant` asks for skill where there may be none: of two
-    models that know nothing one is always the luckier. After a change it also keeps out what has only begun to learn.
+    `metrics_min` and `metrics_max` are limits of metrics by name, for the estimate; where a metric's interval contains
+    the limit, the gate passes and its reason says so, or it is inconclusive if `strict`. `min_validation_samples` is
+    the least number of holdout rows. `max_bias` is the largest difference between groups of a sensitive column.
+    `max_latency_ms` limits the 99th percentile of serving one row. `beats_champion` is True, False or "not_worse"; in
+    the last case `margin`, a share of the champion's score, is the loss that still counts as no worse. `beats_constant`
+    demands skill: of two models without any, one is always luckier than the other. After a change it also keeps out a
+    model that has only begun to learn.
     """
 
     metrics_min: Mapping[str, float] = field(default_factory=dict)
@@ -77,28 +78,28 @@ class Gates:
 
 
 def gates_from(data: Mapping[str, Any]) -> Gates:
-    """Gates as a user writes them: the fields of `Gates`, with `<metric>_min` and `<metric>_max` for each metric.
+    """The gates that a user describes by fields of `Gates`, and by `<metric>_min` and `<metric>_max` for each metric.
 
-    InvalidRequest lists the known names for an unknown one; whether a metric exists is for `loop.gate` to say.
+    InvalidRequest lists the known names for an unknown one; `loop.gates` checks that a metric exists.
 
     >>> gates_from({"accuracy_min": 0.7, "log_loss_max": 0.6}).metrics_max
     {'log_loss': 0.6}
     """
     if not isinstance(data, Mapping):
         raise InvalidRequest(f"gates are a mapping of names and limits, got {type(data).__name__}")
-    known = {each.name for each in fields(Gates)} - {"metrics_min", "metrics_max"}
-    chosen: dict[str, Any] = {}
+    field_names = {each.name for each in fields(Gates)} - {"metrics_min", "metrics_max"}
+    options: dict[str, Any] = {}
     limits: dict[str, dict[str, float]] = {"_min": {}, "_max": {}}
     for name, value in data.items():
         end = name[-4:] if isinstance(name, str) else ""
-        if name in known:
-            chosen[name] = value
+        if name in field_names:
+            options[name] = value
         elif end in limits and name[:-4]:
             _check_number(name, value)
             limits[end][name[:-4]] = value
         else:
-            raise InvalidRequest(f"unknown gate {name!r}; one of {sorted(known)}, <metric>_min, <metric>_max")
-    return Gates(metrics_min=limits["_min"], metrics_max=limits["_max"], **chosen)
+            raise InvalidRequest(f"unknown gate {name!r}; one of {sorted(field_names)}, <metric>_min, <metric>_max")
+    return Gates(metrics_min=limits["_min"], metrics_max=limits["_max"], **options)
 
 
 def _check_number(name: str, value: Any) -> None:
@@ -108,10 +109,10 @@ def _check_number(name: str, value: Any) -> None:
 
 @dataclass(frozen=True, slots=True)
 class GateResult:
-    """What one gate came to. `measured` and `required` are numbers where the gate is one of numbers.
+    """The result of one gate. `measured` and `required` are numbers where the gate compares numbers.
 
-    `reason` says in words what was measured, on how many rows, at which confidence, and what it had to be; `evidence`
-    holds the numbers behind it.
+    `reason` is a sentence with the measurement, its rows, its confidence and the requirement; `evidence` holds the
+    numbers behind it.
     """
 
     name: str
@@ -130,10 +131,10 @@ class GateResult:
 
 @dataclass(frozen=True, slots=True)
 class GateReport:
-    """What all gates came to. Only a report that is a pass lets a candidate on.
+    """The results of all gates. A candidate goes on only where the verdict is a pass.
 
-    `rows` are those of the holdout, `alpha` is the error rate of the intervals, and `look` which look at this holdout
-    it was, where a ledger counted it.
+    `rows` counts those of the holdout, `alpha` is the error rate of the intervals, and `look` is the number of this
+    look at the holdout, where a ledger counted it.
     """
 
     results: tuple[GateResult, ...]
@@ -149,90 +150,92 @@ class GateReport:
             )
 
     def result(self, name: str) -> GateResult | None:
-        """The result of that name."""
+        """The result of the gate of that name, None without one."""
         return next((each for each in self.results if each.name == name), None)
 
 
 def verdict_of(results: Iterable[GateResult]) -> Verdict:
-    """An error outweighs a failure, that what is inconclusive, that a pass; nothing judged is an error."""
-    found = {each.verdict for each in results}
-    return next((verdict for verdict in _AFTER if verdict in found), Verdict.PASS if found else Verdict.ERROR)
+    """The worst verdict: an error, then a failure, then inconclusive, then a pass; no result at all is an error."""
+    verdicts = {each.verdict for each in results}
+    best = Verdict.PASS if verdicts else Verdict.ERROR
+    return next((verdict for verdict in _WORST_FIRST if verdict in verdicts), best)
 
 
 def judged_number(
     name: str, measured: float, required: float, at_most: bool, reason: str, evidence: Mapping[str, Any] | None = None
 ) -> GateResult:
-    """A number against the limit that it may just reach; an error where it is no number."""
+    """The result of a number against a limit that it may just reach; an error where it is no number."""
     if not math.isfinite(measured):
         return GateResult(name, Verdict.ERROR, None, required, f"{measured} is no number; {reason}", evidence or {})
     good = measured <= required if at_most else measured >= required
     return GateResult(name, Verdict.PASS if good else Verdict.FAIL, measured, required, reason, evidence or {})
 
 
-def judged_limit(name: str, found: Interval, limit: float, at_most: bool, strict: bool, rows: int) -> GateResult:
-    """A metric against its limit: by the estimate, and if `strict` by the whole interval."""
-    needed = f"it had to be at {'most' if at_most else 'least'} {limit:.4g}"
-    if not all(map(math.isfinite, (found.estimate, found.low, found.high))):
-        return GateResult(name, Verdict.ERROR, None, limit, f"the estimate or its interval is no number; {needed}")
-    said = f"{measured_as(found, rows)}; {needed}"
-    evidence = evidence_of(found, rows)
-    result = judged_number(name, found.estimate, limit, at_most, said, evidence)
-    sure = found.high <= limit if at_most else found.low >= limit
+def judged_limit(name: str, interval: Interval, limit: float, at_most: bool, strict: bool, rows: int) -> GateResult:
+    """The result of a metric against its limit: by the estimate, and if `strict` by the whole interval."""
+    requirement = f"it had to be at {'most' if at_most else 'least'} {limit:.4g}"
+    if not all(map(math.isfinite, (interval.estimate, interval.low, interval.high))):
+        return GateResult(name, Verdict.ERROR, None, limit, f"the estimate or its interval is no number; {requirement}")
+    reason = f"{interval_text(interval, rows)}; {requirement}"
+    evidence = interval_evidence(interval, rows)
+    result = judged_number(name, interval.estimate, limit, at_most, reason, evidence)
+    sure = interval.high <= limit if at_most else interval.low >= limit
     if result.verdict is not Verdict.PASS or sure:
         return result
     verdict = Verdict.INCONCLUSIVE if strict else Verdict.PASS
-    return GateResult(name, verdict, found.estimate, limit, f"{said}, and the interval reaches beyond it", evidence)
+    return GateResult(
+        name, verdict, interval.estimate, limit, f"{reason}, and the interval reaches beyond it", evidence
+    )
 
 
 def judged_improvement(
-    name: str, found: Interval, champion: float, gates: Gates, against: str, metric: str, rows: int
+    name: str, interval: Interval, champion: float, gates: Gates, against: str, metric: str, rows: int
 ) -> GateResult:
-    """By how much the candidate is better than the champion, whose score is `champion`, against what is asked for."""
-    if not all(map(math.isfinite, (found.estimate, found.low, found.high, champion))):
+    """The result of the candidate's improvement over the champion, whose score is `champion`."""
+    if not all(map(math.isfinite, (interval.estimate, interval.low, interval.high, champion))):
         return GateResult(name, Verdict.ERROR, None, None, f"the difference to {against} is no number")
     margin = gates.margin * abs(champion) if gates.beats_champion == NOT_WORSE else 0.0
-    needed = "the whole interval had to be above 0"
-    good = found.low > 0
+    requirement = "the whole interval had to be above 0"
+    good = interval.low > 0
     if gates.beats_champion == NOT_WORSE:
-        needed, good = f"the whole interval had to be at least {-margin:.4g}", found.low >= -margin
-    worse = found.high < -margin
+        requirement, good = f"the whole interval had to be at least {-margin:.4g}", interval.low >= -margin
+    worse = interval.high < -margin
     verdict = Verdict.PASS if good else Verdict.FAIL if worse else Verdict.INCONCLUSIVE
-    reason = f"better than {against} by {measured_as(found, rows)} ({metric}); {needed}"
-    return GateResult(
-        name, verdict, found.estimate, -margin, reason, {**evidence_of(found, rows), "champion": champion}
-    )
+    reason = f"better than {against} by {interval_text(interval, rows)} ({metric}); {requirement}"
+    evidence = {**interval_evidence(interval, rows), "champion": champion}
+    return GateResult(name, verdict, interval.estimate, -margin, reason, evidence)
 
 
-def judged_skill(name: str, found: Interval, metric: str, rows: int) -> GateResult:
-    """By how much the candidate is better than an answer that is the same for every row: the interval is above 0."""
-    if not all(map(math.isfinite, (found.estimate, found.low, found.high))):
+def judged_skill(name: str, interval: Interval, metric: str, rows: int) -> GateResult:
+    """The result of the candidate's improvement over a constant answer: the whole interval has to be above 0."""
+    if not all(map(math.isfinite, (interval.estimate, interval.low, interval.high))):
         return GateResult(name, Verdict.ERROR, None, None, "the difference to a constant answer is no number")
-    verdict = Verdict.PASS if found.low > 0 else Verdict.FAIL if found.high < 0 else Verdict.INCONCLUSIVE
-    needed = "the whole interval had to be above 0"
-    reason = f"better than the same answer to every row by {measured_as(found, rows)} ({metric}); {needed}"
-    return GateResult(name, verdict, found.estimate, 0.0, reason, evidence_of(found, rows))
+    verdict = Verdict.PASS if interval.low > 0 else Verdict.FAIL if interval.high < 0 else Verdict.INCONCLUSIVE
+    requirement = "the whole interval had to be above 0"
+    reason = f"better than the same answer to every row by {interval_text(interval, rows)} ({metric}); {requirement}"
+    return GateResult(name, verdict, interval.estimate, 0.0, reason, interval_evidence(interval, rows))
 
 
-def evidence_of(found: Interval, rows: int) -> dict[str, Any]:
-    return {"low": found.low, "high": found.high, "alpha": found.alpha, "rows": rows}
+def interval_evidence(interval: Interval, rows: int) -> dict[str, Any]:
+    return {"low": interval.low, "high": interval.high, "alpha": interval.alpha, "rows": rows}
 
 
-def measured_as(found: Interval, rows: int) -> str:
+def interval_text(interval: Interval, rows: int) -> str:
     """An interval in words.
 
-    >>> measured_as(Interval(0.81, 0.79, 0.83, 0.05), 1000)
+    >>> interval_text(Interval(0.81, 0.79, 0.83, 0.05), 1000)
     '0.81 on 1,000 rows, between 0.79 and 0.83 at 95 % confidence'
     """
     return (
-        f"{found.estimate:.4g} on {rows:,} rows, between {found.low:.4g} and {found.high:.4g}"
-        f" at {confidence(found.alpha)} confidence"
+        f"{interval.estimate:.4g} on {rows:,} rows, between {interval.low:.4g} and {interval.high:.4g}"
+        f" at {confidence_text(interval.alpha)} confidence"
     )
 
 
-def confidence(alpha: float) -> str:
-    """What `1 - alpha` is in percent, with as many digits as tell it from 100.
+def confidence_text(alpha: float) -> str:
+    """The confidence `1 - alpha` in percent, with enough digits to differ from 100.
 
-    >>> confidence(0.05), confidence(0.0304), confidence(3e-7)
+    >>> confidence_text(0.05), confidence_text(0.0304), confidence_text(3e-7)
     ('95 %', '96.96 %', '99.99997 %')
     """
     digits = 2 if alpha >= 0.001 else math.ceil(-math.log10(alpha)) - 2

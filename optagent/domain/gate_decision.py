@@ -1,4 +1,4 @@
-"""What the audit log keeps of a judgement: all that it takes to judge once more."""
+"""Gate decisions: the audited record of a gate's verdict, with everything needed to repeat the judgement."""
 
 import math
 from collections.abc import Mapping
@@ -10,18 +10,19 @@ from optagent.domain.strategy import strategy_named
 from optagent.errors import InvalidRequest
 
 JUDGED = "optimize.judged"
-"""The action of the entry."""
+"""The action of the audit entry."""
 
 
 @dataclass(frozen=True, slots=True)
 class GateDecision:
-    """The detail of an entry `optimize.judged`. No feature values: rows and scores are kept as SHA-256.
+    """The detail of an audit entry `optimize.judged`. It holds no feature values: rows and scores are kept as SHA-256.
 
-    There were so many `rows` up to `until` (POSIX seconds), split with `seed`; learned from were those of `window`
-    (since `changed_at`, where that is its rule) through the plan. `holdout` is whose holdout it is (targets and times),
-    `holdout_sha256` all that gates read of its rows. `scores_sha256` is what the candidate said of the holdout. `alpha`
-    is the part of the `look`-th look. `champion` is what was compared with, None where nothing could be;
-    `champion_version` None where there was none.
+    There were `rows` rows up to `until` (POSIX seconds), split with `seed`; the candidate learned from those of
+    `window` (since `changed_at`, for the window of that rule), through the plan. `holdout` is the digest of the
+    holdout's targets and times, `holdout_sha256` that of everything that gates read of its rows. `scores_sha256` is
+    that of the candidate's scores on the holdout. `alpha` is the share of the risk that the `look`-th look may spend.
+    `champion` names the model compared with, None where there was nothing to compare; `champion_version` is None where
+    there was no champion.
     """
 
     process_id: str

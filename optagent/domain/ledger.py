@@ -1,4 +1,4 @@
-"""The ledger of a holdout: who looked at it, for which candidate, and what came of it."""
+"""Holdout ledger: the looks at a holdout, each for one candidate, that share the risk of a wrong decision."""
 
 import json
 import math
@@ -13,8 +13,8 @@ class HoldoutLook:
     """One look at a holdout, written before the comparison is made.
 
     `holdout` is the digest of the rows, `candidate` a version or the digest of a bundle, `at` a POSIX time. `alpha` is
-    the risk that all looks at the holdout share, of which the `number`-th may take its part. The store gives the
-    number, 0 until then; `verdict` is None until the look is settled.
+    the risk that all looks at the holdout share; the `number`-th look may spend its part of it. The store assigns the
+    number, which is 0 until then; `verdict` is None until the look is settled.
     """
 
     holdout: str
@@ -38,5 +38,5 @@ class HoldoutLook:
 
     @property
     def same_as(self) -> str:
-        """Equal for one look that is written twice, such as by a call that is repeated."""
+        """The identity of the look: equal where one look is written twice, such as by a repeated call."""
         return json.dumps([self.process_id, self.candidate])

@@ -1,4 +1,4 @@
-"""What a user says about a model: the whole of `model.yaml`."""
+"""Model specification: the contents of a user's `model.yaml`, and the versions that are registered for it."""
 
 import re
 from collections.abc import Mapping
@@ -30,13 +30,13 @@ class Task(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """A model under care.
+    """The description of a model that optagent monitors and optimizes.
 
-    `features` empty means every column but the target, the time column, `sensitive_columns` (kept for bias checks,
-    never learned from) and `ignore`. `label_horizon` is how long after a row its label is known: a duration with a
-    time column of dates, otherwise a number in the unit of the time column (or rows, with `rows_in_time_order`).
-    `metric` and `families` empty mean the defaults of the task, `monitoring` None that of the settings. Without a
-    `policy` it is optimized only when somebody asks.
+    Empty `features` mean every column but the target, the time column, `sensitive_columns` (used for bias checks, never
+    learned from) and `ignore`. `label_horizon` is the time from a row to its label: a duration with a time column of
+    dates, otherwise a number in the unit of the time column (or rows, with `rows_in_time_order`). Empty `metric` and
+    `families` mean the defaults of the task, `monitoring` None means that of the settings. Without a `policy` the model
+    is optimized only on request.
     """
 
     model_id: str

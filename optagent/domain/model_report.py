@@ -1,4 +1,4 @@
-"""What an analysis of a model answers."""
+"""Model report: the answer of an analysis, with quality, drift, performance and diagnosis of one window."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ from optagent.domain.quality import DataQuality
 
 @dataclass(frozen=True, slots=True)
 class ReferenceSummary:
-    """What the window was compared with; `window` is None for rows without a time."""
+    """The reference that the window was compared with; `window` is None for rows without a time."""
 
     rows: int
     labelled: int
@@ -33,7 +33,7 @@ class ReferenceSummary:
 
 @dataclass(frozen=True, slots=True)
 class Business:
-    """Metrics of a user's own, a mean a row each: now, over time, and against the window before."""
+    """The user's own metrics, each as a mean per row: now, over time, and against the window before."""
 
     degradation: tuple[Degradation, ...] = ()
     over_time: tuple[PerformancePoint, ...] = ()
@@ -41,9 +41,9 @@ class Business:
 
 @dataclass(frozen=True)
 class ModelReport(Answer):
-    """What is known of a model's rows in a window. Parts that were not asked for, or cannot be told, are None.
+    """The analysis of a model's rows in a window. Parts that were not requested, or cannot be computed, are None.
 
-    `findings` is what is wrong; `notes` say what was left out and why. `created_at` is a POSIX time.
+    `findings` are the problems; `notes` say what was left out and why. `created_at` is a POSIX time.
     """
 
     model_id: str | None = None

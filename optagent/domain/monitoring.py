@@ -1,4 +1,4 @@
-"""How a model is watched, and the stretch of time that is looked at."""
+"""Monitoring settings of a model, time windows, and the state of its monitor."""
 
 import math
 from collections.abc import Mapping
@@ -20,15 +20,15 @@ class AnalysisType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Monitoring:
-    """What counts as decay, and how often a false alarm may be.
+    """The thresholds of decay, and the tolerated frequency of false alarms.
 
     `accuracy_drop_threshold` is the fall of a metric that counts as degraded: absolute for metrics between 0 and 1, a
-    share of the reference for losses and errors. `drift_score_threshold` is the importance-weighted effect that does.
-    `performance_window_rows` makes the points of a metric over time of so many rows each, instead of equal times.
-    `false_alarm_every` is the mean time between false alarms where nothing changes. `slices` are feature columns whose
-    values are judged apart. `business` are metrics by name, each an arithmetic expression over columns of outcome
-    (further columns of the labels), `prediction`, `label` and, for classifiers, `probability`, such as
-    `"profit": "stake * (prediction == label) - fee"`; their mean a row is tracked.
+    share of the reference for losses and errors. `drift_score_threshold` is the importance-weighted effect that counts
+    as drift. With `performance_window_rows`, each point of a metric over time has that many rows instead of an equal
+    span of time. `false_alarm_every` is the mean time between false alarms where nothing changes. `slices` are feature
+    columns whose values are judged separately. `business` are metrics by name, each an arithmetic expression over
+    outcome columns (further columns of the labels), `prediction`, `label` and, for classifiers, `probability`, such as
+    `"profit": "stake * (prediction == label) - fee"`; their mean per row is tracked.
     """
 
     accuracy_drop_threshold: float = 0.05
@@ -106,10 +106,10 @@ class WatchMark:
 
 @dataclass(frozen=True, slots=True)
 class MonitorState:
-    """How a monitor is doing, since its process was started last. Times are POSIX seconds.
+    """The state of a monitor since its process was started last. Times are POSIX seconds.
 
-    `last_drain` is when it last looked into the queue, `last_report` when an analysis last succeeded, `error` what
-    failed last and has not succeeded since.
+    `last_drain` is the time of the latest look into the queue, `last_report` that of the latest successful analysis,
+    `error` the latest failure that no success has followed.
     """
 
     model_id: str

@@ -1,4 +1,4 @@
-"""What came of an optimization: the whole loop for one model, from the diagnosis to the candidate's place."""
+"""Optimization: the answer of one whole loop for a model, from the diagnosis to the candidate's rollout."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,12 +22,13 @@ class Metrics(dict[str, float]):
 
 @dataclass(frozen=True)
 class OptimizationResult(Answer):
-    """`status` is success (a candidate passed every gate), rejected (there was one, and it did not), unchanged (there
-    was nothing to do, or nothing better was found) or failed; without success `error_message` is why.
+    """Result of an optimization.
 
-    `old_metrics` are the champion's on the very holdout that `new_metrics` are of. `improvement` is the paired interval
-    of the model's metric, positive where the candidate is better; `improvement_percentage` is the difference of the two
-    scores as a share of the champion's, 0 for a first model. `stages` says what each stage took, in seconds.
+    `status` is success (a candidate passed every gate), rejected (a candidate failed one), unchanged (there was nothing
+    to do, or nothing better was found) or failed; without success `error_message` is the reason. `old_metrics` are the
+    champion's, on the same holdout as `new_metrics`. `improvement` is the paired interval of the model's metric,
+    positive where the candidate is better; `improvement_percentage` is the difference of the two scores as a share of
+    the champion's, 0 for a first model. `stages` has the duration of each stage in seconds.
     """
 
     process_id: str | None = None

@@ -1,4 +1,4 @@
-"""How well a model does on the rows of a window: metrics, their change, and what the model looks at and is sure of."""
+"""Performance: realised and estimated metrics of a window, with attribution, confidence and latency."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ NO_CONCEPT_DRIFT = (
 class MetricValue:
     """A metric of some labelled rows; without an interval, `reason` says why there is none.
 
-    A change of a `bounded` metric is read as it is, of another as a share of its value before.
+    A change of a `bounded` metric is taken as it is, that of any other metric as a share of its former value.
     """
 
     name: str
@@ -32,7 +32,7 @@ class MetricValue:
 
 @dataclass(frozen=True, slots=True)
 class PerformancePoint:
-    """The metrics of one part of a window; `rows` are all of it, labelled or not."""
+    """The metrics of one part of a window; `rows` counts all its rows, labelled or not."""
 
     window: Window
     rows: int
@@ -41,10 +41,10 @@ class PerformancePoint:
 
 @dataclass(frozen=True, slots=True)
 class SliceValue:
-    """The metric on the rows of one value, or quarter, of a column, against the rows beside them.
+    """The metric on the rows of one value, or quarter, of a column, against all other rows.
 
-    `shortfall` is by how much the slice is worse than the rest, in the metric's unit; `worse` where that is significant
-    among all slices tested (Benjamini and Hochberg 1995).
+    `shortfall` is the amount by which the slice is worse than the rest, in the metric's unit; `worse` is True where
+    that is significant among all tested slices (Benjamini and Hochberg 1995).
     """
 
     column: str
@@ -60,9 +60,9 @@ class SliceValue:
 class Degradation:
     """The fall of a metric since the reference: above 0 is worse.
 
-    `drop` is absolute for a bounded metric, otherwise a share of the reference. `degraded` where it reaches the
-    threshold and its interval is above 0. Only a metric that is `watched` alarms; the others are for people: precision
-    and recall, say, move with the share of positives alone.
+    `drop` is absolute for a bounded metric, otherwise a share of the reference. `degraded` is True where the drop
+    reaches the threshold and its interval is above 0. Only a `watched` metric raises an alarm; the others are for
+    people, since precision and recall, for example, move with the share of positives alone.
     """
 
     reference: MetricValue
@@ -92,9 +92,9 @@ class Performance:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """How often an estimate held on past windows whose labels have matured.
+    """The coverage of an estimate's intervals on past windows whose labels have matured.
 
-    `expected` is the share of misses that the interval's level allows, `p_value` how likely so many are by chance.
+    `expected` is the share of misses that the interval's level allows, `p_value` the probability of so many by chance.
     """
 
     windows: int
@@ -105,7 +105,7 @@ class Coverage:
 
 @dataclass(frozen=True, slots=True)
 class EstimatedMetric:
-    """A metric of rows without labels. Where not `trusted`, the number is not to be used and `reason` says why."""
+    """An estimated metric of rows without labels. Do not use it where it is not `trusted`; `reason` says why."""
 
     name: str
     maximize: bool
@@ -118,9 +118,9 @@ class EstimatedMetric:
 
 @dataclass(frozen=True, slots=True)
 class EstimatedPerformance:
-    """The performance to be expected on `rows` of a window, before their labels are known.
+    """The expected performance on `rows` of a window, before their labels are known.
 
-    `trusted` is False as soon as one of the metrics is not, or where there is no estimate.
+    `trusted` is False as soon as one of the metrics is not trusted, or where there is no estimate.
     """
 
     rows: int
@@ -132,7 +132,7 @@ class EstimatedPerformance:
 
 @dataclass(frozen=True, slots=True)
 class FeatureShift:
-    """The share of a feature in what the model looks at, and its rank (1 is first), then and now."""
+    """The share of a feature in all importance, and its rank (1 is first), in the reference and now."""
 
     name: str
     reference_share: float
@@ -147,9 +147,10 @@ class FeatureShift:
 
 @dataclass(frozen=True, slots=True)
 class AttributionShift:
-    """Importance then and now. `ndcg` is 1 where the ranking is the same; `changed` where it is below `threshold`.
+    """The change of importance since the reference.
 
-    `features` are in the order of the current ranking, `movers` those whose share changed most, the largest first.
+    `ndcg` is 1 where the ranking is the same; `changed` is True where it is below `threshold`. `features` are in the
+    order of the current ranking, `movers` are those whose share changed most, the largest change first.
     """
 
     features: tuple[FeatureShift, ...]
@@ -162,7 +163,7 @@ class AttributionShift:
 
 @dataclass(frozen=True, slots=True)
 class CalibrationPoint:
-    """The mean probability of some rows, and how often it came true."""
+    """The mean predicted probability of some rows, and the observed frequency."""
 
     predicted: float
     observed: float
@@ -171,9 +172,9 @@ class CalibrationPoint:
 
 @dataclass(frozen=True, slots=True)
 class Certainty:
-    """How sure a classifier is on some rows.
+    """The certainty of a classifier on some rows.
 
-    `entropy` is the mean over rows, as a share of the largest possible; `uncertain` the share of rows whose most
+    `entropy` is the mean over rows, as a share of the largest possible one; `uncertain` is the share of rows whose most
     probable class is below the threshold. The calibration needs labels.
     """
 
@@ -199,7 +200,7 @@ class UncertainSlice:
 
 @dataclass(frozen=True, slots=True)
 class ModelConfidence:
-    """The certainty of a window beside that of the reference. `threshold` is the `confidence_threshold`."""
+    """The certainty of a window and of the reference. `threshold` is the `confidence_threshold`."""
 
     threshold: float
     current: Certainty
@@ -209,8 +210,10 @@ class ModelConfidence:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Quantiles of response times in milliseconds, each within one per cent; `unusable` counts what was no latency:
-    infinite or negative. `unknown` rows came without one."""
+    """Quantiles of response times in milliseconds, each within one per cent.
+
+    `unusable` counts infinite and negative values, `unknown` the rows without a latency.
+    """
 
     rows: int
     unknown: int = 0

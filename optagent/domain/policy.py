@@ -1,4 +1,4 @@
-"""Retraining policies: what starts an optimization, what it may do, and how often."""
+"""Retraining policies: triggers of optimizations, their permitted actions, and their frequency."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -24,8 +24,11 @@ class Trigger(StrEnum):
 
 
 class Action(StrEnum):
-    """What is done with a trigger, each includes the one before: people are told, a candidate is made and gated, it
-    competes in shadow and waits there for a person, it goes on to become champion."""
+    """The extent of the reaction to a trigger; each includes the one before.
+
+    `NOTIFY` notifies people, `CANDIDATE` trains and gates a candidate, `SHADOW` lets it compete in shadow and wait
+    there for a person, `FULL` lets it go on to become champion.
+    """
 
     NOTIFY = "notify"
     CANDIDATE = "candidate"
@@ -34,7 +37,7 @@ class Action(StrEnum):
 
 
 class Stage(StrEnum):
-    """What an optimization can do to find a candidate."""
+    """The steps by which an optimization finds a candidate."""
 
     FEATURES = "features"
     RETRAIN = "retrain"
@@ -58,7 +61,7 @@ STAGES: Mapping[OptimizationType, tuple[Stage, ...]] = {
     OptimizationType.FEATURES: (Stage.FEATURES, Stage.RETRAIN),
     OptimizationType.ENSEMBLE: (Stage.TUNE, Stage.ENSEMBLE),
 }
-"""What each type does; `auto` does what the remedy asks for."""
+"""The stages of each type; those of `auto` follow from the remedy."""
 
 REMEDIES: Mapping[Remedy, tuple[Stage, ...]] = {
     Remedy.RECALIBRATE: (Stage.RETRAIN,),
@@ -67,13 +70,13 @@ REMEDIES: Mapping[Remedy, tuple[Stage, ...]] = {
     Remedy.RE_ENGINEER: (Stage.FEATURES, Stage.TUNE),
     Remedy.ENSEMBLE: (Stage.TUNE, Stage.ENSEMBLE),
 }
-"""What a diagnosis asks for; the other remedies are not ours to take."""
+"""The stages of each remedy; an optimization cannot carry out the other remedies."""
 
 WINDOWS = ("auto", "expanding", "sliding", "weighted", "since_change")
-"""Which rows are learned from: what does best out of fold, all, the newest half, the newer the more, those since a
-change. A duration, such as 90d, means the newest so many days."""
+"""Selections of training rows, in this order: the best of the others out of fold, all rows, the newest half, all rows
+with weights that grow with time, the rows since a change. A duration such as 90d selects the newest rows."""
 
-_OF_ALERT = {
+_TRIGGER_OF_ALERT = {
     AlertKind.PERFORMANCE: Trigger.DEGRADATION,
     AlertKind.DATA_DRIFT: Trigger.DRIFT,
     AlertKind.PREDICTION_DRIFT: Trigger.DRIFT,
@@ -84,13 +87,13 @@ _OF_ALERT = {
 
 @dataclass(frozen=True, slots=True)
 class RetrainingPolicy:
-    """When a model is optimized without anyone asking, and what may come of it.
+    """The rules by which a model is optimized without a request.
 
-    `every` is the time between scheduled runs, `min_new_labels` how many labelled rows since the last training start
-    one (None: the setting). `optimization_type` auto does what the diagnosis asks for, which climbs past
-    the remedies that failed. `window` says which rows are learned from. After a run, whatever came of it, none starts
-    for `cooldown`; at most `most_a_year` start in a year, those that found nothing to do left aside.
-    `gates` are as the API takes them, `rollout` are fields of `RolloutPolicy` that are to be other than the strategy's.
+    `every` is the time between scheduled runs, `min_new_labels` the number of labelled rows since the last training
+    that start a run (None: the setting). The `optimization_type` auto follows the diagnosis, which climbs past the
+    remedies that failed. `window` selects the rows to learn from. After every run, no other starts for `cooldown`; at
+    most `most_a_year` start in a year, not counting runs that found nothing to do. `gates` are the gates of the API,
+    `rollout` are fields of `RolloutPolicy` that differ from the strategy's.
     """
 
     triggers: tuple[Trigger, ...] = (Trigger.DEGRADATION, Trigger.CONCEPT_DRIFT)
@@ -112,7 +115,7 @@ class RetrainingPolicy:
         if not self.triggers:
             raise InvalidRequest("triggers: a policy without one never does anything; leave the policy out instead")
         if len(set(self.triggers)) != len(self.triggers):
-            raise InvalidRequest(f"triggers: a name stands twice in {[str(one) for one in self.triggers]}")
+            raise InvalidRequest(f"triggers: a name stands twice in {[str(trigger) for trigger in self.triggers]}")
         if Trigger.MANUAL in self.triggers:
             raise InvalidRequest("triggers: manual needs no policy; an optimization can always be asked for")
         if (self.every is None) == (Trigger.SCHEDULE in self.triggers):
@@ -132,7 +135,7 @@ class RetrainingPolicy:
 
 
 def check_window(window: str) -> None:
-    """Raises InvalidRequest for what is neither a window by name nor a duration."""
+    """Raises InvalidRequest for a text that is neither the name of a window nor a duration."""
     if window in WINDOWS:
         return
     try:
@@ -158,11 +161,11 @@ POLICIES: Mapping[str, RetrainingPolicy] = {
         most_a_year=365,
     ),
 }
-"""Policies by name, to start from."""
+"""Ready-made policies by name."""
 
 
 def policy_named(name: str) -> RetrainingPolicy:
-    """InvalidRequest lists the known ones."""
+    """The policy of that name; InvalidRequest lists the known ones."""
     if name not in POLICIES:
         raise InvalidRequest(f"unknown policy {name!r}; one of {sorted(POLICIES)}")
     return POLICIES[name]
@@ -170,9 +173,11 @@ def policy_named(name: str) -> RetrainingPolicy:
 
 @dataclass(frozen=True, slots=True)
 class PolicyFacts:
-    """What a policy looks at. Times are POSIX seconds; `trained_at` is when the champion was made, `runs` are the
-    times at which optimizations of the model were asked for, `idle` those of them that found nothing to do,
-    `new_labels` counts labelled rows since `trained_at`."""
+    """The facts by which a policy decides. Times are POSIX seconds.
+
+    `trained_at` is the time of the champion's training, `runs` are the times at which optimizations of the model were
+    requested, `idle` those of them that found nothing to do; `new_labels` counts labelled rows since `trained_at`.
+    """
 
     now: float
     trained_at: float
@@ -184,7 +189,7 @@ class PolicyFacts:
 
 @dataclass(frozen=True, slots=True)
 class DueTrigger:
-    """Why an optimization starts now. The same cause has the same `key`, whoever finds it."""
+    """The cause of an optimization that starts now. The same cause has the same `key` in every process."""
 
     trigger: Trigger
     reason: str
@@ -192,20 +197,20 @@ class DueTrigger:
 
 
 def due(policy: RetrainingPolicy, facts: PolicyFacts, min_new_labels: int) -> DueTrigger | None:
-    """The first of the policy's triggers that calls, None where none does or a run would be too soon."""
+    """The first of the policy's triggers that is due; None where none is, or a run would be too soon."""
     if facts.runs and facts.now - max(facts.runs) < seconds(policy.cooldown):
         return None
     if sum(facts.now - at < 365 * 86_400 for at in facts.runs if at not in facts.idle) >= policy.most_a_year:
         return None
     since = max([facts.trained_at, *facts.runs])
     for trigger in policy.triggers:
-        found = _called(trigger, policy, facts, since, policy.min_new_labels or min_new_labels)
-        if found is not None:
-            return found
+        cause = _check_trigger(trigger, policy, facts, since, policy.min_new_labels or min_new_labels)
+        if cause is not None:
+            return cause
     return None
 
 
-def _called(
+def _check_trigger(
     trigger: Trigger, policy: RetrainingPolicy, facts: PolicyFacts, since: float, labels: int
 ) -> DueTrigger | None:
     if trigger is Trigger.SCHEDULE:
@@ -216,18 +221,19 @@ def _called(
     if trigger is Trigger.NEW_LABELS:
         if facts.new_labels < labels:
             return None
-        said = f"{facts.new_labels:,} labelled rows since the last training, {labels:,} were waited for"
-        return DueTrigger(trigger, said, f"labels:{since:.0f}")
+        reason = f"{facts.new_labels:,} labelled rows since the last training, {labels:,} were waited for"
+        return DueTrigger(trigger, reason, f"labels:{since:.0f}")
+    open_alerts = [alert for alert in facts.alerts if alert.is_open and _TRIGGER_OF_ALERT.get(alert.kind) is trigger]
     # An alert that a run has answered already does not start another one, unless it was seen again after it.
-    mine = [one for one in facts.alerts if one.is_open and _OF_ALERT.get(one.kind) is trigger and one.last_seen > since]
-    if not mine:
+    unanswered = [alert for alert in open_alerts if alert.last_seen > since]
+    if not unanswered:
         return None
-    alert = max(mine, key=lambda one: (one.severity.rank, one.last_seen))
+    alert = max(unanswered, key=lambda alert: (alert.severity.rank, alert.last_seen))
     return DueTrigger(trigger, f"{alert.kind}: {alert.message}", f"{alert.alert_id}:{since:.0f}")
 
 
 def stages_of(kind: OptimizationType, remedy: Remedy | None) -> tuple[Stage, ...]:
-    """What is to be done; none where the remedy is not ours to take, or nothing is known to be wrong."""
+    """The stages of an optimization; empty where it cannot carry out the remedy, or no problem is known."""
     if kind is not OptimizationType.AUTO:
         return STAGES[kind]
     return () if remedy is None else REMEDIES.get(remedy, ())

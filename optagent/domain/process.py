@@ -1,4 +1,4 @@
-"""A process is one run of the loop's work, with an id, a status, progress and a history."""
+"""Process: one run of the loop's work, with an id, a status, progress and a history."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -9,7 +9,7 @@ from optagent.errors import Conflict
 
 
 class Status(StrEnum):
-    """`QUEUED` waits for a place, and nobody holds it; `INTERRUPTED` had a runner that is gone."""
+    """Status of a process. A `QUEUED` one waits and has no runner; an `INTERRUPTED` one has lost its runner."""
 
     QUEUED = "queued"
     PENDING = "pending"
@@ -34,16 +34,16 @@ class Event:
 
 
 MOST_STARTS = 5
-"""Runners that a durable process is given: what ends five of them would end the sixth."""
+"""Runners that may start a durable process: a cause that ended five of them would end the sixth."""
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """The state of one run. Times are POSIX seconds; `command` is what was asked, `result` what it answered.
+    """The state of one run. Times are POSIX seconds; `command` holds the request, `result` the answer.
 
-    `kept` is what each finished stage came to, so that a runner that takes over does not do it again. A `durable`
-    process is taken over when its runner is gone; `holder` is a word that only its present runner knows: what another
-    one writes is refused.
+    `kept` holds the output of each finished stage, so that a runner that takes over does not repeat it. Another runner
+    takes over a `durable` process when its own is gone; `holder` is a secret of the present runner: writes of any other
+    are refused.
     """
 
     process_id: str
@@ -64,20 +64,20 @@ class Process:
 
     @property
     def starts(self) -> int:
-        """How many runners have taken it."""
+        """The number of runners that have started it."""
         return sum(event.kind == "started" for event in self.history)
 
     @property
     def may_start_again(self) -> bool:
-        """Whether another runner takes it over where this one is gone."""
+        """True where another runner may take over once the present one is gone."""
         return self.durable and self.starts < MOST_STARTS
 
     def keeping(self, stage: str, output: Any) -> "Process":
-        """The process with what a stage came to."""
+        """The process with the output of a finished stage."""
         return replace(self, kept={**self.kept, stage: output})
 
     def moved(self, at: float, kind: str, status: Status | None = None, **changes: Any) -> "Process":
-        """The process after one more event; an ended process never moves again."""
+        """The process after one more event of its history; Conflict for a process that has ended."""
         if self.status.ended:
             raise Conflict(f"process {self.process_id} has {self.status} already")
         detail = {name: value for name, value in changes.items() if name in ("stage", "error") and value is not None}
@@ -90,5 +90,5 @@ class Process:
         )
 
     def progressed(self, at: float, progress: Mapping[str, Any]) -> "Process":
-        """The process with newer progress; not an event of its history."""
+        """The process with newer progress, which is no event of its history."""
         return replace(self, updated_at=at, progress=progress)

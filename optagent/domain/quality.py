@@ -1,4 +1,4 @@
-"""What was wrong with the rows that came in."""
+"""Data quality: counts of incoming rows by problem."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,9 +6,12 @@ from enum import StrEnum
 
 
 class RowProblem(StrEnum):
-    """`ABSENT`: the column is missing. `UNSEEN`: a category that the model was not trained on. `SKEWED`: a label of
-    before its prediction. `CONFLICTING`: two labels of the same instant that differ. `ORPHAN`: a label of the window
-    for no prediction of it, nor of shortly before. `UNUSABLE_LABEL`: a label that is no class or number of the model.
+    """Problems of a row.
+
+    `ABSENT`: the column is missing. `UNSEEN`: a category that the model was not trained on. `SKEWED`: a label with a
+    time before that of its prediction. `CONFLICTING`: two labels of the same instant that differ. `ORPHAN`: a label of
+    the window without a prediction in the window or shortly before. `UNUSABLE_LABEL`: a label that is neither a class
+    nor a number of the model.
     """
 
     MISSING = "missing"
@@ -29,9 +32,9 @@ class RowProblem(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DataQuality:
-    """Counts of rows: of the window, of those with a label, and by problem, in all (`problems`) and by column.
+    """Counts of rows: of the window, of those with a label, and by problem, in total (`problems`) and by column.
 
-    Where there were too many rows, `sampled` of them were looked at, and all counts but `rows` are among those.
+    Where there were too many rows, `sampled` of them were analyzed, and all counts but `rows` refer to those.
     """
 
     rows: int = 0

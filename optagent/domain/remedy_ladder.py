@@ -1,13 +1,13 @@
-"""The remedy ladder: retrain, re-tune, re-engineer, ensemble; a model's present trouble climbs past those that failed.
+"""Remedy ladder: retrain, re-tune, re-engineer, ensemble; each remedy is tried after the cheaper ones have failed.
 
-A trouble lasts from the first alert on lost quality until there is none for longer than a patience. A time at which the
-world changed would be no beginning: a detector finds it in the window that it looks at, so that it moves on with each
-window while the trouble is the same, and what was tried would be forgotten. What was tried before anybody saw the
-trouble is no answer to it.
+A trouble lasts from the first alert on lost quality until there has been no such alert for longer than a patience. It
+does not begin at the time at which a detector sees a change: the detector finds that time in its current window, so it
+would move on with each window during the same trouble, and the attempts would be forgotten. Attempts before the first
+alert do not count as answers to the trouble.
 
-Past the last rung nothing is left to try on the same rows; the ladder is climbed anew once there are `GROWTH` times as
-many labelled rows of the trouble as then. However long it lasts, the number of climbs grows as the logarithm of its
-rows.
+Past the last rung nothing is left to try on the same rows; the climb starts again once the trouble has `GROWTH` times
+as many labelled rows as then. So the number of climbs grows as the logarithm of the trouble's rows, however long it
+lasts.
 """
 
 import math
@@ -25,7 +25,7 @@ LADDER = (Remedy.RETRAIN, Remedy.RE_TUNE, Remedy.RE_ENGINEER, Remedy.ENSEMBLE)
 """From the cheapest to the dearest."""
 
 GROWTH = 1.5
-"""Times the labelled rows, after which remedies that failed are worth another try."""
+"""Growth of the labelled rows, as a factor, after which failed remedies are worth another try."""
 
 _LEAST_ROWS = 50
 _LOST_QUALITY = (AlertKind.PERFORMANCE, AlertKind.CONCEPT_DRIFT)
@@ -35,8 +35,8 @@ _LOST_QUALITY = (AlertKind.PERFORMANCE, AlertKind.CONCEPT_DRIFT)
 class Attempt:
     """An optimization whose candidate was judged at the gates.
 
-    It learned from rows known `at` (POSIX seconds), and its candidate is a `version` that was judged beside the
-    `champion` of then, if there was one. `called_for` says that its own diagnosis asked for a remedy.
+    It learned from rows known `at` (POSIX seconds), and its candidate is a `version` that was compared with the
+    `champion` of that time, if there was one. `called_for` is True where its own diagnosis asked for a remedy.
     """
 
     at: float
@@ -50,56 +50,58 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Since when a model is in trouble, and whether an alert told of it (POSIX seconds)."""
+    """The beginning of a model's trouble (POSIX seconds); `alerted` is True where an alert marks it."""
 
     since: float
     alerted: bool
 
 
 def remedies_within(kind: OptimizationType, remedy: Remedy | None = None) -> tuple[Remedy, ...]:
-    """The remedies that an optimization of a kind goes through, `auto` for a remedy. A search tries the champion's own
-    parameters too, so that whoever re-tunes has retrained; to recalibrate is to retrain.
+    """The remedies that an optimization of a kind tries; those of `auto` depend on the diagnosed remedy.
 
-    >>> [str(one) for one in remedies_within(OptimizationType.AUTO, Remedy.RE_ENGINEER)]
+    A search tries the champion's own parameters too, so re-tuning includes retraining. Recalibration is done by
+    retraining.
+
+    >>> [str(remedy) for remedy in remedies_within(OptimizationType.AUTO, Remedy.RE_ENGINEER)]
     ['retrain', 're-tune', 're-engineer']
-    >>> [str(one) for one in remedies_within(OptimizationType.FEATURES)]
+    >>> [str(remedy) for remedy in remedies_within(OptimizationType.FEATURES)]
     ['retrain']
     """
     stages = set(stages_of(kind, remedy))
     if Stage.TUNE in stages:
         stages.add(Stage.RETRAIN)
-    rungs = tuple(one for one in LADDER if stages.issuperset(REMEDIES[one]))
+    rungs = tuple(rung for rung in LADDER if stages.issuperset(REMEDIES[rung]))
     recalibrates = kind is OptimizationType.AUTO and remedy is Remedy.RECALIBRATE
     return (Remedy.RECALIBRATE, *rungs) if recalibrates else rungs
 
 
 def attempts_of(processes: Iterable[Process]) -> tuple[Attempt, ...]:
-    """The optimizations among a model's processes that came to a verdict of their own, the oldest first.
+    """The optimizations among a model's processes that reached a verdict, the oldest first.
 
-    One that failed, was cancelled, found no rows to learn from or could not be judged has tried nothing.
+    A process that failed, was cancelled, found no rows to learn from or could not be judged is no attempt.
     """
-    attempts = [attempt for process in processes if (attempt := _attempt(process)) is not None]
+    attempts = [attempt for process in processes if (attempt := _read_attempt(process)) is not None]
     return tuple(sorted(attempts, key=lambda attempt: attempt.at))
 
 
 def trouble_of(alerts: Iterable[Alert], now: float, patience_s: float, made_at: float) -> Trouble:
-    """The trouble that a model is in at `now`, if it is in any.
+    """The trouble of a model at `now`.
 
-    Alerts less than `patience_s` apart are of one trouble, whichever champion answered: so a new champion that is as
-    bad does not begin another. Where no alert reaches up to now, trouble can be as old as the last alert's end, and the
-    champion, made at `made_at`.
+    Alerts less than `patience_s` apart belong to one trouble, across champions: a new champion that is as bad does not
+    begin another one. Where no alert reaches up to now, a trouble can only be as old as the end of the last alert and
+    as the champion, which was trained at `made_at`.
     """
-    lasted = sorted(
-        ((one.resolved_at or now, one.first_seen) for one in alerts if one.kind in _LOST_QUALITY), reverse=True
+    spans = sorted(
+        ((alert.resolved_at or now, alert.first_seen) for alert in alerts if alert.kind in _LOST_QUALITY), reverse=True
     )
     since, alerted = now, False
-    for end, start in lasted:
+    for end, start in spans:
         if since - end > patience_s:
             break
         since, alerted = min(since, start), True
     if alerted:
         return Trouble(since, alerted)
-    return Trouble(max([made_at, *(end for end, _ in lasted)]), alerted)
+    return Trouble(max([made_at, *(end for end, _ in spans)]), alerted)
 
 
 def failures_of(
@@ -109,12 +111,13 @@ def failures_of(
     turned_back: Collection[str],
     answered_at: float | None,
 ) -> tuple[Attempt, ...]:
-    """The attempts that did not end a trouble: the candidate did not pass its gates, or its rollout turned it back by
-    itself (`turned_back` has their ids), or it became champion and the trouble is still there.
+    """The attempts that did not end a trouble.
 
-    The last is known once most of the labelled rows are younger than it: `answered_at` is their median time. A
-    candidate that passed and waits for a person has not failed. Without an alert only attempts count that were called
-    for by a diagnosis: the rejected retraining of a model that does well is no remedy tried.
+    The candidate did not pass its gates, or its rollout turned it back automatically (`turned_back` has the ids of such
+    rollouts), or it became champion and the trouble is still there. The last case is known once most of the labelled
+    rows are younger than the attempt: `answered_at` is their median time. A candidate that passed and waits for a
+    person has not failed. Without an alert, only attempts that a diagnosis called for count: the rejected retraining of
+    a model that does well is no failed remedy.
     """
     champions = {champion, *(attempt.champion for attempt in attempts)}
 
@@ -130,10 +133,10 @@ def failures_of(
 
 
 def remedies_of(failures: Sequence[Attempt], now: float, rows_until: Callable[[float], int]) -> tuple[Remedy, ...]:
-    """The remedies that failed, which there is no reason to try again before those above them on the ladder.
+    """The failed remedies, which are not worth another try before those above them on the ladder.
 
-    `rows_until` counts the labelled rows of the trouble that were known at a time; it is asked only where the last rung
-    has been reached.
+    `rows_until` counts the labelled rows of the trouble that were known at a time; it is called only where the last
+    rung has been reached.
     """
     failed, spent_at = set[Remedy](), math.nan
     for attempt in (*failures, Attempt(now, (), None, passed=False)):
@@ -147,15 +150,15 @@ def remedies_of(failures: Sequence[Attempt], now: float, rows_until: Callable[[f
 
 
 def next_remedies(tried: Collection[Remedy]) -> tuple[Remedy, ...]:
-    """The rungs that are left, the next one first; to wait where none is.
+    """The remaining rungs, the next one first; `Remedy.WAIT` where none remains.
 
-    >>> [str(one) for one in next_remedies([Remedy.RETRAIN, Remedy.RE_TUNE])]
+    >>> [str(remedy) for remedy in next_remedies([Remedy.RETRAIN, Remedy.RE_TUNE])]
     ['re-engineer', 'ensemble']
     """
     return tuple(remedy for remedy in LADDER if remedy not in tried) or (Remedy.WAIT,)
 
 
-def _attempt(process: Process) -> Attempt | None:
+def _read_attempt(process: Process) -> Attempt | None:
     result, stages = process.result or {}, process.kept
     if process.kind != "optimize" or result.get("status") not in (SUCCESS, REJECTED):
         return None

@@ -1,6 +1,6 @@
-"""A candidate's way to the champion's place: shadow, ramp, baking; each look at the evidence may move it on, or back.
+"""Rollout: a candidate's state machine of shadow, ramp and baking; looks at the evidence move it forward or back.
 
-Everything here is a value: `advance`, `promote`, `abort` and `rollback` answer the rollout as it is afterwards.
+All objects are immutable: `advance`, `promote`, `abort` and `rollback` return the rollout in its next state.
 """
 
 from collections.abc import Mapping
@@ -14,9 +14,9 @@ from optagent.errors import Conflict, InvalidRequest
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A change of state or step: when (POSIX time), by whom, why; by a look where it has an id.
+    """A change of state or step: its POSIX time, author and reason, and the id of the look that caused it, if any.
 
-    `looks` is how many the rollout had had by then, the look itself included; None in what older versions wrote.
+    `looks` is the number of looks up to then, that look included; None in the data of older versions.
     """
 
     at: float
@@ -30,10 +30,11 @@ class Transition:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """`champion` and `candidate` are versions. `step` is that of the ramp; times are POSIX seconds.
+    """A rollout of the version `candidate` against the version `champion`.
 
-    Every look and every transition is kept, in order. `settled` is how many of the transitions the router, the registry
-    and the audit log have followed: with fewer than there are, what was decided is still to be done.
+    `step` is that of the ramp; times are POSIX seconds. Every look and every transition is kept, in order. `settled` is
+    the number of transitions that the router, the registry and the audit log have followed; the others are decided but
+    still to be carried out.
     """
 
     rollout_id: str
@@ -65,7 +66,7 @@ class Rollout:
 
 
 AUTOMATIC = "optagent"
-"""Who acts where a look does."""
+"""The author of transitions that a look causes."""
 
 
 def begin(
@@ -78,7 +79,7 @@ def begin(
 
 
 def shares(rollout: Rollout) -> Mapping[str, float]:
-    """The share of the requests that each version answers."""
+    """The share of the requests that each version answers, by version."""
     if rollout.state is RolloutState.RAMP:
         share = rollout.policy.ramp[rollout.step]
         return {rollout.champion: 1 - share, rollout.candidate: share}
@@ -88,99 +89,103 @@ def shares(rollout: Rollout) -> Mapping[str, float]:
 
 
 def shadowed(rollout: Rollout) -> str | None:
-    """The version that is asked as well and whose answers are thrown away: while baking, the champion of before."""
+    """The version that gets a copy of each request and whose answers are discarded; None without one.
+
+    In shadow that is the candidate, while baking the former champion.
+    """
     return {RolloutState.SHADOW: rollout.candidate, RolloutState.BAKING: rollout.champion}.get(rollout.state)
 
 
 def advance(rollout: Rollout, look: Look, now: float) -> Rollout:
-    """The rollout after a look; one that it has had changes nothing.
+    """The rollout after a look; a repeated look changes nothing.
 
-    Harm and alarms roll back at once, in any state. A look promotes only from the state and step that it is of, and
-    never where a statistic is missing. Raises Conflict for a rollout that has ended and InvalidRequest for evidence
-    that was made by other rules than the policy's.
+    Harm and alarms roll back at once, in any state. A look promotes only from the state and step that it was made in,
+    and never where a statistic is missing. Raises Conflict for a rollout that has ended and InvalidRequest for evidence
+    that was computed by other rules than the policy's.
     """
     if any(judged.look.look_id == look.look_id for judged in rollout.looks):
         return rollout
     if not rollout.state.is_active:
         raise Conflict(f"rollout {rollout.rollout_id} is {rollout.state}, it takes no more looks")
-    _check(rollout, look)
-    look = look.of_numbers
-    verdict, reason = _judge(rollout, look, now)
-    judged = replace(rollout, looks=(*rollout.looks, JudgedLook(look, verdict, reason, now)))
+    _check_look(rollout, look)
+    look = look.without_invalid_numbers
+    verdict, reason = _judge_look(rollout, look, now)
+    after = replace(rollout, looks=(*rollout.looks, JudgedLook(look, verdict, reason, now)))
     if verdict is Verdict.FAIL:
-        return _moved(judged, RolloutState.ROLLED_BACK, 0, now, AUTOMATIC, reason, look.look_id)
+        return _apply_transition(after, RolloutState.ROLLED_BACK, 0, now, AUTOMATIC, reason, look.look_id)
     if verdict is Verdict.PASS:
         if rollout.state is RolloutState.SHADOW and rollout.policy.hold:
-            return judged
-        return _moved(judged, *_next(rollout), now, AUTOMATIC, reason, look.look_id)
-    ended = _out_of_patience(rollout, look, now)
-    if ended:
-        return _moved(judged, RolloutState.INCONCLUSIVE, 0, now, AUTOMATIC, f"{ended}; {reason}", look.look_id)
-    return judged
+            return after
+        return _apply_transition(after, *_next_state(rollout), now, AUTOMATIC, reason, look.look_id)
+    timeout = _reason_to_stop(rollout, look, now)
+    if timeout:
+        why = f"{timeout}; {reason}"
+        return _apply_transition(after, RolloutState.INCONCLUSIVE, 0, now, AUTOMATIC, why, look.look_id)
+    return after
 
 
 def promote(rollout: Rollout, who: str, why: str, now: float) -> Rollout:
-    """The candidate in the champion's place, to be watched; while it is watched, the end of that."""
+    """The rollout with the candidate in the champion's place, under observation; from baking, with the baking ended."""
     target = RolloutState.PROMOTED if rollout.state is RolloutState.BAKING else RolloutState.BAKING
-    return _by_hand(rollout, "promoted", target, who, why, now)
+    return _move_by_hand(rollout, "promoted", target, who, why, now)
 
 
 def abort(rollout: Rollout, who: str, why: str, now: float) -> Rollout:
-    """All requests to the champion again, before it was replaced."""
+    """The rollout ended before the champion was replaced, with all requests back at the champion."""
     if rollout.state is RolloutState.BAKING:
         raise Conflict(f"rollout {rollout.rollout_id} is {rollout.state}: it can be rolled back, not aborted")
-    return _by_hand(rollout, "aborted", RolloutState.ABORTED, who, why, now)
+    return _move_by_hand(rollout, "aborted", RolloutState.ABORTED, who, why, now)
 
 
 def rollback(rollout: Rollout, who: str, why: str, now: float) -> Rollout:
-    """The champion of before in its place again."""
+    """The rollout ended with the former champion in its place again."""
     if rollout.state not in (RolloutState.BAKING, RolloutState.PROMOTED):
         raise Conflict(f"rollout {rollout.rollout_id} is {rollout.state}: only what was promoted can be rolled back")
-    return _moved(rollout, RolloutState.ROLLED_BACK, 0, now, who, why)
+    return _apply_transition(rollout, RolloutState.ROLLED_BACK, 0, now, who, why)
 
 
-def _by_hand(rollout: Rollout, verb: str, target: RolloutState, who: str, why: str, now: float) -> Rollout:
+def _move_by_hand(rollout: Rollout, verb: str, target: RolloutState, who: str, why: str, now: float) -> Rollout:
     if not rollout.state.is_active:
         raise Conflict(f"rollout {rollout.rollout_id} is {rollout.state}, it cannot be {verb}")
-    return _moved(rollout, target, 0, now, who, why)
+    return _apply_transition(rollout, target, 0, now, who, why)
 
 
-def _moved(
+def _apply_transition(
     rollout: Rollout, state: RolloutState, step: int, now: float, by: str, reason: str, look_id: str | None = None
 ) -> Rollout:
     change = Transition(now, state, step, by, reason, look_id, len(rollout.looks))
     return replace(rollout, state=state, step=step, changed_at=now, transitions=(*rollout.transitions, change))
 
 
-def _next(rollout: Rollout) -> tuple[RolloutState, int]:
+def _next_state(rollout: Rollout) -> tuple[RolloutState, int]:
     if rollout.state is RolloutState.BAKING:
         return RolloutState.PROMOTED, 0
     step = 0 if rollout.state is RolloutState.SHADOW else rollout.step + 1
     return (RolloutState.RAMP, step) if step < len(rollout.policy.ramp) else (RolloutState.BAKING, 0)
 
 
-def _judge(rollout: Rollout, look: Look, now: float) -> tuple[Verdict, str]:
-    alarm = _alarm(rollout, look)
+def _judge_look(rollout: Rollout, look: Look, now: float) -> tuple[Verdict, str]:
+    alarm = _harm_text(rollout, look)
     if alarm:
         return Verdict.FAIL, alarm
     if (look.state, look.step) != (rollout.state, rollout.step):
         return Verdict.INCONCLUSIVE, f"the look is of {look.state} {look.step}, the rollout has moved on"
-    wait = _wait(rollout, look, now)
+    wait = _reason_to_wait(rollout, look, now)
     if wait:
         return Verdict.INCONCLUSIVE, wait
-    missing = _missing(rollout, look)
+    missing = _missing_statistics(rollout, look)
     if missing:
         return Verdict.ERROR, f"no value for {', '.join(missing)}"
     if rollout.state is RolloutState.BAKING:
         return Verdict.PASS, f"no harm in {rollout.policy.baking_s:g} s"
-    found, margin = look.improvement, _margin(rollout)
-    if found is not None and found.low > -margin:
-        return Verdict.PASS, f"improvement at least {found.low:.6g}, above {-margin:.6g}"
+    interval, margin = look.improvement, _margin(rollout)
+    if interval is not None and interval.low > -margin:
+        return Verdict.PASS, f"improvement at least {interval.low:.6g}, above {-margin:.6g}"
     return Verdict.INCONCLUSIVE, f"not proved yet that the improvement is above {-margin:.6g}"
 
 
-def _wait(rollout: Rollout, look: Look, now: float) -> str:
-    """What has to come first, whatever was found; empty for nothing."""
+def _reason_to_wait(rollout: Rollout, look: Look, now: float) -> str:
+    """The condition to wait for before any judgement; empty for none."""
     if rollout.state is RolloutState.BAKING:
         left = rollout.changed_at + rollout.policy.baking_s - now
         return f"baking for {left:g} s more" if left > 0 else ""
@@ -188,8 +193,8 @@ def _wait(rollout: Rollout, look: Look, now: float) -> str:
     return f"{look.step_rows} rows of {least}" if look.step_rows < least else ""
 
 
-def _out_of_patience(rollout: Rollout, look: Look, now: float) -> str:
-    """Why it is not worth while to go on; empty where it is."""
+def _reason_to_stop(rollout: Rollout, look: Look, now: float) -> str:
+    """The reason to end an undecided rollout; empty for none."""
     policy = rollout.policy
     ramp = rollout.state is RolloutState.RAMP
     horizon = policy.ramp_horizon_rows if ramp else policy.horizon_rows
@@ -201,21 +206,21 @@ def _out_of_patience(rollout: Rollout, look: Look, now: float) -> str:
     return ""
 
 
-def _check(rollout: Rollout, look: Look) -> None:
-    policy, found = rollout.policy, look.improvement
-    allowed = {
+def _check_look(rollout: Rollout, look: Look) -> None:
+    policy, interval = rollout.policy, look.improvement
+    alphas = {
         RolloutState.SHADOW: policy.shadow_alpha,
         RolloutState.RAMP: policy.ramp_alpha,
         RolloutState.BAKING: policy.baking_alpha,
     }
-    if look.state not in allowed:
-        raise InvalidRequest(f"a look cannot be of {look.state}; one of {sorted(allowed)}")
-    if found is not None and not found.alpha <= allowed[look.state] * (1 + 1e-9):
-        raise InvalidRequest(f"the improvement has alpha {found.alpha}, {look.state} may spend {allowed[look.state]}")
+    if look.state not in alphas:
+        raise InvalidRequest(f"a look cannot be of {look.state}; one of {sorted(alphas)}")
+    if interval is not None and not interval.alpha <= alphas[look.state] * (1 + 1e-9):
+        raise InvalidRequest(f"the improvement has alpha {interval.alpha}, {look.state} may spend {alphas[look.state]}")
     for reading in look.guardrails:
         if policy.guardrails.get(reading.name) != reading.limit:
-            known = dict(policy.guardrails)
-            raise InvalidRequest(f"guardrail {reading.name} with limit {reading.limit} is none of {known}")
+            limits = dict(policy.guardrails)
+            raise InvalidRequest(f"guardrail {reading.name} with limit {reading.limit} is none of {limits}")
 
 
 def _margin(rollout: Rollout) -> float:
@@ -223,28 +228,28 @@ def _margin(rollout: Rollout) -> float:
     return policy.step_margin(rollout.step) if rollout.state is RolloutState.RAMP else policy.margin
 
 
-def _alarm(rollout: Rollout, look: Look) -> str:
+def _harm_text(rollout: Rollout, look: Look) -> str:
     """The harm that a look shows; empty for none."""
     policy, ratio = rollout.policy, look.sample_ratio
     for reading in look.guardrails:
         if reading.e_value is not None and reading.e_value >= 1 / policy.guardrail_alpha:
             evidence = f"above {reading.limit:g}, e-value {reading.e_value:.4g}"
-            return f"{reading.name}: rate {_short(reading.rate)} {evidence}"
+            return f"{reading.name}: rate {_format_number(reading.rate)} {evidence}"
     if ratio is not None and ratio.e_value is not None and ratio.e_value >= 1 / policy.sample_ratio_alpha:
-        meant = f"where {_short(ratio.expected)} was meant, e-value {ratio.e_value:.4g}"
-        return f"sample ratio {_short(ratio.observed)} {meant}"
+        evidence = f"where {_format_number(ratio.expected)} was meant, e-value {ratio.e_value:.4g}"
+        return f"sample ratio {_format_number(ratio.observed)} {evidence}"
     margin = policy.harm_margin_of_ramp if look.state is RolloutState.RAMP else policy.margin
     enough = rollout.state is RolloutState.BAKING or look.rows >= policy.min_rows
-    found = look.improvement
-    if look.state is rollout.state and enough and found is not None and found.high < -margin:
-        return f"improvement at most {found.high:.6g}, below {-margin:.6g}"
+    interval = look.improvement
+    if look.state is rollout.state and enough and interval is not None and interval.high < -margin:
+        return f"improvement at most {interval.high:.6g}, below {-margin:.6g}"
     return ""
 
 
-def _missing(rollout: Rollout, look: Look) -> list[str]:
-    """What a promotion needs and the look does not say."""
-    read = {reading.name for reading in look.guardrails if reading.rows > 0 and reading.e_value is not None}
-    missing = sorted(set(rollout.policy.guardrails) - read)
+def _missing_statistics(rollout: Rollout, look: Look) -> list[str]:
+    """The statistics that a promotion needs and the look lacks."""
+    present = {reading.name for reading in look.guardrails if reading.rows > 0 and reading.e_value is not None}
+    missing = sorted(set(rollout.policy.guardrails) - present)
     ratio = look.sample_ratio
     if rollout.state is RolloutState.RAMP and (ratio is None or ratio.e_value is None):
         missing.append("the sample ratio")
@@ -253,5 +258,5 @@ def _missing(rollout: Rollout, look: Look) -> list[str]:
     return missing
 
 
-def _short(value: float | None) -> str:
+def _format_number(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.4g}"

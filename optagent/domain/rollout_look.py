@@ -1,4 +1,4 @@
-"""What is known about a candidate at one moment of its rollout, and what that meant."""
+"""Rollout looks: the evidence about a candidate at one moment of its rollout, and its judgement."""
 
 import math
 from dataclasses import dataclass, replace
@@ -9,7 +9,10 @@ from optagent.domain.study import Interval
 
 
 class RolloutState(StrEnum):
-    """`INCONCLUSIVE`: patience ended before anything was proved. `ROLLED_BACK`: harm, or by hand after a promotion."""
+    """State of a rollout. `INCONCLUSIVE`: the time or rows ran out before a proof.
+
+    `ROLLED_BACK`: the candidate did harm, or somebody took it back after its promotion.
+    """
 
     SHADOW = "shadow"
     RAMP = "ramp"
@@ -21,7 +24,7 @@ class RolloutState(StrEnum):
 
     @property
     def is_active(self) -> bool:
-        """Whether looks still count."""
+        """True while looks still count."""
         return self in (RolloutState.SHADOW, RolloutState.RAMP, RolloutState.BAKING)
 
 
@@ -38,7 +41,7 @@ class GuardrailReading:
 
 @dataclass(frozen=True, slots=True)
 class SampleRatio:
-    """The candidate's share of split requests, meant and seen, and the evidence (an e-value) for a mismatch."""
+    """The candidate's expected and observed shares of split requests, and the evidence (an e-value) of a mismatch."""
 
     rows: int
     expected: float | None
@@ -48,10 +51,10 @@ class SampleRatio:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """The evidence at one moment, of the state and step of the ramp that it was gathered for.
+    """The evidence at one moment, gathered in a state and step of the ramp.
 
-    `improvement` is by how much less the candidate loses a row than the champion, `rows` what it is of, `step_rows`
-    those of them of this step. `at` is a POSIX time. Looks of one `look_id` are the same look.
+    `improvement` is the champion's loss per row less the candidate's, over `rows` rows, of which `step_rows` belong to
+    this step. `at` is a POSIX time. Looks of one `look_id` are the same look.
     """
 
     look_id: str
@@ -66,29 +69,28 @@ class Look:
     notes: tuple[str, ...] = ()
 
     @property
-    def of_numbers(self) -> "Look":
-        """The same look with None for what is no number, so that nothing is judged by it and JSON can hold it."""
-        found, ratio = self.improvement, self.sample_ratio
-        if found is not None and not all(map(math.isfinite, (found.estimate, found.low, found.high))):
-            found = None
+    def without_invalid_numbers(self) -> "Look":
+        """The same look with None in place of each NaN, so that it decides nothing and JSON can hold the look."""
+        interval, ratio = self.improvement, self.sample_ratio
+        if interval is not None and not all(map(math.isfinite, (interval.estimate, interval.low, interval.high))):
+            interval = None
         if ratio is not None:
-            observed, expected = _number(ratio.observed), _number(ratio.expected)
-            ratio = replace(ratio, observed=observed, expected=expected, e_value=_number(ratio.e_value))
+            observed, expected = _clip(ratio.observed), _clip(ratio.expected)
+            ratio = replace(ratio, observed=observed, expected=expected, e_value=_clip(ratio.e_value))
         guardrails = tuple(
-            replace(reading, rate=_number(reading.rate), e_value=_number(reading.e_value))
-            for reading in self.guardrails
+            replace(reading, rate=_clip(reading.rate), e_value=_clip(reading.e_value)) for reading in self.guardrails
         )
-        return replace(self, improvement=found, sample_ratio=ratio, guardrails=guardrails)
+        return replace(self, improvement=interval, sample_ratio=ratio, guardrails=guardrails)
 
 
-def _number(value: float | None) -> float | None:
-    """The value between -1e300 and 1e300, None for what is no number."""
+def _clip(value: float | None) -> float | None:
+    """The value limited to -1e300 and 1e300, None for NaN."""
     return None if value is None or math.isnan(value) else max(-1e300, min(1e300, value))
 
 
 @dataclass(frozen=True, slots=True)
 class JudgedLook:
-    """A look, what it meant, why, and when it was judged (POSIX time; None in what older versions wrote)."""
+    """A look with its verdict, the reason, and the POSIX time of the judgement (None in data of older versions)."""
 
     look: Look
     verdict: Verdict

@@ -1,4 +1,4 @@
-"""How a candidate is let in: what it must prove, on how many rows, at which risk, and what counts as harm."""
+"""Rollout policy: the proof that a candidate owes, its rows, the risk of a wrong decision, and the limits of harm."""
 
 import math
 from collections.abc import Mapping
@@ -9,14 +9,14 @@ from optagent.errors import InvalidRequest
 
 ERRORS = "errors"
 SLOW = "slow"
-"""The guardrails of every rollout: requests that the candidate failed, and those that took it too long."""
+"""The guardrails of every rollout: requests that the candidate failed, and those that it answered too late."""
 
 _RAMP_MARGIN = 0.05  # of the champion's loss: shadow showed that the model is good, the ramp that nothing broke
 
 
 @dataclass(frozen=True, slots=True)
 class AlphaSplit:
-    """How the risk of one wrong decision is shared out: to the stages, to all guardrails, to the sample ratio."""
+    """The shares of the risk of one wrong decision: those of the stages, of all guardrails, of the sample ratio."""
 
     shadow: float = 0.4
     ramp: float = 0.3
@@ -32,16 +32,15 @@ class AlphaSplit:
 
 @dataclass(frozen=True, slots=True)
 class RolloutPolicy:
-    """The rules of one rollout; losses are per row, of the candidate less the champion's.
+    """The rules of one rollout; losses are per row, the candidate's less the champion's.
 
     `alpha` is the risk of one wrong decision in the whole rollout. `margin` is the loss that still counts as no worse
-    in shadow, `ramp_margin` the one on split traffic (None: the same). `ramp` are the candidate's shares, in order;
-    without any, shadow leads straight to the champion's place. `min_rows` are needed in shadow and at each step.
-    `horizon_rows` (shadow) and `ramp_horizon_rows` (all steps together) are where patience ends. `guardrails` are the
-    highest rates of bad rows that are no harm. `label_delay_s` is how long after a request its label is waited for,
-    `budget_ms` how long the candidate may take for one. With `hold`, one that has proved itself in shadow stays there
-    until somebody promotes it. `block` is how many rows shadow averages, None for what the
-    rows say.
+    in shadow, `ramp_margin` the one on split traffic (None: the same). `ramp` lists the candidate's shares, in order;
+    without any, shadow leads straight to the champion's place. Shadow and each step need `min_rows`. An undecided
+    rollout ends after `horizon_rows` in shadow, or `ramp_horizon_rows` over all steps. `guardrails` are the highest
+    tolerated rates of bad rows. `label_delay_s` is the time to wait for the label of a request, `budget_ms` the time
+    that the candidate may take for one. With `hold`, a candidate that passed in shadow stays there until somebody
+    promotes it. `block` is the number of rows that shadow averages; None means that it follows from the rows.
     """
 
     alpha: float = 0.05
@@ -107,7 +106,7 @@ class RolloutPolicy:
 
     @property
     def guardrail_alpha(self) -> float:
-        """Of each guardrail."""
+        """The risk of a wrong decision by each single guardrail."""
         return self.alpha * self.alpha_split.guardrails / max(1, len(self.guardrails))
 
     @property
@@ -115,9 +114,10 @@ class RolloutPolicy:
         return self.margin if self.ramp_margin is None else self.ramp_margin
 
     def step_margin(self, step: int) -> float:
-        """What a step of the ramp has to rule out: times its share, which is the harm to all traffic, always the same.
+        """The loss per row that a step of the ramp has to rule out.
 
-        So a step of few rows is not asked for what only many rows can prove.
+        The loss times the step's share is the harm to all traffic, which is the same for every step. So a step of few
+        rows need not prove what only many rows can prove.
 
         >>> policy = RolloutPolicy(ramp=(0.25, 0.5), ramp_margin=0.02)
         >>> policy.step_margin(0), policy.step_margin(1)
@@ -127,7 +127,7 @@ class RolloutPolicy:
 
 
 def policy_of(strategy: Strategy, champion_loss: float) -> RolloutPolicy:
-    """The rules that a strategy stands for, where the champion loses that much a row on average."""
+    """The rollout policy of a strategy, for a champion with that mean loss per row."""
     if not (math.isfinite(champion_loss) and champion_loss >= 0):
         raise InvalidRequest(f"the champion's loss must be a number that is not negative, got {champion_loss!r}")
     return RolloutPolicy(

@@ -1,4 +1,4 @@
-"""Which version answers which request: a table a model, swapped whole."""
+"""Routing tables: the versions that answer a model's requests, in one table per model that is replaced as a whole."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -7,11 +7,11 @@ from enum import StrEnum
 from optagent.domain.rollout import Rollout, shadowed, shares
 from optagent.errors import InvalidRequest
 
-_WHOLE = float(2**64)
+_HASH_RANGE = float(2**64)
 
 
 class Arm(StrEnum):
-    """What was drawn for a request, whichever version answered in the end."""
+    """The arm drawn for a request, even if the version of the other arm answered in the end."""
 
     CHAMPION = "champion"
     CANDIDATE = "candidate"
@@ -19,13 +19,14 @@ class Arm(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RoutingTable:
-    """How the requests for a model are answered.
+    """The assignment of a model's requests to versions.
 
-    `revision` counts the tables of the model. `champion` answers, but for the `share` that `candidate` does. `shadow`
-    is asked as well, and its answers are thrown away. `warm` are versions that stay loaded, so that a way back takes
-    one swap. `rollout_id`, `state` and `step` are those of the rollout that the table is of, "" and 0 without one: the
-    rows of evidence carry them. Requests from `activate_at` (POSIX seconds) on are answered by the table; None while it
-    is only staged. `budget_ms` is how long the rollout's candidate may take for a request before another answers it.
+    `revision` counts the tables of the model. `candidate` answers its `share` of the requests and `champion` the
+    others. `shadow` gets a copy of each request, and its answers are discarded. `warm` are versions that stay loaded,
+    so that a return to them takes one swap. `rollout_id`, `state` and `step` are those of the table's rollout, "" and 0
+    without one; the rows of evidence carry them. The table applies to requests from `activate_at` (POSIX seconds) on;
+    it is None while the table is only staged. `budget_ms` is the time that the rollout's candidate may take for a
+    request before another version answers it.
     """
 
     model_id: str
@@ -53,27 +54,24 @@ class RoutingTable:
 
     @property
     def versions(self) -> tuple[str, ...]:
-        """All that a gateway has loaded to answer by this table, each once, the champion first."""
-        asked = (self.champion, self.candidate, self.shadow, *self.warm)
-        return tuple(dict.fromkeys(version for version in asked if version is not None))
+        """All versions that a gateway has to load for this table, each once, the champion first."""
+        versions = (self.champion, self.candidate, self.shadow, *self.warm)
+        return tuple(dict.fromkeys(version for version in versions if version is not None))
 
     def answers_like(self, other: "RoutingTable") -> bool:
-        """Whether both say the same but for number and time."""
+        """True where both tables route alike and differ at most in revision and time."""
         return replace(self, revision=1, activate_at=None) == replace(other, revision=1, activate_at=None)
 
     def arm(self, key: str) -> Arm:
-        """The arm of a sticky key: the same in every process, and a candidate's key stays one when its share grows."""
+        """The arm of a sticky key: the same in every process. The candidate keeps its keys when its share grows."""
         if self.candidate is None:
             return Arm.CHAMPION
         digest = hashlib.blake2b(f"{self.rollout_id}:{key}".encode(), digest_size=8).digest()
-        return Arm.CANDIDATE if int.from_bytes(digest) / _WHOLE < self.share else Arm.CHAMPION
+        return Arm.CANDIDATE if int.from_bytes(digest) / _HASH_RANGE < self.share else Arm.CHAMPION
 
 
 def table_of(model_id: str, revision: int, champion: str, rollout: Rollout | None = None) -> RoutingTable:
-    """The table that a rollout asks for; without one, of the champion alone.
-
-    A rollout that has ended leaves `champion`, the registry's, alone.
-    """
+    """The routing table of an active rollout; otherwise that of `champion`, the registry's, alone."""
     if rollout is None or not rollout.state.is_active:
         return RoutingTable(model_id, revision, champion)
     split = shares(rollout)

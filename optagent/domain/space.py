@@ -1,4 +1,4 @@
-"""Search spaces: named parameters with bounds, refused at birth when they contradict themselves."""
+"""Search spaces: named parameters with bounds, which are validated when they are constructed."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -67,7 +67,7 @@ Parameter = Float | Int | Categorical
 
 @dataclass(frozen=True, slots=True)
 class SearchSpace:
-    """What a search may vary, in order.
+    """The parameters that a search varies, in order.
 
     >>> SearchSpace((Float("learning_rate", 0.01, 0.3, log=True),)).names
     ('learning_rate',)
@@ -87,16 +87,16 @@ class SearchSpace:
         return iter(self.parameters)
 
     def overridden(self, overrides: Mapping[str, Any], limits: Mapping[str, tuple[float, float]]) -> "SearchSpace":
-        """This space with some parameters narrowed, widened within `limits`, or fixed.
+        """The space with some parameters narrowed, widened within `limits`, or fixed.
 
-        An override is `{low, high, log}` (any of them), a list of choices, or one value.
+        An override is a mapping with some of `low`, `high` and `log`, a list of choices, or one value.
         """
         for name in overrides:
             if name not in self.names:
                 raise InvalidRequest(f"unknown parameter {name!r}; one of {sorted(self.names)}")
         return SearchSpace(
             tuple(
-                _within(_override(parameter, overrides[parameter.name]), limits.get(parameter.name))
+                _check_limits(_override_parameter(parameter, overrides[parameter.name]), limits.get(parameter.name))
                 if parameter.name in overrides
                 else parameter
                 for parameter in self.parameters
@@ -104,7 +104,7 @@ class SearchSpace:
         )
 
 
-def _override(parameter: Parameter, change: Any) -> Parameter:
+def _override_parameter(parameter: Parameter, change: Any) -> Parameter:
     if isinstance(change, Mapping):
         if isinstance(parameter, Categorical):
             raise InvalidRequest(f"{parameter.name}: give a list of choices, got {dict(change)}")
@@ -124,7 +124,7 @@ def _override(parameter: Parameter, change: Any) -> Parameter:
     return Categorical(parameter.name, choices)
 
 
-def _within(parameter: Parameter, limit: tuple[float, float] | None) -> Parameter:
+def _check_limits(parameter: Parameter, limit: tuple[float, float] | None) -> Parameter:
     if limit is None:
         return parameter
     values = parameter.choices if isinstance(parameter, Categorical) else (parameter.low, parameter.high)

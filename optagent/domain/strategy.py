@@ -1,4 +1,4 @@
-"""Strategies: how much to spend and how much risk to take, as data."""
+"""Strategies: the budget to spend and the risk to take, by name."""
 
 from dataclasses import dataclass
 
@@ -7,11 +7,11 @@ from optagent.errors import InvalidRequest
 
 @dataclass(frozen=True, slots=True)
 class Strategy:
-    """One way to trade cost against caution.
+    """A trade-off between cost and caution.
 
-    `trials` and `timeout_s` are shares of the limits in the settings (1.0 is all of them). `reduction_factor` is
-    ASHA's: of the trials that reach a rung, one in so many goes on. `alpha` is the error rate of every interval and
-    test; `margin` the loss of quality, as a share of the champion's, that still counts as no worse.
+    `trials` and `timeout` are shares of the limits in the settings (1.0 is all of them). `reduction_factor` is that of
+    ASHA: of so many trials that reach a rung, one goes on. `alpha` is the error rate of every interval and test;
+    `margin` is the loss of quality, as a share of the champion's, that still counts as no worse.
     """
 
     name: str

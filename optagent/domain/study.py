@@ -1,4 +1,4 @@
-"""A study is one search; its trials are the parameters tried; a measurement is a score at a budget."""
+"""Study: one search for parameters, its trials, early stopping, progress and outcome."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,11 +20,11 @@ METHODS = {
     "nsga2": "nsga2",
     "portfolio": "portfolio",
 }
-"""What a user may call a sampler, and the sampler it means."""
+"""Samplers by the names that users may give them."""
 
 
 def method_named(name: str) -> str:
-    """The sampler behind a method's name; InvalidRequest lists the known ones."""
+    """The sampler of that name; InvalidRequest lists the known ones."""
     if name not in METHODS:
         raise InvalidRequest(f"unknown method {name!r}; one of {sorted(METHODS)}")
     return METHODS[name]
@@ -53,16 +53,16 @@ class Budget:
 
     @property
     def rungs(self) -> tuple[int, ...]:
-        """The budgets at which trials are measured; the last one is the whole.
+        """The budgets at which trials are measured; the last one is the full training.
 
         >>> Budget().rungs
         (3, 9, 27, 81)
         """
-        found, unit = [], self.grace_units
+        rungs, unit = [], self.grace_units
         while unit < self.max_units:
-            found.append(unit)
+            rungs.append(unit)
             unit *= self.reduction_factor
-        return (*found, self.max_units)
+        return (*rungs, self.max_units)
 
 
 class TrialState(StrEnum):
@@ -78,7 +78,7 @@ class TrialState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """Something that a search makes as large, or as small, as it can."""
+    """A quantity that a search maximizes or minimizes."""
 
     name: str
     maximize: bool
@@ -90,10 +90,11 @@ class Objective:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One set of parameters and what came of it.
+    """One set of parameters and its result.
 
     `score` is the best mean over folds up to the last budget (None without one), reached at `rounds` of the family's
-    own training steps; `units` is how far it was trained. `others` are the study's other objectives, at the end.
+    own training steps; `units` is the budget that it was trained with. `measurements` are scores by budget. `others`
+    are the final values of the study's other objectives.
     """
 
     number: int
@@ -111,10 +112,10 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """What is searched, how, and within which limits.
+    """A search's spaces, objectives, sampler and limits.
 
-    The champion's family and parameters are tried first, then `defaults`, one trial a family. `metric` is the first
-    objective, `others` come after it. `data_digest` names the rows, so that a study never goes on with others.
+    The champion's family and parameters are tried first, then `defaults`, one trial per family. `metric` is the first
+    objective, `others` come after it. `data_digest` identifies the rows, so that a study never continues on others.
     """
 
     study_id: str
@@ -144,7 +145,7 @@ class Study:
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
-        """The metric first."""
+        """All objectives, the metric first."""
         return (Objective(self.metric, self.maximize), *self.others)
 
     @property
@@ -168,7 +169,7 @@ class Study:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a search stands; `eta_s` is None until a trial has ended."""
+    """The progress of a search; `eta_s` is the time left in seconds, None until a trial has ended."""
 
     trials_done: int
     trials_total: int
@@ -181,7 +182,7 @@ class Progress:
 
 
 def progress_of(study: Study, trials: Sequence[Trial], running: int, elapsed_s: float) -> Progress:
-    """Where a study stands after `trials`; the time left is what the rest takes at the present pace, or the limit."""
+    """The progress of a study after `trials`; the time left follows from the pace so far, up to the time limit."""
     done = len(trials)
     pace = elapsed_s / done * (study.trials - done) if done else None
     scores = [trial.score for trial in trials if trial.state is TrialState.COMPLETE and trial.score is not None]
@@ -199,7 +200,7 @@ def progress_of(study: Study, trials: Sequence[Trial], running: int, elapsed_s: 
 
 @dataclass(frozen=True, slots=True)
 class SearchOutcome:
-    """Every trial of a search, in the order in which they ended, and whether the time limit ended it."""
+    """Every trial of a search, in the order in which they ended; `timed_out` is True where the time limit ended it."""
 
     trials: tuple[Trial, ...]
     timed_out: bool = False
@@ -230,7 +231,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class TuningResult(Answer):
-    """What a tuning run answers."""
+    """Answer of a search for parameters: the best ones, and the comparison with `baseline_name` on the holdout."""
 
     process_id: str | None = None
     model_id: str | None = None

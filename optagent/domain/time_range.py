@@ -1,4 +1,4 @@
-"""The stretch of time that someone asks for: `90m`, `24h`, `7d` back from now, or two instants."""
+"""Time ranges: user-written durations back from now (`90m`, `24h`, `7d`) or pairs of instants, as windows."""
 
 import math
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ _EARLIEST, _LATEST = -62_135_596_800.0, 253_402_300_799.0  # the years 1 and 999
 
 
 def window_of(asked: str | Sequence[Instant] | Window, now: float) -> Window:
-    """The window that is meant; raises InvalidRequest with the rule.
+    """The window of a time range; raises InvalidRequest with the rule.
 
     >>> window_of("90m", now=10_000.0)
     Window(start=4600.0, end=10000.0)
@@ -27,7 +27,7 @@ def window_of(asked: str | Sequence[Instant] | Window, now: float) -> Window:
         return asked
     if isinstance(asked, str):
         if ".." not in asked:
-            return _back_from(asked, now)
+            return _window_before(asked, now)
         parts: Sequence[Instant] = asked.split("..")
     elif isinstance(asked, Sequence):
         parts = asked
@@ -35,31 +35,31 @@ def window_of(asked: str | Sequence[Instant] | Window, now: float) -> Window:
         raise InvalidRequest(f"time_range {asked!r}: {_RULE}")
     if len(parts) != 2:
         raise InvalidRequest(f"time_range {asked!r}: {_RULE}")
-    start, end = (posix(part) for part in parts)
+    start, end = (posix_seconds(part) for part in parts)
     if not start < end:
         raise InvalidRequest(f"time_range {asked!r}: the second instant must be after the first")
     return Window(start, end)
 
 
-def posix(instant: Instant) -> float:
-    """POSIX seconds; raises InvalidRequest."""
-    found = math.nan
+def posix_seconds(instant: Instant) -> float:
+    """The POSIX time of an instant; raises InvalidRequest."""
+    time = math.nan
     if isinstance(instant, str):
-        found = _said(instant.strip())
+        time = _parse_instant(instant.strip())
     elif isinstance(instant, datetime):
-        found = _in_utc(instant).timestamp()
+        time = _in_utc(instant).timestamp()
     elif isinstance(instant, date):
-        found = datetime(instant.year, instant.month, instant.day, tzinfo=UTC).timestamp()
+        time = datetime(instant.year, instant.month, instant.day, tzinfo=UTC).timestamp()
     elif isinstance(instant, int | float) and not isinstance(instant, bool):
-        found = float(instant) if abs(instant) < 1e15 else math.nan
-    if not _EARLIEST <= found <= _LATEST:
+        time = float(instant) if abs(instant) < 1e15 else math.nan
+    if not _EARLIEST <= time <= _LATEST:
         raise InvalidRequest(
             f"time_range: {instant!r} is not an instant; write it as 2024-01-31, 2024-01-31T08:00:00Z or POSIX seconds"
         )
-    return found
+    return time
 
 
-def _back_from(text: str, now: float) -> Window:
+def _window_before(text: str, now: float) -> Window:
     try:
         length = seconds(text)
     except InvalidRequest:
@@ -69,7 +69,7 @@ def _back_from(text: str, now: float) -> Window:
     return Window(now - length, now)
 
 
-def _said(text: str) -> float:
+def _parse_instant(text: str) -> float:
     try:
         return _in_utc(datetime.fromisoformat(text)).timestamp()
     except (ValueError, OverflowError):

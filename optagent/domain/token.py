@@ -1,4 +1,4 @@
-"""Who may do what over HTTP: bearer tokens, of which only a digest is kept."""
+"""Bearer tokens: access rights over HTTP, by scope. Only a digest of each token is stored."""
 
 import hashlib
 import hmac
@@ -13,7 +13,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.@-]{0,99}")
 
 
 class Scope(StrEnum):
-    """`ADMIN` includes the others, `OPERATE` includes `READ`."""
+    """Right of a token. `ADMIN` includes all others, `OPERATE` includes `READ`."""
 
     READ = "read"
     PREDICT = "predict"
@@ -31,7 +31,7 @@ _INCLUDES = {
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token as it is kept. `digest` is the SHA-256 of its text, times are POSIX seconds."""
+    """A stored token. `digest` is the SHA-256 of its text, times are POSIX seconds."""
 
     token_id: str
     name: str
@@ -54,7 +54,7 @@ class Token:
         return any(scope in _INCLUDES[own] for own in self.scopes)
 
     def matches(self, text: str) -> bool:
-        """Whether `text` is this token, in a time that does not tell how much of it is right."""
+        """True where `text` is this token's; the comparison takes constant time."""
         return hmac.compare_digest(digest_of(text), self.digest)
 
 
@@ -67,9 +67,9 @@ def token_text(token_id: str, secret: str) -> str:
 
 
 def token_id_of(text: str) -> str | None:
-    """The id in a token's text; None for what cannot be a token."""
-    found = _TEXT.fullmatch(text)
-    return found.group(1) if found else None
+    """The id in a token's text; None for a text that cannot be a token's."""
+    match = _TEXT.fullmatch(text)
+    return match.group(1) if match else None
 
 
 def digest_of(text: str) -> str:
@@ -77,7 +77,7 @@ def digest_of(text: str) -> str:
 
 
 def scopes_named(names: list[str] | tuple[str, ...]) -> tuple[Scope, ...]:
-    """InvalidRequest lists the known ones."""
+    """The scopes of those names, each once; InvalidRequest lists the known ones."""
     unknown = sorted(set(names) - set(Scope))
     if unknown:
         raise InvalidRequest(f"unknown scope {', '.join(unknown)}; one of {[str(scope) for scope in Scope]}")

@@ -16,7 +16,6 @@ from optagent.domain.notice import (
     Notice,
     NoticeKind,
     due,
-    harmless,
     message_of,
     of_alert,
     of_failure,
@@ -24,6 +23,7 @@ from optagent.domain.notice import (
     of_test,
     of_transition,
     of_verdict,
+    sanitize_text,
 )
 from optagent.domain.process import Process, Status
 from optagent.domain.rollout import Rollout, abort, advance, begin, promote, rollback
@@ -213,7 +213,7 @@ def test_long_texts_are_cut():
 
 
 def test_feature_names_stay_as_they_are():
-    assert harmless("range_21, *p*, é, a@b.c, 50%, a & b", 100) == "range_21, *p*, é, a@b.c, 50%, a & b"
+    assert sanitize_text("range_21, *p*, é, a@b.c, 50%, a & b", 100) == "range_21, *p*, é, a@b.c, 50%, a & b"
 
 
 @given(st.text())
