@@ -114,10 +114,10 @@ def _with_absolute_path(source: DataSource, folder: Path) -> DataSource:
 
 
 def _check_field_names(kind: type[Any], data: Mapping[str, Any]) -> Mapping[str, Any]:
-    known = {field.name for field in dataclasses.fields(kind)}
-    unknown = sorted(str(name) for name in set(data) - known)
+    names = {field.name for field in dataclasses.fields(kind)}
+    unknown = sorted(str(name) for name in set(data) - names)
     if unknown:
-        raise InvalidRequest(f"{kind.__name__}: unknown field {', '.join(unknown)}; one of {sorted(known)}")
+        raise InvalidRequest(f"{kind.__name__}: unknown field {', '.join(unknown)}; one of {sorted(names)}")
     return data
 
 

@@ -132,8 +132,10 @@ class BacktestAsk:
 def start_from(text: str) -> float | str:
     """The start of a backtest from the text of a command line: a share such as `0.3`, or a date.
 
-    >>> start_from("0.25"), start_from("2024-01-31")
-    (0.25, '2024-01-31')
+    >>> start_from("0.25")
+    0.25
+    >>> start_from("2024-01-31")
+    '2024-01-31'
     """
     try:
         return float(text)

@@ -85,7 +85,7 @@ def of_transition(rollout: Rollout, transition: Transition) -> Notice:
     place = rollout.transitions.index(transition)
     replaced = rollout.transitions[place - 1].state in (RolloutState.BAKING, RolloutState.PROMOTED) if place else False
     kind, severity, summary = _describe_transition(rollout, transition, replaced)
-    look = next((judged.look for judged in rollout.looks if judged.look.look_id == transition.look_id), None)
+    look = next((each.look for each in rollout.looks if each.look.look_id == transition.look_id), None)
     lines = [] if transition.look_id is None else [transition.reason]
     lines += [] if look is None else [_evidence_line(look)]
     lines.append(f"By {_short_name(transition.by)}, {_utc_text(transition.at)}, rollout {rollout.rollout_id}.")
@@ -104,10 +104,10 @@ def of_proof(rollout: Rollout) -> Notice | None:
     """The notice of a candidate that has passed in shadow and waits there for its promotion; None for any other."""
     if rollout.state is not RolloutState.SHADOW:
         return None
-    for judged in rollout.looks:
-        if judged.verdict is Verdict.PASS:
-            look = judged.look
-            text = f"{judged.reason}\n{_evidence_line(look)}\nIt waits to be promoted: rollout {rollout.rollout_id}."
+    for each in rollout.looks:
+        if each.verdict is Verdict.PASS:
+            look = each.look
+            text = f"{each.reason}\n{_evidence_line(look)}\nIt waits to be promoted: rollout {rollout.rollout_id}."
             title = f"{rollout.model_id}: version {rollout.candidate} has proved itself in shadow"
             key = f"proof:{rollout.rollout_id}"
             return Notice(NoticeKind.VERDICT, rollout.model_id, title, text, Severity.INFO, look.at, key)

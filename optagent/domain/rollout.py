@@ -103,7 +103,7 @@ def advance(rollout: Rollout, look: Look, now: float) -> Rollout:
     and never where a statistic is missing. Raises Conflict for a rollout that has ended and InvalidRequest for evidence
     that was computed by other rules than the policy's.
     """
-    if any(judged.look.look_id == look.look_id for judged in rollout.looks):
+    if any(each.look.look_id == look.look_id for each in rollout.looks):
         return rollout
     if not rollout.state.is_active:
         raise Conflict(f"rollout {rollout.rollout_id} is {rollout.state}, it takes no more looks")

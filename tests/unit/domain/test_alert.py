@@ -10,32 +10,32 @@ DROP = Finding(AlertKind.PERFORMANCE, Severity.WARNING, "auc fell", {"drop": 0.0
 HOUR = 3600.0
 
 
-def after(*found: tuple[float, list[Finding]], alerts: tuple[Alert, ...] = ()) -> tuple[list[Alert], list[float]]:
-    """The alerts after analyses at hours, and the hours at which someone was told."""
-    kept = {alert.alert_id: alert for alert in alerts}
-    told_at = []
-    for hour, findings in found:
-        stored, told = reconcile("m", list(kept.values()), findings, hour * HOUR, HOUR)
-        kept |= {alert.alert_id: alert for alert in stored}
-        told_at += [hour] * len(told)
-    return list(kept.values()), told_at
+def after(*analyses: tuple[float, list[Finding]], alerts: tuple[Alert, ...] = ()) -> tuple[list[Alert], list[float]]:
+    """The alerts after analyses at hours, and the hours of notifications."""
+    by_id = {alert.alert_id: alert for alert in alerts}
+    notified_at = []
+    for hour, findings in analyses:
+        stored, to_notify = reconcile("m", list(by_id.values()), findings, hour * HOUR, HOUR)
+        by_id |= {alert.alert_id: alert for alert in stored}
+        notified_at += [hour] * len(to_notify)
+    return list(by_id.values()), notified_at
 
 
 def test_a_finding_opens_an_alert_and_someone_is_told() -> None:
-    [alert], told = after((1, [DROP]))
+    [alert], hours = after((1, [DROP]))
     assert (alert.kind, alert.message, alert.first_seen, alert.notified_at) == (DROP.kind, "auc fell", HOUR, HOUR)
-    assert told == [1]
+    assert hours == [1]
 
 
 def test_a_finding_again_only_moves_last_seen() -> None:
-    [alert], told = after((1, [DROP]), (1.5, [DROP]))
+    [alert], hours = after((1, [DROP]), (1.5, [DROP]))
     assert (alert.first_seen, alert.last_seen, alert.notified_at) == (HOUR, 1.5 * HOUR, HOUR)
-    assert told == [1]
+    assert hours == [1]
 
 
 def test_a_lasting_alert_is_told_again_once_a_cool_down() -> None:
-    _, told = after(*((1 + step / 4, [DROP]) for step in range(9)))
-    assert told == [1, 2, 3]
+    _, hours = after(*((1 + step / 4, [DROP]) for step in range(9)))
+    assert hours == [1, 2, 3]
 
 
 def test_what_is_found_no_more_is_resolved() -> None:
@@ -44,22 +44,22 @@ def test_what_is_found_no_more_is_resolved() -> None:
 
 
 def test_a_resolved_alert_that_returns_within_the_cool_down_opens_again_untold() -> None:
-    [alert], told = after((1, [DROP]), (1.25, []), (1.5, [DROP]))
+    [alert], hours = after((1, [DROP]), (1.25, []), (1.5, [DROP]))
     assert alert.is_open
-    assert told == [1]
+    assert hours == [1]
 
 
 def test_a_resolved_alert_that_returns_later_is_a_new_one() -> None:
-    alerts, told = after((1, [DROP]), (2, []), (3.5, [DROP]))
+    alerts, hours = after((1, [DROP]), (2, []), (3.5, [DROP]))
     assert [alert.is_open for alert in alerts] == [False, True]
-    assert told == [1, 3.5]
+    assert hours == [1, 3.5]
 
 
 def test_kinds_are_alerts_of_their_own() -> None:
     slow = Finding(AlertKind.LATENCY, Severity.INFO, "slow")
-    alerts, told = after((1, [DROP, slow]), (2, [slow]))
+    alerts, hours = after((1, [DROP, slow]), (2, [slow]))
     assert {alert.kind: alert.is_open for alert in alerts} == {AlertKind.PERFORMANCE: False, AlertKind.LATENCY: True}
-    assert told == [1, 1, 2]
+    assert hours == [1, 1, 2]
 
 
 def test_findings_of_one_kind_are_one_alert_as_bad_as_the_worst() -> None:

@@ -25,7 +25,7 @@ def chain(length: int = 6, start: ChainPoint = GENESIS) -> list[AuditLink]:
     return links
 
 
-def exported(links: list[AuditLink], start: ChainPoint = GENESIS) -> list[str]:
+def export_lines(links: list[AuditLink], start: ChainPoint = GENESIS) -> list[str]:
     return [opening_line(start), *(link.line for link in links), closing_line(links[-1].point)]
 
 
@@ -61,11 +61,11 @@ def test_what_json_can_hold_is_linked_by_what_it_reads_back_as():
     assert linked(GENESIS, link.entry) == link
 
 
-def nested(depth: int) -> list[object]:
-    found: list[object] = []
+def nested_lists(depth: int) -> list[object]:
+    value: list[object] = []
     for _ in range(depth):
-        found = [found]
-    return found
+        value = [value]
+    return value
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def nested(depth: int) -> list[object]:
         pytest.param({1: "a", "1": "b"}, id="keys that read back as one"),
         pytest.param({None: 1, "a": 2}, id="keys without an order"),
         pytest.param("\ud800", id="half a surrogate pair"),
-        pytest.param(nested(100_000), id="too deep"),
+        pytest.param(nested_lists(100_000), id="too deep"),
     ],
 )
 def test_an_entry_that_is_no_canonical_json_is_refused_by_name(value: object):
@@ -212,17 +212,17 @@ def test_a_log_that_was_written_anew_is_told_by_what_was_noted_only():
         verify(forged[3:], forged[2].point, noted=LINKS[1].point)
 
 
-@pytest.mark.parametrize("kept", [0, 3])
-def test_an_export_is_verified_by_its_lines_alone(kept: int):
-    start = LINKS[kept - 1].point if kept else GENESIS
-    report = verify_lines(f"{line}\n" for line in exported(LINKS[kept:], start))
-    assert report == verify(LINKS[kept:], start, LINKS[-1].point)
+@pytest.mark.parametrize("dropped", [0, 3])
+def test_an_export_is_verified_by_its_lines_alone(dropped: int):
+    start = LINKS[dropped - 1].point if dropped else GENESIS
+    report = verify_lines(f"{line}\n" for line in export_lines(LINKS[dropped:], start))
+    assert report == verify(LINKS[dropped:], start, LINKS[-1].point)
     assert report.is_whole
     assert verify_lines([opening_line(GENESIS), closing_line(GENESIS)]).links == 0
 
 
 def test_an_export_that_ends_early_is_not_whole():
-    lines = exported(LINKS)
+    lines = export_lines(LINKS)
     for end in range(1, len(lines)):
         report = verify_lines(lines[:end])
         assert (report.broken.sequence, report.broken.fault) == (end, Fault.MISSING)
@@ -231,7 +231,7 @@ def test_an_export_that_ends_early_is_not_whole():
 
 @pytest.mark.parametrize("change", ["removed", "doubled", "swapped", "spaced", "behind the end"])
 def test_an_export_that_was_changed_is_not_whole(change: str):
-    lines = exported(LINKS)
+    lines = export_lines(LINKS)
     if change == "removed":
         del lines[3]
     elif change == "doubled":

@@ -1,4 +1,4 @@
-"""What can be asked of a backtest, and what is counted."""
+"""Backtests: valid requests, policies by name, and counts of runs and periods."""
 
 import math
 from typing import Any
@@ -63,7 +63,7 @@ def test_a_schedule_of_hours_may_run_as_often_as_it_says() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("sometimes", "unknown policy 'sometimes'; one of"),
         ("scheduled", "unknown policy"),
@@ -73,8 +73,8 @@ def test_a_schedule_of_hours_may_run_as_often_as_it_says() -> None:
         ("", "unknown policy ''"),
     ],
 )
-def test_an_unknown_policy_is_refused(name: str, said: str) -> None:
-    with pytest.raises(InvalidRequest, match=said):
+def test_an_unknown_policy_is_refused(name: str, message: str) -> None:
+    with pytest.raises(InvalidRequest, match=message):
         contender_named(name)
 
 
@@ -91,7 +91,7 @@ def test_a_name_without_a_policy_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"label_delay": "soon"}, "'soon' is not a duration"),
         ({"step": "1s"}, "step must be at least 1m, got '1s'"),
@@ -106,8 +106,8 @@ def test_a_name_without_a_policy_is_refused() -> None:
         ({"policies": (contender_named("balanced"),) * 2}, "named twice: balanced"),
     ],
 )
-def test_a_question_that_makes_no_sense_is_refused(changes: dict[str, Any], said: str) -> None:
-    with pytest.raises(InvalidRequest, match=said):
+def test_a_question_that_makes_no_sense_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidRequest, match=message):
         BacktestAsk(**{"policies": (), "label_delay": "1d", **changes})
 
 
@@ -119,16 +119,16 @@ def test_a_start_is_a_share_or_a_date() -> None:
 
 def test_runs_are_counted_by_what_came_of_them() -> None:
     runs = [run(1, promoted=True, trials=3, compute_s=2.0), run(2), run(3, version=None)]
-    found = counted_of(runs, [], 0.8, True, 0.05, 0.0)
-    assert (found.optimizations, found.retrains, found.promoted, found.rejected) == (3, 2, 1, 1)
-    assert (found.trials, found.compute_s) == (3, 2.0)
+    counts = counted_of(runs, [], 0.8, True, 0.05, 0.0)
+    assert (counts.optimizations, counts.retrains, counts.promoted, counts.rejected) == (3, 2, 1, 1)
+    assert (counts.trials, counts.compute_s) == (3, 2.0)
 
 
 @pytest.mark.parametrize(("at", "missed"), [(5.0, 0), (12.0, 0), (14.0, 1), (-1.0, 1)])
 def test_a_bad_period_is_missed_where_nothing_runs_within_the_cooldown(at: float, missed: int) -> None:
     periods = [Period(0, 10, 100, "1", 0.6), Period(10, 20, 100, "1", 0.8)]
-    found = counted_of([run(at)], periods, 0.8, True, 0.05, cooldown_s=3.0)
-    assert (found.bad_periods, found.missed) == (1, missed)
+    counts = counted_of([run(at)], periods, 0.8, True, 0.05, cooldown_s=3.0)
+    assert (counts.bad_periods, counts.missed) == (1, missed)
 
 
 def test_a_period_is_not_judged_by_a_few_rows_or_an_undefined_metric() -> None:
@@ -152,11 +152,11 @@ def test_a_refused_result_is_an_error_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    "held", [None, [], "text", {}, {"policy": None}], ids=["nothing", "list", "text", "empty", "null"]
+    "content", [None, [], "text", {}, {"policy": None}], ids=["nothing", "list", "text", "empty", "null"]
 )
-def test_a_file_that_holds_no_policy_is_refused(held: Any) -> None:
+def test_a_file_that_holds_no_policy_is_refused(content: Any) -> None:
     with pytest.raises(InvalidRequest, match="holds the fields of a policy"):
-        policy_fields(held)
+        policy_fields(content)
 
 
 def test_a_policy_file_may_name_what_it_holds() -> None:

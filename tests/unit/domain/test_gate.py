@@ -1,4 +1,4 @@
-"""What a user may ask of a candidate, and what the results come to."""
+"""Gates: conditions as users write them, and verdicts of results."""
 
 import math
 
@@ -61,7 +61,7 @@ def test_every_metric_may_have_a_lowest_and_a_highest_value():
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("fields", "message"),
     [
         ({"acuracy": 0.7}, "unknown gate 'acuracy'; one of .*<metric>_min"),
         ({"_min": 0.7}, "unknown gate '_min'"),
@@ -90,9 +90,9 @@ def test_every_metric_may_have_a_lowest_and_a_highest_value():
         ([], "gates are a mapping of names and limits, got list"),
     ],
 )
-def test_gates_that_make_no_sense_are_refused_by_name_and_rule(asked, said):
-    with pytest.raises(InvalidRequest, match=said):
-        gates_from(asked)
+def test_gates_that_make_no_sense_are_refused_by_name_and_rule(fields, message):
+    with pytest.raises(InvalidRequest, match=message):
+        gates_from(fields)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_a_number_may_just_reach_its_limit_and_what_is_none_is_an_error(measured
 
 
 @pytest.mark.parametrize(
-    ("found", "at_most", "strict", "verdict"),
+    ("interval", "at_most", "strict", "verdict"),
     [
         (Interval(0.8, 0.75, 0.85, 0.05), False, False, "pass"),
         (Interval(0.8, 0.75, 0.85, 0.05), False, True, "pass"),
@@ -158,15 +158,15 @@ def test_a_number_may_just_reach_its_limit_and_what_is_none_is_an_error(measured
         (Interval(0.6, NAN, 0.69, 0.05), True, False, "error"),
     ],
 )
-def test_a_metric_is_judged_by_its_estimate_and_strictly_by_its_interval(found, at_most, strict, verdict):
-    judged = judged_limit("auc", found, 0.7, at_most, strict, rows=400)
-    assert judged.verdict is Verdict(verdict)
-    within = found.low < 0.7 < found.high and judged.verdict in (Verdict.PASS, Verdict.INCONCLUSIVE)
-    assert ("the interval reaches beyond it" in judged.reason) == within
+def test_a_metric_is_judged_by_its_estimate_and_strictly_by_its_interval(interval, at_most, strict, verdict):
+    outcome = judged_limit("auc", interval, 0.7, at_most, strict, rows=400)
+    assert outcome.verdict is Verdict(verdict)
+    within = interval.low < 0.7 < interval.high and outcome.verdict in (Verdict.PASS, Verdict.INCONCLUSIVE)
+    assert ("the interval reaches beyond it" in outcome.reason) == within
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "asked", "verdict"),
+    ("low", "high", "mode", "verdict"),
     [
         (0.01, 0.03, True, "pass"),
         (0.0, 0.03, True, "inconclusive"),
@@ -180,19 +180,19 @@ def test_a_metric_is_judged_by_its_estimate_and_strictly_by_its_interval(found, 
         (NAN, 0.1, "not_worse", "error"),
     ],
 )
-def test_a_candidate_has_to_be_better_than_the_champion_or_no_worse_within_the_margin(low, high, asked, verdict):
-    gates = Gates(beats_champion=asked, margin=0.02)
-    judged = judged_improvement("champion", Interval(0.0, low, high, 0.05), 0.75, gates, "version 3", "auc", 400)
-    assert judged.verdict is Verdict(verdict)
+def test_a_candidate_has_to_be_better_than_the_champion_or_no_worse_within_the_margin(low, high, mode, verdict):
+    gates = Gates(beats_champion=mode, margin=0.02)
+    outcome = judged_improvement("champion", Interval(0.0, low, high, 0.05), 0.75, gates, "version 3", "auc", 400)
+    assert outcome.verdict is Verdict(verdict)
 
 
 def test_the_same_model_is_no_worse_though_not_better():
     same = Interval(0.0, 0.0, 0.0, 0.05)
-    judge = [
-        judged_improvement("champion", same, 0.75, Gates(beats_champion=asked), "3", "auc", 400)
-        for asked in (True, "not_worse")
+    results = [
+        judged_improvement("champion", same, 0.75, Gates(beats_champion=beats_champion), "3", "auc", 400)
+        for beats_champion in (True, "not_worse")
     ]
-    assert [each.verdict for each in judge] == [Verdict.INCONCLUSIVE, Verdict.PASS]
+    assert [each.verdict for each in results] == [Verdict.INCONCLUSIVE, Verdict.PASS]
 
 
 def test_a_champion_without_a_score_is_an_error():

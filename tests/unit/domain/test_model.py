@@ -1,4 +1,4 @@
-"""What a user says about a model is checked before it is kept."""
+"""A model specification is checked before it is stored."""
 
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def test_data_is_a_path_a_uri_with_its_format_or_a_query(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"targett": "y"}, r"unknown field targett; one of \['class_weight', 'data'"),
         ({"id": "a b"}, "model_id 'a b': up to 100 of letters"),
@@ -63,8 +63,8 @@ def test_data_is_a_path_a_uri_with_its_format_or_a_query(tmp_path: Path):
         ({"data": {"url": "host", "query": "select 1"}}, "'host' is not a SQLAlchemy URL"),
     ],
 )
-def test_a_model_that_breaks_a_rule_is_refused_with_the_value_and_the_rule(change, said):
-    with pytest.raises(InvalidRequest, match=said):
+def test_a_model_that_breaks_a_rule_is_refused_with_the_value_and_the_rule(change, message):
+    with pytest.raises(InvalidRequest, match=message):
         model_from(CHURN | change)
 
 

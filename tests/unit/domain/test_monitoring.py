@@ -6,7 +6,7 @@ from optagent.errors import InvalidRequest
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({"accuracy_drop_threshold": 0}, "accuracy_drop_threshold must be between 0 and 1, got 0"),
         ({"drift_score_threshold": 1.5}, "drift_score_threshold must be between 0 and 1, got 1.5"),
@@ -18,10 +18,10 @@ from optagent.errors import InvalidRequest
         ({"false_alarm_every": "soon"}, "'soon' is not a duration"),
     ],
 )
-def test_a_rule_that_cannot_be_meant_is_refused(fields, said):
+def test_a_rule_that_cannot_be_meant_is_refused(fields, message):
     with pytest.raises(InvalidRequest) as refused:
         Monitoring(**fields)
-    assert said in str(refused.value)
+    assert message in str(refused.value)
 
 
 def test_it_survives_json():

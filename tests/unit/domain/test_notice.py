@@ -1,4 +1,4 @@
-"""What people are told, and what they are never told."""
+"""Notices: their content, the data that they never quote, and their grouping into messages."""
 
 import math
 from dataclasses import replace
@@ -37,8 +37,8 @@ SECRET = "hunter2"
 
 
 def a_notice(key: str = "k", model_id: str = "churn", **changes: Any) -> Notice:
-    given = {"kind": NoticeKind.ALERT, "title": f"t {key}", "text": f"x {key}", "severity": Severity.WARNING}
-    return Notice(**{"model_id": model_id, "at": NOON, "key": key, **given, **changes})
+    defaults = {"kind": NoticeKind.ALERT, "title": f"t {key}", "text": f"x {key}", "severity": Severity.WARNING}
+    return Notice(**{"model_id": model_id, "at": NOON, "key": key, **defaults, **changes})
 
 
 def an_alert(**changes: Any) -> Alert:
@@ -54,7 +54,7 @@ def a_process(status: Status = Status.FAILED, **changes: Any) -> Process:
     return replace(Process("p1", "tune", "churn", status, NOON, NOON + 60), **changes)
 
 
-def told(rollout: Rollout) -> Notice:
+def latest_notice(rollout: Rollout) -> Notice:
     return of_transition(rollout, rollout.transitions[-1])
 
 
@@ -73,21 +73,21 @@ def test_an_alert_that_is_told_again_is_another_notice_and_one_that_is_seen_agai
 
 def test_each_state_of_a_rollout_is_told():
     started = a_rollout()
-    assert told(started).kind is NoticeKind.VERDICT
+    assert latest_notice(started).kind is NoticeKind.VERDICT
     baking = promote(started, "bob", SECRET, NOON + 1)
     champion = promote(baking, "bob", SECRET, NOON + 2)
-    assert [told(one).kind for one in (baking, champion)] == [NoticeKind.PROMOTION] * 2
-    assert told(abort(started, "bob", SECRET, NOON + 1)).kind is NoticeKind.ABORT
-    back = told(rollback(champion, "bob", SECRET, NOON + 3))
+    assert [latest_notice(one).kind for one in (baking, champion)] == [NoticeKind.PROMOTION] * 2
+    assert latest_notice(abort(started, "bob", SECRET, NOON + 1)).kind is NoticeKind.ABORT
+    back = latest_notice(rollback(champion, "bob", SECRET, NOON + 3))
     assert (back.kind, back.severity) == (NoticeKind.ROLLBACK, Severity.WARNING)
     assert back.title == "churn: rolled back, version 3 answers again"
     for state in RolloutState:
         moved = replace(started.transitions[0], state=state)
-        assert told(replace(started, transitions=(*started.transitions, moved))).title
+        assert latest_notice(replace(started, transitions=(*started.transitions, moved))).title
 
 
 def test_what_a_person_wrote_is_not_told_but_who_it_was():
-    notice = told(abort(a_rollout(), "bob", f"the password is {SECRET}", NOON + 1))
+    notice = latest_notice(abort(a_rollout(), "bob", f"the password is {SECRET}", NOON + 1))
     assert SECRET not in notice.text
     assert "By bob, 2023-11-14 22:13:21 UTC, rollout r1." in notice.text
 
@@ -97,7 +97,7 @@ def test_harm_is_told_with_its_evidence_and_is_critical():
     [(name, limit), *_] = policy.guardrails.items()
     harm = GuardrailReading(name, limit, 500, 0.5, 1e9)
     look = Look("l1", NOON + 9, RolloutState.SHADOW, rows=500, improvement=Interval(0.1, -0.2, 0.4, 0.001))
-    notice = told(advance(a_rollout(), replace(look, guardrails=(harm,)), NOON + 9))
+    notice = latest_notice(advance(a_rollout(), replace(look, guardrails=(harm,)), NOON + 9))
     assert (notice.kind, notice.severity) == (NoticeKind.ROLLBACK, Severity.CRITICAL)
     assert notice.title == "churn: version 4 is taken back for harm"
     assert notice.text.startswith(f"{name}: rate 0.5 above")
@@ -218,13 +218,13 @@ def test_feature_names_stay_as_they_are():
 
 @given(st.text())
 def test_no_text_keeps_what_a_channel_could_obey(text):
-    shown = a_notice(title=text, text=text)
-    for part in (shown.title, shown.text):
+    notice = a_notice(title=text, text=text)
+    for part in (notice.title, notice.text):
         assert not set("<>`\r\x00\u202e\u200b") & set(part)
         assert "](" not in part
         assert "://" not in part
         assert not part.startswith("@everyone")
-    assert "\n" not in shown.title
+    assert "\n" not in notice.title
 
 
 def test_the_worst_comes_first_of_groups_and_in_them():
@@ -234,18 +234,18 @@ def test_the_worst_comes_first_of_groups_and_in_them():
         a_notice("c", "hot", severity=Severity.CRITICAL),
         a_notice("d", "hot", severity=Severity.CRITICAL, at=NOON - 1),
     ]
-    groups, told = due(notices, {}, NOON, 60)
+    groups, sent = due(notices, {}, NOON, 60)
     assert [[notice.key for notice in group] for group in groups] == [["d", "c", "b"], ["a"]]
-    assert told == dict.fromkeys("abcd", NOON)
+    assert sent == dict.fromkeys("abcd", NOON)
 
 
 def test_a_key_is_told_again_only_after_the_cool_down():
-    groups, told = due([a_notice("a"), a_notice("a"), a_notice("b")], {"b": NOON - 59, "old": 0.0}, NOON, 60)
+    groups, sent = due([a_notice("a"), a_notice("a"), a_notice("b")], {"b": NOON - 59, "old": 0.0}, NOON, 60)
     assert [[notice.key for notice in group] for group in groups] == [["a"]]
-    assert told == {"a": NOON, "b": NOON - 59}
-    groups, told = due([a_notice("a"), a_notice("b")], told, NOON + 1, 60)
+    assert sent == {"a": NOON, "b": NOON - 59}
+    groups, sent = due([a_notice("a"), a_notice("b")], sent, NOON + 1, 60)
     assert [[notice.key for notice in group] for group in groups] == [["b"]]
-    assert due([], told, NOON + 1, 60) == ((), told)
+    assert due([], sent, NOON + 1, 60) == ((), sent)
 
 
 def test_without_a_cool_down_all_is_told_each_time():
@@ -270,8 +270,8 @@ def test_a_message_of_many_notices_counts_those_without_room():
     assert (message.title, message.severity) == ("t worst, and 40 more", Severity.CRITICAL)
     assert message.text.startswith("t worst\nx worst\n\nt 000\n")
     assert len(message.text) <= TEXT_LIMIT
-    shown = message.text.count("\nx")
-    assert message.text.endswith(f"and {41 - shown} more")
+    count = message.text.count("\nx")
+    assert message.text.endswith(f"and {41 - count} more")
 
 
 @given(st.lists(st.integers(0, 3000), min_size=1, max_size=30))

@@ -48,9 +48,9 @@ def facts(**more: Any) -> PolicyFacts:
 )
 def test_an_open_alert_calls_for_the_policy_that_listens_to_it(kind: AlertKind, trigger: Trigger):
     alerts = [an_alert(kind)]
-    found = due(RetrainingPolicy((trigger,)), facts(alerts=alerts), 1000)
-    assert found is not None
-    assert (found.trigger, found.reason) == (trigger, f"{kind}: worse")
+    cause = due(RetrainingPolicy((trigger,)), facts(alerts=alerts), 1000)
+    assert cause is not None
+    assert (cause.trigger, cause.reason) == (trigger, f"{kind}: worse")
     others = tuple(one for one in (Trigger.DEGRADATION, Trigger.DRIFT, Trigger.CONCEPT_DRIFT) if one is not trigger)
     assert due(RetrainingPolicy(others), facts(alerts=alerts), 1000) is None
 
@@ -82,9 +82,9 @@ def test_a_run_that_found_nothing_to_do_has_its_cooldown_and_costs_nothing_of_th
 def test_a_schedule_counts_from_the_last_training_or_run():
     policy = RetrainingPolicy((Trigger.SCHEDULE,), every="30d")
     assert due(policy, facts(trained_at=NOW - 29 * DAY), 1000) is None
-    found = due(policy, facts(trained_at=NOW - 31 * DAY), 1000)
-    assert found is not None
-    assert found.key == due(policy, facts(trained_at=NOW - 31 * DAY, now=NOW + 5), 1000).key  # type: ignore[union-attr]
+    cause = due(policy, facts(trained_at=NOW - 31 * DAY), 1000)
+    assert cause is not None
+    assert cause.key == due(policy, facts(trained_at=NOW - 31 * DAY, now=NOW + 5), 1000).key  # type: ignore[union-attr]
     assert due(policy, facts(runs=[NOW - 10 * DAY]), 1000) is None
 
 
@@ -96,7 +96,7 @@ def test_new_labels_are_waited_for_up_to_the_policy_or_the_setting():
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"triggers": ()}, "never does anything"),
         ({"triggers": (Trigger.MANUAL,)}, "manual needs no policy"),
@@ -113,8 +113,8 @@ def test_new_labels_are_waited_for_up_to_the_policy_or_the_setting():
         ({"cooldown": "soon"}, "'soon' is not a duration"),
     ],
 )
-def test_a_policy_that_contradicts_itself_is_refused(change: dict[str, Any], said: str):
-    with pytest.raises(InvalidRequest, match=said):
+def test_a_policy_that_contradicts_itself_is_refused(change: dict[str, Any], message: str):
+    with pytest.raises(InvalidRequest, match=message):
         RetrainingPolicy(**change)
 
 

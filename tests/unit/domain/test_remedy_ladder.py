@@ -144,8 +144,8 @@ def test_a_new_champion_has_failed_once_most_labelled_rows_are_its_own_and_the_t
 
 def test_without_an_alert_only_what_a_diagnosis_called_for_has_failed():
     trouble = Trouble(90 * DAY, alerted=False)
-    asked = an_attempt(called_for=True)
-    assert failures(an_attempt(), asked, trouble=trouble) == (asked,)
+    diagnosed = an_attempt(called_for=True)
+    assert failures(an_attempt(), diagnosed, trouble=trouble) == (diagnosed,)
     first = an_attempt(90, version="2", passed=True, called_for=True)
     assert failures(first, trouble=trouble, champion="2") == ()
 
@@ -157,28 +157,28 @@ def test_the_ladder_is_climbed_past_what_failed():
     assert next_remedies(LADDER) == (Remedy.WAIT,)
 
 
-def climbed(*attempts: Attempt, rows: dict[float, int] | None = None) -> tuple[Remedy, ...]:
+def climb(*attempts: Attempt, rows: dict[float, int] | None = None) -> tuple[Remedy, ...]:
     counted = rows or {}
     return remedies_of(attempts, NOW, lambda at: counted[at / DAY])
 
 
 def test_what_failed_is_told_in_the_order_of_the_ladder_and_no_rows_are_counted_before_its_end():
-    assert climbed() == ()
-    assert climbed(an_attempt(95, Remedy.RE_TUNE), an_attempt(96, Remedy.RETRAIN)) == (Remedy.RETRAIN, Remedy.RE_TUNE)
+    assert climb() == ()
+    assert climb(an_attempt(95, Remedy.RE_TUNE), an_attempt(96, Remedy.RETRAIN)) == (Remedy.RETRAIN, Remedy.RE_TUNE)
 
 
 def test_at_its_end_all_remedies_stay_tried_until_the_rows_have_grown_by_half():
     spent = (an_attempt(95, Remedy.RETRAIN), an_attempt(96, *LADDER))
-    assert climbed(*spent, rows={96: 1000, 100: 1499}) == LADDER
-    assert climbed(*spent, rows={96: 1000, 100: 1500}) == ()
+    assert climb(*spent, rows={96: 1000, 100: 1499}) == LADDER
+    assert climb(*spent, rows={96: 1000, 100: 1500}) == ()
     again = an_attempt(99, Remedy.RETRAIN)
-    assert climbed(*spent, again, rows={96: 1000, 99: 1500, 100: 1600}) == (Remedy.RETRAIN,)
-    assert climbed(*spent, again, rows={96: 1000, 99: 1400, 100: 1450}) == LADDER
+    assert climb(*spent, again, rows={96: 1000, 99: 1500, 100: 1600}) == (Remedy.RETRAIN,)
+    assert climb(*spent, again, rows={96: 1000, 99: 1400, 100: 1450}) == LADDER
     twice = (*spent, an_attempt(98, *LADDER))
-    assert climbed(*twice, rows={96: 1000, 98: 1500, 100: 2200}) == LADDER
-    assert climbed(*twice, rows={96: 1000, 98: 1500, 100: 2250}) == ()
+    assert climb(*twice, rows={96: 1000, 98: 1500, 100: 2200}) == LADDER
+    assert climb(*twice, rows={96: 1000, 98: 1500, 100: 2250}) == ()
 
 
 def test_a_handful_of_rows_is_no_growth():
-    assert climbed(an_attempt(96, *LADDER), rows={96: 0, 100: 74}) == LADDER
-    assert climbed(an_attempt(96, *LADDER), rows={96: 0, 100: 75}) == ()
+    assert climb(an_attempt(96, *LADDER), rows={96: 0, 100: 74}) == LADDER
+    assert climb(an_attempt(96, *LADDER), rows={96: 0, 100: 75}) == ()

@@ -30,7 +30,7 @@ def new(**changes):
 def look(rollout, low=0.1, high=0.2, rows=2_000, look_id=None, **changes):
     """A healthy look of the rollout's state with an improvement of these bounds."""
     state = rollout.state
-    found = Look(
+    healthy = Look(
         look_id or f"look{len(rollout.looks)}-{len(rollout.transitions)}",
         at=1.0,
         state=state,
@@ -41,7 +41,7 @@ def look(rollout, low=0.1, high=0.2, rows=2_000, look_id=None, **changes):
         guardrails=HEALTHY,
         sample_ratio=SampleRatio(rows, 0.05, 0.05, 0.5) if state is RolloutState.RAMP else None,
     )
-    return replace(found, **changes)
+    return replace(healthy, **changes)
 
 
 def at(state, **changes):
@@ -61,12 +61,12 @@ def at(state, **changes):
 
 
 def test_good_looks_lead_from_shadow_over_the_ramp_to_the_champions_place():
-    rollout, seen = new(), []
+    rollout, stages = new(), []
     for hour in range(1, 6):
-        seen.append((rollout.state, shares(rollout), shadowed(rollout)))
+        stages.append((rollout.state, shares(rollout), shadowed(rollout)))
         rollout = advance(rollout, look(rollout), hour * 3600.0)
 
-    assert seen == [
+    assert stages == [
         (RolloutState.SHADOW, {"3": 1.0}, "4"),
         (RolloutState.RAMP, {"3": 0.95, "4": 0.05}, None),
         (RolloutState.RAMP, {"3": 0.75, "4": 0.25}, None),

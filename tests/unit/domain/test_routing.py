@@ -1,4 +1,4 @@
-"""Which arm a key has, and which table a rollout asks for."""
+"""Routing: the arm of a key, and the table of a rollout."""
 
 import pytest
 from hypothesis import given
@@ -24,8 +24,8 @@ def test_a_key_stays_with_the_candidate_when_its_share_grows(key: str, share: fl
 
 
 def test_the_share_of_keys_is_the_share_that_was_asked_for() -> None:
-    drawn = sum(split(0.25).arm(str(key)) is Arm.CANDIDATE for key in range(20_000))
-    assert abs(drawn / 20_000 - 0.25) < 4 * (0.25 * 0.75 / 20_000) ** 0.5
+    count = sum(split(0.25).arm(str(key)) is Arm.CANDIDATE for key in range(20_000))
+    assert abs(count / 20_000 - 0.25) < 4 * (0.25 * 0.75 / 20_000) ** 0.5
 
 
 def test_two_rollouts_draw_independently() -> None:
@@ -60,7 +60,7 @@ def test_an_ended_rollout_leaves_the_champion_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({"revision": 0}, "revision"),
         ({"share": 1.0, "candidate": "2"}, "share"),
@@ -69,6 +69,6 @@ def test_an_ended_rollout_leaves_the_champion_alone() -> None:
         ({"candidate": "1", "share": 0.1}, "compared with itself"),
     ],
 )
-def test_a_table_that_contradicts_itself_is_refused(fields: dict[str, object], said: str) -> None:
-    with pytest.raises(InvalidRequest, match=said):
+def test_a_table_that_contradicts_itself_is_refused(fields: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidRequest, match=message):
         RoutingTable(**{"model_id": "churn", "revision": 1, "champion": "1", **fields})  # type: ignore[arg-type]

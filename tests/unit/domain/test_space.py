@@ -12,7 +12,7 @@ LIMITS = {"learning_rate": (1e-6, 1.0), "leaves": (2, 4096), "bins": (2, 1024)}
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (lambda: Float("rate", 1.0, 0.1), "rate: low must be below high, got 1.0 and 0.1"),
         (lambda: Float("rate", 0.0, 0.1, log=True), "rate: a log scale needs low above 0, got 0.0"),
@@ -24,8 +24,8 @@ LIMITS = {"learning_rate": (1e-6, 1.0), "leaves": (2, 4096), "bins": (2, 1024)}
         (lambda: SearchSpace((Int("a", 1, 2), Int("a", 1, 3))), "named twice"),
     ],
 )
-def test_a_contradiction_is_refused_at_birth(make, said):
-    with pytest.raises(InvalidRequest, match=said):
+def test_a_contradiction_is_refused_at_birth(make, message):
+    with pytest.raises(InvalidRequest, match=message):
         make()
 
 
@@ -39,7 +39,7 @@ def test_an_override_narrows_widens_or_fixes_and_leaves_the_rest():
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "message"),
     [
         ({"depth": 3}, r"unknown parameter 'depth'; one of \['bins', 'learning_rate', 'leaves'\]"),
         ({"learning_rate": {"low": 0.5, "high": 0.1}}, "low must be below high"),
@@ -52,6 +52,6 @@ def test_an_override_narrows_widens_or_fixes_and_leaves_the_rest():
         ({"bins": {"low": 3}}, "bins: give a list of choices"),
     ],
 )
-def test_an_override_that_cannot_be_meant_is_refused(overrides, said):
-    with pytest.raises(InvalidRequest, match=said):
+def test_an_override_that_cannot_be_meant_is_refused(overrides, message):
+    with pytest.raises(InvalidRequest, match=message):
         SPACE.overridden(overrides, LIMITS)

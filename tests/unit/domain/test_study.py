@@ -45,7 +45,7 @@ def test_rungs_grow_by_the_reduction_factor_and_end_with_the_whole():
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (lambda: Budget(grace_units=0), "grace_units must be between 1 and 81, got 0"),
         (lambda: Budget(reduction_factor=1), "reduction_factor must be at least 2, got 1"),
@@ -67,8 +67,8 @@ def test_rungs_grow_by_the_reduction_factor_and_end_with_the_whole():
         (lambda: TuneModel(""), "model_id must be the id of a registered model, got ''"),
     ],
 )
-def test_a_request_that_breaks_a_rule_is_never_made(make, said):
-    with pytest.raises(InvalidRequest, match=said):
+def test_a_request_that_breaks_a_rule_is_never_made(make, message):
+    with pytest.raises(InvalidRequest, match=message):
         make()
 
 

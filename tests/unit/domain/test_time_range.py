@@ -17,7 +17,7 @@ def test_a_duration_goes_back_from_now(text: str, length_s: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "time_range",
     [
         "2024-01-01..2024-02-01",
         "2024-01-01T00:00:00Z .. 2024-02-01T01:00:00+01:00",
@@ -29,12 +29,12 @@ def test_a_duration_goes_back_from_now(text: str, length_s: float) -> None:
         JANUARY,
     ],
 )
-def test_two_instants_are_a_window_and_have_no_zone_but_utc(asked: Any) -> None:
-    assert window_of(asked, NOW) == JANUARY
+def test_two_instants_are_a_window_and_have_no_zone_but_utc(time_range: Any) -> None:
+    assert window_of(time_range, NOW) == JANUARY
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "time_range",
     [
         "yesterday",
         "",
@@ -59,6 +59,6 @@ def test_two_instants_are_a_window_and_have_no_zone_but_utc(asked: Any) -> None:
         None,
     ],
 )
-def test_anything_else_is_refused_with_the_rule(asked: Any) -> None:
+def test_anything_else_is_refused_with_the_rule(time_range: Any) -> None:
     with pytest.raises(InvalidRequest, match=r"24h|2024-01-31|after the first|above 0"):
-        window_of(asked, NOW)
+        window_of(time_range, NOW)

@@ -1,4 +1,4 @@
-"""What a token allows, and how its text is told."""
+"""Tokens: the scopes that one allows, and the form of its text."""
 
 import pytest
 
