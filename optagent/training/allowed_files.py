@@ -1,6 +1,7 @@
-"""Which files a bundle may hold: formats of data, ours and those that a family of one's own may need, never a pickle.
+"""Allowed files of a bundle: data formats only, ours and those that a user's own family may need, never a pickle.
 
-A pickle is told by its first bytes, or, in a format that has no such bytes of its own, by being one from end to end.
+A pickle is recognised by its first bytes or, in the protocols that have no such bytes, by parsing as one from end to
+end.
 """
 
 import pickletools
@@ -19,7 +20,7 @@ _PICKLE_STARTS = frozenset(bytes((0x80, protocol)) for protocol in range(2, 6))
 
 
 def refuse_pickle(path: Path) -> None:
-    """Raises CorruptBundle for a file that is, or contains, a pickle, or is of a kind that no family writes."""
+    """Raises CorruptBundle for a file that is a pickle, contains one, or is of a kind that no family writes."""
     if path.suffix.lower() not in _SUFFIXES:
         raise CorruptBundle(f"{path}: a bundle holds {', '.join(sorted(_SUFFIXES))} files only")
     with path.open("rb") as file:
@@ -50,8 +51,8 @@ def _refuse_objects(file: IO[bytes], path: Path) -> None:
     file.seek(0)
     try:
         version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        dtype = read(file)[2]
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        dtype = read_header(file)[2]
     except (ValueError, EOFError) as error:
         raise CorruptBundle(f"{path}: not an array: {error}") from None
     if dtype.hasobject:
@@ -59,7 +60,7 @@ def _refuse_objects(file: IO[bytes], path: Path) -> None:
 
 
 def _is_old_pickle(file: IO[bytes]) -> bool:
-    """Protocols 0 and 1 have no first bytes of their own: a file that reads as one up to its last byte is one."""
+    """True for a file that parses as a pickle to its last byte: protocols 0 and 1 have no first bytes of their own."""
     file.seek(0)
     try:
         for _ in pickletools.genops(file):

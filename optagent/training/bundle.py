@@ -1,4 +1,4 @@
-"""A trained model as a folder of data: native files, schema and manifest, written whole or not at all."""
+"""Model bundle: a folder of data (native files, schema, manifest) that holds a model, written whole or not at all."""
 
 import os
 import shutil
@@ -35,7 +35,7 @@ _OPTIONAL_FACTS = frozenset({"data"})
 
 
 def save_bundle(folder: Path, model: FittedModel, family: str, schema: Schema, facts: Mapping[str, Any]) -> str:
-    """Writes a new bundle and answers its digest.
+    """Writes a new bundle and returns its digest.
 
     `facts` are `model_id`, `task`, `params`, `rounds`, `created_at` (POSIX seconds) and, if known, `data` (a mapping
     that describes the training rows, such as their digest and number). The folder appears complete, in one rename.
@@ -51,9 +51,9 @@ def save_bundle(folder: Path, model: FittedModel, family: str, schema: Schema, f
         (staging / MODEL).mkdir()
         model.save(staging / MODEL)
         (staging / SCHEMA).write_bytes(encode(schema))
-        manifest = _manifest(staging, family, schema, facts)
+        manifest = _build_manifest(staging, family, schema, facts)
         (staging / MANIFEST).write_bytes(manifest.to_json())
-        _sync(staging)
+        _sync_files(staging)
         staging.chmod(0o755)
         staging.rename(folder)
     except BaseException:
@@ -63,20 +63,21 @@ def save_bundle(folder: Path, model: FittedModel, family: str, schema: Schema, f
 
 
 def load_bundle(folder: Path, digest: str | None = None) -> Predictor:
-    """A verified bundle, ready to predict; raises CorruptBundle.
+    """The predictor of a verified bundle; raises CorruptBundle.
 
-    One of a family of the user's own imports that family: without a `digest` only if this process has done so before.
+    Loading a bundle of a user's own family imports that family. Without a `digest` it is loaded only if this process
+    has imported the family before.
     """
     manifest = verify_bundle(folder, digest)
     try:
         schema = decode(Schema, (folder / SCHEMA).read_bytes())
     except InvalidRequest as error:
         raise CorruptBundle(f"{folder / SCHEMA}: {error}") from None
-    model = _family_of(folder, manifest, digest).load(folder / MODEL, manifest.task, len(manifest.classes))
+    model = _bundle_family(folder, manifest, digest).load(folder / MODEL, manifest.task, len(manifest.classes))
     return Predictor(manifest, schema, model)
 
 
-def _family_of(folder: Path, manifest: Manifest, digest: str | None) -> Family:
+def _bundle_family(folder: Path, manifest: Manifest, digest: str | None) -> Family:
     name = manifest.family
     if digest is None and not is_ours(name) and not is_resolved(name):
         raise CorruptBundle(f"{folder}: to load it imports {name}: give the digest by which the bundle is known")
@@ -86,7 +87,7 @@ def _family_of(folder: Path, manifest: Manifest, digest: str | None) -> Family:
         raise CorruptBundle(f"{folder / MANIFEST}: {error}") from None
 
 
-def _manifest(staging: Path, family: str, schema: Schema, facts: Mapping[str, Any]) -> Manifest:
+def _build_manifest(staging: Path, family: str, schema: Schema, facts: Mapping[str, Any]) -> Manifest:
     fields = {
         **facts,
         "format": FORMAT,
@@ -100,14 +101,14 @@ def _manifest(staging: Path, family: str, schema: Schema, facts: Mapping[str, An
 
 
 def library_versions() -> dict[str, str]:
-    """The installed versions of what writes and reads bundles, by distribution."""
-    found = {}
+    """The installed versions of the libraries that write and read bundles, by distribution."""
+    versions = {}
     for name in _LIBRARIES:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def _check_facts(facts: Mapping[str, Any], schema: Schema) -> None:
@@ -118,7 +119,7 @@ def _check_facts(facts: Mapping[str, Any], schema: Schema) -> None:
         raise InvalidRequest(f"bundle facts: task {facts['task']}, the schema is for {schema.task}")
 
 
-def _sync(folder: Path) -> None:
+def _sync_files(folder: Path) -> None:
     for path in folder.rglob("*"):
         if path.is_file():
             with path.open("rb") as file:

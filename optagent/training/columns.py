@@ -1,4 +1,4 @@
-"""Columns of a table: the kinds that are understood, and the refusal of names that are not there."""
+"""Column kinds: the Arrow types that are understood, and the refusal of column names that a table lacks."""
 
 import difflib
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ class Kind(StrEnum):
 
 
 def kind_of(arrow_type: pa.DataType) -> Kind | None:
-    """How a column is read; None for a type that is not supported. A column of nulls alone counts as numeric.
+    """The kind that a column is read as; None for a type that is not supported. A column of nulls counts as numeric.
 
     >>> kind_of(pa.decimal128(10, 2)), kind_of(pa.list_(pa.int8()))
     (<Kind.NUMERIC: 'numeric'>, None)
@@ -38,12 +38,12 @@ def kind_of(arrow_type: pa.DataType) -> Kind | None:
     return None
 
 
-def require_columns(asked: Sequence[str], known: Sequence[str], where: str) -> None:
-    """Refuses names that are not among `known`, listing those, close matches first."""
-    present = set(known)
-    for name in asked:
-        if name not in present:
-            close = difflib.get_close_matches(name, known, n=3)
-            listed = [*close, *(other for other in known if other not in close)]
-            more = f" and {len(listed) - _LISTED} more" if len(listed) > _LISTED else ""
-            raise InvalidData(f"{where}: no column {name!r}; the columns are {listed[:_LISTED]}{more}")
+def require_columns(names: Sequence[str], columns: Sequence[str], where: str) -> None:
+    """Raises InvalidData for a name that is not among `columns`; the message lists these, close matches first."""
+    known = set(columns)
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(name, columns, n=3)
+            listing = [*close, *(other for other in columns if other not in close)]
+            rest = f" and {len(listing) - _LISTED} more" if len(listing) > _LISTED else ""
+            raise InvalidData(f"{where}: no column {name!r}; the columns are {listing[:_LISTED]}{rest}")

@@ -1,4 +1,4 @@
-"""An ensemble as data: which models, how their answers become one, and nothing that cannot be written as JSON."""
+"""Ensemble definitions: the member models and the rule that combines their predictions, as data that JSON can hold."""
 
 import json
 from typing import TypeAlias
@@ -9,7 +9,7 @@ from optagent.arrays import Matrix, Prediction
 from optagent.codec import decode, plain
 from optagent.domain.model import Task
 from optagent.errors import InvalidData, InvalidRequest
-from optagent.training.average import HardVote, Said, WeightedMean
+from optagent.training.average import HardVote, MemberPredictions, WeightedMean
 from optagent.training.stack import Stack
 
 Combined: TypeAlias = WeightedMean | HardVote | Stack
@@ -21,23 +21,28 @@ KINDS: dict[str, type[WeightedMean] | type[HardVote] | type[Stack]] = {
 }
 
 
-def combine(combined: Combined, said: Said, x: Matrix | None = None) -> Prediction:
-    """One prediction of several, as a family gives it; `x` are the encoded features, for a stack that has columns.
+def combine(combined: Combined, predictions: MemberPredictions, x: Matrix | None = None) -> Prediction:
+    """One prediction made of several, in the shape that families give; `x` are the encoded features, for a stack that
+    has columns.
 
-    Models that are not among the ensemble's are ignored. Raises InvalidData for one that is missing, is not finite, or
-    is of other rows or classes than the rest.
+    Predictions of models that are not members are ignored. Raises InvalidData for a member's prediction that is
+    missing, is not finite, or has other rows or classes than the rest.
     """
     first = combined.names[0]
     for name in combined.names:
-        if name not in said:
+        if name not in predictions:
             raise InvalidData(f"{name}: a member of the ensemble, has no prediction")
-        if said[name].ndim != (2 if combined.task is Task.MULTICLASS else 1):
-            raise InvalidData(f"{name}: not the prediction of a {combined.task} model, its shape is {said[name].shape}")
-        if said[name].shape != said[first].shape:
-            raise InvalidData(f"{name}: predictions of shape {said[name].shape}, those of {first} {said[first].shape}")
-        if not np.isfinite(said[name]).all():
+        if predictions[name].ndim != (2 if combined.task is Task.MULTICLASS else 1):
+            raise InvalidData(
+                f"{name}: not the prediction of a {combined.task} model, its shape is {predictions[name].shape}"
+            )
+        if predictions[name].shape != predictions[first].shape:
+            raise InvalidData(
+                f"{name}: predictions of shape {predictions[name].shape}, those of {first} {predictions[first].shape}"
+            )
+        if not np.isfinite(predictions[name]).all():
             raise InvalidData(f"{name}: a prediction is not finite")
-    return combined.combine(said, x)
+    return combined.combine(predictions, x)
 
 
 def to_json(combined: Combined) -> bytes:
@@ -45,7 +50,7 @@ def to_json(combined: Combined) -> bytes:
 
 
 def from_json(data: bytes | str) -> Combined:
-    """Exactly what was written; raises InvalidRequest."""
+    """The ensemble that `to_json` wrote; raises InvalidRequest."""
     try:
         fields = json.loads(data)
     except ValueError as error:

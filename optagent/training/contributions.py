@@ -1,4 +1,4 @@
-"""How much each column moves a model's predictions on some rows."""
+"""Column contributions: the size of each column's effect on a model's predictions on some rows."""
 
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
@@ -13,17 +13,17 @@ MOST_ROWS = 2_000
 
 
 class Predicts(Protocol):
-    """A model that answers for encoded rows."""
+    """A model that predicts for encoded rows."""
 
     def predict(self, x: Matrix) -> Prediction: ...
 
 
 @runtime_checkable
 class Explains(Protocol):
-    """A model whose library knows its contributions."""
+    """A model whose library computes its contributions."""
 
     def contributions(self, x: Matrix) -> Prediction:
-        """(rows, columns): what each column adds to each prediction."""
+        """(rows, columns) the amount that each column adds to each prediction."""
         ...
 
 
@@ -37,51 +37,52 @@ def contributions(
 ) -> Vector:
     """(columns,) mean absolute contributions on at most `most_rows` rows, evenly spaced; zeros without rows.
 
-    Trees give their SHAP values. Of other models columns are permuted (Breiman 2001): with `y` (rows,), NaN where
-    unknown, and `metric` it is by how much the metric gets worse, at least 0; without, by how much predictions change.
-    Compare only what was found in the same way.
+    Trees give their SHAP values. For other models the columns are permuted (Breiman 2001): with `y` (rows,), NaN where
+    unknown, and `metric`, a contribution is the amount by which the metric gets worse, at least 0; without them, the
+    amount by which predictions change. Contributions are comparable only if they were computed in the same way.
     """
-    rows = _known(y, len(x)) if y is not None and metric is not None else np.arange(len(x))
+    rows = _labelled_rows(y, len(x)) if y is not None and metric is not None else np.arange(len(x))
     if len(rows) > most_rows:
         rows = rows[np.linspace(0, len(rows) - 1, most_rows).astype(np.int64)]
     if not len(rows):
         return np.zeros(x.shape[1])
-    kept = np.ascontiguousarray(x[rows])
+    sample = np.ascontiguousarray(x[rows])
     if isinstance(model, Explains):
-        return np.abs(model.contributions(kept)).mean(axis=0)
+        return np.abs(model.contributions(sample)).mean(axis=0)
     if y is not None and metric is not None:
-        return _permuted(model, kept, _fall(metric, y[rows]), seed, repeats=3)
-    return _permuted(model, kept, _change, seed, repeats=1)
+        return _permutation_importance(model, sample, _metric_fall(metric, y[rows]), seed, repeats=3)
+    return _permutation_importance(model, sample, _mean_change, seed, repeats=1)
 
 
-def _known(y: Vector, rows: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _labelled_rows(y: Vector, rows: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     if len(y) != rows:
         raise InvalidData(f"{len(y)} labels for {rows} rows")
     return np.flatnonzero(~np.isnan(y))
 
 
-def _permuted(
+def _permutation_importance(
     model: Predicts, x: Matrix, effect: Callable[[Prediction, Prediction], float], seed: int, repeats: int
 ) -> Vector:
-    """The mean effect of permuting each column; a column's permutations do not depend on the other columns."""
+    """(columns,) the mean effect of permuting each column, at least 0; a column's permutations do not depend on the
+    other columns."""
     before = model.predict(x)
-    found = np.zeros(x.shape[1])
+    importances = np.zeros(x.shape[1])
     for column in range(x.shape[1]):
         rng = np.random.default_rng([seed, column])
         shuffled = x.copy()
         for _ in range(repeats):
             shuffled[:, column] = rng.permutation(x[:, column])
-            found[column] += effect(before, model.predict(shuffled)) / repeats
-    return np.maximum(found, 0.0)
+            importances[column] += effect(before, model.predict(shuffled)) / repeats
+    return np.maximum(importances, 0.0)
 
 
-def _change(before: Prediction, after: Prediction) -> float:
+def _mean_change(before: Prediction, after: Prediction) -> float:
     changed = np.abs(after - before)
     return float(changed.mean() if changed.ndim == 1 else changed.sum(axis=1).mean())
 
 
-def _fall(metric: Metric, y: Vector) -> Callable[[Prediction, Prediction], float]:
-    """By how much the metric is worse afterwards; 0 where it is undefined on the rows."""
+def _metric_fall(metric: Metric, y: Vector) -> Callable[[Prediction, Prediction], float]:
+    """A function that gives the amount by which the metric is worse afterwards; 0 where it is undefined on the rows."""
     sign = 1.0 if metric.maximize else -1.0
 
     def fall(before: Prediction, after: Prediction) -> float:

@@ -1,4 +1,4 @@
-"""What a model costs to serve: objectives beside its quality, measured on the model itself."""
+"""Serving cost of a model: objectives beside its quality, measured on the model itself."""
 
 import tempfile
 import time
@@ -29,8 +29,8 @@ def latency_p99_ms(model: FittedModel, rows: Matrix) -> float:
 
 
 def one_row_times_s(predict: Callable[[Matrix], object], rows: Matrix, limit_s: float) -> list[float]:
-    """The seconds that each of 200 calls with one row took, or of as many as `limit_s` allows; at least one."""
-    took: list[float] = []
+    """The seconds that each call with one row took: 200 calls, or as many as `limit_s` allows, at least one."""
+    times_s: list[float] = []
     until = time.perf_counter() + limit_s
     for call in range(_WARM_UP + _CALLS):
         row = rows[call % len(rows)][None, :]
@@ -38,10 +38,10 @@ def one_row_times_s(predict: Callable[[Matrix], object], rows: Matrix, limit_s: 
         predict(row)
         ended_at = time.perf_counter()
         if call >= _WARM_UP:
-            took.append(ended_at - started_at)
+            times_s.append(ended_at - started_at)
             if ended_at > until:
                 break
-    return took
+    return times_s
 
 
 def size_mb(model: FittedModel, rows: Matrix) -> float:
@@ -55,28 +55,32 @@ COSTS: dict[str, Cost] = {"latency_p99_ms": latency_p99_ms, "size_mb": size_mb}
 
 
 def objective_named(name: str, task: Task) -> Objective:
-    """A cost, which is made small, or a metric of the task; InvalidRequest lists the known ones."""
+    """The objective of that name: a cost, which is minimised, or a metric of the task; InvalidRequest lists them."""
     if name in COSTS:
         return Objective(name, maximize=False)
-    known = sorted([metric.name for metric in METRICS.values() if task in metric.tasks] + list(COSTS))
-    if name not in known:
-        raise InvalidRequest(f"unknown objective {name!r} for a {task} model; one of {known}")
+    names = sorted([metric.name for metric in METRICS.values() if task in metric.tasks] + list(COSTS))
+    if name not in names:
+        raise InvalidRequest(f"unknown objective {name!r} for a {task} model; one of {names}")
     return Objective(name, metric_named(name, task).maximize)
 
 
-def values_of(objectives: Sequence[Objective], crossfit: Crossfit, reached: Measurement, rows: Matrix) -> Values:
+def values_of(objectives: Sequence[Objective], crossfit: Crossfit, measurement: Measurement, rows: Matrix) -> Values:
     """Every objective of a trial at its best, the metric first; costs are measured on its model and `rows`."""
     costly = any(objective.name in COSTS for objective in objectives)
     model = crossfit.model() if costly else None
-    values = [reached.score]
+    values = [measurement.score]
     for objective in objectives[1:]:
         if model is not None and objective.name in COSTS:
             values.append(COSTS[objective.name](model, rows))
         else:
-            values.append(reached.others[objective.name])
+            values.append(measurement.others[objective.name])
     return tuple(values)
 
 
 def other_scores(objectives: Sequence[Objective], task: Task) -> dict[str, Score]:
     """The metrics among the objectives after the first."""
-    return {one.name: metric_named(one.name, task).score for one in objectives[1:] if one.name not in COSTS}
+    return {
+        objective.name: metric_named(objective.name, task).score
+        for objective in objectives[1:]
+        if objective.name not in COSTS
+    }

@@ -1,4 +1,4 @@
-"""One trial's training: every fold a step further, the mean of their scores after each, the best of them kept."""
+"""Cross-validated training of one trial: all folds advance in lockstep, and the best mean of their scores is kept."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -21,8 +21,8 @@ Score = Callable[[Vector, Prediction], float]
 class Measurement:
     """The best mean over folds up to `units` of the budget, which is `rounds` of the family's own steps.
 
-    `best_rounds`, `fold_scores` and `others` (the means of further scores) are those of the best. `finished` means that
-    more units change nothing: the budget is spent, or patience ran out at `units`.
+    `best_rounds`, `fold_scores` and `others` (the means of further scores) belong to the best score. `finished` means
+    that more units change nothing: the budget is spent, or patience ran out at `units`.
     """
 
     units: int
@@ -37,9 +37,9 @@ class Measurement:
 class Crossfit:
     """Trains one set of parameters on all folds in lockstep.
 
-    Scores are taken at fixed units, whatever is asked for: after every unit, or where a family says that training on
-    costs it dear (`score_growth`), each time the units have grown by that share and at the rungs of the budget. So
-    asking rung by rung gives what asking at once gives.
+    Scores are taken at fixed units, whatever units `advance` is called with: after every unit or, for a family that is
+    expensive to train on (`score_growth`), each time the units have grown by that share and at the rungs of the budget.
+    So advancing rung by rung gives the same scores as advancing at once.
     """
 
     def __init__(
@@ -70,8 +70,8 @@ class Crossfit:
     def advance(self, units: int, deadline: Callable[[], bool] | None = None) -> Measurement:
         """Trains on to `units` of the budget, or until patience runs out.
 
-        `deadline` is asked after each step; once it answers True this returns with the units reached so far, and a
-        later call goes on from there. Raises Infeasible.
+        `deadline` is called after each step; once it is True this returns with the units reached so far, and a later
+        call goes on from there. Raises Infeasible.
         """
         if not 1 <= units <= self._budget.max_units:
             raise InvalidRequest(f"units must be between 1 and {self._budget.max_units}, got {units}")
@@ -94,20 +94,23 @@ class Crossfit:
         rounds = units * self._family.rounds_per_unit
         for fit in self._fits:
             fit.advance(rounds)
-        judged = [
+        validations = [
             (self._problem.data.y[fold.valid], fit.predict_valid())
             for fold, fit in zip(self._problem.folds, self._fits, strict=True)
         ]
-        scores = tuple(float(self._score(y, prediction)) for y, prediction in judged)
+        scores = tuple(float(self._score(y, prediction)) for y, prediction in validations)
         mean = float(np.mean(scores))
         if not math.isfinite(mean):
             raise Infeasible(f"after {rounds} rounds the folds score {list(scores)}, which has no finite mean")
         self._reached = units
         if self._best is None or self._sign * mean > self._sign * self._best.score:
-            others = {name: float(np.mean([score(*rows) for rows in judged])) for name, score in self._others.items()}
+            others = {
+                name: float(np.mean([score(*validation) for validation in validations]))
+                for name, score in self._others.items()
+            }
             self._best = Measurement(units, rounds, mean, rounds, scores, False, others)
-        waited = rounds - self._best.best_rounds
-        self._finished = units == self._budget.max_units or waited >= self._budget.patience_rounds
+        rounds_since_best = rounds - self._best.best_rounds
+        self._finished = units == self._budget.max_units or rounds_since_best >= self._budget.patience_rounds
 
     def _measurement(self) -> Measurement:
         assert self._best is not None, "the first step of an advance scores"

@@ -1,4 +1,4 @@
-"""From a table to the matrix that families learn from, by a schema that is learned once and then only applied."""
+"""Feature encoding: a schema, learned once and then only applied, turns a table into the matrix families learn from."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -36,7 +36,7 @@ class FeatureColumn:
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """How a table becomes a matrix; plain data, kept as JSON beside the model.
+    """The mapping from a table to a matrix; plain data, stored as JSON beside the model.
 
     `classes` are in the order of the class indexes (the positive class of a binary model last), empty for regressions.
     """
@@ -53,7 +53,7 @@ class Schema:
 
 
 def columns_of(spec: ModelSpec) -> tuple[str, ...] | None:
-    """The columns that a model needs of its data; None for all of them."""
+    """The columns of its data that a model needs; None for all of them."""
     if not spec.features:
         return None
     time = (spec.time_column,) if spec.time_column else ()
@@ -61,21 +61,21 @@ def columns_of(spec: ModelSpec) -> tuple[str, ...] | None:
 
 
 def target_schema(table: pa.Table, spec: ModelSpec) -> Schema:
-    """A schema that knows the target and no feature yet: what a split needs first."""
+    """A schema of the target alone, without features, which is all that a split needs."""
     require_columns([spec.target], table.schema.names, "target")
     classes = learn_classes(table.column(spec.target), spec)
     return Schema(columns=(), target=spec.target, task=spec.task, classes=classes)
 
 
 def fit_schema(table: pa.Table, spec: ModelSpec, rows: Rows | None = None) -> Schema:
-    """The schema learned from `rows` of the table (all without them), so that no holdout row takes part.
+    """The schema learned from `rows` of the table (by default all), so that no holdout row takes part.
 
-    Only the classes are those of the whole table. Columns without a value or with a single one are left out, with a
-    note.
+    Only the classes are learned from the whole table. Columns without a value or with a single one are left out, and
+    a note says so.
     """
     notes = [f"ignore: there is no column {name!r}" for name in spec.ignore if name not in table.schema.names]
-    found = [_fit_column(_rows_of(table.column(name), rows), name, notes) for name in _feature_names(table, spec)]
-    columns = tuple(column for column in found if column is not None)
+    candidates = [_fit_column(_rows_of(table.column(name), rows), name, notes) for name in _feature_names(table, spec)]
+    columns = tuple(column for column in candidates if column is not None)
     if not columns:
         raise InvalidData(f"features: no column is left to learn from; {'; '.join(notes) or 'there is none'}")
     return replace(target_schema(table, spec), columns=columns, notes=tuple(notes))
@@ -97,17 +97,17 @@ def encode(table: pa.Table, schema: Schema, rows: Rows | None = None) -> Matrix:
 
 
 def encode_target(table: pa.Table, schema: Schema) -> tuple[Vector, npt.NDArray[np.bool_]]:
-    """The target of the rows that have one, and the mask (of the table's rows) that says which these are."""
+    """The target of the rows that have one, and the mask of these rows among the table's."""
     require_columns([schema.target], table.schema.names, "target")
     return encode_labels(table.column(schema.target), schema.target, schema.task, schema.classes)
 
 
 def load_data(table: pa.Table, schema: Schema, class_weight: str = "none") -> Data:
     """The table as `Data`, without the rows that have no target."""
-    y, keep = encode_target(table, schema)
+    y, has_target = encode_target(table, schema)
     categorical = tuple(index for index, column in enumerate(schema.columns) if column.kind is Kind.CATEGORICAL)
     return Data(
-        x=encode(table, schema, None if keep.all() else np.flatnonzero(keep)),
+        x=encode(table, schema, None if has_target.all() else np.flatnonzero(has_target)),
         y=y,
         names=schema.names,
         task=schema.task,
@@ -125,16 +125,16 @@ def balanced_weights(y: Vector, n_classes: int) -> Vector:
 
 
 def _feature_names(table: pa.Table, spec: ModelSpec) -> Sequence[str]:
-    known = table.schema.names
-    require_columns(spec.sensitive_columns, known, "sensitive_columns")
+    names = table.schema.names
+    require_columns(spec.sensitive_columns, names, "sensitive_columns")
     if spec.features:
         sensitive = sorted(set(spec.features) & set(spec.sensitive_columns))
         if sensitive:
             raise InvalidRequest(f"features: {sensitive} are sensitive columns, which are never learned from")
-        require_columns(spec.features, known, "features")
+        require_columns(spec.features, names, "features")
         return spec.features
-    left_out = {spec.target, spec.time_column, *spec.sensitive_columns, *spec.ignore}
-    return [name for name in known if name not in left_out and kind_of(table.schema.field(name).type) is not None]
+    excluded = {spec.target, spec.time_column, *spec.sensitive_columns, *spec.ignore}
+    return [name for name in names if name not in excluded and kind_of(table.schema.field(name).type) is not None]
 
 
 def _rows_of(column: pa.ChunkedArray, rows: Rows | None) -> pa.ChunkedArray:
@@ -153,22 +153,22 @@ def _fit_column(values: pa.ChunkedArray, name: str, notes: list[str]) -> Feature
     bounds = pc.min_max(values)
     low, high = bounds["min"].as_py(), bounds["max"].as_py()
     if low is None or low != low or low == high:  # NaN differs from itself
-        notes.append(_left_out(name, values=0 if low is None or low != low else 1))
+        notes.append(_left_out_note(name, values=0 if low is None or low != low else 1))
         return None
     return FeatureColumn(name, kind)
 
 
 def _fit_categories(values: pa.ChunkedArray, name: str, notes: list[str]) -> FeatureColumn | None:
-    counted = pc.value_counts(values.drop_null())
-    if len(counted) < 2:
-        notes.append(_left_out(name, values=len(counted)))
+    counts = pc.value_counts(values.drop_null())
+    if len(counts) < 2:
+        notes.append(_left_out_note(name, values=len(counts)))
         return None
-    ranked = sorted((-count.as_py(), value.as_py()) for value, count in zip(*counted.flatten(), strict=True))
-    if len(ranked) > MAX_CATEGORIES:
-        notes.append(f"{name}: {len(ranked):,} categories, the {MAX_CATEGORIES} most frequent are kept apart")
-    categories = tuple(category for _, category in ranked[:MAX_CATEGORIES])
-    return FeatureColumn(name, Kind.CATEGORICAL, categories, other=len(ranked) > MAX_CATEGORIES)
+    ranking = sorted((-count.as_py(), value.as_py()) for value, count in zip(*counts.flatten(), strict=True))
+    if len(ranking) > MAX_CATEGORIES:
+        notes.append(f"{name}: {len(ranking):,} categories, the {MAX_CATEGORIES} most frequent are kept apart")
+    categories = tuple(category for _, category in ranking[:MAX_CATEGORIES])
+    return FeatureColumn(name, Kind.CATEGORICAL, categories, other=len(ranking) > MAX_CATEGORIES)
 
 
-def _left_out(name: str, values: int) -> str:
+def _left_out_note(name: str, values: int) -> str:
     return f"{name}: left out, it holds {'one value only' if values else 'no value'}"

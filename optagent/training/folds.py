@@ -1,4 +1,4 @@
-"""Which rows a search may see, on which it is scored, and which are kept for the verdict.
+"""Holdout split and cross-validation folds: the rows that a search learns from, is scored on, and is judged on at last.
 
 Rows in time order are split walk-forward: the holdout is the newest share, each fold trains on everything before its
 validation rows, and a training row is purged where its label window (t, t + horizon] reaches into the rows that it
@@ -21,7 +21,7 @@ from optagent.errors import InvalidData
 from optagent.training.problem import Fold
 
 MIN_HOLDOUT_ROWS = 10
-"""Fewer rows than these say nothing, however large the interval is that they give."""
+"""Fewer rows than these prove nothing, however wide the interval is that they give."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Split:
 
 def split(time: Vector | None, y: Vector, spec: ModelSpec, *, seed: int = 0, least: int = 0) -> Split:
     """Sets the holdout apart: the newest `holdout_fraction` of the rows, and at least `least` rows, or a random share
-    where they have no order.
+    of rows without an order.
 
     Raises InvalidData where a part would be too small, or of one class.
     """

@@ -1,4 +1,4 @@
-"""A model trained elsewhere, on its way into a bundle: its columns, its classes, and whether it predicts the same."""
+"""Imported models: checks of the columns, the classes and the parity of a model that was trained elsewhere."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -23,10 +23,10 @@ _DEFAULT_NAME = re.compile(r"(Column_|f|x)\d+")
 
 @dataclass(frozen=True, slots=True)
 class ConvertedModel:
-    """A converted model, and what its source predicts for the same rows.
+    """A converted model, and its source's predictions for the same rows.
 
-    `reference` is the source's prediction for the rows as they are, `rounded` for the rows as 32-bit floats, which is
-    what a bundle's model is given. `source` describes where the model came from.
+    `reference` is the source's prediction for the rows as they are, `rounded` for the rows as 32-bit floats, which a
+    bundle's model gets. `source` describes the origin of the model.
     """
 
     family: str
@@ -40,7 +40,7 @@ class ConvertedModel:
 
 
 def usable_columns(table: pa.Table, spec: ModelSpec) -> tuple[dict[str, Kind], dict[str, str]]:
-    """The columns that an imported model may read, and for each other one the reason why not."""
+    """The columns that an imported model may read, and the reason for each column that it may not read."""
     usable: dict[str, Kind] = {}
     refused: dict[str, str] = {}
     for name in table.schema.names:
@@ -61,7 +61,7 @@ def usable_columns(table: pa.Table, spec: ModelSpec) -> tuple[dict[str, Kind], d
 def name_features(
     own: Sequence[str] | None, count: int, signature: Sequence[str] | None, listed: Sequence[str]
 ) -> tuple[str, ...]:
-    """The features in the model's order: by the names that it holds, else by its signature, else as listed.
+    """The features in the model's order: by the names that it holds, or else by its signature, or else as listed.
 
     LightGBM writes `_` for a blank in a name.
     """
@@ -94,19 +94,20 @@ def imported_schema(
     return Schema(columns=columns, target=target.target, task=target.task, classes=target.classes)
 
 
-def class_order(known: Sequence[Any] | None, count: int, classes: Sequence[Label]) -> tuple[int, ...]:
-    """For each of our classes its place among the model's.
+def class_order(labels: Sequence[Any] | None, count: int, classes: Sequence[Label]) -> tuple[int, ...]:
+    """The position of each of our classes among the model's.
 
-    A model without labels tells 0 … k-1 apart: those labels where the target holds them, else our order.
+    A model without labels numbers its classes 0 … k-1. The numbers are the labels if the target holds them; otherwise
+    the model is assumed to have our order.
     """
     if count != len(classes):
         raise InvalidData(f"the model tells {count} classes apart, the target holds {list(classes)}")
-    ours = [_key(label) for label in classes]
-    if known is None:
-        known = range(count) if sorted(map(str, ours)) == sorted(map(str, range(count))) else ours
-    theirs = [_key(label) for label in known]
+    ours = [_label_key(label) for label in classes]
+    if labels is None:
+        labels = range(count) if sorted(map(str, ours)) == sorted(map(str, range(count))) else ours
+    theirs = [_label_key(label) for label in labels]
     if sorted(map(repr, ours)) != sorted(map(repr, theirs)):
-        raise InvalidData(f"the model tells {list(known)} apart, the target holds {list(classes)}")
+        raise InvalidData(f"the model tells {list(labels)} apart, the target holds {list(classes)}")
     return tuple(theirs.index(key) for key in ours)
 
 
@@ -117,29 +118,31 @@ def ordered(prediction: Prediction, order: Sequence[int], task: Task) -> Predict
     return prediction if task is Task.REGRESSION else prediction[:, list(order)]
 
 
-def check_parity(found: Prediction, imported: ConvertedModel) -> dict[str, float]:
-    """How far the converted model is from its source; InvalidData where it is another model.
+def check_parity(prediction: Prediction, imported: ConvertedModel) -> dict[str, float]:
+    """The distance of the converted model from its source; raises InvalidData where the two disagree.
 
-    On the same 32-bit values it must agree within 1e-6 on every row (of the largest value, for a regression). A split
-    that falls between a value and its 32-bit rounding moves a row: one in a hundred may be moved.
+    On the same 32-bit values they must agree within 1e-6 on every row (of the largest value, for a regression). A
+    split that falls between a value and its 32-bit rounding moves a row: one row in a hundred may be moved.
     """
     scale = max(1.0, float(np.abs(imported.rounded).max(initial=0.0)))
-    if found.shape != imported.rounded.shape:
-        raise InvalidData(f"the model predicts shape {found.shape}, its source {imported.rounded.shape}")
-    apart = float(np.abs(found - imported.rounded).max(initial=0.0))
-    if not apart <= TOLERANCE * scale:
-        raise InvalidData(f"the converted model differs from its source by up to {apart:.3g}, {TOLERANCE} is allowed")
-    differences = np.abs(found - imported.reference).reshape(len(found), -1).max(axis=1, initial=0.0)
-    moved = float(np.mean(~(differences <= TOLERANCE * scale)))  # NaN counts as moved
-    if not moved <= _ROUNDED_ROWS:
+    if prediction.shape != imported.rounded.shape:
+        raise InvalidData(f"the model predicts shape {prediction.shape}, its source {imported.rounded.shape}")
+    difference = float(np.abs(prediction - imported.rounded).max(initial=0.0))
+    if not difference <= TOLERANCE * scale:
         raise InvalidData(
-            f"as 32-bit floats, which optagent feeds its models, {moved:.1%} of the rows get another prediction;"
+            f"the converted model differs from its source by up to {difference:.3g}, {TOLERANCE} is allowed"
+        )
+    differences = np.abs(prediction - imported.reference).reshape(len(prediction), -1).max(axis=1, initial=0.0)
+    moved_share = float(np.mean(~(differences <= TOLERANCE * scale)))  # NaN counts as moved
+    if not moved_share <= _ROUNDED_ROWS:
+        raise InvalidData(
+            f"as 32-bit floats, which optagent feeds its models, {moved_share:.1%} of the rows get another prediction;"
             " scale the columns with large values"
         )
-    return {"parity_max_abs_difference": apart, "rows_moved_by_rounding": moved}
+    return {"parity_max_abs_difference": difference, "rows_moved_by_rounding": moved_share}
 
 
-def _key(label: Any) -> str | int:
+def _label_key(label: Any) -> str | int:
     if isinstance(label, str):
         return label
     if int(label) != label:

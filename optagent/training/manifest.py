@@ -1,4 +1,4 @@
-"""What a bundle says about itself, and the check that the folder holds exactly that."""
+"""Bundle manifest: the description and the checksums of a bundle, and the check that its folder holds exactly that."""
 
 import hashlib
 import json
@@ -61,15 +61,15 @@ def bundle_digest(folder: Path) -> str:
 
 
 def verify_bundle(folder: Path, digest: str | None = None) -> Manifest:
-    """The manifest of a sound bundle; CorruptBundle names the file that is not as the manifest says.
+    """The manifest of a sound bundle; CorruptBundle names the file that differs from the manifest.
 
-    With a `digest`, the manifest itself must have that one.
+    With a `digest`, the manifest itself must have that digest.
     """
     data = _manifest_bytes(folder)
-    found = hashlib.sha256(data).hexdigest()
-    if digest is not None and found != digest:
-        raise CorruptBundle(f"{folder / MANIFEST}: its SHA-256 is {found}, {digest} was registered")
-    manifest = _parsed(folder, data)
+    actual = hashlib.sha256(data).hexdigest()
+    if digest is not None and actual != digest:
+        raise CorruptBundle(f"{folder / MANIFEST}: its SHA-256 is {actual}, {digest} was registered")
+    manifest = _parse_manifest(folder, data)
     _check_files(folder, manifest)
     try:
         check_name(manifest.family)
@@ -79,7 +79,7 @@ def verify_bundle(folder: Path, digest: str | None = None) -> Manifest:
 
 
 def file_entries(folder: Path) -> dict[str, FileEntry]:
-    """Every regular file below `folder` but the manifest; CorruptBundle for links and other kinds of file."""
+    """Every regular file below `folder` except the manifest; raises CorruptBundle for links and other kinds of file."""
     entries = {}
     for path in _regular_files(folder):
         name = path.relative_to(folder).as_posix()
@@ -103,15 +103,15 @@ def _manifest_bytes(folder: Path) -> bytes:
     return path.read_bytes()
 
 
-def _parsed(folder: Path, data: bytes) -> Manifest:
+def _parse_manifest(folder: Path, data: bytes) -> Manifest:
     path = folder / MANIFEST
     try:
         content = json.loads(data)
     except ValueError as error:
         raise CorruptBundle(f"{path}: not JSON: {error}") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        found = content.get("format") if isinstance(content, dict) else None
-        raise CorruptBundle(f"{path}: format {found!r} is unknown, this version reads format {FORMAT}")
+        version = content.get("format") if isinstance(content, dict) else None
+        raise CorruptBundle(f"{path}: format {version!r} is unknown, this version reads format {FORMAT}")
     try:
         return decode(Manifest, content)
     except InvalidRequest as error:

@@ -1,4 +1,4 @@
-"""Metrics by name. Predictions are as families give them: probabilities for classifiers, values for regressions."""
+"""Metrics of predictions, by name. Families predict probabilities for classifiers and values for regressions."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ _REGRESSION = (Task.REGRESSION,)
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One way to judge predictions against (rows,) class indexes or values.
+    """A score of predictions against (rows,) class indexes or values.
 
-    `resampled`, where there is one, scores many resamples at once: given the rows, it answers a function of
+    `resampled`, where there is one, scores many resamples at once: given the rows, it returns a function of
     (resamples, rows) counts, how often each row was drawn, that gives (resamples,) scores, NaN where undefined.
-    Differences of a `bounded` metric speak for themselves; those of another are read as a share of its value.
-    One that `needs_classes` says nothing of rows that are all of one class.
+    Differences of a `bounded` metric are read as they are; those of another as a share of its value. A metric that
+    `needs_classes` is undefined on rows that are all of one class.
     """
 
     name: str
@@ -56,7 +56,7 @@ def metric_named(name: str, task: Task) -> Metric:
 
 
 def default_metric(task: Task) -> str:
-    """The metric of a model that names none.
+    """The metric of a model that does not name one.
 
     >>> default_metric(Task.BINARY)
     'auc'
@@ -78,9 +78,9 @@ def _auc_resampled(y: Vector, prediction: Prediction) -> Callable[[Multiplicitie
     areas = [_area(y == index, prediction[:, index]) for index in range(prediction.shape[1])]
 
     def mean(counts: Multiplicities) -> Vector:
-        found = np.stack([area(counts) for area in areas])
-        defined = ~np.isnan(found)
-        return _share(np.where(defined, found, 0.0).sum(axis=0), defined.sum(axis=0))
+        scores = np.stack([area(counts) for area in areas])
+        defined = ~np.isnan(scores)
+        return _share(np.where(defined, scores, 0.0).sum(axis=0), defined.sum(axis=0))
 
     return mean
 
@@ -111,27 +111,27 @@ def _share(part: Vector, whole: Vector) -> Vector:
     return np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)
 
 
-def _mean_of(losses: Callable[[Vector, Prediction], Vector], root: bool = False) -> tuple[Score, Resampled]:
-    """A metric that is the mean of a loss per row, or the root of that mean."""
+def _loss_metric(losses: Callable[[Vector, Prediction], Vector], root: bool = False) -> tuple[Score, Resampled]:
+    """The scorers of a metric that is the mean of a loss per row, or the root of that mean."""
 
     def score(y: Vector, prediction: Prediction) -> float:
         mean = float(losses(y, prediction).mean())
         return mean**0.5 if root else mean
 
-    def resampled(y: Vector, prediction: Prediction) -> Callable[[Multiplicities], Vector]:
-        found = losses(y, prediction)
+    def score_resamples(y: Vector, prediction: Prediction) -> Callable[[Multiplicities], Vector]:
+        row_losses = losses(y, prediction)
         power = 0.5 if root else 1.0
-        return lambda counts: (counts @ found / counts.sum(axis=1)) ** power
+        return lambda counts: (counts @ row_losses / counts.sum(axis=1)) ** power
 
-    return score, resampled
+    return score, score_resamples
 
 
 def _log_losses(y: Vector, prediction: Prediction) -> Vector:
     if prediction.ndim == 1:
-        chosen = np.where(y == 1, prediction, 1 - prediction)
+        probability = np.where(y == 1, prediction, 1 - prediction)
     else:
-        chosen = prediction[np.arange(len(y)), y.astype(np.int64)]
-    return -np.log(np.clip(chosen, _EPS, 1 - _EPS))
+        probability = prediction[np.arange(len(y)), y.astype(np.int64)]
+    return -np.log(np.clip(probability, _EPS, 1 - _EPS))
 
 
 def _labels(prediction: Prediction) -> npt.NDArray[np.int64]:
@@ -147,44 +147,45 @@ def _balanced_accuracy(y: Vector, prediction: Prediction) -> float:
     return float(np.mean([hits[y == index].mean() for index in np.unique(y)]))
 
 
-def _by_label(
+def _label_metric(
     ratio: Callable[[Multiplicities, Multiplicities, Multiplicities], Multiplicities],
 ) -> tuple[Score, Resampled]:
-    """A metric of labels from its ratio of hits, predicted and true rows: of class 1, or the mean over the classes
-    that occur or are predicted; 0 where the ratio is undefined, as scikit-learn's with `zero_division=0`."""
+    """The scorers of a metric of labels, from its ratio of hits, predicted and true rows: that of class 1, or the mean
+    over the classes that occur or are predicted; 0 where undefined, as in scikit-learn with `zero_division=0`."""
 
-    def resampled(y: Vector, prediction: Prediction) -> Callable[[Multiplicities], Vector]:
+    def score_resamples(y: Vector, prediction: Prediction) -> Callable[[Multiplicities], Vector]:
         labels, truth = _labels(prediction), y.astype(np.int64)
         classes = 2 if prediction.ndim == 1 else prediction.shape[1]
         hits = labels == truth
-        sums = [_sums_by_class(rows, of, classes) for rows, of in ((hits, truth), (~hits, labels), (~hits, truth))]
+        groups = ((hits, truth), (~hits, labels), (~hits, truth))
+        sums = [_sums_by_class(rows, row_classes, classes) for rows, row_classes in groups]
 
         def score(counts: Multiplicities) -> Vector:
-            hit, false_alarms, missed = (sum_of(counts) for sum_of in sums)
-            found = ratio(hit, hit + false_alarms, hit + missed)
+            hit, false_alarms, missed = (class_sums(counts) for class_sums in sums)
+            scores = ratio(hit, hit + false_alarms, hit + missed)
             if prediction.ndim == 1:
-                return found[:, 1]
-            return found.sum(axis=1) / (hit + false_alarms + missed > 0).sum(axis=1)
+                return scores[:, 1]
+            return scores.sum(axis=1) / (hit + false_alarms + missed > 0).sum(axis=1)
 
         return score
 
-    return _once(resampled), resampled
+    return _score_once(score_resamples), score_resamples
 
 
-def _once(resampled: Resampled) -> Score:
-    """The score of the rows themselves, each drawn once."""
+def _score_once(resampled: Resampled) -> Score:
+    """The scorer of the rows themselves, each drawn once."""
     return lambda y, prediction: float(resampled(y, prediction)(np.ones((1, len(y))))[0])
 
 
 def _sums_by_class(
-    rows: npt.NDArray[np.bool_], of: npt.NDArray[np.int64], classes: int
+    rows: npt.NDArray[np.bool_], row_classes: npt.NDArray[np.int64], classes: int
 ) -> Callable[[Multiplicities], Multiplicities]:
-    """From (resamples, rows) counts to (resamples, classes) sums over `rows`, each counted for its class."""
+    """A function from (resamples, rows) counts to (resamples, classes) sums over `rows`, each added to its class."""
     from scipy.sparse import csr_array
 
-    chosen = np.flatnonzero(rows)
-    member = csr_array((np.ones(len(chosen)), (of[chosen], chosen)), shape=(classes, len(rows)))
-    return lambda counts: (member @ counts.T).T
+    members = np.flatnonzero(rows)
+    membership = csr_array((np.ones(len(members)), (row_classes[members], members)), shape=(classes, len(rows)))
+    return lambda counts: (membership @ counts.T).T
 
 
 def _ratio(part: Multiplicities, whole: Multiplicities) -> Multiplicities:
@@ -206,20 +207,22 @@ def _calibration_error_resampled(y: Vector, prediction: Prediction) -> Callable[
         drawn = np.take(counts, order, axis=1)
         mass = np.cumsum(np.add.reduceat(drawn, starts, axis=1), axis=1)
         over = np.cumsum(np.add.reduceat(drawn * excess, starts, axis=1), axis=1)
-        found = np.empty(len(counts))
+        errors = np.empty(len(counts))
         for index in range(len(counts)):
             total = mass[index, -1]
             cuts = np.linspace(0, total, _BINS + 1)
             at_cuts = np.interp(cuts, np.append(0.0, mass[index]), np.append(0.0, over[index]))
-            found[index] = np.abs(np.diff(at_cuts)).sum() / total
-        return found
+            errors[index] = np.abs(np.diff(at_cuts)).sum() / total
+        return errors
 
     return error
 
 
 def _pinball(quantile: float) -> tuple[Score, Resampled]:
     """The loss of a forecast of this quantile (Koenker and Bassett 1978)."""
-    return _mean_of(lambda y, prediction: np.maximum(quantile * (y - prediction), (quantile - 1) * (y - prediction)))
+    return _loss_metric(
+        lambda y, prediction: np.maximum(quantile * (y - prediction), (quantile - 1) * (y - prediction))
+    )
 
 
 def _average_precision(y: Vector, prediction: Prediction) -> float:
@@ -254,18 +257,18 @@ def _median_ae(y: Vector, prediction: Prediction) -> float:
     return float(np.median(np.abs(y - prediction)))
 
 
-_precision = _by_label(lambda hit, predicted, true: _ratio(hit, predicted))
-_recall = _by_label(lambda hit, predicted, true: _ratio(hit, true))
-_f1 = _by_label(lambda hit, predicted, true: _ratio(2 * hit, predicted + true))
+_precision = _label_metric(lambda hit, predicted, true: _ratio(hit, predicted))
+_recall = _label_metric(lambda hit, predicted, true: _ratio(hit, true))
+_f1 = _label_metric(lambda hit, predicted, true: _ratio(2 * hit, predicted + true))
 
 METRICS = {
     metric.name: metric
     for metric in (
         Metric("auc", True, _CLASSIFIERS, _auc, _auc_resampled, bounded=True, needs_classes=True),
         Metric("average_precision", True, (Task.BINARY,), _average_precision, bounded=True, needs_classes=True),
-        Metric("log_loss", False, _CLASSIFIERS, *_mean_of(_log_losses)),
-        Metric("brier", False, (Task.BINARY,), *_mean_of(lambda y, prediction: np.square(y - prediction))),
-        Metric("accuracy", True, _CLASSIFIERS, *_mean_of(_hits), bounded=True),
+        Metric("log_loss", False, _CLASSIFIERS, *_loss_metric(_log_losses)),
+        Metric("brier", False, (Task.BINARY,), *_loss_metric(lambda y, prediction: np.square(y - prediction))),
+        Metric("accuracy", True, _CLASSIFIERS, *_loss_metric(_hits), bounded=True),
         Metric("balanced_accuracy", True, _CLASSIFIERS, _balanced_accuracy, bounded=True, needs_classes=True),
         Metric("f1", True, _CLASSIFIERS, *_f1, bounded=True, needs_classes=True),
         Metric("precision", True, _CLASSIFIERS, *_precision, bounded=True, needs_classes=True),
@@ -274,12 +277,12 @@ METRICS = {
             "calibration_error",
             False,
             _CLASSIFIERS,
-            _once(_calibration_error_resampled),
+            _score_once(_calibration_error_resampled),
             _calibration_error_resampled,
             bounded=True,
         ),
-        Metric("rmse", False, _REGRESSION, *_mean_of(lambda y, prediction: np.square(y - prediction), root=True)),
-        Metric("mae", False, _REGRESSION, *_mean_of(lambda y, prediction: np.abs(y - prediction))),
+        Metric("rmse", False, _REGRESSION, *_loss_metric(lambda y, prediction: np.square(y - prediction), root=True)),
+        Metric("mae", False, _REGRESSION, *_loss_metric(lambda y, prediction: np.abs(y - prediction))),
         Metric("r2", True, _REGRESSION, _r2, _r2_resampled, bounded=True),
         Metric("median_ae", False, _REGRESSION, _median_ae),
         Metric("pinball_50", False, _REGRESSION, *_pinball(0.5)),
@@ -296,7 +299,7 @@ _MONITORED = {
 
 
 def monitored_metrics(task: Task) -> list[Metric]:
-    """What the monitor reports of a model of this task.
+    """The metrics that the monitor reports for a model of this task.
 
     >>> [metric.name for metric in monitored_metrics(Task.REGRESSION)]
     ['rmse', 'mae', 'r2', 'pinball_50', 'pinball_90']

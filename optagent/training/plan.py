@@ -1,7 +1,7 @@
-"""The plan: which columns a model gets besides, or instead of, the encoded ones. Plain data, kept as JSON.
+"""Feature plans: the columns that a model gets besides, or instead of, the encoded ones. Plain data, stored as JSON.
 
 Every step needs one row alone. Lags and rolling windows over earlier rows are left out on purpose: a served row comes
-without its history. Where the caller gives lagged values as columns of the row, `WindowSummary` sums them up.
+without its history. Where the caller sends lagged values as columns of the row, `WindowSummary` summarises them.
 """
 
 import math
@@ -166,7 +166,7 @@ GROUPED = (GroupMean, GroupDifference)
 
 @dataclass(frozen=True, slots=True)
 class FeaturePlan:
-    """From the encoded matrix of `columns` to that of the columns not `dropped`, and then a column a step.
+    """From the encoded matrix of `columns` to one of the columns that are not `dropped`, then one column per step.
 
     Dropped columns are still read: steps may need them.
     """
@@ -177,17 +177,17 @@ class FeaturePlan:
     format: Literal[1] = 1
 
     def __post_init__(self) -> None:
-        known = set(self.columns)
+        columns = set(self.columns)
         for step in self.steps:
-            unknown = [name for name in step.columns if name not in known]
+            unknown = [name for name in step.columns if name not in columns]
             if unknown:
                 raise InvalidRequest(
                     f"step {step.name!r} needs the column {unknown[0]!r}, which the plan does not take"
                 )
             if isinstance(step, GROUPED) and not step.means:
                 raise InvalidRequest(f"step {step.name!r} has no means: it was not fitted")
-        if not set(self.dropped) <= known:
-            raise InvalidRequest(f"dropped: no column {sorted(set(self.dropped) - known)[0]!r}")
+        if not set(self.dropped) <= columns:
+            raise InvalidRequest(f"dropped: no column {sorted(set(self.dropped) - columns)[0]!r}")
         names = Counter(self.names)
         if len(names) < names.total():
             raise InvalidRequest(f"a plan gives each column once, got {names.most_common(1)[0][0]!r} twice")
@@ -201,7 +201,7 @@ class FeaturePlan:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The columns that come out, in order."""
+        """The output columns, in order."""
         return (*self.kept, *(step.name for step in self.steps))
 
 

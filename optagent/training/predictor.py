@@ -1,4 +1,4 @@
-"""A bundle that predicts: from a table to labels and probabilities."""
+"""Predictor of a loaded bundle: from a table to labels and probabilities."""
 
 from typing import TYPE_CHECKING, TypeVar
 
@@ -20,7 +20,7 @@ Table = TypeVar("Table", pa.Table, "pd.DataFrame")
 
 
 class Predictor:
-    """A loaded model with its schema; what it knows about itself is in `manifest`."""
+    """A loaded model with its schema; its description is in `manifest`."""
 
     def __init__(self, manifest: Manifest, schema: Schema, model: FittedModel) -> None:
         self.manifest = manifest
@@ -28,18 +28,18 @@ class Predictor:
         self.model = model
 
     def scores(self, x: Matrix) -> Prediction:
-        """The model's raw answer for encoded rows: see `Prediction`."""
+        """The model's raw prediction for encoded rows: see `Prediction`."""
         return self.model.predict(x)
 
     def probabilities(self, table: pa.Table) -> Prediction:
-        """The model's raw answer for the rows of a table; values for a regression."""
+        """The model's raw prediction for the rows of a table; values for a regression."""
         return self.scores(encode(table, self.schema))
 
     def predict(self, table: Table) -> Table:
         """The same kind of table with `prediction` (a label or a value) and, for classifiers, `probability_<label>`.
 
-        A label is the most probable one; of equals the first, and class 1 of a binary model at one half. A data frame
-        keeps its index.
+        The label is the most probable one: the first of several equally probable ones, but class 1 of a binary model at
+        one half. A data frame keeps its index.
         """
         if isinstance(table, pa.Table):
             return self._answer(table)
@@ -65,8 +65,8 @@ class Predictor:
 
 def _arrow(frame: "pd.DataFrame", names: tuple[str, ...]) -> pa.Table:
     """The columns that the model reads; others, of whatever type, do not matter."""
-    kept = frame[[name for name in names if name in frame.columns]]
+    columns = frame[[name for name in names if name in frame.columns]]
     try:
-        return pa.Table.from_pandas(kept, preserve_index=False)
+        return pa.Table.from_pandas(columns, preserve_index=False)
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise InvalidData(f"rows to predict: {error}") from None

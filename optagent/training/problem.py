@@ -1,4 +1,4 @@
-"""What a family learns from: one matrix shared by every trial, and the folds it is scored on."""
+"""Learning problem: one matrix that every trial shares, and the folds on which trials are scored."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from optagent.domain.model import Task
 
 
 def span_of(rows: Rows) -> slice | None:
-    """The slice that means the same rows, where they are neighbours in ascending order.
+    """The slice of the same rows where they are neighbours in ascending order, otherwise None.
 
     >>> span_of(np.arange(3, 7)), span_of(np.array([1, 3]))
     (slice(3, 7, None), None)
@@ -49,7 +49,7 @@ class Data:
         return len(self.y)
 
     def x_of(self, rows: Rows) -> Matrix:
-        """The features of some rows: a view of neighbours (the folds of rows in time order), otherwise a copy."""
+        """The features of some rows: a view of neighbouring rows (as the folds in time order), otherwise a copy."""
         return self.x[span_of(rows) or rows]
 
 

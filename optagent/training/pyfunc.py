@@ -1,4 +1,4 @@
-"""What MLflow imports to open a bundle (`loader_module`); it needs no MLflow itself."""
+"""MLflow loader module: MLflow imports it (`loader_module`) to open a bundle; it needs no MLflow itself."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,5 +33,5 @@ def _frame(model_input: Any) -> pd.DataFrame:
 
 
 def _load_pyfunc(path: str) -> PyfuncModel:
-    """Opens the bundle at `path`, verified; who asks MLflow for a model trusts the code that it names."""
+    """Opens the bundle at `path`, verified. A caller of MLflow trusts the code that the model names."""
     return PyfuncModel(load_bundle(Path(path), bundle_digest(Path(path))))

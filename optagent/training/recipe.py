@@ -1,4 +1,4 @@
-"""A recipe: all that it takes to train a model once more, and what it says of rows that it is not trained on."""
+"""Training recipe: everything that it takes to train a model once more, on all rows or fold by fold."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -6,25 +6,24 @@ from typing import Any
 
 import numpy as np
 
-from optagent.arrays import Matrix, Prediction
+from optagent.arrays import Matrix, Prediction, Rows
 from optagent.codec import decode, plain
 from optagent.errors import InvalidRequest
 from optagent.training.cost import latency_p99_ms, size_mb
 from optagent.training.families.engineered import EngineeredModel
-from optagent.training.families.family import FittedModel
+from optagent.training.families.family import Family, FittedModel
 from optagent.training.families.parts import ModelPart
 from optagent.training.families.registry import family_named
 from optagent.training.plan import FeaturePlan
-from optagent.training.problem import Problem
-from optagent.training.refit import refit
+from optagent.training.problem import Data, Problem
 from optagent.training.transform import transformed
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A family with parameters, trained for so many of its steps, on the columns of a plan where it has one.
+    """A family with parameters, trained for `rounds` of its steps, on the columns of a plan where it has one.
 
-    `name` is what people call it.
+    `name` is the name that people use for it.
     """
 
     name: str
@@ -34,31 +33,31 @@ class Recipe:
     plan: FeaturePlan | None = None
 
     def to_plain(self) -> dict[str, Any]:
-        """As JSON can hold it."""
+        """The recipe as JSON can hold it."""
         fields = {"name": self.name, "family": self.family, "params": dict(self.params), "rounds": self.rounds}
         return fields if self.plan is None else {**fields, "plan": plain(self.plan)}
 
     @classmethod
-    def from_plain(cls, kept: Mapping[str, Any]) -> "Recipe":
-        """What `to_plain` wrote; raises InvalidRequest."""
+    def from_plain(cls, fields: Mapping[str, Any]) -> "Recipe":
+        """The recipe that `to_plain` wrote; raises InvalidRequest."""
         try:
-            plan = decode(FeaturePlan, kept["plan"]) if kept.get("plan") is not None else None
-            return cls(str(kept["name"]), str(kept["family"]), dict(kept["params"]), int(kept["rounds"]), plan)
+            plan = decode(FeaturePlan, fields["plan"]) if fields.get("plan") is not None else None
+            return cls(str(fields["name"]), str(fields["family"]), dict(fields["params"]), int(fields["rounds"]), plan)
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidRequest(f"not a recipe: {error}") from None
 
     def problem(self, problem: Problem) -> Problem:
-        """The rows as this recipe learns from them."""
+        """The rows with the columns that this recipe learns from."""
         return problem if self.plan is None else replace(problem, data=transformed(self.plan, problem.data))
 
-    def whole(self, model: FittedModel) -> FittedModel:
-        """A model that learned from those rows, for rows as they come."""
+    def with_plan(self, model: FittedModel) -> FittedModel:
+        """`model`, which learned from the plan's columns, as a model of the encoded columns."""
         return model if self.plan is None else EngineeredModel(self.plan, ModelPart(self.family, model))
 
 
 @dataclass(frozen=True, slots=True)
 class OutOfFold:
-    """What models of a recipe said of each fold's validation rows, and what the last of them costs to serve."""
+    """A recipe's predictions of each fold's validation rows, and the serving cost of the last fold's model."""
 
     predictions: tuple[Prediction, ...]
     latency_ms: float
@@ -66,26 +65,37 @@ class OutOfFold:
 
 
 def predicted_out_of_fold(problem: Problem, recipe: Recipe, seed: int = 0) -> OutOfFold:
-    """Trains the recipe once a fold; raises Infeasible."""
-    own, family = recipe.problem(problem), family_named(recipe.family)
-    said, model = [], None
-    for fold in own.folds:
-        fit = family.start(recipe.params, own.data, fold.train, fold.valid, seed=seed)
+    """Trains the recipe once per fold; raises Infeasible."""
+    own_problem, family = recipe.problem(problem), family_named(recipe.family)
+    predictions, model = [], None
+    for fold in own_problem.folds:
+        fit = family.start(recipe.params, own_problem.data, fold.train, fold.valid, seed=seed)
         fit.advance(recipe.rounds)
-        said.append(fit.predict_valid())
+        predictions.append(fit.predict_valid())
         model = fit.model()
     assert model is not None, "a problem has folds"
-    whole, rows = recipe.whole(model), _some(problem)
-    return OutOfFold(tuple(said), latency_p99_ms(whole, rows), size_mb(whole, rows))
+    servable, rows = recipe.with_plan(model), _last_valid_rows(problem)
+    return OutOfFold(tuple(predictions), latency_p99_ms(servable, rows), size_mb(servable, rows))
 
 
 def trained(problem: Problem, recipe: Recipe, seed: int = 0, threads: int = 1) -> FittedModel:
     """The recipe's model of all rows; raises Infeasible."""
-    own = recipe.problem(problem)
-    rows = np.arange(len(own.data))
-    model = refit(family_named(recipe.family), recipe.params, own.data, rows, recipe.rounds, seed=seed, threads=threads)
-    return recipe.whole(model)
+    own_problem = recipe.problem(problem)
+    rows = np.arange(len(own_problem.data))
+    model = refit(
+        family_named(recipe.family), recipe.params, own_problem.data, rows, recipe.rounds, seed=seed, threads=threads
+    )
+    return recipe.with_plan(model)
 
 
-def _some(problem: Problem) -> Matrix:
+def refit(
+    family: Family, params: Mapping[str, Any], data: Data, rows: Rows, rounds: int, seed: int = 0, threads: int = 1
+) -> FittedModel:
+    """A model of `rounds` steps on `rows`; the other rows of `data` are not read. Raises Infeasible."""
+    fit = family.start(params, data, rows, seed=seed, threads=threads)
+    fit.advance(rounds)
+    return fit.model()
+
+
+def _last_valid_rows(problem: Problem) -> Matrix:
     return problem.data.x_of(problem.folds[-1].valid)

@@ -1,4 +1,4 @@
-"""When each row happened, as numbers that can be compared with the label horizon."""
+"""Row times: the time of each row as a number that can be compared with the label horizon."""
 
 import numpy as np
 import pyarrow as pa
@@ -15,8 +15,8 @@ _PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 
 
 def instants(table: pa.Table, spec: ModelSpec) -> Vector | None:
-    """Seconds since 1970 for a column of dates (texts in ISO 8601 too), the number itself for a numeric one, the row's
-    position with `rows_in_time_order`, and None for rows without an order.
+    """(rows,) seconds since 1970 for a column of dates (texts in ISO 8601 too), the numbers themselves for a numeric
+    column, the rows' positions with `rows_in_time_order`, and None for rows without an order.
     """
     if spec.rows_in_time_order:
         _check_horizon(spec, dates=False, where="rows_in_time_order")
@@ -33,18 +33,18 @@ def instants(table: pa.Table, spec: ModelSpec) -> Vector | None:
         values = pc.cast(values, values.type.value_type)
     kind = kind_of(values.type)
     if kind is Kind.CATEGORICAL:
-        values = _parsed(values, name)
+        values = _parse_texts(values, name)
     elif kind not in (Kind.NUMERIC, Kind.DATETIME):
         raise InvalidData(f"time_column {name!r}: type {values.type} has no order in time")
     _check_horizon(spec, dates=kind is not Kind.NUMERIC, where=f"time_column {name!r}")
-    seconds = _numbers(values)
+    seconds = _seconds(values)
     if not np.isfinite(seconds).all():
         row = int(np.argmin(np.isfinite(seconds)))
         raise InvalidData(f"time_column {name!r}: {seconds[row]} in row {row} is not a time")
     return seconds
 
 
-def _parsed(values: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+def _parse_texts(values: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     texts = pc.cast(values, pa.string())
     try:
         return timestamps(texts)
@@ -55,7 +55,7 @@ def _parsed(values: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
         ) from None
 
 
-def _numbers(values: pa.ChunkedArray) -> Vector:
+def _seconds(values: pa.ChunkedArray) -> Vector:
     if pt.is_date(values.type):
         values = pc.cast(values, pa.timestamp("s"))
     if pt.is_temporal(values.type):
@@ -66,8 +66,9 @@ def _numbers(values: pa.ChunkedArray) -> Vector:
 
 
 def _check_horizon(spec: ModelSpec, dates: bool, where: str) -> None:
-    """A duration goes with dates, a number with everything else: mixing them would purge the wrong rows."""
+    """Raises InvalidData unless the horizon is a duration for dates and a number for other times: a mixture would purge
+    the wrong rows."""
     if not spec.horizon or isinstance(spec.label_horizon, str) == dates:
         return
-    needed = "a duration such as 24h" if dates else "a number in the unit of the time"
-    raise InvalidData(f"label_horizon {spec.label_horizon!r}: with {where} it is {needed}")
+    expected = "a duration such as 24h" if dates else "a number in the unit of the time"
+    raise InvalidData(f"label_horizon {spec.label_horizon!r}: with {where} it is {expected}")

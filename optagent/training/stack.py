@@ -1,4 +1,4 @@
-"""An ensemble that is itself a small linear model, of what its members say and, where asked for, of features."""
+"""Stacked ensemble: a small linear model of its members' predictions and, where it has columns, of features."""
 
 import math
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ import numpy.typing as npt
 from optagent.arrays import Matrix, Prediction, Vector
 from optagent.domain.model import Task
 from optagent.errors import InvalidData, InvalidRequest
-from optagent.training.average import Said, check_names, values, weighted_sum
+from optagent.training.average import MemberPredictions, check_names, member_prediction, weighted_sum
 
 CLIP = 1e-6
-"""Probabilities nearer to 0 or 1 are taken for this: a logarithm of nothing would outvote every other model."""
+"""Probabilities nearer to 0 or 1 are clipped to this: the logarithm of 0 would outvote every other model."""
 
 
 @dataclass(frozen=True, slots=True)
 class StackColumn:
-    """An original feature in a stack: standardised (0 where missing), times one coefficient an output."""
+    """An original feature in a stack: standardised (0 where missing), times one coefficient per output."""
 
     position: int
     mean: float
@@ -28,9 +28,9 @@ class StackColumn:
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """A linear model of the members' answers: their logits (binary), log-probabilities (multiclass) or values.
+    """A linear model of the members' predictions: their logits (binary), log-probabilities (multiclass) or values.
 
-    `intercepts` has one number, or one a class. `columns` are of the encoded features of the model.
+    `intercepts` has one number, or one per class. `columns` are among the encoded features of the model.
     """
 
     task: Task
@@ -42,15 +42,23 @@ class Stack:
 
     def __post_init__(self) -> None:
         check_names(self.names, self.weights)
-        numbers = [*self.weights, *self.intercepts, *(each for one in self.columns for each in one.coefficients)]
+        numbers = [
+            *self.weights,
+            *self.intercepts,
+            *(coefficient for column in self.columns for coefficient in column.coefficients),
+        ]
         if not self.intercepts or not all(map(math.isfinite, numbers)):
             raise InvalidRequest("a stack needs finite weights, intercepts and coefficients")
-        for one in self.columns:
-            if len(one.coefficients) != len(self.intercepts) or not one.scale > 0:
-                raise InvalidRequest(f"column {one.position}: a coefficient an output, and a scale above 0, are needed")
+        for column in self.columns:
+            if len(column.coefficients) != len(self.intercepts) or not column.scale > 0:
+                raise InvalidRequest(
+                    f"column {column.position}: a coefficient an output, and a scale above 0, are needed"
+                )
 
-    def combine(self, said: Said, x: Matrix | None = None) -> Prediction:
-        outputs = weighted_sum(self.names, self.weights, lambda name: stacked_input(self.task, values(said, name)))
+    def combine(self, predictions: MemberPredictions, x: Matrix | None = None) -> Prediction:
+        outputs = weighted_sum(
+            self.names, self.weights, lambda name: stacked_input(self.task, member_prediction(predictions, name))
+        )
         outputs = outputs + (self.intercepts[0] if outputs.ndim == 1 else np.asarray(self.intercepts))
         for column in self.columns:
             if x is None or x.ndim != 2 or x.shape[1] <= column.position:
@@ -61,16 +69,16 @@ class Stack:
         return stacked_output(self.task, outputs)
 
 
-def stacked_input(task: Task, said: Prediction) -> Prediction:
-    """What a stack hears of a model."""
+def stacked_input(task: Task, prediction: Prediction) -> Prediction:
+    """A model's prediction on the scale on which a stack adds: logits, log-probabilities or values."""
     if task is Task.REGRESSION:
-        return said
-    clipped = np.clip(said, CLIP, 1 - CLIP)
+        return prediction
+    clipped = np.clip(prediction, CLIP, 1 - CLIP)
     return np.log(clipped) - np.log1p(-clipped) if task is Task.BINARY else np.log(clipped)
 
 
 def stacked_output(task: Task, outputs: Prediction) -> Prediction:
-    """What a stack says of (rows[, classes]) sums."""
+    """The stack's prediction from its (rows[, classes]) sums: the inverse of `apply_link`."""
     if task is Task.REGRESSION:
         return outputs
     if task is Task.BINARY:
@@ -84,5 +92,5 @@ def stacked_output(task: Task, outputs: Prediction) -> Prediction:
 
 
 def standardised(values: npt.NDArray[Any], mean: float, scale: float) -> Vector:
-    found = (values.astype(np.float64) - mean) / scale
-    return np.where(np.isfinite(found), found, 0.0)
+    scaled = (values.astype(np.float64) - mean) / scale
+    return np.where(np.isfinite(scaled), scaled, 0.0)

@@ -1,4 +1,4 @@
-"""The target: its classes, its values, and the order of rows in time."""
+"""Target column: its classes in order, and its labels as class indexes or numbers."""
 
 from collections.abc import Sequence
 
@@ -20,12 +20,12 @@ MAX_CLASSES = 1000
 def learn_classes(values: pa.ChunkedArray, spec: ModelSpec) -> tuple[Label, ...]:
     """The classes in sorted order, the positive one last; empty for a regression.
 
-    Raises InvalidData for a target that cannot be learned: nothing but nulls, one value only, too many classes, or a
-    type that does not go with the task.
+    Raises InvalidData for a target that cannot be learned: it holds nulls only or one value only, has too many classes,
+    or a type that does not fit the task.
     """
     name, task = spec.target, spec.task
-    typed = _comparable(values, name, task)
-    present = typed.filter(pc.is_valid(typed))
+    target = _typed_target(values, name, task)
+    present = target.filter(pc.is_valid(target))
     if not len(present):
         raise InvalidData(f"target {name!r}: no row has a value")
     if not task.classifies:
@@ -38,8 +38,8 @@ def learn_classes(values: pa.ChunkedArray, spec: ModelSpec) -> tuple[Label, ...]
     if len(classes) > MAX_CLASSES:
         raise InvalidData(f"target {name!r}: {len(classes):,} classes, the limit is {MAX_CLASSES}; is it a regression?")
     if task is Task.BINARY and len(classes) > 2:
-        shown = f"{classes[:10]}{' …' if len(classes) > 10 else ''}"
-        raise InvalidData(f"target {name!r}: {len(classes)} classes {shown} for a binary model; is it multiclass?")
+        listing = f"{classes[:10]}{' …' if len(classes) > 10 else ''}"
+        raise InvalidData(f"target {name!r}: {len(classes)} classes {listing} for a binary model; is it multiclass?")
     return tuple(_positive_last(classes, spec))
 
 
@@ -47,20 +47,20 @@ def encode_labels(
     values: pa.ChunkedArray, name: str, task: Task, classes: Sequence[Label]
 ) -> tuple[Vector, npt.NDArray[np.bool_]]:
     """Class indexes or numbers of the rows that have a target, and the mask of those rows."""
-    typed = _comparable(values, name, task)
-    keep = pc.is_valid(typed).to_numpy()
-    present = typed.filter(pc.is_valid(typed))
+    target = _typed_target(values, name, task)
+    has_target = pc.is_valid(target).to_numpy()
+    present = target.filter(pc.is_valid(target))
     if not task.classifies:
-        return np.ascontiguousarray(present.to_numpy(), dtype=np.float64), keep
+        return np.ascontiguousarray(present.to_numpy(), dtype=np.float64), has_target
     try:
-        known = pa.array(classes).cast(present.type)
+        class_values = pa.array(classes).cast(present.type)
     except pa.ArrowInvalid:
         raise InvalidData(f"target {name!r}: type {values.type}, the classes are {list(classes)[:10]}") from None
-    indexes = pc.index_in(present, value_set=known)
+    indexes = pc.index_in(present, value_set=class_values)
     if indexes.null_count:
         unknown = present.filter(pc.is_null(indexes))[0].as_py()
         raise InvalidData(f"target {name!r}: unknown class {unknown!r}; the classes are {list(classes)[:10]}")
-    return indexes.to_numpy().astype(np.float64), keep
+    return indexes.to_numpy().astype(np.float64), has_target
 
 
 def _positive_last(classes: list[Label], spec: ModelSpec) -> list[Label]:
@@ -72,8 +72,8 @@ def _positive_last(classes: list[Label], spec: ModelSpec) -> list[Label]:
     raise InvalidData(f"positive_class {spec.positive_class!r} is not a class of {spec.target!r}; those are {classes}")
 
 
-def _comparable(values: pa.ChunkedArray, name: str, task: Task) -> pa.ChunkedArray:
-    """float64 for regressions; boolean, int64 or text for classifiers; NaN as null."""
+def _typed_target(values: pa.ChunkedArray, name: str, task: Task) -> pa.ChunkedArray:
+    """The target as float64 for regressions, as boolean, int64 or text for classifiers; NaN becomes null."""
     if pt.is_dictionary(values.type):
         values = pc.cast(values, values.type.value_type)
     kind = kind_of(values.type)
@@ -88,13 +88,13 @@ def _comparable(values: pa.ChunkedArray, name: str, task: Task) -> pa.ChunkedArr
             raise InvalidData(f"target {name!r}: a regression needs numbers, the column is of type {values.type}")
         return pc.cast(values, pa.float64(), safe=False)
     if kind is Kind.NUMERIC:
-        return _whole(values, name)
+        return _whole_numbers(values, name)
     if kind in (Kind.BOOLEAN, Kind.CATEGORICAL):
         return values if kind is Kind.BOOLEAN else pc.cast(values, pa.large_string())
     raise InvalidData(f"target {name!r}: type {values.type} cannot be a class")
 
 
-def _whole(values: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+def _whole_numbers(values: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     try:
         return pc.cast(values, pa.int64())
     except pa.ArrowInvalid:

@@ -1,4 +1,4 @@
-"""A plan at work: the same numbers, bit for bit, for a row alone and for the row among many."""
+"""Feature plan transformer: the same numbers, bit for bit, for a row alone and for the row among many."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -22,14 +22,14 @@ _NAN = np.float32(np.nan)
 
 
 class Transformer:
-    """A plan made ready once: steps of one kind that stand beside each other are one operation on blocks."""
+    """A plan compiled once: neighbouring steps of one kind become one operation on blocks of columns."""
 
     def __init__(self, plan: FeaturePlan) -> None:
         self.plan = plan
         place = {name: index for index, name in enumerate(plan.columns)}
         kept = plan.kept
         self._takes, self._keeps, self._width = len(plan.columns), len(kept), len(plan.names)
-        self._kept = None if not plan.dropped else np.array([place[name] for name in kept], dtype=np.intp)
+        self._kept_places = None if not plan.dropped else np.array([place[name] for name in kept], dtype=np.intp)
         self._writes: list[tuple[slice, Write]] = []
         start = 0
         for kind, steps in groupby(plan.steps, key=lambda step: step.kind):
@@ -38,17 +38,17 @@ class Transformer:
             start += len(alike)
 
     def __call__(self, x: Matrix) -> Matrix:
-        """(rows, columns out) float32, C-ordered; raises InvalidData for a matrix of other columns."""
-        x = self._checked(x)
+        """(rows, output columns) float32, C-ordered; raises InvalidData for a matrix of another number of columns."""
+        x = self._check_matrix(x)
         out = np.empty((len(x), self._width), dtype=np.float32)
-        out[:, : self._keeps] = x if self._kept is None else x.take(self._kept, axis=1)
+        out[:, : self._keeps] = x if self._kept_places is None else x.take(self._kept_places, axis=1)
         if self._writes:
             self._fill(x, out[:, self._keeps :])
         return out
 
     def generated(self, x: Matrix) -> Matrix:
-        """(rows, steps): only what the steps make."""
-        x = self._checked(x)
+        """(rows, steps) float32: the columns that the steps compute, without those of `x`."""
+        x = self._check_matrix(x)
         out = np.empty((len(x), self._width - self._keeps), dtype=np.float32)
         self._fill(x, out)
         return out
@@ -57,10 +57,10 @@ class Transformer:
         with np.errstate(all="ignore"):
             for where, write in self._writes:
                 write(x, out[:, where])
-        # What divides by zero or outgrows 32 bits is missing: no family has to know infinity.
+        # Results of a division by zero or beyond 32 bits count as missing: no family has to know infinity.
         np.copyto(out, _NAN, where=np.isinf(out))
 
-    def _checked(self, x: Matrix) -> Matrix:
+    def _check_matrix(self, x: Matrix) -> Matrix:
         if x.ndim != 2 or x.shape[1] != self._takes:
             raise InvalidData(f"the plan takes a matrix of {self._takes} columns, got an array of shape {x.shape}")
         return np.asarray(x, dtype=np.float32)
@@ -72,30 +72,30 @@ def apply(plan: FeaturePlan, x: Matrix) -> Matrix:
 
 
 def transformed(plan: FeaturePlan, data: Data) -> Data:
-    """The same rows with the columns of the plan; those it makes are numbers, whatever they are made of."""
+    """The same rows with the columns of the plan; the computed columns are numeric, whatever their sources are."""
     codes = dict(zip((data.names[index] for index in data.categorical), data.levels, strict=True))
-    kept = [(index, codes[name]) for index, name in enumerate(plan.kept) if name in codes]
+    categorical = [(index, codes[name]) for index, name in enumerate(plan.kept) if name in codes]
     return replace(
         data,
         x=apply(plan, data.x),
         names=plan.names,
-        categorical=tuple(index for index, _ in kept),
-        levels=tuple(levels for _, levels in kept),
+        categorical=tuple(index for index, _ in categorical),
+        levels=tuple(levels for _, levels in categorical),
     )
 
 
 Places = dict[str, int]
 
 
-def _pairs(operation: np.ufunc) -> Callable[[Sequence[Any], Places], Write]:
-    def compiled(steps: Sequence[Any], place: Places) -> Write:
+def _compile_pairs(operation: np.ufunc) -> Callable[[Sequence[Any], Places], Write]:
+    def compile_steps(steps: Sequence[Any], place: Places) -> Write:
         a, b = _indexes([step.a for step in steps], place), _indexes([step.b for step in steps], place)
         return lambda x, out: operation(x.take(a, axis=1), x.take(b, axis=1), out=out)
 
-    return compiled
+    return compile_steps
 
 
-def _powers(steps: Sequence[Power], place: Places) -> Write:
+def _compile_powers(steps: Sequence[Power], place: Places) -> Write:
     columns = _indexes([step.a for step in steps], place)
     cubes = np.array([step.degree == 3 for step in steps])
 
@@ -107,25 +107,25 @@ def _powers(steps: Sequence[Power], place: Places) -> Write:
     return write
 
 
-def _groups(steps: Sequence[GroupMean | GroupDifference], place: Places) -> Write:
+def _compile_groups(steps: Sequence[GroupMean | GroupDifference], place: Places) -> Write:
     columns = _indexes([step.category for step in steps], place)
     levels = np.array([len(step.means) for step in steps])
     missing = int(levels.max())
     table = np.full((len(steps), missing + 1), np.nan, dtype=np.float32)
     for row, step in zip(table, steps, strict=True):
         row[: len(step.means)] = step.means
-    each = np.arange(len(steps))
+    step_indexes = np.arange(len(steps))
 
     def write(x: Matrix, out: Matrix) -> None:
         codes = x.take(columns, axis=1)
-        known = (codes >= 0) & (codes < levels)
-        out[:] = table[each, np.where(known, codes, missing).astype(np.intp)]
+        has_level = (codes >= 0) & (codes < levels)
+        out[:] = table[step_indexes, np.where(has_level, codes, missing).astype(np.intp)]
 
     return write
 
 
-def _group_differences(steps: Sequence[GroupDifference], place: Places) -> Write:
-    numbers, means = _indexes([step.number for step in steps], place), _groups(steps, place)
+def _compile_group_differences(steps: Sequence[GroupDifference], place: Places) -> Write:
+    numbers, means = _indexes([step.number for step in steps], place), _compile_groups(steps, place)
 
     def write(x: Matrix, out: Matrix) -> None:
         means(x, out)
@@ -134,42 +134,42 @@ def _group_differences(steps: Sequence[GroupDifference], place: Places) -> Write
     return write
 
 
-def _calendars(steps: Sequence[Calendar], place: Places) -> Write:
+def _compile_calendars(steps: Sequence[Calendar], place: Places) -> Write:
     parts = [(place[step.column], _PARTS[step.part]) for step in steps]
 
     def write(x: Matrix, out: Matrix) -> None:
-        for at, (column, part) in enumerate(parts):
+        for position, (column, part) in enumerate(parts):
             days = x[:, column].astype(np.float64)
-            known = np.abs(days) <= _LAST_DAY
-            out[:, at] = np.where(known, part(np.where(known, days, 0.0)), np.nan)
+            is_date = np.abs(days) <= _LAST_DAY
+            out[:, position] = np.where(is_date, part(np.where(is_date, days, 0.0)), np.nan)
 
     return write
 
 
-def _windows(steps: Sequence[WindowSummary], place: Places) -> Write:
+def _compile_windows(steps: Sequence[WindowSummary], place: Places) -> Write:
     over = [(_indexes(step.over, place), step.how) for step in steps]
 
     def write(x: Matrix, out: Matrix) -> None:
-        for at, (columns, how) in enumerate(over):
+        for position, (columns, how) in enumerate(over):
             values = x.take(columns, axis=1)
             if how == "range":
-                out[:, at] = values.max(axis=1) - values.min(axis=1)
+                out[:, position] = values.max(axis=1) - values.min(axis=1)
                 continue
             total = values[:, 0].astype(np.float64)
             for column in range(1, len(columns)):  # one by one: a sum over an axis may add in another order
                 total += values[:, column]
-            out[:, at] = total / len(columns)
+            out[:, position] = total / len(columns)
 
     return write
 
 
-def _whole(days: Vector, unit: str) -> npt.NDArray[Any]:
+def _truncate_dates(days: Vector, unit: str) -> npt.NDArray[Any]:
     return np.floor(days).astype(np.int64).astype("datetime64[D]").astype(f"datetime64[{unit}]")
 
 
-def _since(days: Vector, unit: str) -> Vector:
+def _days_since_start(days: Vector, unit: str) -> Vector:
     """Days since the start of the month or year."""
-    start: Vector = _whole(days, unit).astype("datetime64[D]").astype(np.float64)
+    start: Vector = _truncate_dates(days, unit).astype("datetime64[D]").astype(np.float64)
     return np.floor(days) - start
 
 
@@ -177,20 +177,20 @@ _PARTS: dict[str, Callable[[Vector], Vector]] = {
     # A 32-bit day of our time is exact to minutes only, so that 10:00 may be 9:59: quarters of an hour are safe.
     "hour": lambda days: np.round((days - np.floor(days)) * 96) / 4,
     "weekday": lambda days: (np.floor(days) + 3) % 7,
-    "day": lambda days: _since(days, "M") + 1,
-    "month": lambda days: _whole(days, "M").astype(np.float64) % 12 + 1,
-    "yearday": lambda days: _since(days, "Y") + 1,
+    "day": lambda days: _days_since_start(days, "M") + 1,
+    "month": lambda days: _truncate_dates(days, "M").astype(np.float64) % 12 + 1,
+    "yearday": lambda days: _days_since_start(days, "Y") + 1,
 }
 
 _COMPILERS: dict[str, Callable[[Any, Places], Write]] = {
-    "product": _pairs(np.multiply),
-    "ratio": _pairs(np.divide),
-    "difference": _pairs(np.subtract),
-    "power": _powers,
-    "group_mean": _groups,
-    "group_difference": _group_differences,
-    "calendar": _calendars,
-    "window": _windows,
+    "product": _compile_pairs(np.multiply),
+    "ratio": _compile_pairs(np.divide),
+    "difference": _compile_pairs(np.subtract),
+    "power": _compile_powers,
+    "group_mean": _compile_groups,
+    "group_difference": _compile_group_differences,
+    "calendar": _compile_calendars,
+    "window": _compile_windows,
 }
 
 
@@ -199,5 +199,5 @@ def _indexes(names: Sequence[str], place: Places) -> Indexes:
 
 
 def by_kind(steps: Sequence[Step]) -> tuple[Step, ...]:
-    """In the order in which they are computed fastest."""
+    """The steps in the order in which they are computed fastest: those of one kind side by side."""
     return tuple(sorted(steps, key=lambda step: list(_COMPILERS).index(step.kind)))

@@ -1,4 +1,4 @@
-"""Values of one column as float32, with the refusals that name the column and the value."""
+"""Column values as float32, and the errors that name the column and the value that cannot be one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ def as_column(values: pa.ChunkedArray, kind: Kind) -> pa.ChunkedArray:
 
 @dataclass(frozen=True, slots=True)
 class Coder:
-    """Turns the values of one column into numbers, and texts into the positions in `categories`."""
+    """Turns the values of one column into numbers, and texts into their positions in `categories`."""
 
     name: str
     kind: Kind
@@ -40,7 +40,7 @@ class Coder:
     other: bool = False
 
     def fill(self, out: npt.NDArray[np.float32], values: pa.ChunkedArray, rows: Rows | None = None) -> None:
-        """Writes the codes or numbers into `out`, NaN where there is none; `rows` name the rows in messages."""
+        """Writes the codes or numbers into `out`, NaN where there is none; messages number the rows by `rows`."""
         start = 0
         for chunk in values.chunks:
             numbers = self._numbers(pa.chunked_array([chunk]))
@@ -57,27 +57,27 @@ class Coder:
     def _numbers(self, values: pa.ChunkedArray) -> npt.NDArray[np.float64]:
         if self.kind is Kind.CATEGORICAL:
             texts = as_column(values, self.kind)
-            typed = pc.index_in(texts, value_set=pa.array(self.categories, texts.type))
+            converted = pc.index_in(texts, value_set=pa.array(self.categories, texts.type))
             if self.other:
-                typed = pc.if_else(pc.is_valid(texts), pc.fill_null(typed, len(self.categories)), typed)
+                converted = pc.if_else(pc.is_valid(texts), pc.fill_null(converted, len(self.categories)), converted)
         else:
-            typed = self._typed(values)
-        return pc.fill_null(pc.cast(typed, pa.float64(), safe=False), np.nan).to_numpy()
+            converted = self._convert(values)
+        return pc.fill_null(pc.cast(converted, pa.float64(), safe=False), np.nan).to_numpy()
 
-    def _typed(self, values: pa.ChunkedArray) -> pa.ChunkedArray:
-        """The values in the type of the kind, refusing what cannot be meant, such as texts for numbers."""
-        found = kind_of(values.type)
-        shown = next((value.as_py() for value in values if value.is_valid), None)
-        if shown is None:
+    def _convert(self, values: pa.ChunkedArray) -> pa.ChunkedArray:
+        """The values in the Arrow type of the kind; raises InvalidData for another kind, such as texts for numbers."""
+        kind = kind_of(values.type)
+        example = next((value.as_py() for value in values if value.is_valid), None)
+        if example is None:
             return pa.chunked_array([pa.nulls(len(values), pa.float64())])
-        if found is Kind.CATEGORICAL and self.kind is Kind.DATETIME:
+        if kind is Kind.CATEGORICAL and self.kind is Kind.DATETIME:
             texts = pc.cast(values, pa.string())
             try:
                 return days(timestamps(texts))
             except pa.ArrowInvalid:
                 raise InvalidData(f"column {self.name!r}: {first_unreadable(texts)} is not a date") from None
-        if found is not self.kind and not {found, self.kind} <= {Kind.NUMERIC, Kind.BOOLEAN}:
-            raise InvalidData(f"column {self.name!r} is {self.kind}, got {shown!r} of type {values.type}")
+        if kind is not self.kind and not {kind, self.kind} <= {Kind.NUMERIC, Kind.BOOLEAN}:
+            raise InvalidData(f"column {self.name!r} is {self.kind}, got {example!r} of type {values.type}")
         return as_column(values, self.kind)
 
 
@@ -100,7 +100,7 @@ def first_unreadable(texts: pa.ChunkedArray) -> str:
 
 
 def days(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Days since 1970-01-01 UTC as float64; a time of day or a duration as a share of, or number of, days."""
+    """Days since 1970-01-01 UTC as float64; a time of day as a share of a day, a duration as a number of days."""
     if pt.is_time(values.type):
         values = pc.cast(pc.cast(values, pa.time64("us")), pa.int64())
         return pc.divide(pc.cast(values, pa.float64(), safe=False), float(_DAY_US))

@@ -27,7 +27,7 @@ from optagent.training.folds import make_folds, split
 from optagent.training.metrics import METRICS, metric_named
 from optagent.training.plan import Product, Ratio, Step
 from optagent.training.problem import Data, Fold, Problem
-from optagent.training.refit import refit
+from optagent.training.recipe import refit
 from optagent.training.row_times import instants
 from optagent.training.transform import Transformer, transformed
 

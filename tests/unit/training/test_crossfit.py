@@ -9,7 +9,7 @@ from optagent.errors import Infeasible, InvalidRequest
 from optagent.training.crossfit import Crossfit
 from optagent.training.families.registry import FAMILIES, family_named
 from optagent.training.problem import Data, Fold, Problem
-from optagent.training.refit import refit
+from optagent.training.recipe import refit
 
 RUNGS = (3, 9, 27, 81)
 
