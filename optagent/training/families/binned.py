@@ -1,4 +1,4 @@
-"""Binned data kept between trials on the same rows: the most recently used, a few a family."""
+"""Cache of binned data between trials on the same rows: the most recently used, a few per family."""
 
 import hashlib
 from collections import OrderedDict
@@ -13,27 +13,30 @@ T = TypeVar("T")
 
 
 class RecentValues:
-    """The values of the last `size` keys asked for."""
+    """A cache of the `size` most recently used values."""
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._kept: OrderedDict[Hashable, Any] = OrderedDict()
+        self._values: OrderedDict[Hashable, Any] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._values)
 
     def get(self, key: Hashable, build: Callable[[], T]) -> T:
-        """The value kept for `key`, built where there is none, once the oldest has made room for it."""
-        if key not in self._kept:
-            while len(self._kept) >= self._size:
-                self._kept.popitem(last=False)
-            self._kept[key] = build()
-        self._kept.move_to_end(key)
-        return self._kept[key]
+        """The value of `key`; a missing one is built, after the least recently used one was dropped to make room."""
+        if key not in self._values:
+            while len(self._values) >= self._size:
+                self._values.popitem(last=False)
+            self._values[key] = build()
+        self._values.move_to_end(key)
+        return self._values[key]
 
 
-def kept_for(cache: Cache | None, family: str, data: Data, size: int) -> RecentValues:
-    """What `cache` keeps for `family` on this very `data`; other data empties it, no cache keeps nothing."""
+def family_cache(cache: Cache | None, family: str, data: Data, size: int) -> RecentValues:
+    """The values that `cache` holds for `family` on this very `data`; other data empties them.
+
+    Without a `cache` the values are held by the caller alone.
+    """
     if cache is None:
         return RecentValues(size)
     owner, recent = cache.get(family, (None, None))

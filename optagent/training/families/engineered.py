@@ -1,4 +1,4 @@
-"""A model behind a plan of features: rows come as for any model, and become what the model learned from."""
+"""Models with a feature plan: they take encoded rows like any model, and compute the plan's columns first."""
 
 import json
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ _INNER = "model"
 
 
 class Engineered(LoadedOnly):
-    """Plans are found, and proven, by `optagent features`."""
+    """The family of models with a feature plan; `optagent features` searches for plans and tests them."""
 
     name = "engineered"
     why = "a model with a plan of features is not trained as it is: tune the model, its champion's plan is kept"
@@ -42,7 +42,7 @@ class Engineered(LoadedOnly):
 
 
 class EngineeredModel:
-    """`inner` answers for the columns that the plan makes of the encoded ones."""
+    """A model with a plan: `inner` predicts from the columns that the plan computes from the encoded ones."""
 
     def __init__(self, plan: FeaturePlan, inner: ModelPart) -> None:
         self.plan = plan
@@ -58,13 +58,13 @@ class EngineeredModel:
         save_parts(folder, {_INNER: self.inner})
 
     def importances(self) -> Vector:
-        """What a generated column has, its sources share."""
+        """The inner model's importances; that of a computed column is shared equally among its sources."""
         inner = self.inner.model.importances()
         place = {name: index for index, name in enumerate(self.plan.columns)}
-        found = np.zeros(len(place))
-        kept = self.plan.kept
-        found[[place[name] for name in kept]] = inner[: len(kept)]
-        for step, importance in zip(self.plan.steps, inner[len(kept) :], strict=True):
+        importances = np.zeros(len(place))
+        kept_columns = self.plan.kept
+        importances[[place[name] for name in kept_columns]] = inner[: len(kept_columns)]
+        for step, importance in zip(self.plan.steps, inner[len(kept_columns) :], strict=True):
             for name in step.columns:
-                found[place[name]] += importance / len(step.columns)
-        return found
+                importances[place[name]] += importance / len(step.columns)
+        return importances

@@ -1,4 +1,4 @@
-"""Several models that answer as one: bundled, loaded and served like any other model."""
+"""Ensemble models: several models that predict as one, bundled, loaded and served like any other model."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ WEIGHTS = "weights.json"
 
 
 class Ensemble(LoadedOnly):
-    """Weights are searched for, and members trained, by `optagent ensemble`."""
+    """The family of ensembles; `optagent ensemble` searches for the weights and trains the members."""
 
     name = "ensemble"
     why = "an ensemble is not trained as one model: name its base models to `optagent ensemble`"
@@ -35,7 +35,7 @@ class Ensemble(LoadedOnly):
 
 
 class EnsembleModel:
-    """Members by name, and how their answers become one; raises InvalidRequest where these are not the same models."""
+    """Members by name and the rule that combines their predictions; InvalidRequest where the two name other models."""
 
     def __init__(self, combined: Combined, members: Mapping[str, ModelPart]) -> None:
         if set(combined.names) != set(members):
@@ -44,8 +44,8 @@ class EnsembleModel:
         self.members = {name: members[name] for name in combined.names}
 
     def predict(self, x: Matrix) -> Prediction:
-        said = {name: member.model.predict(x) for name, member in self.members.items()}
-        return combine(self.combined, said, x)
+        predictions = {name: member.model.predict(x) for name, member in self.members.items()}
+        return combine(self.combined, predictions, x)
 
     def save(self, folder: Path) -> None:
         for name, member in self.members.items():
@@ -54,7 +54,7 @@ class EnsembleModel:
         save_parts(folder, self.members)
 
     def importances(self) -> Vector:
-        """The members' own, by the weight that each of them has."""
+        """The weighted mean of the members' importances."""
         weights = np.abs(self.combined.weights)
         total: Vector = sum(
             weight * member.model.importances() for weight, member in zip(weights, self.members.values(), strict=True)

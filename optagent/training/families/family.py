@@ -1,4 +1,4 @@
-"""What a model family must offer: a space, a fit that advances by steps, a prediction, and a file without pickle."""
+"""Model family protocol: a search space, a fit that advances by steps, a prediction, and files without pickle."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ from optagent.domain.space import SearchSpace
 from optagent.training.problem import Data
 
 Cache = dict[Any, Any]
-"""What one worker keeps between trials on the same data, such as binned datasets. A family bounds what it keeps."""
+"""Data that one worker keeps between trials on the same rows, such as binned datasets. Each family bounds its share."""
 
 
 class FittedModel(Protocol):
@@ -60,7 +60,7 @@ class Family(Protocol):
     """After u units of a trial the next score is taken at u + max(1, u·growth): 0 is every unit, inf the rungs only."""
 
     default_rounds: int
-    """Training steps of the family's defaults, as the library ships them."""
+    """Training steps that go with the family's defaults, as the library ships them."""
 
     limits: Mapping[str, tuple[float, float]]
     """Legal range of a parameter, for overrides."""
@@ -68,7 +68,7 @@ class Family(Protocol):
     def supports(self, task: Task) -> bool: ...
 
     def space(self, task: Task) -> SearchSpace:
-        """What a practitioner would search."""
+        """The parameters, and their ranges, that a practitioner would search."""
         ...
 
     def defaults(self, task: Task) -> Mapping[str, Any]:
@@ -86,9 +86,9 @@ class Family(Protocol):
         threads: int = 1,
         cache: Cache | None = None,
     ) -> Fit:
-        """A fit at step 0. With a `cache`, binned data is kept there for the next trial on the same `data` and rows."""
+        """A fit at step 0. A `cache` keeps binned data for the next trial on the same `data` and rows."""
         ...
 
     def load(self, folder: Path, task: Task, n_classes: int) -> FittedModel:
-        """The model that `save` wrote; raises CorruptBundle for any file or type that it would not have written."""
+        """The model that `save` wrote; raises CorruptBundle for any file or type that `save` would not write."""
         ...

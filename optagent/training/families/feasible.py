@@ -1,4 +1,4 @@
-"""What can be trained and what cannot: rows, weights, the libraries' refusals and their predictions."""
+"""Feasibility checks of training: rows and weights, columns and rounds, the libraries' errors and predictions."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,12 +12,12 @@ from optagent.training.problem import Data
 
 
 def class_count(task: Task, n_classes: int) -> int:
-    """How many classes a model of that task tells apart; 0 for a regression."""
+    """The number of classes that a model of that task distinguishes; 0 for a regression."""
     return {Task.BINARY: 2, Task.REGRESSION: 0}.get(task, n_classes)
 
 
 def check_rows(data: Data, train: Rows) -> None:
-    """Raises Infeasible for training rows that are none, lack a class or weigh nothing; InvalidData for bad weights."""
+    """Raises Infeasible for training rows that are none, lack a class or all weigh 0; InvalidData for bad weights."""
     if not len(train):
         raise Infeasible("there are no training rows")
     if data.task.classifies:
@@ -42,7 +42,7 @@ def normalised_weight(data: Data, rows: Rows | None = None) -> Vector | None:
 
 @contextmanager
 def library_refusals(*errors: type[Exception]) -> Iterator[None]:
-    """Turns a library's refusal of parameters or data into Infeasible with the library's words."""
+    """Turns a library's error about parameters or data into Infeasible with the library's message."""
     refusals: tuple[type[Exception], ...] = (ValueError, ArithmeticError, *errors)
     try:
         yield
@@ -53,27 +53,28 @@ def library_refusals(*errors: type[Exception]) -> Iterator[None]:
 
 
 def finite(prediction: Prediction) -> Prediction:
-    """`prediction`; raises Infeasible where it is not a number."""
+    """`prediction` itself; raises Infeasible where a value is not finite."""
     if not np.isfinite(prediction).all():
         raise Infeasible("the model predicts values that are not finite numbers")
     return prediction
 
 
 def check_columns(x: Matrix, columns: int) -> None:
-    """Raises InvalidData unless `x` is a matrix of as many columns as the model has learned from."""
+    """Raises InvalidData unless `x` is a matrix with as many columns as the model has learned from."""
     if x.ndim != 2 or x.shape[1] != columns:
         raise InvalidData(f"the model takes a matrix of {columns} columns, got an array of shape {x.shape}")
 
 
-def check_rounds(asked: int | None, trained: int) -> int:
-    """The steps to cut a model back to; InvalidRequest outside 1 to what was trained."""
-    rounds = trained if asked is None else asked
-    if not 1 <= rounds <= trained:
-        raise InvalidRequest(f"rounds must be between 1 and the {trained} that were trained, got {rounds}")
+def check_rounds(rounds: int | None, most: int) -> int:
+    """The steps to cut a model back to, by default `most`, all of its steps; InvalidRequest outside 1 to `most`."""
+    if rounds is None:
+        rounds = most
+    if not 1 <= rounds <= most:
+        raise InvalidRequest(f"rounds must be between 1 and the {most} that were trained, got {rounds}")
     return rounds
 
 
-def shares(values: Vector) -> Vector:
-    """Importances that sum to 1, or zeros where there are none."""
+def normalise_importances(values: Vector) -> Vector:
+    """The importances scaled to sum to 1, or zeros where their sum is 0."""
     total = values.sum()
     return values / total if total > 0 else np.zeros_like(values)

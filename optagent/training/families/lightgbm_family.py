@@ -1,4 +1,4 @@
-"""LightGBM: trees grown leaf by leaf, advanced in place; its data is binned once and shared by folds and trials."""
+"""LightGBM family: trees grown leaf by leaf, advanced in place; folds and trials share data that is binned once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from optagent.arrays import Matrix, Prediction, Rows, Vector
 from optagent.domain.model import Task
 from optagent.domain.space import Categorical, Float, Int, SearchSpace
 from optagent.errors import CorruptBundle
-from optagent.training.families.binned import RecentValues, kept_for, rows_key
+from optagent.training.families.binned import RecentValues, family_cache, rows_key
 from optagent.training.families.family import Cache
 from optagent.training.families.feasible import (
     check_columns,
@@ -21,11 +21,11 @@ from optagent.training.families.feasible import (
     class_count,
     finite,
     library_refusals,
+    normalise_importances,
     normalised_weight,
-    shares,
 )
 from optagent.training.families.lightgbm_text import check_text
-from optagent.training.families.params import OFF, completed, library_seed, penalty
+from optagent.training.families.params import OFF, complete_params, library_seed, penalty
 from optagent.training.problem import Data, span_of
 
 if TYPE_CHECKING:
@@ -35,11 +35,12 @@ FILE = "model.txt"
 OBJECTIVES = {Task.BINARY: "binary", Task.MULTICLASS: "multiclass", Task.REGRESSION: "regression"}
 _BINNINGS_KEPT = 2
 _SUBSETS_KEPT = 41
-_LARGE_CELLS = 20_000_000  # of a matrix: from here on one binning is kept, it takes as much memory as half a matrix
+_LARGE_CELLS = 20_000_000  # of a matrix: from this size on one binning is kept; it takes the memory of half a matrix
 
 
 class LightGBM:
-    """Binned data depends on `max_bin` alone: whatever else forces a rebuild is fixed, not searched."""
+    """The family of LightGBM boosters. Its binned data depends on `max_bin` alone: other parameters that would force a
+    rebuild are fixed, not searched."""
 
     name = "lightgbm"
     rounds_per_unit = 10
@@ -101,19 +102,20 @@ class LightGBM:
     ) -> LightGBMFit:
         import lightgbm
 
-        chosen = completed(self, data.task, params)
+        settings = complete_params(self, data.task, params)
         check_rows(data, train)
         binning = {
-            "max_bin": chosen.pop("max_bin"),
+            "max_bin": settings.pop("max_bin"),
             "feature_pre_filter": False,
             "num_threads": threads,
             "verbose": -1,
         }
         with library_refusals(lightgbm.basic.LightGBMError):
-            learned, watched = _datasets(data, train, valid, binning, cache)
-            booster = lightgbm.Booster({**_native(chosen, data), **binning, "seed": library_seed(seed)}, learned)
-            if watched is not None:
-                booster.add_valid(watched, "valid")
+            train_set, valid_set = _datasets(data, train, valid, binning, cache)
+            booster_params = {**_booster_params(settings, data), **binning, "seed": library_seed(seed)}
+            booster = lightgbm.Booster(booster_params, train_set)
+            if valid_set is not None:
+                booster.add_valid(valid_set, "valid")
         return LightGBMFit(booster, data, valid)
 
     def load(self, folder: Path, task: Task, n_classes: int) -> LightGBMModel:
@@ -123,8 +125,8 @@ class LightGBM:
             text = (folder / FILE).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise CorruptBundle(f"{FILE}: {error}") from error
-        told = {Task.BINARY: "binary sigmoid:1", Task.MULTICLASS: f"multiclass num_class:{n_classes}"}
-        check_text(text, told.get(task, OBJECTIVES[task]), n_classes if task is Task.MULTICLASS else 1)
+        objectives = {Task.BINARY: "binary sigmoid:1", Task.MULTICLASS: f"multiclass num_class:{n_classes}"}
+        check_text(text, objectives.get(task, OBJECTIVES[task]), n_classes if task is Task.MULTICLASS else 1)
         try:
             return LightGBMModel(lightgbm.Booster(model_str=text))
         except (lightgbm.basic.LightGBMError, ValueError) as error:
@@ -132,14 +134,14 @@ class LightGBM:
 
 
 class LightGBMFit:
-    """A booster that grows in place; the validation scores are the booster's own, kept up with every tree."""
+    """A booster that grows in place; the validation scores are the booster's own, updated with every tree."""
 
     def __init__(self, booster: lightgbm.Booster, data: Data, valid: Rows | None) -> None:
         self.rounds = 0
         self._booster = booster
-        self._grown: list[int] = []
+        self._iterations: list[int] = []
         self._shape = () if data.task is not Task.MULTICLASS else (data.n_classes,)
-        # A subset of a LightGBM dataset has its rows in ascending order, whatever the order asked for.
+        # A subset of a LightGBM dataset has its rows in ascending order, whatever the order of the indices.
         self._order = None if valid is None else np.argsort(valid, kind="stable")
 
     def advance(self, rounds: int) -> None:
@@ -149,7 +151,7 @@ class LightGBMFit:
             while self.rounds < rounds:
                 self._booster.update()
                 # A round that finds no split adds no tree.
-                self._grown.append(self._booster.current_iteration())
+                self._iterations.append(self._booster.current_iteration())
                 self.rounds += 1
 
     def predict_valid(self) -> Prediction:
@@ -166,12 +168,12 @@ class LightGBMFit:
     def model(self, rounds: int | None = None) -> LightGBMModel:
         import lightgbm
 
-        grown = self._grown[check_rounds(rounds, self.rounds) - 1]
-        return LightGBMModel(lightgbm.Booster(model_str=self._booster.model_to_string(num_iteration=grown)))
+        iteration = self._iterations[check_rounds(rounds, self.rounds) - 1]
+        return LightGBMModel(lightgbm.Booster(model_str=self._booster.model_to_string(num_iteration=iteration)))
 
 
 class LightGBMModel:
-    """A booster read back from its own text, so that what is saved is what predicts."""
+    """A booster read back from its own text, so that the saved model is the one that predicts."""
 
     def __init__(self, booster: lightgbm.Booster) -> None:
         self._booster = booster
@@ -184,64 +186,68 @@ class LightGBMModel:
         (folder / FILE).write_text(self._booster.model_to_string(), encoding="utf-8", newline="\n")
 
     def importances(self) -> Vector:
-        return shares(self._booster.feature_importance("gain").astype(np.float64))
+        return normalise_importances(self._booster.feature_importance("gain").astype(np.float64))
 
     def contributions(self, x: Matrix) -> Prediction:
         """(rows, columns) SHAP values of the margin (Lundberg et al. 2020); of several classes, their sizes summed."""
         check_columns(x, self._booster.num_feature())
-        found = np.asarray(self._booster.predict(x, pred_contrib=True), dtype=np.float64)
-        classes = found.reshape(len(x), -1, x.shape[1] + 1)[:, :, :-1]  # the last of each class is its expected value
-        return classes[:, 0] if classes.shape[1] == 1 else np.abs(classes).sum(axis=1)
+        contributions = np.asarray(self._booster.predict(x, pred_contrib=True), dtype=np.float64)
+        # The last value of each class is its expected value.
+        by_class = contributions.reshape(len(x), -1, x.shape[1] + 1)[:, :, :-1]
+        return by_class[:, 0] if by_class.shape[1] == 1 else np.abs(by_class).sum(axis=1)
 
 
-def _native(chosen: Mapping[str, Any], data: Data) -> dict[str, Any]:
+def _booster_params(settings: Mapping[str, Any], data: Data) -> dict[str, Any]:
     """The booster's parameters; row-wise histograms are named so that LightGBM does not time both and pick one."""
-    native: dict[str, Any] = {
-        **chosen,
+    params: dict[str, Any] = {
+        **settings,
         "objective": OBJECTIVES[data.task],
         "metric": "none",
-        "bagging_freq": 1 if chosen["bagging_fraction"] < 1 else 0,
+        "bagging_freq": 1 if settings["bagging_fraction"] < 1 else 0,
         "deterministic": True,
         "force_row_wise": True,
     }
     for name in ("lambda_l1", "lambda_l2", "path_smooth"):
-        native[name] = penalty(chosen[name])
+        params[name] = penalty(settings[name])
     if data.task is Task.MULTICLASS:
-        native["num_class"] = class_count(data.task, data.n_classes)
-    return native
+        params["num_class"] = class_count(data.task, data.n_classes)
+    return params
 
 
 def _datasets(
     data: Data, train: Rows, valid: Rows | None, binning: Mapping[str, Any], cache: Cache | None
 ) -> tuple[lightgbm.Dataset, lightgbm.Dataset | None]:
-    """Neighbouring rows, as folds in time order have, are binned from where they are; those of other folds are subsets
-    of one binned dataset, since picking them out of the matrix would copy it. Without validation rows no row but
-    `train` is looked at. Training reads a dataset and writes nothing to it, so trials share what is kept."""
+    """The binned training rows, and the binned validation rows if there are any.
+
+    Neighbouring rows, as in folds in time order, are binned in place; the rows of other folds are subsets of one binned
+    dataset, since to take them from the matrix would copy it. Without validation rows, only the `train` rows are read.
+    Training reads a dataset and never writes to it, so trials share the cached ones.
+    """
     if valid is None:
         return _dataset(data, train, binning), None
-    recent = kept_for(cache, LightGBM.name, data, _BINNINGS_KEPT if data.x.size < _LARGE_CELLS else 1)
-    kept = recent.get(binning["max_bin"], lambda: RecentValues(_SUBSETS_KEPT))
+    binnings = family_cache(cache, LightGBM.name, data, _BINNINGS_KEPT if data.x.size < _LARGE_CELLS else 1)
+    datasets = binnings.get(binning["max_bin"], lambda: RecentValues(_SUBSETS_KEPT))
     if span_of(train) is None or span_of(valid) is None:
-        full = kept.get("full", lambda: _dataset(data, None, binning))
-        return kept.get(rows_key(train), lambda: _subset(full, train)), kept.get(
+        full = datasets.get("full", lambda: _dataset(data, None, binning))
+        return datasets.get(rows_key(train), lambda: _subset(full, train)), datasets.get(
             rows_key(valid), lambda: _subset(full, valid)
         )
-    learned = kept.get(rows_key(train), lambda: _dataset(data, train, binning))
-    watched = kept.get((rows_key(train), rows_key(valid)), lambda: _dataset(data, valid, binning, learned))
-    return learned, watched
+    train_set = datasets.get(rows_key(train), lambda: _dataset(data, train, binning))
+    valid_set = datasets.get((rows_key(train), rows_key(valid)), lambda: _dataset(data, valid, binning, train_set))
+    return train_set, valid_set
 
 
 def _subset(full: lightgbm.Dataset, rows: Rows) -> lightgbm.Dataset:
-    chosen = full.subset([])
-    # `subset` keeps a list of Python integers, 36 bytes a row; what it is turned into at once is taken as well.
-    chosen.used_indices = np.sort(rows).astype(np.int32)  # type: ignore[assignment]
-    return chosen.construct()
+    dataset = full.subset([])
+    # `subset` stores a list of Python integers, 36 bytes a row, and converts it at once; the array is accepted as well.
+    dataset.used_indices = np.sort(rows).astype(np.int32)  # type: ignore[assignment]
+    return dataset.construct()
 
 
 def _dataset(
     data: Data, rows: Rows | None, binning: Mapping[str, Any], like: lightgbm.Dataset | None = None
 ) -> lightgbm.Dataset:
-    """Binned rows, with the bins of `like` where it is given."""
+    """The rows (by default all) binned, with the bins of `like` if there is one."""
     import lightgbm
 
     return lightgbm.Dataset(

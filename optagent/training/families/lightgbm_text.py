@@ -1,7 +1,7 @@
-"""What a LightGBM model file must look like before the library is given it.
+"""Validation of LightGBM model files, before the library reads them.
 
-LightGBM 4.7 reads trees at the offsets that the file names, takes the numbers of their nodes on trust, and ends the
-process on a number or a parameter that it cannot read.
+LightGBM 4.7 reads trees at the offsets that the file names, trusts the numbers of their nodes, and ends the process on
+a number or a parameter that it cannot read.
 """
 
 import re
@@ -21,15 +21,16 @@ _TAIL = re.compile(
 _WHOLE = re.compile(r"-?\d{1,18}")
 _NUMBER = re.compile(r"-?(\d+(\.\d+)?(e[-+]?\d+)?|inf)|nan")
 _PER_INNER_NODE = ("split_feature", "split_gain", "threshold", "decision_type", "left_child", "right_child")
-_PER_INNER_NODE_TOLD = ("internal_value", "internal_weight", "internal_count")
+_INNER_NODE_STATISTICS = ("internal_value", "internal_weight", "internal_count")
 _PER_LEAF = ("leaf_value", "leaf_weight", "leaf_count")
-_ONE = ("num_leaves", "num_cat", "is_linear", "shrinkage")
+_SINGLE_VALUES = ("num_leaves", "num_cat", "is_linear", "shrinkage")
 _CATEGORIES = ("cat_boundaries", "cat_threshold")
-_FIELDS = {*_PER_INNER_NODE, *_PER_INNER_NODE_TOLD, *_PER_LEAF, *_ONE, *_CATEGORIES}
+_FIELDS = {*_PER_INNER_NODE, *_INNER_NODE_STATISTICS, *_PER_LEAF, *_SINGLE_VALUES, *_CATEGORIES}
 
 
 def check_text(text: str, objective: str, trees_per_round: int) -> None:
-    """Raises CorruptBundle for a text that is cut off, of another task, or whose trees point outside themselves."""
+    """Raises CorruptBundle for a text that is cut off, belongs to another task, or has a tree that points outside
+    itself."""
     head = _HEAD.match(text)
     if head is None:
         raise CorruptBundle("model.txt: not a LightGBM model")
@@ -42,37 +43,41 @@ def check_text(text: str, objective: str, trees_per_round: int) -> None:
         raise CorruptBundle("model.txt: columns or trees are missing")
     if not _TAIL.fullmatch(text, head.end() + sum(sizes)):
         raise CorruptBundle("model.txt: not a whole LightGBM model")
-    for number, block in enumerate(_blocks(text, head.end(), sizes)):
-        if not block.startswith(f"Tree={number}\n") or not _sound(block, len(names)):
+    for number, block in enumerate(_tree_blocks(text, head.end(), sizes)):
+        if not block.startswith(f"Tree={number}\n") or not _is_sound_tree(block, len(names)):
             raise CorruptBundle(f"model.txt: tree {number} points outside itself, or is no tree")
 
 
-def _blocks(text: str, start: int, sizes: Sequence[int]) -> Iterator[str]:
+def _tree_blocks(text: str, start: int, sizes: Sequence[int]) -> Iterator[str]:
     for size in sizes:
         yield text[start : start + size]
         start += size
 
 
-def _sound(block: str, columns: int) -> bool:
+def _is_sound_tree(block: str, columns: int) -> bool:
     lines = [line.partition("=") for line in block.rstrip("\n").split("\n")[1:]]
     tree = {name: values.split() for name, _, values in lines}
     if set(tree) - set(_CATEGORIES) != _FIELDS - set(_CATEGORIES) or len(tree) != len(lines):
         return False
     if not all(_NUMBER.fullmatch(value) for values in tree.values() for value in values):
         return False
-    if any(len(tree[name]) != 1 or not _WHOLE.fullmatch(tree[name][0]) for name in _ONE[:3]):
+    if any(len(tree[name]) != 1 or not _WHOLE.fullmatch(tree[name][0]) for name in _SINGLE_VALUES[:3]):
         return False
-    return len(tree["shrinkage"]) == 1 and tree["is_linear"] == ["0"] and _nodes_sound(tree, columns)
+    return len(tree["shrinkage"]) == 1 and tree["is_linear"] == ["0"] and _are_nodes_sound(tree, columns)
 
 
-def _nodes_sound(tree: Mapping[str, list[str]], columns: int) -> bool:
-    """Inner nodes are numbered as they were made, so a child's number is above its parent's; leaf n is written ~n."""
+def _are_nodes_sound(tree: Mapping[str, list[str]], columns: int) -> bool:
+    """True where the nodes form one tree over existing columns.
+
+    Inner nodes are numbered in the order of their creation, so a child's number is above its parent's; leaf n is
+    written ~n.
+    """
     leaves = int(tree["num_leaves"][0])
     if leaves == 1:
         return len(tree["leaf_value"]) == 1 and tree["num_cat"] == ["0"] and not tree["split_feature"]
     if any(len(tree[name]) != leaves for name in _PER_LEAF):
         return False
-    if any(len(tree[name]) != leaves - 1 for name in (*_PER_INNER_NODE, *_PER_INNER_NODE_TOLD)):
+    if any(len(tree[name]) != leaves - 1 for name in (*_PER_INNER_NODE, *_INNER_NODE_STATISTICS)):
         return False
     integers = ("split_feature", "decision_type", "left_child", "right_child", *_CATEGORIES)
     if not all(_WHOLE.fullmatch(value) for name in integers for value in tree.get(name, ())):
@@ -82,14 +87,15 @@ def _nodes_sound(tree: Mapping[str, list[str]], columns: int) -> bool:
         return False
     if any(0 <= child <= node for node, child in links):
         return False
-    return all(0 <= int(column) < columns for column in tree["split_feature"]) and _categories_sound(tree)
+    return all(0 <= int(column) < columns for column in tree["split_feature"]) and _are_categories_sound(tree)
 
 
-def _categories_sound(tree: Mapping[str, list[str]]) -> bool:
-    """A categorical split (bit 0 of its kind) names a bitset by number; bitsets lie one after the other."""
+def _are_categories_sound(tree: Mapping[str, list[str]]) -> bool:
+    """True where every categorical split (bit 0 of its kind) names an existing bitset by number, and the bitsets lie
+    one after the other."""
     count = int(tree["num_cat"][0])
-    named = [value for value, kind in zip(tree["threshold"], tree["decision_type"], strict=True) if int(kind) & 1]
-    if any(not _WHOLE.fullmatch(value) or not 0 <= int(value) < count for value in named):
+    bitsets = [value for value, kind in zip(tree["threshold"], tree["decision_type"], strict=True) if int(kind) & 1]
+    if any(not _WHOLE.fullmatch(value) or not 0 <= int(value) < count for value in bitsets):
         return False
     if not count:
         return "cat_boundaries" not in tree

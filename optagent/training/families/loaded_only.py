@@ -1,4 +1,4 @@
-"""What families have in common that are never searched: those of models made of models, or from elsewhere."""
+"""Base of load-only families, which are never searched: those of models made of other models, or trained elsewhere."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from optagent.training.problem import Data
 
 
 class LoadedOnly:
-    """It can learn no task, so no search offers it; `why` says what to do instead."""
+    """A family that can learn no task, so that no search offers it; `why` says what to do instead."""
 
     name: str
     why: str

@@ -1,4 +1,4 @@
-"""Parameters as a family takes them: complete, known by name, and of the right kind of number."""
+"""Family parameters: completed by defaults, refused if the name is unknown, and of the right kind of number."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,11 +9,11 @@ from optagent.errors import InvalidRequest
 from optagent.training.families.family import Family
 
 OFF = 1e-8
-"""The low end of a penalty on a log scale, which has no 0: a penalty at or below it is off, exactly."""
+"""The low end of a penalty on a log scale, which has no 0: a penalty at or below it is exactly 0."""
 
 
-def completed(family: Family, task: Task, params: Mapping[str, Any]) -> dict[str, Any]:
-    """`params` with the family's defaults for those not named; InvalidRequest for a name outside the space."""
+def complete_params(family: Family, task: Task, params: Mapping[str, Any]) -> dict[str, Any]:
+    """`params` and the family's defaults for the parameters not named; InvalidRequest for a name outside the space."""
     space = family.space(task)
     unknown = sorted(set(params) - set(space.names))
     if unknown:
@@ -27,10 +27,10 @@ def completed(family: Family, task: Task, params: Mapping[str, Any]) -> dict[str
 
 
 def penalty(value: float) -> float:
-    """What the library is given for a penalty on a log scale."""
+    """The library's penalty for one searched on a log scale: 0 at or below `OFF`."""
     return 0.0 if value <= OFF else value
 
 
 def library_seed(seed: int) -> int:
-    """A seed that every library takes: LightGBM keeps it in 32 signed bits."""
+    """A seed that every library accepts: LightGBM stores it in 32 signed bits."""
     return seed % 2**31

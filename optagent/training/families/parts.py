@@ -1,4 +1,4 @@
-"""Models as parts of another model: each in a folder of its own below it, with the name of its family."""
+"""Model parts: models that another model contains, each in a folder below it and with the name of its family."""
 
 import json
 from collections.abc import Mapping
@@ -23,14 +23,14 @@ class ModelPart:
 
 
 def save_parts(folder: Path, parts: Mapping[str, ModelPart]) -> None:
-    """Writes them in their order; the folders have numbers, since a name may be no name for a folder."""
-    listed = []
+    """Writes the parts in their order; the folders have numbers, since a part's name may be invalid for a folder."""
+    entries = []
     for number, (name, part) in enumerate(parts.items()):
-        own = folder / f"part{number}"
-        own.mkdir()
-        part.model.save(own)
-        listed.append({"name": name, "family": part.family})
-    (folder / PARTS).write_text(json.dumps(listed, indent=1), encoding="utf-8")
+        part_folder = folder / f"part{number}"
+        part_folder.mkdir()
+        part.model.save(part_folder)
+        entries.append({"name": name, "family": part.family})
+    (folder / PARTS).write_text(json.dumps(entries, indent=1), encoding="utf-8")
 
 
 def load_parts(folder: Path, task: Task, n_classes: int, ours: Mapping[str, Family]) -> dict[str, ModelPart]:
@@ -51,10 +51,10 @@ def check_part(name: str, family: str) -> None:
 
 def _listed(path: Path) -> list[tuple[str, str]]:
     try:
-        listed: Any = json.loads(path.read_text(encoding="utf-8"))
-        found = [(str(one["name"]), str(one["family"])) for one in listed]
+        entries: Any = json.loads(path.read_text(encoding="utf-8"))
+        parts = [(str(entry["name"]), str(entry["family"])) for entry in entries]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise CorruptBundle(f"{path}: not a list of parts: {error}") from error
-    if not found or len({name for name, _ in found}) != len(found):
-        raise CorruptBundle(f"{path}: parts with different names are needed, got {[name for name, _ in found]}")
-    return found
+    if not parts or len({name for name, _ in parts}) != len(parts):
+        raise CorruptBundle(f"{path}: parts with different names are needed, got {[name for name, _ in parts]}")
+    return parts

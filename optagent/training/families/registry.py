@@ -1,4 +1,4 @@
-"""The families by name. A family loads its library when it is first used, so naming one costs nothing."""
+"""Registry of model families by name. A family loads its library when it is first used, so naming one is cheap."""
 
 from optagent.domain.model import Task
 from optagent.errors import InvalidRequest

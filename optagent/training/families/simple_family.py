@@ -1,4 +1,4 @@
-"""A family of one's own in three short methods: what may vary, how to fit, how to predict."""
+"""Base class of users' own families, in three short methods: the search space, the fit and the prediction."""
 
 import json
 import math
@@ -14,7 +14,7 @@ from optagent.domain.space import Categorical, Int, Parameter, SearchSpace
 from optagent.errors import CorruptBundle
 from optagent.training.families.family import Cache
 from optagent.training.families.feasible import check_rows
-from optagent.training.families.params import completed, library_seed
+from optagent.training.families.params import complete_params, library_seed
 from optagent.training.families.simple_family_model import (
     COLUMNS,
     FULL_ROUNDS,
@@ -35,11 +35,11 @@ class SimpleFamily:
     by fitting them on a share of the rows first. With `steps = N` it is a generator instead, which yields the model
     after each of its N steps; a search asks for the next step only while a trial is worth it.
 
-    A model is a mapping of names to arrays, numbers, texts or lists of them; it is kept as .npy and .json files. For
+    A model is a mapping of names to arrays, numbers, texts or lists of them; it is stored as .npy and .json files. For
     any other model write `write` and `read` as well; both may use files ending in .npy, .json, .txt, .csv, .parquet,
     .onnx, .safetensors, .cbm, .ubj and .skops, and never a pickle.
 
-    `predict` answers (rows,) the probability of class 1 or the value, or (rows, classes) for a multiclass model.
+    `predict` returns (rows,) the probability of class 1 or the value, or (rows, classes) for a multiclass model.
 
     >>> class Shrunken(SimpleFamily):
     ...     tasks = (Task.REGRESSION,)
@@ -60,13 +60,13 @@ class SimpleFamily:
     """
 
     name = ""
-    """The path by which a user names the family; it is filled in."""
+    """The path by which a user names the family; it is set when the family is loaded."""
 
     tasks: tuple[Task, ...] = tuple(Task)
-    """What the family can learn."""
+    """The tasks that the family can learn."""
 
     steps = 0
-    """How often a full `fit` yields; 0 for a `fit` that returns its model."""
+    """The number of models that a full `fit` yields; 0 for a `fit` that returns its model."""
 
     limits: Mapping[str, tuple[float, float]] = {}
     """Legal range of a parameter, for overrides in model.yaml."""
@@ -76,15 +76,16 @@ class SimpleFamily:
     score_growth = math.inf
 
     def __init_subclass__(cls) -> None:
-        """A step can be scored as it comes; a share of the rows is a fit of its own, so only the rungs are scored."""
+        """Sets `score_growth`: steps are scored as they come, but a share of the rows is a fit of its own, so that only
+        the rungs are scored."""
         cls.score_growth = 1 / 3 if cls.steps else math.inf
 
     def space(self, task: Task) -> SearchSpace:
-        """What a search may vary."""
+        """The parameters that a search may vary."""
         raise NotImplementedError
 
     def fit(self, params: Mapping[str, Any], data: Data, seed: int, threads: int) -> Any:
-        """The model fitted on all rows of `data`, or, with `steps`, the models one after the other."""
+        """The model fitted on all rows of `data` or, with `steps`, an iterator over the models, one per step."""
         raise NotImplementedError
 
     def predict(self, model: Any, x: Matrix) -> Any:
@@ -92,11 +93,11 @@ class SimpleFamily:
         raise NotImplementedError
 
     def defaults(self, task: Task) -> Mapping[str, Any]:
-        """What the first trial uses: the first choice, or the middle of the range, unless you know better."""
+        """The parameters of the first trial: by default the first choice, or the middle of the range."""
         return {parameter.name: _middle(parameter) for parameter in self.space(task)}
 
     def importances(self, model: Any) -> Any:
-        """(columns,) how much the model leans on each column; None where it cannot say."""
+        """(columns,) the weight of each column in the model; None where there is no such measure."""
         return None
 
     def write(self, model: Any, folder: Path) -> None:
@@ -129,9 +130,9 @@ class SimpleFamily:
         threads: int = 1,
         cache: Cache | None = None,
     ) -> SimpleFamilyFit:
-        chosen = completed(self, data.task, params)
+        settings = complete_params(self, data.task, params)
         check_rows(data, train)
-        return SimpleFamilyFit(self, chosen, data, train, valid, library_seed(seed), threads)
+        return SimpleFamilyFit(self, settings, data, train, valid, library_seed(seed), threads)
 
     def load(self, folder: Path, task: Task, n_classes: int) -> SimpleFamilyModel:
         try:

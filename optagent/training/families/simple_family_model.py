@@ -1,4 +1,4 @@
-"""A user's family under training, and its model: each answer of the user's code is checked."""
+"""Fits and models of users' families: everything that the user's code returns is checked."""
 
 import json
 import math
@@ -18,8 +18,8 @@ from optagent.training.families.feasible import (
     check_rounds,
     class_count,
     finite,
+    normalise_importances,
     normalised_weight,
-    shares,
 )
 from optagent.training.problem import Data
 
@@ -58,13 +58,13 @@ class SimpleFamilyFit:
     ) -> None:
         self.rounds = 0
         self._family = family
-        self._chosen = dict(chosen)
+        self._settings = dict(chosen)
         self._data = data
-        self._train = train if family.steps else train[_order(data, train, seed)]
+        self._train = train if family.steps else train[_shuffle_positions(data, train, seed)]
         self._valid = valid
         self._seed = seed
         self._threads = threads
-        self._taken = 0
+        self._steps_done = 0
         self._models: Iterator[Any] | None = None
         self._model: Any = None
 
@@ -74,7 +74,7 @@ class SimpleFamilyFit:
         if self._family.steps:
             self._step_to(math.ceil(rounds * self._family.steps / FULL_ROUNDS))
         else:
-            self._model = self._fitted(rounds)
+            self._model = self._fit_share(rounds)
         self.rounds = rounds
 
     def predict_valid(self) -> Prediction:
@@ -82,43 +82,43 @@ class SimpleFamilyFit:
         return self.model().predict(self._data.x_of(self._valid))
 
     def model(self, rounds: int | None = None) -> "SimpleFamilyModel":
-        """Trained anew for fewer rounds, since nothing is known of how a model could be cut back."""
+        """The model; it is trained anew for fewer rounds, since a user's model cannot be cut back."""
         data = self._data
         if check_rounds(rounds, self.rounds) != self.rounds:
-            again = SimpleFamilyFit(self._family, self._chosen, data, self._train, None, self._seed, self._threads)
-            again._train = self._train
-            again.advance(check_rounds(rounds, self.rounds))
-            return again.model()
+            shorter = SimpleFamilyFit(self._family, self._settings, data, self._train, None, self._seed, self._threads)
+            shorter._train = self._train
+            shorter.advance(check_rounds(rounds, self.rounds))
+            return shorter.model()
         columns = data.x.shape[1]
         return SimpleFamilyModel(self._family, self._model, data.task, class_count(data.task, data.n_classes), columns)
 
     def _step_to(self, step: int) -> None:
-        """A generator that ends before its last step has converged: its last model stays."""
-        with contained(self._family), _threads(self._threads):
+        """Advances the user's generator; one that ends before its last step has converged, and its last model stays."""
+        with contained(self._family), _limit_threads(self._threads):
             if self._models is None:
-                data = _rows_of(self._data, self._train)
-                self._models = iter(self._family.fit(self._chosen, data, self._seed, self._threads))
-            while self._taken < step:
-                found = next(self._models, None)
-                if found is None:
+                data = _select_rows(self._data, self._train)
+                self._models = iter(self._family.fit(self._settings, data, self._seed, self._threads))
+            while self._steps_done < step:
+                model = next(self._models, None)
+                if model is None:
                     break
-                self._model = found
-                self._taken += 1
+                self._model = model
+                self._steps_done += 1
         if self._model is None:
             raise Infeasible(f"family {self._family.name}: fit yields no model, {self._family.steps} were promised")
 
-    def _fitted(self, rounds: int) -> Any:
+    def _fit_share(self, rounds: int) -> Any:
         count = max(_FEWEST_ROWS, math.ceil(len(self._train) * rounds / FULL_ROUNDS))
-        with contained(self._family), _threads(self._threads):
-            data = _rows_of(self._data, self._train[:count])
-            model = self._family.fit(self._chosen, data, self._seed, self._threads)
+        with contained(self._family), _limit_threads(self._threads):
+            data = _select_rows(self._data, self._train[:count])
+            model = self._family.fit(self._settings, data, self._seed, self._threads)
         if model is None:
             raise Infeasible(f"family {self._family.name}: fit returns no model")
         return model
 
 
 class SimpleFamilyModel:
-    """A model of a user's family; what it predicts is checked each time."""
+    """A model of a user's family; every prediction is checked."""
 
     def __init__(self, family: UserCode, model: Any, task: Task, n_classes: int, columns: int) -> None:
         self._family = family
@@ -131,9 +131,9 @@ class SimpleFamilyModel:
         check_columns(x, self._columns)
         with contained(self._family):
             prediction = np.asarray(self._family.predict(self._model, x), dtype=np.float64)
-        wanted = (len(x), *self._shape)
-        if prediction.shape != wanted:
-            raise Infeasible(f"family {self._family.name}: predicts shape {prediction.shape}, {wanted} is needed")
+        shape = (len(x), *self._shape)
+        if prediction.shape != shape:
+            raise Infeasible(f"family {self._family.name}: predicts shape {prediction.shape}, {shape} is needed")
         if self._classifies and ((finite(prediction) < 0) | (prediction > 1)).any():
             raise Infeasible(f"family {self._family.name}: predicts probabilities outside 0 to 1")
         return finite(prediction)
@@ -147,8 +147,10 @@ class SimpleFamilyModel:
 
     def importances(self) -> Vector:
         with contained(self._family):
-            told = self._family.importances(self._model)
-        return np.zeros(self._columns) if told is None else shares(np.abs(np.asarray(told, dtype=np.float64)))
+            importances = self._family.importances(self._model)
+        if importances is None:
+            return np.zeros(self._columns)
+        return normalise_importances(np.abs(np.asarray(importances, dtype=np.float64)))
 
 
 @contextmanager
@@ -161,14 +163,14 @@ def contained(family: UserCode) -> Iterator[None]:
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def _limit_threads(count: int) -> Iterator[None]:
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(count):
         yield
 
 
-def _order(data: Data, train: Rows, seed: int) -> Rows:
+def _shuffle_positions(data: Data, train: Rows, seed: int) -> Rows:
     """Positions in `train`, shuffled, with one row of each class first."""
     shuffled = np.random.default_rng(seed).permutation(len(train))
     if not data.task.classifies:
@@ -179,5 +181,5 @@ def _order(data: Data, train: Rows, seed: int) -> Rows:
     return np.concatenate([shuffled[first], shuffled[rest]])
 
 
-def _rows_of(data: Data, rows: Rows) -> Data:
+def _select_rows(data: Data, rows: Rows) -> Data:
     return replace(data, x=data.x_of(rows), y=data.y[rows], weight=normalised_weight(data, rows))

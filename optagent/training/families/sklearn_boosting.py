@@ -1,4 +1,4 @@
-"""scikit-learn's histogram gradient boosting, which trains on from where it stopped."""
+"""Histogram gradient boosting of scikit-learn, which resumes training where it stopped."""
 
 import copy
 from collections.abc import Mapping
@@ -18,13 +18,13 @@ from optagent.training.families.feasible import (
     library_refusals,
     normalised_weight,
 )
-from optagent.training.families.params import OFF, completed, library_seed, penalty
-from optagent.training.families.sklearn_model import SklearnModel, load_model, predicted
+from optagent.training.families.params import OFF, complete_params, library_seed, penalty
+from optagent.training.families.sklearn_model import SklearnModel, load_model, predict_estimator
 from optagent.training.problem import Data
 
 
 class HistGradientBoosting:
-    """Categorical columns of more levels than there are bins are taken as numbers."""
+    """The family of histogram gradient boosting. Categorical columns with more levels than bins count as numeric."""
 
     name = "hist_gradient_boosting"
     rounds_per_unit = 10
@@ -75,13 +75,13 @@ class HistGradientBoosting:
         threads: int = 1,
         cache: Cache | None = None,
     ) -> "HistFit":
-        chosen = completed(self, data.task, params)
+        settings = complete_params(self, data.task, params)
         check_rows(data, train)
-        chosen["l2_regularization"] = penalty(chosen["l2_regularization"])
+        settings["l2_regularization"] = penalty(settings["l2_regularization"])
         levels = zip(data.categorical, data.levels, strict=True)
-        native = [column for column, count in levels if count <= chosen["max_bins"]]
+        native = [column for column, count in levels if count <= settings["max_bins"]]
         estimator = _estimator(data.task)(
-            **chosen,
+            **settings,
             max_iter=1,
             warm_start=True,
             early_stopping=False,
@@ -95,7 +95,7 @@ class HistGradientBoosting:
 
 
 class HistFit:
-    """A warm-started estimator. Each start bins the rows and predicts them again: train on in few, long steps."""
+    """A warm-started estimator. Each start bins the rows and predicts them again, so few, long steps are cheaper."""
 
     def __init__(self, estimator: Any, data: Data, train: Rows, valid: Rows | None, threads: int) -> None:
         self.rounds = 0
@@ -117,18 +117,18 @@ class HistFit:
 
         assert self._x_valid is not None, "this fit has no validation rows"
         with threadpool_limits(self._threads, user_api="openmp"):
-            return finite(predicted(self._estimator, self._x_valid, self._task))
+            return finite(predict_estimator(self._estimator, self._x_valid, self._task))
 
     def model(self, rounds: int | None = None) -> SklearnModel:
-        """Trained anew for fewer rounds: the library has no public way to drop the last trees."""
+        """The model; it is trained anew for fewer rounds: the library has no public way to drop the last trees."""
         from sklearn.base import clone
 
-        kept = check_rounds(rounds, self.rounds)
-        if kept == self.rounds:
+        steps = check_rounds(rounds, self.rounds)
+        if steps == self.rounds:
             estimator = copy.deepcopy(self._estimator)
         else:
             estimator = clone(self._estimator)
-            self._fit(estimator, kept)
+            self._fit(estimator, steps)
         return SklearnModel(estimator, self._task, _importances)
 
     def _fit(self, estimator: Any, rounds: int) -> None:
@@ -145,7 +145,7 @@ def _estimator(task: Task) -> type:
 
 
 def _importances(estimator: Any) -> Vector:
-    """Total gain of a column's splits, read from the trees: the library publishes none."""
+    """(columns,) total gain of each column's splits, read from the trees: the library publishes no importances."""
     gains = np.zeros(estimator.n_features_in_)
     for tree in (tree for trees in estimator._predictors for tree in trees):
         inner = tree.nodes[tree.nodes["is_leaf"] == 0]

@@ -1,4 +1,4 @@
-"""How scikit-learn families see columns: numbers as they are or scaled, levels one-hot or by mean target."""
+"""Column preprocessing of scikit-learn families: numbers as they are or scaled, levels one-hot or by mean target."""
 
 from __future__ import annotations
 
@@ -22,12 +22,14 @@ Step = tuple[str, Any, list[int]]
 
 
 def tree_columns(data: Data, y: Vector, seed: int) -> ColumnTransformer:
-    """For trees, which take missing numbers as they are."""
-    return _columns([("number", "passthrough", numeric(data)), _one_hot(data), ("target", *_target(data, y, seed))])
+    """The preprocessing for trees, which take missing numbers as they are."""
+    return _column_transformer(
+        [("number", "passthrough", numeric_columns(data)), _one_hot(data), ("target", *_target_encoding(data, y, seed))]
+    )
 
 
 def linear_columns(data: Data, y: Vector, seed: int, scaling: str) -> ColumnTransformer:
-    """For linear models: numbers imputed by their median, with a column that says so, and scaled."""
+    """The preprocessing for linear models: numbers imputed by their median, with an indicator column, and scaled."""
     from sklearn.impute import MissingIndicator, SimpleImputer
     from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import QuantileTransformer, StandardScaler
@@ -38,37 +40,37 @@ def linear_columns(data: Data, y: Vector, seed: int, scaling: str) -> ColumnTran
     else:
         scaler = StandardScaler()
     imputed = Pipeline([("impute", SimpleImputer(strategy="median", keep_empty_features=True)), ("scale", scaler)])
-    encoder, many = _target(data, y, seed)
-    return _columns(
+    encoder, many_levels = _target_encoding(data, y, seed)
+    return _column_transformer(
         [
-            ("number", imputed, numeric(data)),
-            ("missing", MissingIndicator(features="all"), numeric(data)),
+            ("number", imputed, numeric_columns(data)),
+            ("missing", MissingIndicator(features="all"), numeric_columns(data)),
             _one_hot(data),
-            ("target", Pipeline([("encode", encoder), ("scale", StandardScaler())]), many),
+            ("target", Pipeline([("encode", encoder), ("scale", StandardScaler())]), many_levels),
         ]
     )
 
 
 def forget_folds(columns: ColumnTransformer) -> None:
-    """Drops the folds that the target encoder was fitted on, which are no part of a model."""
+    """Drops the folds on which the target encoder was fitted, which are no part of a model."""
     for name, step, _ in (*columns.transformers, *columns.transformers_):
         if name == "target":
             getattr(step, "named_steps", {}).get("encode", step).set_params(cv=2)
 
 
-def numeric(data: Data) -> list[int]:
+def numeric_columns(data: Data) -> list[int]:
     return [column for column in range(data.x.shape[1]) if column not in data.categorical]
 
 
 def by_column(columns: ColumnTransformer, values: Vector) -> Vector:
-    """Sums over what each column became, such as its one-hot levels."""
-    summed = np.zeros(columns.n_features_in_)
-    np.add.at(summed, _origins(columns), values)
-    return summed
+    """(columns,) sums of `values` over the outputs of each column, such as its one-hot levels."""
+    sums = np.zeros(columns.n_features_in_)
+    np.add.at(sums, _source_columns(columns), values)
+    return sums
 
 
-def _origins(columns: ColumnTransformer) -> npt.NDArray[np.int64]:
-    """The column that each output stems from."""
+def _source_columns(columns: ColumnTransformer) -> npt.NDArray[np.int64]:
+    """(outputs,) the column from which each output is computed."""
     origins: list[int] = []
     for name, step, sources in columns.transformers_:
         where = columns.output_indices_[name]
@@ -81,7 +83,7 @@ def _origins(columns: ColumnTransformer) -> npt.NDArray[np.int64]:
     return np.asarray(origins, dtype=np.int64)
 
 
-def _columns(steps: Sequence[Step]) -> ColumnTransformer:
+def _column_transformer(steps: Sequence[Step]) -> ColumnTransformer:
     from sklearn.compose import ColumnTransformer
 
     return ColumnTransformer([step for step in steps if step[2]], sparse_threshold=0.0)
@@ -92,27 +94,28 @@ def _levels(data: Data) -> dict[int, int]:
 
 
 def _one_hot(data: Data) -> Step:
-    """A missing or unseen level is none of them."""
+    """One-hot encoding of columns with few levels; a missing or unseen level is all zeros."""
     from sklearn.preprocessing import OneHotEncoder
 
-    few = {column: levels for column, levels in _levels(data).items() if levels <= ONE_HOT_LEVELS}
+    few_levels = {column: levels for column, levels in _levels(data).items() if levels <= ONE_HOT_LEVELS}
     encoder = OneHotEncoder(
-        categories=[np.arange(max(1, levels), dtype=np.float32) for levels in few.values()],
+        categories=[np.arange(max(1, levels), dtype=np.float32) for levels in few_levels.values()],
         handle_unknown="ignore",
         sparse_output=False,
         dtype=np.float32,
     )
-    return "onehot", encoder, list(few)
+    return "onehot", encoder, list(few_levels)
 
 
-def _target(data: Data, y: Vector, seed: int) -> tuple[Any, list[int]]:
-    """Cross-fitted on the training rows, so that no row is encoded by its own target."""
+def _target_encoding(data: Data, y: Vector, seed: int) -> tuple[Any, list[int]]:
+    """The target encoder and its columns; it is cross-fitted on the training rows, so that no row is encoded by its own
+    target."""
     from sklearn.model_selection import KFold, StratifiedKFold
     from sklearn.preprocessing import TargetEncoder
 
-    many = [column for column, levels in _levels(data).items() if levels > ONE_HOT_LEVELS]
-    fewest = int(np.unique(y, return_counts=True)[1].min()) if data.task.classifies else 0
+    many_levels = [column for column, levels in _levels(data).items() if levels > ONE_HOT_LEVELS]
+    smallest_class = int(np.unique(y, return_counts=True)[1].min()) if data.task.classifies else 0
     # Strata need a row in every fold.
-    splitter, count = (StratifiedKFold, fewest) if fewest > 1 else (KFold, len(y))
+    splitter, count = (StratifiedKFold, smallest_class) if smallest_class > 1 else (KFold, len(y))
     folds = splitter(min(5, count), shuffle=True, random_state=seed)
-    return TargetEncoder(target_type=_TARGETS[data.task], cv=folds), many
+    return TargetEncoder(target_type=_TARGETS[data.task], cv=folds), many_levels

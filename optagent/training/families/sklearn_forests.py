@@ -1,4 +1,4 @@
-"""Random forests and extremely randomised trees, grown some trees at a time."""
+"""Forest families of scikit-learn: random forests and extremely randomised trees, grown some trees at a time."""
 
 import copy
 from collections.abc import Mapping
@@ -18,14 +18,14 @@ from optagent.training.families.feasible import (
     library_refusals,
     normalised_weight,
 )
-from optagent.training.families.params import completed, library_seed
+from optagent.training.families.params import complete_params, library_seed
 from optagent.training.families.sklearn_columns import by_column, forget_folds, tree_columns
-from optagent.training.families.sklearn_model import SklearnModel, load_model, predicted
+from optagent.training.families.sklearn_model import SklearnModel, load_model, predict_estimator
 from optagent.training.problem import Data
 
 
 class _Forest:
-    """What both kinds of forest share; a round is one tree."""
+    """Base of both kinds of forest; a round is one tree."""
 
     name: str
     rounds_per_unit = 5
@@ -44,7 +44,7 @@ class _Forest:
         return True
 
     def space(self, task: Task) -> SearchSpace:
-        found: list[Parameter] = [
+        parameters: list[Parameter] = [
             Categorical("max_features", ("sqrt", 0.25, 0.5, 0.75, 1.0)),
             Int("min_samples_leaf", 1, 50, log=True),
             Int("min_samples_split", 2, 50, log=True),
@@ -53,11 +53,11 @@ class _Forest:
             Float("max_samples", 0.3, 1.0),
         ]
         if task.classifies:
-            found.append(Categorical("criterion", ("gini", "entropy")))
-        return SearchSpace(tuple(found))
+            parameters.append(Categorical("criterion", ("gini", "entropy")))
+        return SearchSpace(tuple(parameters))
 
     def defaults(self, task: Task) -> Mapping[str, Any]:
-        found = {
+        defaults = {
             "max_features": "sqrt" if task.classifies else 1.0,
             "min_samples_leaf": 1,
             "min_samples_split": 2,
@@ -65,7 +65,7 @@ class _Forest:
             "bootstrap": self._bootstraps,
             "max_samples": 1.0,
         }
-        return {**found, "criterion": "gini"} if task.classifies else found
+        return {**defaults, "criterion": "gini"} if task.classifies else defaults
 
     def estimator(self, task: Task) -> type:
         raise NotImplementedError
@@ -81,13 +81,13 @@ class _Forest:
         threads: int = 1,
         cache: Cache | None = None,
     ) -> "ForestFit":
-        chosen = completed(self, data.task, params)
+        settings = complete_params(self, data.task, params)
         check_rows(data, train)
         # `max_samples` is the size of a bootstrap sample: without one there is nothing to size.
-        if not chosen["bootstrap"]:
-            chosen["max_samples"] = None
+        if not settings["bootstrap"]:
+            settings["max_samples"] = None
         forest = self.estimator(data.task)(
-            **chosen, n_estimators=1, warm_start=True, random_state=library_seed(seed), n_jobs=threads
+            **settings, n_estimators=1, warm_start=True, random_state=library_seed(seed), n_jobs=threads
         )
         return ForestFit(forest, data, train, valid, library_seed(seed))
 
@@ -107,7 +107,7 @@ class RandomForest(_Forest):
 
 
 class ExtraTrees(_Forest):
-    """Extremely randomised trees: random splits, on all rows unless told otherwise."""
+    """Extremely randomised trees: random splits, by default on all rows."""
 
     name = "extra_trees"
     _bootstraps = False
@@ -145,18 +145,18 @@ class ForestFit:
     def predict_valid(self) -> Prediction:
         assert self._x_valid is not None, "this fit has no validation rows"
         for tree in self._forest.estimators_[self._summed :]:
-            self._sum = self._sum + predicted(tree, self._x_valid, self._task)
+            self._sum = self._sum + predict_estimator(tree, self._x_valid, self._task)
         self._summed = self.rounds
         return finite(self._sum / self.rounds)
 
     def model(self, rounds: int | None = None) -> SklearnModel:
         from sklearn.pipeline import Pipeline
 
-        kept = check_rounds(rounds, self.rounds)
+        trees = check_rounds(rounds, self.rounds)
         forest = copy.copy(self._forest)
-        forest.estimators_ = list(forest.estimators_[:kept])
+        forest.estimators_ = list(forest.estimators_[:trees])
         # One thread adds up the trees in their order: more would round differently from one call to the next.
-        forest.set_params(n_estimators=kept, warm_start=False, n_jobs=1)
+        forest.set_params(n_estimators=trees, warm_start=False, n_jobs=1)
         # The forest remembers the weights of its training rows, which are no part of the model.
         forest._sample_weight = None
         return SklearnModel(Pipeline([("columns", self._columns), ("model", forest)]), self._task, _importances)

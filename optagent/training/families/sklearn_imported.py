@@ -1,4 +1,4 @@
-"""A scikit-learn model that was trained elsewhere: it predicts, and is never trained here."""
+"""Imported scikit-learn models: trained elsewhere, they predict here and are never trained here."""
 
 import json
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ ORDER = "classes.json"
 
 
 class ImportedSklearn(LoadedOnly):
-    """Loads what an import kept."""
+    """The family of imported scikit-learn models, which loads the models that an import stored."""
 
     name = "sklearn_imported"
     why = "an imported scikit-learn model cannot be trained anew: tune families of optagent instead"
@@ -36,13 +36,14 @@ class ImportedSklearn(LoadedOnly):
 
 
 class ImportedSklearnModel:
-    """`order` names, for each of our classes, the estimator's column of it; empty for a regression."""
+    """An imported estimator; `order` has the estimator's column for each of our classes, and is empty for a
+    regression."""
 
     def __init__(self, estimator: Any, task: Task, order: Sequence[int]) -> None:
-        wanted = "predict_proba" if task.classifies else "predict"
+        method = "predict_proba" if task.classifies else "predict"
         columns = getattr(estimator, "n_features_in_", None)
-        if not hasattr(estimator, wanted) or columns is None:
-            raise CorruptBundle(f"{FILE}: a fitted model with {wanted} is needed, got a {type(estimator).__name__}")
+        if not hasattr(estimator, method) or columns is None:
+            raise CorruptBundle(f"{FILE}: a fitted model with {method} is needed, got a {type(estimator).__name__}")
         if task.classifies and len(estimator.classes_) != len(order):
             raise CorruptBundle(f"{FILE}: a model of {len(order)} classes is needed")
         if not task.classifies and hasattr(estimator, "classes_"):
@@ -63,8 +64,8 @@ class ImportedSklearnModel:
             rows = pd.DataFrame(x, columns=self._names)
         if not self._task.classifies:
             return np.asarray(self._estimator.predict(rows), dtype=np.float64).reshape(len(x))
-        found = np.asarray(self._estimator.predict_proba(rows), dtype=np.float64)[:, self._order]
-        return found[:, 1] if self._task is Task.BINARY else found
+        probabilities = np.asarray(self._estimator.predict_proba(rows), dtype=np.float64)[:, self._order]
+        return probabilities[:, 1] if self._task is Task.BINARY else probabilities
 
     def save(self, folder: Path) -> None:
         skops_file.save(self._estimator, folder / FILE)

@@ -1,4 +1,4 @@
-"""Linear models: logistic regression and ridge, on imputed, scaled and encoded columns."""
+"""Linear family: logistic regression and ridge regression, on imputed, scaled and encoded columns."""
 
 from collections.abc import Mapping
 from math import ceil, inf
@@ -19,9 +19,9 @@ from optagent.training.families.feasible import (
     library_refusals,
     normalised_weight,
 )
-from optagent.training.families.params import completed, library_seed
+from optagent.training.families.params import complete_params, library_seed
 from optagent.training.families.sklearn_columns import by_column, forget_folds, linear_columns
-from optagent.training.families.sklearn_model import SklearnModel, load_model, predicted
+from optagent.training.families.sklearn_model import SklearnModel, load_model, predict_estimator
 from optagent.training.problem import Data
 
 FULL_ROUNDS = 81
@@ -30,7 +30,7 @@ _MAX_ITERATIONS = 500
 
 
 class Linear:
-    """Nothing of a fit carries over to the next, so a round is a share of the training rows: 1/81 of them."""
+    """The family of linear models. No fit reuses the one before, so a round is a share of the training rows: 1/81."""
 
     name = "linear"
     rounds_per_unit = 1
@@ -59,9 +59,9 @@ class Linear:
         threads: int = 1,
         cache: Cache | None = None,
     ) -> "LinearFit":
-        chosen = completed(self, data.task, params)
+        settings = complete_params(self, data.task, params)
         check_rows(data, train)
-        return LinearFit(chosen, data, train, valid, library_seed(seed), threads)
+        return LinearFit(settings, data, train, valid, library_seed(seed), threads)
 
     def load(self, folder: Path, task: Task, n_classes: int) -> SklearnModel:
         return load_model(folder, task, n_classes, _estimator(task), _importances)
@@ -71,31 +71,31 @@ class LinearFit:
     """A fit on the first rows of one fixed order, so that the rows of fewer rounds are among those of more."""
 
     def __init__(
-        self, chosen: Mapping[str, Any], data: Data, train: Rows, valid: Rows | None, seed: int, threads: int
+        self, settings: Mapping[str, Any], data: Data, train: Rows, valid: Rows | None, seed: int, threads: int
     ) -> None:
         self.rounds = 0
-        self._chosen = dict(chosen)
+        self._settings = dict(settings)
         self._data = data
-        self._rows = train[_order(data, train, seed)]
+        self._rows = train[_stratified_positions(data, train, seed)]
         self._valid = valid
         self._seed = seed
         self._threads = threads
-        self._fitted: Any = None
+        self._pipeline: Any = None
 
     def advance(self, rounds: int) -> None:
         if rounds <= self.rounds:
             return
-        self._fitted = self._fit(rounds)
+        self._pipeline = self._fit(rounds)
         self.rounds = rounds
 
     def predict_valid(self) -> Prediction:
         assert self._valid is not None, "this fit has no validation rows"
-        return finite(predicted(self._fitted, self._data.x_of(self._valid), self._data.task))
+        return finite(predict_estimator(self._pipeline, self._data.x_of(self._valid), self._data.task))
 
     def model(self, rounds: int | None = None) -> SklearnModel:
-        kept = check_rounds(rounds, self.rounds)
-        fitted = self._fitted if kept == self.rounds else self._fit(kept)
-        return SklearnModel(fitted, self._data.task, _importances)
+        steps = check_rounds(rounds, self.rounds)
+        pipeline = self._pipeline if steps == self.rounds else self._fit(steps)
+        return SklearnModel(pipeline, self._data.task, _importances)
 
     def _fit(self, rounds: int) -> Any:
         from sklearn.exceptions import ConvergenceWarning
@@ -104,7 +104,7 @@ class LinearFit:
 
         rows = self._rows[: max(_FEWEST_ROWS, ceil(len(self._rows) * rounds / FULL_ROUNDS))]
         y = self._data.y[rows]
-        scaling = self._chosen["scaling"]
+        scaling = self._settings["scaling"]
         pipeline = Pipeline(
             [
                 ("columns", linear_columns(self._data, y, self._seed, scaling)),
@@ -112,21 +112,22 @@ class LinearFit:
             ]
         )
         with library_refusals(), threadpool_limits(self._threads), catch_warnings():
-            # Unscaled or separable data: the last iterate still predicts, and the score tells what it is worth.
+            # Unscaled or separable data: the last iterate still predicts, and its score measures how well.
             simplefilter("ignore", ConvergenceWarning)
             pipeline.fit(self._data.x_of(rows), y, model__sample_weight=normalised_weight(self._data, rows))
         forget_folds(pipeline["columns"])
         return pipeline
 
     def _estimator(self) -> Any:
-        strength = {name: value for name, value in self._chosen.items() if name != "scaling"}
+        strength = {name: value for name, value in self._settings.items() if name != "scaling"}
         if self._data.task.classifies:
             strength["max_iter"] = _MAX_ITERATIONS
         return _estimator(self._data.task)(**strength, random_state=self._seed)
 
 
-def _order(data: Data, train: Rows, seed: int) -> Rows:
-    """Positions in `train`, shuffled; for classes one row of each, then each class spread evenly over the rest."""
+def _stratified_positions(data: Data, train: Rows, seed: int) -> Rows:
+    """Positions in `train`, shuffled; for classifiers one row of each class comes first, and then each class is spread
+    evenly over the rest."""
     shuffled = np.random.default_rng(seed).permutation(len(train))
     if not data.task.classifies:
         return shuffled
@@ -146,6 +147,6 @@ def _estimator(task: Task) -> type:
 
 
 def _importances(pipeline: Any) -> Vector:
-    """Size of the coefficients, which the scaling makes comparable."""
+    """(columns,) absolute coefficients, which the scaling makes comparable."""
     weights = np.abs(np.atleast_2d(pipeline["model"].coef_)).sum(axis=0)
     return by_column(pipeline["columns"], weights)

@@ -1,4 +1,4 @@
-"""A fitted scikit-learn estimator as a model: it predicts probabilities or values and is kept as a skops file."""
+"""Fitted scikit-learn estimators as models: they predict probabilities or values and are stored as skops files."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,16 +10,16 @@ from optagent.arrays import Matrix, Prediction, Vector
 from optagent.domain.model import Task
 from optagent.errors import CorruptBundle
 from optagent.training.families import skops_file
-from optagent.training.families.feasible import check_columns, class_count, shares
+from optagent.training.families.feasible import check_columns, class_count, normalise_importances
 
 FILE = "model.skops"
 
 Importances = Callable[[Any], Vector]
-"""(columns,) how much an estimator leans on each column, on any scale."""
+"""(columns,) the weight of each column in an estimator, on any scale."""
 
 
-def predicted(estimator: Any, x: Matrix, task: Task) -> Prediction:
-    """What the estimator predicts, in the shape that the task asks for."""
+def predict_estimator(estimator: Any, x: Matrix, task: Task) -> Prediction:
+    """The estimator's prediction in the shape that the task needs."""
     if task is Task.REGRESSION:
         return np.asarray(estimator.predict(x), dtype=np.float64)
     probabilities = np.asarray(estimator.predict_proba(x), dtype=np.float64)
@@ -27,7 +27,7 @@ def predicted(estimator: Any, x: Matrix, task: Task) -> Prediction:
 
 
 class SklearnModel:
-    """An estimator, or a pipeline that ends in one, that takes the matrix as it is."""
+    """A model whose estimator, or pipeline that ends in one, takes the encoded matrix as it is."""
 
     def __init__(self, estimator: Any, task: Task, importances: Importances) -> None:
         self._estimator = estimator
@@ -36,17 +36,17 @@ class SklearnModel:
 
     def predict(self, x: Matrix) -> Prediction:
         check_columns(x, self._estimator.n_features_in_)
-        return predicted(self._estimator, x, self._task)
+        return predict_estimator(self._estimator, x, self._task)
 
     def save(self, folder: Path) -> None:
         skops_file.save(self._estimator, folder / FILE)
 
     def importances(self) -> Vector:
-        return shares(self._importances(self._estimator))
+        return normalise_importances(self._importances(self._estimator))
 
 
 def load_model(folder: Path, task: Task, n_classes: int, expected: Any, importances: Importances) -> SklearnModel:
-    """The model of a folder, whose last estimator must be of the `expected` type and know the task's classes."""
+    """The model in a folder; CorruptBundle unless its last estimator has the `expected` type and the task's classes."""
     from sklearn.pipeline import Pipeline
 
     loaded = skops_file.load(folder / FILE)

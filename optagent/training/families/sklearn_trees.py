@@ -1,4 +1,4 @@
-"""Whether the trees of a scikit-learn model stay within themselves: prediction follows their numbers unchecked."""
+"""Validation of the trees in scikit-learn models, whose node numbers prediction follows unchecked."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy.typing as npt
 from optagent.errors import CorruptBundle
 
 
-def _final(model: Any) -> Any:
+def _final_estimator(model: Any) -> Any:
     return model.steps[-1][1] if type(model).__name__ == "Pipeline" else model
 
 
@@ -20,7 +20,7 @@ def _refuse_unless(sound: Any) -> None:
 def _check_nodes(
     leaf: npt.NDArray[np.bool_], left: npt.NDArray[Any], right: npt.NDArray[Any], column: npt.NDArray[Any], columns: int
 ) -> None:
-    """A child is numbered above its parent, so following children always ends."""
+    """Raises CorruptBundle unless every child is numbered above its parent, so that following children always ends."""
     _refuse_unless(len(leaf))
     nodes, inner = np.arange(len(leaf)), ~leaf
     for child in (left, right):
@@ -30,7 +30,7 @@ def _check_nodes(
 
 def check_forest(model: Any) -> None:
     """Raises CorruptBundle for a forest whose trees do not fit it; other models pass."""
-    forest = _final(model)
+    forest = _final_estimator(model)
     for member in getattr(forest, "estimators_", ()):
         tree = member.tree_
         _refuse_unless(tree.n_features == member.n_features_in_ == forest.n_features_in_)
@@ -41,7 +41,7 @@ def check_forest(model: Any) -> None:
 
 def check_hist(model: Any) -> None:
     """Raises CorruptBundle for boosted histogram trees that do not fit their model; other models pass."""
-    booster = _final(model)
+    booster = _final_estimator(model)
     if not hasattr(booster, "_predictors"):
         return
     columns, mapper = booster._n_features, booster._bin_mapper

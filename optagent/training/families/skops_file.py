@@ -1,8 +1,7 @@
-"""scikit-learn models as skops files, which hold data and the names of types, never code.
+"""Skops files of scikit-learn models, which hold data and the names of types, never code.
 
-Our list of types is the whole of what a file may name: skops trusts more on its own, and asks back about the rest.
-What skops cannot see is whether a tree's node numbers stay within the tree, which scikit-learn takes on trust: that is
-checked here too.
+A file may name the types of our list and no others: by itself skops trusts more types, and asks about the rest. Skops
+does not check that a tree's node numbers stay within the tree, and scikit-learn trusts them, so they are checked here.
 """
 
 import json
@@ -102,7 +101,7 @@ def save(model: Any, path: Path) -> None:
 
 
 def load(path: Path) -> Any:
-    """The model of a file; CorruptBundle for one that is broken, or names a type outside TYPES."""
+    """The model of a file; raises CorruptBundle for a file that is broken, or names a type outside TYPES."""
     import skops.io
 
     try:
@@ -140,13 +139,13 @@ def _check_archive(archive: ZipFile, name: str) -> None:
 
 
 def _nodes(value: Any) -> Iterator[dict[str, Any]]:
-    """Every node at any depth; a cached node repeats an earlier one and names no type of its own."""
-    waiting = [value]
-    while waiting:
-        item = waiting.pop()
+    """All nodes at any depth, except cached nodes, which repeat an earlier node and name no type of their own."""
+    stack = [value]
+    while stack:
+        item = stack.pop()
         if isinstance(item, dict):
             if "__loader__" in item and item["__loader__"] != "CachedNode":
                 yield item
-            waiting.extend(item.values())
+            stack.extend(item.values())
         elif isinstance(item, list):
-            waiting.extend(item)
+            stack.extend(item)

@@ -1,4 +1,4 @@
-"""Families that users bring: found by dotted path or entry point, and checked before anything is trained."""
+"""User families: imported by dotted path or entry point, and checked before anything is trained."""
 
 import copy
 import importlib
@@ -20,7 +20,7 @@ _FACTS = ("rounds_per_unit", "score_growth", "default_rounds", "limits")
 
 
 def is_path(name: str) -> bool:
-    """Whether a name has the form of a dotted path.
+    """True for a name that has the form of a dotted path.
 
     >>> is_path("package.module:MyFamily"), is_path("lightgbm")
     (True, False)
@@ -29,26 +29,26 @@ def is_path(name: str) -> bool:
 
 
 def installed() -> dict[str, EntryPoint]:
-    """The entry points of our group by name; nothing of them is imported."""
+    """The entry points of our group by name; none of them is imported."""
     return {point.name: point for point in entry_points(group=GROUP)}
 
 
 @cache
 def user_family(name: str) -> Family:
-    """The family at a dotted path or entry point, made and checked; it goes by the name by which it was asked for.
+    """The family at a dotted path or entry point, created and checked; its `name` becomes the name used here.
 
-    Raises InvalidRequest, which names the path and what is wrong with it.
+    Raises InvalidRequest, which names the path and the fault.
     """
-    found = _imported(name)
+    target = _import_family(name)
     try:
-        family = found() if isinstance(found, type) else found
+        family = target() if isinstance(target, type) else target
     except Exception as error:
-        said = f"{type(error).__name__}: {error}"
-        raise InvalidRequest(f"family {name}: it cannot be made without arguments: {said}") from error
+        reason = f"{type(error).__name__}: {error}"
+        raise InvalidRequest(f"family {name}: it cannot be made without arguments: {reason}") from error
     _check_members(family, name)
     try:
         family = copy.copy(family)
-        # A path holds a colon and our names come first, so no name of a user's can be taken for one of ours.
+        # A path holds a colon and our names come first, so no user's name can be mistaken for one of ours.
         family.name = name
         _check_answers(family)
     except InvalidRequest as error:
@@ -63,11 +63,11 @@ _RESOLVED: set[str] = set()
 
 
 def is_resolved(name: str) -> bool:
-    """Whether this process has imported that family before."""
+    """True where this process has imported that family before."""
     return name in _RESOLVED
 
 
-def _imported(name: str) -> Any:
+def _import_family(name: str) -> Any:
     module_name, _, attribute = name.partition(":")
     try:
         if not attribute:
@@ -114,8 +114,8 @@ def _check_answers(family: Family) -> None:
 
 def _check_space(space: SearchSpace, defaults: Any, limits: Any, task: Task) -> None:
     if not isinstance(defaults, Mapping) or set(defaults) != set(space.names):
-        told = sorted(defaults) if isinstance(defaults, Mapping) else defaults
-        raise InvalidRequest(f"defaults({str(task)!r}) must name {sorted(space.names)}, got {told}")
+        names = sorted(defaults) if isinstance(defaults, Mapping) else defaults
+        raise InvalidRequest(f"defaults({str(task)!r}) must name {sorted(space.names)}, got {names}")
     if not isinstance(limits, Mapping):
         raise InvalidRequest(f"limits must be a mapping of names to (low, high), got {limits!r}")
     for parameter in space:
@@ -128,7 +128,7 @@ def _check_space(space: SearchSpace, defaults: Any, limits: Any, task: Task) -> 
 
 
 def _check_default(parameter: Parameter, value: Any, limit: tuple[float, float] | None) -> None:
-    """A default may lie outside what is searched, but not outside what is legal."""
+    """Raises InvalidRequest for a default outside the legal range; it may lie outside the searched range."""
     if isinstance(parameter, Categorical):
         fits = value in parameter.choices
     else:

@@ -1,6 +1,6 @@
-"""What an XGBoost model file must look like before the library is given it.
+"""Validation of XGBoost model files, before the library reads them.
 
-XGBoost 3.2 aborts the process on a file that is cut short, and takes the numbers of a tree's nodes on trust.
+XGBoost 3.2 aborts the process on a file that is cut short, and trusts the numbers of a tree's nodes.
 
 Universal Binary JSON as XGBoost writes it: https://ubjson.org, names and sizes as 64-bit integers, typed arrays.
 """
@@ -34,26 +34,29 @@ _PER_NODE = (
 
 
 def check_ubj(content: bytes, objective: str, classes: int) -> None:
-    """Raises CorruptBundle for a file that is cut short, of another task, or whose trees point outside themselves.
+    """Raises CorruptBundle for a file that is cut short, belongs to another task, or has a tree that points outside
+    itself.
 
-    `classes` is 0 but for a multiclass model.
+    `classes` is 0 except for a multiclass model.
     """
     try:
-        learner = _Reader(content).whole()["learner"]
-        told, found = learner["learner_model_param"], learner["objective"]["name"]
-        if found != objective or int(told["num_class"]) != classes:
-            raise CorruptBundle(f"model.ubj: a {objective} model is needed, got {found} of {told['num_class']} classes")
+        learner = _UbjsonReader(content).read_document()["learner"]
+        params, actual = learner["learner_model_param"], learner["objective"]["name"]
+        if actual != objective or int(params["num_class"]) != classes:
+            raise CorruptBundle(
+                f"model.ubj: a {objective} model is needed, got {actual} of {params['num_class']} classes"
+            )
         model = learner["gradient_booster"]["model"]
-        sound = learner["gradient_booster"]["name"] == "gbtree" and _forest_sound(model, max(1, classes))
-        columns = int(told["num_feature"])
-        sound = sound and all(_tree_sound(tree, columns) and _categories_sound(tree) for tree in model["trees"])
+        sound = learner["gradient_booster"]["name"] == "gbtree" and _is_sound_forest(model, max(1, classes))
+        columns = int(params["num_feature"])
+        sound = sound and all(_is_sound_tree(tree, columns) and _are_categories_sound(tree) for tree in model["trees"])
     except (KeyError, ValueError, TypeError, IndexError, struct.error, UnicodeDecodeError) as error:
         raise CorruptBundle(f"model.ubj: {error!r}") from error
     if not sound:
         raise CorruptBundle("model.ubj: a tree points outside itself, or trees are missing")
 
 
-def _forest_sound(model: Mapping[str, Any], groups: int) -> bool:
+def _is_sound_forest(model: Mapping[str, Any], groups: int) -> bool:
     trees, starts = len(model["trees"]), [int(start) for start in model["iteration_indptr"]]
     owners = [int(group) for group in model["tree_info"]]
     return (
@@ -63,8 +66,9 @@ def _forest_sound(model: Mapping[str, Any], groups: int) -> bool:
     )
 
 
-def _tree_sound(tree: Mapping[str, Any], columns: int) -> bool:
-    """Followed from the root: pruned nodes stay in the arrays with numbers of no meaning."""
+def _is_sound_tree(tree: Mapping[str, Any], columns: int) -> bool:
+    """True where the nodes form one tree over existing columns, followed from the root: pruned nodes stay in the arrays
+    with meaningless numbers."""
     count = int(tree["tree_param"]["num_nodes"])
     left, right, split, parents = (np.asarray(tree[name]) for name in _PER_NODE[:4])
     if count < 1 or any(len(tree[name]) != count for name in _PER_NODE):
@@ -86,8 +90,8 @@ def _tree_sound(tree: Mapping[str, Any], columns: int) -> bool:
     return True
 
 
-def _categories_sound(tree: Mapping[str, Any]) -> bool:
-    """A categorical split owns a segment of the list of categories."""
+def _are_categories_sound(tree: Mapping[str, Any]) -> bool:
+    """True where every categorical split has its own segment of the list of categories."""
     names = ("categories_nodes", "categories_segments", "categories_sizes", "categories", "split_type")
     nodes, starts, sizes, levels, kinds = (np.asarray(tree[name], dtype=np.int64) for name in names)
     if not len(nodes) == len(starts) == len(sizes) or not np.isin(kinds, (0, 1)).all():
@@ -99,16 +103,16 @@ def _categories_sound(tree: Mapping[str, Any]) -> bool:
     )
 
 
-class _Reader:
+class _UbjsonReader:
     def __init__(self, content: bytes) -> None:
         self._content = content
         self._at = 0
 
-    def whole(self) -> Any:
-        found = self._value(self._take(1), 0)
+    def read_document(self) -> Any:
+        document = self._value(self._take(1), 0)
         if self._at != len(self._content):
             raise ValueError(f"{len(self._content) - self._at} bytes too many")
-        return found
+        return document
 
     def _take(self, size: int) -> bytes:
         if not 0 <= size <= len(self._content) - self._at:
@@ -147,15 +151,15 @@ class _Reader:
         return self._take(self._size()).decode("utf-8")
 
     def _object(self, depth: int) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        fields: dict[str, Any] = {}
         while self._peek() != b"}":
             name = self._text()
-            found[name] = self._value(self._take(1), depth)
+            fields[name] = self._value(self._take(1), depth)
         self._take(1)
-        return found
+        return fields
 
     def _array(self, depth: int) -> Any:
-        """A typed array has neither markers nor an end; a counted one has no end."""
+        """Reads an array: a typed one has neither markers nor an end mark, a counted one has no end mark."""
         if self._peek() == b"$":
             self._take(1)
             kind = self._take(1)
@@ -165,8 +169,8 @@ class _Reader:
         if self._peek() == b"#":
             self._take(1)
             return [self._value(self._take(1), depth) for _ in range(self._size())]
-        found = []
+        items = []
         while self._peek() != b"]":
-            found.append(self._value(self._take(1), depth))
+            items.append(self._value(self._take(1), depth))
         self._take(1)
-        return found
+        return items

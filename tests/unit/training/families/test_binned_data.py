@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from optagent.domain.model import Task
-from optagent.training.families.binned import RecentValues, kept_for
+from optagent.training.families.binned import RecentValues, family_cache
 from optagent.training.families.registry import family_named
 
 
@@ -20,9 +20,9 @@ def test_only_the_most_recently_used_are_kept():
 
 def test_other_data_empties_the_cache(make_data):
     first, cache = make_data(Task.BINARY), {}
-    kept_for(cache, "lightgbm", first, 2).get("key", lambda: 1)
-    assert len(kept_for(cache, "lightgbm", first, 2)) == 1
-    assert len(kept_for(cache, "lightgbm", replace(first), 2)) == 0
+    family_cache(cache, "lightgbm", first, 2).get("key", lambda: 1)
+    assert len(family_cache(cache, "lightgbm", first, 2)) == 1
+    assert len(family_cache(cache, "lightgbm", replace(first), 2)) == 0
 
 
 @pytest.mark.parametrize("name", ["lightgbm", "xgboost"])
