@@ -58,7 +58,7 @@ from optagent.domain.space import Float, SearchSpace
 from optagent.training.families.simple_family import SimpleFamily
 from optagent.training.families import simple_family_model
 
-own_model.finite = lambda prediction: prediction  # so that NaN comes through, as from a library
+simple_family_model.finite = lambda prediction: prediction  # so that NaN comes through, as from a library
 
 class Moody(SimpleFamily):
     tasks = (Task.REGRESSION,)
