@@ -40,9 +40,9 @@ def kind_of(arrow_type: pa.DataType) -> Kind | None:
 
 def require_columns(names: Sequence[str], columns: Sequence[str], where: str) -> None:
     """Raises InvalidData for a name that is not among `columns`; the message lists these, close matches first."""
-    known = set(columns)
+    present = set(columns)
     for name in names:
-        if name not in known:
+        if name not in present:
             close = difflib.get_close_matches(name, columns, n=3)
             listing = [*close, *(other for other in columns if other not in close)]
             rest = f" and {len(listing) - _LISTED} more" if len(listing) > _LISTED else ""

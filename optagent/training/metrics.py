@@ -49,9 +49,9 @@ class Metric:
 def metric_named(name: str, task: Task) -> Metric:
     """The metric of that name, or the task's default for an empty one; InvalidRequest lists those of the task."""
     name = name or default_metric(task)
-    known = sorted(metric.name for metric in METRICS.values() if task in metric.tasks)
-    if name not in known:
-        raise InvalidRequest(f"unknown metric {name!r} for a {task} model; one of {known}")
+    names = sorted(metric.name for metric in METRICS.values() if task in metric.tasks)
+    if name not in names:
+        raise InvalidRequest(f"unknown metric {name!r} for a {task} model; one of {names}")
     return METRICS[name]
 
 

@@ -27,9 +27,9 @@ class Transformer:
     def __init__(self, plan: FeaturePlan) -> None:
         self.plan = plan
         place = {name: index for index, name in enumerate(plan.columns)}
-        kept = plan.kept
-        self._takes, self._keeps, self._width = len(plan.columns), len(kept), len(plan.names)
-        self._kept_places = None if not plan.dropped else np.array([place[name] for name in kept], dtype=np.intp)
+        kept_columns = plan.kept
+        self._takes, self._keeps, self._width = len(plan.columns), len(kept_columns), len(plan.names)
+        self._kept_places = _indexes(kept_columns, place) if plan.dropped else None
         self._writes: list[tuple[slice, Write]] = []
         start = 0
         for kind, steps in groupby(plan.steps, key=lambda step: step.kind):
