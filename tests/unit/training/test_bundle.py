@@ -42,7 +42,7 @@ def table(task: Task, rows: int = 300) -> pa.Table:
     )
 
 
-def fitted(task: Task, family: str) -> tuple[FittedModel, Schema]:
+def train_model(task: Task, family: str) -> tuple[FittedModel, Schema]:
     spec = ModelSpec("churn", task, FileSource("x.csv"), "label")
     rows = table(task)
     schema = fit_schema(rows, spec)
@@ -63,15 +63,15 @@ def facts(task: Task) -> dict[str, object]:
     }
 
 
-def saved(folder: Path, task: Task = Task.BINARY, family: str = "lightgbm") -> Path:
-    model, schema = fitted(task, family)
+def save_model(folder: Path, task: Task = Task.BINARY, family: str = "lightgbm") -> Path:
+    model, schema = train_model(task, family)
     save_bundle(folder, model, family, schema, facts(task))
     return folder
 
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return saved(tmp_path_factory.mktemp("bundles") / "churn")
+    return save_model(tmp_path_factory.mktemp("bundles") / "churn")
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_a_loaded_bundle_scores_bit_for_bit_as_the_model_that_was_saved(
     tmp_path: Path, task: Task, family: str
 ) -> None:
     assert FAMILIES[family].supports(task)
-    model, schema = fitted(task, family)
+    model, schema = train_model(task, family)
     save_bundle(tmp_path / "b", model, family, schema, facts(task))
     predictor = load_bundle(tmp_path / "b")
     x = load_data(table(task), schema).x
@@ -99,7 +99,7 @@ def test_a_classifier_answers_labels_of_the_targets_type_and_probabilities_that_
     tmp_path: Path, task: Task
 ) -> None:
     rows = table(task)
-    answer = load_bundle(saved(tmp_path / "b", task)).predict(rows)
+    answer = load_bundle(save_model(tmp_path / "b", task)).predict(rows)
     classes = sorted(set(rows["label"].to_pylist()))
     assert answer.column_names == ["prediction", *(f"probability_{label}" for label in classes)]
     probabilities = np.column_stack([answer[name].to_numpy() for name in answer.column_names[1:]])
@@ -111,7 +111,7 @@ def test_a_classifier_answers_labels_of_the_targets_type_and_probabilities_that_
 
 @pytest.mark.parametrize("classes", [(False, True), (0, 1), (1, 0), ("0", "1")])
 def test_labels_keep_their_type_and_order(tmp_path: Path, classes: tuple[bool | int | str, ...]) -> None:
-    model, schema = fitted(Task.BINARY, "lightgbm")
+    model, schema = train_model(Task.BINARY, "lightgbm")
     schema = dataclasses.replace(schema, classes=classes)
     save_bundle(tmp_path / "b", model, "lightgbm", schema, facts(Task.BINARY))
     predictor = load_bundle(tmp_path / "b")
@@ -122,7 +122,7 @@ def test_labels_keep_their_type_and_order(tmp_path: Path, classes: tuple[bool | 
 
 
 def test_a_regression_answers_values_only(tmp_path: Path) -> None:
-    answer = load_bundle(saved(tmp_path / "b", Task.REGRESSION)).predict(table(Task.REGRESSION))
+    answer = load_bundle(save_model(tmp_path / "b", Task.REGRESSION)).predict(table(Task.REGRESSION))
     assert answer.column_names == ["prediction"]
 
 
@@ -172,7 +172,7 @@ def test_the_manifest_says_what_the_model_is_and_lists_every_other_file(bundle: 
 
 
 def test_equal_models_have_equal_digests_and_the_time_of_making_counts(tmp_path: Path) -> None:
-    model, schema = fitted(Task.BINARY, "lightgbm")
+    model, schema = train_model(Task.BINARY, "lightgbm")
     digests = [
         save_bundle(tmp_path / name, model, "lightgbm", schema, {**facts(Task.BINARY), "created_at": at})
         for name, at in (("a", 1.0), ("b", 1.0), ("c", 2.0))
@@ -249,7 +249,7 @@ def test_a_path_that_leaves_the_folder_is_refused(bundle: Path, name: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "said"),
+    ("field", "value", "message"),
     [
         ("format", 2, "format 2 is unknown"),
         ("format", None, "format None is unknown"),
@@ -260,9 +260,9 @@ def test_a_path_that_leaves_the_folder_is_refused(bundle: Path, name: str) -> No
         ("files", {"schema.json": {"sha256": "0"}}, "size"),
     ],
 )
-def test_a_manifest_that_is_not_understood_is_refused(bundle: Path, field: str, value: object, said: str) -> None:
+def test_a_manifest_that_is_not_understood_is_refused(bundle: Path, field: str, value: object, message: str) -> None:
     rewrite_manifest(bundle, lambda content: content.update({field: value}))
-    with pytest.raises(CorruptBundle, match=said):
+    with pytest.raises(CorruptBundle, match=message):
         verify_bundle(bundle)
 
 
@@ -291,7 +291,7 @@ def archive_with(tmp_path: Path, name: str, content: bytes) -> bytes:
 
 @pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
 def test_a_pickle_is_never_saved_under_any_name(tmp_path: Path, protocol: int) -> None:
-    _, schema = fitted(Task.BINARY, "lightgbm")
+    _, schema = train_model(Task.BINARY, "lightgbm")
     content = pickle.dumps({"a": 1}, protocol=protocol)
     for name, data in {
         "model.pkl": content,
@@ -312,27 +312,27 @@ class Exploding:
 
 
 def test_a_save_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
-    _, schema = fitted(Task.BINARY, "lightgbm")
+    _, schema = train_model(Task.BINARY, "lightgbm")
     with pytest.raises(OSError, match="disk full"):
         save_bundle(tmp_path / "b", Exploding(), "lightgbm", schema, facts(Task.BINARY))  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_existing_folder_is_never_overwritten(bundle: Path) -> None:
-    model, schema = fitted(Task.BINARY, "lightgbm")
+    model, schema = train_model(Task.BINARY, "lightgbm")
     with pytest.raises(Conflict, match="exists already"):
         save_bundle(bundle, model, "lightgbm", schema, facts(Task.BINARY))
 
 
 def test_facts_that_are_missing_unknown_or_contradict_the_schema_are_refused(tmp_path: Path) -> None:
-    model, schema = fitted(Task.BINARY, "lightgbm")
+    model, schema = train_model(Task.BINARY, "lightgbm")
     good = facts(Task.BINARY)
-    for bad, said in (
+    for bad, message in (
         ({name: value for name, value in good.items() if name != "rounds"}, "rounds"),
         ({**good, "colour": "red"}, "colour"),
         ({**good, "task": Task.REGRESSION}, "regression"),
     ):
-        with pytest.raises(InvalidRequest, match=said):
+        with pytest.raises(InvalidRequest, match=message):
             save_bundle(tmp_path / "b", model, "lightgbm", schema, bad)
     with pytest.raises(InvalidRequest, match="torch"):
         save_bundle(tmp_path / "b", model, "torch", schema, good)

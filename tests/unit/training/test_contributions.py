@@ -26,7 +26,7 @@ def data_of(task: Task) -> Data:
     return Data(x, y, ("a", "b", "c"), task, (1,), (4,), len(edges) + 1 if edges else 0)
 
 
-def fitted(family: LightGBM | XGBoost, task: Task) -> FittedModel:
+def train_model(family: LightGBM | XGBoost, task: Task) -> FittedModel:
     data = data_of(task)
     fit = family.start(family.defaults(task), data, np.arange(ROWS))
     fit.advance(20)
@@ -36,16 +36,16 @@ def fitted(family: LightGBM | XGBoost, task: Task) -> FittedModel:
 @pytest.mark.parametrize("family", TREES, ids=lambda family: family.name)
 @pytest.mark.parametrize("task", list(Task))
 def test_trees_explain_themselves_column_by_column(family: LightGBM | XGBoost, task: Task) -> None:
-    model, x = fitted(family, task), data_of(task).x
+    model, x = train_model(family, task), data_of(task).x
     assert isinstance(model, Explains)
     assert model.contributions(x).shape == (ROWS, 3)
-    found = contributions(model, x)
-    assert found[0] > found[1] > found[2] >= 0
+    effects = contributions(model, x)
+    assert effects[0] > effects[1] > effects[2] >= 0
 
 
 @pytest.mark.parametrize("family", TREES, ids=lambda family: family.name)
 def test_contributions_add_up_to_the_prediction(family: LightGBM | XGBoost) -> None:
-    model, x = fitted(family, Task.REGRESSION), data_of(Task.REGRESSION).x
+    model, x = train_model(family, Task.REGRESSION), data_of(Task.REGRESSION).x
     assert isinstance(model, Explains)
     expected = model.predict(x) - model.contributions(x).sum(axis=1)
     assert expected == pytest.approx(np.full(ROWS, expected[0]), abs=1e-3)
@@ -53,7 +53,7 @@ def test_contributions_add_up_to_the_prediction(family: LightGBM | XGBoost) -> N
 
 @pytest.mark.parametrize("family", TREES, ids=lambda family: family.name)
 def test_other_columns_than_the_model_has_are_refused(family: LightGBM | XGBoost) -> None:
-    model = fitted(family, Task.BINARY)
+    model = train_model(family, Task.BINARY)
     assert isinstance(model, Explains)
     with pytest.raises(InvalidData):
         model.contributions(np.zeros((5, 2), np.float32))
@@ -69,11 +69,11 @@ class Linear:
 @pytest.mark.parametrize("labelled", [True, False])
 def test_columns_of_other_models_are_permuted(labelled: bool) -> None:
     data = data_of(Task.BINARY)
-    found = contributions(Linear(), data.x, data.y if labelled else None, METRICS["auc"])
-    assert found[0] > 2 * found[1] > 0
-    assert found[2] == 0
+    effects = contributions(Linear(), data.x, data.y if labelled else None, METRICS["auc"])
+    assert effects[0] > 2 * effects[1] > 0
+    assert effects[2] == 0
     again = contributions(Linear(), data.x, data.y if labelled else None, METRICS["auc"])
-    assert found.tolist() == again.tolist()
+    assert effects.tolist() == again.tolist()
 
 
 def test_probabilities_of_several_classes_are_permuted_too() -> None:
@@ -82,9 +82,9 @@ def test_probabilities_of_several_classes_are_permuted_too() -> None:
             powers = np.exp(np.column_stack([np.nan_to_num(x[:, 0]), np.zeros(len(x)), -np.nan_to_num(x[:, 0])]))
             return powers / powers.sum(axis=1, keepdims=True)
 
-    found = contributions(Softmax(), data_of(Task.MULTICLASS).x)
-    assert found[0] > 0
-    assert found[1] == found[2] == 0
+    effects = contributions(Softmax(), data_of(Task.MULTICLASS).x)
+    assert effects[0] > 0
+    assert effects[1] == effects[2] == 0
 
 
 def test_no_more_rows_than_allowed_are_asked_for() -> None:
@@ -115,6 +115,6 @@ def test_every_family_has_contributions_of_one_kind_or_the_other() -> None:
     for family in FAMILIES.values():
         fit = family.start(family.defaults(Task.BINARY), data, np.arange(ROWS))
         fit.advance(1)
-        found = contributions(fit.model(), data.x, most_rows=50)
-        assert found.shape == (3,), family.name
-        assert np.isfinite(found).all(), family.name
+        effects = contributions(fit.model(), data.x, most_rows=50)
+        assert effects.shape == (3,), family.name
+        assert np.isfinite(effects).all(), family.name

@@ -47,19 +47,19 @@ def test_rung_by_rung_gives_the_numbers_of_all_at_once(problem, family, patience
 
 
 def test_the_best_mean_is_kept_with_its_rounds_and_its_folds(problem):
-    seen = []
+    fold_briers = []
 
     def score(y, prediction):
-        seen.append(brier(y, prediction))
-        return seen[-1]
+        fold_briers.append(brier(y, prediction))
+        return fold_briers[-1]
 
     measured = crossfit(problem, score=score).advance(27)
-    means = np.reshape(seen, (27, 3)).mean(axis=1)
+    means = np.reshape(fold_briers, (27, 3)).mean(axis=1)
     best = int(np.argmin(means))
     assert 0 < best < 26
     assert measured.score == pytest.approx(means[best])
     assert measured.best_rounds == 10 * (best + 1)
-    assert measured.fold_scores == tuple(seen[3 * best : 3 * best + 3])
+    assert measured.fold_scores == tuple(fold_briers[3 * best : 3 * best + 3])
     assert (measured.units, measured.rounds, measured.finished) == (27, 270, False)
 
 
@@ -87,11 +87,11 @@ def test_the_whole_budget_is_finished_and_no_trial_goes_beyond_what_is_asked(pro
 
 
 def test_a_deadline_returns_early_and_a_later_call_goes_on(problem):
-    trial, asked = crossfit(problem), []
+    trial, calls = crossfit(problem), []
 
     def deadline():
-        asked.append(len(asked))
-        return len(asked) == 4
+        calls.append(len(calls))
+        return len(calls) == 4
 
     early = trial.advance(9, deadline)
     assert (early.units, early.finished) == (4, False)

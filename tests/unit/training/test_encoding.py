@@ -142,7 +142,7 @@ def test_features_are_all_columns_but_those_set_aside() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({"features": ("xx",)}, "no column 'xx'; the columns are ['x',"),
         ({"features": ("nested",)}, "'nested' is of type list"),
@@ -150,8 +150,8 @@ def test_features_are_all_columns_but_those_set_aside() -> None:
         ({"ignore": ("x",)}, "no column is left to learn from"),
     ],
 )
-def test_features_that_cannot_be_learned_are_refused(fields: dict[str, Any], said: str) -> None:
-    assert said in refusal(InvalidData, fit_schema, table(x=[1, 2], nested=[[1], [2]]), spec(**fields))
+def test_features_that_cannot_be_learned_are_refused(fields: dict[str, Any], message: str) -> None:
+    assert message in refusal(InvalidData, fit_schema, table(x=[1, 2], nested=[[1], [2]]), spec(**fields))
 
 
 def test_a_sensitive_column_is_never_a_feature() -> None:
@@ -162,33 +162,33 @@ def test_a_sensitive_column_is_never_a_feature() -> None:
 @pytest.mark.parametrize("value", [float("inf"), -float("inf"), 1e39])
 def test_an_infinite_value_is_refused_with_its_column_and_first_row(value: float) -> None:
     rows = table(x=[1.0, 2.0, value, value], y=[None, 0, 1, 0])
-    said = refusal(InvalidData, load_data, rows, fit_schema(rows, spec(task=Task.BINARY)))
-    assert "column 'x'" in said
-    assert "in row 2" in said
+    message = refusal(InvalidData, load_data, rows, fit_schema(rows, spec(task=Task.BINARY)))
+    assert "column 'x'" in message
+    assert "in row 2" in message
 
 
 @pytest.mark.parametrize(
-    ("sent", "said"),
+    ("columns", "message"),
     [
         ({"z": [1]}, "no column 'x'"),
         ({"x": ["abc"]}, "column 'x' is numeric, got 'abc'"),
         ({"x": [DAY]}, "column 'x' is numeric, got datetime.date"),
     ],
 )
-def test_rows_to_predict_that_do_not_fit_are_refused(sent: dict[str, Any], said: str) -> None:
+def test_rows_to_predict_that_do_not_fit_are_refused(columns: dict[str, Any], message: str) -> None:
     schema = fit_schema(table(x=[1, 2]), spec())
-    assert said in refusal(InvalidData, encode, pa.table(sent), schema)
+    assert message in refusal(InvalidData, encode, pa.table(columns), schema)
 
 
 def test_rows_to_predict_may_come_as_json_gives_them() -> None:
     rows = table(n=[1, 2], d=[DAY, dt.date(1970, 1, 2)], b=[True, False], c=["1", "2"])
     schema = fit_schema(rows, spec())
-    sent = pa.table(
+    rows = pa.table(
         {"c": [2, 1], "b": [1, None], "d": ["1970-01-11T12:00:00Z", None], "n": [None, None], "extra": ["e", "e"]}
     )
     nan = np.nan
-    np.testing.assert_array_equal(encode(sent, schema), [[nan, 10.5, 1, 1], [nan, nan, nan, 0]])
-    bad = sent.set_column(2, "d", pa.array(["1970-01-11", "soon"]))
+    np.testing.assert_array_equal(encode(rows, schema), [[nan, 10.5, 1, 1], [nan, nan, nan, 0]])
+    bad = rows.set_column(2, "d", pa.array(["1970-01-11", "soon"]))
     assert "column 'd': 'soon' in row 1 is not a date" in refusal(InvalidData, encode, bad, schema)
 
 
@@ -223,7 +223,7 @@ def test_rows_without_a_target_are_left_out_and_counted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "task", "fields", "said"),
+    ("values", "task", "fields", "message"),
     [
         ([None, None], Task.REGRESSION, {}, "no row has a value"),
         ([2.0, 2.0], Task.REGRESSION, {}, "every row has the value 2.0"),
@@ -239,8 +239,8 @@ def test_rows_without_a_target_are_left_out_and_counted() -> None:
         (["a", "b"], Task.BINARY, {"target": "why"}, "target: no column 'why'; the columns are ['y'"),
     ],
 )
-def test_a_target_that_cannot_be_learned_is_refused(values: Any, task: Task, fields: Any, said: str) -> None:
-    assert said in refusal(InvalidData, target_schema, pa.table({"y": values}), spec(task, **fields))
+def test_a_target_that_cannot_be_learned_is_refused(values: Any, task: Task, fields: Any, message: str) -> None:
+    assert message in refusal(InvalidData, target_schema, pa.table({"y": values}), spec(task, **fields))
 
 
 def test_a_class_that_was_not_learned_is_refused() -> None:
@@ -273,20 +273,20 @@ def test_data_says_which_columns_are_categories() -> None:
     ],
 )
 def test_times_are_seconds_or_the_columns_own_unit(values: Any, horizon: Any, expected: list[float]) -> None:
-    found = instants(table(t=values), spec(time_column="t", label_horizon=horizon))
-    assert found is not None
-    assert found.tolist() == expected
+    seconds = instants(table(t=values), spec(time_column="t", label_horizon=horizon))
+    assert seconds is not None
+    assert seconds.tolist() == expected
 
 
 def test_rows_in_time_order_count_as_time() -> None:
-    found = instants(table(x=[5, 5, 5]), spec(rows_in_time_order=True, label_horizon=1))
-    assert found is not None
-    assert found.tolist() == [0, 1, 2]
+    seconds = instants(table(x=[5, 5, 5]), spec(rows_in_time_order=True, label_horizon=1))
+    assert seconds is not None
+    assert seconds.tolist() == [0, 1, 2]
     assert instants(table(x=[1]), spec()) is None
 
 
 @pytest.mark.parametrize(
-    ("values", "horizon", "said"),
+    ("values", "horizon", "message"),
     [
         ([1, None], 0.0, "1 rows without a time, the first is row 1"),
         ([1.0, float("nan")], 0.0, "nan in row 1 is not a time"),
@@ -296,8 +296,8 @@ def test_rows_in_time_order_count_as_time() -> None:
         ([DAY, DAY], 5, "it is a duration such as 24h"),
     ],
 )
-def test_a_time_that_cannot_order_rows_is_refused(values: Any, horizon: Any, said: str) -> None:
-    assert said in refusal(InvalidData, instants, table(x=values), spec(time_column="x", label_horizon=horizon))
+def test_a_time_that_cannot_order_rows_is_refused(values: Any, horizon: Any, message: str) -> None:
+    assert message in refusal(InvalidData, instants, table(x=values), spec(time_column="x", label_horizon=horizon))
 
 
 def test_an_absent_time_column_is_refused() -> None:

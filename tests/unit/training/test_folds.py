@@ -131,16 +131,16 @@ def test_a_class_of_one_row_does_not_stop_a_multiclass_split() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "fields", "said"),
+    ("rows", "fields", "message"),
     [
         (4, {}, "4 rows are too few for 4 folds and a holdout"),
         (40, {}, f"a holdout of 8 rows (0.2 of 40) is too small: at least {MIN_HOLDOUT_ROWS}"),
     ],
 )
-def test_too_few_rows_are_refused(rows: int, fields: Any, said: str) -> None:
+def test_too_few_rows_are_refused(rows: int, fields: Any, message: str) -> None:
     with pytest.raises(InvalidData) as caught:
         split(None, np.arange(float(rows)), spec(**fields))
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_fewer_development_rows_than_folds_are_refused() -> None:

@@ -38,7 +38,7 @@ def test_features_are_named_by_the_model_then_its_signature_then_the_list(own, s
 
 
 @pytest.mark.parametrize(
-    ("own", "signature", "listed", "said"),
+    ("own", "signature", "listed", "message"),
     [
         (None, None, [], "names none of its 2"),
         (None, ["a"], [], "its signature names 1"),
@@ -46,8 +46,8 @@ def test_features_are_named_by_the_model_then_its_signature_then_the_list(own, s
         (["a", "b"], ["b", "a"], [], r"order \['a', 'b'\], its signature \['b', 'a'\]"),
     ],
 )
-def test_features_that_cannot_be_told_are_refused(own, signature, listed, said):
-    with pytest.raises(InvalidData, match=said):
+def test_features_that_cannot_be_told_are_refused(own, signature, listed, message):
+    with pytest.raises(InvalidData, match=message):
         name_features(own, 2, signature, listed)
 
 
@@ -58,15 +58,15 @@ def test_each_column_that_cannot_be_read_has_its_reason():
     assert usable == {"a": Kind.NUMERIC, "on": Kind.BOOLEAN}
     target = Schema((), "y", Task.BINARY, (0, 1))
     assert imported_schema(["on", "a"], usable, refused, target).names == ("on", "a")
-    for name, said in (("y", "the target"), ("sex", "sensitive"), ("old", "not among"), ("text", "numbers only")):
-        with pytest.raises(InvalidData, match=f"reads '{name}', but .*{said}"):
+    for name, message in (("y", "the target"), ("sex", "sensitive"), ("old", "not among"), ("text", "numbers only")):
+        with pytest.raises(InvalidData, match=f"reads '{name}', but .*{message}"):
             imported_schema(["a", name], usable, refused, target)
     with pytest.raises(InvalidData, match=r"lacks \['c', 'd'\]"):
         imported_schema(["c", "a", "d"], usable, refused, target)
 
 
 @pytest.mark.parametrize(
-    ("known", "classes", "expected"),
+    ("labels", "classes", "expected"),
     [
         (["no", "yes"], ("no", "yes"), (0, 1)),
         (["no", "yes"], ("yes", "no"), (1, 0)),
@@ -77,12 +77,12 @@ def test_each_column_that_cannot_be_read_has_its_reason():
         (["c", "a", "b"], ("a", "b", "c"), (1, 2, 0)),
     ],
 )
-def test_classes_are_found_among_the_models(known, classes, expected):
-    assert class_order(known, len(classes), classes) == expected
+def test_classes_are_found_among_the_models(labels, classes, expected):
+    assert class_order(labels, len(classes), classes) == expected
 
 
 @pytest.mark.parametrize(
-    ("known", "count", "said"),
+    ("labels", "count", "message"),
     [
         (["a", "b"], 2, r"tells \['a', 'b'\] apart"),
         (None, 3, "3 classes"),
@@ -90,9 +90,9 @@ def test_classes_are_found_among_the_models(known, classes, expected):
         ([0, 1], 2, "apart"),
     ],
 )
-def test_other_classes_are_refused(known, count, said):
-    with pytest.raises(InvalidData, match=said):
-        class_order(known, count, ("no", "yes"))
+def test_other_classes_are_refused(labels, count, message):
+    with pytest.raises(InvalidData, match=message):
+        class_order(labels, count, ("no", "yes"))
 
 
 def test_a_prediction_is_put_into_our_order():
@@ -101,24 +101,24 @@ def test_a_prediction_is_put_into_our_order():
     assert ordered(np.array([0.25]), (1, 0), Task.BINARY).tolist() == [0.75]
 
 
-def imported(reference: np.ndarray, rounded: np.ndarray) -> ConvertedModel:
+def converted_model(reference: np.ndarray, rounded: np.ndarray) -> ConvertedModel:
     schema = Schema((), "y", Task.REGRESSION)
     return ConvertedModel("linear", None, schema, {}, 1, reference, rounded)  # type: ignore[arg-type]
 
 
 def test_parity_is_asked_of_every_row_and_rounding_may_move_one_in_a_hundred():
-    found = np.linspace(0, 1, 200)
-    same = imported(found, found)
-    assert check_parity(found, same) == {"parity_max_abs_difference": 0.0, "rows_moved_by_rounding": 0.0}
-    other = found.copy()
+    prediction = np.linspace(0, 1, 200)
+    same = converted_model(prediction, prediction)
+    assert check_parity(prediction, same) == {"parity_max_abs_difference": 0.0, "rows_moved_by_rounding": 0.0}
+    other = prediction.copy()
     other[3] += 2e-6
     with pytest.raises(InvalidData, match="differs from its source"):
-        check_parity(found, imported(found, other))
-    assert check_parity(found, imported(other, found))["rows_moved_by_rounding"] == 0.005
+        check_parity(prediction, converted_model(prediction, other))
+    assert check_parity(prediction, converted_model(other, prediction))["rows_moved_by_rounding"] == 0.005
     with pytest.raises(InvalidData, match=r"32-bit floats.*1\.5%"):
-        check_parity(found, imported(np.where(np.arange(200) < 3, 9.0, found), found))
-    for broken in (np.full(200, np.nan), found[:-1]):
+        check_parity(prediction, converted_model(np.where(np.arange(200) < 3, 9.0, prediction), prediction))
+    for broken in (np.full(200, np.nan), prediction[:-1]):
         with pytest.raises(InvalidData):
             check_parity(broken, same)
     with pytest.raises(InvalidData):
-        check_parity(found, replace(same, reference=np.full(200, np.nan)))
+        check_parity(prediction, replace(same, reference=np.full(200, np.nan)))

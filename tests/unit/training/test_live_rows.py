@@ -54,7 +54,7 @@ def test_clean_rows_are_encoded_as_they_are_for_training(rows: list[dict[str, An
     table = pa.Table.from_pylist(rows, pa.schema([*types, ("since", pa.date32())]))
     x, counts = encode_live(table, schema())
     np.testing.assert_array_equal(x, encode(table, schema()))
-    assert {problem for found in counts.values() for problem in found} <= {RowProblem.MISSING}
+    assert {problem for problems in counts.values() for problem in problems} <= {RowProblem.MISSING}
 
 
 @pytest.mark.parametrize(
@@ -89,9 +89,9 @@ def test_clean_rows_are_encoded_as_they_are_for_training(rows: list[dict[str, An
 def test_what_can_be_read_is_and_the_rest_is_counted(
     name: str, values: Any, expected: list[float], problems: dict[RowProblem, int]
 ) -> None:
-    found, counted = live(name, values)
-    np.testing.assert_array_equal(found, expected)
-    assert counted == problems
+    encoded, counts = live(name, values)
+    np.testing.assert_array_equal(encoded, expected)
+    assert counts == problems
 
 
 def test_an_absent_column_is_missing_in_every_row() -> None:
@@ -147,9 +147,9 @@ def test_a_model_sees_an_unseen_category_as_it_was_trained_to() -> None:
     ],
 )
 def test_the_answer_of_a_binary_model_is_the_probability_of_its_last_class(columns: Any, expected: Any) -> None:
-    found, usable = encode_predictions(pa.table(columns), schema())
+    prediction, usable = encode_predictions(pa.table(columns), schema())
     assert usable.tolist() == [value is not None for value in expected]
-    np.testing.assert_allclose(found[usable], [value for value in expected if value is not None])
+    np.testing.assert_allclose(prediction[usable], [value for value in expected if value is not None])
 
 
 def test_the_answer_of_a_multiclass_model_is_a_row_of_probabilities() -> None:
@@ -159,17 +159,17 @@ def test_the_answer_of_a_multiclass_model_is_a_row_of_probabilities() -> None:
         "probability_b": [0.3, None, 0.5, None, 0.2, 0.5],
         "probability_c": [0.2, None, 0.5, None, 0.6, 0.5],
     }
-    found, usable = encode_predictions(pa.table(columns), schema(task=Task.MULTICLASS, classes=("a", "b", "c")))
+    prediction, usable = encode_predictions(pa.table(columns), schema(task=Task.MULTICLASS, classes=("a", "b", "c")))
     assert usable.tolist() == [True, True, False, False, True, False]
-    np.testing.assert_allclose(found[usable], [[0.5, 0.3, 0.2], [0, 0, 1], [0.2, 0.2, 0.6]])
+    np.testing.assert_allclose(prediction[usable], [[0.5, 0.3, 0.2], [0, 0, 1], [0.2, 0.2, 0.6]])
 
 
 def test_the_answer_of_a_regression_is_a_finite_number() -> None:
-    found, usable = encode_predictions(
+    prediction, usable = encode_predictions(
         pa.table({"prediction": ["1.5", "much", None, "inf"]}), schema(task=Task.REGRESSION)
     )
     assert usable.tolist() == [True, False, False, False]
-    assert found[0] == 1.5
+    assert prediction[0] == 1.5
 
 
 @pytest.mark.parametrize(
@@ -191,22 +191,22 @@ def test_the_answer_of_a_regression_is_a_finite_number() -> None:
     ],
 )
 def test_labels_are_compared_as_they_are_written(classes: Any, values: Any, expected: Any) -> None:
-    found, unusable = encode_live_labels(pa.chunked_array([values]), schema(classes=classes))
-    np.testing.assert_array_equal(found, [NAN if value is None else value for value in expected])
+    labels, unusable = encode_live_labels(pa.chunked_array([values]), schema(classes=classes))
+    np.testing.assert_array_equal(labels, [NAN if value is None else value for value in expected])
     assert not unusable.any()
 
 
 @pytest.mark.parametrize("values", [["maybe", "yes"], [2, None], [0.5], [["yes"]], [DAY], [True]])
 def test_a_label_that_is_no_class_is_unusable_and_a_missing_one_is_not(values: Any) -> None:
-    found, unusable = encode_live_labels(pa.chunked_array([values]), schema())
+    labels, unusable = encode_live_labels(pa.chunked_array([values]), schema())
     assert unusable.tolist() == [value is not None and value != "yes" for value in values]
-    assert np.isnan(found[unusable]).all()
+    assert np.isnan(labels[unusable]).all()
 
 
 def test_a_label_of_a_regression_must_be_finite() -> None:
     values = pa.chunked_array([["2.5", "much", None, "inf"]])
-    found, unusable = encode_live_labels(values, schema(task=Task.REGRESSION))
-    np.testing.assert_array_equal(found, [2.5, NAN, NAN, NAN])
+    labels, unusable = encode_live_labels(values, schema(task=Task.REGRESSION))
+    np.testing.assert_array_equal(labels, [2.5, NAN, NAN, NAN])
     assert unusable.tolist() == [False, True, False, True]
 
 

@@ -94,9 +94,9 @@ def test_resampled_scores_are_the_scores_of_the_drawn_rows(metric: Metric, task:
     y, prediction = data_for(metric, task)
     counts = np.random.default_rng(1).multinomial(ROWS, np.full(ROWS, 1 / ROWS), size=5).astype(np.float64)
     assert metric.resampled is not None
-    found = metric.resampled(y, prediction)(counts)
-    drawn = [np.repeat(np.arange(ROWS), count.astype(int)) for count in counts]
-    assert found == pytest.approx([metric.score(y[rows], prediction[rows]) for rows in drawn], abs=1e-12)
+    scores = metric.resampled(y, prediction)(counts)
+    samples = [np.repeat(np.arange(ROWS), count.astype(int)) for count in counts]
+    assert scores == pytest.approx([metric.score(y[rows], prediction[rows]) for rows in samples], abs=1e-12)
 
 
 def test_a_certain_mistake_has_a_finite_log_loss() -> None:

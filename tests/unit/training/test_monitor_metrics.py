@@ -80,9 +80,9 @@ def test_r2_is_undefined_where_all_drawn_rows_are_alike() -> None:
     y, prediction = np.array([1.1, 1.1, 2.0]), np.array([1.0, 1.5, 2.0])
     resampled = METRICS["r2"].resampled
     assert resampled is not None
-    found = resampled(y, prediction)(np.array([[2.0, 1.0, 0.0], [1.0, 1.0, 1.0]]))
-    assert np.isnan(found[0])
-    assert found[1] == pytest.approx(sk.r2_score(y, prediction))
+    scores = resampled(y, prediction)(np.array([[2.0, 1.0, 0.0], [1.0, 1.0, 1.0]]))
+    assert np.isnan(scores[0])
+    assert scores[1] == pytest.approx(sk.r2_score(y, prediction))
 
 
 def test_differences_of_shares_are_absolute_and_of_losses_relative() -> None:

@@ -1,4 +1,4 @@
-"""What a worker keeps between trials is used again, bounded, and never of other data."""
+"""Cache of binned data: it is reused between trials, bounded, and never serves other data."""
 
 from dataclasses import replace
 
@@ -11,10 +11,10 @@ from optagent.training.families.registry import family_named
 
 
 def test_only_the_most_recently_used_are_kept():
-    recent, built = RecentValues(2), []
+    recent, builds = RecentValues(2), []
     for key in "abacab":
-        recent.get(key, lambda key=key: built.append(key))
-    assert built == ["a", "b", "c", "b"]
+        recent.get(key, lambda key=key: builds.append(key))
+    assert builds == ["a", "b", "c", "b"]
     assert len(recent) == 2
 
 
@@ -33,8 +33,8 @@ def test_trials_in_turn_on_shared_bins_are_each_as_if_alone(name, make_data):
     folds = [(np.arange(200), np.arange(200, 320)), (np.arange(120, 320), np.arange(120))]
     trials = [(folds[i % 2], {"max_bin": bins[i % 3], "learning_rate": 0.05 * (i + 1)}) for i in range(6)]
 
-    def run(kept):
-        fits = [family.start(params, data, *fold, cache=kept) for fold, params in trials]
+    def run(trial_cache):
+        fits = [family.start(params, data, *fold, cache=trial_cache) for fold, params in trials]
         for rounds in (3, 6):
             for fit in fits:
                 fit.advance(rounds)

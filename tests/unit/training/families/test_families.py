@@ -1,4 +1,4 @@
-"""What every family promises, on every task."""
+"""Model families: the promises that each of them keeps on every task."""
 
 import subprocess
 import sys
@@ -53,7 +53,7 @@ def _rounds(family):
     return 27 if family.name == "linear" else 30
 
 
-def _fitted(family, data, rounds=None, seed=0, **options):
+def _train(family, data, rounds=None, seed=0, **options):
     fit = family.start(_params(family, data.task), data, TRAIN, VALID, seed=seed, **options)
     fit.advance(rounds or _rounds(family))
     return fit
@@ -77,7 +77,7 @@ def test_it_learns_what_a_constant_cannot_and_its_model_predicts_what_validation
 @EVERY
 def test_a_loaded_model_predicts_bit_by_bit_what_the_saved_one_did(family, task, make_data, tmp_path):
     data = make_data(task)
-    model = _fitted(family, data).model()
+    model = _train(family, data).model()
     unseen = data.x.copy()
     unseen[::3, 4] = 199.0
     unseen[1::3, 3] = np.nan
@@ -95,7 +95,7 @@ def test_a_loaded_model_predicts_bit_by_bit_what_the_saved_one_did(family, task,
 @FAMILY
 @EVERY
 def test_importances_are_shares_that_favour_the_columns_that_matter(family, task, make_data):
-    importances = _fitted(family, make_data(task)).model().importances()
+    importances = _train(family, make_data(task)).model().importances()
     assert importances.shape == (5,)
     assert (importances >= 0).all()
     assert importances.sum() == pytest.approx(1.0)
@@ -106,7 +106,7 @@ def test_importances_are_shares_that_favour_the_columns_that_matter(family, task
 @EVERY
 def test_steps_give_what_training_at_once_gives(family, task, make_data):
     data = make_data(task, weighted=True)
-    at_once, stepwise = _fitted(family, data), _fitted(family, data, rounds=5)
+    at_once, stepwise = _train(family, data), _train(family, data, rounds=5)
     for rounds in (10, 11, _rounds(family)):
         stepwise.advance(rounds)
         stepwise.predict_valid()
@@ -118,7 +118,7 @@ def test_steps_give_what_training_at_once_gives(family, task, make_data):
 @EVERY
 def test_a_model_cut_back_is_the_model_as_it_was(family, task, make_data):
     data = make_data(task)
-    fit = _fitted(family, data, rounds=7)
+    fit = _train(family, data, rounds=7)
     early = fit.model().predict(data.x)
     fit.advance(20)
     assert not np.array_equal(fit.model().predict(data.x), early)
@@ -133,8 +133,8 @@ def test_the_same_seed_gives_the_same_model_with_or_without_a_cache(family, make
     data = make_data(Task.BINARY)
     cache = {}
     predictions = [
-        _fitted(family, data, seed=3, cache=kept, threads=threads).predict_valid()
-        for kept, threads in ((None, 1), (cache, 1), (cache, 1), (cache, 2))
+        _train(family, data, seed=3, cache=trial_cache, threads=threads).predict_valid()
+        for trial_cache, threads in ((None, 1), (cache, 1), (cache, 1), (cache, 2))
     ]
     for other in predictions[1:]:
         np.testing.assert_array_equal(other, predictions[0])
@@ -165,8 +165,8 @@ def test_weights_matter_and_their_scale_does_not(family, task, make_data):
     y = np.where(lying, -3.0 * data.y if task is Task.REGRESSION else data.n_classes - 1 - data.y, data.y)
     weight = np.where(lying, 1.0, 128.0)
     predictions = []
-    for given in (None, weight, weight * 1024.0):
-        fit = family.start(_gentle(family, task), replace(data, y=y, weight=given), TRAIN, VALID)
+    for weights in (None, weight, weight * 1024.0):
+        fit = family.start(_gentle(family, task), replace(data, y=y, weight=weights), TRAIN, VALID)
         fit.advance(_rounds(family))
         predictions.append(fit.predict_valid())
     plain, weighted, scaled = predictions
@@ -190,18 +190,18 @@ def test_defaults_lie_in_the_space_and_the_space_lies_in_the_limits(family, task
 
 
 def _sample(space, rng):
-    found = {}
+    values = {}
     for parameter in space:
         match parameter:
             case Categorical(choices=choices):
-                found[parameter.name] = choices[rng.integers(len(choices))]
+                values[parameter.name] = choices[rng.integers(len(choices))]
             case Float(low=low, high=high) | Int(low=low, high=high):
                 log = parameter.log
                 bounds = np.log([low, high]) if log else np.array([low, high])
-                drawn = rng.uniform(*bounds)
-                value = float(np.clip(np.exp(drawn) if log else drawn, low, high))
-                found[parameter.name] = round(value) if isinstance(parameter, Int) else value
-    return found
+                draw = rng.uniform(*bounds)
+                value = float(np.clip(np.exp(draw) if log else draw, low, high))
+                values[parameter.name] = round(value) if isinstance(parameter, Int) else value
+    return values
 
 
 @FAMILY
@@ -217,7 +217,7 @@ def test_whatever_the_space_holds_can_be_trained(family, task, make_data):
 @FAMILY
 def test_a_table_without_categories_is_learned(family, make_data):
     data = make_data(Task.BINARY, categorical=False)
-    fit = _fitted(family, data)
+    fit = _train(family, data)
     np.testing.assert_allclose(fit.model().predict(data.x[VALID]), fit.predict_valid(), rtol=1e-5, atol=1e-6)
 
 
@@ -255,7 +255,7 @@ def test_weights_that_are_no_weights_are_refused(family, make_data):
 def test_a_matrix_of_other_columns_is_refused(family, make_data):
     data = make_data(Task.BINARY)
     with pytest.raises(InvalidData, match="takes a matrix of 5 columns"):
-        _fitted(family, data).model().predict(data.x[:, :4])
+        _train(family, data).model().predict(data.x[:, :4])
 
 
 @FAMILY
@@ -264,7 +264,7 @@ def test_a_missing_garbled_truncated_or_foreign_file_is_refused(family, make_dat
     path = tmp_path / FILES.get(family.name, "model.skops")
     with pytest.raises(CorruptBundle):
         family.load(tmp_path, Task.BINARY, 2)
-    _fitted(family, data).model().save(tmp_path)
+    _train(family, data).model().save(tmp_path)
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
     whole = path.read_bytes()
     for content in (b"", b"garbage", b"\x80\x04N.", whole[: len(whole) // 2], whole[:-20]):
@@ -304,5 +304,5 @@ def test_naming_the_families_loads_none_of_their_libraries():
         "[family.space(task) for family in FAMILIES.values() for task in Task];"
         "print(sorted({'lightgbm', 'xgboost', 'sklearn', 'skops', 'pandas', 'scipy'} & set(sys.modules)))"
     )
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert said.stdout.strip() == "[]"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == "[]"

@@ -20,7 +20,7 @@ from optagent.training.families.registry import family_named
 from optagent.training.families.xgboost_ubj import check_ubj
 
 
-def _trained(name, make_data, task=Task.BINARY):
+def _train_model(name, make_data, task=Task.BINARY):
     # Enough rows for LightGBM to split by categories.
     data = make_data(task, rows=1500 if name == "lightgbm" else 320)
     fit = family_named(name).start({}, data, np.arange(len(data)))
@@ -28,8 +28,8 @@ def _trained(name, make_data, task=Task.BINARY):
     return fit.model()
 
 
-def _written(name, make_data, folder, task=Task.BINARY):
-    _trained(name, make_data, task).save(folder)
+def _write_model(name, make_data, folder, task=Task.BINARY):
+    _train_model(name, make_data, task).save(folder)
     (path,) = folder.iterdir()
     return path
 
@@ -64,14 +64,14 @@ def test_a_type_that_skops_trusts_and_we_do_not_write_is_refused(tmp_path):
 
 @pytest.mark.parametrize("protocol", [0, 1, True, "2", None])
 def test_an_old_or_senseless_protocol_is_refused(protocol, make_data, tmp_path):
-    path = _written("linear", make_data, tmp_path)
+    path = _write_model("linear", make_data, tmp_path)
     _rewrite(path, lambda schema: schema | {"protocol": protocol})
     with pytest.raises(CorruptBundle, match=r"protocol|schema"):
         skops_file.load(path)
 
 
 def test_compressed_data_which_may_unpack_to_anything_is_refused(make_data, tmp_path):
-    path = _written("linear", make_data, tmp_path)
+    path = _write_model("linear", make_data, tmp_path)
     _rewrite(path, lambda schema: schema, zipfile.ZIP_DEFLATED)
     with pytest.raises(CorruptBundle, match="compressed"):
         skops_file.load(path)
@@ -92,7 +92,7 @@ def _rewrite(path, change, compression=zipfile.ZIP_STORED):
     [("left_child", 10**6), ("left_child", 0), ("right_child", -7), ("feature", 99), ("feature", -3)],
 )
 def test_a_forest_that_points_outside_itself_is_refused(name, field, value, make_data, tmp_path):
-    forest = _trained(name, make_data)._estimator
+    forest = _train_model(name, make_data)._estimator
     tree = forest["model"].estimators_[2].tree_
     state = tree.__getstate__()
     state["nodes"] = state["nodes"].copy()
@@ -107,7 +107,7 @@ def test_a_forest_that_points_outside_itself_is_refused(name, field, value, make
     ("field", "value"), [("left", 10**6), ("right", 0), ("feature_idx", 99), ("feature_idx", -1), ("bitset_idx", 50)]
 )
 def test_boosted_histograms_that_point_outside_themselves_are_refused(field, value, make_data, tmp_path):
-    booster = _trained("hist_gradient_boosting", make_data)._estimator
+    booster = _train_model("hist_gradient_boosting", make_data)._estimator
     tree = booster._predictors[1][0]
     categorical = np.flatnonzero((tree.nodes["is_leaf"] == 0) & (tree.nodes["is_categorical"] == 1))
     tree.nodes[field][categorical[0] if field == "bitset_idx" else 0] = value
@@ -129,7 +129,7 @@ def test_boosted_histograms_that_point_outside_themselves_are_refused(field, val
     ],
 )
 def test_a_lightgbm_text_that_points_outside_itself_is_refused(pattern, replacement, make_data, tmp_path):
-    path = _written("lightgbm", make_data, tmp_path)
+    path = _write_model("lightgbm", make_data, tmp_path)
     text, changes = re.subn(pattern, replacement, path.read_text(), count=1)
     assert changes == 1
     path.write_text(text)
@@ -139,7 +139,7 @@ def test_a_lightgbm_text_that_points_outside_itself_is_refused(pattern, replacem
 
 @pytest.mark.parametrize("task", list(Task))
 def test_an_xgboost_file_cut_anywhere_is_refused_before_the_library_sees_it(task, make_data, tmp_path):
-    content = _written("xgboost", make_data, tmp_path, task).read_bytes()
+    content = _write_model("xgboost", make_data, tmp_path, task).read_bytes()
     objective = {"binary": "binary:logistic", "multiclass": "multi:softprob", "regression": "reg:squarederror"}[task]
     classes = 3 if task is Task.MULTICLASS else 0
     check_ubj(content, objective, classes)
@@ -152,7 +152,7 @@ def test_an_xgboost_file_cut_anywhere_is_refused_before_the_library_sees_it(task
 
 @pytest.mark.parametrize("name", ["left_children", "split_indices", "categories_segments", "right_children"])
 def test_an_xgboost_tree_that_points_outside_itself_is_refused(name, make_data, tmp_path):
-    path = _written("xgboost", make_data, tmp_path)
+    path = _write_model("xgboost", make_data, tmp_path)
     content = bytearray(path.read_bytes())
     start = content.index(name.encode()) + len(name)
     assert content[start : start + 1] == b"["

@@ -39,14 +39,14 @@ WriteModule = Callable[[str], str]
 
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WriteModule:
-    """Writes a module that can be imported, and answers its name."""
+    """Writes a module that can be imported, and returns its name."""
     monkeypatch.syspath_prepend(str(tmp_path))
-    written: list[str] = []
+    modules: list[str] = []
 
     def write(source: str) -> str:
-        name = f"own_family_{tmp_path.name}_{len(written)}"
+        name = f"own_family_{tmp_path.name}_{len(modules)}"
         (tmp_path / f"{name}.py").write_text(HEAD + textwrap.dedent(source))
-        written.append(name)
+        modules.append(name)
         monkeypatch.setitem(sys.modules, name, None)
         monkeypatch.delitem(sys.modules, name)
         return name
@@ -65,7 +65,7 @@ def rows(task: Task = Task.REGRESSION, count: int = 200) -> Data:
     return Data(x, y, ("a", "b"), task, n_classes=0 if task is Task.REGRESSION else len(np.unique(y)))
 
 
-def searched(path: str, task: Task = Task.REGRESSION, units: int = 81) -> Any:
+def run_search(path: str, task: Task = Task.REGRESSION, units: int = 81) -> Any:
     """One trial, as a search trains it."""
     data, family = rows(task), family_named(path)
     problem = Problem(data, (Fold(np.arange(100), np.arange(100, 200)),))
@@ -80,7 +80,7 @@ def test_a_family_is_named_by_its_path(module):
     assert family.name == path
     assert family_named(path) is family
     assert family.defaults(Task.REGRESSION) == {"share": pytest.approx(0.1)}
-    assert searched(path).rounds == 81
+    assert run_search(path).rounds == 81
 
 
 def test_an_installed_entry_point_is_named_by_its_name(module, tmp_path, monkeypatch):
@@ -107,7 +107,7 @@ def test_what_is_neither_a_name_nor_a_path_lists_the_known_ones(name):
 
 
 @pytest.mark.parametrize(
-    ("attribute", "source", "said"),
+    ("attribute", "source", "message"),
     [
         ("Nothing", "", "has no Nothing"),
         ("Broken", "raise OSError('no disk')", "its import fails with OSError: no disk"),
@@ -128,9 +128,9 @@ def test_what_is_neither_a_name_nor_a_path_lists_the_known_ones(name):
         ("Bare", "class Bare(SimpleFamily):\n    pass", "NotImplementedError"),
     ],
 )
-def test_a_family_that_is_not_whole_is_refused_by_its_path(module, attribute, source, said):
+def test_a_family_that_is_not_whole_is_refused_by_its_path(module, attribute, source, message):
     path = f"{module(source)}:{attribute}"
-    with pytest.raises(InvalidRequest, match=f"family {path}: .*{said}"):
+    with pytest.raises(InvalidRequest, match=f"family {path}: .*{message}"):
         family_named(path)
 
 
@@ -140,7 +140,7 @@ def test_a_module_that_is_not_there_is_named():
 
 
 @pytest.mark.parametrize(
-    ("source", "error", "said"),
+    ("source", "error", "message"),
     [
         ("def fit(self, *a): raise ValueError('bad')", ValueError, "bad"),
         ("def fit(self, *a): raise SystemExit(1)", RuntimeError, "asked the process to exit"),
@@ -155,17 +155,17 @@ def test_a_module_that_is_not_there_is_named():
         ),
     ],
 )
-def test_a_trial_that_goes_wrong_says_how(module, source, error, said):
+def test_a_trial_that_goes_wrong_says_how(module, source, error, message):
     path = f"{module(f'class Wrong(Mean):{chr(10)}    {source}')}:Wrong"
-    with pytest.raises(error, match=said):
-        searched(path)
+    with pytest.raises(error, match=message):
+        run_search(path)
 
 
 def test_probabilities_outside_0_to_1_are_refused(module):
     source = "class Odd(Mean):\n    tasks = (Task.BINARY,)\n    def predict(self, m, x): return x[:, 0] * 9"
     path = f"{module(source)}:Odd"
     with pytest.raises(Infeasible, match="outside 0 to 1"):
-        searched(path, Task.BINARY)
+        run_search(path, Task.BINARY)
 
 
 async def test_a_search_goes_on_beside_a_family_that_fails(agent, churn, module):
@@ -259,7 +259,7 @@ def own_bundle(module: WriteModule, folder: Path) -> tuple[str, str]:
 
 
 def forget(name: str, path: str) -> None:
-    """As in a process that has not seen the family."""
+    """Makes this process one that has not imported the family."""
     user_family.user_family.cache_clear()
     user_family._RESOLVED.discard(path)
     sys.modules.pop(name)
