@@ -34,13 +34,14 @@ def save_parts(folder: Path, parts: Mapping[str, ModelPart]) -> None:
 
 
 def load_parts(folder: Path, task: Task, n_classes: int, ours: Mapping[str, Family]) -> dict[str, ModelPart]:
-    """What `save_parts` wrote; raises CorruptBundle. Only of `ours`, by name: a user's would be imported unasked."""
-    found = {}
+    """The parts that `save_parts` wrote; raises CorruptBundle, also for a family that is not in `ours`, by name, since
+    to load a part of a user's family would import it."""
+    parts = {}
     for number, (name, family) in enumerate(_listed(folder / PARTS)):
         if family not in ours:
             raise CorruptBundle(f"{folder / PARTS}: {name!r} is of the family {family!r}, which is not one of ours")
-        found[name] = ModelPart(family, ours[family].load(folder / f"part{number}", task, n_classes))
-    return found
+        parts[name] = ModelPart(family, ours[family].load(folder / f"part{number}", task, n_classes))
+    return parts
 
 
 def check_part(name: str, family: str) -> None:

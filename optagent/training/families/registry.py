@@ -26,7 +26,7 @@ OURS |= {family.name: family for family in (Ensemble(OURS), Engineered(OURS))}  
 def family_named(name: str) -> Family:
     """The family of that name, or a user's own by dotted path or entry point.
 
-    InvalidRequest lists the known ones, or says what is wrong with the user's. Our names come first.
+    InvalidRequest lists the known families, or says what is wrong with the user's. Our names come first.
     """
     check_name(name)
     return OURS.get(name) or user_family(name)
@@ -35,8 +35,8 @@ def family_named(name: str) -> Family:
 def check_name(name: str) -> None:
     """Raises InvalidRequest unless the name is that of a family, or has the form of a path to one; imports nothing."""
     if not is_ours(name) and not is_path(name) and name not in installed():
-        known = sorted({*FAMILIES, *installed()})
-        raise InvalidRequest(f"unknown family {name!r}; one of {known}, or your own as package.module:Class")
+        names = sorted({*FAMILIES, *installed()})
+        raise InvalidRequest(f"unknown family {name!r}; one of {names}, or your own as package.module:Class")
 
 
 def families_for(task: Task) -> tuple[Family, ...]:

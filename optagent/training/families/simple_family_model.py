@@ -49,7 +49,7 @@ class SimpleFamilyFit:
     def __init__(
         self,
         family: UserCode,
-        chosen: Mapping[str, Any],
+        settings: Mapping[str, Any],
         data: Data,
         train: Rows,
         valid: Rows | None,
@@ -58,7 +58,7 @@ class SimpleFamilyFit:
     ) -> None:
         self.rounds = 0
         self._family = family
-        self._settings = dict(chosen)
+        self._settings = dict(settings)
         self._data = data
         self._train = train if family.steps else train[_shuffle_positions(data, train, seed)]
         self._valid = valid
@@ -155,7 +155,7 @@ class SimpleFamilyModel:
 
 @contextmanager
 def contained(family: UserCode) -> Iterator[None]:
-    """A family that would end the process fails like any other."""
+    """Turns an exit of the process, which the family's code asks for, into a RuntimeError like any other failure."""
     try:
         yield
     except SystemExit as error:

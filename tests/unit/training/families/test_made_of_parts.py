@@ -1,4 +1,4 @@
-"""Ensembles and models behind a plan are kept as data, and answer as what they are made of."""
+"""Models made of parts: ensembles and models with a plan are stored as data, and predict as they did before."""
 
 import json
 from pathlib import Path
@@ -64,10 +64,10 @@ KINDS = [(kind, task) for kind in ("weighted_mean", "hard_vote", "stack") for ta
 @pytest.mark.parametrize(("kind", "task"), [one for one in KINDS if one != ("hard_vote", Task.REGRESSION)])
 def test_an_ensemble_that_was_kept_answers_bit_for_bit_as_before(kind: str, task: Task, tmp_path: Path):
     data = data_of(task)
-    made = EnsembleModel(combined_of(kind, task), {"trees": part("lightgbm", data), "lin: ear": part("linear", data)})
-    made.save(tmp_path)
+    model = EnsembleModel(combined_of(kind, task), {"trees": part("lightgbm", data), "lin: ear": part("linear", data)})
+    model.save(tmp_path)
     loaded = Ensemble(OURS).load(tmp_path, task, data.n_classes)
-    expected = made.predict(data.x)
+    expected = model.predict(data.x)
     assert np.array_equal(loaded.predict(data.x), expected)
     alone = np.concatenate([loaded.predict(data.x[[row]]) for row in range(10)])
     np.testing.assert_allclose(alone, expected[:10], atol=1e-6)  # the linear family adds up in another order
@@ -81,13 +81,13 @@ def test_a_model_behind_a_plan_that_was_kept_answers_bit_for_bit_as_before(task:
     from optagent.training.problem import Problem
 
     recipe = Recipe("with", "lightgbm", family_named("lightgbm").defaults(task), 5, PLAN_OF)
-    made = trained(Problem(data, ()), recipe)
-    assert isinstance(made, EngineeredModel)
-    made.save(tmp_path)
+    model = trained(Problem(data, ()), recipe)
+    assert isinstance(model, EngineeredModel)
+    model.save(tmp_path)
     loaded = Engineered(OURS).load(tmp_path, task, data.n_classes)
     assert loaded.plan == PLAN_OF
-    assert np.array_equal(loaded.predict(data.x), made.predict(data.x))
-    assert np.array_equal(loaded.predict(data.x[[7]]), made.predict(data.x)[[7]])
+    assert np.array_equal(loaded.predict(data.x), model.predict(data.x))
+    assert np.array_equal(loaded.predict(data.x[[7]]), model.predict(data.x)[[7]])
     assert abs(loaded.importances().sum() - 1) < 1e-9
 
 
@@ -95,9 +95,9 @@ def test_an_ensemble_can_have_members_behind_plans(tmp_path: Path):
     data = data_of(Task.BINARY)
     inner = EngineeredModel(FeaturePlan(NAMES), part("linear", data))
     members = {"trees": part("lightgbm", data), "lin: ear": ModelPart("engineered", inner)}
-    made = EnsembleModel(combined_of("weighted_mean", Task.BINARY), members)
-    made.save(tmp_path)
-    assert np.array_equal(Ensemble(OURS).load(tmp_path, Task.BINARY, 2).predict(data.x), made.predict(data.x))
+    model = EnsembleModel(combined_of("weighted_mean", Task.BINARY), members)
+    model.save(tmp_path)
+    assert np.array_equal(Ensemble(OURS).load(tmp_path, Task.BINARY, 2).predict(data.x), model.predict(data.x))
 
 
 @pytest.fixture
