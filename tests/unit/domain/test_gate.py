@@ -14,7 +14,6 @@ from optagent.domain.gate import (
     judged_improvement,
     judged_limit,
     judged_number,
-    report_text,
     verdict_of,
 )
 from optagent.domain.study import Interval
