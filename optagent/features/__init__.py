@@ -1,1 +1,1 @@
-"""Generated features: proposed by a residual, proven out-of-fold, written down as a plan that one row can follow."""
+"""Feature generation: candidates from a residual, tested out of fold, stored as a plan that transforms any row."""

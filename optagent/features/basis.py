@@ -1,29 +1,31 @@
-"""What a feature could explain: a few orthonormal curves of its ranks, so that one product with a residual tests it.
+"""Orthonormal curves of a feature's ranks: what the feature could explain, so that one product with a residual tests
+it.
 
-Curves of ranks (Neyman 1937, Smooth test for goodness of fit) see what rises, bends or waves, whatever the scale and
-the tails of the feature. A family that is linear in its columns profits from straight lines only, and is shown those.
+Curves of ranks (Neyman 1937, Smooth test for goodness of fit) follow a rise, a bend or a wave, whatever the scale and
+the tails of the feature. A family that is linear in its columns profits from straight lines only, and gets only those.
 """
 
 import numpy as np
 import numpy.typing as npt
 
 Curves = npt.NDArray[np.float32]
-"""(features, curves, rows): of each feature orthogonal, of mean 0 and length 1, or 0 where it has nothing to say."""
+"""(features, curves, rows): the curves of a feature are orthogonal, of mean 0 and length 1, or 0 where the feature does
+not vary."""
 
 DEGREES = 3
 _LEAST_ROWS = 30  # off the most frequent value: fewer would test single rows
-_TRACE = 1e-5  # of a curve's square that is left after what the lower ones say: nothing but rounding
+_TRACE = 1e-5  # of a curve's square that the lower powers leave: no more than that is rounding
 _CLIP = 4.0
 KNOTS = np.array([-1, -0.99, -0.96, -0.9, -0.75, -0.5, -0.25, 0, 0.25, 0.5, 0.75, 0.9, 0.96, 0.99, 1], dtype=np.float32)
-"""Of ranks; closer at the ends, where a product or a ratio has its long tails."""
+"""Knots among the ranks; closer at the ends, where a product or a ratio has its long tails."""
 
 
 def curves(values: npt.NDArray[np.float32], flexible: bool = True) -> Curves:
-    """Of (features, rows) values, NaN where missing. Missing rows are 0, which is the mean."""
+    """The curves of (features, rows) values, NaN where missing. Missing rows are 0, which is the mean."""
     ranked = ranks(values)
     if not flexible:
-        return _orthonormal(_clipped(values), ranked, 1)
-    return _orthonormal(ranked, ranked, DEGREES)
+        return _orthonormal_powers(_standard_scores(values), ranked, 1)
+    return _orthonormal_powers(ranked, ranked, DEGREES)
 
 
 def ranks(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -44,49 +46,50 @@ def ranks(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     common = np.where(at < known[:, None], last - first + 1, 0).max(axis=1, initial=0)
     middle = (first + last + 1).astype(np.float32) / np.maximum(known, 1).astype(np.float32)[:, None] - 1
     middle[known - common < min(_LEAST_ROWS, rows // 4)] = np.nan
-    found = np.empty(values.shape, dtype=np.float32)
-    np.put_along_axis(found, order, middle, axis=1)
-    found[np.isnan(values)] = np.nan
-    return found
+    ranked = np.empty(values.shape, dtype=np.float32)
+    np.put_along_axis(ranked, order, middle, axis=1)
+    ranked[np.isnan(values)] = np.nan
+    return ranked
 
 
-def hats(rank: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """(rows, knots + 1) of one feature's ranks: any curve that is straight between knots, and whether it is known."""
+def hat_basis(rank: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """(rows, knots + 1) hat functions of one feature's ranks, which span every curve that is straight between knots;
+    the last column is 1 where the rank is known."""
     known = ~np.isnan(rank)
     place = np.interp(rank[known], KNOTS, np.arange(len(KNOTS)))
-    found = np.zeros((len(rank), len(KNOTS) + 1), dtype=np.float32)
-    found[known, :-1] = np.maximum(0.0, 1 - np.abs(place[:, None] - np.arange(len(KNOTS))))
-    found[:, -1] = known
-    return found
+    basis = np.zeros((len(rank), len(KNOTS) + 1), dtype=np.float32)
+    basis[known, :-1] = np.maximum(0.0, 1 - np.abs(place[:, None] - np.arange(len(KNOTS))))
+    basis[:, -1] = known
+    return basis
 
 
-def _clipped(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Standard scores by median and quartiles, cut off where single rows would decide."""
+def _standard_scores(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Standard scores by median and quantiles, clipped so that single rows do not decide."""
     known = ~np.isnan(values).all(axis=1)
-    found = np.full(values.shape, np.nan, dtype=np.float32)
-    chosen = values[known]
-    low, middle, high = np.nanquantile(chosen, [0.1, 0.5, 0.9], axis=1, keepdims=True)
-    spread = np.where(high > low, (high - low) / 2.56, np.nanstd(chosen, axis=1, keepdims=True) + 1e-30)
-    found[known] = np.clip((chosen - middle) / spread, -_CLIP, _CLIP)
-    return found
+    scores = np.full(values.shape, np.nan, dtype=np.float32)
+    observed = values[known]
+    low, middle, high = np.nanquantile(observed, [0.1, 0.5, 0.9], axis=1, keepdims=True)
+    spread = np.where(high > low, (high - low) / 2.56, np.nanstd(observed, axis=1, keepdims=True) + 1e-30)
+    scores[known] = np.clip((observed - middle) / spread, -_CLIP, _CLIP)
+    return scores
 
 
-def _orthonormal(
+def _orthonormal_powers(
     values: npt.NDArray[np.float32], ranked: npt.NDArray[np.float32], degrees: int
 ) -> npt.NDArray[np.float32]:
-    """Powers of the values, each less its mean and what the lower ones say of it (Gram and Schmidt)."""
+    """Powers of the values, each less its mean and its projection on the lower powers (Gram and Schmidt)."""
     known = ~np.isnan(ranked) & ~np.isnan(values)
     base = np.where(known, values, np.float32(0.0))
     count = np.maximum(known.sum(axis=1, keepdims=True), 1)
-    found = np.zeros((len(values), degrees, values.shape[1]), dtype=np.float32)
+    powers = np.zeros((len(values), degrees, values.shape[1]), dtype=np.float32)
     power = np.ones_like(base)
     for degree in range(degrees):
         power = power * base
         curve = np.where(known, power - power.sum(axis=1, keepdims=True) / count, np.float32(0.0))
         before = np.square(curve).sum(axis=1, keepdims=True)
         for lower in range(degree):
-            curve -= (curve * found[:, lower]).sum(axis=1, keepdims=True) * found[:, lower]
+            curve -= (curve * powers[:, lower]).sum(axis=1, keepdims=True) * powers[:, lower]
         length = np.square(curve).sum(axis=1, keepdims=True)
-        says = length > _TRACE * before
-        found[:, degree] = np.where(says, curve / np.sqrt(np.where(says, length, 1.0)), 0.0)
-    return found
+        varies = length > _TRACE * before
+        powers[:, degree] = np.where(varies, curve / np.sqrt(np.where(varies, length, 1.0)), 0.0)
+    return powers

@@ -1,4 +1,4 @@
-"""What one proposal works with: the problem, the model, and what may be spent."""
+"""Context of one feature search: the problem, the model, and the limits of time and memory."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,11 @@ from optagent.training.problem import Problem
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FeatureSearchContext:
-    """`flexible` is a family that learns any function of one column by itself; `late` says when the time is up."""
+    """The inputs that every step of a search reads.
+
+    `flexible` is true for a family that learns any function of one column by itself; `late` returns True once the time
+    is up.
+    """
 
     problem: Problem
     learner: Learner
@@ -27,5 +31,5 @@ class FeatureSearchContext:
 
     @property
     def cells(self) -> int:
-        """32-bit numbers that fit the memory."""
+        """The number of 32-bit values that fit in the memory limit."""
         return int(self.limits.memory_mb * 2**20 / 4)

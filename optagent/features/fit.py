@@ -1,4 +1,4 @@
-"""From candidates to a plan: what a step has to learn from rows, it learns here, and from those rows alone."""
+"""Fitting a feature plan: group means are learned here, from the given rows alone."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,16 +11,16 @@ from optagent.training.problem import Data
 from optagent.training.transform import by_kind
 
 _PRIOR_ROWS = 20.0
-"""A category's mean counts as many rows of the overall mean besides its own."""
+"""The overall mean counts as this many rows besides a category's own."""
 
 
 def fit_plan(data: Data, steps: Sequence[Step], rows: Rows | None = None, dropped: Sequence[str] = ()) -> FeaturePlan:
-    """The plan of these steps with the means of `rows` (all without them); no target takes part."""
-    fitted = [_fitted(step, data, rows) if isinstance(step, GROUPED) else step for step in by_kind(steps)]
+    """The plan of these steps with group means of `rows` (all rows by default); the target takes no part."""
+    fitted = [_fit_group_means(step, data, rows) if isinstance(step, GROUPED) else step for step in by_kind(steps)]
     return FeaturePlan(columns=data.names, steps=tuple(fitted), dropped=tuple(dropped))
 
 
-def _fitted(step: GroupMean | GroupDifference, data: Data, rows: Rows | None) -> GroupMean | GroupDifference:
+def _fit_group_means(step: GroupMean | GroupDifference, data: Data, rows: Rows | None) -> GroupMean | GroupDifference:
     category, number = data.names.index(step.category), data.names.index(step.number)
     x = data.x if rows is None else data.x_of(rows)
     codes, numbers = x[:, category], x[:, number].astype(np.float64)

@@ -1,4 +1,4 @@
-"""Candidates: every combination worth a look, lazily, those of the most promising columns first."""
+"""Candidate features: every combination of columns worth testing, generated lazily, most promising columns first."""
 
 import re
 from collections import defaultdict
@@ -24,15 +24,16 @@ from optagent.training.problem import Data
 
 _PARTS: tuple[Part, ...] = ("hour", "weekday", "day", "month", "yearday")
 _NUMBERED = re.compile(r"(.*?)[_\- ]?(\d+)")
-_MOST_LOOKED_AT = 10_000  # rows: enough to know what a column holds
+_SAMPLE_ROWS = 10_000  # enough to see the values of a column
 
 
 @dataclass(frozen=True, slots=True)
 class CandidateInputs:
-    """What each column can be used for. Numbers of one sign have one ratio worth a look: the other is its inverse.
+    """The uses of each column. Only one ratio of two numbers of one sign is a candidate, since the other is its
+    inverse.
 
-    `names` are all columns in their order; `windows` those of one name and different numbers, such as range_5, range_10
-    and range_21.
+    `names` are all columns in their order. `windows` are columns of one name with different numbers, such as range_5,
+    range_10 and range_21.
     """
 
     names: tuple[str, ...]
@@ -44,68 +45,68 @@ class CandidateInputs:
     windows: tuple[tuple[str, ...], ...] = ()
 
 
-def inputs_of(data: Data, dates: Collection[str] = (), left_out: Collection[str] = ()) -> CandidateInputs:
+def candidate_inputs(data: Data, dates: Collection[str] = (), left_out: Collection[str] = ()) -> CandidateInputs:
     """The uses of the columns that are not `left_out`; `dates` names those that hold days since 1970."""
-    thin = data.x[:: max(1, len(data) // _MOST_LOOKED_AT)]
+    sample = data.x[:: max(1, len(data) // _SAMPLE_ROWS)]
     codes = {data.names[index] for index in data.categorical}
     numbers, flags, one_signed = set(), set(), set()
     for index, name in enumerate(data.names):
         if name in left_out or name in codes or name in dates:
             continue
-        found = thin[:, index]
-        values = np.unique(found[~np.isnan(found)])
+        column = sample[:, index]
+        values = np.unique(column[~np.isnan(column)])
         if len(values) < 3:
             flags.add(name)
             continue
         numbers.add(name)
         if values[0] > 0 or values[-1] < 0:
             one_signed.add(name)
-    left = set(left_out)
+    excluded = set(left_out)
     return CandidateInputs(
         names=data.names,
         numbers=frozenset(numbers),
         flags=frozenset(flags),
-        categories=frozenset(codes - left),
-        dates=frozenset(set(dates) - left),
+        categories=frozenset(codes - excluded),
+        dates=frozenset(set(dates) - excluded),
         one_signed=frozenset(one_signed),
-        windows=_windows([name for name in data.names if name in numbers]),
+        windows=_window_families([name for name in data.names if name in numbers]),
     )
 
 
 def candidates(inputs: CandidateInputs, order: Sequence[str], flexible: bool = True) -> Iterator[Step]:
-    """All of them: those of the first t columns in `order` come before any that needs the one after.
+    """All candidates: those of the first t columns in `order` come before any that needs the next column.
 
-    A `flexible` family (trees) learns any function of one column by itself: powers that keep its order are left out,
-    and so is the ratio that is another's inverse.
+    A `flexible` family (trees) learns any function of one column by itself: for it, powers that keep a column's order
+    are left out, and so is a ratio that is the inverse of another.
     """
     place = {name: index for index, name in enumerate(inputs.names)}
     for window in inputs.windows:
         yield from (WindowSummary(window, "mean"), WindowSummary(window, "range"))
     for index, name in enumerate(order):
-        yield from _alone(name, inputs, flexible)
+        yield from _single_column_steps(name, inputs, flexible)
         for other in order[:index]:
             a, b = sorted((other, name), key=place.__getitem__)
-            yield from _together(a, b, inputs, flexible)
+            yield from _pair_steps(a, b, inputs, flexible)
 
 
 def most_promising(names: Sequence[str], promise: Vector) -> list[str]:
-    """The names by promise, equals in their own order."""
+    """The names by falling promise; equal ones keep their order."""
     return [names[index] for index in np.argsort(-promise, kind="stable")]
 
 
-def free_of_clashes(steps: Iterator[Step], columns: Collection[str]) -> Iterator[Step]:
-    """Without those whose name a column already has."""
+def without_name_clashes(steps: Iterator[Step], columns: Collection[str]) -> Iterator[Step]:
+    """The steps whose name is not that of a column."""
     return (step for step in steps if step.name not in columns)
 
 
-def _alone(name: str, inputs: CandidateInputs, flexible: bool) -> Iterator[Step]:
+def _single_column_steps(name: str, inputs: CandidateInputs, flexible: bool) -> Iterator[Step]:
     if name in inputs.dates:
         yield from (Calendar(name, part) for part in _PARTS)
     if name in inputs.numbers and not flexible:
         yield from (Power(name, 2), Power(name, 3))
 
 
-def _together(a: str, b: str, inputs: CandidateInputs, flexible: bool) -> Iterator[Step]:
+def _pair_steps(a: str, b: str, inputs: CandidateInputs, flexible: bool) -> Iterator[Step]:
     if {a, b} <= inputs.numbers | inputs.flags:
         if {a, b} & inputs.numbers:
             yield Product(a, b)
@@ -121,10 +122,10 @@ def _together(a: str, b: str, inputs: CandidateInputs, flexible: bool) -> Iterat
             yield from (GroupMean(category, number), GroupDifference(category, number))
 
 
-def _windows(names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
-    found: dict[str, list[tuple[int, str]]] = defaultdict(list)
+def _window_families(names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    families: dict[str, list[tuple[int, str]]] = defaultdict(list)
     for name in names:
-        numbered = _NUMBERED.fullmatch(name)
-        if numbered and numbered[1]:
-            found[numbered[1]].append((int(numbered[2]), name))
-    return tuple(tuple(name for _, name in sorted(each)) for each in found.values() if 3 <= len(each) <= 30)
+        match = _NUMBERED.fullmatch(name)
+        if match and match[1]:
+            families[match[1]].append((int(match[2]), name))
+    return tuple(tuple(name for _, name in sorted(each)) for each in families.values() if 3 <= len(each) <= 30)

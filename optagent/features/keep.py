@@ -1,5 +1,5 @@
-"""What one search keeps: above the bar, not said better by another, steadiest of its cluster, no shadow's equal, and
-of use to the model."""
+"""Filters on the features of one search: above the chance bar, first in the pursuit, steadiest of its cluster, better
+than shadows, and useful to the model."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,17 +9,17 @@ import numpy as np
 
 from optagent.arrays import Rows
 from optagent.errors import Infeasible
-from optagent.features.ablation import useful
+from optagent.features.ablation import useful_steps
 from optagent.features.basis import curves
-from optagent.features.collinearity import clusters, most_stable, rank_correlation
+from optagent.features.collinearity import clusters, most_stable_columns, rank_correlation
 from optagent.features.context import FeatureSearchContext
 from optagent.features.fit import fit_plan
 from optagent.features.generate import most_promising
 from optagent.features.matching_pursuit import pursue, steadiness
 from optagent.features.screening import ScreeningResult
-from optagent.features.screening_statistics import ChanceBar, ScreeningTarget, values_of
-from optagent.features.searches import FeatureSearch, plain_numbers, some_columns, some_rows
-from optagent.features.shadow_features import ShadowWins, against_shadows
+from optagent.features.screening_statistics import ChanceBar, ScreeningTarget, step_values
+from optagent.features.searches import FeatureSearch, numeric_columns, select_columns, select_rows
+from optagent.features.shadow_features import ShadowWins, count_shadow_wins
 from optagent.training.plan import Step
 from optagent.training.problem import Data, Fold
 from optagent.training.transform import transformed
@@ -32,14 +32,16 @@ _MOST_ROWS = 20_000  # of each part of a fold, where features are tried
 _MOST_COLUMNS = 30  # besides those that features are made of
 _TREE_ROUNDS = 60  # beside shadows: the first trees tell what is of use
 _ROUNDS_TO_DROP = 20
-"""With fewer rounds no column of many can be told to be idle."""
+"""With fewer rounds, no column among many can be shown to be idle."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeptSteps:
-    """`kept` are steps with the p-value each had in its turn, `gone` those that went, with the reason as well.
+    """The outcome of the filters on one search.
 
-    `above` is how many candidates were above the bar, `idle` the plain columns that are of no use.
+    `kept` are the steps that passed, with the p-value each had in its turn; `gone` are those removed, with p-value and
+    reason. `above` is how many candidates were above the bar; `idle` are the plain columns that the model does not
+    need.
     """
 
     kept: dict[Step, float] = field(default_factory=dict)
@@ -48,107 +50,117 @@ class KeptSteps:
     idle: tuple[str, ...] = ()
 
 
-def choose(work: FeatureSearchContext, looked: ScreeningResult, search: FeatureSearch, at: int) -> KeptSteps:
-    """The features of a search, the one at that place of all."""
-    own = looked.own(at)
-    pools = [_above(looked, bar, question) for bar, question in zip(looked.bars, own, strict=True)]
-    found = _pursued(work, looked, own, pools)
-    steps = tuple(found)[: work.limits.features]
-    data, folds = _tried_on(work, search, steps)
-    judges: tuple[tuple[str, Callable[[Steps], Steps]], ...] = (
-        ("another of its cluster is steadier", partial(_steadiest, looked, looked.question(own[-1]))),
-        ("no better than a shadow", partial(_beyond_shadows, work, data, folds)),
-        ("the model is no better with it", partial(useful, work, data, folds)),
+def keep_steps(context: FeatureSearchContext, screening: ScreeningResult, search: FeatureSearch, at: int) -> KeptSteps:
+    """The steps that one search keeps; `at` is its position among all searches."""
+    questions = screening.questions_of_search(at)
+    pools = [
+        _steps_above_bar(screening, bar, question) for bar, question in zip(screening.bars, questions, strict=True)
+    ]
+    p_values = _pursue_steps(context, screening, questions, pools)
+    steps = tuple(p_values)[: context.limits.features]
+    data, folds = _trial_data(context, search, steps)
+    target = screening.question(questions[-1])
+    filters: tuple[tuple[str, Callable[[Steps], Steps]], ...] = (
+        ("another of its cluster is steadier", partial(_steadiest_of_clusters, screening, target)),
+        ("no better than a shadow", partial(_better_than_shadows, context, data, folds)),
+        ("the model is no better with it", partial(useful_steps, context, data, folds)),
     )
     gone: dict[Step, tuple[float, str]] = {}
-    for reason, judge in judges:
-        left = judge(steps) if steps else ()
-        gone |= {step: (found[step], reason) for step in steps if step not in left}
+    for reason, keep in filters:
+        left = keep(steps) if steps else ()
+        gone |= {step: (p_values[step], reason) for step in steps if step not in left}
         steps = left
-    kept = {step: found[step] for step in steps}
-    return KeptSteps(kept, gone, len(set().union(*pools)), _idle(work, data, folds, steps))
+    kept = {step: p_values[step] for step in steps}
+    return KeptSteps(kept, gone, len(set().union(*pools)), _idle_columns(context, data, folds, steps))
 
 
-def _above(looked: ScreeningResult, bar: ChanceBar, question: int) -> list[Step]:
+def _steps_above_bar(screening: ScreeningResult, bar: ChanceBar, question: int) -> list[Step]:
     """The candidates above the bar, best first."""
     height = bar.height
-    found = [
+    above = [
         (statistic, step)
-        for block in looked.blocks
+        for block in screening.blocks
         for statistic, step in zip(block.statistics[:, question].tolist(), block.steps, strict=True)
         if statistic > height
     ]
-    return [step for _, step in sorted(found, key=lambda pair: -pair[0])[:_MOST_SURVIVORS]]
+    return [step for _, step in sorted(above, key=lambda pair: -pair[0])[:_MOST_SURVIVORS]]
 
 
-def _pursued(
-    work: FeatureSearchContext, looked: ScreeningResult, own: Sequence[int], pools: Sequence[list[Step]]
+def _pursue_steps(
+    context: FeatureSearchContext, screening: ScreeningResult, questions: Sequence[int], pools: Sequence[list[Step]]
 ) -> dict[Step, float]:
-    """Question by question: what the earlier ones found competes beside the plain columns."""
-    spare = plain_numbers(looked.screen.data)
-    found: dict[Step, float] = {}
-    for bar, number, pool in zip(looked.bars, own, pools, strict=True):
+    """The steps found by pursuit with their p-values, question by question: steps of the earlier questions compete
+    beside the plain columns."""
+    competing = numeric_columns(screening.screen.data)
+    p_values: dict[Step, float] = {}
+    for bar, number, pool in zip(screening.bars, questions, pools, strict=True):
         if not pool:
             continue
-        question, values = looked.question(number), values_of(looked.screen.data, pool)
-        best = pursue(spare, values, question.residual, question.asked, bar.height, work.limits.features, work.flexible)
-        spare = np.concatenate([spare, values[[each.index for each in best]]])
-        p_values = {pool[each.index]: min(1.0, len(own) * bar.p_value(each.statistic)) for each in best}
-        found |= {step: p_value for step, p_value in p_values.items() if step not in found}
-    return found
+        question, values = screening.question(number), step_values(screening.screen.data, pool)
+        most, flexible = context.limits.features, context.flexible
+        best = pursue(competing, values, question.residual, question.asked, bar.height, most, flexible)
+        competing = np.concatenate([competing, values[[each.index for each in best]]])
+        fresh = {pool[each.index]: min(1.0, len(questions) * bar.p_value(each.statistic)) for each in best}
+        p_values |= {step: p_value for step, p_value in fresh.items() if step not in p_values}
+    return p_values
 
 
-def _steadiest(looked: ScreeningResult, question: ScreeningTarget, steps: Steps) -> Steps:
-    """Of features that rank rows alike, the one that explains most where it explains least."""
-    values = values_of(looked.screen.data, steps)
-    shapes = curves(values, looked.screen.flexible)[:, :, question.asked]
+def _steadiest_of_clusters(screening: ScreeningResult, question: ScreeningTarget, steps: Steps) -> Steps:
+    """Of features that rank rows alike, the one whose smallest share of explained residual in any part is largest."""
+    values = step_values(screening.screen.data, steps)
+    shapes = curves(values, screening.screen.flexible)[:, :, question.asked]
     steady = steadiness(shapes, question.residual[question.asked], question.parts[question.asked])
-    alike = clusters(rank_correlation(np.ascontiguousarray(values.T)))
-    return tuple(steps[index] for index in most_stable(alike, steady, -np.arange(len(steps), dtype=np.float64)))
+    groups = clusters(rank_correlation(np.ascontiguousarray(values.T)))
+    return tuple(
+        steps[index] for index in most_stable_columns(groups, steady, -np.arange(len(steps), dtype=np.float64))
+    )
 
 
-def _tried_on(work: FeatureSearchContext, search: FeatureSearch, steps: Steps) -> tuple[Data, list[Fold]]:
+def _trial_data(context: FeatureSearchContext, search: FeatureSearch, steps: Steps) -> tuple[Data, list[Fold]]:
     """The last folds of the search, at most 20,000 rows of each part, and the columns that matter to the model."""
-    folds = [Fold(_thin(fold.train), _thin(fold.valid)) for fold in search.inner[-_FOLDS:]]
+    folds = [Fold(_thin_rows(fold.train), _thin_rows(fold.valid)) for fold in search.inner[-_FOLDS:]]
     rows = np.unique(np.concatenate([part for fold in folds for part in (fold.train, fold.valid)]))
-    within = [Fold(np.searchsorted(rows, fold.train), np.searchsorted(rows, fold.valid)) for fold in folds]
-    names = work.problem.data.names
+    local_folds = [Fold(np.searchsorted(rows, fold.train), np.searchsorted(rows, fold.valid)) for fold in folds]
+    names = context.problem.data.names
     best = most_promising(names, search.importances.mean(axis=0))[:_MOST_COLUMNS]
-    columns = names if work.rules.drop_idle else {*best, *(name for step in steps for name in step.columns)}
-    return some_columns(some_rows(work.problem.data, rows), frozenset(columns)), within
+    columns = names if context.rules.drop_idle else {*best, *(name for step in steps for name in step.columns)}
+    return select_columns(select_rows(context.problem.data, rows), frozenset(columns)), local_folds
 
 
-def _beyond_shadows(work: FeatureSearchContext, data: Data, folds: Sequence[Fold], steps: Steps) -> Steps:
-    tested = _shadows(work, data, folds, steps, work.rules.shadow_rounds)
-    if tested is None:
+def _better_than_shadows(context: FeatureSearchContext, data: Data, folds: Sequence[Fold], steps: Steps) -> Steps:
+    """The steps whose feature beats the best shadow in most rounds."""
+    wins = _run_shadow_rounds(context, data, folds, steps, context.rules.shadow_rounds)
+    if wins is None:
         return steps
-    better = set(tested.mostly_better)
+    better = set(wins.mostly_better_columns)
     return tuple(step for step in steps if step.name in better)
 
 
-def _idle(work: FeatureSearchContext, data: Data, folds: Sequence[Fold], steps: Steps) -> tuple[str, ...]:
-    """Plain columns that shadows beat, if they are to be dropped; one is always left."""
-    tested = _shadows(work, data, folds, steps, _ROUNDS_TO_DROP) if work.rules.drop_idle else None
-    if tested is None:
+def _idle_columns(context: FeatureSearchContext, data: Data, folds: Sequence[Fold], steps: Steps) -> tuple[str, ...]:
+    """Plain columns that shadows beat, where the rules drop them; never all columns."""
+    wins = _run_shadow_rounds(context, data, folds, steps, _ROUNDS_TO_DROP) if context.rules.drop_idle else None
+    if wins is None:
         return ()
-    idle = tuple(name for name in tested.rejected if name in data.names)
+    idle = tuple(name for name in wins.rejected_columns if name in data.names)
     return idle if len(idle) < len(data.names) else ()
 
 
-def _shadows(
-    work: FeatureSearchContext, data: Data, folds: Sequence[Fold], steps: Steps, rounds: int
+def _run_shadow_rounds(
+    context: FeatureSearchContext, data: Data, folds: Sequence[Fold], steps: Steps, rounds: int
 ) -> ShadowWins | None:
-    """The columns with these features against their shadows; None where there is nothing to be had."""
+    """The columns with these features against their shadows; None without rounds, and where the model cannot be
+    trained."""
     if not rounds:
         return None
-    made = transformed(fit_plan(data, steps), data)
-    learner = replace(work.learner, rounds=min(work.learner.rounds, _TREE_ROUNDS))
+    transformed_data = transformed(fit_plan(data, steps), data)
+    learner = replace(context.learner, rounds=min(context.learner.rounds, _TREE_ROUNDS))
     try:
-        return against_shadows(learner, made, folds, rounds, work.rules.alpha, work.seed, work.metric)
+        rules, seed, metric = context.rules, context.seed, context.metric
+        return count_shadow_wins(learner, transformed_data, folds, rounds, rules.alpha, seed, metric)
     except Infeasible:
         return None
 
 
-def _thin(rows: Rows) -> Rows:
+def _thin_rows(rows: Rows) -> Rows:
     ordered = np.sort(rows)
     return ordered[:: -(-len(ordered) // _MOST_ROWS)]

@@ -1,7 +1,8 @@
-"""From many survivors that say the same to the few that say it best: one at a time, each against what is then left.
+"""Matching pursuit of features (Mallat and Zhang 1993): from many survivors that explain the same to the few that
+explain it best, one at a time, each tested on what the earlier ones leave.
 
-Matching pursuit (Mallat and Zhang 1993). The plain columns compete: a residual that one column explains by itself, such
-as a bend that the model has not followed yet, is taken out with that column, and no combination is credited for it.
+The plain columns compete. A residual that one column explains by itself, such as a bend that the model has not followed
+yet, is removed with that column, and no combination gets the credit for it.
 """
 
 from dataclasses import dataclass
@@ -9,17 +10,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from optagent.features.basis import Curves, curves, hats, ranks
-from optagent.features.residual import Residual, standard
+from optagent.features.basis import Curves, curves, hat_basis, ranks
+from optagent.features.residual import Residual, standardise
 
-_FAVOUR = 1.01
+_PLAIN_FACTOR = 1.01
 """A plain column is taken where a combination explains no more than this times as much."""
-_MOST_COLUMNS = 40  # plain ones that may be taken out on the way
+_MOST_COLUMNS = 40  # plain columns that may be taken on the way
 
 
 @dataclass(frozen=True, slots=True)
 class PursuitStep:
-    """A candidate by its position, with the statistic it had when its turn came."""
+    """A candidate by its position, with the statistic it had when it was taken."""
 
     index: int
     statistic: float
@@ -34,7 +35,7 @@ def pursue(
     most: int,
     flexible: bool = True,
 ) -> tuple[PursuitStep, ...]:
-    """At most `most` of the candidates that are above `height` when the better ones have had their say.
+    """At most `most` of the candidates, each above `height` after the better ones have been removed from the residual.
 
     Both matrices are (features, all rows); `residual` (all rows, components) is known on `rows`.
     """
@@ -42,46 +43,46 @@ def pursue(
     shapes = curves(values, flexible)[:, :, rows]
     lengths = np.square(shapes).sum(axis=2)
     weight = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0.05 * rows.mean())
-    favour = np.where(np.arange(len(values)) < len(plain), _FAVOUR, 1.0)
+    factor = np.where(np.arange(len(values)) < len(plain), _PLAIN_FACTOR, 1.0)
     free = np.ones(len(values))
-    left = standard(residual[rows])
+    rest = standardise(residual[rows])
     taken = np.full((int(rows.sum()), 1), rows.sum() ** -0.5)
-    found: list[PursuitStep] = []
+    steps: list[PursuitStep] = []
     for _ in range(most + _MOST_COLUMNS):
-        statistics = np.einsum("fdc,fd->f", np.square(shapes @ left.astype(np.float32)), weight) * free
-        best = int(np.argmax(statistics * favour))
-        if statistics[best] <= height or len(found) == most:
+        statistics = np.einsum("fdc,fd->f", np.square(shapes @ rest.astype(np.float32)), weight) * free
+        best = int(np.argmax(statistics * factor))
+        if statistics[best] <= height or len(steps) == most:
             break
         free[best] = 0.0
         if best >= len(plain):
-            found.append(PursuitStep(best - len(plain), float(statistics[best])))
-        shape = hats(ranks(values[best][None])[0])[rows] if flexible else shapes[best].T
-        fresh = _beside(taken, shape.astype(np.float64))
-        left = standard(left - fresh @ (fresh.T @ left))
-        taken = np.column_stack([taken, fresh])
-    return tuple(found)
+            steps.append(PursuitStep(best - len(plain), float(statistics[best])))
+        basis = hat_basis(ranks(values[best][None])[0])[rows] if flexible else shapes[best].T
+        directions = _new_directions(taken, basis.astype(np.float64))
+        rest = standardise(rest - directions @ (directions.T @ rest))
+        taken = np.column_stack([taken, directions])
+    return tuple(steps)
 
 
 def steadiness(shapes: Curves, residual: Residual, parts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """(features,): how much of the residual each explains in the part of the rows where it explains the least.
+    """(features,): the share of the residual that each explains in the part of the rows where that share is smallest.
 
-    `shapes` are curves on these rows; the share is of the residual's variance, less what chance gives.
+    `shapes` are curves on these rows. The share is of the residual's variance, less the share expected by chance.
     """
-    found = []
+    shares = []
     for part in np.unique(parts):
         rows = parts == part
         inside = shapes[:, :, rows]
         lengths = np.square(inside).sum(axis=2)
-        along = np.square(inside @ standard(residual[rows]).astype(np.float32)).sum(axis=2)
+        along = np.square(inside @ standardise(residual[rows]).astype(np.float32)).sum(axis=2)
         chi = np.divide(along, lengths, out=np.zeros_like(lengths), where=lengths > 0).sum(axis=1)
-        found.append((chi - (lengths > 0).sum(axis=1)) / max(1, rows.sum()))
-    return np.min(found, axis=0)
+        shares.append((chi - (lengths > 0).sum(axis=1)) / max(1, rows.sum()))
+    return np.min(shares, axis=0)
 
 
-def _beside(taken: Residual, shape: Residual) -> Residual:
+def _new_directions(taken: Residual, shape: Residual) -> Residual:
     """Orthonormal directions of a shape that are not among those taken already."""
     rest = shape - taken @ (taken.T @ shape)
-    rest -= taken @ (taken.T @ rest)  # once more, for what rounding left
+    rest -= taken @ (taken.T @ rest)  # a second time, against rounding
     sizes, vectors = np.linalg.eigh(rest.T @ rest)
     real = sizes > 1e-8 * max(1.0, float(sizes[-1]))
     return rest @ (vectors[:, real] / np.sqrt(sizes[real]))

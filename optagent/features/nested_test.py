@@ -1,4 +1,5 @@
-"""What a search is worth: out-of-fold predictions with what each fold's own search found, beside those without."""
+"""Nested test of a feature search: out-of-fold predictions with the features of each fold's own search, beside
+predictions without any."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +24,8 @@ _IMPORTANCE_ROWS = 5_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NestedResult:
-    """Both predictions on the rows of the folds that could be searched, and what a feature is worth, by fold."""
+    """Both predictions on the rows of the folds that could be searched, and the mean importance of each feature over
+    the folds."""
 
     rows: Rows
     plain: Prediction
@@ -31,21 +33,23 @@ class NestedResult:
     importances: Mapping[str, float]
 
 
-def judged(
-    work: FeatureSearchContext, fits: PlainFits, searches: Sequence[FeatureSearch], found: Sequence[KeptSteps]
+def run_nested_test(
+    context: FeatureSearchContext, fits: PlainFits, searches: Sequence[FeatureSearch], selections: Sequence[KeptSteps]
 ) -> NestedResult | str:
-    """The folds' own finds at work; a text says why it could not be told."""
+    """The result over all folds, each with the features of its own search; where there is none, a text says why."""
     rows, plain, engineered = [], [], []
     worth: dict[str, list[float]] = {}
-    for search, chosen in zip(searches, found, strict=True):
+    for search, selection in zip(searches, selections, strict=True):
         if search.fold is None:
             continue
-        if work.late():
+        if context.late():
             return "the time was up before every fold was judged"
-        fold = work.problem.folds[search.fold]
+        fold = context.problem.folds[search.fold]
         try:
-            before = fits.trained_on(fold.train)[0][fold.valid]
-            after = _with_features(work, fold, chosen, worth) if chosen.kept or chosen.idle else before
+            before = fits.train_on(fold.train)[0][fold.valid]
+            after = (
+                _predict_with_features(context, fold, selection, worth) if selection.kept or selection.idle else before
+            )
         except Infeasible as error:
             return f"fold {search.fold + 1} cannot be trained: {error}"
         rows.append(fold.valid)
@@ -57,37 +61,39 @@ def judged(
     return NestedResult(np.concatenate(rows), np.concatenate(plain), np.concatenate(engineered), mean)
 
 
-def improvement(work: FeatureSearchContext, found: NestedResult) -> Interval:
-    """The paired interval; raises InvalidData where the metric has none on these rows."""
-    metric, y = work.metric, work.problem.data.y[found.rows]
+def improvement(context: FeatureSearchContext, result: NestedResult) -> Interval:
+    """The paired interval of the improvement; raises InvalidData where the metric has none on these rows."""
+    metric, y = context.metric, context.problem.data.y[result.rows]
     return paired_interval(
         metric.score,
         metric.maximize,
         y,
-        found.engineered,
-        found.plain,
-        work.rules.alpha,
-        _drawn(work.how, found.rows),
+        result.engineered,
+        result.plain,
+        context.rules.alpha,
+        _resampling_of_rows(context.how, result.rows),
         metric.resampled,
     )
 
 
-def _drawn(how: Resampling, rows: Rows) -> Resampling:
+def _resampling_of_rows(how: Resampling, rows: Rows) -> Resampling:
     return how if how.groups is None else replace(how, groups=how.groups[rows])
 
 
-def _with_features(
-    work: FeatureSearchContext, fold: Fold, chosen: KeptSteps, worth: dict[str, list[float]]
+def _predict_with_features(
+    context: FeatureSearchContext, fold: Fold, selection: KeptSteps, worth: dict[str, list[float]]
 ) -> Prediction:
-    data = work.problem.data
-    made = transformed(fit_plan(data, tuple(chosen.kept), fold.train, chosen.idle), data)
-    prediction, model = work.learner.train(made, fold)
-    thin = fold.valid[:: -(-len(fold.valid) // _IMPORTANCE_ROWS)]
-    columns = [index for index, name in enumerate(made.names) if name not in data.names]
+    data = context.problem.data
+    transformed_data = transformed(fit_plan(data, tuple(selection.kept), fold.train, selection.idle), data)
+    prediction, model = context.learner.train(transformed_data, fold)
+    sample = fold.valid[:: -(-len(fold.valid) // _IMPORTANCE_ROWS)]
+    columns = [index for index, name in enumerate(transformed_data.names) if name not in data.names]
     try:
-        gains = permutation_importance(model, made.x_of(thin), data.y[thin], work.metric, columns, seed=work.seed)
+        gains = permutation_importance(
+            model, transformed_data.x_of(sample), data.y[sample], context.metric, columns, seed=context.seed
+        )
     except InvalidData:  # such as an AUC on rows of one class
         return prediction
     for column, gain in zip(columns, gains.tolist(), strict=True):
-        worth.setdefault(made.names[column], []).append(gain)
+        worth.setdefault(transformed_data.names[column], []).append(gain)
     return prediction

@@ -1,4 +1,4 @@
-"""What a proposal of features says: the plan, the proof or its lack, and a score for every column."""
+"""Feature proposal: the plan, the evidence for it or the reason for none, and a score for every column."""
 
 import math
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from optagent.training.plan import AnyStep, FeaturePlan
 
 @dataclass(frozen=True, slots=True)
 class ProposalLimits:
-    """What a proposal may spend; where a limit cuts something off, a note says so."""
+    """Limits of rows, candidates, time and memory; a note says where a limit cut something off."""
 
     features: int = 20
     candidates: int = 10_000
@@ -27,11 +27,11 @@ class ProposalLimits:
 
 @dataclass(frozen=True, slots=True)
 class ProposalRules:
-    """When a feature is believed.
+    """The rules by which a feature is accepted.
 
-    `alpha` is the chance that a search keeps anything where there is nothing, and that of the paired interval. A
-    feature must be better than the best shadow in most of `shadow_rounds`, and be found again in the share `agreement`
-    of the folds' own searches.
+    `alpha` is the probability that a search keeps anything where there is nothing to find, and that of the paired
+    interval. A feature must be better than the best shadow in most of `shadow_rounds`, and be found again in the share
+    `agreement` of the folds' own searches.
     """
 
     alpha: float = 0.05
@@ -52,10 +52,10 @@ class ProposalRules:
 class FeatureReport:
     """One generated feature.
 
-    `p_value` is adjusted for all candidates. `found_again` is the share of the folds' own searches that found it, or
-    one that ranks rows alike. `importance` is by how much the metric falls when it is shuffled out of fold, None where
-    no fold judged it. `score` is its stability: 1 - drift, times `found_again`. `inflation` is the variance inflation
-    among all columns of the plan.
+    `p_value` is adjusted for all candidates. `found_again` is the share of the folds' own searches that found this
+    feature, or one that ranks rows alike. `importance` is the loss in the metric when the feature is shuffled out of
+    fold, None where no fold tested it. `score` is its stability: 1 - drift, times `found_again`. `inflation` is the
+    variance inflation among all columns of the plan.
     """
 
     name: str
@@ -72,7 +72,7 @@ class FeatureReport:
 
 @dataclass(frozen=True, slots=True)
 class ColumnReport:
-    """One column as it came; `alone` is the AUC, or R², of this column by itself."""
+    """One column of the input; `alone` is the AUC, or R², of this column by itself."""
 
     name: str
     missing: float
@@ -86,10 +86,11 @@ class ColumnReport:
 
 @dataclass(frozen=True, slots=True)
 class FeatureProposal:
-    """`plan` is what to use if `accepted`, and what was tried if not; None where nothing was found.
+    """The outcome of a proposal. `plan` is the plan to use if `accepted`, and the plan that was tested if not; None
+    where no feature was found.
 
-    `improvement` is the paired interval of the search itself: every fold is judged with features that were searched
-    for on its training rows alone. Above 0 is better. `judged_rows` are the rows of that interval.
+    `improvement` is the paired interval of the search itself: every fold is tested with features that were searched for
+    on its training rows alone. Above 0 is better. `judged_rows` is the number of rows of that interval.
     """
 
     accepted: bool

@@ -1,4 +1,5 @@
-"""What is wrong with a column before anything is made of it: nothing in it, nothing new in it, or too much in it."""
+"""Column quality before any feature is made: constant columns, copies of another column, and columns that leak the
+target."""
 
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from optagent.training.metrics import METRICS
 from optagent.training.problem import Data
 
 LEAK = 0.99
-"""A column that alone reaches this AUC, or R², is more likely to know the answer than to predict it."""
+"""A column that alone reaches this AUC, or R², more likely contains the target than predicts it."""
 
 _COPY = 0.9999
 _BINS = 64
@@ -21,8 +22,11 @@ _MOST_ROWS = 20_000
 
 @dataclass(frozen=True, slots=True)
 class ColumnQuality:
-    """`missing` is a share of rows. `alone` is the AUC (R² of a regression) of this column by itself on rows that its
-    curve was not drawn from; None where it cannot be told. `copy_of` is an earlier column with the same ranks."""
+    """The defects of one column.
+
+    `missing` is a share of rows. `alone` is the AUC (R² for a regression) of this column by itself on rows that its
+    curve was not fitted on; None where it is undefined. `copy_of` is an earlier column with the same ranks.
+    """
 
     name: str
     missing: float
@@ -36,57 +40,58 @@ class ColumnQuality:
 
     @property
     def usable(self) -> bool:
-        """Whether anything should be made of it."""
+        """True where features may be made of the column."""
         return not (self.constant or self.copy_of or self.leaks)
 
 
-def quality(data: Data) -> tuple[ColumnQuality, ...]:
-    """Of each column, on at most 20,000 evenly spaced rows."""
-    thin = slice(None, None, -(-len(data) // _MOST_ROWS) or 1)
-    x, y = data.x[thin], data.y[thin]
-    copies = _copies(x, data.names)
+def column_qualities(data: Data) -> tuple[ColumnQuality, ...]:
+    """The quality of each column, on at most 20,000 evenly spaced rows."""
+    sample = slice(None, None, -(-len(data) // _MOST_ROWS) or 1)
+    x, y = data.x[sample], data.y[sample]
+    copies = _find_copies(x, data.names)
     return tuple(
         ColumnQuality(
             name=name,
             missing=float(np.isnan(x[:, index]).mean()),
             constant=len(np.unique(x[:, index])) < 2,  # missing counts as a value: that alone may tell something
             copy_of=copies.get(name),
-            alone=_alone(x[:, index], y, data, index),
+            alone=_score_alone(x[:, index], y, data, index),
         )
         for index, name in enumerate(data.names)
     )
 
 
-def _copies(x: Matrix, names: tuple[str, ...]) -> dict[str, str]:
+def _find_copies(x: Matrix, names: tuple[str, ...]) -> dict[str, str]:
     same = np.triu(np.abs(rank_correlation(x)) >= _COPY, 1)
     missing = np.isnan(x)
-    found: dict[str, str] = {}
+    copies: dict[str, str] = {}
     for first, second in np.argwhere(same):
-        if names[first] not in found and (missing[:, first] == missing[:, second]).all():
-            found.setdefault(names[second], names[first])
-    return found
+        if names[first] not in copies and (missing[:, first] == missing[:, second]).all():
+            copies.setdefault(names[second], names[first])
+    return copies
 
 
-def _alone(values: Matrix, y: Vector, data: Data, index: int) -> float | None:
-    """The mean over both halves of the rows, each predicted by the other."""
+def _score_alone(values: Matrix, y: Vector, data: Data, index: int) -> float | None:
+    """The mean score over both halves of the rows, each predicted from the other."""
     half = np.arange(len(y)) % 2 == 0
     try:
-        return float(np.mean([_score(values, y, data, index, rows) for rows in (half, ~half)]))
+        return float(np.mean([_score_other_rows(values, y, data, index, rows) for rows in (half, ~half)]))
     except InvalidData:
         return None
 
 
-def _score(values: Matrix, y: Vector, data: Data, index: int, learned: Mask) -> float:
+def _score_other_rows(values: Matrix, y: Vector, data: Data, index: int, learned: Mask) -> float:
+    """The AUC, or R², on the rows that were not `learned` from."""
     metric = METRICS["r2" if data.task is Task.REGRESSION else "auc"]
     truth = y[~learned]
-    found = metric.score(truth, _binned(values, y, data, index, learned))
+    score = metric.score(truth, _predict_by_bin(values, y, data, index, learned))
     if data.task is Task.REGRESSION and index not in data.categorical:
-        found = max(found, metric.score(truth, _monotone(values, y, learned)))
-    return found
+        score = max(score, metric.score(truth, _predict_monotone(values, y, learned)))
+    return score
 
 
-def _binned(values: Matrix, y: Vector, data: Data, index: int, learned: Mask) -> Prediction:
-    """What the other rows of the same bin, or category, were; missing values are a bin of their own."""
+def _predict_by_bin(values: Matrix, y: Vector, data: Data, index: int, learned: Mask) -> Prediction:
+    """The mean target of the learned rows in the same bin or category; missing values are a bin of their own."""
     if index in data.categorical:
         bins = np.where(np.isnan(values), -1, values).astype(np.int64) + 1
     else:
@@ -98,12 +103,12 @@ def _binned(values: Matrix, y: Vector, data: Data, index: int, learned: Mask) ->
     sums = np.stack([np.bincount(bins[learned], each, len(counts)) for each in truth[learned].T], axis=1)
     overall = truth[learned].mean(axis=0)
     rates = (sums + overall) / (counts + 1)
-    said = rates[bins[~learned]]
-    return said if data.task is Task.MULTICLASS else said[:, 0]
+    prediction = rates[bins[~learned]]
+    return prediction if data.task is Task.MULTICLASS else prediction[:, 0]
 
 
-def _monotone(values: Matrix, y: Vector, learned: Mask) -> Prediction:
-    """Closer than bins where a column is the target itself, or rises with it."""
+def _predict_monotone(values: Matrix, y: Vector, learned: Mask) -> Prediction:
+    """A monotone curve, which is closer than bins where a column is the target itself or rises with it."""
     from sklearn.isotonic import IsotonicRegression
 
     known = learned & ~np.isnan(values)
@@ -111,9 +116,9 @@ def _monotone(values: Matrix, y: Vector, learned: Mask) -> Prediction:
         return np.full(int((~learned).sum()), y[learned].mean())
     rises = bool(np.dot(values[known] - values[known].mean(dtype=np.float64), y[known]) >= 0)
     curve = IsotonicRegression(increasing=rises, out_of_bounds="clip").fit(values[known], y[known])
-    chosen = values[~learned]
-    there = ~np.isnan(chosen)
-    said = np.full(len(chosen), y[learned].mean())
-    if there.any():
-        said[there] = curve.predict(chosen[there])
-    return said
+    unseen = values[~learned]
+    present = ~np.isnan(unseen)
+    prediction = np.full(len(unseen), y[learned].mean())
+    if present.any():
+        prediction[present] = curve.predict(unseen[present])
+    return prediction

@@ -1,4 +1,5 @@
-"""The current model, trained again and again: on which rows, for which question, and never twice on the same."""
+"""Refits of the current model: on plain columns or with features, on the rows of any fold, and never twice on the same
+rows."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ _PATIENCE_ROUNDS = 30
 
 @dataclass(frozen=True, slots=True)
 class Learner:
-    """A family with its parameters and the rounds it trains."""
+    """A family with its parameters and its number of training rounds."""
 
     family: Family
     params: Mapping[str, Any]
@@ -47,10 +48,11 @@ def learner_for(
     threads: int = 1,
     deadline: Callable[[], bool] | None = None,
 ) -> Learner:
-    """The family with these parameters (its defaults) and, unless given, the rounds that suit the plain columns best.
+    """The family with these parameters (by default its own) and, unless given, the number of rounds that suits the
+    plain columns best.
 
-    That favours the plain columns, whatever they are compared with. After `deadline` the rounds so far must do. Raises
-    Infeasible.
+    That favours the plain columns over anything they are compared with. After `deadline` the rounds trained so far must
+    do. Raises Infeasible.
     """
     params = params or family.defaults(problem.data.task)
     if rounds is None:
@@ -64,45 +66,46 @@ def learner_for(
 
 
 class PlainFits:
-    """The current model on the plain columns, by the rows it was trained on."""
+    """The current model on the plain columns, cached by the rows it was trained on."""
 
     def __init__(self, learner: Learner, problem: Problem) -> None:
         self._learner = learner
         self._problem = problem
-        self._judged = np.unique(np.concatenate([fold.valid for fold in problem.folds]))
+        self._validated_rows = np.unique(np.concatenate([fold.valid for fold in problem.folds]))
         self._cache: Cache = {}
-        self._kept: dict[bytes, tuple[Prediction, Vector] | Infeasible] = {}
+        self._results: dict[bytes, tuple[Prediction, Vector] | Infeasible] = {}
 
-    def trained_on(self, train: Rows) -> tuple[Prediction, Vector]:
-        """The prediction on all rows (NaN on those of training and those never judged), and the columns' importances.
+    def train_on(self, train: Rows) -> tuple[Prediction, Vector]:
+        """The prediction on all rows (NaN on training rows and on rows that no fold validates), and the columns'
+        importances.
 
         Raises Infeasible.
         """
         key = np.sort(train).tobytes()
-        if key not in self._kept:
+        if key not in self._results:
             try:
-                self._kept[key] = self._train(train)
+                self._results[key] = self._train(train)
             except Infeasible as error:
-                self._kept[key] = error
-        found = self._kept[key]
-        if isinstance(found, Infeasible):
-            raise found
-        return found
+                self._results[key] = error
+        result = self._results[key]
+        if isinstance(result, Infeasible):
+            raise result
+        return result
 
     def _train(self, train: Rows) -> tuple[Prediction, Vector]:
         data = self._problem.data
-        valid = np.setdiff1d(self._judged, train)
-        said, model = self._learner.train(data, Fold(np.sort(train), valid), self._cache)
-        prediction = np.full((len(data), *said.shape[1:]), np.nan)
-        prediction[valid] = said
+        valid = np.setdiff1d(self._validated_rows, train)
+        valid_prediction, model = self._learner.train(data, Fold(np.sort(train), valid), self._cache)
+        prediction = np.full((len(data), *valid_prediction.shape[1:]), np.nan)
+        prediction[valid] = valid_prediction
         return prediction, model.importances()
 
 
 def inner_folds(problem: Problem, outer: Rows | None) -> tuple[Fold, ...]:
-    """The folds within some training rows; all folds as they are without them.
+    """The folds within some training rows; without them, all folds as they are.
 
-    Each is a fold of the problem less the rows outside: for random folds those of training without two of them, for
-    folds in time order the earlier ones.
+    Each is a fold of the problem restricted to those rows: for random folds the training rows without two of the folds,
+    for folds in time order the earlier ones.
     """
     if outer is None:
         return problem.folds

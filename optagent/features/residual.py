@@ -1,4 +1,4 @@
-"""What a model leaves unexplained out of fold, and what chance would make of it."""
+"""Out-of-fold residuals of a model, and their permutations under the null hypothesis."""
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +10,7 @@ Residual = npt.NDArray[np.float64]
 """(rows, components)."""
 
 MOST_COMPONENTS = 3
-_CUT = 0.005  # the share of rows at either end that may not stand out further than the rest
+_CUT = 0.005  # the share of rows at either end whose values are clipped
 
 
 def components_of(task: Task, n_classes: int) -> int:
@@ -18,46 +18,48 @@ def components_of(task: Task, n_classes: int) -> int:
 
 
 def residual_of(y: Vector, prediction: Prediction, task: Task) -> Residual:
-    """Truth less prediction, uncorrelated components of mean 0 and variance 1.
+    """Truth less prediction, as uncorrelated components of mean 0 and variance 1.
 
-    Out of fold, a prediction that knows nothing is noise of the model's own making, which features that resemble it
-    would seem to explain. So the prediction counts by the slope that the truth has on it, 0 at least. Several classes
-    become their few principal components.
+    Out of fold, an uninformative prediction is noise made by the model itself, and features that resemble it would seem
+    to explain it. The prediction is therefore scaled by the slope of the truth on it, 0 at least. Several classes
+    become their first principal components.
     """
-    said = prediction[:, None] if prediction.ndim == 1 else prediction
+    centred_prediction = prediction[:, None] if prediction.ndim == 1 else prediction
     truth = y[:, None] if prediction.ndim == 1 else (y[:, None] == np.arange(prediction.shape[1])).astype(np.float64)
-    said, truth = said - said.mean(axis=0), truth - truth.mean(axis=0)
-    spread = float(np.square(said).sum())
-    slope = max(0.0, float((said * truth).sum()) / spread) if spread > 0 else 0.0
-    left = truth - slope * said
+    centred_prediction, truth = centred_prediction - centred_prediction.mean(axis=0), truth - truth.mean(axis=0)
+    spread = float(np.square(centred_prediction).sum())
+    slope = max(0.0, float((centred_prediction * truth).sum()) / spread) if spread > 0 else 0.0
+    residual = truth - slope * centred_prediction
     if task is Task.REGRESSION:
-        left = np.clip(left, *np.quantile(left, [_CUT, 1 - _CUT]))
-    return standard(left @ _directions(left, components_of(task, left.shape[1])) if left.shape[1] > 1 else left)
+        residual = np.clip(residual, *np.quantile(residual, [_CUT, 1 - _CUT]))
+    return standardise(
+        residual @ _directions(residual, components_of(task, residual.shape[1])) if residual.shape[1] > 1 else residual
+    )
 
 
-def standard(residual: Residual) -> Residual:
-    """Mean 0 and variance 1; zeros where nothing is left."""
+def standardise(residual: Residual) -> Residual:
+    """The residual with mean 0 and variance 1; zeros where nothing is left."""
     centred = residual - residual.mean(axis=0)
     spread = centred.std(axis=0)
     return np.divide(centred, spread, out=np.zeros_like(centred), where=spread > 1e-12)
 
 
-def chance(
+def permuted_residuals(
     residual: Residual, parts: npt.NDArray[np.int64], draws: int, rng: np.random.Generator, ordered: bool
 ) -> npt.NDArray[np.float32]:
-    """(draws, rows, components) in which no row has its own residual, but each one of its part (fold).
+    """(draws, rows, components) in which each row has the residual of another row of its part (fold).
 
     Rows in time order are shifted in a circle instead of permuted, so that neighbours stay neighbours.
     """
-    found = np.empty((draws, *residual.shape), dtype=np.float32)
+    permuted = np.empty((draws, *residual.shape), dtype=np.float32)
     for part in np.unique(parts):
         rows: Rows = np.flatnonzero(parts == part)
         for draw in range(draws):
-            moved = np.roll(rows, rng.integers(1, max(2, len(rows)))) if ordered else rng.permutation(rows)
-            found[draw, rows] = residual[moved]
-    return found
+            sources = np.roll(rows, rng.integers(1, max(2, len(rows)))) if ordered else rng.permutation(rows)
+            permuted[draw, rows] = residual[sources]
+    return permuted
 
 
-def _directions(left: Residual, count: int) -> npt.NDArray[np.float64]:
-    _, vectors = np.linalg.eigh(left.T @ left)
+def _directions(residual: Residual, count: int) -> npt.NDArray[np.float64]:
+    _, vectors = np.linalg.eigh(residual.T @ residual)
     return vectors[:, ::-1][:, :count]

@@ -1,9 +1,10 @@
-"""The cheap look at every candidate: how much of a residual its curves explain, against the best that chance does.
+"""Screening statistics: how much of a residual the curves of each candidate explain, against the largest value by
+chance.
 
 All candidates are tested at once, so the bar is the distribution of the largest statistic among them where there is
 nothing to find: the same residual, permuted within folds (Westfall and Young 1993, Resampling-based multiple testing,
-the single-step max statistic). On noise a search then keeps anything with probability alpha, however many candidates
-it looks at and however alike they are.
+the single-step max statistic). On noise a search then keeps anything with probability alpha, however many candidates it
+tests and however alike they are.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -15,17 +16,18 @@ import numpy.typing as npt
 from optagent.arrays import Matrix
 from optagent.features.basis import Curves, curves
 from optagent.features.fit import fit_plan
-from optagent.features.residual import Residual, chance
+from optagent.features.residual import Residual, permuted_residuals
 from optagent.training.plan import Step
 from optagent.training.problem import Data
 from optagent.training.transform import Transformer
 
-_LEAST_SHARE = 0.05  # of a candidate's curves that must lie on the rows asked about
+_LEAST_SHARE = 0.05  # of a candidate's curves that must lie on the rows of the question
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScreeningTarget:
-    """A residual on some of the rows: `residual` is (rows, components) and 0 on those where `asked` is not."""
+    """A residual on some of the rows: `residual` is (rows, components), and 0 on the rows where `asked` is false.
+    `parts` (rows,) is the fold of each row."""
 
     residual: Residual
     asked: npt.NDArray[np.bool_]
@@ -34,10 +36,10 @@ class ScreeningTarget:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Screen:
-    """What every block of candidates is held against; large, so that workers share one.
+    """The residuals that every block of candidates is tested against; large, so that workers share one.
 
     `residuals` is (rows, questions x (1 + draws) x components) float32, each residual itself before its draws; `asked`
-    (rows, questions) is 1 where a question is asked and 0 elsewhere.
+    (rows, questions) is 1 on the rows of a question and 0 elsewhere.
     """
 
     data: Data
@@ -50,7 +52,7 @@ class Screen:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
-    """Candidates, and which of the questions each is a candidate of: (steps, questions)."""
+    """Candidates, and the questions for which each is a candidate: `admitted` is (steps, questions)."""
 
     steps: tuple[Step, ...]
     admitted: npt.NDArray[np.bool_]
@@ -58,8 +60,8 @@ class Block:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BlockStatistics:
-    """`statistics` are (steps, questions), chi-squared in shape where there is nothing; `best` (questions, draws) is
-    the largest statistic of the block in each draw of chance."""
+    """The statistics of one block. `statistics` are (steps, questions), chi-squared in shape where there is nothing;
+    `best` (questions, draws) is the largest statistic of the block in each permutation."""
 
     steps: tuple[Step, ...]
     statistics: npt.NDArray[np.float64]
@@ -70,7 +72,7 @@ Spread = Callable[[Screen, Iterable[Block]], Iterable[BlockStatistics]]
 """Runs `screen_block` on every block, in any order or place."""
 
 
-def screen_of(
+def build_screen(
     data: Data,
     questions: Sequence[ScreeningTarget],
     draws: int,
@@ -79,14 +81,14 @@ def screen_of(
     ordered: bool = False,
     flexible: bool = True,
 ) -> Screen:
-    """`data` are the rows that the questions are about, in their order."""
+    """The screen of some questions; `data` holds the rows that the questions are about, in their order."""
     rng = np.random.default_rng(seed)
     columns = []
     for question in questions:
         columns.append(question.residual[None])
         drawn = np.zeros((draws, *question.residual.shape), dtype=np.float32)
-        inside = question.asked
-        drawn[:, inside] = chance(question.residual[inside], question.parts[inside], draws, rng, ordered)
+        rows = question.asked
+        drawn[:, rows] = permuted_residuals(question.residual[rows], question.parts[rows], draws, rng, ordered)
         columns.append(drawn)
     stacked = np.concatenate(columns).astype(np.float32)  # (questions x (1 + draws), rows, components)
     residuals = np.ascontiguousarray(stacked.transpose(1, 0, 2).reshape(len(data), -1))
@@ -95,33 +97,36 @@ def screen_of(
 
 
 def serially(screen: Screen, blocks: Iterable[Block]) -> Iterable[BlockStatistics]:
+    """Screens block after block in this process."""
     return (screen_block(screen, block) for block in blocks)
 
 
 def screen_block(screen: Screen, block: Block) -> BlockStatistics:
-    """One block, independent of every other."""
-    found = statistics(curves_of(screen, block.steps), screen)
-    found[~block.admitted] = 0.0
-    return BlockStatistics(block.steps, found[:, :, 0].copy(), found[:, :, 1:].max(axis=0, initial=0.0))
+    """The statistics of one block, which depend on no other block."""
+    block_statistics = statistics(candidate_curves(screen, block.steps), screen)
+    block_statistics[~block.admitted] = 0.0
+    return BlockStatistics(
+        block.steps, block_statistics[:, :, 0].copy(), block_statistics[:, :, 1:].max(axis=0, initial=0.0)
+    )
 
 
-def curves_of(screen: Screen, steps: Sequence[Step]) -> Curves:
+def candidate_curves(screen: Screen, steps: Sequence[Step]) -> Curves:
     """The curves of the candidates on the rows of the screen."""
-    return curves(values_of(screen.data, steps), screen.flexible)
+    return curves(step_values(screen.data, steps), screen.flexible)
 
 
-def values_of(data: Data, steps: Sequence[Step]) -> npt.NDArray[np.float32]:
-    """(steps, rows), in the order of the steps."""
+def step_values(data: Data, steps: Sequence[Step]) -> npt.NDArray[np.float32]:
+    """(steps, rows) values, in the order of the steps."""
     plan = fit_plan(data, steps)
     place = {step.name: index for index, step in enumerate(plan.steps)}
-    made = np.ascontiguousarray(Transformer(plan).generated(data.x).T)
-    return made[[place[step.name] for step in steps]]
+    values = np.ascontiguousarray(Transformer(plan).generated(data.x).T)
+    return values[[place[step.name] for step in steps]]
 
 
-def statistics(found: Curves, screen: Screen) -> npt.NDArray[np.float64]:
+def statistics(shapes: Curves, screen: Screen) -> npt.NDArray[np.float64]:
     """(features, questions, 1 + draws): the squared parts of each residual that lie along a feature's curves."""
-    features, degrees, rows = found.shape
-    flat = found.reshape(-1, rows)
+    features, degrees, rows = shapes.shape
+    flat = shapes.reshape(-1, rows)
     along = (flat @ screen.residuals).reshape(features, degrees, len(screen.questions), 1 + screen.draws, -1)
     lengths = (np.square(flat) @ screen.asked).reshape(features, degrees, len(screen.questions))
     weight = np.where(lengths > _LEAST_SHARE * screen.asked.mean(axis=0), 1 / np.maximum(lengths, 1e-9), 0.0)
@@ -130,7 +135,7 @@ def statistics(found: Curves, screen: Screen) -> npt.NDArray[np.float64]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChanceBar:
-    """The largest statistics of chance, over all blocks; those of several questions count together."""
+    """The distribution of the largest statistic by chance, over all blocks; several questions count together."""
 
     chance: npt.NDArray[np.float64]
     alpha: float
@@ -142,10 +147,10 @@ class ChanceBar:
         return float(np.sort(self.chance)[::-1][allowed]) if allowed >= 0 else np.inf
 
     def p_value(self, statistic: float) -> float:
-        """Adjusted for all the candidates."""
+        """The p-value of a statistic, adjusted for all the candidates."""
         return float((1 + (self.chance >= statistic).sum()) / (len(self.chance) + 1))
 
 
-def bar_of(blocks: Sequence[BlockStatistics], alpha: float, questions: slice) -> ChanceBar:
-    """Of these questions."""
+def chance_bar(blocks: Sequence[BlockStatistics], alpha: float, questions: slice) -> ChanceBar:
+    """The bar of these questions."""
     return ChanceBar(np.max([block.best[questions] for block in blocks], axis=0).ravel(), alpha)

@@ -1,4 +1,5 @@
-"""Which columns a model has a use for: more than for shadows of them, and more than for themselves shuffled."""
+"""Shadow features (Boruta) and permutation importance: the columns a model needs are worth more than shuffled copies of
+themselves."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ Hits = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ShadowWins:
-    """How often, in `rounds`, each column was worth more than the best shadow of all."""
+    """The number of `rounds` in which each column was worth more than the best shadow of all."""
 
     names: tuple[str, ...]
     hits: Hits
@@ -27,19 +28,19 @@ class ShadowWins:
     alpha: float = 0.05
 
     @property
-    def rejected(self) -> tuple[str, ...]:
-        """Better than the best shadow less often than a coin would be, all columns together at alpha."""
+    def rejected_columns(self) -> tuple[str, ...]:
+        """Columns better less often than by a fair coin, all columns together at alpha."""
         chance = binom.cdf(self.hits, self.rounds, 0.5)
         level = self.alpha / len(self.names)
         return tuple(name for name, each in zip(self.names, chance.tolist(), strict=True) if each <= level)
 
     @property
-    def mostly_better(self) -> tuple[str, ...]:
-        """In more than half of the rounds: what a few rounds can say."""
+    def mostly_better_columns(self) -> tuple[str, ...]:
+        """Columns better in more than half of the rounds, which is all that a few rounds can show."""
         return tuple(name for name, hits in zip(self.names, self.hits.tolist(), strict=True) if 2 * hits > self.rounds)
 
 
-def against_shadows(
+def count_shadow_wins(
     learner: Learner,
     data: Data,
     folds: Sequence[Fold],
@@ -49,19 +50,19 @@ def against_shadows(
     metric: Metric | None = None,
     most_rows: int = 500,
 ) -> ShadowWins:
-    """Boruta (Kursa and Rudnicki 2010): beside each column stands a copy with its rows shuffled, anew each round.
+    """Boruta (Kursa and Rudnicki 2010): each column stands beside a copy with its rows shuffled, anew each round.
 
-    Worth is told by contributions to predictions of rows that were not trained on, folds by turns: the gain that trees
-    report of their own training rows favours noise with many values.
+    Importance is measured by contributions to predictions of rows that were not trained on, with the folds in turn: the
+    gain that trees report for their own training rows favours noise with many values.
     """
     if rounds < 1 or not folds:
         raise InvalidRequest(f"shadows need at least 1 round and 1 fold, got {rounds} and {len(folds)}")
     hits = np.zeros(len(data.names), dtype=np.int64)
     for turn in range(rounds):
         fold = folds[turn % len(folds)]
-        both = _with_shadows(data, np.random.default_rng([seed, turn]))
-        _, model = learner.train(both, fold)
-        worth = contributions(model, both.x_of(fold.valid), data.y[fold.valid], metric, seed, most_rows)
+        doubled = _add_shadows(data, np.random.default_rng([seed, turn]))
+        _, model = learner.train(doubled, fold)
+        worth = contributions(model, doubled.x_of(fold.valid), data.y[fold.valid], metric, seed, most_rows)
         hits += worth[: len(hits)] > worth[len(hits) :].max()
     return ShadowWins(data.names, hits, rounds, alpha)
 
@@ -77,17 +78,17 @@ def permutation_importance(
         raise InvalidData(f"{len(y)} labels for {len(x)} rows")
     sign = 1.0 if metric.maximize else -1.0
     before = metric.score(y, model.predict(x))
-    found = np.zeros(len(columns))
+    importances = np.zeros(len(columns))
     for place, column in enumerate(columns):
         rng = np.random.default_rng([seed, column])
         shuffled = x.copy()
         for _ in range(repeats):
             shuffled[:, column] = rng.permutation(x[:, column])
-            found[place] += sign * (before - metric.score(y, model.predict(shuffled))) / repeats
-    return found
+            importances[place] += sign * (before - metric.score(y, model.predict(shuffled))) / repeats
+    return importances
 
 
-def _with_shadows(data: Data, rng: np.random.Generator) -> Data:
+def _add_shadows(data: Data, rng: np.random.Generator) -> Data:
     """Every column twice; shadows of categories are categories."""
     width = len(data.names)
     x = np.empty((len(data), 2 * width), dtype=np.float32)

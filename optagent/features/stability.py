@@ -1,4 +1,4 @@
-"""Whether a column is tomorrow what it is today: its values across blocks of time, its rank across folds."""
+"""Stability of columns: drift of the values across blocks of time, and spread of the importance rank across folds."""
 
 import numpy as np
 import numpy.typing as npt
@@ -11,39 +11,39 @@ _MOST_ROWS = 50_000
 
 
 def drift_over_blocks(x: Matrix, categorical: tuple[int, ...] = (), blocks: int = 5) -> Vector:
-    """(columns,) between 0 and 1: how far the block of rows that differs most is from all the others.
+    """(columns,) between 0 and 1: the largest distance of one block of rows from all the others.
 
-    The distance is Kolmogorov and Smirnov's, of codes the total variation; missing values are a value of their own.
-    What blocks of these sizes differ by chance is taken off.
+    The distance is that of Kolmogorov and Smirnov, for codes the total variation; missing values are a value of their
+    own. The distance expected by chance for blocks of these sizes is subtracted.
     """
-    thin = x[:: -(-len(x) // _MOST_ROWS) or 1]
-    blocks = min(blocks, len(thin) // 2)
+    sample = x[:: -(-len(x) // _MOST_ROWS) or 1]
+    blocks = min(blocks, len(sample) // 2)
     if blocks < 2:
         return np.zeros(x.shape[1])
-    of_block = np.arange(len(thin)) * blocks // len(thin)
-    size = len(thin) / blocks
-    chance = 1.36 * (1 / size + 1 / (len(thin) - size)) ** 0.5  # the 95 % point of the distance of two samples
-    found = np.zeros(x.shape[1])
+    block_of_row = np.arange(len(sample)) * blocks // len(sample)
+    size = len(sample) / blocks
+    chance = 1.36 * (1 / size + 1 / (len(sample) - size)) ** 0.5  # the 95 % point of the distance of two samples
+    drift = np.zeros(x.shape[1])
     for column in range(x.shape[1]):
-        coded = column in categorical
-        places = _places(thin[:, column], coded)
-        width = int(places.max()) + 1
-        counts = np.bincount(of_block * width + places, minlength=blocks * width).reshape(blocks, width)
-        distance = total_variation if coded else kolmogorov_smirnov
-        allowed = chance if not coded else max(chance, (width / (2 * np.pi * size)) ** 0.5)
+        categorical_column = column in categorical
+        bins = _bin_indexes(sample[:, column], categorical_column)
+        width = int(bins.max()) + 1
+        counts = np.bincount(block_of_row * width + bins, minlength=blocks * width).reshape(blocks, width)
+        distance = total_variation if categorical_column else kolmogorov_smirnov
+        allowed = chance if not categorical_column else max(chance, (width / (2 * np.pi * size)) ** 0.5)
         total = counts.sum(axis=0)
-        found[column] = max(0.0, max(distance(total - one, one) for one in counts) - allowed)
-    return np.minimum(found, 1.0)
+        drift[column] = max(0.0, max(distance(total - block_counts, block_counts) for block_counts in counts) - allowed)
+    return np.minimum(drift, 1.0)
 
 
 def rank_stability(importances: npt.NDArray[np.float64]) -> Vector:
-    """(columns,) of (folds, columns) importances: 1 keeps its rank in every fold, 0 has any rank as by lot."""
+    """(columns,) from (folds, columns) importances: 1 keeps its rank in every fold, 0 has ranks as random as by lot."""
     folds, columns = importances.shape
     if folds < 2 or columns < 2:
         return np.ones(columns)
     order = np.argsort(np.argsort(-importances, axis=1, kind="stable"), axis=1)
-    by_lot = ((columns**2 - 1) / 12) ** 0.5
-    return np.clip(1 - order.std(axis=0, ddof=1) / by_lot, 0.0, 1.0)
+    random_spread = ((columns**2 - 1) / 12) ** 0.5
+    return np.clip(1 - order.std(axis=0, ddof=1) / random_spread, 0.0, 1.0)
 
 
 def stability(drift: Vector, rank: Vector) -> Vector:
@@ -51,9 +51,9 @@ def stability(drift: Vector, rank: Vector) -> Vector:
     return (1 - drift) * rank
 
 
-def _places(values: Matrix, coded: bool) -> npt.NDArray[np.int64]:
+def _bin_indexes(values: Matrix, categorical: bool) -> npt.NDArray[np.int64]:
     known = ~np.isnan(values)
-    if coded:
+    if categorical:
         return np.where(known, values + 1, 0).astype(np.int64)
     if not known.any():
         return np.zeros(len(values), dtype=np.int64)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from optagent.errors import InvalidRequest
-from optagent.features.collinearity import clusters, most_stable, rank_correlation, variance_inflation
+from optagent.features.collinearity import clusters, most_stable_columns, rank_correlation, variance_inflation
 from optagent.features.stability import drift_over_blocks, rank_stability, stability
 
 
@@ -27,18 +27,18 @@ def test_all_of_a_cluster_are_alike_not_only_neighbours_in_a_chain() -> None:
 
 
 def test_the_steadiest_of_a_cluster_stays(x: np.ndarray) -> None:
-    found = clusters(rank_correlation(x), 0.8)
+    groups = clusters(rank_correlation(x), 0.8)
     steady = stability(drift_over_blocks(x), np.ones(5))
     assert steady[2] < steady[0]
-    assert most_stable(found, steady, np.array([0.0, 0.0, 9.0, 0.0, 0.0]))[0] != 2
-    assert most_stable(found, np.ones(5), np.array([0.0, 1.0, 0.0, 0.0, 0.0])) == (1, 3, 4)
+    assert most_stable_columns(groups, steady, np.array([0.0, 0.0, 9.0, 0.0, 0.0]))[0] != 2
+    assert most_stable_columns(groups, np.ones(5), np.array([0.0, 1.0, 0.0, 0.0, 0.0])) == (1, 3, 4)
 
 
 def test_inflation_is_large_for_what_the_others_know_and_1_for_what_stands_alone(x: np.ndarray) -> None:
     total = np.column_stack([x[:, 0], x[:, 3], x[:, 0] + x[:, 3], np.random.default_rng(1).normal(size=2_000)])
-    found = variance_inflation(rank_correlation(total.astype(np.float32)))
-    assert (found[:3] > 10).all()
-    assert found[3] == pytest.approx(1, abs=0.01)
+    inflation = variance_inflation(rank_correlation(total.astype(np.float32)))
+    assert (inflation[:3] > 10).all()
+    assert inflation[3] == pytest.approx(1, abs=0.01)
     twice = variance_inflation(np.ones((2, 2)))
     assert np.isfinite(twice).all()
     assert (twice > 1e5).all()
@@ -56,10 +56,10 @@ def test_drift_is_seen_in_values_in_codes_and_in_what_is_missing_and_not_in_nois
     other_codes = np.where(np.arange(3_000) < 2_400, codes, 0)
     gone = np.where(np.arange(3_000) > 2_400, np.nan, rng.normal(size=3_000))
     x = np.column_stack([still, codes, moved, other_codes, gone]).astype(np.float32)
-    found = drift_over_blocks(x, categorical=(20, 22))
-    assert (found[:21] > 0).mean() < 0.2
-    assert found[:21].max() < 0.02
-    assert (found[21:] > 0.4).all()
+    drift = drift_over_blocks(x, categorical=(20, 22))
+    assert (drift[:21] > 0).mean() < 0.2
+    assert drift[:21].max() < 0.02
+    assert (drift[21:] > 0.4).all()
 
 
 def test_few_rows_cannot_drift() -> None:
@@ -70,7 +70,7 @@ def test_a_column_that_keeps_its_rank_in_every_fold_is_stable() -> None:
     rng = np.random.default_rng(0)
     importances = rng.random((5, 40))
     importances[:, 3] = 5.0
-    found = rank_stability(importances)
-    assert found[3] == 1.0
-    assert np.mean(found) < 0.3
+    stabilities = rank_stability(importances)
+    assert stabilities[3] == 1.0
+    assert np.mean(stabilities) < 0.3
     assert rank_stability(importances[:1]).tolist() == [1.0] * 40

@@ -4,8 +4,14 @@ from itertools import islice
 
 import numpy as np
 
-from optagent.features.generate import CandidateInputs, candidates, free_of_clashes, inputs_of, most_promising
-from optagent.features.screening_statistics import values_of
+from optagent.features.generate import (
+    CandidateInputs,
+    candidate_inputs,
+    candidates,
+    most_promising,
+    without_name_clashes,
+)
+from optagent.features.screening_statistics import step_values
 from optagent.training.plan import Calendar, Difference, GroupMean, Power, Product, Ratio, WindowSummary
 
 
@@ -23,10 +29,10 @@ def test_ten_million_combinations_cost_nothing_until_they_are_asked_for() -> Non
 def test_the_most_promising_columns_are_combined_first() -> None:
     names = ["dull", "good", "best"]
     order = most_promising(names, np.array([0.0, 0.3, 0.7]))
-    found = list(candidates(numbers(names), order))
+    steps = list(candidates(numbers(names), order))
     assert order == ["best", "good", "dull"]
-    assert found[0] == Product("good", "best")
-    assert all("dull" not in step.columns for step in found[: len(found) // 3])
+    assert steps[0] == Product("good", "best")
+    assert all("dull" not in step.columns for step in steps[: len(steps) // 3])
 
 
 def test_the_order_of_promise_does_not_change_what_a_candidate_is_called() -> None:
@@ -48,27 +54,27 @@ def test_each_kind_of_column_goes_only_where_it_makes_sense(make_data) -> None:
     )
     names = ("lag_1", "lag_2", "lag_3", "flag", "shop", "day")
     data = make_data(x, np.zeros(100), names=names, categorical=(4,), levels=(3,))
-    found = set(candidates(inputs_of(data, dates=["day"]), names))
-    assert WindowSummary(("lag_1", "lag_2", "lag_3"), "mean") in found
-    assert Product("lag_1", "flag") in found
-    assert Ratio("lag_1", "flag") not in found
-    assert GroupMean("shop", "lag_1") in found
-    assert GroupMean("shop", "flag") not in found
-    assert Calendar("day", "weekday") in found
-    assert Product("lag_1", "day") not in found
-    assert not any({"shop", "day"} <= set(step.columns) for step in found)
+    steps = set(candidates(candidate_inputs(data, dates=["day"]), names))
+    assert WindowSummary(("lag_1", "lag_2", "lag_3"), "mean") in steps
+    assert Product("lag_1", "flag") in steps
+    assert Ratio("lag_1", "flag") not in steps
+    assert GroupMean("shop", "lag_1") in steps
+    assert GroupMean("shop", "flag") not in steps
+    assert Calendar("day", "weekday") in steps
+    assert Product("lag_1", "day") not in steps
+    assert not any({"shop", "day"} <= set(step.columns) for step in steps)
 
 
 def test_columns_that_are_left_out_take_no_part_and_names_stay_unique(make_data) -> None:
     x = np.random.default_rng(0).normal(size=(50, 4))
     data = make_data(x, np.zeros(50), names=("a", "b", "c", "a * b"))
-    inputs = inputs_of(data, left_out=["c"])
-    found = list(free_of_clashes(candidates(inputs, data.names), data.names))
-    assert Product("a", "b") not in found
-    assert not any("c" in step.columns for step in found)
+    inputs = candidate_inputs(data, left_out=["c"])
+    steps = list(without_name_clashes(candidates(inputs, data.names), data.names))
+    assert Product("a", "b") not in steps
+    assert not any("c" in step.columns for step in steps)
 
 
 def test_values_come_in_the_order_of_the_steps(make_data) -> None:
     data = make_data(np.array([[2.0, 4.0]] * 3), np.zeros(3), names=("a", "b"))
-    made = values_of(data, [Difference("a", "b"), Product("a", "b"), Ratio("a", "b")])
-    assert made.tolist() == [[-2.0] * 3, [8.0] * 3, [0.5] * 3]
+    values = step_values(data, [Difference("a", "b"), Product("a", "b"), Ratio("a", "b")])
+    assert values.tolist() == [[-2.0] * 3, [8.0] * 3, [0.5] * 3]

@@ -66,9 +66,9 @@ def test_one_row_gets_the_very_bits_that_it_gets_among_many(hostile_rows: np.nda
 
 
 def test_nothing_infinite_comes_out_and_what_is_missing_stays_missing(hostile_rows: np.ndarray) -> None:
-    made = Transformer(PLAN).generated(hostile_rows)
-    assert not np.isinf(made).any()
-    of = {step.name: made[:, index] for index, step in enumerate(STEPS)}
+    values = Transformer(PLAN).generated(hostile_rows)
+    assert not np.isinf(values).any()
+    of = {step.name: values[:, index] for index, step in enumerate(STEPS)}
     a, b = hostile_rows[:, 0], hostile_rows[:, 1]
     assert np.isnan(of["a * b"][np.isnan(a) | np.isnan(b)]).all()
     assert np.isnan(of["a / b"][b == 0]).all()
@@ -79,27 +79,27 @@ def test_nothing_infinite_comes_out_and_what_is_missing_stays_missing(hostile_ro
 
 def test_the_numbers_are_those_of_the_formulas() -> None:
     x = np.array([[3.0, -2.0, 1.0, 0.0, 1.0, 2.0, 6.0]], dtype=np.float32)
-    made = dict(zip((step.name for step in STEPS), Transformer(PLAN).generated(x)[0].tolist(), strict=True))
-    assert made["a * b"] == -6
-    assert made["a / b"] == -1.5
-    assert made["a - b"] == 5
-    assert (made["a ^ 2"], made["a ^ 3"]) == (9, 27)
-    assert made["mean of a by shop"] == -2.5
-    assert made["b - mean by shop"] == -9
-    assert made["mean of r_5, r_10, r_21"] == 3
-    assert made["range of r_5, r_10, r_21"] == 5
+    values = dict(zip((step.name for step in STEPS), Transformer(PLAN).generated(x)[0].tolist(), strict=True))
+    assert values["a * b"] == -6
+    assert values["a / b"] == -1.5
+    assert values["a - b"] == 5
+    assert (values["a ^ 2"], values["a ^ 3"]) == (9, 27)
+    assert values["mean of a by shop"] == -2.5
+    assert values["b - mean by shop"] == -9
+    assert values["mean of r_5, r_10, r_21"] == 3
+    assert values["range of r_5, r_10, r_21"] == 5
 
 
 def test_the_calendar_is_that_of_python() -> None:
     days = np.random.default_rng(0).integers(-30_000, 60_000, 500)
     x = np.zeros((500, len(COLUMNS)), dtype=np.float32)
     x[:, 3] = days
-    made = dict(zip((step.name for step in STEPS), Transformer(PLAN).generated(x).T, strict=True))
+    values = dict(zip((step.name for step in STEPS), Transformer(PLAN).generated(x).T, strict=True))
     dates = [datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=int(day)) for day in days]
-    assert made["weekday of day"].tolist() == [date.weekday() for date in dates]
-    assert made["day of day"].tolist() == [date.day for date in dates]
-    assert made["month of day"].tolist() == [date.month for date in dates]
-    assert made["yearday of day"].tolist() == [date.timetuple().tm_yday for date in dates]
+    assert values["weekday of day"].tolist() == [date.weekday() for date in dates]
+    assert values["day of day"].tolist() == [date.day for date in dates]
+    assert values["month of day"].tolist() == [date.month for date in dates]
+    assert values["yearday of day"].tolist() == [date.timetuple().tm_yday for date in dates]
 
 
 @pytest.mark.parametrize("hour", range(24))
@@ -121,8 +121,8 @@ def test_columns_that_are_passed_on_stay_categories(make_data) -> None:
     data = make_data(
         np.zeros((2, 3)), np.zeros(2), Task.BINARY, names=("a", "shop", "b"), categorical=(1,), levels=(4,)
     )
-    made = transformed(FeaturePlan(data.names, (Product("a", "b"),), dropped=("a",)), data)
-    assert (made.names, made.categorical, made.levels) == (("shop", "b", "a * b"), (0,), (4,))
+    values = transformed(FeaturePlan(data.names, (Product("a", "b"),), dropped=("a",)), data)
+    assert (values.names, values.categorical, values.levels) == (("shop", "b", "a * b"), (0,), (4,))
 
 
 def test_twenty_features_of_one_row_take_less_than_a_fifth_of_a_millisecond() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from optagent.domain.model import Task
-from optagent.features.quality import quality
+from optagent.features.quality import column_qualities
 
 
 @pytest.fixture(scope="module")
@@ -14,7 +14,7 @@ def answer() -> np.ndarray:
 
 def columns(make_data, y: np.ndarray, task: Task = Task.BINARY, **made: np.ndarray):
     data = make_data(np.column_stack(list(made.values())), y, task, names=tuple(made))
-    return {column.name: column for column in quality(data)}
+    return {column.name: column for column in column_qualities(data)}
 
 
 def test_a_column_that_knows_the_answer_is_named_and_a_strong_one_is_not(make_data, answer) -> None:
@@ -37,7 +37,7 @@ def test_a_column_that_knows_the_answer_is_named_and_a_strong_one_is_not(make_da
 def test_categories_of_a_row_each_do_not_pass_for_knowledge(make_data, answer) -> None:
     codes = np.arange(800.0)[:, None]
     data = make_data(codes, answer, Task.BINARY, names=("id",), categorical=(0,), levels=(800,))
-    assert not quality(data)[0].leaks
+    assert not column_qualities(data)[0].leaks
 
 
 def test_a_regression_leaks_by_its_share_of_the_variance(make_data) -> None:

@@ -7,36 +7,43 @@ import pytest
 from scipy.signal import lfilter
 from scipy.stats import rankdata
 
-from optagent.features.basis import curves, hats, ranks
-from optagent.features.generate import candidates, inputs_of
+from optagent.features.basis import curves, hat_basis, ranks
+from optagent.features.generate import candidate_inputs, candidates
 from optagent.features.matching_pursuit import pursue
-from optagent.features.residual import residual_of, standard
-from optagent.features.screening_statistics import Block, ScreeningTarget, bar_of, screen_block, screen_of, values_of
+from optagent.features.residual import residual_of, standardise
+from optagent.features.screening_statistics import (
+    Block,
+    ScreeningTarget,
+    build_screen,
+    chance_bar,
+    screen_block,
+    step_values,
+)
 from optagent.training.plan import Product
 from optagent.training.problem import Data
 
 DRAWS = 59
 
 
-def screened(data: Data, residual: np.ndarray, seed: int = 0, ordered: bool = False, size: int = 1_000):
+def screen_all(data: Data, residual: np.ndarray, seed: int = 0, ordered: bool = False, size: int = 1_000):
     """The candidates, their statistics, and the bar at 5 %."""
     rows = len(data)
-    question = ScreeningTarget(standard(residual[:, None]), np.ones(rows, bool), np.ones(rows, np.int64))
-    screen = screen_of(data, [question], DRAWS, seed, ordered=ordered)
-    steps = list(islice(candidates(inputs_of(data), data.names), 200))
+    question = ScreeningTarget(standardise(residual[:, None]), np.ones(rows, bool), np.ones(rows, np.int64))
+    screen = build_screen(data, [question], DRAWS, seed, ordered=ordered)
+    steps = list(islice(candidates(candidate_inputs(data), data.names), 200))
     parts = [tuple(steps[start : start + size]) for start in range(0, len(steps), size)]
     blocks = [screen_block(screen, Block(part, np.ones((len(part), 1), bool))) for part in parts]
-    return steps, np.concatenate([block.statistics[:, 0] for block in blocks]), bar_of(blocks, 0.05, slice(None))
+    return steps, np.concatenate([block.statistics[:, 0] for block in blocks]), chance_bar(blocks, 0.05, slice(None))
 
 
 def alarms(worlds: int, make) -> float:
     """Share of worlds in which any candidate is above the bar."""
-    found = 0
+    count = 0
     for seed in range(worlds):
         data, residual, ordered = make(np.random.default_rng(seed))
-        _, statistics, bar = screened(data, residual, seed, ordered)
-        found += bool((statistics > bar.height).any())
-    return found / worlds
+        _, statistics, bar = screen_all(data, residual, seed, ordered)
+        count += bool((statistics > bar.height).any())
+    return count / worlds
 
 
 def series(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
@@ -65,8 +72,8 @@ def test_a_hidden_product_is_above_the_bar_and_blocks_change_nothing(make_data) 
     x = rng.normal(size=(400, 6))
     residual = x[:, 2] * x[:, 4] + 2 * rng.normal(size=400)
     data = make_data(x, np.zeros(400))
-    steps, whole, bar = screened(data, residual)
-    _, by_block, other = screened(data, residual, size=7)
+    steps, whole, bar = screen_all(data, residual)
+    _, by_block, other = screen_all(data, residual, size=7)
     assert steps[int(whole.argmax())] == Product("x2", "x4")
     assert whole.max() > bar.height
     assert bar.p_value(whole.max()) == 1 / (DRAWS + 1)
@@ -76,16 +83,16 @@ def test_a_hidden_product_is_above_the_bar_and_blocks_change_nothing(make_data) 
 
 def test_a_prediction_that_knows_nothing_leaves_the_target_as_it_is() -> None:
     rng = np.random.default_rng(0)
-    y, said = rng.normal(size=2_000), 0.5 * rng.normal(size=2_000)
-    assert np.corrcoef(residual_of(y, said, "regression")[:, 0], said)[0, 1] == pytest.approx(0, abs=0.05)
-    assert np.corrcoef(y - said, said)[0, 1] < -0.4  # what features resembling the noise would seem to explain
+    y, prediction = rng.normal(size=2_000), 0.5 * rng.normal(size=2_000)
+    assert np.corrcoef(residual_of(y, prediction, "regression")[:, 0], prediction)[0, 1] == pytest.approx(0, abs=0.05)
+    assert np.corrcoef(y - prediction, prediction)[0, 1] < -0.4  # which noisy features seem to explain
 
 
 def test_ranks_are_those_of_scipy_with_ties_shared_and_missing_values_left_out() -> None:
     values = np.random.default_rng(0).integers(0, 9, size=(3, 200)).astype(np.float32)
     values[1, ::7] = np.nan
-    found = ranks(values)
-    for row, mine in zip(values, found, strict=True):
+    ranked = ranks(values)
+    for row, mine in zip(values, ranked, strict=True):
         known = ~np.isnan(row)
         assert mine[known] == pytest.approx(2 * (rankdata(row[known]) - 0.5) / known.sum() - 1, abs=1e-6)
         assert np.isnan(mine[~known]).all()
@@ -98,29 +105,29 @@ def test_curves_are_orthonormal_and_silent_where_a_feature_says_nothing() -> Non
     values[2] = values[2] > 0
     values[3] = 4.0
     values[4, 5:] = np.nan
-    found = curves(values)
-    for each in found[:2]:
+    shapes = curves(values)
+    for each in shapes[:2]:
         assert each @ each.T == pytest.approx(np.eye(3), abs=1e-3)
-    assert found[2] @ found[2].T == pytest.approx(np.diag([1, 0, 0]), abs=1e-3)  # two values have one curve
-    assert not found[3:].any()
+    assert shapes[2] @ shapes[2].T == pytest.approx(np.diag([1, 0, 0]), abs=1e-3)  # two values have one curve
+    assert not shapes[3:].any()
 
 
-def test_hats_hold_every_curve_that_is_straight_between_knots() -> None:
+def test_hat_functions_hold_every_curve_that_is_straight_between_knots() -> None:
     rank = np.linspace(-1, 1, 500, dtype=np.float32)
-    shape = hats(rank)
+    shape = hat_basis(rank)
     assert shape[:, :-1].sum(axis=1) == pytest.approx(1.0)
     curve = np.abs(rank - 0.25)
-    found, *_ = np.linalg.lstsq(shape, curve, rcond=None)
-    assert shape @ found == pytest.approx(curve, abs=1e-4)
+    coefficients, *_ = np.linalg.lstsq(shape, curve, rcond=None)
+    assert shape @ coefficients == pytest.approx(curve, abs=1e-4)
 
 
 def test_a_column_that_explains_it_alone_takes_the_credit_from_its_combinations(make_data) -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(600, 4))
     data = make_data(x, np.zeros(600))
-    residual = standard((np.sin(2 * x[:, 0]) + 0.5 * rng.normal(size=600))[:, None])
-    steps = list(candidates(inputs_of(data), data.names))
-    values, everything = values_of(data, steps), np.ones(600, bool)
+    residual = standardise((np.sin(2 * x[:, 0]) + 0.5 * rng.normal(size=600))[:, None])
+    steps = list(candidates(candidate_inputs(data), data.names))
+    values, everything = step_values(data, steps), np.ones(600, bool)
     plain = np.ascontiguousarray(data.x.T)
     nothing = np.empty((0, 600), np.float32)
     assert pursue(plain, values, residual, everything, 30.0, 5) == ()
@@ -131,7 +138,7 @@ def test_of_many_that_resemble_the_truth_the_truth_alone_is_left(make_data) -> N
     rng = np.random.default_rng(1)
     x = rng.uniform(0.5, 3, size=(800, 4))
     data = make_data(x, np.zeros(800))
-    residual = standard((x[:, 0] / x[:, 1] + 0.3 * rng.normal(size=800))[:, None])
-    steps = list(candidates(inputs_of(data), data.names))
-    found = pursue(data.x.T.copy(), values_of(data, steps), residual, np.ones(800, bool), 30.0, 5)
-    assert [steps[each.index].name for each in found] == ["x0 / x1"]
+    residual = standardise((x[:, 0] / x[:, 1] + 0.3 * rng.normal(size=800))[:, None])
+    steps = list(candidates(candidate_inputs(data), data.names))
+    pursued = pursue(data.x.T.copy(), step_values(data, steps), residual, np.ones(800, bool), 30.0, 5)
+    assert [steps[each.index].name for each in pursued] == ["x0 / x1"]

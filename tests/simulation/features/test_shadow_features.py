@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from optagent.errors import InvalidRequest
-from optagent.features.ablation import standard_errors
+from optagent.features.ablation import t_statistic
 from optagent.features.refits import Learner
-from optagent.features.shadow_features import ShadowWins, against_shadows, permutation_importance
+from optagent.features.shadow_features import ShadowWins, count_shadow_wins, permutation_importance
 from optagent.training.families.registry import family_named
 from optagent.training.metrics import METRICS
 from optagent.training.problem import Fold, Problem
@@ -28,19 +28,19 @@ def world(make_data) -> Problem:
 
 
 def test_what_matters_is_mostly_better_and_noise_rejected(world: Problem) -> None:
-    found = against_shadows(LEARNER, world.data, world.folds, rounds=14)
-    assert set(found.mostly_better) == {"x0", "x1", "x2", "x3"}
-    assert set(found.rejected) == {"x4", "x5", "x6", "x7"}
+    wins = count_shadow_wins(LEARNER, world.data, world.folds, rounds=14)
+    assert set(wins.mostly_better_columns) == {"x0", "x1", "x2", "x3"}
+    assert set(wins.rejected_columns) == {"x4", "x5", "x6", "x7"}
 
 
 def test_few_rounds_reject_nothing_they_can_only_lean() -> None:
-    found = ShadowWins(("a", "b"), np.array([3, 0]), rounds=3)
-    assert (found.rejected, found.mostly_better) == ((), ("a",))
+    wins = ShadowWins(("a", "b"), np.array([3, 0]), rounds=3)
+    assert (wins.rejected_columns, wins.mostly_better_columns) == ((), ("a",))
 
 
 def test_without_rounds_or_folds_shadows_are_refused(world: Problem) -> None:
     with pytest.raises(InvalidRequest, match="at least 1 round and 1 fold, got 0 and 2"):
-        against_shadows(LEARNER, world.data, world.folds, rounds=0)
+        count_shadow_wins(LEARNER, world.data, world.folds, rounds=0)
 
 
 @pytest.mark.parametrize("metric", ["rmse", "r2"])
@@ -48,14 +48,14 @@ def test_shuffling_what_matters_hurts_whatever_the_direction_of_the_metric(world
     fold = world.folds[0]
     _, model = LEARNER.train(world.data, fold)
     x, y = world.data.x_of(fold.valid), world.data.y[fold.valid]
-    found = permutation_importance(model, x, y, METRICS[metric], columns=range(8))
-    assert (found[:4] > 5 * np.abs(found[4:]).max()).all()
+    importances = permutation_importance(model, x, y, METRICS[metric], columns=range(8))
+    assert (importances[:4] > 5 * np.abs(importances[4:]).max()).all()
 
 
 def test_gains_are_counted_in_standard_errors_and_neighbours_count_less() -> None:
     rng = np.random.default_rng(0)
     gains = np.repeat(rng.normal(0.05, 1, 400), 10)
-    assert standard_errors(gains, ordered=False) > 2 * standard_errors(gains, ordered=True) > 0
-    assert standard_errors(np.zeros(10), ordered=False) == 0
+    assert t_statistic(gains, ordered=False) > 2 * t_statistic(gains, ordered=True) > 0
+    assert t_statistic(np.zeros(10), ordered=False) == 0
     one_huge = np.r_[np.full(500, -0.1) + 0.01 * rng.normal(size=500), 1e6]
-    assert standard_errors(one_huge, ordered=False) < 0
+    assert t_statistic(one_huge, ordered=False) < 0
