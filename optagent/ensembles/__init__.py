@@ -1,1 +1,2 @@
-"""Several models together: weights learned on what each said of rows it had not seen, and whether that is worth it."""
+"""Ensembles of models: weights learned on out-of-fold predictions, accepted only where a test on unseen rows shows a
+gain."""

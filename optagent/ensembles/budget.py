@@ -1,4 +1,5 @@
-"""What an ensemble may cost where it serves; one that costs more is infeasible, however good it is."""
+"""Serving budget of an ensemble: limits of latency, size and number of models, beyond which an ensemble is
+infeasible."""
 
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from optagent.errors import InvalidRequest
 
 @dataclass(frozen=True, slots=True)
 class EnsembleBudget:
-    """None is no limit. Members answer one after the other, so that latencies add up, as sizes do."""
+    """Limits, where None is no limit. Members answer one after the other, so that latencies add up, as sizes do."""
 
     max_latency_ms: float | None = None
     max_size_mb: float | None = None
@@ -24,18 +25,18 @@ class EnsembleBudget:
                 raise InvalidRequest(f"{name} must be above 0, got {limit}")
 
     def check(self, members: Members) -> None:
-        """Raises InvalidRequest where a limit is of costs that are not known, and where no single model meets it."""
-        for what, limit, costs in self._limits(members):
+        """Raises InvalidRequest where a limit is on unknown costs, and where no single model meets it."""
+        for unit, limit, costs in self._limits(members):
             if costs is None:
-                raise InvalidRequest(f"a budget of {what} needs the {what} of each model")
+                raise InvalidRequest(f"a budget of {unit} needs the {unit} of each model")
             if limit < min(costs):
                 least = members.names[int(np.argmin(costs))]
-                raise InvalidRequest(f"no model meets {limit:g} {what}: the least is {min(costs):g}, of {least}")
+                raise InvalidRequest(f"no model meets {limit:g} {unit}: the least is {min(costs):g}, of {least}")
         if not self.admits(members, np.zeros(len(members), dtype=bool)).any():
             raise InvalidRequest("no single model meets all limits of the budget")
 
     def admits(self, members: Members, chosen: Mask) -> Mask:
-        """(models,): which may be in an ensemble together with those chosen already."""
+        """(models,): true for members that fit into an ensemble with those chosen already."""
         allowed = np.ones(len(members), dtype=bool)
         for _, limit, costs in self._limits(members):
             each = np.asarray(costs)
@@ -45,7 +46,7 @@ class EnsembleBudget:
         return allowed | chosen
 
     def holds_all(self, members: Members) -> bool:
-        """Whether even an ensemble of all of them meets it."""
+        """True where an ensemble of all members meets the budget."""
         within = all(sum(costs or ()) <= limit for _, limit, costs in self._limits(members))
         return within and (self.max_models is None or len(members) <= self.max_models)
 
@@ -54,4 +55,4 @@ class EnsembleBudget:
             ("latency_ms", self.max_latency_ms, members.latency_ms),
             ("size_mb", self.max_size_mb, members.size_mb),
         )
-        return [(what, limit, costs) for what, limit, costs in limits if limit is not None]
+        return [(unit, limit, costs) for unit, limit, costs in limits if limit is not None]

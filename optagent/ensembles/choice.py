@@ -1,4 +1,4 @@
-"""What came of looking for an ensemble: the ways tried, the verdict, and the reason in words."""
+"""Choice of an ensemble: the options tried, the verdict, and the reason in words."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,10 +10,10 @@ from optagent.training.combined import Combined
 
 @dataclass(frozen=True, slots=True)
 class EnsembleOption:
-    """An ensemble that one search made, on the rows that decide between them.
+    """The ensemble of one search, scored on the rows that decide between searches.
 
-    `worth` is the target's, larger is better. `latency_ms` is that of its members together, where known. Nothing tried
-    beats one `on_front` in every metric and in latency at once.
+    `worth` is the target's, larger is better. `latency_ms` is that of its members together, where known. No other
+    option beats one `on_front` in every metric and in latency at once.
     """
 
     search: str
@@ -27,10 +27,10 @@ class EnsembleOption:
 
 @dataclass(frozen=True, slots=True)
 class EnsembleChoice:
-    """`accepted` means: serve `ensemble`; otherwise keep `single`, the best model alone, for the `reason`.
+    """The verdict: with `accepted`, serve `ensemble`; otherwise keep `single`, the best model alone, for the `reason`.
 
-    `improvements` are of the ensemble over the single by metric, positive where it is better, on `judged_rows` that
-    neither of them was learned or chosen on; `metrics` and `single_metrics` are their scores there.
+    `improvements` are those of the ensemble over the single model by metric, positive where it is better, on
+    `judged_rows` on which neither of them was learned or chosen; `metrics` and `single_metrics` are their scores there.
     """
 
     accepted: bool

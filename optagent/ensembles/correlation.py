@@ -1,4 +1,4 @@
-"""Groups of redundant members: those whose residuals go together."""
+"""Correlated members: groups whose residuals are nearly the same, so that one member can represent the group."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,12 @@ from optagent.ensembles.target import Target, best_of
 from optagent.errors import InvalidRequest
 
 REDUNDANT = 0.98
-"""Of members whose residuals correlate as much as this, a second one has next to nothing to add."""
+"""Where residuals of members correlate by at least this, a second member has next to nothing to add."""
 
 
 @dataclass(frozen=True, slots=True)
 class CorrelatedGroup:
-    """Members of which one stands for all: `best`, the best alone. `least` is the lowest correlation within."""
+    """Members that one represents: `best`, the best alone. `least` is the lowest correlation within the group."""
 
     best: str
     others: tuple[str, ...]
@@ -25,19 +25,19 @@ class CorrelatedGroup:
 def redundant_groups(members: Members, target: Target, threshold: float = REDUNDANT) -> tuple[CorrelatedGroup, ...]:
     """Groups in which every two members' residuals correlate by at least the threshold, the largest group first.
 
-    Complete linkage: no chain of neighbours joins two that are apart.
+    Complete linkage: no chain of neighbours joins two members that are apart.
     """
     worths = target.singles(members)
     correlation = members.moments.correlation
-    found = []
+    groups = []
     for positions in _clusters(members, threshold):
         best = best_of(worths, positions)
         others = tuple(members.names[index] for index in positions if index != best)
         if others:
-            found.append(
+            groups.append(
                 CorrelatedGroup(members.names[best], others, float(correlation[np.ix_(positions, positions)].min()))
             )
-    return tuple(sorted(found, key=lambda group: (-len(group.others), group.best)))
+    return tuple(sorted(groups, key=lambda group: (-len(group.others), group.best)))
 
 
 def _clusters(members: Members, threshold: float) -> list[Rows]:

@@ -1,8 +1,8 @@
-"""How differently members err, which is all that there is to gain from putting them together.
+"""Diversity of members: differences between their errors, from which all the gain of an ensemble comes.
 
 Q statistic, disagreement and double fault are those of Kuncheva and Whitaker 2003 (Measures of diversity in classifier
-ensembles, Machine Learning 51), of labels that are right or wrong; the correlation is of the residuals themselves. None
-of them is a goal: the most diverse ensemble is one of bad models. They are reported, and break ties.
+ensembles, Machine Learning 51), for labels that are right or wrong; the correlation is of the residuals themselves.
+None of them is a goal: the most diverse ensemble is one of bad models. They are reported, and break ties.
 """
 
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ from optagent.ensembles.moments import Block
 class Diversity:
     """Means over pairs of members, each pair counted by the product of its weights.
 
-    `score` is between 0, all err alike, and 1, no error of one goes with that of another: one less the correlation of
-    residuals, a negative one counting as none. `q` is between -1 and 1; `disagreement` is the share of rows on which
-    one of two is right, `double_fault` on which none is. The three are None for a regression.
+    `score` is between 0 (all members err alike) and 1 (errors are unrelated): one less the correlation of residuals,
+    where a negative correlation counts as none. `q` is between -1 and 1; `disagreement` is the share of rows on which
+    one of two is right, `double_fault` the share on which neither is. The three are None for a regression.
     """
 
     score: float
@@ -31,14 +31,14 @@ class Diversity:
 
 
 def diversity(members: Members, weights: Vector | None = None) -> Diversity:
-    """Of all members alike, or as they are weighted; one alone has none."""
+    """The diversity of members with equal weights, or with those given; a single member has none."""
     shares = np.ones(len(members)) if weights is None else np.asarray(weights, dtype=np.float64)
     pairs = np.triu(np.outer(shares, shares), 1)
     if not pairs.any():
         return Diversity(0.0, 1.0)
 
-    def mean(of: Matrix64) -> float:
-        return float((of * pairs).sum() / pairs.sum())
+    def mean(values: Matrix64) -> float:
+        return float((values * pairs).sum() / pairs.sum())
 
     correlation = members.moments.correlation
     score = mean(1 - np.maximum(correlation, 0.0))
@@ -49,8 +49,8 @@ def diversity(members: Members, weights: Vector | None = None) -> Diversity:
 
 
 def fault_shares(members: Members) -> tuple[Matrix64, Matrix64]:
-    """(models, models): the share of rows on which both labels are wrong, and on which one of the two is."""
-    both = _both_wrong(members)
+    """(models, models): the share of rows on which both labels are wrong, and the share on which one of the two is."""
+    both = _share_both_wrong(members)
     wrong = np.diag(both)
     return both, wrong[:, None] + wrong[None, :] - 2 * both
 
@@ -58,25 +58,26 @@ def fault_shares(members: Members) -> tuple[Matrix64, Matrix64]:
 def q_statistics(members: Members) -> Matrix64:
     """(models, models): 1 where the two are right and wrong together, 0 where they err independently.
 
-    Where the ratio is undefined, since one of them is never wrong or never right, it is 0; of a model with itself, 1.
+    It is 0 where the ratio is undefined, since one of the two is never wrong or never right; of a model with itself it
+    is 1.
     """
-    both_wrong = _both_wrong(members)
+    both_wrong = _share_both_wrong(members)
     wrong = np.diag(both_wrong)
     first_only = np.maximum(wrong[:, None] - both_wrong, 0.0)
     both_right = np.maximum(1 - wrong[:, None] - wrong[None, :] + both_wrong, 0.0)
     together, apart = both_right * both_wrong, first_only * first_only.T
     total = together + apart
-    found = np.divide(together - apart, total, out=np.zeros_like(total), where=total > 1e-15)
-    np.fill_diagonal(found, 1.0)
-    return found
+    statistics = np.divide(together - apart, total, out=np.zeros_like(total), where=total > 1e-15)
+    np.fill_diagonal(statistics, 1.0)
+    return statistics
 
 
-def _both_wrong(members: Members) -> Matrix64:
-    found = np.zeros((len(members), len(members)))
+def _share_both_wrong(members: Members) -> Matrix64:
+    counts = np.zeros((len(members), len(members)))
     for rows, block in members.blocks():
         wrong = (_labels(block) != members.y[rows]).astype(np.float32)  # counts of a block are exact in it
-        found += wrong @ wrong.T
-    return found / members.rows
+        counts += wrong @ wrong.T
+    return counts / members.rows
 
 
 def _labels(block: Block) -> Block:

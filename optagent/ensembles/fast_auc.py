@@ -1,4 +1,4 @@
-"""The area under the ROC curve of one long vector of scores, as fast as a sort of small integers is."""
+"""Fast ROC AUC of one long vector of scores, for the price of sorting small integers."""
 
 import numpy as np
 import numpy.typing as npt
@@ -11,21 +11,22 @@ Bits = npt.NDArray[np.uint32]
 _LEVELS = 2**31 - 1
 
 
-def area(y: Vector, prediction: Prediction) -> float:
-    """Of class 1, or the mean over the classes that occur, each against the rest, as the metric `auc`.
+def roc_auc(y: Vector, prediction: Prediction) -> float:
+    """The ROC AUC of class 1, or the mean over the classes that occur, each against the rest, as the metric `auc`.
 
-    Scores are told apart in 2**31 levels between the smallest and the largest one. Raises InvalidData where all rows
+    Scores are distinguished in 2**31 levels between the smallest and the largest one. Raises InvalidData where all rows
     are of one class.
     """
     if prediction.ndim == 1:
-        return _one_class(y == 1, prediction)
-    found = [_one_class(y == index, prediction[:, index]) for index in np.unique(y).astype(np.int64)]
-    return float(np.mean(found))
+        return _roc_auc_of_class(y == 1, prediction)
+    areas = [_roc_auc_of_class(y == index, prediction[:, index]) for index in np.unique(y).astype(np.int64)]
+    return float(np.mean(areas))
 
 
-def _one_class(positive: npt.NDArray[np.bool_], scores: Vector) -> float:
-    """The level of a score with the class as its last bit: sorted, the places of the ones are the ranks (Mann and
-    Whitney 1947), and no permutation is needed, which would take thrice the time."""
+def _roc_auc_of_class(positive: npt.NDArray[np.bool_], scores: Vector) -> float:
+    """The area by ranks (Mann and Whitney 1947): each key is the level of a score with the class as its last bit, so
+    that the sorted positions of the ones are the ranks. A permutation, which would take thrice the time, is not
+    needed."""
     positives = int(np.count_nonzero(positive))
     pairs = positives * (len(positive) - positives)
     if not pairs:
@@ -50,7 +51,7 @@ def _levels(scores: Vector) -> Bits:
 
 
 def _tied_pairs(keys: Bits) -> int:
-    """Pairs of one level: within it the zeros come first, so that each level of both classes has one border."""
+    """Pairs of one level: within a level the zeros come first, so that each level with both classes has one border."""
     borders = np.flatnonzero((keys[1:] ^ keys[:-1]) == 1)
     below = borders + 1 - np.searchsorted(keys, keys[borders], side="left")
     above = np.searchsorted(keys, keys[borders + 1], side="right") - (borders + 1)

@@ -1,4 +1,5 @@
-"""What a matrix of predictions must be before anything is learned from it, and what about it is merely odd."""
+"""Checks of a matrix of predictions before anything is learned from it: errors for what is wrong, notes for what is
+odd."""
 
 import hashlib
 import math
@@ -29,8 +30,8 @@ def check_names(names: tuple[str, ...]) -> None:
 def check_shape(task: Task, names: tuple[str, ...], predictions: Cells, y: Vector) -> None:
     shape, expected = predictions.shape, 3 if task is Task.MULTICLASS else 2
     if len(shape) != expected:
-        said = "(models, rows, classes)" if expected == 3 else "(models, rows)"
-        raise InvalidData(f"predictions of a {task} model are {said}, got shape {shape}")
+        layout = "(models, rows, classes)" if expected == 3 else "(models, rows)"
+        raise InvalidData(f"predictions of a {task} model are {layout}, got shape {shape}")
     if shape[0] != len(names):
         raise InvalidData(f"{len(names)} names for {shape[0]} models")
     if shape[1] != len(y):
@@ -50,11 +51,12 @@ def check_truth(task: Task, y: Vector, columns: int) -> None:
         raise InvalidData(f"y holds {wrong[0]:g}, a class is a whole number from 0 to {classes - 1}")
 
 
-def check_values(name: str, one: Cells, task: Task) -> None:
-    low, high = float(one.min()), float(one.max())  # NaN where one is; without the copy that a mask would be
+def check_values(name: str, prediction: Cells, task: Task) -> None:
+    # The minimum is NaN where any value is; a mask would need a copy.
+    low, high = float(prediction.min()), float(prediction.max())
     if math.isnan(low):
-        missing = int(np.isnan(one).reshape(len(one), -1).any(axis=1).sum())
-        raise InvalidData(f"{name}: {missing} of {len(one)} rows are NaN: they were not predicted out of fold")
+        missing = int(np.isnan(prediction).reshape(len(prediction), -1).any(axis=1).sum())
+        raise InvalidData(f"{name}: {missing} of {len(prediction)} rows are NaN: they were not predicted out of fold")
     if math.isinf(low) or math.isinf(high):
         raise InvalidData(f"{name}: a prediction is infinite")
     if not task.classifies:
@@ -62,8 +64,8 @@ def check_values(name: str, one: Cells, task: Task) -> None:
     if low < 0 or high > 1:
         worst = low if low < 0 else high
         raise InvalidData(f"{name}: a probability is between 0 and 1, got {worst:g}")
-    if one.ndim == 2:
-        sums = one.sum(axis=1)
+    if prediction.ndim == 2:
+        sums = prediction.sum(axis=1)
         worst = float(sums[np.argmax(np.abs(sums - 1))])
         if abs(worst - 1) > _SUM_TOLERANCE:
             raise InvalidData(f"{name}: the probabilities of a row sum to 1, got {worst:g}")
@@ -79,17 +81,19 @@ def check_costs(names: tuple[str, ...], label: str, costs: tuple[float, ...] | N
             raise InvalidData(f"{name}: {label} must be a number of at least 0, got {cost}")
 
 
-def identical(said: Mapping[str, Cells]) -> Iterator[str]:
+def notes_on_identical(predictions: Mapping[str, Cells]) -> Iterator[str]:
     """A sentence for each model that repeats an earlier one to the last bit."""
-    seen: dict[bytes, str] = {}
-    for name, one in said.items():
-        first = seen.setdefault(hashlib.blake2b(np.ascontiguousarray(one).data, digest_size=16).digest(), name)
+    first_by_digest: dict[bytes, str] = {}
+    for name, prediction in predictions.items():
+        first = first_by_digest.setdefault(
+            hashlib.blake2b(np.ascontiguousarray(prediction).data, digest_size=16).digest(), name
+        )
         if first != name:
             yield f"{name} says exactly what {first} says"
 
 
-def constant(said: Mapping[str, Cells]) -> Iterator[str]:
-    """A sentence for each model that does not look at the row."""
-    for name, one in said.items():
-        if (one == one[0]).all():
+def notes_on_constant(predictions: Mapping[str, Cells]) -> Iterator[str]:
+    """A sentence for each model whose prediction is the same for every row."""
+    for name, prediction in predictions.items():
+        if (prediction == prediction[0]).all():
             yield f"{name} says the same of every row"

@@ -1,4 +1,5 @@
-"""What several models said of the same rows, each of rows that it was not trained on."""
+"""Members of an ensemble: predictions of several models for the same rows, each for rows on which it was not
+trained."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,8 +19,8 @@ from optagent.ensembles.member_checks import (
     check_shape,
     check_truth,
     check_values,
-    constant,
-    identical,
+    notes_on_constant,
+    notes_on_identical,
 )
 from optagent.ensembles.moments import Block, Moments, moments_of
 from optagent.errors import InvalidData
@@ -52,13 +53,13 @@ class Members:
         check_names(self.names)
         check_shape(self.task, self.names, self.predictions, self.y)
         check_truth(self.task, self.y, self.classes)
-        for name, one in zip(self.names, self.predictions, strict=True):
-            check_values(name, one, self.task)
+        for name, prediction in zip(self.names, self.predictions, strict=True):
+            check_values(name, prediction, self.task)
         check_costs(self.names, "latency_ms", self.latency_ms)
         check_costs(self.names, "size_mb", self.size_mb)
 
     def __len__(self) -> int:
-        """Models."""
+        """The number of models."""
         return len(self.names)
 
     @property
@@ -67,34 +68,35 @@ class Members:
 
     @property
     def classes(self) -> int:
-        """Columns of a prediction; 1 where it is a plain vector."""
+        """The number of columns of a prediction; 1 where it is a plain vector."""
         return self.predictions.shape[2] if self.predictions.ndim == 3 else 1
 
     @cached_property
     def by_name(self) -> Rows:
-        """Positions in the order of the names: what is equal is settled by name, never by position."""
+        """Positions in the order of the names: ties are settled by name, never by position."""
         return np.array(sorted(range(len(self)), key=lambda index: self.names[index]), dtype=np.int64)
 
     @cached_property
     def moments(self) -> Moments:
-        """Of the residuals, in one pass over the rows."""
+        """Second moments of the residuals, in one pass over the rows."""
         return moments_of(len(self), ((self.y[rows], block) for rows, block in self.blocks()))
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
-        """What is odd, but no reason to refuse: members that say the same, or the same of every row."""
-        said = {self.names[index]: self.predictions[index] for index in self.by_name}
-        return (*identical(said), *constant(said))
+        """Oddities that are no reason to refuse: identical members, and members whose prediction is constant."""
+        predictions = {self.names[index]: self.predictions[index] for index in self.by_name}
+        return (*notes_on_identical(predictions), *notes_on_constant(predictions))
 
     def at(self, rows: Rows) -> "Members":
-        """The same models on some rows: a view of neighbours, otherwise a copy."""
+        """The same models on some rows: a view where the rows are neighbours, otherwise a copy."""
         chosen = span_of(rows) or rows
         return Members(
             self.task, self.names, self.predictions[:, chosen], self.y[chosen], self.latency_ms, self.size_mb
         )
 
     def only(self, chosen: Sequence[int] | Rows) -> "Members":
-        """Some of the models, in this order: a copy, but for all of them as they are."""
+        """Some of the models, in this order: a copy, or these members themselves where the order is that of all of
+        them."""
         order = [int(index) for index in chosen]
         if order == list(range(len(self))):
             return self
@@ -106,14 +108,15 @@ class Members:
         return Members(self.task, names, self.predictions[order], self.y, latency, size)
 
     def blocks(self, wide: int = 0) -> Iterator[tuple[slice, Block]]:
-        """All rows in portions of constant memory, for work on `wide` vectors beside each other (else one a model)."""
+        """All rows in portions of constant memory, for work on `wide` vectors beside each other (by default one for
+        each model)."""
         step = max(16, _CELLS_AT_ONCE // (max(len(self), wide) * self.classes))
         for start in range(0, self.rows, step):
             rows = slice(start, min(start + step, self.rows))
             yield rows, np.asarray(self.predictions[:, rows], dtype=np.float64)
 
     def by_member(self) -> dict[str, Cells]:
-        """Each model's prediction."""
+        """The prediction of each model."""
         return dict(zip(self.names, self.predictions, strict=True))
 
 
@@ -124,30 +127,32 @@ def members_of(
     latency_ms: Mapping[str, float] | None = None,
     size_mb: Mapping[str, float] | None = None,
 ) -> Members:
-    """Members from one array a model; raises InvalidData for a model of other rows or classes than the first."""
-    arrays = {name: np.asarray(one) for name, one in predictions.items()}
-    if len(arrays) < 2:
-        raise InvalidData(f"an ensemble needs at least 2 models, got {len(arrays)}")
-    first, shape = next((name, one.shape) for name, one in arrays.items())
-    for name, one in arrays.items():
-        if one.shape[:1] != shape[:1]:
-            raise InvalidData(f"{name}: predictions of {one.shape[:1] or 'no'} rows, those of {first} are {shape[:1]}")
-        if one.shape != shape:
-            raise InvalidData(f"{name}: predictions of shape {one.shape}, those of {first} have {shape}")
-    names = tuple(arrays)
+    """Members from one array per model; raises InvalidData for a model with other rows or classes than the first."""
+    arrays_by_name = {name: np.asarray(array) for name, array in predictions.items()}
+    if len(arrays_by_name) < 2:
+        raise InvalidData(f"an ensemble needs at least 2 models, got {len(arrays_by_name)}")
+    first, shape = next((name, array.shape) for name, array in arrays_by_name.items())
+    for name, array in arrays_by_name.items():
+        if array.shape[:1] != shape[:1]:
+            raise InvalidData(
+                f"{name}: predictions of {array.shape[:1] or 'no'} rows, those of {first} are {shape[:1]}"
+            )
+        if array.shape != shape:
+            raise InvalidData(f"{name}: predictions of shape {array.shape}, those of {first} have {shape}")
+    names = tuple(arrays_by_name)
     latency, size = (
         None if costs is None else tuple(costs.get(name, math.nan) for name in names) for costs in (latency_ms, size_mb)
     )
-    return Members(task, names, np.stack(list(arrays.values())), np.asarray(y, dtype=np.float64), latency, size)
+    return Members(task, names, np.stack(list(arrays_by_name.values())), np.asarray(y, dtype=np.float64), latency, size)
 
 
 def _read_only(array: npt.ArrayLike) -> npt.NDArray[Any]:
-    kept = np.asarray(array)
-    if kept.dtype not in (np.float32, np.float64):
+    values = np.asarray(array)
+    if values.dtype not in (np.float32, np.float64):
         try:
-            kept = kept.astype(np.float64)
+            values = values.astype(np.float64)
         except (TypeError, ValueError):
-            raise InvalidData(f"predictions must be numbers, got {kept.dtype}") from None
-    kept = kept.view()
-    kept.setflags(write=False)
-    return kept
+            raise InvalidData(f"predictions must be numbers, got {values.dtype}") from None
+    values = values.view()
+    values.setflags(write=False)
+    return values

@@ -1,4 +1,4 @@
-"""The ways to make an ensemble, by name, and which of them a method tries."""
+"""Ensemble methods by name: the searches that learn weights, and the searches that each method tries."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from functools import partial
 from optagent.ensembles.greedy import Gains, greedy
 from optagent.ensembles.members import Members
 from optagent.ensembles.shares import weighted_mean
-from optagent.ensembles.simplex import finest, simplex
+from optagent.ensembles.simplex import finest_resolution, simplex
 from optagent.ensembles.slsqp import loss_for, slsqp
 from optagent.ensembles.stack_loss import StackFeatures
 from optagent.ensembles.stacking import stack
@@ -18,10 +18,10 @@ from optagent.training.combined import Combined
 from optagent.training.problem import Fold
 
 GainsFor = Callable[[Members, Target], Gains]
-"""Gains of members and a target, ready to be asked: in this process, or by many that share the matrix."""
+"""Makes the gains function of members and a target: in this process, or with many that share the matrix."""
 
 WITH_FEATURES = "stack_with_features"
-"""The search that is made only where there are features."""
+"""The search that runs only where there are features."""
 
 _COARSEST = 5
 _GRID_POINTS = 2_000
@@ -35,7 +35,7 @@ def gains_in_process(members: Members, target: Target) -> Gains:
 
 @dataclass(frozen=True, slots=True)
 class LearningData:
-    """What an ensemble is learned from; folds are positions among the members' rows."""
+    """The data that an ensemble is learned from; folds are positions among the members' rows."""
 
     members: Members
     target: Target
@@ -44,29 +44,29 @@ class LearningData:
     gains_for: GainsFor = gains_in_process
 
 
-def _greedy(ground: LearningData) -> Combined:
-    ask = ground.gains_for(ground.members, ground.target)
-    return weighted_mean(ground.members, greedy(ground.members, ground.target, ask=ask))
+def _greedy(learning: LearningData) -> Combined:
+    compute_gains = learning.gains_for(learning.members, learning.target)
+    return weighted_mean(learning.members, greedy(learning.members, learning.target, compute_gains=compute_gains))
 
 
-def _simplex(ground: LearningData) -> Combined:
-    limit = min(_GRID_POINTS, int(_GRID_CELLS / ground.members.rows))
-    resolution = finest(len(ground.members), limit)
+def _simplex(learning: LearningData) -> Combined:
+    limit = min(_GRID_POINTS, int(_GRID_CELLS / learning.members.rows))
+    resolution = finest_resolution(len(learning.members), limit)
     if resolution < _COARSEST:
-        raise InvalidRequest(f"{len(ground.members)} models of {ground.members.rows} rows are too many for a grid")
-    return weighted_mean(ground.members, simplex(ground.members, ground.target, resolution))
+        raise InvalidRequest(f"{len(learning.members)} models of {learning.members.rows} rows are too many for a grid")
+    return weighted_mean(learning.members, simplex(learning.members, learning.target, resolution))
 
 
-def _slsqp(ground: LearningData) -> Combined:
-    return weighted_mean(ground.members, slsqp(ground.members, loss_for(ground.members, ground.target)))
+def _slsqp(learning: LearningData) -> Combined:
+    return weighted_mean(learning.members, slsqp(learning.members, loss_for(learning.members, learning.target)))
 
 
-def _stack(ground: LearningData) -> Combined:
-    return stack(ground.members, ground.target, ground.folds).stack
+def _stack(learning: LearningData) -> Combined:
+    return stack(learning.members, learning.target, learning.folds).stack
 
 
-def _stack_with_features(ground: LearningData) -> Combined:
-    return stack(ground.members, ground.target, ground.folds, ground.features).stack
+def _stack_with_features(learning: LearningData) -> Combined:
+    return stack(learning.members, learning.target, learning.folds, learning.features).stack
 
 
 SEARCHES: dict[str, Callable[[LearningData], Combined]] = {
@@ -75,8 +75,8 @@ SEARCHES: dict[str, Callable[[LearningData], Combined]] = {
     "slsqp": _slsqp,
     "stack": _stack,
     WITH_FEATURES: _stack_with_features,
-    "soft_vote": lambda ground: soft_vote(ground.members),
-    "hard_vote": lambda ground: hard_vote(ground.members),
+    "soft_vote": lambda learning: soft_vote(learning.members),
+    "hard_vote": lambda learning: hard_vote(learning.members),
 }
 
 METHODS: dict[str, tuple[str, ...]] = {
@@ -88,7 +88,7 @@ METHODS: dict[str, tuple[str, ...]] = {
 
 
 def searches_of(method: str) -> tuple[str, ...]:
-    """Names of the searches of a method; raises InvalidRequest for an unknown one."""
+    """Names of the searches of a method; raises InvalidRequest for an unknown method."""
     if method not in METHODS:
         raise InvalidRequest(f"unknown ensemble method {method!r}; one of {sorted(METHODS)}")
     return METHODS[method]

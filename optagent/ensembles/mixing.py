@@ -1,4 +1,4 @@
-"""Many weightings of the same members at once: what each says, without a matrix of it all in memory."""
+"""Weightings of the same members, many at once: their mixed predictions block by block, never all in memory."""
 
 from collections.abc import Iterator
 from typing import Protocol
@@ -17,21 +17,22 @@ class Weightings(Protocol):
 
     def __len__(self) -> int: ...
 
-    def of(self, block: Block, scale: Vector, shift: Vector) -> Block:
-        """(weightings, rows): what each says of (models, rows), times a scale and shifted, each of (rows,)."""
+    def mix_block(self, block: Block, scale: Vector, shift: Vector) -> Block:
+        """(weightings, rows): the mixes of (models, rows) predictions, times a scale and plus a shift, each of
+        (rows,)."""
         ...
 
-    def each(self, members: Members) -> Iterator[Prediction]:
-        """The whole prediction of one weighting after the other."""
+    def each_prediction(self, members: Members) -> Iterator[Prediction]:
+        """The prediction on all rows, one weighting after the other."""
         ...
 
     def squares(self, gram: Matrix64) -> Vector:
-        """(weightings,) of w'·gram·w."""
+        """(weightings,) of w'·gram·w, which is the mean squared error."""
         ...
 
 
 class OneMoreDraw:
-    """The mean of those drawn so far and one candidate more, a weighting a candidate."""
+    """The mean of the models drawn so far and one candidate more: one weighting for each candidate."""
 
     def __init__(self, counts: Counts, candidates: Rows) -> None:
         self._counts = counts.astype(np.float64)
@@ -41,27 +42,27 @@ class OneMoreDraw:
     def __len__(self) -> int:
         return len(self._candidates)
 
-    def of(self, block: Block, scale: Vector, shift: Vector) -> Block:
-        # Scaled while it is mixed: a pass over the block less for each of the two is a third of the time.
+    def mix_block(self, block: Block, scale: Vector, shift: Vector) -> Block:
+        # Scaling during the mix saves a pass over the block each for scale and shift, a third of the time.
         mixed = block[span_of(self._candidates) or self._candidates] * (scale * self._share)
         mixed += (self._counts * self._share) @ block * scale + shift
         return mixed
 
-    def each(self, members: Members) -> Iterator[Prediction]:
-        drawn = np.zeros(members.predictions.shape[1:])
+    def each_prediction(self, members: Members) -> Iterator[Prediction]:
+        total = np.zeros(members.predictions.shape[1:])
         for index in members.by_name[self._counts[members.by_name] > 0]:
-            drawn += self._counts[index] * members.predictions[index]
+            total += self._counts[index] * members.predictions[index]
         for candidate in self._candidates:
-            yield (drawn + members.predictions[candidate]) * self._share
+            yield (total + members.predictions[candidate]) * self._share
 
     def squares(self, gram: Matrix64) -> Vector:
-        toward = gram @ self._counts
+        gradient = gram @ self._counts
         alone = np.diag(gram)[self._candidates]
-        return (self._counts @ toward + 2 * toward[self._candidates] + alone) * self._share**2
+        return (self._counts @ gradient + 2 * gradient[self._candidates] + alone) * self._share**2
 
 
 class GivenWeightings:
-    """(weightings, models) weights, as they are."""
+    """The weightings of a (weightings, models) matrix."""
 
     def __init__(self, weights: npt.NDArray[np.float64]) -> None:
         self._weights = weights
@@ -69,13 +70,13 @@ class GivenWeightings:
     def __len__(self) -> int:
         return len(self._weights)
 
-    def of(self, block: Block, scale: Vector, shift: Vector) -> Block:
+    def mix_block(self, block: Block, scale: Vector, shift: Vector) -> Block:
         mixed = self._weights @ block
         mixed *= scale
         mixed += shift
         return mixed
 
-    def each(self, members: Members) -> Iterator[Prediction]:
+    def each_prediction(self, members: Members) -> Iterator[Prediction]:
         for weights in self._weights:
             yield mean_of(members, weights)
 
@@ -84,8 +85,9 @@ class GivenWeightings:
 
 
 def mean_of(members: Members, weights: Vector) -> Prediction:
-    """What one weighting says, summed in the order of names: the same whatever the order of the models."""
-    said = np.zeros(members.predictions.shape[1:])
+    """The prediction of one weighting, summed in the order of names, so that the order of the models does not
+    matter."""
+    prediction = np.zeros(members.predictions.shape[1:])
     for index in members.by_name[weights[members.by_name] > 0]:
-        said += weights[index] * members.predictions[index]
-    return np.clip(said, 0.0, 1.0, out=said) if members.task.classifies else said
+        prediction += weights[index] * members.predictions[index]
+    return np.clip(prediction, 0.0, 1.0, out=prediction) if members.task.classifies else prediction

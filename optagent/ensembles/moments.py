@@ -1,6 +1,6 @@
-"""Second moments of residuals: all that squared errors, and correlations of errors, need to know of predictions.
+"""Second moments of residuals: all that squared errors and error correlations need of the predictions.
 
-The residual of a row is prediction less truth; of several classes, probability less 1 or 0, one cell a class.
+The residual of a row is prediction less truth; for several classes, probability less 1 or 0, one cell a class.
 """
 
 from collections.abc import Iterable
@@ -16,20 +16,23 @@ Block = npt.NDArray[np.float64]
 """(models, rows) or (models, rows, classes) predictions of some neighbouring rows."""
 
 MAX_MODELS = 2000
-"""A square of more models than these outgrows what a large matrix of predictions takes."""
+"""The square matrix of more models than these takes more memory than a large matrix of predictions."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Moments:
-    """`gram` holds the means over rows of the product of two residuals, summed over classes, so that w'·gram·w is the
-    mean squared error (the Brier score) of weights w that sum to 1. `correlation` is Pearson's."""
+    """Moments over all rows.
+
+    `gram` holds the means over rows of the product of two residuals, summed over classes, so that w'·gram·w is the mean
+    squared error (the Brier score) of weights w that sum to 1. `correlation` is Pearson's.
+    """
 
     gram: Matrix64
     correlation: Matrix64
 
 
 def moments_of(models: int, blocks: Iterable[tuple[Vector, Block]]) -> Moments:
-    """From the truth and the predictions of all rows, in blocks.
+    """The moments from the truth and the predictions of all rows, in blocks.
 
     Raises InvalidData for too many models, and for values too large to be squared.
     """
@@ -54,10 +57,13 @@ def _residuals(block: Block, y: Vector) -> Block:
 
 
 def _correlation(covariance: Matrix64) -> Matrix64:
-    """A member whose residual never varies goes with others of that kind, and with no one else."""
+    """Pearson correlation; a member whose residual never varies correlates fully with others of that kind, and with no
+    one else."""
     spread = np.sqrt(np.maximum(np.diag(covariance), 0.0))
     varies = spread > 1e-9 * float(spread.max())
     scale = np.where(varies, spread, 1.0)
-    found = np.where(np.outer(varies, varies), covariance / np.outer(scale, scale), np.equal.outer(varies, varies))
-    np.fill_diagonal(found, 1.0)
-    return np.clip(found, -1.0, 1.0)
+    correlation = np.where(
+        np.outer(varies, varies), covariance / np.outer(scale, scale), np.equal.outer(varies, varies)
+    )
+    np.fill_diagonal(correlation, 1.0)
+    return np.clip(correlation, -1.0, 1.0)

@@ -1,4 +1,4 @@
-"""Which rows weights are learned from, which decide between the ways to learn them, and which judge the one chosen."""
+"""Split of rows for ensemble selection: rows to learn weights from, rows to pick a search on, rows for the verdict."""
 
 from dataclasses import dataclass, replace
 
@@ -14,9 +14,12 @@ PICK_SHARE = 0.25
 
 @dataclass(frozen=True, slots=True)
 class RowSplit:
-    """Positions among the members' rows. `learn` is every row but the verdict's: what the chosen way learns from in
-    the end; `fit` and `pick` are of it. Folds are positions within `fit`, or `learn`. In time order each part is
-    newer than the one before it, and purged of rows whose label reaches into it."""
+    """Positions among the members' rows.
+
+    `learn` is every row but those of the verdict: the picked search learns from it in the end; `fit` and `pick` are
+    parts of it. Folds are positions within `fit`, or `learn`. In time order each part is newer than the one before it,
+    and purged of rows whose label reaches into it.
+    """
 
     fit: Rows
     pick: Rows
@@ -26,18 +29,18 @@ class RowSplit:
     learn_folds: tuple[Fold, ...]
 
 
-def parts_of(spec: ModelSpec, y: Vector, time: Vector | None, seed: int = 0) -> RowSplit:
-    """As the model's own holdout and folds are made; raises InvalidData where a part would be too small."""
+def split_rows(spec: ModelSpec, y: Vector, time: Vector | None, seed: int = 0) -> RowSplit:
+    """The split made like the model's own holdout and folds; raises InvalidData where a part would be too small."""
     outer = split(time, y, spec, seed=seed)
     learn = outer.dev
     inner_spec = replace(spec, holdout_fraction=PICK_SHARE)
-    inner = split(_at(time, learn), y[learn], inner_spec, seed=seed + 1)
+    inner = split(_times_of(time, learn), y[learn], inner_spec, seed=seed + 1)
     fit, pick = learn[inner.dev], learn[inner.holdout]
     fit_folds, learn_folds = (
-        make_folds(_at(time, rows), y[rows], spec, np.arange(len(rows)), seed=seed) for rows in (fit, learn)
+        make_folds(_times_of(time, rows), y[rows], spec, np.arange(len(rows)), seed=seed) for rows in (fit, learn)
     )
     return RowSplit(fit, pick, outer.holdout, learn, fit_folds, learn_folds)
 
 
-def _at(time: Vector | None, rows: Rows) -> Vector | None:
+def _times_of(time: Vector | None, rows: Rows) -> Vector | None:
     return None if time is None else time[rows]

@@ -1,4 +1,4 @@
-"""Every weighting of a few models on a grid: slow and certain, for any metric."""
+"""Grid search over all weightings of a few models: slow and certain, for any metric."""
 
 import math
 from collections.abc import Iterator
@@ -16,11 +16,11 @@ Points = npt.NDArray[np.float64]
 """(points, models) weights, each row summing to 1."""
 
 MAX_POINTS = 20_000
-_POINTS_AT_ONCE = 256
+_POINTS_PER_BLOCK = 256
 
 
 def points_on(models: int, resolution: int) -> int:
-    """How many weightings there are in steps of 1 / resolution.
+    """The number of weightings in steps of 1 / resolution.
 
     >>> points_on(3, 20), points_on(50, 20) > 10**16
     (231, True)
@@ -28,14 +28,13 @@ def points_on(models: int, resolution: int) -> int:
     return math.comb(resolution + models - 1, models - 1)
 
 
-def finest(models: int, points: int = MAX_POINTS) -> int:
-    """The finest resolution up to 100 with at most so many points; 0 where even the corners and their midpoints are
-    more."""
-    return max((each for each in range(2, 101) if points_on(models, each) <= points), default=0)
+def finest_resolution(models: int, points: int = MAX_POINTS) -> int:
+    """The finest resolution up to 100 with at most so many points; 0 where even resolution 2 has more."""
+    return max((resolution for resolution in range(2, 101) if points_on(models, resolution) <= points), default=0)
 
 
 def grid(models: int, resolution: int, limit: int = MAX_POINTS) -> Points:
-    """All weightings in steps of 1 / resolution; raises InvalidRequest where they are more than the limit."""
+    """All weightings in steps of 1 / resolution; raises InvalidRequest where there are more than the limit."""
     if resolution < 1:
         raise InvalidRequest(f"resolution must be at least 1, got {resolution}")
     points = points_on(models, resolution)
@@ -48,15 +47,15 @@ def grid(models: int, resolution: int, limit: int = MAX_POINTS) -> Points:
 
 
 def simplex(members: Members, target: Target, resolution: int, limit: int = MAX_POINTS) -> Vector:
-    """The best weighting on the grid; of equal ones that with most weight on the first names."""
+    """The best weighting on the grid; among equals the one with most weight on the first names."""
     points = grid(len(members), resolution, limit)[:, np.argsort(members.by_name)]
-    portions = range(0, len(points), _POINTS_AT_ONCE)
-    worths = [target.worths(members, GivenWeightings(points[start : start + _POINTS_AT_ONCE])) for start in portions]
+    portions = range(0, len(points), _POINTS_PER_BLOCK)
+    worths = [target.worths(members, GivenWeightings(points[start : start + _POINTS_PER_BLOCK])) for start in portions]
     return points[best_of(np.concatenate(worths), np.arange(len(points)))]
 
 
 def _compositions(parts: int, total: int) -> Iterator[tuple[int, ...]]:
-    """Every way to write a total as so many whole numbers from 0, the first the slowest to grow."""
+    """Every way to write a total as so many whole numbers from 0, in rising order."""
     if parts == 1:
         yield (total,)
         return

@@ -1,4 +1,4 @@
-"""What a stack is fitted by: the mean loss of the rows, and how far its weights are from equal ones."""
+"""Stack loss: the mean loss over rows, plus a penalty on the distance of the weights from equal ones."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,8 @@ from optagent.training.stack import Stack, StackColumn, stacked_input, stacked_o
 
 @dataclass(frozen=True, slots=True)
 class StackFeatures:
-    """The encoded features of the members' rows: `x` is (rows, columns), of which those at `positions` are heeded."""
+    """The encoded features of the members' rows: `x` is (rows, columns), and only the columns at `positions` are
+    used."""
 
     x: Matrix
     positions: tuple[int, ...]
@@ -23,7 +24,8 @@ class StackFeatures:
 
 
 class StackLoss:
-    """The mean loss of the rows and the penalty, as a function of weights, intercepts and coefficients in a row."""
+    """The mean loss of the rows and the penalty, as a function of one vector of weights, intercepts and
+    coefficients."""
 
     def __init__(self, members: Members, features: StackFeatures | None) -> None:
         order = members.by_name
@@ -35,11 +37,11 @@ class StackLoss:
         self._centre = float(members.y.mean()) if values else 0.0
         self._scale = (float(members.y.std()) or 1.0) if values else 1.0
         self._y = (members.y - self._centre) / self._scale
-        heard = [stacked_input(members.task, np.asarray(members.predictions[i], dtype=np.float64)) for i in order]
-        self._heard = (np.stack(heard).reshape(len(order), -1) - self._centre) / self._scale
+        inputs = [stacked_input(members.task, np.asarray(members.predictions[i], dtype=np.float64)) for i in order]
+        self._inputs = (np.stack(inputs).reshape(len(order), -1) - self._centre) / self._scale
         self._shape = (members.rows, members.classes)
-        self._columns = _columns(features)
-        self._z = _design(features, self._columns, members.rows)
+        self._columns = _standardisation(features)
+        self._features = _design(features, self._columns, members.rows)
         self._even = np.full(len(order), 1 / len(order))
         self._others = members.classes * (1 + len(self._columns))
 
@@ -52,23 +54,23 @@ class StackLoss:
         return [(0.0, None)] * len(self._even) + [(None, None)] * self._others
 
     def __call__(self, theta: Vector, penalty: float) -> tuple[float, Vector]:
-        weights, intercepts, coefficients = self._parts(theta)
-        outputs = (weights @ self._heard).reshape(self._shape) + intercepts + self._z @ coefficients
+        weights, intercepts, coefficients = self._split_theta(theta)
+        outputs = (weights @ self._inputs).reshape(self._shape) + intercepts + self._features @ coefficients
         loss, slope = self._row_loss(outputs)
         apart = weights - self._even
         loss += penalty * float(apart @ apart + np.square(coefficients).sum())
         gradient = np.concatenate(
             [
-                self._heard @ slope.ravel() + 2 * penalty * apart,
+                self._inputs @ slope.ravel() + 2 * penalty * apart,
                 slope.sum(axis=0),
-                (self._z.T @ slope + 2 * penalty * coefficients).ravel(),
+                (self._features.T @ slope + 2 * penalty * coefficients).ravel(),
             ]
         )
         return loss, gradient
 
     def stack_of(self, theta: Vector) -> Stack:
-        """Without the members that got no weight: they need not be served."""
-        weights, intercepts, coefficients = self._parts(theta)
+        """The stack of these parameters, without the members of weight 0, which need not be served."""
+        weights, intercepts, coefficients = self._split_theta(theta)
         intercepts = intercepts * self._scale + self._centre * (1 - weights.sum())
         coefficients = coefficients * self._scale
         heeded = np.flatnonzero(weights) if weights.any() else np.arange(len(weights))
@@ -79,7 +81,7 @@ class StackLoss:
         names = tuple(self._names[index] for index in heeded)
         return Stack(self._task, names, tuple(weights[heeded].tolist()), tuple(intercepts.tolist()), columns)
 
-    def _parts(self, theta: Vector) -> tuple[Vector, Vector, npt.NDArray[np.float64]]:
+    def _split_theta(self, theta: Vector) -> tuple[Vector, Vector, npt.NDArray[np.float64]]:
         models, outputs = len(self._even), self._shape[1]
         return theta[:models], theta[models : models + outputs], theta[models + outputs :].reshape(-1, outputs)
 
@@ -90,25 +92,25 @@ class StackLoss:
             error = outputs - self._y[:, None]
             return float(np.square(error).sum()) / rows, 2 * error / rows
         if self._task is Task.BINARY:
-            said = outputs[:, 0]
-            loss = np.logaddexp(0.0, said) - self._y * said
-            return float(loss.mean()), (stacked_output(self._task, said) - self._y)[:, None] / rows
+            logits = outputs[:, 0]
+            loss = np.logaddexp(0.0, logits) - self._y * logits
+            return float(loss.mean()), (stacked_output(self._task, logits) - self._y)[:, None] / rows
         shares = stacked_output(self._task, outputs)
         truth = self._y.astype(np.int64)[:, None] == np.arange(self._shape[1])
         return -float(np.log(np.maximum(shares[truth], 1e-300)).mean()), (shares - truth) / rows
 
 
-def _columns(features: StackFeatures | None) -> list[tuple[int, float, float]]:
-    """Position, mean and spread of each feature heeded, without those that say nothing."""
-    found: list[tuple[int, float, float]] = []
+def _standardisation(features: StackFeatures | None) -> list[tuple[int, float, float]]:
+    """Position, mean and spread of each feature in use, without constant ones."""
+    columns: list[tuple[int, float, float]] = []
     if features is None:
-        return found
+        return columns
     for position in features.positions:
         known = features.x[:, position].astype(np.float64)
         known = known[np.isfinite(known)]
         if len(known) and known.std() > 0:
-            found.append((position, float(known.mean()), float(known.std())))
-    return found
+            columns.append((position, float(known.mean()), float(known.std())))
+    return columns
 
 
 def _design(

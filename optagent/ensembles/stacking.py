@@ -1,8 +1,9 @@
-"""A meta learner on out-of-fold predictions, held close to the plain mean of the members.
+"""Stacking: a meta learner on out-of-fold predictions, held close to the plain mean of the members.
 
-Logistic (softmax of several classes) or linear, its weights never negative and drawn towards equal ones: without that,
-stacking on few rows did worse than the best single model. How strongly is chosen on folds, purged as those of the
-members are, since a row whose label overlaps that of its neighbour would tell the answer (López de Prado 2018).
+It is logistic (softmax for several classes) or linear, with weights that are never negative and are shrunk towards
+equal ones: without that, stacking on few rows did worse than the best single model. The strength of the penalty is
+chosen on folds, purged like those of the members, since a row whose label overlaps that of its neighbour would leak the
+answer (López de Prado 2018).
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ from optagent.training.problem import Fold
 from optagent.training.stack import Stack
 
 PENALTIES = (10.0, 1.0, 0.1, 0.01, 0.001)
-"""From all but the mean to all but free, in units of the loss."""
+"""From almost the plain mean to almost no penalty, in units of the loss."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ def stack(
     features: StackFeatures | None = None,
     penalties: Sequence[float] = PENALTIES,
 ) -> FittedStack:
-    """Fits on the training rows of each fold with each penalty, judges on its validation rows, then fits on all.
+    """Fits on the training rows of each fold with each penalty, scores on its validation rows, then fits on all rows.
 
     `folds` are positions among the members' rows. Raises InvalidData where a fold trains on its validation rows.
     """
@@ -46,38 +47,40 @@ def stack(
         raise InvalidRequest(f"penalties must be above 0, got {tuple(penalties)}")
     if features is not None and len(features.x) != members.rows:
         raise InvalidData(f"features of {len(features.x)} rows for predictions of {members.rows}")
-    _check(folds, members.rows)
+    _check_folds(folds, members.rows)
     falling = sorted(penalties, reverse=True)
-    worths = np.mean([_worths(members, target, fold, features, falling) for fold in folds], axis=0)
+    worths = np.mean([_worth_by_penalty(members, target, fold, features, falling) for fold in folds], axis=0)
     best = int(np.argmax(worths))
-    (fitted,) = _fits(StackLoss(members, features), [falling[best]])
+    (fitted,) = _fit_penalties(StackLoss(members, features), [falling[best]])
     return FittedStack(fitted, falling[best], float(worths[best]))
 
 
-def _worths(
+def _worth_by_penalty(
     members: Members, target: Target, fold: Fold, features: StackFeatures | None, penalties: Sequence[float]
 ) -> list[float]:
     train, valid = members.at(fold.train), members.at(fold.valid)
-    seen, unseen = (None if features is None else features.at(rows) for rows in (fold.train, fold.valid))
-    x = None if unseen is None else unseen.x
-    fits = _fits(StackLoss(train, seen), penalties)
-    return [target.worth(valid.y, combine(one, valid.by_member(), x)) for one in fits]
+    train_features, valid_features = (
+        None if features is None else features.at(rows) for rows in (fold.train, fold.valid)
+    )
+    x = None if valid_features is None else valid_features.x
+    fits = _fit_penalties(StackLoss(train, train_features), penalties)
+    return [target.worth(valid.y, combine(fitted, valid.by_member(), x)) for fitted in fits]
 
 
-def _fits(loss: StackLoss, penalties: Sequence[float]) -> Iterator[Stack]:
+def _fit_penalties(loss: StackLoss, penalties: Sequence[float]) -> Iterator[Stack]:
     """The stack of each penalty, each search starting where the last one ended."""
     from scipy.optimize import minimize
 
     theta = loss.start
     for penalty in penalties:
-        found = minimize(loss, theta, (penalty,), jac=True, method="L-BFGS-B", bounds=loss.bounds)
-        if not np.isfinite(found.x).all():
-            raise InvalidData(f"the stack has no finite weights: {found.message}")
-        theta = found.x
+        optimum = minimize(loss, theta, (penalty,), jac=True, method="L-BFGS-B", bounds=loss.bounds)
+        if not np.isfinite(optimum.x).all():
+            raise InvalidData(f"the stack has no finite weights: {optimum.message}")
+        theta = optimum.x
         yield loss.stack_of(theta)
 
 
-def _check(folds: Sequence[Fold], rows: int) -> None:
+def _check_folds(folds: Sequence[Fold], rows: int) -> None:
     if not folds:
         raise InvalidData("stacking needs folds to choose its penalty on")
     for number, fold in enumerate(folds, 1):

@@ -1,4 +1,4 @@
-"""What an ensemble is to be good at: one metric, or several weighed against each other."""
+"""Target of an ensemble: one metric, or several weighed against each other."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,19 +6,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from optagent.arrays import Counts, Prediction, Rows, Vector
-from optagent.ensembles.fast_scores import worths_of
+from optagent.ensembles.fast_scores import worths_by_metric
 from optagent.ensembles.members import Members
 from optagent.ensembles.mixing import OneMoreDraw, Weightings
 from optagent.errors import InvalidRequest
 from optagent.training.metrics import Metric
 
 ROUNDING = 1e-12
-"""The share of a worth by which two may differ that are the same."""
+"""The share of a worth by which two equal worths may differ."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Worth is the sum of the metrics, turned so that larger is better, each divided by its scale.
+    """Worth is the sum of the metrics, signed so that larger is better, each divided by its scale.
 
     The first metric is the one that an ensemble has to improve; no other may become worse.
     """
@@ -26,15 +26,15 @@ class Target:
     metrics: tuple[Metric, ...]
     scales: tuple[float, ...]
 
-    def worths(self, members: Members, mix: Weightings) -> Vector:
-        """(weightings,); raises InvalidData where a metric is undefined on these rows."""
+    def worths(self, members: Members, weightings: Weightings) -> Vector:
+        """(weightings,) worths; raises InvalidData where a metric is undefined on these rows."""
         parts = zip(self.metrics, self.scales, strict=True)
-        return np.sum([worths_of(members, metric, mix) / scale for metric, scale in parts], axis=0)
+        return np.sum([worths_by_metric(members, metric, weightings) / scale for metric, scale in parts], axis=0)
 
     def worth(self, y: Vector, prediction: Prediction) -> float:
-        """Of one prediction, by the metrics themselves."""
+        """The worth of one prediction, by the metrics themselves."""
         parts = zip(self.metrics, self.scales, strict=True)
-        return sum((1 if one.maximize else -1) * one.score(y, prediction) / scale for one, scale in parts)
+        return sum((1 if metric.maximize else -1) * metric.score(y, prediction) / scale for metric, scale in parts)
 
     def singles(self, members: Members) -> Vector:
         """The worth of each model alone."""
@@ -42,7 +42,7 @@ class Target:
 
 
 def target_of(members: Members, metrics: Sequence[Metric]) -> Target:
-    """One metric as it is, in its own unit; several each in units of how far the models themselves are apart in it."""
+    """The target of some metrics: one metric in its own unit; several, each in units of its spread over the models."""
     if not metrics:
         raise InvalidRequest("an ensemble needs at least one metric to be good at")
     wrong = sorted(metric.name for metric in metrics if members.task not in metric.tasks)
@@ -55,7 +55,8 @@ def target_of(members: Members, metrics: Sequence[Metric]) -> Target:
 
 
 def gains(members: Members, target: Target, counts: Counts, candidates: Rows) -> Vector:
-    """What the mean of the models drawn so far (`counts` times each) is worth with each candidate drawn once more.
+    """(candidates,) worths of the mean of the models drawn so far (`counts` times each) with each candidate drawn once
+    more.
 
     Candidates do not depend on each other, so that several processes can take a share of them each.
     """
@@ -63,9 +64,9 @@ def gains(members: Members, target: Target, counts: Counts, candidates: Rows) ->
 
 
 def best_of(worths: Vector, order: Rows) -> int:
-    """The position of the largest; of those that differ by rounding only, the first in `order`.
+    """The position of the largest worth; among those that differ by rounding only, the first in `order`.
 
-    Raises InvalidRequest where there is none that is a number.
+    Raises InvalidRequest where none is finite.
     """
     ranked = np.where(np.isfinite(worths), worths, -np.inf)[order]
     most = float(ranked.max())

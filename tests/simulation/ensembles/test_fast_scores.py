@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from optagent.domain.model import Task
-from optagent.ensembles.fast_auc import area
-from optagent.ensembles.fast_scores import worths_of
+from optagent.ensembles.fast_auc import roc_auc
+from optagent.ensembles.fast_scores import worths_by_metric
 from optagent.ensembles.members import Members, members_of
 from optagent.ensembles.mixing import GivenWeightings, OneMoreDraw, mean_of
 from optagent.ensembles.target import gains, target_of
@@ -27,10 +27,10 @@ def test_every_metric_is_worth_what_it_scores(library: Library, task: Task, name
     weights = np.random.default_rng(1).dirichlet(np.ones(len(members)), size=7)
     sign = 1 if metric.maximize else -1
     expected = [sign * metric.score(members.y, mean_of(members, each)) for each in weights]
-    np.testing.assert_allclose(worths_of(members, metric, GivenWeightings(weights)), expected, atol=1e-9)
+    np.testing.assert_allclose(worths_by_metric(members, metric, GivenWeightings(weights)), expected, atol=1e-9)
     counts, candidates = np.array([2, 0, 1, 0, 0]), np.array([1, 2, 4])
     added = [sign * metric.score(members.y, mean_of(members, (counts + np.eye(5)[one]) / 4)) for one in candidates]
-    np.testing.assert_allclose(worths_of(members, metric, OneMoreDraw(counts, candidates)), added, atol=1e-9)
+    np.testing.assert_allclose(worths_by_metric(members, metric, OneMoreDraw(counts, candidates)), added, atol=1e-9)
 
 
 def test_gains_of_shares_of_the_candidates_are_those_of_all(library: Library) -> None:
@@ -56,11 +56,11 @@ def test_the_area_of_tied_scores_counts_ties_half(drawn: tuple[np.ndarray, np.nd
     y = labels.astype(np.float64)
     if len(np.unique(y)) < 2:
         with pytest.raises(InvalidData, match="one class"):
-            area(y, scores)
+            roc_auc(y, scores)
     else:
         # Levels that 2**31 steps tell apart: 1e-300 is 0 beside 1.
         levels = np.where(scores < 1e-200, 0.0, scores) if scores.max() > 1e-200 else scores
-        assert area(y, scores) == pytest.approx(METRICS["auc"].score(y, levels), abs=1e-12)
+        assert roc_auc(y, scores) == pytest.approx(METRICS["auc"].score(y, levels), abs=1e-12)
 
 
 def test_certain_and_wrong_costs_what_the_metric_says() -> None:

@@ -10,9 +10,9 @@ from optagent.domain.model import ModelSpec, Task
 from optagent.domain.study import Interval
 from optagent.ensembles.budget import EnsembleBudget
 from optagent.ensembles.choice import EnsembleChoice
-from optagent.ensembles.holdout_test import verdict_of
+from optagent.ensembles.holdout_test import decide_on_improvements
 from optagent.ensembles.members import Members, members_of
-from optagent.ensembles.row_split import parts_of
+from optagent.ensembles.row_split import split_rows
 from optagent.ensembles.select import EnsembleGoal, MemberData, choose
 from optagent.ensembles.stack_loss import StackFeatures
 from optagent.ensembles.target import Target, gains
@@ -159,7 +159,7 @@ def test_the_parts_share_no_row_and_no_label_reaches_from_one_into_the_next(spec
     time = np.arange(2000.0)
     y = np.tile([0.0, 1.0], 1000)
     for one in (spec(), spec(time_column="t", label_horizon=25.0)):
-        parts = parts_of(one, y, None if one.time_column is None else time)
+        parts = split_rows(one, y, None if one.time_column is None else time)
         rows = [set(each.tolist()) for each in (parts.fit, parts.pick, parts.verdict)]
         assert not rows[0] & rows[1]
         assert not set(parts.learn.tolist()) & rows[2]
@@ -174,12 +174,12 @@ def test_a_metric_that_becomes_worse_keeps_the_single() -> None:
     choice = EnsembleChoice(
         False, "a", "", metrics={"auc": 0.8, "brier": 0.2}, single_metrics={"auc": 0.78, "brier": 0.1}, judged_rows=1500
     )
-    assert verdict_of(choice, {"auc": better})[0]
-    accepted, reason = verdict_of(choice, {"auc": better, "brier": worse})
+    assert decide_on_improvements(choice, {"auc": better})[0]
+    accepted, reason = decide_on_improvements(choice, {"auc": better, "brier": worse})
     assert not accepted
     assert "but brier becomes worse (improvement -0.1, between -0.2 and -0.05 at 95% confidence)" in reason
-    assert "worse" in verdict_of(choice, {"auc": worse})[1]
-    assert "not shown to be better" in verdict_of(choice, {"auc": replace(better, low=-0.01)})[1]
+    assert "worse" in decide_on_improvements(choice, {"auc": worse})[1]
+    assert "not shown to be better" in decide_on_improvements(choice, {"auc": replace(better, low=-0.01)})[1]
 
 
 def test_nonsense_is_refused(library: Library, spec: Specs) -> None:

@@ -12,7 +12,7 @@ from optagent.ensembles.budget import EnsembleBudget
 from optagent.ensembles.greedy import GreedyPlan, greedy
 from optagent.ensembles.members import Members, members_of
 from optagent.ensembles.mixing import mean_of
-from optagent.ensembles.simplex import finest, grid, points_on, simplex
+from optagent.ensembles.simplex import finest_resolution, grid, points_on, simplex
 from optagent.ensembles.slsqp import loss_for, slsqp
 from optagent.ensembles.target import Target, best_of, gains, target_of
 from optagent.errors import InvalidRequest
@@ -117,7 +117,7 @@ def test_candidates_can_be_shared_out(library: Library) -> None:
         asked.append(len(candidates))
         return np.concatenate([gains(members, target, counts, share) for share in np.array_split(candidates, 2)])
 
-    weights = greedy(members, target, GreedyPlan(steps=9), ask=by_two)
+    weights = greedy(members, target, GreedyPlan(steps=9), compute_gains=by_two)
     np.testing.assert_array_equal(weights, greedy(members, target, GreedyPlan(steps=9)))
     assert asked == [6] * 9
 
@@ -169,8 +169,8 @@ def test_a_grid_has_every_point_once() -> None:
 def test_a_grid_of_too_many_points_is_refused_and_the_finest_that_fits_is_known() -> None:
     with pytest.raises(InvalidRequest, match=r"50 models in steps of 1/20 has 1.16e\+17 points"):
         grid(50, 20)
-    assert points_on(4, finest(4)) <= 20_000 < points_on(4, finest(4) + 1)
-    assert finest(1000, 500) == 0
+    assert points_on(4, finest_resolution(4)) <= 20_000 < points_on(4, finest_resolution(4) + 1)
+    assert finest_resolution(1000, 500) == 0
 
 
 def test_slsqp_leaves_out_what_it_does_not_need(library: Library) -> None:
