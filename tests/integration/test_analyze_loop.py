@@ -42,7 +42,7 @@ def sigmoid(values: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-values))
 
 
-def asked(count: int, seed: int, start: float, end: float, shift: float = 0.0) -> Columns:
+def make_requests(count: int, seed: int, start: float, end: float, shift: float = 0.0) -> Columns:
     """What a model was asked, evenly spread over time."""
     rng = np.random.default_rng(seed)
     return {
@@ -58,7 +58,7 @@ def asked(count: int, seed: int, start: float, end: float, shift: float = 0.0) -
     }
 
 
-def answered(rows: Columns, task: str) -> Columns:
+def model_answers(rows: Columns, task: str) -> Columns:
     """The answers of a model that is right, served elsewhere."""
     z = signal(rows)
     if task == "binary":
@@ -85,8 +85,8 @@ class World:
 
     def __init__(self, agent: Any, folder: Any, task: str = "binary") -> None:
         self.agent, self.task = agent, task
-        rows = asked(60, 99, 0, 60)
-        target = truth(answered(rows, task), task, 99)
+        rows = make_requests(60, 99, 0, 60)
+        target = truth(model_answers(rows, task), task, 99)
         days = np.datetime64("2020-01-01") + np.arange(60).astype("timedelta64[D]")
         table = pa.table({**{name: rows[name] for name in FEATURES}, "on": days, "label": target})
         pq.write_table(table, folder / "rows.parquet")
@@ -103,8 +103,8 @@ class World:
 
     async def begin(self, rows: int = 1500, change: Change | None = None, **spec: Any) -> "World":
         await self.agent.register_model({**self.spec, **spec})
-        reference = asked(rows, 1, NOW - 40 * DAY, NOW - 10 * DAY)
-        reference |= (answers := answered(reference, self.task))
+        reference = make_requests(rows, 1, NOW - 40 * DAY, NOW - 10 * DAY)
+        reference |= (answers := model_answers(reference, self.task))
         reference["label"] = truth(answers, self.task, 1)
         if change is not None:
             change(reference)
@@ -122,25 +122,25 @@ class World:
         labelled: float = 1.0,
     ) -> None:
         """Records two days. `before` changes what is asked, `after` also what is answered, `label` what comes true."""
-        found = asked(rows, seed, NOW - 2 * DAY, NOW, shift)
-        came = truth(answered(found, self.task), self.task, seed)
+        requests = make_requests(rows, seed, NOW - 2 * DAY, NOW, shift)
+        outcomes = truth(model_answers(requests, self.task), self.task, seed)
         if before is not None:
-            before(found)
-        found |= answered(found, self.task)
+            before(requests)
+        requests |= model_answers(requests, self.task)
         if after is not None:
-            after(found)
-        await self.agent.record_predictions("loans", found)
-        labels = {"id": found["id"], "label": came, "time": found["time"] + 60}
+            after(requests)
+        await self.agent.record_predictions("loans", requests)
+        labels = {"id": requests["id"], "label": outcomes, "time": requests["time"] + 60}
         if label is not None:
-            label(found, labels)
-        kept = round(len(came) * labelled)
+            label(requests, labels)
+        kept = round(len(outcomes) * labelled)
         if kept:
             await self.agent.record_labels("loans", {name: values[:kept] for name, values in labels.items()})
 
-    async def report(self, kind: str = "full", time_range: Any = "48h", **more: Any) -> ModelReport:
-        found = await self.agent.analyze_model("loans", kind, time_range, **more)
-        assert found.error is None, found.error
-        return found
+    async def report(self, kind: str = "full", time_range: Any = "48h", **options: Any) -> ModelReport:
+        report = await self.agent.analyze_model("loans", kind, time_range, **options)
+        assert report.error is None, report.error
+        return report
 
 
 @pytest.fixture
@@ -271,7 +271,7 @@ async def test_probabilities_that_no_longer_fit_are_recalibrated_where_the_ranki
 @pytest.mark.parametrize("task", TASKS)
 async def test_answers_that_are_all_the_same_are_a_fault(agent, tmp_path, task):
     def stuck(rows):
-        rows |= {name: np.repeat(rows[name][:1], len(rows[name])) for name in answered(rows, task)}
+        rows |= {name: np.repeat(rows[name][:1], len(rows[name])) for name in model_answers(rows, task)}
 
     await (world := await World(agent, tmp_path, task).begin(500)).live(300, after=stuck)
     diagnosis = (await world.report()).diagnosis
@@ -304,7 +304,7 @@ async def test_answers_that_cannot_be_used_are_a_fault(world):
 
 async def test_what_is_odd_is_counted_by_kind_and_by_column(world):
     await world.begin()
-    rows = asked(400, 5, NOW - DAY, NOW) | {"probability": np.full(400, 0.5), "extra": np.arange(400)}
+    rows = make_requests(400, 5, NOW - DAY, NOW) | {"probability": np.full(400, 0.5), "extra": np.arange(400)}
     rows["probability"] = sigmoid(signal(rows))
     odd = {name: list(values) for name, values in rows.items() if name != "flag"}
     odd["a"][:3] = [math.nan, math.inf, -math.inf]
@@ -385,7 +385,7 @@ CASES: dict[str, Case] = {
     "no label": lambda rows, labels, task: (rows, None),
     "one class": lambda rows, labels, task: (rows, np.repeat(labels[:1], len(labels))),
     "constant answers": lambda rows, labels, task: (
-        rows | {name: np.repeat(rows[name][:1], len(labels)) for name in answered(rows, task)},
+        rows | {name: np.repeat(rows[name][:1], len(labels)) for name in model_answers(rows, task)},
         labels,
     ),
     "no feature": lambda rows, labels, task: ({k: v for k, v in rows.items() if k not in FEATURES}, labels),
@@ -395,7 +395,7 @@ CASES: dict[str, Case] = {
         labels,
     ),
     "no usable answer": lambda rows, labels, task: (
-        rows | {name: np.full(len(labels), np.inf) for name in answered(rows, task)},
+        rows | {name: np.full(len(labels), np.inf) for name in model_answers(rows, task)},
         labels,
     ),
     "as usual": lambda rows, labels, task: (rows, labels),
@@ -407,9 +407,9 @@ MONITORING = {"slices": ["region", "a"], "business": {"profit": "stake * 2 - 1"}
 async def recorded(agent: Any, folder: Any, task: str, case: str) -> World:
     """A reference that is large enough for estimates in some cases only: they take their time."""
     world = await World(agent, folder, task).begin(250 if case == "no label" else 120, monitoring=MONITORING)
-    rows = asked(150, 7, NOW - 2 * DAY, NOW)
-    rows |= answered(rows, task)
-    rows, labels = CASES[case](rows, truth(answered(rows, task), task, 7), task)
+    rows = make_requests(150, 7, NOW - 2 * DAY, NOW)
+    rows |= model_answers(rows, task)
+    rows, labels = CASES[case](rows, truth(model_answers(rows, task), task, 7), task)
     if len(rows["id"]):
         await agent.record_predictions("loans", rows)
     if labels is not None and len(labels):

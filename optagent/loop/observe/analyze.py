@@ -1,4 +1,5 @@
-"""Analyze: what a version was asked and answered in a window, held against its reference. Pure."""
+"""Analysis of a window, without side effects: the recorded requests and predictions of a version against its
+reference."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -61,178 +62,178 @@ from optagent.training.contributions import contributions
 from optagent.training.live_rows import model_matrix
 from optagent.training.metrics import metric_named, monitored_metrics
 
-_MOST_LEVEL = 0.05
-_BUCKETS = 24  # of a window: how much rows repeat each other is measured between them
+_MAX_LEVEL = 0.05
+_BUCKETS_PER_WINDOW = 24  # the correlation between rows is measured between these buckets
 _POINTS = 12
 _MOST_POINTS = 60
 
 
-def analyze(gathered: AnalysisInputs) -> ModelReport:
-    """The report; pure. Parts for which there are too few rows say so themselves."""
-    wants, rows, reference = gathered.command.wants, gathered.rows, gathered.reference
-    unknown = sorted(set(gathered.monitoring.slices) - set(reference.schema.names))
-    notes = [*gathered.notes, *(f"slices: {name!r} is no feature of version {reference.version}" for name in unknown)]
-    drift = _drift(gathered) if wants(AnalysisType.DRIFT) or wants(AnalysisType.PERFORMANCE) else None
-    performance = _performance(gathered) if wants(AnalysisType.PERFORMANCE) else None
-    estimated = _estimated(gathered, notes) if wants(AnalysisType.PERFORMANCE) else None
+def analyze(inputs: AnalysisInputs) -> ModelReport:
+    """The report on the inputs, without side effects. Parts with too few rows say so themselves."""
+    wants, rows, reference = inputs.command.wants, inputs.rows, inputs.reference
+    unknown = sorted(set(inputs.monitoring.slices) - set(reference.schema.names))
+    notes = [*inputs.notes, *(f"slices: {name!r} is no feature of version {reference.version}" for name in unknown)]
+    drift = _drift(inputs) if wants(AnalysisType.DRIFT) or wants(AnalysisType.PERFORMANCE) else None
+    performance = _performance(inputs) if wants(AnalysisType.PERFORMANCE) else None
+    estimated = _estimate_performance(inputs, notes) if wants(AnalysisType.PERFORMANCE) else None
     concept = None
     if wants(AnalysisType.PERFORMANCE):
-        every = gathered.monitoring.false_alarm_every_s
-        concept = concept_drift(reference.observed, rows, every, gathered.command.seed)
+        false_alarm_every_s = inputs.monitoring.false_alarm_every_s
+        concept = concept_drift(reference.observed, rows, false_alarm_every_s, inputs.command.seed)
     report = ModelReport(
-        model_id=gathered.spec.model_id,
+        model_id=inputs.spec.model_id,
         version=reference.version,
-        analysis_type=AnalysisType(gathered.command.analysis_type),
-        window=gathered.window,
-        created_at=gathered.now,
-        quality=gathered.quality,
-        reference=_summary(gathered),
+        analysis_type=AnalysisType(inputs.command.analysis_type),
+        window=inputs.window,
+        created_at=inputs.now,
+        quality=inputs.quality,
+        reference=_summary(inputs),
         drift=drift if wants(AnalysisType.DRIFT) else None,
-        separability=_separability(gathered),
+        separability=_separability(inputs),
         performance=performance,
         estimated=estimated,
         concept_drift=concept,
-        attribution=_attribution(gathered, notes) if wants(AnalysisType.IMPORTANCE) else None,
-        confidence=_confidence(gathered) if wants(AnalysisType.CONFIDENCE) else None,
+        attribution=_attribution(inputs, notes) if wants(AnalysisType.IMPORTANCE) else None,
+        confidence=_confidence(inputs) if wants(AnalysisType.CONFIDENCE) else None,
         latency=LatencySketch.of(rows.latency_ms).summary() if wants(AnalysisType.PERFORMANCE) else None,
-        business=_business(gathered) if wants(AnalysisType.PERFORMANCE) else None,
-        metrics=_values(performance),
+        business=_business(inputs) if wants(AnalysisType.PERFORMANCE) else None,
+        metrics=_metrics_by_name(performance),
     )
-    diagnosis = None if drift is None else diagnose(_evidence(gathered, report, drift))
+    diagnosis = None if drift is None else diagnose(_diagnosis_facts(inputs, report, drift))
     report = replace(report, diagnosis=diagnosis, notes=tuple(notes))
-    return replace(report, findings=findings_of(report, gathered.monitoring))
+    return replace(report, findings=findings_of(report, inputs.monitoring))
 
 
-def _summary(gathered: AnalysisInputs) -> ReferenceSummary:
-    reference = gathered.reference
-    window = None if gathered.spec.rows_in_time_order else reference.window  # those times are numbers of rows
+def _summary(inputs: AnalysisInputs) -> ReferenceSummary:
+    reference = inputs.reference
+    window = None if inputs.spec.rows_in_time_order else reference.window  # those times are numbers of rows
     return ReferenceSummary(reference.rows, int(reference.observed.has_label.sum()), window, reference.digest)
 
 
-def _drift(gathered: AnalysisInputs) -> DriftReport:
-    """Of the newer half of a window that is long enough for two, confirmed by the older; otherwise of the window, and
-    the one before."""
-    window, before, rows = gathered.window, gathered.window.before, gathered.before
-    level = min(_MOST_LEVEL, gathered.monitoring.window_s / gathered.monitoring.false_alarm_every_s)
-    if window.length_s >= 2 * gathered.monitoring.window_s:
+def _drift(inputs: AnalysisInputs) -> DriftReport:
+    """Drift of the newer half of the window, confirmed by the older half, where the window is long enough for two;
+    otherwise of the window, confirmed by the one before."""
+    window, before, rows = inputs.window, inputs.window.before, inputs.before
+    level = min(_MAX_LEVEL, inputs.monitoring.window_s / inputs.monitoring.false_alarm_every_s)
+    if window.length_s >= 2 * inputs.monitoring.window_s:
         before, window = window.parts(2)
-        rows = gathered.rows
-    profile = decode(Profile, gathered.reference.profile)
-    folder = BinCounter(profile, window.length_s / _BUCKETS)
-    now, then = folder.fold(gathered.rows.within(window)), folder.fold(rows.within(before))
-    return drift_report(profile, now, then, gathered.reference.importance, level)
+        rows = inputs.rows
+    profile = decode(Profile, inputs.reference.profile)
+    folder = BinCounter(profile, window.length_s / _BUCKETS_PER_WINDOW)
+    now, then = folder.fold(inputs.rows.within(window)), folder.fold(rows.within(before))
+    return drift_report(profile, now, then, inputs.reference.importance, level)
 
 
-def _separability(gathered: AnalysisInputs) -> SeparabilityReport | None:
-    if not gathered.command.separability:
+def _separability(inputs: AnalysisInputs) -> SeparabilityReport | None:
+    if not inputs.command.separability:
         return None
-    return separability(gathered.reference.observed, gathered.rows, gathered.command.seed)
+    return separability(inputs.reference.observed, inputs.rows, inputs.command.seed)
 
 
-def _performance(gathered: AnalysisInputs) -> Performance:
-    rows, measures = gathered.rows, monitored_metrics(gathered.spec.task)
-    main = metric_named(gathered.spec.metric, gathered.spec.task)
+def _performance(inputs: AnalysisInputs) -> Performance:
+    rows, measures = inputs.rows, monitored_metrics(inputs.spec.task)
+    main = metric_named(inputs.spec.metric, inputs.spec.task)
     current = metric_values(rows, measures)
-    then = reference_metrics(gathered.reference.observed, gathered.spec.task)
+    then = reference_metrics(inputs.reference.observed, inputs.spec.task)
     return Performance(
         rows=len(rows),
         labelled=int(rows.has_label.sum()),
         metrics=current,
-        over_time=over_time(rows, _points(gathered), (main,)),
-        slices=by_slice(rows, main, _slices(gathered)),
-        degradation=degradations(then, current, gathered.monitoring.accuracy_drop_threshold, {main.name, "accuracy"}),
+        over_time=over_time(rows, _points(inputs), (main,)),
+        slices=by_slice(rows, main, _slices(inputs)),
+        degradation=degradations(then, current, inputs.monitoring.accuracy_drop_threshold, {main.name, "accuracy"}),
     )
 
 
-def _points(gathered: AnalysisInputs) -> Sequence[Window]:
-    """The parts of a window to plot: the latest of so many rows, if asked for; its performance windows, if there are a
-    few; otherwise twelve."""
-    if gathered.monitoring.performance_window_rows is not None:
-        return windows_of_rows(gathered.rows, gathered.monitoring.performance_window_rows)[-_MOST_POINTS:]
-    count = round(gathered.window.length_s / gathered.monitoring.window_s)
-    return gathered.window.parts(count if 4 <= count <= _MOST_POINTS else _POINTS)
+def _points(inputs: AnalysisInputs) -> Sequence[Window]:
+    """The parts of a window to plot: the latest of a fixed number of rows, where that is configured; the performance
+    windows, where there are 4 to 60; otherwise twelve equal parts."""
+    if inputs.monitoring.performance_window_rows is not None:
+        return windows_of_rows(inputs.rows, inputs.monitoring.performance_window_rows)[-_MOST_POINTS:]
+    count = round(inputs.window.length_s / inputs.monitoring.window_s)
+    return inputs.window.parts(count if 4 <= count <= _MOST_POINTS else _POINTS)
 
 
-def _estimated(gathered: AnalysisInputs, notes: list[str]) -> EstimatedPerformance | None:
-    """The estimate of the window, checked on its own parts, and on the window before, where labels are known."""
-    task, seed = gathered.spec.task, gathered.command.seed
+def _estimate_performance(inputs: AnalysisInputs, notes: list[str]) -> EstimatedPerformance | None:
+    """The estimate of the window, checked where labels are known: on parts of the window and of the one before."""
+    task, seed = inputs.spec.task, inputs.command.seed
     try:
-        fitted = reference_estimator(gathered.reference.observed, seed)
+        estimator = reference_estimator(inputs.reference.observed, seed)
     except InvalidData as error:
         notes.append(f"no estimated performance: {error}")
         return None
     measures = monitored_metrics(task)
-    parts = [gathered.rows.within(part) for part in gathered.window.parts(_POINTS)]
-    past = [gathered.before.within(part) for part in gathered.window.before.parts(_POINTS)]
-    history = matured(fitted, [*past, *parts], measures)
-    return estimated_performance(fitted, gathered.rows, measures, history=history)
+    parts = [inputs.rows.within(part) for part in inputs.window.parts(_POINTS)]
+    parts_before = [inputs.before.within(part) for part in inputs.window.before.parts(_POINTS)]
+    history = matured(estimator, [*parts_before, *parts], measures)
+    return estimated_performance(estimator, inputs.rows, measures, history=history)
 
 
-def _attribution(gathered: AnalysisInputs, notes: list[str]) -> AttributionShift | None:
-    if gathered.predictor is None or not len(gathered.rows):
-        notes.append("no importance: " + ("no rows" if gathered.predictor else "the model itself is not known here"))
+def _attribution(inputs: AnalysisInputs, notes: list[str]) -> AttributionShift | None:
+    if inputs.predictor is None or not len(inputs.rows):
+        notes.append("no importance: " + ("no rows" if inputs.predictor else "the model itself is not known here"))
         return None
-    predictor, rows = gathered.predictor, gathered.rows
-    metric = metric_named("", gathered.spec.task)
+    predictor, rows = inputs.predictor, inputs.rows
+    metric = metric_named("", inputs.spec.task)
     x = model_matrix(rows.x, predictor.schema)
-    now = contributions(predictor.model, x, rows.y, metric, gathered.command.seed)
-    then = np.array([gathered.reference.importance.get(name, 0.0) for name in predictor.schema.names])
+    now = contributions(predictor.model, x, rows.y, metric, inputs.command.seed)
+    then = np.array([inputs.reference.importance.get(name, 0.0) for name in predictor.schema.names])
     return attribution_shift(predictor.schema.names, then, now)
 
 
-def _confidence(gathered: AnalysisInputs) -> ModelConfidence | None:
-    if not gathered.spec.task.classifies:
+def _confidence(inputs: AnalysisInputs) -> ModelConfidence | None:
+    if not inputs.spec.task.classifies:
         return None
-    error = metric_named("calibration_error", gathered.spec.task)
-    threshold = gathered.monitoring.confidence_threshold
-    then = reference_certainty(gathered.reference.observed, threshold)
-    return confidence(gathered.rows, then, threshold, error, _slices(gathered))
+    error = metric_named("calibration_error", inputs.spec.task)
+    threshold = inputs.monitoring.confidence_threshold
+    then = reference_certainty(inputs.reference.observed, threshold)
+    return confidence(inputs.rows, then, threshold, error, _slices(inputs))
 
 
-def _slices(gathered: AnalysisInputs) -> tuple[str, ...]:
-    """Those of the columns to slice by that this version knows."""
-    return tuple(name for name in gathered.monitoring.slices if name in gathered.reference.schema.names)
+def _slices(inputs: AnalysisInputs) -> tuple[str, ...]:
+    """The configured slice columns that are features of this version."""
+    return tuple(name for name in inputs.monitoring.slices if name in inputs.reference.schema.names)
 
 
-def _business(gathered: AnalysisInputs) -> Business | None:
-    """The user's own metrics now, against the window before: a reference knows nothing of outcomes."""
-    if not gathered.monitoring.business:
+def _business(inputs: AnalysisInputs) -> Business | None:
+    """The user's own metrics now, against the window before, since a reference has no outcomes."""
+    if not inputs.monitoring.business:
         return None
     falls: list[Degradation] = []
     points = []
-    for name, text in gathered.monitoring.business.items():
+    for name, text in inputs.monitoring.business.items():
         measure, expression = Mean(name), compile_expression(text)
         now, then = (
-            as_outcome(part, expression(_columns(part, gathered.reference, expression.names)))
-            for part in (gathered.rows, gathered.before)
+            as_outcome(part, expression(_columns(part, inputs.reference, expression.names)))
+            for part in (inputs.rows, inputs.before)
         )
-        threshold = gathered.monitoring.accuracy_drop_threshold
+        threshold = inputs.monitoring.accuracy_drop_threshold
         falls += degradations(metric_values(then, (measure,)), metric_values(now, (measure,)), threshold)
-        points.append(over_time(now, _points(gathered), (measure,)))
-    together = tuple(
+        points.append(over_time(now, _points(inputs), (measure,)))
+    points_by_time = tuple(
         replace(same[0], metrics=tuple(value for point in same for value in point.metrics))
         for same in zip(*points, strict=True)
     )
-    return Business(tuple(falls), together)
+    return Business(tuple(falls), points_by_time)
 
 
 def _columns(rows: ObservedRows, reference: Reference, names: Sequence[str]) -> dict[str, Column]:
-    """The columns that an expression may read; an outcome that no label had is not known."""
-    found: dict[str, Column] = {name: np.full(len(rows), np.nan) for name in names}
-    found |= {column.name: rows.x[:, place].astype(np.float64) for place, column in enumerate(rows.columns)}
-    found |= rows.outcome
-    return found | answer_columns(rows.task, reference.schema.classes, rows.prediction, rows.y)
+    """The columns that an expression may read; an outcome that no label had is NaN."""
+    columns: dict[str, Column] = {name: np.full(len(rows), np.nan) for name in names}
+    columns |= {column.name: rows.x[:, place].astype(np.float64) for place, column in enumerate(rows.columns)}
+    columns |= rows.outcome
+    return columns | answer_columns(rows.task, reference.schema.classes, rows.prediction, rows.y)
 
 
-def _evidence(gathered: AnalysisInputs, report: ModelReport, drift: DriftReport) -> DiagnosisFacts:
-    rows, reference, quality = gathered.rows, gathered.reference.observed, gathered.quality
+def _diagnosis_facts(inputs: AnalysisInputs, report: ModelReport, drift: DriftReport) -> DiagnosisFacts:
+    rows, reference, quality = inputs.rows, inputs.reference.observed, inputs.quality
     falls = report.performance.degradation if report.performance else ()
-    metric = metric_named(gathered.spec.metric, gathered.spec.task).name
-    degraded = sorted(degraded_metrics(falls), key=lambda one: one.name != metric)
-    named = {one.name: one for one in falls}
-    due = gathered.labels_due
+    metric = metric_named(inputs.spec.metric, inputs.spec.task).name
+    degraded = sorted(degraded_metrics(falls), key=lambda metric_change: metric_change.name != metric)
+    changes = {metric_change.name: metric_change for metric_change in falls}
+    labels_due = inputs.labels_due
     rise, expected = loss_rises(drift, reference, rows)
-    calibration, auc = named.get("calibration_error"), named.get("auc")
+    calibration, auc = changes.get("calibration_error"), changes.get("auc")
     return DiagnosisFacts(
         rows=len(rows),
         labelled=int(rows.has_label.sum()),
@@ -246,9 +247,9 @@ def _evidence(gathered: AnalysisInputs, report: ModelReport, drift: DriftReport)
         expected_rise=expected,
         estimated_drop=estimated_drop(report.estimated, falls, degraded[0].name if degraded else metric),
         estimate_trusted=bool(report.estimated and report.estimated.trusted),
-        labels_due=due,
-        due_labelled=int(rows.has_label[:due].sum()) if due else 0,
-        due_since_label=int((~rows.has_label[:due])[::-1].cumprod().sum()) if due else 0,
+        labels_due=labels_due,
+        due_labelled=int(rows.has_label[:labels_due].sum()) if labels_due else 0,
+        due_since_label=int((~rows.has_label[:labels_due])[::-1].cumprod().sum()) if labels_due else 0,
         calibration_error_then=calibration.reference.value if calibration else None,
         calibration_error_now=calibration.current.value if calibration else None,
         calibration_noise=calibration_noise(calibration.current.interval) if calibration else 0.0,
@@ -259,11 +260,11 @@ def _evidence(gathered: AnalysisInputs, report: ModelReport, drift: DriftReport)
         constant_labels=constant_labels(reference, rows),
         judged=report.performance is not None,
         uncompared=uncompared(falls),
-        tried=gathered.tried,
+        tried=inputs.tried,
     )
 
 
-def _values(performance: Performance | None) -> dict[str, float]:
-    """The metrics that are known, by name."""
-    known = performance.metrics if performance else ()
-    return {metric.name: metric.value for metric in known if metric.value is not None}
+def _metrics_by_name(performance: Performance | None) -> dict[str, float]:
+    """The metrics that have a value, by name."""
+    metrics = performance.metrics if performance else ()
+    return {metric.name: metric.value for metric in metrics if metric.value is not None}

@@ -1,4 +1,4 @@
-"""Gather: the version, its reference and the rows that an analysis looks at."""
+"""Inputs of an analysis: the version, its reference, and the rows of the window and of the one before."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ from optagent.domain.quality import DataQuality
 from optagent.domain.time_range import window_of
 from optagent.errors import ModelNotFound, NotFound
 from optagent.loop.observe.reference import LOGGED, Reference, decode_reference, encode_reference, make_reference
-from optagent.loop.observe.window_rows import observe
+from optagent.loop.observe.window_rows import observe_window
 from optagent.loop.train.load import load_version
 from optagent.loop.train.prepare import prepare
 from optagent.ports import Datasets, Observations, Registry
@@ -26,7 +26,7 @@ from optagent.training.predictor import Predictor
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AnalysisInputs:
-    """All that an analysis looks at: the rows of the window, and of the one before, and the remedies that failed."""
+    """Everything an analysis reads: the rows of the window and of the one before, and the remedies that failed."""
 
     command: AnalyzeModel
     spec: ModelSpec
@@ -43,34 +43,35 @@ class AnalysisInputs:
 
     @property
     def key(self) -> str:
-        """Names the question."""
-        asked = f"{self.command.analysis_type}:{int(self.command.separability)}:{self.command.seed}"
+        """The key of the question, under which the report is stored."""
+        question = f"{self.command.analysis_type}:{int(self.command.separability)}:{self.command.seed}"
         window = f"{self.window.start:.6f}:{self.window.end:.6f}"
-        return f"{self.spec.model_id}:{self.reference.version}:{window}:{asked}"
+        return f"{self.spec.model_id}:{self.reference.version}:{window}:{question}"
 
     @property
     def labels_due(self) -> int | None:
-        """How many rows should have a label by now: their horizon passed half a performance window ago."""
+        """The number of rows that should have a label by now, their horizon having passed half a performance window
+        ago."""
         if not isinstance(self.spec.label_horizon, str):
             return None
         return int(np.searchsorted(self.rows.time, self.now - self.spec.horizon - self.monitoring.window_s / 2))
 
     @property
     def closed(self) -> bool:
-        """Whether the window has passed, so that only a late row can change the answer."""
+        """True once the window has passed, so that only a late row can change the report."""
         return self.window.end <= self.now
 
     def digest(self) -> str:
-        """SHA-256 of everything that the answer depends on."""
-        found = hashlib.sha256(
+        """SHA-256 of everything that the report depends on."""
+        digest = hashlib.sha256(
             shape_of(ModelReport) + encode(self.monitoring) + encode(self.spec) + encode(self.quality)
         )
-        found.update(f"{self.reference.digest}:{self.labels_due}".encode() + self.reference.profile)
+        digest.update(f"{self.reference.digest}:{self.labels_due}".encode() + self.reference.profile)
         for part in (self.rows, self.before):
             for values in (part.x, part.prediction, part.y, part.time, part.latency_ms, *part.outcome.values()):
-                found.update(np.ascontiguousarray(values).data)
-        found.update(",".join(self.tried).encode())
-        return found.hexdigest()
+                digest.update(np.ascontiguousarray(values).data)
+        digest.update(",".join(self.tried).encode())
+        return digest.hexdigest()
 
 
 def gather(
@@ -84,29 +85,31 @@ def gather(
 ) -> AnalysisInputs:
     """Reads the version, its reference and the rows; blocks.
 
-    A model without versions, served elsewhere, is compared with the reference that was given for it. Raises
+    A model without versions, served elsewhere, is compared with the reference that was set for it. Raises
     InvalidRequest for a bad time range, NotFound where there is neither a version nor a reference, and Unavailable.
     """
     window = window_of(command.time_range, now)
-    version = _version(command, registry)
+    version = _find_version(command, registry)
     predictor = None if version is None else load_version(version, registry)
     reference, notes = reference_of(version, predictor, spec, observations, datasets, command.seed)
     name, unversioned = reference.version, version is None or CHAMPION in version.aliases
-    asked = None if version is None else name
-    look = partial(observe, observations, spec.model_id, reference.schema, version=asked, unversioned=unversioned)
+    version_name = None if version is None else name
+    read_rows = partial(
+        observe_window, observations, spec.model_id, reference.schema, version=version_name, unversioned=unversioned
+    )
     earlier = window.length_s + (spec.horizon if isinstance(spec.label_horizon, str) else 0.0)
-    rows, quality = look(window=window, earlier_s=earlier)
-    before, _ = look(window=window.before)
+    rows, quality = read_rows(window=window, earlier_s=earlier)
+    before, _ = read_rows(window=window.before)
     if not quality.rows:
         newest = observations.newest(spec.model_id)
-        said = "none is recorded" if newest is None else f"the newest is of {_said(newest)}"
-        notes = (*notes, f"no predictions in the window; {said}")
+        newest_text = "none is recorded" if newest is None else f"the newest is of {_utc_text(newest)}"
+        notes = (*notes, f"no predictions in the window; {newest_text}")
     return AnalysisInputs(
         command, spec, monitoring, reference, predictor, window, now, rows, before, quality, (*reference.notes, *notes)
     )
 
 
-def _version(command: AnalyzeModel, registry: Registry) -> ModelVersion | None:
+def _find_version(command: AnalyzeModel, registry: Registry) -> ModelVersion | None:
     try:
         return registry.version(command.model_id, command.version)
     except ModelNotFound:
@@ -123,7 +126,8 @@ def reference_of(
     datasets: Datasets,
     seed: int,
 ) -> tuple[Reference, tuple[str, ...]]:
-    """What was kept with the version; where nothing was, it is made of the holdout of the model's data, and kept."""
+    """The stored reference of the version; where there is none, one is made of the holdout of the model's data, and
+    stored."""
     name = LOGGED if version is None else version.version
     try:
         return decode_reference(observations.reference(spec.model_id, name)), ()
@@ -134,16 +138,16 @@ def reference_of(
                 " it is to be compared with (set_reference)"
             ) from None
     prepared = prepare(spec, datasets, seed)
-    made = make_reference(
+    reference = make_reference(
         prepared.holdout_rows, prepared.holdout_time, predictor, name, prepared.facts()["holdout_sha256"], seed
     )
     notes: tuple[str, ...] = ()
-    if predictor.manifest.data.get("holdout_sha256") != made.digest:
+    if predictor.manifest.data.get("holdout_sha256") != reference.digest:
         notes = (f"the reference was made of today's data: version {name} may have been trained on some of its rows",)
-    made = replace(made, notes=notes)
-    observations.save_reference(spec.model_id, name, encode_reference(made))
-    return made, ()
+    reference = replace(reference, notes=notes)
+    observations.save_reference(spec.model_id, name, encode_reference(reference))
+    return reference, ()
 
 
-def _said(instant: float) -> str:
+def _utc_text(instant: float) -> str:
     return str(np.datetime64(round(instant), "s")) + "Z"

@@ -1,4 +1,4 @@
-"""Mature: predictions whose labels are known become rows to learn from, a day at a time."""
+"""Labelled rows for training: recorded predictions joined with their labels and stored day by day."""
 
 import math
 from datetime import UTC, datetime
@@ -25,23 +25,23 @@ _US_A_DAY = 86_400_000_000
 
 
 def mature(observations: Observations, spec: ModelSpec, schema: Schema, window: Window) -> int:
-    """Keeps the labelled rows of each day of a window, replacing those that were kept; answers how many there are."""
-    kept, start = 0, int(window.start // DAY_S) * DAY_S
+    """Stores the labelled rows of each day of a window, replacing those stored before; returns their number."""
+    count, start = 0, int(window.start // DAY_S) * DAY_S
     while start < window.end:
         end = start + DAY_S * max(1, min(_DAYS_AT_ONCE, math.ceil((window.end - start) / DAY_S)))
-        kept += _kept(observations, spec, matured_rows(observations, spec, schema, Window(start, end)))
+        count += _save_days(observations, spec, labelled_rows(observations, spec, schema, Window(start, end)))
         start = end
-    return kept
+    return count
 
 
 def mature_since(observations: Observations, spec: ModelSpec, schema: Schema, since: float, until: float) -> int:
-    """The same for the days from `since` on of which nothing is kept yet, since nobody may have looked at them, and for
-    the newest, of which labels may still have come."""
+    """Stores the labelled rows of the days from `since` on that have none stored yet, in case no monitor ran then, and
+    of the newest days, for which labels may still have come; returns their number."""
     late_s = _LATE_S + (spec.horizon if isinstance(spec.label_horizon, str) else 0.0)
     name, first = spec.time_column or "time", int(max(0.0, since - late_s) // DAY_S)
-    known = {
+    stored_days = {
         int(pc.min(rows.column(name)).as_py().timestamp() // DAY_S)
-        for rows in observations.matured(spec.model_id, _named(first * DAY_S))
+        for rows in observations.matured(spec.model_id, _day_name(first * DAY_S))
         if rows.num_rows
     }
     newest = observations.newest(spec.model_id)
@@ -49,73 +49,73 @@ def mature_since(observations: Observations, spec: ModelSpec, schema: Schema, si
         return 0
     settled = (until - late_s) // DAY_S
     days = range(first, int(min(newest, until) // DAY_S) + 1)
-    missing = [day for day in days if day not in known or day >= settled]
+    missing = [day for day in days if day not in stored_days or day >= settled]
     if not missing:
         return 0
     return mature(observations, spec, schema, Window(missing[0] * DAY_S, (missing[-1] + 1) * DAY_S))
 
 
-def _kept(observations: Observations, spec: ModelSpec, rows: pa.Table) -> int:
-    """Rows in order of time, kept day by day."""
+def _save_days(observations: Observations, spec: ModelSpec, rows: pa.Table) -> int:
+    """Saves rows in time order, day by day, and returns their number."""
     if not rows.num_rows:
         return 0
     days = pc.cast(rows.column(spec.time_column or "time"), pa.int64()).to_numpy() // _US_A_DAY
     edges = [0, *(np.flatnonzero(np.diff(days)) + 1).tolist(), len(days)]
     for start, end in pairwise(edges):
-        observations.save_matured(spec.model_id, _named(int(days[start]) * DAY_S), rows.slice(start, end - start))
+        observations.save_matured(spec.model_id, _day_name(int(days[start]) * DAY_S), rows.slice(start, end - start))
     return int(rows.num_rows)
 
 
-def _named(second: float) -> str:
+def _day_name(second: float) -> str:
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d")
 
 
 def count_matured(observations: Observations, spec: ModelSpec, since: float) -> int:
-    """How many rows to learn from are newer than `since`, a POSIX time."""
+    """The number of stored labelled rows that are newer than `since`, a POSIX time."""
     day = datetime.fromtimestamp(max(0.0, since), UTC).strftime("%Y-%m-%d")
     start = pa.scalar(datetime.fromtimestamp(max(0.0, since), UTC), pa.timestamp("us", "UTC"))
-    found = 0
+    count = 0
     for rows in observations.matured(spec.model_id, day):
-        found += int(pc.sum(pc.greater_equal(rows.column(spec.time_column or "time"), start)).as_py() or 0)
-    return found
+        count += int(pc.sum(pc.greater_equal(rows.column(spec.time_column or "time"), start)).as_py() or 0)
+    return count
 
 
-def matured_rows(observations: Observations, spec: ModelSpec, schema: Schema, window: Window) -> pa.Table:
+def labelled_rows(observations: Observations, spec: ModelSpec, schema: Schema, window: Window) -> pa.Table:
     """Each prediction of a window that has a label: `id`, the time, the features, the target and the outcomes.
 
-    Features have the type of the schema whatever they came as; a category that the schema does not know stays what it
-    is, since the next version may learn it, and so do columns that the schema left out, as those that held a single
-    value when it was made. What cannot be read is missing. The order is that of time and id.
+    Features have the type of the schema whatever they were sent as. A category that the schema does not know stays as
+    it is, since the next version may learn it. Columns that the schema left out are included too, such as those with a
+    single value when it was made. Unreadable values are missing. Rows are ordered by time and id.
     """
     tables = observations.predictions(spec.model_id, window.start, window.end)
-    chosen = choose(tables)
+    latest = choose(tables)
     labels = labels_of(observations.labels(spec.model_id, window.start - EARLY_LABELS_S), schema)
-    joined = join_labels(chosen.ids, chosen.time_us, labels)
-    known = np.flatnonzero(~np.isnan(joined.y))
-    chosen = chosen.taken(known)
+    joined = join_labels(latest.ids, latest.time_us, labels)
+    labelled = np.flatnonzero(~np.isnan(joined.y))
+    latest = latest.taken(labelled)
     columns = {
-        "id": chosen.ids,
-        spec.time_column or "time": pa.array(chosen.time_us, pa.timestamp("us", "UTC")),
+        "id": latest.ids,
+        spec.time_column or "time": pa.array(latest.time_us, pa.timestamp("us", "UTC")),
         **{
-            column.name: _feature(column, tables, chosen.table, chosen.row)
-            for column in (*schema.columns, *_left_out(tables, spec, schema))
+            column.name: _feature(column, tables, latest.table, latest.row)
+            for column in (*schema.columns, *_unlisted_columns(tables, spec, schema))
         },
-        schema.target: _target(joined.y[known], schema),
-        **{name: pa.array(values[known], from_pandas=True) for name, values in joined.outcome.items()},
+        schema.target: _target(joined.y[labelled], schema),
+        **{name: pa.array(values[labelled], from_pandas=True) for name, values in joined.outcome.items()},
     }
     return pa.table(columns)
 
 
-def _left_out(tables: list[pa.Table], spec: ModelSpec, schema: Schema) -> list[FeatureColumn]:
-    """Columns that were recorded, and are no features of the schema; of the type that they came as first."""
-    known = {*schema.names, schema.target, spec.time_column, *_RECORDED}
-    found: dict[str, FeatureColumn] = {}
+def _unlisted_columns(tables: list[pa.Table], spec: ModelSpec, schema: Schema) -> list[FeatureColumn]:
+    """Recorded columns that are no features of the schema, with the type of their first appearance."""
+    listed = {*schema.names, schema.target, spec.time_column, *_RECORDED}
+    columns: dict[str, FeatureColumn] = {}
     for item in (item for table in tables for item in table.schema):
         kind = kind_of(item.type)
         answer = item.name.startswith("probability_") and item.name not in spec.features
-        if kind is not None and item.name not in known and not answer and not pa.types.is_null(item.type):
-            found.setdefault(item.name, FeatureColumn(item.name, kind))
-    return [found[name] for name in sorted(found)]
+        if kind is not None and item.name not in listed and not answer and not pa.types.is_null(item.type):
+            columns.setdefault(item.name, FeatureColumn(item.name, kind))
+    return [columns[name] for name in sorted(columns)]
 
 
 def _target(y: np.ndarray, schema: Schema) -> pa.Array:
@@ -125,28 +125,31 @@ def _target(y: np.ndarray, schema: Schema) -> pa.Array:
 
 
 def _feature(column: FeatureColumn, tables: list[pa.Table], table: np.ndarray, row: np.ndarray) -> pa.Array:
-    """A column of the chosen rows, wherever they are."""
+    """A column of the chosen rows, gathered from all tables."""
     kind = pa.large_string() if column.kind is Kind.CATEGORICAL else pa.float64()
     parts, places = [pa.nulls(0, kind)], [np.empty(0, dtype=np.int64)]
     for index, rows in enumerate(tables):
-        mine = np.flatnonzero(table == index)
+        places_in_table = np.flatnonzero(table == index)
         values = column_named(rows, column.name)
-        if not len(mine):
+        if not len(places_in_table):
             continue
-        taken = pa.chunked_array([pa.nulls(len(mine), kind)]) if values is None else values.take(pa.array(row[mine]))
-        parts.append(_typed(taken, column))
-        places.append(mine)
+        if values is None:
+            selected = pa.chunked_array([pa.nulls(len(places_in_table), kind)])
+        else:
+            selected = values.take(pa.array(row[places_in_table]))
+        parts.append(_cast_values(selected, column))
+        places.append(places_in_table)
     order = np.argsort(np.concatenate(places), kind="stable")
-    found = pa.concat_arrays(parts).take(pa.array(order))
+    ordered = pa.concat_arrays(parts).take(pa.array(order))
     if column.kind is Kind.BOOLEAN:
-        return pc.cast(found, pa.bool_())
+        return pc.cast(ordered, pa.bool_())
     if column.kind is Kind.DATETIME:
-        return pc.cast(pc.round(pc.multiply(found, float(_US_A_DAY))), pa.int64()).cast(pa.timestamp("us", "UTC"))
-    return found
+        return pc.cast(pc.round(pc.multiply(ordered, float(_US_A_DAY))), pa.int64()).cast(pa.timestamp("us", "UTC"))
+    return ordered
 
 
-def _typed(values: pa.ChunkedArray, column: FeatureColumn) -> pa.Array:
+def _cast_values(values: pa.ChunkedArray, column: FeatureColumn) -> pa.Array:
     if column.kind is Kind.CATEGORICAL:
         return pc.cast(decoded(values), pa.large_string()).combine_chunks()
-    read = numbers_in(values) if column.kind is Kind.NUMERIC else read_column(values, column)
-    return pa.array(np.where(np.isinf(read.numbers), np.nan, read.numbers), from_pandas=True)
+    parsed = numbers_in(values) if column.kind is Kind.NUMERIC else read_column(values, column)
+    return pa.array(np.where(np.isinf(parsed.numbers), np.nan, parsed.numbers), from_pandas=True)

@@ -1,4 +1,5 @@
-"""Monitor: archives what waits, looks at each window once it has closed, and says what is to be told."""
+"""Monitor pass over a model: archives queued rows, analyzes each window once it has closed, and reconciles the
+alerts."""
 
 import asyncio
 import math
@@ -13,18 +14,18 @@ from optagent.domain.monitoring import Monitoring, Window
 from optagent.errors import OptAgentError
 from optagent.ports import Observations, Store
 
-_BACK = range(30)  # windows
+_STEPS_BACK = range(30)  # windows
 _NEED_LABELS = frozenset({AlertKind.PERFORMANCE, AlertKind.CONCEPT_DRIFT})
-_SEEN_LATE = _NEED_LABELS | {AlertKind.PIPELINE}  # labels that do not come show when they are due
+_LATE_KINDS = _NEED_LABELS | {AlertKind.PIPELINE}  # missing labels become visible once they are due
 
 
 @dataclass(frozen=True, slots=True)
 class MonitorPass:
-    """What one look at a model found.
+    """The outcome of one monitor pass over a model.
 
-    `drained` rows were archived; `reports` are of the windows that were looked at, the latest first; `alerts` are those
-    that were stored, and of `notify` among them someone is to be told. With an `error` nothing was decided: the same is
-    looked at the next time.
+    `drained` rows were archived; `reports` are those of the analyzed windows, the latest first; `alerts` are those that
+    were stored, and `notify` those among them to send. With an `error` nothing was decided: the next pass analyzes the
+    same windows again.
     """
 
     model_id: str
@@ -43,40 +44,41 @@ async def watch_once(
     monitoring: Monitoring,
     now: float,
 ) -> MonitorPass:
-    """Drains the queue, and analyzes what has closed since the last look; a failure is an answer, with an `error`.
+    """Drains the queue, and analyzes the windows that have closed since the last pass; a failure is returned as an
+    `error`.
 
-    A window is looked at when it closes, and for what needs labels again once its labels had time to come. What was
-    looked at is remembered in the store, after the alerts: a look that is cut short is taken again.
+    A window is analyzed when it closes, and again for the findings that need labels once its labels had time to come.
+    The store remembers the analyzed windows after their alerts, so that an interrupted pass is repeated.
     """
-    watched = MonitorPass(spec.model_id)
+    monitor_pass = MonitorPass(spec.model_id)
     try:
-        moved = await asyncio.to_thread(observations.drain, spec.model_id)
-        watched = replace(watched, drained=moved)
+        drained = await asyncio.to_thread(observations.drain, spec.model_id)
+        monitor_pass = replace(monitor_pass, drained=drained)
         newest = await asyncio.to_thread(observations.newest, spec.model_id)
         due = () if newest is None else due_windows(spec, monitoring, newest, now)
         mark = await store.watch_mark(spec.model_id)
         if not due or due == mark.due:
-            return watched
-        windows = await asyncio.to_thread(_with_rows, spec.model_id, observations, due)
+            return monitor_pass
+        windows = await asyncio.to_thread(_windows_with_rows, spec.model_id, observations, due)
         if windows and windows != mark.analyzed:
             reports = tuple([await analyze(window) for window in windows])
             if errors := [report.error for report in reports if report.error is not None]:
-                return replace(watched, error=errors[0])
-            alerts, notify = await _judged(spec.model_id, reports, store, monitoring, now)
+                return replace(monitor_pass, error=errors[0])
+            alerts, notify = await _reconcile_findings(spec.model_id, reports, store, monitoring, now)
             await store.save_alerts(alerts)
-            watched = replace(watched, reports=reports, alerts=alerts, notify=notify)
+            monitor_pass = replace(monitor_pass, reports=reports, alerts=alerts, notify=notify)
             mark = replace(mark, analyzed=windows)
         await store.save_watch_mark(spec.model_id, replace(mark, due=due))
-        return watched
+        return monitor_pass
     except OptAgentError as error:
-        return replace(watched, error=str(error))
+        return replace(monitor_pass, error=str(error))
 
 
 def due_windows(spec: ModelSpec, monitoring: Monitoring, newest: float, now: float) -> tuple[Window, ...]:
     """The latest window that has closed, and the latest whose labels have come where that is another one.
 
-    Windows start at multiples of their length since 1970. Where the newest prediction, of time `newest`, is older, it
-    is the window of that one. Only a label horizon that is a duration says when labels come.
+    Windows start at multiples of their length since 1970. Where the newest prediction, of time `newest`, is older, its
+    window is returned. Only a label horizon that is a duration tells when labels come.
     """
     length = monitoring.window_s
     horizon = spec.horizon if isinstance(spec.label_horizon, str) else 0.0
@@ -85,31 +87,35 @@ def due_windows(spec: ModelSpec, monitoring: Monitoring, newest: float, now: flo
     return tuple(Window(start * length, (start + 1) * length) for start in latest)
 
 
-def _with_rows(model_id: str, observations: Observations, due: Sequence[Window]) -> tuple[Window, ...]:
-    """The due windows; instead of one without rows the first before it that has, not too far back. Reads the rows."""
-    found: dict[Window, None] = {}
+def _windows_with_rows(model_id: str, observations: Observations, due: Sequence[Window]) -> tuple[Window, ...]:
+    """The due windows, where each without rows is replaced by the nearest earlier one that has rows, at most 29 windows
+    back. Reads the rows."""
+    windows: dict[Window, None] = {}
     for window in due:
-        back = (Window(window.start - step * window.length_s, window.end - step * window.length_s) for step in _BACK)
-        filled = (one for one in back if _has_rows(model_id, observations, one))
-        found |= dict.fromkeys(islice(filled, 1))
-    return tuple(found)
+        candidates = (
+            Window(window.start - step * window.length_s, window.end - step * window.length_s) for step in _STEPS_BACK
+        )
+        non_empty = (candidate for candidate in candidates if _has_rows(model_id, observations, candidate))
+        windows |= dict.fromkeys(islice(non_empty, 1))
+    return tuple(windows)
 
 
 def _has_rows(model_id: str, observations: Observations, window: Window) -> bool:
     return any(table.num_rows for table in observations.predictions(model_id, window.start, window.end))
 
 
-async def _judged(
+async def _reconcile_findings(
     model_id: str, reports: Sequence[ModelReport], store: Store, monitoring: Monitoring, now: float
 ) -> tuple[tuple[Alert, ...], tuple[Alert, ...]]:
-    """The alerts to store and those to tell. What there were no rows or labels to speak of is not over."""
+    """The alerts to store and those to notify of. Alerts stay open where there were no rows or labels to judge them
+    by."""
     latest, *older = reports
-    late = [finding for report in older for finding in report.findings if finding.kind in _SEEN_LATE]
+    late = [finding for report in older for finding in report.findings if finding.kind in _LATE_KINDS]
     findings = [*latest.findings, *late]
     kinds = {finding.kind for finding in findings}
     if latest.quality is None or latest.quality.rows:
         kinds |= set(AlertKind) - _NEED_LABELS
     if any(report.quality is None or report.quality.labelled for report in reports):
         kinds |= _NEED_LABELS
-    known = [alert for alert in await store.alerts(model_id) if alert.kind in kinds]
-    return reconcile(model_id, known, findings, now, monitoring.alert_cooldown_minutes * 60)
+    alerts = [alert for alert in await store.alerts(model_id) if alert.kind in kinds]
+    return reconcile(model_id, alerts, findings, now, monitoring.alert_cooldown_minutes * 60)

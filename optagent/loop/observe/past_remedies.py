@@ -1,4 +1,4 @@
-"""Past remedies: the optimizations that failed to end a model's present trouble, as its diagnosis is told of them."""
+"""Past remedies: the optimizations that failed to end a model's present trouble, as input of its diagnosis."""
 
 import asyncio
 from collections.abc import Sequence
@@ -15,31 +15,31 @@ from optagent.loop.observe.inputs import AnalysisInputs
 from optagent.loop.observe.labelled_rows import count_matured, mature_since
 from optagent.ports import Observations, Registry, Store
 
-_LOOKED_AT = 400  # processes
-_PATIENCE = 2.0  # windows without an alert: a single one can be lucky
+_MOST_PROCESSES = 400  # processes
+_PATIENCE = 2.0  # windows without an alert, since a single one can be luck
 
 
 async def past_remedies(
-    gathered: AnalysisInputs, store: Store, registry: Registry, observations: Observations
+    inputs: AnalysisInputs, store: Store, registry: Registry, observations: Observations
 ) -> tuple[Remedy, ...]:
     """The remedies tried without success since the trouble of the champion began; raises Unavailable.
 
-    None for another version, and for rows that an analysis was given: only what is recorded has a past.
+    Empty for any other version, and where no optimization was attempted.
     """
-    model_id = gathered.spec.model_id
-    if gathered.command.version != CHAMPION:
+    model_id = inputs.spec.model_id
+    if inputs.command.version != CHAMPION:
         return ()
-    attempts = attempts_of(await store.processes(model_id, limit=_LOOKED_AT))
+    attempts = attempts_of(await store.processes(model_id, limit=_MOST_PROCESSES))
     if not attempts:
         return ()
     champion = await asyncio.to_thread(_champion, model_id, registry)
     made_at = 0.0 if champion is None else champion.created_at
-    patience_s = _PATIENCE * gathered.monitoring.window_s
-    trouble = trouble_of(await store.alerts(model_id), gathered.now, patience_s, made_at)
+    patience_s = _PATIENCE * inputs.monitoring.window_s
+    trouble = trouble_of(await store.alerts(model_id), inputs.now, patience_s, made_at)
     turned_back = await _rollouts_turned_back(attempts, trouble, store)
     version = None if champion is None else champion.version
-    failures = failures_of(attempts, trouble, version, turned_back, _median_answer_time(gathered))
-    return await asyncio.to_thread(_remedies, failures, trouble, gathered, observations)
+    failures = failures_of(attempts, trouble, version, turned_back, _median_answer_time(inputs))
+    return await asyncio.to_thread(_remedies_of_failures, failures, trouble, inputs, observations)
 
 
 def _champion(model_id: str, registry: Registry) -> ModelVersion | None:
@@ -49,14 +49,14 @@ def _champion(model_id: str, registry: Registry) -> ModelVersion | None:
         return None
 
 
-def _median_answer_time(gathered: AnalysisInputs) -> float | None:
-    """That of the labelled rows, None without any."""
-    times = gathered.rows.time[gathered.rows.has_label]
+def _median_answer_time(inputs: AnalysisInputs) -> float | None:
+    """The median time of the labelled rows, None without any."""
+    times = inputs.rows.time[inputs.rows.has_label]
     return float(np.median(times)) if len(times) else None
 
 
 async def _rollouts_turned_back(attempts: Sequence[Attempt], trouble: Trouble, store: Store) -> set[str]:
-    """The ids of the rollouts that went back by what was seen, not by a person's word."""
+    """The ids of the rollouts that were rolled back by the measurements, not by a person."""
     rollout_ids = set()
     for attempt in attempts:
         if attempt.rollout_id is None or attempt.at < trouble.since:
@@ -65,25 +65,25 @@ async def _rollouts_turned_back(attempts: Sequence[Attempt], trouble: Trouble, s
             rollout = await store.rollout(attempt.rollout_id)
         except NotFound:
             continue
-        back = rollout.state in (RolloutState.ROLLED_BACK, RolloutState.INCONCLUSIVE)
-        if back and rollout.transitions[-1].by == AUTOMATIC:
+        turned_back = rollout.state in (RolloutState.ROLLED_BACK, RolloutState.INCONCLUSIVE)
+        if turned_back and rollout.transitions[-1].by == AUTOMATIC:
             rollout_ids.add(rollout.rollout_id)
     return rollout_ids
 
 
-def _remedies(
-    failures: Sequence[Attempt], trouble: Trouble, gathered: AnalysisInputs, observations: Observations
+def _remedies_of_failures(
+    failures: Sequence[Attempt], trouble: Trouble, inputs: AnalysisInputs, observations: Observations
 ) -> tuple[Remedy, ...]:
-    spec, horizon_s, start = gathered.spec, 0.0, trouble.since
+    spec, horizon_s, start = inputs.spec, 0.0, trouble.since
     if isinstance(spec.label_horizon, str):
         horizon_s = spec.horizon
-    if trouble.alerted:  # the rows that the first alert was of
-        start -= gathered.monitoring.window_s + horizon_s
+    if trouble.alerted:  # the rows that the first alert was raised on
+        start -= inputs.monitoring.window_s + horizon_s
     counts: dict[float, int] = {}
 
     def rows_since(instant: float) -> int:
         if not counts:
-            mature_since(observations, spec, gathered.reference.schema, start, gathered.now)
+            mature_since(observations, spec, inputs.reference.schema, start, inputs.now)
         if instant not in counts:
             counts[instant] = count_matured(observations, spec, instant)
         return counts[instant]
@@ -91,4 +91,4 @@ def _remedies(
     def rows_until(instant: float) -> int:
         return rows_since(start) - rows_since(instant - horizon_s)
 
-    return remedies_of(failures, gathered.now, rows_until)
+    return remedies_of(failures, inputs.now, rows_until)

@@ -1,7 +1,8 @@
-"""The door for recorded rows: what a caller sends becomes a table in one form, or is refused whole with the row.
+"""Validation of recorded rows: input in any supported container becomes a table of one form, or an error that names the
+row.
 
-Rows come in any container that `received` knows; row numbers count from 0. What is merely odd (NaN, texts among
-numbers, unseen categories) is let in: the analysis counts it.
+Rows come in any container that `read_columns` supports; row numbers count from 0. Merely odd values (NaN, texts among
+numbers, unseen categories) are accepted: the analysis counts them.
 """
 
 import datetime as dt
@@ -14,7 +15,7 @@ import pyarrow.types as pt
 
 from optagent.domain.model import ModelSpec, Task
 from optagent.errors import InvalidData
-from optagent.loop.observe.tabular_input import TEXT, columns_received, listed
+from optagent.loop.observe.tabular_input import TEXT, first_names, read_columns
 from optagent.training.columns import Kind, kind_of
 from optagent.training.values import timestamps
 
@@ -26,12 +27,13 @@ _LATEST_US = int(dt.datetime(9999, 12, 31, tzinfo=dt.UTC).timestamp()) * 1_000_0
 
 
 def checked_predictions(rows: Any, spec: ModelSpec, now: float) -> pa.Table:
-    """`id`, `time`, `prediction` (text, float64 for a regression), `probability...`, `latency_ms`, `version`, `arm`.
+    """A table of `id`, `time`, `prediction` (text, float64 for a regression), `probability...`, `latency_ms`,
+    `version`, `arm`.
 
-    The features follow as they came. Rows without a time happened `now`, and those without an arm in "champion".
+    The features follow as they were sent. Rows without a time get `now`, and those without an arm "champion".
     InvalidData names row, value and rule.
     """
-    columns = columns_received(rows)
+    columns = read_columns(rows)
     count = len(columns["id"])
     answers = _answers(columns, spec)
     checked = {
@@ -46,22 +48,23 @@ def checked_predictions(rows: Any, spec: ModelSpec, now: float) -> pa.Table:
 
 
 def checked_labels(rows: Any, spec: ModelSpec, now: float) -> pa.Table:
-    """`id`, `time`, `label` (text, number or boolean as it came) and the numeric columns, outcomes, as float64.
+    """A table of `id`, `time`, `label` (text, number or boolean as sent) and the numeric columns, outcomes, as float64.
 
-    The target's name is as good as `label`. Other columns of texts or dates are left out. InvalidData as above.
+    A column with the target's name counts as `label`. Other columns of texts or dates are left out. InvalidData names
+    row, value and rule.
     """
-    columns = columns_received(rows)
+    columns = read_columns(rows)
     count = len(columns["id"])
     if "label" not in columns and spec.target in columns:
         columns["label"] = columns.pop(spec.target)
     if "label" not in columns:
-        raise InvalidData(f"labels: a column 'label' or {spec.target!r} is needed, got {listed(columns)}")
+        raise InvalidData(f"labels: a column 'label' or {spec.target!r} is needed, got {first_names(columns)}")
     label = columns.pop("label")
     empty = pc.is_null(label, nan_is_null=True)
     if pc.any(empty).as_py():
-        raise _refused("label", label, empty, "is no label; leave out rows that have none yet")
+        raise _invalid_value("label", label, empty, "is no label; leave out rows that have none yet")
     if kind_of(label.type) is Kind.DATETIME:
-        raise _mistyped("label", label, "a text or number is needed")
+        raise _wrong_type("label", label, "a text or number is needed")
     checked = {"id": _ids(columns.pop("id")), "time": _times(columns, spec, now, count), "label": label}
     outcomes = {
         name: values.cast(pa.float64(), safe=False)
@@ -72,25 +75,25 @@ def checked_labels(rows: Any, spec: ModelSpec, now: float) -> pa.Table:
 
 
 def _answers(columns: dict[str, pa.Array], spec: ModelSpec) -> dict[str, pa.Array]:
-    """The model's answers, taken out of `columns`."""
+    """The model's predictions and probabilities, removed from `columns`."""
     probabilities = _probabilities(columns, spec)
     if "prediction" not in columns and not probabilities:
         needed = "'prediction' is needed" if not spec.task.classifies else "'prediction' or 'probability' is needed"
-        raise InvalidData(f"predictions: a column {needed}, got {listed(columns)}")
+        raise InvalidData(f"predictions: a column {needed}, got {first_names(columns)}")
     if "prediction" not in columns:
         return probabilities
-    given = columns.pop("prediction")
-    prediction = _class_names(given) if spec.task.classifies else _floats("prediction", given)
-    answered = pc.is_valid(prediction)
+    column = columns.pop("prediction")
+    prediction = _class_names(column) if spec.task.classifies else _floats("prediction", column)
+    present = pc.is_valid(prediction)
     for values in probabilities.values():
-        answered = pc.or_(answered, pc.is_valid(values))
-    if not pc.all(answered).as_py():
-        raise _refused("prediction", given, pc.invert(answered), "is no prediction")
+        present = pc.or_(present, pc.is_valid(values))
+    if not pc.all(present).as_py():
+        raise _invalid_value("prediction", column, pc.invert(present), "is no prediction")
     return {"prediction": prediction, **probabilities}
 
 
 def _probabilities(columns: dict[str, pa.Array], spec: ModelSpec) -> dict[str, pa.Array]:
-    """A name that the model lists as a feature stays a feature."""
+    """The probability columns, removed from `columns`; a name that the model lists as a feature stays a feature."""
     if not spec.task.classifies:
         return {}
     names = [name for name in columns if name == "probability" or name.startswith("probability_")]
@@ -103,68 +106,70 @@ def _probabilities(columns: dict[str, pa.Array], spec: ModelSpec) -> dict[str, p
 def _ids(values: pa.Array) -> pa.Array:
     kind = kind_of(values.type)
     if not (kind is Kind.CATEGORICAL or pt.is_integer(values.type) or pt.is_null(values.type)):
-        raise _mistyped("id", values, "an id is a text or a whole number")
+        raise _wrong_type("id", values, "an id is a text or a whole number")
     texts = values.cast(TEXT)
     empty = pc.fill_null(pc.equal(texts, ""), True)
     if pc.any(empty).as_py():
-        raise _refused("id", texts, empty, "is no id; every row needs one")
+        raise _invalid_value("id", texts, empty, "is no id; every row needs one")
     return texts
 
 
 def _times(columns: dict[str, pa.Array], spec: ModelSpec, now: float, count: int) -> pa.Array:
-    """UTC. `time`, or the model's time column, taken out of `columns`."""
+    """UTC times from `time`, or from the model's time column, removed from `columns`."""
     name = "time" if "time" in columns else spec.time_column
     if name is None or name not in columns:
         return pa.array(np.full(count, round(now * 1e6)), pa.int64()).cast(_TIME)
-    given = columns.pop(name)
-    missing = pc.is_null(given, nan_is_null=True)
+    column = columns.pop(name)
+    missing = pc.is_null(column, nan_is_null=True)
     if pc.any(missing).as_py():
-        raise _refused(name, given, missing, "is no time; leave out the column for rows of now")
-    kind = kind_of(given.type)
+        raise _invalid_value(name, column, missing, "is no time; leave out the column for rows of now")
+    kind = kind_of(column.type)
     if kind is Kind.CATEGORICAL:
-        times = _read_times(name, given)
+        times = _parse_times(name, column)
     elif kind is Kind.NUMERIC:
-        times = _posix_times(name, given)
-    elif pt.is_timestamp(given.type) or pt.is_date(given.type):
-        times = _dated_times(name, given)
+        times = _convert_posix_seconds(name, column)
+    elif pt.is_timestamp(column.type) or pt.is_date(column.type):
+        times = _convert_dates(name, column)
     else:
         rule = "a time is a date and time, a text in ISO 8601 or a number of POSIX seconds"
-        raise _mistyped(name, given, rule)
+        raise _wrong_type(name, column, rule)
     numbers = times.cast(pa.int64())
     far = pc.or_(pc.less(numbers, _EARLIEST_US), pc.greater(numbers, _LATEST_US))
     if pc.any(far).as_py():
-        raise _refused(name, given, far, "is not between the years 1 and 9999")
+        raise _invalid_value(name, column, far, "is not between the years 1 and 9999")
     return times
 
 
-def _dated_times(name: str, given: pa.Array) -> pa.Array:
+def _convert_dates(name: str, column: pa.Array) -> pa.Array:
     try:
         return (
-            given.cast(_TIME, safe=False) if pt.is_timestamp(given.type) else given.cast(pa.timestamp("us")).cast(_TIME)
+            column.cast(_TIME, safe=False)
+            if pt.is_timestamp(column.type)
+            else column.cast(pa.timestamp("us")).cast(_TIME)
         )
     except pa.ArrowInvalid as error:
         raise InvalidData(f"column {name!r}: {error}") from None
 
 
-def _posix_times(name: str, given: pa.Array) -> pa.Array:
-    seconds = given.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+def _convert_posix_seconds(name: str, column: pa.Array) -> pa.Array:
+    seconds = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     far = ~((seconds >= _EARLIEST_US / 1e6) & (seconds <= _LATEST_US / 1e6))
     if far.any():
         rule = "is no time in POSIX seconds between the years 1 and 9999; is it in milliseconds?"
-        raise _refused(name, given, pa.array(far), rule)
+        raise _invalid_value(name, column, pa.array(far), rule)
     return pa.array(np.round(seconds * 1e6).astype(np.int64)).cast(_TIME)
 
 
-def _read_times(name: str, given: pa.Array) -> pa.Array:
+def _parse_times(name: str, column: pa.Array) -> pa.Array:
     try:
-        return pc.cast(timestamps(given), _TIME)
+        return pc.cast(timestamps(column), _TIME)
     except pa.ArrowInvalid:  # with and without offsets, other forms of ISO 8601, or not a time
-        return pa.array([_read_time(name, text, row) for row, text in enumerate(given.to_pylist())], _TIME)
+        return pa.array([_parse_time(name, text, row) for row, text in enumerate(column.to_pylist())], _TIME)
 
 
-def _read_time(name: str, text: str, row: int) -> dt.datetime:
+def _parse_time(name: str, text: str, row: int) -> dt.datetime:
     try:
-        read = dt.datetime.fromisoformat(text.strip())
+        parsed = dt.datetime.fromisoformat(text.strip())
     except ValueError:
         try:
             return dt.datetime.fromtimestamp(float(text), dt.UTC)
@@ -173,13 +178,14 @@ def _read_time(name: str, text: str, row: int) -> dt.datetime:
                 f"column {name!r}: {text!r} in row {row} is no time; as 2024-01-31T08:00:00Z, or POSIX seconds"
             ) from None
     try:
-        return read.replace(tzinfo=dt.UTC) if read.tzinfo is None else read.astimezone(dt.UTC)
+        return parsed.replace(tzinfo=dt.UTC) if parsed.tzinfo is None else parsed.astimezone(dt.UTC)
     except OverflowError:
         raise InvalidData(f"column {name!r}: {text!r} in row {row} is not between the years 1 and 9999") from None
 
 
 def _class_names(values: pa.Array) -> pa.Array:
-    """As `str(label)` would have them; whole numbers without a fraction, since a missing value makes floats of ints."""
+    """Labels as `str(label)` gives them; whole floats lose their fraction, since a missing value turns integers into
+    floats."""
     if pt.is_boolean(values.type):
         return pc.if_else(values, pa.scalar("True", TEXT), pa.scalar("False", TEXT))
     if pt.is_floating(values.type):
@@ -195,13 +201,13 @@ def _texts(name: str, values: pa.Array) -> pa.Array:
     try:
         return values.cast(TEXT)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        raise _mistyped(name, values, "a text is needed") from None
+        raise _wrong_type(name, values, "a text is needed") from None
 
 
 def _floats(name: str, values: pa.Array) -> pa.Array:
     kind = kind_of(values.type)
     if kind is Kind.DATETIME:
-        raise _mistyped(name, values, "a number is needed")
+        raise _wrong_type(name, values, "a number is needed")
     try:
         return values.cast(pa.float64(), safe=kind is Kind.CATEGORICAL)
     except pa.ArrowInvalid:
@@ -219,13 +225,14 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _refused(name: str, values: pa.Array, bad: pa.Array, rule: str) -> InvalidData:
+def _invalid_value(name: str, values: pa.Array, bad: pa.Array, rule: str) -> InvalidData:
+    """An error that names the first bad value, its row and the rule."""
     row = pc.index(bad, True).as_py()
     return InvalidData(f"column {name!r}: {values[row].as_py()!r} in row {row} {rule}")
 
 
-def _mistyped(name: str, values: pa.Array, rule: str) -> InvalidData:
-    """Shows the first value that is there; all are of one type."""
+def _wrong_type(name: str, values: pa.Array, rule: str) -> InvalidData:
+    """An error that names the first value present, since all values have one type."""
     row = int(np.argmax(pc.is_valid(values).to_numpy(zero_copy_only=False)))
-    shown = f"{values[row].as_py()!r:.100}"
-    return InvalidData(f"column {name!r}: {shown} in row {row} is of type {values.type}; {rule}")
+    value = f"{values[row].as_py()!r:.100}"
+    return InvalidData(f"column {name!r}: {value} in row {row} is of type {values.type}; {rule}")

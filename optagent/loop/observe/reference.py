@@ -1,4 +1,4 @@
-"""The reference: what a version of a model is compared with, kept as bytes."""
+"""Reference of a model version: the rows, importances and profile that live data is compared with, stored as bytes."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ from optagent.domain.monitoring import Window
 from optagent.domain.quality import RowProblem
 from optagent.errors import InvalidData
 from optagent.loop.observe.record import checked_predictions
-from optagent.loop.observe.window_rows import observed_columns, observed_from
+from optagent.loop.observe.window_rows import observed_columns, observed_from_table
 from optagent.training.columns import Kind, kind_of
 from optagent.training.contributions import contributions
 from optagent.training.encoding import Schema, fit_schema
@@ -33,21 +33,21 @@ from optagent.training.metrics import metric_named
 from optagent.training.predictor import Predictor
 
 LOGGED = "logged"
-"""The version of a model that is served elsewhere."""
+"""The version name of a model that is served elsewhere."""
 
 LABEL = "label"
 MOST_REFERENCE_ROWS = 20_000
-_MOSTLY = 0.9
-_KEPT = 8  # decoded references, of models that are looked at in turn
+_LEAST_NUMBERS = 0.9
+_CACHE_SIZE = 8  # decoded references, of models that are analyzed in turn
 _META, _PROFILE, _DIGEST = b"optagent.reference", b"optagent.profile", b"optagent.sha256"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reference:
-    """What a version is compared with.
+    """The basis of comparison of a version.
 
-    `observed` are at most 20,000 of `rows` rows; `importance` is that of each column, by name; `digest` says which rows
-    these were; `window` is None for rows without a time. `profile` is the JSON of what drift is measured against.
+    `observed` are at most 20,000 of `rows` rows; `importance` is that of each column, by name; `digest` identifies
+    these rows; `window` is None for rows without a time. `profile` is the JSON against which drift is measured.
     """
 
     schema: Schema
@@ -74,7 +74,7 @@ def make_reference(
 
     `time` (rows,) are POSIX seconds, None for rows without an order.
     """
-    observed = observed_from(rows, time, predictor)
+    observed = observed_from_table(rows, time, predictor)
     metric = metric_named("", predictor.schema.task)
     x = model_matrix(observed.x, predictor.schema)
     importance = contributions(predictor.model, x, observed.y, metric, seed)
@@ -84,22 +84,23 @@ def make_reference(
 def logged_reference(rows: Any, spec: ModelSpec, now: float) -> Reference:
     """The reference of a model that is served elsewhere: recorded predictions, with the column `label` or the target.
 
-    The schema is learned from these rows, each id once. The importance of features is not known without the model, so
-    all count the same. Raises InvalidData.
+    The schema is learned from these rows, each id once. The importance of features is unknown without the model, so all
+    features count the same. Raises InvalidData.
     """
     rows = checked_predictions(rows, spec, now)
     rows = rows.take(pa.array(choose([rows]).row))
     if LABEL in rows.schema.names and spec.target not in rows.schema.names:
         rows = rows.rename_columns([spec.target if name == LABEL else name for name in rows.schema.names])
-    known = {*BOOKKEEPING, *(name for name in rows.schema.names if name.startswith("probability"))} - {spec.target}
-    rows, notes = _numbers_kept(rows, known | {spec.target})
-    schema = fit_schema(rows.drop_columns([name for name in rows.schema.names if name in known]), spec)
+    probabilities = (name for name in rows.schema.names if name.startswith("probability"))
+    not_features = {*BOOKKEEPING, *probabilities} - {spec.target}
+    rows, notes = _keep_number_columns(rows, not_features | {spec.target})
+    schema = fit_schema(rows.drop_columns([name for name in rows.schema.names if name in not_features]), spec)
     x, counts = encode_live(rows, schema)
     notes += [
-        f"reference: {name} is {problem} in {found[problem]:,} rows, which count as missing"
-        for name, found in counts.items()
+        f"reference: {name} is {problem} in {problems[problem]:,} rows, which count as missing"
+        for name, problems in counts.items()
         for problem in (RowProblem.INFINITE, RowProblem.WRONG_TYPE)
-        if problem in found
+        if problem in problems
     ]
     prediction, usable = encode_predictions(rows, schema)
     y, _ = encode_live_labels(rows.column(spec.target), schema)
@@ -119,31 +120,32 @@ def logged_reference(rows: Any, spec: ModelSpec, now: float) -> Reference:
     observed = observed.where(usable)
     if not observed.has_label.any():
         raise InvalidData(f"a reference needs labels: no row has one in {spec.target!r}")
-    none = np.zeros(len(schema.columns))
-    made = _with_profile(observed, schema, LOGGED, len(observed), none, _digest_of(observed), True)
-    return replace(made, notes=(*schema.notes, *notes))
+    no_importance = np.zeros(len(schema.columns))
+    reference = _with_profile(observed, schema, LOGGED, len(observed), no_importance, _digest_of(observed), True)
+    return replace(reference, notes=(*schema.notes, *notes))
 
 
-def _numbers_kept(rows: pa.Table, known: Container[str]) -> tuple[pa.Table, list[str]]:
-    """Columns of numbers that a few texts got into: those few are missing, not the column one of categories."""
+def _keep_number_columns(rows: pa.Table, skipped: Container[str]) -> tuple[pa.Table, list[str]]:
+    """The rows, in which a column of numbers with a few texts stays numeric: those texts become missing values. The
+    notes name such columns."""
     notes = []
     for place, name in enumerate(rows.schema.names):
-        if name in known or kind_of(rows.schema.field(place).type) is not Kind.CATEGORICAL:
+        if name in skipped or kind_of(rows.schema.field(place).type) is not Kind.CATEGORICAL:
             continue
-        read = numbers_in(rows.column(place))
-        numbers, texts = int(np.isfinite(read.numbers).sum()), int(read.problems[RowProblem.NOT_A_NUMBER].sum())
-        if texts and numbers >= _MOSTLY * (numbers + texts):
-            values = pa.chunked_array([pa.array(read.numbers, from_pandas=True)])
+        parsed = numbers_in(rows.column(place))
+        numbers, texts = int(np.isfinite(parsed.numbers).sum()), int(parsed.problems[RowProblem.NOT_A_NUMBER].sum())
+        if texts and numbers >= _LEAST_NUMBERS * (numbers + texts):
+            values = pa.chunked_array([pa.array(parsed.numbers, from_pandas=True)])
             rows = rows.set_column(place, name, values)
             notes.append(f"reference: {name}: {texts:,} texts among {numbers:,} numbers count as missing")
     return rows, notes
 
 
 def _digest_of(observed: ObservedRows) -> str:
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for values in (observed.x, observed.prediction, observed.y, observed.time):
-        found.update(np.ascontiguousarray(values).data)
-    return found.hexdigest()
+        digest.update(np.ascontiguousarray(values).data)
+    return digest.hexdigest()
 
 
 def _with_profile(
@@ -164,7 +166,7 @@ def _with_profile(
     )
 
 
-def thinned(observed: ObservedRows, most: int = MOST_REFERENCE_ROWS) -> ObservedRows:
+def thin_rows(observed: ObservedRows, most: int = MOST_REFERENCE_ROWS) -> ObservedRows:
     """At most `most` rows, evenly spread over time."""
     if len(observed) <= most:
         return observed
@@ -174,8 +176,8 @@ def thinned(observed: ObservedRows, most: int = MOST_REFERENCE_ROWS) -> Observed
 
 
 def encode_reference(reference: Reference) -> bytes:
-    """An Arrow IPC file, with its metadata as JSON and a digest of all of it; thinned where it holds more rows."""
-    observed = thinned(reference.observed)
+    """An Arrow IPC file, with its metadata as JSON and a digest of everything; thinned where it holds more rows."""
+    observed = thin_rows(reference.observed)
     window = reference.window
     meta = {
         "schema": json.loads(encode(reference.schema)),
@@ -187,7 +189,7 @@ def encode_reference(reference: Reference) -> bytes:
         "notes": list(reference.notes),
         "outcome": sorted(observed.outcome),
     }
-    table = pa.table(_flat(observed))
+    table = pa.table(_flat_columns(observed))
     text = json.dumps(meta, allow_nan=False).encode()
     digest = _sha256(table, text, reference.profile)
     table = table.replace_schema_metadata({_META: text, _PROFILE: reference.profile, _DIGEST: digest})
@@ -197,37 +199,38 @@ def encode_reference(reference: Reference) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-@lru_cache(maxsize=_KEPT)
+@lru_cache(maxsize=_CACHE_SIZE)
 def decode_reference(data: bytes) -> Reference:
-    """What `encode_reference` wrote, the same object for the same bytes; raises InvalidData for anything else."""
+    """The reference that `encode_reference` wrote, the same object for the same bytes; raises InvalidData for anything
+    else."""
     try:
         with pa.ipc.open_file(data) as reader:
             table = reader.read_all()
         table.validate(full=True)
-        found = table.schema.metadata or {}
-        text, profile = found[_META], found[_PROFILE]
-        if _sha256(table, text, profile) != found[_DIGEST]:
+        metadata = table.schema.metadata or {}
+        text, profile = metadata[_META], metadata[_PROFILE]
+        if _sha256(table, text, profile) != metadata[_DIGEST]:
             raise InvalidData("a reference is damaged: its digest is another")
-        return _reference(table, json.loads(text), profile)
+        return _reference_from(table, json.loads(text), profile)
     except InvalidData:
         raise
     except (pa.ArrowException, OSError, KeyError, ValueError, TypeError, OverflowError, MemoryError) as error:
         raise InvalidData(f"not a reference, or a damaged one: {type(error).__name__}: {str(error)[:200]}") from None
 
 
-def _flat(observed: ObservedRows) -> dict[str, npt.NDArray[Any]]:
+def _flat_columns(observed: ObservedRows) -> dict[str, npt.NDArray[Any]]:
     """One-dimensional columns by names that cannot clash."""
-    found: dict[str, npt.NDArray[Any]] = {"time": observed.time, "y": observed.y, "latency_ms": observed.latency_ms}
+    columns: dict[str, npt.NDArray[Any]] = {"time": observed.time, "y": observed.y, "latency_ms": observed.latency_ms}
     for index in range(observed.x.shape[1]):
-        found[f"x{index}"] = np.ascontiguousarray(observed.x[:, index])
+        columns[f"x{index}"] = np.ascontiguousarray(observed.x[:, index])
     for index, column in enumerate(observed.prediction.reshape(len(observed), -1).T):
-        found[f"prediction{index}"] = np.ascontiguousarray(column)
+        columns[f"prediction{index}"] = np.ascontiguousarray(column)
     for index, name in enumerate(sorted(observed.outcome)):
-        found[f"outcome{index}"] = observed.outcome[name]
-    return found
+        columns[f"outcome{index}"] = observed.outcome[name]
+    return columns
 
 
-def _reference(table: pa.Table, meta: Mapping[str, Any], profile: bytes) -> Reference:
+def _reference_from(table: pa.Table, meta: Mapping[str, Any], profile: bytes) -> Reference:
     schema = decode(Schema, json.dumps(meta["schema"]))
     columns = {name: values.to_numpy() for name, values in zip(table.schema.names, table.columns, strict=True)}
     multiclass = schema.task is Task.MULTICLASS
@@ -259,10 +262,10 @@ def _reference(table: pa.Table, meta: Mapping[str, Any], profile: bytes) -> Refe
 
 
 def _sha256(table: pa.Table, meta: bytes, profile: bytes) -> bytes:
-    found = hashlib.sha256(meta)
-    found.update(len(profile).to_bytes(8, "little"))
-    found.update(profile)
+    digest = hashlib.sha256(meta)
+    digest.update(len(profile).to_bytes(8, "little"))
+    digest.update(profile)
     for name, values in zip(table.schema.names, table.columns, strict=True):
-        found.update(name.encode())
-        found.update(np.ascontiguousarray(values.to_numpy()).data)
-    return found.hexdigest().encode()
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(values.to_numpy()).data)
+    return digest.hexdigest().encode()

@@ -1,4 +1,5 @@
-"""What a reference says by itself, worked out once: a monitor compares every window with the same few references."""
+"""Cached statistics of a reference, computed once since a monitor compares every window with the same few
+references."""
 
 from functools import lru_cache
 
@@ -11,22 +12,23 @@ from optagent.domain.model import Task
 from optagent.domain.performance import Certainty, MetricValue
 from optagent.training.metrics import METRICS, monitored_metrics
 
-_KEPT = 8  # references of models that are looked at in turn; they are told apart by identity
+_CACHE_SIZE = 8  # references of models that are analyzed in turn; the cache compares them by identity
 
 
-@lru_cache(maxsize=_KEPT)
+@lru_cache(maxsize=_CACHE_SIZE)
 def reference_metrics(reference: ObservedRows, task: Task) -> tuple[MetricValue, ...]:
-    """The monitored metrics of its rows."""
+    """The monitored metrics of the reference's rows."""
     return metric_values(reference, monitored_metrics(task))
 
 
-@lru_cache(maxsize=_KEPT)
+@lru_cache(maxsize=_CACHE_SIZE)
 def reference_certainty(reference: ObservedRows, threshold: float) -> Certainty:
-    """How sure a classifier was of its rows."""
+    """The certainty of a classifier on the reference's rows."""
     return certainty(reference, threshold, METRICS["calibration_error"])
 
 
-@lru_cache(maxsize=_KEPT)
+@lru_cache(maxsize=_CACHE_SIZE)
 def reference_estimator(reference: ObservedRows, seed: int) -> Estimator:
-    """What estimates performance without labels, as its rows taught it; raises InvalidData for too few of them."""
+    """The estimator of performance without labels, fitted on the reference's rows; raises InvalidData for too few
+    rows."""
     return fit_cbpe(reference, seed) if reference.task.classifies else fit_loss_model(reference, seed)

@@ -1,7 +1,7 @@
-"""Rows in whatever container they were sent, as columns: numbers, texts, booleans and dates, one array a column.
+"""Tabular input in any container, read as columns: one array of numbers, texts, booleans or dates for each column.
 
-A pyarrow Table or RecordBatch, a pandas DataFrame, a list of dicts (ragged, of mixed types) or a dict of columns. Row
-numbers count from 0.
+The containers are a pyarrow Table or RecordBatch, a pandas DataFrame, a list of dicts (ragged, of mixed types) and a
+dict of columns. Row numbers count from 0.
 """
 
 import datetime as dt
@@ -24,26 +24,26 @@ MOST_ROWS = 1_000_000
 TEXT = pa.large_string()
 
 
-def columns_received(rows: Any) -> dict[str, pa.Array]:
-    """The columns of whatever was sent, texts as large_string; `id` among them."""
-    names, arrays = _taken_apart(rows)
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise InvalidData(f"rows: columns {twice} stand twice")
+def read_columns(rows: Any) -> dict[str, pa.Array]:
+    """The columns of the rows, with texts as large_string; `id` must be among them."""
+    names, arrays = _names_and_arrays(rows)
+    duplicates = sorted({name for name in names if names.count(name) > 1})
+    if duplicates:
+        raise InvalidData(f"rows: columns {duplicates} stand twice")
     if "" in names:
         raise InvalidData("rows: a column has no name")
     columns = dict(zip(names, arrays, strict=True))
     if "id" not in columns:
-        raise InvalidData(f"rows: a column 'id' is needed, got {listed(columns)}")
-    return {name: _plain(name, values) for name, values in columns.items()}
+        raise InvalidData(f"rows: a column 'id' is needed, got {first_names(columns)}")
+    return {name: _plain_column(name, values) for name, values in columns.items()}
 
 
-def listed(names: Iterable[str]) -> list[str]:
-    """So many names as a message has room for."""
+def first_names(names: Iterable[str]) -> list[str]:
+    """At most 50 names, as many as fit into a message."""
     return list(names)[:50]
 
 
-def _taken_apart(rows: Any) -> tuple[list[str], list[pa.Array]]:
+def _names_and_arrays(rows: Any) -> tuple[list[str], list[pa.Array]]:
     if isinstance(rows, pa.RecordBatch):
         rows = pa.Table.from_batches([rows])
     if isinstance(rows, pa.Table):
@@ -57,8 +57,8 @@ def _taken_apart(rows: Any) -> tuple[list[str], list[pa.Array]]:
         return _from_mapping(rows)
     if isinstance(rows, list | tuple):
         return _from_dicts(rows)
-    known = "a pyarrow Table, a pandas DataFrame, a list of dicts or a dict of columns"
-    raise InvalidData(f"rows: {known} is needed, got {type(rows).__name__}")
+    supported = "a pyarrow Table, a pandas DataFrame, a list of dicts or a dict of columns"
+    raise InvalidData(f"rows: {supported} is needed, got {type(rows).__name__}")
 
 
 def _from_mapping(rows: Mapping[Any, Any]) -> tuple[list[str], list[pa.Array]]:
@@ -74,7 +74,7 @@ def _from_mapping(rows: Mapping[Any, Any]) -> tuple[list[str], list[pa.Array]]:
 
 
 def _from_dicts(rows: Sequence[Any]) -> tuple[list[str], list[pa.Array]]:
-    """A key that a row does not have is missing there."""
+    """The columns of a list of dicts; a key that a row lacks is missing there."""
     _check_size(len(rows))
     keys: dict[Any, None] = {}
     for number, row in enumerate(rows):
@@ -92,27 +92,28 @@ def _from_values(name: str, values: Any) -> pa.Array:
     if isinstance(values, pd.Index):
         values = pd.Series(values)
     if isinstance(values, pd.Series) and isinstance(values.dtype, pd.DatetimeTZDtype):
-        values = values.dt.tz_convert(None)  # UTC; pyarrow 25 reads zoned ones in a way that pandas 3.1 warns of
+        # Times in UTC without a zone: pandas 3.1 warns about the way in which pyarrow 25 reads a zone.
+        values = values.dt.tz_convert(None)
     if isinstance(values, pd.Series) and isinstance(values.dtype, np.dtype) and values.dtype.kind == "f":
-        values = values.to_numpy()  # else NaN would become null here, and nowhere else
+        values = values.to_numpy()  # otherwise NaN would become null here, and nowhere else
     try:
-        found = pa.array(values)
+        array = pa.array(values)
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
-        return _mixed(name, list(values))
-    if isinstance(found, pa.ChunkedArray):
-        found = found.combine_chunks()
-    return found if kind_of(found.type) is not None else _mixed(name, list(values))
+        return _from_mixed_values(name, list(values))
+    if isinstance(array, pa.ChunkedArray):
+        array = array.combine_chunks()
+    return array if kind_of(array.type) is not None else _from_mixed_values(name, list(values))
 
 
-def _mixed(name: str, values: Sequence[Any]) -> pa.Array:
-    """Values of several types: numbers where all are, else texts."""
+def _from_mixed_values(name: str, values: Sequence[Any]) -> pa.Array:
+    """A column of values of several types: numbers where all are numbers, otherwise texts."""
     for row, value in enumerate(values):
         if not _is_scalar(value):
             raise InvalidData(f"column {name!r}: {value!r:.100} in row {row} is neither number, text, boolean nor date")
-    known = [None if _is_missing(value) else value for value in values]
-    if all(value is None or isinstance(value, bool | int | float | np.number | np.bool_) for value in known):
-        return pa.array([None if value is None else _as_float(value) for value in known], pa.float64())
-    texts = [None if value is None else _as_text(value) for value in known]
+    present = [None if _is_missing(value) else value for value in values]
+    if all(value is None or isinstance(value, bool | int | float | np.number | np.bool_) for value in present):
+        return pa.array([None if value is None else _as_float(value) for value in present], pa.float64())
+    texts = [None if value is None else _as_text(value) for value in present]
     for row, text in enumerate(texts):
         if text is not None and _is_broken(text):
             raise InvalidData(f"column {name!r}: {text!r} in row {row} is no text in Unicode")
@@ -147,18 +148,18 @@ def _as_text(value: Any) -> str:
     return value.isoformat() if isinstance(value, dt.date | dt.time) else str(value)
 
 
-def _plain(name: str, values: pa.Array) -> pa.Array:
-    """Texts as large_string, categories as their values; refuses nested and binary columns."""
+def _plain_column(name: str, values: pa.Array) -> pa.Array:
+    """Texts as large_string, categories as their values; raises InvalidData for nested and binary columns."""
     if isinstance(values, pa.ExtensionArray):
-        values = _mixed(name, values.to_pylist())
+        values = _from_mixed_values(name, values.to_pylist())
     if pt.is_dictionary(values.type):
         values = values.dictionary_decode()
     kind = kind_of(values.type)
     if kind is None:
         row = int(np.argmax(pc.is_valid(values).to_numpy(zero_copy_only=False))) if len(values) else 0
-        shown = f"{values[row].as_py()!r:.100}"
+        value = f"{values[row].as_py()!r:.100}"
         raise InvalidData(
-            f"column {name!r}: {shown} in row {row} is {values.type}; a number, text, boolean or date is needed"
+            f"column {name!r}: {value} in row {row} is {values.type}; a number, text, boolean or date is needed"
         )
     return values.cast(TEXT) if kind is Kind.CATEGORICAL else values
 

@@ -1,4 +1,4 @@
-"""Given: rows of a file, looked at like recorded ones without being recorded."""
+"""Uploaded rows of a file, analyzed like recorded ones without being recorded."""
 
 import math
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ _ANSWERS = ("prediction", "probability")
 
 
 class UploadedRows:
-    """Observations that are tables at hand; references are those of the `observations` behind them."""
+    """Observations held in tables; references are read from and written to the underlying `observations`."""
 
     def __init__(self, predictions: pa.Table, labels: pa.Table | None, observations: Observations) -> None:
         self._predictions = predictions
@@ -68,7 +68,7 @@ class UploadedRows:
         return self._observations.matured(model_id, since)
 
     def close(self) -> None:
-        """The observations behind are closed by their owner."""
+        """Does nothing: the owner of the underlying observations closes them."""
 
 
 def given_rows(
@@ -80,35 +80,36 @@ def given_rows(
     observations: Observations,
     now: float,
 ) -> UploadedRows:
-    """Rows without an `id` are numbered; without predictions, the version predicts them; a target column is labels.
+    """Uploaded rows with ids, predictions and labels: missing ids are numbers, missing predictions come from the
+    version, and without `labels` a column of the target is used.
 
-    Raises InvalidData as the door for recorded rows does.
+    Raises InvalidData in the same cases as recording does.
     """
     if not predictions.num_rows:
         raise InvalidData("there are no rows")
     if "id" not in predictions.schema.names:
         predictions = predictions.append_column("id", pa.array(np.arange(predictions.num_rows)))
-    known = [spec.target] if spec.target in predictions.schema.names else []
-    if labels is None and known:
-        kept = ["id", spec.target, *(name for name in (spec.time_column, "time") if name in predictions.schema.names)]
-        given = predictions.select(list(dict.fromkeys(kept)))
-        present = given.filter(pc.invert(pc.is_null(given.column(spec.target), nan_is_null=True)))
-        labels = present if present.num_rows else None
-    rows = _answered(predictions, spec, version, registry).drop_columns(known)
+    target_columns = [spec.target] if spec.target in predictions.schema.names else []
+    if labels is None and target_columns:
+        names = ["id", spec.target, *(name for name in (spec.time_column, "time") if name in predictions.schema.names)]
+        labelled = predictions.select(list(dict.fromkeys(names)))
+        non_null = labelled.filter(pc.invert(pc.is_null(labelled.column(spec.target), nan_is_null=True)))
+        labels = non_null if non_null.num_rows else None
+    rows = _with_predictions(predictions, spec, version, registry).drop_columns(target_columns)
     checked = None if labels is None else checked_labels(labels, spec, now)
     return UploadedRows(checked_predictions(rows, spec, now), checked, observations)
 
 
-def _answered(rows: pa.Table, spec: ModelSpec, version: str, registry: Registry) -> pa.Table:
+def _with_predictions(rows: pa.Table, spec: ModelSpec, version: str, registry: Registry) -> pa.Table:
     if any(name.startswith(_ANSWERS) for name in rows.schema.names):
         return rows
     try:
-        found = registry.version(spec.model_id, version)
+        model_version = registry.version(spec.model_id, version)
     except ModelNotFound:
         raise InvalidData(
             f"the rows have no predictions, and model {spec.model_id!r} has no version {version!r} to make them"
         ) from None
-    answers = load_version(found, registry).predict(rows)
+    answers = load_version(model_version, registry).predict(rows)
     columns: Sequence[str] = answers.schema.names
     for name in columns:
         rows = rows.append_column(name, answers.column(name))

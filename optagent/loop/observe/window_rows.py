@@ -1,4 +1,4 @@
-"""Observe: from recorded rows to what analyses look at, and from rows with known labels to what those compare with."""
+"""Observed rows of a window: recorded predictions joined with their labels, encoded for analysis."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ _LABEL, _VERSION, _LATENCY = "label", "version", "latency_ms"
 _NOT_OUTCOMES = frozenset({"id", "time", _LABEL})
 
 
-def observe(
+def observe_window(
     observations: Observations,
     model_id: str,
     schema: Schema,
@@ -49,31 +49,31 @@ def observe(
     unversioned: bool = True,
     earlier_s: float = 0.0,
 ) -> tuple[ObservedRows, DataQuality]:
-    """The rows of a window, each once and with the label that is known of it, and what was wrong with them.
+    """The rows of a window, each once and with its label where known, and the data problems among them.
 
-    With `version`, only the rows of that version; those that name none are the champion's, so ask for another version
-    with `unversioned` false. Of more than `most_rows` those of the least hash of their ids are taken: then the quality
-    counts all rows as `rows`, and everything else among the rows taken. The same rows and labels give the same answer,
-    in whatever order, batches and copies they came, but for the counts of the copies. A label of the window is an
-    orphan where there is no prediction of that id in the window, nor in the `earlier_s` before it.
+    With `version`, only the rows of that version. Rows that name no version belong to the champion, so pass
+    `unversioned` false for any other version. Of more than `most_rows` rows, those with the least hash of their ids are
+    kept: then the quality counts all rows as `rows`, and everything else among the kept ones. The same rows and labels
+    give the same result, whatever their order, batches and copies, except for the counts of copies. A label of the
+    window is an orphan where there is no prediction of that id in the window, nor in the `earlier_s` before it.
     """
     tables = observations.predictions(model_id, window.start, window.end)
-    keep = None if version is None else [_of_version(table, version, unversioned) for table in tables]
+    keep = None if version is None else [_rows_of_version(table, version, unversioned) for table in tables]
     every = choose(tables, keep)
     chosen = thinned_by_id(every, most_rows)
-    rows, usable, columns = _encoded(tables, chosen, schema)
+    rows, usable, columns = _encode_rows(tables, chosen, schema)
     labels = labels_of(observations.labels(model_id, window.start - EARLY_LABELS_S), schema)
     joined = join_labels(chosen.ids, chosen.time_us, labels)
-    observed = _observed(chosen, rows, joined, schema).where(usable)
-    problems = _by_row(chosen, joined, usable)
+    observed = _build_observed_rows(chosen, rows, joined, schema).where(usable)
+    problems = _row_problems(chosen, joined, usable)
     within = (labels.time_us >= window.start * 1e6) & (labels.time_us < window.end * 1e6)
     candidates = labels.ids.filter(pa.array(within))
     problems[RowProblem.ORPHAN] = orphans(candidates, tables)
     if problems[RowProblem.ORPHAN] and earlier_s > 0:
         past = observations.predictions(model_id, window.start - earlier_s, window.start)
         problems[RowProblem.ORPHAN] = orphans(candidates, [*tables, *past])
-    for found in columns.values():
-        problems.update(found)
+    for problems_of_column in columns.values():
+        problems.update(problems_of_column)
     return observed, DataQuality(
         rows=len(every),
         labelled=int(observed.has_label.sum()),
@@ -84,14 +84,15 @@ def observe(
 
 
 def observed_columns(schema: Schema) -> tuple[ObservedColumn, ...]:
+    """The columns of a schema as observed rows name them."""
     return tuple(ObservedColumn(column.name, str(column.kind), column.categories) for column in schema.columns)
 
 
-def observed_from(table: pa.Table, time: Vector | None, predictor: Predictor) -> ObservedRows:
-    """Rows with known labels, in the column of the target, and what a model says of them.
+def observed_from_table(table: pa.Table, time: Vector | None, predictor: Predictor) -> ObservedRows:
+    """Rows with known labels, in the column of the target, and the predictions of a model for them.
 
-    Values that cannot be read are missing, as they are in live rows. `time` (rows,) are POSIX seconds; without it, rows
-    are a second apart in the order of the table.
+    Unreadable values are missing, as they are in live rows. `time` (rows,) are POSIX seconds; without it, rows are a
+    second apart in the order of the table.
     """
     schema = predictor.schema
     x, _ = encode_live(table, schema)
@@ -115,7 +116,7 @@ def observed_from(table: pa.Table, time: Vector | None, predictor: Predictor) ->
     )
 
 
-def _of_version(table: pa.Table, version: str, unversioned: bool) -> Mask:
+def _rows_of_version(table: pa.Table, version: str, unversioned: bool) -> Mask:
     values = column_named(table, _VERSION)
     if values is None:
         return np.full(table.num_rows, unversioned)
@@ -124,17 +125,17 @@ def _of_version(table: pa.Table, version: str, unversioned: bool) -> Mask:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Rows:
+class _EncodedRows:
     x: npt.NDArray[np.float32]
     prediction: npt.NDArray[np.float64]
     latency_ms: Vector
 
 
-def _encoded(tables: Sequence[pa.Table], chosen: CountedRows, schema: Schema) -> tuple[_Rows, Mask, Counts]:
-    """The chosen rows encoded, those whose prediction can be used, and the problems of their columns."""
+def _encode_rows(tables: Sequence[pa.Table], chosen: CountedRows, schema: Schema) -> tuple[_EncodedRows, Mask, Counts]:
+    """The chosen rows encoded, a mask of those with a usable prediction, and the problems of their columns."""
     count = len(chosen)
     width = (len(schema.classes),) if schema.task is Task.MULTICLASS else ()
-    rows = _Rows(
+    rows = _EncodedRows(
         x=np.empty((count, len(schema.columns)), dtype=np.float32),
         prediction=np.empty((count, *width)),
         latency_ms=np.full(count, np.nan),
@@ -142,31 +143,31 @@ def _encoded(tables: Sequence[pa.Table], chosen: CountedRows, schema: Schema) ->
     usable = np.zeros(count, dtype=np.bool_)
     counts = []
     for index, table in enumerate(tables):
-        mine = np.flatnonzero(chosen.table == index)
-        if not len(mine):
+        places = np.flatnonzero(chosen.table == index)
+        if not len(places):
             continue
-        part = table.take(pa.array(chosen.row[mine]))
-        rows.x[mine], found = encode_live(part, schema)
-        rows.prediction[mine], usable[mine] = encode_predictions(part, schema)
+        part = table.take(pa.array(chosen.row[places]))
+        rows.x[places], problems = encode_live(part, schema)
+        rows.prediction[places], usable[places] = encode_predictions(part, schema)
         latency = column_named(part, _LATENCY)
         if latency is not None:
             numbers = numbers_in(latency).numbers
-            rows.latency_ms[mine] = np.where(np.isfinite(numbers) & (numbers >= 0), numbers, np.nan)
-        counts.append(found)
+            rows.latency_ms[places] = np.where(np.isfinite(numbers) & (numbers >= 0), numbers, np.nan)
+        counts.append(problems)
     return rows, usable, merged_counts(counts)
 
 
 def labels_of(tables: Sequence[pa.Table], schema: Schema) -> Labels:
-    """Every label that came, encoded, with the outcomes that any of them has."""
+    """Every recorded label, encoded, with the outcomes that any of them has."""
     names = sorted({name for table in tables for name in table.schema.names} - _NOT_OUTCOMES)
     y, unusable, times = [np.empty(0)], [np.empty(0, dtype=np.bool_)], [np.empty(0, dtype=np.int64)]
     outcome: dict[str, list[Vector]] = {name: [np.empty(0)] for name in names}
     for table in tables:
-        given = column_named(table, _LABEL)
-        values = pa.chunked_array([pa.nulls(table.num_rows)]) if given is None else given
-        found, bad = encode_live_labels(values, schema)
-        y.append(found)
-        unusable.append(bad)
+        column = column_named(table, _LABEL)
+        values = pa.chunked_array([pa.nulls(table.num_rows)]) if column is None else column
+        encoded, unusable_part = encode_live_labels(values, schema)
+        y.append(encoded)
+        unusable.append(unusable_part)
         times.append(microseconds(table.column("time")))
         for name in names:
             values = column_named(table, name)
@@ -182,7 +183,7 @@ def labels_of(tables: Sequence[pa.Table], schema: Schema) -> Labels:
     )
 
 
-def _observed(chosen: CountedRows, rows: _Rows, joined: JoinedLabels, schema: Schema) -> ObservedRows:
+def _build_observed_rows(chosen: CountedRows, rows: _EncodedRows, joined: JoinedLabels, schema: Schema) -> ObservedRows:
     return ObservedRows(
         task=schema.task,
         columns=observed_columns(schema),
@@ -196,7 +197,7 @@ def _observed(chosen: CountedRows, rows: _Rows, joined: JoinedLabels, schema: Sc
     )
 
 
-def _by_row(chosen: CountedRows, joined: JoinedLabels, usable: Mask) -> Counter[RowProblem]:
+def _row_problems(chosen: CountedRows, joined: JoinedLabels, usable: Mask) -> Counter[RowProblem]:
     return Counter(
         {
             RowProblem.DUPLICATE: int(chosen.copies.sum()),

@@ -68,7 +68,7 @@ PREDICTIONS += [{**PREDICTIONS[7], "probability": 0.9}, {**PREDICTIONS[8], "time
 COPIES = (RowProblem.DUPLICATE, RowProblem.DUPLICATE_LABEL)
 
 
-async def analyzed(folder: Path, batches: list[tuple[RecordKind, Rows]]) -> ModelReport:
+async def analyze_batches(folder: Path, batches: list[tuple[RecordKind, Rows]]) -> ModelReport:
     clock = ManualClock(NOW)
     agent = await create_optimization_agent(
         strict=True,
@@ -101,7 +101,7 @@ async def analyzed(folder: Path, batches: list[tuple[RecordKind, Rows]]) -> Mode
         return await agent.analyze_model("m", time_range=(NOW - 2 * DAY, NOW))
 
 
-def told(report: ModelReport) -> ModelReport:
+def without_copies(report: ModelReport) -> ModelReport:
     """The report but for how often rows came."""
     assert report.quality is not None
     problems = {problem: count for problem, count in report.quality.problems.items() if problem not in COPIES}
@@ -110,14 +110,14 @@ def told(report: ModelReport) -> ModelReport:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("rows")
+    path = tmp_path_factory.mktemp("rows")
     rows = pa.Table.from_pylist([{**row, "region": "ns"[place % 2]} for place, row in enumerate(rows_of(60, 2, 0, 60))])
     days = np.datetime64("2020-01-01") + np.arange(60).astype("timedelta64[D]")
     pq.write_table(
         rows.drop_columns(["id", "time", "probability", "latency_ms"]).append_column("on", [days]),
-        made / "rows.parquet",
+        path / "rows.parquet",
     )
-    return made
+    return path
 
 
 class Expected:
@@ -130,7 +130,7 @@ async def test_any_order_batches_copies_and_delays_give_the_same_report(folder: 
     """Labels also come before their predictions, and both between two analyses."""
     if Expected.report is None:
         plain = [(RecordKind.PREDICTIONS, PREDICTIONS), (RecordKind.LABELS, LABELS)]
-        Expected.report = told(await analyzed(folder, plain))
+        Expected.report = without_copies(await analyze_batches(folder, plain))
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     batches: list[tuple[RecordKind, Rows]] = []
     for kind, rows in ((RecordKind.PREDICTIONS, PREDICTIONS), (RecordKind.LABELS, LABELS)):
@@ -139,13 +139,13 @@ async def test_any_order_batches_copies_and_delays_give_the_same_report(folder: 
         parts = np.array_split(order, data.draw(st.integers(1, 6)))
         batches += [(kind, [rows[index] for index in part]) for part in parts]
     batches = [batches[index] for index in rng.permutation(len(batches))]
-    assert told(await analyzed(folder, batches)) == Expected.report
+    assert without_copies(await analyze_batches(folder, batches)) == Expected.report
 
 
 async def test_the_copies_are_counted(folder: Path) -> None:
     """So that what the property leaves out is there."""
     twice = [(RecordKind.PREDICTIONS, PREDICTIONS), (RecordKind.LABELS, LABELS)] * 2
-    report = await analyzed(folder, twice)
+    report = await analyze_batches(folder, twice)
     assert report.quality is not None
     assert report.quality.problems[RowProblem.DUPLICATE] == len(PREDICTIONS) * 2 - ROWS
     assert report.quality.problems[RowProblem.DUPLICATE_LABEL] == len(LABELS) - 1  # that of nobody is an orphan

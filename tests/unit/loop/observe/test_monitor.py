@@ -29,14 +29,14 @@ LABELLED, UNLABELLED, EMPTY = DataQuality(10, 10), DataQuality(10), DataQuality(
 
 
 class World:
-    """A model on a clock; `found` are the findings of a day, `quality` its rows. Days count from START."""
+    """A model on a clock; `findings` are the findings of a day, `quality` its rows. Days count from START."""
 
     def __init__(self, spec: ModelSpec = SPEC) -> None:
         self.spec = spec
         self.clock = ManualClock(START)
         self.store = InMemoryStore(self.clock)
         self.observations = InMemoryObservations()
-        self.found: Mapping[int, list[Finding]] = {}
+        self.findings: Mapping[int, list[Finding]] = {}
         self.quality: Mapping[int, DataQuality] = {}
         self.looked_at: list[int] = []
         self.failure: Exception | None = None
@@ -59,7 +59,7 @@ class World:
         day = round((window.start - START) / DAY)
         assert window == day_window(day)
         self.looked_at.append(day)
-        findings = tuple(self.found.get(day, ()))
+        findings = tuple(self.findings.get(day, ()))
         return ModelReport("churn", window=window, findings=findings, quality=self.quality.get(day, LABELLED))
 
 
@@ -140,7 +140,7 @@ async def test_predictions_from_the_future_hide_nothing():
 async def test_findings_become_alerts_and_someone_is_told_once():
     world = World()
     world.record(0.5)
-    world.found = {0: [DROP, DRIFT]}
+    world.findings = {0: [DROP, DRIFT]}
     watched = await world.watch(1.1)
     assert kinds(watched.alerts) == kinds(watched.notify) == [DROP.kind, DRIFT.kind]
     assert await world.store.alerts("churn") == sorted(watched.alerts, key=lambda alert: alert.alert_id)
@@ -150,7 +150,7 @@ async def test_findings_become_alerts_and_someone_is_told_once():
 async def test_what_is_no_longer_found_is_resolved():
     world = World()
     world.record(0.5, 1.5)
-    world.found = {0: [DROP]}
+    world.findings = {0: [DROP]}
     await world.watch(1.1)
     watched = await world.watch(2.1)
     assert [alert.resolved_at for alert in watched.alerts] == [START + 2.1 * DAY]
@@ -160,7 +160,7 @@ async def test_what_is_no_longer_found_is_resolved():
 async def test_a_window_without_rows_resolves_nothing():
     world = World()
     world.record(0.5, 2.5)
-    world.found = {0: [DROP, DRIFT]}
+    world.findings = {0: [DROP, DRIFT]}
     await world.watch(1.1)
     watched = await world.watch(2.1)
     assert watched == MonitorPass("churn")
@@ -170,7 +170,7 @@ async def test_a_window_without_rows_resolves_nothing():
 async def test_a_window_of_unusable_rows_resolves_nothing():
     world = World()
     world.record(0.5, 1.5)
-    world.found, world.quality = {0: [DROP, DRIFT]}, {1: EMPTY}
+    world.findings, world.quality = {0: [DROP, DRIFT]}, {1: EMPTY}
     await world.watch(1.1)
     assert (await world.watch(2.1)).alerts == ()
     assert world.looked_at == [0, 1]
@@ -180,7 +180,7 @@ async def test_a_window_of_unusable_rows_resolves_nothing():
 async def test_a_window_without_labels_does_not_resolve_what_needs_labels():
     world = World()
     world.record(0.5, 1.5)
-    world.found, world.quality = {0: [DROP, DRIFT]}, {1: UNLABELLED}
+    world.findings, world.quality = {0: [DROP, DRIFT]}, {1: UNLABELLED}
     await world.watch(1.1)
     await world.watch(2.1)
     assert await world.open_kinds() == [DROP.kind]
@@ -194,7 +194,7 @@ async def test_a_window_is_looked_at_again_when_its_labels_have_come():
     assert world.looked_at == [0]
     await world.watch(2.1)
     assert world.looked_at == [0, 1]
-    world.found, world.quality = {0: [DROP], 1: [DRIFT]}, {1: UNLABELLED}
+    world.findings, world.quality = {0: [DROP], 1: [DRIFT]}, {1: UNLABELLED}
     watched = await world.watch(2.6)
     assert world.looked_at[-2:] == [1, 0]
     assert kinds(watched.notify) == [DROP.kind, DRIFT.kind]
@@ -203,7 +203,7 @@ async def test_a_window_is_looked_at_again_when_its_labels_have_come():
 async def test_old_drift_is_not_found_again_with_late_labels():
     world = World(LATE)
     world.record(0.5, 1.5)
-    world.found, world.quality = {0: [DRIFT, DROP]}, {1: UNLABELLED}
+    world.findings, world.quality = {0: [DRIFT, DROP]}, {1: UNLABELLED}
     watched = await world.watch(2.6)
     assert kinds(watched.alerts) == [DROP.kind]
 
@@ -211,7 +211,7 @@ async def test_old_drift_is_not_found_again_with_late_labels():
 async def test_a_look_that_is_cut_short_is_taken_again_and_opens_no_second_alert():
     world = World()
     world.record(0.5)
-    world.found = {0: [DROP]}
+    world.findings = {0: [DROP]}
 
     class Forgetful(InMemoryStore):
         async def save_watch_mark(self, *_: Any) -> None:
@@ -244,7 +244,7 @@ async def test_a_failing_analysis_is_an_answer_and_the_window_is_looked_at_the_n
 async def test_a_report_of_an_error_is_a_failure_that_resolves_nothing():
     world = World()
     world.record(0.5, 1.5)
-    world.found = {0: [DROP]}
+    world.findings = {0: [DROP]}
     await world.watch(1.1)
 
     async def refused(window: Window) -> ModelReport:

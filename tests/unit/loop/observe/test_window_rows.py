@@ -14,8 +14,8 @@ from optagent.domain.model import Task
 from optagent.domain.monitoring import Window
 from optagent.domain.quality import DataQuality, RowProblem
 from optagent.errors import InvalidData
-from optagent.loop.observe.reference import Reference, decode_reference, encode_reference, thinned
-from optagent.loop.observe.window_rows import observe, observed_from
+from optagent.loop.observe.reference import Reference, decode_reference, encode_reference, thin_rows
+from optagent.loop.observe.window_rows import observe_window, observed_from_table
 from optagent.training.columns import Kind
 from optagent.training.encoding import FeatureColumn, Schema
 from optagent.training.manifest import Manifest
@@ -59,9 +59,9 @@ def table_of(rows: list[Row], **types: pa.DataType) -> pa.Table:
     return pa.table({"id": ids, "time": time.cast(pa.timestamp("us", "UTC")), **arrays})
 
 
-def seen(predictions: list[Row], labels: list[Row] = [], **options: Any) -> tuple[ObservedRows, DataQuality]:  # noqa: B006
+def observe_rows(predictions: list[Row], labels: list[Row] = [], **options: Any) -> tuple[ObservedRows, DataQuality]:  # noqa: B006
     archive: Any = Archive([table_of(predictions)], [table_of(labels)])
-    return observe(archive, "m", SCHEMA, WINDOW, **options)
+    return observe_window(archive, "m", SCHEMA, WINDOW, **options)
 
 
 def row(name: str, time: float = 1, **fields: Any) -> Row:
@@ -83,7 +83,7 @@ def test_recorded_rows_become_what_analyses_look_at() -> None:
         row("a", 2, amount=None, probability=0.1, latency_ms=-1.0),
         row("c", 1, amount=7.0, probability=0.3),
     ]
-    observed, quality = seen(predictions, [{"id": "b", "time": 50, "label": "yes", "profit": 12.5}])
+    observed, quality = observe_rows(predictions, [{"id": "b", "time": 50, "label": "yes", "profit": 12.5}])
     np.testing.assert_array_equal(observed.time, [START + 1, START + 2, START + 2])
     np.testing.assert_array_equal(observed.x, np.array([[7, 0], [np.nan, 0], [1, 1]], dtype=np.float32))
     np.testing.assert_array_equal(observed.prediction, [0.3, 0.1, 0.9])
@@ -96,10 +96,10 @@ def test_recorded_rows_become_what_analyses_look_at() -> None:
 
 
 def test_a_window_without_rows_is_an_empty_answer() -> None:
-    observed, quality = seen([row("a", 500)], [{"id": "a", "time": 1, "label": "yes"}])
+    observed, quality = observe_rows([row("a", 500)], [{"id": "a", "time": 1, "label": "yes"}])
     assert (len(observed), observed.x.shape, quality.rows) == (0, (0, 2), 0)
     empty: Any = Archive([], [])
-    assert observe(empty, "m", SCHEMA, WINDOW)[1] == DataQuality()
+    assert observe_window(empty, "m", SCHEMA, WINDOW)[1] == DataQuality()
 
 
 def test_what_is_wrong_is_counted_by_kind() -> None:
@@ -120,7 +120,7 @@ def test_what_is_wrong_is_counted_by_kind() -> None:
         {"id": "e", "time": 9, "label": "perhaps"},
         {"id": "zzz", "time": 9, "label": "no"},
     ]
-    observed, quality = seen(predictions, labels)
+    observed, quality = observe_rows(predictions, labels)
     assert quality.problems == {
         RowProblem.DUPLICATE: 1,
         RowProblem.UNUSABLE_PREDICTION: 1,
@@ -136,7 +136,7 @@ def test_what_is_wrong_is_counted_by_kind() -> None:
 
 
 def test_a_label_of_a_day_before_the_window_is_still_joined() -> None:
-    observed, quality = seen([row("a")], [{"id": "a", "time": -86_000, "label": "yes"}])
+    observed, quality = observe_rows([row("a")], [{"id": "a", "time": -86_000, "label": "yes"}])
     assert observed.y.tolist() == [1]
     assert quality.problems == {RowProblem.SKEWED: 1}
 
@@ -144,21 +144,21 @@ def test_a_label_of_a_day_before_the_window_is_still_joined() -> None:
 def test_only_rows_of_the_version_count_and_the_rest_are_no_orphans() -> None:
     predictions = [row("a", version="1"), row("b", version="2"), row("c", version=None), row("a", 2, version="2")]
     labels = [{"id": name, "time": 9, "label": "yes"} for name in "abc"]
-    champion, quality = seen(predictions, labels, version="1")
+    champion, quality = observe_rows(predictions, labels, version="1")
     assert (len(champion), quality.problems) == (2, {})
-    other, quality = seen(predictions, labels, version="2", unversioned=False)
+    other, quality = observe_rows(predictions, labels, version="2", unversioned=False)
     assert (len(other), other.time.tolist(), quality.problems) == (2, [START + 1, START + 2], {})
 
 
 def test_rows_without_a_column_of_versions_are_the_champions() -> None:
-    assert len(seen([row("a")], version="1")[0]) == 1
-    assert len(seen([row("a")], version="1", unversioned=False)[0]) == 0
+    assert len(observe_rows([row("a")], version="1")[0]) == 1
+    assert len(observe_rows([row("a")], version="1", unversioned=False)[0]) == 0
 
 
 def test_of_too_many_rows_the_same_are_taken_in_any_order() -> None:
     rows = [row(f"id{index}", index % 90, amount=float(index)) for index in range(300)]
-    few, quality = seen(rows, most_rows=50)
-    again, _ = seen(rows[::-1], most_rows=50)
+    few, quality = observe_rows(rows, most_rows=50)
+    again, _ = observe_rows(rows[::-1], most_rows=50)
     assert (len(few), quality.rows) == (50, 300)
     same(few, again)
 
@@ -170,14 +170,14 @@ def test_tables_of_different_types_are_one_window() -> None:
         table_of([{"id": "c", "time": 1, "prediction": "yes", "region": "south", "colour": "red"}]),
     ]
     archive: Any = Archive(tables, [])
-    observed, quality = observe(archive, "m", SCHEMA, WINDOW)
+    observed, quality = observe_window(archive, "m", SCHEMA, WINDOW)
     np.testing.assert_array_equal(observed.x[:, 0], np.array([1, 2.5, np.nan], dtype=np.float32))
     assert observed.prediction.tolist() == [0.5, 0.5, 1.0]
     assert quality.columns == {"amount": {RowProblem.ABSENT: 1}, "colour": {RowProblem.EXTRA: 1}}
 
 
 def test_a_text_among_outcomes_is_no_outcome() -> None:
-    observed, _ = seen([row("a")], [{"id": "a", "time": 9, "label": "yes", "profit": "3.5", "note": "fine"}])
+    observed, _ = observe_rows([row("a")], [{"id": "a", "time": 9, "label": "yes", "profit": "3.5", "note": "fine"}])
     assert {name: values.tolist() for name, values in observed.outcome.items()} == {"profit": [3.5]}
 
 
@@ -224,8 +224,8 @@ def test_neither_order_nor_batches_nor_copies_change_the_answer(
 ) -> None:
     once: Any = Archive([table_of(predictions, **PREDICTION_TYPES)], [table_of(labels, **LABEL_TYPES)])
     again: Any = Archive(in_batches(predictions, PREDICTION_TYPES, dice), in_batches(labels, LABEL_TYPES, dice))
-    one, quality = observe(once, "m", SCHEMA, WINDOW)
-    other, also = observe(again, "m", SCHEMA, WINDOW)
+    one, quality = observe_window(once, "m", SCHEMA, WINDOW)
+    other, also = observe_window(again, "m", SCHEMA, WINDOW)
     same(one, other)
     assert dataclasses.replace(also, problems={}) == dataclasses.replace(quality, problems={})
     for problem in RowProblem:
@@ -257,7 +257,7 @@ def reference_rows(count: int) -> tuple[pa.Table, np.ndarray, Predictor]:
 
 def reference(count: int = 40, **fields: Any) -> Reference:
     table, time, predictor = reference_rows(count)
-    observed = observed_from(table, time, predictor)
+    observed = observed_from_table(table, time, predictor)
     known = {
         "schema": SCHEMA,
         "importance": {"amount": 0.75, "region": 0.25},
@@ -277,7 +277,7 @@ def test_a_reference_is_in_the_order_of_time_with_the_models_answers() -> None:
 
 def test_rows_without_a_time_are_in_the_order_of_the_table() -> None:
     table, _, predictor = reference_rows(4)
-    assert observed_from(table, None, predictor).time.tolist() == [0, 1, 2, 3]
+    assert observed_from_table(table, None, predictor).time.tolist() == [0, 1, 2, 3]
 
 
 def test_bad_values_do_not_poison_a_reference() -> None:
@@ -285,7 +285,7 @@ def test_bad_values_do_not_poison_a_reference() -> None:
     table = table.set_column(0, "amount", pa.array([float("inf"), 0.5])).set_column(
         1, "region", pa.array(["west", None])
     )
-    observed = observed_from(table, time, predictor)
+    observed = observed_from_table(table, time, predictor)
     np.testing.assert_array_equal(observed.x, np.array([[0.5, np.nan], [np.nan, 2]], dtype=np.float32))
     np.testing.assert_allclose(observed.prediction, [0.6, 0.2])
 
@@ -293,15 +293,15 @@ def test_bad_values_do_not_poison_a_reference() -> None:
 def test_a_reference_needs_a_target_and_times() -> None:
     table, time, predictor = reference_rows(4)
     with pytest.raises(InvalidData, match="'label'"):
-        observed_from(table.drop(["label"]), time, predictor)
+        observed_from_table(table.drop(["label"]), time, predictor)
     with pytest.raises(InvalidData, match="finite time"):
-        observed_from(table, time[:2], predictor)
+        observed_from_table(table, time[:2], predictor)
 
 
 def test_a_reference_without_rows_is_refused() -> None:
     table, time, predictor = reference_rows(4)
     with pytest.raises(InvalidData, match="one row"):
-        reference(observed=observed_from(table, time, predictor).where(np.zeros(4, dtype=bool)))
+        reference(observed=observed_from_table(table, time, predictor).where(np.zeros(4, dtype=bool)))
 
 
 def test_a_reference_is_the_same_after_it_was_kept() -> None:
@@ -324,7 +324,7 @@ def test_a_reference_is_the_same_after_it_was_kept() -> None:
 def test_references_of_other_tasks_are_kept_too(task: Task, classes: Any, shape: tuple[int, ...]) -> None:
     schema = dataclasses.replace(SCHEMA, task=task, classes=classes)
     five = dataclasses.replace(
-        thinned(reference().observed, 5),
+        thin_rows(reference().observed, 5),
         task=task,
         n_classes=len(classes),
         prediction=np.random.default_rng(0).random(shape),
@@ -333,7 +333,7 @@ def test_references_of_other_tasks_are_kept_too(task: Task, classes: Any, shape:
 
 
 def test_a_large_reference_is_thinned_evenly() -> None:
-    kept = thinned(reference(1000).observed, 100)
+    kept = thin_rows(reference(1000).observed, 100)
     assert np.diff(kept.time).tolist() == [10.0] * 99
 
 
