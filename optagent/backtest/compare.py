@@ -1,4 +1,4 @@
-"""What the replays of several policies say of each other: scores by period, paired on the same blocks, and a choice."""
+"""Comparison of simulated policies: scores by period, paired on the same resampled blocks, and a recommendation."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,12 +13,13 @@ from optagent.domain.backtest import NEVER, Standing
 from optagent.domain.study import Interval
 from optagent.errors import InvalidData
 
-_SLOW_RESAMPLES = 100  # where each resample of a metric has to be scored by itself
+_SLOW_RESAMPLES = 100  # for metrics that score each resample by itself
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PolicyPredictions:
-    """Labelled rows in time order, and what each policy answered: `y` and `time` (rows,), predictions by policy."""
+    """Labelled rows in time order with the predictions of each policy: `y` and `time` (rows,), predictions by
+    policy."""
 
     y: Vector
     time: Vector
@@ -27,9 +28,11 @@ class PolicyPredictions:
     def __post_init__(self) -> None:
         if NEVER not in self.predictions:
             raise InvalidData(f"the answers of {NEVER!r} are needed, got those of {sorted(self.predictions)}")
-        for name, given in self.predictions.items():
-            if len(given) != len(self.y) or len(self.time) != len(self.y):
-                raise InvalidData(f"{name}: {len(given)} answers and {len(self.time)} times for {len(self.y)} rows")
+        for name, prediction in self.predictions.items():
+            if len(prediction) != len(self.y) or len(self.time) != len(self.y):
+                raise InvalidData(
+                    f"{name}: {len(prediction)} answers and {len(self.time)} times for {len(self.y)} rows"
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,21 +45,21 @@ class PolicyAdvice:
 
 
 def score_or_none(metric: Measure, y: Vector, prediction: Prediction) -> float | None:
-    """None where the metric is not defined: no rows, or one class."""
+    """The score, or None where the metric is undefined: no rows, or one class."""
     try:
-        found = metric.score(y, prediction)
+        score = metric.score(y, prediction)
     except InvalidData:
         return None
-    return found if np.isfinite(found) else None
+    return score if np.isfinite(score) else None
 
 
 def period_of(time: Vector, start: float, length_s: float) -> npt.NDArray[np.int64]:
-    """(rows,) the number of the period in which each row falls, the first one starting at `start`."""
+    """(rows,) the number of the period of each row, the first one starting at `start`."""
     return np.floor((time - start) / length_s).astype(np.int64)
 
 
 def standings_of(
-    answers: PolicyPredictions,
+    policies: PolicyPredictions,
     metric: Measure,
     groups: npt.NDArray[np.int64],
     alpha: float = 0.05,
@@ -66,22 +69,22 @@ def standings_of(
 ) -> tuple[Standing, ...]:
     """Each policy but `never` against it, all on the same resamples of blocks of `groups`, periods in time order.
 
-    `oracles` are policies that nobody can take: the others are not measured by them.
-    The intervals are those of `paired_interval`. Raises InvalidData where there are fewer than two groups, or where the
-    metric is undefined on too many resamples.
+    `oracles` are policies that cannot be used in practice: the others are not measured against them. The intervals are
+    those of `paired_interval`. Raises InvalidData where there are fewer than two groups, or where the metric is
+    undefined on too many resamples.
     """
-    names = list(answers.predictions)
-    scores = _resampled(answers, metric, groups, seed, resamples)
+    names = list(policies.predictions)
+    scores = _resample_scores(policies, metric, groups, seed, resamples)
     sign = 1.0 if metric.maximize else -1.0
-    whole = {name: sign * metric.score(answers.y, answers.predictions[name]) for name in names}
+    whole = {name: sign * metric.score(policies.y, policies.predictions[name]) for name in names}
     scores, never = sign * scores, names.index(NEVER)
     real = np.array([name not in oracles for name in names])
     best = scores >= scores[:, real].max(axis=1, keepdims=True)
     shares = np.where(real, best / best[:, real].sum(axis=1, keepdims=True), best).mean(axis=0)
 
     def against(name: str, other: str) -> Interval:
-        found = scores[:, names.index(name)] - scores[:, names.index(other)]
-        low, high = np.quantile(found, [alpha / 2, 1 - alpha / 2])
+        differences = scores[:, names.index(name)] - scores[:, names.index(other)]
+        low, high = np.quantile(differences, [alpha / 2, 1 - alpha / 2])
         return Interval(float(whole[name] - whole[other]), float(low), float(high), alpha)
 
     gained = {name: against(name, NEVER) for name in names}
@@ -95,53 +98,62 @@ def standings_of(
 
 
 def advise(standings: Sequence[Standing], retrains: Mapping[str, int]) -> PolicyAdvice:
-    """The policy of the fewest retrainings among those that are better than doing nothing and cannot be told from the
-    one with the best lower bound; doing nothing where no lower bound is above 0."""
-    better = [one for one in standings if one.against_never.low > 0]
-    never_best = max(0.0, 1.0 - sum(one.best_in for one in standings))
+    """The policy with the fewest retrainings among those that are better than doing nothing and indistinguishable from
+    the one with the best lower bound; `never` where no lower bound is above 0."""
+    better = [standing for standing in standings if standing.against_never.low > 0]
+    never_best = max(0.0, 1.0 - sum(standing.best_in for standing in standings))
     if not better:
-        tried = max(standings, key=lambda one: one.against_never.low, default=None)
-        said = "" if tried is None else f"; the nearest, {tried.name}, gains {_said(tried.against_never)}"
-        return PolicyAdvice(NEVER, never_best, f"no policy is shown to be better than doing nothing{said}")
-    leader = max(better, key=lambda one: one.against_never.low)
-    equals = [one for one in better if one.within_noise]
-    chosen = min(equals, key=lambda one: (retrains[one.name], -one.against_never.low, one.name))
-    words = (
-        f"better than doing nothing by {_said(chosen.against_never)} with {_counted(retrains[chosen.name])}; "
-        f"the best in {chosen.best_in:.0%} of the resamples"
+        nearest = max(standings, key=lambda standing: standing.against_never.low, default=None)
+        words = "no policy is shown to be better than doing nothing"
+        if nearest is not None:
+            words += f"; the nearest, {nearest.name}, gains {_interval_text(nearest.against_never)}"
+        return PolicyAdvice(NEVER, never_best, words)
+    leader = max(better, key=lambda standing: standing.against_never.low)
+    equals = [standing for standing in better if standing.within_noise]
+    recommended = min(
+        equals, key=lambda standing: (retrains[standing.name], -standing.against_never.low, standing.name)
     )
-    if chosen.name != leader.name:
+    words = (
+        f"better than doing nothing by {_interval_text(recommended.against_never)} with"
+        f" {_retrainings_text(retrains[recommended.name])}; "
+        f"the best in {recommended.best_in:.0%} of the resamples"
+    )
+    if recommended.name != leader.name:
         words += (
-            f"; {leader.name} gains {_said(leader.against_never)} with {_counted(retrains[leader.name])}, "
+            f"; {leader.name} gains {_interval_text(leader.against_never)} with"
+            f" {_retrainings_text(retrains[leader.name])}, "
             "which cannot be told from it"
         )
-    return PolicyAdvice(chosen.name, chosen.best_in, words)
+    return PolicyAdvice(recommended.name, recommended.best_in, words)
 
 
-def _resampled(
-    answers: PolicyPredictions, metric: Measure, groups: npt.NDArray[np.int64], seed: int, resamples: int
+def _resample_scores(
+    policies: PolicyPredictions, metric: Measure, groups: npt.NDArray[np.int64], seed: int, resamples: int
 ) -> npt.NDArray[np.float64]:
-    """(resamples, policies) scores; a resample on which one is undefined is drawn again for all."""
+    """(resamples, policies) scores; a resample on which one of them is undefined is drawn again for all."""
     if metric.resampled is None:
         resamples = min(resamples, _SLOW_RESAMPLES)
-    how = Resampling(resamples=resamples, seed=seed, time_ordered=True, groups=groups)
+    resampling = Resampling(resamples=resamples, seed=seed, time_ordered=True, groups=groups)
     if len(np.unique(groups)) < 2:
         raise InvalidData("policies are compared over blocks of time: at least 2 periods with labels are needed")
-    scorers = [scorer_of(metric.score, metric.resampled, answers.y, given) for given in answers.predictions.values()]
-    parts, known = [], 0
-    for counts in draws(len(answers.y), how):
+    scorers = [
+        scorer_of(metric.score, metric.resampled, policies.y, prediction)
+        for prediction in policies.predictions.values()
+    ]
+    parts, count = [], 0
+    for counts in draws(len(policies.y), resampling):
         values = np.column_stack([scorer(counts) for scorer in scorers])
         values = values[~np.isnan(values).any(axis=1)]
         parts.append(values)
-        known += len(values)
-        if known >= resamples:
+        count += len(values)
+        if count >= resamples:
             return np.concatenate(parts)[:resamples]
-    raise InvalidData(f"{metric.name} is undefined on too many resamples of {len(answers.y)} rows")
+    raise InvalidData(f"{metric.name} is undefined on too many resamples of {len(policies.y)} rows")
 
 
-def _said(interval: Interval) -> str:
+def _interval_text(interval: Interval) -> str:
     return f"{interval.estimate:+.4g} ({1 - interval.alpha:.0%} interval {interval.low:+.4g} to {interval.high:+.4g})"
 
 
-def _counted(runs: int) -> str:
+def _retrainings_text(runs: int) -> str:
     return f"{runs} retraining" if runs == 1 else f"{runs} retrainings"

@@ -1,4 +1,4 @@
-"""History: the rows of a model in the order of time, cut where a replay begins."""
+"""History of a model for a backtest: its rows in time order, cut at the beginning of the simulation."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -25,11 +25,12 @@ _RECORDED = ("id", "time", "prediction", "probability", "latency_ms", "version",
 
 @dataclass(frozen=True, slots=True, eq=False)
 class History:
-    """Rows in time order: `time` (rows,) are POSIX seconds; the replay begins and ends on a multiple of the step.
+    """Rows in time order.
 
-    The first `learned` rows have labels that were known then; those up to `first` had not: they are answered, and not
-    scored. `labelled` (rows,) says which rows have a label at all. `spec` learns from the first, and its label horizon
-    is the delay.
+    `time` (rows,) are POSIX seconds; the simulation begins and ends on a multiple of the step. The labels of the first
+    `learned` rows were known at the beginning; the rows from there up to `first` had no label yet: they are predicted,
+    and not scored. `labelled` (rows,) is true for rows that have a label at all. `spec` learns from the rows before the
+    beginning, and its label horizon is the delay.
     """
 
     spec: ModelSpec
@@ -45,30 +46,31 @@ class History:
 
     @property
     def base(self) -> pa.Table:
-        """What is known when the replay begins."""
+        """The rows that are known when the simulation begins."""
         return self.table.slice(0, self.learned)
 
     def answers(self, predictor: Predictor, start: int, end: int) -> Prediction:
-        """What a version says of rows, in the order of the classes of the whole history."""
-        found = predictor.probabilities(self.table.slice(start, end - start))
+        """The predictions of a version for rows, in the order of the classes of the whole history."""
+        probabilities = predictor.probabilities(self.table.slice(start, end - start))
         classes = tuple(predictor.schema.classes)
-        if found.ndim == 1 or classes == tuple(self.schema.classes):
-            return found
+        if probabilities.ndim == 1 or classes == tuple(self.schema.classes):
+            return probabilities
         place = {label: index for index, label in enumerate(self.schema.classes)}
-        arranged = np.zeros((len(found), len(place)))
+        arranged = np.zeros((len(probabilities), len(place)))
         for index, label in enumerate(classes):
-            arranged[:, place[label]] = found[:, index]
+            arranged[:, place[label]] = probabilities[:, index]
         return arranged
 
 
 def history_of(table: pa.Table, spec: ModelSpec, ask: BacktestAsk) -> History:
-    """Sorts and cuts. InvalidRequest for what cannot be replayed, InvalidData for rows that cannot be used."""
+    """The history, sorted and cut. Raises InvalidRequest for what cannot be simulated, and InvalidData for unusable
+    rows."""
     if spec.time_column is None:
         raise InvalidRequest(f"{spec.model_id}: a backtest needs a time_column of dates, the model names none")
     if not table.num_rows:
         raise InvalidData("history: no rows")
-    named = [spec.target, spec.time_column, *(columns_of(spec) or ())]
-    require_columns(list(dict.fromkeys(named)), table.schema.names, "history")
+    required = [spec.target, spec.time_column, *(columns_of(spec) or ())]
+    require_columns(list(dict.fromkeys(required)), table.schema.names, "history")
     kind = kind_of(table.schema.field(spec.time_column).type)
     if kind is Kind.NUMERIC:
         raise InvalidRequest(f"time_column {spec.time_column!r} holds numbers; a backtest needs dates or timestamps")
@@ -77,16 +79,18 @@ def history_of(table: pa.Table, spec: ModelSpec, ask: BacktestAsk) -> History:
     assert time is not None
     order = np.argsort(time, kind="stable")
     table, time = table.take(pa.array(order)), time[order]
-    stamps = pa.array(np.round(time * 1e6).astype(np.int64)).cast(pa.timestamp("us", "UTC"))
-    table = table.set_column(table.schema.names.index(spec.time_column), spec.time_column, stamps)
-    taken = sorted(set(_RECORDED) & (set(table.schema.names) - {spec.target, spec.time_column, *spec.ignore}))
-    if taken:
-        raise InvalidRequest(f"history: {', '.join(taken)} are names of what is recorded; ignore or rename the columns")
+    timestamps = pa.array(np.round(time * 1e6).astype(np.int64)).cast(pa.timestamp("us", "UTC"))
+    table = table.set_column(table.schema.names.index(spec.time_column), spec.time_column, timestamps)
+    reserved = sorted(set(_RECORDED) & (set(table.schema.names) - {spec.target, spec.time_column, *spec.ignore}))
+    if reserved:
+        raise InvalidRequest(
+            f"history: {', '.join(reserved)} are names of what is recorded; ignore or rename the columns"
+        )
     schema = target_schema(table, spec)
     values, labelled = encode_target(table, schema)
     y = np.full(len(time), np.nan)
     y[labelled] = values
-    begins = _begins(time, ask)
+    begins = _begin_time(time, ask)
     first = int(np.searchsorted(time, begins, side="left"))
     learned = min(first, int(np.searchsorted(time, begins - ask.delay_s, side="right")))
     if not learned:
@@ -98,51 +102,51 @@ def history_of(table: pa.Table, spec: ModelSpec, ask: BacktestAsk) -> History:
     return History(spec, table, time, labelled, y, schema, begins, float(ends), learned, first)
 
 
-def _begins(time: npt.NDArray[np.float64], ask: BacktestAsk) -> float:
+def _begin_time(time: npt.NDArray[np.float64], ask: BacktestAsk) -> float:
     at = instant_of(ask.start) if isinstance(ask.start, str) else float(time[int(len(time) * ask.start)])
     begins = float(np.ceil(at / ask.step_s) * ask.step_s)
     if not time[0] < at or not begins <= time[-1]:
-        shown = [str(np.datetime64(int(one), "s")) for one in (time[0], time[-1])]
-        raise InvalidRequest(f"start {ask.start!r}: no step is left of a history of {shown[0]} to {shown[1]}")
+        bounds = [str(np.datetime64(int(bound), "s")) for bound in (time[0], time[-1])]
+        raise InvalidRequest(f"start {ask.start!r}: no step is left of a history of {bounds[0]} to {bounds[1]}")
     return begins
 
 
 def recorded_columns(history: History) -> list[str]:
-    """The columns that are recorded with an answer."""
+    """The columns that are recorded with a prediction."""
     spec = history.spec
     out = {spec.target, spec.time_column, *spec.ignore, *spec.sensitive_columns}
     return list(spec.features) or [name for name in history.table.schema.names if name not in out]
 
 
 def labels_known(history: History, start: int, now: float, delay_s: float) -> int:
-    """The row before which every label that `now` has come lies, from `start` on."""
+    """The first row from `start` on whose label has not come by `now`."""
     return max(start, int(np.searchsorted(history.time, now - delay_s, side="right")))
 
 
 def label_rows(history: History, start: int, end: int, delay_s: float) -> pa.Table:
-    """Labels of rows as they are recorded, at the times at which they came."""
-    kept = np.flatnonzero(history.labelled[start:end]) + start
-    times = np.round((history.time[kept] + delay_s) * 1e6).astype(np.int64)
+    """Labels of rows as they are recorded, with the times at which they came."""
+    labelled = np.flatnonzero(history.labelled[start:end]) + start
+    times = np.round((history.time[labelled] + delay_s) * 1e6).astype(np.int64)
     return pa.table(
         {
-            "id": pc.cast(pa.array(kept), pa.large_string()),
+            "id": pc.cast(pa.array(labelled), pa.large_string()),
             "time": pa.array(times).cast(pa.timestamp("us", "UTC")),
-            "label": history.table.column(history.spec.target).take(pa.array(kept)),
+            "label": history.table.column(history.spec.target).take(pa.array(labelled)),
         }
     )
 
 
-def prediction_rows(history: History, start: int, end: int, found: Prediction, version: str) -> pa.Table:
-    """Answers as they are recorded."""
+def prediction_rows(history: History, start: int, end: int, prediction: Prediction, version: str) -> pa.Table:
+    """Predictions of rows as they are recorded."""
     table = history.table.slice(start, end - start)
     answers: dict[str, pa.Array] = {}
     if not history.spec.task.classifies:
-        answers["prediction"] = pa.array(found)
-    elif found.ndim == 1:
-        answers["probability"] = pa.array(found)
+        answers["prediction"] = pa.array(prediction)
+    elif prediction.ndim == 1:
+        answers["probability"] = pa.array(prediction)
     else:
         for index, label in enumerate(history.schema.classes):
-            answers[f"probability_{label}"] = pa.array(np.ascontiguousarray(found[:, index]))
+            answers[f"probability_{label}"] = pa.array(np.ascontiguousarray(prediction[:, index]))
     assert history.spec.time_column is not None
     return pa.table(
         {
@@ -156,7 +160,7 @@ def prediction_rows(history: History, start: int, end: int, found: Prediction, v
 
 
 def check_business(history: History) -> None:
-    """InvalidRequest for a metric of the model's own that reads what the history does not have."""
+    """Raises InvalidRequest for a business metric that reads a column missing from the history."""
     monitoring = history.spec.monitoring
     classes = max(1, len(history.schema.classes))
     none = np.zeros(1) if classes < 3 else np.full((1, classes), 1 / classes)
@@ -166,8 +170,9 @@ def check_business(history: History) -> None:
 
 
 def business_of(history: History, prediction: Prediction, metrics: Mapping[str, str]) -> dict[str, float | None]:
-    """The mean of each over the rows from `first` on, of which `prediction` are the answers; it may read the numbers of
-    the history beside `prediction`, `label` and `probability`. None where no row has what it needs."""
+    """The mean of each business metric over the rows from `first` on, for which `prediction` holds the predictions. A
+    metric may read the numeric columns of the history beside `prediction`, `label` and `probability`; it is None where
+    no row has what it needs."""
     if not metrics:
         return {}
     table, y = history.table.slice(history.first), history.y[history.first :][: len(prediction)]
@@ -176,9 +181,9 @@ def business_of(history: History, prediction: Prediction, metrics: Mapping[str, 
         if kind_of(values.type) in (Kind.NUMERIC, Kind.BOOLEAN):
             columns[name] = pc.cast(values, pa.float64(), safe=False).to_numpy()
     columns |= answer_columns(history.spec.task, history.schema.classes, prediction, y)
-    found = {}
+    means = {}
     for name, text in metrics.items():
         values = compile_expression(text)(columns)
-        known = values[~np.isnan(values) & ~np.isnan(y)]
-        found[name] = float(known.mean()) if len(known) else None
-    return found
+        usable = values[~np.isnan(values) & ~np.isnan(y)]
+        means[name] = float(usable.mean()) if len(usable) else None
+    return means

@@ -1,4 +1,5 @@
-"""Backtests: a model's history under each policy of an ask, in parallel, and which one to take."""
+"""Backtests of policies: each is simulated on a model's history in parallel, then they are compared and one is
+recommended."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -11,7 +12,7 @@ import yaml
 
 from optagent.backtest.compare import PolicyPredictions, advise, period_of, standings_of
 from optagent.backtest.history import History, check_business, history_of
-from optagent.backtest.simulate import SimulatedPolicy, looks, period_length, replay
+from optagent.backtest.simulate import SimulatedPolicy, needs_monitor, period_length, replay
 from optagent.codec import decode
 from optagent.domain.backtest import (
     LEAST_ROWS,
@@ -26,8 +27,6 @@ from optagent.domain.policy import RetrainingPolicy
 from optagent.errors import InvalidData, InvalidRequest
 from optagent.ports import Workers
 from optagent.training.metrics import metric_named
-
-__all__ = ["compared", "contender_from", "contenders_from"]
 
 
 def contender_from(text: str) -> Contender:
@@ -46,7 +45,7 @@ def contender_from(text: str) -> Contender:
 
 
 def contenders_from(text: str) -> tuple[Contender, ...]:
-    """Policies by name and by file, as a command line writes them: by comma."""
+    """Policies by name and by file, separated by commas as on a command line."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
         raise InvalidRequest("policy: at least one name or file is needed")
@@ -60,45 +59,47 @@ def compared(
     workers: Workers,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> BacktestResult:
-    """Replays each policy as an item of the workers' work, and compares what they answered. Blocks.
+    """Simulates each policy as an item of the workers' work, and compares their predictions. Blocks.
 
-    Raises InvalidRequest, InvalidData for rows that cannot be replayed, Unavailable, and Cancelled when `cancelled`
-    answered True.
+    Raises InvalidRequest, InvalidData for unusable rows, Unavailable, and Cancelled when `cancelled` returned True.
     """
     history = history_of(table, spec, ask)
     check_business(history)
-    longest_first = sorted(ask.policies, key=_effort, reverse=True)
+    longest_first = sorted(ask.policies, key=_expected_effort, reverse=True)
     with workers.share((spec, table, ask)) as crew:
-        done = {replayed.run.name: replayed for replayed in crew.map(_replayed, longest_first, cancelled)}
-    return _result(history, ask, [done[one.name] for one in ask.policies])
+        simulations = crew.map(_simulate_policy, longest_first, cancelled)
+        by_name = {simulation.run.name: simulation for simulation in simulations}
+    return _result(history, ask, [by_name[contender.name] for contender in ask.policies])
 
 
-def _effort(contender: Contender) -> tuple[bool, int]:
-    """What takes long: to look at every window, then to have many reasons to run."""
-    return looks(contender.policy), 0 if contender.policy is None else len(contender.policy.triggers)
+def _expected_effort(contender: Contender) -> tuple[bool, int]:
+    """A sort key: monitoring of every window takes longest, then the number of triggers decides."""
+    return needs_monitor(contender.policy), 0 if contender.policy is None else len(contender.policy.triggers)
 
 
-def _replayed(shared: tuple[ModelSpec, pa.Table, BacktestAsk], contender: Contender) -> SimulatedPolicy:
+def _simulate_policy(shared: tuple[ModelSpec, pa.Table, BacktestAsk], contender: Contender) -> SimulatedPolicy:
     spec, table, ask = shared
     return replay(spec, table, contender, ask)
 
 
-def _result(history: History, ask: BacktestAsk, replays: Sequence[SimulatedPolicy]) -> BacktestResult:
+def _result(history: History, ask: BacktestAsk, simulations: Sequence[SimulatedPolicy]) -> BacktestResult:
     spec, metric = history.spec, metric_named(history.spec.metric, history.spec.task)
     known = history.labelled[history.first :]
-    time_of: npt.NDArray[np.float64] = history.time[history.first :][known]
-    answers = PolicyPredictions(
-        history.y[history.first :][known], time_of, {one.run.name: one.prediction[known] for one in replays}
+    time: npt.NDArray[np.float64] = history.time[history.first :][known]
+    policies = PolicyPredictions(
+        history.y[history.first :][known],
+        time,
+        {simulation.run.name: simulation.prediction[known] for simulation in simulations},
     )
     length = period_length(spec, ask)
-    notes = list(dict.fromkeys(note for one in replays for note in one.run.notes))
-    few = sum(one.rows < LEAST_ROWS for one in replays[0].run.periods)
+    notes = list(dict.fromkeys(note for simulation in simulations for note in simulation.run.notes))
+    few = sum(period.rows < LEAST_ROWS for period in simulations[0].run.periods)
     if few:
         notes.append(
-            f"{few} of {len(replays[0].run.periods)} periods have fewer than {LEAST_ROWS} labelled rows: too few for"
-            " the monitor, and for what is counted as missed; a longer performance_window_hours has more"
+            f"{few} of {len(simulations[0].run.periods)} periods have fewer than {LEAST_ROWS} labelled rows: too few"
+            " for the monitor, and for what is counted as missed; a longer performance_window_hours has more"
         )
-    found = BacktestResult(
+    result = BacktestResult(
         model_id=spec.model_id,
         metric=metric.name,
         maximize=metric.maximize,
@@ -110,20 +111,22 @@ def _result(history: History, ask: BacktestAsk, replays: Sequence[SimulatedPolic
         rows=len(history.time) - history.first,
         learned_rows=history.learned,
         period_s=length,
-        runs=tuple(one.run for one in replays),
+        runs=tuple(simulation.run for simulation in simulations),
     )
-    if len(replays) < 2:
-        return replace(found, notes=tuple(notes))
-    oracles = {one.run.name for one in replays if one.run.oracle}
+    if len(simulations) < 2:
+        return replace(result, notes=tuple(notes))
+    oracles = {simulation.run.name for simulation in simulations if simulation.run.oracle}
     try:
-        groups = period_of(time_of, history.begins, length)
-        standings = standings_of(answers, metric, groups, seed=ask.seed, oracles=oracles)
+        groups = period_of(time, history.begins, length)
+        standings = standings_of(policies, metric, groups, seed=ask.seed, oracles=oracles)
     except InvalidData as error:
-        return replace(found, notes=(*notes, f"the policies are not compared: {error}"))
-    takers = [one for one in standings if one.name not in oracles]
-    advice = advise(takers, {one.run.name: one.run.counted.retrains for one in replays})
+        return replace(result, notes=(*notes, f"the policies are not compared: {error}"))
+    real_standings = [standing for standing in standings if standing.name not in oracles]
+    advice = advise(
+        real_standings, {simulation.run.name: simulation.run.counted.retrains for simulation in simulations}
+    )
     return replace(
-        found,
+        result,
         standings=standings,
         recommended=advice.name,
         confidence=advice.confidence,

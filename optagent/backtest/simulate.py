@@ -1,9 +1,9 @@
-"""Replay: one policy on a model's history, by the very loop that runs live, on a clock that is told the time.
+"""Simulation of one policy on a model's history, by the very loop that runs live, on a manual clock.
 
-Everything is in memory, nothing is sent and nothing outside is changed. What differs from the live loop: a candidate
-that passed its gates under the action shadow or full is champion at once, since there are no requests to compete for;
-latency and the sandbox are not judged, since they are of the machine that serves; searches are random ones in one
-thread; and a policy that looks at nothing but the calendar is not watched.
+Everything is in memory, nothing is sent and nothing outside is changed. The simulation differs from the live loop in
+four points. A candidate that passed its gates under the action shadow or full becomes champion at once, since there are
+no requests to compete for. Latency and the sandbox are not judged, since they depend on the machine that serves.
+Searches are random ones in one thread. A policy that uses only the calendar and the count of labels is not monitored.
 """
 
 import asyncio
@@ -44,40 +44,38 @@ from optagent.loop.train.study import SearchLimits
 from optagent.training.metrics import metric_named
 from optagent.training.predictor import Predictor
 
-__all__ = ["SimulatedPolicy", "looks", "period_length", "replay"]
-
-_PATIENT_S = 86_400.0  # a search that is cut short by the clock of the wall is not the same twice
-_AT_ONCE = "1s"
-_ASIDE: Mapping[str, Any] = {"max_latency_ms": 1e9, "enable_security_scan": False}
-_FIRST: Mapping[str, Any] = {**_ASIDE, "beats_champion": False, "min_validation_samples": 1}
+_SEARCH_TIMEOUT_S = 86_400.0  # a search cut short by wall-clock time would not be reproducible
+_NO_DELAY = "1s"
+_UNJUDGED_GATES: Mapping[str, Any] = {"max_latency_ms": 1e9, "enable_security_scan": False}
+_FIRST_GATES: Mapping[str, Any] = {**_UNJUDGED_GATES, "beats_champion": False, "min_validation_samples": 1}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SimulatedPolicy:
-    """A policy's run, and what was answered to the rows from the replay's beginning on."""
+    """A policy's run, and its predictions for the rows from the beginning of the simulation on."""
 
     run: PolicyRun
     prediction: Prediction
 
 
 def replay(spec: ModelSpec, table: pa.Table, policy: Contender, ask: BacktestAsk) -> SimulatedPolicy:
-    """What a policy would have done with a history: the same for the same arguments, but for `compute_s`.
+    """The run of a policy on a history: the same for the same arguments, except for `compute_s`.
 
-    At each step of the ask the champion answers the step's rows, labels come as long after them as the ask says, the
-    monitor looks, and what the policy calls for is run. Nothing that comes later than a moment is known then. Raises
-    InvalidRequest and InvalidData; an optimization that fails is in the run.
+    At each step of the ask the champion predicts the step's rows, labels come after the delay of the ask, the monitor
+    runs, and so does whatever the policy calls for. Nothing is known before its time. Raises InvalidRequest and
+    InvalidData; an optimization that fails is part of the run.
     """
-    ask = replace(ask, label_delay=_AT_ONCE) if policy.oracle else ask
-    with _quiet():
-        return asyncio.run(_Replay(history_of(table, spec, ask), policy, ask).played())
+    ask = replace(ask, label_delay=_NO_DELAY) if policy.oracle else ask
+    with _quiet_logs():
+        return asyncio.run(_Simulation(history_of(table, spec, ask), policy, ask).run())
 
 
-class _Replay:
+class _Simulation:
     """One policy on one history."""
 
     def __init__(self, history: History, contender: Contender, ask: BacktestAsk) -> None:
         self._history, self._contender, self._ask = history, contender, ask
-        self._policy = None if contender.policy is None else _in_replay(contender.policy, ask)
+        self._policy = None if contender.policy is None else _for_simulation(contender.policy, ask)
         self._spec = replace(history.spec, policy=self._policy)
         self._monitoring = history.spec.monitoring or Monitoring()
         self._metric = metric_named(history.spec.metric, history.spec.task)
@@ -93,90 +91,90 @@ class _Replay:
             registry=self._registry,
             tracker=self._tracker,
             clock=self._clock,
-            limits=SearchLimits(timeout_s=_PATIENT_S),
+            limits=SearchLimits(timeout_s=_SEARCH_TIMEOUT_S),
             threads=1,
             observations=self._observations,
             workers=SequentialWorkers(),
             monitoring=self._monitoring,
         )
         self._agent = OptimizationAgent(ports, AsyncExitStack(), strict=True)
-        self._versions: list[str] = []  # by row from the first on
+        self._versions: list[str] = []  # of each row from the first on
         self._runs: list[ReplayedRun] = []
         self._champion: tuple[str, Predictor] | None = None
-        self._labelled_to = self._answered_to = history.learned
-        self._matured_to = float(history.time[history.learned - 1])
+        self._labelled_to = self._predicted_to = history.learned
+        self._stored_to = float(history.time[history.learned - 1])
 
-    async def played(self) -> SimulatedPolicy:
+    async def run(self) -> SimulatedPolicy:
         history, ask = self._history, self._ask
         await self._store.save_model(self._spec)
         reference = await self._first_version()
-        answers = []
+        predictions = []
         if self._policy is not None and history.learned < history.first:
-            await self._answered(history.learned, history.first)  # not known then, and recorded since
+            await self._answer_rows(history.learned, history.first)  # their labels were unknown at the beginning
             self._versions.clear()
-        place, now = history.first, history.begins
+        row, now = history.first, history.begins
         while now < history.ends:
             end = int(np.searchsorted(history.time, now + ask.step_s, side="left"))
-            if end > place:
-                answers.append(await self._answered(place, end))
-            place, now = end, now + ask.step_s
+            if end > row:
+                predictions.append(await self._answer_rows(row, end))
+            row, now = end, now + ask.step_s
             self._clock.advance(now - self._clock.now())
             if self._policy is not None:
-                await self._look(now)
-        prediction = np.concatenate(answers)
-        return SimulatedPolicy(self._judged(prediction, reference), prediction)
+                await self._run_step(now)
+        prediction = np.concatenate(predictions)
+        return SimulatedPolicy(self._policy_run(prediction, reference), prediction)
 
     async def _first_version(self) -> float:
-        """The version that answers first, and its score on its holdout."""
+        """Trains the first champion and returns its score on its holdout."""
         kind = "retrain" if self._ask.trials is None else "tune"
-        made = await self._agent.optimize_model(
-            self._spec.model_id, kind, trials=self._ask.trials, gates=_FIRST, seed=self._ask.seed
+        outcome = await self._agent.optimize_model(
+            self._spec.model_id, kind, trials=self._ask.trials, gates=_FIRST_GATES, seed=self._ask.seed
         )
-        if made.status != SUCCESS or made.new_metrics is None or self._metric.name not in made.new_metrics:
-            known = f"{self._history.learned:,} rows with labels are known when the replay begins"
-            raise InvalidData(f"no first version: {made.error_message or made.status}; {known}")
-        return float(made.new_metrics[self._metric.name])
+        if outcome.status != SUCCESS or outcome.new_metrics is None or self._metric.name not in outcome.new_metrics:
+            known_rows = f"{self._history.learned:,} rows with labels are known when the replay begins"
+            raise InvalidData(f"no first version: {outcome.error_message or outcome.status}; {known_rows}")
+        return float(outcome.new_metrics[self._metric.name])
 
-    async def _answered(self, start: int, end: int) -> Prediction:
-        """What the champion says of rows, recorded where a policy may look at it."""
+    async def _answer_rows(self, start: int, end: int) -> Prediction:
+        """The champion's predictions for rows, recorded where the policy may need them."""
         champion = self._registry.version(self._spec.model_id, CHAMPION)
         if self._champion is None or self._champion[0] != champion.version:
             self._champion = (champion.version, load_version(champion, self._registry))
-        found = self._history.answers(self._champion[1], start, end)
+        prediction = self._history.answers(self._champion[1], start, end)
         self._versions += [champion.version] * (end - start)
-        self._answered_to = end
+        self._predicted_to = end
         if self._policy is not None:
-            rows = prediction_rows(self._history, start, end, found, champion.version)
+            rows = prediction_rows(self._history, start, end, prediction, champion.version)
             await self._agent.record_predictions(self._spec.model_id, rows)
-        return found
+        return prediction
 
-    async def _look(self, now: float) -> None:
-        """Labels that have come, the monitor, and what the policy calls for."""
+    async def _run_step(self, now: float) -> None:
+        """Records the labels that have come, runs the monitor, and runs what the policy calls for."""
         delay, model_id = self._ask.delay_s, self._spec.model_id
-        known = min(self._answered_to, labels_known(self._history, self._labelled_to, now, delay))
-        if known > self._labelled_to:
-            rows = label_rows(self._history, self._labelled_to, known, delay)
+        labelled_to = min(self._predicted_to, labels_known(self._history, self._labelled_to, now, delay))
+        if labelled_to > self._labelled_to:
+            rows = label_rows(self._history, self._labelled_to, labelled_to, delay)
             if rows.num_rows:
                 await self._agent.record_labels(model_id, rows)
-            self._labelled_to = known
-        if looks(self._policy):
+            self._labelled_to = labelled_to
+        if needs_monitor(self._policy):
             await self._agent.watch_once(model_id)
         if self._policy is not None and Trigger.NEW_LABELS in self._policy.triggers:
-            self._mature(now)
+            self._store_labelled_rows(now)
         for process in await self._agent.trigger_once():
-            self._mature(now)
-            self._runs.append(await self._ran(process))
+            self._store_labelled_rows(now)
+            self._runs.append(await self._run_process(process))
 
-    def _mature(self, now: float) -> None:
-        """Makes rows to learn from of those whose labels have come since this was done last."""
-        if self._champion is not None and now - self._ask.delay_s > self._matured_to:
+    def _store_labelled_rows(self, now: float) -> None:
+        """Stores training rows of the labels that have come since the last call."""
+        if self._champion is not None and now - self._ask.delay_s > self._stored_to:
             self._observations.drain(self._spec.model_id)
-            stretch = Window(self._matured_to, now)
-            mature(self._observations, self._spec, self._champion[1].schema, stretch)
-            self._matured_to = now - self._ask.delay_s
+            window = Window(self._stored_to, now)
+            mature(self._observations, self._spec, self._champion[1].schema, window)
+            self._stored_to = now - self._ask.delay_s
 
-    async def _ran(self, process: Process) -> ReplayedRun:
-        command, started, trials = process.command, time.process_time(), self._trials()
+    async def _run_process(self, process: Process) -> ReplayedRun:
+        command, started, trials_before = process.command, time.process_time(), self._trial_count()
         try:
             await self._agent.run_queued(process.process_id)
             result: Mapping[str, Any] = (await self._store.process(process.process_id)).result or {}
@@ -197,54 +195,54 @@ class _Replay:
             version=version,
             promoted=promoted,
             window=result.get("window"),
-            trials=self._trials() - trials,
+            trials=self._trial_count() - trials_before,
             compute_s=time.process_time() - started,
             said=None if promoted else result.get("error_message"),
         )
 
-    def _trials(self) -> int:
+    def _trial_count(self) -> int:
         return sum(len(study.trials) for study in self._tracker.studies.values())
 
-    def _judged(self, prediction: Prediction, reference: float) -> PolicyRun:
+    def _policy_run(self, prediction: Prediction, reference: float) -> PolicyRun:
         history, metric = self._history, self._metric
-        known = history.labelled[history.first :]
-        y, answered = history.y[history.first :][known], prediction[known]
+        labelled = history.labelled[history.first :]
+        y, labelled_prediction = history.y[history.first :][labelled], prediction[labelled]
         length = period_length(history.spec, self._ask)
         numbers = period_of(history.time[history.first :], history.begins, length)
         versions = np.array(self._versions)
         periods = []
         for number in np.unique(numbers).tolist():
             rows = np.flatnonzero(numbers == number)
-            mine = rows[known[rows]]
-            score = score_or_none(metric, history.y[history.first + mine], prediction[mine])
+            labelled_rows = rows[labelled[rows]]
+            score = score_or_none(metric, history.y[history.first + labelled_rows], prediction[labelled_rows])
             start = history.begins + number * length
-            periods.append(Period(start, start + length, len(mine), str(versions[rows[-1]]), score))
+            periods.append(Period(start, start + length, len(labelled_rows), str(versions[rows[-1]]), score))
         threshold = self._monitoring.accuracy_drop_threshold * (1.0 if metric.bounded else abs(reference))
         cooldown = 0.0 if self._policy is None else seconds(self._policy.cooldown)
-        counted = counted_of(self._runs, periods, reference, metric.maximize, threshold, cooldown)
-        whole = score_or_none(metric, y, answered)
+        counts = counted_of(self._runs, periods, reference, metric.maximize, threshold, cooldown)
+        score_overall = score_or_none(metric, y, labelled_prediction)
         return PolicyRun(
             self._contender.name,
             self._contender.policy,
             self._contender.ungated,
-            whole,
+            score_overall,
             reference,
             tuple(periods),
             tuple(self._runs),
-            counted,
-            tuple(_notes(self._contender)),
+            counts,
+            tuple(_notes_on(self._contender)),
             business_of(history, prediction, self._monitoring.business),
             self._contender.oracle,
         )
 
 
 def period_length(spec: ModelSpec, ask: BacktestAsk) -> float:
-    """Seconds: the window by which the model is watched, in whole steps."""
+    """Seconds of a period: the window by which the model is monitored, in whole steps."""
     window = (spec.monitoring or Monitoring()).window_s
     return max(1, round(window / ask.step_s)) * ask.step_s
 
 
-def _notes(contender: Contender) -> Iterator[str]:
+def _notes_on(contender: Contender) -> Iterator[str]:
     if contender.policy is None:
         return
     if contender.oracle:
@@ -257,23 +255,23 @@ def _notes(contender: Contender) -> Iterator[str]:
         yield "latency and the sandbox were not judged: they are of the machine that serves"
 
 
-def looks(policy: RetrainingPolicy | None) -> bool:
-    """Whether it watches more than the calendar and the count of labels."""
+def needs_monitor(policy: RetrainingPolicy | None) -> bool:
+    """True for a policy with triggers beyond the calendar and the count of labels."""
     return policy is not None and bool(set(policy.triggers) - {Trigger.SCHEDULE, Trigger.NEW_LABELS})
 
 
-def _in_replay(policy: RetrainingPolicy, ask: BacktestAsk) -> RetrainingPolicy:
+def _for_simulation(policy: RetrainingPolicy, ask: BacktestAsk) -> RetrainingPolicy:
     return replace(
         policy,
         trials=policy.trials or ask.trials,
         timeout_s=None,
-        gates={**policy.gates, **_ASIDE},
+        gates={**policy.gates, **_UNJUDGED_GATES},
     )
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """A year of stages is nothing that a log should tell."""
+def _quiet_logs() -> Iterator[None]:
+    """Silences the logs of the many stages of a simulation."""
     logger = logging.getLogger("optagent")
     level = logger.level
     logger.setLevel(logging.WARNING)

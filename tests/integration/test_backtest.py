@@ -64,10 +64,10 @@ def ask(*names: str, **changes: Any) -> BacktestAsk:
 def same(one: SimulatedPolicy, other: SimulatedPolicy) -> bool:
     """But for the seconds that it took."""
 
-    def timeless(replayed: SimulatedPolicy) -> Any:
-        runs = tuple(dataclasses.replace(run, compute_s=0.0) for run in replayed.run.runs)
-        counted = dataclasses.replace(replayed.run.counted, compute_s=0.0)
-        return dataclasses.replace(replayed.run, runs=runs, counted=counted)
+    def timeless(simulated: SimulatedPolicy) -> Any:
+        runs = tuple(dataclasses.replace(run, compute_s=0.0) for run in simulated.run.runs)
+        counted = dataclasses.replace(simulated.run.counted, compute_s=0.0)
+        return dataclasses.replace(simulated.run, runs=runs, counted=counted)
 
     return bool(np.array_equal(one.prediction, other.prediction)) and timeless(one) == timeless(other)
 
@@ -117,13 +117,13 @@ def test_a_schedule_that_is_not_gated_promotes_whatever_it_trains(result: Backte
 def test_an_oracle_shows_what_the_delay_of_labels_costs_and_is_never_recommended(table: pa.Table) -> None:
     policies = tuple(contender_named(name) for name in ("scheduled-ungated:6d", "oracle:6d"))
     wanted = BacktestAsk(policies, DELAY, start=0.45, step="48h")
-    found = compared(model(), table, wanted, SequentialWorkers())
-    late, told_at_once = found.run("scheduled-ungated:6d"), found.run("oracle:6d")
-    assert told_at_once.oracle
-    assert told_at_once.metric > late.metric + 0.01  # type: ignore[operator]
-    assert found.recommended != "oracle:6d"
-    assert sum(one.best_in for one in found.standings if one.name != "oracle:6d") <= 1.0
-    assert any("no policy to take" in note for note in found.notes)
+    outcome = compared(model(), table, wanted, SequentialWorkers())
+    late, oracle = outcome.run("scheduled-ungated:6d"), outcome.run("oracle:6d")
+    assert oracle.oracle
+    assert oracle.metric > late.metric + 0.01  # type: ignore[operator]
+    assert outcome.recommended != "oracle:6d"
+    assert sum(one.best_in for one in outcome.standings if one.name != "oracle:6d") <= 1.0
+    assert any("no policy to take" in note for note in outcome.notes)
 
 
 def test_profit_is_compared_where_the_model_declares_it(table: pa.Table, tmp_path: Path) -> None:
@@ -131,14 +131,14 @@ def test_profit_is_compared_where_the_model_declares_it(table: pa.Table, tmp_pat
     rows = table.append_column("stake", stake)
     business = {"profit": "where(prediction == label, stake, 0 - stake)", "b": "where(label == 'yes', b, b)"}
     spec = model(monitoring={"performance_window_hours": 48, "business": business}, ignore=["stake"])
-    found = compared(spec, rows, ask("scheduled-ungated:8d"), SequentialWorkers())
-    never, scheduled = found.runs
+    outcome = compared(spec, rows, ask("scheduled-ungated:8d"), SequentialWorkers())
+    never, scheduled = outcome.runs
     assert -2.0 < never.business["profit"] < scheduled.business["profit"] < 2.0  # type: ignore[operator]
     assert never.business["b"] == scheduled.business["b"]
-    headings, (first, _) = table_of(found)
+    headings, (first, _) = table_of(outcome)
     assert headings[-2:] == ["profit", "b"]
     assert first[-2] == f"{never.business['profit']:.5g}"
-    assert "profit" in backtest_page(found)
+    assert "profit" in backtest_page(outcome)
     with pytest.raises(InvalidRequest, match="no column 'stake'"):
         compared(spec, table, ask("balanced"), SequentialWorkers())
 
@@ -166,28 +166,28 @@ def test_what_comes_later_is_never_used(balanced: SimulatedPolicy, table: pa.Tab
     for place, name in enumerate(("a", "b"), 1):
         values = table.column(name).to_numpy()
         poisoned = poisoned.set_column(place, name, pa.array(np.where(later, 9.0 - values, values)))
-    found = replay(model(), poisoned, contender_named("balanced"), ask("balanced"))
+    outcome = replay(model(), poisoned, contender_named("balanced"), ask("balanced"))
 
-    def until_now(replayed: SimulatedPolicy) -> Any:
-        runs = [dataclasses.replace(run, compute_s=0.0) for run in replayed.run.runs if run.at <= now]
-        scored = [one for one in replayed.run.periods if one.end + 2 * 86_400 <= now]
-        return runs, scored, replayed.run.reference
+    def until_now(simulated: SimulatedPolicy) -> Any:
+        runs = [dataclasses.replace(run, compute_s=0.0) for run in simulated.run.runs if run.at <= now]
+        scored = [one for one in simulated.run.periods if one.end + 2 * 86_400 <= now]
+        return runs, scored, simulated.run.reference
 
-    rows = int((~later).sum()) - int((seconds < found.run.periods[0].start).sum())
-    assert len(until_now(found)[0]) == 2
-    assert until_now(found) == until_now(balanced)
-    assert np.array_equal(found.prediction[:rows], balanced.prediction[:rows])
-    assert not np.array_equal(found.prediction, balanced.prediction)
+    rows = int((~later).sum()) - int((seconds < outcome.run.periods[0].start).sum())
+    assert len(until_now(outcome)[0]) == 2
+    assert until_now(outcome) == until_now(balanced)
+    assert np.array_equal(outcome.prediction[:rows], balanced.prediction[:rows])
+    assert not np.array_equal(outcome.prediction, balanced.prediction)
 
 
 def test_a_candidate_that_waits_for_a_person_is_not_promoted(table: pa.Table) -> None:
     policy = RetrainingPolicy(
         (Trigger.SCHEDULE,), Action.CANDIDATE, every="10d", optimization_type=OptimizationType.RETRAIN
     )
-    found = replay(model(), table, Contender("mine", policy), ask())
-    assert found.run.counted.retrains >= 2
-    assert found.run.counted.promoted == 0
-    assert "leaves it to a person" in found.run.notes[0]
+    outcome = replay(model(), table, Contender("mine", policy), ask())
+    assert outcome.run.counted.retrains >= 2
+    assert outcome.run.counted.promoted == 0
+    assert "leaves it to a person" in outcome.run.notes[0]
 
 
 def test_a_regression_is_replayed_by_its_error() -> None:
@@ -198,9 +198,9 @@ def test_a_regression_is_replayed_by_its_error() -> None:
     )
     table = table.set_column(4, "label", pa.array(value))
     spec = model(task="regression", families=["linear"])
-    found = compared(spec, table, ask("scheduled-ungated:8d"), SequentialWorkers())
-    standing = found.standing("scheduled-ungated:8d")
-    assert (found.metric, found.maximize) == ("rmse", False)
+    outcome = compared(spec, table, ask("scheduled-ungated:8d"), SequentialWorkers())
+    standing = outcome.standing("scheduled-ungated:8d")
+    assert (outcome.metric, outcome.maximize) == ("rmse", False)
     assert standing is not None
     assert standing.against_never.low > 0
 
@@ -212,18 +212,18 @@ def test_more_than_two_classes_are_replayed_and_one_that_nobody_knew_is_answered
     labels[-5:] = "what"
     table = table.set_column(4, "label", pa.array(labels))
     spec = model(task="multiclass", families=["linear"])
-    replayed = replay(spec, table, contender_named("scheduled-ungated:16d"), ask())
-    assert replayed.prediction.shape[1] == 4
-    assert np.allclose(replayed.prediction[:, :2].sum(axis=1) + replayed.prediction[:, 3], 1.0)
-    assert not replayed.prediction[:, 2].any()  # what
-    assert replayed.run.counted.promoted >= 1
+    simulated = replay(spec, table, contender_named("scheduled-ungated:16d"), ask())
+    assert simulated.prediction.shape[1] == 4
+    assert np.allclose(simulated.prediction[:, :2].sum(axis=1) + simulated.prediction[:, 3], 1.0)
+    assert not simulated.prediction[:, 2].any()  # what
+    assert simulated.run.counted.promoted >= 1
 
 
 def test_rows_without_a_label_are_answered_and_not_scored(table: pa.Table) -> None:
     labels = table.column("label").to_pylist()
     labels[-100:] = [None] * 100
-    found = replay(model(), table.set_column(4, "label", pa.array(labels)), contender_named("never"), ask())
-    assert sum(one.rows for one in found.run.periods) == len(found.prediction) - 100
+    outcome = replay(model(), table.set_column(4, "label", pa.array(labels)), contender_named("never"), ask())
+    assert sum(one.rows for one in outcome.run.periods) == len(outcome.prediction) - 100
 
 
 def test_a_page_shows_the_policies_and_lets_no_text_be_markup(result: BacktestResult) -> None:
@@ -252,11 +252,11 @@ async def test_the_model_of_the_store_is_replayed_on_a_file(agent: Any, table: p
     path = tmp_path / "history.parquet"
     pq.write_table(table, path)
     await agent.register_model(model(data=str(path)))
-    found = await agent.backtest_model("power", str(path), DELAY, [], step="48h")
-    assert [run.name for run in found.runs] == ["never"]
+    outcome = await agent.backtest_model("power", str(path), DELAY, [], step="48h")
+    assert [run.name for run in outcome.runs] == ["never"]
     (process,) = await agent.processes("power")
     assert (process.kind, process.status, process.stage) == ("backtest", "succeeded", "replay")
-    assert decode(BacktestResult, process.result) == found
+    assert decode(BacktestResult, process.result) == outcome
     assert "nobody" in str((await agent.backtest_model("nobody", None, DELAY)).error)
     gone = await agent.backtest_model("power", str(tmp_path / "none.parquet"), DELAY)
     assert "none.parquet" in str(gone.error)
@@ -265,7 +265,7 @@ async def test_the_model_of_the_store_is_replayed_on_a_file(agent: Any, table: p
     assert "policy 'mine': gates: rmse" in str(refused.error)
     assert "unknown argument colour" in str((await agent.backtest_model("power", None, DELAY, colour="red")).error)
     own = await agent.backtest_model("power", None, DELAY, [], step="48h")
-    assert [run.metric for run in own.runs] == [run.metric for run in found.runs]
+    assert [run.metric for run in own.runs] == [run.metric for run in outcome.runs]
 
 
 async def test_one_that_was_asked_for_is_run_from_the_queue(agent: Any, table: pa.Table, tmp_path: Path) -> None:
@@ -280,10 +280,10 @@ async def test_one_that_was_asked_for_is_run_from_the_queue(agent: Any, table: p
 def test_policies_come_by_name_and_from_files(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("triggers: [schedule]\nevery: 10d\naction: full\n")
-    found = contenders_from(f"balanced, {path}")
-    assert [one.name for one in found] == ["balanced", "mine"]
-    assert found[1].policy is not None
-    assert found[1].policy.every == "10d"
+    outcome = contenders_from(f"balanced, {path}")
+    assert [one.name for one in outcome] == ["balanced", "mine"]
+    assert outcome[1].policy is not None
+    assert outcome[1].policy.every == "10d"
 
 
 @pytest.mark.parametrize(
@@ -315,7 +315,7 @@ def test_a_file_that_is_not_there_is_refused() -> None:
 
 
 def test_a_history_that_cannot_be_replayed_is_refused(table: pa.Table) -> None:
-    def refused(
+    def assert_refused(
         error: type[Exception], said: str, spec: ModelSpec, rows: pa.Table = table, asked: BacktestAsk | None = None
     ) -> None:
         with pytest.raises(error, match=said):
@@ -325,15 +325,15 @@ def test_a_history_that_cannot_be_replayed_is_refused(table: pa.Table) -> None:
     alone = table.set_column(4, "label", pa.array(["yes"] * table.num_rows))
     at_first = table.set_column(4, "label", pa.array(["yes"] * 1500 + table.column("label").to_pylist()[1500:]))
     named = table.append_column("version", table.column("a"))
-    refused(InvalidRequest, "needs a time_column of dates", model(time_column=None))
-    refused(InvalidRequest, "'at' holds numbers", model(), numbered)
-    refused(InvalidData, "no rows", model(), table.slice(0, 0))
-    refused(InvalidData, "no column 'label'", model(), table.drop_columns(["label"]))
-    refused(InvalidData, "every row is of the class 'yes'", model(), alone)
-    refused(InvalidData, "no first version: .*one class|no first version: .*of the class", model(), at_first)
-    refused(InvalidRequest, "version are names of what is recorded", model(), named)
-    refused(InvalidRequest, "no label is known", model(), table, BacktestAsk((), "400d"))
-    refused(InvalidRequest, "no step is left", model(), table, ask(start="2030-01-01"))
-    refused(InvalidRequest, "no step is left", model(), table, ask(start="2019-01-01"))
-    refused(InvalidRequest, "no step is left", model(), table, ask(step="52w"))
-    refused(InvalidData, "no first version", model(), table.slice(0, 30), BacktestAsk((), "1h", step="1h"))
+    assert_refused(InvalidRequest, "needs a time_column of dates", model(time_column=None))
+    assert_refused(InvalidRequest, "'at' holds numbers", model(), numbered)
+    assert_refused(InvalidData, "no rows", model(), table.slice(0, 0))
+    assert_refused(InvalidData, "no column 'label'", model(), table.drop_columns(["label"]))
+    assert_refused(InvalidData, "every row is of the class 'yes'", model(), alone)
+    assert_refused(InvalidData, "no first version: .*one class|no first version: .*of the class", model(), at_first)
+    assert_refused(InvalidRequest, "version are names of what is recorded", model(), named)
+    assert_refused(InvalidRequest, "no label is known", model(), table, BacktestAsk((), "400d"))
+    assert_refused(InvalidRequest, "no step is left", model(), table, ask(start="2030-01-01"))
+    assert_refused(InvalidRequest, "no step is left", model(), table, ask(start="2019-01-01"))
+    assert_refused(InvalidRequest, "no step is left", model(), table, ask(step="52w"))
+    assert_refused(InvalidData, "no first version", model(), table.slice(0, 30), BacktestAsk((), "1h", step="1h"))

@@ -24,8 +24,8 @@ def answers(noise: Mapping[str, float], rows: int = 600, seed: int = 0) -> Polic
     return PolicyPredictions(y, time, {name: y + rng.normal(scale=scale, size=rows) for name, scale in noise.items()})
 
 
-def groups(found: PolicyPredictions, length: float = 20.0) -> np.ndarray:
-    return period_of(found.time, 0.0, length)
+def groups(policies: PolicyPredictions, length: float = 20.0) -> np.ndarray:
+    return period_of(policies.time, 0.0, length)
 
 
 def standing(name: str, low: float, best_in: float = 0.5, within_noise: bool = True) -> Standing:
@@ -42,42 +42,42 @@ def test_an_undefined_score_is_none() -> None:
 
 
 def test_the_interval_is_the_paired_one() -> None:
-    found = answers({"never": 2.0, "better": 1.0})
-    (better,) = standings_of(found, AUC, groups(found), seed=3, resamples=200)
-    how = Resampling(resamples=200, seed=3, time_ordered=True, groups=groups(found))
-    given = (found.predictions["better"], found.predictions["never"])
-    assert better.against_never == paired_interval(AUC.score, True, found.y, *given, 0.05, how, AUC.resampled)
+    policies = answers({"never": 2.0, "better": 1.0})
+    (better,) = standings_of(policies, AUC, groups(policies), seed=3, resamples=200)
+    how = Resampling(resamples=200, seed=3, time_ordered=True, groups=groups(policies))
+    predictions = (policies.predictions["better"], policies.predictions["never"])
+    assert better.against_never == paired_interval(AUC.score, True, policies.y, *predictions, 0.05, how, AUC.resampled)
 
 
 def test_a_lower_error_is_a_gain() -> None:
-    found = answers({"never": 2.0, "better": 1.0})
-    (better,) = standings_of(found, RMSE, groups(found), resamples=200)
+    policies = answers({"never": 2.0, "better": 1.0})
+    (better,) = standings_of(policies, RMSE, groups(policies), resamples=200)
     assert better.against_never.low > 0
     assert better.best_in == 1.0
 
 
 def test_equals_share_the_resamples_in_which_they_are_the_best() -> None:
-    found = answers({"never": 2.0, "a": 1.0})
-    same = PolicyPredictions(found.y, found.time, {**found.predictions, "b": found.predictions["a"]})
+    policies = answers({"never": 2.0, "a": 1.0})
+    same = PolicyPredictions(policies.y, policies.time, {**policies.predictions, "b": policies.predictions["a"]})
     assert [one.best_in for one in standings_of(same, AUC, groups(same), resamples=100)] == [0.5, 0.5]
 
 
 def test_the_same_seed_gives_the_same_standings() -> None:
-    found = answers({"never": 1.5, "a": 1.4, "b": 1.3})
-    first, again = (standings_of(found, AUC, groups(found), seed=5, resamples=100) for _ in range(2))
+    policies = answers({"never": 1.5, "a": 1.4, "b": 1.3})
+    first, again = (standings_of(policies, AUC, groups(policies), seed=5, resamples=100) for _ in range(2))
     assert first == again
 
 
 def test_one_period_says_nothing() -> None:
-    found = answers({"never": 2.0, "a": 1.0})
+    policies = answers({"never": 2.0, "a": 1.0})
     with pytest.raises(InvalidData, match="at least 2 periods"):
-        standings_of(found, AUC, np.zeros(600, dtype=np.int64))
+        standings_of(policies, AUC, np.zeros(600, dtype=np.int64))
 
 
 def test_rows_of_one_class_say_nothing_of_a_ranking() -> None:
-    found = PolicyPredictions(np.ones(40), np.arange(40.0), {"never": np.ones(40), "a": np.ones(40)})
+    policies = PolicyPredictions(np.ones(40), np.arange(40.0), {"never": np.ones(40), "a": np.ones(40)})
     with pytest.raises(InvalidData, match="auc"):
-        standings_of(found, AUC, period_of(found.time, 0.0, 4.0))
+        standings_of(policies, AUC, period_of(policies.time, 0.0, 4.0))
 
 
 def test_answers_that_do_not_fit_the_rows_are_refused() -> None:
@@ -88,28 +88,28 @@ def test_answers_that_do_not_fit_the_rows_are_refused() -> None:
 
 
 def test_of_policies_that_cannot_be_told_apart_the_one_of_the_fewest_retrainings_is_recommended() -> None:
-    found = advise([standing("often", 0.05, 0.7), standing("seldom", 0.04, 0.3)], {"often": 50, "seldom": 5})
-    assert (found.name, found.confidence) == ("seldom", 0.3)
-    assert "often gains" in found.words
+    advice = advise([standing("often", 0.05, 0.7), standing("seldom", 0.04, 0.3)], {"often": 50, "seldom": 5})
+    assert (advice.name, advice.confidence) == ("seldom", 0.3)
+    assert "often gains" in advice.words
 
 
 def test_a_policy_that_is_worse_beyond_noise_is_not_recommended_for_being_cheap() -> None:
-    found = advise([standing("often", 0.05), standing("seldom", 0.01, 0.0, False)], {"often": 50, "seldom": 5})
-    assert found.name == "often"
+    advice = advise([standing("often", 0.05), standing("seldom", 0.01, 0.0, False)], {"often": 50, "seldom": 5})
+    assert advice.name == "often"
 
 
 def test_nothing_is_recommended_where_no_policy_is_shown_to_be_better() -> None:
-    found = advise([standing("often", -0.01, 0.8)], {"often": 50})
-    assert found.name == "never"
-    assert found.confidence == pytest.approx(0.2)
-    assert "no policy is shown to be better" in found.words
+    advice = advise([standing("often", -0.01, 0.8)], {"often": 50})
+    assert advice.name == "never"
+    assert advice.confidence == pytest.approx(0.2)
+    assert "no policy is shown to be better" in advice.words
 
 
 def test_policies_that_change_nothing_are_seldom_recommended() -> None:
     """Of 40 comparisons with another noise as large, one in forty is expected to look better at a 95 % interval."""
     wrong = 0
     for seed in range(40):
-        found = answers({"never": 1.0, "a": 1.0}, rows=300, seed=seed)
-        standings = standings_of(found, AUC, groups(found, 10.0), seed=seed, resamples=200)
+        policies = answers({"never": 1.0, "a": 1.0}, rows=300, seed=seed)
+        standings = standings_of(policies, AUC, groups(policies, 10.0), seed=seed, resamples=200)
         wrong += advise(standings, {"a": 1}).name == "a"
     assert wrong <= 5  # of binomial(40, .025), more has a probability of .0003
