@@ -84,12 +84,12 @@ def _simulate_policy(shared: tuple[ModelSpec, pa.Table, BacktestAsk], contender:
 
 def _result(history: History, ask: BacktestAsk, simulations: Sequence[SimulatedPolicy]) -> BacktestResult:
     spec, metric = history.spec, metric_named(history.spec.metric, history.spec.task)
-    known = history.labelled[history.first :]
-    time: npt.NDArray[np.float64] = history.time[history.first :][known]
+    labelled = history.labelled[history.first :]
+    time: npt.NDArray[np.float64] = history.time[history.first :][labelled]
     policies = PolicyPredictions(
-        history.y[history.first :][known],
+        history.y[history.first :][labelled],
         time,
-        {simulation.run.name: simulation.prediction[known] for simulation in simulations},
+        {simulation.run.name: simulation.prediction[labelled] for simulation in simulations},
     )
     length = period_length(spec, ask)
     notes = list(dict.fromkeys(note for simulation in simulations for note in simulation.run.notes))

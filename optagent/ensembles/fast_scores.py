@@ -48,12 +48,12 @@ def _log_loss(members: Members, _: Metric, weightings: Weightings) -> Vector:
 def _sums_of_logs(probabilities: Block) -> Vector:
     """(weightings,) sums of logarithms, taken of products: one logarithm costs as much as ten multiplications."""
     np.maximum(probabilities, EPS, out=probabilities)
-    left = probabilities.shape[1]
+    width = probabilities.shape[1]
     for _ in range(_LOG_HALVINGS):
-        half = left // 2
-        probabilities[:, :half] *= probabilities[:, left - half : left]
-        left -= half
-    return np.log(probabilities[:, :left]).sum(axis=1)
+        half = width // 2
+        probabilities[:, :half] *= probabilities[:, width - half : width]
+        width -= half
+    return np.log(probabilities[:, :width]).sum(axis=1)
 
 
 def _mean_squared_error(members: Members, _: Metric, weightings: Weightings) -> Vector:

@@ -89,15 +89,13 @@ class Members:
 
     def at(self, rows: Rows) -> "Members":
         """The same models on some rows: a view where the rows are neighbours, otherwise a copy."""
-        chosen = span_of(rows) or rows
-        return Members(
-            self.task, self.names, self.predictions[:, chosen], self.y[chosen], self.latency_ms, self.size_mb
-        )
+        index = span_of(rows) or rows
+        return Members(self.task, self.names, self.predictions[:, index], self.y[index], self.latency_ms, self.size_mb)
 
-    def only(self, chosen: Sequence[int] | Rows) -> "Members":
+    def only(self, positions: Sequence[int] | Rows) -> "Members":
         """Some of the models, in this order: a copy, or these members themselves where the order is that of all of
         them."""
-        order = [int(index) for index in chosen]
+        order = [int(index) for index in positions]
         if order == list(range(len(self))):
             return self
         latency, size = (

@@ -106,10 +106,10 @@ def _standardisation(features: StackFeatures | None) -> list[tuple[int, float, f
     if features is None:
         return columns
     for position in features.positions:
-        known = features.x[:, position].astype(np.float64)
-        known = known[np.isfinite(known)]
-        if len(known) and known.std() > 0:
-            columns.append((position, float(known.mean()), float(known.std())))
+        finite = features.x[:, position].astype(np.float64)
+        finite = finite[np.isfinite(finite)]
+        if len(finite) and finite.std() > 0:
+            columns.append((position, float(finite.mean()), float(finite.std())))
     return columns
 
 

@@ -33,13 +33,13 @@ def useful_steps(
     """The steps that lower the loss on validation rows. Each is tried in its turn beside those accepted before; at most
     12 are tried."""
     losses = _StepLosses(context, data)
-    kept: tuple[Step, ...] = ()
+    accepted: tuple[Step, ...] = ()
     for step in steps[:_MOST_TRIES]:
         if context.late():
             break
-        if _t_statistic_of_steps(losses, folds, kept, (*kept, step), context.how.time_ordered) > _USEFUL_GAIN:
-            kept = (*kept, step)
-    return kept
+        if _t_statistic_of_steps(losses, folds, accepted, (*accepted, step), context.how.time_ordered) > _USEFUL_GAIN:
+            accepted = (*accepted, step)
+    return accepted
 
 
 def t_statistic(gains: Vector, ordered: bool) -> float:

@@ -42,10 +42,10 @@ def ranks(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     last = np.full(values.shape, rows - 1, dtype=np.int32)
     last[:, :-1] = np.where(changes, at[:-1], rows - 1)
     last = np.minimum.accumulate(last[:, ::-1], axis=1)[:, ::-1]
-    known = rows - np.isnan(ordered).sum(axis=1)
-    common = np.where(at < known[:, None], last - first + 1, 0).max(axis=1, initial=0)
-    middle = (first + last + 1).astype(np.float32) / np.maximum(known, 1).astype(np.float32)[:, None] - 1
-    middle[known - common < min(_LEAST_ROWS, rows // 4)] = np.nan
+    present_counts = rows - np.isnan(ordered).sum(axis=1)
+    common = np.where(at < present_counts[:, None], last - first + 1, 0).max(axis=1, initial=0)
+    middle = (first + last + 1).astype(np.float32) / np.maximum(present_counts, 1).astype(np.float32)[:, None] - 1
+    middle[present_counts - common < min(_LEAST_ROWS, rows // 4)] = np.nan
     ranked = np.empty(values.shape, dtype=np.float32)
     np.put_along_axis(ranked, order, middle, axis=1)
     ranked[np.isnan(values)] = np.nan
@@ -55,22 +55,22 @@ def ranks(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 def hat_basis(rank: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """(rows, knots + 1) hat functions of one feature's ranks, which span every curve that is straight between knots;
     the last column is 1 where the rank is known."""
-    known = ~np.isnan(rank)
-    place = np.interp(rank[known], KNOTS, np.arange(len(KNOTS)))
+    present = ~np.isnan(rank)
+    place = np.interp(rank[present], KNOTS, np.arange(len(KNOTS)))
     basis = np.zeros((len(rank), len(KNOTS) + 1), dtype=np.float32)
-    basis[known, :-1] = np.maximum(0.0, 1 - np.abs(place[:, None] - np.arange(len(KNOTS))))
-    basis[:, -1] = known
+    basis[present, :-1] = np.maximum(0.0, 1 - np.abs(place[:, None] - np.arange(len(KNOTS))))
+    basis[:, -1] = present
     return basis
 
 
 def _standard_scores(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Standard scores by median and quantiles, clipped so that single rows do not decide."""
-    known = ~np.isnan(values).all(axis=1)
+    not_empty = ~np.isnan(values).all(axis=1)
     scores = np.full(values.shape, np.nan, dtype=np.float32)
-    observed = values[known]
+    observed = values[not_empty]
     low, middle, high = np.nanquantile(observed, [0.1, 0.5, 0.9], axis=1, keepdims=True)
     spread = np.where(high > low, (high - low) / 2.56, np.nanstd(observed, axis=1, keepdims=True) + 1e-30)
-    scores[known] = np.clip((observed - middle) / spread, -_CLIP, _CLIP)
+    scores[not_empty] = np.clip((observed - middle) / spread, -_CLIP, _CLIP)
     return scores
 
 
@@ -78,14 +78,14 @@ def _orthonormal_powers(
     values: npt.NDArray[np.float32], ranked: npt.NDArray[np.float32], degrees: int
 ) -> npt.NDArray[np.float32]:
     """Powers of the values, each less its mean and its projection on the lower powers (Gram and Schmidt)."""
-    known = ~np.isnan(ranked) & ~np.isnan(values)
-    base = np.where(known, values, np.float32(0.0))
-    count = np.maximum(known.sum(axis=1, keepdims=True), 1)
+    present = ~np.isnan(ranked) & ~np.isnan(values)
+    base = np.where(present, values, np.float32(0.0))
+    count = np.maximum(present.sum(axis=1, keepdims=True), 1)
     powers = np.zeros((len(values), degrees, values.shape[1]), dtype=np.float32)
     power = np.ones_like(base)
     for degree in range(degrees):
         power = power * base
-        curve = np.where(known, power - power.sum(axis=1, keepdims=True) / count, np.float32(0.0))
+        curve = np.where(present, power - power.sum(axis=1, keepdims=True) / count, np.float32(0.0))
         before = np.square(curve).sum(axis=1, keepdims=True)
         for lower in range(degree):
             curve -= (curve * powers[:, lower]).sum(axis=1, keepdims=True) * powers[:, lower]

@@ -24,8 +24,8 @@ def _fit_group_means(step: GroupMean | GroupDifference, data: Data, rows: Rows |
     category, number = data.names.index(step.category), data.names.index(step.number)
     x = data.x if rows is None else data.x_of(rows)
     codes, numbers = x[:, category], x[:, number].astype(np.float64)
-    known = ~(np.isnan(codes) | np.isnan(numbers))
-    codes, numbers = codes[known].astype(np.int64), numbers[known]
+    present = ~(np.isnan(codes) | np.isnan(numbers))
+    codes, numbers = codes[present].astype(np.int64), numbers[present]
     overall = float(numbers.mean()) if len(numbers) else 0.0
     levels = data.levels[data.categorical.index(category)]
     counts = np.bincount(codes, minlength=levels)

@@ -65,13 +65,13 @@ def keep_steps(context: FeatureSearchContext, screening: ScreeningResult, search
         ("no better than a shadow", partial(_better_than_shadows, context, data, folds)),
         ("the model is no better with it", partial(useful_steps, context, data, folds)),
     )
-    gone: dict[Step, tuple[float, str]] = {}
+    removed: dict[Step, tuple[float, str]] = {}
     for reason, keep in filters:
-        left = keep(steps) if steps else ()
-        gone |= {step: (p_values[step], reason) for step in steps if step not in left}
-        steps = left
+        remaining = keep(steps) if steps else ()
+        removed |= {step: (p_values[step], reason) for step in steps if step not in remaining}
+        steps = remaining
     kept = {step: p_values[step] for step in steps}
-    return KeptSteps(kept, gone, len(set().union(*pools)), _idle_columns(context, data, folds, steps))
+    return KeptSteps(kept, removed, len(set().union(*pools)), _idle_columns(context, data, folds, steps))
 
 
 def _steps_above_bar(screening: ScreeningResult, bar: ChanceBar, question: int) -> list[Step]:
@@ -106,7 +106,7 @@ def _pursue_steps(
 
 
 def _steadiest_of_clusters(screening: ScreeningResult, question: ScreeningTarget, steps: Steps) -> Steps:
-    """Of features that rank rows alike, the one whose smallest share of explained residual in any part is largest."""
+    """The step of each cluster of like ranks whose smallest share of explained residual in any part is largest."""
     values = step_values(screening.screen.data, steps)
     shapes = curves(values, screening.screen.flexible)[:, :, question.asked]
     steady = steadiness(shapes, question.residual[question.asked], question.parts[question.asked])

@@ -46,7 +46,7 @@ def pursue(
     factor = np.where(np.arange(len(values)) < len(plain), _PLAIN_FACTOR, 1.0)
     free = np.ones(len(values))
     rest = standardise(residual[rows])
-    taken = np.full((int(rows.sum()), 1), rows.sum() ** -0.5)
+    directions_so_far = np.full((int(rows.sum()), 1), rows.sum() ** -0.5)
     steps: list[PursuitStep] = []
     for _ in range(most + _MOST_COLUMNS):
         statistics = np.einsum("fdc,fd->f", np.square(shapes @ rest.astype(np.float32)), weight) * free
@@ -57,9 +57,9 @@ def pursue(
         if best >= len(plain):
             steps.append(PursuitStep(best - len(plain), float(statistics[best])))
         basis = hat_basis(ranks(values[best][None])[0])[rows] if flexible else shapes[best].T
-        directions = _new_directions(taken, basis.astype(np.float64))
+        directions = _new_directions(directions_so_far, basis.astype(np.float64))
         rest = standardise(rest - directions @ (directions.T @ rest))
-        taken = np.column_stack([taken, directions])
+        directions_so_far = np.column_stack([directions_so_far, directions])
     return tuple(steps)
 
 
@@ -79,10 +79,10 @@ def steadiness(shapes: Curves, residual: Residual, parts: npt.NDArray[np.int64])
     return np.min(shares, axis=0)
 
 
-def _new_directions(taken: Residual, shape: Residual) -> Residual:
+def _new_directions(known_directions: Residual, shape: Residual) -> Residual:
     """Orthonormal directions of a shape that are not among those taken already."""
-    rest = shape - taken @ (taken.T @ shape)
-    rest -= taken @ (taken.T @ rest)  # a second time, against rounding
+    rest = shape - known_directions @ (known_directions.T @ shape)
+    rest -= known_directions @ (known_directions.T @ rest)  # a second time, against rounding
     sizes, vectors = np.linalg.eigh(rest.T @ rest)
     real = sizes > 1e-8 * max(1.0, float(sizes[-1]))
     return rest @ (vectors[:, real] / np.sqrt(sizes[real]))

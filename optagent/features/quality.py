@@ -95,8 +95,8 @@ def _predict_by_bin(values: Matrix, y: Vector, data: Data, index: int, learned: 
     if index in data.categorical:
         bins = np.where(np.isnan(values), -1, values).astype(np.int64) + 1
     else:
-        known = values[learned & ~np.isnan(values)]
-        edges = np.unique(np.quantile(known, np.linspace(0, 1, _BINS + 1)[1:-1])) if len(known) else np.empty(0)
+        present = values[learned & ~np.isnan(values)]
+        edges = np.unique(np.quantile(present, np.linspace(0, 1, _BINS + 1)[1:-1])) if len(present) else np.empty(0)
         bins = np.where(np.isnan(values), 0, 1 + np.searchsorted(edges, values, side="right"))
     truth = y[:, None] if data.task is not Task.MULTICLASS else (y[:, None] == np.arange(data.n_classes)) * 1.0
     counts = np.bincount(bins[learned], minlength=int(bins.max()) + 1)[:, None]
@@ -111,11 +111,11 @@ def _predict_monotone(values: Matrix, y: Vector, learned: Mask) -> Prediction:
     """A monotone curve, which is closer than bins where a column is the target itself or rises with it."""
     from sklearn.isotonic import IsotonicRegression
 
-    known = learned & ~np.isnan(values)
-    if known.sum() < 2:
+    usable = learned & ~np.isnan(values)
+    if usable.sum() < 2:
         return np.full(int((~learned).sum()), y[learned].mean())
-    rises = bool(np.dot(values[known] - values[known].mean(dtype=np.float64), y[known]) >= 0)
-    curve = IsotonicRegression(increasing=rises, out_of_bounds="clip").fit(values[known], y[known])
+    rises = bool(np.dot(values[usable] - values[usable].mean(dtype=np.float64), y[usable]) >= 0)
+    curve = IsotonicRegression(increasing=rises, out_of_bounds="clip").fit(values[usable], y[usable])
     unseen = values[~learned]
     present = ~np.isnan(unseen)
     prediction = np.full(len(unseen), y[learned].mean())

@@ -86,14 +86,14 @@ def build_screen(
     columns = []
     for question in questions:
         columns.append(question.residual[None])
-        drawn = np.zeros((draws, *question.residual.shape), dtype=np.float32)
+        permuted = np.zeros((draws, *question.residual.shape), dtype=np.float32)
         rows = question.asked
-        drawn[:, rows] = permuted_residuals(question.residual[rows], question.parts[rows], draws, rng, ordered)
-        columns.append(drawn)
+        permuted[:, rows] = permuted_residuals(question.residual[rows], question.parts[rows], draws, rng, ordered)
+        columns.append(permuted)
     stacked = np.concatenate(columns).astype(np.float32)  # (questions x (1 + draws), rows, components)
     residuals = np.ascontiguousarray(stacked.transpose(1, 0, 2).reshape(len(data), -1))
-    asked = np.column_stack([question.asked for question in questions]).astype(np.float32)
-    return Screen(data, tuple(questions), residuals, asked, draws, flexible)
+    masks = np.column_stack([question.asked for question in questions]).astype(np.float32)
+    return Screen(data, tuple(questions), residuals, masks, draws, flexible)
 
 
 def serially(screen: Screen, blocks: Iterable[Block]) -> Iterable[BlockStatistics]:

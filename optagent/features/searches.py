@@ -66,13 +66,13 @@ def prepare_search(problem: Problem, fits: PlainFits, fold: int | None) -> Featu
         prediction[inner_fold.valid], parts[inner_fold.valid] = fold_prediction[inner_fold.valid], number
         importances.append(fold_importances)
         feasible.append(inner_fold)
-    asked = parts > 0
-    if prediction is None or asked.sum() < FEWEST_ROWS:
+    predicted = parts > 0
+    if prediction is None or predicted.sum() < FEWEST_ROWS:
         return None
     residual, target = np.zeros((2, len(data), components_of(data.task, data.n_classes)))
-    residual[asked] = residual_of(data.y[asked], prediction[asked], data.task)
-    target[asked] = residual_of(data.y[asked], np.zeros_like(prediction[asked]), data.task)
-    return FeatureSearch(fold, tuple(feasible), residual, target, asked, parts, np.array(importances))
+    residual[predicted] = residual_of(data.y[predicted], prediction[predicted], data.task)
+    target[predicted] = residual_of(data.y[predicted], np.zeros_like(prediction[predicted]), data.task)
+    return FeatureSearch(fold, tuple(feasible), residual, target, predicted, parts, np.array(importances))
 
 
 def screening_sample(searches: Sequence[FeatureSearch], most: int) -> Rows:

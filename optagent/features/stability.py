@@ -52,10 +52,10 @@ def stability(drift: Vector, rank: Vector) -> Vector:
 
 
 def _bin_indexes(values: Matrix, categorical: bool) -> npt.NDArray[np.int64]:
-    known = ~np.isnan(values)
+    present = ~np.isnan(values)
     if categorical:
-        return np.where(known, values + 1, 0).astype(np.int64)
-    if not known.any():
+        return np.where(present, values + 1, 0).astype(np.int64)
+    if not present.any():
         return np.zeros(len(values), dtype=np.int64)
-    edges = np.unique(np.quantile(values[known], np.linspace(0, 1, _BINS + 1)[1:-1]))
-    return np.where(known, 1 + np.searchsorted(edges, values, side="right"), 0)
+    edges = np.unique(np.quantile(values[present], np.linspace(0, 1, _BINS + 1)[1:-1]))
+    return np.where(present, 1 + np.searchsorted(edges, values, side="right"), 0)

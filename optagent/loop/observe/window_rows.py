@@ -59,13 +59,13 @@ def observe_window(
     """
     tables = observations.predictions(model_id, window.start, window.end)
     keep = None if version is None else [_rows_of_version(table, version, unversioned) for table in tables]
-    every = choose(tables, keep)
-    chosen = thinned_by_id(every, most_rows)
-    rows, usable, columns = _encode_rows(tables, chosen, schema)
+    distinct = choose(tables, keep)
+    sample = thinned_by_id(distinct, most_rows)
+    rows, usable, columns = _encode_rows(tables, sample, schema)
     labels = labels_of(observations.labels(model_id, window.start - EARLY_LABELS_S), schema)
-    joined = join_labels(chosen.ids, chosen.time_us, labels)
-    observed = _build_observed_rows(chosen, rows, joined, schema).where(usable)
-    problems = _row_problems(chosen, joined, usable)
+    joined = join_labels(sample.ids, sample.time_us, labels)
+    observed = _build_observed_rows(sample, rows, joined, schema).where(usable)
+    problems = _row_problems(sample, joined, usable)
     within = (labels.time_us >= window.start * 1e6) & (labels.time_us < window.end * 1e6)
     candidates = labels.ids.filter(pa.array(within))
     problems[RowProblem.ORPHAN] = orphans(candidates, tables)
@@ -75,11 +75,11 @@ def observe_window(
     for problems_of_column in columns.values():
         problems.update(problems_of_column)
     return observed, DataQuality(
-        rows=len(every),
+        rows=len(distinct),
         labelled=int(observed.has_label.sum()),
         problems={problem: problems[problem] for problem in RowProblem if problems[problem]},
         columns=columns,
-        sampled=len(chosen) if len(chosen) < len(every) else None,
+        sampled=len(sample) if len(sample) < len(distinct) else None,
     )
 
 
@@ -131,9 +131,9 @@ class _EncodedRows:
     latency_ms: Vector
 
 
-def _encode_rows(tables: Sequence[pa.Table], chosen: CountedRows, schema: Schema) -> tuple[_EncodedRows, Mask, Counts]:
+def _encode_rows(tables: Sequence[pa.Table], sample: CountedRows, schema: Schema) -> tuple[_EncodedRows, Mask, Counts]:
     """The chosen rows encoded, a mask of those with a usable prediction, and the problems of their columns."""
-    count = len(chosen)
+    count = len(sample)
     width = (len(schema.classes),) if schema.task is Task.MULTICLASS else ()
     rows = _EncodedRows(
         x=np.empty((count, len(schema.columns)), dtype=np.float32),
@@ -143,10 +143,10 @@ def _encode_rows(tables: Sequence[pa.Table], chosen: CountedRows, schema: Schema
     usable = np.zeros(count, dtype=np.bool_)
     counts = []
     for index, table in enumerate(tables):
-        places = np.flatnonzero(chosen.table == index)
+        places = np.flatnonzero(sample.table == index)
         if not len(places):
             continue
-        part = table.take(pa.array(chosen.row[places]))
+        part = table.take(pa.array(sample.row[places]))
         rows.x[places], problems = encode_live(part, schema)
         rows.prediction[places], usable[places] = encode_predictions(part, schema)
         latency = column_named(part, _LATENCY)
@@ -183,24 +183,24 @@ def labels_of(tables: Sequence[pa.Table], schema: Schema) -> Labels:
     )
 
 
-def _build_observed_rows(chosen: CountedRows, rows: _EncodedRows, joined: JoinedLabels, schema: Schema) -> ObservedRows:
+def _build_observed_rows(sample: CountedRows, rows: _EncodedRows, joined: JoinedLabels, schema: Schema) -> ObservedRows:
     return ObservedRows(
         task=schema.task,
         columns=observed_columns(schema),
         x=rows.x,
         prediction=rows.prediction,
         y=joined.y,
-        time=chosen.time_us / 1e6,
+        time=sample.time_us / 1e6,
         latency_ms=rows.latency_ms,
         n_classes=len(schema.classes),
         outcome=joined.outcome,
     )
 
 
-def _row_problems(chosen: CountedRows, joined: JoinedLabels, usable: Mask) -> Counter[RowProblem]:
+def _row_problems(sample: CountedRows, joined: JoinedLabels, usable: Mask) -> Counter[RowProblem]:
     return Counter(
         {
-            RowProblem.DUPLICATE: int(chosen.copies.sum()),
+            RowProblem.DUPLICATE: int(sample.copies.sum()),
             RowProblem.UNUSABLE_PREDICTION: int((~usable).sum()),
             RowProblem.DUPLICATE_LABEL: int(joined.copies.sum()),
             RowProblem.CONFLICTING: int(joined.conflicting.sum()),

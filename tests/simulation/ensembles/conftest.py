@@ -19,24 +19,27 @@ def library() -> Callable[..., Members]:
     def make(task: Task = Task.BINARY, models: int = 5, rows: int = 400, seed: int = 0, **costs) -> Members:  # type: ignore[no-untyped-def]
         rng = np.random.default_rng(seed)
         causes = rng.normal(size=(rows, VIEWS))
-        seen = rng.random((models, VIEWS)) < 0.6
+        views_of_model = rng.random((models, VIEWS)) < 0.6
         noise = 0.3 * rng.normal(size=(models, rows, 3))
         if task is Task.MULTICLASS:
             logits = causes.reshape(rows, 3, 2).sum(axis=2)
             y = (logits + rng.gumbel(size=(rows, 3))).argmax(axis=1).astype(np.float64)
             views = [
-                (causes * mask).reshape(rows, 3, 2).sum(axis=2) + part for mask, part in zip(seen, noise, strict=True)
+                (causes * mask).reshape(rows, 3, 2).sum(axis=2) + part
+                for mask, part in zip(views_of_model, noise, strict=True)
             ]
-            said = [np.exp(view) / np.exp(view).sum(axis=1, keepdims=True) for view in views]
+            predictions = [np.exp(view) / np.exp(view).sum(axis=1, keepdims=True) for view in views]
         else:
             signal = causes.sum(axis=1)
-            views = [causes @ mask + part[:, 0] for mask, part in zip(seen, noise, strict=True)]
+            views = [causes @ mask + part[:, 0] for mask, part in zip(views_of_model, noise, strict=True)]
             if task is Task.REGRESSION:
-                y, said = signal + rng.normal(size=rows), views
+                y, predictions = signal + rng.normal(size=rows), views
             else:
                 y = (rng.random(rows) < sigmoid(signal)).astype(np.float64)
-                said = [sigmoid(view) for view in views]
-        return members_of(task, {f"m{index:02d}": one for index, one in enumerate(said)}, y, **costs)
+                predictions = [sigmoid(view) for view in views]
+        return members_of(
+            task, {f"m{index:02d}": prediction for index, prediction in enumerate(predictions)}, y, **costs
+        )
 
     return make
 

@@ -40,8 +40,8 @@ def test_what_was_written_answers_to_the_last_bit_and_a_row_alone_as_among_many(
         whole = combine(ensemble, members.by_member(), x)
         np.testing.assert_array_equal(combine(from_json(to_json(ensemble)), members.by_member(), x), whole)
         for row in (0, 7, 211):
-            said = {name: one[row : row + 1] for name, one in members.by_member().items()}
-            np.testing.assert_array_equal(combine(ensemble, said, x[row : row + 1]), whole[row : row + 1])
+            predictions = {name: one[row : row + 1] for name, one in members.by_member().items()}
+            np.testing.assert_array_equal(combine(ensemble, predictions, x[row : row + 1]), whole[row : row + 1])
         if task.classifies:
             assert whole.min() >= 0
             assert whole.max() <= 1
@@ -70,30 +70,30 @@ def test_models_without_weight_need_not_answer(library: Library) -> None:
     members = library()
     ensemble = weighted_mean(members, np.array([0.0, 0.25, 0.0, 0.75, 0.0]))
     assert ensemble.names == ("m01", "m03")
-    said = {name: members.by_member()[name] for name in ensemble.names}
-    np.testing.assert_allclose(combine(ensemble, said), 0.25 * said["m01"] + 0.75 * said["m03"])
+    predictions = {name: members.by_member()[name] for name in ensemble.names}
+    np.testing.assert_allclose(combine(ensemble, predictions), 0.25 * predictions["m01"] + 0.75 * predictions["m03"])
     np.testing.assert_allclose(weights_of(members, ensemble), [0, 0.25, 0, 0.75, 0])
 
 
 def test_a_vote_counts_labels_and_a_mean_does_not() -> None:
-    said = {"a": np.array([0.51, 0.9]), "b": np.array([0.55, 0.4]), "c": np.array([0.0, 0.45])}
+    predictions = {"a": np.array([0.51, 0.9]), "b": np.array([0.55, 0.4]), "c": np.array([0.0, 0.45])}
     thirds = (1 / 3, 1 / 3, 1 / 3)
     vote, mean = HardVote(Task.BINARY, ("a", "b", "c"), thirds), WeightedMean(Task.BINARY, ("a", "b", "c"), thirds)
-    np.testing.assert_allclose(combine(vote, said), [2 / 3, 1 / 3])
-    np.testing.assert_allclose(combine(mean, said), [1.06 / 3, 1.75 / 3])
+    np.testing.assert_allclose(combine(vote, predictions), [2 / 3, 1 / 3])
+    np.testing.assert_allclose(combine(mean, predictions), [1.06 / 3, 1.75 / 3])
 
 
 def test_a_stack_of_logits_by_hand() -> None:
     stack = Stack(Task.BINARY, ("a", "b"), (1.0, 0.5), (0.25,))
-    said = {"a": np.array([0.8]), "b": np.array([0.3])}
+    predictions = {"a": np.array([0.8]), "b": np.array([0.3])}
     logit = np.log(0.8 / 0.2) + 0.5 * np.log(0.3 / 0.7) + 0.25
-    assert combine(stack, said)[0] == pytest.approx(1 / (1 + np.exp(-logit)))
+    assert combine(stack, predictions)[0] == pytest.approx(1 / (1 + np.exp(-logit)))
     certain = combine(stack, {"a": np.array([0.0, 1.0]), "b": np.array([1.0, 1.0])})
     assert np.isfinite(certain).all()
 
 
 @pytest.mark.parametrize(
-    ("said", "message"),
+    ("predictions", "message"),
     [
         ({"a": np.ones(2)}, "b: a member of the ensemble, has no prediction"),
         ({"a": np.ones(2), "b": np.ones(3)}, "b: predictions of shape"),
@@ -101,9 +101,9 @@ def test_a_stack_of_logits_by_hand() -> None:
         ({"a": np.ones(2), "b": np.array([1.0, np.nan])}, "b: a prediction is not finite"),
     ],
 )
-def test_a_member_that_is_missing_or_broken_is_named(said: dict[str, np.ndarray], message: str) -> None:
+def test_a_member_that_is_missing_or_broken_is_named(predictions: dict[str, np.ndarray], message: str) -> None:
     with pytest.raises(InvalidData, match=message):
-        combine(WeightedMean(Task.REGRESSION, ("a", "b"), (0.5, 0.5)), said)
+        combine(WeightedMean(Task.REGRESSION, ("a", "b"), (0.5, 0.5)), predictions)
 
 
 def test_a_stack_with_features_asks_for_them(library: Library) -> None:

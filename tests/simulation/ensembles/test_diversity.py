@@ -29,8 +29,8 @@ def test_pairs_of_labels_by_hand() -> None:
     assert both_wrong[0, 1] == pytest.approx(2 / 8)
     assert one_wrong[0, 1] == pytest.approx(3 / 8)
     assert q_statistics(members)[0, 1] == pytest.approx((3 * 2 - 2 * 1) / (3 * 2 + 2 * 1))
-    found = diversity(members)
-    assert (found.q, found.disagreement, found.double_fault) == pytest.approx((0.5, 3 / 8, 2 / 8))
+    pair = diversity(members)
+    assert (pair.q, pair.disagreement, pair.double_fault) == pytest.approx((0.5, 3 / 8, 2 / 8))
 
 
 def test_the_residual_correlation_is_pearsons(library: Library) -> None:
@@ -59,13 +59,13 @@ def test_diversity_is_within_its_bounds_and_blind_to_the_order_of_models(
     library: Library, seed: int, order: list[int]
 ) -> None:
     members = library(models=4, rows=50, seed=seed)
-    found, shuffled = diversity(members), diversity(members.only(order))
-    assert 0 <= found.score <= 1
-    assert -1 <= found.q <= 1
-    assert 0 <= found.disagreement <= 1
-    assert 0 <= found.double_fault <= 1
-    assert found.score == pytest.approx(shuffled.score)
-    assert found.q == pytest.approx(shuffled.q)
+    original, shuffled = diversity(members), diversity(members.only(order))
+    assert 0 <= original.score <= 1
+    assert -1 <= original.q <= 1
+    assert 0 <= original.disagreement <= 1
+    assert 0 <= original.double_fault <= 1
+    assert original.score == pytest.approx(shuffled.score)
+    assert original.q == pytest.approx(shuffled.q)
 
 
 def test_only_members_with_weight_count() -> None:
@@ -79,8 +79,8 @@ def test_only_members_with_weight_count() -> None:
 def test_perfect_and_constant_members_give_numbers() -> None:
     y = np.tile([0.0, 1.0], 20)
     members = members_of(Task.BINARY, {"perfect": y, "again": y, "wrong": 1 - y, "half": np.full(40, 0.5)}, y)
-    found = diversity(members)
-    assert all(np.isfinite(each) for each in (found.score, found.q, found.residual_correlation))
+    result = diversity(members)
+    assert all(np.isfinite(each) for each in (result.score, result.q, result.residual_correlation))
     assert np.isfinite(members.moments.correlation).all()
 
 

@@ -67,8 +67,8 @@ def test_certain_and_wrong_costs_what_the_metric_says() -> None:
     y = np.tile([0.0, 1.0], 50)
     members = members_of(Task.BINARY, {"sure": y, "wrong": 1 - y, "half": np.full(100, 0.5)}, y)
     metric = METRICS["log_loss"]
-    found = target_of(members, [metric]).singles(members)
-    np.testing.assert_allclose(found, [-metric.score(y, one) for one in members.predictions], rtol=0.02, atol=1e-12)
+    worths = target_of(members, [metric]).singles(members)
+    np.testing.assert_allclose(worths, [-metric.score(y, one) for one in members.predictions], rtol=0.02, atol=1e-12)
 
 
 def test_float32_members_are_judged_as_float64(library: Library) -> None:

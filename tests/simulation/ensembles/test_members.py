@@ -11,7 +11,7 @@ THREE = np.full((4, 3), 1 / 3)
 
 
 @pytest.mark.parametrize(
-    ("said", "task", "message"),
+    ("predictions", "task", "message"),
     [
         ({"a": P}, Task.BINARY, "at least 2 models, got 1"),
         ({}, Task.BINARY, "at least 2 models, got 0"),
@@ -30,10 +30,10 @@ THREE = np.full((4, 3), 1 / 3)
     ],
 )
 def test_predictions_that_do_not_go_together_are_refused_with_the_model_and_the_rule(
-    said: dict[str, object], task: Task, message: str
+    predictions: dict[str, object], task: Task, message: str
 ) -> None:
     with pytest.raises(InvalidData, match=message):
-        members_of(task, said, Y)  # type: ignore[arg-type]
+        members_of(task, predictions, Y)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("label", [2.0, -1.0, 0.5, np.nan])

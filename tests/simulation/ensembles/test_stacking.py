@@ -48,11 +48,11 @@ def test_a_stack_beats_the_best_single_on_fresh_rows_and_its_weights_are_not_neg
     members = library(task, models=4, rows=3000, seed=8)
     learn, fresh = members.at(np.arange(2000)), members.at(np.arange(2000, 3000))
     target = target_for(members)
-    found = stack(learn, target, halves(2000))
-    assert min(found.stack.weights) >= 0
-    worth = target.worth(fresh.y, combine(found.stack, fresh.by_member()))
+    fitted = stack(learn, target, halves(2000))
+    assert min(fitted.stack.weights) >= 0
+    worth = target.worth(fresh.y, combine(fitted.stack, fresh.by_member()))
     assert worth > target.singles(fresh).max()
-    assert worth == pytest.approx(found.out_of_fold, abs=0.1)
+    assert worth == pytest.approx(fitted.out_of_fold, abs=0.1)
 
 
 def test_a_heavy_penalty_is_the_mean_and_a_light_one_is_not(library: Library) -> None:
@@ -71,9 +71,9 @@ def test_a_feature_that_no_member_saw_helps(library: Library) -> None:
     x = np.column_stack([members.y + rng.normal(size=2000), np.full(2000, 7.0), rng.normal(size=2000)])
     x[::9, 0] = np.nan
     features, target = StackFeatures(x.astype(np.float32), (0, 1, 2)), target_for(members)
-    found = stack(members, target, halves(2000), features)
-    assert found.out_of_fold > stack(members, target, halves(2000)).out_of_fold + 0.01
-    assert [column.position for column in found.stack.columns] == [0, 2]  # a constant column says nothing
+    fitted = stack(members, target, halves(2000), features)
+    assert fitted.out_of_fold > stack(members, target, halves(2000)).out_of_fold + 0.01
+    assert [column.position for column in fitted.stack.columns] == [0, 2]  # a constant column says nothing
 
 
 def test_the_unit_of_values_does_not_matter(library: Library) -> None:
@@ -114,8 +114,8 @@ def test_penalties_and_features_that_do_not_fit_are_refused(library: Library) ->
 
 def test_predictions_by_fold_are_laid_out_by_row() -> None:
     folds = (Fold(np.arange(4), np.array([6, 4])), Fold(np.arange(6), np.array([9, 7])))
-    said = {"a": [np.array([0.6, 0.4]), np.array([0.9, 0.7])], "b": [np.zeros(2), np.ones(2)]}
-    members, rows = out_of_fold(Task.BINARY, np.tile([0.0, 1.0], 5), folds, said)
+    predictions = {"a": [np.array([0.6, 0.4]), np.array([0.9, 0.7])], "b": [np.zeros(2), np.ones(2)]}
+    members, rows = out_of_fold(Task.BINARY, np.tile([0.0, 1.0], 5), folds, predictions)
     assert rows.tolist() == [4, 6, 7, 9]
     np.testing.assert_array_equal(members.predictions, [[0.4, 0.6, 0.7, 0.9], [0, 0, 1, 1]])
     np.testing.assert_array_equal(members.y, [0, 0, 1, 1])
@@ -168,14 +168,14 @@ def inflation(spec: ModelSpec, rows: int, seed: int) -> float:
     time = None if spec.time_column is None else np.arange(rows, dtype=np.float64)
     folds = make_folds(time, y[:rows], spec, np.arange(rows))
     answers = [fold_answers(cause, y, fold.train, fold.valid) for fold in folds]
-    said = {name: [part[index] for part in answers] for index, name in enumerate(("honest", "nearest"))}
-    members, known = out_of_fold(Task.BINARY, y[:rows], folds, said)
+    predictions = {name: [part[index] for part in answers] for index, name in enumerate(("honest", "nearest"))}
+    members, known = out_of_fold(Task.BINARY, y[:rows], folds, predictions)
     again = make_folds(None if time is None else time[known], members.y, spec, np.arange(members.rows))
     target = target_of(members, [METRICS["auc"]])
-    found = stack(members, target, again, penalties=(1.0, 0.01))
+    fitted = stack(members, target, again, penalties=(1.0, 0.01))
     later = np.arange(rows + HORIZON, rows + 3000)
     fresh = dict(zip(("honest", "nearest"), fold_answers(cause, y, np.arange(rows), later), strict=True))
-    return found.out_of_fold - target.worth(y[later], combine(found.stack, fresh))
+    return fitted.out_of_fold - target.worth(y[later], combine(fitted.stack, fresh))
 
 
 def test_purged_stacking_shows_no_inflation_where_labels_overlap_and_naive_stacking_does(

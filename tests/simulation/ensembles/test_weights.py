@@ -41,9 +41,9 @@ def test_greedy_comes_within_a_ten_thousandth_of_the_optimum(
 ) -> None:
     members = library(task, models=10, rows=2000)
     target = target_named(members, name)
-    optimum, found = (worth(members, target, each) for each in (slsqp(members, loss), greedy(members, target)))
-    assert optimum - 1e-4 * max(1.0, abs(optimum)) <= found <= optimum + 1e-5
-    assert found > target.singles(members).max()
+    optimum, greedy_worth = (worth(members, target, each) for each in (slsqp(members, loss), greedy(members, target)))
+    assert optimum - 1e-4 * max(1.0, abs(optimum)) <= greedy_worth <= optimum + 1e-5
+    assert greedy_worth > target.singles(members).max()
 
 
 @pytest.mark.parametrize(("task", "name", "loss"), SMOOTH)
@@ -70,13 +70,13 @@ def test_weights_sum_to_one_and_do_not_depend_on_the_order_of_models(
 ) -> None:
     members = library(models=5, rows=120, seed=seed)
     shuffled = members.only(order)
-    found = [
+    weights = [
         dict(zip(each.names, greedy(each, target_named(each, name), GreedyPlan(steps=12)).tolist(), strict=True))
         for each in (members, shuffled)
     ]
-    assert found[0] == pytest.approx(found[1], abs=1e-12)
-    assert sum(found[0].values()) == pytest.approx(1)
-    assert min(found[0].values()) >= 0
+    assert weights[0] == pytest.approx(weights[1], abs=1e-12)
+    assert sum(weights[0].values()) == pytest.approx(1)
+    assert min(weights[0].values()) >= 0
 
 
 def test_the_first_draw_is_the_best_single_model(library: Library) -> None:

@@ -1,4 +1,4 @@
-"""What is worth no more than its shadow is told apart from what the model needs."""
+"""Columns worth no more than their shadows are told apart from those that the model needs."""
 
 import numpy as np
 import pytest

@@ -106,7 +106,7 @@ def test_nothing_is_recommended_where_no_policy_is_shown_to_be_better() -> None:
 
 
 def test_policies_that_change_nothing_are_seldom_recommended() -> None:
-    """Of 40 comparisons with another noise as large, one in forty is expected to look better at a 95 % interval."""
+    """Among 40 comparisons with noise of the same size, one is expected to look better at a 95 % interval."""
     wrong = 0
     for seed in range(40):
         policies = answers({"never": 1.0, "a": 1.0}, rows=300, seed=seed)

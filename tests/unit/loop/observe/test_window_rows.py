@@ -258,14 +258,14 @@ def reference_rows(count: int) -> tuple[pa.Table, np.ndarray, Predictor]:
 def reference(count: int = 40, **fields: Any) -> Reference:
     table, time, predictor = reference_rows(count)
     observed = observed_from_table(table, time, predictor)
-    known = {
+    defaults = {
         "schema": SCHEMA,
         "importance": {"amount": 0.75, "region": 0.25},
         "version": "3",
         "rows": count,
         "digest": "d1",
     }
-    return Reference(**{"observed": observed, **known, **fields})
+    return Reference(**{"observed": observed, **defaults, **fields})
 
 
 def test_a_reference_is_in_the_order_of_time_with_the_models_answers() -> None:
@@ -305,16 +305,16 @@ def test_a_reference_without_rows_is_refused() -> None:
 
 
 def test_a_reference_is_the_same_after_it_was_kept() -> None:
-    kept = reference(window=Window(1.0, 2.0), profile=b'{"bins": []}', notes=("from the holdout",))
-    kept = dataclasses.replace(
-        kept,
-        observed=dataclasses.replace(kept.observed, outcome={"pro fit": np.arange(40.0), "a": np.full(40, np.nan)}),
+    original = reference(window=Window(1.0, 2.0), profile=b'{"bins": []}', notes=("from the holdout",))
+    original = dataclasses.replace(
+        original,
+        observed=dataclasses.replace(original.observed, outcome={"pro fit": np.arange(40.0), "a": np.full(40, np.nan)}),
     )
-    found = decode_reference(encode_reference(kept))
-    same(found.observed, kept.observed)
+    decoded = decode_reference(encode_reference(original))
+    same(decoded.observed, original.observed)
     for field in dataclasses.fields(Reference):
         if field.name != "observed":
-            assert getattr(found, field.name) == getattr(kept, field.name)
+            assert getattr(decoded, field.name) == getattr(original, field.name)
 
 
 @pytest.mark.parametrize(
@@ -333,13 +333,13 @@ def test_references_of_other_tasks_are_kept_too(task: Task, classes: Any, shape:
 
 
 def test_a_large_reference_is_thinned_evenly() -> None:
-    kept = thin_rows(reference(1000).observed, 100)
-    assert np.diff(kept.time).tolist() == [10.0] * 99
+    thinned = thin_rows(reference(1000).observed, 100)
+    assert np.diff(thinned.time).tolist() == [10.0] * 99
 
 
 def test_a_reference_keeps_at_most_twenty_thousand_rows() -> None:
-    found = decode_reference(encode_reference(reference(30_000)))
-    assert (len(found.observed), found.rows) == (20_000, 30_000)
+    decoded = decode_reference(encode_reference(reference(30_000)))
+    assert (len(decoded.observed), decoded.rows) == (20_000, 30_000)
 
 
 def test_damaged_bytes_are_refused() -> None:
