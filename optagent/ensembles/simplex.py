@@ -22,8 +22,10 @@ _POINTS_PER_BLOCK = 256
 def points_on(models: int, resolution: int) -> int:
     """The number of weightings in steps of 1 / resolution.
 
-    >>> points_on(3, 20), points_on(50, 20) > 10**16
-    (231, True)
+    >>> points_on(3, 20)
+    231
+    >>> points_on(50, 20) > 10**16
+    True
     """
     return math.comb(resolution + models - 1, models - 1)
 
