@@ -40,17 +40,11 @@ def run_holdout_test(
     )
     if np.array_equal(ensemble_prediction, single_prediction):
         return choice
+    predictions = ensemble_prediction, single_prediction
     try:
         improvements = {
             metric.name: paired_interval(
-                metric.score,
-                metric.maximize,
-                members.y,
-                ensemble_prediction,
-                single_prediction,
-                alpha,
-                how,
-                metric.resampled,
+                metric.score, metric.maximize, members.y, *predictions, alpha, how, metric.resampled
             )
             for metric in learning.target.metrics
         }
