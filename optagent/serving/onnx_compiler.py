@@ -11,7 +11,7 @@ from optagent.domain.model import Task
 from optagent.errors import InvalidRequest
 from optagent.serving.boosted_trees import lightgbm_forest, xgboost_forest
 from optagent.serving.engine import Engine
-from optagent.serving.evidence import outputs_of
+from optagent.serving.evidence_record import outputs_of
 from optagent.serving.onnx_columns import Levels, add_margin, add_tree_columns
 from optagent.serving.onnx_combined import add_combined
 from optagent.serving.onnx_engine import OnnxEngine

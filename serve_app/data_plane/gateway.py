@@ -20,8 +20,8 @@ from optagent.domain.model import ModelSpec
 from optagent.domain.token import Scope
 from optagent.errors import Conflict, EngineFailed, InvalidRequest
 from optagent.ports import Clock, Loader, Observations, RecordKind, Routes
-from optagent.serving.answered import PredictionRecord
 from optagent.serving.engine import ServedModel
+from optagent.serving.prediction_record import PredictionRecord
 from serve_app.data_plane.evidence import EvidenceRecorder
 from serve_app.data_plane.metrics import GatewayMetrics
 from serve_app.data_plane.payloads import (

@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from optagent.errors import Busy, Unavailable
 from optagent.ports import Observations, RecordKind
-from optagent.serving.answered import PredictionRecord, predictions_table
-from optagent.serving.evidence import EvidenceRecord, evidence_table
+from optagent.serving.evidence_record import EvidenceRecord, evidence_table
+from optagent.serving.prediction_record import PredictionRecord, predictions_table
 from serve_app.data_plane.metrics import GatewayMetrics
 
 _MOST_AT_ONCE = 5_000

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from optagent.domain.routing import Arm, RoutingTable
 from optagent.serving.engine import ServedModel
-from optagent.serving.evidence import CANDIDATE, CHAMPION
+from optagent.serving.evidence_record import CANDIDATE, CHAMPION
 from serve_app.data_plane.metrics import ModelMetrics
 from serve_app.data_plane.shadow import Shadow
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from optagent.arrays import Prediction
 from optagent.errors import EngineFailed, InvalidData
 from optagent.serving.engine import ServedModel
-from optagent.serving.evidence import CANDIDATE
+from optagent.serving.evidence_record import CANDIDATE
 from serve_app.data_plane.payloads import PredictionRequest
 from serve_app.data_plane.route import ArmAssignment, Route, Version
 

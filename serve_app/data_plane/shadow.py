@@ -14,7 +14,7 @@ import numpy as np
 from optagent.arrays import Prediction
 from optagent.ports import Clock
 from optagent.serving.engine import ServedModel
-from optagent.serving.evidence import EvidenceRecord
+from optagent.serving.evidence_record import EvidenceRecord
 from serve_app.data_plane.metrics import ModelMetrics
 
 _MOST_AT_ONCE = 256

@@ -19,7 +19,7 @@ from optagent.errors import EngineFailed, InvalidRequest, OptAgentError, Unavail
 from optagent.ports import Registry
 from optagent.retry import GrowingPauses
 from optagent.serving.engine import ServedModel
-from optagent.serving.evidence import outputs_of
+from optagent.serving.evidence_record import outputs_of
 from optagent.serving.onnx_engine import OnnxEngine
 from optagent.serving.row_reader import MOST_ROWS
 from optagent.training.encoding import Schema

@@ -17,7 +17,7 @@ from optagent.domain.rollout import Rollout
 from optagent.domain.rollout_look import RolloutState
 from optagent.domain.rollout_policy import ERRORS, SLOW
 from optagent.loop.observe.window_rows import labels_of
-from optagent.serving.evidence import CANDIDATE, CHAMPION, evidence_schema
+from optagent.serving.evidence_record import CANDIDATE, CHAMPION, evidence_schema
 from optagent.training.encoding import Schema
 from optagent.training.live_values import column_named
 

@@ -13,7 +13,7 @@ from optagent.loop.observe.window_rows import EARLY_LABELS_S
 from optagent.loop.rollout.context import RolloutContext
 from optagent.loop.rollout.evidence import RolloutRows, evidence_of, guarded_of, labels_for, losses_of, row_loss
 from optagent.ports import Observations
-from optagent.serving.evidence import outputs_of
+from optagent.serving.evidence_record import outputs_of
 
 GROWTH = 1.02  # of rows from one look to the next: 350 looks from the 1,000th row to the millionth
 _REST = 20  # times what reading took: it then takes 5 % of a core at most

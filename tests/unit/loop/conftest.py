@@ -23,7 +23,7 @@ from optagent.loop.observe.window_rows import observed_columns
 from optagent.loop.rollout.context import RolloutContext
 from optagent.loop.rollout.supervise import SupervisorPass, supervise
 from optagent.ports import RecordKind, Store
-from optagent.serving.evidence import evidence_schema
+from optagent.serving.evidence_record import evidence_schema
 from optagent.training.columns import Kind
 from optagent.training.encoding import FeatureColumn, Schema
 from tests.fakes.routes import InMemoryRoutes

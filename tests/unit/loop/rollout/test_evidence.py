@@ -13,7 +13,7 @@ from optagent.domain.rollout import begin, promote
 from optagent.domain.rollout_look import RolloutState
 from optagent.domain.rollout_policy import RolloutPolicy
 from optagent.loop.rollout.evidence import RowLoss, evidence_of, guarded_of, labels_for, losses_of, mean_loss, row_loss
-from optagent.serving.evidence import EvidenceRecord, evidence_table
+from optagent.serving.evidence_record import EvidenceRecord, evidence_table
 from optagent.training.columns import Kind
 from optagent.training.encoding import FeatureColumn, Schema
 

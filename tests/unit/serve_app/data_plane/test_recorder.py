@@ -14,9 +14,9 @@ from optagent.arrays import Matrix
 from optagent.domain.model import Task
 from optagent.errors import Busy, InvalidData, Unavailable
 from optagent.ports import RecordKind
-from optagent.serving.answered import PredictionRecord
 from optagent.serving.engine import ServedModel
-from optagent.serving.evidence import EvidenceRecord
+from optagent.serving.evidence_record import EvidenceRecord
+from optagent.serving.prediction_record import PredictionRecord
 from optagent.training.columns import Kind
 from optagent.training.encoding import FeatureColumn, Schema
 from serve_app.data_plane.metrics import GatewayMetrics

@@ -12,7 +12,7 @@ from optagent.adapters.in_memory.clock import ManualClock
 from optagent.arrays import Matrix, Prediction
 from optagent.domain.model import Task
 from optagent.serving.engine import ServedModel
-from optagent.serving.evidence import EvidenceRecord
+from optagent.serving.evidence_record import EvidenceRecord
 from optagent.training.columns import Kind
 from optagent.training.encoding import FeatureColumn, Schema
 from serve_app.data_plane.metrics import ModelMetrics

@@ -10,9 +10,9 @@ import pytest
 from optagent.domain.dataset import FileSource
 from optagent.domain.model import ModelSpec, Task
 from optagent.loop.observe.record import checked_predictions
-from optagent.serving.answered import PredictionRecord, predictions_table
 from optagent.serving.engine import ServedModel
 from optagent.serving.native_engine import NativeEngine
+from optagent.serving.prediction_record import PredictionRecord, predictions_table
 from optagent.training.encoding import encode
 from optagent.training.live_rows import encode_live, model_matrix
 from optagent.training.predictor import Predictor

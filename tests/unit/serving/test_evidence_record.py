@@ -5,7 +5,7 @@ import pyarrow as pa
 
 from optagent.adapters.state.archive.row_types import as_kept
 from optagent.domain.model import Task
-from optagent.serving.evidence import EvidenceRecord, evidence_schema, evidence_table, outputs_of
+from optagent.serving.evidence_record import EvidenceRecord, evidence_schema, evidence_table, outputs_of
 
 ONE = EvidenceRecord(
     ids=["a"],
