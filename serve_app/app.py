@@ -1,7 +1,7 @@
 """The Ray Serve application: gateways that answer HTTP, one Control that holds the agent, one Supervisor.
 
-All state is on Redis: each of the three may be killed at any moment and goes on. What is deployed are recipes, nothing
-live. Serve pickles an ingress by value, so that what it does is in modules that are imported on the worker.
+All state is in Redis: each of the three may be killed at any moment and goes on when it is started again. Only settings
+are deployed, no live objects. Serve pickles an ingress by value, so its work is in modules that the worker imports.
 """
 
 import asyncio
@@ -15,14 +15,13 @@ from ray import serve
 
 from optagent.bootstrap import strict_agent
 from optagent.settings import Settings, load_settings
+from serve_app.control import LazyAgent, VerbOutcome, call_verb
 from serve_app.gateway_process import create_gateway
-from serve_app.lazy_agent import LazyAgent
 from serve_app.ray_metrics import RolloutStates
-from serve_app.remote_agent import VerbOutcome, outcome_of
 from serve_app.supervisor import SupervisorLoops
 
 _THREADS = 32  # of Control: each verb that blocks takes one
-_AT_ONCE = 1000  # requests of a gateway, and of Control: most of many are watchers that wait for news of a process
+_AT_ONCE = 1000  # requests of a gateway, and of Control: where there are many, most wait for news of a process
 
 
 class Gateway:
@@ -47,34 +46,39 @@ class Control:
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]
         _log_with_serve(settings)
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, "control"))
-        self._held = LazyAgent(partial(strict_agent, settings))
+        self._lazy_agent = LazyAgent(partial(strict_agent, settings))
 
-    async def call(self, verb: str, arguments: Sequence[Any], named: Mapping[str, Any]) -> VerbOutcome:
-        return await outcome_of(self._held, verb, arguments, named)
+    async def call(self, verb: str, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> VerbOutcome:
+        return await call_verb(self._lazy_agent, verb, arguments, keywords)
 
     async def __del__(self) -> None:
-        await self._held.close()
+        await self._lazy_agent.close()
 
 
 class Supervisor:
-    """Carries rollouts on, starts what is queued, has served models watched, tells people."""
+    """Runs the supervisor's loops: rollouts, the queue, monitors of served models, policies, notices."""
 
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]
         _log_with_serve(settings)
-        held = LazyAgent(partial(strict_agent, settings))
-        every_s, notify = settings.supervise_every_seconds, settings.enable_notifications
-        policies_every_s = settings.monitor_every_seconds
-        self._work = SupervisorLoops(held, every_s, settings.max_processes, RolloutStates(), notify, policies_every_s)
+        lazy_agent = LazyAgent(partial(strict_agent, settings))
+        self._loops = SupervisorLoops(
+            lazy_agent,
+            settings.supervise_every_seconds,
+            settings.max_processes,
+            RolloutStates(),
+            settings.enable_notifications,
+            settings.monitor_every_seconds,
+        )
 
     async def check_health(self) -> None:
-        self._work.check()
+        self._loops.check()
 
     async def __del__(self) -> None:
-        await self._work.close()
+        await self._loops.close()
 
 
 def application(settings: Settings) -> serve.Application:
-    """What `optagent up` deploys."""
+    """The application that `optagent up` deploys."""
     control = _deployment(Control, max_ongoing_requests=_AT_ONCE).bind(settings)
     supervisor = _deployment(Supervisor).bind(settings)
     ingress = serve.ingress()(Gateway)
@@ -84,12 +88,12 @@ def application(settings: Settings) -> serve.Application:
 
 
 def build(args: Mapping[str, Any] | None = None) -> serve.Application:
-    """What `serve deploy serve.yaml` deploys; `args` are settings by name, else those of the cluster's environment."""
+    """The same for `serve deploy serve.yaml`; `args` are settings by name, else those of the cluster's environment."""
     return application(load_settings(**(args or {})))
 
 
 def _deployment(kind: Any, **options: Any) -> Any:
-    """Cores are left to trials: these wait most of the time."""
+    """A deployment named after its class. It waits most of the time and reserves no core: those are for trials."""
     return serve.deployment(
         kind,
         name=kind.__name__,
@@ -102,8 +106,8 @@ def _deployment(kind: Any, **options: Any) -> Any:
 
 
 def _log_with_serve(settings: Settings) -> None:
-    """Our log goes where Serve's goes, as JSON with the request's id."""
-    ours = logging.getLogger("optagent")
-    ours.handlers = list(logging.getLogger("ray.serve").handlers)
-    ours.setLevel(settings.log_level)
-    ours.propagate = False
+    """Sends the log of optagent where Serve's log goes, as JSON with the request's id."""
+    logger = logging.getLogger("optagent")
+    logger.handlers = list(logging.getLogger("ray.serve").handlers)
+    logger.setLevel(settings.log_level)
+    logger.propagate = False

@@ -1,4 +1,4 @@
-"""What the supervisor does all day: carries rollouts on, starts what is queued, has models watched, tells people."""
+"""The supervisor's loops: rollouts carried on, queued processes started, served models monitored, people notified."""
 
 import asyncio
 import contextlib
@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
-from serve_app.lazy_agent import LazyAgent
+from serve_app.control import LazyAgent
 
 _log = logging.getLogger("optagent.supervisor")
 
@@ -14,34 +14,43 @@ _STUCK_S = 120.0
 _MONITORS_EVERY_S = 5.0
 _NOTICES_EVERY_S = 5.0
 
-Tell = Callable[[Mapping[str, str]], None]
+PublishStates = Callable[[Mapping[str, str]], None]
+"""Takes the state of each model's rollout, by model."""
+
+Step = Callable[[], Awaitable[str]]
+"""One turn of a loop; returns what is wrong, "" for nothing."""
 
 
 class SupervisorLoops:
-    """Loops that do not wait for each other; what fails is told once and tried again at the next look.
+    """Loops that do not wait for each other. A failure is logged once and the step is tried again at the next turn.
 
-    `tell` is given the state of each model's rollout after each look. With `notify`, people are told by message.
+    `publish_states` is given the state of each model's rollout after each look. With `notify`, people get messages.
     """
 
     def __init__(
         self,
-        held: LazyAgent,
+        lazy_agent: LazyAgent,
         every_s: float,
         max_processes: int,
-        tell: Tell = lambda states: None,
+        publish_states: PublishStates = lambda states: None,
         notify: bool = False,
         policies_every_s: float = 60.0,
     ) -> None:
-        self._held = held
+        self._lazy_agent = lazy_agent
         self._max_processes = max_processes
-        self._tell = tell
-        self._watched: set[str] = set()
-        self._said: dict[str, str] = {}
+        self._publish_states = publish_states
+        self._monitored: set[str] = set()
+        self._problems: dict[str, str] = {}
         self._looked_at = time.monotonic()
-        steps = [(self._rollouts, every_s), (self._queue, every_s), (self._monitors, max(every_s, _MONITORS_EVERY_S))]
-        steps += [(self._policies, max(every_s, policies_every_s))]
-        steps += [(self._notices, max(every_s, _NOTICES_EVERY_S))] * notify
-        self._loops = [asyncio.create_task(self._repeat(step, pause_s)) for step, pause_s in steps]
+        steps: list[tuple[str, Step, float]] = [
+            ("rollouts", self._supervise_rollouts, every_s),
+            ("queue", self._start_queued, every_s),
+            ("monitors", self._start_monitors, max(every_s, _MONITORS_EVERY_S)),
+            ("policies", self._apply_policies, max(every_s, policies_every_s)),
+        ]
+        if notify:
+            steps.append(("notices", self._send_notices, max(every_s, _NOTICES_EVERY_S)))
+        self._loops = [asyncio.create_task(self._repeat(*step)) for step in steps]
 
     def check(self) -> None:
         """Raises RuntimeError where rollouts were not looked at for two minutes: this process is to be replaced."""
@@ -55,56 +64,56 @@ class SupervisorLoops:
         for loop in self._loops:
             with contextlib.suppress(asyncio.CancelledError):
                 await loop
-        await self._held.close()
+        await self._lazy_agent.close()
 
-    async def _repeat(self, step: Callable[[], Awaitable[str]], pause_s: float) -> None:
+    async def _repeat(self, name: str, step: Step, pause_s: float) -> None:
         while True:
             try:
-                said = await step()
+                problem = await step()
             except Exception as error:
-                said = str(error) or type(error).__name__
-            if said and self._said.get(step.__name__) != said:
-                _log.warning("%s: %s", step.__name__.strip("_"), said)
-            self._said[step.__name__] = said
+                problem = str(error) or type(error).__name__
+            if problem and self._problems.get(name) != problem:
+                _log.warning("%s: %s", name, problem)
+            self._problems[name] = problem
             await asyncio.sleep(pause_s)
 
-    async def _rollouts(self) -> str:
+    async def _supervise_rollouts(self) -> str:
         try:
-            agent = await self._held.agent()
+            agent = await self._lazy_agent.agent()
             supervised = await agent.supervise_once()
         finally:
             self._looked_at = time.monotonic()
-        for done in supervised.done:
-            _log.info("%s", done)
-        self._tell({model_id: str(state) for model_id, state in supervised.states.items()})
+        for message in supervised.done:
+            _log.info("%s", message)
+        self._publish_states({model_id: str(state) for model_id, state in supervised.states.items()})
         return "; ".join(f"{model_id}: {error}" for model_id, error in sorted(supervised.errors.items()))
 
-    async def _queue(self) -> str:
-        agent = await self._held.agent()
+    async def _start_queued(self) -> str:
+        agent = await self._lazy_agent.agent()
         started = await agent.start_queued(self._max_processes)
         if started:
             _log.info("started %s", ", ".join(started))
         return ""
 
-    async def _monitors(self) -> str:
-        """A model that is served is watched from then on; one whose monitor was stopped by hand stays as it is."""
-        agent = await self._held.agent()
+    async def _start_monitors(self) -> str:
+        """Starts a monitor once for each served model; one that was stopped by hand stays stopped."""
+        agent = await self._lazy_agent.agent()
         for model_id in await agent.served():
-            if model_id not in self._watched:
+            if model_id not in self._monitored:
                 await agent.start_monitor(model_id)
-                self._watched.add(model_id)
+                self._monitored.add(model_id)
         return ""
 
-    async def _policies(self) -> str:
+    async def _apply_policies(self) -> str:
         """Queues what the policies of models call for."""
-        agent = await self._held.agent()
+        agent = await self._lazy_agent.agent()
         for process in await agent.trigger_once():
             _log.info("%s of %s: %s", process.process_id, process.model_id, process.command.get("reason"))
         return ""
 
-    async def _notices(self) -> str:
-        agent = await self._held.agent()
-        told = await agent.notify_once()
-        if told:
-            _log.info("people were told of %d", told)
+    async def _send_notices(self) -> str:
+        agent = await self._lazy_agent.agent()
+        sent_count = await agent.notify_once()
+        if sent_count:
+            _log.info("people were told of %d", sent_count)
         return ""

@@ -1,4 +1,4 @@
-"""What the supervisor does all day, with an agent that only remembers."""
+"""The supervisor's loops, with an agent that only remembers what it was called for."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -11,13 +11,13 @@ from optagent.domain.rollout_look import RolloutState
 from optagent.errors import Unavailable
 from optagent.loop.rollout.supervise import SupervisorPass
 from serve_app import supervisor
-from serve_app.lazy_agent import LazyAgent
+from serve_app.control import LazyAgent
 from serve_app.supervisor import SupervisorLoops
 
 
 @dataclass
 class SlowAgent:
-    """Whose every verb can be made to hang or to fail."""
+    """An agent whose verbs can be made to hang or to fail."""
 
     looks: int = 0
     queued: list[int] = field(default_factory=list)
@@ -70,25 +70,25 @@ async def work(agent: SlowAgent, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     monkeypatch.setattr(supervisor, "_MONITORS_EVERY_S", 0.01)
     monkeypatch.setattr(supervisor, "_NOTICES_EVERY_S", 0.01)
 
-    async def made() -> Any:
+    async def make_agent() -> Any:
         return agent
 
-    told: list[Any] = []
-    running = SupervisorLoops(LazyAgent(made), 0.01, 3, told.append)
-    running.told = told
+    states: list[Any] = []
+    running = SupervisorLoops(LazyAgent(make_agent), 0.01, 3, states.append)
+    running.states = states
     yield running
     await running.close()
 
 
 @pytest.fixture
 async def telling(agent: SlowAgent, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SupervisorLoops]:
-    """The same where notifications are enabled."""
+    """The same with notifications enabled."""
     monkeypatch.setattr(supervisor, "_NOTICES_EVERY_S", 0.01)
 
-    async def made() -> Any:
+    async def make_agent() -> Any:
         return agent
 
-    running = SupervisorLoops(LazyAgent(made), 0.01, 3, notify=True)
+    running = SupervisorLoops(LazyAgent(make_agent), 0.01, 3, notify=True)
     yield running
     await running.close()
 
@@ -102,7 +102,7 @@ async def until(condition: Callable[[], bool]) -> None:
 async def test_rollouts_queue_and_monitors_are_seen_to_again_and_again(agent, work):
     await until(lambda: agent.looks > 2 and len(agent.queued) > 2)
     assert set(agent.queued) == {3}
-    assert work.told[-1] == {"churn": "shadow"}
+    assert work.states[-1] == {"churn": "shadow"}
     work.check()
 
 
@@ -129,8 +129,8 @@ async def test_what_fails_is_told_once_and_tried_again(agent, work, caplog):
     assert [record.getMessage() for record in caplog.records] == [f"rollouts: {agent.failing}"]
     work.check()
     agent.failing = ""
-    work.told.clear()
-    await until(lambda: bool(work.told))
+    work.states.clear()
+    await until(lambda: bool(work.states))
 
 
 async def test_looks_that_do_not_come_back_are_a_reason_to_be_replaced(agent, work, monkeypatch):

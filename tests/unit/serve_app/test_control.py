@@ -1,4 +1,4 @@
-"""An agent that is made when it is needed, also where that takes several tries."""
+"""Control: the agent is made when it is needed, also where that takes several tries, and called by verb."""
 
 import asyncio
 from typing import Any
@@ -7,9 +7,8 @@ import pytest
 
 from optagent.domain.command import TuneModel
 from optagent.errors import InvalidRequest, ModelNotFound, Unavailable
-from serve_app import lazy_agent
-from serve_app.lazy_agent import LazyAgent
-from serve_app.remote_agent import outcome_of
+from serve_app import control
+from serve_app.control import LazyAgent, call_verb
 
 
 class Recipe:
@@ -37,37 +36,37 @@ class Closing:
 
 async def test_it_is_made_once_for_all_who_ask():
     recipe = Recipe(agent := Closing())
-    held = LazyAgent(recipe)
-    assert await asyncio.gather(*(held.agent() for _ in range(10))) == [agent] * 10
+    lazy_agent = LazyAgent(recipe)
+    assert await asyncio.gather(*(lazy_agent.agent() for _ in range(10))) == [agent] * 10
     assert recipe.tries == 1
-    await held.close()
+    await lazy_agent.close()
     assert agent.closed
     with pytest.raises(Unavailable, match="closing"):
-        await held.agent()
+        await lazy_agent.agent()
 
 
 async def test_while_redis_is_away_all_are_told_so_at_once_and_later_it_works(monkeypatch):
     recipe = Recipe(agent := Closing(), away=True)
-    held = LazyAgent(recipe)
-    told = await asyncio.gather(*(held.agent() for _ in range(10)), return_exceptions=True)
-    assert {str(error) for error in told} == {"Redis at redis:6379 does not answer"}
+    lazy_agent = LazyAgent(recipe)
+    errors = await asyncio.gather(*(lazy_agent.agent() for _ in range(10)), return_exceptions=True)
+    assert {str(error) for error in errors} == {"Redis at redis:6379 does not answer"}
     assert recipe.tries == 1
     recipe.away = False
-    monkeypatch.setattr(lazy_agent, "_AGAIN_S", 0.0)
-    assert await held.agent() is agent
+    monkeypatch.setattr(control, "_AGAIN_S", 0.0)
+    assert await lazy_agent.agent() is agent
 
 
 async def test_a_refusal_is_an_outcome_and_so_is_an_answer(agent, churn):
-    held = LazyAgent(Recipe(agent))
-    registered = await outcome_of(held, "register_model", (churn,), {})
+    lazy_agent = LazyAgent(Recipe(agent))
+    registered = await call_verb(lazy_agent, "register_model", (churn,), {})
     assert (registered.answer.model_id, registered.refusal) == ("churn", None)
-    unknown = await outcome_of(held, "submit", (TuneModel("nobody"),), {})
+    unknown = await call_verb(lazy_agent, "submit", (TuneModel("nobody"),), {})
     assert isinstance(unknown.refusal, ModelNotFound)
-    away = await outcome_of(LazyAgent(Recipe(away=True)), "models", (), {})
+    away = await call_verb(LazyAgent(Recipe(away=True)), "models", (), {})
     assert isinstance(away.refusal, Unavailable)
 
 
 @pytest.mark.parametrize("verb", ["_store", "__class__", "frobnicate"])
 async def test_only_verbs_can_be_asked_for(agent, verb):
-    outcome = await outcome_of(LazyAgent(Recipe(agent)), verb, (), {})
+    outcome = await call_verb(LazyAgent(Recipe(agent)), verb, (), {})
     assert isinstance(outcome.refusal, InvalidRequest)

@@ -1,0 +1,72 @@
+"""The called side of Control: it makes the agent when it is first needed, and calls its verbs by name.
+
+The agent is made again as often as it takes while Redis or MLflow are away.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from optagent.agent import OptimizationAgent
+from optagent.errors import InvalidRequest, OptAgentError, Unavailable
+
+_AGAIN_S = 1.0
+
+
+class LazyAgent:
+    """One agent for all callers, made by `recipe` at the first call; use it from one event loop."""
+
+    def __init__(self, recipe: Callable[[], Awaitable[OptimizationAgent]]) -> None:
+        self._recipe = recipe
+        self._lock = asyncio.Lock()
+        self._agent: OptimizationAgent | None = None
+        self._failure: OptAgentError | None = None
+        self._failed_at = 0.0
+        self._closed = False
+
+    async def agent(self) -> OptimizationAgent:
+        """Raises the error that making it ended with; a call within a second of that gets the same error at once."""
+        if self._agent is not None:
+            return self._agent
+        async with self._lock:
+            if self._closed:
+                raise Unavailable("control is closing")
+            if self._failure is not None and time.monotonic() - self._failed_at < _AGAIN_S:
+                raise self._failure
+            if self._agent is None:
+                try:
+                    self._agent = await self._recipe()
+                except OptAgentError as error:
+                    self._failure, self._failed_at = error, time.monotonic()
+                    raise
+            return self._agent
+
+    async def close(self) -> None:
+        async with self._lock:
+            self._closed = True
+            agent, self._agent = self._agent, None
+        if agent is not None:
+            await agent.close()
+
+
+@dataclass(frozen=True, slots=True)
+class VerbOutcome:
+    """The answer of a verb, or the refusal that it raised."""
+
+    answer: Any = None
+    refusal: OptAgentError | None = None
+
+
+async def call_verb(
+    lazy_agent: LazyAgent, verb: str, arguments: Sequence[Any], keywords: Mapping[str, Any]
+) -> VerbOutcome:
+    """Calls a verb of the agent. A refusal is returned, not raised: Serve would log it with its traceback."""
+    if verb.startswith("_") or not callable(getattr(OptimizationAgent, verb, None)):
+        return VerbOutcome(refusal=InvalidRequest(f"an agent has no verb {verb!r}"))
+    try:
+        agent = await lazy_agent.agent()
+        return VerbOutcome(await getattr(agent, verb)(*arguments, **keywords))
+    except OptAgentError as error:
+        return VerbOutcome(refusal=error)
