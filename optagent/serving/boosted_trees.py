@@ -1,4 +1,4 @@
-"""The trees of LightGBM and XGBoost, read from the libraries' own texts."""
+"""Boosted trees of LightGBM and XGBoost, read from the libraries' own texts."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,8 @@ LINKS = {
     Task.REGRESSION: LinkFunction.IDENTITY,
 }
 
-_CATEGORICAL, _DEFAULT_LEFT = 1, 2  # bits of LightGBM's decision_type; the two above say what counts as missing
+# Bits of LightGBM's decision_type; the two bits above say which values count as missing.
+_CATEGORICAL, _DEFAULT_LEFT = 1, 2
 _ZERO = float(np.float32(1e-35))
 _MISSING_NONE, _MISSING_ZERO = 0, 1
 
@@ -26,7 +27,7 @@ _MISSING_NONE, _MISSING_ZERO = 0, 1
 def lightgbm_forest(booster: Any, task: Task, outputs: int) -> Forest:
     """The trees of a `lightgbm.Booster`; they are summed in 64 bits."""
     sections = booster.model_to_string().split("\nTree=")[1:]
-    trees = tuple(_lightgbm_tree(_fields(text), index % outputs) for index, text in enumerate(sections))
+    trees = tuple(_lightgbm_tree(_parse_fields(text), index % outputs) for index, text in enumerate(sections))
     return Forest(trees, outputs, LINKS[task])
 
 
@@ -48,62 +49,62 @@ def xgboost_forest(booster: Any, task: Task, outputs: int) -> Forest:
     )
 
 
-def _fields(text: str) -> dict[str, str]:
+def _parse_fields(text: str) -> dict[str, str]:
     lines = text.partition("\n\n")[0].split("\n")
     return dict(line.split("=", 1) for line in lines if "=" in line)
 
 
 def _lightgbm_tree(fields: Mapping[str, str], output: int) -> Tree:
-    """Inner nodes first, then the leaves: LightGBM counts those from -1 downwards."""
-    leaves = _numbers(fields["leaf_value"])
+    """Inner nodes first, then the leaves, which LightGBM counts from -1 downwards."""
+    leaves = _parse_numbers(fields["leaf_value"])
     if fields.get("is_linear", "0") != "0":
         raise InvalidRequest("LightGBM: linear trees are not compiled")
     if len(leaves) == 1:
-        none = np.array([-1])
-        return Tree(np.zeros(1, np.int64), np.zeros(1), none, none, np.zeros(1, np.bool_), leaves, output)
+        no_child = np.array([-1])
+        return Tree(np.zeros(1, np.int64), np.zeros(1), no_child, no_child, np.zeros(1, np.bool_), leaves, output)
     left, right, column, decision = (
-        _numbers(fields[name]).astype(np.int64)
+        _parse_numbers(fields[name]).astype(np.int64)
         for name in ("left_child", "right_child", "split_feature", "decision_type")
     )
     inner = len(left)
     by_code = decision & _CATEGORICAL > 0
-    told = _numbers(fields["threshold"])
-    threshold = np.where(by_code, told, _without_zeros(told))
+    split_values = _parse_numbers(fields["threshold"])
+    threshold = np.where(by_code, split_values, _move_off_zero(split_values))
     missing = decision >> 2
     if (missing[~by_code] == _MISSING_ZERO).any():
         raise InvalidRequest("LightGBM: trees that take zero as missing are not compiled")
-    # Where no training row lacked a number, a missing one is taken as 0; a missing category is in no set.
+    # A missing number counts as 0 where no training row lacked one; a missing category is in no set.
     missing_left = np.where(missing == _MISSING_NONE, threshold >= 0.0, decision & _DEFAULT_LEFT > 0) & ~by_code
-    none = np.full(len(leaves), -1)
+    no_child = np.full(len(leaves), -1)
     return Tree(
         column=np.concatenate([column, np.zeros(len(leaves), np.int64)]),
         threshold=np.concatenate([threshold, np.zeros(len(leaves))]),
-        left=np.concatenate([np.where(left < 0, inner - left - 1, left), none]),
-        right=np.concatenate([np.where(right < 0, inner - right - 1, right), none]),
+        left=np.concatenate([np.where(left < 0, inner - left - 1, left), no_child]),
+        right=np.concatenate([np.where(right < 0, inner - right - 1, right), no_child]),
         missing_left=np.concatenate([missing_left, np.zeros(len(leaves), np.bool_)]),
         value=np.concatenate([np.zeros(inner), leaves]),
         output=output,
-        members=dict(_lightgbm_sets(fields, np.flatnonzero(by_code), threshold)),
+        members=dict(_lightgbm_category_sets(fields, np.flatnonzero(by_code), threshold)),
     )
 
 
-def _without_zeros(thresholds: Vector) -> Vector:
-    """LightGBM takes all that is this close to zero as zero, when it predicts a row: none of it lies on two sides."""
+def _move_off_zero(thresholds: Vector) -> Vector:
+    """Thresholds moved off zero: LightGBM predicts values this close to zero as zero, so none may split them."""
     moved = np.where(thresholds >= 0.0, _ZERO, np.nextafter(-_ZERO, -np.inf))
     return np.where(np.abs(thresholds) <= _ZERO, moved, thresholds)
 
 
-def _lightgbm_sets(
+def _lightgbm_category_sets(
     fields: Mapping[str, str], nodes: npt.NDArray[np.int64], threshold: Vector
 ) -> Iterator[tuple[int, npt.NDArray[Any]]]:
     """The threshold of a categorical split is the number of its bitset."""
     if not len(nodes):
         return
-    bounds = _numbers(fields["cat_boundaries"]).astype(np.int64)
-    words = _numbers(fields["cat_threshold"]).astype("<u4")
+    bounds = _parse_numbers(fields["cat_boundaries"]).astype(np.int64)
+    words = _parse_numbers(fields["cat_threshold"]).astype("<u4")
     for node in nodes:
-        own = int(threshold[node])
-        yield int(node), bits_set(words[bounds[own] : bounds[own + 1]])
+        position = int(threshold[node])
+        yield int(node), bits_set(words[bounds[position] : bounds[position + 1]])
 
 
 def bits_set(words: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -116,7 +117,7 @@ def bits_set(words: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _xgboost_tree(tree: Mapping[str, Any], output: int) -> Tree:
-    """The categories of a split go right, and all others left: such a split is turned round."""
+    """XGBoost sends the categories of a split right and all others left, so such a split is mirrored."""
     left, right = (np.asarray(tree[name], dtype=np.int64) for name in ("left_children", "right_children"))
     values = np.asarray(tree["split_conditions"], dtype=np.float32).astype(np.float64)
     missing_left = np.asarray(tree["default_left"]) > 0
@@ -132,5 +133,5 @@ def _xgboost_tree(tree: Mapping[str, Any], output: int) -> Tree:
     return Tree(column, values, left, right, missing_left, np.where(leaf, values, 0.0), output, members)
 
 
-def _numbers(text: str) -> Vector:
+def _parse_numbers(text: str) -> Vector:
     return np.array(text.split(), dtype=np.float64)

@@ -1,4 +1,4 @@
-"""A version as it is served: rows by name in, labels and probabilities or values out."""
+"""Served model: rows by name in, labels with probabilities or values out."""
 
 import math
 from typing import Any, Protocol
@@ -18,25 +18,25 @@ Answer = dict[str, Any]
 
 
 class Engine(Protocol):
-    """What turns encoded rows into scores; called by several threads at once."""
+    """Scores encoded rows; called by several threads at once."""
 
     name: str
     blocks: bool
-    """Whether a call may take long or never end, so that an event loop calls it in a thread."""
+    """True where a call may take long or never end, so that an event loop calls it in a thread."""
 
     def scores(self, x: Matrix) -> Prediction:
         """As `Predictor.scores`; raises InvalidData for a matrix of another width."""
         ...
 
     def close(self) -> None:
-        """Lets go of what the engine holds; it answers no more."""
+        """Releases the resources of the engine, which answers no more."""
         ...
 
 
 class ServedModel:
-    """A version, its reader of rows and its engine. It keeps nothing of a call, so threads may share it.
+    """A version with its row reader and its engine. It stores nothing of a call, so threads may share it.
 
-    `reason` says why it has this engine.
+    `reason` says why this engine was chosen.
     """
 
     def __init__(
@@ -58,17 +58,17 @@ class ServedModel:
         self.class_names = tuple(str(label) for label in schema.classes)
 
     def answer(self, rows: Any) -> list[Answer]:
-        """An answer for each row of whatever the reader takes; raises InvalidData for a row that breaks a rule."""
-        return self.answers(self.scores(self.reader.read(rows)))
+        """An answer for each row, in any form that the reader takes; raises InvalidData where one breaks a rule."""
+        return self.format_answers(self.scores(self.reader.read(rows)))
 
     def scores(self, x: Matrix) -> Prediction:
-        """The engine's scores; Infeasible where one is not a finite number, which no answer may hold."""
-        found = self.engine.scores(x)
-        # Of one row, the sum is the quicker check: what is not finite stays so.
-        return found if math.isfinite(found.sum()) else finite(found)
+        """The engine's scores; raises Infeasible where one is not a finite number, which no answer may contain."""
+        scores = self.engine.scores(x)
+        # For one row the sum is the quicker check: a value that is not finite makes the sum not finite either.
+        return scores if math.isfinite(scores.sum()) else finite(scores)
 
-    def answers(self, scores: Prediction) -> list[Answer]:
-        """The answers that scores mean. Of equal probabilities the first class wins, and class 1 of two at one half."""
+    def format_answers(self, scores: Prediction) -> list[Answer]:
+        """The answers for scores. Of equally probable classes the first wins; of two classes, class 1 at one half."""
         version = self.version
         if self.task is Task.REGRESSION:
             return [{"version": version, PREDICTION: value} for value in scores.tolist()]
@@ -84,8 +84,8 @@ class ServedModel:
             for code, row in zip(scores.argmax(axis=1).tolist(), scores.tolist(), strict=True)
         ]
 
-    def answers_table(self, scores: Prediction, as_text: bool = False) -> pa.Table:
-        """The same as a table: `prediction` and `probability_<label>`, as `Predictor.predict`; labels `as_text`."""
+    def format_table(self, scores: Prediction, as_text: bool = False) -> pa.Table:
+        """The answers as a table: `prediction` and `probability_<label>`, as `Predictor.predict`; labels `as_text`."""
         if self.task is Task.REGRESSION:
             return pa.table({PREDICTION: scores})
         binary = self.task is Task.BINARY
@@ -98,5 +98,5 @@ class ServedModel:
         return pa.table(columns)
 
     def close(self) -> None:
-        """Lets go of the engine."""
+        """Closes the engine."""
         self.engine.close()

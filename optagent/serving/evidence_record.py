@@ -1,7 +1,7 @@
-"""What a rollout is judged by: a row for each row that the candidate was asked for, or might have been.
+"""Evidence records of a rollout: a row for each row that the candidate was asked for, or might have been asked for.
 
-"champion" and "candidate" are the rollout's roles throughout, while baking as well, where the candidate answers and the
-champion of before is asked beside it.
+"champion" and "candidate" are the roles in the rollout. They stay the same while baking, where the candidate answers
+and the former champion is asked beside it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -33,13 +33,13 @@ _FACTS = pa.schema(
 
 
 class EvidenceRecord(NamedTuple):
-    """The rows of one request, which all were treated alike.
+    """The rows of one request, all of which were treated alike.
 
     `time` is the request's arrival in POSIX seconds. `arm` is the role that was drawn by the sticky key `unit`, and
-    `share` the candidate's chance: 0 in shadow, 1 while baking. `version` is who answered. `failed` says that the
-    candidate did (it raised, answered no number, took more than its budget, or its process ended), `latency_ms` how
-    long it took, None where it was not asked. Scores are those of `Predictor.scores`, None of a version that was not
-    asked or failed.
+    `share` the candidate's chance: 0 in shadow, 1 while baking. `version` is the version that answered. `failed` says
+    that the candidate failed (it raised, answered no number, took more than its budget, or its process ended).
+    `latency_ms` is the candidate's time, None where it was not asked. Scores are those of `Predictor.scores`, None for
+    a version that was not asked or failed.
     """
 
     ids: Sequence[str]
@@ -58,7 +58,7 @@ class EvidenceRecord(NamedTuple):
 
 
 def outputs_of(task: Task, classes: Sequence[object]) -> int:
-    """How many scores a row has: one, or one a class where there are more than two."""
+    """The number of scores of a row: one, or one for each class where there are more than two classes."""
     return len(classes) if task is Task.MULTICLASS else 1
 
 
@@ -72,32 +72,37 @@ def evidence_schema(outputs: int) -> pa.Schema:
     return pa.schema([*_FACTS, *scores])
 
 
-def evidence_table(compared: Sequence[EvidenceRecord], outputs: int) -> pa.Table:
-    """The rows of all requests, in their order; scores of another width than `outputs` count as none."""
-    counts = [len(one.ids) for one in compared]
+def evidence_table(records: Sequence[EvidenceRecord], outputs: int) -> pa.Table:
+    """The rows of all requests in order; scores of another width than `outputs` are left out as missing."""
+    counts = [len(record.ids) for record in records]
     columns: list[pa.Array] = [
-        pa.array([name for one in compared for name in one.ids], pa.large_string()),
-        _repeated([round(one.time * 1e6) for one in compared], counts, pa.int64()).cast(pa.timestamp("us", "UTC")),
+        pa.array([name for record in records for name in record.ids], pa.large_string()),
+        _repeat_per_row([round(record.time * 1e6) for record in records], counts, pa.int64()).cast(
+            pa.timestamp("us", "UTC")
+        ),
     ]
     columns += [
-        _repeated([getattr(one, field.name) for one in compared], counts, field.type) for field in list(_FACTS)[2:]
+        _repeat_per_row([getattr(record, field.name) for record in records], counts, field.type)
+        for field in list(_FACTS)[2:]
     ]
     for role in (CHAMPION, CANDIDATE):
-        columns += _scores((getattr(one, role) for one in compared), counts, outputs)
+        columns += _score_columns((getattr(record, role) for record in records), counts, outputs)
     return pa.Table.from_arrays(columns, schema=evidence_schema(outputs))
 
 
-def _repeated(values: Sequence[object], counts: Sequence[int], kind: pa.DataType) -> pa.Array:
+def _repeat_per_row(values: Sequence[object], counts: Sequence[int], kind: pa.DataType) -> pa.Array:
     """The value of each request for each of its rows."""
     array = pa.array(values, kind)
     alone = all(count == 1 for count in counts)
     return array if alone else array.take(pa.array(np.repeat(np.arange(len(counts)), counts)))
 
 
-def _scores(found: Iterable[Prediction | None], counts: Sequence[int], outputs: int) -> list[pa.Array]:
+def _score_columns(
+    scores_by_request: Iterable[Prediction | None], counts: Sequence[int], outputs: int
+) -> list[pa.Array]:
     rows = np.full((sum(counts), outputs), np.nan)
     start = 0
-    for scores, count in zip(found, counts, strict=True):
+    for scores, count in zip(scores_by_request, counts, strict=True):
         if scores is not None and scores.size == count * outputs:
             rows[start : start + count] = scores.reshape(count, outputs)
         start += count

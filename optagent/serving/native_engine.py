@@ -1,4 +1,4 @@
-"""The model's own library as an engine."""
+"""Native engine: the model's own library scores the rows."""
 
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class NativeEngine:
-    """The predictor itself."""
+    """Scores by the predictor itself."""
 
     name = "native"
     blocks = True

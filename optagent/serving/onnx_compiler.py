@@ -1,4 +1,4 @@
-"""Models compiled to ONNX graphs of the library's own, in memory."""
+"""ONNX compiler: fitted models as ONNX engines, made in memory by converters of this package."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -23,14 +23,14 @@ from optagent.training.families.parts import ModelPart
 from optagent.training.predictor import Predictor
 
 MOST_NODES = 2_000_000
-"""Of a forest, counting a copy for each class: measured, compiling takes some 500 bytes a node at its peak."""
+"""Of a forest, counting a copy for each class: compiling takes some 500 bytes a node at its peak (measured)."""
 
 
 @dataclass(frozen=True, slots=True)
 class CompiledEngine:
-    """The engine, or None with the reason; `thresholds` of each column are where an engine is easily wrong.
+    """The engine, or None with the reason; `thresholds` by column are the values where an engine is easily wrong.
 
-    `graph` is what the engine was made of, for other processes.
+    `graph` is the serialized model of the engine, for other processes.
     """
 
     engine: Engine | None
@@ -40,8 +40,8 @@ class CompiledEngine:
 
 
 @dataclass(frozen=True, slots=True)
-class _Work:
-    """What a compiler is given: a fitted model and the shape of its rows and answers."""
+class _CompilerInput:
+    """The input of a compiler: a fitted model and the shape of its rows and answers."""
 
     model: Any
     task: Task
@@ -52,7 +52,7 @@ class _Work:
 def compile_onnx(predictor: Predictor) -> CompiledEngine:
     """The predictor's model as an ONNX engine, made from the loaded model: no file is read, nothing is unpickled.
 
-    That its answers are the same is for `parity` to find out.
+    It is not checked here that its answers are the same; `parity` does that.
     """
     family, task = predictor.manifest.family, predictor.manifest.task
     compiler = _COMPILERS.get(family)
@@ -60,15 +60,15 @@ def compile_onnx(predictor: Predictor) -> CompiledEngine:
         return CompiledEngine(None, f"the family {family} has no ONNX form")
     columns = predictor.schema.columns
     outputs = outputs_of(task, predictor.manifest.classes)
-    work = _Work(predictor.model, task, outputs, [column.levels for column in columns])
+    source = _CompilerInput(predictor.model, task, outputs, [column.levels for column in columns])
     graph = Graph(len(columns))
     try:
-        scores, thresholds = compiler(graph, work)
+        scores, thresholds = compiler(graph, source)
         model = graph.model(scores, outputs)
         engine = OnnxEngine(model, len(columns), outputs)
-    except Exception as error:  # Whatever a library's inside or ONNX Runtime says: the model itself still serves.
-        said = str(error).strip().splitlines() or [type(error).__name__]
-        return CompiledEngine(None, f"{family} does not compile to ONNX: {said[0][:300]}")
+    except Exception as error:  # Whatever a library or ONNX Runtime raises: the model itself still serves.
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        return CompiledEngine(None, f"{family} does not compile to ONNX: {lines[0][:300]}")
     return CompiledEngine(engine, f"{family} compiled to ONNX, {len(model) / 1e6:.1f} MB", thresholds, model)
 
 
@@ -76,95 +76,92 @@ _Scores = tuple[str, Mapping[int, Vector]]
 """The name of a model's scores in the graph, and its thresholds by column."""
 
 
-def _lightgbm(graph: Graph, work: _Work) -> _Scores:
-    return _trees(graph, lightgbm_forest(work.model._booster, work.task, work.outputs))
+def _add_lightgbm(graph: Graph, source: _CompilerInput) -> _Scores:
+    return _add_trees(graph, lightgbm_forest(source.model._booster, source.task, source.outputs))
 
 
-def _xgboost(graph: Graph, work: _Work) -> _Scores:
-    return _trees(graph, xgboost_forest(work.model._booster, work.task, work.outputs))
+def _add_xgboost(graph: Graph, source: _CompilerInput) -> _Scores:
+    return _add_trees(graph, xgboost_forest(source.model._booster, source.task, source.outputs))
 
 
-def _histograms(graph: Graph, work: _Work) -> _Scores:
-    levels = max(work.levels, default=0)
-    return _trees(graph, histogram_forest(work.model._estimator, work.task, work.outputs, levels))
+def _add_histograms(graph: Graph, source: _CompilerInput) -> _Scores:
+    levels = max(source.levels, default=0)
+    return _add_trees(graph, histogram_forest(source.model._estimator, source.task, source.outputs, levels))
 
 
-def _forest(graph: Graph, work: _Work) -> _Scores:
-    """The trees of a forest split what its columns became, which is made first."""
-    columns, estimator = work.model._estimator["columns"], work.model._estimator["model"]
-    seen, place = add_tree_columns(graph, columns, work.levels)
-    found = _small(sklearn_forest(estimator, work.task, work.outputs))
-    moved = tuple(replace(tree, column=place[np.maximum(tree.column, 0)]) for tree in found.trees)
-    numbers = [column for column, levels in enumerate(work.levels) if not levels]  # they stand first, in their order
-    by_value = replace(found, trees=moved).thresholds()
+def _add_sklearn_forest(graph: Graph, source: _CompilerInput) -> _Scores:
+    """The trees of a forest split preprocessed columns, which are added first."""
+    columns, estimator = source.model._estimator["columns"], source.model._estimator["model"]
+    tree_columns, place = add_tree_columns(graph, columns, source.levels)
+    forest = _check_size(sklearn_forest(estimator, source.task, source.outputs))
+    moved_trees = tuple(replace(tree, column=place[np.maximum(tree.column, 0)]) for tree in forest.trees)
+    numbers = [column for column, levels in enumerate(source.levels) if not levels]  # they come first, in their order
+    by_value = replace(forest, trees=moved_trees).thresholds()
     thresholds = {numbers[column]: values for column, values in by_value.items() if column < len(numbers)}
-    return add_forest(graph, replace(found, trees=moved), seen), thresholds
+    return add_forest(graph, replace(forest, trees=moved_trees), tree_columns), thresholds
 
 
-def _linear(graph: Graph, work: _Work) -> _Scores:
-    columns, estimator = work.model._estimator["columns"], work.model._estimator["model"]
+def _add_linear(graph: Graph, source: _CompilerInput) -> _Scores:
+    columns, estimator = source.model._estimator["columns"], source.model._estimator["model"]
     weights = np.atleast_2d(estimator.coef_).T.astype(np.float64)
     intercept = np.atleast_1d(estimator.intercept_).astype(np.float64)
-    margin = add_margin(graph, columns, weights, intercept, work.levels)
+    margin = add_margin(graph, columns, weights, intercept, source.levels)
     link = {
         Task.BINARY: LinkFunction.SIGMOID,
         Task.MULTICLASS: LinkFunction.SOFTMAX,
         Task.REGRESSION: LinkFunction.IDENTITY,
-    }[work.task]
-    return graph.linked(margin, link), {}
+    }[source.task]
+    return graph.add_link(margin, link), {}
 
 
-def _ensemble(graph: Graph, work: _Work) -> _Scores:
-    said, thresholds = [], list[Mapping[int, Vector]]()
-    for member in work.model.members.values():
-        scores, found = _part(graph, member, work)
-        said.append(scores)
-        thresholds.append(found)
-    columns = sorted({column for found in thresholds for column in found})
+def _add_ensemble(graph: Graph, source: _CompilerInput) -> _Scores:
+    parts = [_add_part(graph, member, source) for member in source.model.members.values()]
+    thresholds = [by_column for _, by_column in parts]
+    columns = sorted({column for by_column in thresholds for column in by_column})
     merged = {
-        column: np.unique(np.concatenate([found[column] for found in thresholds if column in found]))
+        column: np.unique(np.concatenate([by_column[column] for by_column in thresholds if column in by_column]))
         for column in columns
     }
-    return add_combined(graph, work.model.combined, said), merged
+    return add_combined(graph, source.model.combined, [scores for scores, _ in parts]), merged
 
 
-def _engineered(graph: Graph, work: _Work) -> _Scores:
-    """The model inside sees what the plan makes of the rows; its thresholds of generated columns are not told."""
-    plan, rows = work.model.plan, graph.rows
+def _add_engineered(graph: Graph, source: _CompilerInput) -> _Scores:
+    """The inner model takes the columns that the plan makes; its thresholds of generated columns are left out."""
+    plan, rows = source.model.plan, graph.rows
     place = {name: index for index, name in enumerate(plan.columns)}
-    kept = [place[name] for name in plan.kept]
-    levels = [*(work.levels[index] for index in kept), *(0 for _ in plan.steps)]
-    graph.rows = add_plan(graph, plan, work.levels)
-    scores, thresholds = _part(graph, work.model.inner, replace(work, levels=levels))
+    kept_columns = [place[name] for name in plan.kept]
+    levels = [*(source.levels[index] for index in kept_columns), *(0 for _ in plan.steps)]
+    graph.rows = add_plan(graph, plan, source.levels)
+    scores, thresholds = _add_part(graph, source.model.inner, replace(source, levels=levels))
     graph.rows = rows
-    return scores, {kept[column]: values for column, values in thresholds.items() if column < len(kept)}
+    return scores, {kept_columns[column]: values for column, values in thresholds.items() if column < len(kept_columns)}
 
 
-def _part(graph: Graph, part: ModelPart, work: _Work) -> _Scores:
+def _add_part(graph: Graph, part: ModelPart, source: _CompilerInput) -> _Scores:
     if part.family not in _COMPILERS:
         raise InvalidRequest(f"its part of the family {part.family} has no ONNX form")
-    return _COMPILERS[part.family](graph, replace(work, model=part.model))
+    return _COMPILERS[part.family](graph, replace(source, model=part.model))
 
 
-def _trees(graph: Graph, forest: Forest) -> _Scores:
-    return add_forest(graph, _small(forest), graph.rows), forest.thresholds()
+def _add_trees(graph: Graph, forest: Forest) -> _Scores:
+    return add_forest(graph, _check_size(forest), graph.rows), forest.thresholds()
 
 
-def _small(forest: Forest) -> Forest:
+def _check_size(forest: Forest) -> Forest:
     nodes = sum(len(tree.column) for tree in forest.trees)
     if nodes > MOST_NODES:
         raise InvalidRequest(f"{nodes:,} nodes, the limit is {MOST_NODES:,}")
     return forest
 
 
-_Compiler = Callable[[Graph, _Work], _Scores]
+_Compiler = Callable[[Graph, _CompilerInput], _Scores]
 _COMPILERS: dict[str, _Compiler] = {
-    "lightgbm": _lightgbm,
-    "xgboost": _xgboost,
-    "random_forest": _forest,
-    "extra_trees": _forest,
-    "hist_gradient_boosting": _histograms,
-    "linear": _linear,
-    "ensemble": _ensemble,
-    "engineered": _engineered,
+    "lightgbm": _add_lightgbm,
+    "xgboost": _add_xgboost,
+    "random_forest": _add_sklearn_forest,
+    "extra_trees": _add_sklearn_forest,
+    "hist_gradient_boosting": _add_histograms,
+    "linear": _add_linear,
+    "ensemble": _add_ensemble,
+    "engineered": _add_engineered,
 }

@@ -1,4 +1,4 @@
-"""ONNX Runtime on one thread: one row takes microseconds."""
+"""ONNX engine: ONNX Runtime on one thread, which takes microseconds for one row."""
 
 from optagent.arrays import Matrix, Prediction
 from optagent.training.families.feasible import check_columns
@@ -20,15 +20,15 @@ class OnnxEngine:
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        # The session proper: what is wrapped around it checks names that never change, for 4 us of 19 (measured).
+        # The inner session: its wrapper checks names that never change, which takes 4 us of 19 (measured).
         self._run = getattr(session, "_sess", session).run
         self._columns = columns
         self._flat = outputs == 1
 
     def scores(self, x: Matrix) -> Prediction:
         check_columns(x, self._columns)
-        found: Prediction = self._run(_OUTPUTS, {INPUT: x}, None)[0]
-        return found[:, 0] if self._flat else found
+        scores: Prediction = self._run(_OUTPUTS, {INPUT: x}, None)[0]
+        return scores[:, 0] if self._flat else scores
 
     def close(self) -> None:
         pass

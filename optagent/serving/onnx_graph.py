@@ -1,4 +1,4 @@
-"""An ONNX graph under construction: nodes and constants with names of their own."""
+"""ONNX graph under construction: nodes and constants, each with a name of its own."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from optagent.serving.onnx_engine import INPUT, OUTPUT
-from optagent.serving.trees import Forest, LinkFunction, Tree, constant
+from optagent.serving.trees import Forest, LinkFunction, Tree, constant_tree
 
 _OPSET, _ML_OPSET, _IR = 21, 5, 10
 _AT_MOST, _BELOW, _MEMBER = 0, 1, 6  # modes of a TreeEnsemble node
@@ -15,9 +15,9 @@ _NO_CODE = -1.0
 
 
 class Graph:
-    """Takes `rows` (rows, columns) in 32 bits, gives `scores` (rows, outputs) in 64.
+    """A graph that takes `rows` (rows, columns) in 32 bits and returns `scores` (rows, outputs) in 64 bits.
 
-    `rows` is the name of what a model in the graph is given: the rows as they come, or what was made of them.
+    `rows` is the name of the input of a model in the graph: the rows as they come, or features made of them.
     """
 
     def __init__(self, columns: int) -> None:
@@ -34,7 +34,7 @@ class Graph:
         return name
 
     def add(self, operator: str, *inputs: str, **attributes: Any) -> str:
-        """One more node; answers the name of its output."""
+        """Adds a node and returns the name of its output."""
         from onnx import helper
 
         name = f"value{len(self._nodes)}"
@@ -46,13 +46,13 @@ class Graph:
 
         return self.add("Cast", value, to={32: TensorProto.FLOAT, 64: TensorProto.DOUBLE, 1: TensorProto.INT64}[bits])
 
-    def linked(self, value: str, link: LinkFunction) -> str:
+    def add_link(self, margin: str, link: LinkFunction) -> str:
         if link is LinkFunction.SIGMOID:
-            return self.add("Sigmoid", value)
-        return self.add("Softmax", value, axis=1) if link is LinkFunction.SOFTMAX else value
+            return self.add("Sigmoid", margin)
+        return self.add("Softmax", margin, axis=1) if link is LinkFunction.SOFTMAX else margin
 
     def model(self, scores: str, outputs: int) -> bytes:
-        """The whole graph as a model that answers `scores`."""
+        """The whole graph as a serialized model whose output is `scores`."""
         from onnx import TensorProto, helper
 
         self._nodes.append(helper.make_node("Identity", [scores], [OUTPUT]))
@@ -66,14 +66,14 @@ class Graph:
 def add_forest(graph: Graph, forest: Forest, rows: str) -> str:
     """The scores of a forest for `rows` in 32 bits.
 
-    The libraries' own converters write thresholds in 32 bits, which moves a row that lies next to one to the other
-    side; here sums and thresholds have the width that the library itself works with.
+    The libraries' own converters write thresholds in 32 bits, which moves a row next to a threshold to its other
+    side; here sums and thresholds have the width that the library itself uses.
     """
     from onnx import numpy_helper
 
     width = np.float32 if forest.in_32_bits else np.float64
-    starts = [constant(value, output) for output, value in enumerate(forest.start)]
-    attributes = _flattened([*starts, *forest.trees], forest.strict)
+    starts = [constant_tree(value, output) for output, value in enumerate(forest.start)]
+    attributes = _ensemble_attributes([*starts, *forest.trees], forest.strict)
     for name in ("nodes_splits", "leaf_weights", "membership_values"):
         attributes[name] = numpy_helper.from_array(attributes[name].astype(width), name)
     if not any(tree.members for tree in forest.trees):
@@ -91,21 +91,21 @@ def add_forest(graph: Graph, forest: Forest, rows: str) -> str:
         summed = graph.cast(summed, 64)
     if forest.mean_of > 1:
         summed = graph.add("Div", summed, graph.constant(np.float64(forest.mean_of)))
-    return graph.linked(summed, forest.link)
+    return graph.add_link(summed, forest.link)
 
 
-def _flattened(trees: list[Tree], strict: bool) -> dict[str, Any]:
-    """The attributes of a TreeEnsemble: inner nodes and leaves are counted apart, through all trees."""
+def _ensemble_attributes(trees: list[Tree], strict: bool) -> dict[str, Any]:
+    """The attributes of a TreeEnsemble; inner nodes and leaves are numbered separately through all trees."""
     from onnx import numpy_helper
 
     parts: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in _PARTS}
     inner, leaves = 0, 0
     for tree in trees:
-        found = _counted(tree, inner, leaves, strict)
-        for name, values in found.items():
+        attributes_of_tree = _tree_attributes(tree, inner, leaves, strict)
+        for name, values in attributes_of_tree.items():
             parts[name].append(values)
-        inner += len(found["nodes_featureids"])
-        leaves += len(found["leaf_weights"])
+        inner += len(attributes_of_tree["nodes_featureids"])
+        leaves += len(attributes_of_tree["leaf_weights"])
     whole = {name: np.concatenate(values) for name, values in parts.items()}
     attributes: dict[str, Any] = {name: values.tolist() for name, values in whole.items() if name not in _TENSORS}
     modes = numpy_helper.from_array(whole["nodes_modes"].astype(np.uint8), "nodes_modes")
@@ -126,10 +126,10 @@ _PARTS = (
 )
 
 
-def _counted(tree: Tree, inner: int, leaves: int, strict: bool) -> dict[str, npt.NDArray[Any]]:
+def _tree_attributes(tree: Tree, inner: int, leaves: int, strict: bool) -> dict[str, npt.NDArray[Any]]:
     leaf = tree.is_leaf
     number = np.where(leaf, leaves + np.cumsum(leaf) - 1, inner + np.cumsum(~leaf) - 1)
-    if leaf[0]:  # A node is needed even so: one whose two children are the leaf.
+    if leaf[0]:  # ONNX needs an inner node all the same: one whose two children are the leaf.
         nodes, left, right = np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(1, np.int64)
     else:
         nodes = np.flatnonzero(~leaf)

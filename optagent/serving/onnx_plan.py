@@ -1,9 +1,9 @@
-"""Plans of features as ONNX, in 32 bits as the transformer itself computes them."""
+"""Feature plans as ONNX, computed in 32 bits like the transformer itself."""
 
 import numpy as np
 
 from optagent.errors import InvalidRequest
-from optagent.serving.onnx_columns import Levels, looked_up, picked
+from optagent.serving.onnx_columns import Levels, gather_columns, look_up_codes
 from optagent.serving.onnx_graph import Graph
 from optagent.training.plan import FeaturePlan, GroupDifference, GroupMean, Power, Step
 
@@ -11,16 +11,16 @@ _PAIRS = {"product": "Mul", "ratio": "Div", "difference": "Sub"}
 
 
 def add_plan(graph: Graph, plan: FeaturePlan, levels: Levels) -> str:
-    """The columns that a plan makes of the graph's rows; InvalidRequest for a step that ONNX has no operators for."""
+    """The columns that a plan makes of the graph's rows; raises InvalidRequest for a step without ONNX operators."""
     place = {name: index for index, name in enumerate(plan.columns)}
-    parts = [picked(graph, [place[name] for name in plan.kept])] if plan.kept else []
-    made = [_finite(graph, _step(graph, step, place, levels)) for step in plan.steps]
-    return graph.add("Concat", *parts, *made, axis=1)
+    parts = [gather_columns(graph, [place[name] for name in plan.kept])] if plan.kept else []
+    generated = [_replace_infinite(graph, _add_step(graph, step, place, levels)) for step in plan.steps]
+    return graph.add("Concat", *parts, *generated, axis=1)
 
 
-def _step(graph: Graph, step: Step, place: dict[str, int], levels: Levels) -> str:
+def _add_step(graph: Graph, step: Step, place: dict[str, int], levels: Levels) -> str:
     def column(name: str) -> str:
-        return picked(graph, [place[name]])
+        return gather_columns(graph, [place[name]])
 
     if step.kind in _PAIRS:
         first, second = step.columns
@@ -33,11 +33,11 @@ def _step(graph: Graph, step: Step, place: dict[str, int], levels: Levels) -> st
         source = place[step.category]
         table = np.full((max(levels[source], len(step.means)) + 1, 1), np.nan, dtype=np.float32)
         table[: len(step.means), 0] = step.means
-        means = looked_up(graph, source, table)
+        means = look_up_codes(graph, source, table)
         return graph.add("Sub", column(step.number), means) if isinstance(step, GroupDifference) else means
     raise InvalidRequest(f"the step {step.name!r} of its plan has no ONNX form")
 
 
-def _finite(graph: Graph, value: str) -> str:
+def _replace_infinite(graph: Graph, value: str) -> str:
     infinite = graph.add("IsInf", value)
     return graph.add("Where", infinite, graph.constant(np.float32(np.nan)), value)

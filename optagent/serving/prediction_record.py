@@ -1,4 +1,4 @@
-"""What was answered, as rows of predictions to be recorded."""
+"""Prediction records: answered requests, and the Arrow table that their rows are recorded in."""
 
 from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
@@ -20,13 +20,13 @@ _TYPES = {
     Kind.CATEGORICAL: pa.large_string(),
     Kind.DATETIME: _TIME,
 }
-"""Of the features, always the same for a kind: tables of other types are kept apart in the archive."""
+"""The types of features by kind. They never vary, since the archive keeps tables of other types apart."""
 
 
 class PredictionRecord(NamedTuple):
-    """The rows of one request as they came, and what they were told.
+    """The rows of one request as they came, and the scores that answered them.
 
-    `time` is the request's arrival in POSIX seconds, `arm` what was drawn for it, `model` who answered.
+    `time` is the request's arrival in POSIX seconds, `arm` the arm drawn for it, `model` the version that answered.
     """
 
     model: ServedModel
@@ -38,56 +38,58 @@ class PredictionRecord(NamedTuple):
     arm: str
 
 
-def predictions_table(answered: Sequence[PredictionRecord]) -> pa.Table:
-    """The rows of requests that one version answered, in their order.
+def predictions_table(records: Sequence[PredictionRecord]) -> pa.Table:
+    """The rows of requests that one version answered, in the order of the requests.
 
     `id`, `time`, the features, `prediction` (the text of a label; a value), `probability_<label>`, `latency_ms`,
     `version` and `arm`. A feature of one of these names is left out.
     """
-    model = answered[0].model
-    counts = [len(one.ids) for one in answered]
-    each = np.repeat(np.arange(len(counts)), counts)
-    told = model.answers_table(np.concatenate([one.scores for one in answered]), as_text=True)
-    times = np.array([round(one.time * 1e6) for one in answered])
+    model = records[0].model
+    counts = [len(record.ids) for record in records]
+    place = np.repeat(np.arange(len(counts)), counts)
+    answers = model.format_table(np.concatenate([record.scores for record in records]), as_text=True)
+    times = np.array([round(record.time * 1e6) for record in records])
     bookkeeping = {
-        "id": pa.array([name for one in answered for name in one.ids], pa.large_string()),
-        "time": pa.array(times[each]).cast(_TIME),
-        **{name: told[name] for name in told.schema.names},
-        "latency_ms": pa.array(np.array([one.latency_ms for one in answered])[each]),
-        "version": pa.array([model.version] * len(each), pa.large_string()),
-        "arm": pa.array([one.arm for one in answered], pa.large_string()).take(pa.array(each)),
+        "id": pa.array([name for record in records for name in record.ids], pa.large_string()),
+        "time": pa.array(times[place]).cast(_TIME),
+        **{name: answers[name] for name in answers.schema.names},
+        "latency_ms": pa.array(np.array([record.latency_ms for record in records])[place]),
+        "version": pa.array([model.version] * len(place), pa.large_string()),
+        "arm": pa.array([record.arm for record in records], pa.large_string()).take(pa.array(place)),
     }
-    features = {column.name: _feature([one.rows for one in answered], column) for column in model.schema.columns}
+    features = {
+        column.name: _feature_column([record.rows for record in records], column) for column in model.schema.columns
+    }
     return pa.table({**features, **bookkeeping})
 
 
-def _feature(requests: Sequence[Any], column: FeatureColumn) -> pa.ChunkedArray:
-    """A column of all requests, whatever the form of each."""
+def _feature_column(requests: Sequence[Any], column: FeatureColumn) -> pa.ChunkedArray:
+    """The column of a feature over all requests, each in any form that the reader takes."""
     chunks: list[pa.Array] = []
     plain: list[Any] = []
     for rows in requests:
         if isinstance(rows, pa.Table):
-            chunks += [_typed(plain, column.kind), *_cast(rows[column.name], column.kind).chunks]
+            chunks += [_array_of_kind(plain, column.kind), *_cast_to_kind(rows[column.name], column.kind).chunks]
             plain = []
         elif isinstance(rows, Mapping):
             plain += rows[column.name]
         else:
             plain += map(itemgetter(column.name), rows)
-    return pa.chunked_array([*chunks, _typed(plain, column.kind)], _TYPES[column.kind])
+    return pa.chunked_array([*chunks, _array_of_kind(plain, column.kind)], _TYPES[column.kind])
 
 
-def _typed(values: list[Any], kind: Kind) -> pa.Array:
-    """The values that a reader of this kind has taken; what is of another type than most stands for one of it."""
+def _array_of_kind(values: list[Any], kind: Kind) -> pa.Array:
+    """Values that the reader of this kind accepted, converted where one is of another type than the column's."""
     if kind is not Kind.DATETIME:
         try:
             return pa.array(values, _TYPES[kind])
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
             pass
-    read = _READ[kind]
+    read = _VALUE_READERS[kind]
     return pa.array([None if value is None else read(value) for value in values], _TYPES[kind])
 
 
-_READ: Mapping[Kind, Callable[[Any], Any]] = {
+_VALUE_READERS: Mapping[Kind, Callable[[Any], Any]] = {
     Kind.NUMERIC: float,
     Kind.BOOLEAN: bool,
     Kind.CATEGORICAL: category_text,
@@ -95,8 +97,8 @@ _READ: Mapping[Kind, Callable[[Any], Any]] = {
 }
 
 
-def _cast(values: pa.ChunkedArray, kind: Kind) -> pa.ChunkedArray:
+def _cast_to_kind(values: pa.ChunkedArray, kind: Kind) -> pa.ChunkedArray:
     try:
         return values.cast(_TYPES[kind], safe=False)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # such as dates in texts of several forms
-        return pa.chunked_array([_typed(values.to_pylist(), kind)])
+        return pa.chunked_array([_array_of_kind(values.to_pylist(), kind)])

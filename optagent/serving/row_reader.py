@@ -1,4 +1,4 @@
-"""From rows by name, as JSON brings them, to the matrix that a model takes; what breaks a rule is named and refused."""
+"""Row reader: rows by name, as JSON brings them, to the matrix of a model; errors name the row, column and rule."""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from optagent.arrays import Matrix
 from optagent.errors import InvalidData, TooLarge
-from optagent.serving.column_readers import reader_for, written
+from optagent.serving.column_readers import reader_for, value_repr
 from optagent.training.columns import Kind, require_columns
 from optagent.training.encoding import Schema, encode
 
@@ -19,9 +19,9 @@ _NUMBERS = frozenset({float, int, bool, type(None)})
 
 
 class RowReader:
-    """Readers of a schema's columns, made once. On good rows it gives what `training.encoding.encode` gives.
+    """Reads rows by a schema, with one reader for each column. Valid rows give what `training.encoding.encode` gives.
 
-    Every column must be there; null (and NaN) is a missing value. Columns that the schema does not have are refused
+    Every column must be present; null and NaN are missing values. Columns that the schema does not have are refused
     unless `ignore_unknown`.
     """
 
@@ -32,15 +32,15 @@ class RowReader:
         self._names = schema.names
         self._known = frozenset(schema.names)
         self._readers = tuple(reader_for(column) for column in schema.columns)
-        self._pick = _picker(self._names)
-        self._others = tuple(
-            (at, reader.one)
+        self._pick = _make_picker(self._names)
+        self._other_readers = tuple(
+            (at, reader.read_one)
             for at, (column, reader) in enumerate(zip(schema.columns, self._readers, strict=True))
             if column.kind is not Kind.NUMERIC
         )
 
     def read(self, rows: Any) -> Matrix:
-        """(rows, columns) of one row (a mapping), a list of rows, columns (a mapping of names to lists), or Arrow."""
+        """(rows, columns) from one row (a mapping), a list of rows, columns (a mapping of names to lists), or Arrow."""
         if type(rows) is list:
             return self.read_rows(rows)
         if isinstance(rows, pa.Table | pa.RecordBatch):
@@ -50,7 +50,7 @@ class RowReader:
             return self.read_columns(rows) if by_column else self.read_row(rows)
         if isinstance(rows, list | tuple):
             return self.read_rows(rows)
-        raise InvalidData(f"rows: an object or a list of objects is needed, got {_shown(rows)}")
+        raise InvalidData(f"rows: an object or a list of objects is needed, got {_describe(rows)}")
 
     def read_row(self, row: Mapping[str, Any], number: int = 0) -> Matrix:
         """One row; `number` is its place in messages."""
@@ -62,7 +62,7 @@ class RowReader:
         self._check_count(len(rows))
         for number, row in enumerate(rows):
             if type(row) is not dict and not isinstance(row, Mapping):
-                raise InvalidData(f"row {number}: an object of columns and values is needed, got {_shown(row)}")
+                raise InvalidData(f"row {number}: an object of columns and values is needed, got {_describe(row)}")
             if row.keys() != self._known:
                 self._check_names(row, f"row {number}")
         return self._read_objects(rows)
@@ -72,7 +72,7 @@ class RowReader:
         self._check_names(columns, "columns")
         for name in self._names:
             if not isinstance(columns[name], list | tuple):
-                raise InvalidData(f"columns: {name!r} needs a list of values, got {_shown(columns[name])}")
+                raise InvalidData(f"columns: {name!r} needs a list of values, got {_describe(columns[name])}")
         lengths = {name: len(columns[name]) for name in self._names}
         count = lengths[self._names[0]]
         for name, length in lengths.items():
@@ -99,19 +99,19 @@ class RowReader:
             raise InvalidData(f"columns: {error}") from None
 
     def _read_objects(self, rows: Sequence[Mapping[str, Any]], first: int = 0) -> Matrix:
-        """What is out of the ordinary, wrong or not, is for the readers of lists, which know the rules."""
-        out = self._quickly(rows, first)
-        if out is not None:
-            return out
+        """Plain rows at once; all others by the readers of lists, which know the rules and name what breaks one."""
+        matrix = self._read_plain_objects(rows, first)
+        if matrix is not None:
+            return matrix
         return self._read_lists({name: [row[name] for row in rows] for name in self._names}, len(rows), first)
 
-    def _quickly(self, rows: Sequence[Mapping[str, Any]], first: int = 0) -> Matrix | None:
-        """Rows of plain and finite values in one go; None for others, wrong or not. `first` is the first's number."""
+    def _read_plain_objects(self, rows: Sequence[Mapping[str, Any]], first: int = 0) -> Matrix | None:
+        """Rows of plain and finite values at once; None for all others, valid or not. `first` numbers the first row."""
         pick = self._pick
         cells = [pick(row) for row in rows]
-        for at, one in self._others:
+        for at, read_one in self._other_readers:
             for number, values in enumerate(cells, first):
-                values[at] = one(values[at], number)
+                values[at] = read_one(values[at], number)
         if not _NUMBERS.issuperset(map(type, chain.from_iterable(cells))):
             return None
         try:
@@ -124,19 +124,19 @@ class RowReader:
     def _read_lists(self, columns: Mapping[str, Sequence[Any]], count: int, first: int = 0) -> Matrix:
         out = np.empty((count, len(self._names)), dtype=np.float32)
         for at, reader in enumerate(self._readers):
-            out[:, at] = reader.many(columns[self._names[at]], first)
+            out[:, at] = reader.read_many(columns[self._names[at]], first)
         return out
 
-    def _check_names(self, found: Mapping[str, Any], where: str) -> None:
-        if found.keys() == self._known:
+    def _check_names(self, columns: Mapping[str, Any], where: str) -> None:
+        if columns.keys() == self._known:
             return
         for name in self._names:
-            if name not in found:
+            if name not in columns:
                 raise InvalidData(f"{where}: the column {name!r} is missing; give null where there is no value")
         if not self._ignore_unknown:
-            odd = next(name for name in found if name not in self._known)
+            odd = next(name for name in columns if name not in self._known)
             if not isinstance(odd, str):
-                raise InvalidData(f"{where}: names of columns are texts, got {_shown(odd)}")
+                raise InvalidData(f"{where}: names of columns are texts, got {_describe(odd)}")
             require_columns([odd], self._names, where)
 
     def _check_count(self, count: int) -> None:
@@ -146,14 +146,14 @@ class RowReader:
             raise TooLarge(f"rows: {count:,} in one call, the limit is {self.most_rows:,}")
 
 
-def _picker(names: Sequence[str]) -> Callable[[Mapping[str, Any]], list[Any]]:
-    """The values of these columns, whatever their number."""
+def _make_picker(names: Sequence[str]) -> Callable[[Mapping[str, Any]], list[Any]]:
+    """A function that returns the values of these columns of a row as a list, also for a single column."""
     if len(names) == 1:
         return lambda row: [row[names[0]]]
     pick = itemgetter(*names)
     return lambda row: list(pick(row))
 
 
-def _shown(value: Any) -> str:
-    text = written(value)
+def _describe(value: Any) -> str:
+    text = value_repr(value)
     return f"{type(value).__name__} {text[:40]}{'…' if len(text) > 40 else ''}"

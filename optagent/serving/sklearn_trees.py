@@ -1,4 +1,4 @@
-"""The trees of scikit-learn's forests and boosted histograms."""
+"""Trees of scikit-learn's forests and boosted histograms."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,19 +12,19 @@ from optagent.serving.trees import Forest, LinkFunction, Tree
 
 
 def sklearn_forest(forest: Any, task: Task, outputs: int) -> Forest:
-    """The trees of a random forest or extra trees, on the columns that the forest itself sees.
+    """The trees of a random forest or extra trees, on the columns that the forest itself is fitted on.
 
-    A leaf adds to one output: of several classes each has a copy of the tree.
+    A leaf adds to one output, so that each of several classes has a copy of the tree.
     """
     trees = tuple(tree for member in forest.estimators_ for tree in _member_trees(member.tree_, task, outputs))
     return Forest(trees, outputs, LinkFunction.IDENTITY, mean_of=len(forest.estimators_))
 
 
 def histogram_forest(estimator: Any, task: Task, outputs: int, levels: int) -> Forest:
-    """The trees of a HistGradientBoosting model on encoded rows, whose categories have codes below `levels`."""
-    sources, known = _seen_columns(estimator, levels)
+    """The trees of a HistGradientBoosting model on encoded rows; the codes of categories are below `levels`."""
+    sources, codes = _estimator_columns(estimator, levels)
     trees = tuple(
-        _histogram_tree(tree, output, sources, known)
+        _histogram_tree(tree, output, sources, codes)
         for iteration in estimator._predictors
         for output, tree in enumerate(iteration)
     )
@@ -47,8 +47,8 @@ def _member_trees(tree: Any, task: Task, outputs: int) -> Iterator[Tree]:
         )
 
 
-def _seen_columns(estimator: Any, levels: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
-    """For each column as the estimator sees it, our column and its numbers for our codes (NaN where not known).
+def _estimator_columns(estimator: Any, levels: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
+    """For each column of the estimator, the encoded column and the estimator's numbers for its codes (NaN for none).
 
     The estimator moves its categorical columns to the front and numbers their categories anew.
     """
@@ -61,13 +61,13 @@ def _seen_columns(estimator: Any, levels: int) -> tuple[npt.NDArray[np.int64], n
     return np.concatenate([columns[by_code], columns[~by_code]]), estimator._preprocessor.transform(probe)
 
 
-def _histogram_tree(tree: Any, output: int, sources: npt.NDArray[np.int64], known: npt.NDArray[Any]) -> Tree:
+def _histogram_tree(tree: Any, output: int, sources: npt.NDArray[np.int64], codes: npt.NDArray[Any]) -> Tree:
     nodes = tree.nodes
     leaf = nodes["is_leaf"].astype(np.bool_)
     missing_left = nodes["missing_go_to_left"].astype(np.bool_)
     members = {}
     for node in np.flatnonzero(~leaf & nodes["is_categorical"].astype(np.bool_)):
-        numbers = known[:, nodes["feature_idx"][node]]
+        numbers = codes[:, nodes["feature_idx"][node]]
         goes_left = np.isin(numbers, bits_set(tree.raw_left_cat_bitsets[nodes["bitset_idx"][node]]))
         # A category that no training row had counts as missing.
         members[int(node)] = np.flatnonzero(np.where(np.isnan(numbers), missing_left[node], goes_left))

@@ -1,4 +1,4 @@
-"""Decision trees as plain arrays: the one form that every library's trees are read into before they are compiled."""
+"""Decision trees as plain arrays: the form that the trees of every library are read into before they are compiled."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ Truths = npt.NDArray[np.bool_]
 
 
 class LinkFunction(StrEnum):
-    """From the sum of the trees to the answer."""
+    """The function from the sum of the trees to the answer."""
 
     IDENTITY = "identity"
     SIGMOID = "sigmoid"
@@ -49,7 +49,7 @@ class Tree:
 class Forest:
     """Trees that are summed in their order, after `start`, in 32 bits where the library itself does so.
 
-    `mean_of` divides the sums: 1 for boosting, the number of trees for a mean.
+    The sums are divided by `mean_of`: 1 for boosting, the number of trees for a mean.
     """
 
     trees: tuple[Tree, ...]
@@ -70,10 +70,12 @@ class Forest:
             columns.append(tree.column[by_value])
             values.append(tree.threshold[by_value])
         column, value = np.concatenate(columns), np.concatenate(values)
-        return {int(one): np.unique(value[column == one]) for one in np.unique(column)}
+        return {int(number): np.unique(value[column == number]) for number in np.unique(column)}
 
 
-def constant(value: float, output: int) -> Tree:
-    """A tree of one leaf: what a sum starts with."""
-    none = np.array([-1])
-    return Tree(np.zeros(1, np.int64), np.zeros(1), none, none, np.zeros(1, np.bool_), np.array([value]), output)
+def constant_tree(value: float, output: int) -> Tree:
+    """A tree of one leaf, with the value that a sum starts with."""
+    no_child = np.array([-1])
+    return Tree(
+        np.zeros(1, np.int64), np.zeros(1), no_child, no_child, np.zeros(1, np.bool_), np.array([value]), output
+    )

@@ -249,8 +249,8 @@ async def _send(send: Send, answer: bytes, arrow: bool = False, version: str = "
 def _told(model_id: str, model: ServedModel, scores: Prediction, ids: Sequence[str], arrow: bool) -> bytes:
     """The answer's body."""
     if arrow:
-        return table_bytes(model.answers_table(scores).add_column(0, "id", [list(ids)]))
-    answers = model.answers(scores)
+        return table_bytes(model.format_table(scores).add_column(0, "id", [list(ids)]))
+    answers = model.format_answers(scores)
     for name, answer in zip(ids, answers, strict=True):
         answer["id"] = name
     return encode_json({"model_id": model_id, "predictions": answers})

@@ -1,4 +1,4 @@
-"""Small models of every family and task, with all that real columns bring."""
+"""Served models of the tests: a small one of every family and task, with the oddities of real columns."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -21,7 +21,7 @@ MakePredictor = Callable[..., Predictor]
 
 
 @cache
-def rows_of(task: Task, count: int = 300) -> pa.Table:
+def make_rows(task: Task, count: int = 300) -> pa.Table:
     """Numbers, a date, a truth, texts of few and of many levels; nothing is complete."""
     rng = np.random.default_rng(7)
     a, b = rng.normal(size=(2, count))
@@ -36,17 +36,17 @@ def rows_of(task: Task, count: int = 300) -> pa.Table:
     }
     days = [datetime(2024, 1, 1) + timedelta(hours=7 * hour) for hour in range(count)]  # noqa: DTZ001
 
-    def holed(values: Any) -> pa.Array:
+    def with_missing(values: Any) -> pa.Array:
         return pa.array(values, mask=rng.random(count) < 0.08)
 
     return pa.table(
         {
-            "a": holed(a),
+            "a": with_missing(a),
             "b": pa.array(b),
-            "count": holed(rng.integers(0, 9, count)),
-            "city": holed(city),
-            "shop": holed([f"shop {number}" for number in shop]),
-            "open": holed(open_),
+            "count": with_missing(rng.integers(0, 9, count)),
+            "city": with_missing(city),
+            "shop": with_missing([f"shop {number}" for number in shop]),
+            "open": with_missing(open_),
             "day": pa.array(days),
             "label": pa.array(targets[task]),
         }
@@ -54,8 +54,8 @@ def rows_of(task: Task, count: int = 300) -> pa.Table:
 
 
 @cache
-def trained(family: str, task: Task, rounds: int = 12, **params: Any) -> Predictor:
-    table = rows_of(task)
+def train_predictor(family: str, task: Task, rounds: int = 12, **params: Any) -> Predictor:
+    table = make_rows(task)
     schema = fit_schema(table, ModelSpec("shop", task, FileSource("rows.csv"), "label"))
     data = load_data(table, schema)
     with threadpool_limits(1):
@@ -67,9 +67,9 @@ def trained(family: str, task: Task, rounds: int = 12, **params: Any) -> Predict
 
 @pytest.fixture(scope="session")
 def make_predictor() -> MakePredictor:
-    return trained
+    return train_predictor
 
 
 @pytest.fixture(scope="session")
 def make_served_rows() -> Callable[[Task], pa.Table]:
-    return rows_of
+    return make_rows

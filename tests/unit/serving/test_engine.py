@@ -1,4 +1,4 @@
-"""Rows by name in, answers out: the labels of the predictor, whatever the engine and the form of the rows."""
+"""Served model: its answers are the labels of the predictor, whatever the engine and the form of the rows."""
 
 import json
 from collections.abc import Callable
@@ -42,7 +42,7 @@ def json_rows(table: pa.Table) -> list[dict[str, object]]:
     return json.loads(json.dumps(table.drop_columns(["label"]).to_pylist(), default=lambda day: day.isoformat()))
 
 
-def served(predictor: Predictor) -> ServedModel:
+def compile_served_model(predictor: Predictor) -> ServedModel:
     engine = compile_onnx(predictor).engine
     assert engine is not None
     return ServedModel(predictor.schema, engine, "7")
@@ -56,7 +56,7 @@ def test_json_rows_get_the_labels_of_the_predictor(
     predictor = make_predictor(family, task)
     table = make_served_rows(task)
     expected = predictor.predict(table)
-    answers = served(predictor).answer(json_rows(table))
+    answers = compile_served_model(predictor).answer(json_rows(table))
     assert {answer["version"] for answer in answers} == {"7"}
     if task is Task.REGRESSION:
         np.testing.assert_allclose(
@@ -65,8 +65,8 @@ def test_json_rows_get_the_labels_of_the_predictor(
         return
     assert [answer["prediction"] for answer in answers] == expected["prediction"].to_pylist()
     for label in predictor.manifest.classes:
-        told = [answer["probabilities"][str(label)] for answer in answers]
-        np.testing.assert_allclose(told, expected[f"probability_{label}"], rtol=0, atol=1e-6)
+        shares = [answer["probabilities"][str(label)] for answer in answers]
+        np.testing.assert_allclose(shares, expected[f"probability_{label}"], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("task", list(Task))
@@ -83,17 +83,17 @@ def test_a_row_of_nothing_but_nulls_and_unseen_texts_is_answered(make_predictor:
     predictor = make_predictor("random_forest", Task.BINARY)
     row = dict.fromkeys(predictor.schema.names) | {"city": "Atlantis", "shop": "\ud800"}
     native = ServedModel(predictor.schema, NativeEngine(predictor), "7").answer(row)
-    assert served(predictor).answer(row) == native
+    assert compile_served_model(predictor).answer(row) == native
 
 
 def test_class_one_wins_at_one_half_and_the_first_of_equals(make_predictor: MakePredictor) -> None:
     binary = make_predictor("lightgbm", Task.BINARY)
-    answers = ServedModel(binary.schema, Fixed(np.array([0.5, np.nextafter(0.5, 0)])), "1").answers(
+    answers = ServedModel(binary.schema, Fixed(np.array([0.5, np.nextafter(0.5, 0)])), "1").format_answers(
         np.array([0.5, np.nextafter(0.5, 0)])
     )
     assert [answer["prediction"] for answer in answers] == ["yes", "no"]
     many = make_predictor("lightgbm", Task.MULTICLASS)
-    tie = ServedModel(many.schema, Fixed(np.empty(0)), "1").answers(np.array([[0.2, 0.4, 0.4]]))
+    tie = ServedModel(many.schema, Fixed(np.empty(0)), "1").format_answers(np.array([[0.2, 0.4, 0.4]]))
     assert tie[0]["prediction"] == 1
 
 
@@ -112,7 +112,7 @@ def test_a_matrix_of_another_width_is_refused(make_predictor: MakePredictor) -> 
 
 
 def test_threads_share_a_model(make_predictor: MakePredictor, make_served_rows: MakeRows) -> None:
-    model = served(make_predictor("random_forest", Task.MULTICLASS))
+    model = compile_served_model(make_predictor("random_forest", Task.MULTICLASS))
     rows = json_rows(make_served_rows(Task.MULTICLASS))
     one_by_one = [model.answer(row)[0] for row in rows]
     with ThreadPoolExecutor(4) as pool:

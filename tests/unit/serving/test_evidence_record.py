@@ -1,4 +1,4 @@
-"""Evidence rows: one for each row of a request, in the columns that a rollout is judged by."""
+"""Evidence records: a row for each row of a request, in the columns that a rollout is judged by."""
 
 import numpy as np
 import pyarrow as pa

@@ -1,4 +1,4 @@
-"""Ensembles and models behind a plan compile to one graph that answers as they do."""
+"""Ensembles and models behind a plan: each compiles to one graph that gives the same answers."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ import pytest
 from optagent.domain.model import Task
 from optagent.serving.native_engine import NativeEngine
 from optagent.serving.onnx_compiler import compile_onnx
-from optagent.serving.parity import TOLERANCE, answered, difference, probe_rows
+from optagent.serving.parity import TOLERANCE, difference, probe_rows, score_answerable_rows
 from optagent.training.average import HardVote, WeightedMean
 from optagent.training.encoding import encode
 from optagent.training.families.engineered import EngineeredModel
@@ -27,7 +27,7 @@ MakeRows = Callable[[Task], pa.Table]
 FAMILIES = ("lightgbm", "xgboost", "random_forest", "linear")
 
 
-def together(make_predictor: MakePredictor, task: Task, kind: str = "weighted_mean") -> Predictor:
+def make_ensemble(make_predictor: MakePredictor, task: Task, kind: str = "weighted_mean") -> Predictor:
     parts = {name: make_predictor(name, task) for name in FAMILIES}
     weights, outputs = (0.4, 0.3, 0.2, 0.1), 3 if task is Task.MULTICLASS else 1
     combined = {
@@ -40,10 +40,10 @@ def together(make_predictor: MakePredictor, task: Task, kind: str = "weighted_me
     }[kind]()
     members = {name: ModelPart(name, predictor.model) for name, predictor in parts.items()}
     first = parts[FAMILIES[0]]
-    return Predictor(_renamed(first, "ensemble"), first.schema, EnsembleModel(combined, members))
+    return Predictor(_manifest_of_family(first, "ensemble"), first.schema, EnsembleModel(combined, members))
 
 
-def planned(make_predictor: MakePredictor, table: pa.Table, family: str, calendar: bool = False) -> Predictor:
+def make_engineered(make_predictor: MakePredictor, table: pa.Table, family: str, calendar: bool = False) -> Predictor:
     plain = make_predictor("lightgbm", Task.REGRESSION)
     names = plain.schema.names
     steps = [Product("a", "b"), Ratio("a", "count"), Difference("b", "a"), Power("a", 2), Power("b", 3)]
@@ -62,20 +62,20 @@ def planned(make_predictor: MakePredictor, table: pa.Table, family: str, calenda
     params = family_named(family).defaults(Task.REGRESSION)
     model = trained(Problem(data, ()), Recipe("planned", family, params, 8, plan))
     assert isinstance(model, EngineeredModel)
-    return Predictor(_renamed(plain, "engineered"), plain.schema, model)
+    return Predictor(_manifest_of_family(plain, "engineered"), plain.schema, model)
 
 
-def _renamed(predictor: Predictor, family: str):
+def _manifest_of_family(predictor: Predictor, family: str):
     from dataclasses import replace
 
     return replace(predictor.manifest, family=family)
 
 
-def agrees(predictor: Predictor, table: pa.Table) -> None:
+def assert_agrees(predictor: Predictor, table: pa.Table) -> None:
     compiled = compile_onnx(predictor)
     assert compiled.engine is not None, compiled.reason
     rows = encode(table, predictor.schema)
-    probes, expected = answered(NativeEngine(predictor), probe_rows(predictor, rows, compiled.thresholds))
+    probes, expected = score_answerable_rows(NativeEngine(predictor), probe_rows(predictor, rows, compiled.thresholds))
     assert len(probes) > 300
     assert difference(expected, compiled.engine.scores(probes)) < TOLERANCE
 
@@ -84,19 +84,19 @@ def agrees(predictor: Predictor, table: pa.Table) -> None:
 def test_a_weighted_mean_compiles_to_the_same_answers(
     task: Task, make_predictor: MakePredictor, make_served_rows: MakeRows
 ) -> None:
-    agrees(together(make_predictor, task), make_served_rows(task))
+    assert_agrees(make_ensemble(make_predictor, task), make_served_rows(task))
 
 
 @pytest.mark.parametrize("task", Task)
 def test_a_stack_compiles_to_the_same_answers(
     task: Task, make_predictor: MakePredictor, make_served_rows: MakeRows
 ) -> None:
-    agrees(together(make_predictor, task, "stack"), make_served_rows(task))
+    assert_agrees(make_ensemble(make_predictor, task, "stack"), make_served_rows(task))
 
 
 @pytest.mark.parametrize("kind", ["hard_vote", "stack_with_features"])
 def test_an_ensemble_without_an_onnx_form_says_so(kind: str, make_predictor: MakePredictor) -> None:
-    compiled = compile_onnx(together(make_predictor, Task.BINARY, kind))
+    compiled = compile_onnx(make_ensemble(make_predictor, Task.BINARY, kind))
     assert compiled.engine is None
     assert "ensemble does not compile to ONNX: an ensemble by" in compiled.reason
 
@@ -106,10 +106,12 @@ def test_a_plan_compiles_to_the_same_answers(
     family: str, make_predictor: MakePredictor, make_served_rows: MakeRows
 ) -> None:
     table = make_served_rows(Task.REGRESSION)
-    agrees(planned(make_predictor, table, family), table)
+    assert_agrees(make_engineered(make_predictor, table, family), table)
 
 
 def test_a_step_without_an_onnx_form_is_named(make_predictor: MakePredictor, make_served_rows: MakeRows) -> None:
-    compiled = compile_onnx(planned(make_predictor, make_served_rows(Task.REGRESSION), "lightgbm", calendar=True))
+    compiled = compile_onnx(
+        make_engineered(make_predictor, make_served_rows(Task.REGRESSION), "lightgbm", calendar=True)
+    )
     assert compiled.engine is None
     assert "'weekday of day'" in compiled.reason

@@ -1,4 +1,4 @@
-"""The compiled engine serves only where it answers as the model itself, and sooner."""
+"""Engine parity: the compiled engine serves only where it answers like the model itself, and sooner."""
 
 import time
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from optagent.domain.model import Task
 from optagent.errors import InvalidData
 from optagent.serving.native_engine import NativeEngine
 from optagent.serving.onnx_compiler import CompiledEngine, compile_onnx
-from optagent.serving.parity import TOLERANCE, answered, choose_engine, difference, drawn_rows, probe_rows
+from optagent.serving.parity import TOLERANCE, choose_engine, difference, drawn_rows, probe_rows, score_answerable_rows
 from optagent.training.columns import Kind
 from optagent.training.encoding import encode
 from optagent.training.families.registry import FAMILIES
@@ -61,12 +61,12 @@ def test_every_family_compiles_to_the_same_answers(
     rows = encode(make_served_rows(task), predictor.schema)
     compiled = compile_onnx(predictor)
     assert compiled.engine is not None, compiled.reason
-    probes, expected = answered(NativeEngine(predictor), probe_rows(predictor, rows, compiled.thresholds))
+    probes, expected = score_answerable_rows(NativeEngine(predictor), probe_rows(predictor, rows, compiled.thresholds))
     assert np.isnan(probes).all(axis=1).any()
     assert len(probes) > 300 + 60  # the rows, and a row for each level of the texts
     assert difference(expected, compiled.engine.scores(probes)) < TOLERANCE
-    one = np.concatenate([compiled.engine.scores(row[None, :]) for row in probes[-5:]])
-    np.testing.assert_allclose(one, compiled.engine.scores(probes[-5:]), rtol=0, atol=1e-12)
+    one_by_one = np.concatenate([compiled.engine.scores(row[None, :]) for row in probes[-5:]])
+    np.testing.assert_allclose(one_by_one, compiled.engine.scores(probes[-5:]), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("family", ["random_forest", "xgboost"])
@@ -74,11 +74,11 @@ def test_the_faster_engine_is_chosen_and_both_are_measured(
     family: str, make_predictor: MakePredictor, make_served_rows: MakeRows
 ) -> None:
     predictor = make_predictor(family, Task.BINARY)
-    chosen = choose_engine(predictor, encode(make_served_rows(Task.BINARY), predictor.schema))
-    assert chosen.engine.name == "onnx", chosen.reason
-    assert chosen.one_row_us["onnx"] < chosen.one_row_us["native"]
-    assert chosen.max_difference is not None
-    assert chosen.max_difference < TOLERANCE
+    choice = choose_engine(predictor, encode(make_served_rows(Task.BINARY), predictor.schema))
+    assert choice.engine.name == "onnx", choice.reason
+    assert choice.one_row_us["onnx"] < choice.one_row_us["native"]
+    assert choice.max_difference is not None
+    assert choice.max_difference < TOLERANCE
 
 
 @pytest.mark.parametrize("family", ["lightgbm", "xgboost", "hist_gradient_boosting", "extra_trees"])
@@ -115,19 +115,19 @@ def test_a_converter_that_is_off_by_a_thousandth_is_refused(
 ) -> None:
     predictor = make_predictor("random_forest", Task.BINARY)
     rows = encode(make_served_rows(Task.BINARY), predictor.schema)
-    chosen = choose_engine(predictor, rows, CompiledEngine(Off(predictor, by=1e-3), "compiled"))
-    assert chosen.engine.name == "native"
-    assert "differs by 1.0e-03" in chosen.reason
-    assert chosen.max_difference == pytest.approx(1e-3)
+    choice = choose_engine(predictor, rows, CompiledEngine(Off(predictor, by=1e-3), "compiled"))
+    assert choice.engine.name == "native"
+    assert "differs by 1.0e-03" in choice.reason
+    assert choice.max_difference == pytest.approx(1e-3)
 
 
 def test_an_engine_that_is_slower_is_refused(make_predictor: MakePredictor, make_served_rows: MakeRows) -> None:
     predictor = make_predictor("lightgbm", Task.BINARY)
     rows = encode(make_served_rows(Task.BINARY), predictor.schema)
     with threadpool_limits(1):  # threads that wait for each other on a busy machine take longer than any engine
-        chosen = choose_engine(predictor, rows, CompiledEngine(Off(predictor, wait_s=0.02), "compiled"))
-    assert chosen.engine.name == "native"
-    assert "not faster" in chosen.reason
+        choice = choose_engine(predictor, rows, CompiledEngine(Off(predictor, wait_s=0.02), "compiled"))
+    assert choice.engine.name == "native"
+    assert "not faster" in choice.reason
 
 
 def test_an_engine_that_fails_is_refused_in_its_own_words(
@@ -135,16 +135,16 @@ def test_an_engine_that_fails_is_refused_in_its_own_words(
 ) -> None:
     predictor = make_predictor("lightgbm", Task.BINARY)
     rows = encode(make_served_rows(Task.BINARY), predictor.schema)
-    chosen = choose_engine(predictor, rows, CompiledEngine(Failing(), "compiled"))
-    assert (chosen.engine.name, chosen.reason) == ("native", "onnx fails: index out of range")
+    choice = choose_engine(predictor, rows, CompiledEngine(Failing(), "compiled"))
+    assert (choice.engine.name, choice.reason) == ("native", "onnx fails: index out of range")
 
 
 def test_a_linear_model_on_quantiles_serves_itself(make_predictor: MakePredictor, make_served_rows: MakeRows) -> None:
     predictor = make_predictor("linear", Task.BINARY, rounds=81, scaling="quantile")
-    chosen = choose_engine(predictor, encode(make_served_rows(Task.BINARY), predictor.schema))
-    assert isinstance(chosen.engine, NativeEngine)
-    assert "QuantileTransformer" in chosen.reason
-    assert list(chosen.one_row_us) == ["native"]
+    choice = choose_engine(predictor, encode(make_served_rows(Task.BINARY), predictor.schema))
+    assert isinstance(choice.engine, NativeEngine)
+    assert "QuantileTransformer" in choice.reason
+    assert list(choice.one_row_us) == ["native"]
 
 
 def test_a_forest_that_is_too_large_serves_itself(
@@ -157,11 +157,11 @@ def test_a_forest_that_is_too_large_serves_itself(
 
 
 def test_a_family_without_an_onnx_form_serves_itself(make_predictor: MakePredictor, make_served_rows: MakeRows) -> None:
-    known = make_predictor("lightgbm", Task.BINARY)
-    predictor = Predictor(replace(known.manifest, family="mine:Family"), known.schema, known.model)
-    chosen = choose_engine(predictor, encode(make_served_rows(Task.BINARY), known.schema))
-    assert chosen.engine.name == "native"
-    assert "mine:Family has no ONNX form" in chosen.reason
+    lightgbm = make_predictor("lightgbm", Task.BINARY)
+    predictor = Predictor(replace(lightgbm.manifest, family="mine:Family"), lightgbm.schema, lightgbm.model)
+    choice = choose_engine(predictor, encode(make_served_rows(Task.BINARY), lightgbm.schema))
+    assert choice.engine.name == "native"
+    assert "mine:Family has no ONNX form" in choice.reason
 
 
 def test_rows_that_the_model_itself_refuses_are_left_out() -> None:
@@ -178,9 +178,9 @@ def test_rows_that_the_model_itself_refuses_are_left_out() -> None:
             pass
 
     rows = np.array([[1.0], [3e38], [-1.0], [2.0], [3e38]], dtype=np.float32)
-    kept, scores = answered(Picky(), rows)
-    assert (kept[:, 0].tolist(), scores.tolist()) == ([1.0, 2.0], [1.0, 2.0])
-    assert len(answered(Picky(), rows[1:2])[0]) == 0
+    answerable, scores = score_answerable_rows(Picky(), rows)
+    assert (answerable[:, 0].tolist(), scores.tolist()) == ([1.0, 2.0], [1.0, 2.0])
+    assert len(score_answerable_rows(Picky(), rows[1:2])[0]) == 0
 
 
 def test_no_rows_prove_nothing(make_predictor: MakePredictor) -> None:
@@ -202,13 +202,13 @@ def test_rows_drawn_from_a_schema_are_of_its_levels_and_on_both_sides_of_its_thr
     thresholds = compile_onnx(predictor).thresholds
     rows = drawn_rows(predictor.schema, thresholds)
     for index, column in enumerate(predictor.schema.columns):
-        known = rows[~np.isnan(rows[:, index]), index]
-        assert 0 < len(known) < len(rows)
+        values = rows[~np.isnan(rows[:, index]), index]
+        assert 0 < len(values) < len(rows)
         if column.levels:
-            assert set(known) == set(range(column.levels))
+            assert set(values) == set(range(column.levels))
         if index in thresholds and column.kind in (Kind.NUMERIC, Kind.DATETIME):
-            assert known.min() < thresholds[index].min()
-            assert known.max() > thresholds[index].max()
+            assert values.min() < thresholds[index].min()
+            assert values.max() > thresholds[index].max()
 
 
 def test_what_it_costs_to_reach_the_model_itself_counts_as_its_time(

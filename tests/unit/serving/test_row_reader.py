@@ -1,4 +1,4 @@
-"""Rows by name become the matrix that training would have made of them, or are refused by row and name."""
+"""Row reader: rows by name become the matrix that training makes of them, or are refused by row and name."""
 
 import math
 from datetime import UTC, date, datetime
@@ -53,10 +53,10 @@ def test_good_rows_are_read_as_training_reads_them(rows: list[dict[str, Any]]) -
     texts = [as_text(row) for row in rows]
     columns = {name: [row[name] for row in texts] for name in SCHEMA.names}
     one_by_one = np.concatenate([READER.read(row) for row in texts])
-    for found in (READER.read(rows), READER.read(texts), READER.read(columns), one_by_one, READER.read(table)):
-        assert found.dtype == np.float32
-        assert found.flags.c_contiguous
-        np.testing.assert_array_equal(found, expected)
+    for matrix in (READER.read(rows), READER.read(texts), READER.read(columns), one_by_one, READER.read(table)):
+        assert matrix.dtype == np.float32
+        assert matrix.flags.c_contiguous
+        np.testing.assert_array_equal(matrix, expected)
 
 
 @pytest.mark.parametrize(
