@@ -1,4 +1,4 @@
-"""A gateway, put together: the API and the data plane in one ASGI application, over one set of ports."""
+"""Gateway process: the API and the data plane in one ASGI application, over one set of ports."""
 
 import asyncio
 import logging
@@ -12,7 +12,7 @@ from serve_app.api import create_api
 from serve_app.api.auth import Authenticator, RefusalLog
 from serve_app.asgi import Application
 from serve_app.data_plane.gateway import Backlogs, DataPlane
-from serve_app.ray_metrics import tell_forever
+from serve_app.ray_metrics import export_forever
 from serve_app.remote_agent import RemoteAgent
 
 _log = logging.getLogger("optagent.gateway")
@@ -22,7 +22,7 @@ _POLL_S = 0.05
 
 
 class GatewayProcess:
-    """The application of one gateway process, and what is started and closed with it."""
+    """The application of one gateway process, with the data plane and the tasks that start and close with it."""
 
     def __init__(self, ports: GatewayPorts, control: Any, gateway_id: str) -> None:
         self._ports = ports
@@ -46,11 +46,11 @@ class GatewayProcess:
         )
         api = create_api(agent, authenticator, ports.kept_answers, ports.clock, self._data_plane, limits.max_body_bytes)
         self.application = Application(api, self._data_plane, tells_id=False)
-        self._telling: asyncio.Task[None] | None = None
+        self._exporting: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Returns once what is routed is loaded, so that no request comes too soon; without Redis, after a minute."""
-        self._telling = asyncio.create_task(tell_forever(self._data_plane.figures))
+        """Returns once the routed versions are loaded, so that no request is too early, or after a minute."""
+        self._exporting = asyncio.create_task(export_forever(self._data_plane.metrics))
         await self._data_plane.start()
         give_up = time.monotonic() + _READY_S
         while not self._data_plane.ready:
@@ -60,14 +60,14 @@ class GatewayProcess:
             await asyncio.sleep(_POLL_S)
 
     async def close(self) -> None:
-        if self._telling is not None:
-            self._telling.cancel()
+        if self._exporting is not None:
+            self._exporting.cancel()
         await self._data_plane.close()
         await self._ports.close()
 
 
 async def create_gateway(settings: Settings, control: Any, gateway_id: str) -> GatewayProcess:
-    """A gateway that answers; `control` is the handle of Control."""
+    """A started gateway; `control` is the Serve handle of Control."""
     gateway = GatewayProcess(await create_gateway_ports(settings), control, gateway_id)
     await gateway.start()
     return gateway

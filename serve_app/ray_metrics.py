@@ -1,4 +1,4 @@
-"""Figures as Ray metrics, which the cluster exports to Prometheus and its dashboard."""
+"""Ray metrics of gateways and rollouts, which the cluster exports to Prometheus and its dashboard."""
 
 import asyncio
 from collections.abc import Mapping
@@ -12,32 +12,35 @@ _EVERY_S = 1.0
 
 
 def ray_metrics() -> dict[str, Any]:
-    """One for each of METRICS, by its name."""
+    """A Ray metric for each of METRICS, by name."""
     kinds: Mapping[str, Any] = {"counter": Counter, "gauge": Gauge}
-    return {metric.name: kinds[metric.kind](metric.name, metric.description, metric.tags) for metric in METRICS}
+    return {
+        definition.name: kinds[definition.kind](definition.name, definition.description, definition.tags)
+        for definition in METRICS
+    }
 
 
-async def tell_forever(figures: GatewayMetrics) -> None:
-    """Hands the figures over once a second, until cancelled."""
+async def export_forever(gateway_metrics: GatewayMetrics) -> None:
+    """Exports the metrics of a gateway once a second, until it is cancelled."""
     metrics = ray_metrics()
     while True:
         await asyncio.sleep(_EVERY_S)
-        figures.flush(metrics)
+        gateway_metrics.flush(metrics)
 
 
 class RolloutStates:
-    """The state that each model's rollout is in: a gauge of 1 for it, and of 0 for the one before."""
+    """Exports the state of each model's rollout: a gauge that is 1 for it, and 0 for the state before."""
 
     def __init__(self) -> None:
-        said = "1 for the state that the model's latest rollout is in"
-        self._gauge = Gauge("optagent_rollout_state", said, ("model", "state"))
-        self._told: dict[str, str] = {}
+        description = "1 for the state that the model's latest rollout is in"
+        self._gauge = Gauge("optagent_rollout_state", description, ("model", "state"))
+        self._exported: dict[str, str] = {}
 
     def __call__(self, states: Mapping[str, str]) -> None:
-        for model_id, state in {**self._told, **states}.items():
-            before = self._told.get(model_id)
-            if before is not None and before != states.get(model_id):
-                self._gauge.set(0, {"model": model_id, "state": before})
+        for model_id, state in {**self._exported, **states}.items():
+            earlier = self._exported.get(model_id)
+            if earlier is not None and earlier != states.get(model_id):
+                self._gauge.set(0, {"model": model_id, "state": earlier})
             if model_id in states:
                 self._gauge.set(1, {"model": model_id, "state": state})
-        self._told = dict(states)
+        self._exported = dict(states)

@@ -1,4 +1,4 @@
-"""Evidence of a rollout: who was asked for a request, and what each of the two versions said."""
+"""Evidence of a rollout: the arm of a request, and the scores of the two versions that compete."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -16,67 +16,69 @@ from serve_app.data_plane.shadow import Shadow, ShadowRequest
 
 
 class EvidenceRecorder:
-    """Has evidence recorded, after a shadow has been asked where there is one; at most `backlog` rows wait for each."""
+    """Records evidence, after the shadow has scored where there is one; at most `backlog` rows wait for a shadow."""
 
     def __init__(self, recorder: Recorder, clock: Clock, backlog: int) -> None:
         self._recorder = recorder
         self._clock = clock
         self._backlog = backlog
 
-    def compare(
+    def record(
         self,
         route: Route,
-        draw: ArmAssignment,
-        outcome: ScoringResult,
-        question: PredictionRequest,
+        assignment: ArmAssignment,
+        result: ScoringResult,
+        request: PredictionRequest,
         ids: Sequence[str],
         unit: str,
         arrival: float,
     ) -> None:
-        """Takes note of an answered request; never waits."""
-        evidence = _evidence(route, draw, outcome, ids, unit, arrival)
+        """Queues the evidence of an answered request; never waits."""
+        evidence = _answered_evidence(route, assignment, result, ids, unit, arrival)
         shadow = route.shadow
-        if shadow is not None and shadow is not outcome.version:
-            fill = partial(_with_shadow, evidence, route.role_of(shadow.model.version))
-            self._shadow_of(shadow, route).offer(ShadowRequest(question.rows, question.size, arrival, fill))
+        if shadow is not None and shadow is not result.version:
+            add_shadow = partial(_add_shadow, evidence, route.role_of(shadow.model.version))
+            self._find_or_start_shadow(shadow, route).offer(
+                ShadowRequest(request.rows, request.size, arrival, add_shadow)
+            )
         elif route.table.state != RolloutState.SHADOW:
-            self._recorder.compared(route.model_id, _outputs(outcome.version.model), evidence)
+            self._recorder.record_evidence(route.model_id, _outputs(result.version.model), evidence)
 
-    def _shadow_of(self, version: Version, route: Route) -> Shadow:
-        """Its thread starts with the first request for it."""
+    def _find_or_start_shadow(self, version: Version, route: Route) -> Shadow:
+        """The shadow of a version; its thread starts with the first request for it."""
         if version.shadow is None:
-            tell = partial(self._recorder.compared, route.model_id, _outputs(version.model))
+            record_evidence = partial(self._recorder.record_evidence, route.model_id, _outputs(version.model))
             version.shadow = Shadow(
-                version.model, self._backlog, route.figures, self._clock, tell, route.table.budget_ms
+                version.model, self._backlog, route.metrics, self._clock, record_evidence, route.table.budget_ms
             )
         return version.shadow
 
 
-def _evidence(
-    route: Route, draw: ArmAssignment, outcome: ScoringResult, ids: Sequence[str], unit: str, arrival: float
+def _answered_evidence(
+    route: Route, assignment: ArmAssignment, result: ScoringResult, ids: Sequence[str], unit: str, arrival: float
 ) -> EvidenceRecord:
-    """Without what a shadow adds."""
-    table, answered_by = route.table, outcome.version.model.version
-    role = route.role_of(answered_by)
-    asked = draw.role == CANDIDATE and draw.version is not None
+    """The evidence of a request without the part of a shadow."""
+    table, answering_version = route.table, result.version.model.version
+    role = route.role_of(answering_version)
+    candidate_asked = assignment.role == CANDIDATE and assignment.version is not None
     return EvidenceRecord(
         ids,
         arrival,
         table.rollout_id,
         table.state,
         table.step,
-        draw.role or draw.arm,
+        assignment.role or assignment.arm,
         route.share,
         unit,
-        answered_by,
-        failed=asked and outcome.failed,
-        latency_ms=outcome.drawn_ms if asked else None,
-        champion=outcome.scores if role == CHAMPION else None,
-        candidate=outcome.scores if role == CANDIDATE else None,
+        answering_version,
+        failed=candidate_asked and result.failed,
+        latency_ms=result.drawn_ms if candidate_asked else None,
+        champion=result.scores if role == CHAMPION else None,
+        candidate=result.scores if role == CANDIDATE else None,
     )
 
 
-def _with_shadow(evidence: EvidenceRecord, role: str, scores: Prediction | None, took_ms: float) -> EvidenceRecord:
+def _add_shadow(evidence: EvidenceRecord, role: str, scores: Prediction | None, took_ms: float) -> EvidenceRecord:
     if role == CANDIDATE:
         return evidence._replace(candidate=scores, failed=scores is None, latency_ms=took_ms)
     return evidence._replace(champion=scores)

@@ -1,6 +1,6 @@
-"""The data plane: predictions and late labels, answered from what this process has loaded, without FastAPI.
+"""Data plane: predictions by the versions that this process has loaded, and late labels, without FastAPI.
 
-It stands below `asgi.Application`, which numbers requests, bounds their bodies and answers what is raised here.
+`asgi.Application` calls it: it numbers requests, bounds their bodies and turns errors raised here into answers.
 """
 
 import asyncio
@@ -29,9 +29,9 @@ from serve_app.data_plane.payloads import (
     JSON,
     encode_json,
     is_arrow,
-    key_of,
+    read_key,
     read_labels,
-    read_question,
+    read_predict_request,
     table_bytes,
 )
 from serve_app.data_plane.recorder import Recorder
@@ -50,14 +50,14 @@ _SWITCH_S = 0.0005
 
 
 class RequestAuthenticator(Protocol):
-    """Says whose a request is; raises NotAuthenticated, NotPermitted, TooManyRequests and Unavailable."""
+    """Finds the token of a request; raises NotAuthenticated, NotPermitted, TooManyRequests and Unavailable."""
 
     async def principal(self, authorization: str | None, scope: Scope, request_id: str = "") -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Backlogs:
-    """How many rows may wait for a shadow, and to be recorded."""
+    """The numbers of rows that may wait for a shadow, and to be recorded."""
 
     shadow: int = 10_000
     record: int = 100_000
@@ -71,7 +71,7 @@ class _Headers(NamedTuple):
 
 
 class DataPlane:
-    """Answers POST .../predict and .../labels. `find_model` says what a model is; it raises ModelNotFound."""
+    """Answers POST .../predict and .../labels. `find_model` returns the spec of a model or raises ModelNotFound."""
 
     def __init__(
         self,
@@ -85,11 +85,11 @@ class DataPlane:
         backlogs: Backlogs | None = None,
     ) -> None:
         backlogs = backlogs or Backlogs()
-        self.figures = GatewayMetrics()
-        self._recorder = Recorder(observations, self.figures, backlogs.record)
-        self._router = Router(routes, loader, clock, self.figures, gateway_id)
-        self._comparing = EvidenceRecorder(self._recorder, clock, backlogs.shadow)
-        self._scoring = Scorer()
+        self.metrics = GatewayMetrics()
+        self._recorder = Recorder(observations, self.metrics, backlogs.record)
+        self._router = Router(routes, loader, clock, self.metrics, gateway_id)
+        self._evidence_recorder = EvidenceRecorder(self._recorder, clock, backlogs.shadow)
+        self._scorer = Scorer()
         self._observations = observations
         self._authenticator = authenticator
         self._clock = clock
@@ -99,95 +99,95 @@ class DataPlane:
         self._ids_begin = secrets.token_hex(8)
 
     async def start(self) -> None:
-        """Begins to load what the tables name; `ready` says when that is done."""
-        # The threads of recorder and shadows give way ten times sooner than Python has it, or requests would wait.
+        """Starts to load the versions that tables name; `ready` is True when that is done."""
+        # The threads of recorder and shadows yield ten times sooner than by Python's default, or requests would wait.
         sys.setswitchinterval(_SWITCH_S)
         await asyncio.to_thread(_warm_up)
         self._recorder.start()
         self._router.start()
 
     async def close(self) -> None:
-        """What was answered is recorded, as far as that is possible within seconds."""
+        """Records the answered requests, as far as that is possible within seconds, and closes the versions."""
         await self._router.close()
         await asyncio.to_thread(self._recorder.close)
-        self._scoring.close()
+        self._scorer.close()
 
     @property
     def ready(self) -> bool:
-        """Whether every model that has a champion is answered for, or is known not to load."""
+        """True where each model that has a champion can be answered for, or is known not to load."""
         return self._router.ready
 
     def handles(self, scope: Any) -> bool:
-        """Whether a request is one for this plane."""
-        return scope["type"] == "http" and scope["method"] == "POST" and _named(scope["path"]) is not None
+        """True for the requests that this plane answers."""
+        return scope["type"] == "http" and scope["method"] == "POST" and _parse_path(scope["path"]) is not None
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         started_at, arrival = time.perf_counter(), self._clock.now()
-        model_id, verb = _named(scope["path"]) or ("", "")
+        model_id, verb = _parse_path(scope["path"]) or ("", "")
         headers = _read_headers(scope["headers"])
         request_id = scope.get("state", {}).get("request_id", "")
         await self._authenticator.principal(headers.authorization, Scope.PREDICT, request_id)
         if verb == "labels":
             await self._take_labels(model_id, headers, receive, send)
             return
-        route = self._router.route(model_id, arrival)
+        route = self._router.find_route(model_id, arrival)
         if route is None:
             raise await self._refusal(model_id)
         try:
             await self._predict(route, headers, receive, send, started_at, arrival)
         except InvalidRequest:
-            route.figures.refused += 1
+            route.metrics.refused += 1
             raise
         except EngineFailed:
-            route.figures.failed += 1
+            route.metrics.failed += 1
             raise
 
     async def _predict(
         self, route: Route, headers: _Headers, receive: Receive, send: Send, started_at: float, arrival: float
     ) -> None:
         arrow = is_arrow(headers.content_type, headers.content_encoding)
-        body = await _body(receive)
+        body = await _read_body(receive)
         if len(body) <= _SMALL_BODY:
-            question = read_question(body, arrow)
+            request = read_predict_request(body, arrow)
         else:
-            question = await self._scoring.in_thread(read_question, body, arrow)
-        ids = question.ids or self._new_ids(question.size)
-        unit = headers.key or question.key or (ids[0] if ids else "")
-        draw = route.draw(unit)
-        outcome = await self._scoring.scored(route, draw, question)
-        model = outcome.version.model
-        told = partial(_told, route.model_id, model, outcome.scores, ids, arrow)
-        answer = told() if question.size <= FEW_ROWS else await self._scoring.in_thread(told)
+            request = await self._scorer.run_in_thread(read_predict_request, body, arrow)
+        ids = request.ids or self._new_ids(request.size)
+        unit = headers.key or request.key or (ids[0] if ids else "")
+        assignment = route.assign_arm(unit)
+        result = await self._scorer.score(route, assignment, request)
+        model = result.version.model
+        encode = partial(_encode_answer, route.model_id, model, result.scores, ids, arrow)
+        answer = encode() if request.size <= FEW_ROWS else await self._scorer.run_in_thread(encode)
         latency_ms = (time.perf_counter() - started_at) * 1000
         await _send(send, answer, arrow, model.version)
-        _count(route, draw, outcome, question.size, latency_ms)
-        said = PredictionRecord(model, ids, arrival, question.rows, outcome.scores, latency_ms, draw.arm)
-        self._recorder.answered(route.model_id, said)
+        _count_request(route, assignment, result, request.size, latency_ms)
+        record = PredictionRecord(model, ids, arrival, request.rows, result.scores, latency_ms, assignment.arm)
+        self._recorder.record_predictions(route.model_id, record)
         if route.table.rollout_id:
-            self._comparing.compare(route, draw, outcome, question, ids, unit, arrival)
+            self._evidence_recorder.record(route, assignment, result, request, ids, unit, arrival)
 
     async def _take_labels(self, model_id: str, headers: _Headers, receive: Receive, send: Send) -> None:
         arrow = is_arrow(headers.content_type, headers.content_encoding)
-        spec = await self._spec(model_id)
-        body = await _body(receive)
+        spec = await self._find_spec(model_id)
+        body = await _read_body(receive)
         recorded = await asyncio.to_thread(self._record_labels, spec, body, arrow)
         await _send(send, encode_json({"model_id": model_id, "recorded": recorded}))
 
     def _record_labels(self, spec: ModelSpec, body: bytes, arrow: bool) -> int:
-        from optagent.loop.observe.record import checked_labels  # which loads pandas
+        from optagent.loop.observe.record import checked_labels  # here, since it loads pandas
 
         table = checked_labels(read_labels(body, arrow), spec, self._clock.now())
         self._observations.record(spec.model_id, RecordKind.LABELS, table)
         return int(table.num_rows)
 
-    async def _spec(self, model_id: str) -> ModelSpec:
-        known = self._specs.get(model_id)
-        if known is None or time.monotonic() - known[1] > _SPEC_KEPT_S:
-            known = self._specs[model_id] = (await self._find_model(model_id), time.monotonic())
-        return known[0]
+    async def _find_spec(self, model_id: str) -> ModelSpec:
+        cached = self._specs.get(model_id)
+        if cached is None or time.monotonic() - cached[1] > _SPEC_KEPT_S:
+            cached = self._specs[model_id] = (await self._find_model(model_id), time.monotonic())
+        return cached[0]
 
     async def _refusal(self, model_id: str) -> Exception:
-        """What there is to say of a model that nobody answers for."""
+        """The error for a model that no version answers for."""
         refusal = self._router.refusal(model_id)
         if refusal is not None:
             return refusal
@@ -200,12 +200,12 @@ class DataPlane:
 
 
 def _warm_up() -> None:
-    """pyarrow loads pandas with its first array: better now than beside requests."""
+    """Makes an array, since pyarrow loads pandas with its first one: better now than beside requests."""
     pa.array([0.0])
 
 
-def _named(path: str) -> tuple[str, str] | None:
-    """The model and the verb in a path of this plane."""
+def _parse_path(path: str) -> tuple[str, str] | None:
+    """The model and the verb in a path of this plane; None for other paths."""
     if not path.startswith(_PREFIX):
         return None
     model_id, _, verb = path[len(_PREFIX) :].partition("/")
@@ -223,11 +223,11 @@ def _read_headers(headers: Sequence[tuple[bytes, bytes]]) -> _Headers:
         elif name == b"content-encoding":
             content_encoding = value
         elif name == b"x-optagent-key":
-            key = key_of(value)
+            key = read_key(value)
     return _Headers(authorization, content_type, content_encoding, key)
 
 
-async def _body(receive: Receive) -> bytes:
+async def _read_body(receive: Receive) -> bytes:
     message = await receive()
     if not message.get("more_body", False):
         return bytes(message.get("body", b""))
@@ -246,8 +246,8 @@ async def _send(send: Send, answer: bytes, arrow: bool = False, version: str = "
     await send({"type": "http.response.body", "body": answer})
 
 
-def _told(model_id: str, model: ServedModel, scores: Prediction, ids: Sequence[str], arrow: bool) -> bytes:
-    """The answer's body."""
+def _encode_answer(model_id: str, model: ServedModel, scores: Prediction, ids: Sequence[str], arrow: bool) -> bytes:
+    """The body of an answer."""
     if arrow:
         return table_bytes(model.format_table(scores).add_column(0, "id", [list(ids)]))
     answers = model.format_answers(scores)
@@ -256,12 +256,14 @@ def _told(model_id: str, model: ServedModel, scores: Prediction, ids: Sequence[s
     return encode_json({"model_id": model_id, "predictions": answers})
 
 
-def _count(route: Route, draw: ArmAssignment, outcome: ScoringResult, size: int, latency_ms: float) -> None:
-    figures = route.figures
-    if draw is route.champion:
-        figures.champion += 1
+def _count_request(
+    route: Route, assignment: ArmAssignment, result: ScoringResult, size: int, latency_ms: float
+) -> None:
+    metrics = route.metrics
+    if assignment is route.champion:
+        metrics.champion += 1
     else:
-        figures.candidate += 1
-    figures.rows += size
-    figures.fallbacks += outcome.version is not draw.version
-    figures.took(latency_ms)
+        metrics.candidate += 1
+    metrics.rows += size
+    metrics.fallbacks += result.version is not assignment.version
+    metrics.add_latency(latency_ms)

@@ -1,4 +1,4 @@
-"""What a gateway counts, as plain numbers; once a second they are handed to whatever shows them."""
+"""Gateway metrics: plain numbers that a gateway counts, and that are exported once a second."""
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
@@ -10,7 +10,7 @@ BOUNDS_MS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 
 
 @dataclass(frozen=True, slots=True)
 class MetricDefinition:
-    """A metric's name, whether it only grows, what it says, and the names of its tags."""
+    """The name of a metric, its kind (a counter only grows), its description and the names of its tags."""
 
     name: str
     kind: Literal["counter", "gauge"]
@@ -43,7 +43,7 @@ METRICS = (
 
 
 class ModelMetrics:
-    """Of one model. Each number is changed by one thread only, so none is lost."""
+    """The counts of one model. Each number is changed by one thread only, so no count is lost."""
 
     __slots__ = (
         "buckets",
@@ -66,53 +66,53 @@ class ModelMetrics:
         self.shadow_lag_s = self.latency_ms = 0.0
         self.buckets = [0] * (len(BOUNDS_MS) + 1)
 
-    def took(self, latency_ms: float) -> None:
+    def add_latency(self, latency_ms: float) -> None:
         self.latency_ms += latency_ms
         self.buckets[bisect_left(BOUNDS_MS, latency_ms)] += 1
 
 
 class GatewayMetrics:
-    """Of all models, and of the recorder."""
+    """The counts of all models, and of the recorder."""
 
     def __init__(self) -> None:
         self.recorded = self.record_dropped = self.record_waiting = 0
         self._models: dict[str, ModelMetrics] = {}
-        self._told: dict[tuple[str, tuple[str, ...]], float] = {}
+        self._flushed: dict[tuple[str, tuple[str, ...]], float] = {}
 
-    def of(self, model_id: str) -> ModelMetrics:
-        """Those of one model, the same each time."""
+    def of_model(self, model_id: str) -> ModelMetrics:
+        """The metrics of one model, the same object at each call."""
         return self._models.setdefault(model_id, ModelMetrics())
 
-    def flush(self, metrics: Mapping[str, Any]) -> None:
-        """Tells the metrics by their names: counters of `inc(value, tags)` what was added, gauges of `set`."""
+    def flush(self, targets: Mapping[str, Any]) -> None:
+        """Exports to targets by metric name: to counters by `inc` what was added since then, to gauges by `set`."""
         for metric in METRICS:
-            target = metrics.get(metric.name)
-            for values, now in self._values(metric.name) if target is not None else ():
+            target = targets.get(metric.name)
+            for values, now in self._tagged_values(metric.name) if target is not None else ():
                 tags = dict(zip(metric.tags, values, strict=True))
                 if metric.kind == "gauge":
                     target.set(now, tags)  # type: ignore[union-attr]
                     continue
-                more = now - self._told.get((metric.name, values), 0)
-                if more > 0:
-                    self._told[metric.name, values] = now
-                    target.inc(more, tags)  # type: ignore[union-attr]
+                increase = now - self._flushed.get((metric.name, values), 0)
+                if increase > 0:
+                    self._flushed[metric.name, values] = now
+                    target.inc(increase, tags)  # type: ignore[union-attr]
 
-    def _values(self, name: str) -> Iterator[tuple[tuple[str, ...], float]]:
+    def _tagged_values(self, name: str) -> Iterator[tuple[tuple[str, ...], float]]:
         """The values of a metric by those of its tags."""
         if name in _GLOBAL:
             yield (), getattr(self, _GLOBAL[name])
             return
-        for model, own in list(self._models.items()):
+        for model_id, model_metrics in list(self._models.items()):
             if name == "optagent_requests":
-                yield (model, "champion"), own.champion
-                yield (model, "candidate"), own.candidate
+                yield (model_id, "champion"), model_metrics.champion
+                yield (model_id, "candidate"), model_metrics.candidate
             elif name == "optagent_latency_ms_bucket":
                 total = 0
-                for bound, count in zip((*map(str, BOUNDS_MS), "+Inf"), own.buckets, strict=True):
+                for bound, count in zip((*map(str, BOUNDS_MS), "+Inf"), model_metrics.buckets, strict=True):
                     total += count
-                    yield (model, bound), total
+                    yield (model_id, bound), total
             else:
-                yield (model,), getattr(own, _OF_MODEL[name])
+                yield (model_id,), getattr(model_metrics, _OF_MODEL[name])
 
 
 _GLOBAL = {

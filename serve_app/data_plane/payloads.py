@@ -1,4 +1,4 @@
-"""What is sent to the data plane and what it answers: JSON, or streams of Arrow."""
+"""Payloads of the data plane: bodies of requests and answers, as JSON or as streams of Arrow."""
 
 import struct
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ _FORMATS = f"{JSON.decode()} or {ARROW.decode()}"
 
 
 class PredictionRequest(NamedTuple):
-    """Rows to be answered, as they came: a list of objects, columns by name, or a table. `ids` may be empty."""
+    """Rows to predict, as they came: a list of objects, columns by name, or a table. `ids` may be empty."""
 
     rows: Any
     size: int
@@ -41,41 +41,41 @@ encode_json = msgspec.json.Encoder().encode
 
 
 def is_arrow(content_type: bytes, content_encoding: bytes) -> bool:
-    """Whether it is a stream of Arrow rather than JSON, which no type means too; UnsupportedFormat for all else."""
+    """True for a stream of Arrow, False for JSON, the default; raises UnsupportedFormat for all else."""
     if content_encoding not in (b"", b"identity"):
-        raise UnsupportedFormat(f"Content-Encoding {_shown(content_encoding)}: send the body as it is")
+        raise UnsupportedFormat(f"Content-Encoding {_short_text(content_encoding)}: send the body as it is")
     if content_type in (JSON, b""):
         return False
     media_type = content_type.partition(b";")[0].strip().lower()
     if media_type not in (JSON, ARROW):
-        raise UnsupportedFormat(f"Content-Type {_shown(content_type)} is not read: send {_FORMATS}")
+        raise UnsupportedFormat(f"Content-Type {_short_text(content_type)} is not read: send {_FORMATS}")
     return media_type == ARROW
 
 
-def read_question(body: bytes, arrow: bool) -> PredictionRequest:
-    """Rows to predict; Malformed or InvalidRequest say where it is wrong."""
+def read_predict_request(body: bytes, arrow: bool) -> PredictionRequest:
+    """The rows to predict in a body; raises Malformed or InvalidRequest, which say where it is wrong."""
     if arrow:
-        return _of_table(read_table(body))
-    sent: _Predict = _decoded(_decode_predict, body)
-    rows: Any = sent.rows
-    if (rows is msgspec.UNSET) is (sent.row is msgspec.UNSET):
+        return _request_from_table(read_table(body))
+    body_fields: _Predict = _decode_json(_decode_predict, body)
+    rows: Any = body_fields.rows
+    if (rows is msgspec.UNSET) is (body_fields.row is msgspec.UNSET):
         raise InvalidRequest("give 'rows' (a list of objects, or lists by column) or 'row' (an object)")
     if rows is msgspec.UNSET:
-        rows = [sent.row]
+        rows = [body_fields.row]
     size = len(rows) if type(rows) is list else len(next(iter(rows.values()), ()))
-    key = sent.key
+    key = body_fields.key
     if key is not None:
         key = _checked_key(str(key))
-    return PredictionRequest(rows, size, () if sent.ids is None else _checked_ids(sent.ids, size), key)
+    return PredictionRequest(rows, size, () if body_fields.ids is None else _checked_ids(body_fields.ids, size), key)
 
 
 def read_labels(body: bytes, arrow: bool) -> Any:
-    """Labels as `agent.record_labels` takes them."""
-    return read_table(body) if arrow else _decoded(_decode_labels, body).labels
+    """The labels in a body, in a form that `agent.record_labels` takes."""
+    return read_table(body) if arrow else _decode_json(_decode_labels, body).labels
 
 
 def read_table(body: bytes) -> pa.Table:
-    """A stream of Arrow, checked before anything relies on it."""
+    """The table of a stream of Arrow, validated before anything relies on it."""
     try:
         for message in pa.ipc.MessageReader.open_stream(body):
             if _is_compressed(message):
@@ -87,8 +87,8 @@ def read_table(body: bytes) -> pa.Table:
     return table
 
 
-def key_of(header: bytes) -> str:
-    """The sticky key of a header."""
+def read_key(header: bytes) -> str:
+    """The sticky key in the value of a header."""
     return _checked_key(header.decode("latin-1"))
 
 
@@ -99,18 +99,18 @@ def table_bytes(table: pa.Table) -> bytes:
     return bytes(sink.getvalue().to_pybytes())
 
 
-def _of_table(table: pa.Table) -> PredictionRequest:
-    """A column `id` names the rows."""
+def _request_from_table(table: pa.Table) -> PredictionRequest:
+    """A request of a table; its column `id`, if there is one, holds the ids of the rows."""
     if "id" not in table.schema.names:
         return PredictionRequest(table, table.num_rows, (), None)
     ids = table["id"]
     if not (pa.types.is_integer(ids.type) or pa.types.is_string(ids.type) or pa.types.is_large_string(ids.type)):
         raise InvalidData(f"column 'id': a text or whole number is needed, got {ids.type}")
-    found = _checked_ids(ids.to_pylist(), table.num_rows)
-    return PredictionRequest(table.drop_columns(["id"]), table.num_rows, found, None)
+    id_texts = _checked_ids(ids.to_pylist(), table.num_rows)
+    return PredictionRequest(table.drop_columns(["id"]), table.num_rows, id_texts, None)
 
 
-def _decoded(decode: Any, body: bytes) -> Any:
+def _decode_json(decode: Any, body: bytes) -> Any:
     try:
         return decode(body)
     except msgspec.ValidationError as error:
@@ -143,23 +143,23 @@ def _checked_key(key: str) -> str:
 
 
 def _is_compressed(message: pa.ipc.Message) -> bool:
-    """Whether a message says that its buffers are compressed: a few of their bytes could fill the memory."""
+    """True where a message says that its buffers are compressed, so that a few bytes could fill the memory."""
     if message.type not in ("record batch", "dictionary"):
         return False
     data = message.metadata.to_pybytes()
-    header = _field(data, _table(data, 0), 2)
+    header = _field_position(data, _table_position(data, 0), 2)
     if header and message.type == "dictionary":
-        header = _field(data, _table(data, header), 1)
-    return bool(header and _field(data, _table(data, header), 3))
+        header = _field_position(data, _table_position(data, header), 1)
+    return bool(header and _field_position(data, _table_position(data, header), 3))
 
 
-def _table(data: bytes, at: int) -> int:
-    """Where the table is that a FlatBuffers offset at `at` points to."""
+def _table_position(data: bytes, at: int) -> int:
+    """The position of the table that a FlatBuffers offset at `at` points to."""
     return at + int(struct.unpack_from("<I", data, at)[0])
 
 
-def _field(data: bytes, table: int, number: int) -> int:
-    """Where a field of a FlatBuffers table is; 0 where it has none."""
+def _field_position(data: bytes, table: int, number: int) -> int:
+    """The position of a field of a FlatBuffers table; 0 where the table lacks it."""
     vtable = table - int(struct.unpack_from("<i", data, table)[0])
     size = struct.unpack_from("<H", data, vtable)[0]
     slot = 4 + 2 * number
@@ -167,5 +167,5 @@ def _field(data: bytes, table: int, number: int) -> int:
     return table + int(offset) if offset else 0
 
 
-def _shown(value: bytes) -> str:
+def _short_text(value: bytes) -> str:
     return repr(value[:100].decode("latin-1"))

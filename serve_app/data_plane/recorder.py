@@ -1,6 +1,6 @@
-"""What was answered is recorded from a thread of its own, in batches: requests never wait for it.
+"""Recorder: predictions and evidence are recorded in batches by a thread of its own, so that no request waits for it.
 
-At most so many rows wait; what comes on top is dropped and counted.
+The rows that wait are limited; rows beyond that are dropped and counted.
 """
 
 import logging
@@ -26,7 +26,7 @@ _log = logging.getLogger("optagent.gateway")
 
 
 class _Waiting(NamedTuple):
-    """One request's rows. Those of one `group` go into one table."""
+    """The rows of one request. Those of one `group` go into one table."""
 
     group: Hashable
     model_id: str
@@ -37,7 +37,7 @@ class _Waiting(NamedTuple):
 
 
 class _Batch(NamedTuple):
-    """A table that waits for the observations to take it, until `until` on the monotonic clock."""
+    """A table that is offered to the observations until `until` on the monotonic clock."""
 
     model_id: str
     kind: RecordKind
@@ -46,18 +46,18 @@ class _Batch(NamedTuple):
 
 
 class Recorder:
-    """Hands over every `every_s` seconds; what the observations cannot take is tried again for `patience_s`."""
+    """Hands rows over every `every_s` seconds; a table that is not taken is offered again for `patience_s`."""
 
     def __init__(
         self,
         observations: Observations,
-        figures: GatewayMetrics,
+        metrics: GatewayMetrics,
         most_rows: int,
         every_s: float = 0.2,
         patience_s: float = 30.0,
     ) -> None:
         self._observations = observations
-        self._figures = figures
+        self._metrics = metrics
         self._most_rows = most_rows
         self._every_s = every_s
         self._patience_s = patience_s
@@ -72,19 +72,19 @@ class Recorder:
     def start(self) -> None:
         self._thread.start()
 
-    def answered(self, model_id: str, answered: PredictionRecord) -> None:
-        """Has a request's predictions recorded; never waits."""
-        group = (model_id, id(answered.model))
-        self._add(_Waiting(group, model_id, RecordKind.PREDICTIONS, predictions_table, answered, len(answered.ids)))
+    def record_predictions(self, model_id: str, record: PredictionRecord) -> None:
+        """Queues the predictions of a request; never waits."""
+        group = (model_id, id(record.model))
+        self._add(_Waiting(group, model_id, RecordKind.PREDICTIONS, predictions_table, record, len(record.ids)))
 
-    def compared(self, model_id: str, outputs: int, compared: EvidenceRecord) -> None:
-        """Has a request's evidence recorded; never waits. From any thread."""
+    def record_evidence(self, model_id: str, outputs: int, record: EvidenceRecord) -> None:
+        """Queues the evidence of a request; never waits. May be called from any thread."""
         make = partial(evidence_table, outputs=outputs)
         group = (model_id, outputs, "evidence")
-        self._add(_Waiting(group, model_id, RecordKind.EVIDENCE, make, compared, len(compared.ids)))
+        self._add(_Waiting(group, model_id, RecordKind.EVIDENCE, make, record, len(record.ids)))
 
     def close(self) -> None:
-        """Hands over what waits, if that takes no longer than a few seconds; the rest is dropped."""
+        """Hands over the rows that wait, if that takes no longer than a few seconds; the rest is dropped."""
         self._closing.set()
         if self._thread.ident is not None:
             self._thread.join()
@@ -96,7 +96,7 @@ class Recorder:
         if fits:
             self._waiting.append(waiting)
         else:
-            self._drop(waiting.rows, "too many wait")
+            self._count_dropped(waiting.rows, "too many wait")
 
     def _run(self) -> None:
         while not self._closing.wait(self._every_s):
@@ -107,67 +107,67 @@ class Recorder:
             time.sleep(min(0.1, self._every_s))
             self._hand_over()
         for batch in self._batches:
-            self._end(batch.table.num_rows, Unavailable("the process ends"))
+            self._finish_rows(batch.table.num_rows, Unavailable("the process ends"))
         self._batches = []
 
     def _hand_over(self) -> None:
-        for group in self._taken():
-            self._make(group)
-        left: list[_Batch] = []
+        for group in self._take_groups():
+            self._make_batch(group)
+        remaining: list[_Batch] = []
         error: Exception | None = None
         for batch in self._batches:
-            if not isinstance(error, Unavailable):  # else the next batch would wait for the same server
-                error = self._try(batch)
+            if not isinstance(error, Unavailable):  # or else the next batch would wait for the same server
+                error = self._record_batch(batch)
             if isinstance(error, Busy | Unavailable) and time.monotonic() < batch.until:
-                left.append(batch)
+                remaining.append(batch)
             else:
-                self._end(batch.table.num_rows, error)
-        self._batches = left
-        self._figures.record_waiting = self._rows
+                self._finish_rows(batch.table.num_rows, error)
+        self._batches = remaining
+        self._metrics.record_waiting = self._rows
 
-    def _taken(self) -> Iterable[list[_Waiting]]:
-        """What waits, by group, in groups that make no table too large."""
+    def _take_groups(self) -> Iterable[list[_Waiting]]:
+        """The requests that wait, by group, with a group split before its table is too large."""
         groups: dict[Hashable, list[_Waiting]] = {}
         sizes: dict[Hashable, int] = {}
         for _ in range(len(self._waiting)):
-            one = self._waiting.popleft()
-            groups.setdefault(one.group, []).append(one)
-            sizes[one.group] = sizes.get(one.group, 0) + one.rows
-            if sizes[one.group] >= _MOST_AT_ONCE:
-                yield groups.pop(one.group)
-                del sizes[one.group]
+            waiting = self._waiting.popleft()
+            groups.setdefault(waiting.group, []).append(waiting)
+            sizes[waiting.group] = sizes.get(waiting.group, 0) + waiting.rows
+            if sizes[waiting.group] >= _MOST_AT_ONCE:
+                yield groups.pop(waiting.group)
+                del sizes[waiting.group]
         yield from groups.values()
 
-    def _make(self, group: list[_Waiting]) -> None:
+    def _make_batch(self, group: list[_Waiting]) -> None:
         first = group[0]
         try:
-            table = first.make([one.item for one in group])
+            table = first.make([waiting.item for waiting in group])
         except Exception as error:
             _log.exception("%s of %s cannot be recorded", first.kind, first.model_id)
-            self._end(sum(one.rows for one in group), error)
+            self._finish_rows(sum(waiting.rows for waiting in group), error)
             return
         self._batches.append(_Batch(first.model_id, first.kind, table, time.monotonic() + self._patience_s))
 
-    def _try(self, batch: _Batch) -> Exception | None:
+    def _record_batch(self, batch: _Batch) -> Exception | None:
         try:
             self._observations.record(batch.model_id, batch.kind, batch.table)
         except Exception as error:
             return error
         return None
 
-    def _end(self, rows: int, error: Exception | None) -> None:
-        """Rows wait no more: they are recorded, or dropped."""
+    def _finish_rows(self, rows: int, error: Exception | None) -> None:
+        """Ends the wait of rows, which are recorded, or dropped with an error."""
         with self._lock:
             self._rows -= rows
         if error is not None:
-            self._drop(rows, error)
+            self._count_dropped(rows, error)
             return
-        self._figures.recorded += rows
+        self._metrics.recorded += rows
         self._dropping = False
 
-    def _drop(self, rows: int, why: object) -> None:
+    def _count_dropped(self, rows: int, reason: object) -> None:
         with self._lock:
-            self._figures.record_dropped += rows
+            self._metrics.record_dropped += rows
             first, self._dropping = not self._dropping, True
         if first:
-            _log.warning("answered rows are not recorded any more: %s", why)
+            _log.warning("answered rows are not recorded any more: %s", reason)

@@ -1,4 +1,4 @@
-"""How the requests for a model are answered: its table, with the versions that are loaded."""
+"""Routes: a routing table with its loaded versions, which assigns the requests of a model to an arm."""
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +11,7 @@ from serve_app.data_plane.shadow import Shadow
 
 
 class Version:
-    """A loaded version, with a thread of its own where its engine blocks, so that it holds up nobody else."""
+    """A loaded version, with a thread of its own where its engine blocks, so that no other version waits for it."""
 
     def __init__(self, model: ServedModel) -> None:
         self.model = model
@@ -28,10 +28,10 @@ class Version:
 
 
 class ArmAssignment:
-    """What one arm of a table means.
+    """The versions that answer for one arm of a table.
 
-    `version` answers, within `budget_s` if there is one, otherwise `backup` does; either may be None. `role` is the
-    arm's role in the rollout, "" without one.
+    `version` answers, within `budget_s` if that is set; `backup` answers where it fails. Either may be None. `role` is
+    the arm's role in the rollout, "" without a rollout.
     """
 
     __slots__ = ("arm", "backup", "budget_s", "role", "version")
@@ -47,32 +47,32 @@ class ArmAssignment:
 
 
 class Route:
-    """A table with its versions. `share` is the chance of the rollout's candidate; `shadow` is asked as well."""
+    """A table with its versions. `share` is the chance of the rollout's candidate; `shadow` scores each request too."""
 
-    def __init__(self, table: RoutingTable, versions: Mapping[str, Version], figures: ModelMetrics) -> None:
+    def __init__(self, table: RoutingTable, versions: Mapping[str, Version], metrics: ModelMetrics) -> None:
         self.table = table
         self.model_id = table.model_id
         self.starts_at = table.activate_at or 0.0
         self.loaded = frozenset(versions)
-        self.figures = figures
+        self.metrics = metrics
         self._versions = versions
         self._roles = dict(zip(table.warm, (CHAMPION, CANDIDATE), strict=False)) if table.rollout_id else {}
-        self.champion = self._draw(Arm.CHAMPION, table.champion)
-        self.candidate = self._draw(Arm.CANDIDATE, table.candidate) if table.candidate else None
+        self.champion = self._arm_assignment(Arm.CHAMPION, table.champion)
+        self.candidate = self._arm_assignment(Arm.CANDIDATE, table.candidate) if table.candidate else None
         self.shadow = versions.get(table.shadow) if table.shadow else None
-        self.share = self._candidates_share()
+        self.share = self._candidate_share()
 
-    def draw(self, key: str) -> ArmAssignment:
-        """Who answers for a sticky key."""
+    def assign_arm(self, key: str) -> ArmAssignment:
+        """The assignment of a sticky key to an arm."""
         candidate = self.candidate
         return candidate if candidate is not None and self.table.arm(key) is Arm.CANDIDATE else self.champion
 
     def role_of(self, version: str) -> str:
-        """A version's role in the rollout, "" for none."""
+        """The role of a version in the rollout, "" for none."""
         return self._roles.get(version, "")
 
-    def _draw(self, arm: Arm, version: str) -> ArmAssignment:
-        """Behind a version stand the others that answer for the model, or did before the rollout's candidate."""
+    def _arm_assignment(self, arm: Arm, version: str) -> ArmAssignment:
+        """The backup is another version that answers for the model, or that answered before the rollout's candidate."""
         table = self.table
         proven = next((name for name, role in self._roles.items() if role == CHAMPION), None)
         others = [name for name in (table.champion, table.candidate, proven) if name is not None and name != version]
@@ -81,8 +81,8 @@ class Route:
         budget_s = table.budget_ms / 1000 if role == CANDIDATE and backup is not None else None
         return ArmAssignment(arm, self._versions.get(version), backup, role, budget_s)
 
-    def _candidates_share(self) -> float:
-        """Of a table of a rollout, in which the candidate may be the table's champion already."""
+    def _candidate_share(self) -> float:
+        """The share of the rollout's candidate, which may already be the champion of the table."""
         table = self.table
         if self.champion.role == CANDIDATE:
             return 1.0 - table.share

@@ -1,4 +1,4 @@
-"""Scores for a request: from the version that was drawn for it, or from the one behind it where that fails."""
+"""Scoring of a request: by the version of its arm, or by the backup where that version fails."""
 
 import asyncio
 import time
@@ -15,11 +15,11 @@ from serve_app.data_plane.payloads import PredictionRequest
 from serve_app.data_plane.route import ArmAssignment, Route, Version
 
 FEW_ROWS = 256
-"""So many are quicker answered than handed to a thread."""
+"""Up to so many rows are scored sooner than they are handed to a thread."""
 
 
 class ScoringResult(NamedTuple):
-    """Who answered, and what; whether the version that was drawn failed, and how long that one took."""
+    """The version that answered, and its scores. `failed` and `drawn_ms` are of the version of the arm."""
 
     version: Version
     scores: Prediction
@@ -28,61 +28,61 @@ class ScoringResult(NamedTuple):
 
 
 class Scorer:
-    """Asks versions on the event loop, or in threads where that would hold it up."""
+    """Scores by versions on the event loop, or in threads where that would block it."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(2, "optagent-many-rows")
 
-    async def scored(self, route: Route, draw: ArmAssignment, question: PredictionRequest) -> ScoringResult:
-        """Raises InvalidData for rows that break a rule, and EngineFailed where nobody answers."""
+    async def score(self, route: Route, assignment: ArmAssignment, request: PredictionRequest) -> ScoringResult:
+        """Raises InvalidData for rows that break a rule, and EngineFailed where no version answers."""
         started_at = time.perf_counter()
-        version, backup = draw.version, draw.backup
+        version, backup = assignment.version, assignment.backup
         error: Exception | None = None
         if version is not None:
             try:
-                scores = await self._ask(version, question, draw.budget_s)
+                scores = await self._score_by(version, request, assignment.budget_s)
                 return ScoringResult(version, scores, False, (time.perf_counter() - started_at) * 1000)
             except InvalidData as refused:
-                if draw.role != CANDIDATE or backup is None:
+                if assignment.role != CANDIDATE or backup is None:
                     raise
-                error = refused  # rows are what the champion takes; a candidate that wants others fails
+                error = refused  # rows have the columns of the champion; a candidate that needs others fails
             except Exception as failure:
                 error = failure
         drawn_ms = (time.perf_counter() - started_at) * 1000
         if backup is None:
-            raise _failure(route, version, error)
+            raise _engine_failure(route, version, error)
         try:
-            return ScoringResult(backup, await self._ask(backup, question, None), error is not None, drawn_ms)
+            return ScoringResult(backup, await self._score_by(backup, request, None), error is not None, drawn_ms)
         except InvalidData:
             raise
         except Exception as failure:
-            raise _failure(route, backup, failure) from error
+            raise _engine_failure(route, backup, failure) from error
 
-    async def in_thread(self, call: Callable[..., Any], *arguments: Any) -> Any:
-        """For work of milliseconds."""
+    async def run_in_thread(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        """Runs a call of some milliseconds beside the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, call, *arguments)
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def _ask(self, version: Version, question: PredictionRequest, budget_s: float | None) -> Prediction:
+    async def _score_by(self, version: Version, request: PredictionRequest, budget_s: float | None) -> Prediction:
         model = version.model
-        if question.size <= FEW_ROWS:
-            x = model.reader.read(question.rows)
+        if request.size <= FEW_ROWS:
+            x = model.reader.read(request.rows)
             if not version.blocks:
                 return model.scores(x)
             call = partial(model.scores, x)
         else:
-            call = partial(_read_and_scored, model, question.rows)
+            call = partial(_read_and_score, model, request.rows)
         running = asyncio.get_running_loop().run_in_executor(version.pool or self._pool, call)
         return await (running if budget_s is None else asyncio.wait_for(running, budget_s))
 
 
-def _read_and_scored(model: ServedModel, rows: Any) -> Prediction:
+def _read_and_score(model: ServedModel, rows: Any) -> Prediction:
     return model.scores(model.reader.read(rows))
 
 
-def _failure(route: Route, version: Version | None, error: Exception | None) -> EngineFailed:
-    named = route.table.champion if version is None else version.model.version
-    why = "is not loaded" if error is None else f"does not answer: {str(error) or type(error).__name__}"
-    return EngineFailed(f"{route.model_id} version {named} {why}")
+def _engine_failure(route: Route, version: Version | None, error: Exception | None) -> EngineFailed:
+    version_name = route.table.champion if version is None else version.model.version
+    reason = "is not loaded" if error is None else f"does not answer: {str(error) or type(error).__name__}"
+    return EngineFailed(f"{route.model_id} version {version_name} {reason}")

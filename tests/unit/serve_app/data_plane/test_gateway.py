@@ -1,4 +1,4 @@
-"""The data plane over HTTP: what is answered, by whom, and what never happens to the champion's callers."""
+"""Data plane over HTTP: the answers, the versions that give them, and what never happens to the champion's callers."""
 
 import asyncio
 import json
@@ -45,16 +45,16 @@ ROLES = {"warm": ("1", "2"), "rollout_id": "r1"}
 Behaviour = Callable[[Matrix], Prediction]
 
 
-def says(value: float) -> Behaviour:
+def constant_scores(value: float) -> Behaviour:
     return lambda x: np.full(len(x), value)
 
 
-def raises(x: Matrix) -> Prediction:
+def raise_error(x: Matrix) -> Prediction:
     raise RuntimeError("no such luck")
 
 
 class Acts:
-    """An engine that does as it is told."""
+    """An engine with the behaviour of a test."""
 
     name = "acts"
 
@@ -67,7 +67,7 @@ class Acts:
 
 
 class Versions:
-    """A loader of what the test says; an error is raised."""
+    """A loader of the engines of a test; an error among them is raised."""
 
     def __init__(self) -> None:
         self.engines: dict[str, Acts | Exception] = {}
@@ -110,8 +110,8 @@ class Gateway:
 
     async def answer_by(self, at: float = NOW, **table: Any) -> None:
         """Makes a table the active one, once its versions are loaded."""
-        before = await self.routes.active("churn")
-        revision = before.revision + 1 if before else 1
+        active = await self.routes.active("churn")
+        revision = active.revision + 1 if active else 1
         await self.routes.stage(RoutingTable("churn", revision, **table))
         while not await self.routes.acknowledged("churn", revision):
             await asyncio.sleep(0.001)
@@ -121,22 +121,22 @@ class Gateway:
     async def predict(self, body: Any = None, **options: Any) -> httpx.Response:
         return await self.client.post(PREDICT, json={"rows": [ROW]} if body is None else body, **options)
 
-    async def said_by(self, **options: Any) -> str:
+    async def answering_version(self, **options: Any) -> str:
         """The version that answers one row."""
         response = await self.predict(**options)
         assert response.status_code == 200, response.text
         return response.json()["predictions"][0]["version"]
 
-    async def recorded(self) -> Mapping[str, list[dict[str, Any]]]:
+    async def read_records(self) -> Mapping[str, list[dict[str, Any]]]:
         """Everything that is recorded by the end, by kind."""
         await self.plane.close()
         self.observations.drain("churn")
-        found = {
+        tables_by_kind = {
             "predictions": self.observations.predictions("churn", NOW - 1e6, NOW + 1e6),
             "evidence": self.observations.evidence("churn", NOW - 1e6),
             "labels": self.observations.labels("churn", NOW - 1e6),
         }
-        return {kind: [row for table in tables for row in table.to_pylist()] for kind, tables in found.items()}
+        return {kind: [row for table in tables for row in table.to_pylist()] for kind, tables in tables_by_kind.items()}
 
 
 async def find_model(model_id: str) -> ModelSpec:
@@ -149,7 +149,7 @@ async def find_model(model_id: str) -> ModelSpec:
 def versions() -> Versions:
     """Two versions that answer: 1 says no, 2 says yes."""
     versions = Versions()
-    versions.engines = {"1": Acts(says(0.25)), "2": Acts(says(0.75))}
+    versions.engines = {"1": Acts(constant_scores(0.25)), "2": Acts(constant_scores(0.75))}
     return versions
 
 
@@ -166,9 +166,9 @@ async def test_a_row_is_answered_and_recorded_as_it_came(gateway: Gateway) -> No
     await gateway.answer_by(champion="1")
     answer = (await gateway.predict()).json()
     [prediction] = answer["predictions"]
-    told = {"prediction": "no", "probabilities": {"no": 0.75, "yes": 0.25}, "version": "1"}
-    assert answer == {"model_id": "churn", "predictions": [{**told, "id": prediction["id"]}]}
-    [row] = (await gateway.recorded())["predictions"]
+    expected = {"prediction": "no", "probabilities": {"no": 0.75, "yes": 0.25}, "version": "1"}
+    assert answer == {"model_id": "churn", "predictions": [{**expected, "id": prediction["id"]}]}
+    [row] = (await gateway.read_records())["predictions"]
     assert row.pop("time").timestamp() == NOW
     assert 0 < row.pop("latency_ms") < 1000
     assert row == {
@@ -187,15 +187,15 @@ async def test_rows_of_every_form_get_the_same_answers(gateway: Gateway) -> None
     ids = ["x", "y"]
     rows = [ROW, {"a": None, "city": None}]
     first = (await gateway.predict({"rows": rows, "ids": ids})).json()
-    assert [one["id"] for one in first["predictions"]] == ids
+    assert [prediction["id"] for prediction in first["predictions"]] == ids
     columns = {name: [row[name] for row in rows] for name in ROW}
     assert (await gateway.predict({"rows": columns, "ids": ids})).json() == first
     assert (await gateway.predict({"row": ROW, "ids": ["x"]})).json()["predictions"] == first["predictions"][:1]
     table = pa.table({**columns, "id": ids})
     response = await gateway.client.post(PREDICT, content=stream(table), headers={"Content-Type": ARROW})
     assert response.headers["X-Optagent-Version"] == "1"
-    found = pa.ipc.open_stream(response.content).read_all()
-    assert found.to_pydict() == {
+    answer_table = pa.ipc.open_stream(response.content).read_all()
+    assert answer_table.to_pydict() == {
         "id": ids,
         "prediction": ["no", "no"],
         "probability_no": [0.75, 0.75],
@@ -206,8 +206,8 @@ async def test_rows_of_every_form_get_the_same_answers(gateway: Gateway) -> None
 async def test_many_rows_are_answered_in_a_thread_like_few(gateway: Gateway) -> None:
     await gateway.answer_by(champion="1")
     answer = (await gateway.predict({"rows": [ROW] * 1000})).json()["predictions"]
-    assert len({one["id"] for one in answer}) == 1000
-    assert len((await gateway.recorded())["predictions"]) == 1000
+    assert len({prediction["id"] for prediction in answer}) == 1000
+    assert len((await gateway.read_records())["predictions"]) == 1000
 
 
 ARROW = "application/vnd.apache.arrow.stream"
@@ -225,7 +225,7 @@ JSON = "application/json"
 
 
 @pytest.mark.parametrize(
-    ("body", "content_type", "code", "said"),
+    ("body", "content_type", "code", "detail"),
     [
         (b"", JSON, 400, "no JSON"),
         (b'{"rows": [{"a": NaN, "city": null}]}', JSON, 400, "no JSON"),
@@ -260,12 +260,12 @@ JSON = "application/json"
     ],
 )
 async def test_what_is_wrong_is_refused_by_its_place(
-    gateway: Gateway, body: bytes, content_type: str, code: int, said: str
+    gateway: Gateway, body: bytes, content_type: str, code: int, detail: str
 ) -> None:
     await gateway.answer_by(champion="1")
     response = await gateway.client.post(PREDICT, content=body, headers={"Content-Type": content_type})
     assert response.status_code == code, response.text
-    assert said in response.json()["detail"]
+    assert detail in response.json()["detail"]
     assert response.json()["instance"] == response.headers["X-Request-ID"]
 
 
@@ -293,24 +293,24 @@ async def test_before_the_tables_are_known_nothing_is_said_of_models(versions: V
 
 async def test_a_key_is_answered_by_the_same_version_every_time(gateway: Gateway) -> None:
     await gateway.answer_by(champion="1", candidate="2", share=0.5, state="ramp", **ROLES)
-    drawn = {}
+    version_of_user = {}
     for user in range(40):
-        by_header = await gateway.said_by(headers={"X-Optagent-Key": f"user {user}"})
-        by_field = await gateway.said_by(body={"row": ROW, "key": f"user {user}"})
+        by_header = await gateway.answering_version(headers={"X-Optagent-Key": f"user {user}"})
+        by_field = await gateway.answering_version(body={"row": ROW, "key": f"user {user}"})
         assert by_header == by_field
-        drawn[user] = by_field
-    assert min(Counter(drawn.values()).values()) > 8
-    evidence = (await gateway.recorded())["evidence"]
+        version_of_user[user] = by_field
+    assert min(Counter(version_of_user.values()).values()) > 8
+    evidence = (await gateway.read_records())["evidence"]
     assert len(evidence) == 80
     for row in evidence:
-        candidate = drawn[int(row["unit"].split()[1])] == "2"
+        candidate = version_of_user[int(row["unit"].split()[1])] == "2"
         assert row["arm"] == ("candidate" if candidate else "champion")
         assert (row["champion_0"], row["candidate_0"]) == ((None, 0.75) if candidate else (0.25, None))
         assert (row["share"], row["failed"]) == (0.5, False)
         assert (row["latency_ms"] is not None) == candidate
 
 
-def hangs(until: threading.Event) -> Behaviour:
+def hang_until(until: threading.Event) -> Behaviour:
     def hang(x: Matrix) -> Prediction:
         until.wait(10)
         return np.full(len(x), 0.75)
@@ -330,88 +330,95 @@ def released() -> Any:
 async def test_where_the_candidate_fails_the_champion_answers_within_the_budget(
     gateway: Gateway, versions: Versions, released: threading.Event, trouble: str
 ) -> None:
-    behaviour = {"raises": raises, "is no number": says(float("nan")), "hangs": hangs(released)}.get(
-        trouble, says(0.75)
-    )
+    behaviour = {
+        "raises": raise_error,
+        "is no number": constant_scores(float("nan")),
+        "hangs": hang_until(released),
+    }.get(trouble, constant_scores(0.75))
     versions.engines["2"] = Acts(behaviour, blocks=trouble == "hangs")
     if trouble == "wants other rows":
         versions.schemas["2"] = Schema((FeatureColumn("z", Kind.NUMERIC),), "label", Task.BINARY, ("no", "yes"))
     await gateway.answer_by(champion="1", candidate="2", share=0.999, state="ramp", budget_ms=30.0, **ROLES)
     started_at = time.perf_counter()
-    answers = await asyncio.gather(*(gateway.said_by(body={"row": ROW, "key": str(user)}) for user in range(8)))
+    answers = await asyncio.gather(
+        *(gateway.answering_version(body={"row": ROW, "key": str(user)}) for user in range(8))
+    )
     assert answers == ["1"] * 8
     assert time.perf_counter() - started_at < 1
-    assert gateway.plane.figures.of("churn").fallbacks == 8
+    assert gateway.plane.metrics.of_model("churn").fallbacks == 8
     released.set()
-    found = await gateway.recorded()
-    assert all(row["failed"] and row["candidate_0"] is None and row["champion_0"] == 0.25 for row in found["evidence"])
-    assert all(row["latency_ms"] > 30 for row in found["evidence"]) is (trouble == "hangs")
-    assert {(row["arm"], row["version"]) for row in found["predictions"]} == {("candidate", "1")}
+    records = await gateway.read_records()
+    assert all(
+        row["failed"] and row["candidate_0"] is None and row["champion_0"] == 0.25 for row in records["evidence"]
+    )
+    assert all(row["latency_ms"] > 30 for row in records["evidence"]) is (trouble == "hangs")
+    assert {(row["arm"], row["version"]) for row in records["predictions"]} == {("candidate", "1")}
 
 
 async def test_rows_that_the_champion_refuses_are_no_failure_of_the_candidate(gateway: Gateway) -> None:
     await gateway.answer_by(champion="1", candidate="2", share=0.999, state="ramp", **ROLES)
     assert (await gateway.predict({"row": {"a": "x", "city": None}})).status_code == 422
-    assert (await gateway.recorded())["evidence"] == []
+    assert (await gateway.read_records())["evidence"] == []
 
 
 async def test_while_baking_the_champion_of_before_stands_behind_the_new_one(
     gateway: Gateway, versions: Versions
 ) -> None:
-    versions.engines["2"] = Acts(lambda x: raises(x) if x[0, 0] == 13 else np.full(len(x), 0.75))
+    versions.engines["2"] = Acts(lambda x: raise_error(x) if x[0, 0] == 13 else np.full(len(x), 0.75))
     await gateway.answer_by(champion="2", shadow="1", state="baking", **ROLES)
-    assert await gateway.said_by() == "2"
-    assert await gateway.said_by(body={"row": {"a": 13, "city": None}}) == "1"
-    await until(lambda: gateway.plane.figures.of("churn").shadow_rows == 1)
-    good, bad = sorted((await gateway.recorded())["evidence"], key=lambda row: row["failed"])
+    assert await gateway.answering_version() == "2"
+    assert await gateway.answering_version(body={"row": {"a": 13, "city": None}}) == "1"
+    await until(lambda: gateway.plane.metrics.of_model("churn").shadow_rows == 1)
+    good, bad = sorted((await gateway.read_records())["evidence"], key=lambda row: row["failed"])
     told = ("version", "arm", "share", "champion_0", "candidate_0", "failed")
     assert [good[name] for name in told] == ["2", "candidate", 1.0, 0.25, 0.75, False]
     assert [bad[name] for name in told] == ["1", "candidate", 1.0, 0.25, None, True]
 
 
 async def test_where_nobody_is_left_to_answer_it_says_so(gateway: Gateway, versions: Versions) -> None:
-    versions.engines["1"] = Acts(raises)
+    versions.engines["1"] = Acts(raise_error)
     await gateway.answer_by(champion="1")
     response = await gateway.predict()
     assert (response.status_code, response.json()["title"]) == (503, "Engine failed")
-    assert gateway.plane.figures.of("churn").failed == 1
+    assert gateway.plane.metrics.of_model("churn").failed == 1
 
 
-@pytest.mark.parametrize("shadow", [says(0.75), raises, says(float("nan"))])
+@pytest.mark.parametrize("shadow", [constant_scores(0.75), raise_error, constant_scores(float("nan"))])
 async def test_a_shadow_is_asked_and_never_heard(gateway: Gateway, versions: Versions, shadow: Behaviour) -> None:
     versions.engines["2"] = Acts(shadow)
     await gateway.answer_by(champion="1", shadow="2", state="shadow", **ROLES)
-    assert [await gateway.said_by(body={"row": ROW, "ids": [str(number)]}) for number in range(5)] == ["1"] * 5
-    await until(lambda: gateway.plane.figures.of("churn").shadow_rows == 5)
-    found = (await gateway.recorded())["evidence"]
-    fine = shadow not in (raises,) and not np.isnan(shadow(np.zeros((1, 2)))).any()
-    assert [row["id"] for row in found] == ["0", "1", "2", "3", "4"]
-    for row in found:
+    answers = [await gateway.answering_version(body={"row": ROW, "ids": [str(number)]}) for number in range(5)]
+    assert answers == ["1"] * 5
+    await until(lambda: gateway.plane.metrics.of_model("churn").shadow_rows == 5)
+    evidence = (await gateway.read_records())["evidence"]
+    fine = shadow not in (raise_error,) and not np.isnan(shadow(np.zeros((1, 2)))).any()
+    assert [row["id"] for row in evidence] == ["0", "1", "2", "3", "4"]
+    for row in evidence:
         assert (row["champion_0"], row["candidate_0"]) == (0.25, 0.75 if fine else None)
         assert (row["arm"], row["share"], row["failed"], row["version"]) == ("champion", 0.0, not fine, "1")
         assert 0 < row["latency_ms"] < 1000
 
 
 async def test_a_shadow_that_hangs_costs_its_own_rows_only(versions: Versions, released: threading.Event) -> None:
-    versions.engines["2"] = Acts(hangs(released))
+    versions.engines["2"] = Acts(hang_until(released))
     gateway = Gateway(versions, shadow_backlog=10)
     await gateway.plane.start()
     await gateway.answer_by(champion="1", shadow="2", state="shadow", **ROLES)
-    assert [await gateway.said_by() for _ in range(50)] == ["1"] * 50
-    assert gateway.plane.figures.of("churn").shadow_dropped == 40
+    assert [await gateway.answering_version() for _ in range(50)] == ["1"] * 50
+    assert gateway.plane.metrics.of_model("churn").shadow_dropped == 40
     released.set()
     await gateway.plane.close()
 
 
 async def test_a_swap_under_load_fails_nobody_and_is_never_early_or_late(gateway: Gateway) -> None:
     await gateway.answer_by(champion="1")
-    said: list[tuple[float, str]] = []
-    done = False
+    answers: list[tuple[float, str]] = []
+    stopped = False
 
     async def ask() -> None:
-        while not done:
+        while not stopped:
             arrival = gateway.clock.now()
-            said.append((arrival, await gateway.said_by()))
+            answers.append((arrival, await gateway.answering_version()))
             await asyncio.sleep(0)
 
     askers = [asyncio.create_task(ask()) for _ in range(4)]
@@ -419,10 +426,10 @@ async def test_a_swap_under_load_fails_nobody_and_is_never_early_or_late(gateway
     for _ in range(8):
         gateway.clock.advance(0.25)
         await asyncio.sleep(0.003)
-    done = True
+    stopped = True
     await asyncio.gather(*askers)
-    assert {version for arrival, version in said if arrival < NOW + 1} == {"1"}
-    assert {version for arrival, version in said if arrival >= NOW + 1} == {"2"}
+    assert {version for arrival, version in answers if arrival < NOW + 1} == {"1"}
+    assert {version for arrival, version in answers if arrival >= NOW + 1} == {"2"}
 
 
 async def test_labels_are_recorded_by_the_id_of_their_prediction(gateway: Gateway) -> None:
@@ -435,15 +442,15 @@ async def test_labels_are_recorded_by_the_id_of_their_prediction(gateway: Gatewa
     for wrong, code in (({"labels": []}, 422), ({"labels": [{"id": "x"}]}, 422), ({}, 422)):
         assert (await gateway.client.post(path, json=wrong)).status_code == code
     assert (await gateway.client.post("/api/v1/models/none/labels", json=body)).status_code == 404
-    labels = (await gateway.recorded())["labels"]
+    labels = (await gateway.read_records())["labels"]
     assert [(row["id"], row["label"]) for row in labels] == [("x", "yes"), ("7", "no"), ("z", "no")]
 
 
 def test_what_a_gateway_imports_is_no_library_of_models() -> None:
     heavy = ("mlflow", "lightgbm", "xgboost", "sklearn", "scipy", "pandas", "ray", "onnx")
     source = f"import sys, serve_app.data_plane.gateway\nprint([name for name in {heavy} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    process = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == "[]"
 
 
 async def until(is_so: Callable[[], bool]) -> None:

@@ -1,4 +1,4 @@
-"""Recording from behind: whoever answers never waits, and what is lost is counted."""
+"""Recorder: a request never waits for it, and the rows that it drops are counted."""
 
 import threading
 import time
@@ -41,7 +41,7 @@ MODELS = {version: ServedModel(SCHEMA, Zero(), version) for version in ("1", "2"
 
 
 class Moody(InMemoryObservations):
-    """Refuses while it is in a mood, and can be held up."""
+    """Observations that refuse while they are in a mood, and can be held up."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,14 +58,14 @@ class Moody(InMemoryObservations):
         super().record(model_id, kind, rows)
 
 
-def answered(number: int, version: str = "1", rows: Any = None) -> PredictionRecord:
+def prediction_record(number: int, version: str = "1", rows: Any = None) -> PredictionRecord:
     rows = rows or [{"a": float(number)}]
     return PredictionRecord(
         MODELS[version], [f"{number}.{at}" for at in range(len(rows))], NOW, rows, np.zeros(len(rows)), 1.0, "champion"
     )
 
 
-def compared(number: int) -> EvidenceRecord:
+def evidence_record(number: int) -> EvidenceRecord:
     scores = np.zeros(1)
     return EvidenceRecord([str(number)], NOW, "r", "ramp", 0, "champion", 0.5, "u", "1", False, 1.0, scores, None)
 
@@ -76,13 +76,13 @@ def observations() -> Moody:
 
 
 @pytest.fixture
-def figures() -> GatewayMetrics:
+def metrics() -> GatewayMetrics:
     return GatewayMetrics()
 
 
 @pytest.fixture
-def recorder(observations: Moody, figures: GatewayMetrics) -> Iterator[Recorder]:
-    recorder = Recorder(observations, figures, most_rows=100, every_s=0.01, patience_s=0.1)
+def recorder(observations: Moody, metrics: GatewayMetrics) -> Iterator[Recorder]:
+    recorder = Recorder(observations, metrics, most_rows=100, every_s=0.01, patience_s=0.1)
     recorder.start()
     yield recorder
     observations.free.set()
@@ -90,80 +90,80 @@ def recorder(observations: Moody, figures: GatewayMetrics) -> Iterator[Recorder]
 
 
 def test_what_was_answered_is_recorded_by_the_end_in_few_batches(
-    recorder: Recorder, observations: Moody, figures: GatewayMetrics
+    recorder: Recorder, observations: Moody, metrics: GatewayMetrics
 ) -> None:
     for number in range(40):
-        recorder.answered("m", answered(number, version="1" if number < 20 else "2"))
-        recorder.compared("m", 1, compared(number))
+        recorder.record_predictions("m", prediction_record(number, version="1" if number < 20 else "2"))
+        recorder.record_evidence("m", 1, evidence_record(number))
     recorder.close()
     observations.drain("m")
     rows = [row for table in observations.predictions("m", 0, NOW + 1) for row in table.to_pylist()]
     assert [row["id"] for row in rows] == [f"{number}.0" for number in range(40)]
     assert [row["version"] for row in rows] == ["1"] * 20 + ["2"] * 20
     assert sum(table.num_rows for table in observations.evidence("m", 0)) == 40
-    assert (figures.recorded, figures.record_dropped, figures.record_waiting) == (80, 0, 0)
+    assert (metrics.recorded, metrics.record_dropped, metrics.record_waiting) == (80, 0, 0)
     assert observations.calls < 20
 
 
 def test_whoever_answers_does_not_wait_for_observations_that_hang(
-    recorder: Recorder, observations: Moody, figures: GatewayMetrics
+    recorder: Recorder, observations: Moody, metrics: GatewayMetrics
 ) -> None:
     observations.free.clear()
-    recorder.answered("m", answered(0))
+    recorder.record_predictions("m", prediction_record(0))
     until(lambda: observations.calls == 1)
     started_at = time.perf_counter()
     for number in range(1, 300):
-        recorder.answered("m", answered(number))
+        recorder.record_predictions("m", prediction_record(number))
     assert time.perf_counter() - started_at < 0.5
-    assert figures.record_dropped == 200
+    assert metrics.record_dropped == 200
     observations.free.set()
     recorder.close()
-    assert figures.recorded == 100
+    assert metrics.recorded == 100
 
 
 @pytest.mark.parametrize("mood", [Busy("too many rows wait"), Unavailable("Redis does not answer")])
 def test_what_cannot_be_taken_is_tried_again(
-    recorder: Recorder, observations: Moody, figures: GatewayMetrics, mood: Exception
+    recorder: Recorder, observations: Moody, metrics: GatewayMetrics, mood: Exception
 ) -> None:
     observations.mood = mood
-    recorder.answered("m", answered(0))
+    recorder.record_predictions("m", prediction_record(0))
     until(lambda: observations.calls >= 3)
     observations.mood = None
-    until(lambda: figures.recorded == 1)
-    assert figures.record_dropped == 0
+    until(lambda: metrics.recorded == 1)
+    assert metrics.record_dropped == 0
 
 
 @pytest.mark.parametrize("mood", [Unavailable("away"), InvalidData("never"), RuntimeError("a bug")])
 def test_what_cannot_be_taken_for_long_is_dropped_and_counted_and_all_else_goes_on(
-    recorder: Recorder, observations: Moody, figures: GatewayMetrics, mood: Exception
+    recorder: Recorder, observations: Moody, metrics: GatewayMetrics, mood: Exception
 ) -> None:
     observations.mood = mood
-    recorder.answered("m", answered(0))
-    until(lambda: figures.record_dropped == 1)
+    recorder.record_predictions("m", prediction_record(0))
+    until(lambda: metrics.record_dropped == 1)
     observations.mood = None
-    recorder.answered("m", answered(1))
-    until(lambda: figures.recorded == 1)
+    recorder.record_predictions("m", prediction_record(1))
+    until(lambda: metrics.recorded == 1)
 
 
-def test_rows_that_make_no_table_are_dropped_alone(recorder: Recorder, figures: GatewayMetrics) -> None:
-    recorder.answered("m", answered(0, rows=[{"b": 1.0}]))
-    recorder.compared("m", 1, compared(1))
-    until(lambda: figures.record_dropped == 1 and figures.recorded == 1)
+def test_rows_that_make_no_table_are_dropped_alone(recorder: Recorder, metrics: GatewayMetrics) -> None:
+    recorder.record_predictions("m", prediction_record(0, rows=[{"b": 1.0}]))
+    recorder.record_evidence("m", 1, evidence_record(1))
+    until(lambda: metrics.record_dropped == 1 and metrics.recorded == 1)
 
 
-def test_one_model_that_is_busy_does_not_hold_up_the_others(observations: Moody, figures: GatewayMetrics) -> None:
+def test_one_model_that_is_busy_does_not_hold_up_the_others(observations: Moody, metrics: GatewayMetrics) -> None:
     class BusyWithOne(Moody):
         def record(self, model_id: str, kind: RecordKind, rows: pa.Table) -> None:
             if model_id == "full":
                 raise Busy("full")
             super().record(model_id, kind, rows)
 
-    recorder = Recorder(BusyWithOne(), figures, 100, every_s=0.01, patience_s=0.5)
+    recorder = Recorder(BusyWithOne(), metrics, 100, every_s=0.01, patience_s=0.5)
     recorder.start()
-    recorder.answered("full", answered(0))
-    recorder.answered("other", answered(1))
-    until(lambda: figures.recorded == 1 and figures.record_dropped == 0)
-    until(lambda: figures.record_dropped == 1)
+    recorder.record_predictions("full", prediction_record(0))
+    recorder.record_predictions("other", prediction_record(1))
+    until(lambda: metrics.recorded == 1 and metrics.record_dropped == 0)
+    until(lambda: metrics.record_dropped == 1)
     recorder.close()
 
 

@@ -1,4 +1,4 @@
-"""A gateway's view of who answers: loaded first, swapped at an instant, kept while nobody can be asked."""
+"""Router of a gateway: versions are loaded first, routes swap at an instant, and stay while the store is away."""
 
 import asyncio
 import threading
@@ -41,7 +41,7 @@ class Zero:
 
 
 class Loader:
-    """Loads any version, but those for which it is given an error, and waits where it is held up."""
+    """Loads any version but those with an error, and waits while it is not free."""
 
     def __init__(self) -> None:
         self.errors: dict[str, Exception] = {}
@@ -62,7 +62,7 @@ class Loader:
 
 
 class Routes(InMemoryRoutes):
-    """Can be away: then it tells of changes that it has heard of, and answers nothing."""
+    """Routes that can be away: then they still tell of changes, and answer nothing."""
 
     away = False
 
@@ -108,15 +108,15 @@ async def router(routes: Routes, loader: Loader, clock: ManualClock) -> AsyncIte
 
 
 def champion(router: Router, at: float = NOW) -> str | None:
-    """Who answers a request that arrives then, if no key draws another."""
-    route = router.route("m", at)
+    """The version that answers a request that arrives then, unless its key is assigned to another arm."""
+    route = router.find_route("m", at)
     version = None if route is None else route.champion.version
     return None if version is None else version.model.version
 
 
 async def answer_by(routes: Routes, at: float = NOW, **table: Any) -> None:
-    before = await routes.active("m")
-    revision = before.revision + 1 if before else 1
+    active = await routes.active("m")
+    revision = active.revision + 1 if active else 1
     await routes.stage(RoutingTable("m", revision, **table))
     await routes.activate("m", revision, at)
 
@@ -195,12 +195,14 @@ async def test_a_champion_does_not_wait_for_others_to_load_and_they_join_when_th
     loader.errors["2"] = Unavailable("MLflow does not answer")
     await answer_by(routes, champion="1", candidate="2", share=0.5, state="ramp", **ROLES)
     await until(lambda: champion(router) == "1")
-    route = router.route("m", NOW)
+    route = router.find_route("m", NOW)
     assert route is not None
     assert route.candidate is not None
     assert (route.candidate.version, route.candidate.backup) == (None, route.champion.version)
     del loader.errors["2"]
-    await until(lambda: (found := router.route("m", NOW)) and found.candidate and found.candidate.version)
+    await until(
+        lambda: (route_now := router.find_route("m", NOW)) and route_now.candidate and route_now.candidate.version
+    )
 
 
 async def test_a_champion_that_does_not_load_is_a_reason_to_refuse_and_is_tried_again(
@@ -277,9 +279,9 @@ async def until_loaded(router: Router, version: str) -> None:
     await until(lambda: ("m", version) in router._versions)
 
 
-async def until_acknowledged(routes: Routes, revision: int, said: str, gateway: str = "g1") -> None:
+async def until_acknowledged(routes: Routes, revision: int, error: str, gateway: str = "g1") -> None:
     give_up = time.monotonic() + 5
-    while (await routes.acknowledged("m", revision)).get(gateway) != said:
+    while (await routes.acknowledged("m", revision)).get(gateway) != error:
         assert time.monotonic() < give_up
         await asyncio.sleep(0.002)
 

@@ -1,4 +1,4 @@
-"""A version in the shadow: asked in batches from behind, and its failures are its own."""
+"""Shadow versions: they are asked in batches, no request waits for them, and their failures are their own."""
 
 import threading
 import time
@@ -22,7 +22,7 @@ SCHEMA = Schema((FeatureColumn("a", Kind.NUMERIC),), "value", Task.REGRESSION)
 
 
 class Echo:
-    """Answers each row with its number; fails for negative ones; is slow if told to; waits until it is free."""
+    """An engine that answers each row with its number, fails for negative ones, and can be slow or not free."""
 
     name = "echo"
     blocks = False
@@ -45,8 +45,8 @@ class Echo:
         pass
 
 
-class Told(list[EvidenceRecord]):
-    """The evidence, in its order."""
+class EvidenceList(list[EvidenceRecord]):
+    """The evidence in order."""
 
 
 @pytest.fixture
@@ -57,24 +57,24 @@ def echo() -> Iterator[Echo]:
 
 
 @pytest.fixture
-def figures() -> ModelMetrics:
+def metrics() -> ModelMetrics:
     return ModelMetrics()
 
 
 @pytest.fixture
-def told() -> Told:
-    return Told()
+def evidence_list() -> EvidenceList:
+    return EvidenceList()
 
 
 @pytest.fixture
-def shadow(echo: Echo, figures: ModelMetrics, told: Told) -> Iterator[Shadow]:
+def shadow(echo: Echo, metrics: ModelMetrics, evidence_list: EvidenceList) -> Iterator[Shadow]:
     model = ServedModel(SCHEMA, echo, "2")
-    shadow = Shadow(model, 500, figures, ManualClock(10.0), told.append, budget_ms=20.0)
+    shadow = Shadow(model, 500, metrics, ManualClock(10.0), evidence_list.append, budget_ms=20.0)
     yield shadow
     shadow.close()
 
 
-def asked(*values: float, rows: Any = None) -> ShadowRequest:
+def make_request(*values: float, rows: Any = None) -> ShadowRequest:
     def compared(scores: Prediction | None, took_ms: float) -> EvidenceRecord:
         ids = [str(value) for value in values]
         failed = scores is None
@@ -83,67 +83,71 @@ def asked(*values: float, rows: Any = None) -> ShadowRequest:
     return ShadowRequest([{"a": value} for value in values] if rows is None else rows, len(values), 9.0, compared)
 
 
-def test_each_request_gets_its_own_scores_out_of_a_batch(shadow: Shadow, echo: Echo, told: Told) -> None:
+def test_each_request_gets_its_own_scores_out_of_a_batch(
+    shadow: Shadow, echo: Echo, evidence_list: EvidenceList
+) -> None:
     echo.free.clear()
-    requests = [asked(float(number), float(number) + 0.5) for number in range(50)]
-    requests.append(asked(1.0, 2.0, rows={"a": [1.0, 2.0]}))  # columns, which are read alone
+    requests = [make_request(float(number), float(number) + 0.5) for number in range(50)]
+    requests.append(make_request(1.0, 2.0, rows={"a": [1.0, 2.0]}))  # columns, which are read alone
     assert all(shadow.offer(request) for request in requests)
     echo.free.set()
-    until(lambda: len(told) == 51)
+    until(lambda: len(evidence_list) == 51)
     assert len(echo.sizes) < 15
-    for evidence in told:
+    for evidence in evidence_list:
         assert evidence.candidate is not None
         assert evidence.candidate.tolist() == [float(name) for name in evidence.ids]
         assert not evidence.failed
 
 
 def test_one_request_that_fails_does_not_fail_those_beside_it(
-    shadow: Shadow, echo: Echo, told: Told, figures: ModelMetrics
+    shadow: Shadow, echo: Echo, evidence_list: EvidenceList, metrics: ModelMetrics
 ) -> None:
     echo.free.clear()
     for value in (1.0, -1.0, 2.0, 3.0):
-        shadow.offer(asked(value))
+        shadow.offer(make_request(value))
     echo.free.set()
-    until(lambda: len(told) == 4)
-    assert [evidence.failed for evidence in told] == [False, True, False, False]
-    assert (figures.shadow_rows, figures.shadow_failed) == (4, 1)
+    until(lambda: len(evidence_list) == 4)
+    assert [evidence.failed for evidence in evidence_list] == [False, True, False, False]
+    assert (metrics.shadow_rows, metrics.shadow_failed) == (4, 1)
 
 
 def test_what_does_not_fit_is_dropped_and_counted_and_room_comes_back(
-    shadow: Shadow, echo: Echo, told: Told, figures: ModelMetrics
+    shadow: Shadow, echo: Echo, evidence_list: EvidenceList, metrics: ModelMetrics
 ) -> None:
     echo.free.clear()
-    taken = sum(shadow.offer(asked(1.0, 2.0)) for _ in range(300))
-    assert (taken, figures.shadow_dropped) == (250, 100)
+    accepted = sum(shadow.offer(make_request(1.0, 2.0)) for _ in range(300))
+    assert (accepted, metrics.shadow_dropped) == (250, 100)
     echo.free.set()
-    until(lambda: len(told) == 250)
-    assert shadow.offer(asked(1.0))
-    assert figures.shadow_lag_s == 1.0
+    until(lambda: len(evidence_list) == 250)
+    assert shadow.offer(make_request(1.0))
+    assert metrics.shadow_lag_s == 1.0
 
 
 def test_a_slow_version_is_asked_in_batches_that_do_not_make_it_look_late(
-    shadow: Shadow, echo: Echo, told: Told
+    shadow: Shadow, echo: Echo, evidence_list: EvidenceList
 ) -> None:
     echo.row_s = 0.002  # a row is well within the budget of 20 ms, a batch of 256 would not be
     for number in range(100):
-        shadow.offer(asked(float(number)))
-    until(lambda: len(told) == 100)
-    late = [evidence for evidence in told if evidence.latency_ms is None or evidence.latency_ms > 20]
+        shadow.offer(make_request(float(number)))
+    until(lambda: len(evidence_list) == 100)
+    late = [evidence for evidence in evidence_list if evidence.latency_ms is None or evidence.latency_ms > 20]
     assert len(late) <= 10  # where this machine was busy with something else
     assert 2 < max(echo.sizes) <= 16
 
 
-def test_a_request_that_alone_takes_too_long_is_told_so(shadow: Shadow, echo: Echo, told: Told) -> None:
+def test_a_request_that_alone_takes_too_long_is_told_so(
+    shadow: Shadow, echo: Echo, evidence_list: EvidenceList
+) -> None:
     echo.row_s = 0.03
-    shadow.offer(asked(1.0))
-    until(lambda: len(told) == 1)
-    assert told[0].latency_ms is not None
-    assert told[0].latency_ms > 30
+    shadow.offer(make_request(1.0))
+    until(lambda: len(evidence_list) == 1)
+    assert evidence_list[0].latency_ms is not None
+    assert evidence_list[0].latency_ms > 30
 
 
-def test_a_closed_shadow_asks_nothing_more(shadow: Shadow, echo: Echo, told: Told) -> None:
+def test_a_closed_shadow_asks_nothing_more(shadow: Shadow, echo: Echo, evidence_list: EvidenceList) -> None:
     shadow.close()
-    shadow.offer(asked(1.0))
+    shadow.offer(make_request(1.0))
     time.sleep(0.03)
     assert not echo.sizes
 
