@@ -1,4 +1,4 @@
-"""The root of the HTTP application: numbers requests, bounds their bodies, and hands them to the plane that answers."""
+"""Root of the HTTP application: it gives requests an id, bounds their bodies, and passes them to one of the planes."""
 
 import logging
 import re
@@ -27,9 +27,9 @@ class PredictionHandler(Protocol):
 
 
 class Application:
-    """Predictions to the data plane, all else to the API; what neither of them answers is a problem document.
+    """Passes predictions to the data plane and all else to the API; an error of either becomes a problem document.
 
-    `tells_id` is False behind a server that tells the request's id by itself, as Ray Serve does.
+    `tells_id` is False behind a server that sends the id of the request by itself, as Ray Serve does.
     """
 
     def __init__(self, api: FastAPI, data_plane: PredictionHandler | None = None, tells_id: bool = True) -> None:
@@ -39,29 +39,29 @@ class Application:
         self._max_body_bytes: int = api.state.max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":  # the lifespan, and websockets, which there are none of
+        if scope["type"] != "http":  # the lifespan, and websockets, of which the API has none
             await self._api(scope, receive, send)
             return
-        length, request_id = _read(scope)
+        length, request_id = _read_head(scope)
         scope.setdefault("state", {})["request_id"] = request_id.decode()
-        answer = _Answer(send, request_id if self._tells_id else None)
+        sender = _ResponseSender(send, request_id if self._tells_id else None)
         try:
             if length is None:
-                receive = _bounded(receive, self._max_body_bytes)
+                receive = _limit_body(receive, self._max_body_bytes)
             elif length > self._max_body_bytes:
                 raise _too_large(self._max_body_bytes)
             plane = self._data_plane
-            await (plane if plane is not None and plane.handles(scope) else self._api)(scope, receive, answer)
+            await (plane if plane is not None and plane.handles(scope) else self._api)(scope, receive, sender)
         except Exception as error:
-            if answer.ended:  # it was answered and logged where it happened
+            if sender.ended:  # the error was answered and logged where it happened
                 return
-            if answer.started:
+            if sender.started:
                 raise
-            await problem_response(error, request_id.decode())(scope, receive, answer)
+            await problem_response(error, request_id.decode())(scope, receive, sender)
 
 
-class _Answer:
-    """Sends on what a plane answers, with the request's id if there is one to tell."""
+class _ResponseSender:
+    """Sends the messages of a plane on, with the id of the request if that is to be sent."""
 
     __slots__ = ("_request_id", "_send", "ended", "started")
 
@@ -80,8 +80,8 @@ class _Answer:
         await self._send(message)
 
 
-def _read(scope: Scope) -> tuple[int | None, bytes]:
-    """The length of the body, None where it is not said, and the request's id: a sane one that came, or a new one."""
+def _read_head(scope: Scope) -> tuple[int | None, bytes]:
+    """The length of the body, None if unknown, and the id of the request: a valid one that was sent, or a new one."""
     length, request_id = None, b""
     for name, value in scope["headers"]:
         if name == b"content-length" and value.isdigit():
@@ -91,20 +91,20 @@ def _read(scope: Scope) -> tuple[int | None, bytes]:
     return length, request_id or secrets.token_hex(12).encode()
 
 
-def _bounded(receive: Receive, most: int) -> Receive:
-    """The same, but raises TooLarge as soon as more has come: for bodies that do not say their length."""
-    left = most
+def _limit_body(receive: Receive, max_bytes: int) -> Receive:
+    """A `receive` that raises TooLarge as soon as more bytes have come, for bodies of unknown length."""
+    remaining = max_bytes
 
-    async def bounded() -> Message:
-        nonlocal left
+    async def receive_limited() -> Message:
+        nonlocal remaining
         message = await receive()
-        left -= len(message.get("body", b""))
-        if left < 0:
-            raise _too_large(most)
+        remaining -= len(message.get("body", b""))
+        if remaining < 0:
+            raise _too_large(max_bytes)
         return message
 
-    return bounded
+    return receive_limited
 
 
-def _too_large(most: int) -> TooLarge:
-    return TooLarge(f"the body is larger than {most:,} bytes, the most that one request may have")
+def _too_large(max_bytes: int) -> TooLarge:
+    return TooLarge(f"the body is larger than {max_bytes:,} bytes, the most that one request may have")

@@ -1,12 +1,12 @@
-"""Jinja environments of the control plane: what is filled in is escaped, and a name that is missing is an error."""
+"""Jinja templates of the control plane: values are escaped, and a missing name is an error."""
 
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 
-def templates_of(folder: Path) -> Environment:
-    """The templates of a folder."""
+def load_templates(folder: Path) -> Environment:
+    """The environment with the templates of a folder."""
     return Environment(
         loader=FileSystemLoader(folder),
         autoescape=True,

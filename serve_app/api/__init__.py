@@ -1,4 +1,4 @@
-"""The control plane: every verb of the agent over HTTP."""
+"""Control plane: every verb of the agent over HTTP."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -41,10 +41,10 @@ def create_api(
     max_body_bytes: int = 10_000_000,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> FastAPI:
-    """The application; `agent` is strict, or stands for one that is. Without `kept_answers` keys are ignored."""
+    """The application; `agent` is strict or a remote agent of a strict one. Without `kept_answers` keys are ignored."""
     app = FastAPI(title="optagent", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
     idempotency = None if kept_answers is None else Idempotency(kept_answers)
-    app.state.desk = ApiContext(agent, authenticator, idempotency, clock)
+    app.state.context = ApiContext(agent, authenticator, idempotency, clock)
     app.state.parts = health.HealthCache(agent, clock)
     app.state.data_plane, app.state.max_body_bytes, app.state.sleep = data_plane, max_body_bytes, sleep
     for part in (health, optimization, models, predictions, rollouts, tokens, records):
@@ -52,28 +52,28 @@ def create_api(
     for router in DASHBOARD:
         app.include_router(router)
     answer_problems(app)
-    app.openapi = lambda: _document(app)  # type: ignore[method-assign]
+    app.openapi = lambda: _openapi_document(app)  # type: ignore[method-assign]
 
     @app.get("/", include_in_schema=False)
-    async def door() -> RedirectResponse:
+    async def redirect_to_dashboard() -> RedirectResponse:
         return RedirectResponse(DASHBOARD_PREFIX)
 
     @app.get("/docs", include_in_schema=False)
-    async def read(request: Request) -> HTMLResponse:
-        page = await asyncio.to_thread(docs.page, app.openapi(), str(request.base_url).rstrip("/"))
+    async def show_docs(request: Request) -> HTMLResponse:
+        page = await asyncio.to_thread(docs.render_page, app.openapi(), str(request.base_url).rstrip("/"))
         return HTMLResponse(page, headers=_NOTHING_FROM_ELSEWHERE)
 
     return app
 
 
-def _document(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document, made once."""
+def _openapi_document(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document, which is made once."""
     if app.openapi_schema is None:
-        made = get_openapi(title=app.title, version=app.version, description=DESCRIPTION, routes=app.routes)
+        document = get_openapi(title=app.title, version=app.version, description=DESCRIPTION, routes=app.routes)
         kinds = [(kind, "validation") for kind in (ProblemDocument, *predictions.DOCUMENTED)]
-        _, more = models_json_schema(kinds, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
-        made["components"]["schemas"] |= more["$defs"]
+        _, further = models_json_schema(kinds, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
+        document["components"]["schemas"] |= further["$defs"]
         bearer = {"type": "http", "scheme": "bearer", "description": "a token of `optagent token create`"}
-        made["components"]["securitySchemes"] = {"bearer": bearer}
-        app.openapi_schema = made
+        document["components"]["securitySchemes"] = {"bearer": bearer}
+        app.openapi_schema = document
     return app.openapi_schema

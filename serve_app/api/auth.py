@@ -1,4 +1,4 @@
-"""Who asks: bearer tokens, what each may do, and how often."""
+"""Authentication: bearer tokens, their scopes, and the limits of their requests."""
 
 import asyncio
 import math
@@ -10,17 +10,17 @@ from optagent.domain.token import Scope, Token, token_id_of
 from optagent.errors import NotAuthenticated, NotPermitted, TooManyRequests, Unavailable
 from optagent.ports import Clock, Tokens
 
-_TRUSTED_S = 600.0  # how long a token that was verified is believed while nobody can be asked
-_PATIENCE_S = 0.25  # how long a request with such a token waits for the answer to whether it still holds
+_TRUSTED_S = 600.0  # how long a verified token is accepted while the store cannot be asked
+_PATIENCE_S = 0.25  # how long a request with such a token waits for its lookup
 _RETRY_S = 1.0
 _ANONYMOUS = "anonymous"
 
 
 class Authenticator:
-    """Says whose a request is, from what is known of tokens; `Tokens` is asked at most every `cache_s` for each.
+    """Finds the token of a request, in a cache whose entries are looked up in `Tokens` again within `cache_s`.
 
-    So a revoked token is refused `cache_s` later at the latest. A token in use is looked up in the background, and
-    while the store of tokens is away it counts as it did for ten minutes: requests never wait for a store that hangs.
+    So a revoked token is refused `cache_s` later at the latest. A token in use is looked up in the background. While
+    the store of tokens is away, a known token stays valid for ten minutes: requests never wait for a store that hangs.
     """
 
     def __init__(
@@ -37,48 +37,48 @@ class Authenticator:
         self._limits = dict.fromkeys(Scope, requests_per_minute) | {Scope.PREDICT: predictions_per_minute}
         self._cache_s = cache_s
         self._on_refused = on_refused
-        self._known: dict[str, _Known] = {}
+        self._known: dict[str, _KnownToken] = {}
 
     async def principal(self, authorization: str | None, scope: Scope, request_id: str = "") -> Token:
-        """The token of an `Authorization` header, if it may do what needs `scope`, once more in this minute.
+        """The token of an `Authorization` header, if it has `scope` and its limit of this minute allows the request.
 
-        Raises NotAuthenticated, NotPermitted, TooManyRequests, and Unavailable where it cannot be known.
+        Raises NotAuthenticated, NotPermitted, TooManyRequests, and Unavailable where the token cannot be looked up.
         """
         now = self._clock.now()
         text = _bearer(authorization)
         token_id = token_id_of(text)
-        known = await self._asked(token_id, now) if token_id is not None else None
+        known = await self._find_known(token_id, now) if token_id is not None else None
         if known is None or not known.token.matches(text) or not known.token.is_valid(now):
-            raise self._refused(_unknown(authorization), scope, now, request_id)
+            raise self._report_refusal(_not_authenticated(authorization), scope, now, request_id)
         token = known.token
         if not token.allows(scope):
-            said = f"token {token.name!r} has the scopes {', '.join(token.scopes)}: this needs {scope}"
-            raise self._refused(NotPermitted(said), scope, now, request_id, token.name)
+            detail = f"token {token.name!r} has the scopes {', '.join(token.scopes)}: this needs {scope}"
+            raise self._report_refusal(NotPermitted(detail), scope, now, request_id, token.name)
         limit = self._limits[scope]
         if not known.rates[scope is Scope.PREDICT].admits(now, limit):
             raise TooManyRequests(f"token {token.name!r} has made its {limit} requests of this minute: wait a little")
         return token
 
-    async def _asked(self, token_id: str, now: float) -> "_Known | None":
+    async def _find_known(self, token_id: str, now: float) -> "_KnownToken | None":
         known = self._known.get(token_id)
         if known is None:
-            return await self._looked_up(token_id)
+            return await self._look_up(token_id)
         age = now - known.verified_at
         if age < self._cache_s / 2:
             return known
         if age >= _TRUSTED_S:
             del self._known[token_id]
-            return await self._looked_up(token_id)
+            return await self._look_up(token_id)
         if known.asking is None and now - known.failed_at >= _RETRY_S:
-            known.ask(self._looked_up(token_id))
+            known.start_lookup(self._look_up(token_id))
         if age >= self._cache_s:
-            await known.answer()
+            await known.wait_for_lookup()
         return self._known.get(token_id)
 
-    async def _looked_up(self, token_id: str) -> "_Known | None":
-        """What is kept of a token; what is known of it where the store is away. Raises Unavailable for a new one."""
+    async def _look_up(self, token_id: str) -> "_KnownToken | None":
+        """The stored token, or the known one where the store is away. Raises Unavailable for an unknown token then."""
         known = self._known.get(token_id)
-        asked_at = self._clock.now()
+        looked_up_at = self._clock.now()
         try:
             token = await self._tokens.find(token_id)
         except Unavailable:
@@ -90,11 +90,11 @@ class Authenticator:
             self._known.pop(token_id, None)
             return None
         if known is None:
-            known = self._known.setdefault(token_id, _Known(token))
-        known.token, known.verified_at = token, asked_at
+            known = self._known.setdefault(token_id, _KnownToken(token))
+        known.token, known.verified_at = token, looked_up_at
         return known
 
-    def _refused(
+    def _report_refusal(
         self, error: NotAuthenticated | NotPermitted, scope: Scope, now: float, request_id: str, actor: str = _ANONYMOUS
     ) -> NotAuthenticated | NotPermitted:
         self._on_refused(AuditEntry(now, actor, "auth.refused", str(scope), str(error), request_id))
@@ -105,7 +105,7 @@ def _bearer(authorization: str | None) -> str:
     return authorization[7:].strip() if authorization and authorization[:7].lower() == "bearer " else ""
 
 
-def _unknown(authorization: str | None) -> NotAuthenticated:
+def _not_authenticated(authorization: str | None) -> NotAuthenticated:
     if not authorization:
         return NotAuthenticated("a token is needed: send the header `Authorization: Bearer oa_...`")
     return NotAuthenticated("this token is not known, has expired or was revoked")
@@ -113,10 +113,10 @@ def _unknown(authorization: str | None) -> NotAuthenticated:
 
 @dataclass(slots=True)
 class _Rate:
-    """Counts what was admitted this minute and the one before: at most so many in any 60 s, to a good approximation.
+    """Counts the requests of this minute and the one before: a limit for any 60 s, to a good approximation.
 
-    The sliding window counter: the minute before counts by the share of it that the last 60 s reach back to. The
-    library `limits` took 11 us a hit, and starts threads; this takes .3.
+    A sliding window counter: the minute before counts by the share of it that lies in the last 60 s. The library
+    `limits` took 11 us for a request, and starts threads; this takes 0.3 us.
     """
 
     minute: int = 0
@@ -135,8 +135,8 @@ class _Rate:
 
 
 @dataclass(slots=True)
-class _Known:
-    """A token that was found, and whether it is being looked up again."""
+class _KnownToken:
+    """A token that was found, with its latest lookup and its rates of requests and predictions."""
 
     token: Token
     verified_at: float = -math.inf
@@ -145,28 +145,28 @@ class _Known:
     asked_at: float = 0.0
     rates: tuple[_Rate, _Rate] = field(default_factory=lambda: (_Rate(), _Rate()))
 
-    def ask(self, question: Awaitable[object]) -> None:
-        self.asking = asyncio.ensure_future(question)
+    def start_lookup(self, lookup: Awaitable[object]) -> None:
+        self.asking = asyncio.ensure_future(lookup)
         self.asked_at = asyncio.get_running_loop().time()
-        self.asking.add_done_callback(self._answered)
+        self.asking.add_done_callback(self._end_lookup)
 
-    async def answer(self) -> None:
-        """Waits for the answer, for no longer than patience lasts since the question."""
-        left = self.asked_at + _PATIENCE_S - asyncio.get_running_loop().time()
-        if self.asking is not None and left > 0:
-            await asyncio.wait({self.asking}, timeout=left)
+    async def wait_for_lookup(self) -> None:
+        """Waits for the lookup, until a quarter of a second after its start at most."""
+        remaining_s = self.asked_at + _PATIENCE_S - asyncio.get_running_loop().time()
+        if self.asking is not None and remaining_s > 0:
+            await asyncio.wait({self.asking}, timeout=remaining_s)
 
-    def _answered(self, task: asyncio.Task[object]) -> None:
+    def _end_lookup(self, task: asyncio.Task[object]) -> None:
         self.asking = None
         if not task.cancelled():
-            task.exception()  # whatever it was, the token goes on as it is known
+            task.exception()  # whatever the error was, the token stays as it is known
 
 
 @dataclass(slots=True)
 class RefusalLog:
-    """Writes refusals into the audit log behind the requests' back, at most `per_minute`: a flood cannot push it out.
+    """Writes refusals into the audit log in the background, at most `per_minute`, so that a flood cannot fill the log.
 
-    What was not written is counted in the next entry that is.
+    Refusals that were not written are counted in the next entry that is written.
     """
 
     record: Callable[[AuditEntry], Awaitable[None]]
@@ -189,5 +189,5 @@ class RefusalLog:
     async def _write(self, entry: AuditEntry) -> None:
         try:
             await self.record(entry)
-        except Exception:  # the log of refusals is away: requests go on
+        except Exception:  # the audit log is unavailable: requests go on
             self.unwritten += 1

@@ -1,7 +1,7 @@
-"""The API as a page to read, made from the OpenAPI document.
+"""Documentation page of the API, made from the OpenAPI document.
 
-FastAPI's pages for that (Swagger UI, ReDoc) load their scripts from a CDN, and no package that is installed has them: a
-template needs nothing from the network, and no scripts at all.
+FastAPI's pages for that (Swagger UI, ReDoc) load their scripts from a CDN, and no installed package contains them.
+A template needs nothing from the network, and no scripts at all.
 """
 
 import json
@@ -9,18 +9,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from serve_app.templating import templates_of
+from serve_app.templating import load_templates
 
 _REF = "#/components/schemas/"
 _OF_TYPE = {"string": "", "integer": 1, "number": 1.0, "boolean": True}
 
 
-def page(document: Mapping[str, Any], base_url: str) -> str:
+def render_page(document: Mapping[str, Any], base_url: str) -> str:
     """The HTML of an OpenAPI document: every call with its parameters, body, answers and a curl line."""
     calls: dict[str, list[dict[str, Any]]] = {}
     for path, methods in document["paths"].items():
         for method, call in methods.items():
-            curl = _curl(base_url + path, method, call, document)
+            curl = _curl_line(base_url + path, method, call, document)
             calls.setdefault(call.get("tags", ["other"])[0], []).append(
                 {"path": path, "method": method, "curl": curl, **call}
             )
@@ -28,10 +28,10 @@ def page(document: Mapping[str, Any], base_url: str) -> str:
     return _TEMPLATES.get_template("docs.html").render(info=document["info"], calls=calls, schemas=schemas)
 
 
-def _curl(url: str, method: str, call: Mapping[str, Any], document: Mapping[str, Any]) -> str:
-    for one in call.get("parameters", []):
-        if one["in"] == "path" and "examples" in one["schema"]:
-            url = url.replace(f"{{{one['name']}}}", one["schema"]["examples"][0])
+def _curl_line(url: str, method: str, call: Mapping[str, Any], document: Mapping[str, Any]) -> str:
+    for parameter in call.get("parameters", []):
+        if parameter["in"] == "path" and "examples" in parameter["schema"]:
+            url = url.replace(f"{{{parameter['name']}}}", parameter["schema"]["examples"][0])
     parts = [f"curl -X {method.upper()} {url}"]
     if call.get("x-scope"):
         parts.append("-H 'Authorization: Bearer oa_...'")
@@ -43,7 +43,7 @@ def _curl(url: str, method: str, call: Mapping[str, Any], document: Mapping[str,
 
 
 def _example(schema: Mapping[str, Any], document: Mapping[str, Any]) -> Any:
-    """A body as it may look: the fields that are required, and those that have an example."""
+    """An example of a body: the required fields, and those that have an example."""
     if "$ref" in schema:
         return _example(document["components"]["schemas"][schema["$ref"].removeprefix(_REF)], document)
     if "examples" in schema:
@@ -53,10 +53,10 @@ def _example(schema: Mapping[str, Any], document: Mapping[str, Any]) -> Any:
     if schema.get("type") == "array":
         return [_example(schema.get("items", {}), document)]
     if "properties" in schema:
-        wanted = {name for name, kind in schema["properties"].items() if "examples" in kind}
-        wanted |= set(schema.get("required", []))
-        return {name: _example(kind, document) for name, kind in schema["properties"].items() if name in wanted}
+        names = {name for name, kind in schema["properties"].items() if "examples" in kind}
+        names |= set(schema.get("required", []))
+        return {name: _example(kind, document) for name, kind in schema["properties"].items() if name in names}
     return schema.get("default", _OF_TYPE.get(schema.get("type", "")))
 
 
-_TEMPLATES = templates_of(Path(__file__).parent / "templates")
+_TEMPLATES = load_templates(Path(__file__).parent / "templates")

@@ -1,4 +1,4 @@
-"""The one place that knows HTTP codes: errors as problem documents (RFC 9457)."""
+"""Problem documents (RFC 9457): the HTTP code and the document of each error, decided in this place only."""
 
 import logging
 import re
@@ -29,7 +29,7 @@ CODES: Mapping[type[Exception], int] = {
     errors.EngineFailed: 503,
     errors.OptAgentError: 500,
 }
-"""Of each error and of those derived from it, unless they stand here themselves."""
+"""The code of each error and of its subclasses, except of those that have a code of their own here."""
 
 MEDIA_TYPE = "application/problem+json"
 HEADERS: Mapping[int, Mapping[str, str]] = {
@@ -45,22 +45,22 @@ _LONGEST = 200
 
 
 def problem(error: Exception, request_id: str) -> tuple[int, dict[str, Any]]:
-    """The code and the document of an error; of one that nobody meant, without its text."""
+    """The code and the document of an error; without its text where the error is unexpected."""
     if isinstance(error, RequestValidationError):
-        broken = [_broken(item) for item in error.errors()]
-        detail = "; ".join(f"{item['field']}: {item['rule']}" for item in broken)
-        return 422, _document("InvalidRequest", 422, detail, request_id) | {"errors": broken}
+        field_errors = [_field_error(item) for item in error.errors()]
+        detail = "; ".join(f"{item['field']}: {item['rule']}" for item in field_errors)
+        return 422, _problem_document("InvalidRequest", 422, detail, request_id) | {"errors": field_errors}
     if isinstance(error, HTTPException):
         name = HTTPStatus(error.status_code).phrase.title().replace(" ", "")
-        return error.status_code, _document(name, error.status_code, str(error.detail), request_id)
+        return error.status_code, _problem_document(name, error.status_code, str(error.detail), request_id)
     code = next((CODES[kind] for kind in type(error).__mro__ if kind in CODES), None)
     if code is None:
-        return 500, _document("Unexpected", 500, UNEXPECTED, request_id)
-    return code, _document(type(error).__name__, code, str(error), request_id)
+        return 500, _problem_document("Unexpected", 500, UNEXPECTED, request_id)
+    return code, _problem_document(type(error).__name__, code, str(error), request_id)
 
 
 def problem_response(error: Exception, request_id: str) -> Response:
-    """The same as an answer, with the headers that go with its code; what nobody meant is logged."""
+    """The problem document as a response, with the headers of its code; an unexpected error is logged."""
     code, document = problem(error, request_id)
     if document["type"].endswith(":unexpected"):
         _log.error("request %s failed", request_id, exc_info=error)
@@ -69,29 +69,29 @@ def problem_response(error: Exception, request_id: str) -> Response:
 
 
 def request_id_of(request: Request) -> str:
-    """As the door in front has written it down."""
+    """The id of the request, which `asgi.Application` has put into its state."""
     return str(getattr(request.state, "request_id", ""))
 
 
 def answer_problems(app: FastAPI) -> None:
-    """Has the application answer every error as a problem."""
+    """Makes the application answer every error with a problem document."""
 
     async def answer(request: Request, error: Exception) -> Response:
         response = problem_response(error, request_id_of(request))
         if response.status_code == 405:  # Starlette names the methods of the first route of the path only
-            response.headers["Allow"] = ", ".join(sorted(_methods(app, request.scope["path"])))
+            response.headers["Allow"] = ", ".join(sorted(_allowed_methods(app, request.scope["path"])))
         return response
 
     for kind in (errors.OptAgentError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, answer)
 
 
-def _methods(app: FastAPI, path: str) -> set[str]:
+def _allowed_methods(app: FastAPI, path: str) -> set[str]:
     routes = [route for route in iter_route_contexts(app.routes) if route.path_regex.match(path)]
     return {method for route in routes for method in route.methods or ()}
 
 
-def _document(name: str, code: int, detail: str, request_id: str) -> dict[str, Any]:
+def _problem_document(name: str, code: int, detail: str, request_id: str) -> dict[str, Any]:
     words = _WORDS.sub(" ", name).lower()
     return {
         "type": f"urn:optagent:{words.replace(' ', '-')}",
@@ -102,18 +102,18 @@ def _document(name: str, code: int, detail: str, request_id: str) -> dict[str, A
     }
 
 
-def _broken(item: Mapping[str, Any]) -> dict[str, str]:
-    """The field and the rule of what pydantic refused."""
+def _field_error(item: Mapping[str, Any]) -> dict[str, str]:
+    """The field and the rule of a value that pydantic refused."""
     rule = str(item["msg"]).removeprefix("Value error, ")
-    got = "" if item["type"] in ("missing", "value_error") else f", got {_short(item['input'])}"
-    return {"field": _named(item["loc"]), "rule": f"{rule[:1].lower()}{rule[1:]}{got}"}
+    got = "" if item["type"] in ("missing", "value_error") else f", got {_short_repr(item['input'])}"
+    return {"field": _field_path(item["loc"]), "rule": f"{rule[:1].lower()}{rule[1:]}{got}"}
 
 
-def _named(location: Sequence[Any]) -> str:
+def _field_path(location: Sequence[Any]) -> str:
     place, *inside = location
     return ".".join(map(str, inside)) if inside else str(place)
 
 
-def _short(value: Any) -> str:
+def _short_repr(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

@@ -1,4 +1,4 @@
-"""Whether everything that is needed answers; open to all, so that it says no more than that."""
+"""Health route: the parts that answer and those that do not. It is open to all, so it tells strangers no more."""
 
 import asyncio
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ _KEPT_S = 1.0
 
 @dataclass(slots=True)
 class HealthCache:
-    """The state of each part, asked for at most once a second however many want to know."""
+    """The state of each part, checked at most once a second for all callers together."""
 
     agent: OptimizationAgent
     clock: Clock
@@ -29,14 +29,14 @@ class HealthCache:
     _asking: asyncio.Task[Mapping[str, str]] | None = None
 
     async def state(self) -> Mapping[str, str]:
-        """By part: "ok", or why it is not. Never raises."""
+        """The state by part: "ok", or the reason why it is not. Never raises."""
         asking = self._asking
         if asking is None or (asking.done() and self.clock.now() - self._asked_at >= _KEPT_S):
-            asking = self._asking = asyncio.ensure_future(self._ask())
+            asking = self._asking = asyncio.ensure_future(self._check_health())
             self._asked_at = self.clock.now()
         return await asyncio.shield(asking)
 
-    async def _ask(self) -> Mapping[str, str]:
+    async def _check_health(self) -> Mapping[str, str]:
         try:
             return {"control": "ok", **await self.agent.health()}
         except OptAgentError as error:
@@ -45,9 +45,9 @@ class HealthCache:
 
 @router.get("/health", responses={503: {"model": Health, "description": "a part that is needed does not answer"}})
 async def health(request: Request, response: Response) -> Health:
-    """Whether this gateway and what it needs answer; with a token that may read, why a part does not."""
+    """The health of this gateway and of the parts that it needs; with a token that may read, the reasons too."""
     parts = await request.app.state.parts.state()
-    down = [part for part, said in parts.items() if said != "ok"]
+    down = [part for part, state in parts.items() if state != "ok"]
     if down:
         response.status_code = 503
     if down and not await _may_read(request):
@@ -56,12 +56,12 @@ async def health(request: Request, response: Response) -> Health:
 
 
 async def _may_read(request: Request) -> bool:
-    desk: ApiContext = request.app.state.desk
+    context: ApiContext = request.app.state.context
     authorization = request.headers.get("authorization")
     if authorization is None:
         return False
     try:
-        await desk.authenticator.principal(authorization, Scope.READ, request_id_of(request))
+        await context.authenticator.principal(authorization, Scope.READ, request_id_of(request))
     except OptAgentError:
         return False
     return True

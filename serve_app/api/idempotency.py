@@ -1,4 +1,4 @@
-"""The same request under the same key is done once: `Idempotency-Key`, as in the IETF draft of that name."""
+"""Idempotency keys: a request that is sent again under its `Idempotency-Key` is done once (IETF draft of that name)."""
 
 import asyncio
 import hashlib
@@ -25,14 +25,14 @@ PARAMETER = {
     "description": "The same request under the same key is done once, and answered alike for a day.",
 }
 
-_KEPT_S = 24 * 3600.0
-_HELD_S = 60.0  # then a request whose gateway died may be tried again
+_STORED_S = 24 * 3600.0
+_CLAIMED_S = 60.0  # then a request whose gateway died may be tried again
 _COPIED = ("content-type", "location")
 
 _log = logging.getLogger("optagent.api")
 
 
-class _Kept(msgspec.Struct):
+class _StoredResponse(msgspec.Struct):
     status: int
     headers: dict[str, str]
     body: bytes
@@ -40,53 +40,53 @@ class _Kept(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Idempotency:
-    """Keeps what was answered to requests that were done. A refused or failed one did nothing, and may be tried again.
+    """Stores the answers of successful requests. A refused or failed request did nothing, and may be sent again.
 
-    Of the fields that are `shown_once` nothing is kept: where the answer is repeated they are null.
+    Fields that are `shown_once` are not stored: they are null where the answer is repeated.
     """
 
     kept: IdempotencyStore
 
-    async def once(
+    async def run_once(
         self,
         request: Request,
         token: Token,
         answer: Callable[[], Awaitable[Response]],
         shown_once: Sequence[str] = (),
     ) -> Response:
-        """Raises InvalidRequest for a key that is none or was another request's, and Conflict while it is under way."""
-        given = request.headers[HEADER]
-        if not (0 < len(given) <= 255 and given.isascii() and given.isprintable()):
+        """Raises InvalidRequest for a malformed key or one of another request, and Conflict while its request runs."""
+        header = request.headers[HEADER]
+        if not (0 < len(header) <= 255 and header.isascii() and header.isprintable()):
             raise InvalidRequest(f"{HEADER}: up to 255 printable ASCII characters are needed")
-        key = f"{token.token_id}:{given}"
+        key = f"{token.token_id}:{header}"
         digest = hashlib.sha256(f"{request.method} {request.url.path}\n".encode() + await request.body()).hexdigest()
-        before = await self.kept.claim(key, digest, _HELD_S)
-        if before is not None:
-            return _again(before)
+        earlier_answer = await self.kept.claim(key, digest, _CLAIMED_S)
+        if earlier_answer is not None:
+            return _replay_response(earlier_answer)
         try:
             response = await answer()
         except Exception:
-            await self._quietly(self.kept.release(key, digest))
+            await self._ignore_unavailable(self.kept.release(key, digest))
             raise
-        await self._quietly(self.kept.keep(key, digest, _packed(response, shown_once), _KEPT_S))
+        await self._ignore_unavailable(self.kept.keep(key, digest, _pack_response(response, shown_once), _STORED_S))
         return response
 
-    async def _quietly(self, work: Awaitable[None]) -> None:
-        """The request is answered as it is, also where the store has gone away since it was claimed."""
+    async def _ignore_unavailable(self, work: Awaitable[None]) -> None:
+        """Waits for `work`. The request is answered even where the store has become unavailable since the claim."""
         try:
             await asyncio.shield(asyncio.ensure_future(work))
         except Unavailable as error:
-            _log.warning("an idempotency key stays claimed for %g s: %s", _HELD_S, error)
+            _log.warning("an idempotency key stays claimed for %g s: %s", _CLAIMED_S, error)
 
 
-def _packed(response: Response, shown_once: Sequence[str]) -> bytes:
+def _pack_response(response: Response, shown_once: Sequence[str]) -> bytes:
     body = bytes(response.body)
     if shown_once:
         body = json.dumps({**json.loads(body), **dict.fromkeys(shown_once)}).encode()
     headers = {name: value for name, value in response.headers.items() if name in _COPIED}
-    return msgspec.msgpack.encode(_Kept(response.status_code, headers, body))
+    return msgspec.msgpack.encode(_StoredResponse(response.status_code, headers, body))
 
 
-def _again(packed: bytes) -> Response:
-    kept = msgspec.msgpack.decode(packed, type=_Kept)
-    return Response(kept.body, kept.status, {**kept.headers, REPLAYED: "true"})
+def _replay_response(packed: bytes) -> Response:
+    answer = msgspec.msgpack.decode(packed, type=_StoredResponse)
+    return Response(answer.body, answer.status, {**answer.headers, REPLAYED: "true"})

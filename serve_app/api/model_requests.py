@@ -1,4 +1,4 @@
-"""What may be said over HTTP of a model, of how it is watched, and of the policies that keep it good."""
+"""Bodies of requests about models: their registration, monitoring, retraining policies and backtests."""
 
 from typing import Annotated, Any
 
@@ -30,7 +30,7 @@ class SqlData(Request):
 
 
 class MonitoringFields(Request):
-    """What counts as decay; what is left out stays as it is."""
+    """Thresholds of a model's monitoring; fields that are left out stay as they are."""
 
     accuracy_drop_threshold: Share = 0.05
     drift_score_threshold: Share = 0.1
@@ -44,10 +44,10 @@ class MonitoringFields(Request):
 
 
 class RetrainingFields(Request):
-    """When a model is optimized without anyone asking, and how far what comes of it may go."""
+    """A retraining policy: the triggers that optimize a model automatically, and the action for its candidate."""
 
     triggers: Annotated[
-        list[Annotated[str, one_of([one for one in Trigger if one is not Trigger.MANUAL])]],
+        list[Annotated[str, one_of([trigger for trigger in Trigger if trigger is not Trigger.MANUAL])]],
         Field(min_length=1, max_length=10),
     ] = ["degradation", "concept_drift"]
     action: Annotated[str, one_of(Action)] = "candidate"
@@ -68,7 +68,7 @@ Retraining = Annotated[str, one_of(POLICIES, description="a policy by name")] | 
 
 
 class RegisterRequest(Request):
-    """A model as in `model.yaml`. Where its data lies is read by the server, so that only an admin may register one."""
+    """A model as in `model.yaml`. The server reads the place of its data, so only an admin may register a model."""
 
     id: Annotated[str, Field(pattern=ID, examples=["churn"], validation_alias=AliasChoices("id", "model_id"))]
     task: Annotated[str, one_of(Task, examples=["binary"])]
@@ -98,7 +98,7 @@ class RegisterRequest(Request):
 
 
 class ModelChanges(Request):
-    """What may change of a registered model; what is left out stays as it is."""
+    """Changes of a registered model; fields that are left out stay as they are."""
 
     description: Annotated[str, Field(max_length=10_000)] = ""
     metric: Annotated[str, Field(max_length=100)] = ""
@@ -108,13 +108,13 @@ class ModelChanges(Request):
 
 
 class AliasRequest(Request):
-    """Where an alias is to point."""
+    """The version that an alias is to point to."""
 
     version: Annotated[Name, Field(examples=["3"])]
 
 
 class OwnPolicy(Request):
-    """A policy of one's own, by the name under which it is compared."""
+    """A custom policy, with the name under which it is compared."""
 
     name: Annotated[str, Field(min_length=1, max_length=100, examples=["weekly"])]
     policy: RetrainingFields
@@ -122,7 +122,7 @@ class OwnPolicy(Request):
 
 
 class BacktestRequest(Request):
-    """Replay a history under several policies. Without `data` it is the model's own."""
+    """Replay a history under several policies. Without `data` it is the history of the model."""
 
     model_id: Annotated[str, Field(pattern=ID, examples=["churn"])]
     data: Annotated[str, Field(min_length=1, max_length=2000)] | FileData | SqlData | None = None
@@ -142,16 +142,16 @@ class BacktestRequest(Request):
         if self.data is not None:
             _check_place(self.data)
             source = source_from(self.data if isinstance(self.data, str) else self.data.model_dump())
-        contenders = tuple(_contender(one) for one in self.policies)
+        contenders = tuple(_contender(policy) for policy in self.policies)
         ask = BacktestAsk(contenders, self.label_delay, self.start, self.step, self.seed, self.max_trials)
         return BacktestModel(self.model_id, source, ask)
 
 
-def _contender(named: str | OwnPolicy) -> Contender:
-    if isinstance(named, str):
-        return contender_named(named)
-    fields = named.policy.model_dump(exclude_unset=True)
-    return Contender(named.name, decode(RetrainingPolicy, fields), named.ungated)
+def _contender(policy: str | OwnPolicy) -> Contender:
+    if isinstance(policy, str):
+        return contender_named(policy)
+    fields = policy.policy.model_dump(exclude_unset=True)
+    return Contender(policy.name, decode(RetrainingPolicy, fields), policy.ungated)
 
 
 def _check_place(data: str | FileData | SqlData) -> None:

@@ -1,4 +1,4 @@
-"""Following a process: until it changes, or change by change."""
+"""Process watch: the next change of a process, or all its changes as server-sent events."""
 
 import asyncio
 import math
@@ -11,48 +11,48 @@ from optagent.codec import encode
 from optagent.domain.process import Process
 from optagent.errors import NotFound, Unavailable
 
-_LONGEST_S = 900.0  # then a stream ends, and whoever listens comes again with a token that still holds
+_LONGEST_S = 900.0  # then a stream ends, and its client connects again with a token that is still valid
 _AGAIN_MS = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessWatch:
-    """Looks at a process every `poll_s`; `sleep` is given by tests."""
+    """Looks at a process every `poll_s`; tests replace `sleep`."""
 
     look: Callable[[str], Awaitable[Process]]
     poll_s: float = 0.5
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
-    async def changed(self, process: Process, wait_s: float) -> Process:
-        """The process as soon as its status, stage or progress is another, or as it is after `wait_s`."""
+    async def wait_for_change(self, process: Process, wait_s: float) -> Process:
+        """The process as soon as its status, stage or progress has changed, or as it is after `wait_s`."""
         for _ in range(math.ceil(wait_s / self.poll_s)):
             if process.status.ended:
                 break
             await self.sleep(self.poll_s)
             later = await self.look(process.process_id)
-            if _shown(later) != _shown(process):
+            if _visible_state(later) != _visible_state(process):
                 return later
         return process
 
     async def events(self, process: Process) -> AsyncIterator[ServerSentEvent]:
-        """The process, and again at every change, until it has ended. What is away is waited for."""
+        """An event for the process and one for each change, until it has ended. Waits while a part is unavailable."""
         yield _event(process, retry=_AGAIN_MS)
         for _ in range(math.ceil(_LONGEST_S / self.poll_s)):
             if process.status.ended:
                 return
             try:
-                later = await self.changed(process, self.poll_s)
+                later = await self.wait_for_change(process, self.poll_s)
             except Unavailable as error:
                 yield ServerSentEvent(comment=str(error))
                 continue
-            except NotFound:  # it was kept for long enough
+            except NotFound:  # its time in the store is over
                 return
             if later is not process:
                 yield _event(later)
             process = later
 
 
-def _shown(process: Process) -> tuple[object, ...]:
+def _visible_state(process: Process) -> tuple[object, ...]:
     return process.status, process.stage, process.progress
 
 

@@ -1,4 +1,4 @@
-"""Pages of processes by an opaque cursor: the next page goes on after the last process shown, whatever came since."""
+"""Pages of processes by an opaque cursor: a page starts after the last process of the page before, despite new ones."""
 
 import base64
 import binascii
@@ -11,44 +11,44 @@ from optagent.errors import InvalidRequest
 _DEEPEST = 10_000
 
 Newest = Callable[[int], Awaitable[list[Process]]]
-"""Answers so many of the newest processes."""
+"""Returns so many of the newest processes."""
 
 
-async def page(
+async def page_of_processes(
     newest: Newest, status: Status | None, cursor: str | None, limit: int
 ) -> tuple[list[Process], str | None]:
     """The next `limit` processes of that status after the cursor, and the cursor after them; None on the last page.
 
-    Older ones than the newest ten thousand are not looked for. Raises InvalidRequest for a cursor that was not given
-    out.
+    Only the newest ten thousand processes are looked through. Raises InvalidRequest for a cursor that is not one of
+    this API.
     """
-    after = _decoded(cursor) if cursor is not None else None
-    asked = limit + 1
+    last_shown = _decode_cursor(cursor) if cursor is not None else None
+    count = limit + 1
     while True:
-        found = await newest(asked)
-        rest = [process for process in _after(found, after) if status in (None, process.status)]
-        if len(rest) > limit or len(found) < asked or asked >= _DEEPEST:
+        processes = await newest(count)
+        rest = [process for process in _processes_after(processes, last_shown) if status in (None, process.status)]
+        if len(rest) > limit or len(processes) < count or count >= _DEEPEST:
             break
-        asked = min(4 * asked, _DEEPEST)
-    shown = rest[:limit]
-    return shown, _encoded(shown[-1]) if len(rest) > limit else None
+        count = min(4 * count, _DEEPEST)
+    page = rest[:limit]
+    return page, _encode_cursor(page[-1]) if len(rest) > limit else None
 
 
-def _after(found: list[Process], after: tuple[float, str] | None) -> list[Process]:
-    if after is None:
-        return found
-    created_at, process_id = after
-    place = next((place for place, process in enumerate(found) if process.process_id == process_id), None)
+def _processes_after(processes: list[Process], last_shown: tuple[float, str] | None) -> list[Process]:
+    if last_shown is None:
+        return processes
+    created_at, process_id = last_shown
+    place = next((place for place, process in enumerate(processes) if process.process_id == process_id), None)
     if place is not None:
-        return found[place + 1 :]
-    return [process for process in found if process.created_at < created_at]
+        return processes[place + 1 :]
+    return [process for process in processes if process.created_at < created_at]
 
 
-def _encoded(last: Process) -> str:
+def _encode_cursor(last: Process) -> str:
     return base64.urlsafe_b64encode(json.dumps([last.created_at, last.process_id]).encode()).decode()
 
 
-def _decoded(cursor: str) -> tuple[float, str]:
+def _decode_cursor(cursor: str) -> tuple[float, str]:
     try:
         created_at, process_id = json.loads(base64.b64decode(cursor, altchars=b"-_", validate=True))
         return float(created_at), str(process_id)

@@ -1,4 +1,4 @@
-"""Predictions and labels, as they are documented. The data plane answers them, before they come here if it can."""
+"""Prediction routes, for the documents: the data plane answers predictions and labels, mostly before they come here."""
 
 from typing import Annotated, Any
 
@@ -22,7 +22,7 @@ Key = Annotated[Id, Field(description="requests of one key are answered by one v
 
 
 class PredictRequest(BaseModel):
-    """Rows by name: `row`, or `rows` as a list of rows or as columns. One id a row, or they are given."""
+    """Rows by name: `row`, or `rows` as a list of rows or as columns. One id for each row, or the server makes ids."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -33,7 +33,7 @@ class PredictRequest(BaseModel):
 
 
 class Prediction(BaseModel):
-    """The answer for one row; by its `id` the label is told later."""
+    """The answer for one row; its label is sent later by the same `id`."""
 
     id: str
     prediction: str | float
@@ -42,14 +42,14 @@ class Prediction(BaseModel):
 
 
 class Predictions(BaseModel):
-    """In the order of the rows."""
+    """The answers in the order of the rows."""
 
     model_id: str
     predictions: list[Prediction]
 
 
 class Label(BaseModel):
-    """What came true. Further numbers are outcomes, for business metrics."""
+    """The true value of a prediction. Further numbers are outcomes, for business metrics."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -59,7 +59,7 @@ class Label(BaseModel):
 
 
 class LabelsRequest(BaseModel):
-    """Labels by prediction id: late, twice and out of order are all well, the latest counts."""
+    """Labels by prediction id. They may come late, twice and out of order; the latest one counts."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -67,24 +67,24 @@ class LabelsRequest(BaseModel):
 
 
 class Recorded(BaseModel):
-    """How many labels were taken in."""
+    """The number of labels that were recorded."""
 
     model_id: str
     recorded: int
 
 
 DOCUMENTED = (PredictRequest, LabelsRequest)
-"""The bodies that no route here reads."""
+"""The bodies that are documented here, but read by the data plane."""
 
 
 class _FromDataPlane(Response):
-    """The answer of the data plane to the request as it stands."""
+    """The answer of the data plane to the unchanged request."""
 
     async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
         await scope["app"].state.data_plane(scope, receive, send)
 
 
-def _takes(body: type[BaseModel], example: dict[str, Any], arrow: str) -> dict[str, Any]:
+def _data_plane_route(body: type[BaseModel], example: dict[str, Any], arrow: str) -> dict[str, Any]:
     """The arguments of a route whose body the data plane reads."""
     arguments = needs(Scope.PREDICT, 404, sends=True)
     content = {
@@ -95,32 +95,36 @@ def _takes(body: type[BaseModel], example: dict[str, Any], arrow: str) -> dict[s
     return arguments
 
 
-async def _answer(request: Request) -> Response:
+async def _forward_to_data_plane(request: Request) -> Response:
     if request.app.state.data_plane is not None:
         return _FromDataPlane()
-    desk: ApiContext = request.app.state.desk
-    await desk.authenticator.principal(request.headers.get("authorization"), Scope.PREDICT, request_id_of(request))
+    context: ApiContext = request.app.state.context
+    await context.authenticator.principal(request.headers.get("authorization"), Scope.PREDICT, request_id_of(request))
     raise Unavailable("this process answers no predictions: ask a gateway")
 
 
 @router.post(
     "/predict",
     response_model=Predictions,
-    **_takes(PredictRequest, {"rows": [{"age": 41, "region": "north"}], "key": "customer-17"}, "rows as a table"),
+    **_data_plane_route(
+        PredictRequest, {"rows": [{"age": 41, "region": "north"}], "key": "customer-17"}, "rows as a table"
+    ),
 )
 async def predict(model_id: ModelId, request: Request) -> Response:
-    """Predictions for one row or many, by the version whose turn it is. Another version answers where one fails.
+    """Predictions for one row or many, by the version of the request's arm, or by another version where that fails.
 
-    The sticky key may be sent as the header `X-Optagent-Key` too. Sent an Arrow IPC stream, it answers one.
+    The sticky key may be sent as the header `X-Optagent-Key` too. An Arrow IPC stream is answered by one.
     """
-    return await _answer(request)
+    return await _forward_to_data_plane(request)
 
 
 @router.post(
     "/labels",
     response_model=Recorded,
-    **_takes(LabelsRequest, {"labels": [{"id": "p-1", "label": "yes"}]}, "a table of id, label and, if known, time"),
+    **_data_plane_route(
+        LabelsRequest, {"labels": [{"id": "p-1", "label": "yes"}]}, "a table of id, label and, if known, time"
+    ),
 )
 async def labels(model_id: ModelId, request: Request) -> Response:
-    """Takes in what came true of earlier predictions."""
-    return await _answer(request)
+    """Records the true values of earlier predictions."""
+    return await _forward_to_data_plane(request)

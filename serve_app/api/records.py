@@ -1,4 +1,4 @@
-"""What was found wrong with any model, and who did what."""
+"""Record routes: alerts of all models, the audit log, and replays of decisions."""
 
 from typing import Annotated
 
@@ -10,7 +10,7 @@ from optagent.domain.audit_chain import ChainReport
 from optagent.domain.token import Scope
 from serve_app.api.requests import Limit
 from serve_app.api.responses import DecisionReplay
-from serve_app.api.security import Asks, GuardedRoute, needs
+from serve_app.api.security import CurrentCaller, GuardedRoute, needs
 
 Noted = Annotated[
     str | None,
@@ -29,24 +29,24 @@ router = APIRouter(tags=["records"], route_class=GuardedRoute)
 
 
 @router.get("/alerts", **needs(Scope.READ))
-async def alerts(caller: Asks, limit: Limit = 100) -> list[Alert]:
-    """What is wrong with any model, and what was: open alerts first."""
+async def alerts(caller: CurrentCaller, limit: Limit = 100) -> list[Alert]:
+    """The alerts of all models, open ones first."""
     return await caller.agent.alerts(None, limit)
 
 
 @router.get("/audit", **needs(Scope.ADMIN))
-async def audit(caller: Asks, limit: Limit = 100) -> list[AuditEntry]:
-    """Who asked for what, and what came of it: the newest first."""
+async def audit(caller: CurrentCaller, limit: Limit = 100) -> list[AuditEntry]:
+    """The audit log, the newest entries first: each request for a change, by its caller, and its outcome."""
     return await caller.agent.audit(limit)
 
 
 @router.get("/audit/verify", **needs(Scope.ADMIN))
-async def verify_audit(caller: Asks, noted: Noted = None) -> ChainReport:
-    """Whether the audit log is whole: `broken` is null, or the first link that was altered, removed or moved."""
+async def verify_audit(caller: CurrentCaller, noted: Noted = None) -> ChainReport:
+    """Verifies the audit log: `broken` is null, or the first link that was altered, removed or moved."""
     return await caller.agent.verify_audit(noted)
 
 
 @router.get("/audit/replay/{which}", **needs(Scope.ADMIN, 404))
-async def replay_decision(which: Decision, caller: Asks) -> DecisionReplay:
-    """Decides again what a rollout or an optimization came to, from what was kept of it, and compares bit for bit."""
+async def replay_decision(which: Decision, caller: CurrentCaller) -> DecisionReplay:
+    """Makes the decision of a rollout or an optimization again from its stored facts, and compares bit for bit."""
     return DecisionReplay.of(await caller.agent.replay_decision(which))

@@ -1,6 +1,6 @@
-"""What may be asked over HTTP.
+"""Bodies of requests: searches, rollouts and tokens, with bounds against nonsense and excess.
 
-The bounds here keep nonsense and excess out; the rules themselves are the domain's, and refuse by their own words.
+The rules themselves are those of the domain, which refuses a value in its own words.
 """
 
 from typing import Annotated, Any
@@ -25,9 +25,9 @@ from optagent.domain.token import Scope
 ID = r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,99}$"
 
 
-def one_of(names: Any, **more: Any) -> Any:
-    """A text that the domain knows; which ones is documented here, and an unknown one refused there."""
-    return Field(max_length=100, json_schema_extra={"enum": [str(name) for name in names]}, **more)
+def one_of(names: Any, **options: Any) -> Any:
+    """A field for one of the names that the domain knows: they are documented here, and unknown ones refused there."""
+    return Field(max_length=100, json_schema_extra={"enum": [str(name) for name in names]}, **options)
 
 
 WINDOW = f"the rows that are learned from: {', '.join(WINDOWS)}, or a duration such as 90d"
@@ -46,13 +46,13 @@ Whole = Annotated[int, Field(ge=1, le=1_000_000_000)]
 
 
 class Request(BaseModel):
-    """A body: no field that is not known, and no text for a number."""
+    """A body: unknown fields and texts instead of numbers are refused."""
 
     model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
 
 
 class AnalyzeRequest(Request):
-    """Look at what a model was asked and answered in a stretch of time."""
+    """Analyze the requests and answers of a model in a time range."""
 
     model_id: Annotated[str, Field(pattern=ID, examples=["churn"])]
     analysis_type: Annotated[str, one_of(AnalysisType)] = "full"
@@ -67,7 +67,7 @@ class AnalyzeRequest(Request):
 
 
 class HyperparameterRequest(Request):
-    """Search for better parameters of a model; what is left out is as the settings and the strategy say."""
+    """Search for better parameters of a model; the settings and the strategy give the fields that are left out."""
 
     model_id: Annotated[str, Field(pattern=ID, examples=["churn"])]
     optimization_method: Annotated[str, one_of(METHODS)] = "optuna"
@@ -209,13 +209,13 @@ class OptimizeRequest(Request):
 
 
 class BatchRequest(Request):
-    """Several searches at once, each taken or refused for itself."""
+    """Several searches at once, each accepted or refused by itself."""
 
     requests: Annotated[list[HyperparameterRequest], Field(min_length=1, max_length=100)]
 
 
 class AlphaSplitFields(Request):
-    """How the risk of one wrong decision is shared out; the parts sum to 1 at most."""
+    """The shares of the risk of a wrong decision by its parts; they sum to 1 at most."""
 
     shadow: Share = 0.4
     ramp: Share = 0.3
@@ -225,7 +225,7 @@ class AlphaSplitFields(Request):
 
 
 class PolicyFields(Request):
-    """The rules of a rollout; what is left out is as its strategy says."""
+    """The rules of a rollout; its strategy gives the fields that are left out."""
 
     alpha: Annotated[Share, Field(description="left out: the strategy's")] = 0.05
     alpha_split: AlphaSplitFields = AlphaSplitFields()
@@ -246,7 +246,7 @@ class PolicyFields(Request):
 
 
 class RolloutRequest(Request):
-    """Let a candidate in: in shadow first, then as the policy says."""
+    """Start the rollout of a candidate: in shadow first, then as the policy says."""
 
     candidate: Annotated[Name, Field(description="a version or an alias")] = "challenger"
     strategy: Annotated[str, one_of(STRATEGIES)] = "balanced"
@@ -254,7 +254,7 @@ class RolloutRequest(Request):
 
 
 class Decision(Request):
-    """Why someone acts by hand; it is kept."""
+    """The reason of an action by hand, which is stored with it."""
 
     why: Annotated[str, Field(max_length=1000)] = "by hand"
 

@@ -1,4 +1,4 @@
-"""What is answered over HTTP, where it is not a noun of the domain as it stands."""
+"""Bodies of answers that are not nouns of the domain as they are."""
 
 import re
 from dataclasses import dataclass, fields, replace
@@ -21,7 +21,7 @@ _LOGIN = re.compile(r"(?<=://)([^:@/]*):.*@", re.DOTALL)
 
 
 class Submitted(BaseModel):
-    """A search that waits for its turn."""
+    """A submitted process, which waits for its turn."""
 
     process_id: str
     status: str
@@ -34,7 +34,7 @@ class Submitted(BaseModel):
 
 
 class ProblemDocument(BaseModel):
-    """Why a request was refused or failed (RFC 9457); `instance` is the request's id."""
+    """The problem of a request that was refused or failed (RFC 9457); `instance` is the id of the request."""
 
     type: Annotated[str, Field(examples=["urn:optagent:model-not-found"])]
     title: str
@@ -45,14 +45,14 @@ class ProblemDocument(BaseModel):
 
 
 class BatchItem(BaseModel):
-    """What came of one request of a batch: a process, or the problem."""
+    """The outcome of one request of a batch: a process, or the problem."""
 
     submitted: Submitted | None = None
     problem: ProblemDocument | None = None
 
 
 class BatchAnswer(BaseModel):
-    """In the order of the requests."""
+    """The outcomes in the order of the requests."""
 
     items: list[BatchItem]
 
@@ -65,8 +65,8 @@ class ProcessStatus(Process):
 
     @classmethod
     def of(cls, process: Process, queue_position: int | None) -> "ProcessStatus":
-        known = {item.name: getattr(process, item.name) for item in fields(Process)}
-        return cls(**known, queue_position=queue_position)
+        values = {item.name: getattr(process, item.name) for item in fields(Process)}
+        return cls(**values, queue_position=queue_position)
 
 
 class Processes(BaseModel):
@@ -77,7 +77,7 @@ class Processes(BaseModel):
 
 
 class DecisionReplay(BaseModel):
-    """A decision made once more: whether it comes out the same, bit for bit; `detail` says what does, and what not."""
+    """A decision that was made again: `is_same` where it is the same bit for bit; `detail` shows the comparison."""
 
     is_same: bool
     detail: dict[str, Any]
@@ -88,14 +88,14 @@ class DecisionReplay(BaseModel):
 
 
 class Health(BaseModel):
-    """Whether each part answers; why one does not is told to who may read."""
+    """The state of each part; the reasons are shown only to tokens that may read."""
 
     status: Literal["ok", "down"]
     parts: dict[str, str]
 
 
 class TokenView(BaseModel):
-    """A token, without anything that it could be made of."""
+    """A token without its text and digest."""
 
     token_id: str
     name: str
@@ -106,25 +106,25 @@ class TokenView(BaseModel):
 
     @classmethod
     def of(cls, token: Token) -> "TokenView":
-        shown = {name: getattr(token, name) for name in cls.model_fields if name != "scopes"}
-        return cls(scopes=[str(scope) for scope in token.scopes], **shown)
+        values = {name: getattr(token, name) for name in cls.model_fields if name != "scopes"}
+        return cls(scopes=[str(scope) for scope in token.scopes], **values)
 
 
 class NewToken(BaseModel):
-    """`text` is shown this once; it is null where the answer is repeated for an idempotency key."""
+    """A new token. `text` is shown only once; it is null where the answer is repeated for an idempotency key."""
 
     text: str | None
     token: TokenView
 
 
-def shown_model(spec: ModelSpec) -> ModelSpec:
-    """The model without the passwords of where its data lies, which may hold any character: much is hidden."""
+def hide_passwords(spec: ModelSpec) -> ModelSpec:
+    """The model without passwords in the URL of its data, which may hold any character: too much is hidden."""
     if isinstance(spec.data, SqlSource):
         url, query, _ = _LOGIN.sub(r"\1:***@", spec.data.url).partition("?")
         return replace(spec, data=replace(spec.data, url=f"{url}{query and '?***'}"))
     return replace(spec, data=replace(spec.data, uri=_LOGIN.sub(r"\1:***@", spec.data.uri)))
 
 
-def shown_rollout(rollout: Rollout, looks: int) -> Rollout:
+def limit_looks(rollout: Rollout, looks: int) -> Rollout:
     """The rollout with the newest of its looks only."""
     return replace(rollout, looks=rollout.looks[-looks:] if looks else ())

@@ -1,4 +1,4 @@
-"""Rollouts: a candidate's way to the champion's place, its evidence so far, and acting by hand."""
+"""Rollout routes: the rollouts of a model with their evidence, and actions by hand."""
 
 from typing import Annotated
 
@@ -7,8 +7,8 @@ from fastapi import APIRouter, Body, Query
 from optagent.domain.rollout import Rollout
 from optagent.domain.token import Scope
 from serve_app.api.requests import Decision, Limit, ModelId, RolloutRequest
-from serve_app.api.responses import shown_rollout
-from serve_app.api.security import Asks, GuardedRoute, needs
+from serve_app.api.responses import limit_looks
+from serve_app.api.security import CurrentCaller, GuardedRoute, needs
 
 router = APIRouter(prefix="/models/{model_id}", tags=["rollouts"], route_class=GuardedRoute)
 
@@ -17,44 +17,44 @@ Why = Annotated[Decision, Body(default_factory=Decision)]
 
 
 @router.get("/rollout", **needs(Scope.READ, 404))
-async def rollout(model_id: ModelId, caller: Asks, looks: Looks = 20) -> Rollout:
+async def rollout(model_id: ModelId, caller: CurrentCaller, looks: Looks = 20) -> Rollout:
     """The newest rollout of a model, with the evidence so far."""
-    return shown_rollout(await caller.agent.latest_rollout(model_id), looks)
+    return limit_looks(await caller.agent.latest_rollout(model_id), looks)
 
 
 @router.post("/rollout", status_code=201, **needs(Scope.OPERATE, 404, sends=True))
 async def start(
-    model_id: ModelId, caller: Asks, body: Annotated[RolloutRequest, Body(default_factory=RolloutRequest)]
+    model_id: ModelId, caller: CurrentCaller, body: Annotated[RolloutRequest, Body(default_factory=RolloutRequest)]
 ) -> Rollout:
-    """Lets a candidate in: in shadow first, then for a share of the requests, as the policy says."""
+    """Starts the rollout of a candidate: in shadow first, then for a share of the requests, as the policy says."""
     policy = body.policy.model_dump(exclude_unset=True) if body.policy else None
     work = caller.agent.start_rollout(model_id, body.candidate, body.strategy, policy, caller.name)
-    return await caller.does("rollout.start", model_id, work, **body.model_dump(exclude_unset=True))
+    return await caller.perform("rollout.start", model_id, work, **body.model_dump(exclude_unset=True))
 
 
 @router.post("/rollout/promote", **needs(Scope.OPERATE, 404, sends=True))
-async def promote(model_id: ModelId, body: Why, caller: Asks) -> Rollout:
-    """Puts the candidate in the champion's place, to be watched; while it is watched, ends that."""
+async def promote(model_id: ModelId, body: Why, caller: CurrentCaller) -> Rollout:
+    """Makes the candidate champion and starts its baking; while it bakes, ends the baking."""
     work = caller.agent.promote_rollout(model_id, caller.name, body.why)
-    return shown_rollout(await caller.does("rollout.promote", model_id, work, why=body.why), 0)
+    return limit_looks(await caller.perform("rollout.promote", model_id, work, why=body.why), 0)
 
 
 @router.post("/rollout/abort", **needs(Scope.OPERATE, 404, sends=True))
-async def abort(model_id: ModelId, body: Why, caller: Asks) -> Rollout:
-    """Sends all requests to the champion again, before it was replaced."""
+async def abort(model_id: ModelId, body: Why, caller: CurrentCaller) -> Rollout:
+    """Ends a rollout before the champion is replaced: all requests go to the champion again."""
     work = caller.agent.abort_rollout(model_id, caller.name, body.why)
-    return shown_rollout(await caller.does("rollout.abort", model_id, work, why=body.why), 0)
+    return limit_looks(await caller.perform("rollout.abort", model_id, work, why=body.why), 0)
 
 
 @router.post("/rollout/rollback", **needs(Scope.OPERATE, 404, sends=True))
-async def rollback(model_id: ModelId, body: Why, caller: Asks) -> Rollout:
-    """Puts the champion of before in its place again."""
+async def rollback(model_id: ModelId, body: Why, caller: CurrentCaller) -> Rollout:
+    """Makes the former champion champion again."""
     work = caller.agent.rollback_rollout(model_id, caller.name, body.why)
-    return shown_rollout(await caller.does("rollout.rollback", model_id, work, why=body.why), 0)
+    return limit_looks(await caller.perform("rollout.rollback", model_id, work, why=body.why), 0)
 
 
 @router.get("/rollouts", **needs(Scope.READ, 404))
-async def rollouts(model_id: ModelId, caller: Asks, limit: Limit = 20, looks: Looks = 1) -> list[Rollout]:
+async def rollouts(model_id: ModelId, caller: CurrentCaller, limit: Limit = 20, looks: Looks = 1) -> list[Rollout]:
     """The rollouts of a model, the newest first."""
     await caller.agent.model(model_id)
-    return [shown_rollout(one, looks) for one in await caller.agent.rollouts(model_id, limit)]
+    return [limit_looks(rollout, looks) for rollout in await caller.agent.rollouts(model_id, limit)]

@@ -1,4 +1,4 @@
-"""What stands before every route: who asks, whether he may, whether what he sends is JSON, and whether it was sent."""
+"""Guards of the routes: the token of the caller, its scope, the JSON body, and the idempotency key."""
 
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
@@ -21,7 +21,7 @@ from serve_app.api.idempotency import HEADER, PARAMETER, Idempotency
 T = TypeVar("T")
 
 _SCOPE, _SHOWN_ONCE = "x-scope", "x-shown-once"
-_SAID = {
+_DESCRIPTIONS = {
     400: "the body is not JSON",
     401: "no token, or one that does not hold",
     403: "the token's scopes do not cover this",
@@ -40,7 +40,7 @@ _log = logging.getLogger("optagent.api")
 
 @dataclass(frozen=True, slots=True)
 class ApiContext:
-    """What the routes work with."""
+    """The objects that all routes work with."""
 
     agent: OptimizationAgent
     authenticator: Authenticator
@@ -50,90 +50,91 @@ class ApiContext:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks, and the agent that he asks."""
+    """The caller of a route: the name of its token, and the agent that it calls."""
 
     agent: OptimizationAgent
     name: str
     request_id: str
     clock: Clock
 
-    async def does(self, action: str, target: str, work: Awaitable[T], **detail: Any) -> T:
-        """What `work` answers, once the audit log has that it was done, or why it was not."""
+    async def perform(self, action: str, target: str, work: Awaitable[T], **detail: Any) -> T:
+        """The answer of `work`, after an entry in the audit log that it was done, or why it was not."""
         try:
-            done = await work
+            answer = await work
         except Exception as error:
-            await self._write(action, target, str(error) if isinstance(error, OptAgentError) else UNEXPECTED, detail)
+            outcome = str(error) if isinstance(error, OptAgentError) else UNEXPECTED
+            await self._write_audit(action, target, outcome, detail)
             raise
-        await self._write(action, target, "done", detail)
-        return done
+        await self._write_audit(action, target, "done", detail)
+        return answer
 
-    async def _write(self, action: str, target: str, outcome: str, detail: dict[str, Any]) -> None:
+    async def _write_audit(self, action: str, target: str, outcome: str, detail: dict[str, Any]) -> None:
         entry = AuditEntry(self.clock.now(), self.name, action, target, outcome, self.request_id, detail)
         try:
             await self.agent.record_audit(entry)
-        except OptAgentError as error:  # it is done: to say that it failed would have it done twice
+        except OptAgentError as error:  # the work is done: an error would make the caller do it twice
             _log.error("the audit log did not take %r: %s", entry, error)
 
 
-async def _caller(request: Request) -> Caller:
+async def _current_caller(request: Request) -> Caller:
     caller: Caller = request.state.caller
     return caller
 
 
-Asks = Annotated[Caller, Depends(_caller)]
-"""The parameter of a route that says who asks."""
+CurrentCaller = Annotated[Caller, Depends(_current_caller)]
+"""The parameter of a route for its caller."""
 
 
-def problems(*codes: int) -> dict[int | str, dict[str, Any]]:
-    """Answers with these codes, as they are documented."""
+def problem_responses(*codes: int) -> dict[int | str, dict[str, Any]]:
+    """The documentation of answers with these codes."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}}
-    return {code: {"description": _SAID[code], "content": content} for code in sorted(codes)}
+    return {code: {"description": _DESCRIPTIONS[code], "content": content} for code in sorted(codes)}
 
 
 def needs(scope: Scope, *codes: int, sends: bool = False, shown_once: tuple[str, ...] = ()) -> dict[str, Any]:
     """The arguments of a guarded route: the scope that it needs, and the further codes that it may answer.
 
-    A POST that does something `sends`: it may have a body and an idempotency key. What is documented is what is done.
+    A POST that changes something `sends`: it may have a body and an idempotency key. The route checks what this says.
     """
     extra: dict[str, Any] = {_SCOPE: str(scope), "security": [{"bearer": []}]}
     if sends:
         codes = (*codes, 400, 409, 413, 415)
     if shown_once:
         extra[_SHOWN_ONCE] = list(shown_once)
-    return {"responses": problems(*{*codes, 401, 403, 422, 429, 500, 503}), "openapi_extra": extra}
+    return {"responses": problem_responses(*{*codes, 401, 403, 422, 429, 500, 503}), "openapi_extra": extra}
 
 
 class GuardedRoute(APIRoute):
-    """A route that is reached with a token of its scope only, before anything of the body is read."""
+    """A route that checks the token and its scope before anything of the body is read."""
 
-    def __init__(self, path: str, endpoint: Callable[..., Any], **more: Any) -> None:
-        extra = more["openapi_extra"]  # a route without `needs` is a mistake
-        if "POST" in more["methods"]:
-            more["openapi_extra"] = {**extra, "parameters": [PARAMETER]}
-        super().__init__(path, endpoint, **more)
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        extra = options["openapi_extra"]  # a route without `needs` is a mistake
+        if "POST" in options["methods"]:
+            options["openapi_extra"] = {**extra, "parameters": [PARAMETER]}
+        super().__init__(path, endpoint, **options)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
         extra = self.openapi_extra or {}
         scope, shown_once = Scope(extra[_SCOPE]), tuple(extra.get(_SHOWN_ONCE, ()))
 
-        async def guarded(request: Request) -> Response:
-            desk: ApiContext = request.app.state.desk
+        async def handle_guarded(request: Request) -> Response:
+            context: ApiContext = request.app.state.context
             request_id = request_id_of(request)
-            token = await desk.authenticator.principal(request.headers.get("authorization"), scope, request_id)
-            request.state.caller = Caller(desk.agent, token.name, request_id, desk.clock)
+            token = await context.authenticator.principal(request.headers.get("authorization"), scope, request_id)
+            request.state.caller = Caller(context.agent, token.name, request_id, context.clock)
             request = _JsonRequest(request.scope, request.receive)
             if self.body_field is not None:
                 await request.read()
-            if request.method != "POST" or HEADER not in request.headers or desk.idempotency is None:
+            if request.method != "POST" or HEADER not in request.headers or context.idempotency is None:
                 return await handle(request)
-            return await desk.idempotency.once(request, token, lambda: handle(request), shown_once)
+            return await context.idempotency.run_once(request, token, lambda: handle(request), shown_once)
 
-        return guarded
+        return handle_guarded
 
 
 class _JsonRequest(Request):
-    """A request whose body is read by our rules: FastAPI takes NaN, and trips over endless nesting."""
+    """A request with strict JSON: FastAPI accepts NaN, and fails on deep nesting."""
 
     _parsed: Any = None
 

@@ -1,4 +1,4 @@
-"""Who may do what: tokens are made, listed and revoked by an admin."""
+"""Token routes: an admin makes, lists and revokes tokens."""
 
 from typing import Annotated
 
@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Response
 from optagent.domain.token import Scope
 from serve_app.api.requests import TokenRequest
 from serve_app.api.responses import NewToken, TokenView
-from serve_app.api.security import Asks, GuardedRoute, needs
+from serve_app.api.security import CurrentCaller, GuardedRoute, needs
 
 router = APIRouter(prefix="/tokens", tags=["tokens"], route_class=GuardedRoute)
 
@@ -15,21 +15,21 @@ TokenId = Annotated[str, Path(pattern="^[0-9a-f]{12}$", examples=["0f1e2d3c4b5a"
 
 
 @router.get("", **needs(Scope.ADMIN))
-async def tokens(caller: Asks) -> list[TokenView]:
-    """All tokens, the newest first, with those that no longer hold."""
+async def tokens(caller: CurrentCaller) -> list[TokenView]:
+    """All tokens, the newest first, including expired and revoked ones."""
     return [TokenView.of(token) for token in await caller.agent.tokens()]
 
 
 @router.post("", status_code=201, **needs(Scope.ADMIN, sends=True, shown_once=("text",)))
-async def create(body: TokenRequest, caller: Asks, response: Response) -> NewToken:
-    """Makes a token. Its text is in this answer and nowhere else: only a digest is kept."""
+async def create(body: TokenRequest, caller: CurrentCaller, response: Response) -> NewToken:
+    """Makes a token. Its text is in this answer and nowhere else: only a digest is stored."""
     work = caller.agent.create_token(body.name, body.scopes, body.expires_seconds)
-    text, token = await caller.does("token.create", body.name, work, scopes=body.scopes)
+    text, token = await caller.perform("token.create", body.name, work, scopes=body.scopes)
     response.headers["Cache-Control"] = "no-store"
     return NewToken(text=text, token=TokenView.of(token))
 
 
 @router.delete("/{token_id}", **needs(Scope.ADMIN, 404))
-async def revoke(token_id: TokenId, caller: Asks) -> TokenView:
-    """Revokes a token; within two seconds nobody accepts it any more."""
-    return TokenView.of(await caller.does("token.revoke", token_id, caller.agent.revoke_token(token_id)))
+async def revoke(token_id: TokenId, caller: CurrentCaller) -> TokenView:
+    """Revokes a token; after two seconds at the latest it is refused everywhere."""
+    return TokenView.of(await caller.perform("token.revoke", token_id, caller.agent.revoke_token(token_id)))

@@ -1,7 +1,7 @@
-"""The dashboard: pages of the API's application, made on the server from what the agent answers.
+"""Dashboard: pages of the API's application, rendered on the server from answers of the agent.
 
-A browser signs in with a token, which then lies in a cookie that no script can read. Pages keep themselves up to date
-and work without scripting too; nothing is fetched from elsewhere.
+A browser signs in with a token, which is then stored in a cookie that no script can read. Pages update themselves and
+work without scripting too; nothing is loaded from other sites.
 """
 
 from serve_app.dashboard import actions, assets, details, pages, sign_in

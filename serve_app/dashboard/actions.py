@@ -1,4 +1,4 @@
-"""What may be done from the dashboard; each is the act of the API, with the same entry in the audit log."""
+"""Actions of the dashboard: each does the same as its route of the API, with the same entry in the audit log."""
 
 from typing import Literal
 
@@ -8,11 +8,11 @@ from optagent.codec import plain
 from optagent.domain.command import OptimizeModel
 from optagent.errors import InvalidRequest
 from serve_app.api.requests import ModelId, ProcessId
-from serve_app.dashboard.form import form_of
-from serve_app.dashboard.page import Page, to
+from serve_app.dashboard.form import read_form
+from serve_app.dashboard.page import PageRoute, redirect_to
 from serve_app.dashboard.session import PREFIX, Operator
 
-router = APIRouter(prefix=PREFIX, route_class=Page)
+router = APIRouter(prefix=PREFIX, route_class=PageRoute)
 
 _BY_HAND = "by hand, on the dashboard"
 _LONGEST_REASON = 1000
@@ -20,34 +20,35 @@ _LONGEST_REASON = 1000
 
 @router.post("/models/{model_id}/optimize")
 async def optimize(request: Request, model_id: ModelId, viewer: Operator) -> Response:
-    form = await form_of(request)
+    form = await read_form(request)
     command = OptimizeModel(model_id, form.get("type", "auto"), form.get("action", "candidate"))
     submitted = viewer.agent.submit(command)
-    process = await viewer.does("process.submit", model_id, submitted, command=plain(command))
-    return to(f"/processes/{process.process_id}")
+    process = await viewer.perform("process.submit", model_id, submitted, command=plain(command))
+    return redirect_to(f"/processes/{process.process_id}")
 
 
 @router.post("/models/{model_id}/rollout/start")
 async def start(request: Request, model_id: ModelId, viewer: Operator) -> Response:
-    candidate = (await form_of(request)).get("candidate", "")
+    candidate = (await read_form(request)).get("candidate", "")
     work = viewer.agent.start_rollout(model_id, candidate, who=viewer.name)
-    await viewer.does("rollout.start", model_id, work, candidate=candidate)
-    return to(f"/models/{model_id}")
+    await viewer.perform("rollout.start", model_id, work, candidate=candidate)
+    return redirect_to(f"/models/{model_id}")
 
 
 @router.post("/models/{model_id}/rollout/{verb}")
 async def decide(
     request: Request, model_id: ModelId, verb: Literal["promote", "abort", "rollback"], viewer: Operator
 ) -> Response:
-    why = (await form_of(request)).get("why") or _BY_HAND
+    why = (await read_form(request)).get("why") or _BY_HAND
     if len(why) > _LONGEST_REASON:
         raise InvalidRequest(f"the reason has at most {_LONGEST_REASON} characters, got {len(why)}")
-    work = getattr(viewer.agent, f"{verb}_rollout")(model_id, viewer.name, why)
-    await viewer.does(f"rollout.{verb}", model_id, work, why=why)
-    return to(f"/models/{model_id}")
+    agent = viewer.agent
+    decisions = {"promote": agent.promote_rollout, "abort": agent.abort_rollout, "rollback": agent.rollback_rollout}
+    await viewer.perform(f"rollout.{verb}", model_id, decisions[verb](model_id, viewer.name, why), why=why)
+    return redirect_to(f"/models/{model_id}")
 
 
 @router.post("/processes/{process_id}/cancel")
 async def cancel(process_id: ProcessId, viewer: Operator) -> Response:
-    await viewer.does("process.cancel", process_id, viewer.agent.cancel(process_id))
-    return to(f"/processes/{process_id}")
+    await viewer.perform("process.cancel", process_id, viewer.agent.cancel(process_id))
+    return redirect_to(f"/processes/{process_id}")

@@ -1,4 +1,4 @@
-"""What plotly's script is to draw, as plain values. plotly itself is not loaded here."""
+"""Charts as plain values for plotly's script; plotly itself is not loaded here."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -15,25 +15,25 @@ _TRIALS = {TrialState.COMPLETE: ("#2f7ed8", "trained to the end"), TrialState.PR
 
 
 def evidence(rollout: Rollout) -> Chart | None:
-    """The improvement over the champion at each look, with its confidence sequence; None where nothing was measured."""
+    """The improvement over the champion at each look, with its confidence sequence; None without a measured look."""
     traces: list[Chart] = []
     for state, colour in _STATE_COLOURS.items():
-        seen = [one.look for one in rollout.looks if one.look.state == state and one.look.improvement is not None]
-        if not seen:
+        looks = [judged.look for judged in rollout.looks if judged.look.state == state]
+        measured = [(look, look.improvement) for look in looks if look.improvement is not None]
+        if not measured:
             continue
-        at = [_moment(look.at) for look in seen]
-        found = [look.improvement for look in seen if look.improvement is not None]
+        at = [_iso_time(look.at) for look, _ in measured]
         band = {"x": at, "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
         traces += [
-            {**band, "y": [one.low for one in found]},
-            {**band, "y": [one.high for one in found], "fill": "tonexty", "fillcolor": f"{colour}33"},
+            {**band, "y": [interval.low for _, interval in measured]},
+            {**band, "y": [interval.high for _, interval in measured], "fill": "tonexty", "fillcolor": f"{colour}33"},
             {
                 "x": at,
-                "y": [one.estimate for one in found],
+                "y": [interval.estimate for _, interval in measured],
                 "mode": "lines+markers",
                 "name": state,
                 "line": {"color": colour},
-                "text": [f"{look.rows:,} rows" for look in seen],
+                "text": [f"{look.rows:,} rows" for look, _ in measured],
             },
         ]
     if not traces:
@@ -48,8 +48,12 @@ def trials(report: StudyReport) -> Chart | None:
         return None
     objective = report.summary.objectives[0]
     traces = [
-        {**_points([one for one in scored if one.state is state]), "name": said, "marker": {"color": colour, "size": 6}}
-        for state, (colour, said) in _TRIALS.items()
+        {
+            **_trial_points([trial for trial in scored if trial.state is state]),
+            "name": label,
+            "marker": {"color": colour, "size": 6},
+        }
+        for state, (colour, label) in _TRIALS.items()
     ]
     best: list[float] = []
     complete = [trial for trial in scored if trial.state is TrialState.COMPLETE]
@@ -63,7 +67,7 @@ def trials(report: StudyReport) -> Chart | None:
 
 
 def importances(report: StudyReport) -> Chart | None:
-    """Which parameters mattered."""
+    """The importance of each parameter; None where none were computed."""
     if not report.importances:
         return None
     smallest_first = list(report.importances)[::-1]
@@ -77,10 +81,10 @@ def importances(report: StudyReport) -> Chart | None:
     return _chart([bars], "", x="share", height=120 + 22 * len(smallest_first))
 
 
-def _points(shown: Sequence[Trial]) -> dict[str, Any]:
-    texts = [", ".join(f"{name} {value}" for name, value in trial.params.items()) for trial in shown]
-    scores = [trial.score for trial in shown]
-    return {"x": [trial.number for trial in shown], "y": scores, "mode": "markers", "text": texts}
+def _trial_points(trials: Sequence[Trial]) -> dict[str, Any]:
+    texts = [", ".join(f"{name} {value}" for name, value in trial.params.items()) for trial in trials]
+    scores = [trial.score for trial in trials]
+    return {"x": [trial.number for trial in trials], "y": scores, "mode": "markers", "text": texts}
 
 
 def _chart(traces: Sequence[Chart], y: str, x: str = "", height: int = 320, lines: Sequence[float] = ()) -> Chart:
@@ -96,5 +100,5 @@ def _chart(traces: Sequence[Chart], y: str, x: str = "", height: int = 320, line
     return {"data": list(traces), "layout": layout}
 
 
-def _moment(at: float) -> str:
+def _iso_time(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat()

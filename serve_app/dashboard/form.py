@@ -1,4 +1,4 @@
-"""What a browser sends: the fields of a form, and from where it comes."""
+"""Forms of a browser: their fields, and a check that they come from the dashboard itself."""
 
 from urllib.parse import parse_qs, urlsplit
 
@@ -9,8 +9,8 @@ from optagent.errors import NotPermitted, TooLarge
 _LONGEST_FORM = 10_000
 
 
-async def form_of(request: Request) -> dict[str, str]:
-    """The fields of a form, as browsers send one; the last of those that stand twice."""
+async def read_form(request: Request) -> dict[str, str]:
+    """The fields of a form; the last value of a field that stands twice."""
     body = await request.body()
     if len(body) > _LONGEST_FORM:
         raise TooLarge(f"a form has at most {_LONGEST_FORM:,} bytes, got {len(body):,}")
@@ -18,8 +18,11 @@ async def form_of(request: Request) -> dict[str, str]:
 
 
 def check_same_site(request: Request) -> None:
-    """Raises NotPermitted for a form that another site sent: a browser says from where it comes."""
+    """Raises NotPermitted for a form that another site sent, by the headers that browsers set."""
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
-    ours = site in ("same-origin", "none") if site else not origin or urlsplit(origin).netloc == request.url.netloc
-    if not ours:
+    if site:
+        is_same_site = site in ("same-origin", "none")
+    else:
+        is_same_site = not origin or urlsplit(origin).netloc == request.url.netloc
+    if not is_same_site:
         raise NotPermitted(f"this was sent by a page of {origin or 'another site'}, not by the dashboard")

@@ -1,4 +1,4 @@
-"""Pages from templates, and problems as pages."""
+"""Dashboard pages: HTML from templates, and problems as pages."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ from optagent.domain.instant import time_text
 from optagent.errors import NotAuthenticated
 from serve_app.api.errors import problem, problem_response, request_id_of
 from serve_app.dashboard.session import PREFIX
-from serve_app.templating import templates_of
+from serve_app.templating import load_templates
 
 _HEADERS = {
     # Plotly styles its drawings inline; no script but ours runs.
@@ -28,59 +28,61 @@ _HEADERS = {
 }
 
 
-class Page(APIRoute):
-    """A route that answers what goes wrong with a page too; who is not signed in is asked to, and comes back."""
+class PageRoute(APIRoute):
+    """A route whose errors are pages too; a browser that is not signed in is sent to sign in, and then comes back."""
 
-    def __init__(self, path: str, endpoint: Callable[..., Any], **more: Any) -> None:
-        super().__init__(path, endpoint, **{**more, "include_in_schema": False, "response_model": None})
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(path, endpoint, **{**options, "include_in_schema": False, "response_model": None})
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
 
-        async def shown(request: Request) -> Response:
+        async def handle_as_page(request: Request) -> Response:
             try:
                 return await handle(request)
             except NotAuthenticated:
                 back = request.url.path if request.method == "GET" else PREFIX
                 return RedirectResponse(f"{PREFIX}/sign-in?back={quote(back)}", 303)
             except Exception as error:
-                return await _problem(request, error)
+                return await _problem_page(request, error)
 
-        return shown
+        return handle_as_page
 
 
-async def page(request: Request, template: str, *, code: int = 200, live_s: float = 0, **values: Any) -> Response:
-    """The template, filled in beside the event loop; the page asks for itself again every `live_s`, where above 0."""
+async def render_page(
+    request: Request, template: str, *, code: int = 200, live_s: float = 0, **values: Any
+) -> Response:
+    """The page of a template, rendered beside the event loop. It reloads itself every `live_s`, where above 0."""
     viewer = getattr(request.state, "viewer", None)
-    shown = {"viewer": viewer, "live_s": live_s, "here": request.url.path, **values}
-    text = await asyncio.to_thread(_TEMPLATES.get_template(template).render, shown)
+    variables = {"viewer": viewer, "live_s": live_s, "here": request.url.path, **values}
+    text = await asyncio.to_thread(_TEMPLATES.get_template(template).render, variables)
     return HTMLResponse(text, code, _HEADERS)
 
 
-def drawn(text: str) -> Response:
-    """A whole page of plots with scripts of its own: it is shut off from the dashboard's cookie and forms."""
+def plots_response(text: str) -> Response:
+    """A page of plots with scripts of its own, which is sandboxed from the dashboard's cookie and forms."""
     return HTMLResponse(text, headers={**_HEADERS, "Content-Security-Policy": "sandbox allow-scripts"})
 
 
-def to(path: str) -> Response:
-    """Where a form leads."""
+def redirect_to(path: str) -> Response:
+    """The redirect after a form, to a path of the dashboard."""
     return RedirectResponse(f"{PREFIX}{path}", 303)
 
 
-async def _problem(request: Request, error: Exception) -> Response:
-    answer = problem_response(error, request_id_of(request))
-    said = problem(error, request_id_of(request))[1]
-    shown = await page(request, "problem.html", code=answer.status_code, problem=said)
-    shown.headers.update({name: value for name, value in answer.headers.items() if name == "retry-after"})
-    return shown
+async def _problem_page(request: Request, error: Exception) -> Response:
+    response = problem_response(error, request_id_of(request))
+    document = problem(error, request_id_of(request))[1]
+    page = await render_page(request, "problem.html", code=response.status_code, problem=document)
+    page.headers.update({name: value for name, value in response.headers.items() if name == "retry-after"})
+    return page
 
 
-def _time(value: float | None) -> str:
-    """POSIX seconds as a moment of UTC."""
+def _format_time(value: float | None) -> str:
+    """POSIX seconds as a time of UTC."""
     return "–" if value is None else time_text(value)
 
 
-def _seconds(value: float | None) -> str:
+def _format_duration(value: float | None) -> str:
     if value is None:
         return "–"
     for unit, size in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
@@ -89,8 +91,8 @@ def _seconds(value: float | None) -> str:
     return f"{value:.3g} s"
 
 
-def _number(value: Any, digits: int = 5) -> str:
-    """Numbers to so many digits; what is none as it stands."""
+def _format_number(value: Any, digits: int = 5) -> str:
+    """A number to so many digits; any other value as text."""
     if value is None or (isinstance(value, float) and not isfinite(value)):
         return "–"
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -98,25 +100,26 @@ def _number(value: Any, digits: int = 5) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.{digits}g}"
 
 
-def _interval(value: Any) -> str:
-    """An interval of the domain, or one that was read from JSON."""
+def _format_interval(value: Any) -> str:
+    """An interval of the domain or of JSON, as its estimate and its limits."""
     if value is None:
         return "–"
-    read = value.get if isinstance(value, Mapping) else lambda name: getattr(value, name)
-    return f"{_number(read('estimate'))} ({_number(read('low'))} to {_number(read('high'))})"
+    read_field = value.get if isinstance(value, Mapping) else lambda name: getattr(value, name)
+    estimate, low, high = (_format_number(read_field(name)) for name in ("estimate", "low", "high"))
+    return f"{estimate} ({low} to {high})"
 
 
-def _pretty(value: Any) -> str:
+def _format_json(value: Any) -> str:
     return json.dumps(value, indent=2, default=str, ensure_ascii=False)
 
 
-_TEMPLATES = templates_of(Path(__file__).parent / "templates")
+_TEMPLATES = load_templates(Path(__file__).parent / "templates")
 _TEMPLATES.filters |= {
-    "time": _time,
-    "seconds": _seconds,
-    "number": _number,
-    "interval": _interval,
-    "pretty": _pretty,
+    "time": _format_time,
+    "seconds": _format_duration,
+    "number": _format_number,
+    "interval": _format_interval,
+    "pretty": _format_json,
     "part": lambda value: quote(str(value), safe=""),
     "chart": json.dumps,
 }

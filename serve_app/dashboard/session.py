@@ -1,4 +1,4 @@
-"""Who looks at the dashboard: the token in the browser's cookie, and what it allows."""
+"""Sessions of the dashboard: the token in the browser's cookie, and the scopes that it has."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ COOKIE = "optagent_token"
 
 @dataclass(frozen=True, slots=True)
 class Viewer(Caller):
-    """Who looks, the agent that is asked for him, and what he may do."""
+    """The caller of a page, with the token that decides what the page offers."""
 
     token: Token
 
@@ -30,31 +30,31 @@ class Viewer(Caller):
         return self.token.allows(Scope.ADMIN)
 
 
-async def viewer_of(request: Request, scope: Scope, text: str | None = None) -> Viewer:
-    """Whoever the cookie's token (or `text`) is of; raises what `Authenticator.principal` does."""
-    desk: ApiContext = request.app.state.desk
+async def find_viewer(request: Request, scope: Scope, text: str | None = None) -> Viewer:
+    """The viewer with the token of the cookie, or with `text`; raises the errors of `Authenticator.principal`."""
+    context: ApiContext = request.app.state.context
     text = request.cookies.get(COOKIE, "") if text is None else text
     request_id = request_id_of(request)
-    token: Token = await desk.authenticator.principal(f"Bearer {text}" if text else None, scope, request_id)
-    return Viewer(desk.agent, token.name, request_id, desk.clock, token)
+    token: Token = await context.authenticator.principal(f"Bearer {text}" if text else None, scope, request_id)
+    return Viewer(context.agent, token.name, request_id, context.clock, token)
 
 
-def keep_token(response: Response, text: str, request: Request) -> None:
-    """Puts the token where no script and no other site can reach it, for as long as the browser is open."""
+def set_token_cookie(response: Response, text: str, request: Request) -> None:
+    """Puts the token into a cookie that no script or other site can read, until the browser is closed."""
     secure = "https" in (request.url.scheme, request.headers.get("x-forwarded-proto"))
     response.set_cookie(COOKIE, text, path=PREFIX, httponly=True, samesite="strict", secure=secure)
 
 
-def _needs(scope: Scope, changes: bool = False) -> Callable[[Request], Awaitable[Viewer]]:
-    async def viewer(request: Request) -> Viewer:
+def _require_scope(scope: Scope, changes: bool = False) -> Callable[[Request], Awaitable[Viewer]]:
+    async def require_viewer(request: Request) -> Viewer:
         if changes:
             check_same_site(request)
-        found = request.state.viewer = await viewer_of(request, scope)
-        return found
+        current_viewer = request.state.viewer = await find_viewer(request, scope)
+        return current_viewer
 
-    return viewer
+    return require_viewer
 
 
-Reader = Annotated[Viewer, Depends(_needs(Scope.READ))]
-Operator = Annotated[Viewer, Depends(_needs(Scope.OPERATE, changes=True))]
-Auditor = Annotated[Viewer, Depends(_needs(Scope.ADMIN))]
+Reader = Annotated[Viewer, Depends(_require_scope(Scope.READ))]
+Operator = Annotated[Viewer, Depends(_require_scope(Scope.OPERATE, changes=True))]
+Auditor = Annotated[Viewer, Depends(_require_scope(Scope.ADMIN))]

@@ -181,10 +181,10 @@ class DataPlane:
         return int(table.num_rows)
 
     async def _find_spec(self, model_id: str) -> ModelSpec:
-        cached = self._specs.get(model_id)
-        if cached is None or time.monotonic() - cached[1] > _SPEC_KEPT_S:
-            cached = self._specs[model_id] = (await self._find_model(model_id), time.monotonic())
-        return cached[0]
+        entry = self._specs.get(model_id)
+        if entry is None or time.monotonic() - entry[1] > _SPEC_KEPT_S:
+            entry = self._specs[model_id] = (await self._find_model(model_id), time.monotonic())
+        return entry[0]
 
     async def _refusal(self, model_id: str) -> Exception:
         """The error for a model that no version answers for."""

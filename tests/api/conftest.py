@@ -1,4 +1,4 @@
-"""The whole control plane over HTTP, with every port in memory and a clock that stands still."""
+"""Control plane of the tests: the whole API over HTTP, with every port in memory and a clock that stands still."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -47,7 +47,7 @@ def tokens() -> InMemoryTokens:
 
 @pytest.fixture
 async def agent(clock: ManualClock, store: InMemoryStore, tokens: InMemoryTokens) -> AsyncIterator[OptimizationAgent]:
-    made = await create_optimization_agent(
+    agent = await create_optimization_agent(
         strict=True,
         clock=clock,
         store=store,
@@ -60,8 +60,8 @@ async def agent(clock: ManualClock, store: InMemoryStore, tokens: InMemoryTokens
         workers=SequentialWorkers(),
         early_stopping_rounds=10,
     )
-    async with made:
-        yield made
+    async with agent:
+        yield agent
 
 
 async def no_wait(seconds: float) -> None:
@@ -77,10 +77,10 @@ def api(agent: OptimizationAgent, clock: ManualClock, tokens: InMemoryTokens) ->
 
 @pytest.fixture
 async def client(api: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    """Someone without a token."""
+    """A client without a token."""
     transport = httpx.ASGITransport(Application(api))
-    async with httpx.AsyncClient(transport=transport, base_url="http://optagent/api/v1") as made:
-        yield made
+    async with httpx.AsyncClient(transport=transport, base_url="http://optagent/api/v1") as client:
+        yield client
 
 
 @pytest.fixture
@@ -88,13 +88,15 @@ def call(agent: OptimizationAgent, client: httpx.AsyncClient) -> Call:
     """`await call("admin", "GET", "/tokens")`: a request with a token of that scope, which is named after it."""
     texts: dict[str, str] = {}
 
-    async def called(scope: str, method: str, path: str, headers: Mapping[str, str] | None = None, **more: Any) -> Any:
+    async def send_request(
+        scope: str, method: str, path: str, headers: Mapping[str, str] | None = None, **options: Any
+    ) -> Any:
         if scope not in texts:
             texts[scope], _ = await agent.create_token(scope, [scope])
-        sent = {"Authorization": f"Bearer {texts[scope]}", **(headers or {})}
-        return await client.request(method, path, headers=sent, **more)
+        all_headers = {"Authorization": f"Bearer {texts[scope]}", **(headers or {})}
+        return await client.request(method, path, headers=all_headers, **options)
 
-    return called
+    return send_request
 
 
 @pytest.fixture
@@ -113,7 +115,7 @@ async def rivals(agent: OptimizationAgent, churn_id: str) -> str:
 
 @pytest.fixture
 def process() -> Callable[..., Process]:
-    def made(number: int = 1, status: Status = Status.RUNNING, **more: Any) -> Process:
-        return Process(f"tune-{number}", "tune", more.pop("model_id", "churn"), status, NOW + number, NOW, **more)
+    def make_process(number: int = 1, status: Status = Status.RUNNING, **fields: Any) -> Process:
+        return Process(f"tune-{number}", "tune", fields.pop("model_id", "churn"), status, NOW + number, NOW, **fields)
 
-    return made
+    return make_process

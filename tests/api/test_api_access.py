@@ -1,4 +1,4 @@
-"""Every route is guarded, and what is refused says why."""
+"""Guards of the API: every route has one, and a refusal names its reason."""
 
 import asyncio
 from typing import Any
@@ -12,15 +12,15 @@ from optagent.adapters.in_memory.clock import ManualClock
 from optagent.agent import OptimizationAgent
 from optagent.errors import Unavailable
 from serve_app.api.security import GuardedRoute
-from serve_app.dashboard.page import Page
+from serve_app.dashboard.page import PageRoute
 
 OPEN = {"/", "/api/v1/optimization/health", "/docs", "/openapi.json"}
 DATA_PLANE = {"/api/v1/models/{model_id}/predict", "/api/v1/models/{model_id}/labels"}
 
 
 def routes(api: FastAPI) -> list[Any]:
-    """Those that are no page of the dashboard."""
-    return [route for route in iter_route_contexts(api.routes) if not isinstance(route.original_route, Page)]
+    """The routes of the API, without the pages of the dashboard."""
+    return [route for route in iter_route_contexts(api.routes) if not isinstance(route.original_route, PageRoute)]
 
 
 def test_every_route_but_health_and_documents_is_guarded(api: FastAPI):
@@ -71,10 +71,10 @@ async def test_refusals_are_in_the_audit_log_with_the_number_of_the_request(call
 
 
 async def test_a_revoked_token_is_refused_two_seconds_later(call, client: httpx.AsyncClient, clock: ManualClock):
-    made = (await call("admin", "POST", "/tokens", json={"name": "ci", "scopes": ["read"]})).json()
-    headers = {"Authorization": f"Bearer {made['text']}"}
+    new_token = (await call("admin", "POST", "/tokens", json={"name": "ci", "scopes": ["read"]})).json()
+    headers = {"Authorization": f"Bearer {new_token['text']}"}
     assert (await client.get("/models", headers=headers)).status_code == 200
-    await call("admin", "DELETE", f"/tokens/{made['token']['token_id']}")
+    await call("admin", "DELETE", f"/tokens/{new_token['token']['token_id']}")
     clock.advance(2)
     assert (await client.get("/models", headers=headers)).status_code == 401
 
@@ -97,31 +97,31 @@ async def test_health_is_open_and_tells_strangers_no_more_than_which_part_is_dow
 
     agent.health = health  # type: ignore[method-assign]
     clock.advance(1)
-    told = await client.get("/optimization/health")
-    assert told.status_code == 503
-    assert told.json() == {"status": "down", "parts": {"control": "ok", "redis": "down", "mlflow": "ok"}}
-    told = await call("read", "GET", "/optimization/health")
-    assert told.json()["parts"]["redis"] == "Redis at 10.0.0.3:6379 does not answer"
+    answer = await client.get("/optimization/health")
+    assert answer.status_code == 503
+    assert answer.json() == {"status": "down", "parts": {"control": "ok", "redis": "down", "mlflow": "ok"}}
+    answer = await call("read", "GET", "/optimization/health")
+    assert answer.json()["parts"]["redis"] == "Redis at 10.0.0.3:6379 does not answer"
 
 
 async def test_health_is_asked_for_once_a_second_however_many_ask(
     agent: OptimizationAgent, client: httpx.AsyncClient, clock: ManualClock
 ):
-    asked = 0
+    calls = 0
 
     async def health() -> dict[str, str]:
-        nonlocal asked
-        asked += 1
+        nonlocal calls
+        calls += 1
         raise Unavailable("the control process does not answer")
 
     agent.health = health  # type: ignore[method-assign]
     answers = await asyncio.gather(*(client.get("/optimization/health") for _ in range(20)))
     assert {answer.status_code for answer in answers} == {503}
     assert answers[0].json()["parts"] == {"control": "down"}
-    assert asked == 1
+    assert calls == 1
     clock.advance(1)
     await client.get("/optimization/health")
-    assert asked == 2
+    assert calls == 2
 
 
 async def test_a_part_that_is_away_is_503_with_its_name(agent: OptimizationAgent, call):

@@ -1,4 +1,4 @@
-"""The audit log over HTTP: whether it is whole, for administrators."""
+"""Audit log over HTTP: its verification and the replay of decisions, for administrators."""
 
 import pytest
 
@@ -10,14 +10,14 @@ from optagent.domain.audit import AuditEntry
 async def test_a_whole_log_is_told_with_its_head(call, churn_id: str):
     await call("admin", "PATCH", f"/models/{churn_id}", json={"description": "who leaves"})
     answer = await call("admin", "GET", "/audit/verify")
-    said = answer.json()
-    assert (answer.status_code, said["broken"]) == (200, None)
-    assert (said["links"], said["first"], said["last"]) == (1, 1, 1)
-    assert said["start"] == {"sequence": 0, "digest": "0" * 64}
-    noted = f"{said['head']['sequence']}:{said['head']['digest']}"
+    report = answer.json()
+    assert (answer.status_code, report["broken"]) == (200, None)
+    assert (report["links"], report["first"], report["last"]) == (1, 1, 1)
+    assert report["start"] == {"sequence": 0, "digest": "0" * 64}
+    noted = f"{report['head']['sequence']}:{report['head']['digest']}"
     await call("admin", "PATCH", f"/models/{churn_id}", json={"description": "who stays"})
-    said = (await call("admin", "GET", "/audit/verify", params={"noted": noted})).json()
-    assert (said["links"], said["broken"]) == (2, None)
+    report = (await call("admin", "GET", "/audit/verify", params={"noted": noted})).json()
+    assert (report["links"], report["broken"]) == (2, None)
 
 
 async def test_a_broken_log_is_200_with_the_link_that_broke(call, store: InMemoryStore):
@@ -25,10 +25,10 @@ async def test_a_broken_log_is_200_with_the_link_that_broke(call, store: InMemor
         await store.append_audit(AuditEntry(float(number), "ana", "model.update"))
     del store._audit_links[2]
     answer = await call("admin", "GET", "/audit/verify")
-    said = answer.json()
-    assert (answer.status_code, said["last"]) == (200, 2)
-    assert (said["broken"]["sequence"], said["broken"]["fault"]) == (3, "missing link")
-    assert said["broken"]["why"] == "link 4 stands in its place"
+    report = answer.json()
+    assert (answer.status_code, report["last"]) == (200, 2)
+    assert (report["broken"]["sequence"], report["broken"]["fault"]) == (3, "missing link")
+    assert report["broken"]["why"] == "link 4 stands in its place"
 
 
 @pytest.mark.parametrize("noted", ["", "1", "1:abc", f"1:{'0' * 65}", "NaN"])
@@ -55,12 +55,12 @@ async def test_only_administrators_may_ask(call, scope: str):
 
 
 async def test_a_decision_is_made_again(agent: OptimizationAgent, call, churn_id: str):
-    done = await agent.optimize_model(churn_id, "retrain", gates={"max_latency_ms": 10_000})
-    answer = await call("admin", "GET", f"/audit/replay/{done.process_id}")
-    said = answer.json()
-    assert (answer.status_code, said["is_same"]) == (200, True), said
-    assert said["detail"]["process_id"] == done.process_id
-    assert "champion" in said["detail"]["same"]
+    process = await agent.optimize_model(churn_id, "retrain", gates={"max_latency_ms": 10_000})
+    answer = await call("admin", "GET", f"/audit/replay/{process.process_id}")
+    replay = answer.json()
+    assert (answer.status_code, replay["is_same"]) == (200, True), replay
+    assert replay["detail"]["process_id"] == process.process_id
+    assert "champion" in replay["detail"]["same"]
 
 
 @pytest.mark.parametrize(("which", "code"), [("nobody", 404), ("999", 404), ("a%20b", 422)])

@@ -1,4 +1,4 @@
-"""What is sent badly is refused with the field and the rule, and never breaks anything."""
+"""Bodies of requests: a bad one is refused with its field and rule, and never breaks anything."""
 
 import json
 from typing import Any
@@ -10,7 +10,7 @@ JSON = {"Content-Type": "application/json"}
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "detail"),
     [
         ({}, "model_id: field required"),
         ({"model_id": "churn", "analysis": "full"}, "analysis: extra inputs are not permitted, got 'full'"),
@@ -23,24 +23,24 @@ JSON = {"Content-Type": "application/json"}
         (None, "body: "),
     ],
 )
-async def test_a_body_that_breaks_a_rule_is_422_with_field_and_rule(call, body: Any, said: str):
+async def test_a_body_that_breaks_a_rule_is_422_with_field_and_rule(call, body: Any, detail: str):
     answer = await call("read", "POST", ANALYZE, json=body)
     assert answer.status_code == 422
-    assert said in answer.json()["detail"]
+    assert detail in answer.json()["detail"]
     assert answer.json()["errors"]
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "detail"),
     [
         ({"analysis_type": "fast"}, "unknown analysis_type 'fast'; one of ['performance', 'drift'"),
         ({"time_range": "yesterday"}, "write a duration back from now such as 24h"),
     ],
 )
-async def test_the_domains_own_rules_are_422_in_its_own_words(call, churn_id: str, body: dict[str, str], said: str):
+async def test_the_domains_own_rules_are_422_in_its_own_words(call, churn_id: str, body: dict[str, str], detail: str):
     answer = await call("read", "POST", ANALYZE, json={"model_id": churn_id, **body})
     assert answer.status_code == 422
-    assert said in answer.json()["detail"]
+    assert detail in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The documents: for machines, and for people without a network."""
+"""API documents: the OpenAPI document for programs, and a page for people without a network."""
 
 import re
 from html import unescape
@@ -58,12 +58,12 @@ def test_the_calls_that_were_promised_are_there(document: dict[str, Any]):
 def test_every_post_of_the_control_plane_takes_an_idempotency_key(document: dict[str, Any]):
     for (method, path), call in calls(document).items():
         if method == "POST" and not path.endswith(("/predict", "/labels")):
-            assert "Idempotency-Key" in [one["name"] for one in call["parameters"]], path
+            assert "Idempotency-Key" in [parameter["name"] for parameter in call["parameters"]], path
 
 
 def test_every_reference_of_the_document_leads_somewhere(document: dict[str, Any]):
-    wanted = set(re.findall(r"'#/components/schemas/([^']+)'", repr(document)))
-    assert wanted <= set(document["components"]["schemas"])
+    references = set(re.findall(r"'#/components/schemas/([^']+)'", repr(document)))
+    assert references <= set(document["components"]["schemas"])
 
 
 async def test_the_page_shows_every_call_and_asks_nothing_of_others(client, document: dict[str, Any]):

@@ -1,4 +1,4 @@
-"""The same request under the same key is done once."""
+"""Idempotency keys: the same request under the same key is done once."""
 
 import asyncio
 from typing import Any
@@ -30,8 +30,8 @@ async def test_the_same_request_again_is_answered_alike_and_done_once(call, chur
 
 async def test_another_request_under_the_key_is_422(call, churn_id: str):
     await call("operate", "POST", SEARCH, json={"model_id": churn_id}, headers=KEY)
-    other = await call("operate", "POST", SEARCH, json={"model_id": churn_id, "seed": 1}, headers=KEY)
-    assert other.status_code == 422
+    other_body = await call("operate", "POST", SEARCH, json={"model_id": churn_id, "seed": 1}, headers=KEY)
+    assert other_body.status_code == 422
     elsewhere = await call("operate", "POST", "/optimization/analyze", json={"model_id": churn_id}, headers=KEY)
     assert elsewhere.status_code == 422
     assert await searches(call) == 1

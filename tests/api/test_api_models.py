@@ -32,7 +32,7 @@ async def test_a_model_is_replaced_only_on_purpose(call, churn: dict[str, Any]):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "detail"),
     [
         ({"data": "rows.parquet"}, "an absolute path of the server or a URI is needed"),
         ({"data": "../../etc/passwd"}, "an absolute path of the server or a URI is needed"),
@@ -47,16 +47,16 @@ async def test_a_model_is_replaced_only_on_purpose(call, churn: dict[str, Any]):
     ],
 )
 async def test_a_model_that_cannot_be_is_422_and_not_kept(
-    call, churn: dict[str, Any], change: dict[str, Any], said: str
+    call, churn: dict[str, Any], change: dict[str, Any], detail: str
 ):
     answer = await call("admin", "POST", "/models", json={**churn, **change})
     assert answer.status_code == 422
-    assert said in answer.json()["detail"]
+    assert detail in answer.json()["detail"]
     assert (await call("read", "GET", "/models")).json() == []
 
 
 @pytest.mark.parametrize(
-    ("data", "shown"),
+    ("data", "expected"),
     [
         ({"url": "postgresql://me:hunter2@db/orders"}, "postgresql://me:***@db/orders"),
         ({"url": "postgresql://me:hun@#?/hunter2@db/orders"}, "postgresql://me:***@db/orders"),
@@ -67,14 +67,14 @@ async def test_a_model_that_cannot_be_is_422_and_not_kept(
     ],
 )
 async def test_passwords_of_where_data_lies_are_never_shown(
-    store: InMemoryStore, call, data: dict[str, str], shown: str
+    store: InMemoryStore, call, data: dict[str, str], expected: str
 ):
     source = {"query": "select 1", **data} if "url" in data else data
     await store.save_model(model_from({"id": "sql", "task": "binary", "data": source, "target": "y"}))
     for path in ("/models", "/models/sql"):
         answer = await call("read", "GET", path)
         assert "hunter2" not in answer.text
-        assert f'"{shown}"' in answer.text
+        assert f'"{expected}"' in answer.text
 
 
 async def test_a_change_keeps_what_it_does_not_name(call, churn_id: str):
@@ -82,9 +82,9 @@ async def test_a_change_keeps_what_it_does_not_name(call, churn_id: str):
     answer = await call("operate", "PATCH", f"/models/{churn_id}", json=change)
     assert answer.status_code == 200, answer.text
     answer = await call("operate", "PATCH", f"/models/{churn_id}", json={"monitoring": {"confidence_threshold": 0.7}})
-    shown = answer.json()
-    assert (shown["description"], shown["folds"]) == ("who leaves", 3)
-    assert (shown["monitoring"]["slices"], shown["monitoring"]["confidence_threshold"]) == (["region"], 0.7)
+    spec = answer.json()
+    assert (spec["description"], spec["folds"]) == ("who leaves", 3)
+    assert (spec["monitoring"]["slices"], spec["monitoring"]["confidence_threshold"]) == (["region"], 0.7)
 
 
 @pytest.mark.parametrize("change", [{"data": "/etc/passwd"}, {"families": ["os.system"]}, {"target": "b"}, {"id": "x"}])
@@ -119,8 +119,8 @@ async def test_alerts_are_listed_of_one_model_and_of_all(store: InMemoryStore, c
         return Alert(f"{model_id}:1", model_id, kind, severity, "2 features have drifted", {}, 1.0, 2.0)
 
     await store.save_alerts([alert(churn_id), alert("other")])
-    assert [one["model_id"] for one in (await call("read", "GET", f"/models/{churn_id}/alerts")).json()] == [churn_id]
-    assert {one["model_id"] for one in (await call("read", "GET", "/alerts")).json()} == {churn_id, "other"}
+    assert [item["model_id"] for item in (await call("read", "GET", f"/models/{churn_id}/alerts")).json()] == [churn_id]
+    assert {item["model_id"] for item in (await call("read", "GET", "/alerts")).json()} == {churn_id, "other"}
 
 
 async def test_a_rollout_is_started_promoted_and_rolled_back(call, rivals: str):
@@ -137,31 +137,33 @@ async def test_a_rollout_is_started_promoted_and_rolled_back(call, rivals: str):
     last = answer.json()["transitions"][-1]
     assert (last["by"], last["reason"]) == ("operate", "complaints")
     assert (await call("operate", "POST", f"{path}/abort")).status_code == 409
-    [shown] = (await call("read", "GET", f"{path}s")).json()
-    assert shown["rollout_id"] == answer.json()["rollout_id"]
-    said = [
-        (one["action"], one["outcome"]) for one in (await call("admin", "GET", "/audit")).json() if one["request_id"]
+    [rollout] = (await call("read", "GET", f"{path}s")).json()
+    assert rollout["rollout_id"] == answer.json()["rollout_id"]
+    outcomes = [
+        (entry["action"], entry["outcome"])
+        for entry in (await call("admin", "GET", "/audit")).json()
+        if entry["request_id"]
     ]
-    assert [action for action, outcome in said if outcome == "done"] == [
+    assert [action for action, outcome in outcomes if outcome == "done"] == [
         "rollout.rollback",
         "rollout.promote",
         "rollout.start",
     ]
-    assert [action for action, outcome in said if outcome != "done"] == ["rollout.abort", "rollout.start"]
+    assert [action for action, outcome in outcomes if outcome != "done"] == ["rollout.abort", "rollout.start"]
 
 
 @pytest.mark.parametrize(
-    ("policy", "said"),
+    ("policy", "detail"),
     [
         ({"alpha": 0}, "policy.alpha: "),
         ({"guardrails": {"errors": 1.5}}, "policy.guardrails.errors: "),
         ({"budget": 3}, "policy.budget: extra inputs are not permitted"),
     ],
 )
-async def test_a_policy_that_cannot_be_is_422(call, policy: dict[str, Any], said: str):
+async def test_a_policy_that_cannot_be_is_422(call, policy: dict[str, Any], detail: str):
     answer = await call("operate", "POST", "/models/churn/rollout", json={"policy": policy})
     assert answer.status_code == 422
-    assert said in answer.json()["detail"]
+    assert detail in answer.json()["detail"]
 
 
 async def test_a_rollout_that_the_domain_refuses_is_422_or_404_in_its_words(call, rivals: str):
@@ -182,19 +184,19 @@ async def test_a_token_is_shown_once_kept_as_a_digest_and_listed_without_it(
     body = {"name": "ci", "scopes": ["read"], "expires_seconds": 3600}
     answer = await call("admin", "POST", "/tokens", json=body)
     assert answer.headers["cache-control"] == "no-store"
-    made = answer.json()
-    kept = await tokens.find(made["token"]["token_id"])
-    assert kept is not None
-    assert kept.digest == digest_of(made["text"])
-    assert kept.expires_at == made["token"]["expires_at"] == kept.created_at + 3600
+    new_token = answer.json()
+    stored_token = await tokens.find(new_token["token"]["token_id"])
+    assert stored_token is not None
+    assert stored_token.digest == digest_of(new_token["text"])
+    assert stored_token.expires_at == new_token["token"]["expires_at"] == stored_token.created_at + 3600
     listed = await call("admin", "GET", "/tokens")
-    assert made["text"] not in listed.text
-    assert kept.digest not in listed.text
+    assert new_token["text"] not in listed.text
+    assert stored_token.digest not in listed.text
     audit = await call("admin", "GET", "/audit")
-    assert made["text"] not in audit.text
-    answer = await client.get("/models", headers={"Authorization": f"Bearer {made['text']}"})
+    assert new_token["text"] not in audit.text
+    answer = await client.get("/models", headers={"Authorization": f"Bearer {new_token['text']}"})
     assert answer.status_code == 200
-    revoked = await call("admin", "DELETE", f"/tokens/{kept.token_id}")
+    revoked = await call("admin", "DELETE", f"/tokens/{stored_token.token_id}")
     assert revoked.json()["revoked_at"] is not None
     assert (await call("admin", "DELETE", "/tokens/ffffffffffff")).status_code == 404
 

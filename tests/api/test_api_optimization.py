@@ -1,4 +1,4 @@
-"""Analyses, searches and their processes over HTTP."""
+"""Optimization routes: analyses, searches and their processes over HTTP."""
 
 import asyncio
 import json
@@ -23,19 +23,19 @@ LEASE_S = 60.0
 
 
 async def test_an_analysis_is_answered_as_the_agent_has_it(agent: OptimizationAgent, call):
-    found = Finding(AlertKind.PERFORMANCE, Severity.WARNING, "auc")
-    report = ModelReport("churn", window=Window(0.0, 3600.0), findings=(found,), created_at=1_700_000_000.0)
-    asked: dict[str, Any] = {}
+    finding = Finding(AlertKind.PERFORMANCE, Severity.WARNING, "auc")
+    report = ModelReport("churn", window=Window(0.0, 3600.0), findings=(finding,), created_at=1_700_000_000.0)
+    arguments: dict[str, Any] = {}
 
     async def analyze_model(**body: Any) -> ModelReport:
-        asked.update(body)
+        arguments.update(body)
         return report
 
     agent.analyze_model = analyze_model  # type: ignore[method-assign]
     body = {"model_id": "churn", "analysis_type": "performance", "time_range": ["2024-01-01", "2024-02-01"]}
     answer = await call("read", "POST", "/optimization/analyze", json=body)
     assert answer.json() == plain(report)
-    assert {name: asked[name] for name in body} == body
+    assert {name: arguments[name] for name in body} == body
 
 
 async def test_an_analysis_of_a_model_that_is_compared_with_nothing_says_what_to_do(call, churn_id: str):
@@ -61,7 +61,7 @@ async def test_a_search_is_queued_and_can_be_followed_where_it_says(call, client
 
 
 @pytest.mark.parametrize(
-    ("change", "code", "said"),
+    ("change", "code", "detail"),
     [
         ({"model_id": "nobody"}, 404, "nobody"),
         ({"optimization_method": "magic"}, 422, "unknown method 'magic'; one of ['bayesian'"),
@@ -75,22 +75,22 @@ async def test_a_search_is_queued_and_can_be_followed_where_it_says(call, client
     ],
 )
 async def test_a_search_that_cannot_be_is_refused_before_it_is_queued(
-    call, churn_id: str, change: dict[str, object], code: int, said: str
+    call, churn_id: str, change: dict[str, object], code: int, detail: str
 ):
     answer = await call("operate", "POST", SEARCH, json={"model_id": churn_id, **change})
     assert answer.status_code == code
-    assert said in answer.json()["detail"]
+    assert detail in answer.json()["detail"]
     assert (await call("read", "GET", "/optimization/processes")).json()["processes"] == []
 
 
 async def test_every_search_and_every_refused_one_is_in_the_audit_log(call, churn_id: str):
-    done = await call("operate", "POST", SEARCH, json={"model_id": churn_id, "max_trials": 7})
+    accepted = await call("operate", "POST", SEARCH, json={"model_id": churn_id, "max_trials": 7})
     refused = await call("operate", "POST", SEARCH, json={"model_id": "nobody"})
     entries = (await call("admin", "GET", "/audit")).json()
-    said = [(entry["request_id"], entry["actor"], entry["action"], entry["target"]) for entry in entries]
-    assert said == [
+    requests = [(entry["request_id"], entry["actor"], entry["action"], entry["target"]) for entry in entries]
+    assert requests == [
         (refused.headers["x-request-id"], "operate", "process.submit", "nobody"),
-        (done.headers["x-request-id"], "operate", "process.submit", churn_id),
+        (accepted.headers["x-request-id"], "operate", "process.submit", churn_id),
     ]
     assert [entry["outcome"] == "done" for entry in entries] == [False, True]
     assert entries[1]["detail"]["command"]["trials"] == 7
@@ -111,7 +111,7 @@ async def test_an_ensemble_is_queued_and_its_command_is_kept(call, rivals: str):
 
 
 @pytest.mark.parametrize(
-    ("change", "code", "said"),
+    ("change", "code", "detail"),
     [
         ({"base_models": []}, 422, "at least 2 models"),
         ({"base_models": ["churn"]}, 422, "at least 2 models"),
@@ -125,12 +125,12 @@ async def test_an_ensemble_is_queued_and_its_command_is_kept(call, rivals: str):
     ],
 )
 async def test_an_ensemble_that_cannot_be_is_refused_before_it_is_queued(
-    call, churn_id: str, change: dict[str, object], code: int, said: str
+    call, churn_id: str, change: dict[str, object], code: int, detail: str
 ):
     body = {"base_models": [churn_id, f"{churn_id}/2"], **change}
     answer = await call("operate", "POST", "/optimization/ensemble", json=body)
     assert answer.status_code == code
-    assert said in answer.json()["detail"]
+    assert detail in answer.json()["detail"]
     assert (await call("read", "GET", "/optimization/processes")).json()["processes"] == []
 
 
@@ -152,7 +152,7 @@ async def test_the_whole_loop_is_queued_with_its_gates(call, churn_id: str):
 
 
 @pytest.mark.parametrize(
-    ("change", "code", "said"),
+    ("change", "code", "detail"),
     [
         ({"model_id": "nobody"}, 404, "nobody"),
         ({"optimization_type": "magic"}, 422, "unknown optimization_type 'magic'"),
@@ -164,11 +164,11 @@ async def test_the_whole_loop_is_queued_with_its_gates(call, churn_id: str):
     ],
 )
 async def test_an_optimization_that_cannot_be_is_refused_before_it_is_queued(
-    call, churn_id: str, change: dict[str, object], code: int, said: str
+    call, churn_id: str, change: dict[str, object], code: int, detail: str
 ):
     answer = await call("operate", "POST", "/optimization/optimize", json={"model_id": churn_id, **change})
     assert answer.status_code == code
-    assert said in answer.json()["detail"]
+    assert detail in answer.json()["detail"]
     assert (await call("read", "GET", "/optimization/processes")).json()["processes"] == []
 
 
@@ -257,12 +257,12 @@ async def test_nobody_waits_longer_than_a_minute(
 
 def events(text: str) -> list[tuple[str, str]]:
     """Name and data of each server-sent event."""
-    found = []
+    parsed_events = []
     for block in text.strip().split("\n\n"):
         lines = dict(line.split(": ", 1) for line in block.split("\n") if not line.startswith(":"))
         if lines:
-            found.append((lines["event"], lines["data"]))
-    return found
+            parsed_events.append((lines["event"], lines["data"]))
+    return parsed_events
 
 
 async def test_events_tell_each_change_and_the_end_and_survive_an_outage(
@@ -274,13 +274,13 @@ async def test_events_tell_each_change_and_the_end_and_survive_an_outage(
     agent.process = Moving(first, first, away, second, second, ended)  # type: ignore[method-assign]
     answer = await call("read", "GET", "/optimization/status/tune-1/events")
     assert answer.headers["content-type"].startswith("text/event-stream")
-    told = [(name, json.loads(data)) for name, data in events(answer.text)]
-    assert [(name, data["status"], data["stage"]) for name, data in told] == [
+    sent_events = [(name, json.loads(data)) for name, data in events(answer.text)]
+    assert [(name, data["status"], data["stage"]) for name, data in sent_events] == [
         ("process", "running", "prepare"),
         ("process", "running", "search"),
         ("ended", "succeeded", "search"),
     ]
-    assert told[1][1]["progress"] == {"best_score": None}
+    assert sent_events[1][1]["progress"] == {"best_score": None}
     assert ": Redis does not answer" in answer.text
 
 
@@ -298,8 +298,8 @@ async def test_pages_of_processes_go_on_where_the_last_ended_whatever_came_since
     await store.create_process(process(99), LEASE_S)
     second = (await call("read", "GET", f"/optimization/processes?limit=10&cursor={first['next_cursor']}")).json()
     third = (await call("read", "GET", f"/optimization/processes?limit=10&cursor={second['next_cursor']}")).json()
-    shown = [item["process_id"] for answer in (first, second, third) for item in answer["processes"]]
-    assert shown == [f"tune-{number}" for number in reversed(range(25))]
+    process_ids = [item["process_id"] for answer in (first, second, third) for item in answer["processes"]]
+    assert process_ids == [f"tune-{number}" for number in reversed(range(25))]
     assert third["next_cursor"] is None
 
 
@@ -382,7 +382,7 @@ async def test_a_backtest_is_queued_and_its_result_says_which_policy_to_take(
 
 
 @pytest.mark.parametrize(
-    ("change", "code", "said"),
+    ("change", "code", "detail"),
     [
         ({"model_id": "nobody"}, 404, "nobody"),
         ({"label_delay": "soon"}, 422, "soon"),
@@ -397,11 +397,11 @@ async def test_a_backtest_is_queued_and_its_result_says_which_policy_to_take(
     ],
 )
 async def test_a_backtest_that_cannot_be_is_refused_before_it_is_queued(
-    agent: OptimizationAgent, call, churn_id: str, change: dict[str, object], code: int, said: str
+    agent: OptimizationAgent, call, churn_id: str, change: dict[str, object], code: int, detail: str
 ):
     body = {"model_id": churn_id, "label_delay": "2d", **change}
     answer = await call("admin", "POST", "/optimization/backtest", json=body)
-    assert (answer.status_code, said in answer.text) == (code, True), answer.text
+    assert (answer.status_code, detail in answer.text) == (code, True), answer.text
     assert await agent.processes() == []
 
 

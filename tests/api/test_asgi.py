@@ -1,4 +1,4 @@
-"""The root: which plane answers, how much may be sent, and the number of each request."""
+"""Root of the HTTP application: the plane of a request, the limit of its body, and its id."""
 
 import json
 from collections.abc import AsyncIterator
@@ -18,10 +18,10 @@ class Echo:
         return bool(scope["path"].endswith("/predict"))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        size, more = 0, True
-        while more:
+        size, more_body = 0, True
+        while more_body:
             message = await receive()
-            size, more = size + len(message["body"]), message.get("more_body", False)
+            size, more_body = size + len(message["body"]), message.get("more_body", False)
         if size == 13:
             raise KeyError("thirteen")
         await send({"type": "http.response.start", "status": 200, "headers": [(b"x-plane", b"data")]})
@@ -31,8 +31,8 @@ class Echo:
 @pytest.fixture
 async def client(api: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(Application(api, Echo()))
-    async with httpx.AsyncClient(transport=transport, base_url="http://optagent/api/v1") as made:
-        yield made
+    async with httpx.AsyncClient(transport=transport, base_url="http://optagent/api/v1") as client:
+        yield client
 
 
 async def chunks(count: int) -> AsyncIterator[bytes]:
@@ -61,8 +61,8 @@ async def test_a_body_that_does_not_say_its_length_is_refused_once_it_is_too_lon
 async def test_each_answer_has_the_number_of_its_request(client: httpx.AsyncClient):
     first, second = [(await client.get("/models")).headers["x-request-id"] for _ in range(2)]
     assert first != second
-    given = await client.get("/models", headers={"X-Request-ID": "my-request.7"})
-    assert given.headers["x-request-id"] == given.json()["instance"] == "my-request.7"
+    answer = await client.get("/models", headers={"X-Request-ID": "my-request.7"})
+    assert answer.headers["x-request-id"] == answer.json()["instance"] == "my-request.7"
     assert (await client.post("/models/churn/predict", content=b"abc")).headers["x-request-id"]
 
 
@@ -80,17 +80,17 @@ async def test_what_a_plane_raises_is_answered_without_its_text(client: httpx.As
 
 
 async def test_the_lifespan_is_the_applications(api: FastAPI):
-    said: list[str] = []
-    told = iter(("lifespan.startup", "lifespan.shutdown"))
+    sent_types: list[str] = []
+    received_types = iter(("lifespan.startup", "lifespan.shutdown"))
 
     async def receive() -> dict[str, str]:
-        return {"type": next(told)}
+        return {"type": next(received_types)}
 
     async def send(message: dict[str, str]) -> None:
-        said.append(message["type"])
+        sent_types.append(message["type"])
 
     await Application(api)({"type": "lifespan", "asgi": {"version": "3.0"}}, receive, send)
-    assert said == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+    assert sent_types == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 
 
 async def test_behind_a_server_that_tells_the_request_id_it_is_not_told_twice(api: FastAPI):

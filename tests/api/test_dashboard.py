@@ -1,4 +1,4 @@
-"""The dashboard's pages over the whole control plane: who may see them, what they say, what may be done there."""
+"""Dashboard over the whole control plane: who may see its pages, what they show, and its actions."""
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -22,7 +22,7 @@ from optagent.domain.study import Interval, Objective, Trial, TrialState
 from optagent.domain.study_report import StudyReport, summarize
 from optagent.errors import NotFound, Unavailable
 from serve_app.asgi import Application
-from serve_app.dashboard.page import Page
+from serve_app.dashboard.page import PageRoute
 from tests.api.conftest import NOW
 
 EVIL = "<script>alert('x')</script>"
@@ -35,23 +35,23 @@ async def browser(api: FastAPI, agent: OptimizationAgent) -> AsyncIterator[Brows
     """`await browser("read")`: one that has signed in with a token of that scope, which is named after it."""
     opened: list[httpx.AsyncClient] = []
 
-    async def signed_in(scope: str) -> httpx.AsyncClient:
+    async def sign_in(scope: str) -> httpx.AsyncClient:
         client = httpx.AsyncClient(transport=httpx.ASGITransport(Application(api)), base_url="http://optagent")
         opened.append(client)
         text, _ = await agent.create_token(scope, [scope])
         assert (await client.post("/dashboard/sign-in", data={"token": text})).status_code == 303
         return client
 
-    yield signed_in
+    yield sign_in
     for client in opened:
         await client.aclose()
 
 
-async def submitted(client: httpx.AsyncClient, path: str, **form: str) -> httpx.Response:
+async def submit_form(client: httpx.AsyncClient, path: str, **form: str) -> httpx.Response:
     return await client.post(path, data=form, headers={"Sec-Fetch-Site": "same-origin"})
 
 
-def text_of(answer: httpx.Response) -> str:
+def visible_text(answer: httpx.Response) -> str:
     assert answer.status_code == 200, answer.text
     return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", answer.text))
 
@@ -61,15 +61,15 @@ async def test_who_is_not_signed_in_is_asked_to_and_comes_back(api: FastAPI, age
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(Application(api)), base_url="http://optagent", follow_redirects=True
     ) as client:
-        asked = await client.get("/dashboard/processes")
-        assert asked.url.path == "/dashboard/sign-in"
-        assert 'value="/dashboard/processes"' in asked.text
+        redirected = await client.get("/dashboard/processes")
+        assert redirected.url.path == "/dashboard/sign-in"
+        assert 'value="/dashboard/processes"' in redirected.text
         answer = await client.post("/dashboard/sign-in", data={"token": text, "back": "/dashboard/processes"})
         assert answer.url.path == "/dashboard/processes"
-        kept = answer.history[0].headers["set-cookie"].lower()
-        assert "httponly" in kept
-        assert "samesite=strict" in kept
-        assert "path=/dashboard" in kept
+        cookie = answer.history[0].headers["set-cookie"].lower()
+        assert "httponly" in cookie
+        assert "samesite=strict" in cookie
+        assert "path=/dashboard" in cookie
         assert "ana" in answer.text
         assert (await client.post("/dashboard/sign-out")).url.path == "/dashboard/sign-in"
         assert (await client.get("/dashboard")).url.path == "/dashboard/sign-in"
@@ -77,7 +77,7 @@ async def test_who_is_not_signed_in_is_asked_to_and_comes_back(api: FastAPI, age
 
 
 async def test_without_a_token_every_page_leads_to_signing_in(api: FastAPI, client: httpx.AsyncClient) -> None:
-    pages = [route for route in iter_route_contexts(api.routes) if isinstance(route.original_route, Page)]
+    pages = [route for route in iter_route_contexts(api.routes) if isinstance(route.original_route, PageRoute)]
     guarded = [route for route in pages if not re.search(r"/sign-|/static/|/dashboard/$", route.path)]
     assert len(guarded) > 12
     for route in guarded:
@@ -129,9 +129,9 @@ async def test_all_models_with_what_is_wrong_and_what_is_under_way(
     running = process(1, progress={"trials_done": 31, "trials_total": 100, "best_score": 0.8125})
     await store.create_process(running, 60)
     answer = await (await browser("read")).get("/dashboard")
-    said = text_of(answer)
-    assert "churn binary 1 – concept drift tune running" in said
-    assert "31 of 100, best 0.8125" in said
+    text = visible_text(answer)
+    assert "churn binary 1 – concept drift tune running" in text
+    assert "31 of 100, best 0.8125" in text
     assert EVIL not in answer.text
     assert "&lt;script&gt;" in answer.text
 
@@ -141,23 +141,23 @@ async def test_many_models_come_by_the_page(browser: Browser, store: InMemorySto
     for number in range(30):
         await store.save_model(replace(spec, model_id=f"m{number:02d}"))
     client = await browser("read")
-    first, second = text_of(await client.get("/dashboard")), text_of(await client.get("/dashboard?start=25"))
+    first, second = visible_text(await client.get("/dashboard")), visible_text(await client.get("/dashboard?start=25"))
     assert ("1 to 25 of 30" in first, "m24" in first, "m25" in first) == (True, True, False)
     assert ("26 to 30 of 30" in second, "m24" in second, "m29" in second) == (True, False, True)
 
 
 async def test_a_model_with_its_versions_searches_and_processes(browser: Browser, rivals: str) -> None:
-    said = text_of(await (await browser("read")).get("/dashboard/models/churn"))
-    assert "Champion: 1" in said
-    assert "holdout_auc" in said
-    assert "succeeded" in said
-    assert "Optimize" not in said
-    assert "Start a rollout" not in said
+    text = visible_text(await (await browser("read")).get("/dashboard/models/churn"))
+    assert "Champion: 1" in text
+    assert "holdout_auc" in text
+    assert "succeeded" in text
+    assert "Optimize" not in text
+    assert "Start a rollout" not in text
 
 
 async def test_a_reader_is_shown_no_buttons_and_may_not_press_them(browser: Browser, rivals: str) -> None:
     client = await browser("read")
-    answer = await submitted(client, "/dashboard/models/churn/optimize", type="tune")
+    answer = await submit_form(client, "/dashboard/models/churn/optimize", type="tune")
     assert answer.status_code == 403
     assert "this needs operate" in answer.text
     assert (await client.get("/dashboard/audit")).status_code == 403
@@ -167,13 +167,13 @@ async def test_an_operator_optimizes_and_cancels(
     browser: Browser, agent: OptimizationAgent, rivals: str, store: InMemoryStore
 ) -> None:
     client = await browser("operate")
-    answer = await submitted(client, "/dashboard/models/churn/optimize", type="tune", action="candidate")
+    answer = await submit_form(client, "/dashboard/models/churn/optimize", type="tune", action="candidate")
     assert answer.status_code == 303
-    shown = await client.get(answer.headers["location"])
-    assert "Optimize of churn" in text_of(shown)
+    page = await client.get(answer.headers["location"])
+    assert "Optimize of churn" in visible_text(page)
     process_id = answer.headers["location"].rpartition("/")[2]
     assert (await agent.process(process_id)).command["optimization_type"] == "tune"
-    answer = await submitted(client, f"/dashboard/processes/{process_id}/cancel")
+    answer = await submit_form(client, f"/dashboard/processes/{process_id}/cancel")
     assert answer.headers["location"] == f"/dashboard/processes/{process_id}"
     assert await store.cancel_requested(process_id) or (await agent.process(process_id)).status is Status.CANCELLED
     acts = [(entry.actor, entry.action, entry.outcome) for entry in await agent.audit()]
@@ -191,16 +191,16 @@ async def test_a_form_of_another_site_is_refused(browser: Browser, agent: Optimi
 
 async def test_nonsense_in_a_form_is_refused_by_name(browser: Browser, rivals: str) -> None:
     client = await browser("operate")
-    answer = await submitted(client, "/dashboard/models/churn/optimize", type="everything")
+    answer = await submit_form(client, "/dashboard/models/churn/optimize", type="everything")
     assert answer.status_code == 422
     assert "everything" in answer.text
-    answer = await submitted(client, "/dashboard/models/nobody/optimize", type="tune")
+    answer = await submit_form(client, "/dashboard/models/nobody/optimize", type="tune")
     assert answer.status_code == 404
-    answer = await submitted(client, "/dashboard/models/churn/rollout/promote", why="x" * 1001)
+    answer = await submit_form(client, "/dashboard/models/churn/rollout/promote", why="x" * 1001)
     assert (answer.status_code, "at most 1000 characters, got 1001" in answer.text) == (422, True)
-    answer = await submitted(client, "/dashboard/models/churn/rollout/destroy")
+    answer = await submit_form(client, "/dashboard/models/churn/rollout/destroy")
     assert answer.status_code == 422
-    answer = await submitted(client, "/dashboard/models/churn/rollout/start", candidate="x" * 20_000)
+    answer = await submit_form(client, "/dashboard/models/churn/rollout/start", candidate="x" * 20_000)
     assert answer.status_code == 413
 
 
@@ -215,23 +215,23 @@ async def test_a_rollout_is_started_watched_and_ended_by_hand(
     browser: Browser, agent: OptimizationAgent, rivals: str, store: InMemoryStore
 ) -> None:
     client = await browser("operate")
-    answer = await submitted(client, "/dashboard/models/churn/rollout/start", candidate="2")
+    answer = await submit_form(client, "/dashboard/models/churn/rollout/start", candidate="2")
     assert (answer.status_code, answer.headers["location"]) == (303, "/dashboard/models/churn")
     started = await agent.latest_rollout("churn")
-    found = Interval(0.01, -0.02, 0.04, started.policy.shadow_alpha)
-    look = Look("l1", NOW, started.state, 0, 900, 900, found)
+    interval = Interval(0.01, -0.02, 0.04, started.policy.shadow_alpha)
+    look = Look("l1", NOW, started.state, 0, 900, 900, interval)
     await store.save_rollout(advance(started, look, NOW), started)
     page = await client.get("/dashboard/models/churn")
     assert "data-chart" in page.text
     assert "Promote" in page.text
-    detail = text_of(await client.get(f"/dashboard/rollouts/{started.rollout_id}"))
+    detail = visible_text(await client.get(f"/dashboard/rollouts/{started.rollout_id}"))
     assert "0.01 (-0.02 to 0.04)" in detail
     assert "900 rows of" in detail
-    answer = await submitted(client, "/dashboard/models/churn/rollout/abort", why="a test")
+    answer = await submit_form(client, "/dashboard/models/churn/rollout/abort", why="a test")
     assert answer.status_code == 303, answer.text
     ended = await agent.latest_rollout("churn")
     assert (ended.state, ended.transitions[-1].by, ended.transitions[-1].reason) == ("aborted", "operate", "a test")
-    answer = await submitted(client, "/dashboard/models/churn/rollout/abort")
+    answer = await submit_form(client, "/dashboard/models/churn/rollout/abort")
     assert answer.status_code == 409
 
 
@@ -252,10 +252,10 @@ async def test_gates_metrics_and_notes_of_an_optimization(
     ended = process(2, Status.RUNNING, result=result)
     await store.create_process(ended, 60)
     answer = await (await browser("read")).get("/dashboard/processes/tune-2")
-    said = text_of(answer)
-    assert "auc_min fail 0.61 0.7 too low" in said
-    assert "auc 0.61 0.62" in said
-    assert "-0.01 (-0.02 to 0)" in said
+    text = visible_text(answer)
+    assert "auc_min fail 0.61 0.7 too low" in text
+    assert "auc 0.61 0.62" in text
+    assert "-0.01 (-0.02 to 0)" in text
     assert EVIL not in answer.text
 
 
@@ -276,7 +276,7 @@ async def test_a_search_is_drawn_and_its_trials_are_ranked(
     monkeypatch.setattr(agent, "study", study)
     client = await browser("read")
     answer = await client.get("/dashboard/studies/tune-9")
-    assert "best auc 0.74" in text_of(answer)
+    assert "best auc 0.74" in visible_text(answer)
     assert answer.text.count("data-chart=") == 2
     numbers = re.findall(r"<td>(\d)</td>\s*<td><span class=\"badge complete\"", answer.text)
     assert numbers == ["4", "3", "2", "1", "0"]
@@ -295,10 +295,10 @@ async def test_pages_of_plots_are_shut_off_from_the_cookie(browser: Browser, riv
 
 async def test_the_audit_log_and_its_chain(browser: Browser, agent: OptimizationAgent, rivals: str) -> None:
     client = await browser("admin")
-    await submitted(client, "/dashboard/models/churn/optimize", type="tune")
-    said = text_of(await client.get("/dashboard/audit?verify=true"))
-    assert "The chain is whole." in said
-    assert "admin process.submit churn done" in said
+    await submit_form(client, "/dashboard/models/churn/optimize", type="tune")
+    text = visible_text(await client.get("/dashboard/audit?verify=true"))
+    assert "The chain is whole." in text
+    assert "admin process.submit churn done" in text
 
 
 async def test_what_is_away_is_said_on_the_page(

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian
 
 @pytest.fixture
 async def address(api: FastAPI) -> AsyncIterator[str]:
-    """Where the control plane answers."""
+    """The URL of a running control plane."""
     server = uvicorn.Server(uvicorn.Config(Application(api), port=0, log_level="warning"))
     serving = asyncio.create_task(server.serve())
     while not server.started:
@@ -41,42 +41,42 @@ async def address(api: FastAPI) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def page(address: str, agent: OptimizationAgent) -> AsyncIterator[Page]:
-    """One where an operator has signed in; at the end, the browser must have had nothing to complain of."""
+    """A page where an operator has signed in; at the end, the browser must have reported no errors."""
     text, _ = await agent.create_token("ana", ["operate"])
     complaints: list[str] = []
     async with async_playwright() as playwright:
         root = ["--no-sandbox"] if os.geteuid() == 0 else []
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=[*QUIET, *root])
-        opened = await browser.new_page(base_url=address)
-        opened.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
-        opened.on("pageerror", lambda error: complaints.append(str(error)))
-        await opened.goto("/")
-        await opened.get_by_label("Token").fill(text)
-        await opened.get_by_role("button", name="Sign in").click()
-        await expect(opened.get_by_role("heading", name="Models")).to_be_visible()
-        yield opened
+        page = await browser.new_page(base_url=address)
+        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        await page.goto("/")
+        await page.get_by_label("Token").fill(text)
+        await page.get_by_role("button", name="Sign in").click()
+        await expect(page.get_by_role("heading", name="Models")).to_be_visible()
+        yield page
         await browser.close()
-    assert [said for said in complaints if said != CUT_OFF] == []
+    assert [message for message in complaints if message != CUT_OFF] == []
 
 
 async def test_a_rollout_is_drawn_and_ended_for_a_reason_after_a_question(
     page: Page, agent: OptimizationAgent, rivals: str, store: InMemoryStore
 ) -> None:
     started = await agent.start_rollout(rivals, "2")
-    seen = advance(started, Look("l", NOW, started.state, 0, 90, 90, Interval(0.01, -0.1, 0.1, 0.001)), NOW)
-    await store.save_rollout(seen, started)
+    looked_at = advance(started, Look("l", NOW, started.state, 0, 90, 90, Interval(0.01, -0.1, 0.1, 0.001)), NOW)
+    await store.save_rollout(looked_at, started)
     await page.goto("/dashboard/models/churn")
     await expect(page.locator("#chart-evidence svg.main-svg").first).to_be_visible()
 
-    asked: list[str] = []
+    questions: list[str] = []
 
     async def refuse(dialog: Any) -> None:
-        asked.append(dialog.message)
+        questions.append(dialog.message)
         await dialog.dismiss()
 
     page.once("dialog", refuse)
     await page.get_by_role("button", name="Abort").click()
-    assert asked == ["Abort version 2 of churn?"]
+    assert questions == ["Abort version 2 of churn?"]
     assert (await agent.latest_rollout(rivals)).state == "shadow"
     await page.get_by_label("Why").fill("it is Friday")
     await page.wait_for_timeout(3500)  # the page has asked for itself again: what is being written stays

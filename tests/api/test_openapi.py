@@ -1,4 +1,4 @@
-"""Whatever is sent to any call, the answer is one that the OpenAPI document promises, and nothing breaks."""
+"""OpenAPI document: whatever is sent to a call, the answer is one that the document promises."""
 
 import asyncio
 import queue
@@ -60,9 +60,9 @@ def running(rows_file: Path) -> Iterator[Running]:
     started: queue.Queue[Running] = queue.Queue()
     thread = threading.Thread(target=lambda: asyncio.run(_serve(rows_file, started.put)))
     thread.start()
-    found = started.get(timeout=120)
-    yield found
-    found.stop()
+    running = started.get(timeout=120)
+    yield running
+    running.stop()
     thread.join()
 
 
@@ -120,5 +120,5 @@ def test_every_answer_is_as_documented(running: Running, tmp_path: Path):
     config.write_text(CONFIG, encoding="utf-8")
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(config), "run"]
     command += [f"{running.url}/openapi.json", "--header", f"Authorization: Bearer {running.token}"]
-    found = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=280, check=False)
-    assert found.returncode == 0, found.stdout + found.stderr
+    process = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=280, check=False)
+    assert process.returncode == 0, process.stdout + process.stderr

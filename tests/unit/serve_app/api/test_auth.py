@@ -1,4 +1,4 @@
-"""Who may ask, how revocation and outages count, and how often one may ask."""
+"""Authentication: valid and forged tokens, revocation, outages of the store, and limits of requests."""
 
 import asyncio
 import secrets
@@ -42,23 +42,23 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 async def tokens() -> FlakyTokens:
-    made = FlakyTokens()
-    await made.create(Token("0123456789ab", "ci", digest_of(TEXT), (Scope.OPERATE, Scope.PREDICT), 0.0))
-    return made
+    tokens = FlakyTokens()
+    await tokens.create(Token("0123456789ab", "ci", digest_of(TEXT), (Scope.OPERATE, Scope.PREDICT), 0.0))
+    return tokens
 
 
 @pytest.fixture
-def refused() -> list[AuditEntry]:
+def refusals() -> list[AuditEntry]:
     return []
 
 
 @pytest.fixture
-def authenticator(tokens: FlakyTokens, clock: ManualClock, refused: list[AuditEntry]) -> Authenticator:
-    return Authenticator(tokens, clock, 5, 50, on_refused=refused.append)
+def authenticator(tokens: FlakyTokens, clock: ManualClock, refusals: list[AuditEntry]) -> Authenticator:
+    return Authenticator(tokens, clock, 5, 50, on_refused=refusals.append)
 
 
-async def settled() -> None:
-    """Until what was started behind a request is done."""
+async def run_background_tasks() -> None:
+    """Lets the tasks that a request started in the background end."""
     for _ in range(5):
         await asyncio.sleep(0)
 
@@ -84,21 +84,21 @@ async def test_a_token_is_taken_however_its_scheme_is_written(authenticator: Aut
     ],
 )
 async def test_what_is_no_token_or_a_forged_one_is_refused_and_noted(
-    authenticator: Authenticator, refused: list[AuditEntry], header: str | None
+    authenticator: Authenticator, refusals: list[AuditEntry], header: str | None
 ):
     with pytest.raises(NotAuthenticated):
         await authenticator.principal(header, Scope.READ, "r-1")
-    [entry] = refused
+    [entry] = refusals
     assert (entry.actor, entry.action, entry.target, entry.request_id) == ("anonymous", "auth.refused", "read", "r-1")
     assert TEXT[16:40] not in repr(entry)
 
 
-async def test_scopes_include_each_other_as_the_domain_says(authenticator: Authenticator, refused: list[AuditEntry]):
+async def test_scopes_include_each_other_as_the_domain_says(authenticator: Authenticator, refusals: list[AuditEntry]):
     for scope in (Scope.READ, Scope.OPERATE, Scope.PREDICT):
         await authenticator.principal(HEADER, scope)
     with pytest.raises(NotPermitted, match="token 'ci' has the scopes operate, predict: this needs admin"):
         await authenticator.principal(HEADER, Scope.ADMIN)
-    assert refused[0].actor == "ci"
+    assert refusals[0].actor == "ci"
 
 
 async def test_an_expired_token_is_refused_from_that_moment(
@@ -132,7 +132,7 @@ async def test_a_token_in_use_is_asked_for_once_a_second_behind_the_requests(
     tokens.hangs.clear()
     for _ in range(20):
         await authenticator.principal(HEADER, Scope.PREDICT)
-    await settled()
+    await run_background_tasks()
     assert tokens.asked == 2
     tokens.hangs.set()
 
@@ -145,7 +145,7 @@ async def test_while_the_store_is_away_a_token_that_was_verified_counts_for_ten_
     for _ in range(9):
         clock.advance(60)
         await authenticator.principal(HEADER, Scope.PREDICT)
-        await settled()
+        await run_background_tasks()
     with pytest.raises(Unavailable):
         await authenticator.principal(f"Bearer {token_text('ffffffffffff', TEXT[16:])}", Scope.PREDICT)
     clock.advance(60)
@@ -214,20 +214,20 @@ async def test_no_sixty_seconds_admit_much_more_than_the_limit(tokens: FlakyToke
 
 
 async def test_a_flood_of_refusals_is_counted_instead_of_written(clock: ManualClock):
-    written: list[AuditEntry] = []
+    entries: list[AuditEntry] = []
 
     async def write(entry: AuditEntry) -> None:
-        written.append(entry)
+        entries.append(entry)
 
     refusals = RefusalLog(write, per_minute=10)
     entry = AuditEntry(clock.now(), "anonymous", "auth.refused")
     for _ in range(1000):
         refusals(entry)
-        await settled()
-    assert len(written) == 10
+        await run_background_tasks()
+    assert len(entries) == 10
     refusals(replace(entry, at=entry.at + 120))
-    await settled()
-    assert written[-1].detail == {"unwritten_before": 990}
+    await run_background_tasks()
+    assert entries[-1].detail == {"unwritten_before": 990}
 
 
 async def test_refusals_never_wait_for_a_log_that_hangs_and_never_pile_up(clock: ManualClock):
@@ -242,7 +242,7 @@ async def test_refusals_never_wait_for_a_log_that_hangs_and_never_pile_up(clock:
     assert len(refusals._writing) == 10
     assert refusals.unwritten == 90
     never.set()
-    await settled()
+    await run_background_tasks()
 
 
 async def test_a_log_that_fails_is_no_trouble_of_the_request():
@@ -251,5 +251,5 @@ async def test_a_log_that_fails_is_no_trouble_of_the_request():
 
     refusals = RefusalLog(write)
     refusals(AuditEntry(0.0, "anonymous", "auth.refused"))
-    await settled()
+    await run_background_tasks()
     assert refusals.unwritten == 1

@@ -1,4 +1,4 @@
-"""Every error is a problem document, and the code is decided in one place."""
+"""Problem documents: every error is one, and its code is decided in one place."""
 
 import inspect
 import json
