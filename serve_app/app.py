@@ -1,4 +1,4 @@
-"""The Ray Serve application: gateways that answer HTTP, one Control that holds the agent, one Supervisor.
+"""Ray Serve application: gateways that answer HTTP, one Control that holds the agent, one Supervisor.
 
 All state is in Redis: each of the three may be killed at any moment and goes on when it is started again. Only settings
 are deployed, no live objects. Serve pickles an ingress by value, so its work is in modules that the worker imports.

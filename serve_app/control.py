@@ -1,6 +1,6 @@
-"""The called side of Control: it makes the agent when it is first needed, and calls its verbs by name.
+"""Control: it makes the agent when it is first needed, and calls its verbs by name for the remote agents of gateways.
 
-The agent is made again as often as it takes while Redis or MLflow are away.
+Making the agent is tried again as often as it takes while Redis or MLflow are away.
 """
 
 import asyncio

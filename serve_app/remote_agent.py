@@ -1,4 +1,4 @@
-"""The calling side of Control: verbs of the agent go there by a Serve handle, and refusals are raised here again."""
+"""Remote agent: it calls verbs of the agent in Control by a Serve handle, and raises their refusals here."""
 
 import asyncio
 import logging
@@ -25,7 +25,7 @@ _LONGER_S = {
     "abort_rollout": 60.0,
     "rollback_rollout": 60.0,
 }
-"""Of verbs of the agent that may take longer than `_LIMIT_S`."""
+"""Limits in seconds of the verbs of the agent that may take longer than `_LIMIT_S`."""
 
 
 class RemoteAgent:

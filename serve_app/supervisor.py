@@ -1,4 +1,4 @@
-"""The supervisor's loops: rollouts carried on, queued processes started, served models monitored, people notified."""
+"""Supervisor loops: they carry rollouts on, start queued processes and monitors, apply policies, and notify people."""
 
 import asyncio
 import contextlib

@@ -152,19 +152,19 @@ class _Categories:
 
     def read_one(self, value: Any, row: int) -> float:
         if type(value) is not str and value is not None:
-            value = self._text(value, row)
+            value = self._category_text(value, row)
         return self._codes.get(value, self._unseen)
 
     def read_many(self, values: Sequence[Any], first: int = 0) -> Cells:
         if not {str, _NONE}.issuperset(map(type, values)):
             values = [
-                value if type(value) is str or value is None else self._text(value, first + at)
+                value if type(value) is str or value is None else self._category_text(value, first + at)
                 for at, value in enumerate(values)
             ]
         codes, unseen = self._codes.get, self._unseen
         return np.array([codes(value, unseen) for value in values], dtype=np.float32)
 
-    def _text(self, value: Any, row: int) -> str | None:
+    def _category_text(self, value: Any, row: int) -> str | None:
         try:
             return category_text(value)
         except ValueError:

@@ -45,54 +45,54 @@ class Authenticator:
         Raises NotAuthenticated, NotPermitted, TooManyRequests, and Unavailable where the token cannot be looked up.
         """
         now = self._clock.now()
-        text = _bearer(authorization)
+        text = _bearer_text(authorization)
         token_id = token_id_of(text)
-        known = await self._find_known(token_id, now) if token_id is not None else None
-        if known is None or not known.token.matches(text) or not known.token.is_valid(now):
+        known_token = await self._find_known(token_id, now) if token_id is not None else None
+        if known_token is None or not known_token.token.matches(text) or not known_token.token.is_valid(now):
             raise self._report_refusal(_not_authenticated(authorization), scope, now, request_id)
-        token = known.token
+        token = known_token.token
         if not token.allows(scope):
             detail = f"token {token.name!r} has the scopes {', '.join(token.scopes)}: this needs {scope}"
             raise self._report_refusal(NotPermitted(detail), scope, now, request_id, token.name)
         limit = self._limits[scope]
-        if not known.rates[scope is Scope.PREDICT].admits(now, limit):
+        if not known_token.rates[scope is Scope.PREDICT].admits(now, limit):
             raise TooManyRequests(f"token {token.name!r} has made its {limit} requests of this minute: wait a little")
         return token
 
     async def _find_known(self, token_id: str, now: float) -> "_KnownToken | None":
-        known = self._known.get(token_id)
-        if known is None:
+        known_token = self._known.get(token_id)
+        if known_token is None:
             return await self._look_up(token_id)
-        age = now - known.verified_at
+        age = now - known_token.verified_at
         if age < self._cache_s / 2:
-            return known
+            return known_token
         if age >= _TRUSTED_S:
             del self._known[token_id]
             return await self._look_up(token_id)
-        if known.asking is None and now - known.failed_at >= _RETRY_S:
-            known.start_lookup(self._look_up(token_id))
+        if known_token.asking is None and now - known_token.failed_at >= _RETRY_S:
+            known_token.start_lookup(self._look_up(token_id))
         if age >= self._cache_s:
-            await known.wait_for_lookup()
+            await known_token.wait_for_lookup()
         return self._known.get(token_id)
 
     async def _look_up(self, token_id: str) -> "_KnownToken | None":
         """The stored token, or the known one where the store is away. Raises Unavailable for an unknown token then."""
-        known = self._known.get(token_id)
+        known_token = self._known.get(token_id)
         looked_up_at = self._clock.now()
         try:
             token = await self._tokens.find(token_id)
         except Unavailable:
-            if known is None:
+            if known_token is None:
                 raise
-            known.failed_at = self._clock.now()
-            return known
+            known_token.failed_at = self._clock.now()
+            return known_token
         if token is None:
             self._known.pop(token_id, None)
             return None
-        if known is None:
-            known = self._known.setdefault(token_id, _KnownToken(token))
-        known.token, known.verified_at = token, looked_up_at
-        return known
+        if known_token is None:
+            known_token = self._known.setdefault(token_id, _KnownToken(token))
+        known_token.token, known_token.verified_at = token, looked_up_at
+        return known_token
 
     def _report_refusal(
         self, error: NotAuthenticated | NotPermitted, scope: Scope, now: float, request_id: str, actor: str = _ANONYMOUS
@@ -101,7 +101,7 @@ class Authenticator:
         return error
 
 
-def _bearer(authorization: str | None) -> str:
+def _bearer_text(authorization: str | None) -> str:
     return authorization[7:].strip() if authorization and authorization[:7].lower() == "bearer " else ""
 
 
@@ -124,11 +124,11 @@ class _Rate:
     before: int = 0
 
     def admits(self, now: float, limit: int) -> bool:
-        minute, into = divmod(now, 60.0)
+        minute, seconds = divmod(now, 60.0)
         if minute != self.minute:
             self.before = self.count if minute == self.minute + 1 else 0
             self.minute, self.count = int(minute), 0
-        if self.count + self.before * (1 - into / 60) >= limit:
+        if self.count + self.before * (1 - seconds / 60) >= limit:
             return False
         self.count += 1
         return True

@@ -30,11 +30,11 @@ class HealthCache:
 
     async def state(self) -> Mapping[str, str]:
         """The state by part: "ok", or the reason why it is not. Never raises."""
-        asking = self._asking
-        if asking is None or (asking.done() and self.clock.now() - self._asked_at >= _KEPT_S):
-            asking = self._asking = asyncio.ensure_future(self._check_health())
+        check = self._asking
+        if check is None or (check.done() and self.clock.now() - self._asked_at >= _KEPT_S):
+            check = self._asking = asyncio.ensure_future(self._check_health())
             self._asked_at = self.clock.now()
-        return await asyncio.shield(asking)
+        return await asyncio.shield(check)
 
     async def _check_health(self) -> Mapping[str, str]:
         try:

@@ -123,10 +123,10 @@ async def processes(
     cursor: Annotated[str | None, Query(max_length=500, description="`next_cursor` of the page before")] = None,
 ) -> Processes:
     """Processes, the newest first; those with the status `queued` wait for their turn."""
-    found, next_cursor = await page_of_processes(
+    page, next_cursor = await page_of_processes(
         lambda count: caller.agent.processes(model_id, count), status, cursor, limit
     )
-    return Processes(processes=found, next_cursor=next_cursor)
+    return Processes(processes=page, next_cursor=next_cursor)
 
 
 @router.post("/{process_id}/cancel", status_code=202, include_in_schema=False, **needs(Scope.OPERATE, 404, sends=True))

@@ -94,7 +94,7 @@ def problem_responses(*codes: int) -> dict[int | str, dict[str, Any]]:
 def needs(scope: Scope, *codes: int, sends: bool = False, shown_once: tuple[str, ...] = ()) -> dict[str, Any]:
     """The arguments of a guarded route: the scope that it needs, and the further codes that it may answer.
 
-    A POST that changes something `sends`: it may have a body and an idempotency key. The route checks what this says.
+    A POST that changes something `sends`: it may have a body and an idempotency key. The route enforces its document.
     """
     extra: dict[str, Any] = {_SCOPE: str(scope), "security": [{"bearer": []}]}
     if sends:

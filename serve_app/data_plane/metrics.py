@@ -84,7 +84,7 @@ class GatewayMetrics:
         return self._models.setdefault(model_id, ModelMetrics())
 
     def flush(self, targets: Mapping[str, Any]) -> None:
-        """Exports to targets by metric name: to counters by `inc` what was added since then, to gauges by `set`."""
+        """Exports to targets by name: the increase of a counter by `inc`, the value of a gauge by `set`."""
         for metric in METRICS:
             target = targets.get(metric.name)
             for values, now in self._tagged_values(metric.name) if target is not None else ():

@@ -19,7 +19,7 @@ FEW_ROWS = 256
 
 
 class ScoringResult(NamedTuple):
-    """The version that answered, and its scores. `failed` and `drawn_ms` are of the version of the arm."""
+    """The version that answered, its scores, whether the version of the arm `failed`, and the time of that version."""
 
     version: Version
     scores: Prediction

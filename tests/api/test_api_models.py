@@ -1,4 +1,4 @@
-"""Models, versions, aliases, rollouts and tokens over HTTP."""
+"""Model, rollout and token routes over HTTP, and predictions where no data plane runs."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,8 +18,8 @@ async def test_a_model_is_registered_by_an_admin_and_read_by_others(call, churn:
     answer = await call("admin", "POST", "/models", json=churn)
     assert answer.status_code == 201
     assert answer.headers["location"] == "/api/v1/models/churn"
-    shown = (await call("read", "GET", "http://optagent/api/v1/models/churn")).json()
-    assert (shown["model_id"], shown["target"], shown["folds"]) == ("churn", "label", 3)
+    spec = (await call("read", "GET", "http://optagent/api/v1/models/churn")).json()
+    assert (spec["model_id"], spec["target"], spec["folds"]) == ("churn", "label", 3)
     assert [model["model_id"] for model in (await call("read", "GET", "/models")).json()] == ["churn"]
 
 

@@ -174,9 +174,9 @@ async def test_an_optimization_that_cannot_be_is_refused_before_it_is_queued(
 
 async def test_a_model_is_given_a_policy_and_loses_it_again(call, churn_id: str):
     path = f"/models/{churn_id}"
-    given = await call("operate", "PATCH", path, json={"policy": {"triggers": ["drift"], "action": "full"}})
-    assert given.status_code == 200, given.text
-    assert given.json()["policy"]["triggers"] == ["drift"]
+    answer = await call("operate", "PATCH", path, json={"policy": {"triggers": ["drift"], "action": "full"}})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["policy"]["triggers"] == ["drift"]
     assert (await call("operate", "PATCH", path, json={"policy": "balanced"})).json()["policy"]["action"] == "full"
     assert (await call("operate", "PATCH", path, json={"policy": None})).json()["policy"] is None
     wrong = await call("operate", "PATCH", path, json={"policy": {"gates": {"rmse_max": 1.0}}})

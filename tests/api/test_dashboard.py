@@ -33,17 +33,17 @@ Browser = Callable[[str], Awaitable[httpx.AsyncClient]]
 @pytest.fixture
 async def browser(api: FastAPI, agent: OptimizationAgent) -> AsyncIterator[Browser]:
     """`await browser("read")`: one that has signed in with a token of that scope, which is named after it."""
-    opened: list[httpx.AsyncClient] = []
+    clients: list[httpx.AsyncClient] = []
 
     async def sign_in(scope: str) -> httpx.AsyncClient:
         client = httpx.AsyncClient(transport=httpx.ASGITransport(Application(api)), base_url="http://optagent")
-        opened.append(client)
+        clients.append(client)
         text, _ = await agent.create_token(scope, [scope])
         assert (await client.post("/dashboard/sign-in", data={"token": text})).status_code == 303
         return client
 
     yield sign_in
-    for client in opened:
+    for client in clients:
         await client.aclose()
 
 

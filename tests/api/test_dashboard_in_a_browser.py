@@ -1,4 +1,4 @@
-"""The dashboard as a person has it: signing in, charts, pages that keep up by themselves, and questions before acts."""
+"""Dashboard in a browser: signing in, charts, pages that update themselves, and questions before actions."""
 
 import asyncio
 import os

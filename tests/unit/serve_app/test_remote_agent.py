@@ -1,4 +1,4 @@
-"""The remote agent: every verb that it knows by name is a verb of the agent."""
+"""Remote agent: every verb that it knows by name is a verb of the agent."""
 
 import pytest
 

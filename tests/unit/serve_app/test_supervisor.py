@@ -1,4 +1,4 @@
-"""The supervisor's loops, with an agent that only remembers what it was called for."""
+"""Supervisor loops, with an agent that only remembers what it was called for."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

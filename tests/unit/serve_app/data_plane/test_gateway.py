@@ -370,9 +370,9 @@ async def test_while_baking_the_champion_of_before_stands_behind_the_new_one(
     assert await gateway.answering_version(body={"row": {"a": 13, "city": None}}) == "1"
     await until(lambda: gateway.plane.metrics.of_model("churn").shadow_rows == 1)
     good, bad = sorted((await gateway.read_records())["evidence"], key=lambda row: row["failed"])
-    told = ("version", "arm", "share", "champion_0", "candidate_0", "failed")
-    assert [good[name] for name in told] == ["2", "candidate", 1.0, 0.25, 0.75, False]
-    assert [bad[name] for name in told] == ["1", "candidate", 1.0, 0.25, None, True]
+    names = ("version", "arm", "share", "champion_0", "candidate_0", "failed")
+    assert [good[name] for name in names] == ["2", "candidate", 1.0, 0.25, 0.75, False]
+    assert [bad[name] for name in names] == ["1", "candidate", 1.0, 0.25, None, True]
 
 
 async def test_where_nobody_is_left_to_answer_it_says_so(gateway: Gateway, versions: Versions) -> None:
