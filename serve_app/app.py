@@ -6,7 +6,7 @@ are deployed, no live objects. Serve pickles an ingress by value, so its work is
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -15,7 +15,7 @@ from ray import serve
 
 from optagent.bootstrap import strict_agent
 from optagent.settings import Settings, load_settings
-from serve_app.control import LazyAgent, VerbOutcome, call_verb
+from serve_app.control import LazyAgent, VerbServer
 from serve_app.gateway_process import create_gateway
 from serve_app.ray_metrics import RolloutStates
 from serve_app.supervisor import SupervisorLoops
@@ -40,16 +40,13 @@ class Gateway:
         await self._gateway.close()
 
 
-class Control:
-    """Holds the one agent that the API asks."""
+class Control(VerbServer):
+    """Holds the one agent that the API asks; calls of its verbs are answered by the base class."""
 
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]
         _log_with_serve(settings)
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, "control"))
-        self._lazy_agent = LazyAgent(partial(strict_agent, settings))
-
-    async def call(self, verb: str, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> VerbOutcome:
-        return await call_verb(self._lazy_agent, verb, arguments, keywords)
+        super().__init__(LazyAgent(partial(strict_agent, settings)))
 
     async def __del__(self) -> None:
         await self._lazy_agent.close()

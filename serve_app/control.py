@@ -59,14 +59,18 @@ class VerbOutcome:
     refusal: OptAgentError | None = None
 
 
-async def call_verb(
-    lazy_agent: LazyAgent, verb: str, arguments: Sequence[Any], keywords: Mapping[str, Any]
-) -> VerbOutcome:
-    """Calls a verb of the agent. A refusal is returned, not raised: Serve would log it with its traceback."""
-    if verb.startswith("_") or not callable(getattr(OptimizationAgent, verb, None)):
-        return VerbOutcome(refusal=InvalidRequest(f"an agent has no verb {verb!r}"))
-    try:
-        agent = await lazy_agent.agent()
-        return VerbOutcome(await getattr(agent, verb)(*arguments, **keywords))
-    except OptAgentError as error:
-        return VerbOutcome(refusal=error)
+class VerbServer:
+    """Answers calls of the agent's verbs by name."""
+
+    def __init__(self, lazy_agent: LazyAgent) -> None:
+        self._lazy_agent = lazy_agent
+
+    async def call(self, verb: str, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> VerbOutcome:
+        """The outcome of a verb. A refusal is returned, not raised: Serve would log it with its traceback."""
+        if verb.startswith("_") or not callable(getattr(OptimizationAgent, verb, None)):
+            return VerbOutcome(refusal=InvalidRequest(f"an agent has no verb {verb!r}"))
+        try:
+            agent = await self._lazy_agent.agent()
+            return VerbOutcome(await getattr(agent, verb)(*arguments, **keywords))
+        except OptAgentError as error:
+            return VerbOutcome(refusal=error)

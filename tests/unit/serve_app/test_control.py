@@ -8,7 +8,7 @@ import pytest
 from optagent.domain.command import TuneModel
 from optagent.errors import InvalidRequest, ModelNotFound, Unavailable
 from serve_app import control
-from serve_app.control import LazyAgent, call_verb
+from serve_app.control import LazyAgent, VerbServer
 
 
 class Recipe:
@@ -58,15 +58,15 @@ async def test_while_redis_is_away_all_are_told_so_at_once_and_later_it_works(mo
 
 async def test_a_refusal_is_an_outcome_and_so_is_an_answer(agent, churn):
     lazy_agent = LazyAgent(Recipe(agent))
-    registered = await call_verb(lazy_agent, "register_model", (churn,), {})
+    registered = await VerbServer(lazy_agent).call("register_model", (churn,), {})
     assert (registered.answer.model_id, registered.refusal) == ("churn", None)
-    unknown = await call_verb(lazy_agent, "submit", (TuneModel("nobody"),), {})
+    unknown = await VerbServer(lazy_agent).call("submit", (TuneModel("nobody"),), {})
     assert isinstance(unknown.refusal, ModelNotFound)
-    away = await call_verb(LazyAgent(Recipe(away=True)), "models", (), {})
+    away = await VerbServer(LazyAgent(Recipe(away=True))).call("models", (), {})
     assert isinstance(away.refusal, Unavailable)
 
 
 @pytest.mark.parametrize("verb", ["_store", "__class__", "frobnicate"])
 async def test_only_verbs_can_be_asked_for(agent, verb):
-    outcome = await call_verb(LazyAgent(Recipe(agent)), verb, (), {})
+    outcome = await VerbServer(LazyAgent(Recipe(agent))).call(verb, (), {})
     assert isinstance(outcome.refusal, InvalidRequest)
