@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from optagent.analysis.report import texts
-from optagent.analysis.report.diagnosis_text import CAUSES, analysed_rows, judgement, reference_rows
+from optagent.analysis.report.diagnosis_text import CAUSES, analysed_rows, describe_diagnosis, reference_rows
 from optagent.analysis.report.parts import Drawing, Items, Part, Room, Section
 from optagent.analysis.report.parts import Table as TextTable
 from optagent.analysis.report.sections import report_sections
@@ -31,11 +31,11 @@ def show_alerts(console: Console, alerts: Sequence[Alert]) -> None:
     rows = [
         (
             one.severity.upper(),
-            "open" if one.resolved_at is None else f"resolved {texts.time(one.resolved_at)}",
+            "open" if one.resolved_at is None else f"resolved {texts.format_time(one.resolved_at)}",
             one.model_id,
             f"{one.kind}: {one.message}",
-            texts.time(one.first_seen),
-            texts.time(one.last_seen),
+            texts.format_time(one.first_seen),
+            texts.format_time(one.last_seen),
         )
         for one in alerts
     ]
@@ -51,7 +51,7 @@ def _show_answer(console: Console, report: ModelReport) -> None:
         f"model {report.model_id}" if report.model_id is not None else "",
         f"version {report.version}" if report.version is not None else "",
         f"{report.analysis_type} analysis" if report.analysis_type is not None else "",
-        f"made {texts.time(report.created_at)}" if report.created_at is not None else "",
+        f"made {texts.format_time(report.created_at)}" if report.created_at is not None else "",
     ]
     if any(known):
         _say(console, ", ".join(part for part in known if part))
@@ -62,7 +62,7 @@ def _show_answer(console: Console, report: ModelReport) -> None:
 
 
 def _show_diagnosis(console: Console, diagnosis: Diagnosis) -> None:
-    found = judgement(diagnosis, Room.NARROW)
+    found = describe_diagnosis(diagnosis, Room.NARROW)
     _say(console, found.verdict, "bold")
     _say(console, f"Remedy: {found.remedy}")
     _items(console, found.reasons.texts)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from optagent.agent.base import AgentBase
-from optagent.domain.audit import AuditEntry, point_of
+from optagent.domain.audit import AuditEntry, parse_point
 from optagent.domain.audit_chain import ChainReport
 from optagent.errors import Conflict, InvalidRequest
 
@@ -36,7 +36,7 @@ class AuditVerbs(AgentBase):
         """
         from optagent.loop.audit import verify_audit
 
-        return await verify_audit(self._ports.store, None if noted is None else point_of(noted), lambda lines: None)
+        return await verify_audit(self._ports.store, None if noted is None else parse_point(noted), lambda lines: None)
 
     async def export_audit(self, path: str | Path) -> ChainReport:
         """Writes the audit log as lines of JSON to a new file, which can be verified alone; answers its verification.

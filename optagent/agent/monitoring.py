@@ -176,13 +176,15 @@ class MonitoringVerbs(AgentBase):
 
 def _store_labelled_rows(spec: ModelSpec, observations: Observations, monitor_pass: MonitorPass) -> None:
     """Keeps the labelled rows of the windows that were looked at, and of the week before: some labels are late."""
-    from optagent.loop.observe.labelled_rows import mature
+    from optagent.loop.observe.labelled_rows import store_labelled_rows
     from optagent.loop.observe.reference import decode_reference
 
     for report in monitor_pass.reports:
         if report.window is not None and report.version is not None:
             schema = decode_reference(observations.reference(spec.model_id, report.version)).schema
-            mature(observations, spec, schema, Window(report.window.start - _LATE_LABELS_S, report.window.end))
+            store_labelled_rows(
+                observations, spec, schema, Window(report.window.start - _LATE_LABELS_S, report.window.end)
+            )
 
 
 def _source(source: DataSource | str) -> DataSource:

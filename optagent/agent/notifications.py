@@ -3,9 +3,17 @@
 import asyncio
 
 from optagent.agent.base import AgentBase
-from optagent.domain.notice import Notice, of_alert, of_failure, of_proof, of_test, of_transition, of_verdict
+from optagent.domain.notice import (
+    Notice,
+    notice_of_alert,
+    notice_of_failure,
+    notice_of_proof,
+    notice_of_test,
+    notice_of_transition,
+    notice_of_verdict,
+)
 from optagent.domain.process import Process, Status
-from optagent.loop.observe.notify import tell
+from optagent.loop.observe.notify import send_notices
 
 _REMEMBER_S = 30 * 86_400.0
 _MOST = 200
@@ -20,7 +28,7 @@ class NotificationVerbs(AgentBase):
 
     async def test_notification(self) -> None:
         """Sends a test notice over every channel; raises Unavailable with those that did not take it."""
-        await asyncio.to_thread(self._ports.need("notifier").send, of_test(self._ports.clock.now()))
+        await asyncio.to_thread(self._ports.need("notifier").send, notice_of_test(self._ports.clock.now()))
 
     async def notify_once(self) -> int:
         """Tells of open alerts, verdicts, decisions about rollouts and failures that nobody was told of yet.
@@ -31,11 +39,11 @@ class NotificationVerbs(AgentBase):
         """
         notifier, now = self._ports.need("notifier"), self._ports.clock.now()
         notices = [*await self._alert_notices(), *await self._rollout_notices(now), *await self._process_notices(now)]
-        return await tell(notices, notifier, self._ports.store, now, _REMEMBER_S)
+        return await send_notices(notices, notifier, self._ports.store, now, _REMEMBER_S)
 
     async def _alert_notices(self) -> list[Notice]:
         alerts = await self._ports.store.alerts(limit=_MOST)
-        return [of_alert(alert) for alert in alerts if alert.is_open and alert.notified_at is not None]
+        return [notice_of_alert(alert) for alert in alerts if alert.is_open and alert.notified_at is not None]
 
     async def _rollout_notices(self, now: float) -> list[Notice]:
         rollouts = [
@@ -43,8 +51,8 @@ class NotificationVerbs(AgentBase):
             for spec in await self._ports.store.models()
             for rollout in await self._ports.store.rollouts(spec.model_id, _ROLLOUTS)
         ]
-        transitions = [of_transition(rollout, change) for rollout in rollouts for change in rollout.transitions]
-        proofs = [proof for rollout in rollouts if (proof := of_proof(rollout)) is not None]
+        transitions = [notice_of_transition(rollout, change) for rollout in rollouts for change in rollout.transitions]
+        proofs = [proof for rollout in rollouts if (proof := notice_of_proof(rollout)) is not None]
         return [notice for notice in (*transitions, *proofs) if now - notice.at < _DAY_S]
 
     async def _process_notices(self, now: float) -> list[Notice]:
@@ -54,4 +62,4 @@ class NotificationVerbs(AgentBase):
 
 
 def _process_notice(process: Process) -> Notice | None:
-    return of_verdict(process) if process.status is Status.SUCCEEDED else of_failure(process)
+    return notice_of_verdict(process) if process.status is Status.SUCCEEDED else notice_of_failure(process)

@@ -69,7 +69,7 @@ def estimated_performance(
     return EstimatedPerformance(len(rows), metrics, True, reason)
 
 
-def matured(
+def estimate_history(
     estimator: Estimator, windows: Sequence[ObservedRows], measures: Sequence[Measure], alpha: float = 0.05
 ) -> dict[str, list[tuple[Interval, float]]]:
     """Estimates of past windows beside the truth, on the rows whose labels are known; short windows are left out."""

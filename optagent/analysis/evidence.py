@@ -144,7 +144,7 @@ def degraded_metrics(degradation: Sequence[Degradation]) -> tuple[DegradedMetric
     return tuple(metrics)
 
 
-def uncompared(degradation: Sequence[Degradation]) -> str:
+def incomparable_reason(degradation: Sequence[Degradation]) -> str:
     """The reasons why no watched metric could be compared with the reference; empty where one could."""
     watched = [one for one in degradation if one.watched]
     return "" if any(one.drop is not None for one in watched) else "; ".join({one.reason: None for one in watched})

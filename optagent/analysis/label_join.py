@@ -67,7 +67,7 @@ class JoinedLabels:
     copies: Index
 
 
-def choose(tables: Sequence[pa.Table], keep: Sequence[Mask] | None = None) -> CountedRows:
+def deduplicate_rows(tables: Sequence[pa.Table], keep: Sequence[Mask] | None = None) -> CountedRows:
     """One row for each id, of the rows to `keep` (all without it): the earliest, and at equal times that of least hash.
 
     Rows without an id or a time are left out. The same rows in another order, in other tables, or several times over,
@@ -130,21 +130,21 @@ def join_labels(ids: pa.LargeStringArray, time_us: Index, labels: Labels) -> Joi
     )
 
 
-def orphans(labels: pa.LargeStringArray, tables: Sequence[pa.Table]) -> int:
+def count_orphans(labels: pa.LargeStringArray, tables: Sequence[pa.Table]) -> int:
     """The number of ids that have a label and no prediction in any of the tables."""
-    predicted = texts_of([table.column(ID) for table in tables])
+    predicted = concat_texts([table.column(ID) for table in tables])
     unknown = labels.filter(pc.invert(pc.is_in(labels, value_set=predicted)))
     return int(pc.count_distinct(unknown).as_py())
 
 
-def thinned_by_id(chosen: CountedRows, most: int) -> CountedRows:
+def sample_by_id(chosen: CountedRows, most: int) -> CountedRows:
     """At most `most` of the rows, by the hash of their ids, so that the same ids stay whatever else is there."""
     if len(chosen) <= most:
         return chosen
     return chosen.taken(np.sort(np.argsort(_text_hash(chosen.ids), kind="stable")[:most]))
 
 
-def texts_of(columns: Sequence[pa.ChunkedArray]) -> pa.LargeStringArray:
+def concat_texts(columns: Sequence[pa.ChunkedArray]) -> pa.LargeStringArray:
     """Columns of texts one after the other."""
     parts = [chunk for column in columns for chunk in pc.cast(column, pa.large_string()).chunks]
     return pa.concat_arrays(parts) if parts else pa.array([], pa.large_string())
@@ -161,7 +161,7 @@ def _keys(tables: Sequence[pa.Table], keep: Sequence[Mask] | None) -> tuple[Inde
     """Table, row, id and time of the rows to keep that have both an id and a time."""
     table = np.repeat(np.arange(len(tables)), [part.num_rows for part in tables])
     row = np.concatenate([np.arange(part.num_rows) for part in tables] or [np.empty(0, dtype=np.int64)])
-    ids = texts_of([part.column(ID) for part in tables])
+    ids = concat_texts([part.column(ID) for part in tables])
     times = [microseconds(part.column(TIME)) for part in tables]
     time_us = np.concatenate(times or [np.empty(0, dtype=np.int64)])
     has_both = [ids.is_valid().to_numpy(zero_copy_only=False)]
@@ -227,10 +227,10 @@ def _value_hash(values: pa.ChunkedArray) -> Hash:
     if pt.is_integer(kind) or pt.is_floating(kind) or pt.is_decimal(kind) or pt.is_null(kind):
         hashes = _number_hash(pc.fill_null(pc.cast(values, pa.float64(), safe=False), np.nan).to_numpy())
     elif pt.is_string(kind) or pt.is_large_string(kind) or pt.is_string_view(kind):
-        hashes = _text_hash(texts_of([pc.fill_null(pc.cast(values, pa.large_string()), "")]))
+        hashes = _text_hash(concat_texts([pc.fill_null(pc.cast(values, pa.large_string()), "")]))
     else:
         texts = pa.chunked_array([pa.array([repr(value) for value in values.to_pylist()], pa.large_string())])
-        hashes = _mix(_text_hash(texts_of([texts])), _salt(str(kind)))
+        hashes = _mix(_text_hash(concat_texts([texts])), _salt(str(kind)))
     return np.where(missing, _NULL, hashes)
 
 

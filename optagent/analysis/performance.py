@@ -102,7 +102,7 @@ def predicted_rows(observed: ObservedRows) -> Mask:
     return np.asarray(finite if finite.ndim == 1 else finite.all(axis=1), dtype=np.bool_)
 
 
-def over_time(
+def metrics_over_time(
     observed: ObservedRows,
     windows: Sequence[Window],
     measures: Sequence[Measure],
@@ -163,7 +163,7 @@ def degradations(
     )
 
 
-def by_slice(
+def metrics_by_slice(
     observed: ObservedRows,
     measure: Measure,
     columns: Sequence[str],

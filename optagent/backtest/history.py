@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from optagent.analysis.expression import Column, answer_columns, compile_expression
 from optagent.arrays import Prediction
-from optagent.domain.backtest import BacktestAsk, instant_of
+from optagent.domain.backtest import BacktestAsk, parse_date
 from optagent.domain.dataset import FileSource
 from optagent.domain.model import ModelSpec
 from optagent.errors import InvalidData, InvalidRequest
@@ -103,7 +103,7 @@ def history_of(table: pa.Table, spec: ModelSpec, ask: BacktestAsk) -> History:
 
 
 def _begin_time(time: npt.NDArray[np.float64], ask: BacktestAsk) -> float:
-    at = instant_of(ask.start) if isinstance(ask.start, str) else float(time[int(len(time) * ask.start)])
+    at = parse_date(ask.start) if isinstance(ask.start, str) else float(time[int(len(time) * ask.start)])
     begins = float(np.ceil(at / ask.step_s) * ask.step_s)
     if not time[0] < at or not begins <= time[-1]:
         bounds = [str(np.datetime64(int(bound), "s")) for bound in (time[0], time[-1])]

@@ -12,7 +12,7 @@ import yaml
 
 from optagent.backtest.compare import PolicyPredictions, advise, period_of, standings_of
 from optagent.backtest.history import History, check_business, history_of
-from optagent.backtest.simulate import SimulatedPolicy, needs_monitor, period_length, replay
+from optagent.backtest.simulate import SimulatedPolicy, needs_monitor, period_length, simulate
 from optagent.codec import decode
 from optagent.domain.backtest import (
     LEAST_ROWS,
@@ -52,7 +52,7 @@ def contenders_from(text: str) -> tuple[Contender, ...]:
     return tuple(contender_from(name) for name in names)
 
 
-def compared(
+def run_backtest(
     spec: ModelSpec,
     table: pa.Table,
     ask: BacktestAsk,
@@ -79,7 +79,7 @@ def _expected_effort(contender: Contender) -> tuple[bool, int]:
 
 def _simulate_policy(shared: tuple[ModelSpec, pa.Table, BacktestAsk], contender: Contender) -> SimulatedPolicy:
     spec, table, ask = shared
-    return replay(spec, table, contender, ask)
+    return simulate(spec, table, contender, ask)
 
 
 def _result(history: History, ask: BacktestAsk, simulations: Sequence[SimulatedPolicy]) -> BacktestResult:

@@ -29,7 +29,7 @@ from optagent.agent import OptimizationAgent
 from optagent.arrays import Prediction
 from optagent.backtest.compare import period_of, score_or_none
 from optagent.backtest.history import History, business_of, history_of, label_rows, labels_known, prediction_rows
-from optagent.domain.backtest import BacktestAsk, Contender, Period, PolicyRun, ReplayedRun, counted_of
+from optagent.domain.backtest import BacktestAsk, Contender, Period, PolicyRun, ReplayedRun, count_runs
 from optagent.domain.duration import seconds
 from optagent.domain.model import CHAMPION, ModelSpec
 from optagent.domain.monitoring import Monitoring, Window
@@ -38,7 +38,7 @@ from optagent.domain.policy import RetrainingPolicy, Trigger
 from optagent.domain.process import Process
 from optagent.errors import InvalidData, OptAgentError
 from optagent.loop.context import Ports
-from optagent.loop.observe.labelled_rows import mature
+from optagent.loop.observe.labelled_rows import store_labelled_rows
 from optagent.loop.train.load import load_version
 from optagent.loop.train.study import SearchLimits
 from optagent.training.metrics import metric_named
@@ -58,7 +58,7 @@ class SimulatedPolicy:
     prediction: Prediction
 
 
-def replay(spec: ModelSpec, table: pa.Table, policy: Contender, ask: BacktestAsk) -> SimulatedPolicy:
+def simulate(spec: ModelSpec, table: pa.Table, policy: Contender, ask: BacktestAsk) -> SimulatedPolicy:
     """The run of a policy on a history: the same for the same arguments, except for `compute_s`.
 
     At each step of the ask the champion predicts the step's rows, labels come after the delay of the ask, the monitor
@@ -170,7 +170,7 @@ class _Simulation:
         if self._champion is not None and now - self._ask.delay_s > self._stored_to:
             self._observations.drain(self._spec.model_id)
             window = Window(self._stored_to, now)
-            mature(self._observations, self._spec, self._champion[1].schema, window)
+            store_labelled_rows(self._observations, self._spec, self._champion[1].schema, window)
             self._stored_to = now - self._ask.delay_s
 
     async def _run_process(self, process: Process) -> ReplayedRun:
@@ -219,7 +219,7 @@ class _Simulation:
             periods.append(Period(start, start + length, len(labelled_rows), str(versions[rows[-1]]), score))
         threshold = self._monitoring.accuracy_drop_threshold * (1.0 if metric.bounded else abs(reference))
         cooldown = 0.0 if self._policy is None else seconds(self._policy.cooldown)
-        counts = counted_of(self._runs, periods, reference, metric.maximize, threshold, cooldown)
+        counts = count_runs(self._runs, periods, reference, metric.maximize, threshold, cooldown)
         score_overall = score_or_none(metric, y, labelled_prediction)
         return PolicyRun(
             self._contender.name,

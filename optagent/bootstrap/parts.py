@@ -214,9 +214,9 @@ def backtester(workers: Workers) -> Backtester:
     """Replays policies as items of the workers' work."""
 
     def replayed(spec: ModelSpec, table: pa.Table, ask: BacktestAsk, cancelled: Callable[[], bool]) -> BacktestResult:
-        from optagent.backtest.run import compared
+        from optagent.backtest.run import run_backtest
 
-        return compared(spec, table, ask, workers, cancelled)
+        return run_backtest(spec, table, ask, workers, cancelled)
 
     return replayed
 

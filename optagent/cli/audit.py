@@ -8,7 +8,7 @@ import typer
 from optagent import terminal
 from optagent.cli.app import OUT, AsJson, group, print_json, with_agent
 from optagent.codec import plain
-from optagent.domain.audit import AuditEntry, ChainPoint, point_of
+from optagent.domain.audit import AuditEntry, ChainPoint, parse_point
 from optagent.domain.audit_chain import ChainReport, verify_lines
 from optagent.domain.instant import time_text
 from optagent.errors import InvalidRequest
@@ -47,7 +47,7 @@ def verify(
     if file is None:
         report: ChainReport = with_agent(lambda agent: agent.verify_audit(noted))
     else:
-        report = _verified(file, None if noted is None else point_of(noted))
+        report = _verified(file, None if noted is None else parse_point(noted))
     print_json(plain(report)) if as_json else _show(report)
     if not report.is_whole:
         raise typer.Exit(1)

@@ -7,10 +7,10 @@ import typer
 
 from optagent import terminal
 from optagent.agent import OptimizationAgent
-from optagent.analysis.report.backtest_table import facts_of, short_table_of
+from optagent.analysis.report.backtest_table import replay_facts, short_policies_table
 from optagent.cli.app import ERR, OUT, AsJson, ModelArgument, ModelOption, app, choose_model, print_json, with_agent
 from optagent.codec import plain
-from optagent.domain.backtest import KNOWN, BacktestResult, start_from
+from optagent.domain.backtest import KNOWN, BacktestResult, parse_start
 
 
 @app.command("backtest")
@@ -40,7 +40,7 @@ def backtest_policies(
 
     async def replay(agent: OptimizationAgent) -> BacktestResult:
         result = await agent.backtest_model(
-            model_id, data, label_delay, policies, start=start_from(start), step=step, seed=seed, trials=trials
+            model_id, data, label_delay, policies, start=parse_start(start), step=step, seed=seed, trials=trials
         )
         if html is not None:
             await agent.draw_backtest(result, html)
@@ -54,9 +54,9 @@ def backtest_policies(
 
 def show(result: BacktestResult) -> None:
     """What was replayed, the policies beside each other, and the recommendation."""
-    for name, value in facts_of(result):
+    for name, value in replay_facts(result):
         OUT.print(f"[dim]{name}:[/dim] {value}", highlight=False)
-    terminal.show_table(OUT, *short_table_of(result))
+    terminal.show_table(OUT, *short_policies_table(result))
     for note in result.notes:
         OUT.print(note, style="dim", highlight=False, markup=False)
     if result.recommended is not None:

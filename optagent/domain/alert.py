@@ -60,7 +60,7 @@ class Alert:
         return self.resolved_at is None
 
 
-def reconcile(
+def update_alerts(
     model_id: str, alerts: Sequence[Alert], findings: Sequence[Finding], now: float, cooldown_s: float
 ) -> tuple[tuple[Alert, ...], tuple[Alert, ...]]:
     """The alerts to store after an analysis at `now`, and those among them to notify people of.

@@ -54,7 +54,7 @@ class AuditEntry:
 class ChainPoint:
     """A place in the chain: the sequence number of a link and its digest. Its text is `SEQUENCE:DIGEST`.
 
-    >>> point_of(str(GENESIS)) == GENESIS
+    >>> parse_point(str(GENESIS)) == GENESIS
     True
     """
 
@@ -111,12 +111,12 @@ class AuditPage:
     links: tuple[AuditLink, ...]
 
 
-def linked(previous: ChainPoint, entry: AuditEntry) -> AuditLink:
+def link_entry(previous: ChainPoint, entry: AuditEntry) -> AuditLink:
     """The entry as the link after `previous`; InvalidRequest for an entry that cannot be canonical JSON."""
     return _next_link(previous, canonical_json(entry))
 
 
-def link_of(line: str) -> AuditLink:
+def parse_link(line: str) -> AuditLink:
     """The link of a stored line; an unreadable line becomes a link that follows no point."""
     match = _LINE.fullmatch(line)
     if match is None:
@@ -124,7 +124,7 @@ def link_of(line: str) -> AuditLink:
     return AuditLink(int(match[3]), match[2], match[1])
 
 
-def point_of(text: str) -> ChainPoint:
+def parse_point(text: str) -> ChainPoint:
     """The point of a text `SEQUENCE:DIGEST`; InvalidRequest for any other text."""
     match = _POINT.fullmatch(text)
     if match is None:

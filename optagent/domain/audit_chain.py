@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from optagent.domain.audit import GENESIS, AuditLink, ChainPoint, link_of, point_of
+from optagent.domain.audit import GENESIS, AuditLink, ChainPoint, parse_link, parse_point
 from optagent.errors import InvalidRequest
 
 _FORMAT = "optagent audit log 1"
@@ -149,7 +149,7 @@ def verify_lines(lines: Iterable[str], noted: ChainPoint | None = None) -> Chain
     head = _read_point(body.last, "head")
     if head is not None and body.last == closing_line(head):
         return verification.report(head)
-    verification.take([link_of(body.last)] if body.last else [])
+    verification.take([parse_link(body.last)] if body.last else [])
     report = verification.report()
     return report if report.broken else _mark_truncated(report)
 
@@ -164,7 +164,7 @@ class _LinkLines:
     def links(self) -> Iterator[AuditLink]:
         for number, line in enumerate(self._lines):
             if number:
-                yield link_of(self.last)
+                yield parse_link(self.last)
             self.last = line.removesuffix("\n")
 
 
@@ -176,7 +176,7 @@ def _mark_truncated(report: ChainReport) -> ChainReport:
 
 def _read_point(line: str, name: str) -> ChainPoint | None:
     try:
-        return point_of("{sequence}:{digest}".format(**json.loads(line)[name]))
+        return parse_point("{sequence}:{digest}".format(**json.loads(line)[name]))
     except (TypeError, LookupError, ValueError, RecursionError):
         return None
 

@@ -112,7 +112,7 @@ class BacktestAsk:
         if not seconds(self.step) >= 60:
             raise InvalidRequest(f"step must be at least 1m, got {self.step!r}")
         if isinstance(self.start, str):
-            instant_of(self.start)
+            parse_date(self.start)
         elif isinstance(self.start, bool) or not 0 < self.start < 1:
             raise InvalidRequest(f"start must be a share of the rows between 0 and 1, or a date, got {self.start!r}")
         for name, least in (("seed", 0), ("trials", 1)):
@@ -129,12 +129,12 @@ class BacktestAsk:
         return seconds(self.step)
 
 
-def start_from(text: str) -> float | str:
+def parse_start(text: str) -> float | str:
     """The start of a backtest from the text of a command line: a share such as `0.3`, or a date.
 
-    >>> start_from("0.25")
+    >>> parse_start("0.25")
     0.25
-    >>> start_from("2024-01-31")
+    >>> parse_start("2024-01-31")
     '2024-01-31'
     """
     try:
@@ -143,7 +143,7 @@ def start_from(text: str) -> float | str:
         return text
 
 
-def instant_of(date: str) -> float:
+def parse_date(date: str) -> float:
     """POSIX seconds of a date in ISO 8601, in UTC where it has no zone."""
     try:
         instant = datetime.fromisoformat(date)
@@ -224,7 +224,7 @@ class PolicyRun:
     oracle: bool = False
 
 
-def counted_of(
+def count_runs(
     runs: Iterable[ReplayedRun],
     periods: Iterable[Period],
     reference: float,

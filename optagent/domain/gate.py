@@ -161,7 +161,7 @@ def verdict_of(results: Iterable[GateResult]) -> Verdict:
     return next((verdict for verdict in _WORST_FIRST if verdict in verdicts), best)
 
 
-def judged_number(
+def judge_number(
     name: str, measured: float, required: float, at_most: bool, reason: str, evidence: Mapping[str, Any] | None = None
 ) -> GateResult:
     """The result of a number against a limit that it may just reach; an error where it is no number."""
@@ -171,14 +171,14 @@ def judged_number(
     return GateResult(name, Verdict.PASS if good else Verdict.FAIL, measured, required, reason, evidence or {})
 
 
-def judged_limit(name: str, interval: Interval, limit: float, at_most: bool, strict: bool, rows: int) -> GateResult:
+def judge_limit(name: str, interval: Interval, limit: float, at_most: bool, strict: bool, rows: int) -> GateResult:
     """The result of a metric against its limit: by the estimate, and if `strict` by the whole interval."""
     requirement = f"it had to be at {'most' if at_most else 'least'} {limit:.4g}"
     if not all(map(math.isfinite, (interval.estimate, interval.low, interval.high))):
         return GateResult(name, Verdict.ERROR, None, limit, f"the estimate or its interval is no number; {requirement}")
     reason = f"{interval_text(interval, rows)}; {requirement}"
     evidence = interval_evidence(interval, rows)
-    result = judged_number(name, interval.estimate, limit, at_most, reason, evidence)
+    result = judge_number(name, interval.estimate, limit, at_most, reason, evidence)
     sure = interval.high <= limit if at_most else interval.low >= limit
     if result.verdict is not Verdict.PASS or sure:
         return result
@@ -188,7 +188,7 @@ def judged_limit(name: str, interval: Interval, limit: float, at_most: bool, str
     )
 
 
-def judged_improvement(
+def judge_improvement(
     name: str, interval: Interval, champion: float, gates: Gates, against: str, metric: str, rows: int
 ) -> GateResult:
     """The result of the candidate's improvement over the champion, whose score is `champion`."""
@@ -206,7 +206,7 @@ def judged_improvement(
     return GateResult(name, verdict, interval.estimate, -margin, reason, evidence)
 
 
-def judged_skill(name: str, interval: Interval, metric: str, rows: int) -> GateResult:
+def judge_skill(name: str, interval: Interval, metric: str, rows: int) -> GateResult:
     """The result of the candidate's improvement over a constant answer: the whole interval has to be above 0."""
     if not all(map(math.isfinite, (interval.estimate, interval.low, interval.high))):
         return GateResult(name, Verdict.ERROR, None, None, "the difference to a constant answer is no number")

@@ -70,7 +70,7 @@ class Message:
     severity: Severity
 
 
-def of_alert(alert: Alert) -> Notice:
+def notice_of_alert(alert: Alert) -> Notice:
     """The notice of an alert; each repeated notification of the alert has a key of its own."""
     at = alert.last_seen if alert.notified_at is None else alert.notified_at
     text = f"{alert.message}\nSeen since {_utc_text(alert.first_seen)}."
@@ -78,7 +78,7 @@ def of_alert(alert: Alert) -> Notice:
     return Notice(NoticeKind.ALERT, alert.model_id, title, text, alert.severity, at, f"alert:{alert.alert_id}:{at:.3f}")
 
 
-def of_transition(rollout: Rollout, transition: Transition) -> Notice:
+def notice_of_transition(rollout: Rollout, transition: Transition) -> Notice:
     """The notice of a decision about a candidate. It quotes the reason of a look, never the words of a person."""
     if transition not in rollout.transitions:
         raise InvalidRequest(f"rollout {rollout.rollout_id!r} has no transition to {transition.state} then")
@@ -100,7 +100,7 @@ def of_transition(rollout: Rollout, transition: Transition) -> Notice:
     )
 
 
-def of_proof(rollout: Rollout) -> Notice | None:
+def notice_of_proof(rollout: Rollout) -> Notice | None:
     """The notice of a candidate that has passed in shadow and waits there for its promotion; None for any other."""
     if rollout.state is not RolloutState.SHADOW:
         return None
@@ -114,7 +114,7 @@ def of_proof(rollout: Rollout) -> Notice | None:
     return None
 
 
-def of_failure(process: Process) -> Notice:
+def notice_of_failure(process: Process) -> Notice:
     """The notice of a process that failed or lost its runner. It omits the error message, which may quote data."""
     if process.status not in _FAILURES:
         raise InvalidRequest(
@@ -138,7 +138,7 @@ def of_failure(process: Process) -> Notice:
     )
 
 
-def of_verdict(process: Process) -> Notice | None:
+def notice_of_verdict(process: Process) -> Notice | None:
     """The notice of a successful process's verdict at the gate; None where it judged nothing."""
     result = process.result or {}
     verdict = str(result.get("verdict") or "")
@@ -161,13 +161,13 @@ def of_verdict(process: Process) -> Notice | None:
     )
 
 
-def of_test(now: float) -> Notice:
+def notice_of_test(now: float) -> Notice:
     """A test notice, which shows that notices arrive."""
     text = f"This is a test: notices of alerts, verdicts, rollouts and failures arrive here. {_utc_text(now)}."
     return Notice(NoticeKind.TEST, "", "optagent: test", text, Severity.INFO, now, f"test:{now:.6f}")
 
 
-def due(
+def due_messages(
     notices: Sequence[Notice], told: Mapping[str, float], now: float, cooldown_s: float
 ) -> tuple[tuple[tuple[Notice, ...], ...], dict[str, float]]:
     """The notices to send now, grouped by model into messages, and the updated times of sending by key.

@@ -196,7 +196,7 @@ class DueTrigger:
     key: str
 
 
-def due(policy: RetrainingPolicy, facts: PolicyFacts, min_new_labels: int) -> DueTrigger | None:
+def due_trigger(policy: RetrainingPolicy, facts: PolicyFacts, min_new_labels: int) -> DueTrigger | None:
     """The first of the policy's triggers that is due; None where none is, or a run would be too soon."""
     if facts.runs and facts.now - max(facts.runs) < seconds(policy.cooldown):
         return None

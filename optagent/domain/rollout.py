@@ -88,7 +88,7 @@ def shares(rollout: Rollout) -> Mapping[str, float]:
     return {rollout.champion: 1.0}
 
 
-def shadowed(rollout: Rollout) -> str | None:
+def shadow_version(rollout: Rollout) -> str | None:
     """The version that gets a copy of each request and whose answers are discarded; None without one.
 
     In shadow that is the candidate, while baking the former champion.

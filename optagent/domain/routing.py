@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from optagent.domain.rollout import Rollout, shadowed, shares
+from optagent.domain.rollout import Rollout, shadow_version, shares
 from optagent.errors import InvalidRequest
 
 _HASH_RANGE = float(2**64)
@@ -83,7 +83,7 @@ def table_of(model_id: str, revision: int, champion: str, rollout: Rollout | Non
         answers,
         candidate,
         split[candidate] if candidate is not None else 0.0,
-        shadowed(rollout),
+        shadow_version(rollout),
         (rollout.champion, rollout.candidate),
         rollout.rollout_id,
         str(rollout.state),

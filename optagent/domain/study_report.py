@@ -55,7 +55,7 @@ def summarize(study_id: str, model_id: str, objectives: tuple[Objective, ...], t
     return StudySummary(study_id, model_id, objectives, counts, best)
 
 
-def tells_parameters_apart(trials: Sequence[Trial]) -> bool:
+def can_rank_parameters(trials: Sequence[Trial]) -> bool:
     """True where the importances can be computed: from at least four complete trials that do not all score the same."""
     complete = [trial for trial in trials if trial.state is TrialState.COMPLETE and _finite_score(trial) is not None]
     scores = {(trial.score, *trial.others.values()) for trial in complete}

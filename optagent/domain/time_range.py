@@ -15,12 +15,12 @@ _RULE = "write a duration back from now such as 24h, or two instants such as 202
 _EARLIEST, _LATEST = -62_135_596_800.0, 253_402_300_799.0  # the years 1 and 9999, as datetime has them
 
 
-def window_of(asked: str | Sequence[Instant] | Window, now: float) -> Window:
+def parse_time_range(asked: str | Sequence[Instant] | Window, now: float) -> Window:
     """The window of a time range; raises InvalidRequest with the rule.
 
-    >>> window_of("90m", now=10_000.0)
+    >>> parse_time_range("90m", now=10_000.0)
     Window(start=4600.0, end=10000.0)
-    >>> window_of("2024-01-01..2024-01-02T12:00:00+01:00", now=0.0)
+    >>> parse_time_range("2024-01-01..2024-01-02T12:00:00+01:00", now=0.0)
     Window(start=1704067200.0, end=1704193200.0)
     """
     if isinstance(asked, Window):

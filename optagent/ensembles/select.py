@@ -63,7 +63,9 @@ class MemberData:
         return LearningData(self.members.at(rows).only(library), target, folds, features, gains_for)
 
 
-def choose(member_data: MemberData, goal: EnsembleGoal, gains_for: GainsFor = gains_in_process) -> EnsembleChoice:
+def choose_ensemble(
+    member_data: MemberData, goal: EnsembleGoal, gains_for: GainsFor = gains_in_process
+) -> EnsembleChoice:
     """The ensemble or the best single model; a search that cannot be made is left out, with a note.
 
     Raises InvalidRequest for an unknown method and for a budget that no model meets, and InvalidData where a metric is

@@ -19,12 +19,12 @@ MAX_POINTS = 20_000
 _POINTS_PER_BLOCK = 256
 
 
-def points_on(models: int, resolution: int) -> int:
+def count_points(models: int, resolution: int) -> int:
     """The number of weightings in steps of 1 / resolution.
 
-    >>> points_on(3, 20)
+    >>> count_points(3, 20)
     231
-    >>> points_on(50, 20) > 10**16
+    >>> count_points(50, 20) > 10**16
     True
     """
     return math.comb(resolution + models - 1, models - 1)
@@ -32,14 +32,14 @@ def points_on(models: int, resolution: int) -> int:
 
 def finest_resolution(models: int, points: int = MAX_POINTS) -> int:
     """The finest resolution up to 100 with at most so many points; 0 where even resolution 2 has more."""
-    return max((resolution for resolution in range(2, 101) if points_on(models, resolution) <= points), default=0)
+    return max((resolution for resolution in range(2, 101) if count_points(models, resolution) <= points), default=0)
 
 
 def grid(models: int, resolution: int, limit: int = MAX_POINTS) -> Points:
     """All weightings in steps of 1 / resolution; raises InvalidRequest where there are more than the limit."""
     if resolution < 1:
         raise InvalidRequest(f"resolution must be at least 1, got {resolution}")
-    points = points_on(models, resolution)
+    points = count_points(models, resolution)
     if points > limit:
         raise InvalidRequest(
             f"a grid of {models} models in steps of 1/{resolution} has {points:.3g} points, at most {limit} are"

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from optagent.arrays import Matrix, Prediction, Rows, Vector
 from optagent.domain.model import Task
 from optagent.ensembles.members import Members
-from optagent.training.stack import Stack, StackColumn, stacked_input, stacked_output, standardised
+from optagent.training.stack import Stack, StackColumn, apply_link, invert_link, standardise
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class StackLoss:
         self._centre = float(members.y.mean()) if values else 0.0
         self._scale = (float(members.y.std()) or 1.0) if values else 1.0
         self._y = (members.y - self._centre) / self._scale
-        inputs = [stacked_input(members.task, np.asarray(members.predictions[i], dtype=np.float64)) for i in order]
+        inputs = [apply_link(members.task, np.asarray(members.predictions[i], dtype=np.float64)) for i in order]
         self._inputs = (np.stack(inputs).reshape(len(order), -1) - self._centre) / self._scale
         self._shape = (members.rows, members.classes)
         self._columns = _standardisation(features)
@@ -94,8 +94,8 @@ class StackLoss:
         if self._task is Task.BINARY:
             logits = outputs[:, 0]
             loss = np.logaddexp(0.0, logits) - self._y * logits
-            return float(loss.mean()), (stacked_output(self._task, logits) - self._y)[:, None] / rows
-        shares = stacked_output(self._task, outputs)
+            return float(loss.mean()), (invert_link(self._task, logits) - self._y)[:, None] / rows
+        shares = invert_link(self._task, outputs)
         truth = self._y.astype(np.int64)[:, None] == np.arange(self._shape[1])
         return -float(np.log(np.maximum(shares[truth], 1e-300)).mean()), (shares - truth) / rows
 
@@ -120,5 +120,5 @@ def _design(
         return np.zeros((rows, 0))
     design = np.empty((rows, len(columns)))
     for index, (position, mean, scale) in enumerate(columns):
-        design[:, index] = standardised(features.x[:, position], mean, scale)
+        design[:, index] = standardise(features.x[:, position], mean, scale)
     return design

@@ -14,7 +14,7 @@ from optagent.features.fit import fit_plan
 from optagent.training.families.family import Cache
 from optagent.training.plan import GROUPED, Step
 from optagent.training.problem import Data, Fold
-from optagent.training.transform import transformed
+from optagent.training.transform import transform_data
 
 Steps = tuple[Step, ...]
 
@@ -90,9 +90,9 @@ class _StepLosses:
         """The data with these steps. Group means are those of the fold's training rows; without any, all folds share
         one matrix."""
         if any(isinstance(step, GROUPED) for step in steps):
-            return transformed(fit_plan(self._data, steps, fold.train), self._data), None
+            return transform_data(fit_plan(self._data, steps, fold.train), self._data), None
         if self._last_transform is None or self._last_transform[0] != steps:
-            self._last_transform = steps, transformed(fit_plan(self._data, steps), self._data), {}
+            self._last_transform = steps, transform_data(fit_plan(self._data, steps), self._data), {}
         return self._last_transform[1:]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from optagent.arrays import Rows
 from optagent.training.plan import GROUPED, FeaturePlan, GroupDifference, GroupMean, Step
 from optagent.training.problem import Data
-from optagent.training.transform import by_kind
+from optagent.training.transform import sort_by_kind
 
 _PRIOR_ROWS = 20.0
 """The overall mean counts as this many rows besides a category's own."""
@@ -16,7 +16,7 @@ _PRIOR_ROWS = 20.0
 
 def fit_plan(data: Data, steps: Sequence[Step], rows: Rows | None = None, dropped: Sequence[str] = ()) -> FeaturePlan:
     """The plan of these steps with group means of `rows` (all rows by default); the target takes no part."""
-    fitted = [_fit_group_means(step, data, rows) if isinstance(step, GROUPED) else step for step in by_kind(steps)]
+    fitted = [_fit_group_means(step, data, rows) if isinstance(step, GROUPED) else step for step in sort_by_kind(steps)]
     return FeaturePlan(columns=data.names, steps=tuple(fitted), dropped=tuple(dropped))
 
 

@@ -10,10 +10,10 @@ import numpy as np
 from optagent.arrays import Vector
 from optagent.training.plan import (
     Calendar,
+    DatePart,
     Difference,
     GroupDifference,
     GroupMean,
-    Part,
     Power,
     Product,
     Ratio,
@@ -22,7 +22,7 @@ from optagent.training.plan import (
 )
 from optagent.training.problem import Data
 
-_PARTS: tuple[Part, ...] = ("hour", "weekday", "day", "month", "yearday")
+_PARTS: tuple[DatePart, ...] = ("hour", "weekday", "day", "month", "yearday")
 _NUMBERED = re.compile(r"(.*?)[_\- ]?(\d+)")
 _SAMPLE_ROWS = 10_000  # enough to see the values of a column
 

@@ -22,7 +22,7 @@ from optagent.features.searches import FeatureSearch, numeric_columns, select_co
 from optagent.features.shadow_features import ShadowWins, count_shadow_wins
 from optagent.training.plan import Step
 from optagent.training.problem import Data, Fold
-from optagent.training.transform import transformed
+from optagent.training.transform import transform_data
 
 Steps = tuple[Step, ...]
 
@@ -152,7 +152,7 @@ def _run_shadow_rounds(
     trained."""
     if not rounds:
         return None
-    transformed_data = transformed(fit_plan(data, steps), data)
+    transformed_data = transform_data(fit_plan(data, steps), data)
     learner = replace(context.learner, rounds=min(context.learner.rounds, _TREE_ROUNDS))
     try:
         rules, seed, metric = context.rules, context.seed, context.metric

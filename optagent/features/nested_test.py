@@ -17,7 +17,7 @@ from optagent.features.refits import PlainFits
 from optagent.features.searches import FeatureSearch
 from optagent.features.shadow_features import permutation_importance
 from optagent.training.problem import Fold
-from optagent.training.transform import transformed
+from optagent.training.transform import transform_data
 
 _IMPORTANCE_ROWS = 5_000
 
@@ -84,7 +84,7 @@ def _predict_with_features(
     context: FeatureSearchContext, fold: Fold, selection: KeptSteps, worth: dict[str, list[float]]
 ) -> Prediction:
     data = context.problem.data
-    transformed_data = transformed(fit_plan(data, tuple(selection.kept), fold.train, selection.idle), data)
+    transformed_data = transform_data(fit_plan(data, tuple(selection.kept), fold.train, selection.idle), data)
     prediction, model = context.learner.train(transformed_data, fold)
     sample = fold.valid[:: -(-len(fold.valid) // _IMPORTANCE_ROWS)]
     columns = [index for index, name in enumerate(transformed_data.names) if name not in data.names]

@@ -29,7 +29,7 @@ from optagent.features.report import (
     reason_for_nothing,
 )
 from optagent.features.screening import ScreeningResult, screen_candidates
-from optagent.features.screening_statistics import Spread, serially
+from optagent.features.screening_statistics import Spread, screen_serially
 from optagent.features.searches import FeatureSearch, prepare_search
 from optagent.training.families.family import Family
 from optagent.training.families.sklearn_linear import Linear
@@ -40,7 +40,7 @@ from optagent.training.problem import Problem
 _LINEAR = frozenset({Linear.name})
 
 
-def engineer(
+def propose_features(
     problem: Problem,
     family: Family,
     metric: Metric,
@@ -54,7 +54,7 @@ def engineer(
     seed: int = 0,
     threads: int = 1,
     clock: Callable[[], float] = time.monotonic,
-    spread: Spread = serially,
+    spread: Spread = screen_serially,
 ) -> FeatureProposal:
     """Features that make this family better at the metric by its paired out-of-fold interval, or the reason why there
     are none.

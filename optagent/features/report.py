@@ -14,7 +14,7 @@ from optagent.features.screening_statistics import Screen, step_values
 from optagent.features.searches import FeatureSearch
 from optagent.features.stability import drift_over_blocks, rank_stability, stability
 from optagent.training.plan import FeaturePlan, Step
-from optagent.training.transform import apply
+from optagent.training.transform import apply_plan
 
 _ALIKE = 0.9
 """Two searches found the same feature where the ranks of their features correlate by at least this."""
@@ -138,5 +138,5 @@ def _drift(context: FeatureSearchContext, x: np.ndarray, categorical: tuple[int,
 
 
 def _inflation(plan: FeaturePlan, screen: Screen) -> dict[str, float]:
-    inflation = variance_inflation(rank_correlation(apply(plan, screen.data.x)))
+    inflation = variance_inflation(rank_correlation(apply_plan(plan, screen.data.x)))
     return dict(zip(plan.names, inflation.tolist(), strict=True))

@@ -96,7 +96,7 @@ def build_screen(
     return Screen(data, tuple(questions), residuals, masks, draws, flexible)
 
 
-def serially(screen: Screen, blocks: Iterable[Block]) -> Iterable[BlockStatistics]:
+def screen_serially(screen: Screen, blocks: Iterable[Block]) -> Iterable[BlockStatistics]:
     """Screens block after block in this process."""
     return (screen_block(screen, block) for block in blocks)
 

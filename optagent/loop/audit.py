@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
-from optagent.domain.audit import AuditLink, ChainPoint, link_of
+from optagent.domain.audit import AuditLink, ChainPoint, parse_link
 from optagent.domain.audit_chain import ChainReport, Verification, closing_line, opening_line
 from optagent.domain.gate_decision import JUDGED
 from optagent.domain.rollout import Rollout
@@ -51,7 +51,7 @@ async def replay_decision(name: str, ports: Ports) -> RolloutReplay | GateReplay
     links, number = list[AuditLink](), _sequence_number(name)
 
     def take_lines(lines: list[str]) -> None:
-        links.extend(link_of(line) for line in lines if _concerns(line, name, number))
+        links.extend(parse_link(line) for line in lines if _concerns(line, name, number))
 
     report = await verify_audit(ports.store, None, take_lines)
     if number is not None:

@@ -20,7 +20,7 @@ from optagent.loop.context import Optimization, Ports
 from optagent.loop.gates.judge import GateJudgement, judge_candidate
 from optagent.loop.gates.log import log_judgement
 from optagent.loop.observe.champion_health import ChampionHealth, check_champion
-from optagent.loop.observe.labelled_rows import mature_since
+from optagent.loop.observe.labelled_rows import store_labelled_rows_since
 from optagent.loop.observe.reference import decode_reference
 from optagent.loop.process import Run
 from optagent.loop.rollout.deploy import deploy_candidate
@@ -122,7 +122,7 @@ def _store_labelled_rows(spec: ModelSpec, ports: Ports, until: float) -> None:
     except NotFound:  # nothing says how its rows are read
         return
     ports.observations.drain(spec.model_id)
-    mature_since(ports.observations, spec, reference.schema, champion.created_at, until)
+    store_labelled_rows_since(ports.observations, spec, reference.schema, champion.created_at, until)
 
 
 def _take_window(

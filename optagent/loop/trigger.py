@@ -7,7 +7,7 @@ from hashlib import sha256
 from optagent.domain.command import OptimizeModel
 from optagent.domain.model import ModelSpec
 from optagent.domain.optimization import UNCHANGED
-from optagent.domain.policy import Action, DueTrigger, PolicyFacts, RetrainingPolicy, due
+from optagent.domain.policy import Action, DueTrigger, PolicyFacts, RetrainingPolicy, due_trigger
 from optagent.domain.process import Process, Status
 from optagent.errors import Conflict
 from optagent.loop.champion import champion_of
@@ -27,7 +27,7 @@ async def trigger_due(ports: Ports) -> tuple[Process, ...]:
     for spec in await ports.store.models():
         if spec.policy is None or spec.policy.action is Action.NOTIFY:
             continue
-        trigger = due(spec.policy, await gather_facts(spec, ports), ports.min_new_labels)
+        trigger = due_trigger(spec.policy, await gather_facts(spec, ports), ports.min_new_labels)
         process = None if trigger is None else await _queue_optimization(spec, spec.policy, trigger, ports)
         if process is not None:
             queued.append(process)
@@ -90,6 +90,6 @@ def _newest_window(spec: ModelSpec, ports: Ports) -> str:
 
 
 def _count_labels(spec: ModelSpec, ports: Ports, since: float) -> int:
-    from optagent.loop.observe.labelled_rows import count_matured  # what it imports takes a second
+    from optagent.loop.observe.labelled_rows import count_labelled_rows  # what it imports takes a second
 
-    return count_matured(ports.need("observations"), spec, since)
+    return count_labelled_rows(ports.need("observations"), spec, since)

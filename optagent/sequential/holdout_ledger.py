@@ -46,12 +46,12 @@ def resampled_alpha(alpha: float) -> float:
     return max(alpha, LEAST_RESAMPLED)
 
 
-def widened(interval: Interval, alpha: float) -> Interval:
+def widen_interval(interval: Interval, alpha: float) -> Interval:
     """The interval at a smaller `alpha` than its own, by the tails of a normal law.
 
     Each side, or half the width where that is more, grows by z(alpha) / z(interval.alpha).
 
-    >>> wider = widened(Interval(0.0, -1.0, 1.0, 0.05), 0.01)
+    >>> wider = widen_interval(Interval(0.0, -1.0, 1.0, 0.05), 0.01)
     >>> round(wider.low, 3), round(wider.high, 3), wider.alpha
     (-1.314, 1.314, 0.01)
     """

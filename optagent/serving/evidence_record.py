@@ -57,7 +57,7 @@ class EvidenceRecord(NamedTuple):
     candidate: Prediction | None
 
 
-def outputs_of(task: Task, classes: Sequence[object]) -> int:
+def count_outputs(task: Task, classes: Sequence[object]) -> int:
     """The number of scores of a row: one, or one for each class where there are more than two classes."""
     return len(classes) if task is Task.MULTICLASS else 1
 

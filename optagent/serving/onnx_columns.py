@@ -9,7 +9,7 @@ import numpy.typing as npt
 from optagent.arrays import Vector
 from optagent.errors import InvalidRequest
 from optagent.serving.onnx_graph import Graph
-from optagent.training.families.sklearn_columns import by_column
+from optagent.training.families.sklearn_columns import sum_by_column
 
 Levels = Sequence[int]
 """The number of levels of each encoded column; 0 for numbers."""
@@ -85,7 +85,7 @@ def _category_tables(columns: Any, levels: Levels) -> dict[int, tuple[list[int],
     for source in [*_source_columns(columns, "onehot"), *_source_columns(columns, "target")]:
         probe = np.zeros((levels[source] + 1, columns.n_features_in_), dtype=np.float32)
         probe[:, source] = [*range(levels[source]), np.nan]
-        positions = [at for at in range(width) if by_column(columns, _unit_vector(width, at))[source]]
+        positions = [at for at in range(width) if sum_by_column(columns, _unit_vector(width, at))[source]]
         tables[source] = (positions, np.asarray(columns.transform(probe))[:, positions].astype(np.float32))
     return tables
 

@@ -11,7 +11,7 @@ from optagent.domain.model import Task
 from optagent.errors import InvalidRequest
 from optagent.serving.boosted_trees import lightgbm_forest, xgboost_forest
 from optagent.serving.engine import Engine
-from optagent.serving.evidence_record import outputs_of
+from optagent.serving.evidence_record import count_outputs
 from optagent.serving.onnx_columns import Levels, add_margin, add_tree_columns
 from optagent.serving.onnx_combined import add_combined
 from optagent.serving.onnx_engine import OnnxEngine
@@ -59,7 +59,7 @@ def compile_onnx(predictor: Predictor) -> CompiledEngine:
     if compiler is None:
         return CompiledEngine(None, f"the family {family} has no ONNX form")
     columns = predictor.schema.columns
-    outputs = outputs_of(task, predictor.manifest.classes)
+    outputs = count_outputs(task, predictor.manifest.classes)
     source = _CompilerInput(predictor.model, task, outputs, [column.levels for column in columns])
     graph = Graph(len(columns))
     try:

@@ -60,7 +60,7 @@ def choose_engine(
     except Exception as error:  # An engine that fails on any row is not used, whatever it raises.
         lines = str(error).strip().splitlines() or [type(error).__name__]
         return EngineChoice(native, f"onnx fails: {lines[0][:300]}", None, {native.name: one_row_us(native, rows)})
-    worst = max(difference(expected, scores), difference(expected[:16], scores_alone))
+    worst = max(largest_difference(expected, scores), largest_difference(expected[:16], scores_alone))
     times_us = {
         native.name: one_row_us(native, rows) + native_costs_us,
         compiled.engine.name: one_row_us(compiled.engine, rows),
@@ -91,7 +91,7 @@ def score_answerable_rows(engine: Engine, rows: Matrix) -> tuple[Matrix, Predict
     return rows[finite], scores[finite]
 
 
-def difference(expected: Prediction, scores: Prediction) -> float:
+def largest_difference(expected: Prediction, scores: Prediction) -> float:
     """The largest difference, relative where the expected value is above 1; infinite for other shapes and for NaN."""
     if expected.shape != scores.shape:
         return float("inf")
@@ -114,7 +114,7 @@ def probe_rows(predictor: Predictor, rows: Matrix, thresholds: Mapping[int, Vect
     return np.ascontiguousarray(np.concatenate(parts))
 
 
-def drawn_rows(schema: Schema, thresholds: Mapping[int, Vector], count: int = 500, seed: int = 0) -> Matrix:
+def random_rows(schema: Schema, thresholds: Mapping[int, Vector], count: int = 500, seed: int = 0) -> Matrix:
     """Random rows to compare engines on where no rows are stored: any level, and numbers around the trees' thresholds.
 
     One value in ten is missing. Without thresholds, numbers are of all sizes, and dates of this century.

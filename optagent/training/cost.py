@@ -64,7 +64,9 @@ def objective_named(name: str, task: Task) -> Objective:
     return Objective(name, metric_named(name, task).maximize)
 
 
-def values_of(objectives: Sequence[Objective], crossfit: Crossfit, measurement: Measurement, rows: Matrix) -> Values:
+def objective_values(
+    objectives: Sequence[Objective], crossfit: Crossfit, measurement: Measurement, rows: Matrix
+) -> Values:
     """Every objective of a trial at its best, the metric first; costs are measured on its model and `rows`."""
     costly = any(objective.name in COSTS for objective in objectives)
     model = crossfit.model() if costly else None

@@ -111,7 +111,7 @@ def class_order(labels: Sequence[Any] | None, count: int, classes: Sequence[Labe
     return tuple(theirs.index(key) for key in ours)
 
 
-def ordered(prediction: Prediction, order: Sequence[int], task: Task) -> Prediction:
+def reorder_classes(prediction: Prediction, order: Sequence[int], task: Task) -> Prediction:
     """A source's prediction in our order of classes."""
     if task is Task.BINARY:
         return prediction if tuple(order) == (0, 1) else 1.0 - prediction

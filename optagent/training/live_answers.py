@@ -11,7 +11,7 @@ from optagent.arrays import Mask, Prediction, Vector
 from optagent.domain.model import Task
 from optagent.domain.quality import RowProblem
 from optagent.training.encoding import Schema
-from optagent.training.live_values import NUMBER, column_named, decoded, missing_mask, numbers_in
+from optagent.training.live_values import NUMBER, column_named, decode_dictionary, missing_mask, read_numbers
 from optagent.training.predictor import PREDICTION
 from optagent.training.target import Label
 
@@ -55,10 +55,10 @@ def encode_live_labels(values: pa.ChunkedArray, schema: Schema) -> tuple[Vector,
     Classes are compared as they are written, so that `"1"`, `1`, `1.0` and `True` are the class 1 of (0, 1).
     """
     if schema.task is Task.REGRESSION:
-        column = numbers_in(values)
+        column = read_numbers(values)
         numbers = np.where(np.isinf(column.numbers), np.nan, column.numbers)
         return numbers, np.isnan(numbers) & ~column.problems[RowProblem.MISSING]
-    values = decoded(values)
+    values = decode_dictionary(values)
     missing = missing_mask(values)
     try:
         codes = pc.dictionary_encode(values).combine_chunks()
@@ -77,7 +77,7 @@ def _numeric_column(table: pa.Table, name: str) -> Vector:
     values = column_named(table, name)
     if values is None:
         return np.full(table.num_rows, np.nan)
-    column = numbers_in(values)
+    column = read_numbers(values)
     present = np.asarray(pc.is_valid(values).to_numpy(), dtype=np.bool_)
     return np.where(present & np.isnan(column.numbers), np.inf, column.numbers)
 

@@ -48,7 +48,7 @@ def encode_live(table: pa.Table, schema: Schema) -> tuple[Matrix, Counts]:
     return x, _without_zeros(counts)
 
 
-def merged_counts(parts: Iterable[Counts]) -> Counts:
+def merge_counts(parts: Iterable[Counts]) -> Counts:
     """The counts of several tables as those of one."""
     total: dict[str, dict[RowProblem, int]] = {}
     for part in parts:

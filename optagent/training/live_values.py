@@ -36,22 +36,22 @@ def column_named(table: pa.Table, name: str) -> pa.ChunkedArray | None:
 
 
 def read_column(values: pa.ChunkedArray, column: FeatureColumn) -> ReadColumn:
-    values = decoded(values)
+    values = decode_dictionary(values)
     if column.kind is Kind.CATEGORICAL:
         return _read_categories(values, column)
     if column.kind is Kind.DATETIME:
         return _read_dates(values)
     if column.kind is Kind.BOOLEAN and kind_of(values.type) is Kind.CATEGORICAL:
         return _parse_booleans(values)
-    result = numbers_in(values)
+    result = read_numbers(values)
     if column.kind is Kind.BOOLEAN:
         return ReadColumn(np.where(np.isnan(result.numbers), np.nan, result.numbers != 0), result.problems)
     return result
 
 
-def numbers_in(values: pa.ChunkedArray) -> ReadColumn:
+def read_numbers(values: pa.ChunkedArray) -> ReadColumn:
     """Numbers and booleans as they are, texts parsed as numbers; infinities stay infinite."""
-    values = decoded(values)
+    values = decode_dictionary(values)
     kind = kind_of(values.type)
     if kind is Kind.CATEGORICAL:
         return _parse_numbers(values)
@@ -61,7 +61,7 @@ def numbers_in(values: pa.ChunkedArray) -> ReadColumn:
     return ReadColumn(numbers, {RowProblem.MISSING: np.isnan(numbers)})
 
 
-def decoded(values: pa.ChunkedArray) -> pa.ChunkedArray:
+def decode_dictionary(values: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.cast(values, values.type.value_type) if pt.is_dictionary(values.type) else values
 
 

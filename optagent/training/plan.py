@@ -13,8 +13,8 @@ from pydantic import Field
 
 from optagent.errors import InvalidRequest
 
-Part = Literal["hour", "weekday", "day", "month", "yearday"]
-How = Literal["mean", "range"]
+DatePart = Literal["hour", "weekday", "day", "month", "yearday"]
+WindowStatistic = Literal["mean", "range"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ class Calendar:
     """A part of a date that is encoded as days since 1970: Monday is 0, hours are rounded to quarters."""
 
     column: str
-    part: Part
+    part: DatePart
     kind: Literal["calendar"] = "calendar"
 
     @property
@@ -143,7 +143,7 @@ class WindowSummary:
     """The mean, or the range, of columns that hold one quantity at several times; missing where one of them is."""
 
     over: tuple[str, ...]
-    how: How
+    how: WindowStatistic
     kind: Literal["window"] = "window"
 
     def __post_init__(self) -> None:

@@ -16,7 +16,7 @@ from optagent.training.families.parts import ModelPart
 from optagent.training.families.registry import family_named
 from optagent.training.plan import FeaturePlan
 from optagent.training.problem import Data, Problem
-from optagent.training.transform import transformed
+from optagent.training.transform import transform_data
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Recipe:
 
     def problem(self, problem: Problem) -> Problem:
         """The rows with the columns that this recipe learns from."""
-        return problem if self.plan is None else replace(problem, data=transformed(self.plan, problem.data))
+        return problem if self.plan is None else replace(problem, data=transform_data(self.plan, problem.data))
 
     def with_plan(self, model: FittedModel) -> FittedModel:
         """`model`, which learned from the plan's columns, as a model of the encoded columns."""
@@ -64,7 +64,7 @@ class OutOfFold:
     size_mb: float
 
 
-def predicted_out_of_fold(problem: Problem, recipe: Recipe, seed: int = 0) -> OutOfFold:
+def predict_out_of_fold(problem: Problem, recipe: Recipe, seed: int = 0) -> OutOfFold:
     """Trains the recipe once per fold; raises Infeasible."""
     own_problem, family = recipe.problem(problem), family_named(recipe.family)
     predictions, model = [], None
@@ -78,7 +78,7 @@ def predicted_out_of_fold(problem: Problem, recipe: Recipe, seed: int = 0) -> Ou
     return OutOfFold(tuple(predictions), latency_p99_ms(servable, rows), size_mb(servable, rows))
 
 
-def trained(problem: Problem, recipe: Recipe, seed: int = 0, threads: int = 1) -> FittedModel:
+def train_recipe(problem: Problem, recipe: Recipe, seed: int = 0, threads: int = 1) -> FittedModel:
     """The recipe's model of all rows; raises Infeasible."""
     own_problem = recipe.problem(problem)
     rows = np.arange(len(own_problem.data))

@@ -57,19 +57,19 @@ class Stack:
 
     def combine(self, predictions: MemberPredictions, x: Matrix | None = None) -> Prediction:
         outputs = weighted_sum(
-            self.names, self.weights, lambda name: stacked_input(self.task, member_prediction(predictions, name))
+            self.names, self.weights, lambda name: apply_link(self.task, member_prediction(predictions, name))
         )
         outputs = outputs + (self.intercepts[0] if outputs.ndim == 1 else np.asarray(self.intercepts))
         for column in self.columns:
             if x is None or x.ndim != 2 or x.shape[1] <= column.position:
                 raise InvalidData("this stack needs the features of the rows, too, as its members are given them")
-            standard = standardised(x[:, column.position], column.mean, column.scale)
+            standard = standardise(x[:, column.position], column.mean, column.scale)
             terms = np.multiply.outer(standard, np.asarray(column.coefficients))
             outputs = outputs + (terms[:, 0] if outputs.ndim == 1 else terms)
-        return stacked_output(self.task, outputs)
+        return invert_link(self.task, outputs)
 
 
-def stacked_input(task: Task, prediction: Prediction) -> Prediction:
+def apply_link(task: Task, prediction: Prediction) -> Prediction:
     """A model's prediction on the scale on which a stack adds: logits, log-probabilities or values."""
     if task is Task.REGRESSION:
         return prediction
@@ -77,7 +77,7 @@ def stacked_input(task: Task, prediction: Prediction) -> Prediction:
     return np.log(clipped) - np.log1p(-clipped) if task is Task.BINARY else np.log(clipped)
 
 
-def stacked_output(task: Task, outputs: Prediction) -> Prediction:
+def invert_link(task: Task, outputs: Prediction) -> Prediction:
     """The stack's prediction from its (rows[, classes]) sums: the inverse of `apply_link`."""
     if task is Task.REGRESSION:
         return outputs
@@ -91,6 +91,6 @@ def stacked_output(task: Task, outputs: Prediction) -> Prediction:
     return shares / total[:, None]
 
 
-def standardised(values: npt.NDArray[Any], mean: float, scale: float) -> Vector:
+def standardise(values: npt.NDArray[Any], mean: float, scale: float) -> Vector:
     scaled = (values.astype(np.float64) - mean) / scale
     return np.where(np.isfinite(scaled), scaled, 0.0)

@@ -66,18 +66,18 @@ class Transformer:
         return np.asarray(x, dtype=np.float32)
 
 
-def apply(plan: FeaturePlan, x: Matrix) -> Matrix:
+def apply_plan(plan: FeaturePlan, x: Matrix) -> Matrix:
     """`Transformer(plan)(x)`, for one use."""
     return Transformer(plan)(x)
 
 
-def transformed(plan: FeaturePlan, data: Data) -> Data:
+def transform_data(plan: FeaturePlan, data: Data) -> Data:
     """The same rows with the columns of the plan; the computed columns are numeric, whatever their sources are."""
     codes = dict(zip((data.names[index] for index in data.categorical), data.levels, strict=True))
     categorical = [(index, codes[name]) for index, name in enumerate(plan.kept) if name in codes]
     return replace(
         data,
-        x=apply(plan, data.x),
+        x=apply_plan(plan, data.x),
         names=plan.names,
         categorical=tuple(index for index, _ in categorical),
         levels=tuple(levels for _, levels in categorical),
@@ -198,6 +198,6 @@ def _indexes(names: Sequence[str], place: Places) -> Indexes:
     return np.array([place[name] for name in names], dtype=np.intp)
 
 
-def by_kind(steps: Sequence[Step]) -> tuple[Step, ...]:
+def sort_by_kind(steps: Sequence[Step]) -> tuple[Step, ...]:
     """The steps in the order in which they are computed fastest: those of one kind side by side."""
     return tuple(sorted(steps, key=lambda step: list(_COMPILERS).index(step.kind)))

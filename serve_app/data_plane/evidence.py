@@ -7,7 +7,7 @@ from optagent.arrays import Prediction
 from optagent.domain.rollout_look import RolloutState
 from optagent.ports import Clock
 from optagent.serving.engine import ServedModel
-from optagent.serving.evidence_record import CANDIDATE, CHAMPION, EvidenceRecord, outputs_of
+from optagent.serving.evidence_record import CANDIDATE, CHAMPION, EvidenceRecord, count_outputs
 from serve_app.data_plane.payloads import PredictionRequest
 from serve_app.data_plane.recorder import Recorder
 from serve_app.data_plane.route import ArmAssignment, Route, Version
@@ -85,4 +85,4 @@ def _add_shadow(evidence: EvidenceRecord, role: str, scores: Prediction | None, 
 
 
 def _outputs(model: ServedModel) -> int:
-    return outputs_of(model.task, model.classes)
+    return count_outputs(model.task, model.classes)

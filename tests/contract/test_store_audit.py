@@ -10,7 +10,7 @@ import pytest
 
 from optagent.adapters.in_memory.store import InMemoryStore
 from optagent.adapters.state.redis.store import RedisStore
-from optagent.domain.audit import GENESIS, AuditEntry, AuditLink, link_of
+from optagent.domain.audit import GENESIS, AuditEntry, AuditLink, parse_link
 from optagent.domain.audit_chain import Fault, verify
 from optagent.errors import InvalidRequest
 from optagent.ports import Store
@@ -146,4 +146,4 @@ async def test_a_link_goes_on_from_the_head_that_was_kept_whatever_was_removed(s
 
 
 def test_a_line_is_the_link_that_it_was_made_of():
-    assert link_of("anything").line == "anything"
+    assert parse_link("anything").line == "anything"

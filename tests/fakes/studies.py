@@ -8,7 +8,7 @@ from optagent.adapters.pages.page import sections_page
 from optagent.analysis.pareto import front_of
 from optagent.analysis.report.parts import Section, Table
 from optagent.domain.study import SearchOutcome, Study, Trial, TrialState
-from optagent.domain.study_report import StudyReport, StudySummary, summarize, tells_parameters_apart
+from optagent.domain.study_report import StudyReport, StudySummary, can_rank_parameters, summarize
 from optagent.errors import NotFound
 
 
@@ -31,7 +31,7 @@ class InMemoryStudies:
             raise NotFound(f"no study {study_id!r}")
         study, outcome = self._kept[study_id]
         trials = sorted(outcome.trials, key=lambda trial: trial.number)
-        importances = _importances(trials) if tells_parameters_apart(trials) else {}
+        importances = _importances(trials) if can_rank_parameters(trials) else {}
         return StudyReport(_summary(study, outcome), tuple(trials), importances, front_of(study.objectives, trials))
 
     def draw(self, study_id: str) -> str:

@@ -12,9 +12,9 @@ import pytest
 
 from optagent.adapters.in_memory.workers import SequentialWorkers
 from optagent.adapters.pages.backtest import backtest_page
-from optagent.analysis.report.backtest_table import table_of
-from optagent.backtest.run import compared, contender_from, contenders_from
-from optagent.backtest.simulate import SimulatedPolicy, replay
+from optagent.analysis.report.backtest_table import policies_table
+from optagent.backtest.run import contender_from, contenders_from, run_backtest
+from optagent.backtest.simulate import SimulatedPolicy, simulate
 from optagent.codec import decode, model_from, plain
 from optagent.domain.backtest import BacktestAsk, BacktestResult, Contender, contender_named
 from optagent.domain.command import BacktestModel
@@ -79,12 +79,12 @@ def table() -> pa.Table:
 
 @pytest.fixture(scope="module")
 def balanced(table: pa.Table) -> SimulatedPolicy:
-    return replay(model(), table, contender_named("balanced"), ask("balanced"))
+    return simulate(model(), table, contender_named("balanced"), ask("balanced"))
 
 
 @pytest.fixture(scope="module")
 def result(table: pa.Table) -> BacktestResult:
-    return compared(model(), table, ask("balanced", "scheduled-ungated:8d"), SequentialWorkers())
+    return run_backtest(model(), table, ask("balanced", "scheduled-ungated:8d"), SequentialWorkers())
 
 
 def test_after_a_change_a_policy_that_watches_is_better_than_doing_nothing(result: BacktestResult) -> None:
@@ -117,7 +117,7 @@ def test_a_schedule_that_is_not_gated_promotes_whatever_it_trains(result: Backte
 def test_an_oracle_shows_what_the_delay_of_labels_costs_and_is_never_recommended(table: pa.Table) -> None:
     policies = tuple(contender_named(name) for name in ("scheduled-ungated:6d", "oracle:6d"))
     wanted = BacktestAsk(policies, DELAY, start=0.45, step="48h")
-    outcome = compared(model(), table, wanted, SequentialWorkers())
+    outcome = run_backtest(model(), table, wanted, SequentialWorkers())
     late, oracle = outcome.run("scheduled-ungated:6d"), outcome.run("oracle:6d")
     assert oracle.oracle
     assert oracle.metric > late.metric + 0.01  # type: ignore[operator]
@@ -131,16 +131,16 @@ def test_profit_is_compared_where_the_model_declares_it(table: pa.Table, tmp_pat
     rows = table.append_column("stake", stake)
     business = {"profit": "where(prediction == label, stake, 0 - stake)", "b": "where(label == 'yes', b, b)"}
     spec = model(monitoring={"performance_window_hours": 48, "business": business}, ignore=["stake"])
-    outcome = compared(spec, rows, ask("scheduled-ungated:8d"), SequentialWorkers())
+    outcome = run_backtest(spec, rows, ask("scheduled-ungated:8d"), SequentialWorkers())
     never, scheduled = outcome.runs
     assert -2.0 < never.business["profit"] < scheduled.business["profit"] < 2.0  # type: ignore[operator]
     assert never.business["b"] == scheduled.business["b"]
-    headings, (first, _) = table_of(outcome)
+    headings, (first, _) = policies_table(outcome)
     assert headings[-2:] == ["profit", "b"]
     assert first[-2] == f"{never.business['profit']:.5g}"
     assert "profit" in backtest_page(outcome)
     with pytest.raises(InvalidRequest, match="no column 'stake'"):
-        compared(spec, table, ask("balanced"), SequentialWorkers())
+        run_backtest(spec, table, ask("balanced"), SequentialWorkers())
 
 
 def test_what_answers_is_the_champion_of_the_time(result: BacktestResult) -> None:
@@ -153,7 +153,7 @@ def test_what_answers_is_the_champion_of_the_time(result: BacktestResult) -> Non
 
 def test_the_same_rows_in_any_order_give_the_same_replay_to_the_bit(balanced: SimulatedPolicy, table: pa.Table) -> None:
     mixed = table.take(pa.array(np.random.default_rng(1).permutation(table.num_rows)))
-    assert same(replay(model(), mixed, contender_named("balanced"), ask("balanced")), balanced)
+    assert same(simulate(model(), mixed, contender_named("balanced"), ask("balanced")), balanced)
 
 
 def test_what_comes_later_is_never_used(balanced: SimulatedPolicy, table: pa.Table) -> None:
@@ -166,7 +166,7 @@ def test_what_comes_later_is_never_used(balanced: SimulatedPolicy, table: pa.Tab
     for place, name in enumerate(("a", "b"), 1):
         values = table.column(name).to_numpy()
         poisoned = poisoned.set_column(place, name, pa.array(np.where(later, 9.0 - values, values)))
-    outcome = replay(model(), poisoned, contender_named("balanced"), ask("balanced"))
+    outcome = simulate(model(), poisoned, contender_named("balanced"), ask("balanced"))
 
     def until_now(simulated: SimulatedPolicy) -> Any:
         runs = [dataclasses.replace(run, compute_s=0.0) for run in simulated.run.runs if run.at <= now]
@@ -184,7 +184,7 @@ def test_a_candidate_that_waits_for_a_person_is_not_promoted(table: pa.Table) ->
     policy = RetrainingPolicy(
         (Trigger.SCHEDULE,), Action.CANDIDATE, every="10d", optimization_type=OptimizationType.RETRAIN
     )
-    outcome = replay(model(), table, Contender("mine", policy), ask())
+    outcome = simulate(model(), table, Contender("mine", policy), ask())
     assert outcome.run.counted.retrains >= 2
     assert outcome.run.counted.promoted == 0
     assert "leaves it to a person" in outcome.run.notes[0]
@@ -198,7 +198,7 @@ def test_a_regression_is_replayed_by_its_error() -> None:
     )
     table = table.set_column(4, "label", pa.array(value))
     spec = model(task="regression", families=["linear"])
-    outcome = compared(spec, table, ask("scheduled-ungated:8d"), SequentialWorkers())
+    outcome = run_backtest(spec, table, ask("scheduled-ungated:8d"), SequentialWorkers())
     standing = outcome.standing("scheduled-ungated:8d")
     assert (outcome.metric, outcome.maximize) == ("rmse", False)
     assert standing is not None
@@ -212,7 +212,7 @@ def test_more_than_two_classes_are_replayed_and_one_that_nobody_knew_is_answered
     labels[-5:] = "what"
     table = table.set_column(4, "label", pa.array(labels))
     spec = model(task="multiclass", families=["linear"])
-    simulated = replay(spec, table, contender_named("scheduled-ungated:16d"), ask())
+    simulated = simulate(spec, table, contender_named("scheduled-ungated:16d"), ask())
     assert simulated.prediction.shape[1] == 4
     assert np.allclose(simulated.prediction[:, :2].sum(axis=1) + simulated.prediction[:, 3], 1.0)
     assert not simulated.prediction[:, 2].any()  # what
@@ -222,7 +222,7 @@ def test_more_than_two_classes_are_replayed_and_one_that_nobody_knew_is_answered
 def test_rows_without_a_label_are_answered_and_not_scored(table: pa.Table) -> None:
     labels = table.column("label").to_pylist()
     labels[-100:] = [None] * 100
-    outcome = replay(model(), table.set_column(4, "label", pa.array(labels)), contender_named("never"), ask())
+    outcome = simulate(model(), table.set_column(4, "label", pa.array(labels)), contender_named("never"), ask())
     assert sum(one.rows for one in outcome.run.periods) == len(outcome.prediction) - 100
 
 
@@ -319,7 +319,7 @@ def test_a_history_that_cannot_be_replayed_is_refused(table: pa.Table) -> None:
         error: type[Exception], said: str, spec: ModelSpec, rows: pa.Table = table, asked: BacktestAsk | None = None
     ) -> None:
         with pytest.raises(error, match=said):
-            compared(spec, rows, asked or ask("balanced"), SequentialWorkers())
+            run_backtest(spec, rows, asked or ask("balanced"), SequentialWorkers())
 
     numbered = table.set_column(0, "at", pa.array(np.arange(table.num_rows)))
     alone = table.set_column(4, "label", pa.array(["yes"] * table.num_rows))

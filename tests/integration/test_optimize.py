@@ -24,7 +24,7 @@ from optagent.domain.command import OptimizeModel
 from optagent.domain.monitoring import Window
 from optagent.domain.process import Status
 from optagent.errors import Conflict, Unavailable
-from optagent.loop.observe.labelled_rows import mature
+from optagent.loop.observe.labelled_rows import store_labelled_rows
 from optagent.loop.observe.reference import decode_reference
 
 NOW = 1_700_000_000.0
@@ -321,7 +321,7 @@ async def test_a_runner_that_takes_over_begins_anew_where_labels_of_earlier_rows
         await agent.analyze_model("churn", time_range=f"{NOW}..{NOW + 60 * DAY}")
         spec = await agent.model("churn")
         reference = decode_reference(world.observations.reference("churn", "1"))
-        mature(world.observations, spec, reference.schema, Window(NOW, NOW + 60 * DAY))
+        store_labelled_rows(world.observations, spec, reference.schema, Window(NOW, NOW + 60 * DAY))
         await agent.run_queued(process_id)
         ended = await agent.process(process_id)
         assert ended.result is not None

@@ -19,7 +19,7 @@ from optagent.adapters.in_memory.tracker import InMemoryTracker
 from optagent.adapters.in_memory.tuner import SequentialTuner
 from optagent.adapters.in_memory.workers import SequentialWorkers
 from optagent.agent import OptimizationAgent
-from optagent.backtest.simulate import replay
+from optagent.backtest.simulate import simulate
 from optagent.codec import model_from
 from optagent.domain.backtest import BacktestAsk, Contender
 from optagent.domain.diagnosis import Diagnosis, Remedy
@@ -203,7 +203,7 @@ def test_a_replay_climbs_the_ladder_as_the_live_loop_does():
     spec = model_from({**FIELDS, "data": "history.parquet", "holdout_fraction": 0.2})
     history = pa.concat_tables([rows(0, 6), rows(6, 8)])
     policy = RetrainingPolicy(action=Action.FULL, trials=3, cooldown="2d", window="4d")
-    replayed = replay(spec, history, Contender("auto", policy), BacktestAsk((), "1h", start=0.3, step="48h"))
+    replayed = simulate(spec, history, Contender("auto", policy), BacktestAsk((), "1h", start=0.3, step="48h"))
     runs = replayed.run.runs
     assert [(run.status, run.trials > 0) for run in runs] == [
         ("rejected", False),

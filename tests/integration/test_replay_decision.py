@@ -23,7 +23,7 @@ from optagent.adapters.in_memory.workers import SequentialWorkers
 from optagent.agent import OptimizationAgent
 from optagent.cli import app
 from optagent.cli import audit as audit_commands
-from optagent.domain.audit import AuditEntry, link_of
+from optagent.domain.audit import AuditEntry, parse_link
 from optagent.domain.audit_chain import Fault
 from optagent.domain.model import ModelSpec
 from optagent.domain.optimization import OptimizationResult
@@ -330,7 +330,7 @@ async def test_one_altered_byte_of_the_log_fails_its_verification_and_the_replay
     links[place] = links[place].replace('"seed":0', '"seed":7')
     report = await world.agent.verify_audit()
     assert report.broken is not None
-    assert (report.broken.sequence, report.broken.fault) == (link_of(links[place]).sequence, Fault.ALTERED)
+    assert (report.broken.sequence, report.broken.fault) == (parse_link(links[place]).sequence, Fault.ALTERED)
     replay = await world.agent.replay_decision(result.process_id)
     assert [one.where for one in replay.changed] == [
         "audit log",

@@ -19,7 +19,7 @@ from optagent.domain.model import Task
 from optagent.ensembles.greedy import GreedyPlan, greedy
 from optagent.ensembles.members import Members
 from optagent.ensembles.mixing import mean_of
-from optagent.ensembles.simplex import grid, points_on
+from optagent.ensembles.simplex import count_points, grid
 from optagent.ensembles.slsqp import slsqp
 from optagent.ensembles.target import Target, gains, target_of
 from optagent.training.metrics import METRICS, Metric
@@ -90,7 +90,7 @@ def log_loss(members: Members, times: int) -> float:
 def against_grids(members: Members, seconds: float, times: int) -> None:
     metric = METRICS["log_loss"]
     one = np.full((1, len(members)), 1 / len(members))
-    naive = cpu_seconds(lambda: naive_grid(members, metric, one), 3) * points_on(len(members), STEPS)
+    naive = cpu_seconds(lambda: naive_grid(members, metric, one), 3) * count_points(len(members), STEPS)
     say(
         f"naive grid of {len(members)} models in steps of 1/{STEPS}, times greedy",
         f"{naive / seconds:.0e}",

@@ -20,7 +20,7 @@ from optagent.analysis.bootstrap import Resampling
 from optagent.domain.dataset import FileSource
 from optagent.domain.model import ModelSpec, Task
 from optagent.features.proposal import FeatureProposal, ProposalLimits
-from optagent.features.propose import engineer
+from optagent.features.propose import propose_features
 from optagent.training.encoding import encode_target, fit_schema, load_data, target_schema
 from optagent.training.families.registry import family_named
 from optagent.training.folds import make_folds, split
@@ -29,7 +29,7 @@ from optagent.training.plan import Product, Ratio, Step
 from optagent.training.problem import Data, Fold, Problem
 from optagent.training.recipe import refit
 from optagent.training.row_times import instants
-from optagent.training.transform import Transformer, transformed
+from optagent.training.transform import Transformer, transform_data
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 ROWS, NOISE, FOLDS = 4_000, 50, 4
@@ -69,7 +69,7 @@ def planted_runs(seeds: int) -> None:
     for task in (Task.BINARY, Task.REGRESSION):
         metric, found, false, accepted, scores, began = metric_named("", task), 0, 0, 0, [], time.perf_counter()
         for seed in range(seeds):
-            proposal = engineer(planted(seed, task), LIGHTGBM, metric, params=SMALL, rounds=100, seed=seed)
+            proposal = propose_features(planted(seed, task), LIGHTGBM, metric, params=SMALL, rounds=100, seed=seed)
             steps = proposal.plan.steps if proposal.accepted and proposal.plan else ()
             hits = [step for step in PLANTED if is_found(step, steps)]
             odd = [step.name for step in steps if not any(is_found(each, (step,)) for each in PLANTED)]
@@ -94,7 +94,7 @@ def noise_runs(runs: int, rows: int = 1_000, columns: int = 20) -> None:
         y = (rng.random(rows) < 0.3).astype(np.float64)
         names = tuple(f"x{index}" for index in range(columns))
         data = Data(x=x, y=y, names=names, task=Task.BINARY, n_classes=2)
-        proposal = engineer(Problem(data, random_folds(rows, rng)), LIGHTGBM, METRICS["log_loss"], seed=seed)
+        proposal = propose_features(Problem(data, random_folds(rows, rng)), LIGHTGBM, METRICS["log_loss"], seed=seed)
         accepted, above = accepted + proposal.accepted, above + bool(proposal.features)
     print(
         f"\nPure noise, {runs} runs of {rows:,} rows and {columns} columns, alpha .05: {above} found anything at all,"
@@ -161,7 +161,7 @@ def real_run(real: Real, table: pa.Table) -> None:
     data, holdout = load_data(dev, schema), load_data(table.take(pa.array(parts.holdout)), schema)
     folds = make_folds(None if when is None else when[parts.dev], data.y, spec, np.arange(len(data)))
     how = Resampling(time_ordered=when is not None)
-    proposal = engineer(Problem(data, folds), LIGHTGBM, metric, how=how, limits=ProposalLimits(seconds=1800))
+    proposal = propose_features(Problem(data, folds), LIGHTGBM, metric, how=how, limits=ProposalLimits(seconds=1800))
     plain, made = holdout_scores(proposal, data, holdout)
     shown = [step.name for step in proposal.plan.steps] if proposal.plan else []
     interval = proposal.improvement
@@ -186,7 +186,7 @@ def holdout_scores(proposal: FeatureProposal, data: Data, holdout: Data) -> tupl
     before = metric.score(holdout.y, plain.predict(holdout.x))
     if proposal.plan is None:
         return before, before
-    made = refit(LIGHTGBM, params, transformed(proposal.plan, data), rows, proposal.rounds, threads=2)
+    made = refit(LIGHTGBM, params, transform_data(proposal.plan, data), rows, proposal.rounds, threads=2)
     return before, metric.score(holdout.y, made.predict(Transformer(proposal.plan)(holdout.x)))
 
 

@@ -29,7 +29,7 @@ from histories import A_DAY, ELEC2, Told, elec2, flights, stocks, year
 
 from optagent.adapters.cluster.ray_cluster import RayCluster
 from optagent.adapters.cluster.ray_workers import RayWorkers
-from optagent.backtest.run import compared
+from optagent.backtest.run import run_backtest
 from optagent.domain.backtest import BacktestAsk, BacktestResult, Contender, contender_named
 from optagent.domain.policy import Action, OptimizationType, RetrainingPolicy, Trigger
 from optagent.domain.study import Interval
@@ -119,7 +119,7 @@ def against_never(
     """Replays, and prints what each policy came to beside doing nothing."""
     began = time.perf_counter()
     ask = BacktestAsk(policies, "1d", told.start, step, trials=trials)
-    found = compared(told.spec, told.table, ask, workers)
+    found = run_backtest(told.spec, told.table, ask, workers)
     if title:
         print(f"{title}: {found.rows:,} rows answered, {found.metric}")
         heading()

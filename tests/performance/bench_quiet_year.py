@@ -16,9 +16,9 @@ from multiprocessing import get_context
 import numpy as np
 import pyarrow as pa
 
-from optagent.backtest.simulate import replay
+from optagent.backtest.simulate import simulate
 from optagent.codec import model_from
-from optagent.domain.backtest import BacktestAsk, RunCounts, contender_named, start_from
+from optagent.domain.backtest import BacktestAsk, RunCounts, contender_named, parse_start
 from optagent.domain.strategy import strategy_named
 
 PER_DAY, LEARNED, LIVE = 40, 180, 365
@@ -49,8 +49,8 @@ def history(seed: int) -> pa.Table:
 def one_year(seed: int) -> RunCounts:
     share = f"{LEARNED / (LEARNED + LIVE):.3f}"
     policy = contender_named("balanced")
-    ask = BacktestAsk((policy,), "1d", start_from(share), "168h", seed)
-    return replay(model_from(SPEC), history(seed), policy, ask).run.counted
+    ask = BacktestAsk((policy,), "1d", parse_start(share), "168h", seed)
+    return simulate(model_from(SPEC), history(seed), policy, ask).run.counted
 
 
 def main() -> None:

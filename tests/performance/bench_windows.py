@@ -25,7 +25,7 @@ from optagent.loop.train.training_window import TrainingWindow, choose_window, r
 from optagent.training.encoding import load_data
 from optagent.training.families.registry import family_named
 from optagent.training.metrics import METRICS
-from optagent.training.recipe import Recipe, trained
+from optagent.training.recipe import Recipe, train_recipe
 
 MOMENTS = np.linspace(0.25, 0.95, 15)
 NEXT = 0.05
@@ -67,7 +67,7 @@ def answered(told: Told, share: float) -> dict[str, float]:
     def score(chosen: TrainingWindow) -> float:
         learned = _windowed(rows, prepared, chosen)
         data = load_data(after, learned.schema)
-        return AUC.score(data.y, trained(learned.problem, recipe).predict(data.x))
+        return AUC.score(data.y, train_recipe(learned.problem, recipe).predict(data.x))
 
     found = {name: score(window_named(name, prepared)) for name in rules()}
     return {

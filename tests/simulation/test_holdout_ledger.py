@@ -11,9 +11,9 @@ import pytest
 from scipy.stats import binom
 
 from optagent.analysis.bootstrap import Resampling, bootstrap_intervals, paired_interval
-from optagent.domain.gate import Gates, Verdict, judged_improvement
+from optagent.domain.gate import Gates, Verdict, judge_improvement
 from optagent.domain.model import Task
-from optagent.sequential.holdout_ledger import LEAST_RESAMPLED, alpha_of_look, resampled_alpha, widened
+from optagent.sequential.holdout_ledger import LEAST_RESAMPLED, alpha_of_look, resampled_alpha, widen_interval
 from optagent.training.metrics import metric_named
 
 ALPHA = 0.05
@@ -60,10 +60,10 @@ def count_promotions(world, champion, candidates, ledger=True):
         first = improvements(world, champion, candidates[:, :1], resampled_alpha(alpha_of_look(ALPHA, 1)))
         later = improvements(world, champion, candidates[:, 1:], LEAST_RESAMPLED)
         parts = [alpha_of_look(ALPHA, number) for number in range(1, candidates.shape[1] + 1)]
-        intervals = [widened(each, alpha) for each, alpha in zip([*first, *later], parts, strict=True)]
+        intervals = [widen_interval(each, alpha) for each, alpha in zip([*first, *later], parts, strict=True)]
     else:
         intervals = improvements(world, champion, candidates, ALPHA)
-    results = [judged_improvement("champion", each, 0.5, Gates(), "it", "accuracy", ROWS) for each in intervals]
+    results = [judge_improvement("champion", each, 0.5, Gates(), "it", "accuracy", ROWS) for each in intervals]
     return sum(each.verdict is Verdict.PASS for each in results)
 
 

@@ -5,7 +5,7 @@ from itertools import islice
 
 from optagent.adapters.state.audit_bounds import KEPT, checked_after
 from optagent.adapters.state.process_lease import checked_limit
-from optagent.domain.audit import GENESIS, AuditEntry, AuditPage, ChainPoint, link_of, linked
+from optagent.domain.audit import GENESIS, AuditEntry, AuditPage, ChainPoint, link_entry, parse_link
 
 
 class InMemoryAudit:
@@ -18,16 +18,16 @@ class InMemoryAudit:
         self._audit_head: ChainPoint = GENESIS
 
     async def append_audit(self, entry: AuditEntry) -> None:
-        link = linked(self._audit_head, entry)
+        link = link_entry(self._audit_head, entry)
         self._audit_links.append(link.line)
         self._audit_head = link.point
         while len(self._audit_links) > self._audit_kept:
-            self._audit_start = link_of(self._audit_links.popleft()).point
+            self._audit_start = parse_link(self._audit_links.popleft()).point
 
     async def audit(self, limit: int = 100) -> list[AuditEntry]:
-        return [link_of(line).entry for line in islice(reversed(self._audit_links), checked_limit(limit))]
+        return [parse_link(line).entry for line in islice(reversed(self._audit_links), checked_limit(limit))]
 
     async def audit_links(self, after: int = 0, limit: int = 1000) -> AuditPage:
         first = max(0, checked_after(after) - self._audit_start.sequence)
         lines = islice(self._audit_links, first, first + checked_limit(limit))
-        return AuditPage(self._audit_start, self._audit_head, tuple(map(link_of, lines)))
+        return AuditPage(self._audit_start, self._audit_head, tuple(map(parse_link, lines)))

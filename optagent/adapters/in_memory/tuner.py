@@ -8,7 +8,7 @@ from typing import Any
 from optagent.domain.space import Categorical, Float, Parameter, SearchSpace
 from optagent.domain.study import Progress, SearchOutcome, Study, Trial, TrialState, progress_of
 from optagent.errors import Cancelled, Infeasible
-from optagent.training.cost import other_scores, values_of
+from optagent.training.cost import objective_values, other_scores
 from optagent.training.crossfit import Crossfit
 from optagent.training.families.registry import family_named
 from optagent.training.metrics import metric_named
@@ -109,7 +109,7 @@ def _tried(
         score, rounds, units = reached.score, reached.best_rounds, reached.units
         rows = problem.data.x[problem.folds[-1].valid]
         names = [objective.name for objective in study.others]
-        others = dict(zip(names, values_of(study.objectives, crossfit, reached, rows)[1:], strict=True))
+        others = dict(zip(names, objective_values(study.objectives, crossfit, reached, rows)[1:], strict=True))
         if not reached.finished and units < study.budget.max_units:
             state = TrialState.PRUNED
     except Infeasible as reason:

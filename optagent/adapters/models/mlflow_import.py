@@ -20,7 +20,7 @@ from optagent.training.encoding import Schema
 from optagent.training.families.family import FittedModel
 from optagent.training.families.registry import family_named
 from optagent.training.families.sklearn_imported import ORDER, ImportedSklearn
-from optagent.training.imported import ConvertedModel, class_order, imported_schema, ordered, usable_columns
+from optagent.training.imported import ConvertedModel, class_order, imported_schema, reorder_classes, usable_columns
 from optagent.training.manifest import file_digest
 
 if TYPE_CHECKING:
@@ -124,8 +124,8 @@ def _imported(told: Mapping[str, Any], source: MlflowSource, schema: Schema, wor
         schema=schema,
         params=_params(family, task, told["params"]),
         rounds=int(told["rounds"]),
-        reference=ordered(_prediction(work / "reference.npy"), order, task),
-        rounded=ordered(_prediction(work / "rounded.npy"), order, task),
+        reference=reorder_classes(_prediction(work / "reference.npy"), order, task),
+        rounded=reorder_classes(_prediction(work / "rounded.npy"), order, task),
         source={"flavor": source.flavor, "file": str(source.kind), "sha256": file_digest(source.path)},
     )
 

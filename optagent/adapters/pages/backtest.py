@@ -4,7 +4,7 @@ import plotly.graph_objects as go
 
 from optagent.adapters.pages.page import render_page
 from optagent.adapters.pages.plot import in_page_style, label_of, plot_of
-from optagent.analysis.report.backtest_table import facts_of, in_time, runs_table, table_of
+from optagent.analysis.report.backtest_table import format_utc, policies_table, replay_facts, runs_table
 from optagent.domain.backtest import BacktestResult, PolicyRun
 
 _COLOURS = ("#2f7ed8", "#d6453d", "#3c9a5f", "#e09a2b", "#8e5bd0", "#12a5a5", "#b0567f", "#6f7f3a")
@@ -15,13 +15,13 @@ _NEVER = "#9a8f7a"
 def backtest_page(result: BacktestResult) -> str:
     """The page; 5 MB, most of it plotly's script."""
     caption = f"{result.metric} by period; a diamond is a new champion"
-    headings, rows = table_of(result)
+    headings, rows = policies_table(result)
     return render_page(
         "backtest.html",
         f"{result.model_id or 'a model'}: backtest of {len(result.runs)} policies",
         [] if result.error is not None else [plot_of(_figure(result), 0, caption)],
         result=result,
-        facts=facts_of(result),
+        facts=replay_facts(result),
         headings=headings,
         rows=rows,
         marked=[place for place, run in enumerate(result.runs) if run.name == result.recommended],
@@ -36,7 +36,7 @@ def _figure(result: BacktestResult) -> go.Figure:
         _add(figure, run, colour, _DASHES[place % len(_DASHES)])
     if result.runs and result.runs[0].periods:
         periods, reference = result.runs[0].periods, result.runs[0].reference
-        span = [in_time(periods[0].start), in_time(periods[-1].end)]
+        span = [format_utc(periods[0].start), format_utc(periods[-1].end)]
         line = {"color": "#8f8f8f", "dash": "dot", "width": 1}
         figure.add_trace(go.Scatter(x=span, y=[reference] * 2, mode="lines", name="on its first holdout", line=line))
     figure.update_layout(yaxis_title=label_of(result.metric or ""), xaxis_title="time, UTC")
@@ -47,7 +47,7 @@ def _add(figure: go.Figure, run: PolicyRun, colour: str, dash: str) -> None:
     name = label_of(run.name)
     figure.add_trace(
         go.Scatter(
-            x=[in_time((one.start + one.end) / 2) for one in run.periods],
+            x=[format_utc((one.start + one.end) / 2) for one in run.periods],
             y=[one.metric for one in run.periods],
             text=[f"version {label_of(one.version)}, {one.rows:,} rows" for one in run.periods],
             mode="lines",
@@ -59,7 +59,7 @@ def _add(figure: go.Figure, run: PolicyRun, colour: str, dash: str) -> None:
     if promoted:
         figure.add_trace(
             go.Scatter(
-                x=[in_time(one.at) for one in promoted],
+                x=[format_utc(one.at) for one in promoted],
                 y=[_metric_at(run, one.at) for one in promoted],
                 text=[f"version {label_of(one.version or '')}: {label_of(one.trigger)}" for one in promoted],
                 mode="markers",

@@ -6,7 +6,7 @@ from optagent.adapters.pages.page import render_page
 from optagent.adapters.pages.plot import Plot, plot_of
 from optagent.adapters.pages.report_plots import figure_of
 from optagent.analysis.report import texts
-from optagent.analysis.report.diagnosis_text import CAUSES, analysed_rows, judgement, reference_rows
+from optagent.analysis.report.diagnosis_text import CAUSES, analysed_rows, describe_diagnosis, reference_rows
 from optagent.analysis.report.parts import Drawing, Room, Section
 from optagent.analysis.report.sections import report_sections
 from optagent.domain.diagnosis import Condition, Diagnosis
@@ -17,7 +17,7 @@ def report_page(report: ModelReport) -> str:
     """The page; 5 MB, most of it plotly's script, or a few kB where there is nothing to draw."""
     sections = report_sections(report, Room.WIDE)
     plots = _plots(report, sections)
-    words = None if report.diagnosis is None else judgement(report.diagnosis, Room.WIDE)
+    words = None if report.diagnosis is None else describe_diagnosis(report.diagnosis, Room.WIDE)
     causes = () if words is None or not words.causes else (Section(CAUSES, parts=words.causes),)
     return render_page(
         "report.html",
@@ -48,7 +48,7 @@ def _facts(report: ModelReport) -> list[tuple[str, str]]:
         ("version", report.version),
         ("window", analysed_rows(report)),
         ("reference", None if report.reference is None else reference_rows(report.reference)),
-        ("made", None if report.created_at is None else texts.time(report.created_at)),
+        ("made", None if report.created_at is None else texts.format_time(report.created_at)),
     )
     return [(name, value) for name, value in known if value]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from optagent.analysis.pareto import front_of
 from optagent.codec import decode
 from optagent.domain.study import Objective, Trial
-from optagent.domain.study_report import StudyReport, StudySummary, summarize, tells_parameters_apart
+from optagent.domain.study_report import StudyReport, StudySummary, can_rank_parameters, summarize
 from optagent.errors import InvalidRequest, NotFound, Unavailable
 
 if TYPE_CHECKING:  # Optuna takes a while to load, and few commands look at studies
@@ -103,7 +103,7 @@ def _report(storage: BaseStorage, kept: FrozenStudy) -> StudyReport:
     trials = _trials(storage, kept)
     summary = _summary(kept, trials)
     importances: dict[str, float] = {}
-    if tells_parameters_apart(trials):
+    if can_rank_parameters(trials):
         from optagent.adapters.search.study_importances import importances_of
 
         importances = importances_of(kept.study_name, storage)

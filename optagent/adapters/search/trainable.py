@@ -13,7 +13,7 @@ from ray.experimental import internal_kv
 from optagent.adapters.cluster.cpu_priority import lower_priority
 from optagent.domain.study import Study
 from optagent.errors import Infeasible
-from optagent.training.cost import other_scores, values_of
+from optagent.training.cost import objective_values, other_scores
 from optagent.training.crossfit import Crossfit, Measurement
 from optagent.training.families.registry import family_named
 from optagent.training.metrics import metric_named
@@ -128,7 +128,7 @@ class TrainingTrial(tune.Trainable):
     def _values(self, reached: Measurement) -> tuple[float, ...]:
         assert self._crossfit is not None
         rows = self._problem.data.x[self._problem.folds[-1].valid]
-        return values_of(self._study.objectives, self._crossfit, reached, rows)
+        return objective_values(self._study.objectives, self._crossfit, reached, rows)
 
     def _within_limits(self) -> bool:
         """True; raises Infeasible for a trial that takes more time or memory than its study allows."""

@@ -19,7 +19,7 @@ from optagent.errors import EngineFailed, InvalidRequest, OptAgentError, Unavail
 from optagent.ports import Registry
 from optagent.retry import GrowingPauses
 from optagent.serving.engine import ServedModel
-from optagent.serving.evidence_record import outputs_of
+from optagent.serving.evidence_record import count_outputs
 from optagent.serving.onnx_engine import OnnxEngine
 from optagent.serving.row_reader import MOST_ROWS
 from optagent.training.encoding import Schema
@@ -74,7 +74,7 @@ class IsolatedLoader:
         named = f"{model_id} version {version}"
         try:
             schema = decode(Schema, told["schema"])
-            outputs = outputs_of(schema.task, schema.classes)
+            outputs = count_outputs(schema.task, schema.classes)
             if graph:
                 child.end()
                 engine: Any = OnnxEngine(graph, len(schema.columns), outputs)
@@ -135,7 +135,7 @@ class IsolatedEngine:
     ) -> None:
         self._named = named
         self._columns = len(schema.columns)
-        outputs = outputs_of(schema.task, schema.classes)
+        outputs = count_outputs(schema.task, schema.classes)
         self._wide = (outputs,) if schema.task.classifies and outputs > 1 else ()
         self._start = start
         self._call_s = call_s

@@ -26,7 +26,7 @@ from optagent.errors import CorruptBundle, InvalidData, OptAgentError, Unavailab
 from optagent.ports import Registry
 from optagent.serving.native_engine import NativeEngine
 from optagent.serving.onnx_compiler import compile_onnx
-from optagent.serving.parity import choose_engine, drawn_rows
+from optagent.serving.parity import choose_engine, random_rows
 from optagent.training.bundle import bundle_digest, load_bundle
 from optagent.training.encoding import Schema
 from optagent.training.predictor import Predictor
@@ -111,7 +111,7 @@ def _compiled(predictor: Predictor, model_id: str, version: str, rows_for: RowsF
         with contextlib.suppress(OptAgentError):
             rows = rows_for(model_id, version, predictor.schema)
     if rows is None or not len(rows):
-        rows = drawn_rows(predictor.schema, compiled.thresholds)
+        rows = random_rows(predictor.schema, compiled.thresholds)
     try:
         chosen = choose_engine(predictor, rows, compiled, native_costs_us=_HOP_US)
     except InvalidData as error:

@@ -22,14 +22,14 @@ _SHORT = ("policy", "metric", "against never", "trained, promoted", "missed")
 _RUNS = ("when", "trigger", "why it ran", "status", "version", "window", "why not")
 
 
-def table_of(result: BacktestResult) -> tuple[list[str], list[list[str]]]:
+def policies_table(result: BacktestResult) -> tuple[list[str], list[list[str]]]:
     """Headings, and a row for each policy."""
     return [*_HEADINGS, *_business_metrics(result)], [
         [*_policy_row(result, run), *_means(result, run)] for run in result.runs
     ]
 
 
-def short_table_of(result: BacktestResult) -> tuple[list[str], list[list[str]]]:
+def short_policies_table(result: BacktestResult) -> tuple[list[str], list[list[str]]]:
     """The same table with fewer columns, so that it fits a terminal."""
     rows = []
     for run in result.runs:
@@ -52,7 +52,7 @@ def runs_table(run: PolicyRun) -> tuple[Sequence[str], list[list[str]]]:
     """Headings, and a row for each optimization of a policy."""
     rows = [
         [
-            in_time(one.at),
+            format_utc(one.at),
             one.trigger,
             one.reason,
             "promoted" if one.promoted else one.status,
@@ -65,11 +65,11 @@ def runs_table(run: PolicyRun) -> tuple[Sequence[str], list[list[str]]]:
     return _RUNS, rows
 
 
-def facts_of(result: BacktestResult) -> list[tuple[str, str]]:
+def replay_facts(result: BacktestResult) -> list[tuple[str, str]]:
     """The facts of the replay, by name."""
     if result.start is None or result.end is None:
         return []
-    start, end = in_time(result.start), in_time(result.end)
+    start, end = format_utc(result.start), format_utc(result.end)
     return [
         ("replayed", f"{start} to {end}, {result.rows:,} rows, step {result.step}"),
         ("learned from before", f"{result.learned_rows:,} rows"),
@@ -79,7 +79,7 @@ def facts_of(result: BacktestResult) -> list[tuple[str, str]]:
     ]
 
 
-def in_time(at: float) -> str:
+def format_utc(at: float) -> str:
     """A time in UTC, as a page and a plot can show it; the number where there is no such date."""
     try:
         return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")

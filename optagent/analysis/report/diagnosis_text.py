@@ -21,7 +21,7 @@ class DiagnosisText:
     causes: tuple[Part, ...]
 
 
-def judgement(diagnosis: Diagnosis, room: Room) -> DiagnosisText:
+def describe_diagnosis(diagnosis: Diagnosis, room: Room) -> DiagnosisText:
     """The diagnosis in words, its causes in a table or, in a narrow view, in a list."""
     remedy = "nothing needs to be done" if diagnosis.remedy is Remedy.NOTHING else str(diagnosis.remedy)
     when = "if it gets worse" if diagnosis.remedy in (Remedy.NOTHING, Remedy.WAIT) else "if that does not help"

@@ -10,7 +10,6 @@ from optagent.analysis.report.texts import (
     format_number,
     format_p_value,
     format_share,
-    time,
 )
 from optagent.domain.concept_drift import AdwinVerdict, ConceptDrift
 from optagent.domain.drift import ColumnDrift, DriftCheck, DriftReport, DriftStatus, DriftTest
@@ -82,8 +81,8 @@ def _hidden_text(hidden: Sequence[ColumnDrift]) -> str:
 def _evidence_lines(drift: ConceptDrift) -> tuple[str, ...]:
     lines = []
     if drift.alarmed_at is not None:
-        since = "" if drift.changed_at is None else f", the loss has grown since about {time(drift.changed_at)}"
-        lines.append(f"alarmed at {time(drift.alarmed_at)}{since}")
+        since = "" if drift.changed_at is None else f", the loss has grown since about {format_time(drift.changed_at)}"
+        lines.append(f"alarmed at {format_time(drift.alarmed_at)}{since}")
     if drift.e_value is not None:
         limit = "" if drift.threshold is None else f", an alarm needs {format_number(drift.threshold)}"
         every = "" if drift.arl_rows is None else f" (a false one every {drift.arl_rows:,.0f} labelled rows)"
@@ -102,7 +101,7 @@ def _evidence_lines(drift: ConceptDrift) -> tuple[str, ...]:
 def _adwin_text(verdict: AdwinVerdict) -> str:
     if not verdict.detected:
         return "no change"
-    return f"{verdict.direction}{'' if verdict.at is None else f' at {time(verdict.at)}'}"
+    return f"{verdict.direction}{'' if verdict.at is None else f' at {format_time(verdict.at)}'}"
 
 
 def _columns(name: str, room: Room) -> Columns[ColumnDrift]:

@@ -38,7 +38,7 @@ def format_metric(one: MetricValue) -> str:
     return UNKNOWN if one.interval is None else format_interval(one.interval)
 
 
-def time(at: float) -> str:
+def format_time(at: float) -> str:
     """A POSIX time in UTC, to the minute."""
     try:
         return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%MZ")
@@ -47,7 +47,7 @@ def time(at: float) -> str:
 
 
 def format_window(window: Window) -> str:
-    return f"{time(window.start)} to {time(window.end)}"
+    return f"{format_time(window.start)} to {format_time(window.end)}"
 
 
 def format_names(names: Sequence[str]) -> str:

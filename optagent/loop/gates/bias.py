@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from optagent.analysis.bias import GroupGap, group_differences
 from optagent.arrays import Prediction
-from optagent.domain.gate import GateResult, Gates, Verdict, judged_number
+from optagent.domain.gate import GateResult, Gates, Verdict, judge_number
 from optagent.loop.train.prepare import PreparedRows
 from optagent.training.columns import require_columns
 
@@ -64,7 +64,7 @@ def _judge_gap(gates: Gates, column: str, gap: GroupGap, prepared: PreparedRows)
         f"the groups differ by {gap.difference:.4g}{of_class} on {rows:,} rows ({_list_groups(gap.groups)});"
         f" it had to be at most {gates.max_bias:g}{too_small}"
     )
-    return judged_number(name, gap.difference, gates.max_bias, True, reason, evidence)
+    return judge_number(name, gap.difference, gates.max_bias, True, reason, evidence)
 
 
 def _list_groups(groups: Mapping[str, int]) -> str:

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from optagent.arrays import Matrix, Prediction
-from optagent.domain.gate import GateResult, Gates, Verdict, judged_number
+from optagent.domain.gate import GateResult, Gates, Verdict, judge_number
 from optagent.errors import CorruptBundle, EngineFailed
 from optagent.loop.train.prepare import PreparedRows
 from optagent.ports import Loader
 from optagent.serving.engine import ServedModel
-from optagent.serving.parity import TOLERANCE, choose_engine, difference
+from optagent.serving.parity import TOLERANCE, choose_engine, largest_difference
 from optagent.training.bundle import load_bundle, verify_bundle
 from optagent.training.cost import one_row_times_s
 from optagent.training.encoding import encode
@@ -141,7 +141,7 @@ def _judge_servable(predictor: Predictor, candidate: CandidateBundle, prepared: 
         reason = f"{reason}; it answers values that are no numbers"
         return GateResult(SERVABLE, Verdict.ERROR, None, 0.0, reason, evidence)
     different = int(np.count_nonzero((scores != candidate.prediction).reshape(len(scores), -1).any(axis=1)))
-    return judged_number(SERVABLE, float(different), 0.0, True, f"{reason}; {different:,} rows differ", evidence)
+    return judge_number(SERVABLE, float(different), 0.0, True, f"{reason}; {different:,} rows differ", evidence)
 
 
 def _serve_here(predictor: Predictor, prepared: PreparedRows, version: str) -> ServedModel:
@@ -155,8 +155,8 @@ def _judge_parity(served: ServedModel, candidate: CandidateBundle, prepared: Pre
     parts = [served.scores(x[start : start + _ROWS_AT_ONCE]) for start in range(0, len(x), _ROWS_AT_ONCE)]
     rows = _named_rows(served, prepared)
     worst = max(
-        difference(candidate.prediction, np.concatenate(parts)),
-        difference(candidate.prediction[: len(rows)], served.scores(served.reader.read_rows(rows))),
+        largest_difference(candidate.prediction, np.concatenate(parts)),
+        largest_difference(candidate.prediction[: len(rows)], served.scores(served.reader.read_rows(rows))),
     )
     reason = (
         f"the {served.engine.name} engine differs by {worst:.1e} at most on {len(x):,} rows, {len(rows):,} of them by"
@@ -165,7 +165,7 @@ def _judge_parity(served: ServedModel, candidate: CandidateBundle, prepared: Pre
     evidence = {"engine": served.engine.name, "why": served.reason, "rows": len(x)}
     if worst == float("inf"):
         return GateResult(PARITY, Verdict.FAIL, None, TOLERANCE, reason, evidence)
-    return judged_number(PARITY, worst, TOLERANCE, True, reason, evidence)
+    return judge_number(PARITY, worst, TOLERANCE, True, reason, evidence)
 
 
 def _judge_latency(served: ServedModel, prepared: PreparedRows, max_latency_ms: float) -> GateResult:
@@ -179,7 +179,7 @@ def _judge_latency(served: ServedModel, prepared: PreparedRows, max_latency_ms: 
         f" ms; it had to be at most {max_latency_ms:g} ms"
     )
     evidence = {"engine": served.engine.name, "calls": len(seconds), "median_ms": float(np.median(seconds) * 1000)}
-    return judged_number(LATENCY, p99, max_latency_ms, True, reason, evidence)
+    return judge_number(LATENCY, p99, max_latency_ms, True, reason, evidence)
 
 
 def _named_rows(served: ServedModel, prepared: PreparedRows) -> list[dict[str, object]]:

@@ -17,10 +17,10 @@ from optagent.domain.gate import (
     Gates,
     Verdict,
     gates_from,
-    judged_improvement,
-    judged_limit,
-    judged_number,
-    judged_skill,
+    judge_improvement,
+    judge_limit,
+    judge_number,
+    judge_skill,
     verdict_of,
 )
 from optagent.domain.ledger import HoldoutLook
@@ -31,7 +31,7 @@ from optagent.loop.gates.bundle import CandidateBundle, guarded_gate, judge_bund
 from optagent.loop.train.holdout import Baseline, HoldoutTest, compare_on_holdout
 from optagent.loop.train.prepare import PreparedRows
 from optagent.ports import Loader, Store
-from optagent.sequential.holdout_ledger import alpha_of_look, resampled_alpha, widened
+from optagent.sequential.holdout_ledger import alpha_of_look, resampled_alpha, widen_interval
 from optagent.training.metrics import Metric, metric_named
 
 SAMPLES, CHAMPION, CONSTANT = "validation samples", "champion", "constant"
@@ -147,7 +147,7 @@ def holdout_gates(
 
 def _judge_samples(gates: Gates, prepared: PreparedRows) -> GateResult:
     rows, least = len(prepared.holdout), gates.min_validation_samples
-    return judged_number(SAMPLES, rows, least, False, f"{rows:,} rows of holdout; it had to be at least {least:,}")
+    return judge_number(SAMPLES, rows, least, False, f"{rows:,} rows of holdout; it had to be at least {least:,}")
 
 
 def _judge_limits(gates: Gates, prediction: Prediction, test: HoldoutTest) -> list[GateResult]:
@@ -173,9 +173,9 @@ def _judge_limits(gates: Gates, prediction: Prediction, test: HoldoutTest) -> li
                 reason = f"it could not be judged: {interval}"
                 results.append(GateResult(f"{name}_{end}", Verdict.ERROR, None, limits[name], reason))
             else:
-                wide = widened(interval, test.alpha)
+                wide = widen_interval(interval, test.alpha)
                 rows = len(prepared.holdout)
-                results.append(judged_limit(f"{name}_{end}", wide, limits[name], end == "max", gates.strict, rows))
+                results.append(judge_limit(f"{name}_{end}", wide, limits[name], end == "max", gates.strict, rows))
     return results
 
 
@@ -187,7 +187,7 @@ def _judge_skill(prediction: Prediction, test: HoldoutTest) -> GateResult:
     constant = Baseline(CONSTANT, np.broadcast_to(_constant(prepared), prediction.shape))
     skill_test = replace(test, metric=metric, alpha=resampled_alpha(test.alpha))
     comparison = compare_on_holdout(prediction, constant, skill_test)
-    return judged_skill(CONSTANT, widened(comparison.improvement, test.alpha), metric.name, len(prepared.holdout))
+    return judge_skill(CONSTANT, widen_interval(comparison.improvement, test.alpha), metric.name, len(prepared.holdout))
 
 
 def _constant(prepared: PreparedRows) -> Prediction:
@@ -206,6 +206,6 @@ def _judge_improvement(
     if champion is None:
         return GateResult(CHAMPION, Verdict.PASS, None, None, "there is no champion to compare with")
     comparison = compare_on_holdout(prediction, champion, replace(test, alpha=resampled_alpha(test.alpha)))
-    improvement = widened(comparison.improvement, test.alpha)
+    improvement = widen_interval(comparison.improvement, test.alpha)
     score, rows = comparison.baseline.estimate, len(test.prepared.holdout)
-    return judged_improvement(CHAMPION, improvement, score, gates, champion.name, test.metric.name, rows)
+    return judge_improvement(CHAMPION, improvement, score, gates, champion.name, test.metric.name, rows)

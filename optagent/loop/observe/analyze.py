@@ -12,7 +12,7 @@ from optagent.analysis.confidence import confidence
 from optagent.analysis.diagnosis import diagnose
 from optagent.analysis.domain_classifier import separability
 from optagent.analysis.drift import drift_report
-from optagent.analysis.estimated_performance import estimated_performance, matured
+from optagent.analysis.estimated_performance import estimate_history, estimated_performance
 from optagent.analysis.evidence import (
     calibration_noise,
     column_facts,
@@ -21,9 +21,9 @@ from optagent.analysis.evidence import (
     degraded_metrics,
     drifted_importance,
     estimated_drop,
+    incomparable_reason,
     loss_growth,
     loss_rises,
-    uncompared,
     unusable_share,
 )
 from optagent.analysis.expression import Column, answer_columns, compile_expression
@@ -34,10 +34,10 @@ from optagent.analysis.observed_rows import ObservedRows
 from optagent.analysis.performance import (
     Mean,
     as_outcome,
-    by_slice,
     degradations,
     metric_values,
-    over_time,
+    metrics_by_slice,
+    metrics_over_time,
     windows_of_rows,
 )
 from optagent.analysis.profile import Profile
@@ -139,8 +139,8 @@ def _performance(inputs: AnalysisInputs) -> Performance:
         rows=len(rows),
         labelled=int(rows.has_label.sum()),
         metrics=current,
-        over_time=over_time(rows, _points(inputs), (main,)),
-        slices=by_slice(rows, main, _slices(inputs)),
+        over_time=metrics_over_time(rows, _points(inputs), (main,)),
+        slices=metrics_by_slice(rows, main, _slices(inputs)),
         degradation=degradations(then, current, inputs.monitoring.accuracy_drop_threshold, {main.name, "accuracy"}),
     )
 
@@ -165,7 +165,7 @@ def _estimate_performance(inputs: AnalysisInputs, notes: list[str]) -> Estimated
     measures = monitored_metrics(task)
     parts = [inputs.rows.within(part) for part in inputs.window.parts(_POINTS)]
     parts_before = [inputs.before.within(part) for part in inputs.window.before.parts(_POINTS)]
-    history = matured(estimator, [*parts_before, *parts], measures)
+    history = estimate_history(estimator, [*parts_before, *parts], measures)
     return estimated_performance(estimator, inputs.rows, measures, history=history)
 
 
@@ -209,7 +209,7 @@ def _business(inputs: AnalysisInputs) -> Business | None:
         )
         threshold = inputs.monitoring.accuracy_drop_threshold
         falls += degradations(metric_values(then, (measure,)), metric_values(now, (measure,)), threshold)
-        points.append(over_time(now, _points(inputs), (measure,)))
+        points.append(metrics_over_time(now, _points(inputs), (measure,)))
     points_by_time = tuple(
         replace(same[0], metrics=tuple(value for point in same for value in point.metrics))
         for same in zip(*points, strict=True)
@@ -259,7 +259,7 @@ def _diagnosis_facts(inputs: AnalysisInputs, report: ModelReport, drift: DriftRe
         constant_predictions=constant_predictions(reference, rows),
         constant_labels=constant_labels(reference, rows),
         judged=report.performance is not None,
-        uncompared=uncompared(falls),
+        uncompared=incomparable_reason(falls),
         tried=inputs.tried,
     )
 

@@ -11,9 +11,9 @@ from optagent.domain.model import ModelSpec
 from optagent.domain.model_report import ModelReport
 from optagent.loop.context import Ports
 from optagent.loop.observe.analyze import analyze
-from optagent.loop.observe.inputs import AnalysisInputs, gather
+from optagent.loop.observe.inputs import AnalysisInputs, gather_inputs
 from optagent.loop.observe.past_remedies import past_remedies
-from optagent.loop.observe.uploaded_rows import given_rows
+from optagent.loop.observe.uploaded_rows import prepare_uploaded_rows
 from optagent.ports import Observations, WorkerPool, Workers
 
 
@@ -63,7 +63,7 @@ def _gather_recorded(
 ) -> AnalysisInputs:
     observations.drain(spec.model_id)
     now, monitoring = ports.clock.now(), ports.monitoring_of(spec)
-    return gather(command, spec, monitoring, ports.registry, observations, ports.datasets, now)
+    return gather_inputs(command, spec, monitoring, ports.registry, observations, ports.datasets, now)
 
 
 def _gather_uploaded(
@@ -73,11 +73,11 @@ def _gather_uploaded(
     now, observations = ports.clock.now(), ports.need("observations")
     table = ports.datasets.read(data)
     label_table = None if labels is None else ports.datasets.read(labels)
-    rows = given_rows(table, label_table, spec, command.version, ports.registry, observations, now)
+    rows = prepare_uploaded_rows(table, label_table, spec, command.version, ports.registry, observations, now)
 
     def gather_in(time_range: Any) -> AnalysisInputs:
         part, monitoring = replace(command, time_range=time_range), ports.monitoring_of(spec)
-        return gather(part, spec, monitoring, ports.registry, rows, ports.datasets, now)
+        return gather_inputs(part, spec, monitoring, ports.registry, rows, ports.datasets, now)
 
     whole = gather_in(rows.span if command.time_range is None else command.time_range)
     return [whole, *(gather_in(window) for window in (whole.window.parts(parts) if parts else ()))]

@@ -14,7 +14,7 @@ from optagent.domain.model import CHAMPION, ModelSpec, ModelVersion
 from optagent.domain.model_report import ModelReport
 from optagent.domain.monitoring import Monitoring, Window
 from optagent.domain.quality import DataQuality
-from optagent.domain.time_range import window_of
+from optagent.domain.time_range import parse_time_range
 from optagent.errors import ModelNotFound, NotFound
 from optagent.loop.observe.reference import LOGGED, Reference, decode_reference, encode_reference, make_reference
 from optagent.loop.observe.window_rows import observe_window
@@ -74,7 +74,7 @@ class AnalysisInputs:
         return digest.hexdigest()
 
 
-def gather(
+def gather_inputs(
     command: AnalyzeModel,
     spec: ModelSpec,
     monitoring: Monitoring,
@@ -88,10 +88,10 @@ def gather(
     A model without versions, served elsewhere, is compared with the reference that was set for it. Raises
     InvalidRequest for a bad time range, NotFound where there is neither a version nor a reference, and Unavailable.
     """
-    window = window_of(command.time_range, now)
+    window = parse_time_range(command.time_range, now)
     version = _find_version(command, registry)
     predictor = None if version is None else load_version(version, registry)
-    reference, notes = reference_of(version, predictor, spec, observations, datasets, command.seed)
+    reference, notes = load_or_make_reference(version, predictor, spec, observations, datasets, command.seed)
     name, unversioned = reference.version, version is None or CHAMPION in version.aliases
     version_name = None if version is None else name
     read_rows = partial(
@@ -118,7 +118,7 @@ def _find_version(command: AnalyzeModel, registry: Registry) -> ModelVersion | N
         return None
 
 
-def reference_of(
+def load_or_make_reference(
     version: ModelVersion | None,
     predictor: Predictor | None,
     spec: ModelSpec,

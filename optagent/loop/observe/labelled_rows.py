@@ -8,14 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from optagent.analysis.label_join import choose, join_labels
+from optagent.analysis.label_join import deduplicate_rows, join_labels
 from optagent.domain.model import ModelSpec
 from optagent.domain.monitoring import Window
 from optagent.loop.observe.window_rows import EARLY_LABELS_S, labels_of
 from optagent.ports import Observations
 from optagent.training.columns import Kind, kind_of
 from optagent.training.encoding import FeatureColumn, Schema
-from optagent.training.live_values import column_named, decoded, numbers_in, read_column
+from optagent.training.live_values import column_named, decode_dictionary, read_column, read_numbers
 
 DAY_S = 86_400
 _DAYS_AT_ONCE = 31
@@ -24,7 +24,7 @@ _RECORDED = frozenset({"id", "time", "prediction", "probability", "latency_ms", 
 _US_A_DAY = 86_400_000_000
 
 
-def mature(observations: Observations, spec: ModelSpec, schema: Schema, window: Window) -> int:
+def store_labelled_rows(observations: Observations, spec: ModelSpec, schema: Schema, window: Window) -> int:
     """Stores the labelled rows of each day of a window, replacing those stored before; returns their number."""
     count, start = 0, int(window.start // DAY_S) * DAY_S
     while start < window.end:
@@ -34,7 +34,9 @@ def mature(observations: Observations, spec: ModelSpec, schema: Schema, window: 
     return count
 
 
-def mature_since(observations: Observations, spec: ModelSpec, schema: Schema, since: float, until: float) -> int:
+def store_labelled_rows_since(
+    observations: Observations, spec: ModelSpec, schema: Schema, since: float, until: float
+) -> int:
     """Stores the labelled rows of the days from `since` on that have none stored yet, in case no monitor ran then, and
     of the newest days, for which labels may still have come; returns their number."""
     late_s = _LATE_S + (spec.horizon if isinstance(spec.label_horizon, str) else 0.0)
@@ -52,7 +54,7 @@ def mature_since(observations: Observations, spec: ModelSpec, schema: Schema, si
     missing = [day for day in days if day not in stored_days or day >= settled]
     if not missing:
         return 0
-    return mature(observations, spec, schema, Window(missing[0] * DAY_S, (missing[-1] + 1) * DAY_S))
+    return store_labelled_rows(observations, spec, schema, Window(missing[0] * DAY_S, (missing[-1] + 1) * DAY_S))
 
 
 def _save_days(observations: Observations, spec: ModelSpec, rows: pa.Table) -> int:
@@ -70,7 +72,7 @@ def _day_name(second: float) -> str:
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d")
 
 
-def count_matured(observations: Observations, spec: ModelSpec, since: float) -> int:
+def count_labelled_rows(observations: Observations, spec: ModelSpec, since: float) -> int:
     """The number of stored labelled rows that are newer than `since`, a POSIX time."""
     day = datetime.fromtimestamp(max(0.0, since), UTC).strftime("%Y-%m-%d")
     start = pa.scalar(datetime.fromtimestamp(max(0.0, since), UTC), pa.timestamp("us", "UTC"))
@@ -88,7 +90,7 @@ def labelled_rows(observations: Observations, spec: ModelSpec, schema: Schema, w
     single value when it was made. Unreadable values are missing. Rows are ordered by time and id.
     """
     tables = observations.predictions(spec.model_id, window.start, window.end)
-    latest = choose(tables)
+    latest = deduplicate_rows(tables)
     labels = labels_of(observations.labels(spec.model_id, window.start - EARLY_LABELS_S), schema)
     joined = join_labels(latest.ids, latest.time_us, labels)
     labelled = np.flatnonzero(~np.isnan(joined.y))
@@ -150,6 +152,6 @@ def _feature(column: FeatureColumn, tables: list[pa.Table], table: np.ndarray, r
 
 def _cast_values(values: pa.ChunkedArray, column: FeatureColumn) -> pa.Array:
     if column.kind is Kind.CATEGORICAL:
-        return pc.cast(decoded(values), pa.large_string()).combine_chunks()
-    parsed = numbers_in(values) if column.kind is Kind.NUMERIC else read_column(values, column)
+        return pc.cast(decode_dictionary(values), pa.large_string()).combine_chunks()
+    parsed = read_numbers(values) if column.kind is Kind.NUMERIC else read_column(values, column)
     return pa.array(np.where(np.isinf(parsed.numbers), np.nan, parsed.numbers), from_pandas=True)

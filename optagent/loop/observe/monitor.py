@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from optagent.domain.alert import Alert, AlertKind, reconcile
+from optagent.domain.alert import Alert, AlertKind, update_alerts
 from optagent.domain.model import ModelSpec
 from optagent.domain.model_report import ModelReport
 from optagent.domain.monitoring import Monitoring, Window
@@ -118,4 +118,4 @@ async def _reconcile_findings(
     if any(report.quality is None or report.quality.labelled for report in reports):
         kinds |= _NEED_LABELS
     alerts = [alert for alert in await store.alerts(model_id) if alert.kind in kinds]
-    return reconcile(model_id, alerts, findings, now, monitoring.alert_cooldown_minutes * 60)
+    return update_alerts(model_id, alerts, findings, now, monitoring.alert_cooldown_minutes * 60)

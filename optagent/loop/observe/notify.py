@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from optagent.domain.notice import Notice, due
+from optagent.domain.notice import Notice, due_messages
 from optagent.errors import InvalidRequest, Unavailable
 from optagent.ports import Notifier, Store
 
@@ -13,7 +13,9 @@ RETRY_S = 60.0
 _CLAIMED_S = 600.0  # longer than sending takes; a claim of a process that died expires after that
 
 
-async def tell(notices: Sequence[Notice], notifier: Notifier, store: Store, now: float, cooldown_s: float) -> int:
+async def send_notices(
+    notices: Sequence[Notice], notifier: Notifier, store: Store, now: float, cooldown_s: float
+) -> int:
     """Sends the notices whose keys were not sent within the cool-down, and returns their number.
 
     Notices of one model form one message. The store remembers sent keys, so that neither a restart nor another process
@@ -24,7 +26,7 @@ async def tell(notices: Sequence[Notice], notifier: Notifier, store: Store, now:
         raise InvalidRequest(f"cooldown_s must be above 0, got {cooldown_s!r}")
     keys = dict.fromkeys(notice.key for notice in notices)
     notified_at = {key: now for key in keys if not await store.first_time(key, _CLAIMED_S)}
-    groups, _ = due(notices, notified_at, now, cooldown_s)
+    groups, _ = due_messages(notices, notified_at, now, cooldown_s)
     sent, troubles = 0, dict[str, None]()
     for group in groups:
         remember_s = cooldown_s

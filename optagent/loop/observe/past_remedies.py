@@ -12,7 +12,7 @@ from optagent.domain.rollout import AUTOMATIC
 from optagent.domain.rollout_look import RolloutState
 from optagent.errors import ModelNotFound, NotFound
 from optagent.loop.observe.inputs import AnalysisInputs
-from optagent.loop.observe.labelled_rows import count_matured, mature_since
+from optagent.loop.observe.labelled_rows import count_labelled_rows, store_labelled_rows_since
 from optagent.ports import Observations, Registry, Store
 
 _MOST_PROCESSES = 400  # processes
@@ -83,9 +83,9 @@ def _remedies_of_failures(
 
     def rows_since(instant: float) -> int:
         if not counts:
-            mature_since(observations, spec, inputs.reference.schema, start, inputs.now)
+            store_labelled_rows_since(observations, spec, inputs.reference.schema, start, inputs.now)
         if instant not in counts:
-            counts[instant] = count_matured(observations, spec, instant)
+            counts[instant] = count_labelled_rows(observations, spec, instant)
         return counts[instant]
 
     def rows_until(instant: float) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from optagent.analysis.label_join import choose, microseconds
+from optagent.analysis.label_join import deduplicate_rows, microseconds
 from optagent.analysis.observed_rows import ObservedRows
 from optagent.analysis.profile import make_profile
 from optagent.arrays import Vector
@@ -28,7 +28,7 @@ from optagent.training.contributions import contributions
 from optagent.training.encoding import Schema, fit_schema
 from optagent.training.live_answers import encode_live_labels, encode_predictions
 from optagent.training.live_rows import BOOKKEEPING, encode_live, model_matrix
-from optagent.training.live_values import numbers_in
+from optagent.training.live_values import read_numbers
 from optagent.training.metrics import metric_named
 from optagent.training.predictor import Predictor
 
@@ -88,7 +88,7 @@ def logged_reference(rows: Any, spec: ModelSpec, now: float) -> Reference:
     features count the same. Raises InvalidData.
     """
     rows = checked_predictions(rows, spec, now)
-    rows = rows.take(pa.array(choose([rows]).row))
+    rows = rows.take(pa.array(deduplicate_rows([rows]).row))
     if LABEL in rows.schema.names and spec.target not in rows.schema.names:
         rows = rows.rename_columns([spec.target if name == LABEL else name for name in rows.schema.names])
     probabilities = (name for name in rows.schema.names if name.startswith("probability"))
@@ -132,7 +132,7 @@ def _keep_number_columns(rows: pa.Table, skipped: Container[str]) -> tuple[pa.Ta
     for place, name in enumerate(rows.schema.names):
         if name in skipped or kind_of(rows.schema.field(place).type) is not Kind.CATEGORICAL:
             continue
-        parsed = numbers_in(rows.column(place))
+        parsed = read_numbers(rows.column(place))
         numbers, texts = int(np.isfinite(parsed.numbers).sum()), int(parsed.problems[RowProblem.NOT_A_NUMBER].sum())
         if texts and numbers >= _LEAST_NUMBERS * (numbers + texts):
             values = pa.chunked_array([pa.array(parsed.numbers, from_pandas=True)])

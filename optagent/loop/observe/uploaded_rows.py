@@ -71,7 +71,7 @@ class UploadedRows:
         """Does nothing: the owner of the underlying observations closes them."""
 
 
-def given_rows(
+def prepare_uploaded_rows(
     predictions: pa.Table,
     labels: pa.Table | None,
     spec: ModelSpec,

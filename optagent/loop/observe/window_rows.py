@@ -13,12 +13,12 @@ from optagent.analysis.label_join import (
     CountedRows,
     JoinedLabels,
     Labels,
-    choose,
+    concat_texts,
+    count_orphans,
+    deduplicate_rows,
     join_labels,
     microseconds,
-    orphans,
-    texts_of,
-    thinned_by_id,
+    sample_by_id,
 )
 from optagent.analysis.observed_rows import ObservedColumn, ObservedRows
 from optagent.arrays import Mask, Vector
@@ -29,8 +29,8 @@ from optagent.errors import InvalidData
 from optagent.ports import Observations
 from optagent.training.encoding import Schema
 from optagent.training.live_answers import encode_live_labels, encode_predictions
-from optagent.training.live_rows import Counts, encode_live, merged_counts, model_matrix
-from optagent.training.live_values import column_named, numbers_in
+from optagent.training.live_rows import Counts, encode_live, merge_counts, model_matrix
+from optagent.training.live_values import column_named, read_numbers
 from optagent.training.predictor import Predictor
 
 MOST_ROWS = 2_000_000
@@ -59,8 +59,8 @@ def observe_window(
     """
     tables = observations.predictions(model_id, window.start, window.end)
     keep = None if version is None else [_rows_of_version(table, version, unversioned) for table in tables]
-    distinct = choose(tables, keep)
-    sample = thinned_by_id(distinct, most_rows)
+    distinct = deduplicate_rows(tables, keep)
+    sample = sample_by_id(distinct, most_rows)
     rows, usable, columns = _encode_rows(tables, sample, schema)
     labels = labels_of(observations.labels(model_id, window.start - EARLY_LABELS_S), schema)
     joined = join_labels(sample.ids, sample.time_us, labels)
@@ -68,10 +68,10 @@ def observe_window(
     problems = _row_problems(sample, joined, usable)
     within = (labels.time_us >= window.start * 1e6) & (labels.time_us < window.end * 1e6)
     candidates = labels.ids.filter(pa.array(within))
-    problems[RowProblem.ORPHAN] = orphans(candidates, tables)
+    problems[RowProblem.ORPHAN] = count_orphans(candidates, tables)
     if problems[RowProblem.ORPHAN] and earlier_s > 0:
         past = observations.predictions(model_id, window.start - earlier_s, window.start)
-        problems[RowProblem.ORPHAN] = orphans(candidates, [*tables, *past])
+        problems[RowProblem.ORPHAN] = count_orphans(candidates, [*tables, *past])
     for problems_of_column in columns.values():
         problems.update(problems_of_column)
     return observed, DataQuality(
@@ -151,10 +151,10 @@ def _encode_rows(tables: Sequence[pa.Table], sample: CountedRows, schema: Schema
         rows.prediction[places], usable[places] = encode_predictions(part, schema)
         latency = column_named(part, _LATENCY)
         if latency is not None:
-            numbers = numbers_in(latency).numbers
+            numbers = read_numbers(latency).numbers
             rows.latency_ms[places] = np.where(np.isfinite(numbers) & (numbers >= 0), numbers, np.nan)
         counts.append(problems)
-    return rows, usable, merged_counts(counts)
+    return rows, usable, merge_counts(counts)
 
 
 def labels_of(tables: Sequence[pa.Table], schema: Schema) -> Labels:
@@ -171,11 +171,11 @@ def labels_of(tables: Sequence[pa.Table], schema: Schema) -> Labels:
         times.append(microseconds(table.column("time")))
         for name in names:
             values = column_named(table, name)
-            numbers = np.full(table.num_rows, np.nan) if values is None else numbers_in(values).numbers
+            numbers = np.full(table.num_rows, np.nan) if values is None else read_numbers(values).numbers
             outcome[name].append(np.where(np.isinf(numbers), np.nan, numbers))
     joined = {name: np.concatenate(parts) for name, parts in outcome.items()}
     return Labels(
-        ids=texts_of([table.column("id") for table in tables]),
+        ids=concat_texts([table.column("id") for table in tables]),
         time_us=np.concatenate(times),
         y=np.concatenate(y),
         unusable=np.concatenate(unusable),

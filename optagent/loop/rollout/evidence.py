@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from optagent.analysis.label_join import Index, choose, join_labels
+from optagent.analysis.label_join import Index, deduplicate_rows, join_labels
 from optagent.analysis.observed_rows import ObservedRows
 from optagent.analysis.rollout_evidence import PairedLosses, SplitLosses, over_budget
 from optagent.arrays import Mask, Vector
@@ -101,7 +101,7 @@ class RolloutRows:
 def evidence_of(tables: Sequence[pa.Table], rollout_id: str, outputs: int) -> RolloutRows:
     """The evidence in recorded tables; rows of other rollouts, without an id or without a time are left out."""
     rows = _one_table(tables, rollout_id, evidence_schema(outputs))
-    chosen = choose([rows])
+    chosen = deduplicate_rows([rows])
     rows = rows.take(pa.array(chosen.row)).combine_chunks()
     drawn = _mask(rows, "arm", CANDIDATE)
     state = rows["state"].to_numpy()

@@ -13,7 +13,7 @@ from optagent.loop.observe.window_rows import EARLY_LABELS_S
 from optagent.loop.rollout.context import RolloutContext
 from optagent.loop.rollout.evidence import RolloutRows, evidence_of, guarded_of, labels_for, losses_of, row_loss
 from optagent.ports import Observations
-from optagent.serving.evidence_record import outputs_of
+from optagent.serving.evidence_record import count_outputs
 
 GROWTH = 1.02  # of rows from one look to the next: 350 looks from the 1,000th row to the millionth
 _REST = 20  # times what reading took: it then takes 5 % of a core at most
@@ -66,7 +66,7 @@ def seen(rollout: Rollout, spec: ModelSpec, observations: Observations, now: flo
         evidence = evidence_of(tables, rollout.rollout_id, outputs=1)
         look = look_at(rollout, look_id, now, None, guarded_of(evidence, rollout))
         return replace(look, notes=(f"no losses: {error}",))
-    evidence = evidence_of(tables, rollout.rollout_id, outputs_of(reference.schema.task, reference.schema.classes))
+    evidence = evidence_of(tables, rollout.rollout_id, count_outputs(reference.schema.task, reference.schema.classes))
     losses = _losses(rollout, spec, reference, evidence, observations, now)
     return look_at(rollout, look_id, now, losses, guarded_of(evidence, rollout))
 

@@ -13,7 +13,7 @@ from optagent.domain.rollout_policy import ERRORS, SLOW, RolloutPolicy, policy_o
 from optagent.domain.strategy import Strategy
 from optagent.errors import Conflict, InvalidRequest
 from optagent.loop.champion import champion_of
-from optagent.loop.observe.inputs import reference_of
+from optagent.loop.observe.inputs import load_or_make_reference
 from optagent.loop.observe.reference import Reference
 from optagent.loop.rollout.context import RolloutContext
 from optagent.loop.rollout.evidence import mean_loss, row_loss
@@ -90,7 +90,7 @@ def plan_rollout(
         raise InvalidRequest(f"{request.candidate}: version {champion.version} is the champion already")
     predictor = load_version(champion, registry)
     _check_alike(candidate.version, load_version(candidate, registry).schema, predictor.schema)
-    reference, _ = reference_of(champion, predictor, spec, observations, datasets, seed=0)
+    reference, _ = load_or_make_reference(champion, predictor, spec, observations, datasets, seed=0)
     policy = policy_for(spec, request.strategy, request.changes, reference)
     return RolloutPlan(champion.version, candidate.version, policy)
 

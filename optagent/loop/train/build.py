@@ -11,7 +11,7 @@ from optagent.training.families.engineered import Engineered, EngineeredModel
 from optagent.training.families.family import FittedModel
 from optagent.training.families.parts import ModelPart
 from optagent.training.families.registry import family_named
-from optagent.training.recipe import Recipe, trained
+from optagent.training.recipe import Recipe, train_recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def build_recipe(
     recipe: Recipe, prepared: PreparedRows, seed: int, threads: int, score: float = math.nan
 ) -> BuiltModel:
     """The recipe's model of all development rows, behind the plan that made their columns."""
-    model = trained(prepared.problem, recipe, seed, threads)
+    model = train_recipe(prepared.problem, recipe, seed, threads)
     return put_behind_plan(BuiltModel(recipe.family, recipe.params, recipe.rounds, model, score), prepared)
 
 

@@ -24,7 +24,7 @@ from optagent.ensembles.greedy import Gains
 from optagent.ensembles.members import Members
 from optagent.ensembles.methods import gains_in_process
 from optagent.ensembles.out_of_fold import out_of_fold
-from optagent.ensembles.select import EnsembleGoal, MemberData, choose
+from optagent.ensembles.select import EnsembleGoal, MemberData, choose_ensemble
 from optagent.ensembles.shares import weights_of
 from optagent.ensembles.stack_loss import StackFeatures
 from optagent.ensembles.target import Target, gains, target_of
@@ -43,7 +43,7 @@ from optagent.training.families.ensemble import Ensemble, EnsembleModel
 from optagent.training.families.parts import ModelPart, check_part
 from optagent.training.families.registry import family_named
 from optagent.training.metrics import Metric, metric_named
-from optagent.training.recipe import OutOfFold, Recipe, predicted_out_of_fold, trained
+from optagent.training.recipe import OutOfFold, Recipe, predict_out_of_fold, train_recipe
 
 _ONE_ROW_SET = ("task", "data", "target", "time_column", "rows_in_time_order", "label_horizon", "holdout_fraction")
 _WORTH_SHARING = 5_000_000  # predictions: fewer are asked here sooner than they are handed over
@@ -130,7 +130,7 @@ def search_weights(
     """Trains every recipe on every fold, and searches for weights on what they say of the rows left out. Blocks."""
     problem, spec = prepared.problem, prepared.spec
     with workers.share(problem) as pool:
-        predict = partial(predicted_out_of_fold, seed=goal.seed)
+        predict = partial(predict_out_of_fold, seed=goal.seed)
         predicted: list[OutOfFold] = pool.map(predict, recipes, run.cancelled)
     predictions = {recipe.name: each.predictions for recipe, each in zip(recipes, predicted, strict=True)}
     members, rows = out_of_fold(spec.task, problem.data.y, problem.folds, predictions)
@@ -142,7 +142,7 @@ def search_weights(
     data = MemberData(members, spec, _times_of(prepared.dev_time, rows), _features(prepared, rows))
     target = target_of(members, goal.metrics)
     with _PooledGains(workers) as gains_for:
-        choice = choose(data, goal, gains_for)
+        choice = choose_ensemble(data, goal, gains_for)
     return WeightSearch(choice, members, target, {recipe.name: recipe for recipe in recipes})
 
 
@@ -186,7 +186,7 @@ def build_members(
 
 
 def _build_part(recipe: Recipe, prepared: PreparedRows, seed: int, threads: int) -> ModelPart:
-    model = trained(prepared.problem, recipe, seed, threads)
+    model = train_recipe(prepared.problem, recipe, seed, threads)
     return ModelPart(Engineered.name if recipe.plan is not None else recipe.family, model)
 
 
@@ -200,7 +200,7 @@ def _build_and_compare(
     baseline, note = champion_on_holdout(prepared, ports.registry)
     if baseline is None:
         single = weights.recipes[weights.choice.single]
-        model = trained(prepared.problem, single, test.seed, ports.threads)
+        model = train_recipe(prepared.problem, single, test.seed, ports.threads)
         baseline = Baseline(f"the best single model ({single.name})", model.predict(x))
     return built, compare_on_holdout(built.model.predict(x), baseline, test), note
 

@@ -12,8 +12,8 @@ from optagent.domain.model import CHAMPION, ModelSpec
 from optagent.domain.strategy import strategy_named
 from optagent.errors import InvalidRequest, ModelNotFound
 from optagent.features.proposal import FeatureProposal, ProposalLimits, ProposalRules
-from optagent.features.propose import engineer as propose
-from optagent.features.screening_statistics import Block, BlockStatistics, Screen, Spread, screen_block, serially
+from optagent.features.propose import propose_features as propose
+from optagent.features.screening_statistics import Block, BlockStatistics, Screen, Spread, screen_block, screen_serially
 from optagent.loop.context import Ports
 from optagent.loop.process import Run
 from optagent.loop.train.build import BuiltModel, build_recipe
@@ -26,7 +26,7 @@ from optagent.ports import Registry, Workers
 from optagent.training.columns import Kind
 from optagent.training.families.registry import family_named
 from optagent.training.metrics import Metric, metric_named
-from optagent.training.recipe import Recipe, trained
+from optagent.training.recipe import Recipe, train_recipe
 
 _WORTH_SHARING = 20_000_000  # rows times candidates: fewer are looked at sooner than workers are up
 
@@ -93,7 +93,7 @@ def _spread_over(workers: Workers | None, cancelled: Callable[[], bool]) -> Spre
     def spread(screen: Screen, blocks: Iterable[Block]) -> Iterable[BlockStatistics]:
         every_block = list(blocks)
         if workers is None or len(screen.residuals) * sum(len(block.steps) for block in every_block) < _WORTH_SHARING:
-            return serially(screen, every_block)
+            return screen_serially(screen, every_block)
         with workers.share(screen) as pool:
             return pool.map(screen_block, every_block, cancelled)
 
@@ -111,7 +111,7 @@ def _build_and_compare(
     x = prepared.holdout.x
     baseline, note = champion_on_holdout(prepared, ports.registry)
     if baseline is None:
-        plain_model = trained(prepared.problem, recipe, test.seed, ports.threads)
+        plain_model = train_recipe(prepared.problem, recipe, test.seed, ports.threads)
         baseline = Baseline("the same parameters without the features", plain_model.predict(x))
     return built, compare_on_holdout(built.model.predict(x), baseline, test), note
 

@@ -15,7 +15,7 @@ from optagent.training.folds import make_folds, split
 from optagent.training.plan import FeaturePlan
 from optagent.training.problem import Data, Problem, span_of
 from optagent.training.row_times import instants
-from optagent.training.transform import transformed
+from optagent.training.transform import transform_data
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class PreparedRows:
 
     def planned(self, plan: FeaturePlan) -> "PreparedRows":
         """The same rows with the columns of a plan."""
-        data = transformed(plan, self.problem.data)
+        data = transform_data(plan, self.problem.data)
         return replace(self, problem=Problem(data, self.problem.folds), digest=digest_of(data), plan=plan)
 
 

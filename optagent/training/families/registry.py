@@ -11,7 +11,7 @@ from optagent.training.families.sklearn_boosting import HistGradientBoosting
 from optagent.training.families.sklearn_forests import ExtraTrees, RandomForest
 from optagent.training.families.sklearn_imported import ImportedSklearn
 from optagent.training.families.sklearn_linear import Linear
-from optagent.training.families.user_family import installed, is_path, user_family
+from optagent.training.families.user_family import installed_families, is_path, user_family
 from optagent.training.families.xgboost_family import XGBoost
 
 _ALL: tuple[Family, ...] = (LightGBM(), XGBoost(), RandomForest(), ExtraTrees(), HistGradientBoosting(), Linear())
@@ -34,8 +34,8 @@ def family_named(name: str) -> Family:
 
 def check_name(name: str) -> None:
     """Raises InvalidRequest unless the name is that of a family, or has the form of a path to one; imports nothing."""
-    if not is_ours(name) and not is_path(name) and name not in installed():
-        names = sorted({*FAMILIES, *installed()})
+    if not is_ours(name) and not is_path(name) and name not in installed_families():
+        names = sorted({*FAMILIES, *installed_families()})
         raise InvalidRequest(f"unknown family {name!r}; one of {names}, or your own as package.module:Class")
 
 

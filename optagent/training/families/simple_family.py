@@ -20,7 +20,7 @@ from optagent.training.families.simple_family_model import (
     FULL_ROUNDS,
     SimpleFamilyFit,
     SimpleFamilyModel,
-    contained,
+    refuse_exit,
 )
 from optagent.training.problem import Data
 
@@ -137,7 +137,7 @@ class SimpleFamily:
     def load(self, folder: Path, task: Task, n_classes: int) -> SimpleFamilyModel:
         try:
             columns = json.loads((folder / COLUMNS).read_text(encoding="utf-8"))["columns"]
-            with contained(self):
+            with refuse_exit(self):
                 model = self.read(folder)
         except Exception as error:  # whatever a reader of one's own may raise
             raise CorruptBundle(f"family {self.name}: {type(error).__name__}: {error}") from error

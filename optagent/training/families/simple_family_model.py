@@ -94,7 +94,7 @@ class SimpleFamilyFit:
 
     def _step_to(self, step: int) -> None:
         """Advances the user's generator; one that ends before its last step has converged, and its last model stays."""
-        with contained(self._family), _limit_threads(self._threads):
+        with refuse_exit(self._family), _limit_threads(self._threads):
             if self._models is None:
                 data = _select_rows(self._data, self._train)
                 self._models = iter(self._family.fit(self._settings, data, self._seed, self._threads))
@@ -109,7 +109,7 @@ class SimpleFamilyFit:
 
     def _fit_share(self, rounds: int) -> Any:
         count = max(_FEWEST_ROWS, math.ceil(len(self._train) * rounds / FULL_ROUNDS))
-        with contained(self._family), _limit_threads(self._threads):
+        with refuse_exit(self._family), _limit_threads(self._threads):
             data = _select_rows(self._data, self._train[:count])
             model = self._family.fit(self._settings, data, self._seed, self._threads)
         if model is None:
@@ -129,7 +129,7 @@ class SimpleFamilyModel:
 
     def predict(self, x: Matrix) -> Prediction:
         check_columns(x, self._columns)
-        with contained(self._family):
+        with refuse_exit(self._family):
             prediction = np.asarray(self._family.predict(self._model, x), dtype=np.float64)
         shape = (len(x), *self._shape)
         if prediction.shape != shape:
@@ -139,14 +139,14 @@ class SimpleFamilyModel:
         return finite(prediction)
 
     def save(self, folder: Path) -> None:
-        with contained(self._family):
+        with refuse_exit(self._family):
             self._family.write(self._model, folder)
         if (folder / COLUMNS).exists():
             raise CorruptBundle(f"family {self._family.name}: {COLUMNS} is a name that optagent keeps for itself")
         (folder / COLUMNS).write_text(json.dumps({"columns": self._columns}), encoding="utf-8")
 
     def importances(self) -> Vector:
-        with contained(self._family):
+        with refuse_exit(self._family):
             importances = self._family.importances(self._model)
         if importances is None:
             return np.zeros(self._columns)
@@ -154,7 +154,7 @@ class SimpleFamilyModel:
 
 
 @contextmanager
-def contained(family: UserCode) -> Iterator[None]:
+def refuse_exit(family: UserCode) -> Iterator[None]:
     """Turns an exit of the process, which the family's code asks for, into a RuntimeError like any other failure."""
     try:
         yield

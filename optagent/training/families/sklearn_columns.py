@@ -62,7 +62,7 @@ def numeric_columns(data: Data) -> list[int]:
     return [column for column in range(data.x.shape[1]) if column not in data.categorical]
 
 
-def by_column(columns: ColumnTransformer, values: Vector) -> Vector:
+def sum_by_column(columns: ColumnTransformer, values: Vector) -> Vector:
     """(columns,) sums of `values` over the outputs of each column, such as its one-hot levels."""
     sums = np.zeros(columns.n_features_in_)
     np.add.at(sums, _source_columns(columns), values)

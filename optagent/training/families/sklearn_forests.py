@@ -19,7 +19,7 @@ from optagent.training.families.feasible import (
     normalised_weight,
 )
 from optagent.training.families.params import complete_params, library_seed
-from optagent.training.families.sklearn_columns import by_column, forget_folds, tree_columns
+from optagent.training.families.sklearn_columns import forget_folds, sum_by_column, tree_columns
 from optagent.training.families.sklearn_model import SklearnModel, load_model, predict_estimator
 from optagent.training.problem import Data
 
@@ -163,4 +163,4 @@ class ForestFit:
 
 
 def _importances(pipeline: Any) -> Vector:
-    return by_column(pipeline["columns"], pipeline["model"].feature_importances_)
+    return sum_by_column(pipeline["columns"], pipeline["model"].feature_importances_)

@@ -20,7 +20,7 @@ from optagent.training.families.feasible import (
     normalised_weight,
 )
 from optagent.training.families.params import complete_params, library_seed
-from optagent.training.families.sklearn_columns import by_column, forget_folds, linear_columns
+from optagent.training.families.sklearn_columns import forget_folds, linear_columns, sum_by_column
 from optagent.training.families.sklearn_model import SklearnModel, load_model, predict_estimator
 from optagent.training.problem import Data
 
@@ -149,4 +149,4 @@ def _estimator(task: Task) -> type:
 def _importances(pipeline: Any) -> Vector:
     """(columns,) absolute coefficients, which the scaling makes comparable."""
     weights = np.abs(np.atleast_2d(pipeline["model"].coef_)).sum(axis=0)
-    return by_column(pipeline["columns"], weights)
+    return sum_by_column(pipeline["columns"], weights)

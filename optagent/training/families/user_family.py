@@ -28,7 +28,7 @@ def is_path(name: str) -> bool:
     return _PATH.fullmatch(name) is not None
 
 
-def installed() -> dict[str, EntryPoint]:
+def installed_families() -> dict[str, EntryPoint]:
     """The entry points of our group by name; none of them is imported."""
     return {point.name: point for point in entry_points(group=GROUP)}
 
@@ -71,7 +71,7 @@ def _import_family(name: str) -> Any:
     module_name, _, attribute = name.partition(":")
     try:
         if not attribute:
-            return installed()[name].load()
+            return installed_families()[name].load()
         return getattr(importlib.import_module(module_name), attribute)
     except AttributeError:
         raise InvalidRequest(f"family {name}: the module {module_name} has no {attribute}") from None

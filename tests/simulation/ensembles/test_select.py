@@ -13,7 +13,7 @@ from optagent.ensembles.choice import EnsembleChoice
 from optagent.ensembles.holdout_test import decide_on_improvements
 from optagent.ensembles.members import Members, members_of
 from optagent.ensembles.row_split import split_rows
-from optagent.ensembles.select import EnsembleGoal, MemberData, choose
+from optagent.ensembles.select import EnsembleGoal, MemberData, choose_ensemble
 from optagent.ensembles.stack_loss import StackFeatures
 from optagent.ensembles.target import Target, gains
 from optagent.errors import InvalidData, InvalidRequest
@@ -42,7 +42,7 @@ def test_models_that_see_different_causes_are_accepted_together(
     library: Library, spec: Specs, task: Task, method: str, names: tuple[str, ...]
 ) -> None:
     members = library(task, models=4, rows=3000, seed=8)
-    choice = choose(MemberData(members, spec(task)), ask(*names, method=method))
+    choice = choose_ensemble(MemberData(members, spec(task)), ask(*names, method=method))
     assert choice.accepted, choice.reason
     assert all(interval.low > 0 for interval in choice.improvements.values())
     assert f"on {choice.judged_rows:,} rows that no search saw: better" in choice.reason
@@ -56,7 +56,7 @@ def test_a_vote_of_equals_is_accepted(spec: Specs) -> None:
     rng = np.random.default_rng(0)
     y = rng.normal(size=1500)
     members = members_of(Task.REGRESSION, {f"n{index}": y + rng.normal(size=1500) for index in range(4)}, y)
-    choice = choose(MemberData(members, spec(Task.REGRESSION)), ask("rmse", method="voting"))
+    choice = choose_ensemble(MemberData(members, spec(Task.REGRESSION)), ask("rmse", method="voting"))
     assert (choice.accepted, choice.search) == (True, "soft_vote")
     assert choice.metrics["rmse"] == pytest.approx(0.5, abs=0.05)
 
@@ -73,25 +73,27 @@ def test_an_ensemble_that_is_no_better_is_accepted_no_more_often_than_alpha_allo
             **{f"n{i}": np.clip(truth + 0.1 * rng.normal(size=1400), 0.01, 0.99) for i in range(2)},
         }
         data = MemberData(members_of(Task.BINARY, predictions, y), spec())
-        accepted += choose(data, ask("brier", method="weighted", alpha=0.2, seed=seed)).accepted
+        accepted += choose_ensemble(data, ask("brier", method="weighted", alpha=0.2, seed=seed)).accepted
     assert binom.sf(accepted - 1, worlds, 0.1) > 0.01
 
 
 def test_few_rows_keep_the_best_single(library: Library, spec: Specs) -> None:
     members = library(rows=1100, seed=8)  # 880 of them to learn from
-    choice = choose(MemberData(members, spec()), ask("log_loss"))
+    choice = choose_ensemble(MemberData(members, spec()), ask("log_loss"))
     assert not choice.accepted
     assert choice.ensemble is None
     assert (
         choice.reason == "weights learned on 880 rows would not last, 1,000 are needed: " + choice.single + " is kept"
     )
-    assert choose(MemberData(library(rows=8), spec()), ask("log_loss")).reason.startswith("there are no rows to judge")
+    assert choose_ensemble(MemberData(library(rows=8), spec()), ask("log_loss")).reason.startswith(
+        "there are no rows to judge"
+    )
 
 
 def test_identical_members_keep_one_of_them_and_say_so(library: Library, spec: Specs) -> None:
     one = library(rows=2000)
     members = members_of(Task.BINARY, {"b": one.predictions[0], "a": one.predictions[0]}, one.y)
-    choice = choose(MemberData(members, spec()), ask("log_loss", method="weighted"))
+    choice = choose_ensemble(MemberData(members, spec()), ask("log_loss", method="weighted"))
     assert (choice.accepted, choice.single) == (False, "a")
     assert choice.reason == "the search itself gave all weight to a: it is kept"
     assert "b says exactly what a says" in choice.notes
@@ -100,7 +102,7 @@ def test_identical_members_keep_one_of_them_and_say_so(library: Library, spec: S
 def test_a_constant_member_does_no_harm(library: Library, spec: Specs) -> None:
     one = library(models=3, rows=2500, seed=8)
     members = members_of(Task.BINARY, {"flat": np.full(2500, 0.5), **one.by_member()}, one.y)
-    choice = choose(MemberData(members, spec()), ask("log_loss", method="weighted"))
+    choice = choose_ensemble(MemberData(members, spec()), ask("log_loss", method="weighted"))
     assert "flat says the same of every row" in choice.notes
     assert choice.single != "flat"
 
@@ -108,12 +110,12 @@ def test_a_constant_member_does_no_harm(library: Library, spec: Specs) -> None:
 def test_an_ensemble_that_breaks_the_latency_budget_is_never_chosen(library: Library, spec: Specs) -> None:
     latency = {f"m{index:02d}": float(1 + index) for index in range(5)}
     members = library(models=5, rows=1500, seed=8, latency_ms=latency)
-    choice = choose(MemberData(members, spec()), ask("log_loss", budget=EnsembleBudget(max_latency_ms=6.0)))
+    choice = choose_ensemble(MemberData(members, spec()), ask("log_loss", budget=EnsembleBudget(max_latency_ms=6.0)))
     assert choice.options
     assert all(one.latency_ms <= 6 for one in choice.options)
     assert choice.latency_ms <= 6
     assert any(one.on_front for one in choice.options)
-    alone = choose(MemberData(members, spec()), ask("log_loss", budget=EnsembleBudget(max_latency_ms=1.5)))
+    alone = choose_ensemble(MemberData(members, spec()), ask("log_loss", budget=EnsembleBudget(max_latency_ms=1.5)))
     assert (alone.accepted, alone.single) == (False, "m00")
     assert "no two models that meet the budget" in alone.reason
 
@@ -121,7 +123,7 @@ def test_an_ensemble_that_breaks_the_latency_budget_is_never_chosen(library: Lib
 def test_the_order_of_models_does_not_matter(library: Library, spec: Specs) -> None:
     members = library(models=4, rows=1500)
     one, other = (
-        choose(MemberData(each, spec()), ask("brier", method="weighted"))
+        choose_ensemble(MemberData(each, spec()), ask("brier", method="weighted"))
         for each in (members, members.only([2, 0, 3, 1]))
     )
     assert (one.accepted, one.single, one.search) == (other.accepted, other.single, other.search)
@@ -130,7 +132,7 @@ def test_the_order_of_models_does_not_matter(library: Library, spec: Specs) -> N
 
 def test_a_search_that_cannot_be_made_is_left_out_with_its_reason(library: Library, spec: Specs) -> None:
     members = library(models=30, rows=1500)
-    choice = choose(MemberData(members, spec()), ask("brier", method="weighted"))
+    choice = choose_ensemble(MemberData(members, spec()), ask("brier", method="weighted"))
     assert [one.search for one in choice.options] == ["greedy", "slsqp"]
     assert any("simplex was left out: 30 models" in note for note in choice.notes)
 
@@ -138,7 +140,9 @@ def test_a_search_that_cannot_be_made_is_left_out_with_its_reason(library: Libra
 def test_features_are_one_more_way_where_they_are_given(library: Library, spec: Specs) -> None:
     members = library(models=3, rows=2500, seed=8)
     x = (members.y + np.random.default_rng(0).normal(size=2500)).astype(np.float32)[:, None]
-    choice = choose(MemberData(members, spec(), features=StackFeatures(x, (0,))), ask("log_loss", method="stacking"))
+    choice = choose_ensemble(
+        MemberData(members, spec(), features=StackFeatures(x, (0,))), ask("log_loss", method="stacking")
+    )
     assert choice.accepted
     assert choice.search == "stack_with_features"
 
@@ -154,7 +158,8 @@ def test_gains_can_be_found_elsewhere(library: Library, spec: Specs) -> None:
         return ask_them
 
     here, there = (
-        choose(MemberData(members, spec()), ask("brier", method="weighted"), *each) for each in ((), (elsewhere,))
+        choose_ensemble(MemberData(members, spec()), ask("brier", method="weighted"), *each)
+        for each in ((), (elsewhere,))
     )
     assert here == there
     assert sum(counts_asked) >= 60 * 3
@@ -190,11 +195,11 @@ def test_a_metric_that_becomes_worse_keeps_the_single() -> None:
 def test_nonsense_is_refused(library: Library, spec: Specs) -> None:
     data = MemberData(library(), spec())
     with pytest.raises(InvalidRequest, match="unknown ensemble method 'boosting'; one of"):
-        choose(data, ask("auc", method="boosting"))
+        choose_ensemble(data, ask("auc", method="boosting"))
     with pytest.raises(InvalidRequest, match="rmse: not a metric of a binary model"):
-        choose(data, ask("rmse"))
+        choose_ensemble(data, ask("rmse"))
     with pytest.raises(InvalidRequest, match="needs the latency_ms"):
-        choose(data, ask("auc", budget=EnsembleBudget(max_latency_ms=1)))
+        choose_ensemble(data, ask("auc", budget=EnsembleBudget(max_latency_ms=1)))
     one_class = members_of(Task.BINARY, library().by_member(), np.zeros(400))
     with pytest.raises(InvalidData, match="auc: all rows are of one class"):
-        choose(MemberData(one_class, spec()), ask("auc"))
+        choose_ensemble(MemberData(one_class, spec()), ask("auc"))

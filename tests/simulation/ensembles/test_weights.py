@@ -12,7 +12,7 @@ from optagent.ensembles.budget import EnsembleBudget
 from optagent.ensembles.greedy import GreedyPlan, greedy
 from optagent.ensembles.members import Members, members_of
 from optagent.ensembles.mixing import mean_of
-from optagent.ensembles.simplex import finest_resolution, grid, points_on, simplex
+from optagent.ensembles.simplex import count_points, finest_resolution, grid, simplex
 from optagent.ensembles.slsqp import loss_for, slsqp
 from optagent.ensembles.target import Target, best_of, gains, target_of
 from optagent.errors import InvalidRequest
@@ -162,14 +162,14 @@ def test_nonsense_is_refused_at_birth(nonsense: Callable[[], object]) -> None:
 
 def test_a_grid_has_every_point_once() -> None:
     points = grid(3, 4)
-    assert len(points) == points_on(3, 4) == len(np.unique(points, axis=0)) == 15
+    assert len(points) == count_points(3, 4) == len(np.unique(points, axis=0)) == 15
     np.testing.assert_allclose(points.sum(axis=1), 1)
 
 
 def test_a_grid_of_too_many_points_is_refused_and_the_finest_that_fits_is_known() -> None:
     with pytest.raises(InvalidRequest, match=r"50 models in steps of 1/20 has 1.16e\+17 points"):
         grid(50, 20)
-    assert points_on(4, finest_resolution(4)) <= 20_000 < points_on(4, finest_resolution(4) + 1)
+    assert count_points(4, finest_resolution(4)) <= 20_000 < count_points(4, finest_resolution(4) + 1)
     assert finest_resolution(1000, 500) == 0
 
 

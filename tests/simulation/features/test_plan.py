@@ -22,7 +22,7 @@ from optagent.training.plan import (
     Ratio,
     WindowSummary,
 )
-from optagent.training.transform import Transformer, apply, transformed
+from optagent.training.transform import Transformer, apply_plan, transform_data
 
 COLUMNS = ("a", "b", "shop", "day", "r_5", "r_10", "r_21")
 STEPS = (
@@ -121,7 +121,7 @@ def test_columns_that_are_passed_on_stay_categories(make_data) -> None:
     data = make_data(
         np.zeros((2, 3)), np.zeros(2), Task.BINARY, names=("a", "shop", "b"), categorical=(1,), levels=(4,)
     )
-    values = transformed(FeaturePlan(data.names, (Product("a", "b"),), dropped=("a",)), data)
+    values = transform_data(FeaturePlan(data.names, (Product("a", "b"),), dropped=("a",)), data)
     assert (values.names, values.categorical, values.levels) == (("shop", "b", "a * b"), (0,), (4,))
 
 
@@ -170,4 +170,4 @@ def test_a_plan_that_cannot_be_followed_is_refused_at_birth(make, said: str) -> 
 
 def test_a_matrix_of_other_columns_is_refused() -> None:
     with pytest.raises(InvalidData, match="takes a matrix of 7 columns"):
-        apply(PLAN, np.zeros((2, 6), dtype=np.float32))
+        apply_plan(PLAN, np.zeros((2, 6), dtype=np.float32))

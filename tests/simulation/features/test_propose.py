@@ -11,7 +11,7 @@ from optagent.codec import decode, encode
 from optagent.domain.model import Task
 from optagent.errors import InvalidData, InvalidRequest
 from optagent.features.proposal import FeatureProposal, ProposalLimits, ProposalRules
-from optagent.features.propose import engineer
+from optagent.features.propose import propose_features
 from optagent.features.refits import PlainFits, inner_folds, learner_for
 from optagent.features.screening_statistics import screen_block
 from optagent.features.searches import prepare_search
@@ -26,7 +26,7 @@ ORDERED = Resampling(time_ordered=True)
 
 def propose(problem: Problem, metric: str = "", **options) -> FeatureProposal:
     options = {"params": SMALL, "rounds": 25, "how": Resampling(200), **options}
-    return engineer(problem, LIGHTGBM, metric_named(metric, problem.data.task), **options)
+    return propose_features(problem, LIGHTGBM, metric_named(metric, problem.data.task), **options)
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +157,7 @@ def test_a_metric_that_is_undefined_on_the_rows_is_said_not_raised(planted) -> N
         raise InvalidData("all rows are of one class")
 
     metric = Metric("odd", True, (Task.REGRESSION,), undefined)
-    answer = engineer(planted(rows=300), LIGHTGBM, metric, params=SMALL, rounds=10)
+    answer = propose_features(planted(rows=300), LIGHTGBM, metric, params=SMALL, rounds=10)
     assert not answer.accepted
     assert answer.why == "it cannot be told: all rows are of one class"
 
@@ -175,7 +175,7 @@ def test_a_linear_family_finds_the_bend_that_it_cannot_follow(make_data) -> None
         Fold(np.flatnonzero(np.arange(240) % 3 != k), np.flatnonzero(np.arange(240) % 3 == k)) for k in range(3)
     )
     problem = Problem(make_data(x, x[:, 0] + x[:, 1] ** 2 + 0.5 * rng.normal(size=240)), folds)
-    answer = engineer(problem, family_named("linear"), METRICS["rmse"], rounds=81)
+    answer = propose_features(problem, family_named("linear"), METRICS["rmse"], rounds=81)
     assert answer.accepted
     assert "x1 ^ 2" in answer.plan.names
 

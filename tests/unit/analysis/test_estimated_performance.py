@@ -6,7 +6,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from optagent.analysis.direct_loss_estimation import fit_loss_model
-from optagent.analysis.estimated_performance import coverage, estimated_performance, fit_cbpe, matured
+from optagent.analysis.estimated_performance import coverage, estimate_history, estimated_performance, fit_cbpe
 from optagent.analysis.observed_rows import ObservedColumn, ObservedRows
 from optagent.codec import decode, encode
 from optagent.domain.model import Task
@@ -50,7 +50,7 @@ def test_the_estimate_follows_a_covariate_shift_of_the_car_loans() -> None:
     )
     estimator = fit_cbpe(before)
     auc = [metric for metric in BINARY if metric.name == "auc"]
-    history = matured(estimator, parts(now, 5000), auc)["auc"]
+    history = estimate_history(estimator, parts(now, 5000), auc)["auc"]
     assert len(history) == 10
     assert max(abs(interval.estimate - realised) for interval, realised in history) < 0.01
     assert all(interval.low <= realised <= interval.high for interval, realised in history)
@@ -74,7 +74,7 @@ def test_the_estimate_is_not_trusted_on_the_electricity_market() -> None:
     reference = later.where(np.arange(len(later)) < fifth // 2)
     estimator = fit_cbpe(reference, draws=100)
     windows = parts(later.where(np.arange(len(later)) >= fifth // 2), 336)  # weeks
-    history = matured(estimator, windows[:-1], BINARY)
+    history = estimate_history(estimator, windows[:-1], BINARY)
     assert np.mean([interval.estimate - realised for interval, realised in history["auc"]]) > 0.03
     estimate = estimated_performance(estimator, windows[-1], BINARY, history=history)
     assert not estimate.trusted
@@ -88,7 +88,7 @@ def test_the_estimate_is_not_trusted_on_the_electricity_market() -> None:
 def test_the_truth_falls_outside_the_interval_no_more_often_than_its_level_allows() -> None:
     estimator = fit_cbpe(miscalibrated_rows(4000, 0), draws=100)
     windows = [miscalibrated_rows(500, seed, hardness=3.0) for seed in range(1, 101)]
-    history = matured(estimator, windows, BINARY, alpha=0.1)
+    history = estimate_history(estimator, windows, BINARY, alpha=0.1)
     assert set(history) == {"accuracy", "precision", "recall", "f1", "auc", "log_loss", "brier"}
     for name, pairs in history.items():
         past = coverage(pairs)
@@ -106,7 +106,9 @@ def test_several_classes_are_estimated_without_bias() -> None:
         return make_rows(claimed / claimed.sum(axis=1, keepdims=True), y, classes=3)
 
     estimator = fit_cbpe(world(4000, 0), draws=50)
-    history = matured(estimator, [world(1000, seed) for seed in range(1, 21)], monitored_metrics(Task.MULTICLASS))
+    history = estimate_history(
+        estimator, [world(1000, seed) for seed in range(1, 21)], monitored_metrics(Task.MULTICLASS)
+    )
     assert set(history) == {"accuracy", "precision", "recall", "f1", "auc", "log_loss"}
     for name, pairs in history.items():
         assert abs(np.mean([interval.estimate - realised for interval, realised in pairs])) < 0.02, name
@@ -180,7 +182,7 @@ def noisy(rows: int, seed: int, centre: float = 0.0, factor: float = 1.0) -> Obs
 def test_the_loss_model_follows_a_covariate_shift() -> None:
     estimator = fit_loss_model(noisy(4000, 0))
     shifted = [noisy(500, seed, centre=0.7) for seed in range(1, 41)]
-    history = matured(estimator, shifted, REGRESSION, alpha=0.1)
+    history = estimate_history(estimator, shifted, REGRESSION, alpha=0.1)
     assert set(history) == {"mae", "rmse"}
     before = noisy(4000, 0)
     mae_before = float(np.abs(before.y - before.prediction).mean())
@@ -193,7 +195,7 @@ def test_the_loss_model_follows_a_covariate_shift() -> None:
 
 def test_the_loss_model_is_refused_where_errors_grew_for_no_reason_it_knows() -> None:
     estimator = fit_loss_model(noisy(2000, 0), draws=100)
-    history = matured(estimator, [noisy(300, seed, factor=1.5) for seed in range(1, 9)], REGRESSION)
+    history = estimate_history(estimator, [noisy(300, seed, factor=1.5) for seed in range(1, 9)], REGRESSION)
     estimate = estimated_performance(estimator, noisy(300, 9), REGRESSION, history=history)
     assert not estimate.trusted
     assert estimate.metrics[0].coverage is not None

@@ -9,8 +9,8 @@ from optagent.analysis.evidence import (
     degraded_metrics,
     drifted_importance,
     estimated_drop,
+    incomparable_reason,
     loss_rises,
-    uncompared,
     unusable_share,
 )
 from optagent.analysis.observed_rows import ObservedColumn, ObservedRows
@@ -140,10 +140,10 @@ def test_constant_labels_are_news_where_chance_does_not_explain_them(share, rows
 
 def test_why_nothing_could_be_compared_is_said():
     blank = MetricValue("auc", True, True, 3, reason="3 labelled rows")
-    assert uncompared([Degradation(blank, blank, 0.05, reason="the window: 3 labelled rows")]) == (
+    assert incomparable_reason([Degradation(blank, blank, 0.05, reason="the window: 3 labelled rows")]) == (
         "the window: 3 labelled rows"
     )
-    assert uncompared([fall(), Degradation(blank, blank, 0.05, reason="the window: 3 labelled rows")]) == ""
+    assert incomparable_reason([fall(), Degradation(blank, blank, 0.05, reason="the window: 3 labelled rows")]) == ""
 
 
 def test_the_estimated_drop_is_in_the_unit_of_the_realised_one():

@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optagent.analysis.label_join import CountedRows, JoinedLabels, Labels, choose, join_labels, orphans, thinned_by_id
+from optagent.analysis.label_join import (
+    CountedRows,
+    JoinedLabels,
+    Labels,
+    count_orphans,
+    deduplicate_rows,
+    join_labels,
+    sample_by_id,
+)
 
 
 def predictions(*rows: tuple[Any, ...], **columns: Any) -> pa.Table:
@@ -43,19 +51,19 @@ def join(*rows: tuple[str, int, float | None], ids: str = "ab") -> JoinedLabels:
 
 def test_rows_come_in_the_order_of_time_and_of_equal_times_by_id() -> None:
     tables = [predictions(("c", 2, 0), ("b", 1, 0)), predictions(("a", 2, 0))]
-    assert choose(tables).ids.to_pylist() == ["b", "a", "c"]
+    assert deduplicate_rows(tables).ids.to_pylist() == ["b", "a", "c"]
 
 
 def test_a_row_that_came_twice_counts_once() -> None:
     tables = [predictions(("a", 1, 5), ("b", 1, 6)), predictions(("a", 1, 5))]
-    chosen = choose(tables)
+    chosen = deduplicate_rows(tables)
     assert values_of(chosen, tables) == [5, 6]
     assert chosen.copies.tolist() == [1, 0]
 
 
 def test_of_different_rows_of_one_id_the_earliest_counts() -> None:
     tables = [predictions(("a", 3, 5), ("a", 1, 7)), predictions(("a", 2, 6))]
-    chosen = choose(tables)
+    chosen = deduplicate_rows(tables)
     assert values_of(chosen, tables) == [7]
     assert chosen.copies.tolist() == [2]
 
@@ -65,7 +73,7 @@ def test_of_different_rows_of_one_instant_it_is_always_the_same_that_counts() ->
     contents = set()
     for order in itertools.permutations(rows):
         tables = [predictions(*order[:2]), predictions(*order[2:])]
-        contents.add(str(values_of(choose(tables), tables)))
+        contents.add(str(values_of(deduplicate_rows(tables), tables)))
     assert len(contents) == 1
 
 
@@ -74,39 +82,39 @@ def test_the_type_and_the_order_of_columns_do_not_make_another_row() -> None:
     other = other.select(["text", "value", "time", "id"])
     other = other.set_column(0, "text", other.column("text").dictionary_encode())
     rows = [one, other, predictions(("a", 1, 6), text=["x"])]
-    contents = {values_of(choose(list(order)), list(order))[0] for order in itertools.permutations(rows)}
+    contents = {values_of(deduplicate_rows(list(order)), list(order))[0] for order in itertools.permutations(rows)}
     assert len(contents) == 1
 
 
 def test_rows_of_any_type_can_be_told_apart() -> None:
     tables = [predictions(("a", 1, [1])), predictions(("a", 1, {"x": 1})), predictions(("a", 1, True))]
-    contents = {str(values_of(choose(list(order)), list(order))) for order in itertools.permutations(tables)}
+    contents = {str(values_of(deduplicate_rows(list(order)), list(order))) for order in itertools.permutations(tables)}
     assert len(contents) == 1
 
 
 def test_rows_without_an_id_or_a_time_are_left_out() -> None:
-    assert choose([predictions((None, 1, 0), ("a", None, 0), ("b", 1, 0))]).ids.to_pylist() == ["b"]
+    assert deduplicate_rows([predictions((None, 1, 0), ("a", None, 0), ("b", 1, 0))]).ids.to_pylist() == ["b"]
 
 
 def test_only_the_rows_to_keep_are_chosen_from() -> None:
     tables = [predictions(("a", 1, 5)), predictions(("a", 2, 6))]
-    chosen = choose(tables, [np.array([False]), np.array([True])])
+    chosen = deduplicate_rows(tables, [np.array([False]), np.array([True])])
     assert values_of(chosen, tables) == [6]
     assert chosen.copies.tolist() == [0]
 
 
 @pytest.mark.parametrize("tables", [[], [predictions()]])
 def test_no_rows_are_an_empty_choice(tables: list[pa.Table]) -> None:
-    assert len(choose(tables)) == 0
+    assert len(deduplicate_rows(tables)) == 0
 
 
 def test_a_thinned_choice_has_the_same_ids_whatever_else_there_is() -> None:
     rows = [(f"id{index}", index, 0) for index in range(200)]
-    half = thinned_by_id(choose([predictions(*rows)]), 100)
-    again = thinned_by_id(choose([predictions(*reversed(rows))]), 100)
+    half = sample_by_id(deduplicate_rows([predictions(*rows)]), 100)
+    again = sample_by_id(deduplicate_rows([predictions(*reversed(rows))]), 100)
     assert half.ids.to_pylist() == again.ids.to_pylist()
     assert (np.diff(half.time_us) > 0).all()
-    assert set(thinned_by_id(choose([predictions(*rows)]), 10).ids.to_pylist()) <= set(half.ids.to_pylist())
+    assert set(sample_by_id(deduplicate_rows([predictions(*rows)]), 10).ids.to_pylist()) <= set(half.ids.to_pylist())
 
 
 def test_a_label_is_joined_by_id() -> None:
@@ -156,8 +164,8 @@ def test_labels_with_other_outcomes_differ() -> None:
 
 def test_orphans_are_counted_by_id() -> None:
     ids = pa.array(["a", "x", "x", "y", None], pa.large_string())
-    assert orphans(ids, [predictions(("a", 1, 0))]) == 2
-    assert orphans(ids, []) == 3
+    assert count_orphans(ids, [predictions(("a", 1, 0))]) == 2
+    assert count_orphans(ids, []) == 3
 
 
 IDS = st.sampled_from(["a", "b", "c", "d"])
@@ -186,7 +194,7 @@ def test_neither_order_nor_batches_nor_copies_of_rows_matter(rows: list[Any], ra
     random.shuffle(again)
     one = [predictions(*rows)]
     other = [predictions(*again[:cut]), predictions(*((row[0], row[1], row[2]) for row in again[cut:]))]
-    chosen, also = choose(one), choose(other)
+    chosen, also = deduplicate_rows(one), deduplicate_rows(other)
     assert chosen.ids.to_pylist() == also.ids.to_pylist()
     assert chosen.time_us.tolist() == also.time_us.tolist()
     assert values_of(chosen, one) == values_of(also, other)

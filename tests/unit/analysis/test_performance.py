@@ -6,11 +6,11 @@ from optagent.analysis.observed_rows import ObservedColumn, ObservedRows
 from optagent.analysis.performance import (
     Mean,
     as_outcome,
-    by_slice,
     degradations,
     difference,
     metric_values,
-    over_time,
+    metrics_by_slice,
+    metrics_over_time,
     slices_of,
     windows_of_rows,
 )
@@ -117,7 +117,7 @@ def test_constant_predictions_and_labels_do_not_crash() -> None:
 def test_metrics_over_time_are_those_of_each_window() -> None:
     observed = binary(200)
     windows = Window(0, 200 * 60).parts(4)
-    points = over_time(observed, windows, [METRICS["accuracy"]], how=QUICK)
+    points = metrics_over_time(observed, windows, [METRICS["accuracy"]], how=QUICK)
     assert [point.rows for point in points] == [50] * 4
     assert points[1].metrics[0].value == METRICS["accuracy"].score(observed.y[50:100], observed.prediction[50:100])
 
@@ -203,7 +203,7 @@ def test_a_business_metric_runs_through_the_same_functions() -> None:
 
 
 def test_the_slice_that_is_worse_is_found() -> None:
-    slices = by_slice(binary(2000, weak="south"), METRICS["accuracy"], ["region", "size"], how=QUICK)
+    slices = metrics_by_slice(binary(2000, weak="south"), METRICS["accuracy"], ["region", "size"], how=QUICK)
     assert [(one.column, one.value) for one in slices if one.worse] == [("region", "south")]
     south = next(one for one in slices if one.value == "south")
     assert south.shortfall is not None
@@ -215,7 +215,9 @@ def test_slices_of_the_same_quality_are_rarely_called_worse() -> None:
     false = 0
     for seed in range(60):
         observed = binary(300, seed=seed)
-        false += any(one.worse for one in by_slice(observed, METRICS["accuracy"], ["region", "size"], how=QUICK))
+        false += any(
+            one.worse for one in metrics_by_slice(observed, METRICS["accuracy"], ["region", "size"], how=QUICK)
+        )
     assert false <= 9  # Benjamini-Hochberg at .05: 3 of 60, three standard deviations more are 8
 
 
@@ -223,17 +225,19 @@ def test_a_slice_beside_which_the_metric_is_undefined_says_so() -> None:
     observed = regression(100)
     south = observed.x[:, 1] == 1
     observed.y[~south] = 1.0
-    slices = by_slice(observed, METRICS["r2"], ["region"], how=QUICK)
+    slices = metrics_by_slice(observed, METRICS["r2"], ["region"], how=QUICK)
     assert {one.value: one.rest.reason for one in slices} == {"south": "r2: all rows have the same value", "north": ""}
 
 
 @pytest.mark.parametrize("rows", [0, 1, 40])
 def test_slices_of_few_rows_say_so(rows: int) -> None:
     observed = binary(rows)
-    for one in by_slice(observed, METRICS["auc"], ["region", "size"], how=QUICK):
+    for one in metrics_by_slice(observed, METRICS["auc"], ["region", "size"], how=QUICK):
         assert one.metric.interval is not None or one.metric.reason
         assert not one.worse
-    assert not any(one.worse for one in by_slice(without_labels(observed), METRICS["auc"], ["region"], how=QUICK))
+    assert not any(
+        one.worse for one in metrics_by_slice(without_labels(observed), METRICS["auc"], ["region"], how=QUICK)
+    )
 
 
 def test_slices_cover_each_row_once_with_missing_and_unseen_values() -> None:
@@ -266,8 +270,8 @@ def test_the_answer_survives_json() -> None:
         rows=100,
         labelled=100,
         metrics=values,
-        over_time=over_time(observed, Window(0, 6000).parts(2), [METRICS["auc"]], how=QUICK),
-        slices=by_slice(observed, METRICS["auc"], ["region"], how=QUICK),
+        over_time=metrics_over_time(observed, Window(0, 6000).parts(2), [METRICS["auc"]], how=QUICK),
+        slices=metrics_by_slice(observed, METRICS["auc"], ["region"], how=QUICK),
         degradation=degradations(values, values, 0.05),
     )
     assert decode(Performance, encode(performance)) == performance

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from optagent import codec
-from optagent.domain.alert import Alert, AlertKind, Finding, Severity, reconcile
+from optagent.domain.alert import Alert, AlertKind, Finding, Severity, update_alerts
 from optagent.errors import InvalidRequest
 
 DROP = Finding(AlertKind.PERFORMANCE, Severity.WARNING, "auc fell", {"drop": 0.06})
@@ -15,7 +15,7 @@ def after(*analyses: tuple[float, list[Finding]], alerts: tuple[Alert, ...] = ()
     by_id = {alert.alert_id: alert for alert in alerts}
     notified_at = []
     for hour, findings in analyses:
-        stored, to_notify = reconcile("m", list(by_id.values()), findings, hour * HOUR, HOUR)
+        stored, to_notify = update_alerts("m", list(by_id.values()), findings, hour * HOUR, HOUR)
         by_id |= {alert.alert_id: alert for alert in stored}
         notified_at += [hour] * len(to_notify)
     return list(by_id.values()), notified_at
@@ -77,7 +77,7 @@ def test_an_alert_has_the_severity_and_evidence_of_the_last_time() -> None:
 
 def test_alerts_of_another_model_are_left_alone() -> None:
     others = dataclasses.replace(after((1, [DROP]))[0][0], model_id="other")
-    assert reconcile("m", [others], [], 2 * HOUR, HOUR) == ((), ())
+    assert update_alerts("m", [others], [], 2 * HOUR, HOUR) == ((), ())
 
 
 def test_of_two_open_alerts_of_a_kind_the_older_stays() -> None:
@@ -99,4 +99,4 @@ def test_an_alert_survives_json() -> None:
 
 def test_a_negative_cool_down_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="cooldown_s"):
-        reconcile("m", [], [], 0.0, -1.0)
+        update_alerts("m", [], [], 0.0, -1.0)

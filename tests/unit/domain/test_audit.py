@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optagent.domain.audit import GENESIS, AuditEntry, AuditLink, ChainPoint, link_of, linked, point_of
+from optagent.domain.audit import GENESIS, AuditEntry, AuditLink, ChainPoint, link_entry, parse_link, parse_point
 from optagent.domain.audit_chain import Fault, closing_line, opening_line, verify, verify_lines
 from optagent.errors import InvalidRequest
 
@@ -21,7 +21,7 @@ def chain(length: int = 6, start: ChainPoint = GENESIS) -> list[AuditLink]:
     links: list[AuditLink] = []
     for number in range(length):
         entry = replace(ENTRY, at=float(number), detail={"number": number, "said": "ü\n\u2028"})
-        links.append(linked(links[-1].point if links else start, entry))
+        links.append(link_entry(links[-1].point if links else start, entry))
     return links
 
 
@@ -45,9 +45,9 @@ def test_a_digest_is_of_the_digest_before_the_number_and_the_canonical_entry():
 
 def test_a_link_reads_back_from_its_line_with_its_entry():
     for link in LINKS:
-        assert link_of(link.line) == link
+        assert parse_link(link.line) == link
         assert json.loads(link.line)["entry"] == json.loads(link.text)
-    assert linked(GENESIS, ENTRY).entry == ENTRY
+    assert link_entry(GENESIS, ENTRY).entry == ENTRY
 
 
 class Level(StrEnum):
@@ -56,9 +56,9 @@ class Level(StrEnum):
 
 def test_what_json_can_hold_is_linked_by_what_it_reads_back_as():
     detail = {"pair": (1, None), "level": Level.HIGH, "nested": MappingProxyType({"a": [True, 1e300, -0.0]})}
-    link = linked(GENESIS, replace(ENTRY, at=20, detail=detail))
+    link = link_entry(GENESIS, replace(ENTRY, at=20, detail=detail))
     assert link.entry.detail == {"pair": [1, None], "level": "high", "nested": {"a": [True, 1e300, -0.0]}}
-    assert linked(GENESIS, link.entry) == link
+    assert link_entry(GENESIS, link.entry) == link
 
 
 def nested_lists(depth: int) -> list[object]:
@@ -85,7 +85,7 @@ def nested_lists(depth: int) -> list[object]:
 )
 def test_an_entry_that_is_no_canonical_json_is_refused_by_name(value: object):
     with pytest.raises(InvalidRequest, match=r"'rollout\.promote' cannot be written as canonical JSON"):
-        linked(GENESIS, replace(ENTRY, detail={"value": value}))
+        link_entry(GENESIS, replace(ENTRY, detail={"value": value}))
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_a_link_without_an_entry_says_so_when_it_is_read():
 )
 def test_a_point_that_is_none_is_refused_with_the_rule(text: str):
     with pytest.raises(InvalidRequest, match="SEQUENCE:DIGEST"):
-        point_of(text)
+        parse_point(text)
 
 
 def test_a_whole_chain_is_told_from_its_first_to_its_last_link():
@@ -118,7 +118,7 @@ def test_a_whole_chain_is_told_from_its_first_to_its_last_link():
     assert not report.is_trimmed
     assert (report.links, report.first, report.last) == (6, 1, 6)
     assert (report.start, report.head) == (GENESIS, LINKS[-1].point)
-    assert point_of(str(report.head)) == report.head
+    assert parse_point(str(report.head)) == report.head
 
 
 def test_an_empty_log_is_whole_where_nothing_was_ever_written():
@@ -141,7 +141,7 @@ def test_every_altered_character_of_every_line_is_found_at_its_link():
             line = f"{link.line[:at]}{'0' if letter != '0' else '1'}{link.line[at + 1 :]}"
             lines = [each.line for each in LINKS]
             lines[place] = line
-            report = verify(map(link_of, lines), head=LINKS[-1].point)
+            report = verify(map(parse_link, lines), head=LINKS[-1].point)
             assert report.broken is not None
             assert report.broken.sequence == place + 1
             assert report.last == (place or None)
@@ -156,7 +156,7 @@ def test_a_line_that_was_cut_or_grown_anywhere_is_found(place: int, data: st.Dat
     )
     lines = [each.line for each in LINKS]
     lines[place] = changed
-    assert (changed == line) is verify(map(link_of, lines)).is_whole
+    assert (changed == line) is verify(map(parse_link, lines)).is_whole
 
 
 def test_a_removed_link_is_missing_wherever_it_stood():
@@ -177,7 +177,7 @@ def test_a_swapped_pair_is_in_the_wrong_order():
 def test_an_inserted_link_is_found_whatever_it_says_of_itself():
     for place in range(len(LINKS) + 1):
         before = LINKS[place - 1].point if place else GENESIS
-        forged = linked(before, replace(ENTRY, actor="mallory"))
+        forged = link_entry(before, replace(ENTRY, actor="mallory"))
         again = LINKS[max(0, place - 1)]
         for inserted in (forged, again):
             report = verify([*LINKS[:place], inserted, *LINKS[place:]], head=LINKS[-1].point)
@@ -200,8 +200,8 @@ def test_the_first_of_several_breaks_is_named():
 
 def test_a_log_that_was_written_anew_is_told_by_what_was_noted_only():
     forged = chain(4)
-    forged += [linked(forged[-1].point, replace(ENTRY, actor="mallory"))]
-    forged += [linked(forged[-1].point, ENTRY)]
+    forged += [link_entry(forged[-1].point, replace(ENTRY, actor="mallory"))]
+    forged += [link_entry(forged[-1].point, ENTRY)]
     head = forged[-1].point
     assert verify(forged, head=head).is_whole
     assert verify(forged, head=head, noted=LINKS[3].point).is_whole
@@ -274,4 +274,4 @@ def test_a_detail_of_any_mapping_type_is_kept_as_an_object():
         def __len__(self) -> int:
             return 1
 
-    assert linked(GENESIS, replace(ENTRY, detail=Own())).entry.detail == {"a": 1}
+    assert link_entry(GENESIS, replace(ENTRY, detail=Own())).entry.detail == {"a": 1}

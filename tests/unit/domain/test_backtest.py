@@ -13,10 +13,10 @@ from optagent.domain.backtest import (
     Period,
     ReplayedRun,
     contender_named,
-    counted_of,
-    instant_of,
+    count_runs,
+    parse_date,
+    parse_start,
     policy_fields,
-    start_from,
 )
 from optagent.domain.policy import POLICIES, Action, RetrainingPolicy, Trigger
 from optagent.errors import InvalidRequest
@@ -112,14 +112,14 @@ def test_a_question_that_makes_no_sense_is_refused(changes: dict[str, Any], mess
 
 
 def test_a_start_is_a_share_or_a_date() -> None:
-    assert start_from("0.5") == 0.5
-    assert instant_of("1970-01-02") == 86_400
-    assert instant_of("1970-01-02T01:00:00+01:00") == 86_400
+    assert parse_start("0.5") == 0.5
+    assert parse_date("1970-01-02") == 86_400
+    assert parse_date("1970-01-02T01:00:00+01:00") == 86_400
 
 
 def test_runs_are_counted_by_what_came_of_them() -> None:
     runs = [run(1, promoted=True, trials=3, compute_s=2.0), run(2), run(3, version=None)]
-    counts = counted_of(runs, [], 0.8, True, 0.05, 0.0)
+    counts = count_runs(runs, [], 0.8, True, 0.05, 0.0)
     assert (counts.optimizations, counts.retrains, counts.promoted, counts.rejected) == (3, 2, 1, 1)
     assert (counts.trials, counts.compute_s) == (3, 2.0)
 
@@ -127,18 +127,18 @@ def test_runs_are_counted_by_what_came_of_them() -> None:
 @pytest.mark.parametrize(("at", "missed"), [(5.0, 0), (12.0, 0), (14.0, 1), (-1.0, 1)])
 def test_a_bad_period_is_missed_where_nothing_runs_within_the_cooldown(at: float, missed: int) -> None:
     periods = [Period(0, 10, 100, "1", 0.6), Period(10, 20, 100, "1", 0.8)]
-    counts = counted_of([run(at)], periods, 0.8, True, 0.05, cooldown_s=3.0)
+    counts = count_runs([run(at)], periods, 0.8, True, 0.05, cooldown_s=3.0)
     assert (counts.bad_periods, counts.missed) == (1, missed)
 
 
 def test_a_period_is_not_judged_by_a_few_rows_or_an_undefined_metric() -> None:
     periods = [Period(0, 10, 49, "1", 0.1), Period(10, 20, 100, "1", None)]
-    assert counted_of([], periods, 0.8, True, 0.05, 0.0).bad_periods == 0
+    assert count_runs([], periods, 0.8, True, 0.05, 0.0).bad_periods == 0
 
 
 def test_an_error_that_grows_is_bad_and_one_that_falls_is_not() -> None:
     periods = [Period(0, 10, 100, "1", 1.2), Period(10, 20, 100, "1", 0.5)]
-    assert counted_of([], periods, 1.0, False, 0.1, 0.0).bad_periods == 1
+    assert count_runs([], periods, 1.0, False, 0.1, 0.0).bad_periods == 1
 
 
 def test_a_result_says_which_policies_it_knows() -> None:

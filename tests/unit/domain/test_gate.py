@@ -11,9 +11,9 @@ from optagent.domain.gate import (
     Gates,
     Verdict,
     gates_from,
-    judged_improvement,
-    judged_limit,
-    judged_number,
+    judge_improvement,
+    judge_limit,
+    judge_number,
     verdict_of,
 )
 from optagent.domain.study import Interval
@@ -114,7 +114,7 @@ def test_a_report_whose_verdict_is_not_that_of_its_results_is_refused():
 
 
 def test_a_report_reads_back_equal():
-    results = (judged_number("latency", 3.5, 500.0, True, "quick", {"calls": 200}), result(Verdict.INCONCLUSIVE))
+    results = (judge_number("latency", 3.5, 500.0, True, "quick", {"calls": 200}), result(Verdict.INCONCLUSIVE))
     report = GateReport(results, Verdict.INCONCLUSIVE, 400, 0.01, look=3)
     assert decode(GateReport, encode(report)) == report
     assert report.result("latency") == results[0]
@@ -139,7 +139,7 @@ def test_a_result_holds_no_number_that_is_none():
     ],
 )
 def test_a_number_may_just_reach_its_limit_and_what_is_none_is_an_error(measured, at_most, verdict):
-    assert judged_number("latency", measured, 5.0, at_most, "measured").verdict is Verdict(verdict)
+    assert judge_number("latency", measured, 5.0, at_most, "measured").verdict is Verdict(verdict)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_a_number_may_just_reach_its_limit_and_what_is_none_is_an_error(measured
     ],
 )
 def test_a_metric_is_judged_by_its_estimate_and_strictly_by_its_interval(interval, at_most, strict, verdict):
-    outcome = judged_limit("auc", interval, 0.7, at_most, strict, rows=400)
+    outcome = judge_limit("auc", interval, 0.7, at_most, strict, rows=400)
     assert outcome.verdict is Verdict(verdict)
     within = interval.low < 0.7 < interval.high and outcome.verdict in (Verdict.PASS, Verdict.INCONCLUSIVE)
     assert ("the interval reaches beyond it" in outcome.reason) == within
@@ -181,19 +181,19 @@ def test_a_metric_is_judged_by_its_estimate_and_strictly_by_its_interval(interva
 )
 def test_a_candidate_has_to_be_better_than_the_champion_or_no_worse_within_the_margin(low, high, mode, verdict):
     gates = Gates(beats_champion=mode, margin=0.02)
-    outcome = judged_improvement("champion", Interval(0.0, low, high, 0.05), 0.75, gates, "version 3", "auc", 400)
+    outcome = judge_improvement("champion", Interval(0.0, low, high, 0.05), 0.75, gates, "version 3", "auc", 400)
     assert outcome.verdict is Verdict(verdict)
 
 
 def test_the_same_model_is_no_worse_though_not_better():
     same = Interval(0.0, 0.0, 0.0, 0.05)
     results = [
-        judged_improvement("champion", same, 0.75, Gates(beats_champion=beats_champion), "3", "auc", 400)
+        judge_improvement("champion", same, 0.75, Gates(beats_champion=beats_champion), "3", "auc", 400)
         for beats_champion in (True, "not_worse")
     ]
     assert [each.verdict for each in results] == [Verdict.INCONCLUSIVE, Verdict.PASS]
 
 
 def test_a_champion_without_a_score_is_an_error():
-    judged = judged_improvement("champion", Interval(1.0, 1.0, 1.0, 0.05), NAN, Gates(), "3", "auc", 400)
+    judged = judge_improvement("champion", Interval(1.0, 1.0, 1.0, 0.05), NAN, Gates(), "3", "auc", 400)
     assert judged.verdict is Verdict.ERROR

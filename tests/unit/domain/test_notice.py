@@ -15,14 +15,14 @@ from optagent.domain.notice import (
     TITLE_LIMIT,
     Notice,
     NoticeKind,
-    due,
+    due_messages,
     message_of,
-    of_alert,
-    of_failure,
-    of_proof,
-    of_test,
-    of_transition,
-    of_verdict,
+    notice_of_alert,
+    notice_of_failure,
+    notice_of_proof,
+    notice_of_test,
+    notice_of_transition,
+    notice_of_verdict,
     sanitize_text,
 )
 from optagent.domain.process import Process, Status
@@ -55,20 +55,20 @@ def a_process(status: Status = Status.FAILED, **changes: Any) -> Process:
 
 
 def latest_notice(rollout: Rollout) -> Notice:
-    return of_transition(rollout, rollout.transitions[-1])
+    return notice_of_transition(rollout, rollout.transitions[-1])
 
 
 def test_an_alert_is_told_by_its_message_and_not_its_evidence():
-    notice = of_alert(an_alert(notified_at=NOON + 5))
+    notice = notice_of_alert(an_alert(notified_at=NOON + 5))
     assert (notice.kind, notice.severity, notice.at) == (NoticeKind.ALERT, Severity.WARNING, NOON + 5)
     assert notice.title == "churn: data drift (warning)"
     assert notice.text == "2 have drifted\nSeen since 2023-11-14 22:13:20 UTC."
 
 
 def test_an_alert_that_is_told_again_is_another_notice_and_one_that_is_seen_again_is_not():
-    first = of_alert(an_alert(notified_at=NOON))
-    assert of_alert(an_alert(notified_at=NOON, last_seen=NOON + 60)).key == first.key
-    assert of_alert(an_alert(notified_at=NOON + 3600)).key != first.key
+    first = notice_of_alert(an_alert(notified_at=NOON))
+    assert notice_of_alert(an_alert(notified_at=NOON, last_seen=NOON + 60)).key == first.key
+    assert notice_of_alert(an_alert(notified_at=NOON + 3600)).key != first.key
 
 
 def test_each_state_of_a_rollout_is_told():
@@ -106,35 +106,35 @@ def test_harm_is_told_with_its_evidence_and_is_critical():
 
 def test_each_transition_has_a_key_of_its_own():
     rollout = rollback(promote(a_rollout(), "bob", "", NOON + 1), "bob", "", NOON + 2)
-    assert len({of_transition(rollout, change).key for change in rollout.transitions}) == 3
+    assert len({notice_of_transition(rollout, change).key for change in rollout.transitions}) == 3
 
 
 def test_a_candidate_that_waits_to_be_promoted_is_told_of_once():
     waiting = a_rollout()
-    assert of_proof(waiting) is None
+    assert notice_of_proof(waiting) is None
     look = Look("l1", NOON + 9, RolloutState.SHADOW, rows=500, improvement=Interval(0.1, 0.05, 0.4, 0.001))
     waiting = replace(waiting, looks=(JudgedLook(look, Verdict.INCONCLUSIVE, "not yet"),))
-    assert of_proof(waiting) is None
+    assert notice_of_proof(waiting) is None
     waiting = replace(waiting, looks=(*waiting.looks, JudgedLook(look, Verdict.PASS, "improvement at least 0.05")))
-    notice = of_proof(waiting)
+    notice = notice_of_proof(waiting)
     assert notice is not None
     assert notice.title == "churn: version 4 has proved itself in shadow"
     assert "500 rows, improvement 0.1 (0.05 to 0.4)." in notice.text
     again = replace(waiting, looks=(*waiting.looks, JudgedLook(replace(look, at=NOON + 99), Verdict.PASS, "still")))
-    assert of_proof(again) == notice
-    assert of_proof(promote(waiting, "bob", "", NOON + 10)) is None
+    assert notice_of_proof(again) == notice
+    assert notice_of_proof(promote(waiting, "bob", "", NOON + 10)) is None
 
 
 def test_a_transition_of_another_rollout_is_refused():
     other = promote(a_rollout(), "bob", "", NOON + 1).transitions[-1]
     with pytest.raises(InvalidRequest, match="has no transition to baking"):
-        of_transition(a_rollout(), other)
+        notice_of_transition(a_rollout(), other)
 
 
 @pytest.mark.parametrize("status", [Status.FAILED, Status.INTERRUPTED], ids=str)
 def test_a_failure_is_told_without_the_words_of_its_error(status):
     error = f"ValueError: could not convert string to float: '{SECRET}'"
-    notice = of_failure(a_process(status, error=error, stage="fit", command={"x": SECRET}))
+    notice = notice_of_failure(a_process(status, error=error, stage="fit", command={"x": SECRET}))
     assert notice.title == f"churn: tune {status}"
     assert notice.text.startswith(f"Process p1 {status} in fit, ValueError, 2023-11-14 22:14:20 UTC.")
     assert SECRET not in f"{notice}"
@@ -142,13 +142,13 @@ def test_a_failure_is_told_without_the_words_of_its_error(status):
 
 @pytest.mark.parametrize("error", [None, "", f"{SECRET}: no", f"Sheet: {SECRET}", f"Error{SECRET}: x"])
 def test_what_is_not_the_name_of_an_exception_is_not_told(error):
-    assert SECRET not in str(of_failure(a_process(error=error)))
+    assert SECRET not in str(notice_of_failure(a_process(error=error)))
 
 
 @pytest.mark.parametrize("status", sorted(set(Status) - {Status.FAILED, Status.INTERRUPTED}), ids=str)
 def test_a_process_that_did_not_fail_is_no_failure(status):
     with pytest.raises(InvalidRequest, match="not one of"):
-        of_failure(a_process(status))
+        notice_of_failure(a_process(status))
 
 
 def test_a_verdict_is_told_with_the_version_and_the_improvement():
@@ -160,7 +160,7 @@ def test_a_verdict_is_told_with_the_version_and_the_improvement():
         "improvement": {"estimate": 0.0123, "low": 0.004, "high": 0.02, "alpha": 0.05},
         "notes": (SECRET,),
     }
-    notice = of_verdict(a_process(Status.SUCCEEDED, result=result))
+    notice = notice_of_verdict(a_process(Status.SUCCEEDED, result=result))
     assert notice is not None
     assert notice.title == "churn: tune, verdict pass"
     assert notice.text.startswith("Version 5 is challenger.\nImprovement over champion 0.0123 (0.004 to 0.02).\n")
@@ -179,20 +179,20 @@ def test_a_verdict_is_told_with_the_version_and_the_improvement():
     ids=range(5),
 )
 def test_what_judged_nothing_has_no_verdict(process):
-    assert of_verdict(process) is None
+    assert notice_of_verdict(process) is None
 
 
 def test_a_verdict_without_numbers_is_told_without_them():
     for improvement in (None, {}, {"estimate": None, "low": 0, "high": 1}, "none"):
-        notice = of_verdict(a_process(Status.SUCCEEDED, result={"verdict": "error", "improvement": improvement}))
+        notice = notice_of_verdict(a_process(Status.SUCCEEDED, result={"verdict": "error", "improvement": improvement}))
         assert notice is not None
         assert notice.severity is Severity.WARNING
         assert "mprovement" not in notice.text
 
 
 def test_a_test_is_a_notice_of_its_own():
-    assert of_test(NOON).kind is NoticeKind.TEST
-    assert of_test(NOON).key != of_test(NOON + 1).key
+    assert notice_of_test(NOON).kind is NoticeKind.TEST
+    assert notice_of_test(NOON).key != notice_of_test(NOON + 1).key
 
 
 @pytest.mark.parametrize("at", [math.nan, math.inf, -1.0, 1e300])
@@ -234,28 +234,28 @@ def test_the_worst_comes_first_of_groups_and_in_them():
         a_notice("c", "hot", severity=Severity.CRITICAL),
         a_notice("d", "hot", severity=Severity.CRITICAL, at=NOON - 1),
     ]
-    groups, sent = due(notices, {}, NOON, 60)
+    groups, sent = due_messages(notices, {}, NOON, 60)
     assert [[notice.key for notice in group] for group in groups] == [["d", "c", "b"], ["a"]]
     assert sent == dict.fromkeys("abcd", NOON)
 
 
 def test_a_key_is_told_again_only_after_the_cool_down():
-    groups, sent = due([a_notice("a"), a_notice("a"), a_notice("b")], {"b": NOON - 59, "old": 0.0}, NOON, 60)
+    groups, sent = due_messages([a_notice("a"), a_notice("a"), a_notice("b")], {"b": NOON - 59, "old": 0.0}, NOON, 60)
     assert [[notice.key for notice in group] for group in groups] == [["a"]]
     assert sent == {"a": NOON, "b": NOON - 59}
-    groups, sent = due([a_notice("a"), a_notice("b")], sent, NOON + 1, 60)
+    groups, sent = due_messages([a_notice("a"), a_notice("b")], sent, NOON + 1, 60)
     assert [[notice.key for notice in group] for group in groups] == [["b"]]
-    assert due([], sent, NOON + 1, 60) == ((), sent)
+    assert due_messages([], sent, NOON + 1, 60) == ((), sent)
 
 
 def test_without_a_cool_down_all_is_told_each_time():
-    assert len(due([a_notice("a")], {"a": NOON}, NOON, 0)[0]) == 1
+    assert len(due_messages([a_notice("a")], {"a": NOON}, NOON, 0)[0]) == 1
 
 
 @pytest.mark.parametrize("cooldown_s", [-1.0, math.nan])
 def test_a_cool_down_that_is_none_is_refused(cooldown_s):
     with pytest.raises(InvalidRequest, match="cooldown_s must not be negative"):
-        due([], {}, NOON, cooldown_s)
+        due_messages([], {}, NOON, cooldown_s)
 
 
 def test_a_message_of_one_notice_is_that_notice():

@@ -17,7 +17,7 @@ from optagent.domain.policy import (
     RetrainingPolicy,
     Stage,
     Trigger,
-    due,
+    due_trigger,
     policy_named,
     stages_of,
 )
@@ -48,51 +48,51 @@ def facts(**more: Any) -> PolicyFacts:
 )
 def test_an_open_alert_calls_for_the_policy_that_listens_to_it(kind: AlertKind, trigger: Trigger):
     alerts = [an_alert(kind)]
-    cause = due(RetrainingPolicy((trigger,)), facts(alerts=alerts), 1000)
+    cause = due_trigger(RetrainingPolicy((trigger,)), facts(alerts=alerts), 1000)
     assert cause is not None
     assert (cause.trigger, cause.reason) == (trigger, f"{kind}: worse")
     others = tuple(one for one in (Trigger.DEGRADATION, Trigger.DRIFT, Trigger.CONCEPT_DRIFT) if one is not trigger)
-    assert due(RetrainingPolicy(others), facts(alerts=alerts), 1000) is None
+    assert due_trigger(RetrainingPolicy(others), facts(alerts=alerts), 1000) is None
 
 
 def test_an_alert_that_is_over_or_was_answered_by_a_run_calls_for_nothing():
     policy = RetrainingPolicy(cooldown="1d")
-    assert due(policy, facts(alerts=[an_alert(resolved_at=NOW)]), 1000) is None
-    assert due(policy, facts(alerts=[an_alert(seen=NOW - 3 * DAY)], runs=[NOW - 2 * DAY]), 1000) is None
-    assert due(policy, facts(alerts=[an_alert(seen=NOW)], runs=[NOW - 2 * DAY]), 1000) is not None
+    assert due_trigger(policy, facts(alerts=[an_alert(resolved_at=NOW)]), 1000) is None
+    assert due_trigger(policy, facts(alerts=[an_alert(seen=NOW - 3 * DAY)], runs=[NOW - 2 * DAY]), 1000) is None
+    assert due_trigger(policy, facts(alerts=[an_alert(seen=NOW)], runs=[NOW - 2 * DAY]), 1000) is not None
 
 
 def test_nothing_starts_within_the_cooldown_or_beyond_the_yearly_budget():
     policy = RetrainingPolicy(cooldown="7d", most_a_year=2)
-    assert due(policy, facts(alerts=[an_alert()], runs=[NOW - 6 * DAY]), 1000) is None
-    assert due(policy, facts(alerts=[an_alert()], runs=[NOW - 8 * DAY]), 1000) is not None
-    assert due(policy, facts(alerts=[an_alert()], runs=[NOW - 8 * DAY, NOW - 300 * DAY]), 1000) is None
-    assert due(policy, facts(alerts=[an_alert()], runs=[NOW - 8 * DAY, NOW - 400 * DAY]), 1000) is not None
+    assert due_trigger(policy, facts(alerts=[an_alert()], runs=[NOW - 6 * DAY]), 1000) is None
+    assert due_trigger(policy, facts(alerts=[an_alert()], runs=[NOW - 8 * DAY]), 1000) is not None
+    assert due_trigger(policy, facts(alerts=[an_alert()], runs=[NOW - 8 * DAY, NOW - 300 * DAY]), 1000) is None
+    assert due_trigger(policy, facts(alerts=[an_alert()], runs=[NOW - 8 * DAY, NOW - 400 * DAY]), 1000) is not None
 
 
 def test_a_run_that_found_nothing_to_do_has_its_cooldown_and_costs_nothing_of_the_yearly_budget():
     policy = RetrainingPolicy(cooldown="7d", most_a_year=2)
     runs = [NOW - 8 * DAY, NOW - 20 * DAY, NOW - 300 * DAY]
-    assert due(policy, facts(alerts=[an_alert()], runs=runs), 1000) is None
-    assert due(policy, facts(alerts=[an_alert()], runs=runs, idle=runs[:2]), 1000) is not None
+    assert due_trigger(policy, facts(alerts=[an_alert()], runs=runs), 1000) is None
+    assert due_trigger(policy, facts(alerts=[an_alert()], runs=runs, idle=runs[:2]), 1000) is not None
     waiting = [NOW - 6 * DAY]
-    assert due(policy, facts(alerts=[an_alert()], runs=waiting, idle=waiting), 1000) is None
+    assert due_trigger(policy, facts(alerts=[an_alert()], runs=waiting, idle=waiting), 1000) is None
 
 
 def test_a_schedule_counts_from_the_last_training_or_run():
     policy = RetrainingPolicy((Trigger.SCHEDULE,), every="30d")
-    assert due(policy, facts(trained_at=NOW - 29 * DAY), 1000) is None
-    cause = due(policy, facts(trained_at=NOW - 31 * DAY), 1000)
+    assert due_trigger(policy, facts(trained_at=NOW - 29 * DAY), 1000) is None
+    cause = due_trigger(policy, facts(trained_at=NOW - 31 * DAY), 1000)
     assert cause is not None
-    assert cause.key == due(policy, facts(trained_at=NOW - 31 * DAY, now=NOW + 5), 1000).key  # type: ignore[union-attr]
-    assert due(policy, facts(runs=[NOW - 10 * DAY]), 1000) is None
+    assert cause.key == due_trigger(policy, facts(trained_at=NOW - 31 * DAY, now=NOW + 5), 1000).key  # type: ignore[union-attr]
+    assert due_trigger(policy, facts(runs=[NOW - 10 * DAY]), 1000) is None
 
 
 def test_new_labels_are_waited_for_up_to_the_policy_or_the_setting():
     policy = RetrainingPolicy((Trigger.NEW_LABELS,))
-    assert due(policy, facts(new_labels=999), 1000) is None
-    assert due(policy, facts(new_labels=1000), 1000) is not None
-    assert due(replace(policy, min_new_labels=10), facts(new_labels=10), 1000) is not None
+    assert due_trigger(policy, facts(new_labels=999), 1000) is None
+    assert due_trigger(policy, facts(new_labels=1000), 1000) is not None
+    assert due_trigger(replace(policy, min_new_labels=10), facts(new_labels=10), 1000) is not None
 
 
 @pytest.mark.parametrize(

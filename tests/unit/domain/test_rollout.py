@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from optagent.codec import decode, encode
 from optagent.domain.gate import Verdict
-from optagent.domain.rollout import Rollout, abort, advance, begin, promote, rollback, shadowed, shares
+from optagent.domain.rollout import Rollout, abort, advance, begin, promote, rollback, shadow_version, shares
 from optagent.domain.rollout_look import GuardrailReading, Look, RolloutState, SampleRatio
 from optagent.domain.rollout_policy import AlphaSplit, RolloutPolicy, policy_of
 from optagent.domain.strategy import strategy_named
@@ -63,7 +63,7 @@ def at(state, **changes):
 def test_good_looks_lead_from_shadow_over_the_ramp_to_the_champions_place():
     rollout, stages = new(), []
     for hour in range(1, 6):
-        stages.append((rollout.state, shares(rollout), shadowed(rollout)))
+        stages.append((rollout.state, shares(rollout), shadow_version(rollout)))
         rollout = advance(rollout, look(rollout), hour * 3600.0)
 
     assert stages == [
@@ -75,7 +75,7 @@ def test_good_looks_lead_from_shadow_over_the_ramp_to_the_champions_place():
     ]
     assert rollout.state is RolloutState.PROMOTED
     assert shares(rollout) == {"4": 1.0}
-    assert shadowed(rollout) is None
+    assert shadow_version(rollout) is None
     assert rollout.changed_at == 5 * 3600.0
     assert [judged.verdict for judged in rollout.looks] == [Verdict.PASS] * 5
     assert [change.look_id for change in rollout.transitions] == [None, *(each.look.look_id for each in rollout.looks)]
@@ -104,7 +104,7 @@ def test_harm_rolls_back_at_once(state, harm):
 
     assert after.state is RolloutState.ROLLED_BACK
     assert shares(after) == {"3": 1.0}
-    assert shadowed(after) is None
+    assert shadow_version(after) is None
     assert after.looks[-1].verdict is Verdict.FAIL
     assert after.transitions[-1].reason == after.looks[-1].reason
 

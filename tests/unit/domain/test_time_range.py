@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from optagent.domain.monitoring import Window
-from optagent.domain.time_range import window_of
+from optagent.domain.time_range import parse_time_range
 from optagent.errors import InvalidRequest
 
 NOW = 1_700_000_000.0
@@ -13,7 +13,7 @@ JANUARY = Window(1_704_067_200.0, 1_706_745_600.0)
 
 @pytest.mark.parametrize(("text", "length_s"), [("90m", 5400), ("24h", 86_400), ("7d", 604_800), (" 1.5 h ", 5400)])
 def test_a_duration_goes_back_from_now(text: str, length_s: float) -> None:
-    assert window_of(text, NOW) == Window(NOW - length_s, NOW)
+    assert parse_time_range(text, NOW) == Window(NOW - length_s, NOW)
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_a_duration_goes_back_from_now(text: str, length_s: float) -> None:
     ],
 )
 def test_two_instants_are_a_window_and_have_no_zone_but_utc(time_range: Any) -> None:
-    assert window_of(time_range, NOW) == JANUARY
+    assert parse_time_range(time_range, NOW) == JANUARY
 
 
 @pytest.mark.parametrize(
@@ -61,4 +61,4 @@ def test_two_instants_are_a_window_and_have_no_zone_but_utc(time_range: Any) -> 
 )
 def test_anything_else_is_refused_with_the_rule(time_range: Any) -> None:
     with pytest.raises(InvalidRequest, match=r"24h|2024-01-31|after the first|above 0"):
-        window_of(time_range, NOW)
+        parse_time_range(time_range, NOW)

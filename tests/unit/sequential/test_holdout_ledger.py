@@ -7,7 +7,7 @@ from scipy.stats import norm
 from optagent.domain.ledger import HoldoutLook
 from optagent.domain.study import Interval
 from optagent.errors import InvalidRequest
-from optagent.sequential.holdout_ledger import LEAST_RESAMPLED, alpha_of_look, resampled_alpha, widened
+from optagent.sequential.holdout_ledger import LEAST_RESAMPLED, alpha_of_look, resampled_alpha, widen_interval
 
 NAN = float("nan")
 LOOK = {"holdout": "d1", "candidate": "c1", "process_id": "p1", "at": 10.0, "alpha": 0.05}
@@ -63,7 +63,7 @@ def test_resamples_are_asked_for_what_they_can_tell_only():
 
 @pytest.mark.parametrize("alpha", [0.02, 0.001, 1e-6, 1e-12])
 def test_an_interval_of_a_normal_law_is_widened_to_that_of_the_smaller_alpha(alpha):
-    interval = widened(Interval(1.0, 1 - norm.isf(0.01), 1 + norm.isf(0.01), 0.02), alpha)
+    interval = widen_interval(Interval(1.0, 1 - norm.isf(0.01), 1 + norm.isf(0.01), 0.02), alpha)
     assert interval.low == pytest.approx(1 - norm.isf(alpha / 2))
     assert interval.high == pytest.approx(1 + norm.isf(alpha / 2))
     assert (interval.estimate, interval.alpha) == (1.0, alpha)
@@ -72,7 +72,7 @@ def test_an_interval_of_a_normal_law_is_widened_to_that_of_the_smaller_alpha(alp
 def test_an_interval_that_leans_is_never_narrower_on_either_side():
     for estimate in (0.9, 2.0, 3.1):  # the last two bounds are beyond the estimate: resampling is biased
         before = Interval(estimate, 1.0, 3.0, 0.02)
-        after = widened(before, 1e-4)
+        after = widen_interval(before, 1e-4)
         assert after.low <= 1 - 0.6
         assert after.high >= 3 + 0.6
 
@@ -80,4 +80,4 @@ def test_an_interval_that_leans_is_never_narrower_on_either_side():
 @pytest.mark.parametrize("alpha", [0.0, -1.0, 0.03, NAN])
 def test_an_interval_cannot_be_made_narrower(alpha):
     with pytest.raises(InvalidRequest, match=r"alpha must be above 0 and at most 0\.02"):
-        widened(Interval(0.0, -1.0, 1.0, 0.02), alpha)
+        widen_interval(Interval(0.0, -1.0, 1.0, 0.02), alpha)

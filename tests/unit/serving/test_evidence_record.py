@@ -5,7 +5,7 @@ import pyarrow as pa
 
 from optagent.adapters.state.archive.row_types import as_kept
 from optagent.domain.model import Task
-from optagent.serving.evidence_record import EvidenceRecord, evidence_schema, evidence_table, outputs_of
+from optagent.serving.evidence_record import EvidenceRecord, count_outputs, evidence_schema, evidence_table
 
 ONE = EvidenceRecord(
     ids=["a"],
@@ -65,8 +65,8 @@ def test_a_version_that_was_not_asked_or_failed_has_no_scores_and_no_time() -> N
 
 
 def test_each_class_has_a_column_where_there_are_more_than_two() -> None:
-    assert outputs_of(Task.MULTICLASS, ("a", "b", "c")) == 3
-    assert outputs_of(Task.BINARY, ("a", "b")) == outputs_of(Task.REGRESSION, ()) == 1
+    assert count_outputs(Task.MULTICLASS, ("a", "b", "c")) == 3
+    assert count_outputs(Task.BINARY, ("a", "b")) == count_outputs(Task.REGRESSION, ()) == 1
     scores = np.array([[0.1, 0.2, 0.7], [0.5, 0.25, 0.25]])
     table = evidence_table([ONE._replace(ids=["x", "y"], champion=scores, candidate=scores[:, :2])], 3)
     assert [table[f"champion_{at}"].to_pylist() for at in range(3)] == scores.T.tolist()

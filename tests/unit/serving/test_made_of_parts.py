@@ -9,7 +9,7 @@ import pytest
 from optagent.domain.model import Task
 from optagent.serving.native_engine import NativeEngine
 from optagent.serving.onnx_compiler import compile_onnx
-from optagent.serving.parity import TOLERANCE, difference, probe_rows, score_answerable_rows
+from optagent.serving.parity import TOLERANCE, largest_difference, probe_rows, score_answerable_rows
 from optagent.training.average import HardVote, WeightedMean
 from optagent.training.encoding import encode
 from optagent.training.families.engineered import EngineeredModel
@@ -19,7 +19,7 @@ from optagent.training.families.registry import family_named
 from optagent.training.plan import Calendar, Difference, FeaturePlan, GroupDifference, GroupMean, Power, Product, Ratio
 from optagent.training.predictor import Predictor
 from optagent.training.problem import Data, Problem
-from optagent.training.recipe import Recipe, trained
+from optagent.training.recipe import Recipe, train_recipe
 from optagent.training.stack import Stack, StackColumn
 
 MakePredictor = Callable[..., Predictor]
@@ -60,7 +60,7 @@ def make_engineered(make_predictor: MakePredictor, table: pa.Table, family: str,
         tuple(levels for _, levels in codes),
     )
     params = family_named(family).defaults(Task.REGRESSION)
-    model = trained(Problem(data, ()), Recipe("planned", family, params, 8, plan))
+    model = train_recipe(Problem(data, ()), Recipe("planned", family, params, 8, plan))
     assert isinstance(model, EngineeredModel)
     return Predictor(_manifest_of_family(plain, "engineered"), plain.schema, model)
 
@@ -77,7 +77,7 @@ def assert_agrees(predictor: Predictor, table: pa.Table) -> None:
     rows = encode(table, predictor.schema)
     probes, expected = score_answerable_rows(NativeEngine(predictor), probe_rows(predictor, rows, compiled.thresholds))
     assert len(probes) > 300
-    assert difference(expected, compiled.engine.scores(probes)) < TOLERANCE
+    assert largest_difference(expected, compiled.engine.scores(probes)) < TOLERANCE
 
 
 @pytest.mark.parametrize("task", Task)

@@ -14,7 +14,14 @@ from optagent.domain.model import Task
 from optagent.errors import InvalidData
 from optagent.serving.native_engine import NativeEngine
 from optagent.serving.onnx_compiler import CompiledEngine, compile_onnx
-from optagent.serving.parity import TOLERANCE, choose_engine, difference, drawn_rows, probe_rows, score_answerable_rows
+from optagent.serving.parity import (
+    TOLERANCE,
+    choose_engine,
+    largest_difference,
+    probe_rows,
+    random_rows,
+    score_answerable_rows,
+)
 from optagent.training.columns import Kind
 from optagent.training.encoding import encode
 from optagent.training.families.registry import FAMILIES
@@ -64,7 +71,7 @@ def test_every_family_compiles_to_the_same_answers(
     probes, expected = score_answerable_rows(NativeEngine(predictor), probe_rows(predictor, rows, compiled.thresholds))
     assert np.isnan(probes).all(axis=1).any()
     assert len(probes) > 300 + 60  # the rows, and a row for each level of the texts
-    assert difference(expected, compiled.engine.scores(probes)) < TOLERANCE
+    assert largest_difference(expected, compiled.engine.scores(probes)) < TOLERANCE
     one_by_one = np.concatenate([compiled.engine.scores(row[None, :]) for row in probes[-5:]])
     np.testing.assert_allclose(one_by_one, compiled.engine.scores(probes[-5:]), rtol=0, atol=1e-12)
 
@@ -190,9 +197,9 @@ def test_no_rows_prove_nothing(make_predictor: MakePredictor) -> None:
 
 
 def test_a_difference_counts_relative_above_one_and_a_nan_counts_as_endless() -> None:
-    assert difference(np.array([1e6, 0.5]), np.array([1e6 + 1, 0.5])) == pytest.approx(1e-6)
-    assert difference(np.array([0.5]), np.array([np.nan])) == np.inf
-    assert difference(np.zeros(2), np.zeros((2, 1))) == np.inf
+    assert largest_difference(np.array([1e6, 0.5]), np.array([1e6 + 1, 0.5])) == pytest.approx(1e-6)
+    assert largest_difference(np.array([0.5]), np.array([np.nan])) == np.inf
+    assert largest_difference(np.zeros(2), np.zeros((2, 1))) == np.inf
 
 
 def test_rows_drawn_from_a_schema_are_of_its_levels_and_on_both_sides_of_its_thresholds(
@@ -200,7 +207,7 @@ def test_rows_drawn_from_a_schema_are_of_its_levels_and_on_both_sides_of_its_thr
 ) -> None:
     predictor = make_predictor("xgboost", Task.BINARY)
     thresholds = compile_onnx(predictor).thresholds
-    rows = drawn_rows(predictor.schema, thresholds)
+    rows = random_rows(predictor.schema, thresholds)
     for index, column in enumerate(predictor.schema.columns):
         values = rows[~np.isnan(rows[:, index]), index]
         assert 0 < len(values) < len(rows)

@@ -17,7 +17,7 @@ from optagent.training.imported import (
     class_order,
     imported_schema,
     name_features,
-    ordered,
+    reorder_classes,
     usable_columns,
 )
 
@@ -97,8 +97,8 @@ def test_other_classes_are_refused(labels, count, message):
 
 def test_a_prediction_is_put_into_our_order():
     three = np.array([[0.1, 0.2, 0.7]])
-    assert ordered(three, (2, 0, 1), Task.MULTICLASS).tolist() == [[0.7, 0.1, 0.2]]
-    assert ordered(np.array([0.25]), (1, 0), Task.BINARY).tolist() == [0.75]
+    assert reorder_classes(three, (2, 0, 1), Task.MULTICLASS).tolist() == [[0.7, 0.1, 0.2]]
+    assert reorder_classes(np.array([0.25]), (1, 0), Task.BINARY).tolist() == [0.75]
 
 
 def converted_model(reference: np.ndarray, rounded: np.ndarray) -> ConvertedModel:

@@ -13,7 +13,7 @@ from optagent.domain.quality import RowProblem
 from optagent.training.columns import Kind
 from optagent.training.encoding import FeatureColumn, Schema, encode
 from optagent.training.live_answers import encode_live_labels, encode_predictions
-from optagent.training.live_rows import encode_live, merged_counts, model_matrix
+from optagent.training.live_rows import encode_live, merge_counts, model_matrix
 
 NAN = np.nan
 DAY = dt.datetime(1970, 1, 2, tzinfo=dt.UTC)
@@ -120,7 +120,7 @@ def test_no_rows_are_no_problem() -> None:
 
 def test_counts_of_tables_add_up_but_an_extra_column_stays_one() -> None:
     part = {"colour": {RowProblem.EXTRA: 1}, "amount": {RowProblem.MISSING: 2}}
-    assert merged_counts([part, part]) == {"colour": {RowProblem.EXTRA: 1}, "amount": {RowProblem.MISSING: 4}}
+    assert merge_counts([part, part]) == {"colour": {RowProblem.EXTRA: 1}, "amount": {RowProblem.MISSING: 4}}
 
 
 def test_a_model_sees_an_unseen_category_as_it_was_trained_to() -> None:

@@ -12,7 +12,16 @@ from optagent.adapters.state.audit_bounds import KEPT, checked_after
 from optagent.adapters.state.process_lease import checked_limit
 from optagent.adapters.state.redis import audit_scripts
 from optagent.adapters.state.redis.connection import RedisAdapter, RedisConnection
-from optagent.domain.audit import GENESIS, AuditEntry, AuditLink, AuditPage, ChainPoint, link_of, linked, point_of
+from optagent.domain.audit import (
+    GENESIS,
+    AuditEntry,
+    AuditLink,
+    AuditPage,
+    ChainPoint,
+    link_entry,
+    parse_link,
+    parse_point,
+)
 from optagent.errors import Busy, InvalidRequest, OptAgentError
 
 _CALL_MS = 30_000  # longer than any call is repeated
@@ -30,7 +39,7 @@ class RedisAudit(RedisAdapter):
     async def append_audit(self, entry: AuditEntry) -> None:
         """Raises Busy where a hundred times in a row another process was faster."""
         call = self._link.key("audit", "call", secrets.token_hex(8))
-        linked(GENESIS, entry)  # refuses what cannot be written, before anything is asked of the server
+        link_entry(GENESIS, entry)  # refuses what cannot be written, before anything is asked of the server
 
         async def appended() -> None:
             known = False
@@ -55,7 +64,7 @@ class RedisAudit(RedisAdapter):
         keys = self._audit_keys()
         for _ in range(_TRIES):
             head: Any = await self._link.ask(lambda: self._link.redis.get(keys[1])) or b""
-            link = linked(self._point(head), entry)
+            link = link_entry(self._point(head), entry)
             values = (link.line, str(link.point), head, self._kept_links, _CALL_MS)
             if await self._link.run_at_once(audit_scripts.APPEND, (*keys, call), *values) == b"OK":
                 return
@@ -66,7 +75,7 @@ class RedisAudit(RedisAdapter):
 
     def _point(self, kept: bytes) -> ChainPoint:
         try:
-            return point_of(kept.decode(errors="backslashreplace")) if kept else GENESIS
+            return parse_point(kept.decode(errors="backslashreplace")) if kept else GENESIS
         except InvalidRequest as error:
             raise self._unreadable(error) from None
 
@@ -81,4 +90,4 @@ class RedisAudit(RedisAdapter):
 
 
 def _link(line: bytes) -> AuditLink:
-    return link_of(line.decode(errors="backslashreplace"))
+    return parse_link(line.decode(errors="backslashreplace"))

@@ -6,7 +6,7 @@ from optagent.adapters.in_memory.observations import InMemoryObservations
 from optagent.domain.dataset import FileSource
 from optagent.domain.model import ModelSpec, Task
 from optagent.domain.monitoring import Window
-from optagent.loop.observe.labelled_rows import DAY_S, labelled_rows, mature
+from optagent.loop.observe.labelled_rows import DAY_S, labelled_rows, store_labelled_rows
 from optagent.loop.observe.record import checked_labels, checked_predictions
 from optagent.ports import RecordKind
 from optagent.training.columns import Kind
@@ -84,11 +84,11 @@ def test_outcomes_come_along():
 
 def test_each_day_is_kept_for_itself_and_a_late_label_replaces_it():
     observations = record_rows([row(1), row(2), row(30)], labels=[label(1), label(30)])
-    assert mature(observations, SPEC, SCHEMA, WINDOW) == 2
+    assert store_labelled_rows(observations, SPEC, SCHEMA, WINDOW) == 2
     assert [table["id"].to_pylist() for table in observations.matured("churn")] == [["r1"], ["r30"]]
     observations.record("churn", RecordKind.LABELS, checked_labels([label(2)], SPEC, START + 9 * DAY_S))
     observations.drain("churn")
-    mature(observations, SPEC, SCHEMA, WINDOW)
+    store_labelled_rows(observations, SPEC, SCHEMA, WINDOW)
     assert [table["id"].to_pylist() for table in observations.matured("churn")] == [["r1", "r2"], ["r30"]]
     assert len(observations.matured("churn", since="2023-12-10")) == 1
 
@@ -96,7 +96,7 @@ def test_each_day_is_kept_for_itself_and_a_late_label_replaces_it():
 @pytest.mark.parametrize("labels", [[label(9)]])
 def test_a_day_without_labelled_rows_leaves_nothing(labels):
     observations = record_rows([row(1)], labels=labels)
-    assert mature(observations, SPEC, SCHEMA, WINDOW) == 0
+    assert store_labelled_rows(observations, SPEC, SCHEMA, WINDOW) == 0
     assert observations.matured("churn") == []
 
 

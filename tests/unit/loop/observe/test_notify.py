@@ -11,7 +11,7 @@ from optagent.adapters.in_memory.store import InMemoryStore
 from optagent.domain.alert import Severity
 from optagent.domain.notice import Notice, NoticeKind
 from optagent.errors import InvalidRequest, Unavailable
-from optagent.loop.observe.notify import RETRY_S, tell
+from optagent.loop.observe.notify import RETRY_S, send_notices
 from tests.fakes.notifier import InMemoryNotifier
 
 DAY_S = 86_400.0
@@ -30,7 +30,7 @@ class Sender:
         self.notifier = InMemoryNotifier()
 
     async def __call__(self, *notices: Notice) -> int:
-        return await tell(notices, self.notifier, self.store, self.clock.now(), DAY_S)
+        return await send_notices(notices, self.notifier, self.store, self.clock.now(), DAY_S)
 
     @property
     def titles(self) -> list[str]:
@@ -116,4 +116,4 @@ async def test_a_teller_that_dies_on_the_way_leaves_it_to_be_told(send):
 @pytest.mark.parametrize("cooldown_s", [0.0, -1.0, math.nan])
 async def test_a_cool_down_that_is_none_is_refused(send, cooldown_s):
     with pytest.raises(InvalidRequest, match="cooldown_s must be above 0"):
-        await tell([], send.notifier, send.store, 0.0, cooldown_s)
+        await send_notices([], send.notifier, send.store, 0.0, cooldown_s)

@@ -17,7 +17,7 @@ from optagent.training.families.parts import PARTS, ModelPart
 from optagent.training.families.registry import FAMILIES, OURS, family_named
 from optagent.training.plan import Difference, FeaturePlan, GroupMean, Product, Ratio
 from optagent.training.problem import Data
-from optagent.training.recipe import Recipe, trained
+from optagent.training.recipe import Recipe, train_recipe
 from optagent.training.stack import Stack, StackColumn
 
 NAMES = ("a", "b", "c")
@@ -45,7 +45,7 @@ def part(family: str, data: Data) -> ModelPart:
     from optagent.training.problem import Problem
 
     params = family_named(family).defaults(data.task)
-    return ModelPart(family, trained(Problem(data, ()), Recipe(family, family, params, 5)))
+    return ModelPart(family, train_recipe(Problem(data, ()), Recipe(family, family, params, 5)))
 
 
 def combined_of(kind: str, task: Task) -> Combined:
@@ -81,7 +81,7 @@ def test_a_model_behind_a_plan_that_was_kept_answers_bit_for_bit_as_before(task:
     from optagent.training.problem import Problem
 
     recipe = Recipe("with", "lightgbm", family_named("lightgbm").defaults(task), 5, PLAN_OF)
-    model = trained(Problem(data, ()), recipe)
+    model = train_recipe(Problem(data, ()), recipe)
     assert isinstance(model, EngineeredModel)
     model.save(tmp_path)
     loaded = Engineered(OURS).load(tmp_path, task, data.n_classes)
