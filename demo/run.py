@@ -200,7 +200,7 @@ async def follow(agent: Any, model_id: str, watched: Market, timeline: Timeline)
             for number, change in enumerate(rollout.transitions):
                 text = f"version {rollout.candidate}: {change.state}, {change.reason}"
                 once(f"{rollout.rollout_id} {number}", "rollout", text)
-        busy = any(not one.status.ended for one in processes) or any(one.state.is_active for one in rollouts)
+        busy = any(not one.status.has_ended for one in processes) or any(one.state.is_active for one in rollouts)
         if watched.ended.is_set():
             ends = ends or time.monotonic() + LAST_S
             if not busy or time.monotonic() > ends:
@@ -214,7 +214,7 @@ def tell_process(process: Process, once: Callable[..., None]) -> None:
     for event in process.history:
         if event.kind == "stage":
             once(f"{key} {event.detail['stage']}", "stage", str(event.detail["stage"]))
-    if process.status.ended:
+    if process.status.has_ended:
         result = process.result or {}
         message = process.error or result.get("error_message") or f"version {result.get('version')} passed every gate"
         once(f"{key} end", str(result.get("status", process.status)), str(message))

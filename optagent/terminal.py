@@ -214,7 +214,7 @@ def show_study(console: Console, report: StudyReport) -> None:
     """A search: its best trials, the importance of its parameters, and its front."""
     show_studies(console, [report.summary])
     console.print(f"Best {min(_TRIALS_SHOWN, len(report.trials))} of {len(report.trials)} trials", highlight=False)
-    _show_trials(console, report.summary, report.ranked()[:_TRIALS_SHOWN])
+    _show_trials(console, report.summary, report.ranked_trials()[:_TRIALS_SHOWN])
     if report.importances:
         console.print("Importance of parameters: what sets the best trials apart", highlight=False)
         rows = [[name, f"{share:.1%}", "━" * round(30 * share)] for name, share in report.importances.items()]

@@ -66,7 +66,7 @@ class OptimizationVerbs(AgentBase):
         if not earlier:
             raise ProcessNotFound(f"model {model_id!r} has no search to resume")
         last = earlier[0]
-        if not last.status.ended:
+        if not last.status.has_ended:
             raise Conflict(f"process {last.process_id} is running: wait for it, or cancel it first")
         if last.status is Status.SUCCEEDED:
             raise Conflict(f"process {last.process_id} has succeeded: there is nothing left to resume")

@@ -220,4 +220,4 @@ def drifted_importance(drift: DriftReport | None) -> float | None:
 
 def loss_growth(concept: ConceptDrift | None) -> float | None:
     """The rise of the loss a row, where the detector says that it has risen."""
-    return concept.excess.estimate if concept is not None and concept.detected and concept.excess else None
+    return concept.excess.estimate if concept is not None and concept.is_detected and concept.excess else None

@@ -40,7 +40,7 @@ def _performance_findings(report: ModelReport) -> Iterator[Finding]:
             AlertKind.PERFORMANCE, Severity.WARNING, "; ".join(map(_fall_message, business)), _drop_by_metric(business)
         )
     concept = report.concept_drift
-    if concept is not None and concept.detected:
+    if concept is not None and concept.is_detected:
         by = "" if concept.excess is None else f" by {concept.excess.estimate:.4g}"
         yield Finding(
             AlertKind.CONCEPT_DRIFT,

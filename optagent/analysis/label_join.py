@@ -36,7 +36,7 @@ class CountedRows:
     def __len__(self) -> int:
         return len(self.row)
 
-    def taken(self, rows: Index) -> "CountedRows":
+    def select(self, rows: Index) -> "CountedRows":
         return CountedRows(
             self.table[rows], self.row[rows], self.ids.take(pa.array(rows)), self.time_us[rows], self.copies[rows]
         )
@@ -141,7 +141,7 @@ def sample_by_id(chosen: CountedRows, most: int) -> CountedRows:
     """At most `most` of the rows, by the hash of their ids, so that the same ids stay whatever else is there."""
     if len(chosen) <= most:
         return chosen
-    return chosen.taken(np.sort(np.argsort(_text_hash(chosen.ids), kind="stable")[:most]))
+    return chosen.select(np.sort(np.argsort(_text_hash(chosen.ids), kind="stable")[:most]))
 
 
 def concat_texts(columns: Sequence[pa.ChunkedArray]) -> pa.LargeStringArray:

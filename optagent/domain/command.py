@@ -150,7 +150,7 @@ class EnsembleModels:
             _check_above_zero(name, getattr(self, name))
 
     @property
-    def of_model(self) -> str:
+    def target_model_id(self) -> str:
         """The id of the model that the ensemble becomes a version of."""
         return self.model_id or parse_base(self.base_models[0])[0]
 

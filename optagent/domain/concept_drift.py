@@ -57,5 +57,5 @@ class ConceptDrift:
     adwin: AdwinVerdict | None = None
 
     @property
-    def detected(self) -> bool:
+    def is_detected(self) -> bool:
         return self.state is DriftState.DETECTED

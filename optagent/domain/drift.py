@@ -107,12 +107,12 @@ class DriftReport:
     predictions: tuple[ColumnDrift, ...]
 
     @property
-    def drifted(self) -> tuple[str, ...]:
+    def drifted_features(self) -> tuple[str, ...]:
         """The names of the features that drifted."""
         return tuple(feature.name for feature in self.features if feature.status is DriftStatus.DRIFTED)
 
     @property
-    def suspected(self) -> tuple[str, ...]:
+    def suspected_features(self) -> tuple[str, ...]:
         """The names of the features that are suspected of drift."""
         return tuple(feature.name for feature in self.features if feature.status is DriftStatus.SUSPECTED)
 

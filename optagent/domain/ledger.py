@@ -37,6 +37,6 @@ class HoldoutLook:
             raise InvalidRequest(f"number must be a whole number that is not negative, got {self.number!r}")
 
     @property
-    def same_as(self) -> str:
+    def identity(self) -> str:
         """The identity of the look: equal where one look is written twice, such as by a repeated call."""
         return json.dumps([self.process_id, self.candidate])

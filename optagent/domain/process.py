@@ -20,7 +20,7 @@ class Status(StrEnum):
     INTERRUPTED = "interrupted"
 
     @property
-    def ended(self) -> bool:
+    def has_ended(self) -> bool:
         return self not in (Status.QUEUED, Status.PENDING, Status.RUNNING)
 
 
@@ -72,13 +72,13 @@ class Process:
         """True where another runner may take over once the present one is gone."""
         return self.durable and self.starts < MOST_STARTS
 
-    def keeping(self, stage: str, output: Any) -> "Process":
+    def with_stage_output(self, stage: str, output: Any) -> "Process":
         """The process with the output of a finished stage."""
         return replace(self, kept={**self.kept, stage: output})
 
-    def moved(self, at: float, kind: str, status: Status | None = None, **changes: Any) -> "Process":
+    def with_event(self, at: float, kind: str, status: Status | None = None, **changes: Any) -> "Process":
         """The process after one more event of its history; Conflict for a process that has ended."""
-        if self.status.ended:
+        if self.status.has_ended:
             raise Conflict(f"process {self.process_id} has {self.status} already")
         detail = {name: value for name, value in changes.items() if name in ("stage", "error") and value is not None}
         return replace(
@@ -89,6 +89,6 @@ class Process:
             **changes,
         )
 
-    def progressed(self, at: float, progress: Mapping[str, Any]) -> "Process":
+    def with_progress(self, at: float, progress: Mapping[str, Any]) -> "Process":
         """The process with newer progress, which is no event of its history."""
         return replace(self, updated_at=at, progress=progress)

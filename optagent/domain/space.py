@@ -86,7 +86,7 @@ class SearchSpace:
     def __iter__(self) -> Iterator[Parameter]:
         return iter(self.parameters)
 
-    def overridden(self, overrides: Mapping[str, Any], limits: Mapping[str, tuple[float, float]]) -> "SearchSpace":
+    def with_overrides(self, overrides: Mapping[str, Any], limits: Mapping[str, tuple[float, float]]) -> "SearchSpace":
         """The space with some parameters narrowed, widened within `limits`, or fixed.
 
         An override is a mapping with some of `low`, `high` and `log`, a list of choices, or one value.

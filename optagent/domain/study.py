@@ -72,7 +72,7 @@ class TrialState(StrEnum):
     FAILED = "failed"
 
     @property
-    def scored(self) -> bool:
+    def has_score(self) -> bool:
         return self in (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -149,7 +149,7 @@ class Study:
         return (Objective(self.metric, self.maximize), *self.others)
 
     @property
-    def first(self) -> list[tuple[str, Mapping[str, Any]]]:
+    def first_trials(self) -> list[tuple[str, Mapping[str, Any]]]:
         """Family and parameters of the first trials: the champion's if it is searched, then each family's defaults."""
         defaults = [(family, self.defaults.get(family, {})) for family in sorted(self.spaces)]
         if self.champion is not None and self.champion[0] in self.spaces:
@@ -190,7 +190,7 @@ def progress_of(study: Study, trials: Sequence[Trial], running: int, elapsed_s: 
         trials_done=done,
         trials_total=study.trials,
         pruned=sum(trial.state is TrialState.PRUNED for trial in trials),
-        failed=sum(not trial.state.scored for trial in trials),
+        failed=sum(not trial.state.has_score for trial in trials),
         running=running,
         best_score=(max if study.maximize else min)(scores) if scores else None,
         elapsed_s=elapsed_s,

@@ -35,7 +35,7 @@ class StudyReport:
     importances: Mapping[str, float]
     front: tuple[Trial, ...] = ()
 
-    def ranked(self) -> list[Trial]:
+    def ranked_trials(self) -> list[Trial]:
         """The complete trials by score, the best first; then those stopped early; then the rest."""
         sign = self.summary.objectives[0].sign
 

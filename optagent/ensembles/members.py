@@ -87,12 +87,12 @@ class Members:
         predictions = {self.names[index]: self.predictions[index] for index in self.by_name}
         return (*notes_on_identical(predictions), *notes_on_constant(predictions))
 
-    def at(self, rows: Rows) -> "Members":
+    def select_rows(self, rows: Rows) -> "Members":
         """The same models on some rows: a view where the rows are neighbours, otherwise a copy."""
         index = span_of(rows) or rows
         return Members(self.task, self.names, self.predictions[:, index], self.y[index], self.latency_ms, self.size_mb)
 
-    def only(self, positions: Sequence[int] | Rows) -> "Members":
+    def select_models(self, positions: Sequence[int] | Rows) -> "Members":
         """Some of the models, in this order: a copy, or these members themselves where the order is that of all of
         them."""
         order = [int(index) for index in positions]

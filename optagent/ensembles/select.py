@@ -59,8 +59,8 @@ class MemberData:
     def learning_data(
         self, rows: Rows, folds: tuple[Fold, ...], library: Rows, target: Target, gains_for: GainsFor
     ) -> LearningData:
-        features = None if self.features is None else self.features.at(rows)
-        return LearningData(self.members.at(rows).only(library), target, folds, features, gains_for)
+        features = None if self.features is None else self.features.select_rows(rows)
+        return LearningData(self.members.select_rows(rows).select_models(library), target, folds, features, gains_for)
 
 
 def choose_ensemble(
@@ -87,9 +87,9 @@ def choose_ensemble(
 def _choose_by_split(
     member_data: MemberData, parts: RowSplit, goal: EnsembleGoal, gains_for: GainsFor
 ) -> EnsembleChoice:
-    learn = member_data.members.at(parts.learn)
+    learn = member_data.members.select_rows(parts.learn)
     target = target_of(learn, goal.metrics)
-    library = _members_within_budget(goal.budget, member_data.members.at(parts.fit), target, gains_for)
+    library = _members_within_budget(goal.budget, member_data.members.select_rows(parts.fit), target, gains_for)
     if len(library) < 2:
         return _keep_single(learn, goal, "no two models that meet the budget together are better than one alone")
     fit_data, learn_data = (

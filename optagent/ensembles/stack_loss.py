@@ -19,7 +19,7 @@ class StackFeatures:
     x: Matrix
     positions: tuple[int, ...]
 
-    def at(self, rows: Rows) -> "StackFeatures":
+    def select_rows(self, rows: Rows) -> "StackFeatures":
         return StackFeatures(self.x[rows], self.positions)
 
 

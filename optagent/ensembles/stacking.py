@@ -58,9 +58,9 @@ def stack(
 def _worth_by_penalty(
     members: Members, target: Target, fold: Fold, features: StackFeatures | None, penalties: Sequence[float]
 ) -> list[float]:
-    train, valid = members.at(fold.train), members.at(fold.valid)
+    train, valid = members.select_rows(fold.train), members.select_rows(fold.valid)
     train_features, valid_features = (
-        None if features is None else features.at(rows) for rows in (fold.train, fold.valid)
+        None if features is None else features.select_rows(rows) for rows in (fold.train, fold.valid)
     )
     x = None if valid_features is None else valid_features.x
     fits = _fit_penalties(StackLoss(train, train_features), penalties)

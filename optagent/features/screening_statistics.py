@@ -119,7 +119,7 @@ def step_values(data: Data, steps: Sequence[Step]) -> npt.NDArray[np.float32]:
     """(steps, rows) values, in the order of the steps."""
     plan = fit_plan(data, steps)
     place = {step.name: index for index, step in enumerate(plan.steps)}
-    values = np.ascontiguousarray(Transformer(plan).generated(data.x).T)
+    values = np.ascontiguousarray(Transformer(plan).compute_steps(data.x).T)
     return values[[place[step.name] for step in steps]]
 
 

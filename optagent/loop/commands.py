@@ -65,10 +65,10 @@ async def check_ensemble(command: EnsembleModels, ports: Ports) -> Job:
     from optagent.loop.train.ensemble import check_base_models
 
     specs: dict[str, ModelSpec] = {}
-    for model_id in (command.of_model, *(parse_base(name)[0] for name in command.base_models)):
+    for model_id in (command.target_model_id, *(parse_base(name)[0] for name in command.base_models)):
         specs[model_id] = specs.get(model_id) or await ports.store.model(model_id)
     check_base_models(command, specs)
-    return Job(command, specs[command.of_model])
+    return Job(command, specs[command.target_model_id])
 
 
 async def run_ensemble(command: EnsembleModels, spec: ModelSpec, ports: Ports, run: Run) -> Any:

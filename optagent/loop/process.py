@@ -56,13 +56,13 @@ class Run:
             raise Cancelled(f"process {self.process.process_id} was cancelled before {name}")
         LOG.info("process %s: %s", self.process.process_id, name)
         async with self._lock:
-            self.process = self.process.moved(self._clock.now(), "stage", stage=name)
+            self.process = self.process.with_event(self._clock.now(), "stage", stage=name)
             await self._save()
 
     async def keep(self, name: str, output: Any) -> None:
         """Stores what a stage came to, as plain data: a runner that takes over finds it in `kept`."""
         async with self._lock:
-            self.process = self.process.keeping(name, plain(output))
+            self.process = self.process.with_stage_output(name, plain(output))
             await self._save()
 
     async def forget(self, names: Collection[str]) -> None:
@@ -82,7 +82,7 @@ class Run:
         LOG.info("process %s: %s", self.process.process_id, status)
         async with self._lock:
             progress = dataclasses.asdict(self._progress) if self._progress else self.process.progress
-            self.process = self.process.moved(
+            self.process = self.process.with_event(
                 self._clock.now(), str(status), status=status, progress=progress, **changes
             )
             await retry_unavailable(self._save, _LAST_PAUSES_S)
@@ -91,7 +91,7 @@ class Run:
         """Not an end: once the lease has run out, another runner goes on."""
         LOG.warning("process %s waits for another runner: %s", self.process.process_id, why)
         async with self._lock:
-            self.process = self.process.moved(self._clock.now(), "left", error=why)
+            self.process = self.process.with_event(self._clock.now(), "left", error=why)
             await self._save()
 
     async def beat(self) -> None:
@@ -107,7 +107,7 @@ class Run:
                 newest = self._progress
                 if newest is not None and newest is not stored:
                     async with self._lock:
-                        self.process = self.process.progressed(self._clock.now(), dataclasses.asdict(newest))
+                        self.process = self.process.with_progress(self._clock.now(), dataclasses.asdict(newest))
                         await self._save()
                     stored = newest
                 if await self._store.cancel_requested(self.process.process_id):
@@ -160,7 +160,7 @@ async def _done(
     on_progress: Callable[[Progress], None],
 ) -> Any:
     """The answer of a process that is held by the caller, from its start to its end."""
-    run = Run(process.moved(clock.now(), "started", status=Status.RUNNING, error=None), store, clock, on_progress)
+    run = Run(process.with_event(clock.now(), "started", status=Status.RUNNING, error=None), store, clock, on_progress)
     await store.save_process(run.process)
     if await store.cancel_requested(process.process_id):
         run.stop()

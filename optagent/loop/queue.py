@@ -63,4 +63,4 @@ async def _end_unstarted(process: Process, store: Store, clock: Clock) -> None:
     with contextlib.suppress(Conflict, ProcessNotFound):  # a runner was faster; it sees the request itself
         taken = await store.claim_process(process.process_id, _TO_END_S)
         why = "cancelled while it waited"
-        await store.save_process(taken.moved(clock.now(), "cancelled", Status.CANCELLED, error=why))
+        await store.save_process(taken.with_event(clock.now(), "cancelled", Status.CANCELLED, error=why))

@@ -40,7 +40,7 @@ async def gather_facts(spec: ModelSpec, ports: Ports) -> PolicyFacts:
     processes = await ports.store.processes(spec.model_id, limit=_MOST_PROCESSES)
     runs = [process.created_at for process in processes if process.kind == "optimize"]
     idle = [process.created_at for process in processes if (process.result or {}).get("status") == UNCHANGED]
-    if any(process.kind == "optimize" and not process.status.ended for process in processes):
+    if any(process.kind == "optimize" and not process.status.has_ended for process in processes):
         runs = [*runs, now]  # one at a time
     if any(rollout.state.is_active for rollout in await ports.store.rollouts(spec.model_id, 1)):
         runs = [*runs, now]  # its candidate first
@@ -84,7 +84,7 @@ def _newest_window(spec: ModelSpec, ports: Ports) -> str:
     """The newest performance window whose labels have had time to come, and what came since, as a time range."""
     late_s = spec.horizon if isinstance(spec.label_horizon, str) else 0.0
     window_s = ports.monitoring_of(spec).window_s + late_s
-    newest = None if ports.observations is None else ports.observations.newest(spec.model_id)
+    newest = None if ports.observations is None else ports.observations.latest_prediction_time(spec.model_id)
     end = ports.clock.now() if newest is None else newest + 1.0
     return f"{end - window_s!r}..{end!r}"
 

@@ -79,7 +79,7 @@ class Observations(Protocol):
         """The archived rows of rollouts with `since` <= time, a table for each set of types."""
         ...
 
-    def newest(self, model_id: str) -> float | None:
+    def latest_prediction_time(self, model_id: str) -> float | None:
         """The latest time of an archived prediction in POSIX seconds; None without any."""
         ...
 

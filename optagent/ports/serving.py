@@ -22,11 +22,11 @@ class Routes(Protocol):
 
     async def close(self) -> None: ...
 
-    async def active(self, model_id: str) -> RoutingTable | None:
+    async def active_table(self, model_id: str) -> RoutingTable | None:
         """The table that requests follow from its `activate_at` on."""
         ...
 
-    async def staged(self, model_id: str) -> RoutingTable | None:
+    async def staged_table(self, model_id: str) -> RoutingTable | None:
         """The next table, while it is not active."""
         ...
 
@@ -57,7 +57,7 @@ class Routes(Protocol):
         """The POSIX time of the last heartbeat of each live gateway, by id."""
         ...
 
-    async def acknowledged(self, model_id: str, revision: int) -> Mapping[str, str]:
+    async def acknowledgements(self, model_id: str, revision: int) -> Mapping[str, str]:
         """The gateways' acknowledgements of a table, by gateway: "" for loaded, otherwise the reason why it cannot."""
         ...
 

@@ -89,7 +89,7 @@ class Store(Protocol):
         """
         ...
 
-    async def report(self, key: str, digest: str) -> ModelReport | None:
+    async def find_report(self, key: str, digest: str) -> ModelReport | None:
         """The stored report of `key`; None without one, or where its rows have another digest."""
         ...
 
@@ -109,14 +109,14 @@ class Store(Protocol):
         """The alerts of all models or of one: first the open ones, then the most recently resolved ones."""
         ...
 
-    async def first_time(self, key: str, kept_s: float) -> bool:
+    async def claim_once(self, key: str, kept_s: float) -> bool:
         """Claims a key: True for the first caller, also where several call at once, and False for all others.
 
         The claim lasts for `kept_s` seconds; afterwards the key is free again.
         """
         ...
 
-    async def remember(self, key: str, kept_s: float) -> None:
+    async def mark_done(self, key: str, kept_s: float) -> None:
         """Marks a key as done: `claim_once` returns False for the next `kept_s` seconds; replaces an earlier claim."""
         ...
 

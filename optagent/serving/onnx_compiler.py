@@ -129,7 +129,7 @@ def _add_engineered(graph: Graph, source: _CompilerInput) -> _Scores:
     """The inner model takes the columns that the plan makes; its thresholds of generated columns are left out."""
     plan, rows = source.model.plan, graph.rows
     place = {name: index for index, name in enumerate(plan.columns)}
-    kept_columns = [place[name] for name in plan.kept]
+    kept_columns = [place[name] for name in plan.kept_columns]
     levels = [*(source.levels[index] for index in kept_columns), *(0 for _ in plan.steps)]
     graph.rows = add_plan(graph, plan, source.levels)
     scores, thresholds = _add_part(graph, source.model.inner, replace(source, levels=levels))

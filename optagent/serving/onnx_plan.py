@@ -13,7 +13,7 @@ _PAIRS = {"product": "Mul", "ratio": "Div", "difference": "Sub"}
 def add_plan(graph: Graph, plan: FeaturePlan, levels: Levels) -> str:
     """The columns that a plan makes of the graph's rows; raises InvalidRequest for a step without ONNX operators."""
     place = {name: index for index, name in enumerate(plan.columns)}
-    parts = [gather_columns(graph, [place[name] for name in plan.kept])] if plan.kept else []
+    parts = [gather_columns(graph, [place[name] for name in plan.kept_columns])] if plan.kept_columns else []
     generated = [_replace_infinite(graph, _add_step(graph, step, place, levels)) for step in plan.steps]
     return graph.add("Concat", *parts, *generated, axis=1)
 

@@ -195,14 +195,14 @@ class FeaturePlan:
             raise InvalidRequest("a plan that drops every column and makes none leaves nothing to learn from")
 
     @property
-    def kept(self) -> tuple[str, ...]:
+    def kept_columns(self) -> tuple[str, ...]:
         """The columns that are passed on as they are."""
         return tuple(name for name in self.columns if name not in self.dropped)
 
     @property
     def names(self) -> tuple[str, ...]:
         """The output columns, in order."""
-        return (*self.kept, *(step.name for step in self.steps))
+        return (*self.kept_columns, *(step.name for step in self.steps))
 
 
 def _check_means(step: GroupMean | GroupDifference) -> None:

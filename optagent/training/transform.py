@@ -27,7 +27,7 @@ class Transformer:
     def __init__(self, plan: FeaturePlan) -> None:
         self.plan = plan
         place = {name: index for index, name in enumerate(plan.columns)}
-        kept_columns = plan.kept
+        kept_columns = plan.kept_columns
         self._takes, self._keeps, self._width = len(plan.columns), len(kept_columns), len(plan.names)
         self._kept_places = _indexes(kept_columns, place) if plan.dropped else None
         self._writes: list[tuple[slice, Write]] = []
@@ -46,7 +46,7 @@ class Transformer:
             self._fill(x, out[:, self._keeps :])
         return out
 
-    def generated(self, x: Matrix) -> Matrix:
+    def compute_steps(self, x: Matrix) -> Matrix:
         """(rows, steps) float32: the columns that the steps compute, without those of `x`."""
         x = self._check_matrix(x)
         out = np.empty((len(x), self._width - self._keeps), dtype=np.float32)
@@ -74,7 +74,7 @@ def apply_plan(plan: FeaturePlan, x: Matrix) -> Matrix:
 def transform_data(plan: FeaturePlan, data: Data) -> Data:
     """The same rows with the columns of the plan; the computed columns are numeric, whatever their sources are."""
     codes = dict(zip((data.names[index] for index in data.categorical), data.levels, strict=True))
-    categorical = [(index, codes[name]) for index, name in enumerate(plan.kept) if name in codes]
+    categorical = [(index, codes[name]) for index, name in enumerate(plan.kept_columns) if name in codes]
     return replace(
         data,
         x=apply_plan(plan, data.x),

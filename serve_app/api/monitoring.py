@@ -26,7 +26,7 @@ class ProcessWatch:
     async def wait_for_change(self, process: Process, wait_s: float) -> Process:
         """The process as soon as its status, stage or progress has changed, or as it is after `wait_s`."""
         for _ in range(math.ceil(wait_s / self.poll_s)):
-            if process.status.ended:
+            if process.status.has_ended:
                 break
             await self.sleep(self.poll_s)
             later = await self.look(process.process_id)
@@ -38,7 +38,7 @@ class ProcessWatch:
         """An event for the process and one for each change, until it has ended. Waits while a part is unavailable."""
         yield _event(process, retry=_AGAIN_MS)
         for _ in range(math.ceil(_LONGEST_S / self.poll_s)):
-            if process.status.ended:
+            if process.status.has_ended:
                 return
             try:
                 later = await self.wait_for_change(process, self.poll_s)
@@ -57,5 +57,5 @@ def _visible_state(process: Process) -> tuple[object, ...]:
 
 
 def _event(process: Process, retry: int | None = None) -> ServerSentEvent:
-    name = "ended" if process.status.ended else "process"
+    name = "ended" if process.status.has_ended else "process"
     return ServerSentEvent(event=name, id=str(process.updated_at), raw_data=encode(process).decode(), retry=retry)

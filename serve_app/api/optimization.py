@@ -145,7 +145,7 @@ async def _accept(command: Command, caller: Caller, response: Response) -> Submi
 
 async def _submit(command: Command, caller: Caller) -> Submitted:
     detail = {"command": plain(command)}
-    target = command.of_model if isinstance(command, EnsembleModels) else command.model_id
+    target = command.target_model_id if isinstance(command, EnsembleModels) else command.model_id
     process = await caller.perform("process.submit", target, caller.agent.submit(command), **detail)
     return Submitted.of(process)
 

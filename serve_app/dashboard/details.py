@@ -99,7 +99,7 @@ async def process_page(request: Request, process_id: ProcessId, viewer: Reader) 
     return await render_page(
         request,
         "process.html",
-        live_s=0 if process.status.ended else _LIVE_S / 3,
+        live_s=0 if process.status.has_ended else _LIVE_S / 3,
         process=process,
         result=process.result or {},
         drawable=_is_backtest(process) and process.result is not None,
@@ -122,7 +122,7 @@ async def study_page(request: Request, study_id: ProcessId, viewer: Reader) -> R
         "study.html",
         live_s=_LIVE_S,
         report=report,
-        trials=report.ranked()[:_TRIALS],
+        trials=report.ranked_trials()[:_TRIALS],
         scores=charts.trials(report),
         importances=charts.importances(report),
     )

@@ -56,7 +56,7 @@ async def models_page(request: Request, viewer: Reader, start: int = 0) -> Respo
         of=len(specs),
         a_page=_MODELS,
         alerts=open_alerts,
-        under_way=[process for process in processes if not process.status.ended],
+        under_way=[process for process in processes if not process.status.has_ended],
         down={part: state for part, state in health.items() if state != "ok"},
     )
 

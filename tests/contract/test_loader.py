@@ -62,7 +62,7 @@ def test_a_version_answers_as_it_does_where_it_was_trained_until_the_loader_is_c
     assert model.reason
     rows = make_rows().select(FEATURES).slice(0, 100)
     expected = load_bundle(bundle).predict(rows)
-    answers = model.answers_table(model.scores(model.reader.read_table(rows)))
+    answers = model.format_table(model.scores(model.reader.read_table(rows)))
     assert answers["prediction"].equals(expected["prediction"])
     np.testing.assert_allclose(model.scores(model.reader.read(rows)), expected["probability_yes"], rtol=0, atol=1e-6)
     with pytest.raises(TooLarge, match="the limit is 100"):

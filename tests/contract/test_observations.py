@@ -64,7 +64,7 @@ def test_recorded_rows_wait_until_they_are_drained(observations):
     observations.record("churn", PREDICTIONS, rows(["a", "b"]))
     assert observations.backlog("churn") == 2
     assert everything(observations) == []
-    assert observations.newest("churn") is None
+    assert observations.latest_prediction_time("churn") is None
     assert observations.drain("churn") == 2
     assert observations.backlog("churn") == 0
     assert ids(everything(observations)) == ["a", "b"]
@@ -76,7 +76,7 @@ def test_an_unknown_model_has_nothing(observations):
     assert observations.drain("churn") == 0
     assert everything(observations) == []
     assert observations.labels("churn", 0.0) == []
-    assert observations.newest("churn") is None
+    assert observations.latest_prediction_time("churn") is None
 
 
 def test_every_type_of_column_comes_back_as_it_was(observations):
@@ -138,7 +138,7 @@ def test_rows_are_found_by_time_from_the_start_up_to_the_end(observations):
     assert ids(observations.predictions("churn", NOON - 1e-6, NOON)) == ["b"]
     assert ids(observations.predictions("churn", NOON - DAY, NOON + 3 * DAY)) == list("abcde")
     assert observations.predictions("churn", NOON + 2, NOON + DAY) == []
-    assert observations.newest("churn") == NOON + 3 * DAY
+    assert observations.latest_prediction_time("churn") == NOON + 3 * DAY
 
 
 def test_rows_of_before_1970_and_of_the_far_future_are_kept(observations):
@@ -161,7 +161,7 @@ def test_predictions_and_labels_and_models_are_kept_apart(observations):
     assert ids(observations.labels("churn", 0.0)) == ["l"]
     assert ids(observations.labels("churn", NOON + DAY)) == ["l"]
     assert observations.labels("churn", NOON + DAY + 1) == []
-    assert observations.newest("churn") == NOON
+    assert observations.latest_prediction_time("churn") == NOON
 
 
 def test_evidence_is_found_by_time_and_kept_apart(observations):
@@ -177,7 +177,7 @@ def test_evidence_is_found_by_time_and_kept_apart(observations):
     assert ids(observations.evidence("churn", NOON + 1e-6)) == ["f"]
     assert observations.evidence("fraud", 0.0) == []
     assert ids(everything(observations)) == ["p"]
-    assert observations.newest("churn") == NOON
+    assert observations.latest_prediction_time("churn") == NOON
 
 
 def test_too_many_waiting_rows_are_refused_with_the_numbers_and_nothing_is_lost(make):
@@ -255,7 +255,7 @@ def test_names_that_could_leave_their_folder_are_refused(observations, name):
         lambda: observations.drain(name),
         lambda: everything(observations, name),
         lambda: observations.labels(name, 0.0),
-        lambda: observations.newest(name),
+        lambda: observations.latest_prediction_time(name),
         lambda: observations.save_reference(name, "1", b""),
         lambda: observations.reference("churn", name),
         lambda: observations.save_reference("churn", name, b""),

@@ -44,29 +44,29 @@ async def test_routes_that_work_check_out(routes):
 
 async def test_without_tables_there_is_nothing(routes):
     assert await routes.tables() == []
-    assert await routes.active("churn") is None
-    assert await routes.staged("churn") is None
+    assert await routes.active_table("churn") is None
+    assert await routes.staged_table("churn") is None
     assert await routes.gateways() == {}
-    assert await routes.acknowledged("churn", 1) == {}
+    assert await routes.acknowledgements("churn", 1) == {}
 
 
 async def test_a_table_is_staged_and_then_active_from_a_time_on(routes):
     table = a_table(candidate="4", share=0.25, shadow="5", warm=("3", "4"), rollout_id="é", state="ramp", step=2)
     await routes.stage(table)
-    assert await routes.staged("churn") == table
-    assert await routes.active("churn") is None
+    assert await routes.staged_table("churn") == table
+    assert await routes.active_table("churn") is None
     active = replace(table, activate_at=NOON)
     assert await routes.activate("churn", 1, NOON) == active
-    assert await routes.active("churn") == active
-    assert await routes.staged("churn") is None
+    assert await routes.active_table("churn") == active
+    assert await routes.staged_table("churn") is None
 
 
 async def test_the_active_table_stays_while_the_next_is_staged(routes):
     await routes.stage(a_table(1))
     active = await routes.activate("churn", 1, NOON)
     await routes.stage(a_table(2))
-    assert await routes.active("churn") == active
-    assert await routes.staged("churn") == a_table(2)
+    assert await routes.active_table("churn") == active
+    assert await routes.staged_table("churn") == a_table(2)
 
 
 async def test_tables_of_all_models_come_by_model_and_revision(routes):
@@ -95,15 +95,15 @@ async def test_a_staged_table_is_replaced_and_what_was_said_of_it_forgotten(rout
     await routes.stage(a_table())
     await routes.acknowledge("g1", "churn", 1)
     await routes.stage(a_table(champion="4"))
-    assert await routes.staged("churn") == a_table(champion="4")
-    assert await routes.acknowledged("churn", 1) == {}
+    assert await routes.staged_table("churn") == a_table(champion="4")
+    assert await routes.acknowledgements("churn", 1) == {}
 
 
 async def test_staging_the_same_table_again_forgets_nothing(routes):
     await routes.stage(a_table())
     await routes.acknowledge("g1", "churn", 1)
     await routes.stage(a_table())
-    assert await routes.acknowledged("churn", 1) == {"g1": ""}
+    assert await routes.acknowledgements("churn", 1) == {"g1": ""}
 
 
 async def test_a_table_with_a_time_cannot_be_staged(routes):
@@ -135,7 +135,7 @@ async def test_of_many_who_activate_a_table_exactly_one_succeeds(routes):
     tries = (routes.activate("churn", 1, NOON + number) for number in range(20))
     answers = await asyncio.gather(*tries, return_exceptions=True)
     assert sum(isinstance(answer, Conflict) for answer in answers) == 19
-    assert [await routes.active("churn")] == [answer for answer in answers if isinstance(answer, RoutingTable)]
+    assert [await routes.active_table("churn")] == [answer for answer in answers if isinstance(answer, RoutingTable)]
 
 
 async def test_a_table_that_was_unstaged_is_forgotten_with_what_was_said_of_it(routes):
@@ -143,7 +143,7 @@ async def test_a_table_that_was_unstaged_is_forgotten_with_what_was_said_of_it(r
     await routes.acknowledge("g1", "churn", 1)
     await routes.unstage("churn", 1)
     assert await routes.tables() == []
-    assert await routes.acknowledged("churn", 1) == {}
+    assert await routes.acknowledgements("churn", 1) == {}
     with pytest.raises(Conflict, match="not staged"):
         await routes.activate("churn", 1, NOON)
 
@@ -231,10 +231,10 @@ async def test_what_gateways_said_last_of_a_table_is_known(routes):
     await routes.acknowledge("g1", "churn", 1, "é: no such version")
     await routes.acknowledge("g2", "churn", 1)
     await routes.acknowledge("g1", "churn", 2)
-    assert await routes.acknowledged("churn", 1) == {"g1": "é: no such version", "g2": ""}
+    assert await routes.acknowledgements("churn", 1) == {"g1": "é: no such version", "g2": ""}
     await routes.acknowledge("g1", "churn", 1)
-    assert await routes.acknowledged("churn", 1) == {"g1": "", "g2": ""}
-    assert await routes.acknowledged("other", 1) == {}
+    assert await routes.acknowledgements("churn", 1) == {"g1": "", "g2": ""}
+    assert await routes.acknowledgements("other", 1) == {}
 
 
 async def test_what_was_said_of_a_table_is_forgotten_after_an_hour():
@@ -242,6 +242,6 @@ async def test_what_was_said_of_a_table_is_forgotten_after_an_hour():
     routes = InMemoryRoutes(clock)
     await routes.acknowledge("g1", "churn", 1)
     clock.advance(3599)
-    assert await routes.acknowledged("churn", 1) == {"g1": ""}
+    assert await routes.acknowledgements("churn", 1) == {"g1": ""}
     clock.advance(1)
-    assert await routes.acknowledged("churn", 1) == {}
+    assert await routes.acknowledgements("churn", 1) == {}

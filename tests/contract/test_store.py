@@ -129,7 +129,9 @@ async def test_of_many_creators_of_one_id_exactly_one_succeeds(store):
 async def test_a_saved_process_reads_back_with_its_history(store):
     process = a_process()
     await store.create_process(process, lease_s=60)
-    moved = process.moved(101.5, "started", Status.RUNNING, stage="optimize").progressed(102.0, {"trials_done": 3})
+    moved = process.with_event(101.5, "started", Status.RUNNING, stage="optimize").with_progress(
+        102.0, {"trials_done": 3}
+    )
     await store.save_process(moved)
     assert await store.process("p1") == moved
 
@@ -145,11 +147,11 @@ async def test_an_unknown_process_is_not_found_by_name(store):
         await store.process("p9")
 
 
-@pytest.mark.parametrize("end", [status for status in Status if status.ended])
+@pytest.mark.parametrize("end", [status for status in Status if status.has_ended])
 async def test_an_ended_process_never_comes_back_to_life(store, end):
     process = a_process()
     await store.create_process(process, lease_s=60)
-    ended = process.moved(101.0, "ended", end, result={"ok": True})
+    ended = process.with_event(101.0, "ended", end, result={"ok": True})
     await store.save_process(ended)
     for status in (Status.PENDING, Status.RUNNING):
         with pytest.raises(Conflict, match="p1"):
@@ -159,7 +161,7 @@ async def test_an_ended_process_never_comes_back_to_life(store, end):
 
 async def test_saving_an_end_twice_is_no_conflict(store):
     await store.create_process(a_process(), lease_s=60)
-    ended = a_process().moved(101.0, "ended", Status.SUCCEEDED)
+    ended = a_process().with_event(101.0, "ended", Status.SUCCEEDED)
     await store.save_process(ended)
     await store.save_process(ended)
     assert await store.process("p1") == ended
@@ -197,7 +199,7 @@ async def test_a_runner_that_comes_back_late_is_seen_running_again(under_test):
 async def test_an_ended_process_needs_no_lease(under_test):
     store = under_test.port
     await store.create_process(a_process(), lease_s=0.05)
-    ended = a_process().moved(101.0, "ended", Status.CANCELLED)
+    ended = a_process().with_event(101.0, "ended", Status.CANCELLED)
     await store.save_process(ended)
     await store.renew_lease(a_process(), 0.05)
     await under_test.pass_time(0.3)
@@ -241,7 +243,7 @@ async def test_a_cancel_request_stays_until_the_runner_sees_it(store):
     await store.create_process(a_process("p2"), lease_s=60)
     assert not await store.cancel_requested("p1")
     await store.request_cancel("p1")
-    await store.save_process(a_process().moved(101.0, "started", Status.RUNNING))
+    await store.save_process(a_process().with_event(101.0, "started", Status.RUNNING))
     assert await store.cancel_requested("p1")
     assert not await store.cancel_requested("p2")
 
@@ -255,22 +257,22 @@ async def test_an_unknown_process_cannot_be_cancelled(store):
 async def test_a_report_reads_back_by_its_key_and_digest(store):
     report = a_report(7)
     await store.save_report("churn:3:0..24:full", "d1", report)
-    assert await store.report("churn:3:0..24:full", "d1") == report
-    assert await store.report("churn:3:0..24:full", "d2") is None
-    assert await store.report("churn:3:24..48:full", "d1") is None
+    assert await store.find_report("churn:3:0..24:full", "d1") == report
+    assert await store.find_report("churn:3:0..24:full", "d2") is None
+    assert await store.find_report("churn:3:24..48:full", "d1") is None
 
 
 async def test_a_report_of_other_rows_replaces_the_older_one(store):
     await store.save_report("key", "d1", a_report(1))
     await store.save_report("key", "d2", a_report(2))
-    assert await store.report("key", "d1") is None
-    assert await store.report("key", "d2") == a_report(2)
+    assert await store.find_report("key", "d1") is None
+    assert await store.find_report("key", "d2") == a_report(2)
 
 
 async def test_a_key_may_be_any_text(store):
     key = "é drift\n*?[a]" + "x" * 280
     await store.save_report(key, "sha256:é", a_report(1))
-    assert await store.report(key, "sha256:é") == a_report(1)
+    assert await store.find_report(key, "sha256:é") == a_report(1)
 
 
 async def test_a_model_that_nobody_has_watched_has_an_empty_mark(store):
@@ -378,7 +380,7 @@ async def test_a_claimed_process_is_pending_and_held(under_test):
     assert claimed.holder
     assert claimed == replace(a_process(), holder=claimed.holder)
     assert await store.process("p1") == claimed
-    await store.save_process(claimed.moved(101.0, "started", Status.RUNNING))
+    await store.save_process(claimed.with_event(101.0, "started", Status.RUNNING))
     await under_test.pass_time(0.3)
     assert (await store.process("p1")).status is Status.RUNNING
 
@@ -394,16 +396,16 @@ async def test_a_claimed_process_whose_lease_ran_out_reads_as_interrupted(under_
 async def test_a_durable_process_whose_runner_is_gone_is_taken_over_and_the_old_runner_writes_nothing_more(under_test):
     store = under_test.port
     await store.enqueue_process(replace(a_queued_process(), durable=True))
-    first = (await store.claim_process("p1", lease_s=0.05)).moved(101.0, "started", Status.RUNNING)
-    await store.save_process(first.keeping("rows", {"until": 3.0}))
+    first = (await store.claim_process("p1", lease_s=0.05)).with_event(101.0, "started", Status.RUNNING)
+    await store.save_process(first.with_stage_output("rows", {"until": 3.0}))
     await under_test.pass_time(0.3)
     assert (await store.process("p1")).status is Status.QUEUED
     second = await store.claim_process("p1", lease_s=60)
     assert (second.status, second.kept) == (Status.PENDING, {"rows": {"until": 3.0}})
     assert second.holder != first.holder
     with pytest.raises(LeaseLost, match="taken over by another runner"):
-        await store.save_process(first.moved(102.0, "ended", Status.SUCCEEDED))
-    await store.save_process(second.moved(103.0, "started", Status.RUNNING))
+        await store.save_process(first.with_event(102.0, "ended", Status.SUCCEEDED))
+    await store.save_process(second.with_event(103.0, "started", Status.RUNNING))
     with pytest.raises(Conflict, match="running"):
         await store.claim_process("p1", 60)
 
@@ -411,7 +413,7 @@ async def test_a_durable_process_whose_runner_is_gone_is_taken_over_and_the_old_
 async def test_a_lease_is_renewed_by_its_holder_only(under_test):
     store = under_test.port
     await store.enqueue_process(replace(a_queued_process(), durable=True))
-    first = (await store.claim_process("p1", lease_s=0.05)).moved(101.0, "started", Status.RUNNING)
+    first = (await store.claim_process("p1", lease_s=0.05)).with_event(101.0, "started", Status.RUNNING)
     await store.save_process(first)
     await under_test.pass_time(0.3)
     second = await store.claim_process("p1", lease_s=0.2)
@@ -429,7 +431,7 @@ async def test_whoever_lost_a_process_hears_it_also_once_the_process_has_ended(u
     await store.enqueue_process(replace(a_queued_process(), durable=True))
     first = await store.claim_process("p1", lease_s=0.05)
     await under_test.pass_time(0.3)
-    await store.save_process((await store.claim_process("p1", 60)).moved(102.0, "ended", Status.SUCCEEDED))
+    await store.save_process((await store.claim_process("p1", 60)).with_event(102.0, "ended", Status.SUCCEEDED))
     with pytest.raises(LeaseLost, match="p1"):
         await store.renew_lease(first, 60)
 
@@ -440,7 +442,7 @@ async def test_a_durable_process_that_ends_its_runners_is_given_up_after_five(un
     for _ in range(5):
         assert (await store.process("p1")).status is Status.QUEUED
         process = await store.claim_process("p1", lease_s=0.05)
-        await store.save_process(process.moved(101.0, "started", Status.RUNNING))
+        await store.save_process(process.with_event(101.0, "started", Status.RUNNING))
         await under_test.pass_time(0.3)
     ended = await store.process("p1")
     assert (ended.status, "5 times" in str(ended.error)) == (Status.INTERRUPTED, True)
@@ -457,7 +459,7 @@ async def test_of_many_claimers_of_one_process_exactly_one_gets_it(store):
 async def test_what_is_not_queued_cannot_be_claimed(store):
     await store.create_process(a_process("running"), lease_s=60)
     await store.enqueue_process(a_queued_process("cancelled"))
-    await store.save_process(a_queued_process("cancelled").moved(101.0, "cancelled", Status.CANCELLED))
+    await store.save_process(a_queued_process("cancelled").with_event(101.0, "cancelled", Status.CANCELLED))
     for process_id, status in (("running", "pending"), ("cancelled", "cancelled")):
         with pytest.raises(Conflict, match=f"{process_id}.*{status}"):
             await store.claim_process(process_id, 60)
@@ -467,7 +469,7 @@ async def test_what_is_not_queued_cannot_be_claimed(store):
 
 async def test_a_queued_process_is_claimed_as_it_was_saved_last(store):
     await store.enqueue_process(a_queued_process())
-    moved = a_queued_process().moved(101.0, "moved up")
+    moved = a_queued_process().with_event(101.0, "moved up")
     await store.save_process(moved)
     claimed = await store.claim_process("p1", 60)
     assert claimed == replace(moved, status=Status.PENDING, holder=claimed.holder)

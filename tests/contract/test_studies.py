@@ -122,8 +122,8 @@ def test_what_is_minimised_is_best_where_it_is_least(under_test: StudiesUnderTes
     under_test.run(study(metric="log_loss", maximize=False), by_rate)
     report = under_test.studies.study("s1")
     assert report.summary.best_score == min(trial.score for trial in report.trials if trial.state is COMPLETE)
-    assert report.ranked()[0].score == report.summary.best_score
-    assert [trial.state for trial in report.ranked()] == [COMPLETE] * 14 + [PRUNED] * 7 + [FAILED] * 3
+    assert report.ranked_trials()[0].score == report.summary.best_score
+    assert [trial.state for trial in report.ranked_trials()] == [COMPLETE] * 14 + [PRUNED] * 7 + [FAILED] * 3
 
 
 def test_a_report_has_every_trial_as_it_ended(under_test: StudiesUnderTest):

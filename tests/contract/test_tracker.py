@@ -62,7 +62,7 @@ def trial(number: int, state: TrialState = TrialState.COMPLETE, score: float | N
         rounds=40,
         units=9,
         duration_s=1.5,
-        error=None if state.scored else "too few rows",
+        error=None if state.has_score else "too few rows",
         measurements={3: 0.7, 9: 0.5} if score is not None else {},
     )
 
@@ -144,9 +144,9 @@ def test_what_was_handed_over_is_written_when_end_returns(under_test: TrackerUnd
     tracker = under_test.tracker
     tracker.check()
     tracker.begin(study())
-    tracker.trial(study(), trial(0))
-    tracker.trial(study(), trial(1, TrialState.PRUNED))
-    tracker.trial(study(), trial(2, TrialState.INFEASIBLE, None))
+    tracker.log_trial(study(), trial(0))
+    tracker.log_trial(study(), trial(1, TrialState.PRUNED))
+    tracker.log_trial(study(), trial(2, TrialState.INFEASIBLE, None))
     tracker.end(study(), True, {"holdout_log_loss": 0.25}, {"verdict": "pass"})
     (seen,) = under_test.read("s1")
     assert seen.trials[0] == {
@@ -206,8 +206,8 @@ def test_two_studies_at_once_keep_their_own_trials(under_test: TrackerUnderTest)
     for name in ("s1", "s2"):
         under_test.tracker.begin(study(name))
     for number in range(3):
-        under_test.tracker.trial(study("s1"), trial(number))
-    under_test.tracker.trial(study("s2"), trial(7))
+        under_test.tracker.log_trial(study("s1"), trial(number))
+    under_test.tracker.log_trial(study("s2"), trial(7))
     under_test.tracker.end(study("s2"), True, {}, {})
     under_test.tracker.end(study("s1"), True, {}, {})
     assert sorted(under_test.read("s1")[0].trials) == [0, 1, 2]
@@ -217,14 +217,14 @@ def test_two_studies_at_once_keep_their_own_trials(under_test: TrackerUnderTest)
 def test_a_study_that_is_begun_again_goes_on_in_its_own_run(under_test: TrackerUnderTest) -> None:
     for number in range(2):
         under_test.tracker.begin(study())
-        under_test.tracker.trial(study(), trial(number))
+        under_test.tracker.log_trial(study(), trial(number))
         under_test.tracker.end(study(), number == 1, {}, {})
     (seen,) = under_test.read("s1")
     assert (sorted(seen.trials), seen.ended) == ([0, 1], True)
 
 
 def test_trials_without_a_begin_are_kept(under_test: TrackerUnderTest) -> None:
-    under_test.tracker.trial(study(), trial(0))
+    under_test.tracker.log_trial(study(), trial(0))
     under_test.tracker.end(study(), True, {}, {})
     assert sorted(under_test.read("s1")[0].trials) == [0]
 
@@ -234,7 +234,7 @@ def test_the_run_of_a_study_says_what_was_searched_and_how(mlflow_tracker: Mlflo
 
     mlflow_tracker.begin(study())
     for number, score in enumerate((0.5, 0.25, 0.75)):
-        mlflow_tracker.trial(study(), trial(number, score=score))
+        mlflow_tracker.log_trial(study(), trial(number, score=score))
     mlflow_tracker.end(study(), True, {}, {})
     client = MlflowClient(database)
     (run,) = [run for run in client.search_runs(["1"]) if "mlflow.parentRunId" not in run.data.tags]
@@ -264,8 +264,8 @@ def test_names_values_and_texts_that_mlflow_refuses_do_not_lose_a_trial(
         measurements={1: float("inf")},
     )
     mlflow_tracker.begin(study())
-    mlflow_tracker.trial(study(), odd)
-    mlflow_tracker.trial(study(), trial(1))
+    mlflow_tracker.log_trial(study(), odd)
+    mlflow_tracker.log_trial(study(), trial(1))
     mlflow_tracker.end(study(), True, {"is 50%": 1.0}, {"t": "y" * 9000})
     (seen,) = seen_in_mlflow(database, "s1")
     assert sorted(seen.trials) == [0, 1]
@@ -281,7 +281,7 @@ def test_handing_over_returns_at_once(database: str, mlflow_templates: Path) -> 
     took = []
     for number in range(200):
         started = time.perf_counter()
-        tracker.trial(study(), trial(number))
+        tracker.log_trial(study(), trial(number))
         took.append(time.perf_counter() - started)
     tracker.end(study(), True, {}, {})
     tracker.close()
@@ -299,7 +299,7 @@ def test_a_server_that_fails_is_logged_once_by_name_and_never_raises(
     started = time.perf_counter()
     tracker.begin(study())
     for number in range(20):
-        tracker.trial(study(), trial(number))
+        tracker.log_trial(study(), trial(number))
     tracker.end(study(), True, {}, {})
     tracker.close()
     assert time.perf_counter() - started < 10
@@ -314,7 +314,7 @@ def test_trials_wait_for_a_server_that_comes_back(tmp_path: Path, mlflow_templat
     uri = f"sqlite:///{blocked}/mlflow.db"
     tracker = MlflowTracker(uri, "optagent", cache_folder=mlflow_templates)
     tracker.begin(study())
-    tracker.trial(study(), trial(0))
+    tracker.log_trial(study(), trial(0))
     time.sleep(0.5)
     blocked.unlink()
     blocked.mkdir()

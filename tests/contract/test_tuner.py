@@ -125,7 +125,7 @@ def test_a_trial_that_cannot_be_trained_is_recorded_and_the_others_go_on(tuner, 
             assert (trial.state, trial.score) == (TrialState.INFEASIBLE, None)
             assert "num_leaves" in trial.error
         else:
-            assert trial.state.scored
+            assert trial.state.has_score
     assert 0 < outcome.count(TrialState.INFEASIBLE) < 8
 
 

@@ -35,10 +35,10 @@ class InMemoryRoutes:
     async def close(self) -> None:
         pass
 
-    async def active(self, model_id: str) -> RoutingTable | None:
+    async def active_table(self, model_id: str) -> RoutingTable | None:
         return self._active.get(model_id)
 
-    async def staged(self, model_id: str) -> RoutingTable | None:
+    async def staged_table(self, model_id: str) -> RoutingTable | None:
         return self._staged.get(model_id)
 
     async def tables(self) -> list[RoutingTable]:
@@ -73,7 +73,7 @@ class InMemoryRoutes:
         now = self._clock.now()
         return {gateway: last for gateway, (last, until) in self._gateways.items() if now < until}
 
-    async def acknowledged(self, model_id: str, revision: int) -> Mapping[str, str]:
+    async def acknowledgements(self, model_id: str, revision: int) -> Mapping[str, str]:
         kept = self._acknowledged.get((model_id, revision))
         return dict(kept.said) if kept is not None and self._clock.now() < kept.until else {}
 
@@ -85,7 +85,7 @@ class InMemoryRoutes:
         self._gateways.pop(gateway, None)
 
     async def acknowledge(self, gateway: str, model_id: str, revision: int, error: str = "") -> None:
-        said = {**await self.acknowledged(model_id, revision), gateway: error}
+        said = {**await self.acknowledgements(model_id, revision), gateway: error}
         self._acknowledged[model_id, revision] = _Acknowledged(self._clock.now() + _ACKNOWLEDGED_S, said)
 
     async def changes(self) -> AsyncIterator[RoutingTable | None]:

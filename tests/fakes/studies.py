@@ -38,7 +38,7 @@ class InMemoryStudies:
         """A table in place of plots."""
         rows = tuple(
             (str(trial.number), str(trial.state), trial.family, str(dict(trial.params)), str(trial.score))
-            for trial in self.study(study_id).ranked()
+            for trial in self.study(study_id).ranked_trials()
         )
         trials = Table(("trial", "state", "family", "parameters", "score"), rows)
         return sections_page(study_id, "", (), (Section("Trials", parts=(trials,)),))

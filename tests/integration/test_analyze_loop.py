@@ -171,7 +171,7 @@ async def test_a_shift_of_a_feature_that_costs_nothing_is_watched(world):
     report = await world.report()
     assert (report.diagnosis.verdict, report.diagnosis.remedy) == (Condition.DATA_DRIFT, Remedy.NOTHING)
     assert [cause.column for cause in report.diagnosis.causes] == ["a"]
-    assert report.drift.drifted == ("a",)
+    assert report.drift.drifted_features == ("a",)
     assert not kinds(report) & {AlertKind.PERFORMANCE, AlertKind.CONCEPT_DRIFT, AlertKind.PIPELINE}
 
 
@@ -205,7 +205,7 @@ async def test_labels_that_flip_in_a_region_are_concept_drift(world):
     report = await world.report()
     assert (report.diagnosis.verdict, report.diagnosis.remedy) == (Condition.CONCEPT_DRIFT, Remedy.RETRAIN)
     assert report.drift.status is DriftStatus.STABLE
-    assert report.concept_drift.detected
+    assert report.concept_drift.is_detected
     assert not report.estimated.trusted
     assert {AlertKind.PERFORMANCE, AlertKind.CONCEPT_DRIFT} == kinds(report)
     assert [(one.column, one.value) for one in report.performance.slices if one.worse] == [("region", "south")]

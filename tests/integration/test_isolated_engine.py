@@ -209,9 +209,9 @@ async def test_the_champion_answers_whatever_the_process_of_a_candidate_does(loa
     plane = DataPlane(routes, loader, observations, Anyone(), clock, no_model, "g1")
     await plane.start()
     await routes.stage(RoutingTable("m", 1, "1", "2", 0.999, None, ("1", "2"), "r1", "ramp", budget_ms=50.0))
-    while not await routes.acknowledged("m", 1):
+    while not await routes.acknowledgements("m", 1):
         await asyncio.sleep(0.02)
-    assert await routes.acknowledged("m", 1) == {"g1": ""}
+    assert await routes.acknowledgements("m", 1) == {"g1": ""}
     await routes.activate("m", 1, clock.now())
     await asyncio.sleep(0.01)
     for mood in (RAISES, NAN, SLEEPS, SEGFAULTS):

@@ -153,7 +153,7 @@ def test_a_search_is_not_slowed_by_an_outage(request: pytest.FixtureRequest, kin
     started = time.monotonic()
     tracker.begin(STUDY)
     for number in range(100):
-        tracker.trial(STUDY, Trial(number, "lightgbm", {"x": 0.5}, TrialState.COMPLETE, 0.5))
+        tracker.log_trial(STUDY, Trial(number, "lightgbm", {"x": 0.5}, TrialState.COMPLETE, 0.5))
     assert time.monotonic() - started < 0.5
     tracker.end(STUDY, True, {}, {})
     tracker.close()
@@ -219,7 +219,7 @@ def test_a_real_server_keeps_runs_and_versions_and_its_end_is_noticed(
     wait_for(tracker)
     tracker.begin(STUDY)
     for number in range(5):
-        tracker.trial(STUDY, Trial(number, "lightgbm", {"x": 0.5}, TrialState.COMPLETE, 0.5, measurements={3: 0.5}))
+        tracker.log_trial(STUDY, Trial(number, "lightgbm", {"x": 0.5}, TrialState.COMPLETE, 0.5, measurements={3: 0.5}))
     tracker.end(STUDY, True, {}, {})
 
     from mlflow import MlflowClient

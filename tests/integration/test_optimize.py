@@ -339,7 +339,7 @@ async def test_killed_at_any_write_another_runner_ends_it_and_pays_for_no_stage_
         process_id, life = await submitted(world), Life(at, after=at % 2 == 0)
         await one_runner(world, process_id, life)
         async with await world.agent(strict=True) as agent:
-            if not (await agent.process(process_id)).status.ended:
+            if not (await agent.process(process_id)).status.has_ended:
                 await agent.run_queued(process_id)
             process = await agent.process(process_id)
             assert process.status is Status.SUCCEEDED, (at, process.error)

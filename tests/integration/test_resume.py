@@ -102,7 +102,7 @@ async def until_interrupted(home: Path) -> None:
     """The lease of the killed process has to run out before its search may go on."""
     async with await create_optimization_agent(home=home) as agent:
         for _ in range(300):
-            if (await agent.processes("churn"))[0].status.ended:
+            if (await agent.processes("churn"))[0].status.has_ended:
                 return
             await asyncio.sleep(0.1)
     raise AssertionError("the process still counts as running")

@@ -54,14 +54,14 @@ async def a_warning(caplog: pytest.LogCaptureFixture) -> None:
 def every_verb(routes: RedisRoutes, tokens: RedisTokens, answers: RedisIdempotencyStore) -> list[Awaitable[object]]:
     return [
         routes.check(),
-        routes.active("churn"),
-        routes.staged("churn"),
+        routes.active_table("churn"),
+        routes.staged_table("churn"),
         routes.tables(),
         routes.stage(TABLE),
         routes.activate("churn", 1, 100.0),
         routes.unstage("churn", 1),
         routes.gateways(),
-        routes.acknowledged("churn", 1),
+        routes.acknowledgements("churn", 1),
         routes.beat("g1", 5),
         routes.leave("g1"),
         routes.acknowledge("g1", "churn", 1),

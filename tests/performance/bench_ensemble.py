@@ -96,7 +96,7 @@ def against_grids(members: Members, seconds: float, times: int) -> None:
         f"{naive / seconds:.0e}",
         "at least 50",
     )
-    few = members.only(range(GRID_MODELS))
+    few = members.select_models(range(GRID_MODELS))
     target = target_of(few, [metric])
     points = grid(GRID_MODELS, GRID_STEPS)
     whole = cpu_seconds(lambda: naive_grid(few, metric, points), 1)

@@ -50,7 +50,7 @@ class Shop:
         return await self.agent.start_rollout("churn", **asked)
 
     async def champions(self) -> set[str]:
-        table, rollout = await self.routes.active("churn"), await self.agent.latest_rollout("churn")
+        table, rollout = await self.routes.active_table("churn"), await self.agent.latest_rollout("churn")
         return {table.champion, self.registry.version("churn", CHAMPION).version, rollout.holder}
 
 
@@ -85,7 +85,7 @@ async def test_a_rollout_starts_in_shadow_by_the_rules_of_its_strategy(shop: Sho
     assert 0 < rollout.policy.margin < rollout.policy.ramp_margin < 0.25 * 0.06
     assert rollout.policy.ramp_margin == pytest.approx(5 * rollout.policy.margin)
     assert rollout.policy.label_delay_s == 86_400.0
-    assert (await shop.routes.active("churn")).shadow == "2"
+    assert (await shop.routes.active_table("churn")).shadow == "2"
     assert await shop.agent.rollout(rollout.rollout_id) == rollout == await shop.agent.latest_rollout("churn")
     assert await shop.agent.rollouts("churn") == [rollout]
 
@@ -97,7 +97,7 @@ async def test_rules_can_be_asked_for_one_by_one(shop: Shop) -> None:
     assert rollout.state is RolloutState.RAMP
     assert (rollout.policy.ramp, rollout.policy.label_delay_s) == ((0.1,), 60.0)
     assert dict(rollout.policy.guardrails) == {"errors": 0.02}
-    assert (await shop.routes.active("churn")).share == 0.1
+    assert (await shop.routes.active_table("churn")).share == 0.1
 
 
 @pytest.mark.parametrize(
@@ -252,9 +252,9 @@ async def broken(shop: Shop) -> AsyncIterator[dict[str, str]]:
 async def test_a_rollback_is_one_swap_of_tables(shop: Shop, broken: dict[str, str]) -> None:
     await shop.start()
     await shop.agent.promote_rollout("churn")
-    before = (await shop.routes.active("churn")).revision
+    before = (await shop.routes.active_table("churn")).revision
     await shop.agent.rollback_rollout("churn")
-    table = await shop.routes.active("churn")
+    table = await shop.routes.active_table("churn")
 
     assert (table.champion, table.revision) == ("1", before + 1)
     assert table.activate_at == pytest.approx(shop.clock.now() + 0.03)

@@ -103,9 +103,9 @@ async def test_the_queue_is_worked_off_one_after_the_other(churn):
         assert await agent.start_queued(1) == (first.process_id,)
         await until(agent, first.process_id, lambda process: process.status is not Status.QUEUED)
         assert await agent.start_queued(1) == ()
-        await until(agent, first.process_id, lambda process: process.status.ended)
+        await until(agent, first.process_id, lambda process: process.status.has_ended)
         assert await agent.start_queued(1) == (second.process_id,)
-        ended = await until(agent, second.process_id, lambda process: process.status.ended)
+        ended = await until(agent, second.process_id, lambda process: process.status.has_ended)
         assert ended.status is Status.SUCCEEDED
         await asyncio.to_thread(launcher.close)
 

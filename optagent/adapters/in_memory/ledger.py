@@ -17,7 +17,7 @@ class InMemoryLedger:
     async def spend_look(self, holdout_digest: str, look: HoldoutLook) -> int:
         checked_look(holdout_digest, look)
         kept = await self.looks(holdout_digest)
-        known = next((each.number for each in kept if each.same_as == look.same_as), None)
+        known = next((each.number for each in kept if each.identity == look.identity), None)
         if known is not None:
             return known
         number = len(kept) + 1

@@ -70,7 +70,7 @@ class InMemoryObservations:
     def evidence(self, model_id: str, since: float) -> list[pa.Table]:
         return self._rows(model_id, RecordKind.EVIDENCE, since, float("inf"))
 
-    def newest(self, model_id: str) -> float | None:
+    def latest_prediction_time(self, model_id: str) -> float | None:
         with self._lock:
             of = [rows for kind, rows in self._model(model_id).archived if kind is RecordKind.PREDICTIONS]
         return max((pc.max(rows["time"].cast(pa.int64())).as_py() / 1e6 for rows in of), default=None)

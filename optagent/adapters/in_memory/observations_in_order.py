@@ -15,7 +15,7 @@ class ObservationsInOrder(InMemoryObservations):
         super().__init__(max_backlog)
         self._seen: dict[str, list[tuple[RecordKind, str, pa.Table, int, int]]] = {}
 
-    def newest(self, model_id: str) -> float | None:
+    def latest_prediction_time(self, model_id: str) -> float | None:
         ends = (end for kind, _, _, _, end in self._batches(model_id) if kind is RecordKind.PREDICTIONS)
         return max((end / 1e6 for end in ends), default=None)
 

@@ -10,12 +10,12 @@ class InMemoryOnce:
     _clock: Clock
     _first_times: dict[str, float]
 
-    async def first_time(self, key: str, kept_s: float) -> bool:
+    async def claim_once(self, key: str, kept_s: float) -> bool:
         now, kept_ms = self._clock.now(), milliseconds("kept_s", kept_s)
         if now < self._first_times.get(key, float("-inf")):
             return False
         self._first_times[key] = now + kept_ms / 1000
         return True
 
-    async def remember(self, key: str, kept_s: float) -> None:
+    async def mark_done(self, key: str, kept_s: float) -> None:
         self._first_times[key] = self._clock.now() + milliseconds("kept_s", kept_s) / 1000

@@ -88,9 +88,9 @@ class InMemoryStore(InMemoryLedger, InMemoryAudit, InMemoryOnce):
 
     async def save_process(self, process: Process) -> None:
         kept = self._held(process)
-        if kept.ended and not process.status.ended:
+        if kept.ended and not process.status.has_ended:
             raise Conflict(f"process {process.process_id!r} has ended already and cannot become {process.status}")
-        kept.data, kept.ended = encode(process), process.status.ended
+        kept.data, kept.ended = encode(process), process.status.has_ended
 
     async def renew_lease(self, process: Process, lease_s: float) -> None:
         until = self._clock.now() + checked_lease(lease_s)
@@ -113,7 +113,7 @@ class InMemoryStore(InMemoryLedger, InMemoryAudit, InMemoryOnce):
     async def save_report(self, key: str, digest: str, report: ModelReport) -> None:
         self._reports[key] = (digest, encode(report))
 
-    async def report(self, key: str, digest: str) -> ModelReport | None:
+    async def find_report(self, key: str, digest: str) -> ModelReport | None:
         of, data = self._reports.get(key, (None, b""))
         return decode(ModelReport, data) if of == digest else None
 
@@ -162,7 +162,7 @@ class InMemoryStore(InMemoryLedger, InMemoryAudit, InMemoryOnce):
         if process.process_id in self._processes:
             raise Conflict(f"process {process.process_id!r} exists already")
         self._processes[process.process_id] = _Kept(
-            encode(process), process.created_at, process.model_id, process.status.ended, leased_until
+            encode(process), process.created_at, process.model_id, process.status.has_ended, leased_until
         )
 
     def _kept(self, process_id: str) -> _Kept:

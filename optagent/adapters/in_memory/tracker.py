@@ -32,7 +32,7 @@ class InMemoryTracker:
         tracked = self._tracked(study)
         tracked.succeeded = None
 
-    def trial(self, study: Study, trial: Trial) -> None:
+    def log_trial(self, study: Study, trial: Trial) -> None:
         self._tracked(study).trials[trial.number] = trial
 
     def end(

@@ -62,8 +62,8 @@ class SequentialTuner:
 
 
 def _suggest(study: Study, number: int, draw: random.Random) -> tuple[str, Mapping[str, Any]]:
-    if number < len(study.first):
-        family, params = study.first[number]
+    if number < len(study.first_trials):
+        family, params = study.first_trials[number]
         return family, {item.name: params.get(item.name, _drawn(item, draw)) for item in study.spaces[family]}
     family = draw.choice(sorted(study.spaces))
     return family, _sample(study.spaces[family], draw)

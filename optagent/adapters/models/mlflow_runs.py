@@ -53,7 +53,7 @@ class StudyRuns:
         with self._server.session(_TRUST_S) as client:
             self._run(client, study, at)
 
-    def trial(self, study: Study, trial: Trial, at: float) -> None:
+    def log_trial(self, study: Study, trial: Trial, at: float) -> None:
         """A finished run for the trial, which ended at POSIX time `at`."""
         ended = _ms(at)
         with self._server.session(_TRUST_S) as client:

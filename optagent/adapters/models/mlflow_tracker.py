@@ -69,9 +69,9 @@ class MlflowTracker:
         self._abandoned.discard(study.study_id)
         self._hand_over(_Item(study, lambda runs: runs.begin(study, at)))
 
-    def trial(self, study: Study, trial: Trial) -> None:
+    def log_trial(self, study: Study, trial: Trial) -> None:
         at = time.time()
-        self._hand_over(_Item(study, lambda runs: runs.trial(study, trial, at)))
+        self._hand_over(_Item(study, lambda runs: runs.log_trial(study, trial, at)))
 
     def end(
         self,

@@ -144,7 +144,7 @@ class StudySearcher(Searcher):
             family=asked.family,
             params=asked.params,
             state=state,
-            score=last.get("score") if state.scored else None,
+            score=last.get("score") if state.has_score else None,
             rounds=last.get("rounds", 0),
             units=last.get("units", 0),
             duration_s=self._clock() - live.started_at,

@@ -101,7 +101,7 @@ class TrialStore:
         self.measured = {trial.number: _measured(frozen) for trial, frozen in zip(self.kept, before, strict=True)}
         self._study = _in_memory(study, before)
         self._missing = sorted(set(range(study.trials)) - {trial.number for trial in self.kept}, reverse=True)
-        first = [self._named(family, params) for family, params in study.first]
+        first = [self._named(family, params) for family, params in study.first_trials]
         for number in sorted(self._missing):
             if number < len(first):
                 self._study.enqueue_trial(first[number])

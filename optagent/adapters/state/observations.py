@@ -81,8 +81,8 @@ class RedisObservations:
     def evidence(self, model_id: str, since: float) -> list[pa.Table]:
         return self._archive.rows(model_id, RecordKind.EVIDENCE, since, float("inf"))
 
-    def newest(self, model_id: str) -> float | None:
-        return self._archive.newest(model_id, RecordKind.PREDICTIONS)
+    def latest_prediction_time(self, model_id: str) -> float | None:
+        return self._archive.latest_prediction_time(model_id, RecordKind.PREDICTIONS)
 
     def save_reference(self, model_id: str, version: str, reference: bytes) -> None:
         self._archive.save_reference(model_id, version, reference)

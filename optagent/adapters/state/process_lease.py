@@ -57,10 +57,10 @@ def as_seen(process: Process, leased: bool) -> Process:
     The time is that of its last update, so it reads the same each time; a lease renewed late makes it RUNNING again. A
     durable one waits for another runner instead, unless several have died of it.
     """
-    if leased or process.status.ended or process.status is Status.QUEUED:
+    if leased or process.status.has_ended or process.status is Status.QUEUED:
         return process
     if process.may_start_again:
         return replace(process, status=Status.QUEUED)
     said = process.error or "its runner ended or stopped answering"
     why = f"{said}{f', {process.starts} times' * process.durable}"
-    return process.moved(process.updated_at, "interrupted", Status.INTERRUPTED, error=why)
+    return process.with_event(process.updated_at, "interrupted", Status.INTERRUPTED, error=why)

@@ -10,6 +10,7 @@ from optagent.analysis.report.texts import (
     format_number,
     format_p_value,
     format_share,
+    format_time,
 )
 from optagent.domain.concept_drift import AdwinVerdict, ConceptDrift
 from optagent.domain.drift import ColumnDrift, DriftCheck, DriftReport, DriftStatus, DriftTest
@@ -23,7 +24,7 @@ def concept_drift_section(report: ModelReport, room: Room) -> Section | None:
     drift = report.concept_drift
     if drift is None:
         return None
-    state = room.emphasize(drift.state) if drift.detected else str(drift.state)
+    state = room.emphasize(drift.state) if drift.is_detected else str(drift.state)
     return Section("Concept drift", state, drift.reason, _evidence_lines(drift))
 
 
@@ -31,7 +32,8 @@ def data_drift_section(report: ModelReport, room: Room) -> Section | None:
     drift = report.drift
     if drift is None:
         return None
-    counts = f"{len(drift.drifted)} drifted, {len(drift.suspected)} suspected of {len(drift.features)} features"
+    drifted, suspected = len(drift.drifted_features), len(drift.suspected_features)
+    counts = f"{drifted} drifted, {suspected} suspected of {len(drift.features)} features"
     rows = f"{drift.rows_now:,} rows against {drift.rows_then:,}, false alarms {drift.level:.2g} a window"
     ranked = ranked_features(drift)
     parts: tuple[Part, ...] = (rows,)

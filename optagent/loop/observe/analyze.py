@@ -241,7 +241,7 @@ def _diagnosis_facts(inputs: AnalysisInputs, report: ModelReport, drift: DriftRe
         drifted_importance=drifted_importance(drift),
         prediction_drift=drift.prediction_status is DriftStatus.DRIFTED,
         degraded=tuple(degraded),
-        concept_drift=bool(report.concept_drift and report.concept_drift.detected),
+        concept_drift=bool(report.concept_drift and report.concept_drift.is_detected),
         excess_loss=loss_growth(report.concept_drift),
         loss_rise=rise,
         expected_rise=expected,

@@ -26,10 +26,10 @@ async def analyze_cached(command: AnalyzeModel, ports: Ports) -> ModelReport:
     observations: Observations = ports.need("observations")
     inputs = await asyncio.to_thread(_gather_recorded, command, spec, observations, ports)
     inputs = replace(inputs, tried=await past_remedies(inputs, ports.store, ports.registry, observations))
-    if not inputs.closed:
+    if not inputs.is_closed:
         return await asyncio.to_thread(analyze, inputs)
     digest = await asyncio.to_thread(inputs.digest)
-    report = await ports.store.report(inputs.key, digest)
+    report = await ports.store.find_report(inputs.key, digest)
     if report is None:
         report = await asyncio.to_thread(analyze, inputs)
         await ports.store.save_report(inputs.key, digest, report)

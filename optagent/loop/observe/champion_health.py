@@ -56,7 +56,7 @@ async def _analyze(command: OptimizeModel, ports: Ports) -> ChampionHealth:
     diagnosis, drift = report.diagnosis, report.concept_drift
     return ChampionHealth(
         None if diagnosis is None else diagnosis.remedy,
-        None if drift is None or not drift.detected else drift.changed_at,
+        None if drift is None or not drift.is_detected else drift.changed_at,
         None if diagnosis is None else plain(diagnosis),
         "" if diagnosis is None else f"{diagnosis.verdict}: {'; '.join(diagnosis.reasons)}",
     )

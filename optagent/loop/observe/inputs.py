@@ -57,7 +57,7 @@ class AnalysisInputs:
         return int(np.searchsorted(self.rows.time, self.now - self.spec.horizon - self.monitoring.window_s / 2))
 
     @property
-    def closed(self) -> bool:
+    def is_closed(self) -> bool:
         """True once the window has passed, so that only a late row can change the report."""
         return self.window.end <= self.now
 
@@ -101,7 +101,7 @@ def gather_inputs(
     rows, quality = read_rows(window=window, earlier_s=earlier)
     before, _ = read_rows(window=window.before)
     if not quality.rows:
-        newest = observations.newest(spec.model_id)
+        newest = observations.latest_prediction_time(spec.model_id)
         newest_text = "none is recorded" if newest is None else f"the newest is of {_utc_text(newest)}"
         notes = (*notes, f"no predictions in the window; {newest_text}")
     return AnalysisInputs(

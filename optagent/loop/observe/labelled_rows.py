@@ -46,7 +46,7 @@ def store_labelled_rows_since(
         for rows in observations.matured(spec.model_id, _day_name(first * DAY_S))
         if rows.num_rows
     }
-    newest = observations.newest(spec.model_id)
+    newest = observations.latest_prediction_time(spec.model_id)
     if newest is None or newest < since:
         return 0
     settled = (until - late_s) // DAY_S
@@ -94,7 +94,7 @@ def labelled_rows(observations: Observations, spec: ModelSpec, schema: Schema, w
     labels = labels_of(observations.labels(spec.model_id, window.start - EARLY_LABELS_S), schema)
     joined = join_labels(latest.ids, latest.time_us, labels)
     labelled = np.flatnonzero(~np.isnan(joined.y))
-    latest = latest.taken(labelled)
+    latest = latest.select(labelled)
     columns = {
         "id": latest.ids,
         spec.time_column or "time": pa.array(latest.time_us, pa.timestamp("us", "UTC")),

@@ -54,7 +54,7 @@ async def watch_once(
     try:
         drained = await asyncio.to_thread(observations.drain, spec.model_id)
         monitor_pass = replace(monitor_pass, drained=drained)
-        newest = await asyncio.to_thread(observations.newest, spec.model_id)
+        newest = await asyncio.to_thread(observations.latest_prediction_time, spec.model_id)
         due = () if newest is None else due_windows(spec, monitoring, newest, now)
         mark = await store.watch_mark(spec.model_id)
         if not due or due == mark.due:

@@ -25,7 +25,7 @@ async def send_notices(
     if not cooldown_s > 0:
         raise InvalidRequest(f"cooldown_s must be above 0, got {cooldown_s!r}")
     keys = dict.fromkeys(notice.key for notice in notices)
-    notified_at = {key: now for key in keys if not await store.first_time(key, _CLAIMED_S)}
+    notified_at = {key: now for key in keys if not await store.claim_once(key, _CLAIMED_S)}
     groups, _ = due_messages(notices, notified_at, now, cooldown_s)
     sent, troubles = 0, dict[str, None]()
     for group in groups:
@@ -36,7 +36,7 @@ async def send_notices(
         except Unavailable as error:
             troubles[str(error)], remember_s = None, min(RETRY_S, cooldown_s)
         for notice in group:
-            await store.remember(notice.key, remember_s)
+            await store.mark_done(notice.key, remember_s)
     if troubles:
         raise Unavailable("; ".join(troubles))
     return sent

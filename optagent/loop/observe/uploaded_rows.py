@@ -46,7 +46,7 @@ class UploadedRows:
     def evidence(self, model_id: str, since: float) -> list[pa.Table]:
         return []
 
-    def newest(self, model_id: str) -> float | None:
+    def latest_prediction_time(self, model_id: str) -> float | None:
         return self.span.end
 
     @property

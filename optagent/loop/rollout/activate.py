@@ -71,7 +71,7 @@ async def activate_table(
     gateways that are not ready do not hold up one that is: they go on by the table that they have until they are.
     """
     model_id = table.model_id
-    active, staged = await routes.active(model_id), await routes.staged(model_id)
+    active, staged = await routes.active_table(model_id), await routes.staged_table(model_id)
     if active is not None and active.answers_like(table):
         if staged is not None:
             await routes.unstage(model_id, staged.revision)
@@ -101,7 +101,7 @@ async def _wait_for_gateways(table: RoutingTable, routes: Routes, sleep: Sleep, 
     """
     waited, pauses = 0.0, GrowingPauses(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, factor=1.1)
     while True:
-        alive, answers = await routes.gateways(), await routes.acknowledged(table.model_id, table.revision)
+        alive, answers = await routes.gateways(), await routes.acknowledgements(table.model_id, table.revision)
         refusals = tuple(f"{gateway}: {answers[gateway]}" for gateway in sorted(alive) if answers.get(gateway))
         waiting = tuple(sorted(set(alive) - set(answers)))
         if refusals or not waiting or waited >= patience_s:

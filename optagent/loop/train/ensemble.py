@@ -61,7 +61,7 @@ class WeightSearch:
 
 def check_base_models(command: EnsembleModels, specs: Mapping[str, ModelSpec]) -> None:
     """Raises InvalidRequest for base models that do not learn the same from the same rows, or unknown metrics."""
-    target = specs[command.of_model]
+    target = specs[command.target_model_id]
     metrics_of(command.metrics, target)
     for name in command.base_models:
         other = specs[parse_base(name)[0]]

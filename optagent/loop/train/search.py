@@ -21,7 +21,7 @@ async def run_search(study: Study, prepared: PreparedRows, ports: Ports, run: Ru
         study,
         prepared.problem,
         on_progress=run.report,
-        on_trial=lambda trial: ports.tracker.trial(study, trial),
+        on_trial=lambda trial: ports.tracker.log_trial(study, trial),
         cancelled=run.cancelled,
     )
     if best_trial(study, outcome) is None:

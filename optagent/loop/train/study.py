@@ -54,7 +54,7 @@ def spaces_of(spec: ModelSpec) -> dict[str, SearchSpace]:
     for family in families:
         try:
             overrides = spec.search_space.get(family.name, {})
-            spaces[family.name] = family.space(spec.task).overridden(overrides, family.limits)
+            spaces[family.name] = family.space(spec.task).with_overrides(overrides, family.limits)
         except InvalidRequest as error:
             raise InvalidRequest(f"search_space: {family.name}: {error}") from None
     return spaces

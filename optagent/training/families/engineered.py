@@ -62,7 +62,7 @@ class EngineeredModel:
         inner = self.inner.model.importances()
         place = {name: index for index, name in enumerate(self.plan.columns)}
         importances = np.zeros(len(place))
-        kept_columns = self.plan.kept
+        kept_columns = self.plan.kept_columns
         importances[[place[name] for name in kept_columns]] = inner[: len(kept_columns)]
         for step, importance in zip(self.plan.steps, inner[len(kept_columns) :], strict=True):
             for name in step.columns:

@@ -124,7 +124,7 @@ def _check_space(space: SearchSpace, defaults: Any, limits: Any, task: Task) -> 
             raise InvalidRequest(f"limits: {parameter.name} must be (low, high), got {limit!r}")
         _check_default(parameter, defaults[parameter.name], limit)
         if limit is not None:
-            space.overridden({parameter.name: _whole_range(parameter)}, limits)
+            space.with_overrides({parameter.name: _whole_range(parameter)}, limits)
 
 
 def _check_default(parameter: Parameter, value: Any, limit: tuple[float, float] | None) -> None:

@@ -65,13 +65,13 @@ def _steps(system: System) -> list[tuple[str, str, str]]:
 def _figures(system: System, swaps: list[Swap], answers: list[Answers]) -> Iterator[Figure]:
     first, since, early, late = [], [], 0, 0
     for swap, run in zip(swaps, answers, strict=True):
-        near = run.where(run.good & (run.done > swap.asked - 1.5) & (run.sent < swap.active + 1.5))
+        near = run.where(run.good & (run.done > swap.asked - 1.5) & (run.sent < swap.active_table + 1.5))
         new = near.version == swap.new
         came = near.done[new & (near.done > swap.asked)]
         first.append(1e3 * (came.min() - swap.asked) if len(came) else float("nan"))
-        since.append(1e3 * (came.min() - swap.active) if len(came) else float("nan"))
-        early += int(np.count_nonzero(new & (near.done < swap.active)))
-        late += int(np.count_nonzero(~new & (near.sent > swap.active)))
+        since.append(1e3 * (came.min() - swap.active_table) if len(came) else float("nan"))
+        early += int(np.count_nonzero(new & (near.done < swap.active_table)))
+        late += int(np.count_nonzero(~new & (near.sent > swap.active_table)))
     told = f"median {np.median(first):.0f}"
     yield at_most("first new answer after the call, the slowest", max(first), 100, "ms", told)
     yield Figure("first new answer after the activation time", f"{max(since):.1f} ms (median {np.median(since):.1f})")

@@ -178,7 +178,7 @@ class System:
             raise RuntimeError("there is no embedded Redis server")
         routes = RedisRoutes(endpoint.url)
         try:
-            found = await routes.active(MODEL)
+            found = await routes.active_table(MODEL)
         finally:
             await routes.close()
         if found is None:

@@ -59,7 +59,7 @@ def test_weights_of_any_size_are_written_exactly_and_the_order_of_models_does_no
     ensemble = weighted_mean(members, shares)
     assert sum(ensemble.weights) == pytest.approx(1)
     assert from_json(to_json(ensemble)) == ensemble
-    shuffled = weighted_mean(members.only(order), shares[order])
+    shuffled = weighted_mean(members.select_models(order), shares[order])
     np.testing.assert_allclose(
         combine(shuffled, members.by_member()), combine(ensemble, members.by_member()), rtol=1e-12
     )

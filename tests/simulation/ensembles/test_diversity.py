@@ -59,7 +59,7 @@ def test_diversity_is_within_its_bounds_and_blind_to_the_order_of_models(
     library: Library, seed: int, order: list[int]
 ) -> None:
     members = library(models=4, rows=50, seed=seed)
-    original, shuffled = diversity(members), diversity(members.only(order))
+    original, shuffled = diversity(members), diversity(members.select_models(order))
     assert 0 <= original.score <= 1
     assert -1 <= original.q <= 1
     assert 0 <= original.disagreement <= 1

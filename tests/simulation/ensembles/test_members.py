@@ -71,9 +71,9 @@ def test_a_matrix_is_taken_without_a_copy_and_cannot_be_written_through() -> Non
 
 def test_neighbouring_rows_are_a_view_and_others_are_the_same_rows() -> None:
     members = members_of(Task.BINARY, {"a": P, "b": P / 2}, Y, latency_ms={"a": 1, "b": 2})
-    part = members.at(np.array([1, 2]))
+    part = members.select_rows(np.array([1, 2]))
     assert np.shares_memory(part.predictions, members.predictions)
-    other = members.at(np.array([3, 0])).only([1, 0])
+    other = members.select_rows(np.array([3, 0])).select_models([1, 0])
     np.testing.assert_array_equal(other.predictions, [[0.15, 0.05], [0.3, 0.1]])
     assert (other.names, other.latency_ms) == (("b", "a"), (2, 1))
     np.testing.assert_array_equal(other.y, [0, 0])

@@ -124,7 +124,7 @@ def test_the_order_of_models_does_not_matter(library: Library, spec: Specs) -> N
     members = library(models=4, rows=1500)
     one, other = (
         choose_ensemble(MemberData(each, spec()), ask("brier", method="weighted"))
-        for each in (members, members.only([2, 0, 3, 1]))
+        for each in (members, members.select_models([2, 0, 3, 1]))
     )
     assert (one.accepted, one.single, one.search) == (other.accepted, other.single, other.search)
     assert one.metrics == pytest.approx(other.metrics, abs=1e-4)

@@ -46,7 +46,7 @@ def test_a_stack_beats_the_best_single_on_fresh_rows_and_its_weights_are_not_neg
     library: Library, task: Task
 ) -> None:
     members = library(task, models=4, rows=3000, seed=8)
-    learn, fresh = members.at(np.arange(2000)), members.at(np.arange(2000, 3000))
+    learn, fresh = members.select_rows(np.arange(2000)), members.select_rows(np.arange(2000, 3000))
     target = target_for(members)
     fitted = stack(learn, target, halves(2000))
     assert min(fitted.stack.weights) >= 0

@@ -69,7 +69,7 @@ def test_weights_sum_to_one_and_do_not_depend_on_the_order_of_models(
     library: Library, seed: int, name: str, order: list[int]
 ) -> None:
     members = library(models=5, rows=120, seed=seed)
-    shuffled = members.only(order)
+    shuffled = members.select_models(order)
     weights = [
         dict(zip(each.names, greedy(each, target_named(each, name), GreedyPlan(steps=12)).tolist(), strict=True))
         for each in (members, shuffled)

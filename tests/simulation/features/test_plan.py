@@ -66,7 +66,7 @@ def test_one_row_gets_the_very_bits_that_it_gets_among_many(hostile_rows: np.nda
 
 
 def test_nothing_infinite_comes_out_and_what_is_missing_stays_missing(hostile_rows: np.ndarray) -> None:
-    values = Transformer(PLAN).generated(hostile_rows)
+    values = Transformer(PLAN).compute_steps(hostile_rows)
     assert not np.isinf(values).any()
     of = {step.name: values[:, index] for index, step in enumerate(STEPS)}
     a, b = hostile_rows[:, 0], hostile_rows[:, 1]
@@ -79,7 +79,7 @@ def test_nothing_infinite_comes_out_and_what_is_missing_stays_missing(hostile_ro
 
 def test_the_numbers_are_those_of_the_formulas() -> None:
     x = np.array([[3.0, -2.0, 1.0, 0.0, 1.0, 2.0, 6.0]], dtype=np.float32)
-    values = dict(zip((step.name for step in STEPS), Transformer(PLAN).generated(x)[0].tolist(), strict=True))
+    values = dict(zip((step.name for step in STEPS), Transformer(PLAN).compute_steps(x)[0].tolist(), strict=True))
     assert values["a * b"] == -6
     assert values["a / b"] == -1.5
     assert values["a - b"] == 5
@@ -94,7 +94,7 @@ def test_the_calendar_is_that_of_python() -> None:
     days = np.random.default_rng(0).integers(-30_000, 60_000, 500)
     x = np.zeros((500, len(COLUMNS)), dtype=np.float32)
     x[:, 3] = days
-    values = dict(zip((step.name for step in STEPS), Transformer(PLAN).generated(x).T, strict=True))
+    values = dict(zip((step.name for step in STEPS), Transformer(PLAN).compute_steps(x).T, strict=True))
     dates = [datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=int(day)) for day in days]
     assert values["weekday of day"].tolist() == [date.weekday() for date in dates]
     assert values["day of day"].tolist() == [date.day for date in dates]
@@ -106,7 +106,7 @@ def test_the_calendar_is_that_of_python() -> None:
 def test_an_hour_is_whole_although_a_day_of_32_bits_is_not(hour: int) -> None:
     x = np.zeros((1, len(COLUMNS)), dtype=np.float32)
     x[:, 3] = 20_000 + hour / 24
-    assert Transformer(PLAN).generated(x)[0, 8] == hour
+    assert Transformer(PLAN).compute_steps(x)[0, 8] == hour
 
 
 def test_means_are_learned_from_the_given_rows_alone_and_small_groups_lean_on_the_mean_of_all(make_data) -> None:

@@ -56,10 +56,10 @@ def test_where_nothing_changed_alarms_are_as_seldom_as_asked_for():
     ]
 
     allowed = rows / (RARELY_S / STEP_S)  # alarms a run
-    assert sum(one.detected for one in drifts) <= binom.ppf(0.999, runs, min(1.0, allowed))
+    assert sum(one.is_detected for one in drifts) <= binom.ppf(0.999, runs, min(1.0, allowed))
     assert sum(one.adwin.detected for one in drifts) <= 2
-    assert all(one.alarmed_at is None for one in drifts if not one.detected)
-    assert np.median([one.excess.estimate for one in drifts if not one.detected]) == pytest.approx(0, abs=0.01)
+    assert all(one.alarmed_at is None for one in drifts if not one.is_detected)
+    assert np.median([one.excess.estimate for one in drifts if not one.is_detected]) == pytest.approx(0, abs=0.01)
 
 
 def test_a_change_is_reported_with_its_time_and_size():
@@ -67,7 +67,7 @@ def test_a_change_is_reported_with_its_time_and_size():
 
     drift = concept_drift(classified_rows(0, 4_000), current, EVERY_S)
 
-    assert drift.detected
+    assert drift.is_detected
     assert drift.changed_at == pytest.approx(4_000 * STEP_S, abs=500 * STEP_S)
     assert drift.changed_at <= drift.alarmed_at < 4_500 * STEP_S
     assert drift.e_value > drift.threshold
@@ -92,7 +92,7 @@ def test_the_run_length_is_the_time_between_false_alarms_at_the_rate_of_labelled
 def test_a_model_that_became_better_is_no_alarm():
     drift = concept_drift(classified_rows(0, 3_000, flipped=0.3), classified_rows(1, 5_000), EVERY_S)
 
-    assert not drift.detected
+    assert not drift.is_detected
     assert drift.direction is Direction.BETTER
     assert drift.excess.high < 0
     assert drift.adwin.direction is Direction.BETTER
@@ -103,7 +103,7 @@ def test_a_rare_class_that_becomes_frequent_is_found_though_the_answer_stays_the
     before = make_rows(np.full(3_000, 0.03), rng.random(3_000) < 0.03)
     now = make_rows(np.full(3_000, 0.03), rng.random(3_000) < 0.09)
 
-    assert concept_drift(before, now, EVERY_S).detected
+    assert concept_drift(before, now, EVERY_S).is_detected
 
 
 def test_a_regression_with_larger_errors_is_found_and_one_outlier_is_not():
@@ -116,7 +116,7 @@ def test_a_regression_with_larger_errors_is_found_and_one_outlier_is_not():
     same.prediction[100] = 1e12
 
     assert concept_drift(before, same, EVERY_S).state is DriftState.NOT_DETECTED
-    assert concept_drift(before, worse, EVERY_S).detected
+    assert concept_drift(before, worse, EVERY_S).is_detected
 
 
 def test_several_classes_are_judged_by_the_brier_score():
@@ -207,5 +207,5 @@ def test_the_electricity_market_drifts(trained, until):
         EVERY_S,
     )
 
-    assert drift.detected
+    assert drift.is_detected
     assert drift.rows == len(y) - second

@@ -71,8 +71,8 @@ def test_without_drift_windows_alarm_no_more_often_than_the_level_says(coefficie
 def test_shifts_of_a_tenth_of_the_columns_are_found_and_no_others(coefficient, shift, least):
     drift_reports = reports(coefficient, seed=2, references=2, windows=4, shift=shift, shifted=5)
     shifted_names = {f"c{index}" for index in range(5)}
-    assert np.mean([len(shifted_names & set(report.drifted)) / 5 for report in drift_reports]) >= least
-    assert sum(bool(set(report.drifted) - shifted_names) for report in drift_reports) <= 1
+    assert np.mean([len(shifted_names & set(report.drifted_features)) / 5 for report in drift_reports]) >= least
+    assert sum(bool(set(report.drifted_features) - shifted_names) for report in drift_reports) <= 1
 
 
 def test_repetition_is_paid_for():
@@ -123,7 +123,12 @@ def watch() -> Watch:
 
 def test_the_same_world_is_stable(watch):
     report = watch.report()
-    assert (report.status, report.score, report.drifted, report.suspected) == (DriftStatus.STABLE, 0.0, (), ())
+    assert (report.status, report.score, report.drifted_features, report.suspected_features) == (
+        DriftStatus.STABLE,
+        0.0,
+        (),
+        (),
+    )
     assert report.prediction_status is DriftStatus.STABLE
     assert decode(DriftReport, encode(report)) == report
 
@@ -133,21 +138,21 @@ def test_without_a_window_before_drift_is_only_suspected(watch):
         x[:, 0] += 0.6
 
     assert watch.report(move, rows=200, before=False).status is DriftStatus.SUSPECTED
-    assert watch.report(move, rows=200).drifted == ("number",)
+    assert watch.report(move, rows=200).drifted_features == ("number",)
 
 
 def test_one_window_alone_is_only_suspected(watch):
     calm, shifted = watch.rows(200, 1), watch.rows(200, 2, 3600.0)
     shifted.x[:, 0] += 0.8
     folds = [watch.folder.fold(window) for window in (calm, shifted)]
-    assert drift_report(watch.profile, folds[1], folds[0], {}, 0.01).suspected == ("number",)
+    assert drift_report(watch.profile, folds[1], folds[0], {}, 0.01).suspected_features == ("number",)
 
 
 def test_one_window_beyond_doubt_is_enough(watch):
     def move(x):
         x[:, 0] += 2
 
-    assert watch.report(move, before=False).drifted == ("number",)
+    assert watch.report(move, before=False).drifted_features == ("number",)
 
 
 def test_a_drifted_number_is_described(watch):
@@ -208,13 +213,13 @@ def test_a_column_of_one_value_or_none_gives_a_report(watch, place, value):
     assert decode(DriftReport, encode(report)) == report
     unchanged = (4, 3.0), (5, np.nan)
     same = (place, value) in unchanged or (place == 5 and np.isnan(value))
-    assert report.drifted == (() if same else (watch.columns[place].name,))
+    assert report.drifted_features == (() if same else (watch.columns[place].name,))
 
 
 @pytest.mark.parametrize("rows", [1, 2, 5])
 def test_a_handful_of_rows_is_no_drift(watch, rows):
     report = watch.report(rows=rows)
-    assert report.drifted == ()
+    assert report.drifted_features == ()
     assert report.rows_now == rows
 
 
@@ -252,8 +257,8 @@ def test_a_small_effect_is_no_drift_however_significant(watch):
     shifted = watch.rows(2000, 6)
     move(shifted.x)
     now = watch.folder.fold(shifted)
-    assert drift_report(watch.profile, now, now, {}, 0.01, DriftRule(effect_floor=0.5)).drifted == ()
-    assert drift_report(watch.profile, counts, counts, {}, 0.01).drifted == ()
+    assert drift_report(watch.profile, now, now, {}, 0.01, DriftRule(effect_floor=0.5)).drifted_features == ()
+    assert drift_report(watch.profile, counts, counts, {}, 0.01).drifted_features == ()
 
 
 def test_prediction_drift_is_reported_apart(watch):

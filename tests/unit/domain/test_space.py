@@ -30,7 +30,7 @@ def test_a_contradiction_is_refused_at_birth(make, message):
 
 
 def test_an_override_narrows_widens_or_fixes_and_leaves_the_rest():
-    changed = SPACE.overridden({"learning_rate": {"high": 0.5}, "leaves": 31, "bins": [255]}, LIMITS)
+    changed = SPACE.with_overrides({"learning_rate": {"high": 0.5}, "leaves": 31, "bins": [255]}, LIMITS)
     assert changed.parameters == (
         Float("learning_rate", 0.01, 0.5, log=True),
         Categorical("leaves", (31,)),
@@ -54,4 +54,4 @@ def test_an_override_narrows_widens_or_fixes_and_leaves_the_rest():
 )
 def test_an_override_that_cannot_be_meant_is_refused(overrides, message):
     with pytest.raises(InvalidRequest, match=message):
-        SPACE.overridden(overrides, LIMITS)
+        SPACE.with_overrides(overrides, LIMITS)

@@ -139,7 +139,7 @@ class World:
 
     async def traffic(self, rows: int, labelled: bool = True) -> None:
         """Requests that are answered by the active table, and their labels where these come at once."""
-        table = await self.routes.active("churn")
+        table = await self.routes.active_table("churn")
         if table is None or not table.rollout_id:
             return
         evidence, labels = self.answered(table, rows)
@@ -195,7 +195,7 @@ class World:
 
     async def champions(self) -> set[str]:
         """Who is champion by the router, the registry and the journal."""
-        table = await self.routes.active("churn")
+        table = await self.routes.active_table("churn")
         assert table is not None
         return {table.champion, self.registry.champion["churn"], (await self.rollout()).holder}
 

@@ -76,7 +76,7 @@ def test_an_arrow_table_gets_the_table_of_the_predictor(
     predictor = make_predictor("lightgbm", task)
     table = make_served_rows(task).drop_columns(["label"])
     model = ServedModel(predictor.schema, NativeEngine(predictor), "1")
-    assert model.answers_table(model.scores(model.reader.read_table(table))).equals(predictor.predict(table))
+    assert model.format_table(model.scores(model.reader.read_table(table))).equals(predictor.predict(table))
 
 
 def test_a_row_of_nothing_but_nulls_and_unseen_texts_is_answered(make_predictor: MakePredictor) -> None:

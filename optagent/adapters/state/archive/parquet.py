@@ -109,7 +109,7 @@ class ParquetArchive:
                 return joined(zip((file.types for file in wanted), tables, strict=True))
         return []
 
-    def newest(self, model_id: str, kind: RecordKind) -> float | None:
+    def latest_prediction_time(self, model_id: str, kind: RecordKind) -> float | None:
         folder = self._folder(model_id)
         with _naming(folder):
             last = [file.last for file in newest_manifest(folder).files if file.path.startswith(f"{kind}/")]

@@ -37,7 +37,7 @@ class RedisLedger(RedisAdapter):
     async def spend_look(self, holdout_digest: str, look: HoldoutLook) -> int:
         unsettled = encode(replace(checked_look(holdout_digest, look), number=0, verdict=None))
         keys = (self._link.key("looks", holdout_digest), self._link.key("look_numbers", holdout_digest))
-        return int(await self._link.run(_SPEND, keys, look.same_as, unsettled))
+        return int(await self._link.run(_SPEND, keys, look.identity, unsettled))
 
     async def settle_look(self, holdout_digest: str, number: int, verdict: Verdict) -> None:
         keys = (self._link.key("looks", holdout_digest), self._link.key("look_verdicts", holdout_digest))

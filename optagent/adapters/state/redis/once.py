@@ -18,10 +18,10 @@ return 1
 class RedisOnce(RedisAdapter):
     """The part of a Store that remembers what was done."""
 
-    async def first_time(self, key: str, kept_s: float) -> bool:
+    async def claim_once(self, key: str, kept_s: float) -> bool:
         kept_ms = milliseconds("kept_s", kept_s)
         return bool(await self._link.run(_FIRST, (self._link.key("first", key),), secrets.token_hex(8), kept_ms))
 
-    async def remember(self, key: str, kept_s: float) -> None:
+    async def mark_done(self, key: str, kept_s: float) -> None:
         kept_ms = milliseconds("kept_s", kept_s)
         await self._link.write("SET", self._link.key("first", key), "remembered", "PX", kept_ms)

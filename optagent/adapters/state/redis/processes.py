@@ -118,4 +118,4 @@ def _check_held(process: Process, answer: bytes) -> None:
 
 
 def _ended(process: Process) -> int:
-    return int(process.status.ended)
+    return int(process.status.has_ended)

@@ -28,7 +28,7 @@ class RedisReports(RedisAdapter):
         keys, values = (self._link.key("report", key),), (digest, encode(report), _REPORT_KEPT_MS)
         await self._link.run(scripts.SAVE_REPORT, keys, *values)
 
-    async def report(self, key: str, digest: str) -> ModelReport | None:
+    async def find_report(self, key: str, digest: str) -> ModelReport | None:
         kept = self._link.key("report", key)
         of, data = await self._link.ask(lambda: self._link.redis.hmget(kept, ["digest", "data"]))
         return self._link.decoded(ModelReport, data, key) if data is not None and of == digest.encode() else None

@@ -39,10 +39,10 @@ class RedisRoutes(RedisAdapter):
         self._gateways = (self._link.key("gateways"), self._link.key("gateways", "until"))
         self._channel = self._link.channel("routes")
 
-    async def active(self, model_id: str) -> RoutingTable | None:
+    async def active_table(self, model_id: str) -> RoutingTable | None:
         return self._table(model_id, await self._read(self._active, model_id))
 
-    async def staged(self, model_id: str) -> RoutingTable | None:
+    async def staged_table(self, model_id: str) -> RoutingTable | None:
         return self._table(model_id, await self._read(self._staged, model_id))
 
     async def tables(self) -> list[RoutingTable]:
@@ -79,7 +79,7 @@ class RedisRoutes(RedisAdapter):
         found = await self._link.run_at_once(scripts.ALIVE, self._gateways)
         return {name.decode(): float(last) for name, last in zip(found[::2], found[1::2], strict=True)}
 
-    async def acknowledged(self, model_id: str, revision: int) -> Mapping[str, str]:
+    async def acknowledgements(self, model_id: str, revision: int) -> Mapping[str, str]:
         key = self._acknowledged(model_id, revision)
         kept: dict[Any, Any] = await self._link.ask(lambda: self._link.redis.hgetall(key))
         return {name.decode(): error.decode() for name, error in kept.items()}

@@ -20,7 +20,7 @@ class Gateways:
         self.clock = ManualClock(1_000.0)
         self.routes = InMemoryRoutes(self.clock)
         self.said = said
-        self.staged: list[RoutingTable] = []
+        self.staged_table: list[RoutingTable] = []
 
     async def activate(self, table: RoutingTable, patience_s: float = 30.0, insist: bool = False):
         await self.beat()
@@ -32,10 +32,10 @@ class Gateways:
 
     async def sleep(self, seconds: float) -> None:
         self.clock.advance(seconds)
-        table = await self.routes.staged("churn")
+        table = await self.routes.staged_table("churn")
         if table is None:
             return
-        self.staged.append(table)
+        self.staged_table.append(table)
         for name, said in self.said.items():
             if said is not None:
                 await self.routes.acknowledge(name, "churn", table.revision, said)
@@ -53,10 +53,10 @@ async def test_a_table_is_active_a_moment_after_all_gateways_have_loaded_it():
     await world.activate(ALONE)
     swapped = await world.activate(SHADOW)
 
-    assert swapped.table == await world.routes.active("churn")
+    assert swapped.table == await world.routes.active_table("churn")
     assert swapped.table.revision == 2
     assert swapped.table.activate_at == pytest.approx(world.clock.now())  # when it says so, it is
-    assert await world.routes.staged("churn") is None
+    assert await world.routes.staged_table("churn") is None
 
 
 async def test_a_way_back_takes_a_few_milliseconds():
@@ -76,7 +76,7 @@ async def test_what_is_active_already_is_left_alone_and_what_was_staged_for_anot
     again = await world.activate(ALONE)
 
     assert again.changed is False
-    assert await world.routes.staged("churn") is None
+    assert await world.routes.staged_table("churn") is None
 
 
 async def test_a_gateway_that_cannot_load_a_version_keeps_all_on_the_table_they_have():
@@ -89,8 +89,8 @@ async def test_a_gateway_that_cannot_load_a_version_keeps_all_on_the_table_they_
         await world.activate(SHADOW)
 
     assert raised.value.refused
-    assert (await world.routes.active("churn")).answers_like(ALONE)
-    assert await world.routes.staged("churn") is None
+    assert (await world.routes.active_table("churn")).answers_like(ALONE)
+    assert await world.routes.staged_table("churn") is None
 
 
 async def test_patience_ends_and_the_next_swap_goes_on_with_the_same_staged_table():
@@ -98,13 +98,13 @@ async def test_patience_ends_and_the_next_swap_goes_on_with_the_same_staged_tabl
     with pytest.raises(TableNotLoaded, match=r"table 1 is not loaded by g2 \(waited 2") as raised:
         await world.activate(SHADOW, patience_s=2.0)
     assert not raised.value.refused
-    waiting = await world.routes.staged("churn")
+    waiting = await world.routes.staged_table("churn")
     world.said["g2"] = ""
     swapped = await world.activate(SHADOW)
 
     assert waiting is not None
     assert swapped.table.revision == waiting.revision
-    assert set(world.staged) == {waiting}
+    assert set(world.staged_table) == {waiting}
 
 
 async def test_a_gateway_that_stops_beating_does_not_count():
@@ -139,7 +139,7 @@ async def test_whoever_is_cut_short_between_staging_and_activation_is_gone_on_wi
     swapped = await world.activate(SHADOW)
 
     assert swapped.table.revision == 1
-    assert (await world.routes.active("churn")).answers_like(SHADOW)
+    assert (await world.routes.active_table("churn")).answers_like(SHADOW)
 
 
 async def test_of_two_writers_the_one_whose_table_was_replaced_is_told():
@@ -153,4 +153,4 @@ async def test_of_two_writers_the_one_whose_table_was_replaced_is_told():
     with pytest.raises(Conflict, match="another writer"):
         await activate_table(ALONE, world.routes, world.clock, other)
 
-    assert (await world.routes.active("churn")).answers_like(NEXT)
+    assert (await world.routes.active_table("churn")).answers_like(NEXT)

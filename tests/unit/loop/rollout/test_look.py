@@ -37,7 +37,7 @@ async def test_a_better_candidate_takes_the_champions_place_by_itself(new_world,
         (RolloutState.PROMOTED, 0),
     ]
     assert await world.champions() == {"2"}
-    assert (await world.routes.active("churn")).rollout_id == ""
+    assert (await world.routes.active_table("churn")).rollout_id == ""
     audited = [entry.action for entry in reversed(await world.store.audit())]
     assert audited == [f"rollout.{change.state}" for change in rollout.transitions]
 
@@ -282,7 +282,7 @@ async def test_whatever_write_it_is_killed_at_there_is_one_champion_after_the_ne
         assert rollout.state is (meant if decided else before.state)
         assert rollout.is_settled
         assert len(await world.champions()) == 1
-        assert await world.routes.staged("churn") is None
+        assert await world.routes.staged_table("churn") is None
         assert {entry.action for entry in await world.store.audit()} == {
             f"rollout.{change.state.name.lower()}" for change in rollout.transitions
         }

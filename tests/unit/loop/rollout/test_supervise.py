@@ -42,7 +42,7 @@ async def test_without_a_rollout_the_router_follows_the_registry(world):
     world.registry.champion["fraud"] = "3"  # by hand, in MLflow
     await world.pass_by()
 
-    assert (await world.routes.active("fraud")).champion == "3"
+    assert (await world.routes.active_table("fraud")).champion == "3"
 
 
 async def test_a_model_without_a_champion_has_no_table(world):
@@ -58,7 +58,7 @@ async def test_a_rollout_starts_with_the_next_pass(world):
 
     assert found.done == ("churn: version 2 shadow (ana: started)",)
     assert found.states == {"churn": RolloutState.SHADOW}
-    assert (await world.routes.active("churn")).shadow == "2"
+    assert (await world.routes.active_table("churn")).shadow == "2"
     assert (await world.pass_by()).done == ()
 
 
@@ -127,7 +127,7 @@ async def test_a_champion_moved_by_hand_ends_a_rollout_and_stays(world):
         "churn: version 2 aborted (optagent: version 3 was made champion by hand)",
         "churn: version 3 answers",
     )
-    assert (await world.routes.active("churn")).champion == world.registry.champion["churn"] == "3"
+    assert (await world.routes.active_table("churn")).champion == world.registry.champion["churn"] == "3"
     assert (await world.pass_by()).done == ()
 
 
@@ -146,7 +146,7 @@ async def test_after_its_end_a_rollout_leaves_the_registry_to_people(world):
     await world.pass_by()
 
     assert (await world.rollout()).state is RolloutState.PROMOTED
-    assert (await world.routes.active("churn")).champion == world.registry.champion["churn"] == "3"
+    assert (await world.routes.active_table("churn")).champion == world.registry.champion["churn"] == "3"
 
 
 async def test_a_champion_that_gateways_refuse_is_tried_again_after_a_minute(world):
@@ -169,7 +169,7 @@ async def test_a_champion_that_gateways_refuse_is_tried_again_after_a_minute(wor
     await world.pass_by(live, 60.0)
 
     assert refused == 1
-    assert (await world.routes.active("churn")).champion == "2"
+    assert (await world.routes.active_table("churn")).champion == "2"
 
 
 async def test_without_the_registry_harm_has_its_way_back_all_the_same(world):
@@ -180,7 +180,7 @@ async def test_without_the_registry_harm_has_its_way_back_all_the_same(world):
     found = await world.pass_by(live)
 
     assert found.errors == {"churn": "MLflow at http://mlflow does not answer"}
-    assert (await world.routes.active("churn")).champion == "1"
+    assert (await world.routes.active_table("churn")).champion == "1"
     assert world.registry.champion["churn"] == "2"
     await world.pass_by()
     assert await world.champions() == {"1"}

@@ -110,10 +110,10 @@ class Gateway:
 
     async def answer_by(self, at: float = NOW, **table: Any) -> None:
         """Makes a table the active one, once its versions are loaded."""
-        active = await self.routes.active("churn")
+        active = await self.routes.active_table("churn")
         revision = active.revision + 1 if active else 1
         await self.routes.stage(RoutingTable("churn", revision, **table))
-        while not await self.routes.acknowledged("churn", revision):
+        while not await self.routes.acknowledgements("churn", revision):
             await asyncio.sleep(0.001)
         await self.routes.activate("churn", revision, at)
         await asyncio.sleep(0.001)

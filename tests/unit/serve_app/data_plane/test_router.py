@@ -115,7 +115,7 @@ def champion(router: Router, at: float = NOW) -> str | None:
 
 
 async def answer_by(routes: Routes, at: float = NOW, **table: Any) -> None:
-    active = await routes.active("m")
+    active = await routes.active_table("m")
     revision = active.revision + 1 if active else 1
     await routes.stage(RoutingTable("m", revision, **table))
     await routes.activate("m", revision, at)
@@ -241,7 +241,7 @@ async def test_while_the_routes_are_away_what_is_loaded_answers_and_what_is_due_
     routes._tell(None)  # the connection was lost for a moment: something may have been missed
     await until_loaded(router, "2")
     assert champion(router) == "1"
-    assert await routes.acknowledged("m", 2) == {}
+    assert await routes.acknowledgements("m", 2) == {}
     routes.away = False
     await until_acknowledged(routes, 2, "")
 
@@ -281,7 +281,7 @@ async def until_loaded(router: Router, version: str) -> None:
 
 async def until_acknowledged(routes: Routes, revision: int, error: str, gateway: str = "g1") -> None:
     give_up = time.monotonic() + 5
-    while (await routes.acknowledged("m", revision)).get(gateway) != error:
+    while (await routes.acknowledgements("m", revision)).get(gateway) != error:
         assert time.monotonic() < give_up
         await asyncio.sleep(0.002)
 
