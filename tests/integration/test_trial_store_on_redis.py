@@ -18,12 +18,12 @@ def test_a_study_in_redis_goes_on(tmp_path: Path):
     with EmbeddedRedis(tmp_path) as server:
         for done in range(3):
             store = TrialStore(study, open_storage(server.url))
-            assert [trial.number for trial in store.kept] == list(range(done))
+            assert [trial.number for trial in store.earlier_trials] == list(range(done))
             asked = store.ask()
             store.measure(asked, 3, (0.5,))
             store.tell(asked, Trial(asked.number, "trees", asked.params, TrialState.COMPLETE, 0.5 + done / 10))
             store.close()
-        assert TrialStore(study, open_storage(server.url)).exhausted
+        assert TrialStore(study, open_storage(server.url)).is_exhausted
 
 
 def test_a_redis_that_does_not_answer_is_named_without_its_password():

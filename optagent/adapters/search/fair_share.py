@@ -1,4 +1,4 @@
-"""How many trials a search may run at a time beside the other searches on its cluster: an equal share."""
+"""Fair share: the number of trials that a search may run at a time beside the other searches on its cluster."""
 
 import time
 from collections.abc import Callable
@@ -11,7 +11,7 @@ _GONE_AFTER_S = 30.0  # a search that was killed says no more
 
 
 class FairShare:
-    """Says on the cluster that a search runs, while it is entered, and counts those that do.
+    """A context in which a search announces itself on the cluster and counts the searches that run there.
 
     A search gives up a worker between two trials, so another one gets its share as soon as a trial ends.
     """

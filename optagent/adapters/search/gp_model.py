@@ -1,17 +1,16 @@
-"""A Gaussian process over the unit cube, and the point where it expects the largest improvement."""
+"""Gaussian process model: a regression over the unit cube, and the point of the largest expected improvement."""
 
-import math
 import warnings
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.special import log_ndtr
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Kernel, Matern, WhiteKernel
 
+from optagent.adapters.search.acquisition import log_expected_improvement
 from optagent.adapters.search.unit_cube import Points, UnitCube
 
 Values = NDArray[np.float64]
@@ -30,7 +29,7 @@ def initial_kernel(dimensions: int) -> Kernel:
 
 
 class GPModel:
-    """A posterior over standardised values; `fitted` finds the kernel, `believing` adds points that are under way."""
+    """A posterior over standardised values; `fit` finds the kernel, `fantasize` adds the points of pending trials."""
 
     def __init__(self, points: Points, values: Values, regressor: GaussianProcessRegressor) -> None:
         self.points = points
@@ -38,21 +37,21 @@ class GPModel:
         self._regressor = regressor
 
     @classmethod
-    def fitted(cls, points: Points, values: Values, kernel: Kernel, search_kernel: bool = True) -> "GPModel":
+    def fit(cls, points: Points, values: Values, kernel: Kernel, search_kernel: bool = True) -> "GPModel":
         """The kernel's parameters by maximum likelihood from `kernel` on, or `kernel` as it is."""
-        return cls(points, values, _regression(points, values, kernel, search_kernel))
+        return cls(points, values, _fit_regressor(points, values, kernel, search_kernel))
 
     @property
     def kernel(self) -> Kernel:
         return self._regressor.kernel_
 
-    def believing(self, pending: Points) -> "GPModel":
-        """As if each pending point had come out as predicted (kriging believer, Ginsbourger et al. 2010)."""
+    def fantasize(self, pending: Points) -> "GPModel":
+        """The model as if each pending point had come out as predicted (kriging believer, Ginsbourger et al. 2010)."""
         if not len(pending):
             return self
         points = np.concatenate([self.points, pending])
         values = np.concatenate([self.values, self._regressor.predict(pending)])
-        return GPModel.fitted(points, values, self.kernel, search_kernel=False)
+        return GPModel.fit(points, values, self.kernel, search_kernel=False)
 
     def log_improvement(self, points: Points) -> Values:
         """The logarithm of the expected improvement on the best value so far."""
@@ -62,24 +61,7 @@ class GPModel:
         return log_expected_improvement(mean, deviation, float(self.values.max()))
 
 
-def log_expected_improvement(mean: Values, deviation: Values, best: float) -> Values:
-    """log E[max(f - best, 0)], exact where the direct form underflows (Ament et al. 2023, section 3).
-
-    >>> log_expected_improvement(np.array([-60.0]), np.array([1.0]), 0.0).round(1)
-    array([-1809.1])
-    """
-    deviation = np.maximum(deviation, 1e-9)
-    z = (mean - best) / deviation
-    log_pdf = -0.5 * z * z - 0.5 * math.log(2 * math.pi)
-    ratio = np.exp(np.where(z < 0, log_ndtr(z) - log_pdf, 0.0))
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        near = log_pdf + np.log1p(z * ratio)
-        direct = np.log(np.exp(log_pdf) + z * np.exp(log_ndtr(z)))
-    far = log_pdf - 2 * np.log(np.maximum(-z, 1.0))
-    return np.asarray(np.where(z > 0, direct, np.where(z > -25, near, far)) + np.log(deviation))
-
-
-def most_promising(model: GPModel, cube: UnitCube, rng: np.random.Generator) -> Points:
+def propose_point(model: GPModel, cube: UnitCube, rng: np.random.Generator) -> Points:
     """The untried point of the largest expected improvement.
 
     Random points, points around the best, then steps from the most promising that shrink: no gradients, so that
@@ -93,31 +75,33 @@ def most_promising(model: GPModel, cube: UnitCube, rng: np.random.Generator) -> 
     gains = model.log_improvement(points)
     for size in (0.1, 0.03, 0.01):
         tops = points[np.argsort(-gains)[:_CLIMBERS]]
-        stepped = cube.snap(_steps(tops, size, rng))
+        stepped = cube.snap(_draw_steps(tops, size, rng))
         points = np.concatenate([points, stepped])
         gains = np.concatenate([gains, model.log_improvement(stepped)])
     for index in np.argsort(-gains):
         if np.abs(model.points - points[index]).max(axis=1).min() > _SAME:
             break
-    found: Points = points[index]
-    return found
+    proposal: Points = points[index]
+    return proposal
 
 
-def _steps(points: Points, size: float, rng: np.random.Generator) -> Points:
+def _draw_steps(points: Points, size: float, rng: np.random.Generator) -> Points:
     repeated = np.repeat(points, _STEPS, axis=0)
-    moved = rng.random(repeated.shape) < max(0.4, 1.5 / repeated.shape[1])
-    stepped: Points = np.clip(repeated + moved * rng.normal(size=repeated.shape) * size, 0.0, 1.0)
+    is_moved = rng.random(repeated.shape) < max(0.4, 1.5 / repeated.shape[1])
+    stepped: Points = np.clip(repeated + is_moved * rng.normal(size=repeated.shape) * size, 0.0, 1.0)
     return stepped
 
 
-def _regression(points: Points, values: Values, kernel: Kernel, search_kernel: bool) -> GaussianProcessRegressor:
-    optimizer = _most_likely if search_kernel else None
+def _fit_regressor(points: Points, values: Values, kernel: Kernel, search_kernel: bool) -> GaussianProcessRegressor:
+    optimizer = _maximize_likelihood if search_kernel else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a parameter at its bound is an answer
         return GaussianProcessRegressor(kernel, alpha=_JITTER, optimizer=optimizer).fit(points, values)
 
 
-def _most_likely(loss: Callable[[Values], tuple[float, Values]], start: Values, bounds: Points) -> tuple[Values, float]:
-    """L-BFGS of few iterations: the next suggestion goes on from here."""
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": _KERNEL_ITERATIONS})
-    return found.x, found.fun
+def _maximize_likelihood(
+    loss: Callable[[Values], tuple[float, Values]], start: Values, bounds: Points
+) -> tuple[Values, float]:
+    """L-BFGS of few iterations, since the fit for the next suggestion starts from this result."""
+    optimum = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": _KERNEL_ITERATIONS})
+    return optimum.x, optimum.fun

@@ -1,4 +1,4 @@
-"""HyperOpt's tree of Parzen estimators over the trials of an Optuna study."""
+"""HyperOpt sampler: HyperOpt's tree of Parzen estimators over the trials of an Optuna study."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from optagent.adapters.search.branches import Branch, Space, branches_of, held_by, untried
+from optagent.adapters.search.branches import Branch, Space, branches_of, preset_parameters, untried_choices
 from optagent.adapters.search.trial_values import values_of
 
 _BRANCH = "branch"
@@ -18,9 +18,9 @@ _OBSERVATIONS = 400
 
 
 class HyperoptSampler(BaseSampler):
-    """Asks `hyperopt.tpe` with every trial of the study: the families are a choice, with parameters of their own below.
+    """Asks `hyperopt.tpe` with every trial of the study; the families are a choice, each with parameters of its own.
 
-    Pending trials are told as new ones, which HyperOpt counts among the bad.
+    Pending trials are passed as new ones, which HyperOpt counts among the bad.
     """
 
     def __init__(self, seed: int) -> None:
@@ -42,26 +42,28 @@ class HyperoptSampler(BaseSampler):
         from hyperopt.base import Domain, trials_from_docs
 
         branches = self._branches
-        new = [choice for choice in untried(branches) if not choice.keys() & held_by(trial).keys()]
-        if new:
-            return new[0]
+        choices = [
+            choice for choice in untried_choices(branches) if not choice.keys() & preset_parameters(trial).keys()
+        ]
+        if choices:
+            return choices[0]
         nodes = [_nodes(index, branch) for index, branch in enumerate(branches)]
         if not any(nodes):
             return {}
         rng = np.random.default_rng((self._seed, trial.number))
         domain = Domain(None, _expression(nodes))
         docs = _docs(study, branches, rng)
-        shown = trials_from_docs(docs, validate=False)
-        drawn = tpe.suggest([trial.number], domain, shown, int(rng.integers(2**31)), verbose=False)
-        values = {label: found[0] for label, found in drawn[0]["misc"]["vals"].items() if len(found)}
+        history = trials_from_docs(docs, validate=False)
+        suggestion = tpe.suggest([trial.number], domain, history, int(rng.integers(2**31)), verbose=False)
+        values = {label: draws[0] for label, draws in suggestion[0]["misc"]["vals"].items() if len(draws)}
         index = int(values.get(_BRANCH, 0))
-        return {**_decoded(index, branches[index], values), **branches[index].fixed}
+        return {**_decode_parameters(index, branches[index], values), **branches[index].fixed}
 
     def sample_independent(self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution) -> Any:
         return self._random.sample_independent(study, trial, name, distribution)
 
 
-def _varied(branch: Branch) -> Space:
+def _free_parameters(branch: Branch) -> Space:
     return {name: item for name, item in branch.space.items() if name not in branch.fixed and not item.single()}
 
 
@@ -70,7 +72,7 @@ def _label(index: int, name: str) -> str:
 
 
 def _nodes(index: int, branch: Branch) -> dict[str, Any]:
-    return {name: _node(_label(index, name), item) for name, item in _varied(branch).items()}
+    return {name: _node(_label(index, name), item) for name, item in _free_parameters(branch).items()}
 
 
 def _expression(nodes: Sequence[Mapping[str, Any]]) -> Any:
@@ -80,7 +82,7 @@ def _expression(nodes: Sequence[Mapping[str, Any]]) -> Any:
 
 
 def _node(label: str, distribution: BaseDistribution) -> Any:
-    """HyperOpt's own distribution: a step and a choice are indices; rounded ends get their whole share."""
+    """HyperOpt's own distribution; steps and choices become indices, and rounded ends get their whole share."""
     from hyperopt import hp
 
     if isinstance(distribution, CategoricalDistribution):
@@ -96,7 +98,7 @@ def _node(label: str, distribution: BaseDistribution) -> Any:
     return hp.uniform(label, low, high)
 
 
-def _shown(distribution: BaseDistribution, value: Any) -> float:
+def _encode_value(distribution: BaseDistribution, value: Any) -> float:
     if isinstance(distribution, CategoricalDistribution):
         return int(distribution.to_internal_repr(value))
     assert isinstance(distribution, IntDistribution | FloatDistribution)
@@ -105,15 +107,15 @@ def _shown(distribution: BaseDistribution, value: Any) -> float:
     return float(value)
 
 
-def _decoded(index: int, branch: Branch, values: Mapping[str, float]) -> dict[str, Any]:
-    return {name: _value(item, values[_label(index, name)]) for name, item in _varied(branch).items()}
+def _decode_parameters(index: int, branch: Branch, values: Mapping[str, float]) -> dict[str, Any]:
+    return {name: _decode_value(item, values[_label(index, name)]) for name, item in _free_parameters(branch).items()}
 
 
-def _value(distribution: BaseDistribution, drawn: float) -> Any:
+def _decode_value(distribution: BaseDistribution, draw: float) -> Any:
     if isinstance(distribution, CategoricalDistribution):
-        return distribution.choices[int(drawn)]
+        return distribution.choices[int(draw)]
     assert isinstance(distribution, IntDistribution | FloatDistribution)
-    value = float(drawn)
+    value = float(draw)
     if distribution.step is not None and not distribution.log:
         value = distribution.low + value * distribution.step
     value = min(max(value, distribution.low), distribution.high)
@@ -123,23 +125,25 @@ def _value(distribution: BaseDistribution, drawn: float) -> Any:
 def _docs(study: Study, branches: Sequence[Branch], rng: np.random.Generator) -> list[dict[str, Any]]:
     """The study's newest trials as HyperOpt's documents."""
     ended = [trial for branch in branches for trial in branch.ended]
-    known = zip(ended, values_of(ended, study.directions, rng), strict=True)
-    loss = {trial.number: -value for trial, value in known if math.isfinite(value)}
-    taken = ((index, trial) for index, branch in enumerate(branches) for trial in (*branch.ended, *branch.pending))
-    newest = sorted(taken, key=lambda pair: pair[1].number)[-_OBSERVATIONS:]
+    scored = zip(ended, values_of(ended, study.directions, rng), strict=True)
+    loss = {trial.number: -value for trial, value in scored if math.isfinite(value)}
+    numbered = ((index, trial) for index, branch in enumerate(branches) for trial in (*branch.ended, *branch.pending))
+    newest = sorted(numbered, key=lambda pair: pair[1].number)[-_OBSERVATIONS:]
     return [_doc(index, trial, branches, loss.get(trial.number)) for index, trial in newest]
 
 
 def _doc(index: int, trial: FrozenTrial, branches: Sequence[Branch], loss: float | None) -> dict[str, Any]:
-    labels = [_label(at, name) for at, branch in enumerate(branches) for name in _varied(branch)]
+    labels = [
+        _label(branch_index, name) for branch_index, branch in enumerate(branches) for name in _free_parameters(branch)
+    ]
     values: dict[str, list[float]] = {label: [] for label in labels}
-    for name, item in _varied(branches[index]).items():
-        values[_label(index, name)] = [_shown(item, trial.params[name])]
+    for name, item in _free_parameters(branches[index]).items():
+        values[_label(index, name)] = [_encode_value(item, trial.params[name])]
     if len(branches) > 1:
         values[_BRANCH] = [index]
     number = trial.number
     misc = {"tid": number, "cmd": None, "workdir": None, "vals": values}
-    misc["idxs"] = {label: [number] * len(found) for label, found in values.items()}
+    misc["idxs"] = {label: [number] * len(draws) for label, draws in values.items()}
     return {
         "state": 1 if trial.state == TrialState.RUNNING else 2,
         "tid": number,

@@ -1,4 +1,4 @@
-"""The `Tuner` port on Ray Tune: workers that stay up, one matrix in shared memory, ASHA, and our searcher."""
+"""Ray Tune tuner: the `Tuner` port with workers that stay up, one matrix in shared memory, ASHA and our searcher."""
 
 import logging
 import math
@@ -61,7 +61,7 @@ class RayTuner:
         watch = _Watch(study, searcher, on_progress, cancelled)
         folder = tempfile.mkdtemp(prefix="optagent-tune-")
         try:
-            if not store.exhausted:
+            if not store.is_exhausted:
                 self._run(study, problem, searcher, watch, folder)
         except ray.exceptions.RayError as error:
             raise Unavailable(f"the search {study.study_id} was lost with its Ray cluster: {error}") from error
@@ -86,7 +86,7 @@ class RayTuner:
         from optagent.adapters.search.searcher import StopWhen
         from optagent.adapters.search.trainable import SharedStudy, TrainingTrial
 
-        workers = _workers(study)
+        workers = _worker_count(study)
         _, ref = self._shared.get(id(problem)) or (None, ray.put(problem))
         # Tune keeps trainables by name, in a registry that is not made for threads; two searches may share a process.
         name = f"Trial_{study.study_id}"
@@ -94,7 +94,7 @@ class RayTuner:
             register_trainable(name, type(name, (TrainingTrial,), {}))
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         with FairShare(study.study_id, workers) as share:
-            searcher.most_at_once = share.trials
+            searcher.concurrency_limit = share.trials
             tune.run(
                 name,
                 name=study.study_id,
@@ -142,8 +142,8 @@ class _Watch:
         return self.timed_out or self.was_cancelled
 
 
-def _workers(study: Study) -> int:
-    """How many trials the cluster holds at a time; Unavailable where it does not hold one."""
+def _worker_count(study: Study) -> int:
+    """The number of trials that run at a time; Unavailable where the cluster cannot hold one."""
     import ray
 
     has: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""The samplers a study can use, by name; each is an Optuna `BaseSampler`."""
+"""Sampler registry: the samplers a study can use, by name; each is an Optuna `BaseSampler`."""
 
 from collections.abc import Callable
 
@@ -36,7 +36,7 @@ def nsga2_sampler(seed: int) -> BaseSampler:
 
 
 def portfolio_sampler(seed: int) -> BaseSampler:
-    """The others in turns; what is expected of each was measured on surrogates of tree tuning."""
+    """The other samplers in turns; the gain expected of each was measured on surrogates of tree tuning."""
     members = {
         "gp": PortfolioMember(gp_sampler, 0.6),
         "tpe": PortfolioMember(tpe_sampler, 0.45),

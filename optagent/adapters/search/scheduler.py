@@ -1,4 +1,4 @@
-"""Ray Tune's scheduler over the pure rule of `analysis.halving`, for one objective or several."""
+"""Trial scheduler: Ray Tune's hook for the rules of `successive_halving`, for one objective or several."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -20,14 +20,14 @@ class StudyScheduler(FIFOScheduler):
     def __init__(self, study: Study, searcher: StudySearcher) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         signs = [objective.sign for objective in study.objectives]
-        self._rungs = EarlyStopping(study.stopping, study.budget.rungs, study.budget.reduction_factor, signs)
+        self._stopping = EarlyStopping(study.stopping, study.budget.rungs, study.budget.reduction_factor, signs)
         self._searcher = searcher
-        for ended in searcher.trials:
-            complete = ended.state is TrialState.COMPLETE
-            self._rungs.recall(ended.number, searcher.measured.get(ended.number, {}), complete)
+        for trial in searcher.trials:
+            complete = trial.state is TrialState.COMPLETE
+            self._stopping.restore(trial.number, searcher.measured.get(trial.number, {}), complete)
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
-        """The study names its objectives itself."""
+        """True, without effect: the study names its objectives itself."""
         return True
 
     def on_trial_result(self, tune_controller: "TuneController", trial: "Trial", result: dict[str, Any]) -> str:
@@ -36,22 +36,22 @@ class StudyScheduler(FIFOScheduler):
         number = self._searcher.number_of(trial.trial_id)
         if number is None:
             return TrialScheduler.STOP
-        goes_on = self._rungs.goes_on(number, result["units"], result["values"])
-        return TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP
+        should_continue = self._stopping.should_continue(number, result["units"], result["values"])
+        return TrialScheduler.CONTINUE if should_continue else TrialScheduler.STOP
 
     def on_trial_complete(self, tune_controller: "TuneController", trial: "Trial", result: dict[str, Any]) -> None:
-        """Tune tells its scheduler first, so the searcher still knows the trial's number."""
+        """Marks a finished trial. Tune calls its scheduler before its searcher, which still knows the number here."""
         number = self._searcher.number_of(trial.trial_id)
         if number is not None and result.get("finished"):
-            self._rungs.complete(number)
+            self._stopping.mark_complete(number)
 
     def choose_trial_to_run(self, tune_controller: "TuneController") -> "Trial | None":
-        """Tune asks at each of its steps, which is also the time to look for trials that hang."""
+        """The next trial to run; stops trials that hang on the way, since Tune calls this at each of its steps."""
         overdue = set(self._searcher.overdue())
         live = list(tune_controller.get_live_trials()) if overdue else []  # type: ignore[no-untyped-call]
         for trial in live:
             if trial.trial_id in overdue:
                 self._searcher.give_up(trial.trial_id)
                 tune_controller.stop_trial(trial)  # type: ignore[no-untyped-call]
-        chosen: Trial | None = super().choose_trial_to_run(tune_controller)
-        return chosen
+        trial_to_run: Trial | None = super().choose_trial_to_run(tune_controller)
+        return trial_to_run

@@ -1,4 +1,4 @@
-"""Ray Tune's view of a trial store: it asks for parameters and tells what came of them."""
+"""Study searcher: Ray Tune's view of a trial store, which asks for parameters and reports the results of trials."""
 
 import logging
 import sys
@@ -21,18 +21,18 @@ _HANGS_AFTER_S = 20.0  # beyond its limit: a new worker may still be loading its
 
 @dataclass(slots=True)
 class _Live:
-    """A suggestion on a worker, and the last that the worker said of it."""
+    """A trial on a worker, and the last result that the worker reported for it."""
 
-    asked: RunningTrial
+    running: RunningTrial
     started_at: float
-    last: dict[str, Any] = field(default_factory=dict)
+    last_result: dict[str, Any] = field(default_factory=dict)
 
 
 class StudySearcher(Searcher):
-    """Runs a study's trials through Tune. `trials` holds those that ended, in that order.
+    """Runs a study's trials through Tune. `trials` holds those that have ended, in the order of their ends.
 
-    A trial whose worker was lost is suggested once more. (Tune's own retries do not cover a worker that dies between
-    two trials.)
+    A trial whose worker was lost is suggested once more, since Tune's own retries do not cover a worker that dies
+    between two trials.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class StudySearcher(Searcher):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(metric="score", mode="max" if study.maximize else "min")
-        self.trials: list[Trial] = list(store.kept)
+        self.trials: list[Trial] = list(store.earlier_trials)
         self.measured = store.measured
         self._study = study
         self._store = store
@@ -51,31 +51,31 @@ class StudySearcher(Searcher):
         self._clock = clock
         self._started_at = clock()
         self._live: dict[str, _Live] = {}
-        self._again: list[RunningTrial] = []
-        self._lost: Counter[int] = Counter()
+        self._to_retry: list[RunningTrial] = []
+        self._losses: Counter[int] = Counter()
         self._refusals = 0
-        self.most_at_once: Callable[[], int] = lambda: sys.maxsize
+        self.concurrency_limit: Callable[[], int] = lambda: sys.maxsize
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        if len(self._live) >= self.most_at_once():
+        if len(self._live) >= self.concurrency_limit():
             return None
-        if self._again:
-            asked = self._again.pop(0)
-        elif not self._store.exhausted and not self._too_dear():
-            asked = self._store.ask()
+        if self._to_retry:
+            running = self._to_retry.pop(0)
+        elif not self._store.is_exhausted and not self._is_over_budget():
+            running = self._store.ask()
         elif self._live:
             return None
         else:
             return Searcher.FINISHED  # type: ignore[return-value]  # a string, by Tune's own contract
-        self._live[trial_id] = _Live(asked, self._clock())
-        return {"family": asked.family, "params": dict(asked.params)}
+        self._live[trial_id] = _Live(running, self._clock())
+        return {"family": running.family, "params": dict(running.params)}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         if trial_id in self._live and result.get("state") == "trained":
             live = self._live[trial_id]
-            live.last = result
+            live.last_result = result
             if result["at_rung"]:
-                self._store.measure(live.asked, result["units"], tuple(result["values"]))
+                self._store.measure(live.running, result["units"], tuple(result["values"]))
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         if trial_id not in self._live:
@@ -90,19 +90,19 @@ class StudySearcher(Searcher):
             self._end(trial_id, TrialState.COMPLETE if result["finished"] else TrialState.PRUNED)
 
     def stop_live(self, why: str) -> None:
-        """Ends the trials that were running when the search ended: one that was measured counts as pruned."""
+        """Ends the trials that are still running when the search ends; those with a measurement count as pruned."""
         for trial_id, live in list(self._live.items()):
-            if live.asked.measured:
+            if live.running.measured:
                 self._end(trial_id, TrialState.PRUNED, why)
         self._live.clear()
 
     def number_of(self, trial_id: str) -> int | None:
         """The study's number of a Tune trial, None once it has ended."""
         live = self._live.get(trial_id)
-        return None if live is None else live.asked.number
+        return None if live is None else live.running.number
 
     def overdue(self) -> list[str]:
-        """Tune's ids of the trials that say nothing although their time is over."""
+        """Tune's ids of the trials that have not reported although their time is over."""
         limit = self._study.trial_timeout_s
         if limit is None:
             return []
@@ -113,47 +113,47 @@ class StudySearcher(Searcher):
         """Ends a trial that hangs; its worker is stopped by the caller."""
         self._end(trial_id, TrialState.INFEASIBLE, f"the trial hung for over {self._study.trial_timeout_s:g} s")
 
-    def _too_dear(self) -> bool:
+    def _is_over_budget(self) -> bool:
         limit = self._study.max_cpu_s
         spent = sum(trial.duration_s for trial in self.trials) * self._study.cpus_per_trial
         return limit is not None and spent >= limit
 
     def progress(self) -> Progress:
-        """Where the search stands now."""
+        """The progress of the search now."""
         return progress_of(self._study, self.trials, len(self._live), self._clock() - self._started_at)
 
     def _lose(self, trial_id: str) -> None:
-        asked = self._live[trial_id].asked
+        running = self._live[trial_id].running
         if self._refusals:
             self._refusals -= 1
         else:
-            self._lost[asked.number] += 1
-        LOG.warning("%s: the worker of trial %d was lost", self._study.study_id, asked.number)
-        if self._lost[asked.number] > _LOST_WORKERS_A_TRIAL:
+            self._losses[running.number] += 1
+        LOG.warning("%s: the worker of trial %d was lost", self._study.study_id, running.number)
+        if self._losses[running.number] > _LOST_WORKERS_A_TRIAL:
             return self._end(trial_id, TrialState.FAILED, "its worker was lost twice: killed, or out of memory")
         del self._live[trial_id]
-        self._again.append(asked)
+        self._to_retry.append(running)
 
     def _end(self, trial_id: str, state: TrialState, error: str | None = None) -> None:
         live = self._live.pop(trial_id)
-        asked, last = live.asked, live.last
-        values = asked.measured[max(asked.measured)][1:] if asked.measured else ()
+        running, result = live.running, live.last_result
+        values = running.measured[max(running.measured)][1:] if running.measured else ()
         others = dict(zip((objective.name for objective in self._study.others), values, strict=False))
         trial = Trial(
-            number=asked.number,
-            family=asked.family,
-            params=asked.params,
+            number=running.number,
+            family=running.family,
+            params=running.params,
             state=state,
-            score=last.get("score") if state.has_score else None,
-            rounds=last.get("rounds", 0),
-            units=last.get("units", 0),
+            score=result.get("score") if state.has_score else None,
+            rounds=result.get("rounds", 0),
+            units=result.get("units", 0),
             duration_s=self._clock() - live.started_at,
             error=error,
-            measurements={units: values[0] for units, values in asked.measured.items()},
+            measurements={units: values[0] for units, values in running.measured.items()},
             others=others,
         )
         LOG.debug("%s: trial %d %s, score %s, %s", self._study.study_id, trial.number, state, trial.score, trial.params)
-        self._store.tell(asked, trial)
+        self._store.tell(running, trial)
         self.trials.append(trial)
         self._on_trial(trial)
 
@@ -163,7 +163,7 @@ class StudySearcher(Searcher):
             pass
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing was kept in the file."""
+        """Does nothing, as the file holds nothing."""
 
 
 class StopWhen(Stopper):

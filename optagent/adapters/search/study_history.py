@@ -1,4 +1,4 @@
-"""Past studies, read from the Optuna storage that the searches wrote."""
+"""Study history: past studies, read from the Optuna storage that the searches wrote."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # Optuna takes a while to load, and few commands look at stud
 class StudyHistory:
     """Studies in the storage at `url`, opened when it is first read; without a URL there are none.
 
-    What others keep in the same storage is passed over.
+    Studies that other programs keep in the same storage are ignored.
     """
 
     def __init__(self, url: str | None) -> None:
@@ -30,29 +30,29 @@ class StudyHistory:
         self._storage: BaseStorage | None = None
 
     def summaries(self, model_id: str | None = None) -> list[StudySummary]:
-        with self._reading() as storage:
-            newest_first = sorted(_ours(storage), key=lambda kept: kept._study_id, reverse=True)
+        with self._open_readable() as storage:
+            newest_first = sorted(_our_studies(storage), key=lambda study: study._study_id, reverse=True)
             return [
-                _summary(kept, _trials(storage, kept))
-                for kept in newest_first
-                if model_id is None or kept.user_attrs["identity"]["model"] == model_id
+                _summarize_study(study, _read_trials(storage, study))
+                for study in newest_first
+                if model_id is None or study.user_attrs["identity"]["model"] == model_id
             ]
 
     def study(self, study_id: str) -> StudyReport:
-        with self._reading() as storage:
-            return _report(storage, _named(storage, study_id))
+        with self._open_readable() as storage:
+            return _report_study(storage, _find_study(storage, study_id))
 
     def draw(self, study_id: str) -> str:
         import optuna
 
         from optagent.adapters.pages.study import study_page  # plotly takes a while to load
 
-        with self._reading() as storage:
-            report = _report(storage, _named(storage, study_id))
+        with self._open_readable() as storage:
+            report = _report_study(storage, _find_study(storage, study_id))
             return study_page(report, optuna.load_study(study_name=study_id, storage=storage))
 
     @contextmanager
-    def _reading(self) -> Iterator[BaseStorage]:
+    def _open_readable(self) -> Iterator[BaseStorage]:
         from optuna.exceptions import StorageInternalError
         from optuna.storages import InMemoryStorage
         from redis.exceptions import RedisError
@@ -69,42 +69,42 @@ class StudyHistory:
             raise Unavailable(f"the trial store cannot be read: {error}") from error
 
 
-def _ours(storage: BaseStorage) -> list[FrozenStudy]:
-    return [kept for kept in storage.get_all_studies() if "identity" in kept.user_attrs]
+def _our_studies(storage: BaseStorage) -> list[FrozenStudy]:
+    return [study for study in storage.get_all_studies() if "identity" in study.user_attrs]
 
 
-def _named(storage: BaseStorage, study_id: str) -> FrozenStudy:
-    for kept in _ours(storage):
-        if kept.study_name == study_id:
-            return kept
+def _find_study(storage: BaseStorage, study_id: str) -> FrozenStudy:
+    for study in _our_studies(storage):
+        if study.study_name == study_id:
+            return study
     raise NotFound(f"no study {study_id!r}")
 
 
-def _trials(storage: BaseStorage, kept: FrozenStudy) -> list[Trial]:
-    frozen = storage.get_all_trials(kept._study_id, deepcopy=False)
-    found = [trial for one in frozen if (trial := _trial(one.user_attrs)) is not None]
-    return sorted(found, key=lambda trial: trial.number)
+def _read_trials(storage: BaseStorage, study: FrozenStudy) -> list[Trial]:
+    frozen_trials = storage.get_all_trials(study._study_id, deepcopy=False)
+    trials = [trial for frozen_trial in frozen_trials if (trial := _decode_trial(frozen_trial.user_attrs)) is not None]
+    return sorted(trials, key=lambda trial: trial.number)
 
 
-def _trial(attributes: Mapping[str, Any]) -> Trial | None:
+def _decode_trial(attributes: Mapping[str, Any]) -> Trial | None:
     try:
         return decode(Trial, attributes["trial"])
     except (KeyError, InvalidRequest):
         return None
 
 
-def _summary(kept: FrozenStudy, trials: list[Trial]) -> StudySummary:
-    identity = kept.user_attrs["identity"]
+def _summarize_study(study: FrozenStudy, trials: list[Trial]) -> StudySummary:
+    identity = study.user_attrs["identity"]
     objectives = tuple(Objective(name, maximize) for name, maximize in identity["objectives"])
-    return summarize(kept.study_name, identity["model"], objectives, trials)
+    return summarize(study.study_name, identity["model"], objectives, trials)
 
 
-def _report(storage: BaseStorage, kept: FrozenStudy) -> StudyReport:
-    trials = _trials(storage, kept)
-    summary = _summary(kept, trials)
+def _report_study(storage: BaseStorage, study: FrozenStudy) -> StudyReport:
+    trials = _read_trials(storage, study)
+    summary = _summarize_study(study, trials)
     importances: dict[str, float] = {}
     if can_rank_parameters(trials):
         from optagent.adapters.search.study_importances import importances_of
 
-        importances = importances_of(kept.study_name, storage)
+        importances = importances_of(study.study_name, storage)
     return StudyReport(summary, tuple(trials), importances, front_of(summary.objectives, trials))

@@ -1,4 +1,4 @@
-"""What runs on a worker: one trial after another, on a matrix that all workers share."""
+"""Tune trainable: trains one trial after another on a worker, on a matrix that all workers share."""
 
 import math
 import time
@@ -46,7 +46,7 @@ class SharedStudy:
 class TrainingTrial(tune.Trainable):
     """Trains one trial from rung to rung.
 
-    The actor is kept from trial to trial and keeps what can be kept (binned data). Its first trial waits until all
+    The actor stays from trial to trial and caches what trials can share (binned data). Its first trial waits until all
     workers are up: Tune would otherwise hand the next trial to the first worker that is free, and cancel the worker
     that is still starting, until only one is left.
     """
@@ -87,9 +87,9 @@ class TrainingTrial(tune.Trainable):
         try:
             return self._advance()
         except Infeasible as error:
-            return self._ended("infeasible", str(error))
+            return self._failure("infeasible", str(error))
         except Exception as error:
-            return self._ended("failed", f"{type(error).__name__}: {error}")
+            return self._failure("failed", f"{type(error).__name__}: {error}")
 
     def _advance(self) -> dict[str, Any]:
         study = self._study
@@ -117,7 +117,7 @@ class TrainingTrial(tune.Trainable):
         return {
             "state": "trained",
             "score": reached.score,
-            "values": self._values(reached) if at_rung else (reached.score,),
+            "values": self._objective_values(reached) if at_rung else (reached.score,),
             "units": reached.units,
             "rounds": reached.best_rounds,
             "at_rung": at_rung,
@@ -125,7 +125,7 @@ class TrainingTrial(tune.Trainable):
             "done": finished,
         }
 
-    def _values(self, reached: Measurement) -> tuple[float, ...]:
+    def _objective_values(self, reached: Measurement) -> tuple[float, ...]:
         assert self._crossfit is not None
         rows = self._problem.data.x[self._problem.folds[-1].valid]
         return objective_values(self._study.objectives, self._crossfit, reached, rows)
@@ -142,11 +142,11 @@ class TrainingTrial(tune.Trainable):
         return True
 
     def _memory_mb(self) -> float:
-        """What this worker has taken since it came up, without the rows that all workers share."""
+        """The memory (MB) that this worker has taken since it started, without the rows that all workers share."""
         used = psutil.Process().memory_info()
         return float(used.rss - getattr(used, "shared", 0)) / 1e6 - self._at_rest_mb
 
-    def _ended(self, state: str, error: str) -> dict[str, Any]:
+    def _failure(self, state: str, error: str) -> dict[str, Any]:
         # Tune wants a score in every result; ASHA passes over one that is not a number.
         return {
             "state": state,
@@ -165,7 +165,7 @@ class TrainingTrial(tune.Trainable):
             time.sleep(0.02)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Nothing to keep: the trial store has every measurement."""
+        """Saves nothing, as the trial store has every measurement."""
 
     def load_checkpoint(self, checkpoint: Any) -> None:
-        """Nothing was kept."""
+        """Loads nothing, as nothing was saved."""

@@ -1,4 +1,4 @@
-"""The one store of trials: an Optuna study for each of ours, asked for parameters and told what came of them."""
+"""Trial store: an Optuna study for each of our studies, asked for parameters and told the results of trials."""
 
 import json
 import logging
@@ -22,7 +22,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from optagent.adapters.search.samplers import sampler_named
-from optagent.adapters.search.transfer import Transfer, known_good
+from optagent.adapters.search.transfer import Transfer, find_good_parameters
 from optagent.adapters.search.trial_values import MEASURED
 from optagent.codec import decode, encode, plain
 from optagent.domain.space import Categorical, Float, Parameter
@@ -30,7 +30,7 @@ from optagent.domain.study import Study, Trial, TrialState
 from optagent.errors import Conflict, Unavailable
 
 _LOCK_S = 60.0
-_TOLD = {
+_OPTUNA_STATES = {
     TrialState.COMPLETE: OptunaState.COMPLETE,
     TrialState.PRUNED: OptunaState.PRUNED,
     TrialState.INFEASIBLE: OptunaState.FAIL,
@@ -54,11 +54,12 @@ def open_storage(url: str | None) -> BaseStorage | None:
                 return JournalStorage(JournalRedisBackend(url))
         return _database(url)
     except Exception as error:
-        raise Unavailable(f"the trial store {_without_password(url)} cannot be opened: {error}") from error
+        raise Unavailable(f"the trial store {_hide_password(url)} cannot be opened: {error}") from error
 
 
 def _database(url: str) -> RDBStorage:
-    """Optuna makes its tables without a lock: of two processes on a new file, one would find them half made."""
+    """Opens a database under a file lock, since Optuna creates its tables without one: of two processes on a new
+    SQLite file, one would find the tables incomplete."""
     file = make_url(url).database if url.startswith("sqlite") else None
     if not file:
         return RDBStorage(url)
@@ -70,7 +71,7 @@ def _database(url: str) -> RDBStorage:
 
 @dataclass(slots=True)
 class RunningTrial:
-    """A suggestion that is being tried; `measured` holds every objective at each rung, the metric first."""
+    """A trial that is running; `measured` holds every objective at each rung, the metric first."""
 
     number: int
     family: str
@@ -85,8 +86,8 @@ class TrialStore:
     (Ray's own `OptunaSearch` reports it as complete with the value of a low rung, which misleads the sampler.)
     The sampler works in memory; a thread writes each trial that has ended to `storage`, in one transaction. Sampling
     straight from the storage costs some fifteen transactions a trial, and waiting for the one some 10 ms. A study that
-    the storage has already goes on: `kept` are its trials, and only the numbers that are missing are asked. Raises
-    Conflict where it was made of something else.
+    is in the storage already is resumed: `earlier_trials` are its trials, and only the missing numbers are asked.
+    Raises Conflict where that study was made of something else.
     """
 
     def __init__(self, study: Study, storage: BaseStorage | None) -> None:
@@ -96,30 +97,33 @@ class TrialStore:
         self._several = len(study.objectives) > 1
         self._storage = storage
         self._durable = None if storage is None else _open_study(study, storage)
-        before = [] if self._durable is None else self._durable.get_trials(deepcopy=False)
-        self.kept = [decode(Trial, trial.user_attrs["trial"]) for trial in before]
-        self.measured = {trial.number: _measured(frozen) for trial, frozen in zip(self.kept, before, strict=True)}
-        self._study = _in_memory(study, before)
-        self._missing = sorted(set(range(study.trials)) - {trial.number for trial in self.kept}, reverse=True)
-        first = [self._named(family, params) for family, params in study.first_trials]
-        for number in sorted(self._missing):
+        earlier = [] if self._durable is None else self._durable.get_trials(deepcopy=False)
+        self.earlier_trials = [decode(Trial, trial.user_attrs["trial"]) for trial in earlier]
+        self.measured = {
+            trial.number: _decode_measurements(frozen)
+            for trial, frozen in zip(self.earlier_trials, earlier, strict=True)
+        }
+        self._study = _memory_study(study, earlier)
+        self._unasked = sorted(set(range(study.trials)) - {trial.number for trial in self.earlier_trials}, reverse=True)
+        first = [self._to_optuna(family, params) for family, params in study.first_trials]
+        for number in sorted(self._unasked):
             if number < len(first):
                 self._study.enqueue_trial(first[number])
-        self._transfer = self._transfer_of(study, first)
+        self._transfer = self._build_transfer(study, first)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="trial-store")
         self._writes: deque[Future[None]] = deque()
 
     @property
-    def exhausted(self) -> bool:
-        """Whether every trial of the study was asked."""
-        return not self._missing
+    def is_exhausted(self) -> bool:
+        """True where every trial of the study was asked."""
+        return not self._unasked
 
     def ask(self) -> RunningTrial:
         """The next parameters to try: the champion's, the defaults of each family, then the sampler's own."""
-        number = self._missing.pop()
-        known = self._transfer.next(number)
-        if known is not None:
-            self._study.enqueue_trial(known)
+        number = self._unasked.pop()
+        transferred = self._transfer.next(number)
+        if transferred is not None:
+            self._study.enqueue_trial(transferred)
         handle = self._study.ask()
         family = self._families[0]
         if len(self._families) > 1:
@@ -127,85 +131,87 @@ class TrialStore:
         params = {item.name: _suggest(handle, f"{family}.{item.name}", item) for item in self._spaces[family]}
         return RunningTrial(number, family, params, handle)
 
-    def measure(self, asked: RunningTrial, units: int, values: tuple[float, ...]) -> None:
-        """Keeps the objectives of a trial at one rung."""
-        if units not in asked.measured:
-            asked.measured[units] = values
+    def measure(self, running: RunningTrial, units: int, values: tuple[float, ...]) -> None:
+        """Stores the objectives of a trial at one rung."""
+        if units not in running.measured:
+            running.measured[units] = values
             if not self._several:  # Optuna keeps no intermediate values of several objectives
-                asked.handle.report(values[0], units)
+                running.handle.report(values[0], units)
 
-    def tell(self, asked: RunningTrial, trial: Trial) -> None:
-        """Keeps what came of a trial; raises Unavailable where the storage did not take an earlier one."""
-        self._transfer.told(trial)
-        asked.handle.set_user_attr("trial", encode(trial).decode())
-        asked.handle.set_user_attr(MEASURED, json.dumps(asked.measured))
+    def tell(self, running: RunningTrial, trial: Trial) -> None:
+        """Stores the result of a trial; raises Unavailable where the storage did not take an earlier one."""
+        self._transfer.record(trial)
+        running.handle.set_user_attr("trial", encode(trial).decode())
+        running.handle.set_user_attr(MEASURED, json.dumps(running.measured))
         if trial.error:
-            asked.handle.set_user_attr("error", trial.error)
+            running.handle.set_user_attr("error", trial.error)
         values = None
         if trial.state is TrialState.COMPLETE and trial.score is not None:
             values = [trial.score, *trial.others.values()]
-        told = self._study.tell(asked.handle, values, state=_TOLD[trial.state])
+        frozen = self._study.tell(running.handle, values, state=_OPTUNA_STATES[trial.state])
         if self._durable is not None:
-            self._raise_failed(wait=False)
-            self._writes.append(self._writer.submit(self._durable.add_trial, told))
+            self._raise_failed_writes(wait=False)
+            self._writes.append(self._writer.submit(self._durable.add_trial, frozen))
 
     def close(self) -> None:
         """Waits until every trial is in the storage; raises Unavailable where it did not take one."""
-        self._raise_failed(wait=True)
+        self._raise_failed_writes(wait=True)
         self._writer.shutdown()
 
-    def _raise_failed(self, wait: bool) -> None:
+    def _raise_failed_writes(self, wait: bool) -> None:
         while self._writes and (wait or self._writes[0].done()):
             try:
                 self._writes.popleft().result()
             except (StorageInternalError, SQLAlchemyError, RedisError, OSError) as error:
                 raise Unavailable(f"the trial store does not take a trial: {error}") from error
 
-    def _named(self, family: str, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Parameters as the Optuna study names them, less those that the space leaves out."""
-        named: dict[str, Any] = {"family": family} if len(self._families) > 1 else {}
+    def _to_optuna(self, family: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The parameters under their names in the Optuna study, without those that are outside of the space."""
+        optuna_params: dict[str, Any] = {"family": family} if len(self._families) > 1 else {}
         for item in self._spaces[family]:
-            if item.name in params and _holds(item, params[item.name]):
-                named[f"{family}.{item.name}"] = params[item.name]
-        return named
+            if item.name in params and _contains(item, params[item.name]):
+                optuna_params[f"{family}.{item.name}"] = params[item.name]
+        return optuna_params
 
-    def _transfer_of(self, study: Study, first: list[dict[str, Any]]) -> Transfer:
-        known = known_good(study, self._storage) if study.transfer and self._storage is not None else []
-        named = [self._named(family, params) for family, params in known]
-        return Transfer([params for params in named if params not in first], after=len(first), maximize=study.maximize)
+    def _build_transfer(self, study: Study, first: list[dict[str, Any]]) -> Transfer:
+        good = find_good_parameters(study, self._storage) if study.transfer and self._storage is not None else []
+        candidates = [self._to_optuna(family, params) for family, params in good]
+        return Transfer(
+            [params for params in candidates if params not in first], after=len(first), maximize=study.maximize
+        )
 
 
 def _open_study(study: Study, storage: BaseStorage) -> optuna.Study:
-    opened = optuna.create_study(
+    durable = optuna.create_study(
         study_name=study.study_id, storage=storage, directions=_directions(study), load_if_exists=True
     )
     identity = _identity(study)
-    known = opened.user_attrs.get("identity")
-    if known is None:
-        opened.set_user_attr("identity", identity)
-        return opened
-    changed = sorted(name for name in identity if known.get(name) != identity[name])
+    stored = durable.user_attrs.get("identity")
+    if stored is None:
+        durable.set_user_attr("identity", identity)
+        return durable
+    changed = sorted(name for name in identity if stored.get(name) != identity[name])
     if changed:
         raise Conflict(f"study {study.study_id} was made with another {', '.join(changed)}: start a new search")
-    return opened
+    return durable
 
 
 def _identity(study: Study) -> dict[str, Any]:
-    """What may not change while a study goes on."""
+    """The properties of a study that may not change when it is resumed."""
     objectives = [[objective.name, objective.maximize] for objective in study.objectives]
     spaces = {family: [plain(item) for item in space] for family, space in sorted(study.spaces.items())}
     identity = {"model": study.model_id, "objectives": objectives, "spaces": spaces, "data": study.data_digest}
     return dict(json.loads(json.dumps(identity)))
 
 
-def _in_memory(study: Study, before: list[FrozenTrial]) -> optuna.Study:
+def _memory_study(study: Study, earlier: list[FrozenTrial]) -> optuna.Study:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        # A study that goes on draws anew: with the same seed it would repeat its first suggestions.
-        sampler = sampler_named(study.sampler, study.seed + len(before))
-    made = optuna.create_study(storage=InMemoryStorage(), sampler=sampler, directions=_directions(study))
-    made.add_trials(before)
-    return made
+        # A resumed study gets another seed: with the same one it would repeat its first suggestions.
+        sampler = sampler_named(study.sampler, study.seed + len(earlier))
+    memory = optuna.create_study(storage=InMemoryStorage(), sampler=sampler, directions=_directions(study))
+    memory.add_trials(earlier)
+    return memory
 
 
 def _directions(study: Study) -> list[StudyDirection]:
@@ -213,9 +219,9 @@ def _directions(study: Study) -> list[StudyDirection]:
     return [larger if objective.maximize else smaller for objective in study.objectives]
 
 
-def _measured(frozen: FrozenTrial) -> dict[int, tuple[float, ...]]:
-    kept = json.loads(frozen.user_attrs.get(MEASURED, "{}"))
-    return {int(units): tuple(values) for units, values in kept.items()}
+def _decode_measurements(frozen: FrozenTrial) -> dict[int, tuple[float, ...]]:
+    measurements = json.loads(frozen.user_attrs.get(MEASURED, "{}"))
+    return {int(units): tuple(values) for units, values in measurements.items()}
 
 
 def _suggest(handle: optuna.Trial, name: str, item: Parameter) -> Any:
@@ -226,11 +232,11 @@ def _suggest(handle: optuna.Trial, name: str, item: Parameter) -> Any:
     return handle.suggest_int(name, item.low, item.high, log=item.log)
 
 
-def _holds(item: Parameter, value: Any) -> bool:
+def _contains(item: Parameter, value: Any) -> bool:
     if isinstance(item, Categorical):
         return value in item.choices
     return isinstance(value, int | float) and item.low <= value <= item.high
 
 
-def _without_password(url: str) -> str:
+def _hide_password(url: str) -> str:
     return make_url(url).render_as_string(hide_password=True)

@@ -1,4 +1,4 @@
-"""Parameters as points of the unit cube, which is where a Gaussian process measures distances."""
+"""Unit cube: parameters encoded as points of the unit cube, where a Gaussian process measures distances."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -12,7 +12,7 @@ Points = NDArray[np.float64]
 
 
 class _Choices:
-    """A categorical: one axis a choice, one-hot."""
+    """A categorical parameter, one-hot: one axis for each choice."""
 
     def __init__(self, distribution: CategoricalDistribution) -> None:
         self._distribution = distribution
@@ -33,7 +33,7 @@ class _Choices:
 
 
 class _Number:
-    """An integer or a float: one axis, on a log scale where the distribution is; steps are snapped to."""
+    """An integer or a float: one axis, on a log scale where the distribution has one; points snap to its steps."""
 
     def __init__(self, distribution: IntDistribution | FloatDistribution) -> None:
         self.axes = 1
@@ -67,12 +67,12 @@ class _Number:
 
 
 class UnitCube:
-    """A space of Optuna distributions, encoded and decoded. Parameters of one value have no axis."""
+    """Encodes and decodes a space of Optuna distributions. Parameters with a single value have no axis."""
 
     def __init__(self, space: Mapping[str, BaseDistribution]) -> None:
         self._axes = {name: _axis_of(item) for name, item in space.items() if not item.single()}
         ends = np.cumsum([0] + [item.axes for item in self._axes.values()])
-        self._where = {name: slice(ends[i], ends[i + 1]) for i, name in enumerate(self._axes)}
+        self._slices = {name: slice(ends[i], ends[i + 1]) for i, name in enumerate(self._axes)}
         self.dimensions = int(ends[-1])
         self._discrete = [name for name, item in self._axes.items() if item.discrete]
 
@@ -82,23 +82,23 @@ class UnitCube:
 
     def columns(self, name: str) -> slice:
         """The axes of a parameter."""
-        return self._where[name]
+        return self._slices[name]
 
     def encode(self, rows: Iterable[Mapping[str, Any]]) -> Points:
-        """One point a row of parameters."""
+        """Points (rows, dimensions), one for each row of parameters."""
         points = [np.concatenate([item.encode(row[name]) for name, item in self._axes.items()]) for row in rows]
         return np.array(points).reshape(-1, self.dimensions)
 
     def decode(self, point: Points) -> dict[str, Any]:
-        return {name: item.decode(point[self._where[name]]) for name, item in self._axes.items()}
+        return {name: item.decode(point[self._slices[name]]) for name, item in self._axes.items()}
 
     def snap(self, points: Points) -> Points:
-        """The points that stand for the parameters which `points` decode to; categoricals by their largest axis."""
+        """The exact points of the parameters that `points` decode to; a categorical takes its largest axis."""
         if not self._discrete:
             return points
         snapped = points.copy()
         for name in self._discrete:
-            snapped[:, self._where[name]] = self._axes[name].snap(points[:, self._where[name]])
+            snapped[:, self._slices[name]] = self._axes[name].snap(points[:, self._slices[name]])
         return snapped
 
 

@@ -14,7 +14,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.samplers import RandomSampler
 from optuna.trial import TrialState, create_trial
 
-from optagent.adapters.search.gp_model import GPModel, initial_kernel, log_expected_improvement, most_promising
+from optagent.adapters.search.acquisition import log_expected_improvement
+from optagent.adapters.search.gp_model import GPModel, initial_kernel, propose_point
 from optagent.adapters.search.gp_sampler import GPSampler
 from optagent.adapters.search.unit_cube import UnitCube
 
@@ -246,13 +247,13 @@ def test_log_expected_improvement_is_exact_near_and_far():
     assert np.all(np.diff(far) > 0)
 
 
-def test_believing_lowers_what_a_pending_point_promises():
+def test_fantasizing_lowers_the_improvement_expected_of_a_pending_point():
     rng = np.random.default_rng(0)
     cube = UnitCube(PLANE)
     points = rng.random((12, 2))
-    model = GPModel.fitted(points, np.sin(6 * points[:, 0]), initial_kernel(2))
-    best = most_promising(model, cube, rng)[None]
-    assert model.believing(best).log_improvement(best)[0] < model.log_improvement(best)[0]
+    model = GPModel.fit(points, np.sin(6 * points[:, 0]), initial_kernel(2))
+    best = propose_point(model, cube, rng)[None]
+    assert model.fantasize(best).log_improvement(best)[0] < model.log_improvement(best)[0]
 
 
 @pytest.mark.parametrize("values", [[1.0] * 12, [1e300, -1e300] * 6, [math.inf] + [1.0] * 11])

@@ -123,16 +123,16 @@ def test_a_study_goes_on_with_the_numbers_that_are_missing(tmp_path):
         first.tell(one, ended(one, TrialState.COMPLETE, 0.7))
     first.close()
     again = TrialStore(study, open_storage(url))
-    assert sorted(trial.number for trial in again.kept) == [1, 3]
+    assert sorted(trial.number for trial in again.earlier_trials) == [1, 3]
     assert again.measured == {1: {3: (0.7,)}, 3: {3: (0.7,)}}
     rest = []
-    while not again.exhausted:
+    while not again.is_exhausted:
         rest.append(again.ask())
         again.tell(rest[-1], ended(rest[-1], TrialState.COMPLETE, 0.6))
     again.close()
     assert [one.number for one in rest] == [0, 2, 4]
     assert dict(rest[0].params) == {"leaves": 31, "rate": 0.1}  # the defaults were lost with their worker
-    assert TrialStore(study, open_storage(url)).exhausted
+    assert TrialStore(study, open_storage(url)).is_exhausted
     assert dict(rest[1].params) != dict(asked[2].params)
 
 
