@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from optagent.adapters.state.process_lease import checked_seconds
-from optagent.adapters.state.store_errors import checked_stageable, checked_staged, does_not_follow
+from optagent.adapters.state.store_errors import checked_stageable, checked_staged, not_next_revision
 from optagent.domain.routing import RoutingTable
 from optagent.ports import Clock
 
@@ -49,7 +49,7 @@ class InMemoryRoutes:
         active, staged = self._active.get(table.model_id), self._staged.get(table.model_id)
         latest = active.revision if active else 0
         if checked_stageable(table).revision != latest + 1:
-            raise does_not_follow(table, latest)
+            raise not_next_revision(table, latest)
         if staged != table:
             self._acknowledged.pop((table.model_id, table.revision), None)
         self._staged[table.model_id] = table

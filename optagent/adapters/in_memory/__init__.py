@@ -1,1 +1,1 @@
-"""Every port without the outside world: for tests, backtests on a virtual clock, and trying things out."""
+"""In-memory adapters: every port in one process, for tests, backtests on a virtual clock, and trying things out."""

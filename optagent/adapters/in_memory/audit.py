@@ -1,17 +1,17 @@
-"""The audit log in the memory of one process."""
+"""In-memory audit log: the chain of audit entries in one process."""
 
 from collections import deque
 from itertools import islice
 
-from optagent.adapters.state.audit_bounds import KEPT, checked_after
+from optagent.adapters.state.audit_bounds import MAX_LINKS, checked_after
 from optagent.adapters.state.process_lease import checked_limit
 from optagent.domain.audit import GENESIS, AuditEntry, AuditPage, ChainPoint, link_entry, parse_link
 
 
 class InMemoryAudit:
-    """The part of a Store that keeps the audit log; lines, as the real one does."""
+    """The part of a Store that keeps the audit log, as lines like the Redis store."""
 
-    def __init__(self, kept: int = KEPT) -> None:
+    def __init__(self, kept: int = MAX_LINKS) -> None:
         self._audit_kept = kept
         self._audit_links: deque[str] = deque()
         self._audit_start: ChainPoint = GENESIS

@@ -1,10 +1,10 @@
-"""A clock that stands still until it is told otherwise."""
+"""Manual clock: a clock that stands still until it is advanced."""
 
 from optagent.errors import InvalidRequest
 
 
 class ManualClock:
-    """Time that only moves by `advance`."""
+    """A clock whose time moves only by `advance`."""
 
     def __init__(self, now: float = 0.0) -> None:
         self._now = now

@@ -1,4 +1,4 @@
-"""Tables by name, in the place of files."""
+"""In-memory datasets: tables by name in the place of files."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +11,7 @@ from optagent.errors import InvalidData
 
 
 class InMemoryDatasets:
-    """The tables given, by the path of a file source or the query of a SQL source."""
+    """Reads from tables, by the path of a file source or the query of a SQL source."""
 
     def __init__(self, tables: Mapping[str, pa.Table], row_limit: int | None = None) -> None:
         self._tables = dict(tables)
@@ -22,9 +22,9 @@ class InMemoryDatasets:
         if name not in self._tables:
             raise InvalidData(f"{name}: no such file; the tables are {sorted(self._tables)}")
         table = self._tables[name]
-        chosen = choose_columns(table.schema, columns, name)
+        names = choose_columns(table.schema, columns, name)
         if self._row_limit is not None:
-            Meter(self._row_limit, byte_limit=2**62).expect(table.num_rows, 0, len(chosen), name)
+            Meter(self._row_limit, byte_limit=2**62).expect(table.num_rows, 0, len(names), name)
         if not table.num_rows:
             raise InvalidData(f"{name}: no rows")
-        return table.select(chosen)
+        return table.select(names)

@@ -1,4 +1,4 @@
-"""Recorded rows in the memory of one process."""
+"""In-memory observations: recorded rows in one process."""
 
 import threading
 from collections import defaultdict
@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from optagent.adapters.state.archive.row_types import as_kept, joined, microseconds, noun, types_of
+from optagent.adapters.state.archive.row_types import as_kept, checked_name, concat_by_types, microseconds, types_of
 from optagent.errors import Busy, NotFound
 from optagent.ports import RecordKind
 
 
 @dataclass
-class _Kept:
+class _ModelRows:
     waiting: list[tuple[RecordKind, pa.Table]] = field(default_factory=list)
     archived: list[tuple[RecordKind, pa.Table]] = field(default_factory=list)
     references: dict[str, bytes] = field(default_factory=dict)
@@ -25,11 +25,11 @@ class _Kept:
 
 
 class InMemoryObservations:
-    """Observations that die with their process."""
+    """Observations that are lost with their process."""
 
     def __init__(self, max_backlog: int = 1_000_000) -> None:
         self._max_backlog = max_backlog
-        self._models: defaultdict[str, _Kept] = defaultdict(_Kept)
+        self._models: defaultdict[str, _ModelRows] = defaultdict(_ModelRows)
         self._lock = threading.Lock()
 
     def check(self) -> None:
@@ -72,28 +72,28 @@ class InMemoryObservations:
 
     def latest_prediction_time(self, model_id: str) -> float | None:
         with self._lock:
-            of = [rows for kind, rows in self._model(model_id).archived if kind is RecordKind.PREDICTIONS]
-        return max((pc.max(rows["time"].cast(pa.int64())).as_py() / 1e6 for rows in of), default=None)
+            predictions = [rows for kind, rows in self._model(model_id).archived if kind is RecordKind.PREDICTIONS]
+        return max((pc.max(rows["time"].cast(pa.int64())).as_py() / 1e6 for rows in predictions), default=None)
 
     def save_reference(self, model_id: str, version: str, reference: bytes) -> None:
         with self._lock:
-            self._model(model_id).references[noun(version, "version")] = reference
+            self._model(model_id).references[checked_name(version, "version")] = reference
 
     def reference(self, model_id: str, version: str) -> bytes:
         with self._lock:
             references = self._model(model_id).references
-            if noun(version, "version") not in references:
+            if checked_name(version, "version") not in references:
                 raise NotFound(f"{model_id} version {version}: no reference is kept")
             return references[version]
 
     def save_matured(self, model_id: str, day: str, rows: pa.Table) -> None:
         with self._lock:
-            self._model(model_id).matured[noun(day, "day")] = rows
+            self._model(model_id).matured[checked_name(day, "day")] = rows
 
     def matured(self, model_id: str, since: str = "") -> list[pa.Table]:
         with self._lock:
-            kept = dict(self._model(model_id).matured)
-        return [kept[day] for day in sorted(kept) if day >= since]
+            days = dict(self._model(model_id).matured)
+        return [days[day] for day in sorted(days) if day >= since]
 
     def close(self) -> None:
         pass
@@ -102,13 +102,13 @@ class InMemoryObservations:
         first, stop = microseconds(start), microseconds(end)
         with self._lock:
             archived = list(self._model(model_id).archived)
-        found = []
+        tables = []
         for kind, rows in archived:
             if kind is of:
                 times = rows["time"].cast(pa.int64())
                 within = rows.filter(pc.and_(pc.greater_equal(times, first), pc.less(times, stop)))
-                found.append((types_of(rows), within))
-        return joined(found)
+                tables.append((types_of(rows), within))
+        return concat_by_types(tables)
 
-    def _model(self, model_id: str) -> _Kept:
-        return self._models[noun(model_id, "model_id")]
+    def _model(self, model_id: str) -> _ModelRows:
+        return self._models[checked_name(model_id, "model_id")]

@@ -1,19 +1,19 @@
-"""Recorded rows in memory that are found by their time: a replay looks thousands of times into a long history."""
+"""In-memory observations by time: batches with known time spans, since a replay reads a long history very often."""
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from optagent.adapters.in_memory.observations import InMemoryObservations
-from optagent.adapters.state.archive.row_types import joined, microseconds, types_of
+from optagent.adapters.state.archive.row_types import concat_by_types, microseconds, types_of
 from optagent.ports import RecordKind
 
 
 class ObservationsInOrder(InMemoryObservations):
-    """Keeps of each batch when it begins and ends, so that only batches at an edge are filtered."""
+    """Keeps the first and the last time of each batch, so that only batches at an edge are filtered."""
 
     def __init__(self, max_backlog: int = 1_000_000) -> None:
         super().__init__(max_backlog)
-        self._seen: dict[str, list[tuple[RecordKind, str, pa.Table, int, int]]] = {}
+        self._spans: dict[str, list[tuple[RecordKind, str, pa.Table, int, int]]] = {}
 
     def latest_prediction_time(self, model_id: str) -> float | None:
         ends = (end for kind, _, _, _, end in self._batches(model_id) if kind is RecordKind.PREDICTIONS)
@@ -21,20 +21,20 @@ class ObservationsInOrder(InMemoryObservations):
 
     def _rows(self, model_id: str, of: RecordKind, start: float, end: float) -> list[pa.Table]:
         first, stop = microseconds(start), microseconds(end)
-        found = []
+        tables = []
         for kind, types, rows, begins, ends in self._batches(model_id):
             if kind is not of or ends < first or begins >= stop:
                 continue
             if begins < first or ends >= stop:
                 times = rows["time"].cast(pa.int64())
                 rows = rows.filter(pc.and_(pc.greater_equal(times, first), pc.less(times, stop)))
-            found.append((types, rows))
-        return joined(found)
+            tables.append((types, rows))
+        return concat_by_types(tables)
 
     def _batches(self, model_id: str) -> list[tuple[RecordKind, str, pa.Table, int, int]]:
         with self._lock:
-            seen = self._seen.setdefault(model_id, [])
-            for kind, rows in self._model(model_id).archived[len(seen) :]:
+            spans = self._spans.setdefault(model_id, [])
+            for kind, rows in self._model(model_id).archived[len(spans) :]:
                 span = pc.min_max(rows["time"].cast(pa.int64())).as_py()
-                seen.append((kind, types_of(rows), rows, span["min"], span["max"]))
-            return list(seen)
+                spans.append((kind, types_of(rows), rows, span["min"], span["max"]))
+            return list(spans)

@@ -1,11 +1,11 @@
-"""What is done once, in the memory of one process."""
+"""In-memory once-only keys: claims of work that is done once, in one process."""
 
 from optagent.adapters.state.process_lease import milliseconds
 from optagent.ports import Clock
 
 
 class InMemoryOnce:
-    """The part of a Store that remembers what was done; the store has the clock and the place for it."""
+    """The part of a Store that remembers which work was done; the store provides the clock and the dictionary."""
 
     _clock: Clock
     _first_times: dict[str, float]

@@ -1,4 +1,4 @@
-"""A registry that lasts as long as its object; bundles are kept as copies in a temporary folder."""
+"""In-memory registry: model versions that last as long as the object, with copies of bundles in a temporary folder."""
 
 import shutil
 import tempfile
@@ -35,30 +35,30 @@ class InMemoryRegistry:
         if not model_id or _FORBIDDEN & set(model_id):
             raise InvalidRequest(f"model_id {model_id!r}: a name without '/' and ':' is needed")
         with self._lock:
-            known = self._versions.setdefault(model_id, [])
-            version = str(len(known) + 1)
+            versions = self._versions.setdefault(model_id, [])
+            version = str(len(versions) + 1)
             copy = Path(tempfile.mkdtemp(dir=self._folder), "bundle")
             shutil.copytree(bundle, copy, symlinks=True)
             self._copies[model_id, version] = copy
             registered = ModelVersion(
                 model_id, version, bundle_digest(copy), self._clock.now(), (), dict(metrics), dict(tags)
             )
-            known.append(registered)
+            versions.append(registered)
             return registered
 
     def set_alias(self, model_id: str, alias: str, version: str) -> None:
         with self._lock:
-            self._numbered(model_id, version)
+            self._find_version(model_id, version)
             self._aliases.setdefault(model_id, {})[alias] = version
 
     def version(self, model_id: str, alias_or_version: str) -> ModelVersion:
         with self._lock:
             if alias_or_version.isdigit():
-                return self._with_aliases(self._numbered(model_id, alias_or_version))
+                return self._with_aliases(self._find_version(model_id, alias_or_version))
             number = self._aliases.get(model_id, {}).get(alias_or_version)
             if number is None:
                 raise ModelNotFound(f"{model_id} alias {alias_or_version}: not in the registry")
-            return self._with_aliases(self._numbered(model_id, number))
+            return self._with_aliases(self._find_version(model_id, number))
 
     def versions(self, model_id: str) -> list[ModelVersion]:
         with self._lock:
@@ -66,7 +66,7 @@ class InMemoryRegistry:
 
     def fetch(self, version: ModelVersion, into: Path) -> Path:
         with self._lock:
-            registered = self._numbered(version.model_id, version.version)
+            registered = self._find_version(version.model_id, version.version)
             copy = self._copies[version.model_id, version.version]
         if version.digest != registered.digest:
             raise CorruptBundle(f"{copy}: its digest is {registered.digest}, not {version.digest}")
@@ -76,7 +76,7 @@ class InMemoryRegistry:
         shutil.copytree(copy, target)
         return target
 
-    def _numbered(self, model_id: str, version: str) -> ModelVersion:
+    def _find_version(self, model_id: str, version: str) -> ModelVersion:
         for known in self._versions.get(model_id, []):
             if known.version == version:
                 return known

@@ -1,4 +1,4 @@
-"""Models, processes, rollouts and what was found in the memory of one process."""
+"""In-memory store: the `Store` port in one process, with models, processes, rollouts, reports and alerts."""
 
 import secrets
 from collections.abc import Sequence
@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from optagent.adapters.in_memory.audit import InMemoryAudit
 from optagent.adapters.in_memory.ledger import InMemoryLedger
 from optagent.adapters.in_memory.once import InMemoryOnce
-from optagent.adapters.state.alert_order import forgotten_before, in_order
-from optagent.adapters.state.audit_bounds import KEPT
+from optagent.adapters.state.alert_order import retention_cutoff, sort_alerts
+from optagent.adapters.state.audit_bounds import MAX_LINKS
 from optagent.adapters.state.process_lease import (
-    as_claimed,
-    as_seen,
+    apply_lease,
     checked_lease,
     checked_limit,
     checked_queued,
-    lost,
+    claim_queued,
+    lease_lost_message,
 )
-from optagent.adapters.state.store_errors import another_is_active, checked_successor, no_rollout, rollout_exists
+from optagent.adapters.state.store_errors import another_rollout_active, checked_successor, no_rollout, rollout_exists
 from optagent.codec import decode, encode
 from optagent.domain.alert import Alert
 from optagent.domain.model import ModelSpec
@@ -30,7 +30,7 @@ from optagent.ports import Clock
 
 
 @dataclass
-class _Kept:
+class _ProcessRecord:
     data: bytes
     created_at: float
     model_id: str
@@ -41,14 +41,14 @@ class _Kept:
 
 
 class InMemoryStore(InMemoryLedger, InMemoryAudit, InMemoryOnce):
-    """A Store that dies with its process. It keeps JSON, as the real one does, so that both answer alike."""
+    """A Store that is lost with its process. It keeps JSON, like the Redis store, so that both answer alike."""
 
-    def __init__(self, clock: Clock, audit_kept: int = KEPT) -> None:
+    def __init__(self, clock: Clock, audit_kept: int = MAX_LINKS) -> None:
         super().__init__()
         InMemoryAudit.__init__(self, audit_kept)
         self._clock = clock
         self._models: dict[str, bytes] = {}
-        self._processes: dict[str, _Kept] = {}
+        self._processes: dict[str, _ProcessRecord] = {}
         self._reports: dict[str, tuple[str, bytes]] = {}
         self._watch_marks: dict[str, bytes] = {}
         self._alerts: dict[str, tuple[str, bytes, float | None]] = {}
@@ -80,32 +80,32 @@ class InMemoryStore(InMemoryLedger, InMemoryAudit, InMemoryOnce):
 
     async def claim_process(self, process_id: str, lease_s: float) -> Process:
         until = self._clock.now() + checked_lease(lease_s)
-        kept = self._kept(process_id)
-        leased = self._clock.now() < kept.leased_until
-        claimed = as_claimed(decode(Process, kept.data), leased, secrets.token_hex(8))
-        kept.data, kept.leased_until, kept.holder = encode(claimed), until, claimed.holder
+        record = self._find_record(process_id)
+        leased = self._clock.now() < record.leased_until
+        claimed = claim_queued(decode(Process, record.data), leased, secrets.token_hex(8))
+        record.data, record.leased_until, record.holder = encode(claimed), until, claimed.holder
         return claimed
 
     async def save_process(self, process: Process) -> None:
-        kept = self._held(process)
-        if kept.ended and not process.status.has_ended:
+        record = self._find_held(process)
+        if record.ended and not process.status.has_ended:
             raise Conflict(f"process {process.process_id!r} has ended already and cannot become {process.status}")
-        kept.data, kept.ended = encode(process), process.status.has_ended
+        record.data, record.ended = encode(process), process.status.has_ended
 
     async def renew_lease(self, process: Process, lease_s: float) -> None:
         until = self._clock.now() + checked_lease(lease_s)
-        self._held(process).leased_until = until
+        self._find_held(process).leased_until = until
 
     async def process(self, process_id: str) -> Process:
-        return self._seen(self._kept(process_id))
+        return self._decode_process(self._find_record(process_id))
 
     async def processes(self, model_id: str | None = None, limit: int = 100) -> list[Process]:
         newest = sorted(self._processes.items(), key=lambda item: (item[1].created_at, item[0]), reverse=True)
-        chosen = [kept for _, kept in newest if model_id is None or kept.model_id == model_id]
-        return [self._seen(kept) for kept in chosen[: checked_limit(limit)]]
+        records = [record for _, record in newest if model_id is None or record.model_id == model_id]
+        return [self._decode_process(record) for record in records[: checked_limit(limit)]]
 
     async def request_cancel(self, process_id: str) -> None:
-        self._kept(process_id).cancel = True
+        self._find_record(process_id).cancel = True
 
     async def cancel_requested(self, process_id: str) -> bool:
         return process_id in self._processes and self._processes[process_id].cancel
@@ -114,8 +114,8 @@ class InMemoryStore(InMemoryLedger, InMemoryAudit, InMemoryOnce):
         self._reports[key] = (digest, encode(report))
 
     async def find_report(self, key: str, digest: str) -> ModelReport | None:
-        of, data = self._reports.get(key, (None, b""))
-        return decode(ModelReport, data) if of == digest else None
+        stored_digest, data = self._reports.get(key, (None, b""))
+        return decode(ModelReport, data) if stored_digest == digest else None
 
     async def save_watch_mark(self, model_id: str, mark: WatchMark) -> None:
         self._watch_marks[model_id] = encode(mark)
@@ -127,26 +127,26 @@ class InMemoryStore(InMemoryLedger, InMemoryAudit, InMemoryOnce):
         for alert in alerts:
             self._alerts[alert.alert_id] = (alert.model_id, encode(alert), alert.resolved_at)
         for model_id in {alert.model_id for alert in alerts}:
-            before = forgotten_before([alert for alert in alerts if alert.model_id == model_id])
-            for alert_id, (of, _, resolved_at) in list(self._alerts.items()):
-                if of == model_id and resolved_at is not None and resolved_at < before:
+            before = retention_cutoff([alert for alert in alerts if alert.model_id == model_id])
+            for alert_id, (owner, _, resolved_at) in list(self._alerts.items()):
+                if owner == model_id and resolved_at is not None and resolved_at < before:
                     del self._alerts[alert_id]
 
     async def alerts(self, model_id: str | None = None, limit: int = 100) -> list[Alert]:
-        kept = [data for of, data, _ in self._alerts.values() if model_id in (None, of)]
-        return in_order((decode(Alert, data) for data in kept), limit)
+        records = [data for owner, data, _ in self._alerts.values() if model_id in (None, owner)]
+        return sort_alerts((decode(Alert, data) for data in records), limit)
 
     async def create_rollout(self, rollout: Rollout) -> None:
         if rollout.rollout_id in self._rollouts:
             raise rollout_exists(rollout)
         for other in (decode(Rollout, data) for data in self._rollouts.values()):
             if other.model_id == rollout.model_id and other.state.is_active:
-                raise another_is_active(rollout, other.rollout_id)
+                raise another_rollout_active(rollout, other.rollout_id)
         self._rollouts[rollout.rollout_id] = encode(rollout)
 
     async def save_rollout(self, rollout: Rollout, before: Rollout) -> None:
-        kept = await self.rollout(rollout.rollout_id)
-        self._rollouts[rollout.rollout_id] = encode(checked_successor(rollout, before, kept))
+        stored = await self.rollout(rollout.rollout_id)
+        self._rollouts[rollout.rollout_id] = encode(checked_successor(rollout, before, stored))
 
     async def rollout(self, rollout_id: str) -> Rollout:
         if rollout_id not in self._rollouts:
@@ -154,27 +154,27 @@ class InMemoryStore(InMemoryLedger, InMemoryAudit, InMemoryOnce):
         return decode(Rollout, self._rollouts[rollout_id])
 
     async def rollouts(self, model_id: str | None = None, limit: int = 100) -> list[Rollout]:
-        kept = [decode(Rollout, data) for data in self._rollouts.values()]
-        newest = sorted(kept, key=lambda rollout: (rollout.started_at, rollout.rollout_id), reverse=True)
+        rollouts = [decode(Rollout, data) for data in self._rollouts.values()]
+        newest = sorted(rollouts, key=lambda rollout: (rollout.started_at, rollout.rollout_id), reverse=True)
         return [rollout for rollout in newest if model_id in (None, rollout.model_id)][: checked_limit(limit)]
 
     def _create(self, process: Process, leased_until: float) -> None:
         if process.process_id in self._processes:
             raise Conflict(f"process {process.process_id!r} exists already")
-        self._processes[process.process_id] = _Kept(
+        self._processes[process.process_id] = _ProcessRecord(
             encode(process), process.created_at, process.model_id, process.status.has_ended, leased_until
         )
 
-    def _kept(self, process_id: str) -> _Kept:
+    def _find_record(self, process_id: str) -> _ProcessRecord:
         if process_id not in self._processes:
             raise ProcessNotFound(f"no process {process_id!r}")
         return self._processes[process_id]
 
-    def _held(self, process: Process) -> _Kept:
-        kept = self._kept(process.process_id)
-        if kept.holder and kept.holder != process.holder:
-            raise LeaseLost(lost(process))
-        return kept
+    def _find_held(self, process: Process) -> _ProcessRecord:
+        record = self._find_record(process.process_id)
+        if record.holder and record.holder != process.holder:
+            raise LeaseLost(lease_lost_message(process))
+        return record
 
-    def _seen(self, kept: _Kept) -> Process:
-        return as_seen(decode(Process, kept.data), leased=self._clock.now() < kept.leased_until)
+    def _decode_process(self, record: _ProcessRecord) -> Process:
+        return apply_lease(decode(Process, record.data), leased=self._clock.now() < record.leased_until)

@@ -1,4 +1,4 @@
-"""A tracker that keeps what it is told, to be read back."""
+"""In-memory tracker: keeps the history of studies, to be read back."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from optagent.domain.study import Study, Trial
 
 @dataclass
 class TrackedStudy:
-    """One study's history; `succeeded` is None while it is open. A trial told twice counts once."""
+    """One study's history; `succeeded` is None while it is open. A trial that is tracked twice counts once."""
 
     study: Study
     trials: dict[int, Trial] = field(default_factory=dict)
@@ -26,14 +26,14 @@ class InMemoryTracker:
         self.studies: dict[str, TrackedStudy] = {}
 
     def check(self) -> None:
-        """Always answers."""
+        """Does nothing, as memory always answers."""
 
     def begin(self, study: Study) -> None:
-        tracked = self._tracked(study)
+        tracked = self._open_study(study)
         tracked.succeeded = None
 
     def log_trial(self, study: Study, trial: Trial) -> None:
-        self._tracked(study).trials[trial.number] = trial
+        self._open_study(study).trials[trial.number] = trial
 
     def end(
         self,
@@ -43,7 +43,7 @@ class InMemoryTracker:
         tags: Mapping[str, str],
         artifacts: Path | None = None,
     ) -> None:
-        tracked = self._tracked(study)
+        tracked = self._open_study(study)
         tracked.succeeded = succeeded
         tracked.metrics.update(metrics)
         tracked.tags.update(tags)
@@ -51,7 +51,7 @@ class InMemoryTracker:
             tracked.artifacts[path.name] = path.read_bytes()
 
     def close(self) -> None:
-        """Keeps what was told."""
+        """Does nothing; `studies` stays readable."""
 
-    def _tracked(self, study: Study) -> TrackedStudy:
+    def _open_study(self, study: Study) -> TrackedStudy:
         return self.studies.setdefault(study.study_id, TrackedStudy(study))

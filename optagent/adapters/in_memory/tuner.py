@@ -1,4 +1,4 @@
-"""The `Tuner` port in this very thread: one trial after another, drawn at random, trained as on the cluster."""
+"""Sequential tuner: the `Tuner` port in the caller's thread, with one random trial after another."""
 
 import random
 import time
@@ -18,19 +18,19 @@ from optagent.training.problem import Problem
 class SequentialTuner:
     """Random search without early stopping across trials: the champion and the defaults first, then uniform draws.
 
-    It needs no cluster, so the loop can be tested, and a history replayed, without one. The study's sampler is not
-    looked at. Deterministic for a seed.
+    It needs no cluster, so the loop can be tested, and a history replayed, without one. It ignores the study's sampler.
+    Deterministic for a seed.
     """
 
     def check(self) -> None:
-        """There is always this thread."""
+        """Does nothing, as the caller's thread is always there."""
 
     def share(self, problem: Problem) -> Problem:
-        """Trials read it where it is."""
+        """The problem itself, as trials read it in place."""
         return problem
 
     def close(self) -> None:
-        """Nothing was started."""
+        """Does nothing, as nothing was started."""
 
     def search(
         self,
@@ -49,7 +49,7 @@ class SequentialTuner:
             if cancelled():
                 raise Cancelled(f"the search {study.study_id} was cancelled after {len(trials)} trials")
             family, params = _suggest(study, len(trials), draw)
-            trial = _tried(study, problem, len(trials), family, params, cache, until)
+            trial = _run_trial(study, problem, len(trials), family, params, cache, until)
             timed_out = time.monotonic() >= until
             if timed_out and trial.score is None and trial.error is None:
                 break
@@ -64,16 +64,16 @@ class SequentialTuner:
 def _suggest(study: Study, number: int, draw: random.Random) -> tuple[str, Mapping[str, Any]]:
     if number < len(study.first_trials):
         family, params = study.first_trials[number]
-        return family, {item.name: params.get(item.name, _drawn(item, draw)) for item in study.spaces[family]}
+        return family, {item.name: params.get(item.name, _draw_value(item, draw)) for item in study.spaces[family]}
     family = draw.choice(sorted(study.spaces))
-    return family, _sample(study.spaces[family], draw)
+    return family, _draw_params(study.spaces[family], draw)
 
 
-def _sample(space: SearchSpace, draw: random.Random) -> dict[str, Any]:
-    return {item.name: _drawn(item, draw) for item in space}
+def _draw_params(space: SearchSpace, draw: random.Random) -> dict[str, Any]:
+    return {item.name: _draw_value(item, draw) for item in space}
 
 
-def _drawn(item: Parameter, draw: random.Random) -> Any:
+def _draw_value(item: Parameter, draw: random.Random) -> Any:
     if isinstance(item, Categorical):
         return draw.choice(item.choices)
     share = draw.random()
@@ -81,7 +81,7 @@ def _drawn(item: Parameter, draw: random.Random) -> Any:
     return value if isinstance(item, Float) else round(value)
 
 
-def _tried(
+def _run_trial(
     study: Study,
     problem: Problem,
     number: int,

@@ -1,4 +1,4 @@
-"""The `Workers` port in this very thread."""
+"""Sequential workers: the `Workers` port in the caller's thread."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ R = TypeVar("R")
 
 
 class SequentialWorkers:
-    """One after the other, as the caller comes to them."""
+    """Works on one item after the other, in the caller's thread."""
 
     @contextmanager
     def share(self, value: Any) -> Iterator["SequentialPool"]:
@@ -19,7 +19,7 @@ class SequentialWorkers:
 
 
 class SequentialPool:
-    """A crew of one."""
+    """A pool of one worker."""
 
     size = 1
 
@@ -29,9 +29,9 @@ class SequentialPool:
     def map(
         self, work: Callable[[Any, T], R], items: Sequence[T], cancelled: Callable[[], bool] = lambda: False
     ) -> list[R]:
-        found = []
+        results = []
         for item in items:
             if cancelled():
                 raise Cancelled("the work was cancelled")
-            found.append(work(self._value, item))
-        return found
+            results.append(work(self._value, item))
+        return results

@@ -1,21 +1,21 @@
-"""What every store says about alerts."""
+"""Alert order: how every store sorts its alerts, and when it drops those that are resolved."""
 
 from collections.abc import Iterable, Sequence
 
 from optagent.adapters.state.process_lease import checked_limit
 from optagent.domain.alert import Alert
 
-_KEPT_S = 90 * 86_400.0
+_RETENTION_S = 90 * 86_400.0
 
 
-def in_order(alerts: Iterable[Alert], limit: int) -> list[Alert]:
-    """The first `limit`: the open ones, those seen last first, then the others, those resolved last first."""
+def sort_alerts(alerts: Iterable[Alert], limit: int) -> list[Alert]:
+    """The first `limit` alerts: first the open ones by last sighting, then the resolved ones by time, newest first."""
     return sorted(alerts, key=_rank)[: checked_limit(limit)]
 
 
-def forgotten_before(saved: Sequence[Alert]) -> float:
-    """An alert that was resolved before is forgotten: 90 days before the newest time in `saved`."""
-    return max(_time(alert) for alert in saved) - _KEPT_S
+def retention_cutoff(saved: Sequence[Alert]) -> float:
+    """The time before which resolved alerts are dropped: 90 days before the newest time in `saved`."""
+    return max(_time(alert) for alert in saved) - _RETENTION_S
 
 
 def _rank(alert: Alert) -> tuple[bool, float, str]:

@@ -1,13 +1,13 @@
-"""What every store of the audit log holds to."""
+"""Audit log bounds: the number of links that every store of the audit log keeps, and the check of a page's start."""
 
 from optagent.errors import InvalidRequest
 
-KEPT = 100_000
-"""How many links are kept, the newest."""
+MAX_LINKS = 100_000
+"""The number of links that are kept, the newest ones."""
 
 
 def checked_after(after: int) -> int:
-    """`after` as it is; InvalidRequest below 0."""
+    """`after` unchanged; InvalidRequest below 0."""
     if after < 0:
         raise InvalidRequest(f"after must not be negative, got {after!r}")
     return after

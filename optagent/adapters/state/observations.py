@@ -1,4 +1,4 @@
-"""The Observations port: a Redis stream that takes rows in, and a Parquet archive that keeps them."""
+"""Redis observations: the `Observations` port over a Redis stream that queues rows and a Parquet archive of them."""
 
 import logging
 import threading
@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from optagent.adapters.state.archive.manifest import ArchivedCall
 from optagent.adapters.state.archive.parquet import ParquetArchive
-from optagent.adapters.state.archive.row_types import as_kept, noun
+from optagent.adapters.state.archive.row_types import as_kept, checked_name
 from optagent.adapters.state.redis.observation_stream import ObservationStream, StreamEntry
 from optagent.errors import InvalidData
 from optagent.ports import RecordKind
@@ -22,9 +22,9 @@ _BATCH_ROWS = 200_000
 class RedisObservations:
     """Observations on the server behind a Redis URL and in a local folder that all its users share.
 
-    Safe to use from several threads and processes. At most `max_backlog` rows of a model wait to be drained. Entries of
-    a process that drains and does not finish within `claim_after_s` are taken over; where it was only slow, the archive
-    sees to it that one of the two counts.
+    Safe to use from several threads and processes. At most `max_backlog` rows of a model wait to be drained. If a
+    process that drains does not finish within `claim_after_s`, another takes its entries over; where the first was only
+    slow, the archive counts the entries once.
     """
 
     def __init__(
@@ -46,28 +46,28 @@ class RedisObservations:
         self._archive.check()
 
     def record(self, model_id: str, kind: RecordKind, rows: pa.Table) -> None:
-        noun(model_id, "model_id")
-        kept = as_kept(rows)
-        if kept.num_rows:
-            self._queue.record(model_id, kind, kept)
+        checked_name(model_id, "model_id")
+        storable = as_kept(rows)
+        if storable.num_rows:
+            self._queue.record(model_id, kind, storable)
 
     def backlog(self, model_id: str) -> int:
-        return self._queue.backlog(noun(model_id, "model_id"))
+        return self._queue.backlog(checked_name(model_id, "model_id"))
 
     def drain(self, model_id: str, most: int = 1_000_000) -> int:
-        """Stops after the entry that reaches `most`: a call, or 2 MB of a large one, is moved whole."""
+        """Moves rows to the archive until an entry reaches `most`; an entry, a call or 2 MB of it, is moved whole."""
         moved = 0
-        with self._draining[noun(model_id, "model_id")]:  # our entries are told apart by process, not by thread
+        with self._draining[checked_name(model_id, "model_id")]:  # the stream knows our entries by process, not thread
             if model_id not in self._swept:
                 self._archive.sweep(model_id)
                 self._swept.add(model_id)
             while moved < most:
-                taken = self._queue.take(model_id, min(most - moved, _BATCH_ROWS))
-                if not taken.entries:
+                batch = self._queue.take(model_id, min(most - moved, _BATCH_ROWS))
+                if not batch.entries:
                     break
-                calls = [call for entry in taken.entries if (call := self._call(model_id, entry)) is not None]
-                moved += self._archive.append(model_id, calls, taken.oldest)
-                self._queue.done(model_id, taken.entries)
+                calls = [call for entry in batch.entries if (call := self._decode_entry(model_id, entry)) is not None]
+                moved += self._archive.append(model_id, calls, batch.oldest)
+                self._queue.acknowledge(model_id, batch.entries)
             if moved:
                 self._archive.tidy(model_id)
         return moved
@@ -99,8 +99,8 @@ class RedisObservations:
     def close(self) -> None:
         self._queue.close()
 
-    def _call(self, model_id: str, entry: StreamEntry) -> ArchivedCall | None:
-        """What an entry holds; one that cannot be read is set aside, or it would block the queue for ever."""
+    def _decode_entry(self, model_id: str, entry: StreamEntry) -> ArchivedCall | None:
+        """The call in an entry; None for one that cannot be read, which is set aside so that it blocks nothing."""
         try:
             return ArchivedCall(entry.epoch, entry.entry_id, RecordKind(entry.kind), as_kept(entry.table()))
         except (pa.ArrowException, OSError, EOFError, ValueError, InvalidData) as error:

@@ -1,4 +1,4 @@
-"""What every adapter says when it refuses: the same words, whatever it keeps its nouns in."""
+"""Store errors: the refusals of every store, in the same words whatever the store keeps its records in."""
 
 import math
 
@@ -17,40 +17,40 @@ def rollout_exists(rollout: Rollout) -> Conflict:
     return Conflict(f"rollout {rollout.rollout_id!r} exists already")
 
 
-def another_is_active(rollout: Rollout, other: str) -> Conflict:
+def another_rollout_active(rollout: Rollout, other: str) -> Conflict:
     return Conflict(f"rollout {other!r} of {rollout.model_id} is active; end it before another one starts")
 
 
-def checked_successor(rollout: Rollout, before: Rollout, kept: Rollout) -> Rollout:
-    """`rollout`, to replace what is kept; Conflict where that is not `before`, or has ended and would be active again.
+def checked_successor(rollout: Rollout, before: Rollout, stored: Rollout) -> Rollout:
+    """`rollout`, which replaces `stored`; Conflict if that is not `before`, or has ended and would be active again.
 
-    Compared as they are written, so that nothing counts but what is kept.
+    The two are compared in their encoded form, so that only what is stored counts.
     """
-    if encode(kept) != encode(before):
-        raise Conflict(f"rollout {rollout.rollout_id!r} was changed by somebody else, it is {kept.state} now")
-    if rollout.state.is_active and not kept.state.is_active:
-        raise Conflict(f"rollout {rollout.rollout_id!r} is {kept.state}, it cannot become {rollout.state}")
+    if encode(stored) != encode(before):
+        raise Conflict(f"rollout {rollout.rollout_id!r} was changed by somebody else, it is {stored.state} now")
+    if rollout.state.is_active and not stored.state.is_active:
+        raise Conflict(f"rollout {rollout.rollout_id!r} is {stored.state}, it cannot become {rollout.state}")
     return rollout
 
 
 def checked_stageable(table: RoutingTable) -> RoutingTable:
     if table.activate_at is not None:
-        raise InvalidRequest(f"{_named(table)} is to be staged, it cannot have a time yet, got {table.activate_at!r}")
+        raise InvalidRequest(f"{_label(table)} is to be staged, it cannot have a time yet, got {table.activate_at!r}")
     return table
 
 
-def does_not_follow(table: RoutingTable, latest: int) -> Conflict:
+def not_next_revision(table: RoutingTable, latest: int) -> Conflict:
     active = f"table {latest} is active" if latest else "none is active"
-    return Conflict(f"{_named(table)} cannot be staged: {active}, the next one is {latest + 1}")
+    return Conflict(f"{_label(table)} cannot be staged: {active}, the next one is {latest + 1}")
 
 
 def checked_staged(model_id: str, revision: int, staged: RoutingTable | None, at: float) -> RoutingTable:
-    """What is to be activated; Conflict where no table of that revision is staged."""
+    """The staged table; Conflict where no table of that revision is staged, InvalidRequest for a time that is none."""
     if not math.isfinite(at):
         raise InvalidRequest(f"the time from which a table is active must be a number, got {at!r}")
     if staged is None or staged.revision != revision:
-        found = "none is" if staged is None else f"table {staged.revision} is"
-        raise Conflict(f"table {revision} of {model_id} is not staged, {found}")
+        state = "none is" if staged is None else f"table {staged.revision} is"
+        raise Conflict(f"table {revision} of {model_id} is not staged, {state}")
     return staged
 
 
@@ -80,5 +80,5 @@ def no_look(holdout_digest: str, number: int) -> NotFound:
     return NotFound(f"no look {number} at holdout {holdout_digest}")
 
 
-def _named(table: RoutingTable) -> str:
+def _label(table: RoutingTable) -> str:
     return f"table {table.revision} of {table.model_id}"

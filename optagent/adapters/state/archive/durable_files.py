@@ -1,12 +1,12 @@
-"""Small files that are whole or absent, and on disk once they are there."""
+"""Durable files: small files that are whole or absent, and on disk once they exist."""
 
 import os
 import secrets
 from pathlib import Path
 
 
-def made(path: Path, data: bytes) -> bool:
-    """Whether the file was made, whole and on disk; False where there is one of that name, or its scratch was swept."""
+def create_file(path: Path, data: bytes) -> bool:
+    """Creates the file, whole and on disk; False where one of that name exists or the scratch file was swept away."""
     make_folder(path.parent)
     scratch = path.with_name(f".{secrets.token_hex(8)}.new")
     try:
@@ -21,7 +21,7 @@ def made(path: Path, data: bytes) -> bool:
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """The file has these bytes from now on, or keeps what it had."""
+    """Replaces the content of the file by `data`, or leaves the file as it was."""
     make_folder(path.parent)
     scratch = path.with_name(f".{secrets.token_hex(8)}.new")
     try:
@@ -40,7 +40,7 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """The folder and its parents, on disk."""
+    """Makes the folder and its parents, on disk."""
     if not folder.is_dir():
         make_folder(folder.parent)
         folder.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""The Parquet files of a model's archive: how they are written, read, merged and found where nothing names them."""
+"""Archive files: writes, reads and merges the Parquet files of a model's archive, and finds those no manifest names."""
 
 import contextlib
 import re
@@ -21,7 +21,7 @@ from optagent.adapters.state.archive.manifest import (
     change_manifest,
     newest_manifest,
 )
-from optagent.adapters.state.archive.row_types import by_day, columns_alike, types_of
+from optagent.adapters.state.archive.row_types import align_columns, split_days, types_of
 from optagent.errors import Unavailable
 from optagent.ports import RecordKind
 
@@ -37,7 +37,7 @@ _WRITERS = 8  # small files wait for the disk most of the time
 def write_files(
     folder: Path, groups: Mapping[tuple[str, str, str], list[pa.Table]], start: int, ids: tuple[str, str]
 ) -> list[DataFile]:
-    """A file for each (kind, day, types), on disk but in no manifest."""
+    """Writes a file for each (kind, day, types); the files are on disk but in no manifest yet."""
     name = f"{ids[0]}_{ids[1]}.{start}-{{}}.parquet"
 
     def write(group: tuple[tuple[str, str, str], list[pa.Table]]) -> DataFile:
@@ -48,7 +48,7 @@ def write_files(
         times = pc.min_max(rows["time"].cast(pa.int64())).as_py()
         return DataFile(path, types, rows.num_rows, times["min"], times["max"])
 
-    files = mapped(write, list(groups.items()))
+    files = map_threaded(write, list(groups.items()))
     for parent in {(folder / file.path).parent for file in files}:
         sync(parent)
     return files
@@ -90,19 +90,19 @@ def read_file(folder: Path, file: DataFile, first: int = -(2**63), stop: int = 2
 
 
 def merge_files(folder: Path, chosen: Sequence[DataFile]) -> int:
-    """Makes one file of files of a day with equal types; answers how many, 0 where somebody else was sooner."""
+    """Merges files of a day with equal types into one; returns their number, 0 where another process was faster."""
     start = newest_manifest(folder).number
     kind, day = chosen[0].kind_and_day
-    rows = mapped(lambda file: read_file(folder, file), chosen)
+    rows = map_threaded(lambda file: read_file(folder, file), chosen)
     names = sorted(Path(file.path).name.split(".")[0] for file in chosen)
     ids = (names[0].split("_")[0], names[-1].split("_")[-1])
-    files = write_files(folder, {(kind, day, chosen[0].types): columns_alike(rows)}, start, ids)
-    gone = set(chosen)
+    files = write_files(folder, {(kind, day, chosen[0].types): align_columns(rows)}, start, ids)
+    merged = set(chosen)
 
     def swap(now: ArchiveManifest) -> ArchiveManifest | None:
-        if not gone <= set(now.files):
-            return None  # somebody else merged some of them
-        return replace(now, files=(*(file for file in now.files if file not in gone), *files))
+        if not merged <= set(now.files):
+            return None  # another process merged some of them
+        return replace(now, files=(*(file for file in now.files if file not in merged), *files))
 
     changed = change_manifest(folder, start, swap)
     if changed and set(files) <= set(newest_manifest(folder).files):
@@ -113,8 +113,8 @@ def merge_files(folder: Path, chosen: Sequence[DataFile]) -> int:
     return 0
 
 
-def worth_merging(same: Sequence[DataFile]) -> list[DataFile]:
-    """The smaller files, each with no more rows than those before it have together."""
+def select_mergeable(same: Sequence[DataFile]) -> list[DataFile]:
+    """The smallest files, as far as each has no more rows than those before it together."""
     chosen: list[DataFile] = []
     total = 0
     for file in sorted(same, key=lambda item: item.rows):
@@ -125,42 +125,42 @@ def worth_merging(same: Sequence[DataFile]) -> list[DataFile]:
     return chosen
 
 
-def alike_files(files: Sequence[DataFile]) -> list[list[DataFile]]:
-    """Files by kind, day and types."""
+def group_files(files: Sequence[DataFile]) -> list[list[DataFile]]:
+    """The files in groups of equal kind, day and types."""
     groups: dict[tuple[tuple[str, str], str], list[DataFile]] = {}
     for file in files:
         groups.setdefault((file.kind_and_day, file.types), []).append(file)
     return list(groups.values())
 
 
-def by_day_and_types(calls: Sequence[ArchivedCall]) -> dict[tuple[str, str, str], list[pa.Table]]:
-    """The rows of calls by (kind, day, types), as `write_files` takes them."""
+def group_rows(calls: Sequence[ArchivedCall]) -> dict[tuple[str, str, str], list[pa.Table]]:
+    """The rows of calls by (kind, day, types), in the form that `write_files` takes."""
     together: dict[tuple[str, str], list[pa.Table]] = {}
     for call in calls:
         together.setdefault((str(call.kind), types_of(call.rows)), []).append(call.rows)
     groups: dict[tuple[str, str, str], list[pa.Table]] = {}
     for (kind, types), tables in together.items():
-        for day, rows in by_day(pa.concat_tables(columns_alike(tables))):
+        for day, rows in split_days(pa.concat_tables(align_columns(tables))):
             groups[kind, day, types] = [rows]
     return groups
 
 
 def stray_files(folder: Path, before: float) -> list[Path]:
-    """Files that no manifest names and that were last written `before` that time, scratch files included."""
-    named = {folder / file.path for file in newest_manifest(folder).files}
+    """Files that the manifest does not name and that were last written `before` that time, including scratch files."""
+    counted = {folder / file.path for file in newest_manifest(folder).files}
     ours = [path for kind in RecordKind for path in folder.glob(f"{kind}/day=*/*") if _DATA_NAME.fullmatch(path.name)]
-    found = []
+    stray = []
     for path in (*ours, *folder.glob("*/.*.new")):
         with contextlib.suppress(FileNotFoundError):
-            if path not in named and path.stat().st_mtime < before:
-                found.append(path)
-    return found
+            if path not in counted and path.stat().st_mtime < before:
+                stray.append(path)
+    return stray
 
 
-def started_from(path: Path) -> int:
-    """The number of the manifest that a file's change started from; below every floor for scratch files of others."""
-    found = _DATA_NAME.fullmatch(path.name)
-    return int(found[1]) if found else -1
+def start_number(path: Path) -> int:
+    """The number of the manifest that a file's change started from; -1, below every floor, for other scratch files."""
+    match = _DATA_NAME.fullmatch(path.name)
+    return int(match[1]) if match else -1
 
 
 def discard_files(folder: Path, files: Sequence[DataFile]) -> None:
@@ -168,8 +168,8 @@ def discard_files(folder: Path, files: Sequence[DataFile]) -> None:
         (folder / file.path).unlink(missing_ok=True)
 
 
-def mapped(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """As map does, several at once."""
+def map_threaded(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """The results of `function` for the items, in order, computed in several threads."""
     if len(items) < 2:
         return [function(item) for item in items]
     with ThreadPoolExecutor(min(_WRITERS, len(items))) as pool:

@@ -1,7 +1,7 @@
-"""What counts in a model's archive: the newest of its numbered manifests, and how the next one is made.
+"""Archive manifest: the numbered list of the files and calls that count in a model's archive; the newest one holds.
 
-A manifest never changes. The next is made under a name that must not exist yet: of two writers one wins and the other
-looks again.
+A manifest never changes. The next one is made under a name that must not exist yet: of two writers one wins and the
+other looks again.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from optagent.adapters.state.archive.durable_files import made
+from optagent.adapters.state.archive.durable_files import create_file
 from optagent.errors import Unavailable
 from optagent.ports import RecordKind
 
@@ -23,7 +23,7 @@ _KEPT_MANIFESTS = 16
 
 @dataclass(frozen=True, slots=True)
 class ArchivedCall:
-    """A recorded call, or a part of one, under a name that is its own: `entry_id` MS-SEQ within `epoch`."""
+    """A recorded call, or a part of one, under a unique name: `entry_id` MS-SEQ within `epoch`."""
 
     epoch: str
     entry_id: str
@@ -49,7 +49,7 @@ class DataFile:
 
 @dataclass(frozen=True, slots=True)
 class ArchiveManifest:
-    """What counts. By epoch: every call before `below` is archived, and those in `held`."""
+    """The files that count, and the archived calls by epoch: every call before `below`, and those in `held`."""
 
     number: int = 0
     floor: int = 0
@@ -63,7 +63,7 @@ class ArchiveManifest:
         )
 
     def with_calls(self, calls: Sequence[ArchivedCall], files: Sequence[DataFile], oldest: str) -> "ArchiveManifest":
-        """Also those calls; forgets the ids of all before `oldest`, which never come again but late."""
+        """The manifest with these calls too, without the ids of calls before `oldest`, which can only come late."""
         below, held = dict(self.below), dict(self.held)
         for epoch in {call.epoch for call in calls}:
             below[epoch] = max(oldest, below.get(epoch, "0-0"), key=_position)
@@ -71,17 +71,17 @@ class ArchiveManifest:
             held[epoch] = tuple(sorted(item for item in ids if _position(item) >= _position(below[epoch])))
         return replace(self, below=below, held=held, files=(*self.files, *files))
 
-    def encoded(self) -> bytes:
+    def to_json(self) -> bytes:
         files = [[file.path, file.types, file.rows, file.first, file.last] for file in self.files]
         return json.dumps({"floor": self.floor, "below": self.below, "held": self.held, "files": files}).encode()
 
 
-def not_held(now: ArchiveManifest, calls: Sequence[ArchivedCall]) -> list[ArchivedCall]:
+def unarchived(now: ArchiveManifest, calls: Sequence[ArchivedCall]) -> list[ArchivedCall]:
     return [call for call in calls if not now.holds(call)]
 
 
 def newest_manifest(folder: Path) -> ArchiveManifest:
-    """The manifest that counts, an empty one where there is none yet."""
+    """The manifest with the highest number, an empty one where there is none yet."""
     while True:
         numbers = _numbers(folder)
         if not numbers:
@@ -89,22 +89,22 @@ def newest_manifest(folder: Path) -> ArchiveManifest:
         path = _manifest(folder, max(numbers))
         with contextlib.suppress(FileNotFoundError):  # cleared away since it was listed
             written = path.stat()
-            return _decoded(path, max(numbers), (written.st_ino, written.st_mtime_ns))
+            return _read_manifest(path, max(numbers), (written.st_ino, written.st_mtime_ns))
 
 
 def change_manifest(
     folder: Path, start: int | None, change: Callable[[ArchiveManifest], ArchiveManifest | None]
 ) -> bool:
-    """Makes the manifest after the newest one, again and again until it is the first to; False where there is none.
+    """Makes the next manifest, again and again until no other writer is faster; False where `change` gives none.
 
-    A change whose files carry the number `start` is refused below the floor.
+    A change whose files carry the number `start` is refused if that is below the floor.
     """
     while True:
         now = newest_manifest(folder)
         after = None if start is not None and start < now.floor else change(now)
         if after is None:
             return False
-        if made(_manifest(folder, now.number + 1), after.encoded()):
+        if create_file(_manifest(folder, now.number + 1), after.to_json()):
             break
     for number in sorted(_numbers(folder))[:-_KEPT_MANIFESTS]:
         _manifest(folder, number).unlink(missing_ok=True)
@@ -112,13 +112,13 @@ def change_manifest(
 
 
 @lru_cache(maxsize=32)
-def _decoded(path: Path, number: int, written: tuple[int, int]) -> ArchiveManifest:
-    """A manifest never changes; `written` tells it from one of the same number in a folder that was made anew."""
+def _read_manifest(path: Path, number: int, written: tuple[int, int]) -> ArchiveManifest:
+    """A manifest from its file, cached; `written` sets it apart from one of the same number in a folder made anew."""
     try:
-        of = json.loads(path.read_bytes())
-        files = tuple(DataFile(*item) for item in of["files"])
-        held = {epoch: tuple(ids) for epoch, ids in of["held"].items()}
-        return ArchiveManifest(number, of["floor"], of["below"], held, files)
+        content = json.loads(path.read_bytes())
+        files = tuple(DataFile(*item) for item in content["files"])
+        held = {epoch: tuple(ids) for epoch, ids in content["held"].items()}
+        return ArchiveManifest(number, content["floor"], content["below"], held, files)
     except (ValueError, KeyError, TypeError) as error:
         raise Unavailable(f"archive: {path} is not a manifest: {error}") from None
 

@@ -1,14 +1,14 @@
-"""Recorded rows as Parquet files in a folder, each call exactly once.
+"""Parquet archive: recorded rows as Parquet files in a folder, each call exactly once.
 
 `MODEL/predictions/day=2024-01-31/*.parquet` and `MODEL/labels/day=...` hold rows by the day (UTC) of their `time`;
 `MODEL/manifests/N.json` says which files count and which calls they hold. A data file that the newest manifest does not
 name does not count. A change writes its files, then makes manifest N+1 under a name that must not exist yet: of two
-writers one wins and the other looks again. So a process may be killed anywhere, and a call that comes twice, in
-whatever grouping and from whatever process, is recognised.
+writers one wins and the other looks again. So a process may be killed at any point, and a call that comes twice, in any
+grouping and from any process, is recognised.
 
-Files of a change that died are deleted without harm to one that is only slow: file names carry the number of the
+Files of a change that died are deleted without harm to a change that is only slow: file names carry the number of the
 manifest that their change started from, a change that started below the `floor` of the newest manifest is refused, and
-whoever deletes stray files raises the floor above them first.
+the floor is raised above stray files before they are deleted.
 """
 
 import contextlib
@@ -23,15 +23,15 @@ import pyarrow.parquet as pq
 
 from optagent.adapters.state.archive.durable_files import replace_file
 from optagent.adapters.state.archive.files import (
-    alike_files,
-    by_day_and_types,
     discard_files,
-    mapped,
+    group_files,
+    group_rows,
+    map_threaded,
     merge_files,
     read_file,
-    started_from,
+    select_mergeable,
+    start_number,
     stray_files,
-    worth_merging,
     write_files,
 )
 from optagent.adapters.state.archive.manifest import (
@@ -40,9 +40,9 @@ from optagent.adapters.state.archive.manifest import (
     DataFile,
     change_manifest,
     newest_manifest,
-    not_held,
+    unarchived,
 )
-from optagent.adapters.state.archive.row_types import joined, microseconds, noun
+from optagent.adapters.state.archive.row_types import checked_name, concat_by_types, microseconds
 from optagent.errors import NotFound, Unavailable
 from optagent.ports import RecordKind
 
@@ -61,31 +61,31 @@ class ParquetArchive:
         self._root, self._abandoned_s = root.absolute(), abandoned_s
 
     def check(self) -> None:
-        with _naming(self._root):
+        with _raise_unavailable(self._root):
             self._root.mkdir(parents=True, exist_ok=True)
             probe = self._root / f".check-{secrets.token_hex(4)}"
             probe.touch()
             probe.unlink()
 
     def append(self, model_id: str, calls: Sequence[ArchivedCall], oldest: str) -> int:
-        """Archives the calls that are not yet in the archive, and answers how many rows that were.
+        """Archives the calls that are not yet in the archive, and returns the number of their rows.
 
         `oldest` is an entry id before which, in the epochs of these calls, everything has been archived already.
         """
         folder = self._folder(model_id)
-        with _naming(folder):
-            while new := not_held(newest_manifest(folder), calls):
+        with _raise_unavailable(folder):
+            while new := unarchived(newest_manifest(folder), calls):
                 start = newest_manifest(folder)
-                files = write_files(folder, by_day_and_types(new), start.number, (new[0].entry_id, new[-1].entry_id))
+                files = write_files(folder, group_rows(new), start.number, (new[0].entry_id, new[-1].entry_id))
 
                 def add(
                     now: ArchiveManifest, new: list[ArchivedCall] = new, files: list[DataFile] = files
                 ) -> ArchiveManifest | None:
-                    return now.with_calls(new, files, oldest) if len(not_held(now, new)) == len(new) else None
+                    return now.with_calls(new, files, oldest) if len(unarchived(now, new)) == len(new) else None
 
                 if change_manifest(folder, start.number, add):
-                    if not_held(newest_manifest(folder), new):
-                        continue  # the number that we took had been used and cleared away before
+                    if unarchived(newest_manifest(folder), new):
+                        continue  # our manifest number had been used and cleared away before
                     return sum(call.rows.num_rows for call in new)
                 discard_files(folder, files)
         return 0
@@ -93,106 +93,106 @@ class ParquetArchive:
     def rows(self, model_id: str, kind: RecordKind, start: float, end: float) -> list[pa.Table]:
         """The rows with `start` <= time < `end` (POSIX seconds), a table for each set of types."""
         folder, first, stop = self._folder(model_id), microseconds(start), microseconds(end)
-        with _naming(folder):
-            for left in reversed(range(_READ_TRIES)):
+        with _raise_unavailable(folder):
+            for tries_left in reversed(range(_READ_TRIES)):
                 wanted = [
                     file
                     for file in newest_manifest(folder).files
                     if file.path.startswith(f"{kind}/") and file.last >= first and file.first < stop
                 ]
                 try:
-                    tables = mapped(lambda file: read_file(folder, file, first, stop), wanted)
+                    tables = map_threaded(lambda file: read_file(folder, file, first, stop), wanted)
                 except FileNotFoundError:
-                    if not left:
+                    if not tries_left:
                         raise
                     continue  # merged into another file since the manifest was read
-                return joined(zip((file.types for file in wanted), tables, strict=True))
+                return concat_by_types(zip((file.types for file in wanted), tables, strict=True))
         return []
 
     def latest_prediction_time(self, model_id: str, kind: RecordKind) -> float | None:
         folder = self._folder(model_id)
-        with _naming(folder):
+        with _raise_unavailable(folder):
             last = [file.last for file in newest_manifest(folder).files if file.path.startswith(f"{kind}/")]
         return max(last) / 1e6 if last else None
 
     def compact(self, model_id: str, day: str, kind: RecordKind | None = None) -> int:
-        """Merges small files of a day (YYYY-MM-DD), those with equal types; answers how many files went into others.
+        """Merges small files of a day (YYYY-MM-DD) with equal types; returns the number of files that were merged.
 
-        A file is merged with the smaller ones once those have as many rows together, so that a row is written again as
-        often as its file doubles.
+        A file is merged with the smaller ones once those have as many rows together, so that a row is written again
+        only as often as its file doubles.
         """
         folder = self._folder(model_id)
         merged = 0
-        with _naming(folder):
-            for same in alike_files(newest_manifest(folder).files):
-                of, when = same[0].kind_and_day
-                if when == day and kind in (None, of) and len(chosen := worth_merging(same)) > 1:
+        with _raise_unavailable(folder):
+            for same in group_files(newest_manifest(folder).files):
+                file_kind, file_day = same[0].kind_and_day
+                if file_day == day and kind in (None, file_kind) and len(chosen := select_mergeable(same)) > 1:
                     merged += merge_files(folder, chosen)
         return merged
 
     def tidy(self, model_id: str) -> None:
-        """Merges the files of crowded days, and deletes what was written and never counted."""
+        """Merges the files of days that have more than 64 files of equal types."""
         folder = self._folder(model_id)
-        with _naming(folder):
-            groups = alike_files(newest_manifest(folder).files)
+        with _raise_unavailable(folder):
+            groups = group_files(newest_manifest(folder).files)
         crowded = {same[0].kind_and_day for same in groups if len(same) > _CROWDED}
         for kind, day in sorted(crowded):
             self.compact(model_id, day, RecordKind(kind))
 
     def sweep(self, model_id: str) -> None:
-        """Deletes files of changes that died."""
+        """Deletes the files of changes that died."""
         folder = self._folder(model_id)
-        with _naming(folder):
+        with _raise_unavailable(folder):
             stray = stray_files(folder, before=time.time() - self._abandoned_s)
-            floor = 1 + max((started_from(path) for path in stray), default=-1)
+            floor = 1 + max((start_number(path) for path in stray), default=-1)
             change_manifest(folder, None, lambda now: replace(now, floor=floor) if now.floor < floor else None)
             now = newest_manifest(folder)
-            named = {folder / file.path for file in now.files}
+            counted = {folder / file.path for file in now.files}
             for path in stray:
-                if path not in named and started_from(path) < now.floor:
+                if path not in counted and start_number(path) < now.floor:
                     path.unlink(missing_ok=True)
 
     def set_aside(self, model_id: str, name: str, data: bytes) -> Path:
-        """Keeps what cannot be read, for a person to look at."""
-        path = self._folder(model_id) / "unreadable" / noun(name, "entry")
-        with _naming(path):
+        """Writes data that cannot be read into a file, for a person to look at; returns its path."""
+        path = self._folder(model_id) / "unreadable" / checked_name(name, "entry")
+        with _raise_unavailable(path):
             replace_file(path, data)
         return path
 
     def save_reference(self, model_id: str, version: str, reference: bytes) -> None:
-        path = self._folder(model_id) / "reference" / noun(version, "version")
-        with _naming(path):
+        path = self._folder(model_id) / "reference" / checked_name(version, "version")
+        with _raise_unavailable(path):
             replace_file(path, reference)
 
     def reference(self, model_id: str, version: str) -> bytes:
-        path = self._folder(model_id) / "reference" / noun(version, "version")
-        with _naming(path):
+        path = self._folder(model_id) / "reference" / checked_name(version, "version")
+        with _raise_unavailable(path):
             try:
                 return path.read_bytes()
             except FileNotFoundError:
                 raise NotFound(f"{model_id} version {version}: no reference is kept") from None
 
     def save_matured(self, model_id: str, day: str, rows: pa.Table) -> None:
-        path = self._folder(model_id) / "matured" / f"day={noun(day, 'day')}.parquet"
+        path = self._folder(model_id) / "matured" / f"day={checked_name(day, 'day')}.parquet"
         sink = pa.BufferOutputStream()
         pq.write_table(rows, sink, compression="zstd")
         data = sink.getvalue().to_pybytes()
-        with _naming(path):
+        with _raise_unavailable(path):
             if not path.exists() or path.read_bytes() != data:
                 replace_file(path, data)
 
     def matured(self, model_id: str, since: str = "") -> list[pa.Table]:
         folder = self._folder(model_id) / "matured"
-        with _naming(folder):
+        with _raise_unavailable(folder):
             paths = sorted(folder.glob("day=*.parquet"))
             return [pq.read_table(path, partitioning=None) for path in paths if path.stem.removeprefix("day=") >= since]
 
     def _folder(self, model_id: str) -> Path:
-        return self._root / noun(model_id, "model_id")
+        return self._root / checked_name(model_id, "model_id")
 
 
 @contextlib.contextmanager
-def _naming(path: Path) -> Iterator[None]:
+def _raise_unavailable(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, pa.ArrowException) as error:

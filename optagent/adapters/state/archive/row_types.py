@@ -1,4 +1,4 @@
-"""The form in which recorded rows are kept: types that come back from a file as they were, rows by the day."""
+"""Row types: casts recorded rows to types that survive a Parquet file, groups tables by their types, splits days."""
 
 import itertools
 import json
@@ -13,17 +13,17 @@ import pyarrow.types as pt
 from optagent.errors import InvalidData, InvalidRequest
 from optagent.training.columns import Kind, kind_of
 
-_NOUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _DAY_US = 86_400_000_000
 
 
 def as_kept(rows: pa.Table) -> pa.Table:
-    """The rows in types that come back from a file as they were; InvalidData for those that cannot be kept."""
+    """The rows in types that a Parquet file gives back unchanged; InvalidData for rows that cannot be stored."""
     names = rows.schema.names
     if len(set(names)) < len(names) or not {"id", "time"} <= set(names):
         raise InvalidData(f"rows: columns id and time are needed, and no name twice, got {names[:50]}")
     try:
-        table = pa.table({name: _as_kept(name, rows[name]) for name in names})
+        table = pa.table({name: _storable_column(name, rows[name]) for name in names})
     except pa.ArrowInvalid as error:
         raise InvalidData(f"rows: {error}") from None
     for name in ("id", "time"):
@@ -32,7 +32,7 @@ def as_kept(rows: pa.Table) -> pa.Table:
     return table
 
 
-def _as_kept(name: str, values: pa.ChunkedArray) -> pa.ChunkedArray:
+def _storable_column(name: str, values: pa.ChunkedArray) -> pa.ChunkedArray:
     kind = kind_of(values.type)
     if kind is None:
         raise InvalidData(f"column {name!r}: type {values.type} cannot be kept")
@@ -54,28 +54,28 @@ def _as_kept(name: str, values: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def types_of(rows: pa.Table) -> str:
-    """The same text for tables with the same columns of the same types, in whatever order."""
-    listed = sorted((item.name, str(item.type)) for item in rows.schema)
-    return sha256(json.dumps(listed).encode()).hexdigest()[:12]
+    """A digest of 12 hex digits, equal for tables with the same columns of the same types in any order."""
+    columns = sorted((item.name, str(item.type)) for item in rows.schema)
+    return sha256(json.dumps(columns).encode()).hexdigest()[:12]
 
 
-def joined(tables: Iterable[tuple[str, pa.Table]]) -> list[pa.Table]:
-    """One table of all with the same types, which each comes with."""
+def concat_by_types(tables: Iterable[tuple[str, pa.Table]]) -> list[pa.Table]:
+    """One table for each set of types, from pairs of (types, table); empty tables are left out."""
     groups: dict[str, list[pa.Table]] = {}
     for types, rows in tables:
         if rows.num_rows:
             groups.setdefault(types, []).append(rows)
-    return [pa.concat_tables(columns_alike(group)) for group in groups.values()]
+    return [pa.concat_tables(align_columns(group)) for group in groups.values()]
 
 
-def columns_alike(tables: Sequence[pa.Table]) -> list[pa.Table]:
-    """The columns of all in the order of the first."""
+def align_columns(tables: Sequence[pa.Table]) -> list[pa.Table]:
+    """The tables with their columns in the order of the first one."""
     names = tables[0].schema.names
     return [table if table.schema.names == names else table.select(names) for table in tables]
 
 
-def by_day(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
-    """The rows of each day (YYYY-MM-DD, UTC)."""
+def split_days(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+    """Yields each day (YYYY-MM-DD, UTC) and its rows."""
     days = np.floor_divide(rows["time"].cast(pa.int64()).to_numpy(), _DAY_US)
     if len(days) and days.min() == days.max():
         yield str(days[0].astype("datetime64[D]")), rows
@@ -89,14 +89,14 @@ def by_day(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
 
 
 def microseconds(instant: float) -> int:
-    """POSIX seconds, rounded up; infinities are far away."""
+    """POSIX seconds as whole microseconds, rounded up; infinities become +-2^62. InvalidRequest for NaN."""
     if instant != instant:
         raise InvalidRequest(f"an instant must be a number of POSIX seconds, got {instant!r}")
     return int(max(-(2.0**62), min(2.0**62, np.ceil(instant * 1e6))))
 
 
-def noun(name: str, what: str) -> str:
-    """The name, if it can be that of a file or a key; InvalidRequest says what it is the name of."""
-    if not _NOUN.fullmatch(name):
+def checked_name(name: str, what: str) -> str:
+    """`name` unchanged, if it can name a file or a key; InvalidRequest calls it by `what`."""
+    if not _NAME.fullmatch(name):
         raise InvalidRequest(f"{what} {name!r}: letters, digits, '_', '.', '-', the first a letter or digit")
     return name

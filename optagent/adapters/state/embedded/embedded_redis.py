@@ -1,8 +1,8 @@
-"""A Valkey server of our own for one home folder, shared by every process that uses the folder.
+"""Embedded Redis: a Valkey server of our own for one home folder, shared by every process that uses the folder.
 
-It listens on the loopback interface only, asks for a random password that stands in a 0600 file, and keeps its data in
-an append-only file. The first user starts it by way of a supervisor (`embedded_redis_supervisor`), the last one to end,
-in whatever way, takes it along.
+It listens on the loopback interface only, asks for a random password that is in a 0600 file, and keeps its data in an
+append-only file. The first user process starts it through a supervisor (`embedded_redis_supervisor`), and it ends with
+the last one, however that ends.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ _ELSEWHERE = "set OPT_AGENT_REDIS_HOST to use a Redis or Valkey server of your o
 
 
 class EmbeddedRedis:
-    """This process's share in the server of `home`, which is up when the constructor returns, until `close`.
+    """This process's share in the server of `home`, from the return of the constructor until `close`.
 
     Blocks for up to 10 s. Raises Unavailable where there is no server for this platform, the folder cannot be written,
     or the server does not come up. Server and supervisor are started again when they are killed, with the same address
@@ -42,7 +42,7 @@ class EmbeddedRedis:
         self._binary = _server_binary()
         self._users: int | None = None
         self._closed = threading.Event()
-        with _naming(self.folder):
+        with _raise_unavailable(self.folder):
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.folder.chmod(0o700)
             self._users = _lock_within(self.folder / supervisor.USERS, exclusive=False, deadline=_deadline())
@@ -51,7 +51,7 @@ class EmbeddedRedis:
             except BaseException:
                 self.close()
                 raise
-        os.register_at_fork(after_in_child=partial(_forget, weakref.ref(self)))
+        os.register_at_fork(after_in_child=partial(_drop_in_child, weakref.ref(self)))
         threading.Thread(target=self._watch, name="embedded-redis-watch", daemon=True).start()
 
     @property
@@ -60,7 +60,7 @@ class EmbeddedRedis:
         return self.endpoint.url
 
     def close(self) -> None:
-        """Gives the share back; the server ends with the last one. A second call does nothing."""
+        """Gives the share back; the server ends with the last share. A second call does nothing."""
         if self._users is not None:
             users, self._users = self._users, None
             self._closed.set()
@@ -73,19 +73,19 @@ class EmbeddedRedis:
         self.close()
 
     def _watch(self) -> None:
-        """Starts the supervisor again when it was killed."""
+        """Starts the supervisor again after it was killed."""
         while not self._closed.wait(_WATCH_S):
             with contextlib.suppress(Unavailable, OSError, subprocess.TimeoutExpired):
                 if not _is_supervised(self.folder):
                     self.endpoint = _running_server(self.folder, self._binary)
 
 
-def _forget(share: "weakref.ref[EmbeddedRedis]") -> None:
-    """In a forked child: drops the copied descriptor, which would keep the server up after the parent's death."""
-    ours = share()
-    if ours is not None and ours._users is not None:
-        os.close(ours._users)
-        ours._users = None
+def _drop_in_child(share: "weakref.ref[EmbeddedRedis]") -> None:
+    """Drops the copied descriptor in a forked child, where it would keep the server up after the parent's death."""
+    embedded = share()
+    if embedded is not None and embedded._users is not None:
+        os.close(embedded._users)
+        embedded._users = None
 
 
 def _running_server(folder: Path, binary: Path) -> RedisEndpoint:
@@ -168,7 +168,7 @@ def _server_binary() -> Path:
 
 
 @contextlib.contextmanager
-def _naming(folder: Path) -> Iterator[None]:
+def _raise_unavailable(folder: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -1,7 +1,8 @@
-"""The small process that keeps the embedded server of one folder alive while the folder has users, and no longer.
+"""Supervisor of the embedded Redis: a small process that keeps the server of one folder up while the folder has users.
 
 Run as `python embedded_redis_supervisor.py FOLDER BINARY`, by path and in isolation, so only the standard library is
-imported. Everything that must not outlive a process is a file lock, which the kernel releases however the process dies:
+imported. File locks stand for everything that must not outlive a process, since the kernel releases them however the
+process dies:
 
 - `users.lock`: shared, one by each user process. The supervisor waits to have it alone: then there are no users left.
 - `supervisor.lock`: the supervisor, so there is one.
@@ -40,7 +41,7 @@ _PORTS = range(20_000, 32_768)  # below the ports that Linux and macOS give to o
 
 @dataclass(frozen=True)
 class RedisEndpoint:
-    """Where a server listens; `pid` is the server's process, `machine` the host that runs it."""
+    """The address of a server; `pid` is the server's process, `machine` the host that runs it."""
 
     host: str
     port: int
@@ -53,7 +54,7 @@ class RedisEndpoint:
         return f"redis://:{self.password}@{self.host}:{self.port}/0"
 
     def answers(self) -> bool:
-        """Whether a server that accepts this password listens there and has loaded its data."""
+        """True where a server listens there that accepts this password and has loaded its data."""
         try:
             with socket.create_connection((self.host, self.port), timeout=1) as connection:
                 connection.sendall(f"AUTH {self.password}\r\nPING\r\n".encode())
@@ -72,17 +73,17 @@ class RedisEndpoint:
 
 
 def read_endpoint(folder: Path) -> RedisEndpoint | None:
-    """What the endpoint file of `folder` says, None without a sound one; only a running supervisor makes it true."""
+    """The endpoint in the file of `folder`, None without a sound one; it is valid only while a supervisor runs."""
     try:
-        found = RedisEndpoint(**json.loads(_endpoint_file(folder).read_text()))
+        endpoint = RedisEndpoint(**json.loads(_endpoint_file(folder).read_text()))
     except (OSError, ValueError, TypeError):
         return None
-    sound = isinstance(found.port, int) and isinstance(found.pid, int) and isinstance(found.password, str)
-    return found if sound and found.host == HOST else None
+    is_sound = isinstance(endpoint.port, int) and isinstance(endpoint.pid, int) and isinstance(endpoint.password, str)
+    return endpoint if is_sound and endpoint.host == HOST else None
 
 
 def try_lock(path: Path, exclusive: bool) -> int | None:
-    """A descriptor that holds the lock on `path`, None where others hold it. Closing it, or dying, releases it."""
+    """A descriptor that holds the lock on `path`, None where others hold it; the lock ends with the descriptor."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
@@ -96,20 +97,20 @@ def try_lock(path: Path, exclusive: bool) -> int | None:
 
 
 def unlock(descriptor: int) -> None:
-    """Releases a lock, also where a forked child still has a copy of the descriptor."""
+    """Releases a lock, even if a forked child still has a copy of the descriptor."""
     fcntl.flock(descriptor, fcntl.LOCK_UN)
     os.close(descriptor)
 
 
 class RedisSupervisor:
-    """Keeps one server running until the folder has no users. It compares what is with what should be, step by step."""
+    """Keeps one server running until the folder has no users; each step compares the state with what it should be."""
 
     def __init__(self, folder: Path, binary: Path) -> None:
-        before = read_endpoint(folder)
+        previous = read_endpoint(folder)
         self._folder, self._binary = folder, binary
         # Users of a supervisor that was killed know the old address: take it again where it is still to be had.
-        self._port = before.port if before and before.port in _PORTS and _is_free(before.port) else _free_port()
-        self._password = before.password if before else secrets.token_urlsafe(32)
+        self._port = previous.port if previous and previous.port in _PORTS and _is_free(previous.port) else _free_port()
+        self._password = previous.password if previous else secrets.token_urlsafe(32)
         self._server: subprocess.Popen[bytes] | None = None
         self._announced: RedisEndpoint | None = None
         self._ever_answered = False
@@ -129,20 +130,20 @@ class RedisSupervisor:
 
     def _step(self) -> None:
         if self._server is not None and self._server.poll() is not None:
-            self._ended(self._server.returncode)
+            self._handle_exit(self._server.returncode)
         if self._server is None:
             if time.monotonic() >= self._next_start:
                 self._start()
             return
-        is_so = RedisEndpoint(HOST, self._port, self._password, self._server.pid, socket.gethostname())
-        if self._announced is None and is_so.answers():
-            self._announced, self._ever_answered, self._failures = is_so, True, 0
-        if self._announced is not None and read_endpoint(self._folder) != is_so:
+        current = RedisEndpoint(HOST, self._port, self._password, self._server.pid, socket.gethostname())
+        if self._announced is None and current.answers():
+            self._announced, self._ever_answered, self._failures = current, True, 0
+        if self._announced is not None and read_endpoint(self._folder) != current:
             with contextlib.suppress(OSError):  # the folder was deleted, or its disk is full
-                is_so.write(self._folder)
+                current.write(self._folder)
 
-    def _ended(self, code: int) -> None:
-        _say(f"the server ended with code {code}")
+    def _handle_exit(self, code: int) -> None:
+        _log(f"the server ended with code {code}")
         if self._announced is None:
             self._failures += 1
         if self._failures >= _TRIES and not self._ever_answered:
@@ -174,7 +175,7 @@ class RedisSupervisor:
             config.write(_config(self._port, self._password))  # not as arguments: `ps` shows those to everyone
 
     def _server_lock(self) -> int:
-        """The lock that says that no other server writes here; one that survived its supervisor is killed first."""
+        """The lock that keeps other servers from writing here; kills a server that survived its supervisor first."""
         path = self._folder / SERVER
         give_up = time.monotonic() + _EVICT_S
         while (lock := try_lock(path, exclusive=True)) is None:
@@ -203,24 +204,24 @@ def main(folder: Path, binary: Path) -> None:
     """Becomes the supervisor of `folder` in the background, unless it has one; returns in the caller's child only."""
     lock = try_lock(folder / SUPERVISOR, exclusive=True)
     give_up = time.monotonic() + 1
-    while lock is None and time.monotonic() < give_up:  # someone may just be looking whether it is taken
+    while lock is None and time.monotonic() < give_up:  # another process may only be testing the lock
         time.sleep(_STARTING_POLL_S)
         lock = try_lock(folder / SUPERVISOR, exclusive=True)
     if lock is None:
         return
     try:
         supervisor = RedisSupervisor(folder, binary)  # removes a stale endpoint before the caller looks
-        if os.fork():  # nobody's child: whoever started it neither reaps it nor takes it along
+        if os.fork():  # an orphan: the process that started it neither reaps it nor takes it along
             os._exit(0)
-        signal.signal(signal.SIGTERM, _leave)
-        signal.signal(signal.SIGINT, _leave)
+        signal.signal(signal.SIGTERM, _exit_on_signal)
+        signal.signal(signal.SIGINT, _exit_on_signal)
         supervisor.run()
     except (OSError, RuntimeError) as error:
-        _say(str(error))
+        _log(str(error))
         sys.exit(1)
 
 
-def _leave(number: int, frame: FrameType | None) -> None:
+def _exit_on_signal(number: int, frame: FrameType | None) -> None:
     sys.exit(128 + number)
 
 
@@ -267,7 +268,7 @@ def _free_port() -> int:
     raise RuntimeError(f"no free port on {HOST} between {_PORTS.start} and {_PORTS.stop}")
 
 
-def _say(line: str) -> None:
+def _log(line: str) -> None:
     print(f"supervisor {os.getpid()}: {line}", file=sys.stderr, flush=True)
 
 

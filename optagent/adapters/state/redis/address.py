@@ -1,4 +1,4 @@
-"""Where a Redis or Valkey server is, for blocking and for asyncio clients alike."""
+"""Redis address: makes a blocking or an asyncio client from a URL, and gives its address without the password."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -8,7 +8,7 @@ from optagent.errors import InvalidRequest
 Client = TypeVar("Client")
 
 LOOK_FOR_AOF = ("WAITAOF", 1, 0, 100)
-"""A command that is refused by a server without an append-only file, one older than 7.2, or one that forbids it."""
+"""A command that a server refuses which has no append-only file, is older than 7.2, or forbids the command."""
 
 
 def client_at(from_url: Callable[..., Client], url: str, **options: Any) -> Client:
@@ -21,5 +21,5 @@ def client_at(from_url: Callable[..., Client], url: str, **options: Any) -> Clie
 
 def address_of(client: Any) -> str:
     """HOST:PORT or the path of a socket, without user and password."""
-    where = client.connection_pool.connection_kwargs
-    return where.get("path") or f"{where.get('host', 'localhost')}:{where.get('port', 6379)}"
+    options = client.connection_pool.connection_kwargs
+    return options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"

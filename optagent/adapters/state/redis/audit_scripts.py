@@ -1,10 +1,10 @@
-"""The steps of the audit log that Redis must take as one.
+"""Lua scripts of the audit log: steps that must be atomic.
 
-The digests are made by who appends: Lua here knows no SHA-256.
+The writer computes the digests, since Lua in Redis has no SHA-256.
 """
 
-# KEYS: the links (the newest first), the head, what the oldest link follows, this call. ARGV: link, the point that it
-# makes, the head that it follows (empty: there is none), how many are kept, how long a call is known in ms.
+# KEYS: the links (the newest first), the head, the point before the oldest link, this call. ARGV: link, its point, the
+# head that it follows (empty: there is none), the number of links to keep, retention of a call in ms.
 APPEND = """
 if redis.call('PEXPIRE', KEYS[4], ARGV[5]) == 1 then return 'OK' end
 if (redis.call('GET', KEYS[2]) or '') ~= ARGV[3] then return 'CHANGED' end
@@ -20,8 +20,8 @@ redis.call('SET', KEYS[4], '1', 'PX', ARGV[5])
 return 'OK'
 """
 
-# KEYS as above, but the call. ARGV: after how many links since the first that there ever was, how many at most. Counted
-# from the oldest, so that what is appended meanwhile moves nothing.
+# KEYS as above without the call. ARGV: the number of links to skip since the first there ever was, the most to read.
+# It counts from the oldest, so that links which are appended meanwhile move nothing.
 PAGE = """
 local start = redis.call('GET', KEYS[3]) or ''
 local dropped = tonumber(string.match(start, '^(%d+):') or 0)

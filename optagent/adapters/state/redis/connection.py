@@ -1,4 +1,4 @@
-"""How every adapter on Redis or Valkey asks and writes: a deadline a verb, steps that are repeated, writes on disk."""
+"""Redis connection: one deadline for each verb, steps that are repeated, and writes that reach the disk."""
 
 import contextlib
 import secrets
@@ -17,7 +17,7 @@ from optagent.codec import decode, encode
 from optagent.errors import InvalidRequest, OptAgentError, Unavailable
 
 Answer = TypeVar("Answer")
-Noun = TypeVar("Noun")
+Entity = TypeVar("Entity")
 
 _DEADLINE_S = 4.0  # of every verb, retries included: callers are promised an answer within 5 s
 _CHECK_S = 2.5  # of the first look at a server, by a program that has to start as well
@@ -30,8 +30,8 @@ class RedisConnection:
     """The server behind a `redis://`, `rediss://` or `unix://` URL, and the keys below a prefix.
 
     An asyncio client belongs to the event loop that first used it: use a link, and close it, from one loop only. A
-    write is acknowledged when the server's append-only file has it, where the server has one (`WAITAOF`); whether it
-    has is asked once. Reconnects by itself; raises Unavailable, naming the address, after 4 s without success.
+    write is acknowledged when the server's append-only file has it, if the server has such a file (`WAITAOF`), which is
+    asked once. Reconnects by itself; raises Unavailable, naming the address, after 4 s without success.
     """
 
     def __init__(self, url: str, prefix: str) -> None:
@@ -63,20 +63,22 @@ class RedisConnection:
         return self.key(name, f"of-{database}")
 
     async def ask(self, step: Callable[[], Awaitable[Answer]], limit_s: float = _DEADLINE_S) -> Answer:
-        """Takes a step, again and again while the connection fails; every step may be taken twice without harm.
+        """Takes a step, again and again while the connection fails; no step does harm if it is taken twice.
 
-        A step may be made of several: the deadline is then of all of them together.
+        A step may consist of several: the deadline then holds for all of them together.
         """
-        last: list[Exception] = []
+        last_error: list[Exception] = []
 
-        async def failed(error: Exception) -> None:
-            last[:] = [error]
+        async def remember_error(error: Exception) -> None:
+            last_error[:] = [error]
 
         try:
             async with timeout(limit_s):
-                return await Retry(ExponentialBackoff(cap=0.5, base=0.02), -1).call_with_retry(step, failed, _mendable)
+                return await Retry(ExponentialBackoff(cap=0.5, base=0.02), -1).call_with_retry(
+                    step, remember_error, _is_transient
+                )
         except TimeoutError:
-            why = f": {last[0]}" if last else ""
+            why = f": {last_error[0]}" if last_error else ""
             raise Unavailable(f"Redis at {self.address} does not answer (waited {limit_s:g} s){why}") from None
         except (RedisError, OSError) as error:
             raise Unavailable(f"Redis at {self.address} refuses: {error}") from None
@@ -86,7 +88,7 @@ class RedisConnection:
         return await self.write("EVAL", script, len(keys), *keys, *values)
 
     async def run_at_once(self, script: str, keys: tuple[str, ...], *values: Any) -> Any:
-        """The answer of a Lua script that writes nothing, or only what a crash may take along."""
+        """The answer of a Lua script that writes nothing, or nothing that may not be lost in a crash."""
         return await self.ask(lambda: self.redis.eval(script, len(keys), *keys, *values))
 
     async def write(self, *command: Any) -> Any:
@@ -94,28 +96,28 @@ class RedisConnection:
         return await self.ask(lambda: self._write_once(*command))
 
     async def replace(
-        self, script: str, keys: tuple[str, ...], kind: type[Noun], name: str, change: Callable[[Noun], Noun],
+        self, script: str, keys: tuple[str, ...], kind: type[Entity], name: str, change: Callable[[Entity], Entity],
         *values: Any,
-    ) -> Noun | None:  # fmt: skip
-        """Replaces the noun in the record of `keys[0]` by what `change` makes of it; None where there is no record.
+    ) -> Entity | None:  # fmt: skip
+        """Replaces the entity in the record of `keys[0]` by what `change` makes of it; None where there is no record.
 
-        `script` begins with `redis_scripts.REPLACE`. Where somebody else was faster, `change` is asked again.
+        `script` begins with `scripts.REPLACE`. If another writer was faster, `change` is called again.
         """
         writer = secrets.token_hex(8)
 
-        async def replaced() -> Noun | None:
+        async def try_replace() -> Entity | None:
             while True:
                 data: Any = await self.ask(lambda: self.redis.hget(keys[0], "data"))
                 if data is None:
                     return None
-                changed = change(self.decoded(kind, data, name))
-                seen = sha1(data, usedforsecurity=False).hexdigest()
-                if await self.run(script, keys, encode(changed), seen, writer, *values) == b"OK":
+                changed = change(self.decode_record(kind, data, name))
+                digest = sha1(data, usedforsecurity=False).hexdigest()
+                if await self.run(script, keys, encode(changed), digest, writer, *values) == b"OK":
                     return changed
 
-        return await self.ask(replaced)
+        return await self.ask(try_replace)
 
-    def decoded(self, kind: type[Noun], data: bytes | str, name: str) -> Noun:
+    def decode_record(self, kind: type[Entity], data: bytes | str, name: str) -> Entity:
         try:
             return decode(kind, data)
         except InvalidRequest as error:
@@ -127,8 +129,9 @@ class RedisConnection:
     async def _write_once(self, *command: Any) -> Any:
         """The command's answer, once the append-only file has it.
 
-        Both on one connection, since WAITAOF speaks of the writes of its own, and one after the other: sent together,
-        Valkey blocks the client until its next 100 ms tick (measured: 100 to 200 ms against 0.5 ms).
+        Both go over one connection, since WAITAOF covers the writes of its own connection, and one after the other: if
+        they are sent together, Valkey blocks the client until its next 100 ms tick (measured: 100 to 200 ms against
+        0.5 ms).
         """
         async with self.redis.client() as connection:
             if self._has_append_only_file is None:
@@ -140,7 +143,7 @@ class RedisConnection:
 
 
 class RedisAdapter:
-    """What is kept by way of a link."""
+    """The part that adapters on a `RedisConnection` share: its check and its end."""
 
     def __init__(self, link: RedisConnection) -> None:
         self._link = link
@@ -161,6 +164,6 @@ async def _has_append_only_file(connection: Redis) -> bool:
     return True
 
 
-def _mendable(error: Exception) -> bool:
-    """Whether trying again may help; a refused password stays refused."""
+def _is_transient(error: Exception) -> bool:
+    """True where trying again may help; a refused password stays refused."""
     return not isinstance(error, AuthenticationError | AuthorizationError)

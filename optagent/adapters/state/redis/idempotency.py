@@ -1,4 +1,4 @@
-"""Answers under idempotency keys in Redis or Valkey.
+"""Redis idempotency store: answers under idempotency keys in Redis or Valkey.
 
 Keys, below a prefix: `answer:KEY` (hash: `digest` of the request, `call` that claimed it, `answer` once there is one;
 expires).
@@ -13,9 +13,9 @@ from optagent.adapters.state.store_errors import key_of_another_request, request
 
 
 class RedisIdempotencyStore(RedisAdapter):
-    """KeptAnswers on the server behind a `redis://`, `rediss://` or `unix://` URL; use it from one event loop.
+    """Answers on the server behind a `redis://`, `rediss://` or `unix://` URL; use it from one event loop.
 
-    An answer that comes after its claim has expired is kept all the same, unless another request has the key by then.
+    An answer that comes after its claim has expired is stored all the same, unless another request has the key by then.
     """
 
     def __init__(self, url: str, prefix: str = "optagent") -> None:
@@ -23,10 +23,10 @@ class RedisIdempotencyStore(RedisAdapter):
 
     async def claim(self, key: str, digest: str, held_s: float) -> bytes | None:
         values = (digest, secrets.token_hex(8), milliseconds("held_s", held_s))
-        said, *answer = await self._link.run(scripts.CLAIM_ANSWER, (self._key(key),), *values)
-        if said == b"OTHER":
+        outcome, *answer = await self._link.run(scripts.CLAIM_ANSWER, (self._key(key),), *values)
+        if outcome == b"OTHER":
             raise key_of_another_request()
-        if said == b"HELD":
+        if outcome == b"HELD":
             raise request_under_way()
         return answer[0] if answer else None
 

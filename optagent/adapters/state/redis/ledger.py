@@ -1,8 +1,8 @@
-"""The ledger of holdouts in Redis or Valkey.
+"""Redis holdout ledger: the looks at holdouts in Redis or Valkey.
 
 Keys, below a prefix: `looks:DIGEST` (list of JSON, the first look first), `look_numbers:DIGEST` (hash, by process and
-candidate) and `look_verdicts:DIGEST` (hash, by number). Nothing expires: a look that is
-forgotten would be risk that nobody counts.
+candidate) and `look_verdicts:DIGEST` (hash, by number). Nothing expires: a look that was
+dropped would be risk that is not counted.
 """
 
 from dataclasses import replace
@@ -45,17 +45,17 @@ class RedisLedger(RedisAdapter):
             raise no_look(holdout_digest, number)
 
     async def looks(self, holdout_digest: str) -> list[HoldoutLook]:
-        kept, verdicts = await self._link.ask(lambda: self._kept_looks(holdout_digest))
-        found = []
-        for number, data in enumerate(kept, 1):
+        records, verdicts = await self._link.ask(lambda: self._read_looks(holdout_digest))
+        looks = []
+        for number, data in enumerate(records, 1):
             verdict = verdicts.get(str(number).encode())
-            look = self._link.decoded(HoldoutLook, data, f"{number} at {holdout_digest}")
-            found.append(replace(look, number=number, verdict=None if verdict is None else Verdict(verdict.decode())))
-        return found
+            look = self._link.decode_record(HoldoutLook, data, f"{number} at {holdout_digest}")
+            looks.append(replace(look, number=number, verdict=None if verdict is None else Verdict(verdict.decode())))
+        return looks
 
-    async def _kept_looks(self, holdout_digest: str) -> tuple[list[Any], dict[Any, Any]]:
+    async def _read_looks(self, holdout_digest: str) -> tuple[list[Any], dict[Any, Any]]:
         async with self._link.redis.pipeline(transaction=True) as pipe:
             pipe.lrange(self._link.key("looks", holdout_digest), 0, -1)
             pipe.hgetall(self._link.key("look_verdicts", holdout_digest))
-            kept, verdicts = await pipe.execute()
-            return kept, verdicts
+            records, verdicts = await pipe.execute()
+            return records, verdicts

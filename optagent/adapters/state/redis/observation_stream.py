@@ -1,8 +1,8 @@
-"""Recorded calls that wait for the archive: one Redis stream a model, one entry a call.
+"""Observation stream: recorded calls that wait for the archive, one Redis stream for each model, one entry a call.
 
 Keys, below a prefix: `observations:MODEL` (the stream), `observations:MODEL:waiting` (hash: `rows` and `bytes` that
-wait, and `epoch`, drawn when the stream is made: an entry id is unique within one), `observations:MODEL:call:ID` (a
-call that was taken in; expires).
+wait, and `epoch`, drawn when the stream is made: an entry id is unique within an epoch), `observations:MODEL:call:ID`
+(a call that was recorded; expires).
 """
 
 import contextlib
@@ -38,7 +38,7 @@ _CONNECT_TIMEOUT_S = 1.0
 _DISK_WAIT_S = 4.0
 _DISK_STEP_MS = 1000  # below the socket timeout, or waiting for the disk would look like a dead server
 _SLOWEST_BYTES_A_S = 25e6  # a call of many MB may take that much longer
-_CALL_MS = 30_000  # longer than any call is repeated
+_CALL_MS = 30_000  # no call is repeated for as long as this
 _FORGOTTEN_MS = 3_600_000
 _ENTRY_BYTES = 2_000_000
 _BATCH_BYTES = 32_000_000
@@ -47,7 +47,7 @@ _COMPRESS_BYTES = 65_536  # measured: below, compressing takes ten times as long
 
 @dataclass(frozen=True, slots=True)
 class StreamEntry:
-    """A call, or a part of one, as it waits. `data` is an Arrow IPC stream."""
+    """A recorded call, or a part of one, in the queue. `data` is an Arrow IPC stream."""
 
     epoch: str
     entry_id: str
@@ -62,7 +62,7 @@ class StreamEntry:
 
 @dataclass(frozen=True, slots=True)
 class StreamBatch:
-    """Entries to archive; every entry before `oldest` that ever was in the stream has been archived and deleted."""
+    """Entries to archive; every earlier entry of the stream before `oldest` has been archived and deleted."""
 
     oldest: str
     entries: tuple[StreamEntry, ...]
@@ -71,9 +71,9 @@ class StreamBatch:
 class ObservationStream:
     """The queues of all models on the server behind a `redis://`, `rediss://` or `unix://` URL.
 
-    Safe to use from several threads. A call is taken in when the server's append-only file has it, where the server
-    has one (`WAITAOF`). Reconnects by itself; raises Unavailable, naming the address, within 5 s (and 1 s more for each
-    25 MB of a call).
+    Safe to use from several threads. A call is recorded when the server's append-only file has it, if the server has
+    such a file (`WAITAOF`). Reconnects by itself; raises Unavailable, naming the address, within 5 s (and 1 s more for
+    each 25 MB of a call).
     """
 
     def __init__(
@@ -91,60 +91,62 @@ class ObservationStream:
         self._prefix, self._most = f"{prefix}:observations", (most_rows, most_bytes)
         self._claim_after_ms = max(1, round(claim_after_s * 1000))
         self._consumer = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-        self._taken_of: set[str] = set()
+        self._drained_models: set[str] = set()
         self._has_append_only_file: bool | None = None
 
     def check(self) -> None:
         self._ask(self._redis.ping)
 
     def record(self, model_id: str, kind: RecordKind, rows: pa.Table) -> None:
-        """Takes all rows in, or none; raises Busy where too many wait. An empty queue takes a call of any size."""
+        """Queues all rows or none; raises Busy where too many wait. An empty queue accepts a call of any size."""
         values: list[Any] = [secrets.token_hex(8), *self._most, _CALL_MS]
-        for part in _parts(rows):
-            values += [str(kind), part.num_rows, _as_bytes(part)]
+        for part in _split_rows(rows):
+            values += [str(kind), part.num_rows, _to_ipc(part)]
         stream, waiting = self._keys(model_id)
         keys = (stream, waiting, f"{stream}:call:{secrets.token_hex(8)}")
-        if refused := self._ask(lambda: self._write_once("EVAL", stream_scripts.RECORD, len(keys), *keys, *values)):
+        if backlog := self._ask(lambda: self._write_once("EVAL", stream_scripts.RECORD, len(keys), *keys, *values)):
             raise Busy(
-                f"{model_id}: {refused[0]:,} rows ({refused[1] / 1e6:,.0f} MB) wait to be archived, with "
+                f"{model_id}: {backlog[0]:,} rows ({backlog[1] / 1e6:,.0f} MB) wait to be archived, with "
                 f"{rows.num_rows:,} more it would be above {self._most[0]:,} rows or {self._most[1] / 1e6:,.0f} MB; "
                 "try again later"
             )
 
     def backlog(self, model_id: str) -> int:
-        """Rows that wait, those under way into the archive included."""
+        """The number of rows that wait, including those on their way into the archive."""
         return int(self._ask(lambda: self._redis.hget(self._keys(model_id)[1], "rows")) or 0)
 
     def take(self, model_id: str, most: int) -> StreamBatch:
-        """Entries until there are `most` rows or none left; they stay in the queue, as ours, until they are `done`."""
-        if model_id not in self._taken_of:
-            self._taken_of.add(model_id)
-            self._leave(model_id)
+        """Entries with `most` rows in all, or all that wait; they stay in the queue, as ours, until `acknowledge`."""
+        if model_id not in self._drained_models:
+            self._drained_models.add(model_id)
+            self._leave_group(model_id)
         values = (_GROUP, self._consumer, self._claim_after_ms, most, _BATCH_BYTES)
-        oldest, listed = self._ask(lambda: self._redis.eval(stream_scripts.TAKE, 1, self._keys(model_id)[0], *values))
-        return StreamBatch(oldest.decode(), tuple(_entry(entry_id.decode(), fields) for entry_id, fields in listed))
+        oldest, entries = self._ask(lambda: self._redis.eval(stream_scripts.TAKE, 1, self._keys(model_id)[0], *values))
+        return StreamBatch(
+            oldest.decode(), tuple(_parse_entry(entry_id.decode(), fields) for entry_id, fields in entries)
+        )
 
-    def done(self, model_id: str, entries: Sequence[StreamEntry]) -> None:
-        """Takes entries out of the queue; once more does no harm."""
+    def acknowledge(self, model_id: str, entries: Sequence[StreamEntry]) -> None:
+        """Removes entries from the queue; it does no harm to repeat it."""
         values = [value for entry in entries for value in (entry.entry_id, entry.rows, len(entry.data))]
         keys = self._keys(model_id)
         self._ask(lambda: self._redis.eval(stream_scripts.DONE, len(keys), *keys, _GROUP, *values))
 
     def close(self) -> None:
         with contextlib.suppress(Unavailable):
-            for model_id in self._taken_of:
-                self._leave(model_id)
+            for model_id in self._drained_models:
+                self._leave_group(model_id)
         with contextlib.suppress(RedisError, OSError):
             self._redis.close()
 
-    def _leave(self, model_id: str) -> None:
+    def _leave_group(self, model_id: str) -> None:
         values = (_GROUP, self._consumer, _FORGOTTEN_MS)
         self._ask(lambda: self._redis.eval(stream_scripts.LEAVE, 1, self._keys(model_id)[0], *values))
 
     def _write_once(self, *command: Any) -> Any:
-        """The command's answer, once the append-only file has it; both on one connection, as in RedisStore.
+        """The command's answer, once the append-only file has it; both on one connection, as in RedisConnection.
 
-        On a connection from the pool, since making a client takes a quarter of the time of a small call.
+        It takes a connection from the pool, since making a client takes a quarter of the time of a small call.
         """
         longer_s = sum(len(part) for part in command if isinstance(part, bytes)) / _SLOWEST_BYTES_A_S
         pool = self._redis.connection_pool
@@ -153,7 +155,7 @@ class ObservationStream:
             if self._has_append_only_file is None:
                 self._has_append_only_file = _has_append_only_file(connection)
             connection.update_current_socket_timeout(_SOCKET_TIMEOUT_S + longer_s)
-            answer = _asked(connection, *command)
+            answer = _execute(connection, *command)
             if self._has_append_only_file:
                 self._wait_for_disk(connection, time.monotonic() + _DISK_WAIT_S + longer_s)
             connection.update_current_socket_timeout(_SOCKET_TIMEOUT_S)
@@ -165,12 +167,12 @@ class ObservationStream:
             pool.release(connection)
 
     def _wait_for_disk(self, connection: AbstractConnection, give_up: float) -> None:
-        while _asked(connection, "WAITAOF", 1, 0, _DISK_STEP_MS)[0] < 1:
+        while _execute(connection, "WAITAOF", 1, 0, _DISK_STEP_MS)[0] < 1:
             if time.monotonic() > give_up - _DISK_STEP_MS / 1000:
                 raise Unavailable(f"Redis at {self._address} did not get a write to disk within {_DISK_WAIT_S:g} s")
 
     def _ask(self, step: Callable[[], Answer]) -> Answer:
-        """Takes a step, again and again while the connection fails; every step may be taken twice without harm."""
+        """Takes a step, again and again while the connection fails; no step does harm if it is taken twice."""
         started, pauses = time.monotonic(), GrowingPauses(0.02, 0.5)
         while True:
             pause_s = next(pauses)
@@ -191,26 +193,26 @@ class ObservationStream:
         return f"{self._prefix}:{model_id}", f"{self._prefix}:{model_id}:waiting"
 
 
-def _entry(entry_id: str, fields: Sequence[bytes]) -> StreamEntry:
-    """Also of what somebody else put into the stream: kind and rows are then unknown."""
-    of = dict(zip(fields[::2], fields[1::2], strict=True))
-    rows = of.get(b"rows", b"")
+def _parse_entry(entry_id: str, fields: Sequence[bytes]) -> StreamEntry:
+    """The entry, also for fields that another program put into the stream: kind and rows are then unknown."""
+    by_name = dict(zip(fields[::2], fields[1::2], strict=True))
+    rows = by_name.get(b"rows", b"")
     return StreamEntry(
-        epoch=of.get(b"epoch", b"").decode("ascii", "replace"),
+        epoch=by_name.get(b"epoch", b"").decode("ascii", "replace"),
         entry_id=entry_id,
-        kind=of.get(b"kind", b"").decode("ascii", "replace"),
+        kind=by_name.get(b"kind", b"").decode("ascii", "replace"),
         rows=int(rows) if rows.isdigit() else 0,
-        data=of.get(b"data", b""),
+        data=by_name.get(b"data", b""),
     )
 
 
-def _parts(rows: pa.Table) -> list[pa.Table]:
+def _split_rows(rows: pa.Table) -> list[pa.Table]:
     """Slices of about 2 MB each."""
     most = max(1, _ENTRY_BYTES * rows.num_rows // max(1, rows.nbytes))
     return [rows.slice(start, most) for start in range(0, rows.num_rows, most)]
 
 
-def _as_bytes(rows: pa.Table) -> bytes:
+def _to_ipc(rows: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     options = pa.ipc.IpcWriteOptions(compression="lz4" if rows.nbytes >= _COMPRESS_BYTES else None)
     with pa.ipc.new_stream(sink, rows.schema, options=options) as writer:
@@ -220,12 +222,12 @@ def _as_bytes(rows: pa.Table) -> bytes:
 
 def _has_append_only_file(connection: AbstractConnection) -> bool:
     try:
-        _asked(connection, *LOOK_FOR_AOF)
+        _execute(connection, *LOOK_FOR_AOF)
     except ResponseError:
         return False
     return True
 
 
-def _asked(connection: AbstractConnection, *command: Any) -> Any:
+def _execute(connection: AbstractConnection, *command: Any) -> Any:
     connection.send_command(*command)  # type: ignore[no-untyped-call]
     return connection.read_response()

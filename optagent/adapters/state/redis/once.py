@@ -1,11 +1,14 @@
-"""What is done once, in Redis or Valkey. Keys, below a prefix: `first:KEY` (who came first; expires)."""
+"""Redis once-only keys: claims of work that is done once.
+
+Keys, below a prefix: `first:KEY` (who came first; expires).
+"""
 
 import secrets
 
 from optagent.adapters.state.process_lease import milliseconds
 from optagent.adapters.state.redis.connection import RedisAdapter
 
-# KEYS 1 is what is done once. ARGV: who asks, how long it is kept in ms. A call that is repeated writes again, so that
+# KEYS 1 is the work that is done once. ARGV: who asks, retention in ms. A call that is repeated writes again, so that
 # WAITAOF has a write of its own to wait for.
 _FIRST = """
 local first = redis.call('GET', KEYS[1])
@@ -16,7 +19,7 @@ return 1
 
 
 class RedisOnce(RedisAdapter):
-    """The part of a Store that remembers what was done."""
+    """The part of a Store that remembers which work was done."""
 
     async def claim_once(self, key: str, kept_s: float) -> bool:
         kept_ms = milliseconds("kept_s", kept_s)

@@ -1,4 +1,4 @@
-"""Processes in Redis or Valkey.
+"""Redis processes: the records and leases of processes in Redis or Valkey.
 
 Keys, below a prefix: `process:ID` (a record, with `ended` 0 or 1 and `cancel`), `lease:ID` (expires when the runner of
 the process stops renewing it), `processes` and `processes:MODEL` (sorted sets of ids by creation time).
@@ -8,7 +8,14 @@ import secrets
 from hashlib import sha1
 from typing import Any
 
-from optagent.adapters.state.process_lease import as_claimed, as_seen, checked_limit, checked_queued, lost, milliseconds
+from optagent.adapters.state.process_lease import (
+    apply_lease,
+    checked_limit,
+    checked_queued,
+    claim_queued,
+    lease_lost_message,
+    milliseconds,
+)
 from optagent.adapters.state.redis import scripts
 from optagent.adapters.state.redis.connection import RedisAdapter
 from optagent.codec import encode
@@ -29,73 +36,75 @@ class RedisProcesses(RedisAdapter):
         lease_ms = milliseconds("lease_s", lease_s)
         keys, holder, writer = self._process_keys(process_id), secrets.token_hex(8), secrets.token_hex(8)
 
-        async def claimed() -> Process:
+        async def try_claim() -> Process:
             while True:
                 data: Any = await self._link.ask(lambda: self._link.redis.hget(keys[0], "data"))
                 leased = bool(await self._link.ask(lambda: self._link.redis.exists(keys[1])))
                 if data is None:
                     raise ProcessNotFound(f"no process {process_id!r}")
-                process = self._link.decoded(Process, data, process_id)
-                if process.holder == holder:  # the answer to the call before was lost
+                process = self._link.decode_record(Process, data, process_id)
+                if process.holder == holder:  # the previous call succeeded, but its answer was lost
                     return process
-                taken = as_claimed(process, leased, holder)
-                seen = sha1(data, usedforsecurity=False).hexdigest()
-                values = (encode(taken), seen, writer, lease_ms, holder)
+                pending = claim_queued(process, leased, holder)
+                digest = sha1(data, usedforsecurity=False).hexdigest()
+                values = (encode(pending), digest, writer, lease_ms, holder)
                 if await self._link.run(scripts.CLAIM, keys, *values) == b"OK":
-                    return taken
+                    return pending
 
-        return await self._link.ask(claimed)
+        return await self._link.ask(try_claim)
 
     async def save_process(self, process: Process) -> None:
         keys = self._process_keys(process.process_id)
-        answer = await self._link.run(scripts.SAVE, keys, process.holder, encode(process), _ended(process))
-        _check_held(process, answer)
+        answer = await self._link.run(scripts.SAVE, keys, process.holder, encode(process), _ended_flag(process))
+        _raise_unless_held(process, answer)
         if answer == b"ENDED":
             raise Conflict(f"process {process.process_id!r} has ended already and cannot become {process.status}")
 
     async def renew_lease(self, process: Process, lease_s: float) -> None:
         lease_ms, keys = milliseconds("lease_s", lease_s), self._process_keys(process.process_id)
-        _check_held(process, await self._link.run(scripts.RENEW, keys, process.holder, lease_ms))
+        _raise_unless_held(process, await self._link.run(scripts.RENEW, keys, process.holder, lease_ms))
 
     async def process(self, process_id: str) -> Process:
-        (found,) = await self._link.ask(lambda: self._seen([process_id]))
-        if found is None:
+        (process,) = await self._link.ask(lambda: self._read_processes([process_id]))
+        if process is None:
             raise ProcessNotFound(f"no process {process_id!r}")
-        return found
+        return process
 
     async def processes(self, model_id: str | None = None, limit: int = 100) -> list[Process]:
         newest, of_model = self._process_indexes(model_id or "")
         index, last = newest if model_id is None else of_model, checked_limit(limit) - 1
 
-        async def listed() -> list[Process | None]:
+        async def read_newest() -> list[Process | None]:
             ids: list[Any] = await self._link.redis.zrevrange(index, 0, last)
-            return await self._seen([item.decode() for item in ids])
+            return await self._read_processes([item.decode() for item in ids])
 
-        return [process for process in await self._link.ask(listed) if process is not None]
+        return [process for process in await self._link.ask(read_newest) if process is not None]
 
     async def request_cancel(self, process_id: str) -> None:
-        _known(process_id, await self._link.run(scripts.CANCEL, self._process_keys(process_id)))
+        _raise_if_missing(process_id, await self._link.run(scripts.CANCEL, self._process_keys(process_id)))
 
     async def cancel_requested(self, process_id: str) -> bool:
-        kept, _ = self._process_keys(process_id)
-        return bool(await self._link.ask(lambda: self._link.redis.hexists(kept, "cancel")))
+        record, _ = self._process_keys(process_id)
+        return bool(await self._link.ask(lambda: self._link.redis.hexists(record, "cancel")))
 
     async def _create(self, process: Process, lease_ms: int) -> None:
         keys = (*self._process_keys(process.process_id), *self._process_indexes(process.model_id))
-        values = (encode(process), _ended(process), secrets.token_hex(8), lease_ms, repr(process.created_at))
+        values = (encode(process), _ended_flag(process), secrets.token_hex(8), lease_ms, repr(process.created_at))
         if await self._link.run(scripts.CREATE, keys, *values, process.process_id) == b"TAKEN":
             raise Conflict(f"process {process.process_id!r} exists already")
 
-    async def _seen(self, ids: list[str]) -> list[Process | None]:
+    async def _read_processes(self, ids: list[str]) -> list[Process | None]:
         """In one transaction: a process that ends in between must not look as if only its lease were gone."""
         async with self._link.redis.pipeline(transaction=True) as pipe:
             for process_id in ids:
-                kept, lease = self._process_keys(process_id)
-                pipe.hget(kept, "data")
+                record, lease = self._process_keys(process_id)
+                pipe.hget(record, "data")
                 pipe.exists(lease)
             answers = await pipe.execute()
         return [
-            None if data is None else as_seen(self._link.decoded(Process, data, process_id), leased=bool(leased))
+            None
+            if data is None
+            else apply_lease(self._link.decode_record(Process, data, process_id), leased=bool(leased))
             for process_id, data, leased in zip(ids, answers[::2], answers[1::2], strict=True)
         ]
 
@@ -106,16 +115,16 @@ class RedisProcesses(RedisAdapter):
         return self._link.key("processes"), self._link.key("processes", model_id)
 
 
-def _known(process_id: str, answer: bytes) -> None:
+def _raise_if_missing(process_id: str, answer: bytes) -> None:
     if answer == b"MISSING":
         raise ProcessNotFound(f"no process {process_id!r}")
 
 
-def _check_held(process: Process, answer: bytes) -> None:
-    _known(process.process_id, answer)
+def _raise_unless_held(process: Process, answer: bytes) -> None:
+    _raise_if_missing(process.process_id, answer)
     if answer == b"LOST":
-        raise LeaseLost(lost(process))
+        raise LeaseLost(lease_lost_message(process))
 
 
-def _ended(process: Process) -> int:
+def _ended_flag(process: Process) -> int:
     return int(process.status.has_ended)

@@ -1,10 +1,11 @@
-"""The steps on routing tables that Redis must take as one.
+"""Lua scripts of routing tables: steps that must be atomic.
 
-Those who listen are told by the same step, so that what they hear is in the order of what was written. A step that is
-repeated after a lost answer writes, and tells, again. An empty message says: look yourself.
+A script that writes a table also publishes it, so that listeners hear the tables in the order in which they were
+written. A step that is repeated after a lost answer writes and publishes again. An empty message asks the listener to
+read the tables.
 """
 
-# KEYS: active tables by model, staged ones, who has acknowledged this one. ARGV: model, table, its revision, channel.
+# KEYS: active tables by model, staged ones, acknowledgements of this one. ARGV: model, table, its revision, channel.
 STAGE = """
 local active = redis.call('HGET', KEYS[1], ARGV[1])
 local latest = active and cjson.decode(active)['revision'] or 0
@@ -27,7 +28,7 @@ redis.call('PUBLISH', ARGV[4], ARGV[2])
 return 'OK'
 """
 
-# KEYS: staged tables by model, who has acknowledged this one. ARGV: model, revision, channel.
+# KEYS: staged tables by model, acknowledgements of this one. ARGV: model, revision, channel.
 UNSTAGE = """
 local staged = redis.call('HGET', KEYS[1], ARGV[1])
 if staged and cjson.decode(staged)['revision'] == tonumber(ARGV[2]) then
@@ -38,14 +39,14 @@ redis.call('PUBLISH', ARGV[3], '')
 return 'OK'
 """
 
-# KEYS: who has acknowledged. ARGV: gateway, why it cannot (empty: it has), how long that is known in ms.
+# KEYS: acknowledgements. ARGV: gateway, why it cannot load the table (empty: it has), retention in ms.
 ACKNOWLEDGE = """
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return 'OK'
 """
 
-# KEYS: when gateways were last heard of, until when they are alive. ARGV: gateway, alive for s.
+# KEYS: last beat of each gateway, time until which each is alive. ARGV: gateway, alive for s.
 BEAT = """
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1e6

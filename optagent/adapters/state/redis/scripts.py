@@ -1,11 +1,11 @@
-"""The steps that Redis must take as one.
+"""Lua scripts of the Redis store: steps on its records that must be atomic.
 
-A record is a hash with `data`, a noun as JSON, and the call by which it was created. Each call draws a name of its own:
-one that is repeated after a lost answer finds itself and has succeeded. It writes again, so that WAITAOF has a write of
-its own to wait for.
+A record is a hash with `data`, a domain object as JSON, and the call by which it was created. Each call draws a name of
+its own: one that is repeated after a lost answer finds its name and has succeeded. It writes again, so that WAITAOF has
+a write of its own to wait for.
 """
 
-# How scripts that create a record begin. KEYS 1 is the record. ARGV: data, any, creation.
+# The beginning of scripts that create a record. KEYS 1 is the record. ARGV: data, any, creation.
 _CREATE = """
 if redis.call('EXISTS', KEYS[1]) == 1 then
   if redis.call('HGET', KEYS[1], 'creation') ~= ARGV[3] then return 'TAKEN' end
@@ -14,8 +14,8 @@ if redis.call('EXISTS', KEYS[1]) == 1 then
 end
 """
 
-# How scripts that replace a record's noun begin, and all that some do. KEYS 1 is the record. ARGV: data, SHA-1 of the
-# data that it replaces, writer. A record whose other fields were written since keeps them.
+# The beginning of scripts that replace the data of a record, and the whole of some. KEYS 1 is the record. ARGV: data,
+# SHA-1 of the data that it replaces, writer. Other fields of the record that were written since stay.
 _REPLACE = """
 local kept = redis.call('HMGET', KEYS[1], 'data', 'writer')
 if not kept[1] then return 'MISSING' end
@@ -39,7 +39,7 @@ redis.call('ZADD', KEYS[4], ARGV[5], ARGV[6])
 return 'OK'
 """
 
-# KEYS as above. ARGV after those of replacing: lease in ms, holder.
+# KEYS as above. ARGV after those of `_REPLACE`: lease in ms, holder.
 CLAIM = f"""
 if redis.call('EXISTS', KEYS[2]) == 1 and redis.call('HGET', KEYS[1], 'writer') ~= ARGV[3] then return 'HELD' end
 {_REPLACE}
@@ -48,7 +48,7 @@ redis.call('SET', KEYS[2], '1', 'PX', ARGV[4])
 return 'OK'
 """
 
-# How scripts begin that only the runner of a process may run. KEYS 1 is the process. ARGV: holder.
+# The beginning of scripts that only the runner of a process may run. KEYS 1 is the process. ARGV: holder.
 _HELD = """
 local kept = redis.call('HMGET', KEYS[1], 'ended', 'holder')
 if not kept[1] then return 'MISSING' end
@@ -87,7 +87,7 @@ redis.call('ZADD', KEYS[4], ARGV[4], ARGV[5])
 return 'OK'
 """
 
-# KEYS: the rollout, the active ones by model. ARGV after those of replacing: active (0 or 1), id, model.
+# KEYS: the rollout, the active ones by model. ARGV after those of `_REPLACE`: active (0 or 1), id, model.
 SAVE_ROLLOUT = f"""{_REPLACE}
 if ARGV[4] == '0' and redis.call('HGET', KEYS[2], ARGV[6]) == ARGV[5] then redis.call('HDEL', KEYS[2], ARGV[6]) end
 return 'OK'
@@ -100,7 +100,7 @@ redis.call('ZADD', KEYS[2], ARGV[2], ARGV[4])
 return 'OK'
 """
 
-# ARGV: digest, data, how long it is kept in ms. KEYS 1 is the report.
+# KEYS 1 is the report. ARGV: digest, data, retention in ms.
 SAVE_REPORT = """
 redis.call('HSET', KEYS[1], 'digest', ARGV[1], 'data', ARGV[2])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
@@ -108,7 +108,7 @@ return 'OK'
 """
 
 # KEYS: models with alerts, the model's alerts, its resolved ones by time. ARGV: model, the time before which resolved
-# ones are forgotten, then id, data and time resolved (empty: open) of each alert.
+# ones are dropped, then id, data and time resolved (empty: open) of each alert.
 SAVE_ALERTS = """
 redis.call('SADD', KEYS[1], ARGV[1])
 for at = 3, #ARGV, 3 do
@@ -126,7 +126,7 @@ end
 return 'OK'
 """
 
-# KEYS 1 is the answer. ARGV: digest, call, how long it is held in ms.
+# KEYS 1 is the answer. ARGV: digest, call, duration of the claim in ms.
 CLAIM_ANSWER = """
 local kept = redis.call('HMGET', KEYS[1], 'digest', 'answer', 'call')
 if kept[1] and kept[1] ~= ARGV[1] then return {'OTHER'} end
@@ -137,7 +137,7 @@ redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return {'FIRST'}
 """
 
-# KEYS 1 is the answer. ARGV: digest, answer, how long it is kept in ms.
+# KEYS 1 is the answer. ARGV: digest, answer, retention in ms.
 KEEP_ANSWER = """
 local kept = redis.call('HGET', KEYS[1], 'digest')
 if kept and kept ~= ARGV[1] then return 0 end

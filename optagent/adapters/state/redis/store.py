@@ -1,11 +1,12 @@
-"""The Store on Redis or Valkey: models, and the parts that keep processes, rollouts, findings and the audit log.
+"""Redis store: the `Store` port on Redis or Valkey, with models here and every other record in a part of its own.
 
 Keys, below a prefix: `models` (hash, JSON by id), and those of the parts.
 """
 
 from typing import Any
 
-from optagent.adapters.state.audit_bounds import KEPT
+from optagent.adapters.state.audit_bounds import MAX_LINKS
+from optagent.adapters.state.redis.alerts import RedisAlerts
 from optagent.adapters.state.redis.audit import RedisAudit
 from optagent.adapters.state.redis.connection import RedisConnection
 from optagent.adapters.state.redis.ledger import RedisLedger
@@ -18,10 +19,10 @@ from optagent.domain.model import ModelSpec
 from optagent.errors import ModelNotFound
 
 
-class RedisStore(RedisProcesses, RedisRollouts, RedisReports, RedisLedger, RedisAudit, RedisOnce):
+class RedisStore(RedisProcesses, RedisRollouts, RedisReports, RedisAlerts, RedisLedger, RedisAudit, RedisOnce):
     """A Store on the server behind a `redis://`, `rediss://` or `unix://` URL; use it from one event loop."""
 
-    def __init__(self, url: str, prefix: str = "optagent", audit_kept: int = KEPT) -> None:
+    def __init__(self, url: str, prefix: str = "optagent", audit_kept: int = MAX_LINKS) -> None:
         super().__init__(RedisConnection(url, prefix), audit_kept)
 
     async def save_model(self, spec: ModelSpec) -> None:
@@ -31,8 +32,8 @@ class RedisStore(RedisProcesses, RedisRollouts, RedisReports, RedisLedger, Redis
         data = await self._link.ask(lambda: self._link.redis.hget(self._link.key("models"), model_id))
         if data is None:
             raise ModelNotFound(f"no model {model_id!r}")
-        return self._link.decoded(ModelSpec, data, model_id)
+        return self._link.decode_record(ModelSpec, data, model_id)
 
     async def models(self) -> list[ModelSpec]:
-        kept: dict[Any, Any] = await self._link.ask(lambda: self._link.redis.hgetall(self._link.key("models")))
-        return [self._link.decoded(ModelSpec, data, name.decode()) for name, data in sorted(kept.items())]
+        records: dict[Any, Any] = await self._link.ask(lambda: self._link.redis.hgetall(self._link.key("models")))
+        return [self._link.decode_record(ModelSpec, data, name.decode()) for name, data in sorted(records.items())]

@@ -1,6 +1,6 @@
-"""The steps on a queue of recorded calls that Redis must take as one. KEYS 1 is the stream, 2 what waits in it."""
+"""Lua scripts of the observation stream: steps that must be atomic. KEYS 1 is the stream, 2 counts what waits in it."""
 
-# ARGV: epoch of a new stream, most rows, most bytes, how long a call is known in ms, then kind, rows and data of each
+# ARGV: epoch of a new stream, most rows, most bytes, retention of a call in ms, then kind, rows and data of each
 # entry. A call that is repeated after a lost answer writes again, so that WAITAOF has a write of its own to wait for.
 RECORD = """
 if redis.call('PEXPIRE', KEYS[3], ARGV[4]) == 1 then return {} end
@@ -25,7 +25,7 @@ return {}
 """
 
 # ARGV: group, consumer, idle ms after which an entry counts as abandoned, most rows, most bytes.
-# Abandoned entries become our own, then come our own from the oldest on, then new ones.
+# It claims abandoned entries, then reads our own from the oldest on, then new ones.
 TAKE = """
 if redis.call('EXISTS', KEYS[1]) == 0 then return {'', {}} end
 redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0')
@@ -73,7 +73,7 @@ if redis.call('XLEN', KEYS[1]) == 0 then redis.call('HSET', KEYS[2], 'rows', 0, 
 return 1
 """
 
-# ARGV: group, our consumer, idle ms after which others are forgotten. Only those that hold no entries.
+# ARGV: group, our consumer, idle ms after which other consumers are removed. It removes only those without entries.
 LEAVE = """
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 local consumers = redis.pcall('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])

@@ -1,4 +1,4 @@
-"""Messages of a channel of Redis or Valkey, for ever, whatever happens to the server."""
+"""Channel subscription: the messages of a Redis or Valkey channel, without end, across outages of the server."""
 
 import asyncio
 import logging
@@ -15,26 +15,26 @@ from optagent.retry import GrowingPauses
 
 _log = logging.getLogger(__name__)
 
-_SILENCE_S = 1.0  # after which a server is asked whether it is there
+_SILENCE_S = 1.0  # then the server is pinged
 _ANSWER_S = 1.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0
 
 
-async def heard(link: RedisConnection, channel: str) -> AsyncGenerator[bytes | None, None]:
-    """Each message; None whenever listening has begun, before which some may have been missed.
+async def listen(link: RedisConnection, channel: str) -> AsyncGenerator[bytes | None, None]:
+    """Yields each message, and None whenever listening has begun (anew), before which messages may have been missed.
 
-    It never ends and never raises. A server that does not answer is noticed within 2 s.
+    It never ends and never raises. It notices within 2 s that a server does not answer.
     """
     pauses, is_away = GrowingPauses(_FIRST_PAUSE_S, _LONGEST_PAUSE_S), False
     while True:
         try:
-            async with _subscribed(link, channel) as connection:
+            async with _subscribe(link, channel) as connection:
                 pauses.restart()
                 is_away = False
                 yield None
                 while True:
-                    answer = await _answer(connection)
-                    if _kind(answer) == b"message":
+                    answer = await _read_answer(connection)
+                    if _message_type(answer) == b"message":
                         yield answer[2]
         except (RedisError, OSError) as error:
             if not is_away:
@@ -44,20 +44,20 @@ async def heard(link: RedisConnection, channel: str) -> AsyncGenerator[bytes | N
 
 
 @asynccontextmanager
-async def _subscribed(link: RedisConnection, channel: str) -> AsyncIterator[AbstractConnection]:
-    """A connection of its own: PubSub of the client connects again unasked, and nobody learns what was missed."""
+async def _subscribe(link: RedisConnection, channel: str) -> AsyncIterator[AbstractConnection]:
+    """A connection of its own, as the client's PubSub reconnects silently and hides that messages were missed."""
     connection = link.redis.connection_pool.make_connection()  # type: ignore[no-untyped-call]
     try:
         await connection.connect()
         await connection.send_command("SUBSCRIBE", channel, check_health=False)
-        while _kind(await _answer(connection)) != b"subscribe":
+        while _message_type(await _read_answer(connection)) != b"subscribe":
             pass
         yield connection
     finally:
         await connection.disconnect(nowait=True)
 
 
-async def _answer(connection: AbstractConnection) -> Any:
+async def _read_answer(connection: AbstractConnection) -> Any:
     answer = await connection.read_response(timeout=_SILENCE_S, push_request=True)
     if answer is None:
         await connection.send_command("PING", check_health=False)
@@ -67,5 +67,5 @@ async def _answer(connection: AbstractConnection) -> Any:
     return answer
 
 
-def _kind(answer: Any) -> Any:
+def _message_type(answer: Any) -> Any:
     return answer[0] if isinstance(answer, list) else None

@@ -28,23 +28,23 @@ class RedisTokens(RedisAdapter):
 
     async def find(self, token_id: str) -> Token | None:
         data = await self._link.ask(lambda: self._link.redis.hget(self._key(token_id), "data"))
-        return None if data is None else self._link.decoded(Token, data, token_id)
+        return None if data is None else self._link.decode_record(Token, data, token_id)
 
     async def tokens(self) -> list[Token]:
-        found = await self._link.ask(self._listed)
-        return [self._link.decoded(Token, data, name) for name, data in found.items() if data is not None]
+        records = await self._link.ask(self._read_newest)
+        return [self._link.decode_record(Token, data, name) for name, data in records.items() if data is not None]
 
     async def revoke(self, token_id: str, at: float) -> Token:
-        def revoked(token: Token) -> Token:
+        def mark_revoked(token: Token) -> Token:
             return token if token.revoked_at is not None else replace(token, revoked_at=at)
 
         keys = (self._key(token_id),)
-        token = await self._link.replace(scripts.REPLACE, keys, Token, token_id, revoked)
+        token = await self._link.replace(scripts.REPLACE, keys, Token, token_id, mark_revoked)
         if token is None:
             raise no_token(token_id)
         return token
 
-    async def _listed(self) -> dict[str, Any]:
+    async def _read_newest(self) -> dict[str, Any]:
         ids: list[Any] = await self._link.redis.zrevrange(self._link.key("tokens"), 0, -1)
         names = [item.decode() for item in ids]
         async with self._link.redis.pipeline(transaction=False) as pipe:
