@@ -1,4 +1,4 @@
-"""The wall clock."""
+"""System clock: the wall clock of this machine."""
 
 import time
 

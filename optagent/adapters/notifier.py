@@ -1,4 +1,4 @@
-"""Notices over apprise: Slack, e-mail, and whatever else it knows a URL for."""
+"""Apprise notifier: sends notices over Slack, e-mail, and every other service that apprise has a URL for."""
 
 import logging
 import re
@@ -18,7 +18,7 @@ from optagent.retry import GrowingPauses
 
 _TRIES = 3
 _FIRST_PAUSE_S = 0.5
-_REMEMBERED = 1000
+_REMEMBERED_NOTICES = 1000
 _TLS_PORT = 465
 _SLACK = re.compile(r"(https?://[^/?#@\s]+/services)/([A-Za-z0-9]+)/([A-Za-z0-9]+)/([A-Za-z0-9]+)/?")
 _SLACK_ITSELF = re.compile(r"https?://hooks\.slack(-gov)?\.com/", re.IGNORECASE)
@@ -41,14 +41,14 @@ _ASSET = AppriseAsset(
     interpret_escapes=False,
     allow_templates=False,
 )
-_OVERHEARD = threading.local()
+_CAPTURED = threading.local()
 
 
 class AppriseNotifier:
-    """Sends over each of `urls` apart, all at once, three tries each within `timeout_s` of all of them together.
+    """Sends over each of `urls` separately and at the same time, with three tries each, all within `timeout_s`.
 
     A URL is one of apprise's, or that of a Slack incoming webhook: at Slack, or `/services/A/B/C` elsewhere.
-    InvalidRequest names the place and the scheme of one that is neither.
+    InvalidRequest gives the position and the scheme of a URL that is neither.
     """
 
     def __init__(self, urls: Sequence[str], timeout_s: float = 15.0) -> None:
@@ -58,7 +58,7 @@ class AppriseNotifier:
             raise InvalidRequest("a notifier needs a URL")
         self._timeout_s = timeout_s
         self._closed = threading.Event()
-        self._one_at_a_time = threading.Lock()
+        self._lock = threading.Lock()
         self._channels = [_Channel(url, place, timeout_s / _TRIES, self._closed) for place, url in enumerate(urls, 1)]
 
     @property
@@ -70,29 +70,29 @@ class AppriseNotifier:
         group = (notices,) if isinstance(notices, Notice) else tuple(notices)
         if self._closed.is_set():
             raise Unavailable("the notifier is closed")
-        with self._one_at_a_time:
+        with self._lock:
             deadline = time.monotonic() + self._timeout_s
             for channel in self._channels:
                 channel.begin(group, deadline)
-            failed = [said for channel in self._channels if (said := channel.end(group, deadline))]
-            if not failed:
+            errors = [error for channel in self._channels if (error := channel.end(group, deadline))]
+            if not errors:
                 for channel in self._channels:
                     channel.forget(group)
-        if failed:
-            raise Unavailable(f"not told by {', '.join(dict.fromkeys(failed))}")
+        if errors:
+            raise Unavailable(f"not told by {', '.join(dict.fromkeys(errors))}")
 
     def close(self) -> None:
         self._closed.set()
 
 
 class _Channel:
-    """One URL. What it was told of is remembered until all channels have told it."""
+    """One URL. It remembers the notices that it has sent until all channels have sent them."""
 
     def __init__(self, url: str, place: int, try_s: float, closed: threading.Event) -> None:
         self._url = url
         self._try_s = try_s
         self._closed = closed
-        self._told: dict[tuple[str, float], None] = {}
+        self._sent: dict[tuple[str, float], None] = {}
         self._sending: threading.Thread | None = None
         self._why = ""
         scheme = _SCHEME.match(url)
@@ -102,8 +102,8 @@ class _Channel:
             raise InvalidRequest(f"notification URL {place} ({kind}) is none that apprise knows or can use")
 
     def begin(self, notices: Sequence[Notice], deadline: float) -> None:
-        """Has a thread send what was not told yet; not while the one before has not come back."""
-        missing = [notice for notice in notices if _mark(notice) not in self._told]
+        """Starts a thread that sends the notices not sent yet, unless the previous thread is still busy."""
+        missing = [notice for notice in notices if _notice_key(notice) not in self._sent]
         if not missing or (self._sending is not None and self._sending.is_alive()):
             return
         self._why = ""
@@ -112,17 +112,17 @@ class _Channel:
         self._sending.start()
 
     def end(self, notices: Sequence[Notice], deadline: float) -> str:
-        """Waits for it, and answers the channel with what went wrong; empty for nothing."""
+        """Waits for the thread, and returns the channel with the error; empty without one."""
         if self._sending is not None:
             self._sending.join(max(0.0, deadline - time.monotonic()))
-        if all(_mark(notice) in self._told for notice in notices):
+        if all(_notice_key(notice) in self._sent for notice in notices):
             return ""
         why = self._why or "no answer in time"
         return f"{self.name} ({why})"
 
     def forget(self, notices: Sequence[Notice]) -> None:
         for notice in notices:
-            self._told.pop(_mark(notice), None)
+            self._sent.pop(_notice_key(notice), None)
 
     def _send(self, notices: Sequence[Notice], message: Message, deadline: float) -> None:
         pauses = GrowingPauses(_FIRST_PAUSE_S)
@@ -131,22 +131,22 @@ class _Channel:
                 pause_s = next(pauses)
                 if time.monotonic() + pause_s >= deadline or self._closed.wait(pause_s):
                     return
-            why = self._tried(message)
+            why = self._try_once(message)
             if not why:
-                self._told.update(dict.fromkeys(map(_mark, notices)))
-                while len(self._told) > _REMEMBERED:
-                    self._told.pop(next(iter(self._told)))
+                self._sent.update(dict.fromkeys(map(_notice_key, notices)))
+                while len(self._sent) > _REMEMBERED_NOTICES:
+                    self._sent.pop(next(iter(self._sent)))
                 return
             self._why = why
 
-    def _tried(self, message: Message) -> str:
-        """What went wrong, without a word of apprise or the server but an HTTP status; empty for nothing."""
-        service = self._service()  # a new one each time: it paces itself, and one that hangs is left alone
+    def _try_once(self, message: Message) -> str:
+        """Sends once; the error without any text of apprise or the server except an HTTP status, empty without one."""
+        service = self._service()  # a new one each time: an old one paces itself, or may still hang
         if service is None:
             return "cannot be used"
         service.socket_connect_timeout = min(service.socket_connect_timeout, self._try_s)
         service.socket_read_timeout = min(service.socket_read_timeout, self._try_s)
-        with _overheard() as statuses:
+        with _capture_statuses() as statuses:
             try:
                 kind = _TYPES[message.severity]
                 if service.notify(
@@ -158,13 +158,13 @@ class _Channel:
         return f"HTTP {statuses[-1]}" if statuses else "cannot be reached, or refuses"
 
     def _service(self) -> NotifyBase | None:
-        with _overheard():
-            elsewhere = _SLACK.fullmatch(self._url)
-            if elsewhere is None or _SLACK_ITSELF.match(self._url):
+        with _capture_statuses():
+            slack_webhook = _SLACK.fullmatch(self._url)
+            if slack_webhook is None or _SLACK_ITSELF.match(self._url):
                 return Apprise.instantiate(self._url, asset=_ASSET)
-            base, *tokens = elsewhere.groups()
-            named = dict(zip(("token_a", "token_b", "token_c"), tokens, strict=True))
-            service = NotifySlack(**named, asset=_ASSET)  # type: ignore[no-untyped-call]
+            base, *tokens = slack_webhook.groups()
+            webhook_tokens = dict(zip(("token_a", "token_b", "token_c"), tokens, strict=True))
+            service = NotifySlack(**webhook_tokens, asset=_ASSET)  # type: ignore[no-untyped-call]
             service.webhook_url = base
             return service
 
@@ -172,14 +172,14 @@ class _Channel:
 def email_url(
     sender: str, recipient: str, host: str, port: int, username: str | None, password: str | None, starttls: bool
 ) -> str:
-    """The URL of a channel that mails one person by one server."""
+    """The URL of a channel that mails one recipient through one server."""
     mode = "ssl" if port == _TLS_PORT else "starttls" if starttls else "insecure"
     login = "" if username is None else f"{quote(username, safe='')}:{quote(password or '', safe='')}@"
     query = urlencode({"smtp": host, "from": sender, "to": recipient, "mode": mode, "format": "text"})
     return f"{'mailto' if mode == 'insecure' else 'mailtos'}://{login}{host}:{port}/?{query}"
 
 
-def _mark(notice: Notice) -> tuple[str, float]:
+def _notice_key(notice: Notice) -> tuple[str, float]:
     return notice.key, notice.at
 
 
@@ -187,7 +187,7 @@ class _Quiet(logging.Filter):
     """Drops what apprise and its HTTP client log in our threads: it names addresses, at lower levels with secrets."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        statuses: list[str] | None = getattr(_OVERHEARD, "statuses", None)
+        statuses: list[str] | None = getattr(_CAPTURED, "statuses", None)
         if statuses is None:
             return True
         statuses += _STATUS.findall(record.getMessage())
@@ -199,11 +199,11 @@ for _name in ("apprise", "urllib3.connectionpool"):
 
 
 @contextmanager
-def _overheard() -> Iterator[list[str]]:
-    """The HTTP statuses that apprise complains of meanwhile, in this thread; nothing is logged."""
-    outer, statuses = getattr(_OVERHEARD, "statuses", None), list[str]()
-    _OVERHEARD.statuses = statuses
+def _capture_statuses() -> Iterator[list[str]]:
+    """Collects the HTTP statuses that apprise logs meanwhile in this thread; nothing of that is logged."""
+    outer, statuses = getattr(_CAPTURED, "statuses", None), list[str]()
+    _CAPTURED.statuses = statuses
     try:
         yield statuses
     finally:
-        _OVERHEARD.statuses = outer
+        _CAPTURED.statuses = outer

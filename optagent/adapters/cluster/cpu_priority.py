@@ -1,4 +1,4 @@
-"""The CPU priority of trials and replays: idle beside a gateway on the same machine, else nice."""
+"""CPU priority of trials and replays: idle beside a gateway on the same machine, nice elsewhere."""
 
 import contextlib
 import os
@@ -24,9 +24,9 @@ class Priority:
 
 
 def choose_priority(niceness: int, beside_gateway: bool) -> Priority:
-    """Beside a gateway: a core only where no other work wants it. Else a share of each core, however busy.
+    """The priority of work: beside a gateway only cores that are otherwise idle, else a share of each core.
 
-    Being nice alone lets a request wait for the rest of the turn of whoever computes, some milliseconds; idle work is
+    If work is only nice, a request waits for the rest of its turn on the core, some milliseconds; idle work is
     interrupted at once (sched(7), SCHED_IDLE). But one process of nice 19 on each core all but stops idle work.
 
     Where Linux groups processes by session (sched(7), autogroups), nice values and idle scheduling count within a group
@@ -38,17 +38,17 @@ def choose_priority(niceness: int, beside_gateway: bool) -> Priority:
 
 
 def lower_priority(niceness: int = _NICENESS) -> None:
-    """Lowers the priority of this thread, and of those that it starts, as far as a gateway on this machine asks for.
+    """Lowers the priority of this thread and of those that it starts, further where a gateway runs on this machine.
 
-    Gateways come and go: it is called again before each piece of work. Other systems than Linux know nice values at
-    most. A `niceness` of 0 leaves everything as it is.
+    It is called before each piece of work, since gateways come and go. Systems other than Linux have at most nice
+    values. A `niceness` of 0 changes nothing.
     """
     if niceness > 0:
         set_priority(choose_priority(niceness, has_gateway()))
 
 
 def set_priority(priority: Priority) -> None:
-    """Sets it for this thread and those that it has started, as far as the system permits.
+    """Sets the priority of this thread and those that it has started, as far as the system permits.
 
     Without privileges or RLIMIT_NICE, Linux lets no thread leave SCHED_IDLE: such a worker stays idle until it ends.
     """
@@ -63,8 +63,8 @@ def set_priority(priority: Priority) -> None:
 
 
 def _set_group(niceness: int) -> None:
-    """Linux takes one such change in 100 ms from all unprivileged processes (EAGAIN), and a crew of workers starts at
-    once: it is tried again for some 2 s, and at the next call."""
+    """Sets the nice value of the autogroup, with retries for some 2 s: Linux allows one such change in 100 ms for all
+    unprivileged processes (EAGAIN), and a pool of workers starts at once. The next call tries again."""
     if not _AUTOGROUP.exists():
         return
     _lead_a_session()
@@ -78,7 +78,8 @@ def _set_group(niceness: int) -> None:
 
 
 def _lead_a_session() -> None:
-    """No leader of a process group may, and Ray's workers lead one each: they join that of their parent before."""
+    """Makes this process the leader of a session. The leader of a process group may not become one, and each of Ray's
+    workers leads a group, so it joins the group of its parent first."""
     if os.getsid(0) == os.getpid():
         return
     if os.getpgrp() == os.getpid():
@@ -87,7 +88,7 @@ def _lead_a_session() -> None:
 
 
 def _set_policy(policy: int) -> None:
-    """For each thread that is as nice as this one: threads of a pool have inherited that, Ray's have not."""
+    """Sets the policy of each thread that is as nice as this one: a pool's threads inherit niceness, Ray's do not."""
     niceness = os.getpriority(os.PRIO_PROCESS, 0)
     for thread in map(int, os.listdir("/proc/self/task")):
         with contextlib.suppress(OSError):  # it has ended; a container, or the lack of privileges, forbids it

@@ -1,11 +1,11 @@
-"""Ports of this machine that nobody listens on."""
+"""Free ports: finds and tests ports of this machine on which no process listens."""
 
 import contextlib
 import socket
 
 
 def free_port(preferred: int = 0) -> int:
-    """`preferred` where it is free, else any; it may be taken again a moment later."""
+    """`preferred` where it is free, else any free port; another process may take it a moment later."""
     for port in (preferred, 0):
         with contextlib.suppress(OSError), socket.socket() as probe:
             probe.bind(("", port))
@@ -14,10 +14,10 @@ def free_port(preferred: int = 0) -> int:
 
 
 def is_free(host: str, port: int) -> bool:
-    """Whether a server could listen there."""
+    """True where a server could listen on the port."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with contextlib.suppress(OSError), socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: connections of before may linger
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: old connections may linger
         probe.bind((host, port))
         return True
     return False

@@ -1,8 +1,9 @@
-"""The mark of a gateway on its machine: a Unix socket that has a name and no file, seen while its process lives.
+"""Gateway mark: an abstract Unix socket that shows other processes of a machine that a gateway runs there.
 
-A file could be deleted under a gateway that runs for weeks (systemd-tmpfiles, a logout), and would lie where TMPDIR and
-the user say. A name in the abstract namespace (unix(7)) has no folder, rights or remains. It is seen in the network
-namespace of its process: Ray's workers on a machine share one. Linux only; elsewhere no gateway leaves a mark.
+A file could be deleted under a gateway that runs for weeks (systemd-tmpfiles, a logout), and its place would depend on
+TMPDIR and the user. A name in the abstract namespace (unix(7)) has no folder or rights, and ends with its process. It
+is visible in the network namespace of its process, which Ray's workers on a machine share. On systems other than Linux
+gateways leave no mark.
 """
 
 import contextlib
@@ -18,7 +19,7 @@ _SOCKETS = Path("/proc/net/unix")
 
 @contextlib.contextmanager
 def mark_gateway(name: str = _NAME) -> Iterator[None]:
-    """Marks this machine until the end of the block or of the process. A system that forbids it goes without."""
+    """Marks this machine until the end of the block or of the process, if the system permits it."""
     if sys.platform != "linux":
         yield
         return
@@ -29,7 +30,7 @@ def mark_gateway(name: str = _NAME) -> Iterator[None]:
 
 
 def has_gateway(name: str = _NAME) -> bool:
-    """True where a gateway runs on this machine, whoever has started it. Takes some 30 µs, and waits for nobody."""
+    """True where a gateway of any user runs on this machine. Takes some 30 µs and never waits."""
     try:
         return f" @{name}-".encode() in _SOCKETS.read_bytes()
     except OSError:

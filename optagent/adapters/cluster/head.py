@@ -1,4 +1,4 @@
-"""A Ray head of our own on this machine, which outlives the program that started it, until it is stopped by its pid."""
+"""Ray head: starts and stops a head of our own on this machine, which outlives the program that started it."""
 
 import contextlib
 import json
@@ -24,8 +24,8 @@ _ATTEMPTS = 3
 _START_S = 90.0
 _STOP_S = 30.0
 _POLL_S = 0.1
-_SAME_S = 5.0  # the time at which a process was started is told anew after the clock was set
-_STARTED = "Ray runtime started"
+_SAME_S = 5.0  # the start time of a process changes when the clock is set
+_STARTED_MESSAGE = "Ray runtime started"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +39,11 @@ class Head:
     scratch: str
 
     def process(self) -> psutil.Process | None:
-        """The head's process; None where it has ended, also where its number is another's by now."""
+        """The head's process; None where it has ended, even if another process has its number by now."""
         with contextlib.suppress(psutil.NoSuchProcess):
-            found = psutil.Process(self.pid)
-            if abs(found.create_time() - self.started_at) < _SAME_S and found.status() != psutil.STATUS_ZOMBIE:
-                return found
+            process = psutil.Process(self.pid)
+            if abs(process.create_time() - self.started_at) < _SAME_S and process.status() != psutil.STATUS_ZOMBIE:
+                return process
         return None
 
 
@@ -57,8 +57,8 @@ class RayHead:
         self.log = folder / "head.log"
 
     def running(self) -> Head | None:
-        found = self._read()
-        return found if found is not None and found.process() is not None else None
+        head = self._read()
+        return head if head is not None and head.process() is not None else None
 
     def start(self) -> Head:
         """The running head, or a new one once it takes work; raises Unavailable with Ray's reason."""
@@ -69,7 +69,7 @@ class RayHead:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                return self._started()
+                return self._start_head()
             except Unavailable as error:
                 if attempt == _ATTEMPTS:
                     raise
@@ -79,21 +79,21 @@ class RayHead:
 
     def stop(self) -> bool:
         """Ends the head and all that it has started; False where none runs."""
-        found = self._read()
-        process = found.process() if found is not None else None
+        head = self._read()
+        process = head.process() if head is not None else None
         if process is not None:
             _end(process)
         self._forget()
         return process is not None
 
-    def _started(self) -> Head:
+    def _start_head(self) -> Head:
         scratch = Path(tempfile.mkdtemp(prefix="optagent-up-"))
         gcs, dashboard = free_port(6379), free_port(8265)
         environment = _environment(scratch)
-        if not (Path.home() / ".ray" / "auth_token").exists():  # to look costs nothing, to ask Ray seconds
+        if not (Path.home() / ".ray" / "auth_token").exists():  # asking Ray takes seconds
             subprocess.run([_ray(), "get-auth-token", "--generate"], env=environment, capture_output=True, check=False)
         with self.log.open("wb") as output:
-            started = subprocess.Popen(
+            launched = subprocess.Popen(
                 [_ray(), "start", "--head", "--block", *self._options(gcs, dashboard)],
                 env=environment,
                 cwd=self._folder,
@@ -102,15 +102,15 @@ class RayHead:
                 stderr=output,
                 start_new_session=True,
             )
-        process = psutil.Process(started.pid)
+        process = psutil.Process(launched.pid)
         try:
-            self._wait(started, dashboard)
+            self._wait(launched, dashboard)
         except BaseException:
             _end(process)
             shutil.rmtree(scratch, ignore_errors=True)
             raise
         head = Head(
-            started.pid, process.create_time(), f"127.0.0.1:{gcs}", f"http://127.0.0.1:{dashboard}", str(scratch)
+            launched.pid, process.create_time(), f"127.0.0.1:{gcs}", f"http://127.0.0.1:{dashboard}", str(scratch)
         )
         self._write(head)
         return head
@@ -128,20 +128,20 @@ class RayHead:
         return [f"{name}={value}" for name, value in options.items()]
 
     def _wait(self, head: "subprocess.Popen[bytes]", dashboard: int) -> None:
-        """Until Ray says that it has started, and its dashboard listens."""
+        """Returns once Ray logs that it has started and its dashboard listens; Unavailable where it does not."""
         give_up = time.monotonic() + _START_S
-        while _STARTED not in self._said() or not _listens(dashboard):
+        while _STARTED_MESSAGE not in self._read_log() or not _listens(dashboard):
             if head.poll() is not None:
                 raise Unavailable(f"Ray does not start on this machine: {self._reason()} (see {self.log})")
             if time.monotonic() > give_up:
                 raise Unavailable(f"Ray has not started within {_START_S:g} s: {self._reason()} (see {self.log})")
             time.sleep(_POLL_S)
 
-    def _said(self) -> str:
+    def _read_log(self) -> str:
         return self.log.read_text(errors="replace")
 
     def _reason(self) -> str:
-        lines = [line.strip() for line in self._said().splitlines() if line.strip()]
+        lines = [line.strip() for line in self._read_log().splitlines() if line.strip()]
         return lines[-1] if lines else "it says nothing"
 
     def _read(self) -> Head | None:
@@ -156,17 +156,18 @@ class RayHead:
         new.replace(self._state)
 
     def _forget(self) -> None:
-        found = self._read()
-        if found is not None:
-            shutil.rmtree(found.scratch, ignore_errors=True)
+        head = self._read()
+        if head is not None:
+            shutil.rmtree(head.scratch, ignore_errors=True)
             self._state.unlink(missing_ok=True)
 
 
 def _environment(scratch: Path) -> dict[str, str]:
-    """That of this program, which goes before ours but for one: set, workers would compile their imports each time."""
-    given = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    path = f"{Path(sys.executable).parent}{os.pathsep}{given.get('PATH', '')}"  # jobs find their `python` by it
-    return {**HEAD, **serve_on_this_machine(scratch), **given, "PATH": path}
+    """Our variables, overridden by this program's except PYTHONDONTWRITEBYTECODE, with which workers would compile
+    their imports each time."""
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{inherited.get('PATH', '')}"  # jobs find their `python` by it
+    return {**HEAD, **serve_on_this_machine(scratch), **inherited, "PATH": path}
 
 
 def _ray() -> str:
@@ -179,12 +180,12 @@ def _listens(port: int) -> bool:
 
 
 def _end(process: psutil.Process) -> None:
-    """Ends a process and what descends from it now; what does not end by itself is killed."""
+    """Ends a process and its descendants; kills those that do not end by themselves."""
     with contextlib.suppress(psutil.NoSuchProcess):
         tree = [process, *process.children(recursive=True)]
         process.terminate()
-        _, left = psutil.wait_procs(tree, timeout=_STOP_S)
-        for survivor in left:
+        _, survivors = psutil.wait_procs(tree, timeout=_STOP_S)
+        for survivor in survivors:
             with contextlib.suppress(psutil.NoSuchProcess):
                 survivor.kill()
-        psutil.wait_procs(left, timeout=_STOP_S)
+        psutil.wait_procs(survivors, timeout=_STOP_S)

@@ -1,4 +1,4 @@
-"""What a monitor does all day: archives what waits, and looks at the model now and then. It knows nothing of Ray."""
+"""Model monitor: a loop that archives queued rows and checks the model at intervals. It does not depend on Ray."""
 
 import asyncio
 import contextlib
@@ -14,9 +14,9 @@ from optagent.retry import GrowingPauses
 
 _log = logging.getLogger("optagent.monitor")
 
-_SHORTEST_S, _LONGEST_S = 0.1, 1.0  # between two looks into the queue: the shorter, the smaller the files
+_SHORTEST_S, _LONGEST_S = 0.1, 1.0  # between two drains of the queue: shorter pauses make smaller files
 _FAILED_S, _FAILED_MOST_S = 0.5, 30.0
-_RARELY_S = 3600.0  # an analysis that fails again and again is tried this often at least
+_RARELY_S = 3600.0  # an analysis that keeps failing is tried at least this often
 
 
 class _Look(Protocol):
@@ -31,10 +31,10 @@ class _Look(Protocol):
 
 
 class MonitoringAgent(Protocol):
-    """What a monitor needs of an agent."""
+    """The verbs of an agent that a monitor calls."""
 
     async def drain(self, model_id: str) -> int:
-        """Moves rows that wait into the archive, and answers how many."""
+        """Moves rows that wait into the archive, and returns their number."""
         ...
 
     async def watch_once(self, model_id: str) -> _Look: ...
@@ -46,9 +46,9 @@ Recipe = Callable[[], Awaitable[MonitoringAgent]]
 
 
 class ModelMonitor:
-    """Watches one model from `run` to `stop`; whatever fails is told by `state` and tried again.
+    """Watches one model from `run` to `stop`; a step that fails is reported by `state` and tried again.
 
-    Shard 0 looks at the model every `check_every_s`, the others only archive. Use it from one event loop.
+    Shard 0 checks the model every `check_every_s`, the others only archive. Use it from one event loop.
     """
 
     def __init__(self, model_id: str, shard: int, recipe: Recipe, check_every_s: float) -> None:
@@ -63,11 +63,11 @@ class ModelMonitor:
         return replace(self._state, error="; ".join(self._errors.values()) or None)
 
     def stop(self) -> None:
-        """Has `run` return once what is under way is finished."""
+        """Makes `run` return once the current step is finished."""
         self._stop.set()
 
     async def run(self) -> None:
-        agent = await self._agent()
+        agent = await self._make_agent()
         if agent is None:
             return
         try:
@@ -78,14 +78,14 @@ class ModelMonitor:
         finally:
             await agent.close()
 
-    async def _agent(self) -> MonitoringAgent | None:
-        """Made again and again until it succeeds: an actor whose making fails would never be started again."""
+    async def _make_agent(self) -> MonitoringAgent | None:
+        """Makes the agent, again and again until that succeeds: Ray never restarts an actor whose creation fails."""
         pauses = GrowingPauses(_FAILED_S, _FAILED_MOST_S)
         while not self._stop.is_set():
             try:
                 agent = await self._recipe()
             except Exception as error:
-                self._failed("start", error)
+                self._note_failure("start", error)
                 await self._pause(next(pauses))
             else:
                 self._errors.pop("start", None)
@@ -93,17 +93,17 @@ class ModelMonitor:
         return None
 
     async def _drain(self, agent: MonitoringAgent) -> None:
-        """The emptier the queue and the longer the trouble, the longer the pause."""
+        """Drains the queue until `stop`, with pauses that grow while the queue is empty or an error lasts."""
         idle, failing = GrowingPauses(_SHORTEST_S, _LONGEST_S), GrowingPauses(_FAILED_S, _FAILED_MOST_S)
         while not self._stop.is_set():
             try:
                 moved = await agent.drain(self._model_id)
             except Exception as error:
-                self._failed("drain", error)
+                self._note_failure("drain", error)
                 pause_s = next(failing)
             else:
                 self._errors.pop("drain", None)
-                self._archived(moved)
+                self._count_archived(moved)
                 failing.restart()
                 if moved:
                     idle.restart()
@@ -115,11 +115,11 @@ class ModelMonitor:
         while not self._stop.is_set():
             try:
                 look = await agent.watch_once(self._model_id)
-                self._archived(look.drained)
+                self._count_archived(look.drained)
                 if look.error is not None:
                     raise RuntimeError(look.error)
             except Exception as error:
-                self._failed("look", error)
+                self._note_failure("look", error)
                 pause_s = next(failing)
             else:
                 self._errors.pop("look", None)
@@ -129,15 +129,15 @@ class ModelMonitor:
                     self._state = replace(self._state, last_report=time.time())
             await self._pause(pause_s)
 
-    def _archived(self, rows: int) -> None:
+    def _count_archived(self, rows: int) -> None:
         self._state = replace(self._state, drained=self._state.drained + rows, last_drain=time.time())
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stop.wait(), seconds)
 
-    def _failed(self, step: str, error: Exception) -> None:
-        said = str(error) or type(error).__name__
-        if self._errors.get(step) != said:
-            _log.warning("monitor of %s: %s failed: %s", self._model_id, step, said)
-        self._errors[step] = said
+    def _note_failure(self, step: str, error: Exception) -> None:
+        message = str(error) or type(error).__name__
+        if self._errors.get(step) != message:
+            _log.warning("monitor of %s: %s failed: %s", self._model_id, step, message)
+        self._errors[step] = message

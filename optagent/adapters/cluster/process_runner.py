@@ -1,4 +1,4 @@
-"""Does the work of one queued process, from an agent of its own. It knows nothing of Ray."""
+"""Process runner: does the work of one queued process with an agent of its own. It does not depend on Ray."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -12,7 +12,7 @@ _PAUSE_S, _PAUSE_MOST_S = 0.5, 30.0
 
 
 class QueueRunner(Protocol):
-    """What running a process needs of an agent."""
+    """The verbs of an agent that a process runner calls."""
 
     async def run_queued(self, process_id: str) -> None: ...
 
@@ -23,9 +23,9 @@ Recipe = Callable[[], Awaitable[QueueRunner]]
 
 
 async def run_process_of(process_id: str, recipe: Recipe) -> None:
-    """Returns once the process has ended, or is not this program's to run; how it ended is in the store.
+    """Runs a queued process and returns once it has ended, or another program runs it; its result is in the store.
 
-    A store or registry that is away when the agent is made is waited for.
+    While the agent is made, it waits for a store or registry that is away.
     """
 
     def note(error: Unavailable) -> None:

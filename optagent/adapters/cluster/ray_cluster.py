@@ -1,4 +1,4 @@
-"""The Ray cluster a search runs on: the one at an address, or one of our own on this machine."""
+"""Ray cluster: connects to the cluster at an address, or starts one on this machine."""
 
 import logging
 import os
@@ -23,7 +23,7 @@ _BEFORE_START = {
 
 
 class RayCluster:
-    """Connects once, and stops only what it started; `own` says that the one at `address` is a RayHead.
+    """Connects once, and stops only a cluster that it started; `own` says that the one at `address` is a RayHead.
 
     Ray's processes die with the thread that started them (PR_SET_PDEATHSIG), so a thread of our own starts them and
     lives until `close`.
@@ -38,23 +38,23 @@ class RayCluster:
         self._thread: threading.Thread | None = None
 
     def connect(self) -> None:
-        """Connects or starts; does nothing when connected. Raises Unavailable with the address and Ray's reason."""
+        """Connects or starts; does nothing if connected. Raises Unavailable with the address and Ray's reason."""
         with self._lock:
             import ray
 
             if ray.is_initialized():
                 return
-            self._prepare()
-            self._knock()
+            self._prepare_environment()
+            self._check_address()
             ready = threading.Event()
-            failed: list[Exception] = []
+            errors: list[Exception] = []
             self._stop = threading.Event()
-            self._thread = threading.Thread(target=self._hold, args=(ready, failed), name="ray-owner", daemon=True)
+            self._thread = threading.Thread(target=self._own_ray, args=(ready, errors), name="ray-owner", daemon=True)
             self._thread.start()
             ready.wait()
-            if failed:
+            if errors:
                 self._thread = None
-                raise Unavailable(f"no Ray cluster at {self._where}: {failed[0]}") from failed[0]
+                raise Unavailable(f"no Ray cluster at {self._place}: {errors[0]}") from errors[0]
 
     def close(self) -> None:
         """Disconnects, and stops the cluster where this object started it."""
@@ -65,43 +65,43 @@ class RayCluster:
                 self._thread = None
 
     @property
-    def _where(self) -> str:
+    def _place(self) -> str:
         return self._address or "this machine"
 
-    def _prepare(self) -> None:
+    def _prepare_environment(self) -> None:
         for name, value in _BEFORE_START.items():
             os.environ.setdefault(name, value)
         if self._own:
             use_token()
         logging.getLogger("ray").setLevel(logging.ERROR)
         if self._address is None:
-            # Every worker would compile its imports anew: 6 s each instead of 1.6.
+            # With it, every worker would compile its imports anew: 6 s each instead of 1.6.
             os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-    def _knock(self) -> None:
-        """Ray itself waits a minute for an address where nobody listens."""
+    def _check_address(self) -> None:
+        """Raises Unavailable if no process listens at the address, for which Ray itself would wait a minute."""
         host, _, port = (self._address or "").rpartition(":")
         if not host or not port.isdigit():
             return
         try:
             socket.create_connection((host.removeprefix("ray://"), int(port)), _CONNECT_S).close()
         except OSError as error:
-            raise Unavailable(f"no Ray cluster at {self._where}: {error}") from None
+            raise Unavailable(f"no Ray cluster at {self._place}: {error}") from None
 
-    def _hold(self, ready: threading.Event, failed: list[Exception]) -> None:
+    def _own_ray(self, ready: threading.Event, errors: list[Exception]) -> None:
         import ray
 
         try:
-            self._init()
+            self._init_ray()
         except Exception as error:
-            failed.append(error)
+            errors.append(error)
             return
         finally:
             ready.set()
         self._stop.wait()
         ray.shutdown()
 
-    def _init(self) -> None:
+    def _init_ray(self) -> None:
         import ray
 
         for attempt in range(1, _ATTEMPTS + 1):

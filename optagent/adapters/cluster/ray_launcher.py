@@ -1,4 +1,4 @@
-"""Runners of queued processes on a Ray cluster: a detached actor each, `process:ID`, in the namespace `optagent`."""
+"""Ray launcher: runs queued processes on a Ray cluster, each in a detached actor `process:ID`."""
 
 import asyncio
 import os
@@ -13,7 +13,7 @@ _NICENESS = 10  # a search keeps its driver busy too, beside a serving system; i
 
 
 class RunnerActor:
-    """The actor around the work of one process; it ends with it."""
+    """The actor around the work of one process, which ends with that work."""
 
     async def __init__(self, process_id: str, recipe: Recipe) -> None:  # type: ignore[misc]
         os.nice(_NICENESS)
@@ -25,7 +25,7 @@ class RunnerActor:
         try:
             await run_process_of(process_id, recipe)
         finally:
-            # exit_actor works within a call only, and nobody waits for one here.
+            # exit_actor works only within a call of the actor, and this is a task outside of any.
             ray.kill(ray.get_runtime_context().current_actor)
 
 
@@ -33,7 +33,7 @@ class RayLauncher:
     """Starts runners on a cluster. Blocks; call it from a thread.
 
     `recipe` makes an agent on the worker: a picklable call without arguments, since nothing live crosses a pickle. A
-    runner outlives the program that launched it. Ray does not make one again whose process dies: its lease runs out,
+    runner outlives the program that launched it. Ray does not restart a runner whose process dies: its lease runs out,
     and a durable process is launched anew from the queue.
     """
 

@@ -1,4 +1,4 @@
-"""Monitors on a Ray cluster: a detached actor a model, `monitor:MODEL`, in the namespace `optagent`."""
+"""Ray monitors: model monitors on a Ray cluster, each in a detached actor `monitor:MODEL` of namespace `optagent`."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ _POLL_S = 0.05
 
 
 class MonitorActor:
-    """The actor around a monitor. Ray makes it anew, with the same arguments, after its process died."""
+    """The actor around a monitor. Ray restarts it with the same arguments after its process died."""
 
     async def __init__(self, model_id: str, shard: int, recipe: Recipe, check_every_s: float) -> None:  # type: ignore[misc]
         self._monitor = ModelMonitor(model_id, shard, recipe, check_every_s)
@@ -30,7 +30,7 @@ class MonitorActor:
         return self._monitor.state()
 
     async def close(self) -> None:
-        """Returns once what was under way is finished."""
+        """Stops the monitor, and returns once its current step is finished."""
         self._monitor.stop()
         await self._running
 
@@ -50,55 +50,55 @@ class RayMonitors:
         self._check_every_s = check_every_s
 
     def start(self, model_id: str, shards: int = 1) -> None:
-        """Has `shards` actors watch a model, once they answer: all of them drain, the first one also analyzes.
+        """Starts `shards` actors that watch a model, and waits for them: all drain, the first one also analyzes.
 
-        Those that run already go on as they are; those of a higher number are stopped.
+        Actors that run already go on as they are; those of a higher number are stopped.
         """
         if shards < 1:
             raise InvalidRequest(f"shards must be at least 1, got {shards!r}")
-        with self._connected():
-            actors = [self._started(model_id, shard) for shard in range(shards)]
+        with self._connect():
+            actors = [self._start_actor(model_id, shard) for shard in range(shards)]
             _end(model_id, from_shard=shards)
             _wait_for_answers(actors)
 
     def stop(self, model_id: str) -> None:
-        """Ends all actors of a model; what they have not archived yet stays in the queue."""
-        with self._connected():
+        """Ends all actors of a model; rows that they have not archived yet stay in the queue."""
+        with self._connect():
             _end(model_id)
 
     def running(self) -> list[MonitorState]:
         """The actors of all models, by model and shard; one that Ray is starting again is not `alive`."""
-        with self._connected():
+        with self._connect():
             import ray
 
-            asked = {name: _actor(name) for name in _names()}
-            answers = {name: actor.state.remote() for name, actor in asked.items() if actor is not None}
+            actors = {name: _find_actor(name) for name in _list_names()}
+            answers = {name: actor.state.remote() for name, actor in actors.items() if actor is not None}
             if answers:
                 ray.wait(list(answers.values()), num_returns=len(answers), timeout=_ANSWER_S)
-            found = [_answer(ref) or MonitorState(*_model_and_shard(name)) for name, ref in answers.items()]
-        return sorted(found, key=lambda state: (state.model_id, state.shard))
+            states = [_read_state(ref) or MonitorState(*_model_and_shard(name)) for name, ref in answers.items()]
+        return sorted(states, key=lambda state: (state.model_id, state.shard))
 
     def close(self) -> None:
         """Leaves the cluster; a cluster that was started here ends, with its monitors."""
         self._cluster.close()
 
-    def _started(self, model_id: str, shard: int) -> Any:
+    def _start_actor(self, model_id: str, shard: int) -> Any:
         import ray
 
         options = {
-            "name": _name(model_id, shard),
+            "name": _actor_name(model_id, shard),
             "namespace": _NAMESPACE,
             "lifetime": "detached",
             "get_if_exists": True,
             "max_restarts": -1,
-            # It waits most of the time: with a core reserved a model, none would be left for trials.
+            # It waits most of the time: with a core reserved for each model, none would be left for trials.
             "num_cpus": 0,
         }
         actor = ray.remote(MonitorActor).options(**options)
         return actor.remote(model_id, shard, self._recipe, self._check_every_s)
 
     @contextlib.contextmanager
-    def _connected(self) -> Iterator[None]:
+    def _connect(self) -> Iterator[None]:
         self._cluster.connect()
         import ray
 
@@ -108,24 +108,24 @@ class RayMonitors:
             raise Unavailable(f"the Ray cluster does not run monitors: {error}") from error
 
 
-def _name(model_id: str, shard: int) -> str:
+def _actor_name(model_id: str, shard: int) -> str:
     return f"{_PREFIX}{model_id}" + (f":{shard}" if shard else "")
 
 
 def _model_and_shard(name: str) -> tuple[str, int]:
-    """A model's id has no colon."""
+    """The parts of an actor's name; the id of a model has no colon."""
     model_id, _, shard = name.removeprefix(_PREFIX).partition(":")
     return model_id, int(shard or 0)
 
 
-def _names() -> list[str]:
+def _list_names() -> list[str]:
     import ray
 
-    listed = ray.util.list_named_actors(all_namespaces=True)
-    return [item["name"] for item in listed if item["namespace"] == _NAMESPACE and item["name"].startswith(_PREFIX)]
+    actors = ray.util.list_named_actors(all_namespaces=True)
+    return [item["name"] for item in actors if item["namespace"] == _NAMESPACE and item["name"].startswith(_PREFIX)]
 
 
-def _actor(name: str) -> Any | None:
+def _find_actor(name: str) -> Any | None:
     import ray
 
     try:
@@ -134,7 +134,7 @@ def _actor(name: str) -> Any | None:
         return None
 
 
-def _answer(ref: Any) -> MonitorState | None:
+def _read_state(ref: Any) -> MonitorState | None:
     import ray
 
     with contextlib.suppress(ray.exceptions.RayError):
@@ -144,12 +144,12 @@ def _answer(ref: Any) -> MonitorState | None:
 
 
 def _end(model_id: str, from_shard: int = 0) -> None:
-    """Asks actors of a model to let go, then ends their processes; returns once their names are free."""
+    """Asks the actors of a model to finish, then ends their processes; returns once their names are free."""
     import ray
 
-    for name in _names():
-        of, shard = _model_and_shard(name)
-        actor = _actor(name) if of == model_id and shard >= from_shard else None
+    for name in _list_names():
+        owner, shard = _model_and_shard(name)
+        actor = _find_actor(name) if owner == model_id and shard >= from_shard else None
         if actor is not None:
             with contextlib.suppress(ray.exceptions.RayError):
                 ray.get(actor.close.remote(), timeout=_ANSWER_S)
@@ -158,7 +158,7 @@ def _end(model_id: str, from_shard: int = 0) -> None:
 
 
 def _wait_for_answers(actors: list[Any]) -> None:
-    """An actor that Ray is starting again refuses, once it is back, a call from before."""
+    """Waits until all actors answer, with new calls: an actor that Ray has restarted refuses earlier calls."""
     import ray
 
     give_up = time.monotonic() + _START_S
@@ -173,7 +173,7 @@ def _wait_for_answers(actors: list[Any]) -> None:
 
 def _wait_for_end(name: str) -> None:
     give_up = time.monotonic() + _END_S
-    while _actor(name) is not None:
+    while _find_actor(name) is not None:
         if time.monotonic() > give_up:
             raise Unavailable(f"{name} does not end within {_END_S:g} s")
         time.sleep(_POLL_S)

@@ -1,4 +1,4 @@
-"""The application on Ray Serve: deployed to a cluster, looked after, and taken off it again."""
+"""Ray Serve deployment: deploys the application to a cluster and takes it off again."""
 
 import importlib
 import logging
@@ -15,10 +15,10 @@ _JSON = {"encoding": "JSON", "enable_access_log": False}
 
 
 class RayServing:
-    """An application, by the import path of what builds it, on the cluster at `address`. Blocks.
+    """An application, by the import path of its builder, on the cluster at `address`. Blocks.
 
-    `own` says that the cluster is one that we started, for this machine, with its environment set up; any other gets
-    the environment for Serve's processes from here.
+    `own` says that we started the cluster on this machine, with its environment set up; for any other cluster the
+    environment of Serve's processes comes from here.
     """
 
     def __init__(self, address: str, application: str, name: str, *, own: bool) -> None:
@@ -28,13 +28,13 @@ class RayServing:
         self._own = own
 
     def start(self, host: str, port: int, settings: Any) -> bool:
-        """Builds the application with `settings` and returns once it runs; False, and nothing done, where it does.
+        """Builds the application with `settings` and returns once it runs; False without effect if it runs already.
 
         Raises Unavailable with the reason why it does not start.
         """
-        with self._connected() as serve:
-            known = serve.status().applications.get(self._name)
-            if known is not None and known.status == "RUNNING":
+        with self._connect() as serve:
+            status = serve.status().applications.get(self._name)
+            if status is not None and status.status == "RUNNING":
                 return False
             serve.start(
                 proxy_location="HeadOnly" if self._own else "EveryNode",
@@ -42,16 +42,18 @@ class RayServing:
                 logging_config=_JSON,
                 controller_options=None if self._own else {"runtime_env": {"env_vars": _environment()}},
             )
-            serve.run(_imported(self._application)(settings), name=self._name, route_prefix="/", logging_config=_JSON)
+            serve.run(
+                _import_attribute(self._application)(settings), name=self._name, route_prefix="/", logging_config=_JSON
+            )
             return True
 
     def stop(self) -> None:
-        """Takes all of Serve off the cluster, once what is under way has been answered."""
-        with self._connected() as serve:
+        """Takes all of Serve off the cluster, once the requests under way have been answered."""
+        with self._connect() as serve:
             serve.shutdown()
 
     @contextmanager
-    def _connected(self) -> Iterator[Any]:
+    def _connect(self) -> Iterator[Any]:
         for name, value in SERVE.items():
             os.environ.setdefault(name, value)
         if self._own:
@@ -78,10 +80,10 @@ class RayServing:
 
 
 def _environment() -> dict[str, str]:
-    """What Serve's processes are to read: ours, and what the environment of this program says otherwise."""
+    """The variables of Serve's processes: ours, overridden by the RAY_SERVE_ variables of this program."""
     return {**SERVE, **{name: value for name, value in os.environ.items() if name.startswith("RAY_SERVE_")}}
 
 
-def _imported(path: str) -> Any:
+def _import_attribute(path: str) -> Any:
     module, _, name = path.partition(":")
     return getattr(importlib.import_module(module), name)

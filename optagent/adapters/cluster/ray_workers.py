@@ -1,4 +1,4 @@
-"""The `Workers` port on a Ray cluster: an actor a core, which reads the shared value where Ray keeps it."""
+"""Ray workers: the `Workers` port on a Ray cluster, with an actor for each core."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ _MOST_DEATHS = 3
 
 
 class _Worker:
-    """Holds the value behind a reference in a list."""
+    """An actor that holds the shared value, which it gets as a reference in a list."""
 
     def __init__(self, shared: list[Any]) -> None:
         import ray
@@ -26,7 +26,7 @@ class _Worker:
         self._value = ray.get(shared[0])
 
     def ready(self) -> None:
-        """Answers once the process is up."""
+        """Does nothing; its answer shows that the process is up."""
 
     def do(self, work: Callable[[Any, T], R], item: T) -> R:
         lower_priority()
@@ -34,7 +34,7 @@ class _Worker:
 
 
 class RayWorkers:
-    """Crews of at most `most` workers, as many as the cluster has cores for."""
+    """Makes pools of at most `most` workers, and at most one for each core of the cluster."""
 
     def __init__(self, cluster: RayCluster, most: int = _MOST) -> None:
         self._cluster = cluster
@@ -48,18 +48,19 @@ class RayWorkers:
         cores = int(ray.cluster_resources().get("CPU", 0))  # type: ignore[no-untyped-call]
         if cores < 1:
             raise Unavailable("a worker needs a core; the whole Ray cluster has none")
-        made, shared = ray.remote(_Worker).options(num_cpus=1), ray.put(value)
-        crew = RayPool(lambda: made.remote([shared]), min(cores, self._most))
+        actor_class, shared = ray.remote(_Worker).options(num_cpus=1), ray.put(value)
+        pool = RayPool(lambda: actor_class.remote([shared]), min(cores, self._most))
         try:
-            yield crew
+            yield pool
         finally:
-            crew.close()
+            pool.close()
 
 
 class RayPool:
-    """A worker takes the next item when it is free, one that waits for a core of the cluster none.
+    """Gives each free worker the next item; workers that still wait for a core of the cluster get none.
 
-    One whose process dies is replaced, and its item done again; more than a few deaths are the work's own fault.
+    A worker whose process dies is replaced, and its item is done again; after a few deaths the work itself counts as
+    their cause, and Unavailable is raised.
     """
 
     def __init__(self, start: Callable[[], Any], size: int) -> None:
@@ -70,14 +71,14 @@ class RayPool:
         self._free: list[Any] = []
         self._deaths = 0
         for _ in range(size):
-            self._hire()
+            self._start_worker()
 
     def map(
         self, work: Callable[[Any, T], R], items: Sequence[T], cancelled: Callable[[], bool] = lambda: False
     ) -> list[R]:
         import ray
 
-        found: list[Any] = [None] * len(items)
+        results: list[Any] = [None] * len(items)
         waiting = list(range(len(items)))[::-1]
         running: dict[Any, tuple[int, Any]] = {}
         while waiting or running:
@@ -87,20 +88,20 @@ class RayPool:
             done, _ = ray.wait([*running, *self._starting], timeout=_LOOK_S)
             for ref in done:
                 if ref in self._starting:
-                    self._settled(ref, self._starting.pop(ref))
+                    self._collect(ref, self._starting.pop(ref))
                     continue
                 number, worker = running.pop(ref)
-                answer = self._settled(ref, worker)
+                answer = self._collect(ref, worker)
                 if answer is None:
                     waiting.append(number)
                 else:
-                    found[number] = answer[0]
+                    results[number] = answer[0]
             if cancelled():
                 raise Cancelled("the work was cancelled")
-        return found
+        return results
 
-    def _settled(self, ref: Any, worker: Any) -> tuple[Any] | None:
-        """What a call came to, its worker being free again; None where the worker died, and another one starts."""
+    def _collect(self, ref: Any, worker: Any) -> tuple[Any] | None:
+        """The result of a call, whose worker is free again; None if the worker died, and then another one starts."""
         import ray
 
         try:
@@ -121,7 +122,7 @@ class RayPool:
         for worker in self._workers:
             ray.kill(worker)
 
-    def _hire(self) -> None:
+    def _start_worker(self) -> None:
         worker = self._start()
         self._workers.append(worker)
         self._starting[worker.ready.remote()] = worker
@@ -131,4 +132,4 @@ class RayPool:
         self._deaths += 1
         if self._deaths > _MOST_DEATHS:
             raise Unavailable(f"{self._deaths} workers died of the work, the last one: {error}") from error
-        self._hire()
+        self._start_worker()

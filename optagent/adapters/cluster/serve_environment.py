@@ -1,4 +1,4 @@
-"""How Ray and Ray Serve are set up: environment variables, since each process of theirs reads them when it imports."""
+"""Ray Serve environment: settings of Ray and Serve as variables, which each of their processes reads on import."""
 
 import os
 import sys
@@ -17,19 +17,19 @@ HEAD = {
 SERVE = {
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
-    # A gateway that is killed leaves requests without an answer, or not even taken: another one gets them. HAProxy can
-    # send a request again only where it fits into a buffer.
+    # A gateway that is killed leaves requests unanswered or not accepted, and another one gets them. HAProxy can send a
+    # request again only if it fits into a buffer.
     "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
     "RAY_SERVE_HAPROXY_RETRIES": "5",
     "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": "131072",
     "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "1s",
     "RAY_SERVE_HAPROXY_NBTHREAD": "2",
-    # A killed HAProxy is replaced after three looks. A look at a dead one fails at once, a busy one may take longer.
+    # A killed HAProxy is replaced after three checks. A check of a dead one fails at once, of a busy one later.
     "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "0.25",
     "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "10",
     # On a busy machine a proxy takes longer than 5 s to start, and is killed and started anew until `up` gives up.
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
-    # A log of requests is kept in memory until it is long; there is none here, and what is logged has to be read.
+    # Serve buffers its log of requests in memory. There are no such lines here, and other lines must show at once.
     "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
     # HAProxy hears of a gateway that is about to end in a fraction of a second; 30 s are the default.
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
@@ -38,15 +38,15 @@ SERVE = {
 
 
 def use_token() -> None:
-    """Has this process show Ray's token, as the head that we start wants it; before it connects."""
+    """Makes this process show Ray's token, which the head that we start requires; call it before connecting."""
     os.environ.setdefault("RAY_AUTH_MODE", HEAD["RAY_AUTH_MODE"])
     from ray._raylet import Config  # type: ignore[attr-defined]
 
-    Config.initialize("")  # ray has read the variable when it was imported, which may have been before; it does so too
+    Config.initialize("")  # as Ray does on import, which may have been before the variable was set
 
 
 def haproxy_is_here() -> bool:
-    """Whether this machine has an HAProxy that Ray Serve can use; without, Serve's own proxy answers, more slowly."""
+    """True where Ray Serve can use an HAProxy on this machine; otherwise Serve's own, slower proxy answers."""
     if sys.platform != "linux":
         return False
     try:
@@ -59,9 +59,10 @@ def haproxy_is_here() -> bool:
 
 
 def serve_on_this_machine(scratch: Path) -> dict[str, str]:
-    """What Serve needs so that several clusters on a machine do not meet: a folder and ports of its own.
+    """The variables of a Serve with a folder and ports of its own, so that several clusters on a machine do not clash.
 
-    HAProxy's sockets are in `scratch`, whose name must be short: such a path has some hundred characters at most.
+    HAProxy's sockets are in `scratch`, whose name must be short: the path of a socket has some hundred characters at
+    most.
     """
     if not haproxy_is_here():
         return {**SERVE, "RAY_SERVE_ENABLE_HA_PROXY": "0"}

@@ -1,4 +1,4 @@
-"""Reads the rows of a model from files and databases."""
+"""Datasets: the adapters that read the rows of a model from files and databases."""
 
 from optagent.adapters.datasets.reader import FileDatasets
 

@@ -1,4 +1,4 @@
-"""Which columns a read gives."""
+"""Column choice: the columns that a read gives."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -16,22 +16,22 @@ def choose_columns(schema: pa.Schema, columns: Sequence[str] | None, where: str)
     """
     refuse_duplicates(schema.names, where)
     if columns is None:
-        chosen = [field.name for field in schema if kind_of(field.type) is not None]
-        if not chosen:
+        names = [field.name for field in schema if kind_of(field.type) is not None]
+        if not names:
             raise InvalidData(f"{where}: no column of a supported type among {schema.names}")
-        return chosen
-    chosen = list(dict.fromkeys(columns))
-    if not chosen:
+        return names
+    names = list(dict.fromkeys(columns))
+    if not names:
         raise InvalidData(f"{where}: an empty list of columns was asked for")
-    require_columns(chosen, schema.names, where)
-    for name in chosen:
+    require_columns(names, schema.names, where)
+    for name in names:
         if kind_of(schema.field(name).type) is None:
             raise InvalidData(f"{where}: column {name!r} is of type {schema.field(name).type}, which is not supported")
-    return chosen
+    return names
 
 
 def refuse_duplicates(names: Sequence[str], where: str) -> None:
-    """Refuses data in which a name says two columns."""
-    twice = sorted(name for name, count in Counter(names).items() if count > 1)
-    if twice:
-        raise InvalidData(f"{where}: duplicate column names {twice}")
+    """Raises InvalidData for data in which two columns have the same name."""
+    duplicates = sorted(name for name, count in Counter(names).items() if count > 1)
+    if duplicates:
+        raise InvalidData(f"{where}: duplicate column names {duplicates}")

@@ -1,4 +1,4 @@
-"""What a file holds, told from its first bytes."""
+"""File content: the format of a file, recognised by its first bytes."""
 
 from optagent.errors import InvalidData
 
@@ -25,7 +25,7 @@ _EXPECTED = {"parquet": "Parquet", "arrow": "Arrow", "csv": "text"}
 
 
 def content_of(head: bytes) -> str:
-    """What a file that begins with `head` is.
+    """The format of a file that begins with `head`.
 
     >>> content_of(b"PAR1..."), content_of(b"a,b\\n1,2\\n")
     ('Parquet', 'text')
@@ -44,13 +44,13 @@ def content_of(head: bytes) -> str:
 
 
 def compression_of(head: bytes) -> str | None:
-    """The name that Arrow gives to the compression of a file that begins with `head`."""
+    """Arrow's name for the compression of a file that begins with `head`; None without compression."""
     kind = content_of(head)
     return {"gzip": "gzip", "bzip2": "bz2", "zstd": "zstd"}.get(kind)
 
 
 def check_content(head: bytes, expected: str, packed: str, where: str) -> None:
-    """Refuses a file of which the bytes are not of the `expected` format; compressed text is looked into on reading."""
+    """Raises InvalidData for a file whose bytes are not of the `expected` format; reading checks compressed text."""
     kind = content_of(head)
     if packed and _COMPRESSIONS.get(kind) != packed:
         raise InvalidData(f"{where}: named {packed}, but it holds {kind}")

@@ -1,4 +1,4 @@
-"""CSV files: read once, in a stream that counts rows before they are parsed."""
+"""CSV files: reads them once, in a stream that counts rows before they are parsed."""
 
 import csv
 import io
@@ -42,8 +42,8 @@ def _read_file(files: Files, path: str, columns: Sequence[str] | None, meter: Me
         with files.filesystem.open_input_stream(path, compression=None) as stream:
             compression = compression_of(stream.read(8))
         with files.filesystem.open_input_stream(path, compression=compression) as stream:
-            names, separator = _header(stream.read(_HEAD_BYTES), where)
-        partitions = _partitions(files, path)
+            names, separator = _read_header(stream.read(_HEAD_BYTES), where)
+        partitions = _partition_values(files, path)
         placeholder = pa.schema([(name, pa.string()) for name in [*names, *partitions]])
         chosen = choose_columns(placeholder, columns, where)
         stored = [name for name in chosen if name in names]
@@ -61,7 +61,7 @@ def _read_file(files: Files, path: str, columns: Sequence[str] | None, meter: Me
         return table.select(chosen)
 
 
-def _header(head: bytes, where: str) -> tuple[list[str], str]:
+def _read_header(head: bytes, where: str) -> tuple[list[str], str]:
     if not head.strip():
         raise InvalidData(f"{where}: the file is empty")
     check_content(head, "csv", "", where)
@@ -73,7 +73,7 @@ def _header(head: bytes, where: str) -> tuple[list[str], str]:
     return names, separator
 
 
-def _partitions(files: Files, path: str) -> dict[str, pa.Scalar]:
+def _partition_values(files: Files, path: str) -> dict[str, pa.Scalar]:
     """Values of the folders such as `day=3` between the root and the file, typed over all files."""
     options = ds.FileSystemFactoryOptions(
         partition_base_dir=files.root, partitioning=ds.HivePartitioning.discover(), exclude_invalid_files=False
@@ -88,7 +88,7 @@ def _partitions(files: Files, path: str) -> dict[str, pa.Scalar]:
 
 
 class _MeteredStream(io.RawIOBase):
-    """A stream that counts the rows and bytes that pass, so that a file over the limits is not read to its end."""
+    """A stream that counts the rows and bytes read from it, so that a file over the limits is not read to its end."""
 
     def __init__(self, stream: Any, meter: Meter, columns: int, where: str) -> None:
         self._stream, self._meter, self._columns, self._where = stream, meter, columns, where
@@ -100,15 +100,15 @@ class _MeteredStream(io.RawIOBase):
 
     def read(self, size: int = -1) -> bytes:
         block: bytes = self._stream.read(size)
-        rows = self._line_ends(block)
+        rows = self._count_line_ends(block)
         if rows and not self._header_seen:
             self._header_seen = True
             rows -= 1
         self._meter.add(rows, len(block) + rows * self._columns * _VALUE_BYTES, self._columns, self._where)
         return block
 
-    def _line_ends(self, block: bytes) -> int:
-        """Line ends outside quotes."""
+    def _count_line_ends(self, block: bytes) -> int:
+        """The number of line ends outside quotes."""
         if not self._quoted and b'"' not in block:
             return block.count(b"\n")
         parts = block.split(b'"')

@@ -1,4 +1,4 @@
-"""Finds the files behind a path, glob, folder or URI, and refuses those that are not what their name says."""
+"""Data files: finds the files behind a path, glob, folder or URI, and refuses those that do not match their names."""
 
 import os
 import re
@@ -25,7 +25,7 @@ _FORMATS = {
 }
 _COMPRESSIONS = (".gz", ".bz2", ".zst")
 _HEAD_BYTES = 4096
-_GCS_RETRY_S = 5  # by default it goes on for 15 minutes
+_GCS_RETRY_S = 5  # by default it retries for 15 minutes
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Files:
 
 @contextmanager
 def reading(where: str, remote: bool) -> Iterator[None]:
-    """Turns what Arrow raises into InvalidData, or Unavailable where a remote store does not answer."""
+    """Turns Arrow's errors into InvalidData, or Unavailable where a remote store does not answer."""
     try:
         yield
     except OptAgentError:
@@ -57,14 +57,14 @@ def reading(where: str, remote: bool) -> Iterator[None]:
 
 
 def find_files(source: FileSource) -> Files:
-    """The files of `source`, sorted by name, each known to hold what its format says."""
+    """The files of `source`, sorted by name, each checked to be of its format."""
     where = re.sub(r"://[^/@]*@", "://***@", source.uri)
     remote = "://" in source.uri and not source.uri.startswith("file://")
     with reading(where, remote):
         filesystem, path = _filesystem(source.uri, where)
         paths, root = _expand(filesystem, path, where)
         if paths != (path,):
-            paths = _of_known_format(paths, root, source.format, where)
+            paths = _select_data_files(paths, root, source.format, where)
         kinds = sorted({source.format or _format_of(name, where) for name in paths})
         if len(kinds) > 1:
             raise InvalidData(f"{where}: files of several formats ({', '.join(kinds)}); name one format")
@@ -90,31 +90,31 @@ def _expand(filesystem: pafs.FileSystem, path: str, where: str) -> tuple[tuple[s
     if info.type is pafs.FileType.File:
         return (path,), str(PurePosixPath(path).parent)
     if info.type is pafs.FileType.Directory:
-        found = filesystem.get_file_info(pafs.FileSelector(path, recursive=True))
-        return tuple(sorted(item.path for item in found if item.type is pafs.FileType.File)), path
+        listing = filesystem.get_file_info(pafs.FileSelector(path, recursive=True))
+        return tuple(sorted(item.path for item in listing if item.type is pafs.FileType.File)), path
     magic = re.search(r"[*?\[]", path)
     if magic is None:
         raise InvalidData(f"{where}: no such file")
     from fsspec.implementations.arrow import ArrowFSWrapper
 
-    found = ArrowFSWrapper(filesystem).glob(path, detail=True)
-    paths = tuple(sorted(name for name, item in found.items() if item["type"] == "file"))
+    listing = ArrowFSWrapper(filesystem).glob(path, detail=True)
+    paths = tuple(sorted(name for name, item in listing.items() if item["type"] == "file"))
     if not paths:
         raise InvalidData(f"{where}: no file matches")
     return paths, path[: magic.start()].rpartition("/")[0]
 
 
-def _of_known_format(paths: tuple[str, ...], root: str, given: str | None, where: str) -> tuple[str, ...]:
-    """Leaves out hidden and marker files (`.part.crc`, `_SUCCESS`) and, in a folder, names that say nothing."""
-    shown = [path for path in paths if not any(part[0] in "._" for part in path[len(root) :].split("/") if part)]
-    known = tuple(path for path in shown if given or _suffix(path)[0] in _FORMATS)
-    if not known:
+def _select_data_files(paths: tuple[str, ...], root: str, format_given: str | None, where: str) -> tuple[str, ...]:
+    """Leaves out hidden and marker files (`.part.crc`, `_SUCCESS`) and, unless a format is given, names without one."""
+    visible = [path for path in paths if not any(part[0] in "._" for part in path[len(root) :].split("/") if part)]
+    data_files = tuple(path for path in visible if format_given or _suffix(path)[0] in _FORMATS)
+    if not data_files:
         raise InvalidData(f"{where}: no Parquet, CSV or Arrow file among {len(paths)} files")
-    return known
+    return data_files
 
 
 def _suffix(path: str) -> tuple[str, str]:
-    """The ending that says the format, and the one that says the compression."""
+    """The ending for the format, and the one for the compression, each empty where there is none."""
     suffixes = PurePosixPath(path.lower()).suffixes
     packed = suffixes.pop() if suffixes and suffixes[-1] in _COMPRESSIONS else ""
     return (suffixes[-1] if suffixes else ""), packed

@@ -1,4 +1,4 @@
-"""How much may be read: rows by setting, bytes by the memory that is free."""
+"""Read limits: rows by setting, bytes by the memory that is free."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +9,11 @@ import pyarrow as pa
 from optagent.errors import InvalidData
 
 _CGROUP = Path("/sys/fs/cgroup")
-_MATRIX_BYTES = 4  # float32, the encoded form that stands beside the table
+_MATRIX_BYTES = 4  # float32, the encoded form that is in memory beside the table
 
 
 def available_bytes() -> int:
-    """Memory that can be taken: the machine's, or what the container's limit leaves of it."""
+    """The memory in bytes that is free on the machine, or within the container's limit."""
     free: int = psutil.virtual_memory().available
     try:
         limit = int((_CGROUP / "memory.max").read_text())
@@ -24,7 +24,7 @@ def available_bytes() -> int:
 
 
 def fixed_width(arrow_type: pa.DataType) -> int | None:
-    """Bytes of one value; None where values differ in length."""
+    """The bytes of one value of a type; None where values differ in length."""
     try:
         return max(int(arrow_type.bit_width) // 8, 1)
     except ValueError:
@@ -33,7 +33,7 @@ def fixed_width(arrow_type: pa.DataType) -> int | None:
 
 @dataclass(slots=True)
 class Meter:
-    """Counts what has been read, and refuses as soon as it is too much."""
+    """Counts rows and bytes that have been read, and raises InvalidData as soon as they are too many."""
 
     row_limit: int
     byte_limit: int
@@ -41,13 +41,13 @@ class Meter:
     bytes: int = 0
 
     def expect(self, rows: int, size: int, columns: int, where: str) -> None:
-        """Refuses a read known to give `rows` rows and a table of `size` bytes."""
+        """Raises InvalidData if a read of `rows` rows and a table of `size` bytes would be too large."""
         if rows > self.row_limit:
             raise InvalidData(f"{where}: {rows:,} rows, the limit is {self.row_limit:,} (OPT_AGENT_ROW_LIMIT)")
         self._check_bytes(rows, size, columns, where)
 
     def add(self, rows: int, size: int, columns: int, where: str) -> None:
-        """Counts rows that have come in, `size` bytes more of table."""
+        """Counts rows that were read, and `size` bytes of table."""
         self.rows += rows
         self.bytes += size
         if self.rows > self.row_limit:

@@ -1,4 +1,4 @@
-"""The adapter of the `Datasets` port over files and SQL."""
+"""Dataset reader: the `Datasets` port over files and SQL."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from optagent.errors import InvalidData, InvalidRequest
 class FileDatasets:
     """Parquet, CSV and Arrow files on disk, S3 and GCS, and SQL queries.
 
-    A read is refused above `row_limit` rows, or where the table and the float32 matrix made of it would take more than
+    A read is refused above `row_limit` rows, or if the table and the float32 matrix made of it would take more than
     `memory_fraction` of the memory that is free when it starts. A read without `columns` leaves out the columns of
     unsupported types (lists, structs, binary).
     """
@@ -27,26 +27,26 @@ class FileDatasets:
         self._memory_fraction = memory_fraction
 
     def read(self, source: DataSource, columns: Sequence[str] | None = None) -> pa.Table:
-        """The rows of `source`, all supported columns or those named, in that order."""
+        """The rows of `source`, with all supported columns or those in `columns`, in that order."""
         meter = Meter(self._row_limit, int(available_bytes() * self._memory_fraction))
         if isinstance(source, SqlSource):
-            table, where = _queried(source, columns, meter)
+            table, where = _read_query(source, columns, meter)
         else:
-            table, where = _from_files(source, columns, meter)
+            table, where = _read_files(source, columns, meter)
         table = table.select(choose_columns(table.schema, columns, where))
         if not table.num_rows:
             raise InvalidData(f"{where}: no rows")
         return table
 
 
-def _queried(source: SqlSource, columns: Sequence[str] | None, meter: Meter) -> tuple[pa.Table, str]:
+def _read_query(source: SqlSource, columns: Sequence[str] | None, meter: Meter) -> tuple[pa.Table, str]:
     from optagent.adapters.datasets.sql import read_sql  # SQLAlchemy takes a while to load
 
     return read_sql(source, columns, meter)
 
 
-def _from_files(source: FileSource, columns: Sequence[str] | None, meter: Meter) -> tuple[pa.Table, str]:
-    from optagent.adapters.datasets.csv_files import read_csv_files  # as does pyarrow.dataset
+def _read_files(source: FileSource, columns: Sequence[str] | None, meter: Meter) -> tuple[pa.Table, str]:
+    from optagent.adapters.datasets.csv_files import read_csv_files  # pyarrow.dataset takes a while to load
     from optagent.adapters.datasets.files import find_files
     from optagent.adapters.datasets.typed_files import read_typed_files
 

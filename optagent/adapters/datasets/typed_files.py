@@ -1,4 +1,4 @@
-"""Parquet and Arrow files: their rows, types and sizes are known before anything is read."""
+"""Parquet and Arrow files: reads files whose rows, types and sizes are known before anything is read."""
 
 from collections.abc import Sequence
 
@@ -15,13 +15,13 @@ def read_typed_files(files: Files, columns: Sequence[str] | None, meter: Meter) 
     """The rows of all files, in the order of their names; folders such as `day=2024-01-31` become columns."""
     with reading(files.where, files.remote):
         dataset = _dataset(files)
-        chosen = choose_columns(dataset.schema, columns, files.where)
-        fields = pa.schema([dataset.schema.field(name) for name in chosen])
+        names = choose_columns(dataset.schema, columns, files.where)
+        fields = pa.schema([dataset.schema.field(name) for name in names])
         rows = dataset.count_rows()
-        meter.expect(rows, _table_bytes(dataset, fields, rows, files), len(chosen), files.where)
+        meter.expect(rows, _table_bytes(dataset, fields, rows, files), len(names), files.where)
         batches = []
-        for batch in dataset.to_batches(columns=chosen):
-            meter.add(batch.num_rows, batch.nbytes, len(chosen), files.where)
+        for batch in dataset.to_batches(columns=names):
+            meter.add(batch.num_rows, batch.nbytes, len(names), files.where)
             batches.append(batch)
         return pa.Table.from_batches(batches, schema=fields)
 

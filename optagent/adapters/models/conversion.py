@@ -1,7 +1,7 @@
-"""Conversion in a process of its own: foreign files may abort a library, and a pickle may run any code at all.
+"""Model conversion: converts a foreign model in a process of its own, since its file may abort a library or run code.
 
-The process gets no secret: an environment of its own, an empty home, limits on memory, time and files. It still is the
-same user on the same machine and network, so a pickle is opened only for who trusts it.
+The process gets no secret: an environment of its own, an empty home, limits on memory, time and files. It is still the
+same user on the same machine and network, so a pickle is opened only if the caller trusts it.
 """
 
 import contextlib
@@ -20,11 +20,11 @@ from optagent.errors import CorruptBundle, InvalidData, InvalidRequest
 TIME_LIMIT_S = 600.0
 _ERRORS = {"InvalidRequest": InvalidRequest, "InvalidData": InvalidData, "CorruptBundle": CorruptBundle}
 _CHILD = "optagent.adapters.models.conversion_child"
-_SHOWN = 500
+_MESSAGE_BYTES = 500
 
 
 class FileKind(StrEnum):
-    """How a model's file is opened."""
+    """The kinds of model files, by the way they are opened."""
 
     LIGHTGBM = "lightgbm"
     XGBOOST = "xgboost"
@@ -34,10 +34,10 @@ class FileKind(StrEnum):
     PICKLE = "pickle"
 
 
-def converted(request: Mapping[str, Any], folder: Path, time_limit_s: float = TIME_LIMIT_S) -> dict[str, Any]:
-    """What the process tells of the model; its files are then in `folder`.
+def convert_in_process(request: Mapping[str, Any], folder: Path, time_limit_s: float = TIME_LIMIT_S) -> dict[str, Any]:
+    """The description of the model by the process; the model's files are then in `folder`.
 
-    Raises the refusals of the process, and CorruptBundle where it dies or takes too long.
+    Raises the refusals of the process, and CorruptBundle if it dies or takes too long.
     """
     home = folder / "home"
     home.mkdir()
@@ -59,32 +59,34 @@ def converted(request: Mapping[str, Any], folder: Path, time_limit_s: float = TI
             raise CorruptBundle(f"the conversion took more than {time_limit_s:g} s") from None
         finally:
             _end(child)
-    return _told(folder, code, errors)
+    return _read_answer(folder, code, errors)
 
 
 def _environment(home: Path) -> dict[str, str]:
-    """Nothing is inherited but where the libraries of the system are."""
-    kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH") if name in os.environ}
+    """The environment of the process, which inherits only the paths of the system's libraries."""
+    inherited = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH") if name in os.environ}
     threads = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
-    return {"PATH": os.defpath, "HOME": str(home), "TMPDIR": str(home), "LANG": "C.UTF-8", **threads, **kept}
+    return {"PATH": os.defpath, "HOME": str(home), "TMPDIR": str(home), "LANG": "C.UTF-8", **threads, **inherited}
 
 
 def _end(child: "subprocess.Popen[bytes]") -> None:
-    """Ends the process and whatever it started in its session."""
+    """Ends the process and all that it started in its session."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()
 
 
-def _told(folder: Path, code: int, errors: Path) -> dict[str, Any]:
-    """What the process has written is data of unknown origin, and no more is believed than its form."""
+def _read_answer(folder: Path, code: int, errors: Path) -> dict[str, Any]:
+    """The answer that the process has written: data of unknown origin, of which only the form is checked here."""
     try:
-        told = json.loads((folder / "told.json").read_text(encoding="utf-8"))
+        answer = json.loads((folder / "told.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        told = None
-    if isinstance(told, dict) and "error" in told:
-        raise _ERRORS.get(str(told["error"]), CorruptBundle)(str(told.get("message"))[:2000])
-    if isinstance(told, dict) and code == 0:
-        return told
-    last = errors.read_bytes()[-_SHOWN:].decode("utf-8", "replace").strip().splitlines()
-    raise CorruptBundle(f"the process that converts the model ended with {code}: {last[-1] if last else 'no message'}")
+        answer = None
+    if isinstance(answer, dict) and "error" in answer:
+        raise _ERRORS.get(str(answer["error"]), CorruptBundle)(str(answer.get("message"))[:2000])
+    if isinstance(answer, dict) and code == 0:
+        return answer
+    lines = errors.read_bytes()[-_MESSAGE_BYTES:].decode("utf-8", "replace").strip().splitlines()
+    raise CorruptBundle(
+        f"the process that converts the model ended with {code}: {lines[-1] if lines else 'no message'}"
+    )

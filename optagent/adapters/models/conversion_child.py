@@ -1,6 +1,6 @@
-"""The process that opens a foreign model once, and writes it down as data: see `conversion`.
+"""Conversion process: opens a foreign model once and writes it as data, see `conversion`.
 
-It is given a folder with request.json and rows.npy, and leaves there model/, reference.npy, rounded.npy and told.json.
+It gets a folder with request.json and rows.npy, and writes model/, reference.npy, rounded.npy and told.json there.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from optagent.adapters.models.conversion import FileKind
-from optagent.adapters.models.foreign_model import taken_apart
+from optagent.adapters.models.foreign_model import take_apart
 from optagent.domain.model import Task
 from optagent.errors import CorruptBundle, InvalidData, InvalidRequest
 from optagent.training.families import skops_file
@@ -32,16 +32,16 @@ _LIGHTGBM_TYPES = (
 
 
 def main(folder: Path) -> None:
-    """Converts what the request names; a refusal is told, and any other failure ends the process."""
+    """Converts the model of the request, and writes the answer or the error into told.json."""
     _limit()
     try:
-        told = convert(json.loads((folder / "request.json").read_text(encoding="utf-8")), folder)
+        answer = convert(json.loads((folder / "request.json").read_text(encoding="utf-8")), folder)
     except (InvalidData, InvalidRequest, CorruptBundle) as error:
-        told = {"error": type(error).__name__, "message": str(error)}
+        answer = {"error": type(error).__name__, "message": str(error)}
     except Exception as error:
         traceback.print_exc()
-        told = {"error": "CorruptBundle", "message": f"the model cannot be opened: {type(error).__name__}: {error}"}
-    (folder / "told.json").write_text(json.dumps(told), encoding="utf-8")
+        answer = {"error": "CorruptBundle", "message": f"the model cannot be opened: {type(error).__name__}: {error}"}
+    (folder / "told.json").write_text(json.dumps(answer), encoding="utf-8")
 
 
 def _limit() -> None:
@@ -49,23 +49,23 @@ def _limit() -> None:
         import resource
     except ImportError:  # not on Windows
         return
-    for what, most in (
+    for resource_kind, limit in (
         (resource.RLIMIT_AS, _MEMORY),
         (resource.RLIMIT_CPU, _CPU_S),
         (resource.RLIMIT_FSIZE, _FILE),
         (resource.RLIMIT_CORE, 0),
     ):
-        allowed = resource.getrlimit(what)[1]
-        most = most if allowed == resource.RLIM_INFINITY else min(most, allowed)
-        resource.setrlimit(what, (most, most))
+        allowed = resource.getrlimit(resource_kind)[1]
+        limit = limit if allowed == resource.RLIM_INFINITY else min(limit, allowed)
+        resource.setrlimit(resource_kind, (limit, limit))
 
 
 def convert(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Opens the model, in this very process, and writes it down; answers what there is to tell of it."""
+    """Opens the model in this process, writes its files and predictions, and returns its description."""
     task = Task(request["task"])
-    opened = taken_apart(_OPEN[FileKind(request["kind"])](Path(request["file"])), task)
+    opened = take_apart(_OPEN[FileKind(request["kind"])](Path(request["file"])), task)
     features = name_features(opened.own_names, opened.columns, request["signature"], request["listed"])
-    told = {
+    answer = {
         "family": opened.family,
         "features": list(features),
         "n_classes": opened.n_classes,
@@ -74,14 +74,14 @@ def convert(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         "params": dict(opened.params),
     }
     if not set(features) <= set(request["columns"]):
-        return told  # which of them cannot be read, and why, is said by who asked
+        return answer  # the caller says which columns are missing, and why
     rows = np.load(folder / "rows.npy", allow_pickle=False)[:, [request["columns"].index(name) for name in features]]
     _write_prediction(folder / "reference.npy", opened.predict(rows))
     opened.suit_32_bits()
     _write_prediction(folder / "rounded.npy", opened.predict(rows.astype(np.float32).astype(np.float64)))
     (folder / "model").mkdir()
     opened.save(folder / "model")
-    return told
+    return answer
 
 
 def _lightgbm_file(path: Path) -> Any:
@@ -97,7 +97,7 @@ def _xgboost_file(path: Path) -> Any:
 
 
 def _xgboost_sklearn_file(path: Path) -> Any:
-    """What kind of wrapper it was does not matter: its booster holds the trees, and where early stopping stopped."""
+    """The booster of any wrapper, which holds the trees and the round at which early stopping stopped."""
     booster = _xgboost_file(path)
     best = booster.attr("best_iteration")
     return booster if best is None else booster[: int(best) + 1]
@@ -113,7 +113,7 @@ def _pickle_file(path: Path) -> Any:
     import cloudpickle
 
     with path.open("rb") as file:
-        return cloudpickle.load(file)  # only for who trusts it, and only in this process
+        return cloudpickle.load(file)  # only if the caller trusts it, and only in this process
 
 
 _OPEN: dict[FileKind, Callable[[Path], Any]] = {

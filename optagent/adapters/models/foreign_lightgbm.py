@@ -1,6 +1,6 @@
-"""The text of a LightGBM model that something else trained, as our own are written: columns by position, one objective.
+"""Foreign LightGBM models: rewrites the text of a model that another program trained into the form of our own.
 
-Nothing that a prediction depends on is changed.
+Columns are named by position and the objective becomes one of ours. Nothing that a prediction depends on changes.
 """
 
 import re
@@ -9,12 +9,12 @@ from optagent.domain.model import Task
 from optagent.errors import InvalidRequest
 
 _VALUES = frozenset({"regression", "regression_l1", "huber", "fair", "quantile", "mape"})
-"""Objectives whose prediction is the sum of the leaves, so that they predict alike."""
+"""Objectives whose prediction is the sum of the leaves."""
 _DROPPED = re.compile(r"^monotone_constraints=.*\n", re.MULTILINE)
 
 
-def as_ours(text: str, task: Task) -> str:
-    """Raises InvalidRequest, with the reason, for what our encoding or our families cannot express."""
+def normalise_text(text: str, task: Task) -> str:
+    """The text of the model in our form; InvalidRequest, with the reason, if our families cannot express it."""
     head, mark, trees = text.partition("\ntree_sizes=")
     body, end, tail = trees.partition("\nend of trees\n")
     if not mark or not end:
@@ -22,9 +22,9 @@ def as_ours(text: str, task: Task) -> str:
     _refuse_unsupported(head, body, tail)
     head = _DROPPED.sub("", f"{head}\n").removesuffix("\n")
     head = re.sub(r"^version=\w+$", "version=v4", head, flags=re.MULTILINE)
-    names = _field(head, "feature_names").split(" ")
-    head = _replaced(head, "feature_names", " ".join(f"Column_{position}" for position in range(len(names))))
-    head = _replaced(head, "objective", _objective(_field(head, "objective"), task))
+    names = _read_field(head, "feature_names").split(" ")
+    head = _replace_field(head, "feature_names", " ".join(f"Column_{position}" for position in range(len(names))))
+    head = _replace_field(head, "objective", _our_objective(_read_field(head, "objective"), task))
     tail = re.sub(
         r"\nfeature_importances:\n.*?\nparameters:\n", "\nfeature_importances:\n\nparameters:\n", tail, flags=re.S
     )
@@ -32,7 +32,7 @@ def as_ours(text: str, task: Task) -> str:
     return f"{head}{mark}{body}{end}{tail}\n"
 
 
-def parameters(text: str) -> dict[str, str]:
+def read_parameters(text: str) -> dict[str, str]:
     """The parameters that the text keeps, by LightGBM's names."""
     return dict(re.findall(r"^\[(\w+): ([^\n]*)\]$", text.partition("\nparameters:\n")[2], flags=re.MULTILINE))
 
@@ -48,22 +48,24 @@ def _refuse_unsupported(head: str, body: str, tail: str) -> None:
         raise InvalidRequest("LightGBM's linear trees cannot be imported")
 
 
-def _objective(found: str, task: Task) -> str:
-    words = found.split(" ")
+def _our_objective(objective: str, task: Task) -> str:
+    words = objective.split(" ")
     if task is Task.REGRESSION and words[0] in _VALUES and "sqrt" not in words:
         return "regression"
-    if (task is Task.BINARY and found == "binary sigmoid:1") or (task is Task.MULTICLASS and words[0] == "multiclass"):
-        return found
+    if (task is Task.BINARY and objective == "binary sigmoid:1") or (
+        task is Task.MULTICLASS and words[0] == "multiclass"
+    ):
+        return objective
     known = {Task.BINARY: ["binary"], Task.MULTICLASS: ["multiclass"], Task.REGRESSION: sorted(_VALUES)}[task]
-    raise InvalidRequest(f"a LightGBM model of the objective {found!r} for a {task} model; one of {known}")
+    raise InvalidRequest(f"a LightGBM model of the objective {objective!r} for a {task} model; one of {known}")
 
 
-def _field(head: str, name: str) -> str:
-    found = re.search(rf"^{name}=(.*)$", head, flags=re.MULTILINE)
-    if found is None:
+def _read_field(head: str, name: str) -> str:
+    match = re.search(rf"^{name}=(.*)$", head, flags=re.MULTILINE)
+    if match is None:
         raise InvalidRequest(f"not a LightGBM model: it has no {name}")
-    return found[1]
+    return match[1]
 
 
-def _replaced(head: str, name: str, value: str) -> str:
+def _replace_field(head: str, name: str, value: str) -> str:
     return re.sub(rf"^{name}=.*$", f"{name}={value}", head, flags=re.MULTILINE)

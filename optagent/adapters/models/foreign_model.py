@@ -1,4 +1,4 @@
-"""A foreign model in memory, as what a bundle of ours needs of it; only the process that converts it calls this."""
+"""Foreign models: takes a model of another program apart into what a bundle needs, in the conversion process only."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from optagent.adapters.models.foreign_lightgbm import as_ours, parameters
+from optagent.adapters.models.foreign_lightgbm import normalise_text, read_parameters
 from optagent.domain.model import Task
 from optagent.errors import InvalidRequest
 from optagent.training.families import lightgbm_family, sklearn_imported, sklearn_model, skops_file, xgboost_family
@@ -16,7 +16,7 @@ from optagent.training.families import lightgbm_family, sklearn_imported, sklear
 
 @dataclass
 class ForeignModel:
-    """A model taken apart: how its own library predicts, and how it is written as a family's files."""
+    """A model taken apart: its prediction by its own library, and the writer of its files as a family's."""
 
     family: str
     own_names: list[str] | None
@@ -30,8 +30,8 @@ class ForeignModel:
     params: Mapping[str, Any] = field(default_factory=dict)
 
 
-def taken_apart(model: Any, task: Task) -> ForeignModel:
-    """Raises InvalidRequest, with the reason, for what our families cannot express."""
+def take_apart(model: Any, task: Task) -> ForeignModel:
+    """The parts of the model; InvalidRequest, with the reason, if our families cannot express it."""
     library = type(model).__module__.partition(".")[0]
     if library == "lightgbm":
         return _lightgbm(model, task)
@@ -51,8 +51,8 @@ def _lightgbm(model: Any, task: Task) -> ForeignModel:
     booster = model.booster_ if wrapped else model
     best = (model.best_iteration_ if wrapped else booster.best_iteration) or None
     text = booster.model_to_string(num_iteration=best)
-    ours = as_ours(text, task)
-    kept = parameters(text)
+    normalised_text = normalise_text(text, task)
+    params = read_parameters(text)
     classes = model.classes_.tolist() if isinstance(model, lightgbm.LGBMClassifier) else None
     trees = booster.num_model_per_iteration()
     return ForeignModel(
@@ -60,11 +60,11 @@ def _lightgbm(model: Any, task: Task) -> ForeignModel:
         own_names=booster.feature_name(),
         columns=booster.num_feature(),
         predict=lambda rows: booster.predict(rows, num_iteration=best),
-        save=lambda folder: _write(folder / lightgbm_family.FILE, ours.encode()),
+        save=lambda folder: _write(folder / lightgbm_family.FILE, normalised_text.encode()),
         n_classes={Task.BINARY: 2, Task.REGRESSION: 0}.get(task, trees),
         classes=classes,
         rounds=max(1, best or booster.current_iteration()),
-        params=kept,
+        params=params,
     )
 
 
@@ -78,7 +78,7 @@ def _xgboost(model: Any, task: Task) -> ForeignModel:
     names, kinds = booster.feature_names, booster.feature_types
     _refuse_xgboost(json.loads(booster.save_config())["learner"], kinds, task)
     booster.feature_names = booster.feature_types = None
-    # The wrapper keeps its own parameters there, which are no part of the trees.
+    # The wrapper keeps its own parameters in the attributes; they do not belong to the trees.
     booster.set_attr(**dict.fromkeys(booster.attributes()))
     classes = int(json.loads(booster.save_config())["learner"]["learner_model_param"]["num_class"])
     return ForeignModel(
@@ -93,9 +93,9 @@ def _xgboost(model: Any, task: Task) -> ForeignModel:
 
 
 def _refuse_xgboost(config: Mapping[str, Any], kinds: list[str] | None, task: Task) -> None:
-    wanted, found = xgboost_family.OBJECTIVES[task], config["objective"]["name"]
-    if found != wanted:
-        raise InvalidRequest(f"an XGBoost model of the objective {found} for a {task} model; {wanted} is needed")
+    wanted, objective = xgboost_family.OBJECTIVES[task], config["objective"]["name"]
+    if objective != wanted:
+        raise InvalidRequest(f"an XGBoost model of the objective {objective} for a {task} model; {wanted} is needed")
     if config["gradient_booster"]["name"] != "gbtree":
         raise InvalidRequest(f"an XGBoost model of {config['gradient_booster']['name']}; gbtree is needed")
     if int(config["gradient_booster"]["gbtree_model_param"]["num_parallel_tree"]) != 1:
@@ -121,8 +121,8 @@ def _sklearn(model: Any, task: Task) -> ForeignModel:
         import pandas as pd
 
         table: Any = rows if names is None else pd.DataFrame(rows, columns=names)
-        found = np.asarray(getattr(model, wanted)(table), dtype=np.float64)
-        return found[:, 1] if task is Task.BINARY and found.shape[1] == 2 else found
+        prediction = np.asarray(getattr(model, wanted)(table), dtype=np.float64)
+        return prediction[:, 1] if task is Task.BINARY and prediction.shape[1] == 2 else prediction
 
     return ForeignModel(
         family=sklearn_imported.ImportedSklearn.name,
@@ -137,7 +137,8 @@ def _sklearn(model: Any, task: Task) -> ForeignModel:
 
 
 def _round_thresholds(model: Any) -> None:
-    """Histogram boosting splits at values of its training rows, which rounded alone would be on either side."""
+    """Rounds thresholds to 32 bits like the rows: histogram boosting splits at training values, and a rounded value
+    could lie on either side of an exact threshold."""
     for tree in (tree for trees in getattr(model, "_predictors", ()) for tree in trees):
         nodes = tree.nodes.copy()
         nodes["num_threshold"] = nodes["num_threshold"].astype(np.float32)

@@ -1,4 +1,4 @@
-"""A bundle as a folder that plain MLflow opens, and the digest of that folder."""
+"""MLflow artifact: writes a bundle as a folder that plain MLflow opens, and computes the digest of that folder."""
 
 import hashlib
 import os
@@ -12,13 +12,13 @@ from optagent.training.manifest import Manifest, file_digest
 
 LOADER_MODULE = "optagent.training.pyfunc"
 BUNDLE = Path("data", "bundle")
-"""Where the bundle lies below an MLflow model."""
+"""The path of the bundle below an MLflow model."""
 
 
 def save_artifact(folder: Path, bundle: Path, manifest: Manifest) -> str:
-    """Writes an MLflow model at `folder` around a copy of `bundle`; the answer is the digest of all its files.
+    """Writes an MLflow model at `folder` around a copy of `bundle`; returns the digest of all its files.
 
-    Requirements and signature are given, since to infer them takes MLflow 9.7 s instead of .1 s.
+    It passes requirements and signature, since MLflow takes 9.7 s instead of .1 s if it has to infer them.
     """
     import mlflow.pyfunc
 
@@ -38,7 +38,7 @@ def save_artifact(folder: Path, bundle: Path, manifest: Manifest) -> str:
 
 
 def artifact_digest(folder: Path) -> str:
-    """SHA-256 over the names and contents of all files, so that an altered loader is found as well."""
+    """SHA-256 over the names and contents of all files, so that an altered loader is noticed too."""
     lines = []
     for parent, folders, files in os.walk(folder):
         for name in (*folders, *files):

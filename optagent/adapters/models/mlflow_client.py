@@ -1,4 +1,4 @@
-"""MLflow without its manners: imported late, no telemetry, no log lines of its own, no minutes of retries."""
+"""MLflow client settings: a late import, no telemetry, no log lines of its own, and no retries for minutes."""
 
 import logging
 import os
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _DEFAULTS = {
-    # Telemetry and a look for a uv project in the working directory, whose files MLflow would copy into models.
+    # Telemetry, and the search for a uv project in the working directory, whose files MLflow would copy into models.
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "MLFLOW_UV_AUTO_DETECT": "false",
@@ -26,9 +26,9 @@ _levels: dict[str, int] = {}
 
 @contextmanager
 def quiet_mlflow() -> Iterator[None]:
-    """For the time of a call, MLflow logs only errors; what the user set in the environment stays.
+    """A context in which MLflow logs only errors; variables that the user has set stay as they are.
 
-    The first call imports MLflow (3 s). Re-entrant, and safe between threads: the last one out restores the levels.
+    The first call imports MLflow (3 s). Re-entrant, and safe between threads: the last to leave restores the levels.
     """
     global _depth
     for name, value in _DEFAULTS.items():

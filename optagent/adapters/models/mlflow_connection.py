@@ -1,4 +1,4 @@
-"""One tracking server and experiment, opened late, with MLflow's errors in our words."""
+"""MLflow connection: one tracking server and experiment, opened late, with MLflow's errors as ours."""
 
 import threading
 import time
@@ -11,7 +11,7 @@ from platformdirs import user_cache_path
 
 from optagent.adapters.models.mlflow_client import quiet_mlflow
 from optagent.adapters.models.mlflow_database import prepare_database
-from optagent.adapters.models.mlflow_health import check_server, shown, sqlite_path
+from optagent.adapters.models.mlflow_health import check_server, hide_credentials, sqlite_path
 from optagent.errors import InvalidRequest, NotFound, Unavailable
 
 if TYPE_CHECKING:
@@ -22,10 +22,10 @@ _REFUSED = frozenset({"INVALID_PARAMETER_VALUE", "BAD_REQUEST"})
 
 
 class MlflowConnection:
-    """Opens a client when it is first needed. `artifact_root` is where a new experiment keeps its files.
+    """Opens a client when it is first needed. `artifact_root` is the place of the files of a new experiment.
 
-    Without one, a server decides, and a SQLite file keeps them in the folder `artifacts` beside it. `cache_folder` is
-    for the template of new SQLite databases.
+    Without one, a server decides, and for a SQLite file it is the folder `artifacts` beside that. `cache_folder` holds
+    the template of new SQLite databases.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class MlflowConnection:
     @property
     def address(self) -> str:
         """The tracking URI without credentials, for messages."""
-        return shown(self.tracking_uri)
+        return hide_credentials(self.tracking_uri)
 
     def check(self) -> None:
         """Raises Unavailable, with the address, within 5 s."""
@@ -66,7 +66,7 @@ class MlflowConnection:
 
     @contextmanager
     def session(self, trust_s: float = 0.0) -> Iterator["MlflowClient"]:
-        """A client for a few calls, after a check that the server answers, unless it did within the last `trust_s`.
+        """A client for a few calls; checks first that the server answers, unless it did within the last `trust_s`.
 
         Raises NotFound, InvalidRequest or Unavailable in place of MLflow's errors.
         """
@@ -76,18 +76,18 @@ class MlflowConnection:
             from mlflow.exceptions import MlflowException
 
             try:
-                yield self._opened()
+                yield self._client_in_turn()
             except (MlflowException, OSError) as error:
-                raise self._translated(error) from error
+                raise self._translate_error(error) from error
 
     def experiment_id(self) -> str:
-        """The experiment's id; made, or restored from MLflow's bin, where needed. To be called in a session."""
+        """The experiment's id; makes it or restores it from MLflow's bin if needed. To be called in a session."""
         with self._lock:
             if self._experiment_id is None:
                 self._experiment_id = self._find_or_create(self._open_client())
             return self._experiment_id
 
-    def _opened(self) -> "MlflowClient":
+    def _client_in_turn(self) -> "MlflowClient":
         with self._lock:
             return self._open_client()
 
@@ -104,19 +104,19 @@ class MlflowConnection:
     def _find_or_create(self, client: "MlflowClient") -> str:
         from mlflow.exceptions import MlflowException
 
-        found = client.get_experiment_by_name(self.experiment)
-        if found is None:
+        experiment = client.get_experiment_by_name(self.experiment)
+        if experiment is None:
             try:
                 return str(client.create_experiment(self.experiment, artifact_location=self._artifact_root))
             except MlflowException as error:
-                found = client.get_experiment_by_name(self.experiment)
-                if error.error_code != "RESOURCE_ALREADY_EXISTS" or found is None:
+                experiment = client.get_experiment_by_name(self.experiment)
+                if error.error_code != "RESOURCE_ALREADY_EXISTS" or experiment is None:
                     raise
-        if found.lifecycle_stage == "deleted":
-            client.restore_experiment(found.experiment_id)
-        return str(found.experiment_id)
+        if experiment.lifecycle_stage == "deleted":
+            client.restore_experiment(experiment.experiment_id)
+        return str(experiment.experiment_id)
 
-    def _translated(self, error: Exception) -> Exception:
+    def _translate_error(self, error: Exception) -> Exception:
         code, message = getattr(error, "error_code", ""), f"MLflow at {self.address}: {error}"
         message = message.replace(self.tracking_uri.rstrip("/"), self.address.rstrip("/"))
         if code in _MISSING:

@@ -1,4 +1,4 @@
-"""A local MLflow database in .1 s: copied from a template that is migrated once per MLflow version (5 s)."""
+"""MLflow database: makes a local SQLite database in .1 s from a template that is migrated once per version (5 s)."""
 
 import os
 import shutil
@@ -17,10 +17,10 @@ _LOCK_S = 120.0
 
 
 def prepare_database(path: Path, artifact_root: str, cache_folder: Path) -> str:
-    """The tracking URI of the SQLite database at `path`, made if there is none.
+    """The tracking URI of the SQLite database at `path`, which is made if there is none.
 
     Processes that start at once wait for one another. Raises Unavailable for a file that is no MLflow database, and for
-    one whose schema is another than the installed MLflow's, with the command that upgrades it.
+    a database whose schema is not that of the installed MLflow, with the command that upgrades it.
     """
     path = path.absolute()
     uri = f"sqlite:///{path}"
@@ -41,7 +41,7 @@ def _template(cache_folder: Path) -> Path:
     template = cache_folder / f"mlflow-{VERSION}.db"
     if not _has_content(template):
         cache_folder.mkdir(parents=True, exist_ok=True)
-        with _locked(template):
+        with _hold_lock(template):
             if not _has_content(template):
                 with _sibling(template) as staging:
                     _migrate(staging)
@@ -63,7 +63,7 @@ def _create(path: Path, template: Path, artifact_root: str) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(path):
+    with _hold_lock(path):
         if _has_content(path):
             return
         with _sibling(path) as staging:
@@ -75,18 +75,18 @@ def _create(path: Path, template: Path, artifact_root: str) -> None:
 
 
 def _check_revision(path: Path, uri: str, template: Path) -> None:
-    found, needed = _revision(path), _revision(template)
-    if found is None:
+    revision, needed = _revision(path), _revision(template)
+    if revision is None:
         raise Unavailable(f"MLflow database {path}: not an MLflow database; give another path")
-    if found != needed:
+    if revision != needed:
         raise Unavailable(
-            f"MLflow database {path}: its schema is {found}, the installed MLflow needs {needed}; "
+            f"MLflow database {path}: its schema is {revision}, the installed MLflow needs {needed}; "
             f"copy the file, then run: mlflow db upgrade {uri}"
         )
 
 
 def _revision(path: Path) -> str | None:
-    """The schema of a database by Alembic's name for it; None where there is none."""
+    """The Alembic revision of the database's schema; None where there is none."""
     try:
         connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=5)
         try:
@@ -108,7 +108,7 @@ def _has_content(path: Path) -> bool:
 
 @contextmanager
 def _sibling(path: Path) -> Iterator[Path]:
-    """A file beside `path` to fill and rename, gone afterwards in any case."""
+    """A temporary file beside `path` to fill and rename; it is deleted afterwards in any case."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     os.close(handle)
     try:
@@ -118,7 +118,7 @@ def _sibling(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _hold_lock(path: Path) -> Iterator[None]:
     try:
         with FileLock(path.with_name(f"{path.name}.lock"), timeout=_LOCK_S):
             yield

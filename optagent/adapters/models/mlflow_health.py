@@ -1,4 +1,4 @@
-"""Does the tracking server answer? Asked without importing MLflow, and never for longer than the limit."""
+"""MLflow health check: tests that a tracking server answers, without importing MLflow and within a time limit."""
 
 import sqlite3
 import tempfile
@@ -12,7 +12,7 @@ from optagent.errors import Unavailable
 LIMIT_S = 4.0
 
 
-def shown(uri: str) -> str:
+def hide_credentials(uri: str) -> str:
     """The address without its user and password."""
     parts = urlsplit(uri)
     if "@" not in parts.netloc:
@@ -27,33 +27,33 @@ def sqlite_path(uri: str) -> Path | None:
 
 
 def check_server(uri: str, limit_s: float = LIMIT_S) -> None:
-    """Raises Unavailable, with the address, when nothing that can keep runs answers there within `limit_s`."""
+    """Raises Unavailable, with the address, if no server or database answers there within `limit_s`."""
     path = sqlite_path(uri)
     if path is not None:
-        _limited(uri, limit_s, lambda: _check_sqlite(path))
+        _check_within(uri, limit_s, lambda: _check_sqlite(path))
     elif uri.startswith(("http://", "https://")):
         from optagent.adapters.models.mlflow_http import check_http  # requests takes a while to load
 
-        _limited(uri, limit_s, lambda: check_http(uri, limit_s))
+        _check_within(uri, limit_s, lambda: check_http(uri, limit_s))
     elif "://" in uri and not uri.startswith("databricks"):
-        _limited(uri, limit_s, lambda: _check_database(uri))
+        _check_within(uri, limit_s, lambda: _check_database(uri))
 
 
-def _limited(uri: str, limit_s: float, ask: Callable[[], None]) -> None:
-    # A thread, since looking up a host name has no limit of its own.
+def _check_within(uri: str, limit_s: float, check: Callable[[], None]) -> None:
+    # The check runs in a thread, since looking up a host name has no time limit of its own.
     problems: list[str] = []
-    thread = threading.Thread(target=_report, args=(ask, problems), name="mlflow-health", daemon=True)
+    thread = threading.Thread(target=_report, args=(check, problems), name="mlflow-health", daemon=True)
     thread.start()
     thread.join(limit_s)
     if thread.is_alive():
         problems.append(f"no answer within {limit_s:g} s")
     if problems:
-        raise Unavailable(f"MLflow at {shown(uri)}: {problems[0]}")
+        raise Unavailable(f"MLflow at {hide_credentials(uri)}: {problems[0]}")
 
 
-def _report(ask: Callable[[], None], problems: list[str]) -> None:
+def _report(check: Callable[[], None], problems: list[str]) -> None:
     try:
-        ask()
+        check()
     except Exception as error:
         problems.append(str(error) or type(error).__name__)
 

@@ -1,4 +1,4 @@
-"""Does an MLflow server answer over HTTP?"""
+"""MLflow HTTP check: tests that an address is a healthy MLflow server."""
 
 import os
 import re
@@ -11,7 +11,7 @@ _VERSION = re.compile(r"\d+\.\d+[\w.+-]*")
 
 
 def check_http(uri: str, limit_s: float) -> None:
-    """Raises Unavailable, with the reason, for what is no healthy MLflow server."""
+    """Raises Unavailable, with the reason, if the address is no healthy MLflow server."""
     headers = {}
     auth = None
     if token := os.environ.get("MLFLOW_TRACKING_TOKEN"):
@@ -27,14 +27,14 @@ def check_http(uri: str, limit_s: float) -> None:
     except requests.Timeout:
         raise Unavailable("no answer in time") from None
     except requests.ConnectionError as error:
-        raise Unavailable(f"no connection ({_root(error)})") from None
+        raise Unavailable(f"no connection ({_root_cause(error)})") from None
     if answer.status_code != 200:
         raise Unavailable(f"answered {answer.status_code} {answer.reason} for /version")
     if not _VERSION.fullmatch(answer.text.strip()):
         raise Unavailable("something answers, but it is not an MLflow server (no version at /version)")
 
 
-def _root(error: BaseException) -> str:
+def _root_cause(error: BaseException) -> str:
     while error.__context__ is not None:
         error = error.__context__
     return str(error)

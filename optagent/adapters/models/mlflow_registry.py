@@ -1,4 +1,4 @@
-"""The model registry on MLflow: each version one bundle, which plain MLflow opens as well."""
+"""MLflow registry: the `Registry` port on MLflow; each version is one bundle, which plain MLflow opens as well."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ _FOLDER = "model"
 
 
 class MlflowRegistry:
-    """Registers below the model's id. Only explicit addresses: MLflow's global tracking URI is neither read nor set."""
+    """Registers under the model's id. It neither reads nor sets MLflow's global tracking URI."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class MlflowRegistry:
     def register(
         self, model_id: str, bundle: Path, metrics: Mapping[str, float], tags: Mapping[str, str]
     ) -> ModelVersion:
-        """The version's row is written last, when its files are complete: a kill before leaves only an unused run."""
+        """Writes the version's row last, when its files are complete: a kill before leaves only an unused run."""
         manifest = verify_bundle(bundle)
         if clash := sorted(_OURS & set(tags)):
             raise InvalidRequest(f"tags: {clash} are reserved")
@@ -74,9 +74,9 @@ class MlflowRegistry:
         return [_version_of(row, _aliases_of(row.version, aliases)) for row in rows if _DIGEST in row.tags]
 
     def fetch(self, version: ModelVersion, into: Path) -> Path:
-        """Every file of the MLflow model is compared with what was registered, the loader's included.
+        """Compares every file of the MLflow model with what was registered, including the loader.
 
-        A sound copy from an earlier fetch is used again.
+        It uses a sound copy from an earlier fetch again.
         """
         target = into / f"{version.model_id}-{version.version}-{version.digest[:12]}"
         if _is_sound(target, version.digest):
@@ -90,24 +90,24 @@ class MlflowRegistry:
         return target
 
     def _download(self, version: ModelVersion, scratch: Path) -> Path:
-        named = f"{version.model_id} version {version.version}"
+        label = f"{version.model_id} version {version.version}"
         row = self._row(version.model_id, version.version)
         try:
             with self._server.session() as client:
                 uri = client.get_model_version_download_uri(version.model_id, version.version)
-                found = _downloaded(uri, scratch, self._server.tracking_uri)
+                path = _download_files(uri, scratch, self._server.tracking_uri)
         except NotFound as error:
-            raise CorruptBundle(f"{named}: its files are gone: {error}") from error
-        model = Path(found)
+            raise CorruptBundle(f"{label}: its files are gone: {error}") from error
+        model = Path(path)
         if artifact_digest(model) != row.tags.get(_ARTIFACT_DIGEST):
             verify_bundle(model / BUNDLE, version.digest)  # names the file, if it is one of the bundle's
-            raise CorruptBundle(f"{named}: the files at {uri} are not those that were registered")
+            raise CorruptBundle(f"{label}: the files at {uri} are not those that were registered")
         return model / BUNDLE
 
     def _log(
         self, client: "MlflowClient", model_id: str, model: Path, metrics: Mapping[str, float], tags: Mapping[str, str]
     ) -> tuple[str, str]:
-        """Where the artifacts of a finished run lie, and the run."""
+        """Logs a finished run with the model; returns the location of its artifacts and the run's id."""
         run = client.create_run(self._server.experiment_id(), run_name=f"{model_id} registration", tags=dict(tags))
         run_id = run.info.run_id
         client.log_artifacts(run_id, str(model), _FOLDER)
@@ -131,26 +131,26 @@ class MlflowRegistry:
         return client.create_model_version(model_id, source, run_id=run_id, tags=dict(tags))
 
     def _row(self, model_id: str, alias_or_version: str) -> Any:
-        numbered = alias_or_version.isdigit()
-        named = f"{model_id} {'version' if numbered else 'alias'} {alias_or_version}"
-        with self._lookup(named) as client:
-            lookup = client.get_model_version if numbered else client.get_model_version_by_alias
+        is_number = alias_or_version.isdigit()
+        label = f"{model_id} {'version' if is_number else 'alias'} {alias_or_version}"
+        with self._lookup(label) as client:
+            lookup = client.get_model_version if is_number else client.get_model_version_by_alias
             row = lookup(model_id, alias_or_version)
         if _DIGEST not in row.tags:
-            raise ModelNotFound(f"{named}: not registered by optagent, its digest is unknown")
+            raise ModelNotFound(f"{label}: not registered by optagent, its digest is unknown")
         return row
 
     @contextmanager
-    def _lookup(self, named: str) -> Iterator["MlflowClient"]:
-        """A session in which what MLflow does not know, or finds no possible name, is ModelNotFound."""
+    def _lookup(self, label: str) -> Iterator["MlflowClient"]:
+        """A session that raises ModelNotFound for a model that MLflow does not have or whose name it refuses."""
         try:
             with self._server.session() as client:
                 yield client
         except (NotFound, InvalidRequest) as error:
-            raise ModelNotFound(f"{named}: not in MLflow at {self._server.address}") from error
+            raise ModelNotFound(f"{label}: not in MLflow at {self._server.address}") from error
 
 
-def _downloaded(uri: str, scratch: Path, tracking_uri: str) -> str:
+def _download_files(uri: str, scratch: Path, tracking_uri: str) -> str:
     from mlflow.artifacts import download_artifacts
 
     try:
@@ -185,7 +185,7 @@ def _version_of(row: Any, aliases: tuple[str, ...]) -> ModelVersion:
 
 
 def _aliases_of(version: str, aliases: Mapping[str, str]) -> tuple[str, ...]:
-    return tuple(sorted(alias for alias, of in aliases.items() if str(of) == str(version)))
+    return tuple(sorted(alias for alias, alias_version in aliases.items() if str(alias_version) == str(version)))
 
 
 def _is_sound(folder: Path, digest: str) -> bool:

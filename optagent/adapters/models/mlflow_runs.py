@@ -1,4 +1,4 @@
-"""Studies as MLflow runs: one parent for the study, one child for each trial."""
+"""MLflow runs of studies: one parent run for the study, one child run for each trial."""
 
 import json
 import logging
@@ -32,7 +32,7 @@ _METRICS_A_BATCH, _PARAMS_A_BATCH = 900, 100
 
 @dataclass
 class _StudyRun:
-    """What is known of a study's run while it is written; trials by number, so that a retry makes no second run."""
+    """The state of a study's run while it is written; child runs by trial number, so that a retry makes no second."""
 
     run_id: str
     children: dict[int, str] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class _StudyRun:
 
 
 class StudyRuns:
-    """Writes to the server at once; to be used from one thread. Each method may be called again after it failed."""
+    """Writes to the server at once. Use it from one thread; each method may be called again after it failed."""
 
     def __init__(self, server: MlflowConnection) -> None:
         self._server = server
@@ -51,23 +51,23 @@ class StudyRuns:
     def begin(self, study: Study, at: float) -> None:
         """Opens the study's run, or the one that an earlier process opened for it."""
         with self._server.session(_TRUST_S) as client:
-            self._run(client, study, at)
+            self._study_run(client, study, at)
 
-    def log_trial(self, study: Study, trial: Trial, at: float) -> None:
-        """A finished run for the trial, which ended at POSIX time `at`."""
-        ended = _ms(at)
+    def trial(self, study: Study, trial: Trial, at: float) -> None:
+        """Writes a finished run for the trial, which ended at POSIX time `at`."""
+        ended_ms = _ms(at)
         with self._server.session(_TRUST_S) as client:
-            run = self._run(client, study, at)
-            run_id = self._child(client, study, run, trial, ended)
-            metrics = [(study.metric, score, ended, units) for units, score in trial.measurements.items()]
-            metrics += [("rounds", trial.rounds, ended, 0), ("units", trial.units, ended, 0)]
-            metrics += [("duration_s", trial.duration_s, ended, 0)]
+            run = self._study_run(client, study, at)
+            run_id = self._trial_run(client, study, run, trial, ended_ms)
+            metrics = [(study.metric, score, ended_ms, units) for units, score in trial.measurements.items()]
+            metrics += [("rounds", trial.rounds, ended_ms, 0), ("units", trial.units, ended_ms, 0)]
+            metrics += [("duration_s", trial.duration_s, ended_ms, 0)]
             if trial.score is not None:
-                metrics.append(("score", trial.score, ended, 0))
+                metrics.append(("score", trial.score, ended_ms, 0))
             _log(client, run_id, metrics, trial.params)
-            client.set_terminated(run_id, _STATUS[trial.state], ended)
+            client.set_terminated(run_id, _STATUS[trial.state], ended_ms)
             run.children[trial.number] = run_id
-        self._note_progress(study, run, trial, ended)
+        self._note_progress(study, run, trial, ended_ms)
 
     def flush(self, study: Study) -> None:
         """Writes the study's progress in one batch."""
@@ -86,46 +86,46 @@ class StudyRuns:
         at: float,
         artifacts: Path | None = None,
     ) -> None:
-        """Closes the study's run; that its files cannot be kept is only logged."""
+        """Closes the study's run; if its files cannot be uploaded, that is only logged."""
         self.flush(study)
         with self._server.session(_TRUST_S) as client:
-            run_id = self._run(client, study, at).run_id
+            run_id = self._study_run(client, study, at).run_id
             _log(client, run_id, [(name, value, _ms(at), 0) for name, value in metrics.items()], {}, tags)
             self._upload(client, run_id, study, artifacts)
             client.set_terminated(run_id, "FINISHED" if succeeded else "FAILED", _ms(at))
         self._runs.pop(study.study_id, None)
 
     def _upload(self, client: "MlflowClient", run_id: str, study: Study, artifacts: Path | None) -> None:
-        if artifacts is None or not artifacts.is_dir():  # gone where the search no longer waited for this
+        if artifacts is None or not artifacts.is_dir():  # deleted if the search no longer waited for this
             return
         try:
             client.log_artifacts(run_id, str(artifacts), "study")
-        except Exception as error:  # the stores of files that MLflow knows raise what they like
+        except Exception as error:  # MLflow's artifact stores raise errors of any kind
             _logger.warning(
                 "MLflow at %s: the files of %s are not kept: %s", self._server.address, study.study_id, error
             )
 
-    def _run(self, client: "MlflowClient", study: Study, at: float) -> _StudyRun:
+    def _study_run(self, client: "MlflowClient", study: Study, at: float) -> _StudyRun:
         if study.study_id not in self._runs:
-            run_id = self._existing(client, study) or self._created(client, study, at)
+            run_id = self._find_run(client, study) or self._create_run(client, study, at)
             _log(client, run_id, [], _study_params(study))
             self._runs[study.study_id] = _StudyRun(run_id)
         return self._runs[study.study_id]
 
-    def _existing(self, client: "MlflowClient", study: Study) -> str | None:
+    def _find_run(self, client: "MlflowClient", study: Study) -> str | None:
         if not re.fullmatch(r"[\w.:-]+", study.study_id):
             return None
-        found = client.search_runs(
+        runs = client.search_runs(
             [self._server.experiment_id()],
             f"tags.`{_STUDY_TAG}` = '{study.study_id}' and tags.`{_STATE_TAG}` = 'study'",
             max_results=1,
         )
-        if not found:
+        if not runs:
             return None
-        client.update_run(found[0].info.run_id, status="RUNNING")
-        return str(found[0].info.run_id)
+        client.update_run(runs[0].info.run_id, status="RUNNING")
+        return str(runs[0].info.run_id)
 
-    def _created(self, client: "MlflowClient", study: Study, at: float) -> str:
+    def _create_run(self, client: "MlflowClient", study: Study, at: float) -> str:
         tags = {
             _STUDY_TAG: study.study_id,
             _STATE_TAG: "study",
@@ -137,7 +137,7 @@ class StudyRuns:
         name = f"{study.model_id} {study.study_id}"
         return str(client.create_run(self._server.experiment_id(), _ms(at), tags, name).info.run_id)
 
-    def _child(self, client: "MlflowClient", study: Study, run: _StudyRun, trial: Trial, ended: int) -> str:
+    def _trial_run(self, client: "MlflowClient", study: Study, run: _StudyRun, trial: Trial, ended_ms: int) -> str:
         if trial.number not in run.children:
             tags = {
                 "mlflow.parentRunId": run.run_id,
@@ -147,20 +147,20 @@ class StudyRuns:
             }
             if trial.error:
                 tags["optagent.error"] = trial.error[:_TAG_CHARACTERS]
-            started = ended - round(trial.duration_s * 1000)
+            started_ms = ended_ms - round(trial.duration_s * 1000)
             created = client.create_run(
-                self._server.experiment_id(), started, tags, f"trial {trial.number} {trial.family}"
+                self._server.experiment_id(), started_ms, tags, f"trial {trial.number} {trial.family}"
             )
             run.children[trial.number] = created.info.run_id
         return run.children[trial.number]
 
-    def _note_progress(self, study: Study, run: _StudyRun, trial: Trial, ended: int) -> None:
+    def _note_progress(self, study: Study, run: _StudyRun, trial: Trial, ended_ms: int) -> None:
         run.written += 1
         if trial.state is TrialState.COMPLETE and trial.score is not None and math.isfinite(trial.score):
             better = max if study.maximize else min
             run.best = trial.score if run.best is None else better(run.best, trial.score)
-            run.pending.append((f"best_{study.metric}", run.best, ended, run.written))
-        run.pending.append(("trials", run.written, ended, run.written))
+            run.pending.append((f"best_{study.metric}", run.best, ended_ms, run.written))
+        run.pending.append(("trials", run.written, ended_ms, run.written))
 
 
 def _log(
@@ -170,12 +170,12 @@ def _log(
     params: Mapping[str, Any],
     tags: Mapping[str, str] | None = None,
 ) -> None:
-    """Metrics as (name, value, milliseconds, step), in as few requests as MLflow allows."""
+    """Logs metrics (name, value, milliseconds, step), parameters and tags in as few requests as MLflow allows."""
     from mlflow.entities import Metric, Param, RunTag
 
-    values = [Metric(_name(name), float(value), at, step) for name, value, at, step in metrics]
-    settings = [Param(_name(name), str(value)[:_PARAM_CHARACTERS]) for name, value in params.items()]
-    labels = [RunTag(_name(name), str(value)[:_TAG_CHARACTERS]) for name, value in (tags or {}).items()]
+    values = [Metric(_allowed_name(name), float(value), at, step) for name, value, at, step in metrics]
+    settings = [Param(_allowed_name(name), str(value)[:_PARAM_CHARACTERS]) for name, value in params.items()]
+    labels = [RunTag(_allowed_name(name), str(value)[:_TAG_CHARACTERS]) for name, value in (tags or {}).items()]
     while values or settings or labels:
         client.log_batch(run_id, values[:_METRICS_A_BATCH], settings[:_PARAMS_A_BATCH], [])
         values, settings = values[_METRICS_A_BATCH:], settings[_PARAMS_A_BATCH:]
@@ -195,8 +195,8 @@ def _study_params(study: Study) -> dict[str, Any]:
     return params
 
 
-def _name(name: str) -> str:
-    """A name that MLflow allows: some characters, and nothing that reads as a relative path."""
+def _allowed_name(name: str) -> str:
+    """The name with only the characters that MLflow allows, and without dots that read as a relative path."""
     return re.sub(r"[^\w\-. :]", "_", name).strip(". ") or "_"
 
 

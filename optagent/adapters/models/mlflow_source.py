@@ -1,4 +1,4 @@
-"""What an MLflow model says of itself, read from its MLmodel file; nothing of the model is opened."""
+"""MLflow source: the description of an MLflow model, read from its MLmodel file without opening the model."""
 
 import json
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ _BOOSTERS = {"lightgbm": "lightgbm.basic.Booster", "xgboost": "xgboost.core.Boos
 
 @dataclass(frozen=True, slots=True)
 class MlflowSource:
-    """One MLflow model on disk: its flavor, the file of its weights, how that file is opened, and its column names."""
+    """One MLflow model on disk: its flavor, the kind and the path of its file, and its column names."""
 
     flavor: str
     kind: FileKind
@@ -26,7 +26,7 @@ class MlflowSource:
 
 
 def read_source(folder: Path, uri: str) -> MlflowSource:
-    """Raises InvalidRequest for what is no MLflow model, or one of a flavor that cannot be imported."""
+    """The source in a folder; InvalidRequest if it is no MLflow model, or of a flavor that cannot be imported."""
     path = folder / "MLmodel"
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -35,36 +35,38 @@ def read_source(folder: Path, uri: str) -> MlflowSource:
         raise InvalidRequest(f"{uri}: not an MLflow model: {path.name}: {error!r}") from None
     for flavor in ("lightgbm", "xgboost", "sklearn"):
         if isinstance(flavors.get(flavor), Mapping):
-            return _source(flavor, flavors[flavor], folder, uri, content)
+            return _read_flavor(flavor, flavors[flavor], folder, uri, content)
     if "optagent.training.pyfunc" in str(flavors):
         raise InvalidRequest(f"{uri}: this is a version that optagent registered itself")
     raise InvalidRequest(f"{uri}: a model of the flavors {sorted(flavors)}; {SUPPORTED}")
 
 
-def _source(flavor: str, told: Mapping[str, Any], folder: Path, uri: str, content: Mapping[str, Any]) -> MlflowSource:
-    name = told.get("pickled_model" if flavor == "sklearn" else "data")
+def _read_flavor(
+    flavor: str, flavor_config: Mapping[str, Any], folder: Path, uri: str, content: Mapping[str, Any]
+) -> MlflowSource:
+    name = flavor_config.get("pickled_model" if flavor == "sklearn" else "data")
     if not isinstance(name, str) or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
         raise InvalidRequest(f"{uri}: its MLmodel names the file {name!r}, which is not one of the model's")
     path = folder / name
     if path.is_symlink() or not path.is_file():
         raise InvalidRequest(f"{uri}: its file {name} is missing")
-    return MlflowSource(flavor, _kind(flavor, told, path), path, _signature(content))
+    return MlflowSource(flavor, _file_kind(flavor, flavor_config, path), path, _input_names(content))
 
 
-def _kind(flavor: str, told: Mapping[str, Any], path: Path) -> FileKind:
-    """What is not known to be anything else counts as a pickle, as it does for MLflow."""
-    model_class = told.get("model_class", _BOOSTERS.get(flavor))
+def _file_kind(flavor: str, flavor_config: Mapping[str, Any], path: Path) -> FileKind:
+    """The kind of the model's file; every unknown kind counts as a pickle, as it does for MLflow."""
+    model_class = flavor_config.get("model_class", _BOOSTERS.get(flavor))
     if flavor == "xgboost":
-        booster = model_class == _BOOSTERS[flavor]
-        return FileKind.XGBOOST if booster else FileKind.XGBOOST_SKLEARN
+        is_booster = model_class == _BOOSTERS[flavor]
+        return FileKind.XGBOOST if is_booster else FileKind.XGBOOST_SKLEARN
     if flavor == "lightgbm" and model_class == _BOOSTERS[flavor]:
         return FileKind.LIGHTGBM
-    if told.get("serialization_format") != "skops" or path.suffix != ".skops":
+    if flavor_config.get("serialization_format") != "skops" or path.suffix != ".skops":
         return FileKind.PICKLE
     return FileKind.SKOPS_LIGHTGBM if flavor == "lightgbm" else FileKind.SKOPS
 
 
-def _signature(content: Mapping[str, Any]) -> tuple[str, ...] | None:
+def _input_names(content: Mapping[str, Any]) -> tuple[str, ...] | None:
     """The names of the inputs; None where there is no signature, or one of tensors without names."""
     try:
         inputs = json.loads(content["signature"]["inputs"])

@@ -1,4 +1,4 @@
-"""The history of studies in MLflow, written by one thread behind the search, which never waits for it."""
+"""MLflow tracker: writes the history of studies to MLflow in a background thread, for which the search never waits."""
 
 import logging
 import queue
@@ -34,10 +34,10 @@ class _Item:
 
 
 class MlflowTracker:
-    """`begin` and `trial` only hand over. What cannot be written is logged, once a study, and never raised.
+    """`begin` and `trial` only queue their writes. A write that fails is logged once a study, and never raised.
 
-    While the server does not answer, what was handed over waits for it (at most 10,000 trials; more are dropped and
-    counted). `end` waits for `flush_s`, and during an outage for 5 s.
+    While the server does not answer, the queue waits for it (at most 10,000 trials; more are dropped and counted).
+    `end` waits for `flush_s`, and during an outage for 5 s.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class MlflowTracker:
         self._stopping = threading.Event()
         self._down_since: float | None = None
         self._abandoned: set[str] = set()
-        self._complained: set[str] = set()
+        self._warned: set[str] = set()
         self._dropped: dict[str, int] = {}
 
     def check(self) -> None:
@@ -67,11 +67,11 @@ class MlflowTracker:
     def begin(self, study: Study) -> None:
         at = time.time()
         self._abandoned.discard(study.study_id)
-        self._hand_over(_Item(study, lambda runs: runs.begin(study, at)))
+        self._enqueue(_Item(study, lambda runs: runs.begin(study, at)))
 
     def log_trial(self, study: Study, trial: Trial) -> None:
         at = time.time()
-        self._hand_over(_Item(study, lambda runs: runs.log_trial(study, trial, at)))
+        self._enqueue(_Item(study, lambda runs: runs.trial(study, trial, at)))
 
     def end(
         self,
@@ -84,14 +84,14 @@ class MlflowTracker:
         at, metrics, tags = time.time(), dict(metrics), dict(tags)
         item = _Item(study, lambda runs: runs.end(study, succeeded, metrics, tags, at, artifacts), last=True)
         deadline = time.monotonic() + self._flush_s
-        if not self._hand_over(item, deadline) or not self._await(item, deadline):
+        if not self._enqueue(item, deadline) or not self._wait_until_done(item, deadline):
             self._abandoned.add(study.study_id)
-            self._complain(study, "its last runs are not written")
+            self._warn_once(study, "its last runs are not written")
         if lost := self._dropped.pop(study.study_id, 0):
             _log.warning("MLflow at %s: %d trials of %s are missing", self._server.address, lost, study.study_id)
 
     def close(self) -> None:
-        """Stops the thread; what is still in the queue is dropped, and a call under way is left to itself."""
+        """Stops the thread; drops what is still in the queue, and does not wait for a call under way."""
         self._stopping.set()
         with self._lock:
             thread, self._thread = self._thread, None
@@ -100,8 +100,8 @@ class MlflowTracker:
                 self._queue.put_nowait(None)
             thread.join(_CLOSE_S)
 
-    def _hand_over(self, item: _Item, deadline: float | None = None) -> bool:
-        """Whether the item is in the queue; waits for room only until `deadline` (monotonic seconds)."""
+    def _enqueue(self, item: _Item, deadline: float | None = None) -> bool:
+        """True if the item is in the queue; waits for room only until `deadline` (monotonic seconds)."""
         if self._stopping.is_set():
             return False
         self._start()
@@ -112,11 +112,11 @@ class MlflowTracker:
                 self._queue.put(item, timeout=max(0.0, deadline - time.monotonic()))
         except queue.Full:
             self._dropped[item.study.study_id] = self._dropped.get(item.study.study_id, 0) + 1
-            self._complain(item.study, "the queue is full, trials are dropped")
+            self._warn_once(item.study, "the queue is full, trials are dropped")
             return False
         return True
 
-    def _await(self, item: _Item, deadline: float) -> bool:
+    def _wait_until_done(self, item: _Item, deadline: float) -> bool:
         started = time.monotonic()
         while not item.done.wait(0.05):
             now = time.monotonic()
@@ -128,7 +128,7 @@ class MlflowTracker:
     def _start(self) -> None:
         with self._lock:
             if self._thread is None:
-                # A daemon, so that a process which forgets `end` or whose server hangs still exits.
+                # A daemon thread, so that a process which omits `end` or whose server hangs still exits.
                 self._thread = threading.Thread(target=self._work, name="mlflow-tracker", daemon=True)
                 self._thread.start()
 
@@ -143,9 +143,9 @@ class MlflowTracker:
             item.done.set()
 
     def _write(self, study: Study, write: Callable[[StudyRuns], None], last: bool = False) -> None:
-        """Tries until it is written; gives up where a server that answers refuses it thrice.
+        """Tries until the write succeeds; gives up if a server that answers refuses it three times.
 
-        Of a study that nobody waits for any more, trials are skipped, and the closing of its run is tried once.
+        If `end` no longer waits for a study, its trials are skipped, and the closing of its run is tried once.
         """
         attempts = 0
         while not self._stopping.is_set():
@@ -157,7 +157,7 @@ class MlflowTracker:
                 self._down_since = None
                 return
             except Exception as error:
-                self._complain(study, str(error))
+                self._warn_once(study, str(error))
             attempts += self._answers()
             if abandoned:
                 return
@@ -175,7 +175,7 @@ class MlflowTracker:
         self._down_since = None
         return True
 
-    def _complain(self, study: Study, problem: str) -> None:
-        if study.study_id not in self._complained:
-            self._complained.add(study.study_id)
+    def _warn_once(self, study: Study, problem: str) -> None:
+        if study.study_id not in self._warned:
+            self._warned.add(study.study_id)
             _log.warning("MLflow at %s: tracking of %s fails: %s", self._server.address, study.study_id, problem)

@@ -1,4 +1,4 @@
-"""A policy backtest as one HTML page, which needs nothing from the network and no scripting but for its plot."""
+"""Backtest page: a policy backtest as one HTML page, which needs no network, and a script only for its plot."""
 
 import plotly.graph_objects as go
 
@@ -13,7 +13,7 @@ _NEVER = "#9a8f7a"
 
 
 def backtest_page(result: BacktestResult) -> str:
-    """The page; 5 MB, most of it plotly's script."""
+    """The page as HTML; 5 MB, most of it plotly's script."""
     caption = f"{result.metric} by period; a diamond is a new champion"
     headings, rows = policies_table(result)
     return render_page(
@@ -33,7 +33,7 @@ def _figure(result: BacktestResult) -> go.Figure:
     figure = go.Figure()
     for place, run in enumerate(result.runs):
         colour = _NEVER if run.policy is None else _COLOURS[place % len(_COLOURS)]
-        _add(figure, run, colour, _DASHES[place % len(_DASHES)])
+        _add_run(figure, run, colour, _DASHES[place % len(_DASHES)])
     if result.runs and result.runs[0].periods:
         periods, reference = result.runs[0].periods, result.runs[0].reference
         span = [format_utc(periods[0].start), format_utc(periods[-1].end)]
@@ -43,25 +43,25 @@ def _figure(result: BacktestResult) -> go.Figure:
     return in_page_style(figure, 480)
 
 
-def _add(figure: go.Figure, run: PolicyRun, colour: str, dash: str) -> None:
+def _add_run(figure: go.Figure, run: PolicyRun, colour: str, dash: str) -> None:
     name = label_of(run.name)
     figure.add_trace(
         go.Scatter(
-            x=[format_utc((one.start + one.end) / 2) for one in run.periods],
-            y=[one.metric for one in run.periods],
-            text=[f"version {label_of(one.version)}, {one.rows:,} rows" for one in run.periods],
+            x=[format_utc((period.start + period.end) / 2) for period in run.periods],
+            y=[period.metric for period in run.periods],
+            text=[f"version {label_of(period.version)}, {period.rows:,} rows" for period in run.periods],
             mode="lines",
             name=name,
             line={"color": colour, "dash": dash, "width": 1.5},
         )
     )
-    promoted = [one for one in run.runs if one.promoted]
+    promoted = [period for period in run.runs if period.promoted]
     if promoted:
         figure.add_trace(
             go.Scatter(
-                x=[format_utc(one.at) for one in promoted],
-                y=[_metric_at(run, one.at) for one in promoted],
-                text=[f"version {label_of(one.version or '')}: {label_of(one.trigger)}" for one in promoted],
+                x=[format_utc(period.at) for period in promoted],
+                y=[_metric_at(run, period.at) for period in promoted],
+                text=[f"version {label_of(period.version or '')}: {label_of(period.trigger)}" for period in promoted],
                 mode="markers",
                 name=f"{name}: new champion",
                 marker={"color": colour, "symbol": "diamond", "size": 9},
@@ -70,7 +70,7 @@ def _add(figure: go.Figure, run: PolicyRun, colour: str, dash: str) -> None:
 
 
 def _metric_at(run: PolicyRun, at: float) -> float | None:
-    """That of the period in which it happened, or of the nearest one that has any."""
-    known = [one for one in run.periods if one.metric is not None]
-    nearest = min(known, key=lambda one: abs((one.start + one.end) / 2 - at), default=None)
+    """The metric of the period nearest to `at` that has one; None where no period has one."""
+    periods = [period for period in run.periods if period.metric is not None]
+    nearest = min(periods, key=lambda period: abs((period.start + period.end) / 2 - at), default=None)
     return None if nearest is None else nearest.metric

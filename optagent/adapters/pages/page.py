@@ -1,4 +1,4 @@
-"""HTML pages from the templates of this folder: they share one look, and a browser fetches nothing for them."""
+"""HTML pages: renders the templates of this folder, which share one look and load nothing from the network."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,14 +12,14 @@ from optagent.analysis.report.parts import Section
 
 
 def render_page(template: str, title: str, plots: Sequence[Plot], **values: Any) -> str:
-    """The page as text that UTF-8 can hold; 5 MB where it has plots, most of it plotly's script, else a few kB."""
+    """The page as text that UTF-8 can encode; 5 MB where it has plots, most of it plotly's script, else a few kB."""
     script = _plotly_script() if plots else None
     page = _TEMPLATES.get_template(template).render(title=title, script=script, plots=plots, **values)
     return page.encode("utf-8", "replace").decode("utf-8")
 
 
 def sections_page(title: str, lead: str, plots: Sequence[Plot], sections: Sequence[Section] = ()) -> str:
-    """A page of a leading sentence, plots, and sections below them."""
+    """A page with a leading sentence, plots, and sections below them."""
     return render_page("sections.html", title, plots, lead=lead, sections=sections)
 
 
@@ -30,7 +30,7 @@ def _plotly_script() -> Markup:
 
 
 def _sentence(text: str) -> str:
-    """A first word that is a name or a unit stays as it is."""
+    """The text as a sentence: a capital, unless the first word is a name or a unit, and a full stop."""
     first = text.partition(" ")[0].strip(",:;").replace("-", "")
     start = text[:1].upper() if first.isalpha() else text[:1]
     return f"{start}{text[1:]}{'' if text.endswith(('.', ':')) else '.'}"

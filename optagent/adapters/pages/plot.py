@@ -1,4 +1,4 @@
-"""Plotly figures as parts of a page."""
+"""Plots: Plotly figures as parts of a page."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:  # it takes a while to load
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """`html` needs plotly's script on the page, above it."""
+    """A plot on a page; its `html` needs plotly's script above it on the page."""
 
     html: Markup
     caption: str = ""
 
 
 def plot_of(figure: go.Figure, place: int, caption: str = "", toolbar: bool = False) -> Plot:
-    """The figure as the plot at a place of its page, from 0."""
+    """The figure as the plot at `place` on its page, counted from 0."""
     html = figure.to_html(
         full_html=False,
         include_plotlyjs=False,
@@ -31,12 +31,12 @@ def plot_of(figure: go.Figure, place: int, caption: str = "", toolbar: bool = Fa
 
 
 def label_of(text: str) -> str:
-    """A text of a figure, in which plotly would read tags and entities; without what UTF-8 cannot hold."""
+    """A text for a figure, escaped since plotly reads tags and entities, and without what UTF-8 cannot encode."""
     return str(escape(text.encode("utf-8", "replace").decode("utf-8")))
 
 
 def in_page_style(figure: go.Figure, height: int) -> go.Figure:
-    """See-through and in a grey that reads on white and on black; the page sets the texts to its own colour."""
+    """The figure, transparent and in a grey that is legible on white and black; the page sets the colour of texts."""
     figure.update_layout(
         template="none",
         height=height,

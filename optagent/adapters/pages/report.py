@@ -1,4 +1,4 @@
-"""A model's analysis as one HTML page, which needs nothing from the network and no scripting but for its plots."""
+"""Report page: a model's analysis as one HTML page, which needs no network, and a script only for its plots."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ from optagent.domain.model_report import ModelReport
 
 
 def report_page(report: ModelReport) -> str:
-    """The page; 5 MB, most of it plotly's script, or a few kB where there is nothing to draw."""
+    """The page as HTML; 5 MB, most of it plotly's script, or a few kB where there is nothing to draw."""
     sections = report_sections(report, Room.WIDE)
     plots = _plots(report, sections)
     words = None if report.diagnosis is None else describe_diagnosis(report.diagnosis, Room.WIDE)
@@ -33,7 +33,7 @@ def report_page(report: ModelReport) -> str:
 
 
 def _plots(report: ModelReport, sections: Sequence[Section]) -> dict[Drawing, Plot]:
-    """The plots that there are, by their places in the sections."""
+    """The plots of the report, by their places in the sections."""
     plots: dict[Drawing, Plot] = {}
     for drawing in (part for section in sections for part in section.parts if isinstance(part, Drawing)):
         figure = figure_of(drawing, report)
@@ -43,14 +43,14 @@ def _plots(report: ModelReport, sections: Sequence[Section]) -> dict[Drawing, Pl
 
 
 def _facts(report: ModelReport) -> list[tuple[str, str]]:
-    """Names and values of what is known of the report's rows."""
-    known = (
+    """The names and values of the known facts about the report's rows."""
+    facts = (
         ("version", report.version),
         ("window", analysed_rows(report)),
         ("reference", None if report.reference is None else reference_rows(report.reference)),
         ("made", None if report.created_at is None else texts.format_time(report.created_at)),
     )
-    return [(name, value) for name, value in known if value]
+    return [(name, value) for name, value in facts if value]
 
 
 def _mood(diagnosis: Diagnosis | None) -> str:

@@ -1,4 +1,4 @@
-"""The plots of a model's analysis."""
+"""Report plots: the figures of a model's analysis."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ _DRIFT_DRAWN = 30
 _IMPORTANCE_DRAWN = 20
 _NAME_DRAWN = 40
 _NOW, _THEN = "#2f7ed8", "#9a8f7a"
-_STATUS = {  # colour, and a pattern for those who do not see it
+_STATUS = {  # colour, and a pattern for readers who cannot see it
     DriftStatus.DRIFTED: ("#d6453d", ""),
     DriftStatus.SUSPECTED: ("#e09a2b", "/"),
     DriftStatus.STABLE: ("#5b93c9", "."),
@@ -27,25 +27,31 @@ _STATUS = {  # colour, and a pattern for those who do not see it
 
 
 def figure_of(drawing: Drawing, report: ModelReport) -> go.Figure | None:
-    """None where there is nothing to draw."""
+    """The figure of a drawing; None where there is nothing to draw."""
     return _FIGURES[drawing](report)
 
 
 def _metrics_over_time(report: ModelReport) -> go.Figure | None:
-    found = report.performance
-    if found is None:
+    performance = report.performance
+    if performance is None:
         return None
-    return _over_time(found.over_time, "reference", _before(found.degradation), report.concept_drift)
+    return _over_time(
+        performance.over_time, "reference", _reference_values(performance.degradation), report.concept_drift
+    )
 
 
 def _business_over_time(report: ModelReport) -> go.Figure | None:
-    found = report.business
-    return None if found is None else _over_time(found.over_time, "window before", _before(found.degradation), None)
+    business = report.business
+    return (
+        None
+        if business is None
+        else _over_time(business.over_time, "window before", _reference_values(business.degradation), None)
+    )
 
 
 def _drift(report: ModelReport) -> go.Figure | None:
-    drawn = [] if report.drift is None else ranked_features(report.drift)[:_DRIFT_DRAWN]
-    return _drift_bars(drawn) if drawn else None
+    columns = [] if report.drift is None else ranked_features(report.drift)[:_DRIFT_DRAWN]
+    return _drift_bars(columns) if columns else None
 
 
 def _importance(report: ModelReport) -> go.Figure | None:
@@ -54,22 +60,22 @@ def _importance(report: ModelReport) -> go.Figure | None:
 
 
 def _calibration_of_both(report: ModelReport) -> go.Figure | None:
-    found = report.confidence
-    if found is None:
+    confidence = report.confidence
+    if confidence is None:
         return None
-    sides = (("reference", found.reference), ("now", found.current))
+    sides = (("reference", confidence.reference), ("now", confidence.current))
     curves = [(name, one) for name, one in sides if one is not None and one.curve]
     return _calibration(curves) if curves else None
 
 
-def _before(changes: Sequence[Degradation]) -> dict[str, float | None]:
+def _reference_values(changes: Sequence[Degradation]) -> dict[str, float | None]:
     return {one.name: one.reference.value for one in changes}
 
 
 def _over_time(
-    points: Sequence[PerformancePoint], before: str, known: Mapping[str, float | None], alarm: ConceptDrift | None
+    points: Sequence[PerformancePoint], before: str, references: Mapping[str, float | None], alarm: ConceptDrift | None
 ) -> go.Figure | None:
-    """A row for each metric: its course, its `known` value before, the alarms; None where none has a value."""
+    """A row for each metric: its values over time, its reference value, the alarms; None where none has a value."""
     names = list(dict.fromkeys(one.name for point in points for one in point.metrics if one.interval is not None))
     if not names:
         return None
@@ -77,12 +83,12 @@ def _over_time(
     figure = make_subplots(len(names), 1, shared_xaxes=True, vertical_spacing=46 / height if len(names) > 1 else 0)
     span = [_instant(points[0].window.start), _instant(points[-1].window.end)]
     for row, name in enumerate(names, start=1):
-        figure.add_trace(_course(points, name, first=row == 1), row, 1)
-        then = known.get(name)
-        if then is not None:
+        figure.add_trace(_metric_line(points, name, first=row == 1), row, 1)
+        reference = references.get(name)
+        if reference is not None:
             line = go.Scatter(
                 x=span,
-                y=[then, then],
+                y=[reference, reference],
                 mode="lines",
                 name=before,
                 legendgroup=before,
@@ -91,7 +97,7 @@ def _over_time(
             )
             figure.add_trace(line, row, 1)
         figure.update_yaxes(title_text=_label(name), row=row, col=1)
-    for at, said, dash in _marks(alarm):
+    for at, label, dash in _alarm_lines(alarm):
         figure.add_shape(
             type="line",
             x0=_instant(at),
@@ -100,22 +106,24 @@ def _over_time(
             y1=1,
             yref="paper",
             line={"color": "#d6453d", "dash": dash},
-            name=said,
+            name=label,
             showlegend=True,
         )
     figure.update_xaxes(title_text="time, UTC", row=len(names), col=1)
     return in_page_style(figure, height)
 
 
-def _course(points: Sequence[PerformancePoint], name: str, first: bool) -> go.Scatter:
-    found = [next((one.interval for one in point.metrics if one.name == name), None) for point in points]
+def _metric_line(points: Sequence[PerformancePoint], name: str, first: bool) -> go.Scatter:
+    intervals = [
+        next((interval.interval for interval in point.metrics if interval.name == name), None) for point in points
+    ]
     return go.Scatter(
         x=[_instant((point.window.start + point.window.end) / 2) for point in points],
-        y=[None if one is None else one.estimate for one in found],
+        y=[None if interval is None else interval.estimate for interval in intervals],
         error_y={
             "symmetric": False,
-            "array": [None if one is None else one.high - one.estimate for one in found],
-            "arrayminus": [None if one is None else one.estimate - one.low for one in found],
+            "array": [None if interval is None else interval.high - interval.estimate for interval in intervals],
+            "arrayminus": [None if interval is None else interval.estimate - interval.low for interval in intervals],
             "thickness": 1,
             "width": 3,
         },
@@ -127,13 +135,13 @@ def _course(points: Sequence[PerformancePoint], name: str, first: bool) -> go.Sc
     )
 
 
-def _marks(found: ConceptDrift | None) -> Iterator[tuple[float, str, str]]:
-    if found is None:
+def _alarm_lines(concept_drift: ConceptDrift | None) -> Iterator[tuple[float, str, str]]:
+    if concept_drift is None:
         return
-    if found.alarmed_at is not None:
-        yield found.alarmed_at, "alarm of concept drift", "solid"
-    if found.changed_at is not None:
-        yield found.changed_at, "its most likely start", "dot"
+    if concept_drift.alarmed_at is not None:
+        yield concept_drift.alarmed_at, "alarm of concept drift", "solid"
+    if concept_drift.changed_at is not None:
+        yield concept_drift.changed_at, "its most likely start", "dot"
 
 
 def _drift_bars(columns: Sequence[ColumnDrift]) -> go.Figure:
@@ -153,27 +161,27 @@ def _drift_bars(columns: Sequence[ColumnDrift]) -> go.Figure:
                 hovertemplate="effect %{x:.3f}, %{text}",
             )
     figure.update_xaxes(title_text="effect", range=[0, 1.15 * max(0.1, *(one.effect for one in columns))])
-    return _named(figure, [one.name for one in columns], 24)
+    return _label_bars(figure, [one.name for one in columns], 24)
 
 
 def _importance_bars(shift: AttributionShift) -> go.Figure:
     largest = sorted(shift.features, key=lambda one: -max(one.reference_share, one.current_share))
-    shown = sorted(largest[:_IMPORTANCE_DRAWN], key=lambda one: one.current_rank)
+    features = sorted(largest[:_IMPORTANCE_DRAWN], key=lambda one: one.current_rank)
     figure = go.Figure()
     for name, colour, shares in (
-        ("then", _THEN, [one.reference_share for one in shown]),
-        ("now", _NOW, [one.current_share for one in shown]),
+        ("then", _THEN, [one.reference_share for one in features]),
+        ("now", _NOW, [one.current_share for one in features]),
     ):
         figure.add_bar(
             x=shares,
-            y=list(range(len(shown))),
+            y=list(range(len(features))),
             orientation="h",
             name=name,
             marker={"color": colour},
             hovertemplate="%{x:.1%}",
         )
     figure.update_xaxes(title_text="share", tickformat=".0%")
-    return _named(figure, [one.name for one in shown], 34)
+    return _label_bars(figure, [one.name for one in features], 34)
 
 
 def _calibration(curves: Sequence[tuple[str, Certainty]]) -> go.Figure:
@@ -196,20 +204,20 @@ def _calibration(curves: Sequence[tuple[str, Certainty]]) -> go.Figure:
     return in_page_style(figure, 420)
 
 
-def _named(figure: go.Figure, names: Sequence[str], each: int) -> go.Figure:
-    """Horizontal bars under their names, from above; by place, since names may look like numbers or be alike."""
+def _label_bars(figure: go.Figure, names: Sequence[str], each: int) -> go.Figure:
+    """Labels horizontal bars from the top down; by place, since names may be equal or look like numbers."""
     ticks = {"tickvals": list(range(len(names))), "ticktext": [_label(name) for name in names]}
     figure.update_yaxes(**ticks, ticklabelstandoff=6, range=[len(names) - 0.5, -0.5])
     return in_page_style(figure, 110 + each * len(names)).update_yaxes(showgrid=False, zeroline=False)
 
 
 def _label(name: str) -> str:
-    """A name in a plot, where plotly would read tags and entities."""
+    """A name as text of a plot, cut to 40 characters."""
     return label_of(name if len(name) <= _NAME_DRAWN else f"{name[: _NAME_DRAWN - 1]}…")
 
 
 def _instant(at: float) -> str | float:
-    """A time as plotly draws it: it knows no zones, so that of UTC without one."""
+    """A POSIX time in UTC as plotly draws it, without a zone, since plotly knows none."""
     try:
         return datetime.fromtimestamp(at, UTC).replace(tzinfo=None).isoformat()
     except (OverflowError, ValueError, OSError):

@@ -1,4 +1,4 @@
-"""A study as one HTML page of plots, which needs nothing from the network."""
+"""Study page: a study as one HTML page of plots, which needs nothing from the network."""
 
 from collections.abc import Iterator, Mapping
 

@@ -1,4 +1,4 @@
-"""One child process and what it is asked, each call with a time limit; nothing it says is believed but its form."""
+"""Child process of an isolated model: starts it and calls it with time limits; it trusts only the form of answers."""
 
 import contextlib
 import os
@@ -25,7 +25,7 @@ class ModelRaised(Exception):
 
 
 class ChildProcess:
-    """A process of its own session, which ends with this one, however this one ends. Not for several threads."""
+    """A process in a session of its own, which ends with this process in any case. Use it from one thread at a time."""
 
     def __init__(self) -> None:
         self._channel, channel = socket.socketpair()
@@ -36,7 +36,7 @@ class ChildProcess:
                 pass_fds=(channel.fileno(), lifeline.fileno()),
                 env=_environment(),
                 stdin=subprocess.DEVNULL,
-                stdout=2,  # what a model prints belongs into the log
+                stdout=2,  # the output of a model belongs in the log
                 start_new_session=True,
             )
         self._call = 0
@@ -46,16 +46,16 @@ class ChildProcess:
         return self._process.pid
 
     def load(self, request: Mapping[str, Any], recipes: bytes, within_s: float) -> tuple[dict[str, Any], bytes]:
-        """What it tells of the version, and its graph; BrokenFrame says why there is no answer."""
-        with self._explained():
+        """The child's description of the version, and its graph; BrokenFrame with the reason if there is no answer."""
+        with self._add_exit_code():
             send(self._channel, request, recipes, within_s)
-            told, graph = receive(self._channel, _MOST_LOADED, within_s)
-            return told, bytes(graph)
+            answer, graph = receive(self._channel, _MOST_LOADED, within_s)
+            return answer, bytes(graph)
 
     def scores(self, x: Matrix, shape: tuple[int, ...], within_s: float) -> Prediction:
-        """Scores of that shape; ModelRaised, or BrokenFrame after which the process is of no use."""
+        """Scores of that shape; raises ModelRaised, or BrokenFrame, after which the process cannot be used any more."""
         self._call += 1
-        with self._explained():
+        with self._add_exit_code():
             send(
                 self._channel,
                 {"call": self._call, "rows": len(x)},
@@ -63,17 +63,17 @@ class ChildProcess:
                 within_s,
             )
             size = 8 * int(np.prod(shape))
-            told, payload = receive(self._channel, size + _MOST_ERROR, within_s)
-            if told.get("call") != self._call:
+            answer, payload = receive(self._channel, size + _MOST_ERROR, within_s)
+            if answer.get("call") != self._call:
                 raise BrokenFrame("the answer is to another call")
-            if "error" in told:
-                raise ModelRaised(str(told["error"]))
+            if "error" in answer:
+                raise ModelRaised(str(answer["error"]))
             if len(payload) != size:
                 raise BrokenFrame(f"{len(payload):,} bytes of scores, {size:,} were needed")
         return np.frombuffer(payload, dtype=np.float64).reshape(shape)
 
     def end(self) -> None:
-        """Kills the process and all that it started; once more does nothing."""
+        """Kills the process and all that it started; a second call does nothing."""
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -82,17 +82,17 @@ class ChildProcess:
         self._lifeline.close()
 
     @contextlib.contextmanager
-    def _explained(self) -> Any:
-        """Where the process has ended, that is what there is to say."""
+    def _add_exit_code(self) -> Any:
+        """Raises BrokenFrame with the exit code where the process has ended."""
         try:
             yield
         except BrokenFrame as error:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                raise BrokenFrame(f"its process ended with {_named(self._process.wait(0.1))}") from error
+                raise BrokenFrame(f"its process ended with {_describe_exit(self._process.wait(0.1))}") from error
             raise
 
 
-def _named(code: int) -> str:
+def _describe_exit(code: int) -> str:
     if code >= 0:
         return f"code {code}"
     with contextlib.suppress(ValueError):
@@ -101,7 +101,7 @@ def _named(code: int) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """Modules are found where this process finds them; libraries answer on one thread."""
+    """This environment with the module path of this process and one thread for each numeric library."""
     threads = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
     path = os.pathsep.join(str(Path(entry or ".").absolute()) for entry in sys.path)
     return {**os.environ, "PYTHONPATH": path, **threads}

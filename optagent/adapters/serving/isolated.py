@@ -1,6 +1,6 @@
-"""Versions loaded in processes of their own, so that no model's code or library can hurt who answers requests.
+"""Isolated models: loads versions in child processes, so that no model's code or library can harm the gateway.
 
-What compiles to ONNX is answered here, by a graph that we wrote ourselves; all else is answered by its process.
+A version that compiles to ONNX is scored in the gateway, by a graph that we wrote; any other is scored by its process.
 """
 
 import pickle
@@ -30,7 +30,7 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.01, 30.0
 
 @dataclass(frozen=True, slots=True)
 class ProcessLimits:
-    """What a process is given. Memory is of addresses, of which libraries reserve more than they use."""
+    """The limits of a child process. Memory limits addresses, of which libraries reserve more than they use."""
 
     load_s: float = 120.0
     call_s: float = 5.0
@@ -40,8 +40,8 @@ class ProcessLimits:
 class IsolatedLoader:
     """Loads versions of a registry, each in a child; bundles are kept in the folder `cache`.
 
-    `registry` makes the registry in the child, and `rows_for` (model id, version, schema) answers encoded rows to
-    compare engines on, if there are any: both are pickled by reference and called there.
+    `registry` makes the registry in the child, and `rows_for` (model id, version, schema) returns encoded rows on which
+    engines are compared, if there are any: both are pickled by reference and called in the child.
     """
 
     def __init__(
@@ -70,23 +70,25 @@ class IsolatedLoader:
             "digest": "",
             "memory_bytes": self._limits.memory_bytes,
         }
-        child, told, graph = self._started(request)
-        named = f"{model_id} version {version}"
+        child, answer, graph = self._start_child(request)
+        label = f"{model_id} version {version}"
         try:
-            schema = decode(Schema, told["schema"])
+            schema = decode(Schema, answer["schema"])
             outputs = count_outputs(schema.task, schema.classes)
             if graph:
                 child.end()
                 engine: Any = OnnxEngine(graph, len(schema.columns), outputs)
             else:
-                again = {**request, "bundle": str(told["bundle"]), "digest": str(told["digest"])}
-                engine = IsolatedEngine(named, schema, child, lambda: self._started(again)[0], self._limits.call_s)
+                restart_request = {**request, "bundle": str(answer["bundle"]), "digest": str(answer["digest"])}
+                engine = IsolatedEngine(
+                    label, schema, child, lambda: self._start_child(restart_request)[0], self._limits.call_s
+                )
                 with self._lock:
-                    self._engines = [*(known for known in self._engines if not known.closed), engine]
-            return ServedModel(schema, engine, version, self._most_rows, reason=str(told["reason"]))
+                    self._engines = [*(known for known in self._engines if not known.is_closed), engine]
+            return ServedModel(schema, engine, version, self._most_rows, reason=str(answer["reason"]))
         except (KeyError, InvalidRequest) as error:
             child.end()
-            raise EngineFailed(f"{named}: what its process tells is not understood: {error}") from None
+            raise EngineFailed(f"{label}: what its process tells is not understood: {error}") from None
 
     def close(self) -> None:
         self._closed.set()
@@ -97,35 +99,35 @@ class IsolatedLoader:
         for engine in engines:
             engine.close()
 
-    def _started(self, request: dict[str, Any]) -> tuple[ChildProcess, dict[str, Any], bytes]:
-        """A child that has loaded the version, and what it tells of it."""
-        named = f"{request['model_id']} version {request['version']}"
+    def _start_child(self, request: dict[str, Any]) -> tuple[ChildProcess, dict[str, Any], bytes]:
+        """A child that has loaded the version, its description of the version, and the graph."""
+        label = f"{request['model_id']} version {request['version']}"
         if self._closed.is_set():
-            raise Unavailable(f"{named}: the loader is closed")
+            raise Unavailable(f"{label}: the loader is closed")
         child = ChildProcess()
         with self._lock:
             self._loading.add(child)
         try:
-            told, graph = child.load(request, self._recipes, self._limits.load_s)
-            if "error" in told:
-                raise _error(str(told["error"]), str(told.get("message")))
+            answer, graph = child.load(request, self._recipes, self._limits.load_s)
+            if "error" in answer:
+                raise _as_error(str(answer["error"]), str(answer.get("message")))
             if self._closed.is_set():
-                raise Unavailable(f"{named}: the loader is closed")
+                raise Unavailable(f"{label}: the loader is closed")
         except BrokenFrame as error:
             child.end()
-            raise EngineFailed(f"{named} cannot be loaded: {error}") from None
+            raise EngineFailed(f"{label} cannot be loaded: {error}") from None
         except BaseException:
             child.end()
             raise
         finally:
             with self._lock:
                 self._loading.discard(child)
-        return child, told, graph
+        return child, answer, graph
 
 
 class IsolatedEngine:
-    """Asks a child, one call at a time. A child that is late, crashes or talks nonsense is replaced in the background;
-    until then calls fail at once."""
+    """Calls a child, one call at a time. A child that is late, crashes or sends no valid answer is replaced in the
+    background; until then calls fail at once."""
 
     name = "isolated"
     blocks = True
@@ -133,7 +135,7 @@ class IsolatedEngine:
     def __init__(
         self, named: str, schema: Schema, child: ChildProcess, start: Callable[[], ChildProcess], call_s: float
     ) -> None:
-        self._named = named
+        self._label = named
         self._columns = len(schema.columns)
         outputs = count_outputs(schema.task, schema.classes)
         self._wide = (outputs,) if schema.task.classifies and outputs > 1 else ()
@@ -141,18 +143,18 @@ class IsolatedEngine:
         self._call_s = call_s
         self._child: ChildProcess | None = child
         self._pauses = GrowingPauses(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, factor=4.0)
-        self._why = ""
+        self._reason = ""
         self._lock = threading.Lock()
         self._closed = threading.Event()
 
     @property
     def pid(self) -> int | None:
-        """Of the child that answers; None while there is none."""
+        """The process id of the child; None while there is none."""
         child = self._child
         return None if child is None else child.pid
 
     @property
-    def closed(self) -> bool:
+    def is_closed(self) -> bool:
         return self._closed.is_set()
 
     def scores(self, x: Matrix) -> Prediction:
@@ -161,17 +163,17 @@ class IsolatedEngine:
         with self._lock:
             child = self._child
             if child is None:
-                raise EngineFailed(f"{self._named} is being started again: {self._why}")
+                raise EngineFailed(f"{self._label} is being started again: {self._reason}")
             try:
-                found = child.scores(x, (len(x), *self._wide), self._call_s)
+                scores = child.scores(x, (len(x), *self._wide), self._call_s)
             except ModelRaised as error:
-                raise EngineFailed(f"{self._named}: {error}") from None
+                raise EngineFailed(f"{self._label}: {error}") from None
             except BrokenFrame as error:
-                self._why = str(error)
+                self._reason = str(error)
                 self._replace(child)
-                raise EngineFailed(f"{self._named}: {error}") from None
+                raise EngineFailed(f"{self._label}: {error}") from None
             self._pauses.restart()
-            return found
+            return scores
 
     def close(self) -> None:
         self._closed.set()
@@ -186,14 +188,14 @@ class IsolatedEngine:
             threading.Thread(target=self._start_again, name="optagent-start-again", daemon=True).start()
 
     def _start_again(self) -> None:
-        """Almost at once after the first failure, later and later while no call succeeds."""
+        """Starts another child, almost at once after the first failure, with growing pauses while no call succeeds."""
         while True:
             if self._closed.wait(next(self._pauses)):
                 return
             try:
                 child = self._start()
             except OptAgentError as error:
-                self._why = str(error)
+                self._reason = str(error)
                 continue
             with self._lock:
                 self._child = child
@@ -202,8 +204,8 @@ class IsolatedEngine:
             return
 
 
-def _error(name: str, message: str) -> OptAgentError:
-    """The error that the child names, if it is one of ours."""
+def _as_error(name: str, message: str) -> OptAgentError:
+    """The error that the child names, if it is one of ours, else EngineFailed."""
     kind = getattr(errors, name, None)
     if isinstance(kind, type) and issubclass(kind, OptAgentError):
         return kind(message)

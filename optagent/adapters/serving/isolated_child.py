@@ -1,6 +1,7 @@
-"""The process that loads one version: it compiles it and ends, or stays and answers for it. See `isolated`.
+"""Isolated model process: loads one version, then either compiles it and ends, or stays and scores. See `isolated`.
 
-Its arguments are two sockets: over the first it is asked, and when the other end of the second closes it is ended.
+Its arguments are two sockets: requests come over the first, and the process ends when the other end of the second
+closes.
 """
 
 import contextlib
@@ -32,7 +33,7 @@ from optagent.training.encoding import Schema
 from optagent.training.predictor import Predictor
 
 RowsFor = Callable[[str, str, Schema], Matrix | None]
-"""Encoded rows that a version of a model may be tried on, if there are any."""
+"""A function that returns encoded rows on which a version of a model is tried, if there are any."""
 
 _MOST_BYTES = 2**31
 _NICE = 10
@@ -42,40 +43,42 @@ _HOP_US = 150.0  # measured: one row to this process and back
 @dataclass(frozen=True, slots=True)
 class _Loaded:
     predictor: Predictor
-    told: Mapping[str, Any]
+    description: Mapping[str, Any]
     graph: bytes = b""
 
 
 def main(channel: socket.socket, lifeline: socket.socket) -> None:
-    """Loads what is asked for and tells of it; answers for it, unless it compiled."""
-    _end_with(lifeline)
+    """Loads the version of the request and describes it; then scores with it, unless it compiled."""
+    _end_with_parent(lifeline)
     request, recipes = receive(channel, _MOST_BYTES)
     _limit_memory(request["memory_bytes"])
     try:
-        loaded = _in_the_background(lambda: _load(request, recipes))
+        loaded = _run_niced(lambda: _load(request, recipes))
     except Exception as error:
-        known = isinstance(error, OptAgentError)
-        said = str(error) if known else f"{type(error).__name__}: {error}"
-        send(channel, {"error": type(error).__name__ if known else "EngineFailed", "message": said[:2000]})
+        is_ours = isinstance(error, OptAgentError)
+        message = str(error) if is_ours else f"{type(error).__name__}: {error}"
+        send(channel, {"error": type(error).__name__ if is_ours else "EngineFailed", "message": message[:2000]})
         return
-    send(channel, loaded.told, loaded.graph)
+    send(channel, loaded.description, loaded.graph)
     if not loaded.graph:
-        _answer(channel, loaded.predictor)
+        _serve(channel, loaded.predictor)
 
 
 def _load(request: Mapping[str, Any], recipes: bytes | bytearray) -> _Loaded:
-    if request["bundle"]:  # it was loaded before: neither registry nor compiler are asked again
+    if request["bundle"]:  # it was loaded before, so neither the registry nor the compiler is needed
         predictor = load_bundle(Path(request["bundle"]), request["digest"])
-        return _Loaded(predictor, _told(request, predictor, request["bundle"], request["digest"], "started again"))
-    make_registry, rows_for = pickle.loads(recipes)  # noqa: S301 - what the parent itself was given
+        return _Loaded(predictor, _describe(request, predictor, request["bundle"], request["digest"], "started again"))
+    make_registry, rows_for = pickle.loads(recipes)  # noqa: S301 - the parent's own functions
     model_id, version = request["model_id"], request["version"]
-    bundle, digest = _fetched(make_registry, model_id, version, Path(request["cache"]))
+    bundle, digest = _fetch_bundle(make_registry, model_id, version, Path(request["cache"]))
     predictor = load_bundle(bundle, digest)
-    graph, reason = _compiled(predictor, model_id, version, rows_for)
-    return _Loaded(predictor, _told(request, predictor, str(bundle), digest, reason), graph)
+    graph, reason = _compile(predictor, model_id, version, rows_for)
+    return _Loaded(predictor, _describe(request, predictor, str(bundle), digest, reason), graph)
 
 
-def _told(request: Mapping[str, Any], predictor: Predictor, bundle: str, digest: str, reason: str) -> dict[str, Any]:
+def _describe(
+    request: Mapping[str, Any], predictor: Predictor, bundle: str, digest: str, reason: str
+) -> dict[str, Any]:
     return {
         "version": request["version"],
         "schema": encode(predictor.schema).decode(),
@@ -85,24 +88,24 @@ def _told(request: Mapping[str, Any], predictor: Predictor, bundle: str, digest:
     }
 
 
-def _fetched(make_registry: Callable[[], Registry], model_id: str, version: str, cache: Path) -> tuple[Path, str]:
-    """The version's bundle and digest. While the registry is away, what was fetched before serves."""
+def _fetch_bundle(make_registry: Callable[[], Registry], model_id: str, version: str, cache: Path) -> tuple[Path, str]:
+    """The version's bundle and digest; an earlier fetch serves while the registry is away."""
     folder = cache / model_id / version
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
         try:
             registry = make_registry()
-            found = registry.version(model_id, version)
-            return registry.fetch(found, folder), found.digest
+            model_version = registry.version(model_id, version)
+            return registry.fetch(model_version, folder), model_version.digest
         except Unavailable:
-            for kept in sorted(folder.glob("[!.]*")):
+            for bundle in sorted(folder.glob("[!.]*")):
                 with contextlib.suppress(CorruptBundle):
-                    return kept, bundle_digest(kept)
+                    return bundle, bundle_digest(bundle)
             raise
 
 
-def _compiled(predictor: Predictor, model_id: str, version: str, rows_for: RowsFor | None) -> tuple[bytes, str]:
-    """The ONNX graph, if it answers like the model itself and sooner than this process does; and why, or why not."""
+def _compile(predictor: Predictor, model_id: str, version: str, rows_for: RowsFor | None) -> tuple[bytes, str]:
+    """The ONNX graph, empty unless it scores like the model and faster than this process; and the reason."""
     compiled = compile_onnx(predictor)
     if compiled.engine is None:
         return b"", compiled.reason
@@ -119,47 +122,47 @@ def _compiled(predictor: Predictor, model_id: str, version: str, rows_for: RowsF
     return (compiled.graph if chosen.engine is compiled.engine else b""), chosen.reason
 
 
-def _answer(channel: socket.socket, predictor: Predictor) -> None:
-    """Scores for each matrix that is sent, until the other end closes."""
+def _serve(channel: socket.socket, predictor: Predictor) -> None:
+    """Sends scores for each matrix that comes, until the other end closes."""
     engine = NativeEngine(predictor)
     wide = (len(predictor.manifest.classes),) if predictor.manifest.task is Task.MULTICLASS else ()
     while True:
         try:
-            asked, payload = receive(channel, _MOST_BYTES)
+            request, payload = receive(channel, _MOST_BYTES)
         except BrokenFrame:
             return
-        x = np.frombuffer(payload, dtype=np.float32).reshape(asked["rows"], -1)
+        x = np.frombuffer(payload, dtype=np.float32).reshape(request["rows"], -1)
         try:
             scores = np.ascontiguousarray(engine.scores(x), dtype=np.float64).reshape(len(x), *wide)
-        except (Exception, SystemExit) as error:  # whatever a model raises, the next rows may be in order
-            send(channel, {"call": asked["call"], "error": f"{type(error).__name__}: {str(error)[:500]}"})
+        except (Exception, SystemExit) as error:  # the next rows may work whatever a model raises here
+            send(channel, {"call": request["call"], "error": f"{type(error).__name__}: {str(error)[:500]}"})
         else:
-            send(channel, {"call": asked["call"]}, scores.tobytes())
+            send(channel, {"call": request["call"]}, scores.tobytes())
 
 
-def _in_the_background(load: Callable[[], _Loaded]) -> _Loaded:
-    """Loads in a thread that yields to who answers requests on this machine; Linux ranks threads, not processes."""
-    found: list[_Loaded] = []
-    failed: list[BaseException] = []
+def _run_niced(load: Callable[[], _Loaded]) -> _Loaded:
+    """Loads in a niced thread, which yields to gateways on this machine; on Linux priorities belong to threads."""
+    results: list[_Loaded] = []
+    errors: list[BaseException] = []
 
     def run() -> None:
         if sys.platform == "linux":
             os.setpriority(os.PRIO_PROCESS, 0, _NICE)
         try:
-            found.append(load())
+            results.append(load())
         except BaseException as error:
-            failed.append(error)
+            errors.append(error)
 
     thread = threading.Thread(target=run)
     thread.start()
     thread.join()
-    if failed:
-        raise failed[0]
-    return found[0]
+    if errors:
+        raise errors[0]
+    return results[0]
 
 
-def _end_with(lifeline: socket.socket) -> None:
-    """The kernel kills this process when the parent's end closes, even where a library hangs and holds the GIL."""
+def _end_with_parent(lifeline: socket.socket) -> None:
+    """Has the kernel kill this process when the parent's end closes, even if a library hangs and holds the GIL."""
     if sys.platform == "linux":
         import fcntl
         import signal
@@ -183,10 +186,10 @@ def _limit_memory(most: int) -> None:
         import resource
     except ImportError:  # not on Windows
         return
-    for what, limit in ((resource.RLIMIT_AS, most), (resource.RLIMIT_CORE, 0)):
-        allowed = resource.getrlimit(what)[1]
+    for resource_kind, limit in ((resource.RLIMIT_AS, most), (resource.RLIMIT_CORE, 0)):
+        allowed = resource.getrlimit(resource_kind)[1]
         limit = limit if allowed == resource.RLIM_INFINITY else min(limit, allowed)
-        resource.setrlimit(what, (limit, limit))
+        resource.setrlimit(resource_kind, (limit, limit))
 
 
 if __name__ == "__main__":
