@@ -1,4 +1,4 @@
-"""The market as a client of the prediction endpoint: days one after the other, and their labels when they are known."""
+"""Demo market: a client of the prediction endpoint that asks day by day and sends labels once they are known."""
 
 import threading
 import time
@@ -16,7 +16,7 @@ _TIMEOUT_S = 10
 
 @dataclass
 class Answered:
-    """What was asked and answered so far; `failed` counts requests without an answer."""
+    """The questions and answers so far; `failed` counts requests without an answer."""
 
     day: list[Any] = field(default_factory=list)
     truth: list[int] = field(default_factory=list)
@@ -49,28 +49,28 @@ class Market(threading.Thread):
             self.today = day
             ids = [f"{day:%Y-%m-%d} {ticker}" for ticker in part["ticker"]]
             self._ask(day, part, ids)
-            labels = [{"id": one, "label": int(truth)} for one, truth in zip(ids, part["turbulent"], strict=True)]
+            labels = [{"id": row_id, "label": int(truth)} for row_id, truth in zip(ids, part["turbulent"], strict=True)]
             waiting.append((day, labels))
-            known: list[dict[str, Any]] = []
+            known_labels: list[dict[str, Any]] = []
             while waiting and (day - waiting[0][0]).days >= _LABELS_AFTER_DAYS:
-                known += waiting.popleft()[1]
-            if known:
-                self._post("labels", {"labels": known})
+                known_labels += waiting.popleft()[1]
+            if known_labels:
+                self._post("labels", {"labels": known_labels})
         self.ended.set()
 
     def _ask(self, day: Any, part: pd.DataFrame, ids: list[str]) -> None:
         rows = part[self._features].astype(object).where(part[self._features].notna(), None).to_dict("records")
         answer = self._post("predict", {"rows": rows, "ids": ids})
-        found = self.answered
+        answered = self.answered
         if answer is None:
-            found.failed += 1
+            answered.failed += 1
             return
-        for index, (truth, said) in enumerate(zip(part["turbulent"], answer["predictions"], strict=True)):
-            found.day.append(day)
-            found.truth.append(int(truth))
-            found.live.append(float(said["probabilities"]["1"]))
-            found.version.append(str(said["version"]))
-            found.row.append(int(part.index[index]))
+        for index, (truth, prediction) in enumerate(zip(part["turbulent"], answer["predictions"], strict=True)):
+            answered.day.append(day)
+            answered.truth.append(int(truth))
+            answered.live.append(float(prediction["probabilities"]["1"]))
+            answered.version.append(str(prediction["version"]))
+            answered.row.append(int(part.index[index]))
 
     def _post(self, what: str, body: dict[str, Any]) -> Any:
         try:

@@ -1,4 +1,4 @@
-"""Daily prices of five shares, 2000-2013, as a table that a model can learn from.
+"""Demo data: daily prices of five shares, 2000-2013, as a table that a model can learn from.
 
 The prices ship with the package bokeh-sampledata. The label of a day is whether the *next* trading day is turbulent:
 log(High / Low) above 2.5 %. Every feature is known at the close of its day.
@@ -15,7 +15,7 @@ TURBULENT = 0.025
 
 
 def prices() -> pd.DataFrame:
-    """One row a share and day: Ticker, Date, Open, High, Low, Close, Volume."""
+    """The prices, one row a share and day: Ticker, Date, Open, High, Low, Close, Volume."""
     with (files("bokeh_sampledata") / "_data" / "stocks.csv.gz").open("rb") as file:
         return pd.read_csv(file, compression="gzip", parse_dates=["Date"])
 
@@ -60,14 +60,15 @@ def direction(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def on_the_clock(rows: pd.DataFrame, first_live: str, now: float, day_s: float) -> pd.DataFrame:
-    """With the column `at`: when each day is on a clock of `day_s` seconds a day, on which `first_live` is `now`."""
+    """The rows with the column `at`: the time of each day on a clock of `day_s` seconds a day, where `first_live` is
+    `now`."""
     days = (rows["date"] - pd.Timestamp(first_live)).dt.days
     at = pd.to_datetime((now + days * day_s) * 1e6, unit="us", utc=True)
     return rows.assign(at=at.astype("datetime64[us, UTC]"))
 
 
 def write(rows: pd.DataFrame, path: Path) -> Path:
-    """The rows as Parquet."""
+    """Writes the rows as Parquet and returns the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rows.to_parquet(path, index=False)
     return path

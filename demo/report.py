@@ -1,4 +1,4 @@
-"""The demo's one page: the metric with and without the agent, and each decision with its evidence."""
+"""Demo report: one page with the metric with and without the agent, and each decision with its evidence."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from optagent.analysis.report.parts import Section, Table
 from optagent.domain.process import Process
 from optagent.domain.rollout import Rollout
 
-_ROWS = 250  # of a point: 50 trading days
+_ROWS = 250  # in the mean of a point: 50 trading days
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,24 +33,24 @@ class Moment:
 
 def write_report(
     path: Path,
-    found: Answered,
+    answered: Answered,
     frozen: Sequence[float],
     moments: Sequence[Moment],
     processes: Sequence[Process],
     rollouts: Sequence[Rollout],
 ) -> Path:
     """Writes the page, which needs nothing from the network."""
-    count = f"{len(found.truth):,} predictions over HTTP, 2004 on."
+    count = f"{len(answered.truth):,} predictions over HTTP, 2004 on."
     lead = f"{count} Without the agent the first champion answers all of them."
-    sections = [_years(found, frozen), _moments(moments), *_gates(processes), _rollouts(rollouts)]
+    sections = [_years(answered, frozen), _moments(moments), *_gates(processes), _rollouts(rollouts)]
     page = sections_page(
-        "A model of market turbulence, kept good by nobody", lead, [_plot(found, frozen, moments)], sections
+        "A model of market turbulence, kept good by nobody", lead, [_plot(answered, frozen, moments)], sections
     )
     return write_page(page, path)
 
 
-def _plot(found: Answered, frozen: Sequence[float], moments: Sequence[Moment]) -> Plot:
-    frame = pd.DataFrame({"day": found.day, "y": found.truth, "live": found.live, "frozen": list(frozen)})
+def _plot(answered: Answered, frozen: Sequence[float], moments: Sequence[Moment]) -> Plot:
+    frame = pd.DataFrame({"day": answered.day, "y": answered.truth, "live": answered.live, "frozen": list(frozen)})
     for name in ("live", "frozen"):
         p = np.clip(frame[name], 1e-6, 1 - 1e-6)
         frame[name] = -(frame["y"] * np.log(p) + (1 - frame["y"]) * np.log1p(-p))
@@ -58,22 +58,22 @@ def _plot(found: Answered, frozen: Sequence[float], moments: Sequence[Moment]) -
     figure = go.Figure()
     figure.add_scatter(x=frame["day"], y=smooth["frozen"], name="without the agent", line={"color": "#999"})
     figure.add_scatter(x=frame["day"], y=smooth["live"], name="with the agent", line={"color": "#2266cc"})
-    for one in moments:
-        if one.day is not None and one.kind in ("rollout", "alert", "policy"):
-            colour = {"rollout": "#3c9a5f", "alert": "#d6453d", "policy": "#d69d3d"}[one.kind]
-            figure.add_vline(x=one.day, line={"color": colour, "width": 1, "dash": "dot"}, opacity=0.6)
+    for moment in moments:
+        if moment.day is not None and moment.kind in ("rollout", "alert", "policy"):
+            colour = {"rollout": "#3c9a5f", "alert": "#d6453d", "policy": "#d69d3d"}[moment.kind]
+            figure.add_vline(x=moment.day, line={"color": colour, "width": 1, "dash": "dot"}, opacity=0.6)
     figure.update_layout(yaxis_title=f"log-loss, mean of {_ROWS} predictions")
     return plot_of(in_page_style(figure, 420), 0, toolbar=True)
 
 
-def _years(found: Answered, frozen: Sequence[float]) -> Section:
-    years = np.array([day.year for day in found.day])
+def _years(answered: Answered, frozen: Sequence[float]) -> Section:
+    years = np.array([day.year for day in answered.day])
     rows = []
     for year in sorted(set(years.tolist())):
         at = np.flatnonzero(years == year)
-        truth, live = np.array(found.truth)[at], np.array(found.live)[at]
+        truth, live = np.array(answered.truth)[at], np.array(answered.live)[at]
         without, with_agent = log_loss(truth, np.array(frozen)[at]), log_loss(truth, live)
-        versions = ", ".join(dict.fromkeys(np.array(found.version)[at].tolist()))
+        versions = ", ".join(dict.fromkeys(np.array(answered.version)[at].tolist()))
         rows.append((str(year), str(len(at)), f"{truth.mean():.2f}", f"{without:.4f}", f"{with_agent:.4f}", versions))
     return _section(
         "Log-loss by year", ("year", "rows", "turbulent", "without", "with the agent", "versions that answered"), rows
@@ -82,14 +82,14 @@ def _years(found: Answered, frozen: Sequence[float]) -> Section:
 
 def _moments(moments: Sequence[Moment]) -> Section:
     rows = [
-        (f"{one.seconds:.0f}", f"{one.day:%Y-%m-%d}" if one.day is not None else "", one.kind, one.text)
-        for one in moments
+        (f"{moment.seconds:.0f}", f"{moment.day:%Y-%m-%d}" if moment.day is not None else "", moment.kind, moment.text)
+        for moment in moments
     ]
     return _section("What happened", ("second", "day", "what", ""), rows)
 
 
 def _gates(processes: Sequence[Process]) -> list[Section]:
-    """A section for each optimization: why it ended as it did, and its gates."""
+    """A section for each optimization: the reason for its end, and its gates."""
     sections = []
     for process in reversed(processes):
         result = process.result or {}

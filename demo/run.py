@@ -39,12 +39,12 @@ HERE = Path(__file__).parent
 FIRST_LIVE, LAST_LIVE = "2004-01-01", "2010-12-31"
 DAY_S = 0.12
 POLL_S = 0.5
-LAST_S = 60.0  # for what is under way when the days are over
+LAST_S = 60.0  # for processes that still run when the days are over
 OUT = Console()
 
 
 def demo_settings(home: Path | None) -> Settings:
-    """The user's settings, with a folder and a port of its own, and looks as often as days go by."""
+    """The user's settings with a folder and a port of the demo's own, and monitor intervals of a few demo days."""
     from optagent.adapters.cluster.free_ports import free_port
 
     folder = (home or load_settings().home) / "demo"
@@ -59,7 +59,7 @@ def demo_settings(home: Path | None) -> Settings:
 
 
 def model_fields(data: Path) -> dict[str, Any]:
-    """The model on the demo's clock: everything that is a time is so many of its days."""
+    """The model's fields with every duration in days of the demo's clock."""
     fields = yaml.safe_load((HERE / "trading_model_v1.yaml").read_text())
     return {
         **fields,
@@ -86,7 +86,7 @@ def model_fields(data: Path) -> dict[str, Any]:
 
 
 class Timeline:
-    """What happened, as it happens: printed, and kept for the report."""
+    """The events of the demo: printed as they happen, and kept for the report."""
 
     def __init__(self) -> None:
         self.began = time.monotonic()
@@ -146,14 +146,14 @@ async def main(home: Path | None, last_live: str) -> None:
 
 
 def forget(serving: Serving, home: Path) -> None:
-    """What an earlier demo has left: its product, if that was killed, and its state."""
+    """Takes down the product of an earlier demo that was killed, and deletes its state."""
     if home.exists():
         serving.down()
         shutil.rmtree(home)
 
 
 async def show_noise(agent: Any, rows: pd.DataFrame, settings: Settings, timeline: Timeline) -> None:
-    """The honest companion: tomorrow's direction cannot be learned, and nothing that pretends to is let in."""
+    """Optimizes a model of tomorrow's direction, which cannot be learned, so that its gates refuse the candidate."""
     data = market.write(rows[rows["date"] < FIRST_LIVE], settings.home / "direction.parquet")
     fields = {"id": "direction_v1", "task": "binary", "target": "up", "time_column": "date", "data": str(data)}
     await agent.register_model({**fields, "label_horizon": "4d", "families": ["lightgbm"]})
@@ -171,21 +171,21 @@ def wait_until_served(url: str, token: str, rows: pd.DataFrame) -> None:
             )
             if answer.ok:
                 return
-            said = answer.text
+            message = answer.text
         except requests.RequestException as error:
-            said = str(error)
+            message = str(error)
         if time.monotonic() > until:
-            raise OptAgentError(f"the model is not served within two minutes: {said}")
+            raise OptAgentError(f"the model is not served within two minutes: {message}")
         time.sleep(0.5)
 
 
 async def follow(agent: Any, model_id: str, watched: Market, timeline: Timeline) -> None:
-    """Tells what the loop does, until the days are over and nothing is under way."""
-    told: set[str] = set()
+    """Prints the loop's actions until the days are over and nothing is under way."""
+    reported: set[str] = set()
 
     def once(key: str, kind: str, text: str, evidence: str = "") -> None:
-        if key not in told:
-            told.add(key)
+        if key not in reported:
+            reported.add(key)
             timeline.say(kind, text, evidence)
 
     ends: float | None = None
@@ -223,25 +223,26 @@ def tell_process(process: Process, once: Callable[..., None]) -> None:
 def frozen_predictions(
     settings: Settings, model_id: str, version: str, rows: pd.DataFrame, watched: Market
 ) -> list[float]:
-    """What the first champion would have said of every row that was asked."""
+    """The first champion's probability for every row that was asked."""
     registry = parts.registry(settings)
     predictor = load_version(registry.version(model_id, version), registry)
-    asked = rows.loc[watched.answered.row].drop(columns=["at"])
-    return [float(value) for value in predictor.probabilities(pa.Table.from_pandas(asked, preserve_index=False))]
+    asked_rows = rows.loc[watched.answered.row].drop(columns=["at"])
+    return [float(value) for value in predictor.probabilities(pa.Table.from_pandas(asked_rows, preserve_index=False))]
 
 
 def show_end(
     watched: Market, frozen: list[float], processes: list[Process], rollouts: list[Rollout], chain: Any, path: Path
 ) -> None:
-    found = watched.answered
-    took_over = next((index for index, version in enumerate(found.version) if version != found.version[0]), None)
+    answered = watched.answered
+    took_over = next((index for index, version in enumerate(answered.version) if version != answered.version[0]), None)
     OUT.print(
-        f"\n{len(found.truth):,} predictions over HTTP, {found.failed} requests failed; {len(processes)} optimizations"
+        f"\n{len(answered.truth):,} predictions over HTTP, {answered.failed} requests failed; "
+        f"{len(processes)} optimizations"
     )
     for name, start in (("all live days", 0), ("since another version answers", took_over)):
         if start is not None:
-            with_agent = log_loss(found.truth[start:], found.live[start:])
-            without = log_loss(found.truth[start:], frozen[start:])
+            with_agent = log_loss(answered.truth[start:], answered.live[start:])
+            without = log_loss(answered.truth[start:], frozen[start:])
             change = 100 * (without - with_agent) / without
             OUT.print(f"log-loss, {name}: {without:.4f} without the agent, {with_agent:.4f} with it ({change:+.1f} %)")
     for rollout in reversed(rollouts):
@@ -253,7 +254,7 @@ def show_end(
 
 
 def recovery(rollout: Rollout, processes: list[Process]) -> str:
-    """How long it took from what started it to the champion's place, by stage."""
+    """The seconds by stage from the cause of a rollout to the champion's place."""
     process = next((one for one in processes if f"process {one.process_id}" == rollout.transitions[0].by), None)
     changes = [(str(change.state), change.at) for change in rollout.transitions]
     if process is not None:

@@ -37,9 +37,9 @@ async def retry_unavailable(
     pauses: Iterable[float],
     note: Callable[[Unavailable], None] = lambda error: None,
 ) -> Answer:
-    """The answer of a step, which is taken again after each pause while what it needs is away.
+    """The answer of a step, which is taken again after each pause while it raises Unavailable.
 
-    Raises Unavailable once the pauses, in seconds, have run out; `note` is told of each failure that a pause follows.
+    Raises Unavailable once the pauses, in seconds, have run out; calls `note` for each failure that a pause follows.
     """
     for pause_s in pauses:
         try:

@@ -109,7 +109,7 @@ class Settings(BaseSettings):
 
     @field_validator("home", "observations")
     @classmethod
-    def _expanded(cls, folder: Path | None) -> Path | None:
+    def _expand_path(cls, folder: Path | None) -> Path | None:
         return None if folder is None else folder.expanduser().absolute()
 
     @field_validator("false_alarm_every")
@@ -120,21 +120,21 @@ class Settings(BaseSettings):
 
     @field_validator("log_level")
     @classmethod
-    def _known_level(cls, level: str) -> str:
-        known = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-        if level.upper() not in known:
-            raise ValueError(f"unknown level {level!r}; one of {list(known)}")
+    def _check_level(cls, level: str) -> str:
+        levels = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+        if level.upper() not in levels:
+            raise ValueError(f"unknown level {level!r}; one of {list(levels)}")
         return level.upper()
 
     @field_validator("notification_channels", mode="before")
     @classmethod
-    def _split(cls, channels: Any) -> Any:
+    def _split_channels(cls, channels: Any) -> Any:
         names = channels.split(",") if isinstance(channels, str) else channels
-        found = tuple(str(name).strip().lower() for name in names if str(name).strip())
-        unknown = sorted(set(found) - set(CHANNELS))
+        channel_names = tuple(str(name).strip().lower() for name in names if str(name).strip())
+        unknown = sorted(set(channel_names) - set(CHANNELS))
         if unknown:
             raise ValueError(f"unknown channel {', '.join(unknown)}; one of {list(CHANNELS)}")
-        return found
+        return channel_names
 
     @field_validator("email_from")
     @classmethod
@@ -196,8 +196,8 @@ class Settings(BaseSettings):
         scheme = "rediss" if self.redis_tls else "redis"
         return f"{scheme}://{login}{'@' if login else ''}{self.redis_host}:{self.redis_port}/{self.redis_db}"
 
-    def explained(self, env_file: Path | str = ".env") -> list[tuple[str, str, str]]:
-        """Each setting as (variable, value, where it came from); secrets are masked."""
+    def explain(self, env_file: Path | str = ".env") -> list[tuple[str, str, str]]:
+        """Each setting as (variable, value, origin); secrets are masked."""
         from dotenv import dotenv_values
 
         in_file = {name.upper() for name, value in dotenv_values(env_file).items() if value}
@@ -211,7 +211,7 @@ class Settings(BaseSettings):
                 origin = str(env_file)
             else:
                 origin = "default" if name not in self.model_fields_set else "given"
-            rows.append((variable, _shown(value), origin))
+            rows.append((variable, _mask_password(value), origin))
         return rows
 
 
@@ -223,7 +223,7 @@ def load_settings(**overrides: Any) -> Settings:
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        raise InvalidRequest("; ".join(_said(item) for item in error.errors(include_url=False))) from None
+        raise InvalidRequest("; ".join(_describe_error(item) for item in error.errors(include_url=False))) from None
 
 
 def _address(text: str) -> str:
@@ -232,12 +232,12 @@ def _address(text: str) -> str:
     return text.strip()
 
 
-def _urls(kept: SecretStr | None) -> tuple[str, ...]:
-    text = "" if kept is None else kept.get_secret_value().strip(", \t\n")
+def _urls(secret: SecretStr | None) -> tuple[str, ...]:
+    text = "" if secret is None else secret.get_secret_value().strip(", \t\n")
     return tuple(_BETWEEN_URLS.split(text)) if text else ()
 
 
-def _shown(value: Any) -> str:
+def _mask_password(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, tuple):
@@ -247,10 +247,10 @@ def _shown(value: Any) -> str:
     return text.replace(f":{password}@", ":***@") if password else text
 
 
-def _said(item: Mapping[str, Any]) -> str:
+def _describe_error(item: Mapping[str, Any]) -> str:
     rule = item["msg"].removeprefix("Value error, ")
     if not item["loc"]:
-        return str(rule)  # of several settings, which it names; what was given is all of them, secrets too
+        return str(rule)  # a rule of several settings, which it names; the input would be all of them, with secrets
     name = f"{PREFIX}{str(item['loc'][0]).upper()}"
     secret = "SecretStr" in str(Settings.model_fields[str(item["loc"][0])].annotation)
     return f"{name}: {rule[:1].lower()}{rule[1:]}, got {'a secret' if secret else repr(item['input'])}"

@@ -1,4 +1,4 @@
-"""What the command line shows: the live progress of a search, its result, and tables."""
+"""Terminal output: the live progress of a search, its result, and tables."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ _FEATURES_SHOWN = 20
 
 
 class SearchDisplay:
-    """A live line in a terminal; where output is not a terminal, a plain line every few seconds."""
+    """A live line in a terminal; elsewhere a plain line every few seconds."""
 
     def __init__(self, console: Console, live: Live | None) -> None:
         self._console = console
@@ -39,7 +39,7 @@ class SearchDisplay:
 
 @contextmanager
 def search_display(console: Console, title: str) -> Iterator[SearchDisplay]:
-    """Shows a search while it runs."""
+    """A context in which a search shows its progress while it runs."""
     console.print(f"[bold]{title}[/bold]", highlight=False)
     if not console.is_terminal:
         yield SearchDisplay(console, None)
@@ -59,7 +59,7 @@ def progress_line(progress: Progress) -> str:
 
 
 def progress_table(progress: Progress) -> Table:
-    """The state of a search with a bar."""
+    """The state of a search as a table with a progress bar."""
     table = Table.grid(padding=(0, 2))
     share = progress.trials_done / progress.trials_total
     bar = "━" * round(30 * share)
@@ -68,7 +68,7 @@ def progress_table(progress: Progress) -> Table:
 
 
 def show_result(console: Console, result: TuningResult) -> None:
-    """The best parameters, the score on the holdout beside the baseline's, and the verdict in words."""
+    """Prints the best parameters, the holdout score beside the baseline's, and the verdict in words."""
     params = Table(title="Best parameters", show_header=False, title_justify="left")
     for name, value in (result.best_params or {}).items():
         params.add_row(name, f"{value:.6g}" if isinstance(value, float) else str(value))
@@ -99,7 +99,7 @@ def show_result(console: Console, result: TuningResult) -> None:
 
 
 def show_front(console: Console, result: TuningResult) -> None:
-    """The trials that no other beats in every objective, the best by the metric first."""
+    """Prints the trials that no other beats in every objective, the best by the metric first."""
     names = [name for name in result.front[0] if name not in ("trial", "params")]
     rows = [[str(item["trial"]), *(f"{item[name]:.5g}" for name in names)] for item in result.front[:_FRONT_SHOWN]]
     console.print(f"Pareto front over the folds, {len(result.front)} trials", highlight=False)
@@ -107,24 +107,24 @@ def show_front(console: Console, result: TuningResult) -> None:
 
 
 def verdict_in_words(result: TuningResult | EnsembleResult | FeatureResult) -> str:
-    """What the comparison says, and what was registered because of it."""
+    """The verdict of the comparison as a sentence, and the version that was registered."""
     against = result.baseline_name
-    said = {
+    sentence = {
         "pass": f"[green]Better than the {against}: the whole interval of the improvement is above 0.[/green]",
         "fail": f"[red]Worse than the {against}: the whole interval of the improvement is below 0.[/red]",
         "inconclusive": f"[yellow]Not shown to be better than the {against}: the interval holds 0.[/yellow]",
     }[result.verdict or "inconclusive"]
     alias = f" as {', '.join(result.aliases)}" if result.aliases else " without an alias"
-    return f"{said} Registered version {result.version}{alias}."
+    return f"{sentence} Registered version {result.version}{alias}."
 
 
 def show_ensemble(console: Console, result: EnsembleResult) -> None:
-    """The weights, the scores beside the best single model's, and what came of it."""
-    rows = [[name, f"{share:.3f}"] for name, share in sorted((result.weights or {}).items(), key=lambda one: -one[1])]
+    """Prints the weights, the scores beside the best single model's, and the outcome."""
+    rows = [[name, f"{share:.3f}"] for name, share in sorted((result.weights or {}).items(), key=lambda item: -item[1])]
     if rows:
         show_table(console, [f"by {result.search}", "weight"], rows)
     scores = [
-        [name, f"{value:.5f}", _number((result.single_metrics or {}).get(name)), _improved(result, name)]
+        [name, f"{value:.5f}", _number((result.single_metrics or {}).get(name)), _improvement_text(result, name)]
         for name, value in (result.metrics or {}).items()
     ]
     if scores:
@@ -134,10 +134,10 @@ def show_ensemble(console: Console, result: EnsembleResult) -> None:
 
 
 def show_features(console: Console, result: FeatureResult) -> None:
-    """The features that were found, with the proof or its lack, and what came of it."""
+    """Prints the candidate features with the evidence for each, and the outcome."""
     rows = [
-        [str(one["name"]), "yes" if one["kept"] else "no", f"{one['p_value']:.2g}", str(one["why"])]
-        for one in result.features[:_FEATURES_SHOWN]
+        [str(feature["name"]), "yes" if feature["kept"] else "no", f"{feature['p_value']:.2g}", str(feature["why"])]
+        for feature in result.features[:_FEATURES_SHOWN]
     ]
     if rows:
         show_table(console, ["feature", "kept", "p", "why"], rows)
@@ -146,7 +146,7 @@ def show_features(console: Console, result: FeatureResult) -> None:
 
 
 def show_optimization(console: Console, result: OptimizationResult) -> None:
-    """What was wrong, how the candidate did at each gate, the scores beside the champion's, and how it ended."""
+    """Prints the notes, the candidate's verdict at each gate, the scores beside the champion's, and the outcome."""
     for note in result.notes:
         console.print(f"[dim]{note}[/dim]", highlight=False)
     if result.gates:
@@ -156,21 +156,21 @@ def show_optimization(console: Console, result: OptimizationResult) -> None:
         old = result.old_metrics or {}
         scores = [[name, _number(old.get(name)), f"{score:.5g}"] for name, score in result.new_metrics.items()]
         show_table(console, ["on the holdout", result.baseline_name or "before", "candidate"], scores)
-    took = ", ".join(f"{one['stage']} {one['seconds']:.1f} s" for one in result.stages)
+    durations = ", ".join(f"{stage['stage']} {stage['seconds']:.1f} s" for stage in result.stages)
     if result.status == SUCCESS:
         better = result.improvement_percentage
-        said = f"{result.metric} better by {better:.2f} %" if better else "it passed every gate"
+        success = f"{result.metric} better by {better:.2f} %" if better else "it passed every gate"
         console.print(
-            f"[green]success: {said}[/green], version {result.version} is {', '.join(result.aliases)}"
+            f"[green]success: {success}[/green], version {result.version} is {', '.join(result.aliases)}"
             f"{f', rollout {result.rollout_id}' if result.rollout_id else ''}.",
             highlight=False,
         )
     else:
         console.print(f"[yellow]{result.status}:[/yellow] {result.error_message}", highlight=False)
-    console.print(f"{took}; process {result.process_id}", highlight=False)
+    console.print(f"{durations}; process {result.process_id}", highlight=False)
 
 
-def _improved(result: EnsembleResult, metric: str) -> str:
+def _improvement_text(result: EnsembleResult, metric: str) -> str:
     interval = (result.improvements or {}).get(metric)
     return "" if interval is None else f"{interval.estimate:+.5f}, {_bounds(interval)}"
 
@@ -184,7 +184,7 @@ def _show_end(console: Console, result: EnsembleResult | FeatureResult) -> None:
 
 
 def show_table(console: Console, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A plain table."""
+    """Prints a plain table."""
     table = Table()
     for heading in headings:
         table.add_column(heading, overflow="fold")
@@ -194,24 +194,24 @@ def show_table(console: Console, headings: Sequence[str], rows: Sequence[Sequenc
 
 
 def show_studies(console: Console, summaries: Sequence[StudySummary]) -> None:
-    """Searches, one a line."""
+    """Prints searches, one a line."""
     rows = [
         [
-            one.study_id,
-            one.model_id,
-            ", ".join(f"{objective.name} {'↑' if objective.maximize else '↓'}" for objective in one.objectives),
-            str(one.counts[TrialState.COMPLETE]),
-            str(one.counts[TrialState.PRUNED]),
-            str(one.counts[TrialState.FAILED] + one.counts[TrialState.INFEASIBLE]),
-            _number(one.best_score),
+            summary.study_id,
+            summary.model_id,
+            ", ".join(f"{objective.name} {'↑' if objective.maximize else '↓'}" for objective in summary.objectives),
+            str(summary.counts[TrialState.COMPLETE]),
+            str(summary.counts[TrialState.PRUNED]),
+            str(summary.counts[TrialState.FAILED] + summary.counts[TrialState.INFEASIBLE]),
+            _number(summary.best_score),
         ]
-        for one in summaries
+        for summary in summaries
     ]
     show_table(console, ["study", "model", "objectives", "complete", "stopped early", "failed", "best"], rows)
 
 
 def show_study(console: Console, report: StudyReport) -> None:
-    """A search: its best trials, the importance of its parameters, and its front."""
+    """Prints a search: its best trials, the importance of its parameters, and its front."""
     show_studies(console, [report.summary])
     console.print(f"Best {min(_TRIALS_SHOWN, len(report.trials))} of {len(report.trials)} trials", highlight=False)
     _show_trials(console, report.summary, report.ranked_trials()[:_TRIALS_SHOWN])

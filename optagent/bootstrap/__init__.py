@@ -1,4 +1,4 @@
-"""The composition root: the only place that reads settings and chooses adapters."""
+"""Composition root: the only place that reads settings and chooses adapters."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ async def create_optimization_agent(
 
 
 async def strict_agent(settings: Settings) -> OptimizationAgent:
-    """What monitors, runners and the application make on their workers."""
+    """The agent that monitors, runners and the application make on their workers; refused requests raise."""
     return await create_optimization_agent(settings, strict=True)
 
 

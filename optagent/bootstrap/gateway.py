@@ -1,4 +1,4 @@
-"""What a gateway process works with. Neither MLflow nor a model's library is imported by it: its children do that."""
+"""Gateway ports: the adapters of a gateway process, which leaves MLflow and the models' libraries to its children."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class GatewayLimits:
-    """Requests are a token's, a minute and gateway; backlogs are rows that wait, beyond which rows are dropped."""
+    """Request limits are for a token, a minute and a gateway; backlogs are the most rows that wait before rows drop."""
 
     requests_per_minute: int
     predictions_per_minute: int
@@ -32,7 +32,7 @@ class GatewayLimits:
 
 @dataclass(frozen=True, slots=True)
 class GatewayPorts:
-    """The ports of one gateway, and the limits it works within; `close` it at the end."""
+    """The ports of one gateway, and its limits; `close` it at the end."""
 
     routes: Routes
     store: Store
@@ -49,9 +49,9 @@ class GatewayPorts:
 
 
 async def create_gateway_ports(settings: Settings) -> GatewayPorts:
-    """Asks nothing of Redis yet, but starts the embedded one: raises Unavailable where that does not come up.
+    """Makes the ports without a call to Redis; starts the embedded Redis, and raises Unavailable if that fails.
 
-    Until the ports are closed, trials and replays on this machine are idle work.
+    Until the ports are closed, trials and replays on this machine run at idle priority.
     """
     from optagent.adapters.cluster.gateway_mark import mark_gateway
     from optagent.adapters.serving.isolated import IsolatedLoader
@@ -87,7 +87,7 @@ async def create_gateway_ports(settings: Settings) -> GatewayPorts:
 
 
 def reference_rows(settings: Settings, model_id: str, version: str, schema: Schema) -> Matrix | None:
-    """Rows of a version's holdout, encoded, on which its engines are compared; None where none are kept."""
+    """Encoded rows of a version's holdout on which its engines are compared; None where none are stored."""
     from optagent.loop.observe.reference import decode_reference
     from optagent.training.live_rows import model_matrix
 

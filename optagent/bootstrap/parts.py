@@ -1,4 +1,4 @@
-"""Each adapter, made from the settings; what it imports is imported when it is needed."""
+"""Adapter factories: make each adapter from the settings, and import its libraries only then."""
 
 from __future__ import annotations
 
@@ -74,14 +74,14 @@ def observations(url: str | None, settings: Settings) -> Observations:
     from optagent.adapters.state.observations import RedisObservations
 
     assert url is not None
-    return RedisObservations(url, _observed(settings), max_backlog=settings.max_backlog)
+    return RedisObservations(url, _observations_folder(settings), max_backlog=settings.max_backlog)
 
 
 def archive(settings: Settings) -> ParquetArchive:
-    """What observations keep, without the queue before it."""
+    """The archive of observations, without the queue before it."""
     from optagent.adapters.state.archive.parquet import ParquetArchive
 
-    return ParquetArchive(_observed(settings))
+    return ParquetArchive(_observations_folder(settings))
 
 
 def routes(url: str) -> Routes:
@@ -103,7 +103,7 @@ def kept_answers(url: str) -> RedisIdempotencyStore:
 
 
 def head(settings: Settings) -> RayHead:
-    """The Ray head of this machine that belongs to the home folder; not started by this."""
+    """The Ray head of this machine that belongs to the home folder; this does not start it."""
     from optagent.adapters.cluster.head import RayHead
 
     return RayHead(settings.home / "up", settings.num_cpus)
@@ -118,7 +118,7 @@ def running_cluster(settings: Settings) -> str | None:
 
 
 def cluster(settings: Settings) -> RayCluster:
-    """Not started before something needs it."""
+    """The Ray cluster of the settings, which starts only when something needs it."""
     from optagent.adapters.cluster.ray_cluster import RayCluster
 
     return RayCluster(running_cluster(settings), settings.num_cpus, own=settings.ray_address is None)
@@ -167,7 +167,7 @@ def clock() -> Clock:
 
 
 def tracking_uri(settings: Settings) -> str:
-    """Where studies and versions are kept: the configured MLflow, or the SQLite database of the home folder."""
+    """The MLflow of studies and versions: the configured one, or the SQLite database of the home folder."""
     return settings.mlflow_tracking_uri or f"sqlite:///{settings.home / 'mlflow' / 'mlflow.db'}"
 
 
@@ -190,7 +190,7 @@ def registry(settings: Settings) -> Registry:
 
 
 def monitoring(settings: Settings) -> Monitoring:
-    """How models are watched that do not say so themselves."""
+    """The monitoring of models whose specification has none of its own."""
     return Monitoring(
         accuracy_drop_threshold=settings.accuracy_drop_threshold,
         drift_score_threshold=settings.drift_score_threshold,
@@ -202,7 +202,7 @@ def monitoring(settings: Settings) -> Monitoring:
 
 
 def loader(settings: Settings) -> Loader:
-    """Loads versions of a registry in processes of their own."""
+    """A loader that runs versions of the registry in processes of their own."""
     from functools import partial
 
     from optagent.adapters.serving.isolated import IsolatedLoader
@@ -211,14 +211,14 @@ def loader(settings: Settings) -> Loader:
 
 
 def backtester(workers: Workers) -> Backtester:
-    """Replays policies as items of the workers' work."""
+    """A function that replays policies as items of work for the workers."""
 
-    def replayed(spec: ModelSpec, table: pa.Table, ask: BacktestAsk, cancelled: Callable[[], bool]) -> BacktestResult:
-        from optagent.backtest.run import run_backtest
+    def replay(spec: ModelSpec, table: pa.Table, ask: BacktestAsk, cancelled: Callable[[], bool]) -> BacktestResult:
+        from optagent.backtest.run import compared
 
         return run_backtest(spec, table, ask, workers, cancelled)
 
-    return replayed
+    return replay
 
 
 def draw_report(report: ModelReport) -> str:
@@ -234,7 +234,7 @@ def draw_backtest(result: BacktestResult) -> str:
 
 
 def notifier(settings: Settings) -> Notifier | None:
-    """None where notifications are not enabled; InvalidRequest where a channel is not one."""
+    """The notifier; None where notifications are not enabled, InvalidRequest for a channel that cannot be used."""
     if not settings.enable_notifications:
         return None
     from optagent.adapters.notifier import AppriseNotifier, email_url
@@ -253,7 +253,7 @@ def cache_folder() -> Path:
     return Path(platformdirs.user_cache_dir("optagent"))
 
 
-def _observed(settings: Settings) -> Path:
+def _observations_folder(settings: Settings) -> Path:
     return settings.observations or settings.home / "observations"
 
 

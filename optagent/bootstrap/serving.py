@@ -1,4 +1,4 @@
-"""The whole product on a cluster: what `optagent up` and `optagent down` do."""
+"""Serving: brings the whole product up on a cluster and takes it down, for `optagent up` and `optagent down`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class ServingState:
-    """Where everything is; `started` is False where it was up already. `dashboard` is None on a cluster of others."""
+    """The addresses of what is up; `started` is False if it was up already, `dashboard` None on a foreign cluster."""
 
     started: bool
     cluster: str
@@ -45,7 +45,7 @@ class ServingState:
 
 
 class Serving:
-    """Starts and stops the API, the gateways and the supervisor. One program at a time, others are refused. Blocks."""
+    """Starts and stops the API, the gateways and the supervisor. Blocks, and refuses a second program meanwhile."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -53,9 +53,10 @@ class Serving:
         self._lock = FileLock(settings.home / "up.lock")
 
     def up(self, say: Say = lambda step: None) -> ServingState:
-        """Returns once the API answers; `say` is told each step. Raises Conflict for a taken port, and Unavailable."""
-        parts.notifier(self._settings)  # what no channel can be made of is refused here, not by the supervisor
-        with self._alone():
+        """Starts all and returns once the API answers; calls `say` at each step. Raises Conflict for a taken port, and
+        Unavailable."""
+        parts.notifier(self._settings)  # a channel that cannot be used is refused here, not by the supervisor
+        with self._lock_exclusively():
             head = None
             if self._settings.ray_address is None:
                 if self._head.running() is None:
@@ -72,7 +73,7 @@ class Serving:
             return ServingState(started, address, api, dashboard, self._notes())
 
     async def first_token(self) -> str | None:
-        """An admin token, where there is no token at all yet."""
+        """The text of a new admin token, None where there are tokens already."""
         async with AsyncExitStack() as resources:
             tokens = parts.tokens(await asyncio.to_thread(parts.redis_url, self._settings, resources))
             resources.push_async_callback(tokens.close)
@@ -83,8 +84,8 @@ class Serving:
             return text
 
     def down(self, say: Say = lambda step: None) -> bool:
-        """Takes the application off the cluster, and ends a Ray that `up` has started; False where nothing was up."""
-        with self._alone():
+        """Takes the application off the cluster and ends a Ray that `up` has started; False if nothing was up."""
+        with self._lock_exclusively():
             head = self._head.running()
             address = self._settings.ray_address or (head.address if head is not None else None)
             if address is None:
@@ -101,7 +102,7 @@ class Serving:
                 self._head.stop()
             return True
 
-    def _alone(self) -> AbstractContextManager[Any]:
+    def _lock_exclusively(self) -> AbstractContextManager[Any]:
         parts.make_home(self._settings)
         try:
             return self._lock.acquire(timeout=1)
@@ -121,11 +122,11 @@ class Serving:
             raise Conflict(f"port {port} of {host} is taken: set OPT_AGENT_API_PORT to another")
 
     def _api(self, address: str) -> str:
-        """The URL of the API, as seen from here where the cluster is here."""
+        """The URL of the API from this machine, or at the cluster's host where it listens on all addresses."""
         host = self._settings.api_host
         if host in _ANY:
-            named = address.removeprefix("ray://").rpartition(":")[0]
-            host = named or "127.0.0.1"
+            cluster_host = address.removeprefix("ray://").rpartition(":")[0]
+            host = cluster_host or "127.0.0.1"
         return f"http://{f'[{host}]' if ':' in host else host}:{self._settings.api_port}"
 
     def _notes(self) -> tuple[str, ...]:
@@ -137,16 +138,16 @@ class Serving:
 
     def _wait_until_healthy(self, api: str) -> None:
         if self._settings.ray_address is not None and self._settings.api_host in _LOOPBACK:
-            return  # it listens on the cluster's own machines only, which this may not be
-        give_up, said = time.monotonic() + _HEALTHY_S, ""
+            return  # it listens only on the cluster's own machines, and this may be another one
+        give_up, message = time.monotonic() + _HEALTHY_S, ""
         while time.monotonic() < give_up:
             try:
                 with urllib.request.urlopen(f"{api}{_HEALTH}", timeout=10) as answer:
                     if answer.status == 200:
                         return
             except urllib.error.HTTPError as error:
-                said = error.read(2000).decode(errors="replace")
+                message = error.read(2000).decode(errors="replace")
             except OSError as error:
-                said = str(error)
+                message = str(error)
             time.sleep(_POLL_S)
-        raise Unavailable(f"the API at {api} is not healthy after {_HEALTHY_S:g} s: {said}")
+        raise Unavailable(f"the API at {api} is not healthy after {_HEALTHY_S:g} s: {message}")

@@ -1,4 +1,4 @@
-"""The command line: each command is one verb of the agent. A refused request exits with 2, another failure with 1."""
+"""Command line: each command is one verb of the agent. A refused request exits with 2, another failure with 1."""
 
 import logging
 import os
@@ -29,7 +29,7 @@ from optagent.settings import PREFIX, load_settings
 __all__ = ["COMMANDS", "app", "configure_logging", "main", "run_job"]
 
 COMMANDS = (admin, audit, backtest, building, models, monitoring, optimization, rollouts, search, serving, tokens)
-"""The modules whose commands are the program's; each registers them with `app` as it is imported."""
+"""The modules of the program's commands; each registers its commands with `app` when it is imported."""
 
 
 @app.callback()
@@ -38,7 +38,7 @@ def _log(verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Debug mo
 
 
 def configure_logging(level: str | None = None) -> None:
-    """Logs of optagent to standard error, at `level` or at the level of the settings."""
+    """Sends the log of optagent to standard error, at `level` or at the level of the settings."""
     logger = logging.getLogger("optagent")
     logger.setLevel(level or load_settings().log_level)
     logger.handlers = [RichHandler(console=ERR, show_path=False)]

@@ -1,4 +1,4 @@
-"""Commands of whoever runs the product: show the settings, try the channels of notices."""
+"""Operator commands: show the settings, and test the channels of notices."""
 
 from optagent import terminal
 from optagent.cli.app import OUT, AsJson, app, print_json, with_agent
@@ -8,7 +8,7 @@ from optagent.settings import load_settings
 @app.command()
 def config(as_json: AsJson = False) -> None:
     """Print every setting, its value, and where the value came from."""
-    rows = load_settings().explained()
+    rows = load_settings().explain()
     if as_json:
         return print_json({name: {"value": value, "from": origin} for name, value, origin in rows})
     terminal.show_table(OUT, ["setting", "value", "from"], rows)

@@ -1,4 +1,4 @@
-"""What every command works with: the program, where it prints, and the agent."""
+"""Command line application: the program, its consoles, and the agent that every command calls."""
 
 import asyncio
 import json
@@ -25,25 +25,15 @@ ModelOption = Annotated[str | None, typer.Option("--model", help="The same by na
 Register = Annotated[Path | None, typer.Option(help="First register the model of this YAML file.")]
 
 
-def group(name: str, said: str) -> typer.Typer:
-    """A command with commands of its own."""
-    made = typer.Typer(no_args_is_help=True, help=said)
-    app.add_typer(made, name=name)
-    return made
+def group(name: str, help_text: str) -> typer.Typer:
+    """A new command that has commands of its own."""
+    commands = typer.Typer(no_args_is_help=True, help=help_text)
+    app.add_typer(commands, name=name)
+    return commands
 
 
-def choose_model(argument: str | None, option: str | None) -> str:
-    """The model that a command names, as its argument or by `--model`; InvalidRequest for none and for both."""
-    if argument is not None and option is not None:
-        raise InvalidRequest(f"one model is needed, got {argument!r} and --model {option!r}")
-    model = argument if option is None else option
-    if model is None:
-        raise InvalidRequest("one model is needed: MODEL or --model MODEL")
-    return model
-
-
-def with_agent(verb: Callable[[OptimizationAgent], Awaitable[Any]], register: Path | None = None) -> Any:
-    """What a verb answers, of an agent that lives for this one; the model of a file is registered first."""
+def with_agent(verb: Callable[[OptimizationAgent], Awaitable[Any]]) -> Any:
+    """The answer of a verb, from an agent that is made for this one call."""
 
     async def call() -> Any:
         async with await create_optimization_agent(strict=True) as agent:

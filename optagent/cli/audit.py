@@ -1,4 +1,4 @@
-"""Commands of the audit log."""
+"""Audit commands: list, verify and export the audit log, and replay decisions."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -30,10 +30,10 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """List what was done and what was refused, the newest first."""
-    found: list[AuditEntry] = with_agent(lambda agent: agent.audit(limit))
+    entries: list[AuditEntry] = with_agent(lambda agent: agent.audit(limit))
     if as_json:
-        return print_json([plain(entry) for entry in found])
-    rows = [[time_text(entry.at), entry.actor, entry.action, entry.target, entry.outcome] for entry in found]
+        return print_json([plain(entry) for entry in entries])
+    rows = [[time_text(entry.at), entry.actor, entry.action, entry.target, entry.outcome] for entry in entries]
     terminal.show_table(OUT, ["time", "who", "action", "target", "outcome"], rows)
 
 
@@ -47,7 +47,7 @@ def verify(
     if file is None:
         report: ChainReport = with_agent(lambda agent: agent.verify_audit(noted))
     else:
-        report = _verified(file, None if noted is None else parse_point(noted))
+        report = _verify_file(file, None if noted is None else parse_point(noted))
     print_json(plain(report)) if as_json else _show(report)
     if not report.is_whole:
         raise typer.Exit(1)
@@ -69,33 +69,33 @@ def replay(which: Annotated[str, typer.Argument(metavar="ROLLOUT|PROCESS|SEQUENC
     A rollout is decided by its looks and by what people did, an optimization at its gates, by the rows, the bundles and
     the seed of then. Rows or bundles that have changed since are named: of these nothing can be decided again.
     """
-    found: RolloutReplay | GateReplay = with_agent(lambda agent: agent.replay_decision(which))
+    replayed: RolloutReplay | GateReplay = with_agent(lambda agent: agent.replay_decision(which))
     if as_json:
-        print_json({**plain(found), "is_same": found.is_same})
+        print_json({**plain(replayed), "is_same": replayed.is_same})
     else:
-        for line in _decided(found) if isinstance(found, RolloutReplay) else _judged(found):
+        for line in _rollout_lines(replayed) if isinstance(replayed, RolloutReplay) else _gate_lines(replayed):
             OUT.print(line, highlight=False, markup=False, soft_wrap=True)
-    if not found.is_same:
+    if not replayed.is_same:
         raise typer.Exit(1)
 
 
-def _decided(found: RolloutReplay) -> list[str]:
-    said = "comes out the same" if found.is_same else f"differs at {found.difference}"
-    counted = f"{found.looks} looks and {found.transitions} transitions are the same"
-    return [f"{found.rollout_id} {said} ({counted})"]
+def _rollout_lines(replayed: RolloutReplay) -> list[str]:
+    outcome = "comes out the same" if replayed.is_same else f"differs at {replayed.difference}"
+    counts = f"{replayed.looks} looks and {replayed.transitions} transitions are the same"
+    return [f"{replayed.rollout_id} {outcome} ({counts})"]
 
 
-def _judged(found: "GateReplay") -> list[str]:
-    named = f"{found.process_id}: {found.model_id} version {found.version}, {found.outcome}"
-    lines = [f"{named}, comes out the same" if found.is_same else f"{named}, is not shown to come out the same"]
-    lines += [f"changed: {change}" for change in found.changed]
-    lines += [] if found.difference is None else [f"differs at {found.difference}"]
-    lines += [f"the same, bit for bit: {', '.join(found.same)}"] if found.same else []
-    lines += [f"not computed again: {', '.join(found.not_computed)}"] if found.not_computed else []
-    return [*lines, *(f"library: {library}" for library in found.libraries)]
+def _gate_lines(replayed: "GateReplay") -> list[str]:
+    subject = f"{replayed.process_id}: {replayed.model_id} version {replayed.version}, {replayed.outcome}"
+    lines = [f"{subject}, comes out the same" if replayed.is_same else f"{subject}, is not shown to come out the same"]
+    lines += [f"changed: {change}" for change in replayed.changed]
+    lines += [] if replayed.difference is None else [f"differs at {replayed.difference}"]
+    lines += [f"the same, bit for bit: {', '.join(replayed.same)}"] if replayed.same else []
+    lines += [f"not computed again: {', '.join(replayed.not_computed)}"] if replayed.not_computed else []
+    return [*lines, *(f"library: {library}" for library in replayed.libraries)]
 
 
-def _verified(file: Path, noted: ChainPoint | None) -> ChainReport:
+def _verify_file(file: Path, noted: ChainPoint | None) -> ChainReport:
     try:
         with file.open(encoding="utf-8", newline="\n", errors="backslashreplace") as lines:
             return verify_lines(lines, noted)
@@ -104,8 +104,8 @@ def _verified(file: Path, noted: ChainPoint | None) -> ChainReport:
 
 
 def _show(report: ChainReport) -> None:
-    held = "" if report.first is None else f", {report.first} to {report.last} hold"
-    lines = [f"{report.links} links were read{held}"]
+    range_text = "" if report.first is None else f", {report.first} to {report.last} hold"
+    lines = [f"{report.links} links were read{range_text}"]
     if report.is_trimmed:
         lines.append(f"links up to {report.start.sequence} were dropped before: verified from the oldest that is kept")
     lines.append(f"head {report.head}" if report.is_whole else f"broken at {report.broken}")

@@ -1,4 +1,4 @@
-"""Commands of ensembles and features."""
+"""Building commands: look for ensembles and features."""
 
 from typing import Annotated
 

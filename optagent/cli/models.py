@@ -1,4 +1,4 @@
-"""Commands of models and their versions."""
+"""Model commands: register, import and list models and their versions."""
 
 from pathlib import Path
 from typing import Annotated
@@ -27,8 +27,8 @@ def import_(
 ) -> None:
     """Import an existing MLflow model as a version of a registered model."""
     version = with_agent(lambda agent: agent.import_model(uri, model, trust_pickle))
-    said = f"imported {uri} as version {version.version} of {model} {' '.join(version.aliases)}".rstrip()
-    print_json(plain(version)) if as_json else OUT.print(said, highlight=False)
+    message = f"imported {uri} as version {version.version} of {model} {' '.join(version.aliases)}".rstrip()
+    print_json(plain(version)) if as_json else OUT.print(message, highlight=False)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Commands of watching a model."""
+"""Monitoring commands: record, analyze and watch a model."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Commands of the whole loop."""
+"""Optimization command: runs the whole loop for a model."""
 
 import json
 from typing import Annotated

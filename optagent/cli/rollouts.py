@@ -1,4 +1,4 @@
-"""Commands of rollouts."""
+"""Rollout commands: start, show, promote, abort and roll back rollouts."""
 
 import getpass
 from collections.abc import Awaitable, Callable
@@ -33,7 +33,7 @@ def start(
     as_json: AsJson = False,
 ) -> None:
     """Start a rollout: in shadow first, then on a growing share of the requests."""
-    changes = dict(_named(item) for item in policy or ())
+    changes = dict(_parse_change(item) for item in policy or ())
     _act(lambda agent: agent.start_rollout(model, candidate, strategy, changes, _who()), as_json)
 
 
@@ -68,25 +68,25 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """List rollouts, the newest first."""
-    found: list[Rollout] = with_agent(lambda agent: agent.rollouts(model, limit))
+    all_rollouts: list[Rollout] = with_agent(lambda agent: agent.rollouts(model, limit))
     if as_json:
-        return print_json([plain(rollout) for rollout in found])
+        return print_json([plain(rollout) for rollout in all_rollouts])
     terminal.show_table(
         OUT,
         ["rollout", "model", "champion", "candidate", "state", "step", "looks", "started", "because"],
         [
             [
-                one.rollout_id,
-                one.model_id,
-                one.champion,
-                one.candidate,
-                str(one.state),
-                str(one.step),
-                str(len(one.looks)),
-                time_text(one.started_at),
-                one.transitions[-1].reason if one.transitions else "",
+                rollout.rollout_id,
+                rollout.model_id,
+                rollout.champion,
+                rollout.candidate,
+                str(rollout.state),
+                str(rollout.step),
+                str(len(rollout.looks)),
+                time_text(rollout.started_at),
+                rollout.transitions[-1].reason if rollout.transitions else "",
             ]
-            for one in found
+            for rollout in all_rollouts
         ],
     )
 
@@ -97,15 +97,18 @@ def _act(verb: Callable[[OptimizationAgent], Awaitable[Rollout]], as_json: bool)
 
 
 def _show(rollout: Rollout) -> None:
-    said = f"{rollout.rollout_id}: version {rollout.candidate} against {rollout.champion} of {rollout.model_id}"
-    OUT.print(f"{said} is [bold]{rollout.state}[/bold]", highlight=False)
-    rows = [[time_text(one.at), str(one.state), str(one.step), one.by, one.reason] for one in rollout.transitions]
+    summary = f"{rollout.rollout_id}: version {rollout.candidate} against {rollout.champion} of {rollout.model_id}"
+    OUT.print(f"{summary} is [bold]{rollout.state}[/bold]", highlight=False)
+    rows = [
+        [time_text(change.at), str(change.state), str(change.step), change.by, change.reason]
+        for change in rollout.transitions
+    ]
     terminal.show_table(OUT, ["time", "state", "step", "by", "because"], rows)
-    for judged in rollout.looks[-_LOOKS_SHOWN:]:
-        OUT.print(f"{judged.verdict}: {judged.reason}", highlight=False)
+    for look in rollout.looks[-_LOOKS_SHOWN:]:
+        OUT.print(f"{look.verdict}: {look.reason}", highlight=False)
 
 
-def _named(item: str) -> tuple[str, Any]:
+def _parse_change(item: str) -> tuple[str, Any]:
     name, equals, value = item.partition("=")
     if not name or not equals:
         raise InvalidRequest(f"--policy {item!r}: write NAME=VALUE")

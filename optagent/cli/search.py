@@ -1,4 +1,4 @@
-"""Commands of searches, their studies and their processes."""
+"""Search commands: searches, their studies and their processes."""
 
 from pathlib import Path
 from typing import Annotated

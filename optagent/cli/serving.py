@@ -1,4 +1,4 @@
-"""Commands that bring the whole product up and take it down."""
+"""Serving commands: bring the whole product up and take it down."""
 
 import asyncio
 
@@ -11,12 +11,12 @@ from optagent.settings import load_settings
 def up(as_json: AsJson = False) -> None:
     """Bring up the API, the prediction endpoint and the monitors, on this machine or on OPT_AGENT_RAY_ADDRESS."""
     serving = Serving(load_settings())
-    found = serving.up(_say)
+    state = serving.up(_say)
     token = asyncio.run(serving.first_token())
     if as_json:
-        where = {"api": found.api, "dashboard": f"{found.api}/dashboard", "ray_dashboard": found.dashboard}
-        return print_json({"started": found.started, **where, "token": token})
-    _show(found, token)
+        where = {"api": state.api, "dashboard": f"{state.api}/dashboard", "ray_dashboard": state.dashboard}
+        return print_json({"started": state.started, **where, "token": token})
+    _show(state, token)
 
 
 @app.command()
@@ -25,20 +25,20 @@ def down() -> None:
     OUT.print("down" if Serving(load_settings()).down(_say) else "nothing is up", highlight=False)
 
 
-def _show(found: ServingState, token: str | None) -> None:
+def _show(state: ServingState, token: str | None) -> None:
     lines = [
-        "up" if found.started else "it is up already",
-        f"API        {found.api}/api/v1",
-        f"reference  {found.api}/docs",
-        f"dashboard  {found.api}/dashboard",
+        "up" if state.started else "it is up already",
+        f"API        {state.api}/api/v1",
+        f"reference  {state.api}/docs",
+        f"dashboard  {state.api}/dashboard",
     ]
-    if found.dashboard is not None:
-        lines.append(f"Ray's      {found.dashboard} (its token: ray get-auth-token)")
+    if state.dashboard is not None:
+        lines.append(f"Ray's      {state.dashboard} (its token: ray get-auth-token)")
     if token is not None:
         lines.append(f"token      {token} (admin; shown this once)")
     else:
         lines.append("token      of `optagent token create NAME --scope predict`")
-    for line in (*lines, *found.notes):
+    for line in (*lines, *state.notes):
         OUT.print(line, highlight=False, soft_wrap=True)
 
 

@@ -1,4 +1,4 @@
-"""Commands of bearer tokens."""
+"""Token commands: create, list and revoke bearer tokens."""
 
 from typing import Annotated
 
@@ -27,7 +27,7 @@ def create(
     lasts_s = None if expires is None else seconds(expires)
     text, token = with_agent(lambda agent: agent.create_token(name, scope, lasts_s))
     if as_json:
-        return print_json({"token": text, **_shown(token)})
+        return print_json({"token": text, **_token_fields(token)})
     OUT.print(text, highlight=False, soft_wrap=True)
     ERR.print(f"token {token.token_id} of {name}; it is kept as a digest, and not shown again", highlight=False)
 
@@ -35,9 +35,9 @@ def create(
 @tokens.command("list")
 def list_(as_json: AsJson = False) -> None:
     """List tokens, the newest first."""
-    found: list[Token] = with_agent(lambda agent: agent.tokens())
+    all_tokens: list[Token] = with_agent(lambda agent: agent.tokens())
     if as_json:
-        return print_json([_shown(token) for token in found])
+        return print_json([_token_fields(token) for token in all_tokens])
     rows = [
         [
             token.token_id,
@@ -46,7 +46,7 @@ def list_(as_json: AsJson = False) -> None:
             time_text(token.created_at),
             *("" if at is None else time_text(at) for at in (token.expires_at, token.revoked_at)),
         ]
-        for token in found
+        for token in all_tokens
     ]
     terminal.show_table(OUT, ["token", "name", "scopes", "created", "expires", "revoked"], rows)
 
@@ -58,5 +58,5 @@ def revoke(token_id: str) -> None:
     OUT.print(f"revoked {token.token_id} of {token.name}", highlight=False)
 
 
-def _shown(token: Token) -> dict[str, object]:
+def _token_fields(token: Token) -> dict[str, object]:
     return {name: value for name, value in plain(token).items() if name != "digest"}

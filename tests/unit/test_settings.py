@@ -29,7 +29,7 @@ def test_the_environment_wins_over_the_file_and_each_value_says_where_it_came_fr
     monkeypatch.setenv("OPT_AGENT_MAX_TRIALS", "9")
     settings = load_settings(num_cpus=2)
     assert (settings.max_trials, settings.redis_db, settings.log_level) == (9, 3, "WARNING")
-    origins = {name: origin for name, _, origin in settings.explained()}
+    origins = {name: origin for name, _, origin in settings.explain()}
     assert origins["OPT_AGENT_MAX_TRIALS"] == "environment"
     assert origins["OPT_AGENT_REDIS_DB"] == ".env"
     assert origins["OPT_AGENT_NUM_CPUS"] == "given"
@@ -43,8 +43,8 @@ def test_no_secret_is_ever_shown(monkeypatch):
     monkeypatch.setenv("OPT_AGENT_STUDY_STORAGE", "postgresql://me:hunter2@db/x")
     monkeypatch.setenv("OPT_AGENT_MLFLOW_TRACKING_URI", "https://me:hunter2@mlflow.example.com")
     settings = load_settings()
-    assert "hunter2" not in f"{settings!r}{settings}{settings.explained()}"
-    assert ("OPT_AGENT_MLFLOW_TRACKING_URI", "https://me:***@mlflow.example.com", "environment") in settings.explained()
+    assert "hunter2" not in f"{settings!r}{settings}{settings.explain()}"
+    assert ("OPT_AGENT_MLFLOW_TRACKING_URI", "https://me:***@mlflow.example.com", "environment") in settings.explain()
     assert settings.redis_url == "redis://:hunter2%2F%40@redis.example.com:6379/0"
 
 
@@ -118,7 +118,7 @@ def test_further_urls_are_separated_by_commas_that_are_no_part_of_them():
         "mailtos://me:hunter2@example.com?to=a@b.c,d@e.f",
         "ntfy://topic",
     )
-    assert "hunter2" not in f"{settings!r}{settings.explained()}"
+    assert "hunter2" not in f"{settings!r}{settings.explain()}"
 
 
 @pytest.mark.parametrize(
