@@ -42,10 +42,10 @@ class Market(threading.Thread):
 
     def run(self) -> None:
         first = self._days[0][0]
-        began = time.time()
+        began_at = time.time()
         waiting: deque[tuple[Any, list[dict[str, Any]]]] = deque()
         for day, part in self._days:
-            time.sleep(max(0.0, began + (day - first).days * self._day_s - time.time()))
+            time.sleep(max(0.0, began_at + (day - first).days * self._day_s - time.time()))
             self.today = day
             ids = [f"{day:%Y-%m-%d} {ticker}" for ticker in part["ticker"]]
             self._ask(day, part, ids)

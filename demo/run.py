@@ -129,7 +129,7 @@ async def main(home: Path | None, last_live: str) -> None:
             watched.start()
             await follow(agent, spec.model_id, watched, timeline)
             frozen = frozen_predictions(settings, spec.model_id, str(first.version), rows, watched)
-            processes = [one for one in await agent.processes(spec.model_id) if one.kind == "optimize"]
+            processes = [process for process in await agent.processes(spec.model_id) if process.kind == "optimize"]
             rollouts = await agent.rollouts(spec.model_id)
             chain = await agent.verify_audit()
             path = write_report(
@@ -192,7 +192,7 @@ async def follow(agent: Any, model_id: str, watched: Market, timeline: Timeline)
     while True:
         for alert in await agent.alerts(model_id):
             once(f"alert {alert.alert_id}", "alert", f"{alert.severity}: {alert.kind}: {alert.message}")
-        processes = [one for one in await agent.processes(model_id) if one.kind == "optimize"]
+        processes = [item for item in await agent.processes(model_id) if item.kind == "optimize"]
         for process in reversed(processes):
             tell_process(process, once)
         rollouts = await agent.rollouts(model_id)
@@ -200,7 +200,7 @@ async def follow(agent: Any, model_id: str, watched: Market, timeline: Timeline)
             for number, change in enumerate(rollout.transitions):
                 text = f"version {rollout.candidate}: {change.state}, {change.reason}"
                 once(f"{rollout.rollout_id} {number}", "rollout", text)
-        busy = any(not one.status.has_ended for one in processes) or any(one.state.is_active for one in rollouts)
+        busy = any(not item.status.has_ended for item in processes) or any(item.state.is_active for item in rollouts)
         if watched.ended.is_set():
             ends = ends or time.monotonic() + LAST_S
             if not busy or time.monotonic() > ends:

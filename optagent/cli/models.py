@@ -34,19 +34,19 @@ def import_(
 @app.command()
 def models(as_json: AsJson = False) -> None:
     """List the registered models."""
-    found = with_agent(lambda agent: agent.models())
+    specs = with_agent(lambda agent: agent.models())
     if as_json:
-        return print_json([plain(spec) for spec in found])
-    rows = [[spec.model_id, str(spec.task), spec.target, ", ".join(spec.families) or "default"] for spec in found]
+        return print_json([plain(spec) for spec in specs])
+    rows = [[spec.model_id, str(spec.task), spec.target, ", ".join(spec.families) or "default"] for spec in specs]
     terminal.show_table(OUT, ["model", "task", "target", "families"], rows)
 
 
 @app.command()
 def versions(model: str, as_json: AsJson = False) -> None:
     """List the versions of a model, the newest first."""
-    found = with_agent(lambda agent: agent.versions(model))
+    all_versions = with_agent(lambda agent: agent.versions(model))
     if as_json:
-        return print_json([plain(version) for version in found])
+        return print_json([plain(version) for version in all_versions])
     rows = [
         [
             item.version,
@@ -55,6 +55,6 @@ def versions(model: str, as_json: AsJson = False) -> None:
             "  ".join(f"{name} {value:.5f}" for name, value in sorted(item.metrics.items())),
             time_text(item.created_at),
         ]
-        for item in found
+        for item in all_versions
     ]
     terminal.show_table(OUT, ["version", "alias", "family", "metrics", "created"], rows)

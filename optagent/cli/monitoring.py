@@ -42,14 +42,14 @@ def record(
         raise InvalidRequest("name a file: --predictions, --labels or --reference")
 
     async def take(agent: OptimizationAgent) -> list[str]:
-        said = []
+        counts = []
         if reference is not None:
-            said.append(f"{await agent.set_reference(model, reference):,} rows of reference")
+            counts.append(f"{await agent.set_reference(model, reference):,} rows of reference")
         if predictions is not None:
-            said.append(f"{await agent.record_predictions(model, predictions):,} predictions")
+            counts.append(f"{await agent.record_predictions(model, predictions):,} predictions")
         if labels is not None:
-            said.append(f"{await agent.record_labels(model, labels):,} labels")
-        return said
+            counts.append(f"{await agent.record_labels(model, labels):,} labels")
+        return counts
 
     OUT.print(f"recorded {', '.join(with_agent(take))}", highlight=False)
 
@@ -90,7 +90,10 @@ def analyze(
         elif windows:
             reports = await agent.analyze_windows(AnalyzeModel(model_id, *asked), data, labels, windows)
         else:
-            reports = [await agent.analyze_files(model_id, data, labels, *asked)]
+            labels_path = str(labels) if labels is not None else None
+            found = await agent.analyze_files(
+                model, str(data), labels_path, analysis_type, time_range, version, separability
+            )
         if html is not None:
             await agent.draw_report(reports[-1], html)
         return reports
@@ -108,8 +111,8 @@ def alerts(
     as_json: AsJson = False,
 ) -> None:
     """List what is wrong, and what was: open alerts first."""
-    found = with_agent(lambda agent: agent.alerts(model, limit))
-    print_json([plain(one) for one in found]) if as_json else terminal_report.show_alerts(OUT, found)
+    all_alerts = with_agent(lambda agent: agent.alerts(model, limit))
+    print_json([plain(alert) for alert in all_alerts]) if as_json else terminal_report.show_alerts(OUT, all_alerts)
 
 
 @app.command()
@@ -133,18 +136,18 @@ def monitors(as_json: AsJson = False) -> None:
     """List the monitors of a running Ray cluster."""
     if running_cluster(load_settings()) is None:
         raise InvalidRequest("start a cluster (optagent up), or name one: set OPT_AGENT_RAY_ADDRESS=auto")
-    found = with_agent(lambda agent: agent.monitors())
+    states = with_agent(lambda agent: agent.monitors())
     if as_json:
-        return print_json([plain(one) for one in found])
+        return print_json([plain(state) for state in states])
     rows = [
         [
-            one.model_id,
-            str(one.shard),
-            "yes" if one.alive else "no",
-            f"{one.drained:,}",
-            *("" if at is None else time_text(at) for at in (one.since, one.last_report)),
-            one.error or "",
+            state.model_id,
+            str(state.shard),
+            "yes" if state.alive else "no",
+            f"{state.drained:,}",
+            *("" if at is None else time_text(at) for at in (state.since, state.last_report)),
+            state.error or "",
         ]
-        for one in found
+        for state in states
     ]
     terminal.show_table(OUT, ["model", "shard", "alive", "archived", "since", "last report", "error"], rows)

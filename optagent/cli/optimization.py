@@ -32,7 +32,7 @@ def optimize(
     """Run the loop for a model: look, learn, find a candidate, judge it at every gate, let it in."""
     model_id = choose_model(model, model_option)
     try:
-        asked = json.loads(gates)
+        gate_fields = json.loads(gates)
     except ValueError as error:
         raise InvalidRequest(f"--gates: not JSON: {error}") from None
     result = with_agent(
@@ -44,7 +44,7 @@ def optimize(
             trials=trials,
             timeout_s=timeout,
             window=window,
-            gates=asked,
+            gates=gate_fields,
             time_range=time_range,
             seed=seed,
         )

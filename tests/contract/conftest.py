@@ -26,7 +26,7 @@ Port = TypeVar("Port")
 
 @dataclass
 class UnderTest(Generic[Port]):
-    """A fresh, empty adapter, and how to let time pass for it."""
+    """A fresh, empty adapter, and a function that lets time pass for it."""
 
     port: Port
     pass_time: Callable[[float], Awaitable[None]]
@@ -46,7 +46,7 @@ def either(request: pytest.FixtureRequest) -> Make:
     """Makes one of the two adapters of a port that keeps state."""
 
     @asynccontextmanager
-    async def made(
+    async def make(
         in_memory: Callable[[ManualClock], Any], on_redis: Callable[..., Any]
     ) -> AsyncIterator[UnderTest[Any]]:
         if request.param == "in_memory":
@@ -62,7 +62,7 @@ def either(request: pytest.FixtureRequest) -> Make:
         yield UnderTest(adapter, asyncio.sleep)
         await adapter.close()
 
-    return made
+    return make
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What every adapter of `Datasets` does alike: a table in memory, the same in a file, the same behind SQL."""
+"""Contract of `Datasets`: every adapter reads the same table alike, in memory, in a file and behind SQL."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +22,7 @@ Place = Callable[[pa.Table], tuple[Datasets, DataSource]]
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     """Puts a table where the adapter finds it."""
 
-    def put(table: pa.Table) -> tuple[Datasets, DataSource]:
+    def store_table(table: pa.Table) -> tuple[Datasets, DataSource]:
         if request.param == "in_memory":
             return InMemoryDatasets({"rows": table}, row_limit=ROW_LIMIT), FileSource("rows")
         if request.param == "parquet":
@@ -30,7 +30,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
             return FileDatasets(row_limit=ROW_LIMIT), FileSource(str(tmp_path / "rows.parquet"))
         return FileDatasets(row_limit=ROW_LIMIT), sqlite_source(table, tmp_path / "rows.db")
 
-    return put
+    return store_table
 
 
 def sqlite_source(table: pa.Table, path: Path) -> SqlSource:

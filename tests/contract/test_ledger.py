@@ -1,4 +1,4 @@
-"""What every store promises of the looks at a holdout."""
+"""Contract of the holdout ledger of every store."""
 
 import asyncio
 from dataclasses import replace

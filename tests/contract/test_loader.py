@@ -1,4 +1,4 @@
-"""What every loader promises."""
+"""Contract of every loader."""
 
 from collections.abc import Callable, Iterator
 from functools import partial

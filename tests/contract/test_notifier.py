@@ -26,7 +26,7 @@ SECRET = "s3cr3tT0ken"
 
 
 class Sink:
-    """What its server received, and how it answers: "ok", or one of its ways not to."""
+    """The requests that its server received, and its mode of answering: "ok", or one of several failures."""
 
     def __init__(self) -> None:
         self.received: list[tuple[str, str]] = []
@@ -247,8 +247,8 @@ def a_notice(key: str = "k1", **changes: Any) -> Notice:
     return Notice(**{**said, **changes})
 
 
-def timed(send: Callable[[], None]) -> tuple[float, str]:
-    """How long a sending takes that fails, and what it says."""
+def time_failure(send: Callable[[], None]) -> tuple[float, str]:
+    """The seconds that a failing send takes, and its message."""
     started = time.monotonic()
     with pytest.raises(Unavailable) as failed:
         send()
@@ -277,7 +277,7 @@ def test_markup_arrives_as_text_that_does_nothing(notifier, sink):
 
 def test_a_channel_that_refuses_is_named_by_its_kind_and_told_the_next_time(notifier, sink, kind):
     sink.mode = "refuse"
-    _, said = timed(lambda: notifier.send(a_notice()))
+    _, said = time_failure(lambda: notifier.send(a_notice()))
     assert f"not told by {'memory' if kind == 'in_memory' else kind}" in said
     assert SECRET not in said
     assert "127.0.0.1" not in said
@@ -305,7 +305,7 @@ def test_of_two_channels_the_one_that_is_up_is_told_once_and_the_other_when_it_i
     notifier = AppriseNotifier([json_url(http), smtp.url()], timeout_s=5.0)
     assert notifier.channels == ("json", "email")
     for _ in range(2):
-        _, said = timed(lambda: notifier.send(a_notice()))
+        _, said = time_failure(lambda: notifier.send(a_notice()))
         assert said == "not told by json (HTTP 503)"
     assert (len(smtp.received), len(http.received)) == (1, 0)
     http.mode = "ok"
@@ -334,7 +334,7 @@ def test_a_channel_that_fails_twice_is_told_at_the_third_try(http):
 
 def test_a_channel_is_tried_three_times_and_no_more(http):
     http.mode = "refuse"
-    _, said = timed(lambda: AppriseNotifier([slack_url(http)], timeout_s=5.0).send(a_notice()))
+    _, said = time_failure(lambda: AppriseNotifier([slack_url(http)], timeout_s=5.0).send(a_notice()))
     assert (http.asked, said) == (3, "not told by slack (HTTP 503)")
 
 
@@ -342,7 +342,7 @@ def test_a_channel_is_tried_three_times_and_no_more(http):
 def test_a_server_that_hangs_is_waited_for_only_so_long(name, http, smtp):
     broken = smtp if name == "email" else http
     broken.mode = "hang"
-    took_s, said = timed(lambda: AppriseNotifier([URLS[name](broken)], timeout_s=0.6).send(a_notice()))
+    took_s, said = time_failure(lambda: AppriseNotifier([URLS[name](broken)], timeout_s=0.6).send(a_notice()))
     assert took_s < 4
     assert said.startswith(f"not told by {name} (")
 
@@ -351,7 +351,7 @@ def test_a_server_that_never_ends_its_answer_is_left_alone_until_it_does(http, s
     http.mode = "drip"
     notifier = AppriseNotifier([json_url(http), smtp.url()], timeout_s=1.0)
     for number in range(2):
-        took_s, said = timed(lambda key=f"k{number}": notifier.send(a_notice(key)))
+        took_s, said = time_failure(lambda key=f"k{number}": notifier.send(a_notice(key)))
         assert took_s < 4
         assert said == "not told by json (no answer in time)"
     assert (http.asked, len(smtp.received)) == (1, 2)
@@ -362,14 +362,14 @@ def test_a_server_that_is_gone_is_told_of_at_once(name, http, smtp):
     gone = smtp if name == "email" else http
     url = URLS[name](gone)
     gone.die()
-    took_s, said = timed(lambda: AppriseNotifier([url], timeout_s=5.0).send(a_notice()))
+    took_s, said = time_failure(lambda: AppriseNotifier([url], timeout_s=5.0).send(a_notice()))
     assert took_s < 4
     assert said == f"not told by {name} (cannot be reached, or refuses)"
 
 
 def test_a_mail_server_that_dies_on_the_way_has_taken_nothing(smtp):
     smtp.mode = "die"
-    took_s, _ = timed(lambda: AppriseNotifier([smtp.url()], timeout_s=5.0).send(a_notice()))
+    took_s, _ = time_failure(lambda: AppriseNotifier([smtp.url()], timeout_s=5.0).send(a_notice()))
     assert took_s < 4
     assert smtp.received == []
 
@@ -388,7 +388,7 @@ def test_where_tls_is_asked_for_nothing_is_said_without_it(smtp):
         email_url("optagent@example.com", "ops@example.com", "127.0.0.1", smtp.port, "me", SECRET, starttls=True),
         email_url("optagent@example.com", "ops@example.com", "127.0.0.1", smtp.port, None, None, starttls=True),
     ]
-    _, said = timed(lambda: AppriseNotifier(urls, timeout_s=5.0).send(a_notice()))
+    _, said = time_failure(lambda: AppriseNotifier(urls, timeout_s=5.0).send(a_notice()))
     assert said == "not told by email (cannot be reached, or refuses)"
     assert (smtp.logins, smtp.recipients, smtp.received) == ([], [], [])
 
@@ -408,7 +408,7 @@ def test_no_log_names_an_address_or_a_secret(http, caplog):
     notifier = AppriseNotifier([slack_url(http), json_url(http)], timeout_s=5.0)
     notifier.send(a_notice())
     http.mode = "refuse"
-    timed(lambda: notifier.send(a_notice("k2")))
+    time_failure(lambda: notifier.send(a_notice("k2")))
     with pytest.raises(InvalidRequest) as refused:
         AppriseNotifier([f"slack://{SECRET}"])
     assert SECRET not in caplog.text + str(refused.value)

@@ -1,4 +1,4 @@
-"""What every registry promises, and what only the one on MLflow can."""
+"""Contract of every registry, and the further claims of the one on MLflow."""
 
 import shutil
 import subprocess
@@ -45,14 +45,14 @@ def make_bundle(rows: pa.Table, tmp_path: Path) -> SaveBundle:
     schema = fit_schema(rows, ModelSpec("churn", Task.BINARY, FileSource("x.csv"), "label"))
     data = load_data(rows, schema)
 
-    def made(name: str) -> Path:
+    def make(name: str) -> Path:
         fit = family_named("lightgbm").start({}, data, np.arange(len(data)))
         fit.advance(5)
         facts = {"model_id": "churn", "task": Task.BINARY, "params": {}, "rounds": 5, "created_at": 1.0}
         save_bundle(tmp_path / name, fit.model(), "lightgbm", schema, {**facts, "data": {"name": name}})
         return tmp_path / name
 
-    return made
+    return make
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ def a_table(revision: int = 1, model_id: str = "churn", **changes: Any) -> Routi
 
 
 class Listener:
-    """Who listens, and does not wait for ever."""
+    """A listener to changes that does not wait for ever."""
 
     def __init__(self, changes: AsyncIterator[RoutingTable | None]) -> None:
         self._changes = changes

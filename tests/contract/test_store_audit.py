@@ -93,8 +93,8 @@ async def test_what_cannot_be_canonical_json_is_refused_before_anything_is_kept(
     assert len(await all_links(store)) == 1
 
 
-async def rewritten(store: Store, change: Callable[[list[str]], list[str]]) -> None:
-    """What somebody who can write where the log lies makes of its lines, the oldest first."""
+async def rewrite_lines(store: Store, change: Callable[[list[str]], list[str]]) -> None:
+    """Rewrites the lines of the log, the oldest first, as a person with access to its storage could."""
     if isinstance(store, InMemoryStore):
         lines = change(list(store._audit_links))
         store._audit_links.clear()
@@ -124,7 +124,7 @@ async def test_what_is_done_to_the_log_where_it_lies_is_found_at_its_place(store
     change, sequence, fault = TAMPERING[what]
     for number in range(7):
         await store.append_audit(entry(number))
-    await rewritten(store, change)
+    await rewrite_lines(store, change)
     links: list[AuditLink] = []
     while True:
         page = await store.audit_links(len(links), 2)
@@ -138,7 +138,7 @@ async def test_what_is_done_to_the_log_where_it_lies_is_found_at_its_place(store
 async def test_a_link_goes_on_from_the_head_that_was_kept_whatever_was_removed(store):
     for number in range(3):
         await store.append_audit(entry(number))
-    await rewritten(store, lambda kept: kept[:-1])
+    await rewrite_lines(store, lambda kept: kept[:-1])
     await store.append_audit(entry(3))
     page = await store.audit_links()
     assert [link.sequence for link in page.links] == [1, 2, 4]

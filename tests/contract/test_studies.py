@@ -1,4 +1,4 @@
-"""What every history of studies promises."""
+"""Contract of every history of studies."""
 
 import random
 import re

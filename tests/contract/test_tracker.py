@@ -1,4 +1,4 @@
-"""What every tracker promises, and how the one on MLflow stays out of the search's way."""
+"""Contract of every tracker, and the proof that the one on MLflow stays out of the search's way."""
 
 import logging
 import os

@@ -104,12 +104,12 @@ def test_every_objective_is_measured_on_the_model_of_each_trial(searched):
 
 
 def test_the_same_seed_one_trial_at_a_time_gives_the_same_trials_the_defaults_first(tuner, study, problem):
-    def tried(study_id: str) -> list[tuple]:
+    def search_again(study_id: str) -> list[tuple]:
         outcome = tuner.search(replace(study, study_id=study_id, concurrency=1), problem)
         return [(trial.number, dict(trial.params), trial.state, trial.score, trial.rounds) for trial in outcome.trials]
 
-    once = tried(f"{study.study_id}-a")
-    assert once == tried(f"{study.study_id}-b")
+    once = search_again(f"{study.study_id}-a")
+    assert once == search_again(f"{study.study_id}-b")
     assert once[0][:2] == (0, dict(study.defaults["linear"]))
 
 

@@ -26,7 +26,7 @@ def row_sum(rows: np.ndarray, row: int, times: float = 1.0) -> float:
     return float(rows[row].sum()) * times
 
 
-def refused(rows: np.ndarray, row: int) -> float:
+def refuse_second_row(rows: np.ndarray, row: int) -> float:
     if row == 1:
         raise InvalidData(f"row {row}: bad")
     return 0.0
@@ -51,7 +51,7 @@ def test_a_crew_answers_every_item_in_order_call_after_call(workers: Workers):
 
 def test_an_error_of_the_work_is_raised_as_it_is(workers: Workers):
     with workers.share(np.zeros((3, 1))) as crew, pytest.raises(InvalidData, match="row 1: bad"):
-        crew.map(refused, range(3))
+        crew.map(refuse_second_row, range(3))
 
 
 def test_work_can_be_cancelled(workers: Workers):

@@ -1,4 +1,4 @@
-"""Answers under idempotency keys in the memory of one process."""
+"""Fake idempotency store: answers under idempotency keys in the memory of one process."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ class _Kept:
 
 
 class InMemoryKeptAnswers:
-    """KeptAnswers that die with their process."""
+    """Answers that are lost with their process."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -29,7 +29,7 @@ class InMemoryKeptAnswers:
 
     async def claim(self, key: str, digest: str, held_s: float) -> bytes | None:
         until = self._clock.now() + checked_seconds("held_s", held_s)
-        kept = self._found(key)
+        kept = self._find_unexpired(key)
         if kept is None:
             self._kept[key] = _Kept(digest, until)
             return None
@@ -41,18 +41,18 @@ class InMemoryKeptAnswers:
 
     async def keep(self, key: str, digest: str, answer: bytes, kept_s: float) -> None:
         until = self._clock.now() + checked_seconds("kept_s", kept_s)
-        kept = self._found(key)
+        kept = self._find_unexpired(key)
         if kept is None or kept.digest == digest:
             first = answer if kept is None or kept.answer is None else kept.answer
             self._kept[key] = _Kept(digest, until, first)
 
     async def release(self, key: str, digest: str) -> None:
-        kept = self._found(key)
+        kept = self._find_unexpired(key)
         if kept is not None and kept.digest == digest and kept.answer is None:
             del self._kept[key]
 
-    def _found(self, key: str) -> _Kept | None:
-        """What is kept and has not expired; forgets all that has."""
+    def _find_unexpired(self, key: str) -> _Kept | None:
+        """The answer or claim of a key; drops all that have expired."""
         now = self._clock.now()
         self._kept = {name: kept for name, kept in self._kept.items() if now < kept.until}
         return self._kept.get(key)

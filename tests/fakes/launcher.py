@@ -1,4 +1,4 @@
-"""Runners of queued processes in this process."""
+"""Fake launcher: runs queued processes in this process."""
 
 import asyncio
 import logging

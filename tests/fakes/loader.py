@@ -1,4 +1,4 @@
-"""Versions that answer in this process, whatever their engine is."""
+"""Fake loader: versions that answer in this process, with any engine."""
 
 import threading
 from pathlib import Path
@@ -13,7 +13,7 @@ from optagent.training.bundle import load_bundle
 
 
 class InMemoryLoader:
-    """Loads from any registry. Nothing is measured: what compiles is served compiled."""
+    """Loads from any registry. It measures nothing: a version that compiles is served compiled."""
 
     def __init__(self, registry: Registry, most_rows: int = MOST_ROWS) -> None:
         self._registry = registry

@@ -1,4 +1,4 @@
-"""Monitors in this process."""
+"""Fake monitors: model monitors in this process."""
 
 import asyncio
 import threading
@@ -12,7 +12,7 @@ _END_S = 15.0
 
 
 class InMemoryMonitors:
-    """Monitors that die with their process. Each has an agent of its own, on an event loop of one thread."""
+    """Monitors that end with their process. Each has an agent of its own, on an event loop of one thread."""
 
     def __init__(self, recipe: Recipe, *, check_every_s: float = 60.0) -> None:
         self._recipe = recipe

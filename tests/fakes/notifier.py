@@ -1,4 +1,4 @@
-"""Notices that are kept instead of sent."""
+"""Fake notifier: keeps notices instead of sending them."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from optagent.errors import Unavailable
 
 
 class InMemoryNotifier:
-    """Keeps in `sent` each channel and the message that it was told; those in `down` take none."""
+    """Keeps in `sent` each channel with its message; channels in `down` take none."""
 
     def __init__(self, channels: Sequence[str] = ("memory",)) -> None:
         self.sent: list[tuple[str, Message]] = []

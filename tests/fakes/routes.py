@@ -1,4 +1,4 @@
-"""Routing tables in the memory of one process."""
+"""Fake routes: routing tables in the memory of one process."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -19,7 +19,7 @@ class _Acknowledged:
 
 
 class InMemoryRoutes:
-    """Routes that die with their process; gateways of one event loop listen."""
+    """Routes that are lost with their process; gateways of one event loop listen."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

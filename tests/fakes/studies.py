@@ -1,4 +1,4 @@
-"""The `Studies` port over studies that it is given."""
+"""Fake studies: the `Studies` port over given studies."""
 
 import statistics
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ class InMemoryStudies:
         self._kept: dict[str, tuple[Study, SearchOutcome]] = {}
 
     def add(self, study: Study, outcome: SearchOutcome) -> None:
-        """Keeps a study, or what came of it since."""
+        """Keeps a study, or replaces it by its newer state."""
         self._kept[study.study_id] = (study, outcome)
 
     def summaries(self, model_id: str | None = None) -> list[StudySummary]:

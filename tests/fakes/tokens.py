@@ -1,4 +1,4 @@
-"""Bearer tokens in the memory of one process."""
+"""Fake tokens: bearer tokens in the memory of one process."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ from optagent.domain.token import Token
 
 
 class InMemoryTokens:
-    """Tokens that die with their process."""
+    """Tokens that are lost with their process."""
 
     def __init__(self) -> None:
         self._tokens: dict[str, Token] = {}

@@ -114,7 +114,7 @@ async def registered(agent: Any, frame: pd.DataFrame, tmp_path: Path, target: st
     return "m"
 
 
-def saved(flavor: str, model: Any, folder: Path, frame: pd.DataFrame | None, **options: Any) -> str:
+def save_model(flavor: str, model: Any, folder: Path, frame: pd.DataFrame | None, **options: Any) -> str:
     import mlflow
     from mlflow.models import infer_signature
 
@@ -201,7 +201,7 @@ async def import_and_compare(agent: Any, frame: pd.DataFrame, tmp_path: Path, ki
     flavor, model, options, predict = fitted(kind, frame)
     target = "flag" if "xgboost" in kind or "booster" in kind else "label"
     await registered(agent, frame, tmp_path, target, "binary")
-    uri = saved(flavor, model, tmp_path / "model", frame, **options)
+    uri = save_model(flavor, model, tmp_path / "model", frame, **options)
     if kind.startswith("pickled"):
         with pytest.raises(InvalidRequest, match="trust-pickle"):
             await agent.import_model(uri, "m")
@@ -251,7 +251,7 @@ async def test_regressions_are_imported(quick_agent, frame, tmp_path, kind):
     }[kind]
     model.fit(x, y)
     await registered(quick_agent, frame, tmp_path, "value", "regression")
-    uri = saved(flavor, model, tmp_path / "model", frame, **options)
+    uri = save_model(flavor, model, tmp_path / "model", frame, **options)
     version = await quick_agent.import_model(uri, "m", trust_pickle=kind == "hist")
     found = probabilities(quick_agent, version, frame, tmp_path)["prediction"]
     # Histogram boosting splits at values of its rows: what counts is that 64-bit rows predict alike.
@@ -269,7 +269,7 @@ async def test_multiclass_models_are_imported(quick_agent, frame, tmp_path, kind
         "sklearn": make_pipeline(StandardScaler(), LogisticRegression()),
     }[kind].fit(x, y)
     await registered(quick_agent, frame, tmp_path, "three", "multiclass")
-    version = await quick_agent.import_model(saved(kind, model, tmp_path / "model", frame), "m")
+    version = await quick_agent.import_model(save_model(kind, model, tmp_path / "model", frame), "m")
     found = probabilities(quick_agent, version, frame, tmp_path)
     columns = [f"probability_{label}" for label in (0, 1, 2)]
     assert np.abs(found[columns].to_numpy() - model.predict_proba(single(frame))).max() <= 1e-6
@@ -278,7 +278,7 @@ async def test_multiclass_models_are_imported(quick_agent, frame, tmp_path, kind
 async def test_a_second_import_leaves_the_champion_and_a_search_is_judged_against_it(quick_agent, frame, tmp_path):
     flavor, model, options, _ = fitted("linear pipeline", frame)
     await registered(quick_agent, frame, tmp_path, "label", "binary", families=["linear"])
-    uri = saved(flavor, model, tmp_path / "model", frame, **options)
+    uri = save_model(flavor, model, tmp_path / "model", frame, **options)
     await quick_agent.import_model(uri, "m")
     again = await quick_agent.import_model(uri, "m")
     assert (again.version, again.aliases) == ("2", ())
@@ -289,7 +289,7 @@ async def test_a_second_import_leaves_the_champion_and_a_search_is_judged_agains
 async def test_a_search_starts_from_the_parameters_of_an_imported_champion(quick_agent, frame, tmp_path):
     model = lightgbm.LGBMClassifier(num_leaves=7, learning_rate=0.2, verbose=-1).fit(inputs(frame), frame["label"])
     await registered(quick_agent, frame, tmp_path, "label", "binary")
-    version = await quick_agent.import_model(saved("lightgbm", model, tmp_path / "model", frame), "m")
+    version = await quick_agent.import_model(save_model("lightgbm", model, tmp_path / "model", frame), "m")
     params = json.loads(version.tags["params"])
     assert (params["num_leaves"], params["learning_rate"], params["max_bin"]) == (7, 0.2, 255)
     assert set(params) == set(family_named("lightgbm").space(Task.BINARY).names)
@@ -298,19 +298,19 @@ async def test_a_search_starts_from_the_parameters_of_an_imported_champion(quick
 async def test_a_positive_class_that_stands_first_is_told_apart(quick_agent, frame, tmp_path):
     flavor, model, options, predict = fitted("linear pipeline", frame)
     await registered(quick_agent, frame, tmp_path, "label", "binary", positive_class="no")
-    version = await quick_agent.import_model(saved(flavor, model, tmp_path / "model", frame, **options), "m")
+    version = await quick_agent.import_model(save_model(flavor, model, tmp_path / "model", frame, **options), "m")
     found = probabilities(quick_agent, version, frame, tmp_path)
     assert np.abs(found["probability_yes"] - predict(model, single(frame))).max() <= 1e-6
     flavor, model, options, _ = fitted("lightgbm wrapper", frame)
     with pytest.raises(InvalidRequest, match="positive_class: 'yes'"):
-        await quick_agent.import_model(saved(flavor, model, tmp_path / "other", frame, **options), "m")
+        await quick_agent.import_model(save_model(flavor, model, tmp_path / "other", frame, **options), "m")
 
 
 async def test_models_come_from_the_registry_and_from_runs(quick_agent, frame, tmp_path, tracking, importer):
     import mlflow
 
     flavor, model, options, _ = fitted("lightgbm booster", frame)
-    folder = saved(flavor, model, tmp_path / "model", frame, **options)
+    folder = save_model(flavor, model, tmp_path / "model", frame, **options)
     await registered(quick_agent, frame, tmp_path, "flag", "binary")
     with importer._server.session() as client:
         run = client.create_run(importer._server.experiment_id())
@@ -339,7 +339,7 @@ async def test_what_is_no_mlflow_model_is_refused(agent, frame, tmp_path, uri):
 
 async def test_columns_that_are_missing_sensitive_or_no_numbers_are_named(quick_agent, frame, tmp_path):
     flavor, model, options, _ = fitted("lightgbm wrapper", frame)
-    uri = saved(flavor, model, tmp_path / "model", frame, **options)
+    uri = save_model(flavor, model, tmp_path / "model", frame, **options)
     await registered(quick_agent, frame.drop(columns=["a", "c d"]), tmp_path, "label", "binary")
     with pytest.raises(InvalidData, match=r"lacks \['a', 'c d'\]"):
         await quick_agent.import_model(uri, "m")
@@ -354,7 +354,7 @@ async def test_columns_that_are_missing_sensitive_or_no_numbers_are_named(quick_
 
 async def test_a_model_without_names_needs_the_listed_features(quick_agent, frame, tmp_path):
     model = RandomForestClassifier(5, random_state=0).fit(inputs(frame).to_numpy(), frame["label"])
-    uri = saved("sklearn", model, tmp_path / "model", None, skops_trusted_types=TREE)
+    uri = save_model("sklearn", model, tmp_path / "model", None, skops_trusted_types=TREE)
     await registered(quick_agent, frame, tmp_path, "label", "binary")
     with pytest.raises(InvalidData, match=r"list them in model\.yaml"):
         await quick_agent.import_model(uri, "m")
@@ -403,14 +403,14 @@ async def test_what_a_bundle_cannot_express_is_refused_with_the_reason(quick_age
     flavor, model = make(frame)
     await registered(quick_agent, frame, tmp_path, "flag", "binary")
     with pytest.raises(InvalidRequest, match=said):
-        await quick_agent.import_model(saved(flavor, model, tmp_path / "model", None), "m")
+        await quick_agent.import_model(save_model(flavor, model, tmp_path / "model", None), "m")
     assert await quick_agent.versions("m") == []
 
 
 async def test_a_type_that_no_bundle_may_hold_is_named(agent, frame, tmp_path):
     flavor, model, options, _ = fitted("boosting that is not kept", frame)
     await registered(agent, frame, tmp_path, "label", "binary")
-    uri = saved(flavor, model, tmp_path / "model", frame, **options)
+    uri = save_model(flavor, model, tmp_path / "model", frame, **options)
     with pytest.raises(CorruptBundle, match="GradientBoostingClassifier"):
         await agent.import_model(uri, "m", trust_pickle=True)
 
@@ -419,7 +419,7 @@ async def test_a_type_that_no_bundle_may_hold_is_named(agent, frame, tmp_path):
 async def test_a_broken_file_ends_its_own_process_only(agent, frame, tmp_path, kind):
     flavor, model, options, _ = fitted(kind, frame)
     await registered(agent, frame, tmp_path, "flag" if "booster" in kind else "label", "binary")
-    uri = saved(flavor, model, tmp_path / "model", frame, **options)
+    uri = save_model(flavor, model, tmp_path / "model", frame, **options)
     path = next(path for path in (tmp_path / "model").iterdir() if path.name.startswith("model."))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises((CorruptBundle, InvalidRequest)):
@@ -431,11 +431,11 @@ async def test_values_that_32_bits_cannot_tell_apart_are_refused(quick_agent, fr
     model = lightgbm.LGBMClassifier(verbose=-1).fit(inputs(moved), moved["label"])
     await registered(quick_agent, moved, tmp_path, "label", "binary")
     with pytest.raises(InvalidData, match="32-bit"):
-        await quick_agent.import_model(saved("lightgbm", model, tmp_path / "model", moved), "m")
+        await quick_agent.import_model(save_model("lightgbm", model, tmp_path / "model", moved), "m")
 
 
 class Payload:
-    """What a malicious pickle does when it is opened: it writes down all that it can see of its process."""
+    """A malicious pickle: when it is opened, it writes down all that it can see of its process."""
 
     def __init__(self, told: Path) -> None:
         self._told = told
@@ -463,7 +463,7 @@ async def test_a_malicious_pickle_runs_only_for_who_trusts_it_and_sees_no_secret
     kind = {"sklearn": "pickled forest", "lightgbm": "pickled lightgbm"}[flavor]
     _, model, options, _ = fitted(kind, frame)
     await registered(agent, frame, tmp_path, "label", "binary")
-    uri = saved(flavor, model, tmp_path / "model", frame, **options)
+    uri = save_model(flavor, model, tmp_path / "model", frame, **options)
     told = tmp_path / "told.json"
     (tmp_path / "model" / "model.pkl").write_bytes(pickle.dumps(Payload(told)))
     with secrets():
@@ -490,7 +490,7 @@ async def test_a_malicious_pickle_runs_only_for_who_trusts_it_and_sees_no_secret
 async def test_a_pickle_in_disguise_is_never_opened(agent, frame, tmp_path, disguise):
     flavor, model, options, _ = fitted("linear pipeline", frame)
     await registered(agent, frame, tmp_path, "label", "binary")
-    uri = saved(flavor, model, tmp_path / "model", frame, **options)
+    uri = save_model(flavor, model, tmp_path / "model", frame, **options)
     told = tmp_path / "told.json"
     (tmp_path / "model" / "model.skops").write_bytes(pickle.dumps(Payload(told)))
     if disguise == "told to be skops":
@@ -506,7 +506,7 @@ async def test_a_pickle_in_disguise_is_never_opened(agent, frame, tmp_path, disg
 async def test_a_file_outside_the_model_is_not_read(agent, frame, tmp_path):
     flavor, model, options, _ = fitted("lightgbm booster", frame)
     await registered(agent, frame, tmp_path, "flag", "binary")
-    uri = saved(flavor, model, tmp_path / "model", frame, **options)
+    uri = save_model(flavor, model, tmp_path / "model", frame, **options)
     shutil.move(tmp_path / "model" / "model.lgb", tmp_path / "elsewhere.lgb")
     path = tmp_path / "model" / "MLmodel"
     for name in ("../elsewhere.lgb", str(tmp_path / "elsewhere.lgb"), "model.lgb"):
@@ -517,7 +517,7 @@ async def test_a_file_outside_the_model_is_not_read(agent, frame, tmp_path):
 
 def test_the_command_line_imports(frame, tmp_path):
     flavor, model, options, _ = fitted("lightgbm wrapper", frame)
-    uri = saved(flavor, model, tmp_path / "model", frame, **options)
+    uri = save_model(flavor, model, tmp_path / "model", frame, **options)
     frame.to_parquet(tmp_path / "rows.parquet")
     spec = {"id": "m", "task": "binary", "data": "rows.parquet", "target": "label", "features": FEATURES}
     (tmp_path / "model.yaml").write_text(yaml.safe_dump(spec))

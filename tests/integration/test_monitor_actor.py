@@ -37,7 +37,7 @@ DAY = 86_400
 
 
 class SmallAgent:
-    """What a monitor needs of an agent, with an analysis that always finds the same."""
+    """The verbs of an agent that a monitor calls, with an analysis that always finds the same."""
 
     def __init__(self, url: str, root: Path) -> None:
         self._observations = RedisObservations(url, root, claim_after_s=0.2)
@@ -110,7 +110,7 @@ def rows(first: int, count: int) -> pa.Table:
     return pa.table({"id": [str(number) for number in numbers], "time": times, "number": numbers})
 
 
-def archived(observations: RedisObservations) -> list[int]:
+def archived_numbers(observations: RedisObservations) -> list[int]:
     tables = observations.predictions("churn", float("-inf"), float("inf"))
     return sorted(int(number) for table in tables for number in table["number"].to_pylist())
 
@@ -140,7 +140,7 @@ def test_a_killed_monitor_comes_back_and_neither_loses_nor_doubles_a_row(monitor
         time.sleep(random.uniform(0, 0.3))
         os.kill(pid, signal.SIGKILL)
     until(lambda: observations.backlog("churn") == 0)
-    assert archived(observations) == list(range(recorded))
+    assert archived_numbers(observations) == list(range(recorded))
     until(lambda: the_state(monitors).alive)
     assert len(pids | {the_state(monitors).pid}) == 4
     os.kill(the_state(monitors).pid, signal.SIGKILL)
@@ -183,7 +183,7 @@ def test_shards_share_the_rows_and_only_the_first_one_analyzes(either, observati
     for first in range(0, 20_000, 500):
         observations.record("churn", RecordKind.PREDICTIONS, rows(first, 500))
     until(lambda: observations.backlog("churn") == 0)
-    assert archived(observations) == list(range(20_000))
+    assert archived_numbers(observations) == list(range(20_000))
     until(lambda: either.running()[0].last_report is not None)
     one, two = either.running()
     assert (one.model_id, one.shard, two.model_id, two.shard) == ("churn", 0, "churn", 1)

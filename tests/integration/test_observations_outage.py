@@ -61,7 +61,7 @@ def archive(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def connected(url: str, root: Path, **settings: float) -> Iterator[RedisObservations]:
+def connect(url: str, root: Path, **settings: float) -> Iterator[RedisObservations]:
     observations = RedisObservations(url, root, **settings)
     try:
         yield observations
@@ -111,7 +111,7 @@ def test_drainers_killed_at_any_moment_neither_lose_nor_double_a_row(server, arc
     """Each time one of two processes that drain side by side."""
     random.seed(0)
     recorded, interrupted = 0, 0
-    with connected(server.url, archive, claim_after_s=0.1) as observations:
+    with connect(server.url, archive, claim_after_s=0.1) as observations:
         for _ in range(5):
             for _ in range(100):
                 observations.record("churn", PREDICTIONS, rows(recorded, 600))
@@ -127,7 +127,7 @@ def test_drainers_killed_at_any_moment_neither_lose_nor_double_a_row(server, arc
 
 
 def test_a_drainer_that_stops_for_a_while_and_goes_on_doubles_nothing(server, archive):
-    with connected(server.url, archive, claim_after_s=0.05) as observations:
+    with connect(server.url, archive, claim_after_s=0.05) as observations:
         for first in range(0, 60_000, 1000):
             observations.record("churn", PREDICTIONS, rows(first, 1000))
         with draining(server.url, archive, claim_after_s=0.05, most=3000) as slow:
@@ -142,7 +142,7 @@ def test_a_drainer_that_stops_for_a_while_and_goes_on_doubles_nothing(server, ar
 
 
 def test_recorded_rows_survive_a_server_that_is_killed(server, archive):
-    with connected(server.url, archive) as observations:
+    with connect(server.url, archive) as observations:
         recorded = 0
         for _ in range(3):
             for _ in range(20):
@@ -157,7 +157,7 @@ def test_recorded_rows_survive_a_server_that_is_killed(server, archive):
 def test_a_call_repeated_after_a_lost_answer_is_recorded_once(server, archive):
     """The server is killed again and again under calls; each either succeeds or says that it did not."""
     killer = subprocess.Popen([sys.executable, "-c", KILLER, str(server.folder)])
-    with connected(server.url, archive) as observations:
+    with connect(server.url, archive) as observations:
         recorded = 0
         while killer.poll() is None:
             observations.record("churn", PREDICTIONS, rows(recorded, 10))
@@ -197,7 +197,7 @@ def test_every_verb_of_the_queue_names_a_server_that_is_not_there(archive):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    with connected(f"redis://:sesame123@127.0.0.1:{port}/0", archive) as observations:
+    with connect(f"redis://:sesame123@127.0.0.1:{port}/0", archive) as observations:
         started = time.monotonic()
         with pytest.raises(Unavailable, match=str(port)) as refused:
             observations.record("churn", PREDICTIONS, rows(0, 10))
@@ -207,7 +207,7 @@ def test_every_verb_of_the_queue_names_a_server_that_is_not_there(archive):
 
 
 def test_no_verb_hangs_on_a_server_that_hangs_and_all_recover(server, archive):
-    with connected(server.url, archive) as observations:
+    with connect(server.url, archive) as observations:
         observations.record("churn", PREDICTIONS, rows(0, 10))
         os.kill(server.endpoint.pid, signal.SIGSTOP)
         try:
@@ -220,7 +220,7 @@ def test_no_verb_hangs_on_a_server_that_hangs_and_all_recover(server, archive):
 
 
 def test_a_refused_password_is_said_at_once(server, archive):
-    with connected(f"redis://:sesame123@127.0.0.1:{server.endpoint.port}/0", archive) as observations:
+    with connect(f"redis://:sesame123@127.0.0.1:{server.endpoint.port}/0", archive) as observations:
         started = time.monotonic()
         with pytest.raises(Unavailable, match="password"):
             observations.check()
@@ -229,7 +229,7 @@ def test_a_refused_password_is_said_at_once(server, archive):
 
 def test_a_disk_that_is_full_leaves_the_rows_in_the_queue(server, archive):
     """Files of this process may not grow beyond 2 kB for a while, which fails in the middle of a file."""
-    with connected(server.url, archive) as observations:
+    with connect(server.url, archive) as observations:
         observations.record("churn", PREDICTIONS, rows(0, 5000))
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
@@ -247,7 +247,7 @@ def test_a_disk_that_is_full_leaves_the_rows_in_the_queue(server, archive):
 
 def test_an_archive_that_cannot_be_a_folder_is_named(server, tmp_path):
     (tmp_path / "file").write_text("")
-    with connected(server.url, tmp_path / "file" / "archive") as observations:
+    with connect(server.url, tmp_path / "file" / "archive") as observations:
         observations.record("churn", PREDICTIONS, rows(0, 10))
         for verb in (observations.check, lambda: observations.drain("churn"), lambda: numbers(observations)):
             with pytest.raises(Unavailable, match="file/archive"):
@@ -257,7 +257,7 @@ def test_an_archive_that_cannot_be_a_folder_is_named(server, tmp_path):
 
 def test_what_is_no_table_is_set_aside_and_does_not_block_the_queue(server, archive):
     admin = Redis.from_url(server.url)
-    with connected(server.url, archive) as observations:
+    with connect(server.url, archive) as observations:
         observations.record("churn", PREDICTIONS, rows(0, 10))
         admin.xadd("optagent:observations:churn", {"kind": "predictions", "rows": "7", "data": b"\xff no table"})
         admin.xadd("optagent:observations:churn", {"something": "else"})
@@ -272,7 +272,7 @@ def test_what_is_no_table_is_set_aside_and_does_not_block_the_queue(server, arch
 
 def test_memory_of_the_server_is_given_back(server, archive):
     admin = Redis.from_url(server.url)
-    with connected(server.url, archive) as observations:
+    with connect(server.url, archive) as observations:
         before = admin.info("memory")["used_memory"]
         for first in range(0, 300_000, 10_000):
             observations.record("churn", PREDICTIONS, rows(first, 10_000))
@@ -285,7 +285,7 @@ def test_memory_of_the_server_is_given_back(server, archive):
 
 def test_a_queue_that_was_emptied_by_hand_starts_anew(server, archive):
     admin = Redis.from_url(server.url)
-    with connected(server.url, archive) as observations:
+    with connect(server.url, archive) as observations:
         observations.record("churn", PREDICTIONS, rows(0, 10))
         observations.drain("churn")
         observations.record("churn", PREDICTIONS, rows(10, 10))
@@ -300,7 +300,7 @@ def test_a_queue_that_was_emptied_by_hand_starts_anew(server, archive):
 def test_a_server_without_append_only_file_is_used_as_it_is(server, archive):
     admin = Redis.from_url(server.url)
     admin.config_set("appendonly", "no")
-    with connected(server.url, archive) as observations:
+    with connect(server.url, archive) as observations:
         observations.record("churn", PREDICTIONS, rows(0, 10))
         assert observations.drain("churn") == 10
     admin.close()
@@ -309,7 +309,7 @@ def test_a_server_without_append_only_file_is_used_as_it_is(server, archive):
 def test_consumers_that_left_are_forgotten(server, archive):
     admin = Redis.from_url(server.url)
     for _ in range(3):
-        with connected(server.url, archive) as observations:
+        with connect(server.url, archive) as observations:
             observations.record("churn", PREDICTIONS, rows(0, 10))
             observations.drain("churn")
     assert admin.xinfo_consumers("optagent:observations:churn", "archive") == []
@@ -318,7 +318,7 @@ def test_consumers_that_left_are_forgotten(server, archive):
 
 def test_prefixes_keep_users_of_one_server_apart(server, archive, tmp_path):
     prefix = secrets.token_hex(4)
-    with connected(server.url, archive) as ours, connected(server.url, tmp_path / "b", prefix=prefix) as theirs:
+    with connect(server.url, archive) as ours, connect(server.url, tmp_path / "b", prefix=prefix) as theirs:
         ours.record("churn", PREDICTIONS, rows(0, 10))
         assert theirs.drain("churn") == 0
         assert ours.drain("churn") == 10

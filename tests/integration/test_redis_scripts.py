@@ -1,4 +1,4 @@
-"""What a step on a server must do for its acknowledgement to mean that it is on disk."""
+"""Every step on a Redis server writes when it is repeated, so that its acknowledgement means that it is on disk."""
 
 from collections.abc import Iterator
 from hashlib import sha1
@@ -21,54 +21,54 @@ def writes(client: Redis) -> int:
     return client.info("persistence")["rdb_changes_since_last_save"]
 
 
-def created(client: Redis, creation: str) -> bytes:
+def create_process(client: Redis, creation: str) -> bytes:
     keys = ("process:p1", "lease:p1", "processes", "processes:churn")
     return client.eval(scripts.CREATE, len(keys), *keys, "{}", 0, creation, 60_000, "100.0", "p1")
 
 
 def test_a_creation_that_is_repeated_after_a_lost_answer_writes_again_and_changes_nothing(client):
-    assert created(client, "ours") == b"OK"
+    assert create_process(client, "ours") == b"OK"
     client.hset("process:p1", "data", "saved since")
     client.delete("lease:p1")
     before = writes(client)
-    assert created(client, "ours") == b"OK"
+    assert create_process(client, "ours") == b"OK"
     assert writes(client) > before
     assert client.hget("process:p1", "data") == b"saved since"
     assert not client.exists("lease:p1")
 
 
 def test_a_creation_of_somebody_else_is_refused_and_writes_nothing(client):
-    created(client, "ours")
+    create_process(client, "ours")
     before = writes(client)
-    assert created(client, "theirs") == b"TAKEN"
+    assert create_process(client, "theirs") == b"TAKEN"
     assert writes(client) == before
     assert client.hget("process:p1", "creation") == b"ours"
 
 
-def replaced(client: Redis, data: str, before: str, writer: str) -> bytes:
+def replace_record(client: Redis, data: str, before: str, writer: str) -> bytes:
     return client.eval(scripts.REPLACE, 1, "record", data, sha1(before.encode()).hexdigest(), writer)
 
 
 def test_a_replacement_that_is_repeated_after_a_lost_answer_writes_again_and_changes_nothing(client):
     client.hset("record", "data", "old")
-    assert replaced(client, "new", "old", "ours") == b"OK"
+    assert replace_record(client, "new", "old", "ours") == b"OK"
     client.hset("record", "data", "saved since")
     before = writes(client)
-    assert replaced(client, "new", "old", "ours") == b"OK"
+    assert replace_record(client, "new", "old", "ours") == b"OK"
     assert writes(client) > before
     assert client.hget("record", "data") == b"saved since"
 
 
 def test_a_replacement_of_what_is_no_longer_there_writes_nothing(client):
-    assert replaced(client, "new", "old", "ours") == b"MISSING"
+    assert replace_record(client, "new", "old", "ours") == b"MISSING"
     client.hset("record", "data", "old")
-    replaced(client, "new", "old", "theirs")
+    replace_record(client, "new", "old", "theirs")
     before = writes(client)
-    assert replaced(client, "newer", "old", "ours") == b"CHANGED"
+    assert replace_record(client, "newer", "old", "ours") == b"CHANGED"
     assert writes(client) == before
 
 
-def appended(client: Redis, call: str, line: str, point: str, head: str) -> bytes:
+def append_link(client: Redis, call: str, line: str, point: str, head: str) -> bytes:
     keys = ("links", "head", "start", f"call:{call}")
     return client.eval(audit_scripts.APPEND, len(keys), *keys, line, point, head, 2, 30_000)
 
@@ -76,18 +76,18 @@ def appended(client: Redis, call: str, line: str, point: str, head: str) -> byte
 def test_a_link_that_is_appended_again_after_a_lost_answer_writes_again_and_is_there_once(client):
     lines = [f'{{"digest":"a{number}","entry":{{}},"sequence":{number}}}' for number in (1, 2, 3)]
     for number, head in ((1, ""), (2, "1:a1"), (3, "2:a2")):
-        assert appended(client, f"c{number}", lines[number - 1], f"{number}:a{number}", head) == b"OK"
+        assert append_link(client, f"c{number}", lines[number - 1], f"{number}:a{number}", head) == b"OK"
     before = writes(client)
-    assert appended(client, "c3", lines[2], "3:a3", "2:a2") == b"OK"
+    assert append_link(client, "c3", lines[2], "3:a3", "2:a2") == b"OK"
     assert writes(client) > before
     assert client.lrange("links", 0, -1) == [lines[2].encode(), lines[1].encode()]
     assert (client.get("head"), client.get("start")) == (b"3:a3", b"1:a1")
 
 
 def test_a_link_after_a_head_that_has_gone_on_writes_nothing(client):
-    assert appended(client, "c1", "link", "1:a1", "") == b"OK"
+    assert append_link(client, "c1", "link", "1:a1", "") == b"OK"
     before = writes(client)
-    assert appended(client, "c2", "other", "1:b1", "") == b"CHANGED"
+    assert append_link(client, "c2", "other", "1:b1", "") == b"CHANGED"
     assert writes(client) == before
     assert client.lrange("links", 0, -1) == [b"link"]
 

@@ -40,7 +40,7 @@ def start(home: Path, model: dict[str, Any], resume: bool) -> subprocess.Popen[b
     return subprocess.Popen([sys.executable, "-c", script], env=environment, cwd=home, stdout=subprocess.DEVNULL)
 
 
-def kept(home: Path) -> list[Trial]:
+def stored_trials(home: Path) -> list[Trial]:
     storage = open_storage(f"sqlite:///{home / 'trials.db'}") if (home / "trials.db").exists() else None
     studies = [] if storage is None else storage.get_all_studies()
     assert len(studies) <= 1
@@ -57,7 +57,7 @@ def best(trials: list[Trial]) -> float:
 
 def wait_for_trials(home: Path, driver: subprocess.Popen[bytes], count: int) -> None:
     until = time.monotonic() + 120
-    while len(kept(home)) < count:
+    while len(stored_trials(home)) < count:
         assert driver.poll() is None, "the search ended before it could be killed"
         assert time.monotonic() < until
         time.sleep(0.05)
@@ -80,14 +80,14 @@ async def test_a_search_killed_at_random_moments_ends_with_exactly_the_trials_th
         await asyncio.sleep(moments.random() * 0.5)
         driver.send_signal(signal.SIGKILL)
         driver.wait()
-        now = kept(home)
+        now = stored_trials(home)
         assert {trial.number for trial in done} <= {trial.number for trial in now}
         assert best(now) >= best(done)
         done = now
         await until_interrupted(home)
     driver = start(home, churn, resume=True)
     assert driver.wait(500) == 0
-    now = kept(home)
+    now = stored_trials(home)
     assert sorted(trial.number for trial in now) == list(range(TRIALS))
     assert best(now) >= best(done)
     before = {trial.number: trial for trial in done}

@@ -1,4 +1,4 @@
-"""What those who serve see of a Redis server that dies, hangs or is not there."""
+"""Gateways keep serving while the Redis server dies, hangs or is not there."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""What the command line prints of a model's analysis and of its alerts."""
+"""The command line prints a model's analysis and its alerts."""
 
 from dataclasses import replace
 from io import StringIO
@@ -18,7 +18,7 @@ START = 1_199_145_600.0  # 2008-01-01
 DAY = 86_400.0
 
 
-def shown(what, show=show_report, width: int = 120) -> str:
+def render(what, show=show_report, width: int = 120) -> str:
     out = StringIO()
     show(Console(file=out, width=width), what)
     return out.getvalue()
@@ -30,7 +30,7 @@ def cells(text: str, start: str) -> str:
 
 
 def test_the_verdict_and_the_remedy_come_first_with_their_reasons(full_report):
-    lines = [line.rstrip() for line in shown(full_report).splitlines()]
+    lines = [line.rstrip() for line in render(full_report).splitlines()]
     assert lines[:6] == [
         "CONCEPT DRIFT (confidence: high)",
         "Remedy: retrain; if that does not help: re-tune, ensemble",
@@ -47,7 +47,7 @@ def test_the_verdict_and_the_remedy_come_first_with_their_reasons(full_report):
 
 
 def test_metrics_are_shown_beside_the_reference_and_marked_where_degraded(full_report):
-    text = shown(full_report)
+    text = render(full_report)
     assert cells(text, "auc ") == "auc 0.81 0.71 (0.69 to 0.73) 0.1 worse DEGRADED"
     assert cells(text, "log_loss") == "log_loss 0.8 0.6 (0.58 to 0.62) 25.0% better"
     assert cells(text, "recall") == "recall – all labelled rows are of one class"
@@ -56,7 +56,7 @@ def test_metrics_are_shown_beside_the_reference_and_marked_where_degraded(full_r
 
 
 def test_an_estimate_says_whether_it_can_be_trusted_and_why_not(full_report):
-    text = shown(full_report)
+    text = render(full_report)
     assert "NOT TO BE TRUSTED" in text
     assert "no: missed 6 of 10" in text
     assert "yes, held in 9 of 10 past windows" in text
@@ -65,7 +65,7 @@ def test_an_estimate_says_whether_it_can_be_trusted_and_why_not(full_report):
 
 
 def test_concept_drift_says_when_and_with_how_much_evidence(full_report):
-    text = shown(full_report)
+    text = render(full_report)
     assert "alarmed at 2008-01-17T04:48Z, the loss has grown since about 2008-01-12T00:00Z" in text
     assert "e-value 4.2e+12, an alarm needs 90,000" in text
     assert "brier score: +0.05 (0.03 to 0.07) a row, worse, 0.18 in the reference" in text
@@ -73,7 +73,7 @@ def test_concept_drift_says_when_and_with_how_much_evidence(full_report):
 
 
 def test_ten_features_are_shown_by_weight_and_effect_and_the_hidden_drifted_ones_are_named(full_report):
-    text = shown(full_report)
+    text = render(full_report)
     rows = text.partition("Data drift")[2].partition("and 15 more")[0].splitlines()
     assert [row.split()[0] for row in rows[4:8]] == ["range_21", "volume", "weighty", "quiet_0"]
     assert cells(text, "range_21 ") == "range_21 30% DRIFTED (missing) 0.500 3e-11 0.31 0.1→12% 1.25 → 1.75"
@@ -84,13 +84,13 @@ def test_ten_features_are_shown_by_weight_and_effect_and_the_hidden_drifted_ones
 
 def test_a_categorical_column_shows_the_category_that_moved_most(full_report):
     sector = full_report.drift.features[-1]
-    text = shown(ModelReport(drift=replace(full_report.drift, features=(sector,), predictions=())))
+    text = render(ModelReport(drift=replace(full_report.drift, features=(sector,), predictions=())))
     assert cells(text, "sector") == "sector 0% unknown 0.000 – – 0→0% bank: 40% → 10%"
     assert "Prediction drift" not in text
 
 
 def test_the_other_parts_are_shown(full_report):
-    text = shown(full_report)
+    text = render(full_report)
     assert "reference and current rows are separable, AUC 0.81 (0.79 to 0.83)" in text
     assert "Importance: CHANGED, nDCG 0.840 (changed below 0.9)" in text
     assert "20.0% → 45.0%  2 → 1" in text
@@ -106,7 +106,7 @@ def test_the_other_parts_are_shown(full_report):
 
 @pytest.mark.parametrize("width", [80, 100, 120])
 def test_no_line_is_wider_than_the_screen_and_no_number_is_broken(width, full_report):
-    text = shown(full_report, width=width)
+    text = render(full_report, width=width)
     assert max(len(line) for line in text.splitlines()) <= width
     assert "\x1b" not in text
     for number in ("0.1→12%", "3e-11", "DEGRADED", "12,000"):
@@ -115,16 +115,16 @@ def test_no_line_is_wider_than_the_screen_and_no_number_is_broken(width, full_re
 
 
 def test_a_report_of_nothing_says_nothing():
-    assert shown(ModelReport()) == ""
+    assert render(ModelReport()) == ""
 
 
 def test_an_error_is_shown_first():
-    text = shown(ModelReport(model_id="m", error="no rows between two instants"))
+    text = render(ModelReport(model_id="m", error="no rows between two instants"))
     assert text.splitlines() == ["ERROR: no rows between two instants", "model m"]
 
 
 def test_a_regression_has_no_confidence_and_a_stable_one_needs_nothing(regression_report):
-    text = shown(regression_report)
+    text = render(regression_report)
     assert text.startswith("STABLE (confidence: medium)\nRemedy: nothing needs to be done\n")
     assert cells(text, "rmse") == "rmse 12 12.1 (12.08 to 12.12) 0.8% worse"
     assert cells(text, "mae") == "mae 0 0 (-0.02 to 0.02) none"
@@ -135,7 +135,7 @@ def test_a_multiclass_model_shows_an_output_for_each_class(full_report):
     (output,) = full_report.drift.predictions
     outputs = tuple(replace(output, name=f"probability_{name}") for name in ("a", "b", "c"))
     found = replace(full_report.drift, features=(), predictions=outputs)
-    text = shown(ModelReport(drift=found, confidence=ModelConfidence(0.8, Certainty(9, 0, 0.5, 0.25))))
+    text = render(ModelReport(drift=found, confidence=ModelConfidence(0.8, Certainty(9, 0, 0.5, 0.25))))
     assert [name in text for name in ("probability_a", "probability_b", "probability_c")] == [True] * 3
     assert cells(text, "now ") == "now 9 25.0% 0.5 –"
 
@@ -149,7 +149,7 @@ def test_what_could_not_be_found_out_says_why():
         latency=Latency(0, 12),
         quality=DataQuality(12, 0),
     )
-    text = shown(report)
+    text = render(report)
     for said in (
         "Concept drift: insufficient\n12 labelled rows, 50 are needed",
         "Importance: not known\nthe window has no contribution to rank",
@@ -172,7 +172,7 @@ def test_names_are_neither_markup_nor_orders_to_the_terminal(full_report):
         error=evil,
         drift=replace(full_report.drift, features=(one,), predictions=()),
     )
-    text = shown(report)
+    text = render(report)
     assert text.count("[red]x[/nowhere]\N{REPLACEMENT CHARACTER}[2J") == 5
     assert "\x1b" not in text
 
@@ -182,9 +182,9 @@ def test_alerts_are_shown_with_their_state_and_times():
         Alert("a", "churn", AlertKind.PERFORMANCE, Severity.CRITICAL, "auc fell by 0.1", {}, START, START + DAY),
         Alert("b", "churn", AlertKind.LATENCY, Severity.INFO, "slow", {}, START, START, resolved_at=START + 2 * DAY),
     ]
-    text = shown(alerts, show_alerts)
+    text = render(alerts, show_alerts)
     assert cells(text, "CRITICAL") == (
         "CRITICAL open churn performance: auc fell by 0.1 2008-01-01T00:00Z 2008-01-02T00:00Z"
     )
     assert "resolved 2008-01-03T00:00Z" in text
-    assert shown([], show_alerts) == "No alerts.\n"
+    assert render([], show_alerts) == "No alerts.\n"

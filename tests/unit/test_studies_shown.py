@@ -1,4 +1,4 @@
-"""What the command line prints of studies."""
+"""The command line prints studies."""
 
 from io import StringIO
 
@@ -28,14 +28,14 @@ def report(count: int = 30) -> StudyReport:
     return StudyReport(summary, (*trials, failed), {"lightgbm.learning_rate": 0.75, "family": 0.25}, trials[-1:])
 
 
-def shown(show, what) -> str:
+def render(show, what) -> str:
     out = StringIO()
     show(Console(file=out, width=160), what)
     return out.getvalue()
 
 
 def test_a_list_of_studies_counts_their_trials_and_names_the_best_score():
-    text = shown(terminal.show_studies, [report().summary])
+    text = render(terminal.show_studies, [report().summary])
     (line,) = [line for line in text.splitlines() if "tune-1" in line]
     assert [cell.strip() for cell in line.strip("│").split("│")] == [
         "tune-1",
@@ -49,7 +49,7 @@ def test_a_list_of_studies_counts_their_trials_and_names_the_best_score():
 
 
 def test_a_study_shows_its_twenty_best_trials_importances_and_front():
-    text = shown(terminal.show_study, report())
+    text = render(terminal.show_study, report())
     assert "Best 20 of 31 trials" in text
     assert "0.29" in text
     assert "0.095" not in text
@@ -61,7 +61,7 @@ def test_a_study_shows_its_twenty_best_trials_importances_and_front():
 def test_a_study_in_which_every_trial_failed_is_shown():
     trial = Trial(0, "lightgbm", {}, TrialState.FAILED, error="no room")
     summary = summarize("tune-2", "churn", OBJECTIVES[:1], [trial])
-    text = shown(terminal.show_study, StudyReport(summary, (trial,), {}))
+    text = render(terminal.show_study, StudyReport(summary, (trial,), {}))
     assert summary.best_score is None
     assert "Best 1 of 1 trials" in text
     assert "Importance" not in text

@@ -45,8 +45,8 @@ def _read_file(files: Files, path: str, columns: Sequence[str] | None, meter: Me
             names, separator = _read_header(stream.read(_HEAD_BYTES), where)
         partitions = _partition_values(files, path)
         placeholder = pa.schema([(name, pa.string()) for name in [*names, *partitions]])
-        chosen = choose_columns(placeholder, columns, where)
-        stored = [name for name in chosen if name in names]
+        selected = choose_columns(placeholder, columns, where)
+        stored = [name for name in selected if name in names]
         with files.filesystem.open_input_stream(path, compression=compression) as stream:
             table = pacsv.read_csv(
                 _MeteredStream(stream, meter, len(names), where),
@@ -58,7 +58,7 @@ def _read_file(files: Files, path: str, columns: Sequence[str] | None, meter: Me
                 raise InvalidData(f"{where}: column {field.name!r} holds bytes that are not UTF-8 text")
         for name, value in partitions.items():
             table = table.append_column(name, pa.repeat(value, table.num_rows))
-        return table.select(chosen)
+        return table.select(selected)
 
 
 def _read_header(head: bytes, where: str) -> tuple[list[str], str]:

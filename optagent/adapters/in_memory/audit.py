@@ -11,8 +11,8 @@ from optagent.domain.audit import GENESIS, AuditEntry, AuditPage, ChainPoint, li
 class InMemoryAudit:
     """The part of a Store that keeps the audit log, as lines like the Redis store."""
 
-    def __init__(self, kept: int = MAX_LINKS) -> None:
-        self._audit_kept = kept
+    def __init__(self, max_links: int = MAX_LINKS) -> None:
+        self._audit_kept = max_links
         self._audit_links: deque[str] = deque()
         self._audit_start: ChainPoint = GENESIS
         self._audit_head: ChainPoint = GENESIS

@@ -77,9 +77,9 @@ class InMemoryRegistry:
         return target
 
     def _find_version(self, model_id: str, version: str) -> ModelVersion:
-        for known in self._versions.get(model_id, []):
-            if known.version == version:
-                return known
+        for registered in self._versions.get(model_id, []):
+            if registered.version == version:
+                return registered
         raise ModelNotFound(f"{model_id} version {version}: not in the registry")
 
     def _with_aliases(self, version: ModelVersion) -> ModelVersion:

@@ -56,8 +56,8 @@ def _our_objective(objective: str, task: Task) -> str:
         task is Task.MULTICLASS and words[0] == "multiclass"
     ):
         return objective
-    known = {Task.BINARY: ["binary"], Task.MULTICLASS: ["multiclass"], Task.REGRESSION: sorted(_VALUES)}[task]
-    raise InvalidRequest(f"a LightGBM model of the objective {objective!r} for a {task} model; one of {known}")
+    accepted = {Task.BINARY: ["binary"], Task.MULTICLASS: ["multiclass"], Task.REGRESSION: sorted(_VALUES)}[task]
+    raise InvalidRequest(f"a LightGBM model of the objective {objective!r} for a {task} model; one of {accepted}")
 
 
 def _read_field(head: str, name: str) -> str:

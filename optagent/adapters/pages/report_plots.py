@@ -64,19 +64,21 @@ def _calibration_of_both(report: ModelReport) -> go.Figure | None:
     if confidence is None:
         return None
     sides = (("reference", confidence.reference), ("now", confidence.current))
-    curves = [(name, one) for name, one in sides if one is not None and one.curve]
+    curves = [(name, certainty) for name, certainty in sides if certainty is not None and certainty.curve]
     return _calibration(curves) if curves else None
 
 
 def _reference_values(changes: Sequence[Degradation]) -> dict[str, float | None]:
-    return {one.name: one.reference.value for one in changes}
+    return {change.name: change.reference.value for change in changes}
 
 
 def _over_time(
     points: Sequence[PerformancePoint], before: str, references: Mapping[str, float | None], alarm: ConceptDrift | None
 ) -> go.Figure | None:
     """A row for each metric: its values over time, its reference value, the alarms; None where none has a value."""
-    names = list(dict.fromkeys(one.name for point in points for one in point.metrics if one.interval is not None))
+    names = list(
+        dict.fromkeys(metric.name for point in points for metric in point.metrics if metric.interval is not None)
+    )
     if not names:
         return None
     height = 90 + 170 * len(names)
@@ -147,7 +149,7 @@ def _alarm_lines(concept_drift: ConceptDrift | None) -> Iterator[tuple[float, st
 def _drift_bars(columns: Sequence[ColumnDrift]) -> go.Figure:
     figure = go.Figure()
     for status, (colour, pattern) in _STATUS.items():
-        places = [place for place, one in enumerate(columns) if one.status is status]
+        places = [place for place, column in enumerate(columns) if column.status is status]
         if places:
             figure.add_bar(
                 x=[columns[place].effect for place in places],
@@ -160,17 +162,17 @@ def _drift_bars(columns: Sequence[ColumnDrift]) -> go.Figure:
                 cliponaxis=False,
                 hovertemplate="effect %{x:.3f}, %{text}",
             )
-    figure.update_xaxes(title_text="effect", range=[0, 1.15 * max(0.1, *(one.effect for one in columns))])
-    return _label_bars(figure, [one.name for one in columns], 24)
+    figure.update_xaxes(title_text="effect", range=[0, 1.15 * max(0.1, *(column.effect for column in columns))])
+    return _label_bars(figure, [column.name for column in columns], 24)
 
 
 def _importance_bars(shift: AttributionShift) -> go.Figure:
-    largest = sorted(shift.features, key=lambda one: -max(one.reference_share, one.current_share))
-    features = sorted(largest[:_IMPORTANCE_DRAWN], key=lambda one: one.current_rank)
+    largest = sorted(shift.features, key=lambda feature: -max(feature.reference_share, feature.current_share))
+    features = sorted(largest[:_IMPORTANCE_DRAWN], key=lambda feature: feature.current_rank)
     figure = go.Figure()
     for name, colour, shares in (
-        ("then", _THEN, [one.reference_share for one in features]),
-        ("now", _NOW, [one.current_share for one in features]),
+        ("then", _THEN, [feature.reference_share for feature in features]),
+        ("now", _NOW, [feature.current_share for feature in features]),
     ):
         figure.add_bar(
             x=shares,
@@ -181,16 +183,16 @@ def _importance_bars(shift: AttributionShift) -> go.Figure:
             hovertemplate="%{x:.1%}",
         )
     figure.update_xaxes(title_text="share", tickformat=".0%")
-    return _label_bars(figure, [one.name for one in features], 34)
+    return _label_bars(figure, [feature.name for feature in features], 34)
 
 
 def _calibration(curves: Sequence[tuple[str, Certainty]]) -> go.Figure:
     figure = go.Figure()
-    for name, one in curves:
+    for name, certainty in curves:
         figure.add_scatter(
-            x=[point.predicted for point in one.curve],
-            y=[point.observed for point in one.curve],
-            text=[f"{point.rows:,} rows" for point in one.curve],
+            x=[point.predicted for point in certainty.curve],
+            y=[point.observed for point in certainty.curve],
+            text=[f"{point.rows:,} rows" for point in certainty.curve],
             mode="lines+markers",
             name=name,
             line={"color": _NOW if name == "now" else _THEN},

@@ -84,7 +84,7 @@ class IsolatedLoader:
                     label, schema, child, lambda: self._start_child(restart_request)[0], self._limits.call_s
                 )
                 with self._lock:
-                    self._engines = [*(known for known in self._engines if not known.is_closed), engine]
+                    self._engines = [*(other for other in self._engines if not other.is_closed), engine]
             return ServedModel(schema, engine, version, self._most_rows, reason=str(answer["reason"]))
         except (KeyError, InvalidRequest) as error:
             child.end()

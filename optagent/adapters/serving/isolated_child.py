@@ -116,10 +116,10 @@ def _compile(predictor: Predictor, model_id: str, version: str, rows_for: RowsFo
     if rows is None or not len(rows):
         rows = random_rows(predictor.schema, compiled.thresholds)
     try:
-        chosen = choose_engine(predictor, rows, compiled, native_costs_us=_HOP_US)
+        choice = choose_engine(predictor, rows, compiled, native_costs_us=_HOP_US)
     except InvalidData as error:
         return b"", str(error)
-    return (compiled.graph if chosen.engine is compiled.engine else b""), chosen.reason
+    return (compiled.graph if choice.engine is compiled.engine else b""), choice.reason
 
 
 def _serve(channel: socket.socket, predictor: Predictor) -> None:

@@ -33,7 +33,7 @@ def refusal(datasets: FileDatasets, source: Any, columns: list[str] | None = Non
     return str(caught.value)
 
 
-def written(path: Path, content: bytes | str) -> Path:
+def write_file(path: Path, content: bytes | str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return path
@@ -76,8 +76,8 @@ def test_a_folder_is_read_in_the_order_of_names_with_its_partitions(
         folder = tmp_path / "x=9" / "rows" / f"day={day}" / "side=buy"
         folder.mkdir(parents=True)
         WRITERS[name](TABLE, str(folder / name))
-    written(tmp_path / "x=9" / "rows" / "_SUCCESS", "")
-    written(tmp_path / "x=9" / "rows" / "README.md", "hello")
+    write_file(tmp_path / "x=9" / "rows" / "_SUCCESS", "")
+    write_file(tmp_path / "x=9" / "rows" / "README.md", "hello")
     table = datasets.read(FileSource(str(tmp_path / "x=9" / "rows")))
     assert table.to_pydict() == {
         "n": [1, 2, 3, 1, 2, 3],
@@ -99,24 +99,26 @@ def test_a_column_that_widens_from_file_to_file_is_read(datasets: FileDatasets, 
 
 def test_csv_types_come_from_the_whole_file(datasets: FileDatasets, tmp_path: Path) -> None:
     rows = ["0,1,"] * 9_000
-    path = written(tmp_path / "rows.csv", "x,y,z\n" + "\n".join([*rows, "0.5,word,2024-01-31"]) + "\n")
+    path = write_file(tmp_path / "rows.csv", "x,y,z\n" + "\n".join([*rows, "0.5,word,2024-01-31"]) + "\n")
     big = FileDatasets(row_limit=9_001).read(FileSource(str(path)))
     assert big.schema.types == [pa.float64(), pa.string(), pa.date32()]
 
 
 def test_csv_dialects_are_told_apart(datasets: FileDatasets, tmp_path: Path) -> None:
     for separator in ",;\t|":
-        path = written(tmp_path / "rows.csv", f'\ufeffn{separator}word\n1{separator}"a{separator}\nb"\n2{separator}\n')
+        path = write_file(
+            tmp_path / "rows.csv", f'\ufeffn{separator}word\n1{separator}"a{separator}\nb"\n2{separator}\n'
+        )
         assert datasets.read(FileSource(str(path))).to_pydict() == {"n": [1, 2], "word": [f"a{separator}\nb", None]}
 
 
 def test_quoted_line_ends_are_not_rows(tmp_path: Path) -> None:
-    path = written(tmp_path / "rows.csv", 'word\n"a\nb\n""c"\nd\n')
+    path = write_file(tmp_path / "rows.csv", 'word\n"a\nb\n""c"\nd\n')
     assert FileDatasets(row_limit=2).read(FileSource(str(path))).num_rows == 2
 
 
 def test_compressed_csv_is_known_by_its_content(datasets: FileDatasets, tmp_path: Path) -> None:
-    path = written(tmp_path / "rows.csv", gzip.compress(b"n\n1\n", mtime=0))
+    path = write_file(tmp_path / "rows.csv", gzip.compress(b"n\n1\n", mtime=0))
     assert datasets.read(FileSource(str(path)))["n"].to_pylist() == [1]
 
 
@@ -157,7 +159,7 @@ def test_unsupported_columns_matter_only_when_asked_for(datasets: FileDatasets, 
     ],
 )
 def test_a_bad_file_is_refused(datasets: FileDatasets, tmp_path: Path, name: str, content: Any, said: str) -> None:
-    message = refusal(datasets, written(tmp_path / name, content))
+    message = refusal(datasets, write_file(tmp_path / name, content))
     assert said in message
     assert name in message
 
@@ -165,25 +167,25 @@ def test_a_bad_file_is_refused(datasets: FileDatasets, tmp_path: Path, name: str
 def test_what_names_no_file_is_refused(datasets: FileDatasets, tmp_path: Path) -> None:
     assert "no such file" in refusal(datasets, tmp_path / "missing.csv")
     assert "no file matches" in refusal(datasets, tmp_path / "*.csv")
-    written(tmp_path / "folder" / "notes.txt", "hello")
+    write_file(tmp_path / "folder" / "notes.txt", "hello")
     assert "no Parquet, CSV or Arrow file among 1 files" in refusal(datasets, tmp_path / "folder")
     assert "not a usable address" in refusal(datasets, "ftp://host/rows.csv")
 
 
 def test_a_folder_of_several_formats_is_refused(datasets: FileDatasets, tmp_path: Path) -> None:
-    written(tmp_path / "a.csv", "n\n1\n")
+    write_file(tmp_path / "a.csv", "n\n1\n")
     pq.write_table(TABLE, tmp_path / "b.parquet")
     assert "files of several formats (csv, parquet)" in refusal(datasets, tmp_path)
 
 
 def test_csv_files_with_other_columns_are_refused_by_name(datasets: FileDatasets, tmp_path: Path) -> None:
-    written(tmp_path / "a.csv", "n\n1\n")
-    written(tmp_path / "b.csv", "m\n1\n")
+    write_file(tmp_path / "a.csv", "n\n1\n")
+    write_file(tmp_path / "b.csv", "m\n1\n")
     assert "b.csv has columns ['m'], the first file has ['n']" in refusal(datasets, tmp_path)
 
 
 def test_a_long_csv_is_refused_before_it_is_read_to_its_end(tmp_path: Path) -> None:
-    path = written(tmp_path / "rows.csv", "n\n" + "1\n" * 3_000_000 + "1,2,3\n")  # the last row would be refused too
+    path = write_file(tmp_path / "rows.csv", "n\n" + "1\n" * 3_000_000 + "1,2,3\n")  # the last row would be refused too
     said = refusal(FileDatasets(row_limit=1000), path)
     assert "at least" in said
     assert "the limit is 1,000 (OPT_AGENT_ROW_LIMIT)" in said

@@ -89,15 +89,15 @@ def read_file(folder: Path, file: DataFile, first: int = -(2**63), stop: int = 2
     return rows.filter(pc.and_(pc.greater_equal(times, first), pc.less(times, stop)))
 
 
-def merge_files(folder: Path, chosen: Sequence[DataFile]) -> int:
+def merge_files(folder: Path, selected: Sequence[DataFile]) -> int:
     """Merges files of a day with equal types into one; returns their number, 0 where another process was faster."""
     start = newest_manifest(folder).number
-    kind, day = chosen[0].kind_and_day
-    rows = map_threaded(lambda file: read_file(folder, file), chosen)
-    names = sorted(Path(file.path).name.split(".")[0] for file in chosen)
+    kind, day = selected[0].kind_and_day
+    rows = map_threaded(lambda file: read_file(folder, file), selected)
+    names = sorted(Path(file.path).name.split(".")[0] for file in selected)
     ids = (names[0].split("_")[0], names[-1].split("_")[-1])
-    files = write_files(folder, {(kind, day, chosen[0].types): align_columns(rows)}, start, ids)
-    merged = set(chosen)
+    files = write_files(folder, {(kind, day, selected[0].types): align_columns(rows)}, start, ids)
+    merged = set(selected)
 
     def swap(now: ArchiveManifest) -> ArchiveManifest | None:
         if not merged <= set(now.files):
@@ -106,8 +106,8 @@ def merge_files(folder: Path, chosen: Sequence[DataFile]) -> int:
 
     changed = change_manifest(folder, start, swap)
     if changed and set(files) <= set(newest_manifest(folder).files):
-        discard_files(folder, chosen)
-        return len(chosen)
+        discard_files(folder, selected)
+        return len(selected)
     if not changed:
         discard_files(folder, files)
     return 0
@@ -115,14 +115,14 @@ def merge_files(folder: Path, chosen: Sequence[DataFile]) -> int:
 
 def select_mergeable(same: Sequence[DataFile]) -> list[DataFile]:
     """The smallest files, as far as each has no more rows than those before it together."""
-    chosen: list[DataFile] = []
+    selected: list[DataFile] = []
     total = 0
     for file in sorted(same, key=lambda item: item.rows):
-        if file.rows >= _LARGE_ROWS or (len(chosen) > 1 and file.rows > total):
+        if file.rows >= _LARGE_ROWS or (len(selected) > 1 and file.rows > total):
             break
-        chosen.append(file)
+        selected.append(file)
         total += file.rows
-    return chosen
+    return selected
 
 
 def group_files(files: Sequence[DataFile]) -> list[list[DataFile]]:

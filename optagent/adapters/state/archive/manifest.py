@@ -76,7 +76,7 @@ class ArchiveManifest:
         return json.dumps({"floor": self.floor, "below": self.below, "held": self.held, "files": files}).encode()
 
 
-def unarchived(now: ArchiveManifest, calls: Sequence[ArchivedCall]) -> list[ArchivedCall]:
+def new_calls(now: ArchiveManifest, calls: Sequence[ArchivedCall]) -> list[ArchivedCall]:
     return [call for call in calls if not now.holds(call)]
 
 

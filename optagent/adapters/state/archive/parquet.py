@@ -39,8 +39,8 @@ from optagent.adapters.state.archive.manifest import (
     ArchiveManifest,
     DataFile,
     change_manifest,
+    new_calls,
     newest_manifest,
-    unarchived,
 )
 from optagent.adapters.state.archive.row_types import checked_name, concat_by_types, microseconds
 from optagent.errors import NotFound, Unavailable
@@ -74,17 +74,17 @@ class ParquetArchive:
         """
         folder = self._folder(model_id)
         with _raise_unavailable(folder):
-            while new := unarchived(newest_manifest(folder), calls):
+            while new := new_calls(newest_manifest(folder), calls):
                 start = newest_manifest(folder)
                 files = write_files(folder, group_rows(new), start.number, (new[0].entry_id, new[-1].entry_id))
 
                 def add(
                     now: ArchiveManifest, new: list[ArchivedCall] = new, files: list[DataFile] = files
                 ) -> ArchiveManifest | None:
-                    return now.with_calls(new, files, oldest) if len(unarchived(now, new)) == len(new) else None
+                    return now.with_calls(new, files, oldest) if len(new_calls(now, new)) == len(new) else None
 
                 if change_manifest(folder, start.number, add):
-                    if unarchived(newest_manifest(folder), new):
+                    if new_calls(newest_manifest(folder), new):
                         continue  # our manifest number had been used and cleared away before
                     return sum(call.rows.num_rows for call in new)
                 discard_files(folder, files)
@@ -126,8 +126,8 @@ class ParquetArchive:
         with _raise_unavailable(folder):
             for same in group_files(newest_manifest(folder).files):
                 file_kind, file_day = same[0].kind_and_day
-                if file_day == day and kind in (None, file_kind) and len(chosen := select_mergeable(same)) > 1:
-                    merged += merge_files(folder, chosen)
+                if file_day == day and kind in (None, file_kind) and len(selected := select_mergeable(same)) > 1:
+                    merged += merge_files(folder, selected)
         return merged
 
     def tidy(self, model_id: str) -> None:

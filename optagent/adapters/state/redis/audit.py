@@ -31,9 +31,9 @@ _TRIES = 100  # each try fails only because another process has appended an entr
 class RedisAudit(RedisAdapter):
     """The part of a Store that keeps the audit log."""
 
-    def __init__(self, link: RedisConnection, kept: int = MAX_LINKS) -> None:
+    def __init__(self, link: RedisConnection, max_links: int = MAX_LINKS) -> None:
         super().__init__(link)
-        self._max_links = kept
+        self._max_links = max_links
         self._append_lock = asyncio.Lock()
 
     async def append_audit(self, entry: AuditEntry) -> None:

@@ -1,4 +1,4 @@
-"""What is known of a Ray head that was started, and ports that are free. None is started here."""
+"""A Ray head is recognised by its process, and free ports are found; no head is started here."""
 
 import json
 import socket
@@ -11,7 +11,7 @@ from optagent.adapters.cluster.head import RayHead
 from optagent.adapters.cluster.serve_environment import serve_on_this_machine
 
 
-def kept(folder, **changes):
+def save_state(folder, **changes):
     """The state of a head whose process is this one."""
     own = psutil.Process()
     state = {"pid": own.pid, "started_at": own.create_time(), "address": "127.0.0.1:6379"}
@@ -21,13 +21,13 @@ def kept(folder, **changes):
 
 def test_a_head_is_known_by_its_process(tmp_path):
     assert RayHead(tmp_path).running() is None
-    kept(tmp_path)
+    save_state(tmp_path)
     assert RayHead(tmp_path).running().address == "127.0.0.1:6379"
 
 
 @pytest.mark.parametrize("changes", [{"pid": 2**22 + 1}, {"started_at": 1.0}])
 def test_a_process_that_has_ended_or_is_another_one_is_no_head_and_is_not_ended(tmp_path, changes):
-    kept(tmp_path, **changes)
+    save_state(tmp_path, **changes)
     (tmp_path / "scratch").mkdir()
     head = RayHead(tmp_path)
     assert head.running() is None

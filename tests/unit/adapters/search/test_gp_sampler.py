@@ -38,7 +38,7 @@ def a_study(seed: int = 0, **how: Any) -> optuna.Study:
     return optuna.create_study(sampler=GPSampler(seed), **({"direction": "maximize"} | how))
 
 
-def searched(study: optuna.Study, space: dict, score: Callable[[dict], Any], trials: int) -> list[dict[str, Any]]:
+def run_search(study: optuna.Study, space: dict, score: Callable[[dict], Any], trials: int) -> list[dict[str, Any]]:
     asked = []
     for _ in range(trials):
         trial = study.ask(space)
@@ -49,19 +49,19 @@ def searched(study: optuna.Study, space: dict, score: Callable[[dict], Any], tri
 
 def test_it_finds_the_top_of_a_bowl_where_random_draws_do_not():
     found = a_study()
-    searched(found, PLANE, bowl, 25)
+    run_search(found, PLANE, bowl, 25)
     drawn = optuna.create_study(sampler=RandomSampler(seed=0), direction="maximize")
-    searched(drawn, PLANE, bowl, 25)
+    run_search(drawn, PLANE, bowl, 25)
     assert found.best_value > -1e-4 > drawn.best_value
 
 
 def test_minimising_is_maximising_the_negative():
     up, down = a_study(), a_study(direction="minimize")
-    assert searched(up, PLANE, bowl, 15) == searched(down, PLANE, lambda params: -bowl(params), 15)
+    assert run_search(up, PLANE, bowl, 15) == run_search(down, PLANE, lambda params: -bowl(params), 15)
 
 
 def test_the_same_seed_asks_the_same_and_another_one_does_not():
-    first, again, other = (searched(a_study(seed), PLANE, bowl, 14) for seed in (1, 1, 2))
+    first, again, other = (run_search(a_study(seed), PLANE, bowl, 14) for seed in (1, 1, 2))
     assert first == again
     assert first != other
 
@@ -72,7 +72,7 @@ def test_a_mixed_space_is_searched_by_its_own_scales():
         return -distance - (params["bins"] != 127) - abs(params["half"] - 1.5) - abs(params["even"] - 4) / 4
 
     study = a_study()
-    asked = searched(study, MIXED, score, 40)
+    asked = run_search(study, MIXED, score, 40)
     assert all(params["only"] == 5 for params in asked)
     assert study.best_value > -0.5
 
@@ -118,13 +118,13 @@ def test_bounds_hold_whatever_the_scores(seed, scores):
 
 def test_a_space_of_single_values_is_answered():
     study = a_study()
-    asked = searched(study, {"a": IntDistribution(3, 3), "b": CategoricalDistribution(("x",))}, lambda _: 1.0, 12)
+    asked = run_search(study, {"a": IntDistribution(3, 3), "b": CategoricalDistribution(("x",))}, lambda _: 1.0, 12)
     assert asked == [{"a": 3, "b": "x"}] * 12
 
 
 def test_a_small_grid_that_is_used_up_is_still_answered():
     study = a_study()
-    asked = searched(
+    asked = run_search(
         study, {"a": IntDistribution(0, 2), "b": CategoricalDistribution(("x", "y"))}, lambda p: p["a"], 16
     )
     assert len({(params["a"], params["b"]) for params in asked}) == 6
@@ -132,7 +132,7 @@ def test_a_small_grid_that_is_used_up_is_still_answered():
 
 def test_pending_trials_are_not_asked_again():
     study = a_study()
-    searched(study, PLANE, bowl, 12)
+    run_search(study, PLANE, bowl, 12)
     pending = [study.ask(PLANE).params for _ in range(6)]
     points = np.array([[params["x"], params["y"]] for params in pending])
     apart = np.abs(points[:, None] - points[None]).max(axis=2) + np.eye(len(points))
@@ -214,12 +214,12 @@ def test_trials_outside_todays_bounds_do_not_count():
     study = a_study()
     old = {"x": FloatDistribution(0.0, 9.0), "y": FloatDistribution(0.0, 1.0)}
     study.add_trial(create_trial(params={"x": 8.0, "y": 0.5}, distributions=old, value=100.0))
-    assert all(params["x"] <= 1.0 for params in searched(study, PLANE, bowl, 14))
+    assert all(params["x"] <= 1.0 for params in run_search(study, PLANE, bowl, 14))
 
 
 def test_two_objectives_end_in_a_front_that_spreads():
     study = a_study(direction=None, directions=["maximize", "minimize"])
-    searched(study, PLANE, lambda p: (p["x"] - p["y"], p["x"] ** 2), 30)
+    run_search(study, PLANE, lambda p: (p["x"] - p["y"], p["x"] ** 2), 30)
     front = np.array([trial.values for trial in study.best_trials])
     assert len(front) >= 6
     assert np.ptp(front[:, 0]) > 0.6

@@ -34,7 +34,7 @@ def a_study(seed: int = 0, **how: Any) -> optuna.Study:
     return optuna.create_study(sampler=HyperoptSampler(seed), **({"direction": "maximize"} | how))
 
 
-def searched(study: optuna.Study, score: Any, trials: int) -> list[dict[str, Any]]:
+def run_search(study: optuna.Study, score: Any, trials: int) -> list[dict[str, Any]]:
     asked = []
     for _ in range(trials):
         trial = study.ask(MIXED)
@@ -44,7 +44,7 @@ def searched(study: optuna.Study, score: Any, trials: int) -> list[dict[str, Any
 
 
 def test_it_learns_where_good_trials_are():
-    found = [near(params) for params in searched(a_study(), near, 45)]
+    found = [near(params) for params in run_search(a_study(), near, 45)]
     assert np.median(found[30:]) > np.median(found[:20]) + 1.0
 
 
@@ -68,11 +68,11 @@ def test_it_suggests_what_hyperopt_itself_does_from_the_same_trials_and_seed():
 
 def test_minimising_is_maximising_the_negative():
     down = a_study(direction="minimize")
-    assert searched(a_study(), near, 23) == searched(down, lambda params: -near(params), 23)
+    assert run_search(a_study(), near, 23) == run_search(down, lambda params: -near(params), 23)
 
 
 def test_the_same_seed_asks_the_same_and_another_one_does_not():
-    first, again, other = (searched(a_study(seed), near, 24) for seed in (1, 1, 2))
+    first, again, other = (run_search(a_study(seed), near, 24) for seed in (1, 1, 2))
     assert first == again
     assert first != other
 
@@ -125,7 +125,7 @@ def test_pending_pruned_and_failed_trials_are_taken():
 
 def test_two_objectives_are_weighed_anew_each_time():
     study = a_study(direction=None, directions=["maximize", "minimize"])
-    searched(study, lambda params: (params["share"], params["share"] ** 2), 30)
+    run_search(study, lambda params: (params["share"], params["share"] ** 2), 30)
     assert len(study.best_trials) > 5
 
 

@@ -33,7 +33,7 @@ def bowl(params: dict[str, Any]) -> float:
     return -((params["x"] - 0.3) ** 2) - (params["n"] - 4) ** 2 / 50 - 0.1 * (params["c"] == "b")
 
 
-def searched(study: optuna.Study, score: Any, trials: int) -> list[dict[str, Any]]:
+def run_search(study: optuna.Study, score: Any, trials: int) -> list[dict[str, Any]]:
     asked = []
     for _ in range(trials):
         trial = study.ask(SPACE)
@@ -62,7 +62,7 @@ class _Corner(RandomSampler):
 
 def test_the_first_member_spreads_the_first_trials_and_others_follow():
     study = a_study()
-    searched(study, bowl, 40)
+    run_search(study, bowl, 40)
     assert turns(study)[:10] == ["gp"] * 10
     assert len(set(turns(study)[10:])) > 1
     assert turns(study).count("gp") > turns(study).count("random")
@@ -83,28 +83,28 @@ def test_turns_go_to_the_member_that_contributes(first):
     members = {name: PortfolioMember(makers[name], 0.3) for name in sorted(makers, key=lambda name: name != first)}
     study = optuna.create_study(sampler=PortfolioSampler(0, members), direction="maximize")
     scores = iter(np.linspace(0.0, 0.1, 90))
-    searched(study, lambda params: bowl(params) + float(next(scores)), 90)
+    run_search(study, lambda params: bowl(params) + float(next(scores)), 90)
     assert turns(study)[10:].count("knows") > 50
     assert turns(study)[10:].count("guesses") >= 1
 
 
 def test_the_same_seed_asks_the_same_and_another_one_does_not():
-    first, again, other = (searched(a_study(seed), bowl, 20) for seed in (1, 1, 2))
+    first, again, other = (run_search(a_study(seed), bowl, 20) for seed in (1, 1, 2))
     assert first == again
     assert first != other
 
 
 def test_it_finds_the_top_where_random_draws_do_not():
     found = a_study()
-    searched(found, bowl, 30)
+    run_search(found, bowl, 30)
     drawn = optuna.create_study(sampler=RandomSampler(seed=0), direction="maximize")
-    searched(drawn, bowl, 30)
+    run_search(drawn, bowl, 30)
     assert found.best_value > max(-1e-3, drawn.best_value)
 
 
 def test_who_suggested_a_trial_is_kept_with_it(tmp_path):
     study = a_study()
-    searched(study, bowl, 14)
+    run_search(study, bowl, 14)
     backend = JournalFileBackend(str(tmp_path / "kept.log"))
     kept = optuna.create_study(storage=JournalStorage(backend), direction="maximize")
     kept.add_trials(study.trials)
@@ -114,10 +114,10 @@ def test_who_suggested_a_trial_is_kept_with_it(tmp_path):
 
 def test_a_resumed_study_goes_on_with_the_same_turns():
     whole = a_study(direction="maximize")
-    searched(whole, bowl, 31)
+    run_search(whole, bowl, 31)
     resumed = a_study(direction="maximize")
     resumed.add_trials(whole.trials[:30])
-    searched(resumed, bowl, 1)
+    run_search(resumed, bowl, 1)
     assert turns(resumed) == turns(whole)
 
 
@@ -144,14 +144,14 @@ def test_families_pending_pruned_and_failed_trials_are_taken():
 
 def test_two_objectives_are_searched():
     study = a_study(direction=None, directions=["maximize", "minimize"])
-    searched(study, lambda params: (params["x"], params["x"] ** 2 + params["n"]), 24)
+    run_search(study, lambda params: (params["x"], params["x"] ** 2 + params["n"]), 24)
     assert len(study.best_trials) >= 3
 
 
 def test_an_enqueued_trial_counts_for_nobody():
     study = a_study()
     study.enqueue_trial({"x": 0.3, "y": 0.5, "n": 4, "c": "a"})
-    searched(study, bowl, 14)
+    run_search(study, bowl, 14)
     assert SUGGESTED_BY not in study.trials[0].system_attrs
     assert all(SUGGESTED_BY in trial.system_attrs for trial in study.trials[1:])
 
@@ -181,7 +181,7 @@ def test_a_member_without_gains_is_not_forgotten():
 
 def test_a_sampler_in_use_survives_a_copy():
     study = a_study()
-    searched(study, bowl, 14)
+    run_search(study, bowl, 14)
     again = a_study()
     again.add_trials(study.trials)
     again.sampler = copy.deepcopy(study.sampler)

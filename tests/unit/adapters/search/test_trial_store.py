@@ -31,7 +31,7 @@ def a_study(**changes) -> Study:
     return Study(**(fields | changes))
 
 
-def ended(asked, state: TrialState, score: float | None = None, error: str | None = None) -> Trial:
+def ended_trial(asked, state: TrialState, score: float | None = None, error: str | None = None) -> Trial:
     return Trial(asked.number, asked.family, asked.params, state, score, error=error)
 
 
@@ -63,7 +63,7 @@ def test_what_came_of_each_trial_is_kept_in_the_storage(tmp_path):
             store.measure(asked, 3, (score - 0.1,))
             store.measure(asked, 9, (score,))
             store.measure(asked, 9, (0.0,))  # a worker that was restarted measures again: the first one counts
-        store.tell(asked, ended(asked, state, score, error))
+        store.tell(asked, ended_trial(asked, state, score, error))
     store.close()
     kept = optuna.load_study(study_name="s", storage=RDBStorage(url)).trials
     assert [trial.state for trial in kept] == [OptunaState.COMPLETE, OptunaState.PRUNED, OptunaState.FAIL]
@@ -74,17 +74,17 @@ def test_what_came_of_each_trial_is_kept_in_the_storage(tmp_path):
 
 @pytest.mark.parametrize("name", sorted(SAMPLERS))
 def test_the_same_seed_asks_the_same(name):
-    def asked(seed: int) -> list[dict]:
+    def ask_params(seed: int) -> list[dict]:
         store = TrialStore(a_study(sampler=name, seed=seed, spaces={"trees": TREES}), None)
         found = []
         for number in range(15):
             trial = store.ask()
             found.append(dict(trial.params))
-            store.tell(trial, ended(trial, TrialState.COMPLETE, 1.0 / (1 + number)))
+            store.tell(trial, ended_trial(trial, TrialState.COMPLETE, 1.0 / (1 + number)))
         return found
 
-    assert asked(1) == asked(1)
-    assert asked(1) != asked(2)
+    assert ask_params(1) == ask_params(1)
+    assert ask_params(1) != ask_params(2)
 
 
 def test_tpe_learns_where_good_trials_are():
@@ -93,7 +93,7 @@ def test_tpe_learns_where_good_trials_are():
     for _ in range(60):
         asked = store.ask()
         leaves.append(asked.params["leaves"])
-        store.tell(asked, ended(asked, TrialState.COMPLETE, -abs(asked.params["leaves"] - 12.0)))
+        store.tell(asked, ended_trial(asked, TrialState.COMPLETE, -abs(asked.params["leaves"] - 12.0)))
     late = leaves[30:]
     assert sum(abs(value - 12) <= 4 for value in late) > len(late) / 2
 
@@ -120,7 +120,7 @@ def test_a_study_goes_on_with_the_numbers_that_are_missing(tmp_path):
     asked = [first.ask() for _ in range(4)]
     for one in (asked[3], asked[1]):  # 0 and 2 were running when the search was killed
         first.measure(one, 3, (0.7,))
-        first.tell(one, ended(one, TrialState.COMPLETE, 0.7))
+        first.tell(one, ended_trial(one, TrialState.COMPLETE, 0.7))
     first.close()
     again = TrialStore(study, open_storage(url))
     assert sorted(trial.number for trial in again.earlier_trials) == [1, 3]
@@ -128,7 +128,7 @@ def test_a_study_goes_on_with_the_numbers_that_are_missing(tmp_path):
     rest = []
     while not again.is_exhausted:
         rest.append(again.ask())
-        again.tell(rest[-1], ended(rest[-1], TrialState.COMPLETE, 0.6))
+        again.tell(rest[-1], ended_trial(rest[-1], TrialState.COMPLETE, 0.6))
     again.close()
     assert [one.number for one in rest] == [0, 2, 4]
     assert dict(rest[0].params) == {"leaves": 31, "rate": 0.1}  # the defaults were lost with their worker
@@ -160,7 +160,7 @@ def test_several_objectives_are_kept_with_early_stopped_trials(tmp_path):
         asked = store.ask()
         store.measure(asked, 3, (0.5, 2.0))
         state = TrialState.PRUNED if number % 3 else TrialState.COMPLETE
-        trial = ended(asked, state, 0.5 + number / 100)
+        trial = ended_trial(asked, state, 0.5 + number / 100)
         store.tell(asked, replace(trial, others={"latency_p99_ms": 2.0}))
     store.close()
     kept = optuna.load_study(study_name="s", storage=RDBStorage(url)).trials
@@ -173,7 +173,7 @@ def a_finished_study(url: str, study_id: str, scores: dict[float, float]) -> Non
     store = TrialStore(study, open_storage(url))
     for rate, score in scores.items():
         asked = store.ask()
-        trial = ended(asked, TrialState.COMPLETE, score)
+        trial = ended_trial(asked, TrialState.COMPLETE, score)
         store.tell(asked, replace(trial, params={"leaves": 20, "rate": rate}))
     store.close()
 
@@ -190,7 +190,7 @@ def test_a_later_study_tries_what_was_good_before_for_as_long_as_it_helps(tmp_pa
         asked = store.ask()
         rates.append(asked.params["rate"])
         from_before = number % 2 == 1
-        store.tell(asked, ended(asked, TrialState.COMPLETE, 0.9 if from_before == helps else 0.4))
+        store.tell(asked, ended_trial(asked, TrialState.COMPLETE, 0.9 if from_before == helps else 0.4))
     assert rates[1] == 0.05  # the best, then a neighbour of it, then the second best
     assert 0.045 < rates[3] < 0.075
     assert rates[5] == 0.25

@@ -14,7 +14,7 @@ from optagent.adapters.search.trial_values import MEASURED, values_of
 UP, DOWN = StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE
 
 
-def ended(value: float | None, at_rungs: dict[int, float] | None = None) -> FrozenTrial:
+def ended_trial(value: float | None, at_rungs: dict[int, float] | None = None) -> FrozenTrial:
     state = TrialState.PRUNED if value is None else TrialState.COMPLETE
     return create_trial(state=state, value=value, intermediate_values=at_rungs or {})
 
@@ -29,28 +29,28 @@ def values(trials: list[FrozenTrial], *directions: StudyDirection, seed: int = 0
 
 
 def test_higher_is_better_whatever_the_direction():
-    assert values([ended(1.0), ended(3.0)], UP) == [1.0, 3.0]
-    assert values([ended(1.0), ended(3.0)], DOWN) == [-1.0, -3.0]
+    assert values([ended_trial(1.0), ended_trial(3.0)], UP) == [1.0, 3.0]
+    assert values([ended_trial(1.0), ended_trial(3.0)], DOWN) == [-1.0, -3.0]
 
 
 def test_a_stopped_trial_gains_what_those_that_went_on_gained():
     trials = [
-        ended(0.9, {1: 0.5, 3: 0.7}),
-        ended(0.8, {1: 0.4, 3: 0.6}),
-        ended(None, {1: 0.3, 3: 0.5}),
-        ended(None, {1: 0.2}),
+        ended_trial(0.9, {1: 0.5, 3: 0.7}),
+        ended_trial(0.8, {1: 0.4, 3: 0.6}),
+        ended_trial(None, {1: 0.3, 3: 0.5}),
+        ended_trial(None, {1: 0.2}),
     ]
     assert np.allclose(values(trials, UP), [0.9, 0.8, 0.7, 0.6])
-    mirrored = [ended(1 - (t.value or 0.0) if t.values else None, flipped(t)) for t in trials]
+    mirrored = [ended_trial(1 - (t.value or 0.0) if t.values else None, flip_values(t)) for t in trials]
     assert np.allclose(values(mirrored, DOWN), [-0.1, -0.2, -0.3, -0.4])
 
 
-def flipped(trial: FrozenTrial) -> dict[int, float]:
+def flip_values(trial: FrozenTrial) -> dict[int, float]:
     return {rung: 1 - value for rung, value in trial.intermediate_values.items()}
 
 
 def test_before_any_trial_went_on_a_stopped_one_is_worth_what_it_showed():
-    assert values([ended(None, {1: 0.3}), ended(None, {1: 0.2})], UP) == [0.3, 0.2]
+    assert values([ended_trial(None, {1: 0.3}), ended_trial(None, {1: 0.2})], UP) == [0.3, 0.2]
 
 
 def test_nothing_is_known_of_a_failed_a_pending_and_an_unmeasured_trial():
@@ -58,9 +58,9 @@ def test_nothing_is_known_of_a_failed_a_pending_and_an_unmeasured_trial():
     trials = [
         create_trial(state=TrialState.FAIL),
         running.study.trials[0],
-        ended(None),
-        ended(None, {1: math.nan}),
-        ended(math.inf),
+        ended_trial(None),
+        ended_trial(None, {1: math.nan}),
+        ended_trial(math.inf),
     ]
     assert all(math.isnan(value) for value in values(trials, UP))
 
