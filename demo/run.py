@@ -200,7 +200,7 @@ async def follow(agent: Any, model_id: str, watched: Market, timeline: Timeline)
             for number, change in enumerate(rollout.transitions):
                 text = f"version {rollout.candidate}: {change.state}, {change.reason}"
                 once(f"{rollout.rollout_id} {number}", "rollout", text)
-        busy = any(not item.status.has_ended for item in processes) or any(item.state.is_active for item in rollouts)
+        busy = any(not one.status.has_ended for one in processes) or any(one.state.is_active for one in rollouts)
         if watched.ended.is_set():
             ends = ends or time.monotonic() + LAST_S
             if not busy or time.monotonic() > ends:

@@ -1,4 +1,4 @@
-"""Terminal report: a model's analysis on the command line, the verdict before its evidence, legible without colour."""
+"""A model's analysis on the command line: the verdict first, then its evidence; reads well without colour."""
 
 from collections.abc import Iterable, Sequence
 
@@ -18,26 +18,26 @@ from optagent.domain.model_report import ModelReport
 
 
 def show_report(console: Console, report: ModelReport) -> None:
-    """Prints a report from the verdict to the notes; parts that are None are left out."""
+    """All that is known of a model's window, from the verdict to the notes; parts that are None are left out."""
     _show_answer(console, report)
     for section in report_sections(report, Room.NARROW):
         _show_section(console, section)
 
 
 def show_alerts(console: Console, alerts: Sequence[Alert]) -> None:
-    """Prints alerts in their order, one a row."""
+    """Alerts as they come, one a row."""
     if not alerts:
         return _say(console, "No alerts.")
     rows = [
         (
-            alert.severity.upper(),
-            "open" if alert.resolved_at is None else f"resolved {texts.format_time(alert.resolved_at)}",
-            alert.model_id,
-            f"{alert.kind}: {alert.message}",
-            texts.format_time(alert.first_seen),
-            texts.format_time(alert.last_seen),
+            one.severity.upper(),
+            "open" if one.resolved_at is None else f"resolved {texts.format_time(one.resolved_at)}",
+            one.model_id,
+            f"{one.kind}: {one.message}",
+            texts.format_time(one.first_seen),
+            texts.format_time(one.last_seen),
         )
-        for alert in alerts
+        for one in alerts
     ]
     _table(console, ("severity", "state", "model", "alert", "first seen", "last seen"), rows)
 
@@ -47,14 +47,14 @@ def _show_answer(console: Console, report: ModelReport) -> None:
         _say(console, f"ERROR: {report.error}", "bold red")
     if report.diagnosis is not None:
         _show_diagnosis(console, report.diagnosis)
-    facts = [
+    known = [
         f"model {report.model_id}" if report.model_id is not None else "",
         f"version {report.version}" if report.version is not None else "",
         f"{report.analysis_type} analysis" if report.analysis_type is not None else "",
         f"made {texts.format_time(report.created_at)}" if report.created_at is not None else "",
     ]
-    if any(facts):
-        _say(console, ", ".join(part for part in facts if part))
+    if any(known):
+        _say(console, ", ".join(part for part in known if part))
     if report.window is not None:
         _say(console, f"window    {analysed_rows(report)}")
     if report.reference is not None:
@@ -62,13 +62,13 @@ def _show_answer(console: Console, report: ModelReport) -> None:
 
 
 def _show_diagnosis(console: Console, diagnosis: Diagnosis) -> None:
-    diagnosis_text = describe_diagnosis(diagnosis, Room.NARROW)
-    _say(console, diagnosis_text.verdict, "bold")
-    _say(console, f"Remedy: {diagnosis_text.remedy}")
-    _items(console, diagnosis_text.reasons.texts)
-    if diagnosis_text.causes:
+    found = describe_diagnosis(diagnosis, Room.NARROW)
+    _say(console, found.verdict, "bold")
+    _say(console, f"Remedy: {found.remedy}")
+    _items(console, found.reasons.texts)
+    if found.causes:
         _say(console, f"{CAUSES}:")
-        _show_parts(console, diagnosis_text.causes)
+        _show_parts(console, found.causes)
     console.print()
 
 
@@ -102,7 +102,7 @@ def _items(console: Console, texts: Iterable[str]) -> None:
 
 
 def _table(console: Console, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Prints a table without borders, so that eight columns fit into a log."""
+    """A table without borders, so that eight columns find room in a log."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in headings:
         table.add_column(heading, overflow="fold")
@@ -112,5 +112,5 @@ def _table(console: Console, headings: Sequence[str], rows: Sequence[Sequence[st
 
 
 def _plain(text: str, style: str = "") -> Text:
-    """The text without markup and control characters, since names come from data."""
+    """Names come from data: no markup is read from them, and no control character reaches the terminal."""
     return Text("".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text), style)

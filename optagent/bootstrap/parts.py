@@ -214,7 +214,7 @@ def backtester(workers: Workers) -> Backtester:
     """A function that replays policies as items of work for the workers."""
 
     def replay(spec: ModelSpec, table: pa.Table, ask: BacktestAsk, cancelled: Callable[[], bool]) -> BacktestResult:
-        from optagent.backtest.run import compared
+        from optagent.backtest.run import run_backtest
 
         return run_backtest(spec, table, ask, workers, cancelled)
 

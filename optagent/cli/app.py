@@ -32,8 +32,18 @@ def group(name: str, help_text: str) -> typer.Typer:
     return commands
 
 
-def with_agent(verb: Callable[[OptimizationAgent], Awaitable[Any]]) -> Any:
-    """The answer of a verb, from an agent that is made for this one call."""
+def choose_model(argument: str | None, option: str | None) -> str:
+    """The model that a command names, as its argument or by `--model`; InvalidRequest for none and for both."""
+    if argument is not None and option is not None:
+        raise InvalidRequest(f"one model is needed, got {argument!r} and --model {option!r}")
+    model = argument if option is None else option
+    if model is None:
+        raise InvalidRequest("one model is needed: MODEL or --model MODEL")
+    return model
+
+
+def with_agent(verb: Callable[[OptimizationAgent], Awaitable[Any]], register: Path | None = None) -> Any:
+    """What a verb answers, of an agent that lives for this one; the model of a file is registered first."""
 
     async def call() -> Any:
         async with await create_optimization_agent(strict=True) as agent:

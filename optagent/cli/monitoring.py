@@ -90,10 +90,7 @@ def analyze(
         elif windows:
             reports = await agent.analyze_windows(AnalyzeModel(model_id, *asked), data, labels, windows)
         else:
-            labels_path = str(labels) if labels is not None else None
-            found = await agent.analyze_files(
-                model, str(data), labels_path, analysis_type, time_range, version, separability
-            )
+            reports = [await agent.analyze_files(model_id, data, labels, *asked)]
         if html is not None:
             await agent.draw_report(reports[-1], html)
         return reports

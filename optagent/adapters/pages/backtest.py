@@ -55,13 +55,13 @@ def _add_run(figure: go.Figure, run: PolicyRun, colour: str, dash: str) -> None:
             line={"color": colour, "dash": dash, "width": 1.5},
         )
     )
-    promoted = [period for period in run.runs if period.promoted]
+    promoted = [optimization for optimization in run.runs if optimization.promoted]
     if promoted:
         figure.add_trace(
             go.Scatter(
-                x=[format_utc(period.at) for period in promoted],
-                y=[_metric_at(run, period.at) for period in promoted],
-                text=[f"version {label_of(period.version or '')}: {label_of(period.trigger)}" for period in promoted],
+                x=[format_utc(one.at) for one in promoted],
+                y=[_metric_at(run, one.at) for one in promoted],
+                text=[f"version {label_of(one.version or '')}: {label_of(one.trigger)}" for one in promoted],
                 mode="markers",
                 name=f"{name}: new champion",
                 marker={"color": colour, "symbol": "diamond", "size": 9},

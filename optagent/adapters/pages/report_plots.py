@@ -42,11 +42,9 @@ def _metrics_over_time(report: ModelReport) -> go.Figure | None:
 
 def _business_over_time(report: ModelReport) -> go.Figure | None:
     business = report.business
-    return (
-        None
-        if business is None
-        else _over_time(business.over_time, "window before", _reference_values(business.degradation), None)
-    )
+    if business is None:
+        return None
+    return _over_time(business.over_time, "window before", _reference_values(business.degradation), None)
 
 
 def _drift(report: ModelReport) -> go.Figure | None:
@@ -116,9 +114,7 @@ def _over_time(
 
 
 def _metric_line(points: Sequence[PerformancePoint], name: str, first: bool) -> go.Scatter:
-    intervals = [
-        next((interval.interval for interval in point.metrics if interval.name == name), None) for point in points
-    ]
+    intervals = [next((metric.interval for metric in point.metrics if metric.name == name), None) for point in points]
     return go.Scatter(
         x=[_instant((point.window.start + point.window.end) / 2) for point in points],
         y=[None if interval is None else interval.estimate for interval in intervals],
