@@ -14,7 +14,7 @@ from optagent.errors import Busy, InvalidRequest, NotFound
 from optagent.loop.context import Ports
 from optagent.loop.gates.replay import GateReplay, decision_of, replay_gates
 from optagent.loop.rollout.replay import ReplayDifference, RolloutReplay, replay_rollout
-from optagent.loop.rollout.replay_audit import unlike_log
+from optagent.loop.rollout.replay_audit import differs_from_log
 from optagent.ports import Store
 
 _PORTION = 1000  # links
@@ -80,7 +80,7 @@ async def _replay_gates(link: AuditLink, report: ChainReport, ports: Ports) -> G
 
 def _replay_rollout(rollout: Rollout, links: list[AuditLink], report: ChainReport) -> RolloutReplay:
     replay = replay_rollout(rollout)
-    difference = replay.difference or unlike_log(rollout, links, report.is_trimmed) or _broken_link(report)
+    difference = replay.difference or differs_from_log(rollout, links, report.is_trimmed) or _broken_link(report)
     return replace(replay, difference=difference)
 
 

@@ -1,4 +1,4 @@
-"""Rollouts as a caller of the agent has them: started by rules in words, and ended by hand."""
+"""Rollout verbs: an agent's caller starts rollouts by a strategy's rules, and ends them by hand."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -46,8 +46,8 @@ class Shop:
         save_bundle(bundle, fit.model(), "linear", schema, facts)
         return self.registry.register("churn", bundle, {}, {}).version
 
-    async def start(self, **asked: Any) -> Any:
-        return await self.agent.start_rollout("churn", **asked)
+    async def start(self, **arguments: Any) -> Any:
+        return await self.agent.start_rollout("churn", **arguments)
 
     async def champions(self) -> set[str]:
         table, rollout = await self.routes.active_table("churn"), await self.agent.latest_rollout("churn")
@@ -69,11 +69,11 @@ async def shop(tmp_path: Path, churn: dict[str, Any], make_rows: Any) -> AsyncIt
         home=str(tmp_path / "home"),
     )
     async with agent:
-        made = Shop(agent, clock, store, registry, routes, tmp_path)
+        the_shop = Shop(agent, clock, store, registry, routes, tmp_path)
         await agent.register_model(churn)
         for alias in (CHAMPION, CHALLENGER):
-            registry.set_alias("churn", alias, made.register(alias, make_rows, churn))
-        yield made
+            registry.set_alias("churn", alias, the_shop.register(alias, make_rows, churn))
+        yield the_shop
 
 
 async def test_a_rollout_starts_in_shadow_by_the_rules_of_its_strategy(shop: Shop) -> None:
@@ -91,8 +91,8 @@ async def test_a_rollout_starts_in_shadow_by_the_rules_of_its_strategy(shop: Sho
 
 
 async def test_rules_can_be_asked_for_one_by_one(shop: Shop) -> None:
-    asked = {"shadow": False, "ramp": [0.1], "label_delay_s": 60, "guardrails": {"errors": 0.02}}
-    rollout = await shop.start(candidate="2", policy=asked)
+    policy = {"shadow": False, "ramp": [0.1], "label_delay_s": 60, "guardrails": {"errors": 0.02}}
+    rollout = await shop.start(candidate="2", policy=policy)
 
     assert rollout.state is RolloutState.RAMP
     assert (rollout.policy.ramp, rollout.policy.label_delay_s) == ((0.1,), 60.0)
@@ -101,7 +101,7 @@ async def test_rules_can_be_asked_for_one_by_one(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "error", "said"),
+    ("arguments", "error", "message"),
     [
         ({"candidate": "champion"}, InvalidRequest, "champion: version 1 is the champion already"),
         ({"candidate": "7"}, ModelNotFound, "churn version 7"),
@@ -115,16 +115,16 @@ async def test_rules_can_be_asked_for_one_by_one(shop: Shop) -> None:
     ],
 )
 async def test_what_cannot_be_started_is_refused_by_name_and_leaves_nothing(
-    shop: Shop, asked: dict[str, Any], error: type[Exception], said: str
+    shop: Shop, arguments: dict[str, Any], error: type[Exception], message: str
 ) -> None:
-    with pytest.raises(error, match=said):
-        await shop.start(**asked)
+    with pytest.raises(error, match=message):
+        await shop.start(**arguments)
     assert await shop.agent.rollouts() == []
     assert await shop.routes.tables() == []
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"target": "sex", "sensitive_columns": []}, "version 3 has target 'sex', the champion 'label'"),
         ({"task": "regression", "target": "value", "ignore": ["label"]}, "version 3 has task 'regression'"),
@@ -132,11 +132,11 @@ async def test_what_cannot_be_started_is_refused_by_name_and_leaves_nothing(
     ],
 )
 async def test_another_kind_of_model_is_no_candidate(
-    shop: Shop, churn: dict[str, Any], make_rows: Any, changes: dict[str, Any], said: str
+    shop: Shop, churn: dict[str, Any], make_rows: Any, changes: dict[str, Any], message: str
 ) -> None:
     version = shop.register("other", make_rows, churn, **changes)
 
-    with pytest.raises(Conflict, match=said):
+    with pytest.raises(Conflict, match=message):
         await shop.start(candidate=version)
 
 
@@ -175,8 +175,8 @@ async def test_promoted_by_hand_twice_and_rolled_back_long_after(shop: Shop) -> 
     baking = await shop.agent.promote_rollout("churn", "ana", "I know it")
     assert (baking.state, baking.transitions[-1].reason) == (RolloutState.BAKING, "I know it")
     assert await shop.champions() == {"2"}
-    promoted = await shop.agent.promote_rollout("churn", "ana", "enough")
-    assert (promoted.state, await shop.champions()) == (RolloutState.PROMOTED, {"2"})
+    after = await shop.agent.promote_rollout("churn", "ana", "enough")
+    assert (after.state, await shop.champions()) == (RolloutState.PROMOTED, {"2"})
     shop.clock.advance(30 * 86_400.0)
     back = await shop.agent.rollback_rollout("churn", "bob", "complaints")
 
@@ -217,15 +217,15 @@ async def test_a_decision_that_loses_a_race_is_made_on_top_of_the_other(shop: Sh
     rollout = await shop.start()
     save, others = shop.store.save_rollout, iter([replace(rollout, settled=0)])
 
-    async def raced(after: Any, before: Any) -> None:
+    async def save_after_another(after: Any, before: Any) -> None:
         for other in others:
             await save(other, before)
         await save(after, before)
 
-    shop.store.save_rollout = raced
-    promoted = await shop.agent.promote_rollout("churn", "ana", "sure")
+    shop.store.save_rollout = save_after_another
+    after_promotion = await shop.agent.promote_rollout("churn", "ana", "sure")
 
-    assert (promoted.state, promoted.is_settled) == (RolloutState.BAKING, True)
+    assert (after_promotion.state, after_promotion.is_settled) == (RolloutState.BAKING, True)
 
 
 async def gateway(shop: Shop, broken: dict[str, str]) -> None:
@@ -233,13 +233,13 @@ async def gateway(shop: Shop, broken: dict[str, str]) -> None:
     await shop.routes.beat("g1", 60.0)
     async for table in shop.routes.changes():
         if table is not None and table.activate_at is None:
-            said = "; ".join(why for version, why in broken.items() if version in table.versions)
-            await shop.routes.acknowledge("g1", "churn", table.revision, said)
+            refusal = "; ".join(why for version, why in broken.items() if version in table.versions)
+            await shop.routes.acknowledge("g1", "churn", table.revision, refusal)
 
 
 @pytest.fixture
 async def broken(shop: Shop) -> AsyncIterator[dict[str, str]]:
-    """A gateway listens; what is put in here it cannot load."""
+    """Versions that a listening gateway cannot load, with the reasons."""
     versions: dict[str, str] = {}
     task = asyncio.create_task(gateway(shop, versions))
     await asyncio.sleep(0)
@@ -276,9 +276,9 @@ async def test_a_candidate_that_cannot_be_loaded_is_an_answer_with_the_reason(
 async def test_a_pass_goes_on_with_what_was_started(shop: Shop) -> None:
     assert (await shop.agent.supervise_once()).done == ("churn: version 1 answers",)
     await shop.start()
-    found = await shop.agent.supervise_once()
+    report = await shop.agent.supervise_once()
 
-    assert (found.done, found.errors, found.states) == ((), {}, {"churn": RolloutState.SHADOW})
+    assert (report.done, report.errors, report.states) == ((), {}, {"churn": RolloutState.SHADOW})
 
 
 async def test_without_routes_there_are_no_rollouts(agent: Any, churn: dict[str, Any]) -> None:

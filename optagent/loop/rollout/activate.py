@@ -1,4 +1,4 @@
-"""Table activation: one routing table for another, at one moment on all gateways."""
+"""Table activation: all gateways change from one routing table to another at the same moment."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -20,7 +20,8 @@ Sleep = Callable[[float], Awaitable[object]]
 class TableNotLoaded(Unavailable):
     """Not all gateways have loaded the versions of a table.
 
-    Where one refuses it, with a reason, the table was taken back; otherwise it stays staged, and the next call goes on.
+    Where a gateway refused it, with a reason, the table was taken back; otherwise it stays staged, and the next call
+    goes on.
     """
 
     def __init__(self, message: str, refused: bool = False) -> None:
@@ -30,7 +31,7 @@ class TableNotLoaded(Unavailable):
 
 @dataclass(frozen=True, slots=True)
 class Activation:
-    """The table that is active now, and whether it was not before."""
+    """The table that is active now; `changed` is True where another one was active before."""
 
     table: RoutingTable
     changed: bool
@@ -38,7 +39,10 @@ class Activation:
 
 @dataclass(frozen=True, slots=True)
 class _Readiness:
-    """The live gateways before a table: how many have loaded it, why some refuse it, and which have not said yet."""
+    """Answers of the live gateways about a table: the number that loaded it, refusals, and gateways without an answer.
+
+    `waited_s` is the time spent waiting for them, in seconds.
+    """
 
     loaded: int
     refusals: tuple[str, ...]
@@ -50,10 +54,10 @@ class _Readiness:
         return not self.refusals and not self.waiting
 
     def error(self, table: RoutingTable) -> TableNotLoaded:
-        named = f"{table.model_id}: table {table.revision}"
+        name = f"{table.model_id}: table {table.revision}"
         if self.refusals:
-            return TableNotLoaded(f"{named} cannot be loaded by {'; '.join(self.refusals)}", refused=True)
-        return TableNotLoaded(f"{named} is not loaded by {', '.join(self.waiting)} (waited {self.waited_s:.3g} s)")
+            return TableNotLoaded(f"{name} cannot be loaded by {'; '.join(self.refusals)}", refused=True)
+        return TableNotLoaded(f"{name} is not loaded by {', '.join(self.waiting)} (waited {self.waited_s:.3g} s)")
 
 
 async def activate_table(
@@ -64,11 +68,12 @@ async def activate_table(
     patience_s: float = PATIENCE_S,
     insist: bool = False,
 ) -> Activation:
-    """Makes what `table` says (its revision does not count) the active table, once every live gateway is ready for it.
+    """Makes `table` (its revision does not count) the active table, once every live gateway is ready for it.
 
-    Doing it again changes nothing; one that was cut short goes on. Raises TableNotLoaded with a gateway's reason, or
-    where patience ends, and Conflict where another writer came first. With `insist`, as on the way back from harm,
-    gateways that are not ready do not hold up one that is: they go on by the table that they have until they are.
+    A second call changes nothing, and a call that was cut short is completed by the next one. Raises TableNotLoaded
+    with a gateway's reason or once `patience_s` is over, and Conflict where another writer came first. With `insist`,
+    as at the end of a rollout, one gateway that is ready is enough: the others go on with the table that they have
+    until they are ready.
     """
     model_id = table.model_id
     active, staged = await routes.active_table(model_id), await routes.staged_table(model_id)
@@ -76,36 +81,36 @@ async def activate_table(
         if staged is not None:
             await routes.unstage(model_id, staged.revision)
         return Activation(active, changed=False)
-    wanted = replace(table, revision=1 if active is None else active.revision + 1, activate_at=None)
-    if staged != wanted:
-        await routes.stage(wanted)
-    if active is not None and set(wanted.versions) <= set(active.versions):
+    next_table = replace(table, revision=1 if active is None else active.revision + 1, activate_at=None)
+    if staged != next_table:
+        await routes.stage(next_table)
+    if active is not None and set(next_table.versions) <= set(active.versions):
         patience_s = min(patience_s, _WARM_PATIENCE_S)
-    gateways = await _wait_for_gateways(wanted, routes, sleep, patience_s)
+    gateways = await _wait_for_gateways(next_table, routes, sleep, patience_s)
     if not gateways.is_complete and not (insist and gateways.loaded):
         if gateways.refusals:
-            await routes.unstage(model_id, wanted.revision)
-        raise gateways.error(wanted)
+            await routes.unstage(model_id, next_table.revision)
+        raise gateways.error(next_table)
     at = clock.now() + (_LEAD_S if gateways.loaded else 0.0)
-    activated = await routes.activate(model_id, wanted.revision, at)
-    if not activated.answers_like(wanted):
-        raise Conflict(f"{model_id}: table {wanted.revision} was replaced by another writer's")
-    await sleep(max(0.0, at - clock.now()))  # who is told that it is done, asks by it
-    return Activation(activated, changed=True)
+    active_now = await routes.activate(model_id, next_table.revision, at)
+    if not active_now.answers_like(next_table):
+        raise Conflict(f"{model_id}: table {next_table.revision} was replaced by another writer's")
+    await sleep(max(0.0, at - clock.now()))  # the caller's next request is answered by the new table
+    return Activation(active_now, changed=True)
 
 
 async def _wait_for_gateways(table: RoutingTable, routes: Routes, sleep: Sleep, patience_s: float) -> _Readiness:
     """Waits until all gateways that are alive have loaded the table, one refuses it, or patience ends.
 
-    Time is what was slept, so that a clock that stands still ends it as well.
+    The time waited_s is the sum of the pauses, so the wait ends even where the clock stands still.
     """
-    waited, pauses = 0.0, GrowingPauses(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, factor=1.1)
+    waited_s, pauses = 0.0, GrowingPauses(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, factor=1.1)
     while True:
         alive, answers = await routes.gateways(), await routes.acknowledgements(table.model_id, table.revision)
         refusals = tuple(f"{gateway}: {answers[gateway]}" for gateway in sorted(alive) if answers.get(gateway))
         waiting = tuple(sorted(set(alive) - set(answers)))
-        if refusals or not waiting or waited >= patience_s:
-            return _Readiness(len(alive) - len(refusals) - len(waiting), refusals, waiting, waited)
+        if refusals or not waiting or waited_s >= patience_s:
+            return _Readiness(len(alive) - len(refusals) - len(waiting), refusals, waiting, waited_s)
         pause_s = next(pauses)
         await sleep(pause_s)
-        waited += pause_s
+        waited_s += pause_s

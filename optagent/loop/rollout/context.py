@@ -1,4 +1,4 @@
-"""Rollout context: the ports that rollouts work through, and a back-off for what is slow or was refused."""
+"""Rollout context: the ports that rollouts work through, and a back-off for slow looks and refused tables."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ _REFUSED_REST_S = 60.0
 
 
 class Backoff:
-    """Back-off: subjects that are left alone for a while. It may be lost: all that happens is a try too early."""
+    """Subjects that are left alone for a while. It is kept in memory only: losing it costs one try too early."""
 
     def __init__(self) -> None:
         self._rests: dict[str, tuple[float, str]] = {}
@@ -38,7 +38,7 @@ class Backoff:
 
 @dataclass(frozen=True, slots=True)
 class RolloutContext:
-    """The ports that rollouts need, all of them, and the back-off of whoever carries rollouts on."""
+    """All the ports that rollouts need, and the back-off of the process that advances them."""
 
     store: Store
     routes: Routes

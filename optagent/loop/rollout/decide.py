@@ -24,7 +24,7 @@ async def latest_rollout(model_id: str, store: Store) -> Rollout:
 
 
 async def decide_by_hand(model_id: str, act: Act, who: str, why: str, context: RolloutContext) -> Rollout:
-    """Acts on the model's latest rollout, on top of whatever a look has just decided.
+    """Acts on the model's latest rollout, as it is after any look that has just decided.
 
     Raises Conflict for an act that the rollout's state does not allow, and NotFound where there is no rollout.
     """
@@ -42,7 +42,7 @@ async def decide_by_hand(model_id: str, act: Act, who: str, why: str, context: R
 
 
 async def _check_still_champion(rollout: Rollout, act: Act, context: RolloutContext) -> None:
-    """Raises Conflict for the rollback of a rollout that has ended, once another version was made champion since."""
+    """Raises Conflict for the rollback of a rollout that has ended where another version has become champion since."""
     if act is not rollback or rollout.state is not RolloutState.PROMOTED or not rollout.is_settled:
         return
     champion = await context.champion(rollout.model_id)

@@ -21,7 +21,7 @@ _LATEST = 10  # rollouts among which a runner that takes over finds the one that
 async def deploy_candidate(
     command: OptimizeModel, version: ModelVersion, result: OptimizationResult, ports: Ports
 ) -> OptimizationResult:
-    """Sets the alias, and starts a rollout where the command wants one. Done again, it changes nothing."""
+    """Sets the alias, and starts a rollout where the command wants one; a second call changes nothing."""
     registry = ports.registry
     champion = await asyncio.to_thread(champion_of, version.model_id, registry)
     alias = CHAMPION if champion is None or CHAMPION in version.aliases else CHALLENGER

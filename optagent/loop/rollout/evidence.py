@@ -1,4 +1,4 @@
-"""Losses: from the rows that gateways recorded of a rollout, and the labels that came, to what each version lost."""
+"""Rollout losses: the loss of each version on the rows that gateways recorded, once their labels are known."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from optagent.serving.evidence_record import CANDIDATE, CHAMPION, evidence_schem
 from optagent.training.encoding import Schema
 from optagent.training.live_values import column_named
 
-Scores = npt.NDArray[np.float64]
+RowScores = npt.NDArray[np.float64]
 
 _LARGEST_ERROR = 0.999  # quantile of the champion's errors on its reference, beyond which an error costs no more
 _ABSOLUTE = frozenset({"mae", "median_ae", "pinball_50"})
@@ -29,35 +29,35 @@ _ABSOLUTE = frozenset({"mae", "median_ae", "pinball_50"})
 
 @dataclass(frozen=True, slots=True)
 class RowLoss:
-    """What an answer costs once its label is known: a loss a row, whose mean is lowest for the best model.
+    """Loss function of a rollout: the loss of each labelled row; its mean is lowest for the best model.
 
     Classifiers: the Brier score, half the squared distance between probabilities and truth, which for two classes is
     (p - y)². It is proper, so no wrong probability can look better than the right one, and bounded, so that a single
     row cannot settle a comparison, as an infinite log loss would.
 
-    Regressions: the squared error, which the best forecast of the mean has least of; the absolute one where the model's
-    metric asks for the median. Errors above `largest` cost no more than it: squares of wild ones have no normal law for
-    an interval to rest on. It is fixed before the rollout, and the same for both versions.
+    Regressions: the squared error, which is lowest for the best forecast of the mean; the absolute error where the
+    model's metric asks for the median. Errors above `largest` count as `largest`: the mean of unlimited squares is not
+    near enough to normal for an interval. The limit is fixed before the rollout, and the same for both versions.
     """
 
     task: Task
     power: int = 2
     largest: float = np.inf
 
-    def __call__(self, y: Vector, scores: Scores) -> Vector:
-        """(rows,) losses of (rows, outputs) scores; NaN without a label, and where a score is no number."""
+    def __call__(self, y: Vector, scores: RowScores) -> Vector:
+        """(rows,) losses of (rows, outputs) scores; NaN without a label, and where a score is not finite."""
         if self.task is Task.REGRESSION:
-            found = np.minimum(np.abs(y - scores[:, 0]), self.largest) ** self.power
+            losses = np.minimum(np.abs(y - scores[:, 0]), self.largest) ** self.power
         elif self.task is Task.BINARY:
-            found = np.clip(np.square(scores[:, 0] - y), 0.0, 1.0)
+            losses = np.clip(np.square(scores[:, 0] - y), 0.0, 1.0)
         else:
             truth = np.arange(scores.shape[1]) == y[:, None]
-            found = np.clip(np.square(scores - truth).sum(axis=1) / 2, 0.0, 1.0)
-        return np.where(np.isnan(y) | ~np.isfinite(scores).all(axis=1), np.nan, found)
+            losses = np.clip(np.square(scores - truth).sum(axis=1) / 2, 0.0, 1.0)
+        return np.where(np.isnan(y) | ~np.isfinite(scores).all(axis=1), np.nan, losses)
 
 
 def row_loss(task: Task, metric: str, reference: ObservedRows) -> RowLoss:
-    """The loss by which a rollout is judged, with what the champion got wrong on its reference as the scale."""
+    """The loss by which a rollout is judged; the champion's errors on its reference set the largest error."""
     if task is not Task.REGRESSION:
         return RowLoss(task)
     errors = np.abs(reference.y - reference.prediction)
@@ -67,19 +67,19 @@ def row_loss(task: Task, metric: str, reference: ObservedRows) -> RowLoss:
 
 
 def mean_loss(loss: RowLoss, reference: ObservedRows) -> float:
-    """What the champion loses a row on its reference; NaN where no row has a label."""
+    """The champion's mean loss on its reference; NaN where no row has a label."""
     losses = loss(reference.y, reference.prediction.reshape(len(reference), -1))
-    known = losses[~np.isnan(losses)]
-    return float(known.mean()) if len(known) else float("nan")
+    labelled = losses[~np.isnan(losses)]
+    return float(labelled.mean()) if len(labelled) else float("nan")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RolloutRows:
     """The rows of one rollout, each id once, in the order of time and then of ids.
 
-    `state` are texts as in `RolloutState`. `drawn` tells the rows whose arm was the candidate, `asked` those that the
-    candidate was asked for (on split traffic those of its arm, otherwise all), and `failed` those of them that it gave
-    no number for. Scores are (rows, outputs), NaN where there are none; `unit` (rows,) are numbers of the sticky keys.
+    `state` are texts as in `RolloutState`. `drawn` marks the rows whose arm was the candidate, `asked` the rows that
+    were sent to the candidate (on split traffic those of its arm, otherwise all), and `failed` those of them for which
+    it gave no number. Scores are (rows, outputs), NaN where there are none; `unit` (rows,) numbers the sticky keys.
     """
 
     ids: pa.LargeStringArray
@@ -91,8 +91,8 @@ class RolloutRows:
     asked: Mask
     failed: Mask
     latency_ms: Vector
-    champion: Scores
-    candidate: Scores
+    champion: RowScores
+    candidate: RowScores
 
     def __len__(self) -> int:
         return len(self.time_us)
@@ -100,24 +100,24 @@ class RolloutRows:
 
 def evidence_of(tables: Sequence[pa.Table], rollout_id: str, outputs: int) -> RolloutRows:
     """The evidence in recorded tables; rows of other rollouts, without an id or without a time are left out."""
-    rows = _one_table(tables, rollout_id, evidence_schema(outputs))
-    chosen = deduplicate_rows([rows])
-    rows = rows.take(pa.array(chosen.row)).combine_chunks()
-    drawn = _mask(rows, "arm", CANDIDATE)
+    rows = _concat_rows(tables, rollout_id, evidence_schema(outputs))
+    distinct = deduplicate_rows([rows])
+    rows = rows.take(pa.array(distinct.row)).combine_chunks()
+    drawn = _equals(rows, "arm", CANDIDATE)
     state = rows["state"].to_numpy()
     candidate = _scores(rows, CANDIDATE, outputs)
     asked = drawn | (state != RolloutState.RAMP)
-    said = pc.fill_null(rows["failed"], False).to_numpy().astype(np.bool_)
+    reported = pc.fill_null(rows["failed"], False).to_numpy().astype(np.bool_)
     units = pc.coalesce(rows["unit"], rows["id"]).combine_chunks().dictionary_encode()
     return RolloutRows(
-        ids=chosen.ids,
-        time_us=chosen.time_us,
+        ids=distinct.ids,
+        time_us=distinct.time_us,
         state=state,
         drawn=drawn,
         share=_numbers(rows, "share"),
         unit=units.indices.to_numpy().astype(np.int64),
         asked=asked,
-        failed=asked & (said | ~np.isfinite(candidate).all(axis=1)),
+        failed=asked & (reported | ~np.isfinite(candidate).all(axis=1)),
         latency_ms=_numbers(rows, "latency_ms"),
         champion=_scores(rows, CHAMPION, outputs),
         candidate=candidate,
@@ -125,18 +125,18 @@ def evidence_of(tables: Sequence[pa.Table], rollout_id: str, outputs: int) -> Ro
 
 
 def labels_for(evidence: RolloutRows, labels: Sequence[pa.Table], schema: Schema) -> Vector:
-    """(rows,) class indexes or values: the latest label of each id, NaN where none can be used."""
+    """(rows,) class indexes or values: the latest label of each id, NaN where there is no usable one."""
     return join_labels(evidence.ids, evidence.time_us, labels_of(labels, schema)).y
 
 
 def losses_of(
     evidence: RolloutRows, y: Vector, loss: RowLoss, rollout: Rollout, now: float
 ) -> PairedLosses | SplitLosses | None:
-    """What the rows of the rollout's state lost, None after its end.
+    """The losses of the rows of the rollout's state, None after its end.
 
-    Where the candidate failed, the champion answers: so its loss counts, and the failure by a guardrail. A row that the
-    champion did not answer compares nothing. On split traffic a row's loss is that of whoever answered, and its arm the
-    one that was drawn.
+    Where the candidate failed, the champion answers: so the champion's loss counts, and a guardrail counts the failure.
+    A row that the champion did not answer has no loss (NaN). On split traffic a row's loss is that of the version that
+    answered, and its arm the one that was drawn.
     """
     if not rollout.state.is_active:
         return None
@@ -147,16 +147,16 @@ def losses_of(
     champion, candidate = loss(y[rows], evidence.champion[rows]), loss(y[rows], evidence.candidate[rows])
     failed, drawn = evidence.failed[rows], evidence.drawn[rows]
     if rollout.state is RolloutState.RAMP:
-        answered = np.where(drawn & ~failed, candidate, champion)
-        return SplitLosses(drawn, evidence.share[rows], answered, matured, evidence.unit[rows])
+        losses = np.where(drawn & ~failed, candidate, champion)
+        return SplitLosses(drawn, evidence.share[rows], losses, matured, evidence.unit[rows])
     candidate = np.where(failed | np.isnan(champion), champion, candidate)
     return PairedLosses(champion, candidate, matured)
 
 
 def guarded_of(evidence: RolloutRows, rollout: Rollout) -> Mapping[str, Vector]:
-    """The flags of each guardrail, a row that the candidate was asked for each, whatever the state.
+    """The flags of each guardrail, one for each row that the candidate was asked for, in any state.
 
-    A row that took longer than the budget counts as slow, and as an error only if it was not cut off for that.
+    A row that took longer than the budget counts as slow and not as an error, since it may have been cut off for that.
     """
     asked = evidence.asked
     latency, failed = evidence.latency_ms[asked], evidence.failed[asked]
@@ -164,15 +164,15 @@ def guarded_of(evidence: RolloutRows, rollout: Rollout) -> Mapping[str, Vector]:
     return {ERRORS: (failed & ~late).astype(np.float64), SLOW: over_budget(latency, rollout.policy.budget_ms)}
 
 
-def _one_table(tables: Sequence[pa.Table], rollout_id: str, schema: pa.Schema) -> pa.Table:
+def _concat_rows(tables: Sequence[pa.Table], rollout_id: str, schema: pa.Schema) -> pa.Table:
     parts = [schema.empty_table()]
     for table in tables:
-        mine = table.filter(pc.equal(table["rollout"], rollout_id))
-        columns = [column_named(mine, field.name) for field in schema]
+        rows = table.filter(pc.equal(table["rollout"], rollout_id))
+        columns = [column_named(rows, field.name) for field in schema]
         parts.append(
             pa.table(
                 [
-                    pa.nulls(mine.num_rows, field.type) if column is None else column.cast(field.type)
+                    pa.nulls(rows.num_rows, field.type) if column is None else column.cast(field.type)
                     for field, column in zip(schema, columns, strict=True)
                 ],
                 schema=schema,
@@ -181,7 +181,7 @@ def _one_table(tables: Sequence[pa.Table], rollout_id: str, schema: pa.Schema) -
     return pa.concat_tables(parts)
 
 
-def _mask(rows: pa.Table, name: str, value: str) -> Mask:
+def _equals(rows: pa.Table, name: str, value: str) -> Mask:
     return pc.fill_null(pc.equal(rows[name], value), False).to_numpy().astype(np.bool_)
 
 
@@ -189,5 +189,5 @@ def _numbers(rows: pa.Table, name: str) -> Vector:
     return pc.fill_null(rows[name], np.nan).to_numpy().astype(np.float64)
 
 
-def _scores(rows: pa.Table, role: str, outputs: int) -> Scores:
+def _scores(rows: pa.Table, role: str, outputs: int) -> RowScores:
     return np.column_stack([_numbers(rows, f"{role}_{index}") for index in range(outputs)])

@@ -1,4 +1,4 @@
-"""Rollout: looks at the evidence when there is more of it, and lets it decide."""
+"""Rollout look: reads the evidence once there is more of it, and advances the rollout by it."""
 
 import asyncio
 from dataclasses import replace
@@ -20,42 +20,42 @@ _REST = 20  # times what reading took: it then takes 5 % of a core at most
 _EARLY_ROWS_S = 60.0  # by clocks of gateways that disagree with ours
 
 
-def worth_a_look(rollout: Rollout, look: Look, now: float) -> bool:
-    """Whether a look could say what the one before did not: there are more rows, or a time is over."""
-    of_state = [judged.look for judged in rollout.looks if judged.look.state is rollout.state]
-    compared = of_state[-1].rows if of_state else 0
-    guarded = _guarded_rows(rollout.looks[-1].look) if rollout.looks else 0
-    if _grown(look.rows, compared) or _grown(_guarded_rows(look), guarded):
+def is_look_due(rollout: Rollout, look: Look, now: float) -> bool:
+    """True where a look can decide more than the one before: there are more rows, or a time limit has passed."""
+    earlier = [judged.look for judged in rollout.looks if judged.look.state is rollout.state]
+    compared_rows = earlier[-1].rows if earlier else 0
+    guarded_rows = _guarded_rows(rollout.looks[-1].look) if rollout.looks else 0
+    if _has_grown(look.rows, compared_rows) or _has_grown(_guarded_rows(look), guarded_rows):
         return True
-    last = of_state[-1].at if of_state else float("-inf")
-    return any(last < end <= now for end in _ends(rollout))
+    last = earlier[-1].at if earlier else float("-inf")
+    return any(last < end <= now for end in _time_limits(rollout))
 
 
 async def look_and_advance(rollout: Rollout, spec: ModelSpec, context: RolloutContext) -> Rollout:
-    """The rollout after a look at all the rows that there are; the same where these say nothing new.
+    """The rollout after a look at all rows recorded so far; unchanged where they hold nothing new.
 
-    All rows of the rollout are read, so after that nothing is read for 20 times as long as it took: few rows are looked
-    at by every pass, half a million, which took 2 s of a core, every 40 s. Raises Conflict where another pass was
-    sooner.
+    Every look reads all rows of the rollout, so the next one waits 20 times as long as this one took: a few rows are
+    looked at by every pass, half a million rows, which took 2 s of a core, every 40 s. Raises Conflict where another
+    pass was sooner.
     """
-    began = context.clock.now()
-    if context.backoff.rest_reason(rollout.rollout_id, began) is not None:
+    start = context.clock.now()
+    if context.backoff.rest_reason(rollout.rollout_id, start) is not None:
         return rollout
-    look = await asyncio.to_thread(seen, rollout, spec, context.observations, began)
-    ended = context.clock.now()
-    context.backoff.rest(rollout.rollout_id, ended + _REST * (ended - began))
-    if not worth_a_look(rollout, look, began):
+    look = await asyncio.to_thread(take_look, rollout, spec, context.observations, start)
+    end = context.clock.now()
+    context.backoff.rest(rollout.rollout_id, end + _REST * (end - start))
+    if not is_look_due(rollout, look, start):
         return rollout
-    after = advance(rollout, look, began)
+    after = advance(rollout, look, start)
     await context.store.save_rollout(after, rollout)
     return after
 
 
-def seen(rollout: Rollout, spec: ModelSpec, observations: Observations, now: float) -> Look:
-    """A look at what has been recorded so far; blocks.
+def take_look(rollout: Rollout, spec: ModelSpec, observations: Observations, now: float) -> Look:
+    """A look at all rows recorded so far; blocks.
 
-    Where the champion's reference, which tells how labels are read, is gone, only the guardrails speak: they can end a
-    rollout, and never let a candidate on.
+    The champion's reference tells how labels are read. Without it the look holds only the guardrails, which can end a
+    rollout but never advance a candidate.
     """
     look_id = f"look-{len(rollout.looks) + 1}"
     observations.drain(rollout.model_id)
@@ -67,11 +67,11 @@ def seen(rollout: Rollout, spec: ModelSpec, observations: Observations, now: flo
         look = look_at(rollout, look_id, now, None, guarded_of(evidence, rollout))
         return replace(look, notes=(f"no losses: {error}",))
     evidence = evidence_of(tables, rollout.rollout_id, count_outputs(reference.schema.task, reference.schema.classes))
-    losses = _losses(rollout, spec, reference, evidence, observations, now)
+    losses = _observed_losses(rollout, spec, reference, evidence, observations, now)
     return look_at(rollout, look_id, now, losses, guarded_of(evidence, rollout))
 
 
-def _losses(
+def _observed_losses(
     rollout: Rollout,
     spec: ModelSpec,
     reference: Reference,
@@ -85,7 +85,7 @@ def _losses(
     return losses_of(evidence, y, loss, rollout, now)
 
 
-def _grown(rows: int, before: int) -> bool:
+def _has_grown(rows: int, before: int) -> bool:
     return rows >= max(before + 1, before * GROWTH)
 
 
@@ -93,8 +93,8 @@ def _guarded_rows(look: Look) -> int:
     return max((reading.rows for reading in look.guardrails), default=0)
 
 
-def _ends(rollout: Rollout) -> list[float]:
-    """The times that decide by themselves."""
+def _time_limits(rollout: Rollout) -> list[float]:
+    """The times (POSIX seconds) at which the rollout has to be decided without any new row."""
     policy, baking = rollout.policy, rollout.state is RolloutState.BAKING
     patience = (rollout.changed_at if baking else rollout.started_at) + policy.max_duration_s
     return [patience, rollout.changed_at + policy.baking_s] if baking else [patience]

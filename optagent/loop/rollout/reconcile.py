@@ -1,9 +1,10 @@
-"""Reconciliation: router, registry and audit log do what the journal says.
+"""Rollout reconciliation: router, registry and audit log are brought to the state that the journal asks for.
 
-The journal, a rollout in the store, is written first and says what is meant. Then comes the router, which is what
-requests feel; then the registry's alias, the audit log, and in the journal that all of it is done. So whoever comes
-after a kill, at whatever write, finds what is meant and does what is left of it. Doing any of it twice changes nothing,
-but that an audit entry may stand twice. The alias `challenger` is left where it is: it names what was compared last.
+The journal is the rollout in the store. It is written first, with the intended state. The router follows, which decides
+who answers requests; then the registry's alias and the audit log, and last the journal is marked as settled. After a
+kill between any two of these writes, the next pass reads the intended state and does the rest. Repeating a write
+changes nothing, except that an audit entry may appear twice. The alias `challenger` stays where it is: it names the
+version that was compared last.
 """
 
 import asyncio
@@ -24,29 +25,33 @@ from optagent.loop.rollout.context import RolloutContext
 _log = logging.getLogger(__name__)
 
 LOAD_LIMIT_S = 120.0
-"""How long gateways may take to load what a rollout needs before it is given up."""
+"""Time in which gateways have to load the versions of a rollout, in seconds; after it the rollout is given up."""
 
 _TRIES = 5
 
 
 async def follow(rollout_id: str, context: RolloutContext, patience_s: float = PATIENCE_S) -> Rollout:
-    """Has everything follow a rollout as it is kept now, and answers it.
+    """Brings router, registry and audit log to the stored state of a rollout, and answers the rollout.
 
-    One that the gateways cannot load is ended, with their reason. A champion that was moved by hand ends a rollout as
-    well, and stays. Raises TableNotLoaded where gateways are not ready within `patience_s`; the next call goes on.
+    A rollout whose versions the gateways cannot load is ended, with their reason. A champion that was moved by hand
+    also ends a rollout, and stays. Raises TableNotLoaded where gateways are not ready within `patience_s`; the next
+    call goes on.
     """
     pointed: set[str] = set()
     for _ in range(_TRIES):
         rollout = await context.store.rollout(rollout_id)
         try:
-            return await _followed(rollout, context, patience_s, pointed)
-        except Conflict as error:  # somebody else was sooner: what is meant may be another thing now
-            lost = error
-    raise lost
+            return await _try_follow(rollout, context, patience_s, pointed)
+        except Conflict as error:  # another writer was sooner: the intended state may be a different one now
+            conflict = error
+    raise conflict
 
 
 async def follow_decision(rollout: Rollout, context: RolloutContext) -> Rollout:
-    """The rollout once everything follows it. A part that is away follows later: the decision stands all the same."""
+    """The rollout once router, registry and audit log follow it. A part that is down follows later: the decision holds.
+
+    The decision is in the journal already, so the next supervisor pass completes it.
+    """
     try:
         return await follow(rollout.rollout_id, context)
     except (Conflict, Unavailable) as error:
@@ -55,13 +60,13 @@ async def follow_decision(rollout: Rollout, context: RolloutContext) -> Rollout:
 
 
 async def follow_registry(model_id: str, context: RolloutContext, patience_s: float = PATIENCE_S) -> Activation | None:
-    """Has the router follow the registry's champion, as without a rollout; None where there is no champion."""
+    """Routes all requests of a model without a rollout to the registry's champion; None where there is no champion."""
     champion = await context.champion(model_id)
     return None if champion is None else await context.activate(RoutingTable(model_id, 1, champion), patience_s)
 
 
-def given_up(rollout: Rollout, why: str, now: float) -> Rollout:
-    """An active rollout, ended with the champion of before in its place."""
+def give_up(rollout: Rollout, why: str, now: float) -> Rollout:
+    """The end of an active rollout, with the champion of before in its place."""
     end = rollback if rollout.state is RolloutState.BAKING else abort
     return end(rollout, AUTOMATIC, why, now)
 
@@ -85,54 +90,54 @@ def audit_entry(rollout: Rollout, transition: Transition) -> AuditEntry:
 
 
 def evidence_digest(rollout: Rollout, looks: int | None) -> str | None:
-    """SHA-256 of the rules of a rollout and of its first looks, so that whoever has the log knows when one was altered.
+    """SHA-256 of the rules of a rollout and of its first looks: a reader of the log sees by it when one was altered.
 
-    Before it, by a colon, stands how this version writes them: what another wrote is not to be compared. None for a
-    transition that an older version made, which does not say how many looks there were.
+    A digest of the form in which this version writes them stands before it, with a colon: digests of different forms
+    cannot be compared. None for a transition of an older version, which does not hold the number of looks.
     """
     if looks is None:
         return None
-    kept = decode(Rollout, encode(rollout))  # as any later reader has it
-    found = hashlib.sha256(encode(kept.policy))
-    for judged in kept.looks[:looks]:
-        found.update(encode(judged))
-    return f"{hashlib.sha256(shape_of(Rollout)).hexdigest()[:12]}:{found.hexdigest()}"
+    stored = decode(Rollout, encode(rollout))  # as any later reader has it
+    digest = hashlib.sha256(encode(stored.policy))
+    for judged in stored.looks[:looks]:
+        digest.update(encode(judged))
+    return f"{hashlib.sha256(shape_of(Rollout)).hexdigest()[:12]}:{digest.hexdigest()}"
 
 
-async def _followed(rollout: Rollout, context: RolloutContext, patience_s: float, pointed: set[str]) -> Rollout:
-    """One try; `pointed` are the versions that this caller has pointed the alias to, whoever has gone on since."""
+async def _try_follow(rollout: Rollout, context: RolloutContext, patience_s: float, pointed: set[str]) -> Rollout:
+    """One try of `follow`; `pointed` are the versions to which this caller has pointed the alias in any try."""
     if rollout.is_settled and rollout.state.is_active:
         champion = await context.champion(rollout.model_id)
         if champion not in (None, rollout.holder, *pointed):
-            ended = given_up(rollout, f"version {champion} was made champion by hand", context.clock.now())
-            return await _settled(ended, rollout, context)
+            ending = give_up(rollout, f"version {champion} was made champion by hand", context.clock.now())
+            return await _settle(ending, rollout, context)
     table = table_of(rollout.model_id, 1, rollout.holder, rollout)
     try:
         await context.activate(table, patience_s, insist=not rollout.state.is_active)
     except TableNotLoaded as error:
-        if not (rollout.state.is_active and (error.refused or _overdue(rollout, context))):
+        if not (rollout.state.is_active and (error.refused or _is_overdue(rollout, context))):
             raise
-        ended = given_up(rollout, str(error), context.clock.now())
-        await context.store.save_rollout(ended, rollout)
-        return await _followed(ended, context, patience_s, pointed)
+        ending = give_up(rollout, str(error), context.clock.now())
+        await context.store.save_rollout(ending, rollout)
+        return await _try_follow(ending, context, patience_s, pointed)
     if rollout.is_settled and not pointed:
         return rollout
-    await _point(rollout, context, pointed)
-    return rollout if rollout.is_settled else await _settled(rollout, rollout, context)
+    await _point_alias(rollout, context, pointed)
+    return rollout if rollout.is_settled else await _settle(rollout, rollout, context)
 
 
-def _overdue(rollout: Rollout, context: RolloutContext) -> bool:
-    """Whether this process has waited for gateways for long enough; another one's waiting does not count."""
+def _is_overdue(rollout: Rollout, context: RolloutContext) -> bool:
+    """True where this process has waited for gateways for long enough; the waiting of others does not count."""
     now = context.clock.now()
     since = context.backoff.first_seen(f"{rollout.rollout_id}: {len(rollout.transitions)}", now)
     return not rollout.is_settled and now - since > LOAD_LIMIT_S
 
 
-async def _point(rollout: Rollout, context: RolloutContext, pointed: set[str]) -> None:
-    """Has the alias name the holder, unless it was put right before and somebody else has moved it since.
+async def _point_alias(rollout: Rollout, context: RolloutContext, pointed: set[str]) -> None:
+    """Points the alias to the holder, unless that was done before and somebody else has moved it since.
 
-    The registry has no fence against a writer that is late, so the journal is read once more before, and by `_settled`
-    after: who finds that it has gone on puts right what was his own doing.
+    The registry cannot refuse a late writer, so the journal is read once more before the write, and compared by
+    `_settle` after it: a writer that finds a newer journal corrects its own write.
     """
     champion = await context.champion(rollout.model_id)
     by_hand = champion not in (None, rollout.champion, rollout.candidate)
@@ -144,8 +149,8 @@ async def _point(rollout: Rollout, context: RolloutContext, pointed: set[str]) -
     await asyncio.to_thread(context.registry.set_alias, rollout.model_id, CHAMPION, rollout.holder)
 
 
-async def _settled(rollout: Rollout, before: Rollout, context: RolloutContext) -> Rollout:
-    """The rollout, in the journal as one that everything has followed; raises Conflict where it has gone on."""
+async def _settle(rollout: Rollout, before: Rollout, context: RolloutContext) -> Rollout:
+    """Marks a rollout as settled in the journal, and logs its transitions; Conflict where the journal is newer."""
     for transition in rollout.transitions[rollout.settled :]:
         await context.store.append_audit(audit_entry(rollout, transition))
     settled = replace(rollout, settled=len(rollout.transitions))

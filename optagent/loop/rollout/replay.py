@@ -1,4 +1,4 @@
-"""Replay: a stored rollout is decided once more, from its looks and what people did; it has to come out the same."""
+"""Rollout replay: the rules decide a stored rollout again from its looks and manual acts, and must decide the same."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +22,7 @@ _NEWER = {(Transition, "looks"), (JudgedLook, "at")}  # older versions did not w
 
 @dataclass(frozen=True, slots=True)
 class ReplayDifference:
-    """What is stored otherwise than it is decided: which field of what, as stored, and as replayed.
+    """A value that is stored otherwise than it is replayed: its place, and both values as text.
 
     `where` is such as `transition 2: reason`, counted from 1.
     """
@@ -37,10 +37,10 @@ class ReplayDifference:
 
 @dataclass(frozen=True, slots=True)
 class RolloutReplay:
-    """How many stored looks and transitions come out the same, bit for bit, and what is the first that does not.
+    """Numbers of the stored looks and transitions that come out the same, bit for bit, and the first difference.
 
-    `is_ordered` tells whether the rollout keeps in which order looks and people's acts came; of what older versions
-    wrote it is taken from the times.
+    `is_ordered` is True where the rollout holds the order of looks and manual acts; older versions did not write it,
+    and then the order is taken from the times.
     """
 
     rollout_id: str
@@ -57,35 +57,35 @@ class RolloutReplay:
 def replay_rollout(rollout: Rollout) -> RolloutReplay:
     """Runs the rules over a stored rollout's looks again, and compares each judgment and transition bit for bit.
 
-    People's acts are the transitions without a look: they are done again at their times, where the rules let them.
+    Manual acts are the transitions without a look: they are repeated at their times, where the rules allow them.
     """
     is_ordered = all(change.looks is not None for change in rollout.transitions)
-    replayed, refused = _again(rollout, is_ordered)
-    looks, unlike_look = _compared("look", rollout.looks, replayed.looks, refused)
-    changes, unlike_change = _compared("transition", rollout.transitions, replayed.transitions, refused)
-    came_at = replayed.transitions[changes].looks if changes < len(replayed.transitions) else None
-    look_first = unlike_change is None or looks < (math.inf if came_at is None else came_at)
-    found = (unlike_look or unlike_change) if look_first else (unlike_change or unlike_look)
-    found = found or refused or _unlike("rollout", rollout, replayed, _OUTCOME)
-    return RolloutReplay(rollout.rollout_id, looks, changes, is_ordered, found)
+    replayed, refusal = _decide_again(rollout, is_ordered)
+    looks, of_looks = _compare_in_order("look", rollout.looks, replayed.looks, refusal)
+    changes, of_changes = _compare_in_order("transition", rollout.transitions, replayed.transitions, refusal)
+    looks_before = replayed.transitions[changes].looks if changes < len(replayed.transitions) else None
+    is_look_first = of_changes is None or looks < (math.inf if looks_before is None else looks_before)
+    difference = (of_looks or of_changes) if is_look_first else (of_changes or of_looks)
+    difference = difference or refusal or _first_difference("rollout", rollout, replayed, _OUTCOME)
+    return RolloutReplay(rollout.rollout_id, looks, changes, is_ordered, difference)
 
 
-def _again(stored: Rollout, is_ordered: bool) -> tuple[Rollout, ReplayDifference | None]:
-    """The rollout decided again, as far as the rules let it, and where they did not."""
+def _decide_again(stored: Rollout, is_ordered: bool) -> tuple[Rollout, ReplayDifference | None]:
+    """The rollout decided again up to the first step that the rules refuse, and that refusal, if any."""
     who = stored.transitions[0].by if stored.transitions else ""
     replayed = begin(
         stored.rollout_id, stored.model_id, stored.champion, stored.candidate, stored.policy, stored.started_at, who
     )
-    for step in _steps(stored, is_ordered):
+    for step in _steps_in_order(stored, is_ordered):
         try:
-            replayed = _taken(step, replayed)
+            replayed = _take_step(step, replayed)
         except (Conflict, InvalidRequest) as error:
-            return replayed, ReplayDifference(_named(step, stored), "taken", f"refused: {error}")
+            return replayed, ReplayDifference(_step_name(step, stored), "taken", f"refused: {error}")
     return replayed, None
 
 
-def _steps(stored: Rollout, is_ordered: bool) -> Iterator[JudgedLook | Transition]:
-    """Looks and people's acts, in the order in which they came."""
+def _steps_in_order(stored: Rollout, is_ordered: bool) -> Iterator[JudgedLook | Transition]:
+    """Looks and manual acts, in the order in which they came."""
     acts = [change for change in stored.transitions[1:] if change.look_id is None]
     for number, judged in enumerate(stored.looks):
         while acts and _came_before(acts[0], number, stored, is_ordered):
@@ -95,65 +95,69 @@ def _steps(stored: Rollout, is_ordered: bool) -> Iterator[JudgedLook | Transitio
 
 
 def _came_before(act: Transition, number: int, stored: Rollout, is_ordered: bool) -> bool:
-    """Whether an act came before the look of that number, counted from 0."""
+    """True where an act came before the look of that number, counted from 0."""
     if is_ordered:
         return act.looks is not None and act.looks <= number
     judged = stored.looks[number]
-    moved = [change.look_id for change in stored.transitions]
-    if judged.look.look_id in moved:
-        return stored.transitions.index(act) < moved.index(judged.look.look_id)
-    return act.at <= _at(judged)
+    look_ids = [change.look_id for change in stored.transitions]
+    if judged.look.look_id in look_ids:
+        return stored.transitions.index(act) < look_ids.index(judged.look.look_id)
+    return act.at <= _look_time(judged)
 
 
-def _taken(step: JudgedLook | Transition, rollout: Rollout) -> Rollout:
+def _take_step(step: JudgedLook | Transition, rollout: Rollout) -> Rollout:
     if isinstance(step, JudgedLook):
-        return advance(rollout, step.look, _at(step))
+        return advance(rollout, step.look, _look_time(step))
     act = _ACTS.get(step.state)
     if act is None:
         raise Conflict(f"nobody can make a rollout {step.state} by hand")
     return act(rollout, step.by, step.reason, step.at)
 
 
-def _at(judged: JudgedLook) -> float:
+def _look_time(judged: JudgedLook) -> float:
     return judged.look.at if judged.at is None else judged.at
 
 
-def _named(step: JudgedLook | Transition, stored: Rollout) -> str:
+def _step_name(step: JudgedLook | Transition, stored: Rollout) -> str:
     if isinstance(step, JudgedLook):
         return f"look {stored.looks.index(step) + 1}"
     return f"transition {stored.transitions.index(step) + 1}"
 
 
-def _compared(
-    kind: str, stored: Sequence[Any], replayed: Sequence[Any], refused: ReplayDifference | None
+def _compare_in_order(
+    kind: str, stored: Sequence[Any], replayed: Sequence[Any], refusal: ReplayDifference | None
 ) -> tuple[int, ReplayDifference | None]:
-    """How many are alike from the first on, and the first difference; what comes after a refusal is none."""
-    pairs = zip(stored, replayed, strict=False) if refused else zip_longest(stored, replayed)
-    alike = 0
-    for kept, made in pairs:
-        where = f"{kind} {alike + 1}"
-        if kept is None or made is None:
-            return alike, ReplayDifference(where, _presence(kept), _presence(made))
-        difference = _unlike(where, kept, made, [each.name for each in fields(kept)])
+    """The number of equal items from the first on, and the first difference.
+
+    Items that are missing because of a refusal are no difference.
+    """
+    pairs = zip(stored, replayed, strict=False) if refusal else zip_longest(stored, replayed)
+    equal = 0
+    for stored_item, replayed_item in pairs:
+        where = f"{kind} {equal + 1}"
+        if stored_item is None or replayed_item is None:
+            return equal, ReplayDifference(where, _presence(stored_item), _presence(replayed_item))
+        names = [each.name for each in fields(stored_item)]
+        difference = _first_difference(where, stored_item, replayed_item, names)
         if difference is not None:
-            return alike, difference
-        alike += 1
-    return alike, None
+            return equal, difference
+        equal += 1
+    return equal, None
 
 
-def _unlike(where: str, stored: Any, replayed: Any, names: Sequence[str]) -> ReplayDifference | None:
-    """The first of the fields that differs; by what is written of it, so that -0.0 is not 0.0."""
+def _first_difference(where: str, stored: Any, replayed: Any, names: Sequence[str]) -> ReplayDifference | None:
+    """The difference of the first field that differs; values are compared as text, so that -0.0 is not 0.0."""
     for name in names:
-        kept, made = _written(getattr(stored, name)), _written(getattr(replayed, name))
-        unwritten = (type(stored), name) in _NEWER and getattr(stored, name) is None
-        if kept != made and not unwritten:
-            return ReplayDifference(f"{where}: {name}", kept, made)
+        stored_text, replayed_text = _exact_text(getattr(stored, name)), _exact_text(getattr(replayed, name))
+        is_missing = (type(stored), name) in _NEWER and getattr(stored, name) is None
+        if stored_text != replayed_text and not is_missing:
+            return ReplayDifference(f"{where}: {name}", stored_text, replayed_text)
     return None
 
 
-def _written(value: Any) -> str:
+def _exact_text(value: Any) -> str:
     return str(value) if isinstance(value, str) else repr(value)
 
 
-def _presence(found: Any) -> str:
-    return "missing" if found is None else "there"
+def _presence(item: Any) -> str:
+    return "missing" if item is None else "there"

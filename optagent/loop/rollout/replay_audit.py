@@ -1,4 +1,4 @@
-"""Replay of a rollout against the audit log: transitions, rules and looks in the store are those that were logged."""
+"""Audit comparison: the transitions, rules and looks of a stored rollout are compared with those that were logged."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -14,44 +14,45 @@ _FORMER_FORMS = {"f513f0703ee8": "ee62e151ed06"}
 """Forms of evidence by the name that an earlier version gave them, for which class names and docstrings counted too."""
 
 
-def unlike_log(rollout: Rollout, links: Sequence[AuditLink], is_trimmed: bool = False) -> ReplayDifference | None:
-    """The first transition that the log does not hold as the store does; `links` are those that name the rollout.
+def differs_from_log(rollout: Rollout, links: Sequence[AuditLink], is_trimmed: bool = False) -> ReplayDifference | None:
+    """The difference of the first transition that the log does not hold as the store does, None where all are equal.
 
-    A transition that nothing has followed yet is not logged, and of a log that is trimmed older ones are missing.
+    `links` are those that name the rollout. A transition that is not settled is not logged yet, and a log that was
+    trimmed lacks the older ones.
     """
-    logged = [(link.sequence, entry) for link in links if (entry := _entry(link)) is not None]
+    logged = [(link.sequence, entry) for link in links if (entry := _read_entry(link)) is not None]
     for number, change in enumerate(rollout.transitions[: rollout.settled], 1):
         own = audit_entry(rollout, change)
-        found = [(sequence, entry) for sequence, entry in logged if _place(entry) == _place(own)]
-        if not found and not is_trimmed:
+        entries = [(sequence, entry) for sequence, entry in logged if _entry_key(entry) == _entry_key(own)]
+        if not entries and not is_trimmed:
             return ReplayDifference(f"transition {number}: in the audit log", "there", "missing")
-        differences = [next(_unlike(f"transition {number}", own, *each), None) for each in found]
+        differences = [next(_entry_differences(f"transition {number}", own, *each), None) for each in entries]
         if differences and None not in differences:
             return differences[-1]
     return None
 
 
-def _entry(link: AuditLink) -> AuditEntry | None:
+def _read_entry(link: AuditLink) -> AuditEntry | None:
     try:
         return link.entry
     except InvalidRequest:
         return None
 
 
-def _place(entry: AuditEntry) -> tuple[str, Any]:
-    """A rollout is in each state, and at each step of its ramp, once."""
+def _entry_key(entry: AuditEntry) -> tuple[str, Any]:
+    """State and step of the entry's transition, which are unique within a rollout."""
     return entry.action, entry.detail.get("step")
 
 
-def _unlike(where: str, own: AuditEntry, sequence: int, logged: AuditEntry) -> Iterator[ReplayDifference]:
-    told = [("at", own.at, logged.at), ("by", own.actor, logged.actor), ("model", own.target, logged.target)]
-    told += [(name, own.detail.get(name), value) for name, value in logged.detail.items() if name != "evidence"]
-    evidence, kept = logged.detail.get("evidence"), own.detail["evidence"]
-    if evidence is not None and kept is not None:
+def _entry_differences(where: str, own: AuditEntry, sequence: int, logged: AuditEntry) -> Iterator[ReplayDifference]:
+    values = [("at", own.at, logged.at), ("by", own.actor, logged.actor), ("model", own.target, logged.target)]
+    values += [(name, own.detail.get(name), value) for name, value in logged.detail.items() if name != "evidence"]
+    evidence, own_evidence = logged.detail.get("evidence"), own.detail["evidence"]
+    if evidence is not None and own_evidence is not None:
         form, digest = _form_and_digest(evidence)
-        if form == _form_and_digest(kept)[0]:
-            told.append(("evidence", kept, f"{form}:{digest}"))
-    for name, stored, value in told:
+        if form == _form_and_digest(own_evidence)[0]:
+            values.append(("evidence", own_evidence, f"{form}:{digest}"))
+    for name, stored, value in values:
         if json.dumps(stored) != json.dumps(value):
             yield ReplayDifference(f"{where}: {name}, in link {sequence} of the audit log", str(stored), str(value))
 

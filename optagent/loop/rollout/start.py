@@ -1,4 +1,4 @@
-"""Rollout start: a version becomes the candidate of a rollout, if it can take the champion's place, by its rules."""
+"""Rollout start: a version that could replace the champion becomes the candidate of a new rollout, with its rules."""
 
 import asyncio
 import uuid
@@ -22,7 +22,7 @@ from optagent.loop.train.load import load_version
 from optagent.ports import Datasets, Observations, Registry
 from optagent.training.encoding import Schema
 
-_APART_S = 0.001
+_APART_S = 0.001  # between the starts of two rollouts of a model
 _GUARDRAILS = frozenset({ERRORS, SLOW})
 
 
@@ -47,7 +47,7 @@ class StartRollout:
 
 
 async def start_rollout(request: StartRollout, context: RolloutContext, datasets: Datasets) -> Rollout:
-    """Starts a rollout once the one before has ended, and answers it when everything follows, or within half a minute.
+    """Starts a rollout once the one before has ended; answers when router and log follow it, or after half a minute.
 
     Raises what `plan_rollout` does, and Conflict while another rollout is active.
     """
@@ -61,9 +61,9 @@ async def start_rollout(request: StartRollout, context: RolloutContext, datasets
 
 
 async def _settle_latest(model_id: str, context: RolloutContext) -> float:
-    """Sees to it that the model's latest rollout has ended and is settled; answers when the next one may start.
+    """Settles the model's latest rollout, which must have ended; answers the time at which the next one may start.
 
-    That is later than the start of the latest by the clock of this machine, too: the newest one is the one that counts.
+    That is later than the start of the latest even where this machine's clock is behind: the newest start counts.
     """
     for latest in await context.store.rollouts(model_id, 1):
         if latest.state.is_active:
@@ -77,7 +77,7 @@ async def _settle_latest(model_id: str, context: RolloutContext) -> float:
 def plan_rollout(
     request: StartRollout, spec: ModelSpec, registry: Registry, observations: Observations, datasets: Datasets
 ) -> RolloutPlan:
-    """The versions and rules of a rollout that is asked for; blocks.
+    """The versions and rules of the rollout that `request` asks for; blocks.
 
     Raises Conflict where there is no champion, or where the candidate is another kind of model; InvalidRequest for a
     bad rule and a candidate that is the champion; ModelNotFound and CorruptBundle.
@@ -89,16 +89,16 @@ def plan_rollout(
     if candidate.version == champion.version:
         raise InvalidRequest(f"{request.candidate}: version {champion.version} is the champion already")
     predictor = load_version(champion, registry)
-    _check_alike(candidate.version, load_version(candidate, registry).schema, predictor.schema)
+    _check_same_answers(candidate.version, load_version(candidate, registry).schema, predictor.schema)
     reference, _ = load_or_make_reference(champion, predictor, spec, observations, datasets, seed=0)
     policy = policy_for(spec, request.strategy, request.changes, reference)
     return RolloutPlan(champion.version, candidate.version, policy)
 
 
 def policy_for(spec: ModelSpec, strategy: Strategy, changes: Mapping[str, Any], reference: Reference) -> RolloutPolicy:
-    """The strategy's rules for what the champion loses on its reference, with the changes that were asked for.
+    """The strategy's rules for the champion's mean loss on its reference, with the changes that were asked for.
 
-    Labels are waited for as long as the model's label horizon is, where that is a duration.
+    Labels are waited for during the model's label horizon, where that is a duration.
     """
     if not isinstance(changes, Mapping):
         raise InvalidRequest(f"policy: a mapping of fields is needed, got {type(changes).__name__}")
@@ -112,8 +112,8 @@ def policy_for(spec: ModelSpec, strategy: Strategy, changes: Mapping[str, Any], 
     return policy
 
 
-def _check_alike(version: str, candidate: Schema, champion: Schema) -> None:
-    """Raises Conflict unless callers can read the candidate's answers as they read the champion's."""
+def _check_same_answers(version: str, candidate: Schema, champion: Schema) -> None:
+    """Raises Conflict where callers cannot read the candidate's answers as they read the champion's."""
     for name in ("task", "target", "classes"):
         own, needed = getattr(candidate, name), getattr(champion, name)
         if own != needed:

@@ -1,4 +1,4 @@
-"""Supervise: one pass over all models; for each, what is decided is looked at again, and everything follows it."""
+"""Rollout supervisor: one pass over all models, which settles and advances the rollout of each."""
 
 import asyncio
 import contextlib
@@ -16,13 +16,13 @@ from optagent.loop.rollout.reconcile import follow, follow_registry
 
 _log = logging.getLogger(__name__)
 
-_PATIENCE_S = 2.0  # of a pass, so that gateways that load for one model do not hold up the way back of another
+_PATIENCE_S = 2.0  # of a pass, so that gateways that load for one model do not delay the rollback of another
 _AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True)
 class SupervisorPass:
-    """What a pass over the models did, in words; by model, what went wrong, and the state of the rollout it had."""
+    """Report of a pass: the changes as text, and by model the error, if any, and the state of its rollout."""
 
     done: tuple[str, ...] = ()
     errors: Mapping[str, str] = field(default_factory=dict)
@@ -30,8 +30,8 @@ class SupervisorPass:
 
 
 @dataclass(slots=True)
-class _Seen:
-    """What a pass has come to with one model, however far it got."""
+class _ModelOutcome:
+    """Report of a pass about one model, filled in step by step: it holds what was done before an error."""
 
     done: list[str] = field(default_factory=list)
     state: RolloutState | None = None
@@ -39,66 +39,67 @@ class _Seen:
 
 
 async def supervise(context: RolloutContext) -> SupervisorPass:
-    """Takes each model a step nearer to what is meant. One that cannot be helped now is named, and tried again.
+    """Takes each model one step towards its intended state. A model with an error is reported, and tried again later.
 
-    Raises Unavailable where the store does not even list the models.
+    Raises Unavailable where the store cannot list the models.
     """
     specs, turn = await context.store.models(), asyncio.Semaphore(_AT_ONCE)
 
-    async def watched(spec: ModelSpec) -> _Seen:
-        seen = _Seen()
+    async def report_on(spec: ModelSpec) -> _ModelOutcome:
+        outcome = _ModelOutcome()
         async with turn:
             try:
-                await _step(spec, context, seen)
+                await _supervise_model(spec, context, outcome)
             except OptAgentError as error:
-                seen.error = str(error)
+                outcome.error = str(error)
             except Exception as error:
                 _log.exception("the rollout of %s is not supervised", spec.model_id)
-                seen.error = f"{type(error).__name__}: {error}"
-        return seen
+                outcome.error = f"{type(error).__name__}: {error}"
+        return outcome
 
-    found = dict(zip([spec.model_id for spec in specs], await asyncio.gather(*map(watched, specs)), strict=True))
+    reports = await asyncio.gather(*map(report_on, specs))
+    outcomes = {spec.model_id: outcome for spec, outcome in zip(specs, reports, strict=True)}
     return SupervisorPass(
-        tuple(line for seen in found.values() for line in seen.done),
-        {model_id: seen.error for model_id, seen in found.items() if seen.error},
-        {model_id: seen.state for model_id, seen in found.items() if seen.state is not None},
+        tuple(line for outcome in outcomes.values() for line in outcome.done),
+        {model_id: outcome.error for model_id, outcome in outcomes.items() if outcome.error},
+        {model_id: outcome.state for model_id, outcome in outcomes.items() if outcome.state is not None},
     )
 
 
-async def _step(spec: ModelSpec, context: RolloutContext, seen: _Seen) -> None:
+async def _supervise_model(spec: ModelSpec, context: RolloutContext, outcome: _ModelOutcome) -> None:
     latest = await context.store.rollouts(spec.model_id, 1)
     if latest and (latest[0].state.is_active or not latest[0].is_settled):
-        rollout = await _carried(latest[0], spec, context, seen)
+        rollout = await _carry_on(latest[0], spec, context, outcome)
         if rollout.state.is_active:
             return
-    swapped = await follow_registry(spec.model_id, context, _PATIENCE_S)
-    if swapped is not None and swapped.changed:
-        seen.done.append(f"{spec.model_id}: version {swapped.table.champion} answers")
+    activation = await follow_registry(spec.model_id, context, _PATIENCE_S)
+    if activation is not None and activation.changed:
+        outcome.done.append(f"{spec.model_id}: version {activation.table.champion} answers")
 
 
-async def _carried(rollout: Rollout, spec: ModelSpec, context: RolloutContext, seen: _Seen) -> Rollout:
-    """The rollout after what was decided is done, a look, and what that decides.
+async def _carry_on(rollout: Rollout, spec: ModelSpec, context: RolloutContext, outcome: _ModelOutcome) -> Rollout:
+    """The rollout after its last decision is settled, a look is taken, and the decision of that look is settled.
 
-    A gateway or registry that is away does not keep us from looking: harm must have its way back all the same.
+    A look is taken even where a gateway or the registry is down: a harmful candidate must be rolled back all the same.
     """
-    seen.state, told, trouble = rollout.state, rollout.settled, None
+    outcome.state, settled, trouble = rollout.state, rollout.settled, None
     try:
         rollout = await follow(rollout.rollout_id, context, _PATIENCE_S)
     except OptAgentError as error:
         trouble = error
     if rollout.state.is_active:
-        known = rollout
-        with contextlib.suppress(Conflict):  # another pass was sooner, and has everything follow
+        before = rollout
+        with contextlib.suppress(Conflict):  # another pass was sooner, and settles the decision
             rollout = await look_and_advance(rollout, spec, context)
-        if rollout.state is not known.state or rollout.step != known.step:
+        if rollout.state is not before.state or rollout.step != before.step:
             rollout, trouble = await follow(rollout.rollout_id, context, _PATIENCE_S), None
-    seen.state = rollout.state
-    seen.done += [_said(rollout, change) for change in rollout.transitions[told : rollout.settled]]
+    outcome.state = rollout.state
+    outcome.done += [_describe_change(rollout, change) for change in rollout.transitions[settled : rollout.settled]]
     if trouble is not None:
         raise trouble
     return rollout
 
 
-def _said(rollout: Rollout, change: Transition) -> str:
+def _describe_change(rollout: Rollout, change: Transition) -> str:
     step = f" {rollout.policy.ramp[change.step]:.0%}" if change.state is RolloutState.RAMP else ""
     return f"{rollout.model_id}: version {rollout.candidate} {change.state}{step} ({change.by}: {change.reason})"

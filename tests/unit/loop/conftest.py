@@ -46,7 +46,7 @@ class Aliases:
     """A registry of versions without bundles."""
 
     def __init__(self, *versions: str) -> None:
-        self.known = versions
+        self.versions = versions
         self.champion: dict[str, str] = {"churn": versions[0]}
 
     def set_alias(self, model_id: str, alias: str, version: str) -> None:
@@ -54,15 +54,15 @@ class Aliases:
         self.champion[model_id] = version
 
     def version(self, model_id: str, alias_or_version: str) -> ModelVersion:
-        found = self.champion.get(model_id) if alias_or_version == CHAMPION else alias_or_version
-        if found not in self.known:
+        version = self.champion.get(model_id) if alias_or_version == CHAMPION else alias_or_version
+        if version not in self.versions:
             raise ModelNotFound(f"{model_id} {alias_or_version}")
-        return ModelVersion(model_id, found, "", START)
+        return ModelVersion(model_id, version, "", START)
 
 
 @dataclass
 class Candidate:
-    """How a candidate behaves; its probabilities are `noise` away from the truth, the champion's .15."""
+    """The behaviour of a candidate; its probabilities are `noise` away from the truth, the champion's 0.15."""
 
     noise: float = 0.15
     fails: float = 0.0
@@ -74,8 +74,8 @@ class Candidate:
 class World:
     """The model "churn" with the champion 1 and the candidate 2.
 
-    `gateways` say of a staged table, by name: "" that they have loaded it, otherwise why they cannot load version 2;
-    None says nothing.
+    `gateways` holds by name their answer to a staged table: "" for loaded, otherwise the reason why version 2 cannot be
+    loaded; None for no answer.
     """
 
     candidate: Candidate = field(default_factory=Candidate)
@@ -105,9 +105,9 @@ class World:
         self.clock.advance(seconds)
         await self.beat()
         for table in await self.routes.tables():
-            for gateway, said in self.gateways.items():
-                if table.activate_at is None and said is not None and ("2" in table.versions or not said):
-                    await self.routes.acknowledge(gateway, table.model_id, table.revision, said)
+            for gateway, answer in self.gateways.items():
+                if table.activate_at is None and answer is not None and ("2" in table.versions or not answer):
+                    await self.routes.acknowledge(gateway, table.model_id, table.revision, answer)
 
     async def beat(self) -> None:
         for gateway in self.gateways:
@@ -142,12 +142,13 @@ class World:
         table = await self.routes.active_table("churn")
         if table is None or not table.rollout_id:
             return
-        evidence, labels = self.answered(table, rows)
+        evidence, labels = self.answer_requests(table, rows)
         self.observations.record("churn", RecordKind.EVIDENCE, evidence)
         if labelled:
             self.observations.record("churn", RecordKind.LABELS, labels)
 
-    def answered(self, table: RoutingTable, rows: int) -> tuple[pa.Table, pa.Table]:
+    def answer_requests(self, table: RoutingTable, rows: int) -> tuple[pa.Table, pa.Table]:
+        """The evidence and the labels of requests that are answered by the table."""
         ids = [f"p{self.requests + number:08d}" for number in range(rows)]
         self.requests += rows
         now = round(self.clock.now() * 1e6)
@@ -158,7 +159,7 @@ class World:
         drawn = np.array([table.arm(key) == "candidate" for key in ids]) | (share == 1.0)
         asked = drawn | (table.state != RolloutState.RAMP)
         failed = asked & (self.rng.random(rows) < self.candidate.fails)
-        gone = failed | ~asked | self.candidate.nothing
+        no_score = failed | ~asked | self.candidate.nothing
         champion = np.clip(truth + self.rng.normal(0, 0.15, rows), 0, 1)
         candidate = np.clip(truth + self.rng.normal(0, self.candidate.noise, rows), 0, 1)
         answered_by_candidate = drawn & ~failed & (table.state == RolloutState.RAMP)
@@ -176,7 +177,7 @@ class World:
                 "failed": failed,
                 "latency_ms": pa.array(np.full(rows, self.candidate.latency_ms), mask=~asked),
                 "champion_0": pa.array(champion, mask=answered_by_candidate),
-                "candidate_0": pa.array(candidate, mask=gone),
+                "candidate_0": pa.array(candidate, mask=no_score),
             },
             schema=evidence_schema(1),
         )
@@ -194,14 +195,14 @@ class World:
         return after
 
     async def champions(self) -> set[str]:
-        """Who is champion by the router, the registry and the journal."""
+        """The champions by the router, the registry and the journal."""
         table = await self.routes.active_table("churn")
         assert table is not None
         return {table.champion, self.registry.champion["churn"], (await self.rollout()).holder}
 
 
 def reference(rows: int = 2_000) -> Reference:
-    """What the champion was validated on."""
+    """The rows that the champion was validated on."""
     rng = np.random.default_rng(1)
     truth = rng.beta(0.7, 0.7, rows)
     observed = ObservedRows(

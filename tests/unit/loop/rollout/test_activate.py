@@ -1,4 +1,4 @@
-"""One table for another at one moment, whatever gateways do and wherever it is cut short."""
+"""Table activation: all gateways change tables at one moment, also where it is cut short."""
 
 import pytest
 
@@ -14,12 +14,12 @@ NEXT = RoutingTable("churn", 1, "2")
 
 
 class Gateways:
-    """Gateways by name that say this of whatever is staged: "" for loaded, None for nothing (yet)."""
+    """Gateways by name, with their answer to a staged table: "" for loaded, None for no answer (yet)."""
 
-    def __init__(self, **said: str | None) -> None:
+    def __init__(self, **answers: str | None) -> None:
         self.clock = ManualClock(1_000.0)
         self.routes = InMemoryRoutes(self.clock)
-        self.said = said
+        self.answers = answers
         self.staged_table: list[RoutingTable] = []
 
     async def activate(self, table: RoutingTable, patience_s: float = 30.0, insist: bool = False):
@@ -27,7 +27,7 @@ class Gateways:
         return await activate_table(table, self.routes, self.clock, self.sleep, patience_s, insist)
 
     async def beat(self) -> None:
-        for name in self.said:
+        for name in self.answers:
             await self.routes.beat(name, 3.0)
 
     async def sleep(self, seconds: float) -> None:
@@ -36,26 +36,26 @@ class Gateways:
         if table is None:
             return
         self.staged_table.append(table)
-        for name, said in self.said.items():
-            if said is not None:
-                await self.routes.acknowledge(name, "churn", table.revision, said)
+        for name, answer in self.answers.items():
+            if answer is not None:
+                await self.routes.acknowledge(name, "churn", table.revision, answer)
 
 
 async def test_without_gateways_a_table_is_active_at_once():
     world = Gateways()
-    swapped = await world.activate(ALONE)
+    activation = await world.activate(ALONE)
 
-    assert (swapped.table.revision, swapped.table.activate_at, swapped.changed) == (1, 1_000.0, True)
+    assert (activation.table.revision, activation.table.activate_at, activation.changed) == (1, 1_000.0, True)
 
 
 async def test_a_table_is_active_a_moment_after_all_gateways_have_loaded_it():
     world = Gateways(g1="", g2="")
     await world.activate(ALONE)
-    swapped = await world.activate(SHADOW)
+    activation = await world.activate(SHADOW)
 
-    assert swapped.table == await world.routes.active_table("churn")
-    assert swapped.table.revision == 2
-    assert swapped.table.activate_at == pytest.approx(world.clock.now())  # when it says so, it is
+    assert activation.table == await world.routes.active_table("churn")
+    assert activation.table.revision == 2
+    assert activation.table.activate_at == pytest.approx(world.clock.now())  # when it says so, it is
     assert await world.routes.staged_table("churn") is None
 
 
@@ -82,44 +82,44 @@ async def test_what_is_active_already_is_left_alone_and_what_was_staged_for_anot
 async def test_a_gateway_that_cannot_load_a_version_keeps_all_on_the_table_they_have():
     world = Gateways(g1="")
     await world.activate(ALONE)
-    world.said = {"g1": "", "g2": "version 2: corrupt bundle"}
+    world.answers = {"g1": "", "g2": "version 2: corrupt bundle"}
     with pytest.raises(
         TableNotLoaded, match=r"churn: table 2 cannot be loaded by g2: version 2: corrupt bundle"
-    ) as raised:
+    ) as error:
         await world.activate(SHADOW)
 
-    assert raised.value.refused
+    assert error.value.refused
     assert (await world.routes.active_table("churn")).answers_like(ALONE)
     assert await world.routes.staged_table("churn") is None
 
 
 async def test_patience_ends_and_the_next_swap_goes_on_with_the_same_staged_table():
     world = Gateways(g1="", g2=None)
-    with pytest.raises(TableNotLoaded, match=r"table 1 is not loaded by g2 \(waited 2") as raised:
+    with pytest.raises(TableNotLoaded, match=r"table 1 is not loaded by g2 \(waited 2") as error:
         await world.activate(SHADOW, patience_s=2.0)
-    assert not raised.value.refused
+    assert not error.value.refused
     waiting = await world.routes.staged_table("churn")
-    world.said["g2"] = ""
-    swapped = await world.activate(SHADOW)
+    world.answers["g2"] = ""
+    activation = await world.activate(SHADOW)
 
     assert waiting is not None
-    assert swapped.table.revision == waiting.revision
+    assert activation.table.revision == waiting.revision
     assert set(world.staged_table) == {waiting}
 
 
 async def test_a_gateway_that_stops_beating_does_not_count():
     world = Gateways(g1="", g2=None)
-    swapped = await world.activate(SHADOW, patience_s=10.0)  # nobody beats while it waits
+    activation = await world.activate(SHADOW, patience_s=10.0)  # nobody beats while it waits
 
-    assert swapped.changed
+    assert activation.changed
     assert world.clock.now() > 1_003.0
 
 
 async def test_on_the_way_back_gateways_that_are_not_ready_hold_up_nobody_that_is():
     world = Gateways(g1="", g2="")
     await world.activate(SHADOW)
-    for said in (None, "out of memory"):
-        world.said["g2"] = said
+    for answer in (None, "out of memory"):
+        world.answers["g2"] = answer
         for table in (ALONE, SHADOW):
             assert (await world.activate(table, insist=True)).changed
 
@@ -128,7 +128,7 @@ async def test_a_table_that_no_gateway_can_load_is_not_insisted_on():
     world = Gateways(g1="no such version")
     with pytest.raises(TableNotLoaded, match="no such version"):
         await world.activate(NEXT, insist=True)
-    world.said["g1"] = None
+    world.answers["g1"] = None
     with pytest.raises(TableNotLoaded, match="is not loaded by g1"):
         await world.activate(NEXT, patience_s=1.0, insist=True)
 
@@ -136,9 +136,9 @@ async def test_a_table_that_no_gateway_can_load_is_not_insisted_on():
 async def test_whoever_is_cut_short_between_staging_and_activation_is_gone_on_with():
     world = Gateways(g1="")
     await world.routes.stage(SHADOW)
-    swapped = await world.activate(SHADOW)
+    activation = await world.activate(SHADOW)
 
-    assert swapped.table.revision == 1
+    assert activation.table.revision == 1
     assert (await world.routes.active_table("churn")).answers_like(SHADOW)
 
 

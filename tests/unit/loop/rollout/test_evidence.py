@@ -1,4 +1,4 @@
-"""What the rows of a rollout lost: each once, with its latest label, and the candidate's failures where they belong."""
+"""Rollout losses: each row counts once, with its latest label, and a failure of the candidate as a failure."""
 
 from dataclasses import replace
 
@@ -28,7 +28,7 @@ LATE = 1_000_000.0
 
 def row(name, time=1.0, champion=0.4, candidate=0.2, **facts):
     """One request of one row, as a gateway notes it."""
-    known = {
+    defaults = {
         "ids": [name],
         "time": time,
         "rollout": "r1",
@@ -43,7 +43,7 @@ def row(name, time=1.0, champion=0.4, candidate=0.2, **facts):
         "champion": None if champion is None else np.array([champion]),
         "candidate": None if candidate is None else np.array([candidate]),
     }
-    return EvidenceRecord(**{**known, **facts})
+    return EvidenceRecord(**{**defaults, **facts})
 
 
 def split(name, arm="champion", share=0.25, **facts):
@@ -55,7 +55,7 @@ def evidence(*rows, outputs=1):
     return evidence_of([evidence_table(rows, outputs)], "r1", outputs)
 
 
-def labelled(found, labels, schema=SCHEMA):
+def label_values(rows, labels, schema=SCHEMA):
     """`labels` are (id, label) or (id, label, time)."""
     times = [round((item[2] if len(item) > 2 else 2.0) * 1e6) for item in labels]
     table = pa.table(
@@ -65,57 +65,57 @@ def labelled(found, labels, schema=SCHEMA):
             "label": pa.array([item[1] for item in labels]),
         }
     )
-    return labels_for(found, [table], schema)
+    return labels_for(rows, [table], schema)
 
 
 def losses(rollout, rows, labels, now=LATE):
-    found = evidence(*rows)
-    return losses_of(found, labelled(found, labels), BRIER, rollout, now)
+    recorded = evidence(*rows)
+    return losses_of(recorded, label_values(recorded, labels), BRIER, rollout, now)
 
 
 def test_both_versions_are_compared_on_the_same_rows_in_the_order_of_requests():
-    found = losses(SHADOW, [row("b", 2.0), row("a", 1.0, 0.9, 0.8)], [("a", "yes"), ("b", "no")])
+    result = losses(SHADOW, [row("b", 2.0), row("a", 1.0, 0.9, 0.8)], [("a", "yes"), ("b", "no")])
 
-    assert isinstance(found, PairedLosses)
-    np.testing.assert_allclose(found.champion, [0.01, 0.16])
-    np.testing.assert_allclose(found.candidate, [0.04, 0.04])
+    assert isinstance(result, PairedLosses)
+    np.testing.assert_allclose(result.champion, [0.01, 0.16])
+    np.testing.assert_allclose(result.candidate, [0.04, 0.04])
 
 
 def test_each_id_counts_once_with_its_earliest_row_and_its_latest_label():
     again = row("a", 3.0, champion=0.0)
-    found = losses(SHADOW, [again, row("a", 1.0)], [("a", "no", 2.0), ("a", "yes", 5.0)])
+    result = losses(SHADOW, [again, row("a", 1.0)], [("a", "no", 2.0), ("a", "yes", 5.0)])
 
-    np.testing.assert_allclose(found.champion, [0.36])
+    np.testing.assert_allclose(result.champion, [0.36])
 
 
 def test_rows_of_other_rollouts_and_states_are_not_of_this_one():
     others = [row("b", rollout="r0"), row("c", state="baking"), split("d")]
-    found = losses(SHADOW, [row("a"), *others], [(name, "no") for name in "abcd"])
+    result = losses(SHADOW, [row("a"), *others], [(name, "no") for name in "abcd"])
 
-    assert len(found.champion) == 1
+    assert len(result.champion) == 1
     assert losses_of(evidence(*others), np.zeros(2), BRIER, replace(SHADOW, state=RolloutState.ABORTED), LATE) is None
 
 
 def test_a_row_without_a_label_has_no_loss():
-    found = losses(SHADOW, [row("a"), row("b")], [("b", "maybe"), ("c", "no")])
+    result = losses(SHADOW, [row("a"), row("b")], [("b", "maybe"), ("c", "no")])
 
-    assert np.isnan(found.champion).all()
-    assert np.isnan(found.candidate).all()
+    assert np.isnan(result.champion).all()
+    assert np.isnan(result.candidate).all()
 
 
 @pytest.mark.parametrize("rollout", [SHADOW, BAKING])
 def test_where_the_candidate_failed_the_champion_answers_and_its_loss_counts(rollout):
     failed = row("a", candidate=None, failed=True, state=str(rollout.state))
-    found = losses(rollout, [failed], [("a", "no")])
+    result = losses(rollout, [failed], [("a", "no")])
 
-    assert (found.champion[0], found.candidate[0]) == pytest.approx((0.16, 0.16))
+    assert (result.champion[0], result.candidate[0]) == pytest.approx((0.16, 0.16))
 
 
 def test_a_row_that_the_champion_did_not_answer_compares_nothing():
-    found = losses(BAKING, [row("a", champion=None, state="baking")], [("a", "no")])
+    result = losses(BAKING, [row("a", champion=None, state="baking")], [("a", "no")])
 
-    assert np.isnan(found.champion[0])
-    assert np.isnan(found.candidate[0])
+    assert np.isnan(result.champion[0])
+    assert np.isnan(result.candidate[0])
 
 
 def test_on_split_traffic_the_arm_that_was_drawn_counts_whoever_answered():
@@ -124,20 +124,20 @@ def test_on_split_traffic_the_arm_that_was_drawn_counts_whoever_answered():
         split("b", "candidate", unit="bob", time=2.0),
         split("c", "candidate", unit="ann", time=3.0, share=0.5, failed=True, champion=np.array([0.4]), candidate=None),
     ]
-    found = losses(RAMP, rows, [("a", "no"), ("b", "no"), ("c", "no")])
+    result = losses(RAMP, rows, [("a", "no"), ("b", "no"), ("c", "no")])
 
-    assert isinstance(found, SplitLosses)
-    assert found.candidate.tolist() == [False, True, True]
-    assert found.share.tolist() == [0.25, 0.25, 0.5]
-    np.testing.assert_allclose(found.loss, [0.16, 0.04, 0.16])
-    assert (found.units[0] == found.units[2], found.units[0] == found.units[1]) == (True, False)
+    assert isinstance(result, SplitLosses)
+    assert result.candidate.tolist() == [False, True, True]
+    assert result.share.tolist() == [0.25, 0.25, 0.5]
+    np.testing.assert_allclose(result.loss, [0.16, 0.04, 0.16])
+    assert (result.units[0] == result.units[2], result.units[0] == result.units[1]) == (True, False)
 
 
 def test_rows_mature_by_their_age_alone():
     waiting = replace(SHADOW, policy=replace(POLICY, label_delay_s=10.0))
-    found = losses(waiting, [row("a", 1.0), row("b", 2.0)], [("b", "no")], now=11.5)
+    result = losses(waiting, [row("a", 1.0), row("b", 2.0)], [("b", "no")], now=11.5)
 
-    assert found.matured.tolist() == [True, False]
+    assert result.matured.tolist() == [True, False]
 
 
 def test_the_guardrails_are_of_the_rows_that_the_candidate_was_asked_for():
@@ -150,25 +150,25 @@ def test_the_guardrails_are_of_the_rows_that_the_candidate_was_asked_for():
         split("f", "candidate", time=6.0, candidate=np.array([np.nan])),
         split("g", "candidate", time=7.0, latency_ms=None),
     ]
-    found = guarded_of(evidence(*rows), SHADOW)
+    flags = guarded_of(evidence(*rows), SHADOW)
 
-    assert found["errors"].tolist() == [0, 1, 0, 0, 1, 0]
-    assert found["slow"].tolist() == [0, 0, 1, 1, 0, 1]
+    assert flags["errors"].tolist() == [0, 1, 0, 0, 1, 0]
+    assert flags["slow"].tolist() == [0, 0, 1, 1, 0, 1]
 
 
 def test_no_rows_say_nothing():
     nothing = evidence_of([], "r1", 1)
-    found = losses_of(nothing, labels_for(nothing, [], SCHEMA), BRIER, RAMP, LATE)
+    result = losses_of(nothing, labels_for(nothing, [], SCHEMA), BRIER, RAMP, LATE)
 
-    assert len(nothing) == len(found.loss) == 0
+    assert len(nothing) == len(result.loss) == 0
     assert guarded_of(nothing, RAMP)["errors"].tolist() == []
 
 
 def test_probabilities_of_several_classes_are_read_and_scored():
     schema = replace(SCHEMA, task=Task.MULTICLASS, classes=("a", "b", "c"))
     rows = [row("x", champion=np.zeros(3), candidate=None)._replace(champion=np.array([[0.2, 0.5, 0.3]]))]
-    found = evidence(*rows, outputs=3)
-    loss = RowLoss(Task.MULTICLASS)(labelled(found, [("x", "b")], schema), found.champion)
+    recorded = evidence(*rows, outputs=3)
+    loss = RowLoss(Task.MULTICLASS)(label_values(recorded, [("x", "b")], schema), recorded.champion)
 
     assert loss[0] == pytest.approx((0.04 + 0.25 + 0.09) / 2)
 
@@ -197,10 +197,10 @@ def regression(errors):
 def test_wild_errors_cost_no_more_than_the_largest_of_the_reference():
     reference = regression(np.random.default_rng(0).normal(0, 2.0, 20_000))
     loss = row_loss(Task.REGRESSION, "", reference)
-    found = loss(np.zeros(3), np.array([[1.0], [3.0], [1e9]]))
+    row_losses = loss(np.zeros(3), np.array([[1.0], [3.0], [1e9]]))
 
-    assert found[:2].tolist() == [1.0, 9.0]
-    assert found[2] == pytest.approx((3.29 * 2.0) ** 2, rel=0.15)
+    assert row_losses[:2].tolist() == [1.0, 9.0]
+    assert row_losses[2] == pytest.approx((3.29 * 2.0) ** 2, rel=0.15)
     assert mean_loss(loss, reference) == pytest.approx(4.0, rel=0.05)
 
 

@@ -1,4 +1,4 @@
-"""A candidate's way by what the rows show, and that router, registry and journal agree wherever it is cut short."""
+"""Rollout looks: the rows decide about a candidate, and router, registry and journal agree also after a kill."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ from optagent.domain.rollout import abort, begin, promote, rollback
 from optagent.domain.rollout_look import GuardrailReading, JudgedLook, Look, RolloutState
 from optagent.domain.rollout_policy import RolloutPolicy
 from optagent.errors import Conflict
-from optagent.loop.rollout.look import look_and_advance, worth_a_look
+from optagent.loop.rollout.look import is_look_due, look_and_advance
 from optagent.loop.rollout.reconcile import follow
 from optagent.loop.rollout.supervise import supervise
 
@@ -38,8 +38,8 @@ async def test_a_better_candidate_takes_the_champions_place_by_itself(new_world,
     ]
     assert await world.champions() == {"2"}
     assert (await world.routes.active_table("churn")).rollout_id == ""
-    audited = [entry.action for entry in reversed(await world.store.audit())]
-    assert audited == [f"rollout.{change.state}" for change in rollout.transitions]
+    actions = [entry.action for entry in reversed(await world.store.audit())]
+    assert actions == [f"rollout.{change.state}" for change in rollout.transitions]
 
 
 async def test_a_worse_candidate_never_answers_a_request(new_world, new_candidate):
@@ -121,7 +121,7 @@ def look(state, rows=0, guarded=0, at=0.0):
 
 
 def after(rollout, *looks):
-    return replace(rollout, looks=tuple(JudgedLook(one, Verdict.INCONCLUSIVE, "") for one in looks))
+    return replace(rollout, looks=tuple(JudgedLook(look, Verdict.INCONCLUSIVE, "") for look in looks))
 
 
 @pytest.mark.parametrize(
@@ -140,15 +140,15 @@ def after(rollout, *looks):
     ],
 )
 def test_a_look_is_worth_it_where_rows_have_grown_or_a_time_is_over(rollout, seen_now, now, worth):
-    assert worth_a_look(rollout, seen_now, now) is worth
+    assert is_look_due(rollout, seen_now, now) is worth
 
 
 def test_looks_come_ever_more_rarely():
     rollout, looks = ROLLOUT, 0
     for rows in range(1, 20_001):
-        found = look(RolloutState.SHADOW, rows, rows)
-        if worth_a_look(rollout, found, 10.0):
-            rollout, looks = after(rollout, found), looks + 1
+        next_look = look(RolloutState.SHADOW, rows, rows)
+        if is_look_due(rollout, next_look, 10.0):
+            rollout, looks = after(rollout, next_look), looks + 1
 
     assert 300 < looks < 400
 
@@ -207,11 +207,11 @@ class Mortal:
                 verb = getattr(port, name)
                 if name not in WRITES:
                     return verb
-                return mortal.sync(verb) if name == "set_alias" else mortal.awaited(verb)
+                return mortal.wrap_call(verb) if name == "set_alias" else mortal.wrap_coroutine(verb)
 
         return Wrapped()
 
-    def sync(self, verb: Any) -> Any:
+    def wrap_call(self, verb: Any) -> Any:
         def call(*values: Any) -> Any:
             self.die(before=True)
             done = verb(*values)
@@ -220,7 +220,7 @@ class Mortal:
 
         return call
 
-    def awaited(self, verb: Any) -> Any:
+    def wrap_coroutine(self, verb: Any) -> Any:
         async def call(*values: Any) -> Any:
             self.die(before=True)
             done = await verb(*values)
@@ -237,8 +237,8 @@ class Mortal:
             raise Killed
 
 
-async def led(world, *acts):
-    """A world whose rollout people have led so far, and everything has followed."""
+async def decide_all(world, *acts):
+    """Begins a rollout and has people decide it by these acts, each of which is settled."""
     await world.begin()
     await world.pass_by()
     for act in acts:
@@ -263,7 +263,7 @@ async def test_whatever_write_it_is_killed_at_there_is_one_champion_after_the_ne
 ):
     for life in range(1, 20):
         world = new_world()
-        await led(world, *acts)
+        await decide_all(world, *acts)
         before = await world.rollout()
         mortal = Mortal(life, late)
         live = world.live(
@@ -313,7 +313,7 @@ async def test_a_pass_that_is_killed_anywhere_on_a_whole_way_leaves_nothing_behi
 
 
 class Unhurried:
-    """A port that lets others go first, by chance."""
+    """A port that lets other tasks go first, a random number of times."""
 
     def __init__(self, port: Any, chance: random.Random) -> None:
         self._port, self._chance = port, chance
@@ -350,11 +350,11 @@ async def test_two_supervisors_at_once_do_no_harm(new_world, new_candidate, seed
 
 
 async def test_a_writer_that_is_late_puts_right_the_alias_that_it_moved(world):
-    await led(world)
+    await decide_all(world)
     await world.decide(promote)
 
     class Late:
-        """While it moves the alias, somebody else rolls back, to the end."""
+        """A registry that moves an alias only after somebody else has rolled back."""
 
         slow = True
 
@@ -364,10 +364,10 @@ async def test_a_writer_that_is_late_puts_right_the_alias_that_it_moved(world):
         def set_alias(self, *values: str) -> None:
             if self.slow:
                 self.slow = False
-                asyncio.run(self.rolled_back())
+                asyncio.run(self.roll_back())
             world.registry.set_alias(*values)
 
-        async def rolled_back(self) -> None:
+        async def roll_back(self) -> None:
             await world.decide(rollback)
             await follow("r1", world.live())
 

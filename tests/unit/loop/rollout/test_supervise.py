@@ -1,4 +1,4 @@
-"""One pass over all models: what it does, and what it does not let stop it."""
+"""Rollout supervisor: one pass over all models, which no trouble of a single model stops."""
 
 import asyncio
 from typing import Any
@@ -15,7 +15,7 @@ OTHER = ModelSpec("fraud", Task.BINARY, FileSource("rows.parquet"), "fraud")
 
 
 class Away:
-    """A port of which some verbs do not answer for now."""
+    """A port that raises Unavailable for some verbs."""
 
     def __init__(self, port: Any, *verbs: str) -> None:
         self._port, self._verbs = port, verbs
@@ -26,7 +26,7 @@ class Away:
         return getattr(self._port, name)
 
 
-async def settled(world, *acts):
+async def settle_rollout(world, *acts):
     await world.begin()
     await world.pass_by()
     for act in acts:
@@ -54,10 +54,10 @@ async def test_a_model_without_a_champion_has_no_table(world):
 
 async def test_a_rollout_starts_with_the_next_pass(world):
     await world.begin()
-    found = await world.pass_by()
+    report = await world.pass_by()
 
-    assert found.done == ("churn: version 2 shadow (ana: started)",)
-    assert found.states == {"churn": RolloutState.SHADOW}
+    assert report.done == ("churn: version 2 shadow (ana: started)",)
+    assert report.states == {"churn": RolloutState.SHADOW}
     assert (await world.routes.active_table("churn")).shadow == "2"
     assert (await world.pass_by()).done == ()
 
@@ -76,10 +76,10 @@ async def test_the_trouble_of_one_model_is_told_and_stops_no_other(world):
                 raise KeyError("a defect")
             return world.registry.version(model_id, alias)
 
-    found = await world.pass_by(world.live(registry=Broken()))
+    report = await world.pass_by(world.live(registry=Broken()))
 
-    assert found.errors == {"churn": "KeyError: 'a defect'"}
-    assert "fraud: version 1 answers" in found.done
+    assert report.errors == {"churn": "KeyError: 'a defect'"}
+    assert "fraud: version 1 answers" in report.done
 
 
 async def test_a_candidate_that_gateways_cannot_load_is_aborted_with_their_reason(world):
@@ -97,8 +97,8 @@ async def test_a_candidate_that_is_not_loaded_in_two_minutes_is_aborted(world):
     world.gateways["g2"] = None
     await world.begin()
     live = world.live()
-    found = await world.pass_by(live)
-    assert "is not loaded by g2" in found.errors["churn"]
+    report = await world.pass_by(live)
+    assert "is not loaded by g2" in report.errors["churn"]
     assert (await world.rollout()).state is RolloutState.SHADOW
     await world.pass_by(live, LOAD_LIMIT_S + 1)
     world.gateways["g2"] = ""
@@ -117,13 +117,13 @@ async def test_a_supervisor_that_was_away_gives_gateways_their_time(world):
 
 
 async def test_a_champion_moved_by_hand_ends_a_rollout_and_stays(world):
-    await settled(world)
+    await settle_rollout(world)
     world.registry.champion["churn"] = "3"
-    found = await world.pass_by()
+    report = await world.pass_by()
     rollout = await world.rollout()
 
     assert (rollout.state, rollout.is_settled) == (RolloutState.ABORTED, True)
-    assert found.done == (
+    assert report.done == (
         "churn: version 2 aborted (optagent: version 3 was made champion by hand)",
         "churn: version 3 answers",
     )
@@ -132,7 +132,7 @@ async def test_a_champion_moved_by_hand_ends_a_rollout_and_stays(world):
 
 
 async def test_the_champion_of_before_made_champion_by_hand_while_baking_is_a_rollback(world):
-    await settled(world, promote)
+    await settle_rollout(world, promote)
     world.registry.champion["churn"] = "1"
     await world.pass_by()
 
@@ -141,7 +141,7 @@ async def test_the_champion_of_before_made_champion_by_hand_while_baking_is_a_ro
 
 
 async def test_after_its_end_a_rollout_leaves_the_registry_to_people(world):
-    await settled(world, promote, promote)
+    await settle_rollout(world, promote, promote)
     world.registry.champion["churn"] = "3"
     await world.pass_by()
 
@@ -150,36 +150,36 @@ async def test_after_its_end_a_rollout_leaves_the_registry_to_people(world):
 
 
 async def test_a_champion_that_gateways_refuse_is_tried_again_after_a_minute(world):
-    await settled(world)
+    await settle_rollout(world)
     world.gateways["g1"] = "version 2: corrupt"
     world.registry.champion["churn"] = "2"
     live, revisions = world.live(), []
     stage = world.routes.stage
 
-    async def noted(table):
+    async def record_stage(table):
         revisions.append(table.revision)
         await stage(table)
 
-    world.routes.stage = noted
+    world.routes.stage = record_stage
     for _ in range(20):
-        found = await world.pass_by(live)
-        assert "version 2: corrupt" in found.errors["churn"]
-    refused = len(revisions)
+        report = await world.pass_by(live)
+        assert "version 2: corrupt" in report.errors["churn"]
+    tries = len(revisions)
     world.gateways["g1"] = ""
     await world.pass_by(live, 60.0)
 
-    assert refused == 1
+    assert tries == 1
     assert (await world.routes.active_table("churn")).champion == "2"
 
 
 async def test_without_the_registry_harm_has_its_way_back_all_the_same(world):
-    await settled(world, promote)
+    await settle_rollout(world, promote)
     world.candidate.fails = 0.5
     await world.traffic(200)
     live = world.live(registry=Away(world.registry, "version", "set_alias"))
-    found = await world.pass_by(live)
+    report = await world.pass_by(live)
 
-    assert found.errors == {"churn": "MLflow at http://mlflow does not answer"}
+    assert report.errors == {"churn": "MLflow at http://mlflow does not answer"}
     assert (await world.routes.active_table("churn")).champion == "1"
     assert world.registry.champion["churn"] == "2"
     await world.pass_by()
@@ -187,7 +187,7 @@ async def test_without_the_registry_harm_has_its_way_back_all_the_same(world):
 
 
 async def test_a_gateway_that_hangs_does_not_hold_up_a_way_back(world):
-    await settled(world, promote)
+    await settle_rollout(world, promote)
     world.gateways["g2"] = None
     world.candidate.fails = 0.5
     await world.traffic(200)
@@ -198,7 +198,7 @@ async def test_a_gateway_that_hangs_does_not_hold_up_a_way_back(world):
 
 
 async def test_a_follower_beside_a_supervisor_does_no_harm(world):
-    await settled(world)
+    await settle_rollout(world)
     await world.decide(promote)
     await asyncio.gather(world.pass_by(), follow("r1", world.live()), follow("r1", world.live()))
 
