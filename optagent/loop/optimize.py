@@ -1,4 +1,4 @@
-"""Optimize: the whole loop for one model as one process, from what is wrong to a candidate in its place.
+"""Optimization: the whole loop for one model as one process, from its diagnosis to the deployment of a candidate.
 
 Each stage is stored before it starts, and its outcome once it has ended; a runner that takes over goes on from there.
 Rows, splits and the trained model are not stored: they are made again from the same data and seed, and are the same.
@@ -35,7 +35,7 @@ from optagent.loop.train.candidate import (
 from optagent.loop.train.holdout import HoldoutTest
 from optagent.loop.train.prepare import PreparedRows
 from optagent.loop.train.register import register_version
-from optagent.loop.train.training_rows import TrainingRows, learnable, windowed
+from optagent.loop.train.training_rows import TrainingRows, read_training_rows, windowed
 from optagent.loop.train.training_window import choose_window
 
 _OF_ROWS = ("rows", "features", "search", "candidate", "gate")
@@ -43,7 +43,10 @@ _OF_ROWS = ("rows", "features", "search", "candidate", "gate")
 
 
 async def optimize(command: OptimizeModel, spec: ModelSpec, ports: Ports, run: Run) -> OptimizationResult:
-    """Raises what a stage raises; nothing that failed, or is not shown to be better, is ever promoted."""
+    """Finds, judges and deploys a candidate; one that failed or is not shown to be better is never promoted.
+
+    Raises what a stage raises.
+    """
     job = Optimization(command, spec, ports, run)
     health = await check_champion(command, ports, run)
     result = OptimizationResult(
@@ -80,7 +83,7 @@ async def _improve(
             job.command, champion.recipes[0], prepared, job.metric, job.ports, job.run
         )
         plan = features or plan
-    prepared = prepared if plan is None else prepared.planned(plan)
+    prepared = prepared if plan is None else prepared.with_plan(plan)
     candidate = await search_candidate(job.command, stages, champion, prepared, job.ports, job.run)
     feature_notes = (feature_note,) if feature_note else ()
     result = replace(
@@ -95,15 +98,15 @@ async def _improve(
 
 
 async def _gather_rows(job: Optimization) -> TrainingRows:
-    """The same rows for every runner of the process: what came later is left to the next one.
+    """The same rows for every runner of the process: rows that came later are left to the next process.
 
-    Where they cannot be had again, since labels of earlier rows came meanwhile, a runner that takes over begins anew.
+    Where labels of earlier rows came meanwhile, they are no longer the same: then a runner that takes over begins anew.
     """
     ports, run = job.ports, job.run
     stored = run.kept.get("rows")
     until = ports.clock.now() if stored is None else float(stored["until"])
     await asyncio.to_thread(_store_labelled_rows, job.spec, ports, until)
-    rows = await asyncio.to_thread(learnable, job.spec, ports.datasets, ports.observations, until)
+    rows = await asyncio.to_thread(read_training_rows, job.spec, ports.datasets, ports.observations, until)
     if stored is not None and stored["rows"] != rows.table.num_rows:
         await run.forget(_OF_ROWS)
         stored = None
@@ -113,13 +116,13 @@ async def _gather_rows(job: Optimization) -> TrainingRows:
 
 
 def _store_labelled_rows(spec: ModelSpec, ports: Ports, until: float) -> None:
-    """Rows whose labels came on days that no monitor has looked at are rows to learn from as well."""
+    """Stores the labelled rows since the champion was made, also those of days without a monitor."""
     champion = champion_of(spec.model_id, ports.registry)
     if ports.observations is None or champion is None:
         return
     try:
         reference = decode_reference(ports.observations.reference(spec.model_id, champion.version))
-    except NotFound:  # nothing says how its rows are read
+    except NotFound:  # without it nothing tells how its rows are read
         return
     ports.observations.drain(spec.model_id)
     store_labelled_rows_since(ports.observations, spec, reference.schema, champion.created_at, until)

@@ -1,4 +1,4 @@
-"""Bias gate: groups of the declared sensitive columns, which no model learns from, are to be treated alike."""
+"""Bias gate: the groups of each declared sensitive column, which no model learns from, have to be treated alike."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -32,7 +32,7 @@ def judge_bias(gates: Gates, prediction: Prediction, prepared: PreparedRows) -> 
             gaps: Sequence[GroupGap] = group_differences(
                 prepared.holdout.y, prediction, _groups(prepared.holdout_rows, column)
             )
-        except Exception as error:  # fairlearn is a library of others: an error of this gate, not of the rest
+        except Exception as error:  # fairlearn may raise anything: it is an error of this gate only
             reason = f"it could not be judged: {error}"
             results.append(GateResult(f"{BIAS} by {column}", Verdict.ERROR, None, gates.max_bias, reason))
             continue
@@ -70,5 +70,5 @@ def _judge_gap(gates: Gates, column: str, gap: GroupGap, prepared: PreparedRows)
 def _list_groups(groups: Mapping[str, int]) -> str:
     """Some groups with their rows, the largest first."""
     largest = sorted(groups.items(), key=lambda item: (-item[1], item[0]))
-    more = f" and {len(largest) - _SHOWN} more" if len(largest) > _SHOWN else ""
-    return ", ".join(f"{name} {rows:,}" for name, rows in largest[:_SHOWN]) + more
+    rest = f" and {len(largest) - _SHOWN} more" if len(largest) > _SHOWN else ""
+    return ", ".join(f"{name} {rows:,}" for name, rows in largest[:_SHOWN]) + rest

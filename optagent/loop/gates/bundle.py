@@ -43,9 +43,9 @@ class CandidateBundle:
 def judge_bundle(
     gates: Gates, candidate: CandidateBundle, prepared: PreparedRows, loader: Loader | None = None
 ) -> list[GateResult]:
-    """Security, servability, parity and latency; nothing is loaded here that does not come up in a process of its own.
+    """Security, servability, parity and latency; a bundle is loaded here only after it came up in its own process.
 
-    Without a loader, or for a candidate without a version, the engine is one of this process.
+    Without a loader, or for a candidate without a version, the engine runs in this process.
     """
     names = [SECURITY, SERVABLE] if gates.enable_security_scan else [SERVABLE]
     try:
@@ -57,11 +57,11 @@ def judge_bundle(
         refused = GateResult(names[0], Verdict.FAIL, None, None, f"it cannot be loaded: {error}")
     except Exception as error:  # such as a registry that is away
         refused = GateResult(names[0], Verdict.ERROR, None, None, f"it could not be loaded: {error}")
-    return [refused, *(_not_judged(name) for name in (*names[1:], PARITY, LATENCY))]
+    return [refused, *(_unjudged_gate(name) for name in (*names[1:], PARITY, LATENCY))]
 
 
 def guarded_gate(name: str, judge: Callable[[], GateResult]) -> GateResult:
-    """The result, or an error of that gate: the libraries behind a model raise what they like."""
+    """The result, or an error of that gate: the libraries of a model may raise anything."""
     try:
         return judge()
     except Exception as error:
@@ -70,7 +70,7 @@ def guarded_gate(name: str, judge: Callable[[], GateResult]) -> GateResult:
 
 
 def _verify_manifest(candidate: CandidateBundle, prepared: PreparedRows) -> Manifest:
-    """The manifest of a bundle whose files are all of formats that are data, and those that it lists."""
+    """The manifest of a bundle whose files are exactly those that it lists, all of formats that hold data only."""
     manifest = verify_bundle(candidate.folder, candidate.digest)
     spec = prepared.spec
     if (manifest.model_id, manifest.task) != (spec.model_id, spec.task):
@@ -82,7 +82,7 @@ def _verify_manifest(candidate: CandidateBundle, prepared: PreparedRows) -> Mani
 def _load_isolated(
     candidate: CandidateBundle, prepared: PreparedRows, loader: Loader | None
 ) -> Iterator[ServedModel | None]:
-    """The candidate as a loader brings it up, None without one."""
+    """The candidate as the loader serves it, None without a loader."""
     if loader is None or not candidate.version:
         yield None
         return
@@ -105,7 +105,7 @@ def _judge_security(manifest: Manifest, isolated: ServedModel | None) -> GateRes
 def _judge_loaded(
     gates: Gates, candidate: CandidateBundle, prepared: PreparedRows, isolated: ServedModel | None
 ) -> list[GateResult]:
-    """Servability, parity and latency of a bundle that a loader, where there is one, has brought up."""
+    """Servability, parity and latency of a bundle that the loader, if there is one, could serve."""
     predictors: list[Predictor] = []
 
     def servable() -> GateResult:
@@ -114,7 +114,7 @@ def _judge_loaded(
 
     results = [guarded_gate(SERVABLE, servable)]
     if not predictors:
-        return [*results, _not_judged(PARITY), _not_judged(LATENCY)]
+        return [*results, _unjudged_gate(PARITY), _unjudged_gate(LATENCY)]
     served = isolated
 
     def parity() -> GateResult:
@@ -124,13 +124,13 @@ def _judge_loaded(
 
     results.append(guarded_gate(PARITY, parity))
     if served is None:
-        return [*results, _not_judged(LATENCY)]
+        return [*results, _unjudged_gate(LATENCY)]
     engine = served
     return [*results, guarded_gate(LATENCY, lambda: _judge_latency(engine, prepared, gates.max_latency_ms))]
 
 
 def _judge_servable(predictor: Predictor, candidate: CandidateBundle, prepared: PreparedRows) -> GateResult:
-    """Passes where the loaded bundle predicts for the rows as they were read, to the last bit, what the model did."""
+    """Passes where the loaded bundle predicts for the rows as they were read the same as the model did, bit for bit."""
     scores = predictor.scores(encode(prepared.holdout_rows, predictor.schema))
     reason = f"loaded by its digest, it has to say of {len(scores):,} rows to the last bit what the built model said"
     evidence = {"rows": len(scores), "digest": candidate.digest}
@@ -150,7 +150,7 @@ def _serve_here(predictor: Predictor, prepared: PreparedRows, version: str) -> S
 
 
 def _judge_parity(served: ServedModel, candidate: CandidateBundle, prepared: PreparedRows) -> GateResult:
-    """The largest difference of the engine to the built model: on encoded rows, and on rows by name as requests are."""
+    """The largest difference of the engine to the built model, on encoded rows and on rows by name as in requests."""
     x = prepared.holdout.x
     parts = [served.scores(x[start : start + _ROWS_AT_ONCE]) for start in range(0, len(x), _ROWS_AT_ONCE)]
     rows = _named_rows(served, prepared)
@@ -169,7 +169,7 @@ def _judge_parity(served: ServedModel, candidate: CandidateBundle, prepared: Pre
 
 
 def _judge_latency(served: ServedModel, prepared: PreparedRows, max_latency_ms: float) -> GateResult:
-    """The 99th percentile of one row from names and values to its answer."""
+    """The 99th percentile of the time from one row of names and values to its answer."""
     rows = _named_rows(served, prepared)
     places: Matrix = np.arange(len(rows), dtype=np.float32)[:, None]
     seconds = one_row_times_s(lambda place: served.answer([rows[int(place[0, 0])]]), places, _TIMED_S)
@@ -187,5 +187,5 @@ def _named_rows(served: ServedModel, prepared: PreparedRows) -> list[dict[str, o
     return prepared.holdout_rows.select(served.schema.names).slice(0, count).to_pylist()
 
 
-def _not_judged(name: str) -> GateResult:
+def _unjudged_gate(name: str) -> GateResult:
     return GateResult(name, Verdict.INCONCLUSIVE, None, None, "not judged: the candidate could not be loaded")

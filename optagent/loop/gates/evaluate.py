@@ -40,14 +40,14 @@ _WEIGHTED_SKILL = {Task.BINARY: "auc", Task.MULTICLASS: "balanced_accuracy"}  # 
 
 
 def gates_for(data: Mapping[str, Any], spec: ModelSpec) -> Gates:
-    """Gates as a user writes them, for a model; InvalidRequest for those that it cannot be judged by."""
+    """The gates of a user's mapping, for a model; InvalidRequest for gates that do not fit the model."""
     gates = gates_from(data)
     check_gates(gates, spec)
     return gates
 
 
 def check_gates(gates: Gates, spec: ModelSpec) -> None:
-    """Refuses limits of metrics that the task does not have, or that no model can fail or reach."""
+    """Raises InvalidRequest for limits of metrics that the task does not have, or that are out of their range."""
     for end, limits in (("min", gates.metrics_min), ("max", gates.metrics_max)):
         for name, limit in limits.items():
             if not name:
@@ -70,9 +70,9 @@ def _range(metric: Metric) -> tuple[float, float]:
 
 
 def holdout_digest(prepared: PreparedRows) -> str:
-    """SHA-256 of whose holdout it is, its targets and their times: the same for any features, encoding or plan.
+    """SHA-256 of model, target column, target values and their times: the same for any features, encoding or plan.
 
-    A holdout with one row more is another one, with looks of its own, however much of it was looked at before.
+    A holdout with one row more is a different one, with looks of its own, even where most of its rows were used before.
     """
     digest = hashlib.sha256(f"{prepared.spec.model_id}\n{prepared.spec.target}\n".encode())
     digest.update(np.ascontiguousarray(prepared.holdout.y).data)
@@ -82,15 +82,16 @@ def holdout_digest(prepared: PreparedRows) -> str:
 
 
 def look_at(prepared: PreparedRows, candidate: str, process_id: str, at: float, alpha: float) -> HoldoutLook:
-    """The look at this holdout that is to be written; `alpha` is the risk of all looks at it together."""
+    """The ledger's entry of a look at this holdout; `alpha` is the risk of all looks at it together."""
     return HoldoutLook(holdout_digest(prepared), candidate, process_id, at, alpha)
 
 
 async def spend_look_and_judge(
     store: Store, look: HoldoutLook, judge: Callable[[float, int], GateReport]
 ) -> GateReport:
-    """Counts the look, then makes it: `judge` is called in a thread with the alpha that this look may take, and which
-    it is. A look that a crash or an error cuts short is counted and has no verdict.
+    """Counts the look, then makes it: `judge` is called in a thread with the alpha and the number of this look.
+
+    A look that a crash or an error cuts short is counted and has no verdict.
     """
     number = await store.spend_look(look.holdout, look)
     report = await asyncio.to_thread(judge, alpha_of_look(look.alpha, number), number)
@@ -110,9 +111,9 @@ def judge_gates(
 ) -> GateReport:
     """Every gate that was asked for, on the holdout; intervals at confidence `1 - test.alpha`, the part of this look.
 
-    `champion` is None where there is none, or where it cannot be compared with and `why_no_champion` says why: then
-    nothing is promoted past it. With a `loader`, a candidate that has a version is loaded in a process of its own.
-    What goes wrong is an error of its gate; only gates that do not fit the model are refused, see `check_gates`.
+    `champion` is None where there is none, or where it cannot be compared and `why_no_champion` is the reason: then no
+    candidate is promoted past it. With a `loader`, a candidate that has a version is loaded in a process of its own.
+    An exception is an error of its gate; only gates that do not fit the model are refused, see `check_gates`.
     """
     prepared = test.prepared
     check_gates(gates, prepared.spec)
@@ -180,7 +181,7 @@ def _judge_limits(gates: Gates, prediction: Prediction, test: HoldoutTest) -> li
 
 
 def _judge_skill(prediction: Prediction, test: HoldoutTest) -> GateResult:
-    """Better than the same answer to every row, by a metric that tells."""
+    """Passes where the candidate is better than one constant answer, by a metric that shows skill."""
     prepared, spec = test.prepared, test.prepared.spec
     metric_names = _SKILL if spec.class_weight == "none" else _WEIGHTED_SKILL
     metric = metric_named(metric_names.get(spec.task, "rmse"), spec.task)

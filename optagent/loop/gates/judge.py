@@ -1,4 +1,4 @@
-"""Candidate judgement: a registered version at every gate, beside the champion, and what is logged of it."""
+"""Candidate judgement: a registered version is judged by every gate and compared with the champion, with digests."""
 
 import asyncio
 import hashlib
@@ -45,7 +45,7 @@ class GateJudgement:
 
     @property
     def improvement(self) -> Interval | None:
-        """Over the champion, positive where the candidate is better."""
+        """The improvement over the champion, positive where the candidate is better; None without a comparison."""
         result = self.report.result(CHAMPION)
         if result is None or result.measured is None or not {"low", "high", "alpha"} <= set(result.evidence):
             return None
@@ -54,7 +54,7 @@ class GateJudgement:
 
     @property
     def percentage(self) -> float:
-        """How much the candidate's score is better, as a share of the champion's, in percent; 0 without one."""
+        """The improvement of the score in percent of the champion's, positive where better; 0 without a champion."""
         before, after = self.old_metrics.get(self.metric), self.new_metrics.get(self.metric)
         if not before or after is None:
             return 0.0
@@ -66,7 +66,7 @@ class GateJudgement:
         return "; ".join(f"{result.name}: {result.verdict}, {result.reason}" for result in results)
 
     def to_plain(self) -> dict[str, Any]:
-        """As JSON can hold it."""
+        """Plain data for JSON, from which a runner that takes over restores the judgement."""
         return {
             "report": plain(self.report),
             "metric": self.metric,
@@ -136,12 +136,12 @@ def judged_rows_digest(prepared: PreparedRows) -> str:
 
 
 def plan_digest(plan: FeaturePlan | None) -> str | None:
-    """SHA-256 of a plan as it is kept."""
+    """SHA-256 of a plan as it is stored, None without one."""
     return None if plan is None else hashlib.sha256(encode(plan)).hexdigest()
 
 
 def as_logged(result: GateResult) -> GateResult:
-    """A gate's result as JSON holds it: numbers that are none are left out."""
+    """A gate's result as JSON holds it: numbers that are not finite become None."""
     evidence = {
         name: None if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in result.evidence.items()

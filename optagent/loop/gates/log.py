@@ -1,4 +1,4 @@
-"""Gate log: the audit entry of a decision, with all that it takes to make the decision again."""
+"""Gate log: the audit entry of a decision, with all values that are needed to make the decision again."""
 
 from optagent.codec import plain
 from optagent.domain.audit import AuditEntry
@@ -13,7 +13,7 @@ from optagent.loop.train.prepare import PreparedRows
 async def log_judgement(
     job: Optimization, judgement: GateJudgement, version: ModelVersion, prepared: PreparedRows, window: str
 ) -> None:
-    """Appends the decision to the audit log; no feature values, rows and scores as SHA-256."""
+    """Appends the decision to the audit log: rows and scores as SHA-256, without feature values."""
     command, run, report = job.command, job.run, judgement.report
     decision = GateDecision(
         process_id=run.process.process_id,

@@ -1,8 +1,8 @@
-"""Gate replay: an optimization's decision is made once more, from the rows, the bundles and the seed it was made from.
+"""Gate replay: an optimization's decision is made again from the same rows, bundles and seed.
 
-Gates that are computed (samples, limits of metrics, bias, champion) have to come out the same, bit for bit. What was
-measured (latency), and what loading and serving the candidate came to, stands as it was. Rows or bundles that have
-changed since are named; then nothing is computed, for the decision was about others.
+Gates that are computed (samples, limits of metrics, bias, champion) have to come out the same, bit for bit. Gates that
+are measured (latency) or that load and serve the candidate stay as they were logged. Rows or bundles that have changed
+since are named, and then no gate is computed, since the decision was about other ones.
 """
 
 import json
@@ -28,7 +28,7 @@ from optagent.loop.rollout.replay import ReplayDifference
 from optagent.loop.train.holdout import Baseline, HoldoutTest, version_on_holdout
 from optagent.loop.train.load import load_version
 from optagent.loop.train.prepare import PreparedRows
-from optagent.loop.train.training_rows import TrainingRows, learnable, windowed
+from optagent.loop.train.training_rows import TrainingRows, read_training_rows, windowed
 from optagent.loop.train.training_window import window_named
 from optagent.ports import Registry
 from optagent.sequential.holdout_ledger import alpha_of_look
@@ -44,12 +44,12 @@ _COMMAND = ("seed", "strategy", "gates")
 
 @dataclass(frozen=True, slots=True)
 class GateReplay:
-    """Outcome of judging a candidate once more.
+    """Outcome of judging a candidate again.
 
-    `same` are the gates that came out the same, bit for bit, and `not_computed` those that stand as they were.
-    `changed` is what the decision was made of and is no longer so: where rows or bundles are among it, no gate was
-    computed. `difference` is the first number that comes out otherwise. `libraries` are versions that have changed
-    since the candidate was trained, which may be why.
+    `same` are the gates that came out the same, bit for bit, and `not_computed` those that stay as they were logged.
+    `changed` are the inputs of the decision that have changed since: where rows or bundles are among them, no gate was
+    computed. `difference` is the first value that differs. `libraries` are those whose version has changed since the
+    candidate was trained, which may be the reason.
     """
 
     process_id: str
@@ -69,7 +69,7 @@ class GateReplay:
 
 @dataclass(frozen=True, slots=True)
 class _Materials:
-    """The rows, the candidate and the champion of a decision, as they are found again."""
+    """The rows of a decision and the predictions of its candidate and champion, read or computed again."""
 
     prepared: PreparedRows
     libraries: Mapping[str, str]
@@ -79,7 +79,7 @@ class _Materials:
 
 
 def decision_of(record: AuditLink | AuditEntry) -> GateDecision:
-    """The decision that an entry holds; InvalidRequest for another entry, and for one that says too little."""
+    """The decision that an entry holds; InvalidRequest for another kind of entry and for an incomplete one."""
     entry = record.entry if isinstance(record, AuditLink) else record
     if entry.action != JUDGED:
         raise InvalidRequest(f"an entry {JUDGED!r} can be judged again, this one is {entry.action!r}")
@@ -96,15 +96,15 @@ def replay_gates(
     process: Process | None = None,
     looks: Iterable[HoldoutLook] | None = None,
 ) -> GateReplay:
-    """Judges a candidate again as the entry says that it was judged, and compares bit for bit.
+    """Judges a candidate again by the settings of the entry, and compares bit for bit.
 
-    `process` is the one that decided, and `looks` those of the ledger of its holdout, where they are kept: they must
-    say the same as the entry. Raises InvalidRequest as `decision_of`, and Unavailable.
+    `process` is the one that decided, and `looks` those of the ledger of its holdout, where they are still stored: they
+    must agree with the entry. Raises InvalidRequest as `decision_of`, and Unavailable.
     """
     entry = record.entry if isinstance(record, AuditLink) else record
     decision = decision_of(entry)
     replay = GateReplay(decision.process_id, entry.target, decision.version, entry.outcome)
-    changed = [*_unlike_process(decision, process), *_unlike_ledger(decision, entry.outcome, looks)]
+    changed = [*_compare_process(decision, process), *_compare_ledger(decision, entry.outcome, looks)]
     materials = _find_materials(decision, spec, ports)
     if not isinstance(materials, _Materials):
         return replace(replay, changed=(*materials, *changed))
@@ -129,7 +129,7 @@ def _find_materials(decision: GateDecision, spec: ModelSpec, ports: Ports) -> _M
         prediction = predictor.scores(encoded(prepared.holdout_rows, predictor.schema))
     except (CorruptBundle, InvalidData) as error:
         return [*changed, ReplayDifference("scores_sha256", decision.scores_sha256, f"nothing: {error}")]
-    changed += _unlike("scores_sha256", decision.scores_sha256, scores_digest(prediction))
+    changed += _compare_values("scores_sha256", decision.scores_sha256, scores_digest(prediction))
     champion, why = _find_champion(decision, prepared, ports.registry, changed)
     return changed or _Materials(prepared, predictor.manifest.libraries, prediction, champion, why)
 
@@ -137,7 +137,7 @@ def _find_materials(decision: GateDecision, spec: ModelSpec, ports: Ports) -> _M
 def _load_version(
     name: str, model_id: str, number: str, digest: str | None, registry: Registry
 ) -> tuple[Predictor | None, list[ReplayDifference]]:
-    """A version's model, of the digest that was logged."""
+    """The model of a version with the digest that was logged, or None with the differences."""
     version, changed = _find_version(name, model_id, number, digest, registry)
     if version is None:
         return None, changed
@@ -154,22 +154,22 @@ def _find_version(
         version = registry.version(model_id, number)
     except ModelNotFound as error:
         return None, [ReplayDifference(f"{name}: version", number, f"gone: {error}")]
-    unlike = _unlike(f"{name}: bundle", f"SHA-256 {digest}", f"SHA-256 {version.digest}")
+    unlike = _compare_values(f"{name}: bundle", f"SHA-256 {digest}", f"SHA-256 {version.digest}")
     return (None, unlike) if unlike else (version, [])
 
 
 def _find_rows(
     decision: GateDecision, spec: ModelSpec, ports: Ports, predictor: Predictor | None, changed: list[ReplayDifference]
 ) -> PreparedRows | None:
-    """The rows of then, split with the seed; None, with what differs added to `changed`, where they are others."""
+    """The rows of the decision, split with its seed; None where they differ, and `changed` gets the differences."""
     try:
-        rows = learnable(spec, ports.datasets, ports.observations, decision.until)
+        rows = read_training_rows(spec, ports.datasets, ports.observations, decision.until)
         prepared = _rows_of_window(decision, rows)
         unlike = [
-            *_unlike("rows", decision.rows, rows.table.num_rows),
-            *_unlike("holdout", decision.holdout, holdout_digest(prepared)),
-            *_unlike("holdout_sha256", decision.holdout_sha256, judged_rows_digest(prepared)),
-            *_unlike("rows_sha256", decision.rows_sha256, _training_digest(decision, prepared, predictor)),
+            *_compare_values("rows", decision.rows, rows.table.num_rows),
+            *_compare_values("holdout", decision.holdout, holdout_digest(prepared)),
+            *_compare_values("holdout_sha256", decision.holdout_sha256, judged_rows_digest(prepared)),
+            *_compare_values("rows_sha256", decision.rows_sha256, _training_digest(decision, prepared, predictor)),
         ]
     except InvalidData as error:
         unlike = [ReplayDifference("rows_sha256", decision.rows_sha256, f"none: {error}")]
@@ -185,7 +185,7 @@ def _rows_of_window(decision: GateDecision, rows: TrainingRows) -> PreparedRows:
 
 
 def _training_digest(decision: GateDecision, prepared: PreparedRows, predictor: Predictor | None) -> str:
-    """The digest of the rows, with the columns of the candidate's plan."""
+    """The digest of the development rows with the columns of the candidate's plan."""
     if decision.plan_sha256 is None:
         return prepared.digest
     if predictor is None:
@@ -193,13 +193,13 @@ def _training_digest(decision: GateDecision, prepared: PreparedRows, predictor: 
     plan = predictor.model.plan if isinstance(predictor.model, EngineeredModel) else None
     if plan is None or plan_digest(plan) != decision.plan_sha256:
         raise InvalidData("the candidate's plan is another one")
-    return prepared.planned(plan).digest
+    return prepared.with_plan(plan).digest
 
 
 def _find_champion(
     decision: GateDecision, prepared: PreparedRows, registry: Registry, changed: list[ReplayDifference]
 ) -> tuple[Baseline | None, str | None]:
-    """The prediction of the champion of then on the holdout; what is no longer so is added to `changed`."""
+    """The prediction of the decision's champion on the holdout; differences are added to `changed`."""
     if decision.champion_version is None:
         return None, None
     name, model_id = "champion", prepared.spec.model_id
@@ -209,9 +209,9 @@ def _find_champion(
         return None, None
     baseline, why = version_on_holdout(version, prepared, registry)
     digest = None if baseline is None else scores_digest(baseline.prediction)
-    for difference in _unlike("champion_scores_sha256", decision.champion_scores_sha256, digest):
+    for difference in _compare_values("champion_scores_sha256", decision.champion_scores_sha256, digest):
         changed.append(difference if baseline else replace(difference, replayed=f"nothing: {why}"))
-    if baseline is None:  # nor could it be compared with then: the reason names a scratch folder, so take that of then
+    if baseline is None:  # as it was then; its reason names a scratch folder, so the logged reason is taken
         why = next((result.reason for result in decision.results if result.name == name), why)
     return baseline, why
 
@@ -228,52 +228,54 @@ def _judge_again(
     replayed = {result.name: as_logged(result) for result in results}
     computed = [name for name in logged if name not in NOT_COMPUTED]
     differences = {
-        name: _unlike_gate(name, logged.get(name), replayed.get(name)) for name in dict.fromkeys([*computed, *replayed])
+        name: _compare_gate(name, logged.get(name), replayed.get(name))
+        for name in dict.fromkeys([*computed, *replayed])
     }
     same = tuple(name for name, difference in differences.items() if difference is None)
     verdict = str(verdict_of([replayed.get(result.name, result) for result in decision.results]))
     every_difference: Iterator[ReplayDifference] = iter(
         [
-            *_unlike("alpha", decision.alpha, _alpha(decision)),
+            *_compare_values("alpha", decision.alpha, _alpha_of_decision(decision)),
             *(difference for difference in differences.values() if difference is not None),
-            *_unlike("verdict", outcome, verdict),
+            *_compare_values("verdict", outcome, verdict),
         ]
     )
     return same, next(every_difference, None)
 
 
-def _alpha(decision: GateDecision) -> float | None:
+def _alpha_of_decision(decision: GateDecision) -> float | None:
     whole = strategy_named(decision.strategy).alpha
     return whole if decision.look is None else alpha_of_look(whole, decision.look)
 
 
-def _unlike_gate(name: str, known: GateResult | None, again: GateResult | None) -> ReplayDifference | None:
+def _compare_gate(name: str, logged: GateResult | None, replayed: GateResult | None) -> ReplayDifference | None:
     where = f"gate {name}"
-    if known is None or again is None:
-        return ReplayDifference(where, "missing" if known is None else "there", "missing" if again is None else "there")
+    if logged is None or replayed is None:
+        presence = ["missing" if result is None else "there" for result in (logged, replayed)]
+        return ReplayDifference(where, *presence)
     for each in ("verdict", "measured", "required"):
-        for difference in _unlike(f"{where}: {each}", getattr(known, each), getattr(again, each)):
+        for difference in _compare_values(f"{where}: {each}", getattr(logged, each), getattr(replayed, each)):
             return difference
-    for each in sorted({*known.evidence, *again.evidence}):
-        for difference in _unlike(f"{where}: {each}", known.evidence.get(each), again.evidence.get(each)):
+    for each in sorted({*logged.evidence, *replayed.evidence}):
+        for difference in _compare_values(f"{where}: {each}", logged.evidence.get(each), replayed.evidence.get(each)):
             return difference
-    return next(iter(_unlike(f"{where}: reason", known.reason, again.reason)), None)
+    return next(iter(_compare_values(f"{where}: reason", logged.reason, replayed.reason)), None)
 
 
-def _unlike_process(decision: GateDecision, process: Process | None) -> Iterator[ReplayDifference]:
-    """Differences of the entry to what the process that decided was asked for."""
+def _compare_process(decision: GateDecision, process: Process | None) -> Iterator[ReplayDifference]:
+    """Differences of the entry to the command of the process that decided."""
     if process is None:
         return
     command: Mapping[str, Any] = process.command
     for name in _COMMAND:
-        yield from _unlike(
+        yield from _compare_values(
             f"{name}, as process {decision.process_id} keeps it", getattr(decision, name), command.get(name)
         )
     until = process.kept.get("rows", {}).get("until")
-    yield from _unlike(f"until, as process {decision.process_id} keeps it", decision.until, until)
+    yield from _compare_values(f"until, as process {decision.process_id} keeps it", decision.until, until)
 
 
-def _unlike_ledger(
+def _compare_ledger(
     decision: GateDecision, outcome: str, looks: Iterable[HoldoutLook] | None
 ) -> Iterator[ReplayDifference]:
     """Differences of the entry to the look in the ledger."""
@@ -284,15 +286,19 @@ def _unlike_ledger(
     if look is None:
         yield ReplayDifference(where, "there", "missing")
         return
-    yield from _unlike(f"{where}: process", decision.process_id, look.process_id)
-    yield from _unlike(f"{where}: candidate", decision.version, look.candidate)
-    yield from _unlike(f"{where}: alpha", strategy_named(decision.strategy).alpha, look.alpha)
-    yield from _unlike(f"{where}: verdict", outcome, None if look.verdict is None else str(look.verdict))
+    yield from _compare_values(f"{where}: process", decision.process_id, look.process_id)
+    yield from _compare_values(f"{where}: candidate", decision.version, look.candidate)
+    yield from _compare_values(f"{where}: alpha", strategy_named(decision.strategy).alpha, look.alpha)
+    yield from _compare_values(f"{where}: verdict", outcome, None if look.verdict is None else str(look.verdict))
 
 
-def _unlike(where: str, stored: Any, found: Any) -> list[ReplayDifference]:
+def _compare_values(where: str, logged: Any, replayed: Any) -> list[ReplayDifference]:
     """The difference of two values, compared as JSON, so that -0.0 is not 0.0."""
-    return [] if _as_json(stored) == _as_json(found) else [ReplayDifference(where, _as_text(stored), _as_text(found))]
+    return (
+        []
+        if _as_json(logged) == _as_json(replayed)
+        else [ReplayDifference(where, _as_text(logged), _as_text(replayed))]
+    )
 
 
 def _as_json(value: Any) -> str:

@@ -18,7 +18,7 @@ from optagent.training.recipe import Recipe, train_recipe
 class BuiltModel:
     """A family with parameters, trained on every row but the holdout; `score` is its mean over the folds, if known.
 
-    `form` is the family that loads the model where that is not the one that was trained: it stands behind a plan.
+    `form` is the family that loads the model where that is not the trained one, as for a model behind a plan.
     """
 
     family: str

@@ -36,7 +36,7 @@ from optagent.training.recipe import Recipe
 class CandidateRecipes:
     """Recipes of a model to build: one, or several under one weighting, all on the columns of the plan.
 
-    `notes` tell in words how they were found.
+    `notes` are sentences about how they were found.
     """
 
     recipes: tuple[Recipe, ...]
@@ -45,7 +45,7 @@ class CandidateRecipes:
     notes: tuple[str, ...] = ()
 
     def to_plain(self) -> dict[str, Any]:
-        """Plain data that JSON can hold, of which a runner that takes over makes it again."""
+        """Plain data for JSON, from which a runner that takes over restores the recipes."""
         combined = None if self.combined is None else to_json(self.combined).decode()
         recipes = [recipe.to_plain() for recipe in self.recipes]
         return {"recipes": recipes, "combined": combined, "said": list(self.notes)}
@@ -58,9 +58,9 @@ class CandidateRecipes:
 
 
 def champion_candidate(prepared: PreparedRows, registry: Registry) -> tuple["CandidateRecipes", tuple[str, ...]]:
-    """The champion as it would be trained again, with its features; the first family's defaults without one.
+    """The champion's recipes and features, to train it again; the first family's defaults without a champion.
 
-    The notes say what of it cannot be trained again.
+    The notes name the parts of the champion that cannot be trained again.
     """
     champion = champion_of(prepared.spec.model_id, registry)
     try:
@@ -89,7 +89,7 @@ def champion_candidate(prepared: PreparedRows, registry: Registry) -> tuple["Can
 async def search_features(
     command: OptimizeModel, recipe: Recipe, prepared: PreparedRows, metric: Metric, ports: Ports, run: Run
 ) -> tuple[FeaturePlan | None, str]:
-    """The plan that is better out of fold with the current parameters, or None; and why, in words."""
+    """The plan that is better out of fold with the current parameters, or None; and the reason as text."""
     if "features" in run.kept:
         output = run.kept["features"]
         return None if output["plan"] is None else decode(FeaturePlan, output["plan"]), output["said"]
@@ -111,7 +111,7 @@ async def search_candidate(
     ports: Ports,
     run: Run,
 ) -> CandidateRecipes:
-    """The champion as it was trained, or the best that a search finds, alone or with others."""
+    """The champion's recipes, or those that a search finds: the best one, or several under one weighting."""
     if "candidate" in run.kept:
         return CandidateRecipes.from_plain(run.kept["candidate"], prepared.plan)
     if Stage.TUNE not in stages:
@@ -125,8 +125,10 @@ async def search_candidate(
 async def _retrain(
     command: OptimizeModel, champion: CandidateRecipes, prepared: PreparedRows, ports: Ports, run: Run
 ) -> CandidateRecipes:
-    """The champion on the rows of today; the weights of an ensemble are fitted anew where that is shown to be better
-    than its best member, and kept otherwise."""
+    """The champion's recipes for the rows of today.
+
+    New weights of an ensemble replace the old ones where they are shown to be better than its best member.
+    """
     notes = (*champion.notes, f"trained again: {', '.join(recipe.family for recipe in champion.recipes)}")
     retrained = replace(champion, plan=prepared.plan, notes=notes)
     if champion.combined is None:

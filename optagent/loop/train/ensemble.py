@@ -1,4 +1,4 @@
-"""Ensembles: weights for several models, registered where they beat the best of them on rows that none has seen."""
+"""Ensemble search: weights for several models, registered where they beat the best of these on rows that none saw."""
 
 import asyncio
 import math
@@ -46,7 +46,7 @@ from optagent.training.metrics import Metric, metric_named
 from optagent.training.recipe import OutOfFold, Recipe, predict_out_of_fold, train_recipe
 
 _ONE_ROW_SET = ("task", "data", "target", "time_column", "rows_in_time_order", "label_horizon", "holdout_fraction")
-_WORTH_SHARING = 5_000_000  # predictions: fewer are asked here sooner than they are handed over
+_WORTH_SHARING = 5_000_000  # predictions: fewer are computed here sooner than they are handed over
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +75,12 @@ def check_base_models(command: EnsembleModels, specs: Mapping[str, ModelSpec]) -
 
 
 def metrics_of(names: Sequence[str], spec: ModelSpec) -> tuple[Metric, ...]:
-    """The metrics by name, that of the model where there is none; InvalidRequest for one that its task lacks."""
+    """The metrics of these names, the model's own without any; InvalidRequest for one that its task does not have."""
     return tuple(metric_named(name, spec.task) for name in names or (spec.metric,))
 
 
 async def create_ensemble(command: EnsembleModels, spec: ModelSpec, ports: Ports, run: Run) -> EnsembleResult:
-    """Prepares, trains members fold by fold, weighs, validates and registers what was accepted."""
+    """Prepares, trains members fold by fold, weighs them, and validates and registers an accepted ensemble."""
     await run.stage("prepare")
     prepared = await asyncio.to_thread(prepare, spec, ports.datasets, command.seed)
     recipes = await asyncio.to_thread(
@@ -103,8 +103,10 @@ async def create_ensemble(command: EnsembleModels, spec: ModelSpec, ports: Ports
 
 
 def recipe_of(name: str, prepared: PreparedRows, registry: Registry) -> Recipe:
-    """How a registered version was trained; raises ModelNotFound, CorruptBundle, and InvalidRequest where it is not to
-    be trained again on these rows."""
+    """The recipe that a registered version was trained by.
+
+    Raises ModelNotFound, CorruptBundle, and InvalidRequest where it cannot be trained again on these rows.
+    """
     version = registry.version(*parse_base(name))
     predictor = load_version(version, registry)
     model = predictor.model
@@ -127,19 +129,19 @@ def recipe_of(name: str, prepared: PreparedRows, registry: Registry) -> Recipe:
 def search_weights(
     recipes: Sequence[Recipe], prepared: PreparedRows, goal: EnsembleGoal, workers: Workers, run: Run
 ) -> WeightSearch:
-    """Trains every recipe on every fold, and searches for weights on what they say of the rows left out. Blocks."""
+    """Trains every recipe on every fold, and searches for weights by the out-of-fold predictions. Blocks."""
     problem, spec = prepared.problem, prepared.spec
     with workers.share(problem) as pool:
         predict = partial(predict_out_of_fold, seed=goal.seed)
-        predicted: list[OutOfFold] = pool.map(predict, recipes, run.cancelled)
-    predictions = {recipe.name: each.predictions for recipe, each in zip(recipes, predicted, strict=True)}
+        out_of_folds: list[OutOfFold] = pool.map(predict, recipes, run.cancelled)
+    predictions = {recipe.name: each.predictions for recipe, each in zip(recipes, out_of_folds, strict=True)}
     members, rows = out_of_fold(spec.task, problem.data.y, problem.folds, predictions)
     members = replace(
         members,
-        latency_ms=tuple(each.latency_ms for each in predicted),
-        size_mb=tuple(each.size_mb for each in predicted),
+        latency_ms=tuple(each.latency_ms for each in out_of_folds),
+        size_mb=tuple(each.size_mb for each in out_of_folds),
     )
-    data = MemberData(members, spec, _times_of(prepared.dev_time, rows), _features(prepared, rows))
+    data = MemberData(members, spec, _select_times(prepared.dev_time, rows), _stack_features(prepared, rows))
     target = target_of(members, goal.metrics)
     with _PooledGains(workers) as gains_for:
         choice = choose_ensemble(data, goal, gains_for)
@@ -149,7 +151,8 @@ def search_weights(
 def search_weights_of_trials(
     recipes: Sequence[Recipe], test: HoldoutTest, ports: Ports, run: Run
 ) -> WeightSearch | str:
-    """The search for weights of these, or why there was none: that fails no search for parameters. Blocks."""
+    """The search for weights of these recipes, or the reason why there was none, as text: the search for parameters
+    that asked for it does not fail. Blocks."""
     if len(recipes) < 2:
         return f"no ensemble: {len(recipes)} of the trials was trained to its end"
     goal = EnsembleGoal((test.metric,), "weighted", alpha=test.alpha, seed=test.seed)
@@ -178,7 +181,7 @@ def build_members(
     facts: Mapping[str, Any],
     score: float = math.nan,
 ) -> BuiltModel:
-    """Members trained on all development rows, under one weighting; `facts` are kept with how each was trained."""
+    """Members trained on all development rows, under one weighting; `facts` are kept beside their recipes."""
     members = {recipe.name: _build_part(recipe, prepared, seed, threads) for recipe in recipes}
     params = {**facts, "recipes": [recipe.to_plain() for recipe in recipes]}
     rounds = max(recipe.rounds for recipe in recipes)
@@ -208,7 +211,7 @@ def _build_and_compare(
 class _PooledGains:
     """Gains of a further member, computed in this process, or by a pool of workers where the matrix is large.
 
-    A pool has all cores and one matrix; searches come one after the other, and the next one has another.
+    A pool uses all cores and shares one matrix. Searches run one after the other, and the next one has another matrix.
     """
 
     def __init__(self, workers: Workers) -> None:
@@ -238,14 +241,14 @@ def _gains_of_part(members: Members, candidates: Rows, target: Target, counts: C
     return gains(members, target, counts, candidates)
 
 
-def _features(prepared: PreparedRows, rows: Rows) -> StackFeatures:
-    """The numbers among the encoded columns: a code is no quantity."""
+def _stack_features(prepared: PreparedRows, rows: Rows) -> StackFeatures:
+    """The numeric ones of the encoded columns: the code of a category is no quantity."""
     data = prepared.problem.data
     numbers = [index for index in range(len(data.names)) if index not in data.categorical]
     return StackFeatures(data.x_of(rows), tuple(numbers))
 
 
-def _times_of(time: Vector | None, rows: Rows) -> Vector | None:
+def _select_times(time: Vector | None, rows: Rows) -> Vector | None:
     return None if time is None else time[rows]
 
 

@@ -1,4 +1,4 @@
-"""Feature engineering: columns made of columns, where the champion's own parameters do better with them."""
+"""Feature engineering: columns made of columns, kept where the champion's own parameters score better with them."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -28,11 +28,11 @@ from optagent.training.families.registry import family_named
 from optagent.training.metrics import Metric, metric_named
 from optagent.training.recipe import Recipe, train_recipe
 
-_WORTH_SHARING = 20_000_000  # rows times candidates: fewer are looked at sooner than workers are up
+_WORTH_SHARING = 20_000_000  # rows times candidates: fewer are screened sooner than workers have started
 
 
 async def engineer_features(command: EngineerFeatures, spec: ModelSpec, ports: Ports, run: Run) -> FeatureResult:
-    """Prepares, searches and proves, validates and registers what was accepted."""
+    """Prepares rows, proposes and proves features, and validates and registers a model with the accepted ones."""
     await run.stage("prepare")
     prepared = await asyncio.to_thread(prepare, spec, ports.datasets, command.seed)
     recipe, notes = await asyncio.to_thread(current_recipe, prepared, ports.registry)
@@ -51,7 +51,7 @@ async def engineer_features(command: EngineerFeatures, spec: ModelSpec, ports: P
 
 
 def current_recipe(prepared: PreparedRows, registry: Registry) -> tuple[Recipe, tuple[str, ...]]:
-    """How the champion was trained, without a plan that it has; the first family's defaults where that is not known."""
+    """The champion's recipe without its plan, or the first family's defaults where it has none; with notes."""
     model_id, notes = prepared.spec.model_id, tuple[str, ...]()
     try:
         recipe = recipe_of(f"{model_id}@{CHAMPION}", prepared, registry)
@@ -68,7 +68,7 @@ def current_recipe(prepared: PreparedRows, registry: Registry) -> tuple[Recipe, 
 def propose_features(
     command: EngineerFeatures, prepared: PreparedRows, recipe: Recipe, metric: Metric, ports: Ports, run: Run
 ) -> FeatureProposal:
-    """Features for the recipe's model, or why there are none; blocks."""
+    """A proposal of features for the recipe's model, or with the reason why there are none; blocks."""
     time = prepared.dev_time
     dates = [column.name for column in prepared.schema.columns if column.kind is Kind.DATETIME]
     return propose(
@@ -88,7 +88,7 @@ def propose_features(
 
 
 def _spread_over(workers: Workers | None, cancelled: Callable[[], bool]) -> Spread:
-    """Spreads blocks over workers that share the rows, where there is enough to look at."""
+    """Spreads blocks over workers that share the rows, where there are enough rows and candidates for it."""
 
     def spread(screen: Screen, blocks: Iterable[Block]) -> Iterable[BlockStatistics]:
         every_block = list(blocks)
@@ -107,7 +107,7 @@ def _build_and_compare(
     assert proposal.plan is not None, "a plan was accepted"
     score = proposal.score if proposal.score is not None else float("nan")
     prepared = test.prepared
-    built = build_recipe(recipe, prepared.planned(proposal.plan), test.seed, ports.threads, score)
+    built = build_recipe(recipe, prepared.with_plan(proposal.plan), test.seed, ports.threads, score)
     x = prepared.holdout.x
     baseline, note = champion_on_holdout(prepared, ports.registry)
     if baseline is None:
@@ -131,8 +131,8 @@ def _feature_result(
         candidates=proposal.candidates,
         plain_score=proposal.plain_score,
         score=proposal.score,
-        features=tuple(plain(one) for one in proposal.features),
-        columns=tuple(plain(one) for one in proposal.columns),
+        features=tuple(plain(feature) for feature in proposal.features),
+        columns=tuple(plain(column) for column in proposal.columns),
         duration_s=ports.clock.now() - run.process.created_at,
         notes=(*prepared.notes, *notes, *proposal.notes),
     )

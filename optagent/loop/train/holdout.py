@@ -28,7 +28,7 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True)
 class HoldoutTest:
-    """How a candidate is compared on the holdout of `prepared`: intervals of `metric` at confidence `1 - alpha`."""
+    """Settings of a comparison on the holdout of `prepared`: intervals of `metric` at confidence `1 - alpha`."""
 
     prepared: PreparedRows
     metric: Metric
@@ -55,7 +55,7 @@ class Comparison:
         }
 
     def answer(self, version: ModelVersion) -> dict[str, Any]:
-        """The fields of a result that tell of the comparison and of the version that was registered because of it."""
+        """The fields of a result that hold the comparison and the version that was registered after it."""
         return {
             "holdout": self.candidate,
             "baseline_name": self.baseline_name,
@@ -68,7 +68,7 @@ class Comparison:
 
 
 def verdict_of_interval(improvement: Interval) -> Verdict:
-    """Better only when the whole interval is; worse only when the whole interval is.
+    """PASS where the whole interval is above 0, FAIL where it is below 0, otherwise INCONCLUSIVE.
 
     >>> verdict_of_interval(Interval(0.01, -0.002, 0.03, 0.05))
     <Verdict.INCONCLUSIVE: 'inconclusive'>

@@ -1,4 +1,4 @@
-"""Model import: a model that was trained elsewhere becomes a version of ours, if it predicts as it did there."""
+"""Model import: a model that was trained elsewhere becomes a version here, if it predicts the same as it did there."""
 
 import json
 import tempfile
@@ -22,8 +22,8 @@ _COMPARED_ROWS = 50_000
 def import_model(spec: ModelSpec, uri: str, ports: Ports, trust_pickle: bool = False) -> ModelVersion:
     """Converts, compares on holdout rows, registers; the first version of a model becomes its champion.
 
-    Raises InvalidRequest for what cannot be imported, InvalidData where its columns, classes or predictions are not
-    those that the model's rows ask for.
+    Raises InvalidRequest for a model that cannot be imported, and InvalidData where its columns, classes or predictions
+    do not fit the rows of `spec`.
     """
     importer: Importer = ports.need("importer")
     prepared = prepare(spec, ports.datasets)
@@ -47,7 +47,7 @@ def import_model(spec: ModelSpec, uri: str, ports: Ports, trust_pickle: bool = F
         metrics = {f"holdout_{metric.name}": float(score), **parity}
         tags = {"family": converted.family, "imported_from": uri, "flavor": str(converted.source.get("flavor", ""))}
         if converted.params:
-            # What a search starts from.
+            # A search starts from these.
             defaults = family_named(converted.family).defaults(spec.task)
             tags["params"] = json.dumps({**defaults, **converted.params})
         version = ports.registry.register(spec.model_id, bundle, metrics, tags)

@@ -1,4 +1,4 @@
-"""Prepare: read a model's rows, set the holdout apart, and encode both, in the order that lets nothing leak."""
+"""Row preparation: reads a model's rows, sets the holdout apart and encodes both, so that nothing of it leaks."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -20,11 +20,11 @@ from optagent.training.transform import transform_data
 
 @dataclass(frozen=True, slots=True)
 class PreparedRows:
-    """What a search works on, and what judges it.
+    """The encoded rows of a model: development rows with folds for a search, and the holdout that judges its result.
 
-    `problem` holds the development rows only, of which `digest` is the SHA-256. `holdout` is encoded, `holdout_rows`
-    the same rows as they were read; `holdout_time` and `dev_time` are instants, None for rows without an order. With a
-    `plan` the columns of `problem` are those that it makes; those of `holdout` never are.
+    `problem` holds the development rows only, and `digest` is their SHA-256. `holdout` is encoded, and `holdout_rows`
+    are the same rows as they were read; `holdout_time` and `dev_time` are instants, None for rows without an order.
+    With a `plan`, `problem` has the plan's columns; `holdout` always has the model's own.
     """
 
     spec: ModelSpec
@@ -39,7 +39,7 @@ class PreparedRows:
     plan: FeaturePlan | None = None
 
     def facts(self) -> dict[str, Any]:
-        """What a model's manifest says of the rows it was trained on."""
+        """The facts about these rows that are kept in the manifest of a model trained on them."""
         return {
             "rows": len(self.problem.data),
             "holdout_rows": len(self.holdout),
@@ -47,18 +47,18 @@ class PreparedRows:
             "holdout_sha256": digest_of(self.holdout),
         }
 
-    def planned(self, plan: FeaturePlan) -> "PreparedRows":
+    def with_plan(self, plan: FeaturePlan) -> "PreparedRows":
         """The same rows with the columns of a plan."""
         data = transform_data(plan, self.problem.data)
         return replace(self, problem=Problem(data, self.problem.folds), digest=digest_of(data), plan=plan)
 
 
 def prepare(spec: ModelSpec, datasets: Datasets, seed: int = 0) -> PreparedRows:
-    """Reads the model's data, and prepares it as `prepared_of`; raises InvalidData and Unavailable."""
-    return prepared_of(datasets.read(spec.data, columns_of(spec)), spec, seed)
+    """Reads the model's data, and prepares it as `prepare_table`; raises InvalidData and Unavailable."""
+    return prepare_table(datasets.read(spec.data, columns_of(spec)), spec, seed)
 
 
-def prepared_of(table: pa.Table, spec: ModelSpec, seed: int = 0, least_holdout: int = 0) -> PreparedRows:
+def prepare_table(table: pa.Table, spec: ModelSpec, seed: int = 0, least_holdout: int = 0) -> PreparedRows:
     """Splits first, learns the schema from the development rows alone, then encodes; raises InvalidData.
 
     The holdout has `holdout_fraction` of the rows, and at least `least_holdout` rows where they have an order.
@@ -75,7 +75,7 @@ def prepared_of(table: pa.Table, spec: ModelSpec, seed: int = 0, least_holdout: 
     folds = make_folds(dev_time, y[parts.dev], spec, np.arange(len(parts.dev)), seed=seed)
     schema = fit_schema(table, spec, parts.dev)
     holdout_rows = table.take(pa.array(parts.holdout))  # a slice would keep the whole table in memory
-    data = load_data(taken(table, parts.dev), schema, spec.class_weight)
+    data = load_data(take_rows(table, parts.dev), schema, spec.class_weight)
     return PreparedRows(
         spec=spec,
         problem=Problem(data, folds),
@@ -89,13 +89,13 @@ def prepared_of(table: pa.Table, spec: ModelSpec, seed: int = 0, least_holdout: 
     )
 
 
-def taken(table: pa.Table, rows: Rows) -> pa.Table:
-    """The rows of a table; neighbours are not copied."""
+def take_rows(table: pa.Table, rows: Rows) -> pa.Table:
+    """The rows of a table at these indices; a run of neighbours is a slice without a copy."""
     return table.take(pa.array(rows)) if span_of(rows) is None else table.slice(int(rows[0]), len(rows))
 
 
 def digest_of(data: Data) -> str:
     """SHA-256 of the encoded rows and their targets."""
-    found = hashlib.sha256(np.ascontiguousarray(data.x).data)
-    found.update(np.ascontiguousarray(data.y).data)
-    return found.hexdigest()
+    digest = hashlib.sha256(np.ascontiguousarray(data.x).data)
+    digest.update(np.ascontiguousarray(data.y).data)
+    return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Registration: a built model becomes a version, with the alias that its verdict earns."""
+"""Model registration: a built model becomes a version, with the alias that its verdict earns."""
 
 import asyncio
 import json
@@ -40,7 +40,7 @@ async def register_result(
     ports: Ports,
     run: Run,
 ) -> Result:
-    """The end of a search: registers what it built, and answers its result with the comparison and the version.
+    """The end of a search: registers the built model, and answers the result with the comparison and the version.
 
     `result` is a dataclass with the fields of `Comparison.answer`, and `duration_s`.
     """
@@ -59,7 +59,7 @@ def register(
     process_id: str,
     ports: Ports,
 ) -> ModelVersion:
-    """A new version, whole or not at all, with its alias set last; the holdout is kept as what it is watched by."""
+    """A new version, whole or not at all, with its alias set last; the holdout is kept as its monitoring reference."""
     version = register_version(built, prepared, process_id, ports, metrics, {"verdict": str(verdict)})
     alias = alias_earned(verdict, champion_of(version.model_id, ports.registry) is not None)
     if alias is None:
@@ -76,7 +76,7 @@ def register_version(
     metrics: Mapping[str, float] = MappingProxyType({}),
     more_tags: Mapping[str, str] = MappingProxyType({}),
 ) -> ModelVersion:
-    """A new version without an alias; the holdout is kept as what it is watched by."""
+    """A new version without an alias; the holdout is kept as its monitoring reference."""
     spec = prepared.spec
     with tempfile.TemporaryDirectory(prefix="optagent-bundle-") as scratch:
         folder = Path(scratch) / "bundle"
@@ -106,7 +106,7 @@ def register_version(
 def keep_reference(
     predictor: Predictor, prepared: PreparedRows, version: ModelVersion, observations: Observations | None
 ) -> None:
-    """Keeps the holdout, with what the version says of it; without it, the first analysis makes it anew."""
+    """Stores the holdout with the version's predictions; where that fails, the first analysis makes it anew."""
     if observations is None:
         return
     from optagent.loop.observe.reference import encode_reference, make_reference  # what it imports takes a second
@@ -120,7 +120,7 @@ def keep_reference(
 
 
 def alias_earned(verdict: Verdict, champion_exists: bool) -> str | None:
-    """A first model is champion unless it lost to its baseline; a later one must beat the champion to challenge it."""
+    """A first model becomes champion unless it lost to its baseline; a later one has to beat the champion."""
     if champion_exists:
         return CHALLENGER if verdict is Verdict.PASS else None
     return None if verdict is Verdict.FAIL else CHAMPION

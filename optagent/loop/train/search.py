@@ -1,4 +1,4 @@
-"""Parameter search: runs a study on the tuner, and picks what is worth building from its trials."""
+"""Parameter search: runs a study on the tuner, and selects the trials that are worth building."""
 
 import asyncio
 import json
@@ -79,7 +79,7 @@ def pareto_front(study: Study, outcome: SearchOutcome) -> tuple[dict[str, Any], 
 
 
 def hypervolume_over_time(study: Study, outcome: SearchOutcome) -> tuple[float, ...]:
-    """The volume that the front covers after each complete trial, against the worst seen of each objective."""
+    """The volume that the front covers after each complete trial, from the worst value of each objective."""
     trials = complete_trials(outcome)
     if not study.others or not trials:
         return ()

@@ -1,4 +1,4 @@
-"""Study plan: the search that a command means for a model, with its spaces, objectives and budget."""
+"""Study plan: the study of a tuning command for a model, with its spaces, objectives and budget."""
 
 import json
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ Champion = tuple[str, Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class SearchLimits:
-    """What a search may spend unless its command says otherwise."""
+    """The limits of a search whose command sets none: trials, seconds, and rounds without an improvement."""
 
     trials: int = 100
     timeout_s: float = 3600.0
@@ -35,12 +35,12 @@ class SearchLimits:
 
 
 def families_of(spec: ModelSpec) -> list[Family]:
-    """The families of a model, LightGBM where it names none; InvalidRequest for one that does not do its task."""
+    """The families of a model, LightGBM where it names none; InvalidRequest for one that cannot do its task."""
     families = [family_named(name) for name in spec.families or (DEFAULT_FAMILY,)]
     for family in families:
         if not family.supports(spec.task):
-            known = sorted(other.name for other in families_for(spec.task))
-            raise InvalidRequest(f"family {family.name!r} does not do {spec.task}; one of {known}")
+            names = sorted(other.name for other in families_for(spec.task))
+            raise InvalidRequest(f"family {family.name!r} does not do {spec.task}; one of {names}")
     return families
 
 
@@ -61,7 +61,7 @@ def spaces_of(spec: ModelSpec) -> dict[str, SearchSpace]:
 
 
 def check_spec(spec: ModelSpec) -> None:
-    """Refuses a model whose metric, families, overrides or expressions are unknown, unfit for its task, or wrong."""
+    """Raises InvalidRequest for a metric, family, override or expression that is unknown, wrong or does not fit."""
     metric_named(spec.metric, spec.task)
     spaces_of(spec)
     for name, text in (spec.monitoring.business if spec.monitoring else {}).items():
@@ -74,7 +74,7 @@ def check_spec(spec: ModelSpec) -> None:
 def plan_study(
     process_id: str, spec: ModelSpec, command: TuneModel, limits: SearchLimits, champion: Champion | None = None
 ) -> Study:
-    """The study that a command means for a model; pure. Raises InvalidRequest for objectives that do not fit."""
+    """The study of a tuning command for a model; pure. Raises InvalidRequest for objectives that do not fit."""
     strategy = strategy_named(command.strategy)
     metric, *others = objectives_of(spec, command)
     trials = command.trials if command.trials is not None else max(1, round(limits.trials * strategy.trials))
@@ -106,7 +106,7 @@ def plan_study(
 
 
 def objectives_of(spec: ModelSpec, command: TuneModel) -> list[Objective]:
-    """The objectives, a metric first; InvalidRequest where the first is a cost."""
+    """The objectives of a command, a metric first; InvalidRequest where the first is a cost."""
     names = command.objectives or (metric_named(spec.metric, spec.task).name,)
     objectives = [objective_named(name, spec.task) for name in names]
     if objectives[0].name in COSTS:
@@ -115,7 +115,7 @@ def objectives_of(spec: ModelSpec, command: TuneModel) -> list[Objective]:
 
 
 def champion_params(model_id: str, registry: Registry) -> Champion | None:
-    """Family and parameters of the champion, None where there is none or it does not say."""
+    """Family and parameters of the champion, None where there is no champion or its tags do not hold them."""
     champion = champion_of(model_id, registry)
     if champion is None or "family" not in champion.tags:
         return None

@@ -1,4 +1,4 @@
-"""Study tracking: a search is begun with the tracker, and ended there however it ends, with plots if it succeeded."""
+"""Study tracking: the tracker is told the begin and the end of a search, and gets its plots where it succeeded."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ class StudyRecord:
 
 @asynccontextmanager
 async def track_study(study: Study, ports: Ports, run: Run) -> AsyncIterator[StudyRecord]:
-    """The record of a study that is under way, to be filled in; a run that was lost leaves the end to its successor."""
+    """The record of a running study, to be filled in; a run that lost its process leaves the end to its successor."""
     ports.tracker.begin(study)
     record, succeeded = StudyRecord(), False
     try:
@@ -48,7 +48,7 @@ def _end_study(study: Study, succeeded: bool, record: StudyRecord, ports: Ports)
 
 
 def _draw_plots(study_id: str, studies: Studies | None, folder: Path) -> bool:
-    """True where the study's plots and importances are in `folder` now; what prevents it is logged."""
+    """True where the study's plots and importances were written to `folder`; an error is logged."""
     if studies is None:
         return False
     try:

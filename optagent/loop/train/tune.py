@@ -1,4 +1,4 @@
-"""Tune: a search for parameters, from rows to a registered version."""
+"""Hyperparameter tuning: a search for parameters, from rows to a registered version."""
 
 import asyncio
 from dataclasses import replace
@@ -27,7 +27,7 @@ from optagent.training.plan import FeaturePlan
 
 
 async def tune(command: TuneModel, spec: ModelSpec, ports: Ports, run: Run) -> TuningResult:
-    """Prepares, searches, builds, validates and registers; each stage is stored before it starts."""
+    """Prepares rows, searches, builds, validates and registers; each stage is stored before it starts."""
     await run.stage("prepare")
     study, prepared, notes = await asyncio.to_thread(_prepare_study, command, spec, ports, run)
     await run.stage("search")
@@ -63,12 +63,12 @@ def _prepare_study(
     study = plan_study(run.process.process_id, spec, command, ports.limits, champion)
     prepared = prepare(spec, ports.datasets, command.seed)
     plan, notes = champion_plan(prepared, ports.registry)
-    prepared = prepared if plan is None else prepared.planned(plan)
+    prepared = prepared if plan is None else prepared.with_plan(plan)
     return replace(study, data_digest=prepared.digest), prepared, (*prepared.notes, *notes)
 
 
 def champion_plan(prepared: PreparedRows, registry: Registry) -> tuple[FeaturePlan | None, tuple[str, ...]]:
-    """The plan that the champion's features are made by, where these columns can be given to it; else a note."""
+    """The plan of the champion's features, None with a note where it does not fit these columns."""
     version = champion_of(prepared.spec.model_id, registry)
     if version is None or version.tags.get("form") != Engineered.name:
         return None, ()

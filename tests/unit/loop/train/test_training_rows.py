@@ -1,4 +1,4 @@
-"""What the next version may learn from: the model's data, and the live rows that came after it."""
+"""Training rows: the next version learns from the model's data, and from the live rows that came after it."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ from optagent.adapters.in_memory.observations import InMemoryObservations
 from optagent.domain.dataset import FileSource
 from optagent.domain.model import ModelSpec, Task
 from optagent.errors import InvalidData
-from optagent.loop.train.training_rows import TrainingRows, learnable
+from optagent.loop.train.training_rows import TrainingRows, read_training_rows
 
 START = 1_700_000_000.0
 DAY = 86_400.0
@@ -25,18 +25,18 @@ def times(count: int, start: float) -> pa.Array:
 
 
 def own(count: int = 60, **columns: Any) -> pa.Table:
-    made = {
+    defaults = {
         "day": times(count, START),
         "a": pa.array(np.arange(count, dtype=float)),
         "units": pa.array(np.arange(count), pa.int32()),
         "city": pa.array(["Bern", "Oslo"] * (count // 2)).dictionary_encode(),
         "label": pa.array(["no", "yes"] * (count // 2)),
     }
-    return pa.table({**made, **columns})
+    return pa.table({**defaults, **columns})
 
 
 def live(count: int = 40, start: float = START + 60 * DAY, **columns: Any) -> pa.Table:
-    made = {
+    defaults = {
         "id": pa.array([f"row {index}" for index in range(count)]),
         "day": times(count, start).cast(pa.timestamp("us", "UTC")),
         "a": pa.array(np.arange(count, dtype=float)),
@@ -45,19 +45,19 @@ def live(count: int = 40, start: float = START + 60 * DAY, **columns: Any) -> pa
         "label": pa.array(["no", "yes"] * (count // 2)),
         "profit": pa.array(np.ones(count)),
     }
-    return pa.table({**made, **columns})
+    return pa.table({**defaults, **columns})
 
 
-def found(table: pa.Table, *days: pa.Table, spec: ModelSpec = SPEC, until: float = 2e9) -> TrainingRows:
+def read_rows(table: pa.Table, *days: pa.Table, spec: ModelSpec = SPEC, until: float = 2e9) -> TrainingRows:
     observations = InMemoryObservations()
     for rows in days:
         day = rows.column(spec.time_column or "time")[0].as_py()
         observations.save_matured("churn", day.strftime("%Y-%m-%d"), rows)
-    return learnable(spec, InMemoryDatasets({"rows": table}), observations, until)
+    return read_training_rows(spec, InMemoryDatasets({"rows": table}), observations, until)
 
 
 def test_live_rows_follow_the_models_own_with_its_columns_and_new_categories():
-    both = found(own(), live())
+    both = read_rows(own(), live())
     assert (both.live_rows, both.table.num_rows) == (40, 100)
     assert both.table.column_names == own().column_names
     assert both.table["units"].null_count == 1
@@ -69,36 +69,36 @@ def test_live_rows_follow_the_models_own_with_its_columns_and_new_categories():
 
 
 def test_only_rows_up_to_the_moment_are_taken_so_that_they_can_be_read_again():
-    assert found(own(), live(), until=START + 70 * DAY).live_rows == 10
-    assert found(own(), until=START).live_rows == 0
+    assert read_rows(own(), live(), until=START + 70 * DAY).live_rows == 10
+    assert read_rows(own(), until=START).live_rows == 0
 
 
 def test_a_live_row_that_the_models_data_has_already_is_not_taken_twice():
-    assert found(own(), live(start=START + 50 * DAY)).live_rows == 30
+    assert read_rows(own(), live(start=START + 50 * DAY)).live_rows == 30
 
 
 def test_rows_without_an_order_have_one_once_live_rows_came_later():
     spec = replace(SPEC, time_column=None, label_horizon=0.0)
     rows = live().rename_columns(["id", "time", "a", "units", "city", "label", "profit"])
-    both = found(own().drop_columns(["day"]), rows, spec=spec)
+    both = read_rows(own().drop_columns(["day"]), rows, spec=spec)
     assert both.spec.rows_in_time_order
     assert both.live_rows == 40
-    assert not found(own().drop_columns(["day"]), spec=spec).spec.time_ordered
+    assert not read_rows(own().drop_columns(["day"]), spec=spec).spec.time_ordered
 
 
 def test_times_that_are_numbers_cannot_be_continued_by_dates_and_it_says_so():
     spec = replace(SPEC, label_horizon=0.0)
-    both = found(own(day=pa.array(np.arange(60))), live(), spec=spec)
+    both = read_rows(own(day=pa.array(np.arange(60))), live(), spec=spec)
     assert both.live_rows == 0
     assert "live rows are left out" in both.notes[0]
 
 
 def test_a_column_that_cannot_be_what_it_was_is_named():
     with pytest.raises(InvalidData, match="live rows: column 'a' cannot be read as double"):
-        found(own(), live(a=pa.array(["much"] * 40)))
+        read_rows(own(), live(a=pa.array(["much"] * 40)))
 
 
 def test_a_column_that_live_rows_lack_is_missing_in_them():
-    both = found(own(), live().drop_columns(["a"]))
+    both = read_rows(own(), live().drop_columns(["a"]))
     assert both.table["a"].null_count == 40
     assert datetime.fromtimestamp(START, UTC).year == 2023

@@ -1,4 +1,4 @@
-"""How far back is learned from: all of it, unless the newest rows say otherwise."""
+"""Training window: all past rows are learned from, unless the newest rows show that fewer are better."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from optagent.domain.model import ModelSpec, Task
 from optagent.errors import InvalidData
 from optagent.loop.train.prepare import PreparedRows
 from optagent.loop.train.training_rows import TrainingRows, windowed
-from optagent.loop.train.training_window import choose_window, restricted, window_named
+from optagent.loop.train.training_window import choose_window, restrict_rows, window_named
 from optagent.training.families.registry import family_named
 from optagent.training.metrics import METRICS
 from optagent.training.recipe import Recipe
@@ -101,12 +101,12 @@ def test_rows_without_an_order_have_no_window():
 
 def test_the_window_keeps_the_holdout_and_has_folds_of_its_own():
     rows = prepared(turned_at=0.5)
-    cut = restricted(rows, choose_window(rows, RECIPE, LOSS, "sliding"))
+    cut = restrict_rows(rows, choose_window(rows, RECIPE, LOSS, "sliding"))
     assert len(cut.problem.data) == 2_400
     assert len(cut.problem.folds) == SPEC.folds
     assert cut.holdout is rows.holdout
     assert cut.digest != rows.digest
     assert (cut.problem.data.x[-1] == rows.problem.data.x[-1]).all()
-    weighted = restricted(rows, choose_window(rows, RECIPE, LOSS, "weighted"))
+    weighted = restrict_rows(rows, choose_window(rows, RECIPE, LOSS, "weighted"))
     assert weighted.problem.data.weight is not None
-    assert restricted(rows, choose_window(rows, RECIPE, LOSS, "expanding")) is rows
+    assert restrict_rows(rows, choose_window(rows, RECIPE, LOSS, "expanding")) is rows
