@@ -1,4 +1,4 @@
-"""Audit: the log is verified link by link, and the decisions in it are made once more."""
+"""Audit verification: the log is verified link by link, and the decisions in it are made again."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ _DIGITS = 18  # of the largest sequence number
 
 
 async def verify_audit(store: Store, noted: ChainPoint | None, take_lines: Callable[[list[str]], None]) -> ChainReport:
-    """Verifies the log a portion at a time; `take_lines` is given the lines of an export on the way, in a thread.
+    """Verifies the log a portion at a time, and passes the lines of an export to `take_lines`, in a thread.
 
     Raises Busy where links were dropped faster than they were read.
     """
@@ -43,7 +43,7 @@ async def verify_audit(store: Store, noted: ChainPoint | None, take_lines: Calla
 
 
 async def replay_decision(name: str, ports: Ports) -> RolloutReplay | GateReplay:
-    """Decides again what a rollout or an optimization came to, and compares bit for bit.
+    """Makes the decisions of a rollout or an optimization again, and compares bit for bit.
 
     `name` is the id of a rollout or of a process, or the sequence number of a link. Raises NotFound, InvalidRequest for
     a link that is no such decision, and Busy as `verify_audit`.
@@ -89,16 +89,16 @@ def _broken_link(report: ChainReport) -> ReplayDifference | None:
 
 
 def _sequence_number(name: str) -> int | None:
-    """The sequence number of a link that a text is; None for the id of a rollout or of a process."""
+    """The name as the sequence number of a link; None for the id of a rollout or of a process."""
     return (int(name) or None) if name.isascii() and name.isdigit() and len(name) <= _DIGITS else None
 
 
 def _concerns(line: str, name: str, number: int | None) -> bool:
-    """True for the line of the link of that number or, without one, where it may name that rollout or process."""
+    """True for the line of the link of that number or, without a number, for a line that may hold that name."""
     if number is not None:
         return line.endswith(f'"sequence":{number}}}')
-    quoted = json.dumps(name, ensure_ascii=False)
-    return f'"process_id":{quoted}' in line or f'"rollout_id":{quoted}' in line
+    name_json = json.dumps(name, ensure_ascii=False)
+    return f'"process_id":{name_json}' in line or f'"rollout_id":{name_json}' in line
 
 
 def _find_link(links: list[AuditLink], number: int) -> AuditLink:
@@ -109,7 +109,7 @@ def _find_link(links: list[AuditLink], number: int) -> AuditLink:
 
 
 def _rollout_of(link: AuditLink) -> str | None:
-    """The id of the rollout that a link is of, if it is of one."""
+    """The id of the rollout whose transition a link holds, None for another link."""
     rollout_id = link.entry.detail.get("rollout_id") if link.entry.action.startswith("rollout.") else None
     return rollout_id if isinstance(rollout_id, str) else None
 

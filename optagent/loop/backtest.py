@@ -1,4 +1,4 @@
-"""Backtest process: reads a model's history, and has it replayed under the policies that were asked for."""
+"""Backtest process: reads a model's history, and replays it under the policies of the command."""
 
 import asyncio
 from dataclasses import replace
@@ -14,17 +14,18 @@ from optagent.loop.process import Run
 
 
 def settle_ask(ask: BacktestAsk, spec: ModelSpec, min_new_labels: int) -> BacktestAsk:
-    """The ask with the setting where policies leave it to that; InvalidRequest for gates that do not fit the model."""
-    for one in ask.policies:
+    """The ask with `min_new_labels` for policies that set none; InvalidRequest for gates that do not fit the model."""
+    for contender in ask.policies:
         try:
-            gates_for({} if one.policy is None else one.policy.gates, spec)
+            gates_for({} if contender.policy is None else contender.policy.gates, spec)
         except InvalidRequest as error:
-            raise InvalidRequest(f"policy {one.name!r}: gates: {error}") from None
-    return replace(ask, policies=tuple(_settle_contender(one, min_new_labels) for one in ask.policies))
+            raise InvalidRequest(f"policy {contender.name!r}: gates: {error}") from None
+    contenders = tuple(_settle_contender(contender, min_new_labels) for contender in ask.policies)
+    return replace(ask, policies=contenders)
 
 
 async def backtest(command: BacktestModel, spec: ModelSpec, ports: Ports, run: Run) -> BacktestResult:
-    """Reads the history and has it replayed; raises InvalidData, Unavailable and Cancelled."""
+    """Reads the history and replays it; raises InvalidData, Unavailable and Cancelled."""
     replay: Backtester = ports.need("backtester")
     await run.stage("read")
     spec = replace(spec, monitoring=ports.monitoring_of(spec))

@@ -1,4 +1,4 @@
-"""Commands: the table of all that the loop can be asked to do as a process, with how each is checked and run."""
+"""Command table: every command that the loop runs as a process, with the functions that check and run it."""
 
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
@@ -38,8 +38,8 @@ class Job:
 class Handler:
     """The kind of a command's processes, and the two functions that serve it.
 
-    `check` answers the job, and raises ModelNotFound, and InvalidRequest for what does not fit the model. `run` does
-    the work and answers its result.
+    `check` answers the job; it raises ModelNotFound, and InvalidRequest where the command does not fit the model. `run`
+    does the work and answers its result.
     """
 
     kind: str
@@ -124,7 +124,7 @@ HANDLERS: Mapping[type[Any], Handler] = {
 
 
 async def check_command(command: Command, ports: Ports) -> Job:
-    """The command as a job; raises ModelNotFound, and InvalidRequest for what does not fit the model."""
+    """The command as a job; raises ModelNotFound, and InvalidRequest where it does not fit the model."""
     return await HANDLERS[type(command)].check(command, ports)
 
 
@@ -134,7 +134,7 @@ async def run_job(job: Job, ports: Ports, run: Run) -> Any:
 
 
 def new_process(job: Job, ports: Ports) -> Process:
-    """A durable process for a job: taken over, a search goes on with its study, an optimization with its stages."""
+    """A durable process for a job: a runner that takes it over goes on with its study or with its stages."""
     kind, now = HANDLERS[type(job.command)].kind, ports.clock.now()
     process_id = f"{kind}-{uuid.uuid4().hex[:12]}"
     process = Process(process_id, kind, job.spec.model_id, Status.PENDING, now, now, plain(job.command))
@@ -151,10 +151,10 @@ async def run_command(
 
 
 async def run_queued_process(process_id: str, ports: Ports) -> None:
-    """Takes a queued process and does its work in this program; how it ended is in the process.
+    """Takes a queued process and does its work in this program; the stored process holds its end.
 
-    Raises ProcessNotFound, Conflict where another has taken it, LeaseLost where another takes it over, and what its
-    work raises.
+    Raises ProcessNotFound, Conflict where another runner has taken it, LeaseLost where another takes it over, and the
+    errors of its work.
     """
     command_of(await ports.store.process(process_id))
 
@@ -165,7 +165,7 @@ async def run_queued_process(process_id: str, ports: Ports) -> None:
 
 
 def command_of(process: Process) -> Command:
-    """The command that a process was made for; InvalidRequest where it does nothing by itself."""
+    """The command of a process; InvalidRequest where its kind is none of the table."""
     kinds = {handler.kind: command for command, handler in HANDLERS.items()}
     if process.kind not in kinds:
         raise InvalidRequest(f"process {process.process_id!r} is of kind {process.kind!r}; queued are {sorted(kinds)}")

@@ -1,4 +1,4 @@
-"""Context of the loop: the ports that every stage works through, and the limits within which it works."""
+"""Loop context: the ports that every stage works through, and the limits within which it works."""
 
 import os
 from collections.abc import Callable
@@ -37,7 +37,7 @@ from optagent.ports import (
 from optagent.training.metrics import Metric, metric_named
 
 Backtester = Callable[[ModelSpec, pa.Table, BacktestAsk, Callable[[], bool]], BacktestResult]
-"""Replays the rows of a model under policies, and gives up when its last argument answers True."""
+"""Function that replays the rows of a model under policies, and gives up when its last argument answers True."""
 
 _WITHOUT = {
     "backtester": "replays no histories: give it `backtester`",
@@ -57,7 +57,7 @@ _WITHOUT = {
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The outside world of one agent. Those that may be None are asked for by `need` where nothing goes without."""
+    """The outside world of one agent. A stage that cannot do without an optional port gets it by `need`."""
 
     store: Store
     datasets: Datasets
@@ -95,7 +95,7 @@ class Ports:
         return spec.monitoring or self.monitoring
 
     def check_data(self, spec: ModelSpec) -> None:
-        """Raises InvalidData where the model's rows cannot be read, split and encoded as it says."""
+        """Raises InvalidData where the model's rows cannot be read, split and encoded by its specification."""
         prepare(spec, self.datasets, seed=0)
 
 

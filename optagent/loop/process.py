@@ -1,4 +1,4 @@
-"""Runs work as a process: stored before it starts, leased while it runs, ended exactly once."""
+"""Process run: work that is stored before it starts, leased while it runs, and ended exactly once."""
 
 import asyncio
 import contextlib
@@ -23,9 +23,9 @@ _LAST_PAUSES_S = (1.0, 2.0, 3.0, 4.0)  # between the tries of the last write
 
 
 class Run:
-    """The side of a process that its work sees. `report` and `cancelled` may be called from any thread.
+    """A process as its own work sees it. `report` and `cancelled` may be called from any thread.
 
-    Once it `is_lost`, as another runner has the process, this one stops and leaves all writing to the other.
+    Once `is_lost` is True, another runner has the process: this one stops, and leaves all writing to the other.
     """
 
     def __init__(self, process: Process, store: Store, clock: Clock, on_progress: Callable[[Progress], None]) -> None:
@@ -44,6 +44,7 @@ class Run:
         self._on_progress(progress)
 
     def cancelled(self) -> bool:
+        """True once the process was asked to stop, or is lost."""
         return self._stop.is_set()
 
     def stop(self) -> None:
@@ -60,25 +61,25 @@ class Run:
             await self._save()
 
     async def keep(self, name: str, output: Any) -> None:
-        """Stores what a stage came to, as plain data: a runner that takes over finds it in `kept`."""
+        """Stores the output of a stage as plain data: a runner that takes over finds it in `kept`."""
         async with self._lock:
             self.process = self.process.with_stage_output(name, plain(output))
             await self._save()
 
     async def forget(self, names: Collection[str]) -> None:
-        """Drops what stages came to, where it no longer holds."""
+        """Drops the outputs of these stages, where they no longer hold."""
         async with self._lock:
-            kept = {name: output for name, output in self.process.kept.items() if name not in names}
-            self.process = replace(self.process, kept=kept)
+            outputs = {name: output for name, output in self.process.kept.items() if name not in names}
+            self.process = replace(self.process, kept=outputs)
             await self._save()
 
     @property
     def kept(self) -> Mapping[str, Any]:
-        """What finished stages came to, by name."""
+        """The outputs of finished stages, by name."""
         return self.process.kept
 
     async def end(self, status: Status, **changes: Any) -> None:
-        """The last write. A store that is away for a moment is waited for."""
+        """Writes the end of the process; a store that is down for a moment is waited for."""
         LOG.info("process %s: %s", self.process.process_id, status)
         async with self._lock:
             progress = dataclasses.asdict(self._progress) if self._progress else self.process.progress
@@ -88,16 +89,16 @@ class Run:
             await retry_unavailable(self._save, _LAST_PAUSES_S)
 
     async def leave(self, why: str) -> None:
-        """Not an end: once the lease has run out, another runner goes on."""
+        """Gives the process up without an end: once the lease has run out, another runner goes on."""
         LOG.warning("process %s waits for another runner: %s", self.process.process_id, why)
         async with self._lock:
             self.process = self.process.with_event(self._clock.now(), "left", error=why)
             await self._save()
 
     async def beat(self) -> None:
-        """Until cancelled: renews the lease, stores new progress, looks for a request to stop.
+        """Renews the lease, stores new progress and looks for a request to stop, each second until it is cancelled.
 
-        A store that is away is tried again at the next beat. Raises what `_write` does: the process is lost.
+        A store that is down is tried again at the next beat. Raises what `_write` does where the process is lost.
         """
         stored: Progress | None = None
         while True:
@@ -137,29 +138,29 @@ async def run_process(
     clock: Clock,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Any:
-    """Stores `process`, does `work`, and stores how it ended; the answer or the error of `work` is passed on."""
+    """Stores `process`, does `work`, and stores its end; the answer or the error of `work` is passed on."""
     await store.create_process(process, LEASE_S)
-    return await _done(process, work, store, clock, on_progress)
+    return await _run_to_end(process, work, store, clock, on_progress)
 
 
 async def run_claimed(process_id: str, work: Callable[[Run], Awaitable[Any]], store: Store, clock: Clock) -> Any:
-    """Takes a queued process, and goes on as `run_process`.
+    """Takes a queued process, and goes on as `run_process` does.
 
-    Raises ProcessNotFound, Conflict where another has taken it, and LeaseLost within a beat of being taken over. One
-    that was asked to stop while it waited ends as cancelled before its first stage.
+    Raises ProcessNotFound, Conflict where another runner has taken it, and LeaseLost within a beat of being taken over.
+    A process that was asked to stop while it waited ends as cancelled before its first stage.
     """
     process = await store.claim_process(process_id, LEASE_S)
-    return await _done(process, work, store, clock, lambda progress: None)
+    return await _run_to_end(process, work, store, clock, lambda progress: None)
 
 
-async def _done(
+async def _run_to_end(
     process: Process,
     work: Callable[[Run], Awaitable[Any]],
     store: Store,
     clock: Clock,
     on_progress: Callable[[Progress], None],
 ) -> Any:
-    """The answer of a process that is held by the caller, from its start to its end."""
+    """Runs a process that the caller holds from its start to its end, and returns the answer of its work."""
     run = Run(process.with_event(clock.now(), "started", status=Status.RUNNING, error=None), store, clock, on_progress)
     await store.save_process(run.process)
     if await store.cancel_requested(process.process_id):
@@ -167,7 +168,7 @@ async def _done(
     try:
         result = await _work_while_held(run, work)
     except BaseException as error:
-        run.stop()  # work that still runs in a thread sees it
+        run.stop()  # for work that still runs in a thread
         if not run.is_lost:
             await _store_end(run, error)
         raise
@@ -189,7 +190,7 @@ async def _work_while_held(run: Run, work: Callable[[Run], Awaitable[Any]]) -> A
 
 
 async def _store_end(run: Run, error: BaseException) -> None:
-    status, why = _ended_by(error)
+    status, why = _end_status(error)
     with contextlib.suppress(OptAgentError):  # the error of the work matters more
         if isinstance(error, Unavailable) and run.process.may_start_again:
             await run.leave(why)
@@ -197,7 +198,7 @@ async def _store_end(run: Run, error: BaseException) -> None:
             await run.end(status, error=why)
 
 
-def _ended_by(error: BaseException) -> tuple[Status, str]:
+def _end_status(error: BaseException) -> tuple[Status, str]:
     if isinstance(error, Cancelled | asyncio.CancelledError | KeyboardInterrupt):
         return Status.CANCELLED, str(error) or "stopped by its caller"
     return Status.FAILED, str(error) if isinstance(error, OptAgentError) else f"{type(error).__name__}: {error}"

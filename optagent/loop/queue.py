@@ -1,7 +1,8 @@
-"""The queue: processes that were asked for wait for a place, and the most urgent starts first.
+"""Process queue: submitted processes wait for a free place, and the most urgent one starts first.
 
-Urgency is a head start: what a decaying model needs goes ahead of all that was asked for in the two hours before it,
-what a person asked for ahead of an hour of the calendar's runs and of backtests. So nothing waits for ever.
+Urgency is a head start in time: a process for a decaying model goes ahead of all that were submitted in the two hours
+before it, and a process that a person submitted goes one hour ahead of scheduled runs and backtests. So every process
+starts in the end.
 """
 
 import asyncio
@@ -20,18 +21,18 @@ _DECAYS = (Trigger.DEGRADATION, Trigger.CONCEPT_DRIFT, Trigger.DRIFT, Trigger.CO
 _RUNS = (Status.PENDING, Status.RUNNING)
 
 
-def due(processes: Iterable[Process], max_processes: int) -> tuple[Process, ...]:
-    """Those of the queued processes that start now, the most urgent first, so that at most `max_processes` run.
+def startable(processes: Iterable[Process], max_processes: int) -> tuple[Process, ...]:
+    """The queued processes that can start now, the most urgent first, so that at most `max_processes` run.
 
-    Whatever runs takes a place, also what did not come from the queue.
+    Every running process takes a place, also one that did not come from the queue.
     """
-    known = list(processes)
-    free = max_processes - sum(process.status in _RUNS for process in known)
-    return tuple(queued(known)[: max(0, free)])
+    processes = list(processes)
+    free = max_processes - sum(process.status in _RUNS for process in processes)
+    return tuple(queued(processes)[: max(0, free)])
 
 
 def queued(processes: Iterable[Process]) -> list[Process]:
-    """Those that wait, the one that is next first."""
+    """The processes that wait, in the order in which they will start."""
     waiting = (process for process in processes if process.status is Status.QUEUED)
     return sorted(waiting, key=lambda process: (process.created_at - _head_start_s(process), process.process_id))
 
@@ -44,16 +45,16 @@ def _head_start_s(process: Process) -> float:
 
 
 async def start_due(store: Store, launcher: Launcher, max_processes: int, clock: Clock) -> tuple[str, ...]:
-    """Launches what is due, and answers its ids; a queued process that was asked to stop ends without a start.
+    """Launches the processes that can start, and answers their ids; one that was asked to stop ends without a start.
 
-    A process stays queued until its runner has taken it, so it is launched again each time until then: a runner that
+    A process stays queued until its runner has taken it, so each call until then launches it again: a runner that
     died on its way is replaced, and one that lives is not doubled. Raises Unavailable.
     """
-    known = await store.processes(limit=_LOOKED_AT)
-    cancelled = [process for process in queued(known) if await store.cancel_requested(process.process_id)]
-    for process in cancelled:
+    processes = await store.processes(limit=_LOOKED_AT)
+    to_cancel = [process for process in queued(processes) if await store.cancel_requested(process.process_id)]
+    for process in to_cancel:
         await _end_unstarted(process, store, clock)
-    starting = due([process for process in known if process not in cancelled], max_processes)
+    starting = startable([process for process in processes if process not in to_cancel], max_processes)
     for process in starting:
         await asyncio.to_thread(launcher.launch, process.process_id)
     return tuple(process.process_id for process in starting)
@@ -61,6 +62,6 @@ async def start_due(store: Store, launcher: Launcher, max_processes: int, clock:
 
 async def _end_unstarted(process: Process, store: Store, clock: Clock) -> None:
     with contextlib.suppress(Conflict, ProcessNotFound):  # a runner was faster; it sees the request itself
-        taken = await store.claim_process(process.process_id, _TO_END_S)
+        claim = await store.claim_process(process.process_id, _TO_END_S)
         why = "cancelled while it waited"
-        await store.save_process(taken.with_event(clock.now(), "cancelled", Status.CANCELLED, error=why))
+        await store.save_process(claim.with_event(clock.now(), "cancelled", Status.CANCELLED, error=why))

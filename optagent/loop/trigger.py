@@ -1,4 +1,4 @@
-"""Triggers: optimizations that the policies of models call for, queued once for each cause."""
+"""Retraining triggers: optimizations that the policies of models call for, queued once for each cause."""
 
 import asyncio
 from dataclasses import replace
@@ -18,24 +18,24 @@ _MOST_PROCESSES = 400
 
 
 async def trigger_due(ports: Ports) -> tuple[Process, ...]:
-    """Looks at each model with a policy, and queues an optimization where the policy calls for one.
+    """Checks each model with a policy, and queues an optimization where the policy calls for one.
 
-    Of several agents that see the same cause, one queues it. A model whose policy only notifies is left alone: its
-    alerts are told.
+    Where several agents see the same cause, one of them queues it. A model whose policy only notifies gets none: people
+    are told of its alerts.
     """
-    queued = []
+    processes = []
     for spec in await ports.store.models():
         if spec.policy is None or spec.policy.action is Action.NOTIFY:
             continue
         trigger = due_trigger(spec.policy, await gather_facts(spec, ports), ports.min_new_labels)
         process = None if trigger is None else await _queue_optimization(spec, spec.policy, trigger, ports)
         if process is not None:
-            queued.append(process)
-    return tuple(queued)
+            processes.append(process)
+    return tuple(processes)
 
 
 async def gather_facts(spec: ModelSpec, ports: Ports) -> PolicyFacts:
-    """The facts that a model's policy decides by, as they are now."""
+    """The present facts by which a model's policy decides."""
     now = ports.clock.now()
     processes = await ports.store.processes(spec.model_id, limit=_MOST_PROCESSES)
     runs = [process.created_at for process in processes if process.kind == "optimize"]
@@ -55,7 +55,7 @@ async def gather_facts(spec: ModelSpec, ports: Ports) -> PolicyFacts:
 async def _queue_optimization(
     spec: ModelSpec, policy: RetrainingPolicy, trigger: DueTrigger, ports: Ports
 ) -> Process | None:
-    """Queues it under an id that follows from the cause, so that nobody queues it twice."""
+    """Queues an optimization under an id that follows from its cause, so that it is queued once; None where it was."""
     command = OptimizeModel(
         spec.model_id,
         optimization_type=str(policy.optimization_type),
@@ -81,7 +81,7 @@ async def _queue_optimization(
 
 
 def _newest_window(spec: ModelSpec, ports: Ports) -> str:
-    """The newest performance window whose labels have had time to come, and what came since, as a time range."""
+    """The newest performance window whose labels have had time to come, and the rows since, as a time range."""
     late_s = spec.horizon if isinstance(spec.label_horizon, str) else 0.0
     window_s = ports.monitoring_of(spec).window_s + late_s
     newest = None if ports.observations is None else ports.observations.latest_prediction_time(spec.model_id)

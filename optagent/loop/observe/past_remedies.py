@@ -6,16 +6,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from optagent.domain.diagnosis import Remedy
-from optagent.domain.model import CHAMPION, ModelVersion
+from optagent.domain.model import CHAMPION
 from optagent.domain.remedy_ladder import Attempt, Trouble, attempts_of, failures_of, remedies_of, trouble_of
 from optagent.domain.rollout import AUTOMATIC
 from optagent.domain.rollout_look import RolloutState
-from optagent.errors import ModelNotFound, NotFound
+from optagent.errors import NotFound
+from optagent.loop.champion import champion_of
 from optagent.loop.observe.inputs import AnalysisInputs
 from optagent.loop.observe.labelled_rows import count_labelled_rows, store_labelled_rows_since
 from optagent.ports import Observations, Registry, Store
 
-_MOST_PROCESSES = 400  # processes
+_MOST_PROCESSES = 400
 _PATIENCE = 2.0  # windows without an alert, since a single one can be luck
 
 
@@ -32,7 +33,7 @@ async def past_remedies(
     attempts = attempts_of(await store.processes(model_id, limit=_MOST_PROCESSES))
     if not attempts:
         return ()
-    champion = await asyncio.to_thread(_champion, model_id, registry)
+    champion = await asyncio.to_thread(champion_of, model_id, registry)
     made_at = 0.0 if champion is None else champion.created_at
     patience_s = _PATIENCE * inputs.monitoring.window_s
     trouble = trouble_of(await store.alerts(model_id), inputs.now, patience_s, made_at)
@@ -40,13 +41,6 @@ async def past_remedies(
     version = None if champion is None else champion.version
     failures = failures_of(attempts, trouble, version, turned_back, _median_answer_time(inputs))
     return await asyncio.to_thread(_remedies_of_failures, failures, trouble, inputs, observations)
-
-
-def _champion(model_id: str, registry: Registry) -> ModelVersion | None:
-    try:
-        return registry.version(model_id, CHAMPION)
-    except ModelNotFound:
-        return None
 
 
 def _median_answer_time(inputs: AnalysisInputs) -> float | None:

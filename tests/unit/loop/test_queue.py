@@ -1,4 +1,4 @@
-"""Which queued processes start, and that a queue is worked off however its runners fare."""
+"""Process queue: the most urgent processes start first, and the queue is worked off also where runners die."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from optagent.adapters.in_memory.clock import ManualClock
 from optagent.adapters.in_memory.store import InMemoryStore
 from optagent.domain.process import Process, Status
 from optagent.errors import Unavailable
-from optagent.loop.queue import due, queued, start_due
+from optagent.loop.queue import queued, start_due, startable
 
 
 def process(name: str, status: Status = Status.QUEUED, at: float = 0.0) -> Process:
@@ -18,7 +18,7 @@ def process(name: str, status: Status = Status.QUEUED, at: float = 0.0) -> Proce
 
 
 class Launched:
-    """A launcher that only remembers, or whose cluster is away."""
+    """A launcher that only remembers ids, or whose cluster is down."""
 
     def __init__(self, away: bool = False) -> None:
         self.ids: list[str] = []
@@ -44,33 +44,33 @@ def store(clock: ManualClock) -> InMemoryStore:
 
 def test_the_oldest_start_first():
     waiting = [process("c", at=3), process("a", at=1), process("b", at=2)]
-    assert [one.process_id for one in due(waiting, 2)] == ["a", "b"]
-    assert [one.process_id for one in queued(waiting)] == ["a", "b", "c"]
+    assert [each.process_id for each in startable(waiting, 2)] == ["a", "b"]
+    assert [each.process_id for each in queued(waiting)] == ["a", "b", "c"]
 
 
 def test_a_model_that_decays_goes_first_then_what_a_person_asked_for_and_nothing_waits_for_ever():
-    asked = process("asked", at=1000)
+    manual = process("asked", at=1000)
     decays = replace(process("decays", at=1002), kind="optimize", command={"trigger": "degradation"})
     calendar = replace(process("calendar", at=999), kind="optimize", command={"trigger": "schedule"})
     backtest = replace(process("backtest", at=1001), kind="backtest")
-    assert [one.process_id for one in queued([backtest, asked, calendar, decays])] == [
+    assert [each.process_id for each in queued([backtest, manual, calendar, decays])] == [
         "decays",
         "asked",
         "calendar",
         "backtest",
     ]
     later = replace(decays, created_at=999 + 7201.0)
-    assert [one.process_id for one in queued([later, calendar])] == ["calendar", "decays"]
+    assert [each.process_id for each in queued([later, calendar])] == ["calendar", "decays"]
 
 
 @given(st.lists(st.sampled_from(Status)), st.integers(1, 5))
 def test_no_more_run_than_may_and_no_place_is_left_empty(statuses, max_processes):
-    known = [process(str(number), status, number) for number, status in enumerate(statuses)]
+    processes = [process(str(number), status, number) for number, status in enumerate(statuses)]
     running = sum(status in (Status.PENDING, Status.RUNNING) for status in statuses)
     waiting = sum(status is Status.QUEUED for status in statuses)
-    started = due(known, max_processes)
-    assert all(one.status is Status.QUEUED for one in started)
-    assert len(started) == min(waiting, max(0, max_processes - running))
+    starting = startable(processes, max_processes)
+    assert all(each.status is Status.QUEUED for each in starting)
+    assert len(starting) == min(waiting, max(0, max_processes - running))
 
 
 async def test_what_is_due_is_launched_again_until_its_runner_has_taken_it(store, clock):
@@ -101,8 +101,8 @@ async def test_a_process_that_was_cancelled_while_it_waited_ends_and_takes_no_pl
         await store.enqueue_process(process(name, at=number))
     await store.request_cancel("a")
     assert await start_due(store, launcher, 1, clock) == ("b",)
-    ended = await store.process("a")
-    assert (ended.status, ended.error) == (Status.CANCELLED, "cancelled while it waited")
+    cancelled_process = await store.process("a")
+    assert (cancelled_process.status, cancelled_process.error) == (Status.CANCELLED, "cancelled while it waited")
     assert launcher.ids == ["b"]
 
 
