@@ -1,4 +1,4 @@
-"""The SDK: an agent is composed of groups of verbs, each a thin command to the loop."""
+"""Python SDK: an agent composed of groups of verbs, each of which calls the loop."""
 
 from optagent.agent.audit import AuditVerbs
 from optagent.agent.models import ModelVerbs
@@ -25,7 +25,7 @@ class OptimizationAgent(
     RolloutVerbs,
     TokenVerbs,
 ):
-    """Keeps models good. Made by `create_optimization_agent`; use it from one event loop, and close it at the end.
+    """All verbs of the SDK. Made by `create_optimization_agent`; use it from one event loop, and close it at the end.
 
-    A refused or failed request is an answer with an `error`, or raised where `strict`.
+    A refused or failed request is answered with an `error`, or raised where the agent is `strict`.
     """

@@ -1,4 +1,4 @@
-"""Verbs of the audit log: who did what, whether the log is whole, and its decisions made once more."""
+"""Audit verbs: the log is written, listed, verified and exported, and its decisions are replayed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class AuditVerbs(AgentBase):
-    """Keeps the audit log, and proves it."""
+    """Writes and verifies the audit log."""
 
     async def record_audit(self, entry: AuditEntry) -> None:
         """Appends a line to the audit log."""
@@ -32,7 +32,7 @@ class AuditVerbs(AgentBase):
         """Checks that the audit log is whole: no entry altered, none missing, all in their order, from the oldest on.
 
         `noted` is the head of an earlier report, `SEQUENCE:DIGEST`, that was kept elsewhere: the log must still hold
-        it. Without one, a log that was written anew by somebody who can write the whole store is not seen.
+        it. Without it, a log that somebody with write access to the whole store has replaced cannot be detected.
         """
         from optagent.loop.audit import verify_audit
 
@@ -52,7 +52,7 @@ class AuditVerbs(AgentBase):
             )
 
     async def replay_decision(self, which: str | int) -> "RolloutReplay | GateReplay":
-        """Decides again what a rollout or an optimization came to, and compares bit for bit.
+        """Makes the decisions of a rollout or an optimization again, and compares bit for bit.
 
         `which` is the id of a rollout or of a process, or the sequence number of a link of the audit log. The whole log
         is verified on the way. Raises NotFound, InvalidRequest for a link that is no such decision, and Busy as

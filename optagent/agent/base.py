@@ -31,7 +31,7 @@ class AgentBase:
         await self._resources.aclose()
 
     async def _answer(self, work: Awaitable[Result], refuse: Callable[[str], Result]) -> Result:
-        """The result of `work`; a refusal is a result that holds the error, or raised where the agent is strict."""
+        """The result of `work`; an error becomes a result by `refuse`, or is raised where the agent is strict."""
         try:
             return await work
         except OptAgentError as error:
@@ -40,5 +40,5 @@ class AgentBase:
             return refuse(str(error))
 
     async def _run(self, command: Command, on_progress: Callable[[Progress], None] = lambda progress: None) -> Any:
-        """Does a command now, in this program, as a process of its own."""
+        """Runs a command now, in this program, as a process of its own."""
         return await run_command(command, self._ports, on_progress)

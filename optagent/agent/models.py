@@ -1,4 +1,4 @@
-"""Verbs of models: they are registered and changed, and their versions are listed, imported and given aliases."""
+"""Model verbs: models are registered and changed, and their versions are listed, imported and given aliases."""
 
 import asyncio
 import re
@@ -16,7 +16,7 @@ from optagent.errors import Conflict, InvalidRequest
 from optagent.loop.train.import_model import import_model
 from optagent.loop.train.study import check_spec
 
-# What can be changed of a model while its versions go on to mean the same.
+# Fields of a model that can change without another meaning of its versions.
 _CHANGEABLE = ("description", "families", "metric", "monitoring", "policy", "search_space")
 _ALIAS = re.compile(r"(?!latest$|v\d+$)[a-z][a-z0-9_-]{0,49}")  # MLflow keeps `latest` and `v1` for itself
 
@@ -25,7 +25,7 @@ class ModelVerbs(AgentBase):
     """Registers models, and lists them and their versions."""
 
     async def register_model(self, model: ModelSpec | Mapping[str, Any] | Path) -> ModelSpec:
-        """Stores a model, or replaces it: a `ModelSpec`, its fields, or a YAML file of them.
+        """Stores or replaces a model, given as a `ModelSpec`, as its fields, or as a YAML file of them.
 
         Raises InvalidRequest for an unknown field, family, metric or parameter, and, since the rows are read, for
         data that cannot be trained on.
@@ -39,8 +39,8 @@ class ModelVerbs(AgentBase):
     async def update_model(self, model_id: str, changes: Mapping[str, Any]) -> ModelSpec:
         """Changes a model: `description`, `families`, `metric`, `monitoring`, `policy` or `search_space`.
 
-        Of `monitoring`, what is given is changed; None means the settings again. To change more, register the model
-        anew. Raises ModelNotFound and InvalidRequest.
+        Fields of `monitoring` that are not given stay; None means the settings again. For any other change, register
+        the model anew. Raises ModelNotFound and InvalidRequest.
         """
         spec = await self._ports.store.model(model_id)
         fixed = sorted(set(changes) - set(_CHANGEABLE))
@@ -59,7 +59,7 @@ class ModelVerbs(AgentBase):
         return await self._ports.store.models()
 
     async def model(self, model_id: str) -> ModelSpec:
-        """Raises ModelNotFound."""
+        """The model of that id; raises ModelNotFound."""
         return await self._ports.store.model(model_id)
 
     async def versions(self, model_id: str) -> list[ModelVersion]:
@@ -70,7 +70,7 @@ class ModelVerbs(AgentBase):
     async def set_alias(self, model_id: str, alias: str, version: str) -> ModelVersion:
         """Moves an alias to a version, which may be given by another alias.
 
-        Raises ModelNotFound, and Conflict for `champion` while a rollout decides who that is.
+        Raises ModelNotFound, and Conflict for `champion` while a rollout is active, which decides about it.
         """
         await self._ports.store.model(model_id)
         if not _ALIAS.fullmatch(alias):
@@ -98,7 +98,7 @@ class ModelVerbs(AgentBase):
 
 
 def _check_model(spec: ModelSpec) -> None:
-    """Raises InvalidRequest for what the model cannot be, or cannot be judged by."""
+    """Raises InvalidRequest for a specification or gates that are not valid."""
     check_spec(spec)
     if spec.policy is not None and spec.policy.gates:
         from optagent.loop.gates.evaluate import gates_for  # what it imports takes a second

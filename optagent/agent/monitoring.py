@@ -1,8 +1,8 @@
-"""Verbs of monitoring: predictions and labels are recorded, analyzed and watched."""
+"""Monitoring verbs: predictions and labels are recorded, analyzed and watched."""
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from optagent.agent.base import AgentBase
 from optagent.domain.alert import Alert
@@ -14,10 +14,6 @@ from optagent.domain.monitoring import MonitorState, Window
 from optagent.errors import InvalidRequest
 from optagent.loop.observe.monitor import MonitorPass, watch_once
 from optagent.ports import Observations, RecordKind
-
-if TYPE_CHECKING:
-    pass
-
 
 # What analyses import (scipy.stats, scikit-learn) takes a second: it is imported where it is needed.
 
@@ -39,15 +35,15 @@ class MonitoringVerbs(AgentBase):
         return await asyncio.to_thread(self._record, spec, RecordKind.PREDICTIONS, rows)
 
     async def record_labels(self, model_id: str, rows: Any) -> int:
-        """Takes in what came true: `id`, `label`, where known `time`, and further numbers as outcomes.
+        """Takes in labels: rows of `id`, `label`, where known `time`, and further numbers as outcomes.
 
-        Late, twice, out of order: all is well. The latest label of an id counts.
+        Labels may come late, twice and in any order. The latest label of an id counts.
         """
         spec = await self._ports.store.model(model_id)
         return await asyncio.to_thread(self._record, spec, RecordKind.LABELS, rows)
 
     async def set_reference(self, model_id: str, rows: Any) -> int:
-        """Says what a model that is served elsewhere is compared with: predictions, as recorded ones, with `label`."""
+        """Stores the reference of a model that is served elsewhere: predictions, as recorded ones, with `label`."""
         spec = await self._ports.store.model(model_id)
         return await asyncio.to_thread(self._set_reference, spec, rows)
 
@@ -60,11 +56,11 @@ class MonitoringVerbs(AgentBase):
         separability: bool = False,
         seed: int = 0,
     ) -> ModelReport:
-        """Reports what is known of a model's rows in a stretch of time, and what is wrong with it.
+        """Analyzes the rows of a model in a time range, and diagnoses its troubles.
 
         `analysis_type` is performance, drift, importance, confidence or full; `time_range` is `90m`, `24h`, `7d` back
-        from now, or two instants. Analyses of windows that have passed are kept, and made anew where a late row or
-        label changes them.
+        from now, or two instants. Analyses of past windows are stored, and made anew where a late row or label changes
+        them.
         """
 
         async def analyze() -> ModelReport:
@@ -86,7 +82,7 @@ class MonitoringVerbs(AgentBase):
         separability: bool = False,
         seed: int = 0,
     ) -> ModelReport:
-        """The same of the rows of files, which are not recorded; without a `time_range`, of all of them.
+        """Analyzes the rows of files as `analyze_model` does; they are not recorded. No `time_range` means all of them.
 
         Rows without predictions are answered by the version; a column of the target's name is labels.
         """
@@ -119,7 +115,7 @@ class MonitoringVerbs(AgentBase):
         return await asyncio.to_thread(self._ports.need("observations").drain, model_id)
 
     async def watch_once(self, model_id: str) -> MonitorPass:
-        """Looks at the windows of a model that have closed since the last look, and keeps its alerts; see monitors."""
+        """Analyzes the windows of a model that have closed since the last call, and updates its alerts."""
         from optagent.loop.observe.cached_report import analyze_cached
 
         ports, observations = self._ports, self._ports.need("observations")
@@ -135,15 +131,15 @@ class MonitoringVerbs(AgentBase):
         return monitor_pass
 
     async def start_monitor(self, model_id: str, shards: int = 1) -> None:
-        """Has a detached actor of the cluster watch a model: archives what is recorded, analyzes, keeps alerts.
+        """Starts a detached actor of the cluster that watches a model: it archives rows, analyzes, and updates alerts.
 
-        It outlives this program where the cluster does (`ray_address`). Starting what runs is no error.
+        It outlives this program where the cluster does (`ray_address`). Starting a running monitor is no error.
         """
         await self._ports.store.model(model_id)
         await asyncio.to_thread(self._ports.need("monitors").start, model_id, shards)
 
     async def stop_monitor(self, model_id: str) -> None:
-        """Ends the watching of a model; what is recorded waits."""
+        """Stops the actor that watches a model; rows that are recorded later wait."""
         await asyncio.to_thread(self._ports.need("monitors").stop, model_id)
 
     async def monitors(self) -> list[MonitorState]:
@@ -151,7 +147,7 @@ class MonitoringVerbs(AgentBase):
         return await asyncio.to_thread(self._ports.need("monitors").running)
 
     async def alerts(self, model_id: str | None = None, limit: int = 100) -> list[Alert]:
-        """What is wrong and what was, of all models or of one: open alerts first."""
+        """The alerts of all models or of one, open ones first."""
         return await self._ports.store.alerts(model_id, limit)
 
     def _record(self, spec: ModelSpec, kind: RecordKind, rows: Any) -> int:
@@ -170,13 +166,13 @@ class MonitoringVerbs(AgentBase):
         return reference.rows
 
     def _read(self, rows: Any) -> Any:
-        """The table of a file, where rows are given by its path."""
+        """The table of a file where `rows` is its path, otherwise `rows`."""
         return self._ports.datasets.read(FileSource(str(rows))) if isinstance(rows, Path | str) else rows
 
 
 def _store_labelled_rows(spec: ModelSpec, observations: Observations, monitor_pass: MonitorPass) -> None:
-    """Keeps the labelled rows of the windows that were looked at, and of the week before: some labels are late."""
-    from optagent.loop.observe.labelled_rows import store_labelled_rows
+    """Stores the labelled rows of the analyzed windows and of the week before, for labels that came late."""
+    from optagent.loop.observe.labelled_rows import mature
     from optagent.loop.observe.reference import decode_reference
 
     for report in monitor_pass.reports:

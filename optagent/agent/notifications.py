@@ -1,4 +1,4 @@
-"""Verbs of notifications: people are told of alerts, verdicts, decisions and failures."""
+"""Notification verbs: people are told of alerts, verdicts, decisions and failures."""
 
 import asyncio
 
@@ -18,24 +18,24 @@ from optagent.loop.observe.notify import send_notices
 _REMEMBER_S = 30 * 86_400.0
 _MOST = 200
 _HOUR_S, _DAY_S = 3600.0, 86_400.0
-_ROLLOUTS = 2  # the next one may start before the end of the latest was told
+_ROLLOUTS = 2  # the next one may start before people were told of the end of the latest
 _NEWS_FOR_S = {Status.FAILED: _HOUR_S, Status.SUCCEEDED: _HOUR_S, Status.INTERRUPTED: _DAY_S}
-"""How long ago a process may have moved last; one that lost its runner may have been silent before."""
+"""Greatest age of a process's last change, in seconds; one that lost its runner may have been silent before."""
 
 
 class NotificationVerbs(AgentBase):
-    """Tells people what was found wrong, decided, and what failed."""
+    """Sends notices of alerts, decisions and failures."""
 
     async def test_notification(self) -> None:
         """Sends a test notice over every channel; raises Unavailable with those that did not take it."""
         await asyncio.to_thread(self._ports.need("notifier").send, notice_of_test(self._ports.clock.now()))
 
     async def notify_once(self) -> int:
-        """Tells of open alerts, verdicts, decisions about rollouts and failures that nobody was told of yet.
+        """Sends notices of open alerts, verdicts, decisions about rollouts and failures that were not sent yet.
 
-        An alert is told when its model is watched, and again after its cool-down; all else of the last hour, of
-        rollouts and lost runners of the last day, once. Answers how many notices were sent. To be called every few
-        seconds; what cannot be sent is tried again after a minute. Raises Unavailable.
+        An alert is sent when its model is watched, and again after its cool-down. Other notices are sent once: those of
+        the last hour, or of the last day for rollouts and lost runners. Answers the number of notices that were sent.
+        To be called every few seconds; a notice that cannot be sent is tried again after a minute. Raises Unavailable.
         """
         notifier, now = self._ports.need("notifier"), self._ports.clock.now()
         notices = [*await self._alert_notices(), *await self._rollout_notices(now), *await self._process_notices(now)]

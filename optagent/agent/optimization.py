@@ -1,4 +1,4 @@
-"""Verbs of better models: searches of all kinds, the whole loop for one model, and backtests of policies."""
+"""Optimization verbs: searches of all kinds, the whole loop for one model, and backtests of policies."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -149,7 +149,7 @@ class OptimizationVerbs(AgentBase):
         strategy: str = "balanced",
         **more: Any,
     ) -> OptimizationResult:
-        """Looks at the model, learns from what came since, finds a candidate, judges it at every gate, and lets it in.
+        """Diagnoses the model, learns from new rows, finds a candidate, judges it by every gate, and deploys it.
 
         `optimization_type` is full (features, search, ensemble), retrain, tune, features, ensemble or auto (what the
         diagnosis asks for). `action` is candidate, shadow or full. `more` are the other fields of `OptimizeModel`:
@@ -158,8 +158,8 @@ class OptimizationVerbs(AgentBase):
         """
 
         async def optimize() -> OptimizationResult:
-            given = {"model_id", "optimization_type", "action", "strategy"}
-            _check_names(more, _field_names(OptimizeModel) - given)
+            own_arguments = {"model_id", "optimization_type", "action", "strategy"}
+            _check_names(more, _field_names(OptimizeModel) - own_arguments)
             command = OptimizeModel(model_id, optimization_type, action, strategy, **more)
             result: OptimizationResult = await self._run(command)
             return result
@@ -170,10 +170,10 @@ class OptimizationVerbs(AgentBase):
         return await self._answer(optimize(), refuse)
 
     async def trigger_once(self) -> tuple[Process, ...]:
-        """Looks at each model with a policy, and queues an optimization where the policy calls for one.
+        """Checks each model with a policy, and queues an optimization where the policy calls for one.
 
-        To be called every minute or so; of several agents that see the same cause, one queues it. A model whose policy
-        only notifies is left alone: its alerts are told.
+        To be called every minute or so; where several agents see the same cause, one of them queues it. A model whose
+        policy only notifies gets none: people are told of its alerts.
         """
         return await trigger_due(self._ports)
 
@@ -185,7 +185,7 @@ class OptimizationVerbs(AgentBase):
         policies: Sequence[str | Contender] = ("conservative", "balanced", "aggressive"),
         **more: Any,
     ) -> BacktestResult:
-        """Replays a model's history under each policy, in parallel, and says which one to take.
+        """Replays a model's history under each policy, in parallel, and recommends one.
 
         `data` has rows with labels and dates; a text is a file or URI, None the model's own data. `label_delay` is how
         long after its row a label is known. `more` are the other fields of `BacktestAsk`: `start`, `step`, `seed`,

@@ -1,4 +1,4 @@
-"""A page as a file: written whole or not at all."""
+"""Page file: a page is written to its path whole or not at all."""
 
 import uuid
 from pathlib import Path
@@ -7,7 +7,10 @@ from optagent.errors import InvalidRequest
 
 
 def write_page(page: str, path: Path, make_folder: bool = False) -> Path:
-    """Answers the path; InvalidRequest for one that cannot be written. The folder may be made, with those above it."""
+    """Writes a page and answers its path; InvalidRequest for a path that cannot be written.
+
+    With `make_folder`, missing folders are made.
+    """
     path = Path(path)
     try:
         if make_folder:

@@ -1,4 +1,4 @@
-"""Verbs of pages: reports, searches and backtests as HTML that needs nothing from the network."""
+"""Page verbs: reports, searches and backtests as HTML that needs nothing from the network."""
 
 import asyncio
 from pathlib import Path
@@ -18,7 +18,7 @@ class PageVerbs(AgentBase):
     """A page is answered as text, or drawn to a file; most of its 5 MB is the script that draws."""
 
     async def analysis_page(self, model_id: str, analysis_type: str = "full", time_range: Any = "24h") -> str:
-        """The report that `analyze_model` answers."""
+        """The report of `analyze_model` as a page."""
 
         async def analyze() -> ModelReport:
             from optagent.loop.observe.cached_report import analyze_cached  # what it imports takes a second
@@ -29,12 +29,14 @@ class PageVerbs(AgentBase):
         return await self._draw("draw_report", report)
 
     async def study_page(self, study_id: str) -> str:
-        """The plots of a search; raises NotFound."""
+        """The plots of a search as a page; raises NotFound."""
         return await asyncio.to_thread(self._ports.need("studies").draw, study_id)
 
     async def backtest_page(self, process_id: str) -> str:
-        """The result of a backtest. Raises ProcessNotFound, InvalidRequest for a process of another kind, and Conflict
-        where it has no result (yet)."""
+        """The result of a backtest as a page.
+
+        Raises ProcessNotFound, InvalidRequest for a process of another kind, and Conflict where it has no result (yet).
+        """
         process = await self._ports.store.process(process_id)
         if process.kind != HANDLERS[BacktestModel].kind:
             raise InvalidRequest(f"process {process_id!r} is of kind {process.kind!r}, not a backtest")

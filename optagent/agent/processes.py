@@ -1,4 +1,4 @@
-"""Verbs of processes: work that is queued, followed and cancelled, and what keeps the product running."""
+"""Process verbs: commands are queued, run, followed and cancelled, and the health of the parts is checked."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -15,13 +15,13 @@ _ANSWER_S = 5.0
 
 
 class ProcessVerbs(AgentBase):
-    """Queues work, does it, and says how it and the parts of the product are."""
+    """Queues commands and runs them, and reports on processes and on the parts of the product."""
 
     async def submit(self, command: Command) -> Process:
         """Queues a command: a search for parameters, features or an ensemble, an optimization, or a backtest.
 
-        Follow it by its id: `processes` lists it, `cancel` takes it back. Raises ModelNotFound, and InvalidRequest for
-        what does not fit the model.
+        Follow it by its id: `processes` lists it, `cancel` takes it back. Raises ModelNotFound, and InvalidRequest
+        where the command does not fit the model.
         """
         job = await check_command(command, self._ports)
         process = replace(new_process(job, self._ports), status=Status.QUEUED)
@@ -29,15 +29,15 @@ class ProcessVerbs(AgentBase):
         return process
 
     async def run_queued(self, process_id: str) -> None:
-        """Takes a queued process and does its work in this program; how it ended is in the process.
+        """Takes a queued process and does its work in this program; the stored process holds its end.
 
-        Raises ProcessNotFound, Conflict where another has taken it, LeaseLost where another takes it over, and what
-        its work raises.
+        Raises ProcessNotFound, Conflict where another runner has taken it, LeaseLost where another takes it over, and
+        the errors of its work.
         """
         await run_queued_process(process_id, self._ports)
 
     async def start_queued(self, max_processes: int) -> tuple[str, ...]:
-        """Has queued processes started, the most urgent first, so that at most `max_processes` run; answers their ids.
+        """Starts queued processes, the most urgent first, so that at most `max_processes` run; answers their ids.
 
         To be called every second or so; raises Unavailable.
         """
@@ -45,11 +45,11 @@ class ProcessVerbs(AgentBase):
         return await start_due(ports.store, ports.need("launcher"), max_processes, ports.clock)
 
     async def process(self, process_id: str) -> Process:
-        """A run of this or of any other agent on the same store; raises ProcessNotFound."""
+        """A process of this or of any other agent on the same store; raises ProcessNotFound."""
         return await self._ports.store.process(process_id)
 
     async def processes(self, model_id: str | None = None, limit: int = 100) -> list[Process]:
-        """Runs, the newest first."""
+        """Processes of all models or of one, the newest first."""
         return await self._ports.store.processes(model_id, limit)
 
     async def cancel(self, process_id: str) -> None:
@@ -63,7 +63,7 @@ class ProcessVerbs(AgentBase):
         return tuple(dict.fromkeys(table.model_id for table in tables if table.activate_at is not None))
 
     async def health(self) -> dict[str, str]:
-        """Each part that this agent needs, and "ok" or why it is not; within 5 s, and never an exception."""
+        """The state of each part that this agent needs, "ok" or the error; within 5 s, and never an exception."""
         ports = self._ports
         checks: dict[str, Awaitable[None]] = {
             "redis": ports.store.check(),

@@ -1,4 +1,4 @@
-"""Verbs of rollouts: a candidate on its way to the champion's place, or back."""
+"""Rollout verbs: a candidate replaces the champion step by step, or is taken back."""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class RolloutVerbs(AgentBase):
-    """Starts rollouts, has them go on by what they show, and lets people decide otherwise."""
+    """Starts rollouts, advances them by their evidence, and lets people decide them by hand."""
 
     async def start_rollout(
         self,
@@ -31,11 +31,11 @@ class RolloutVerbs(AgentBase):
     ) -> Rollout:
         """Lets a version or alias compete with the champion: in shadow first, then on a growing share of requests.
 
-        `policy` are fields of `RolloutPolicy` that are to be other than the strategy's. `label_delay_s`, by default the
-        model's label horizon where it is a duration, must be long enough for nearly all labels to come: of labels that
-        come sooner when they are bad, the early ones mislead. Answers when the gateways route by it, or after half a
-        minute; one that they cannot load is aborted, with their reason. Raises Conflict where there is no champion,
-        another rollout is active, or the candidate is another kind of model.
+        `policy` are fields of `RolloutPolicy` that replace the strategy's. `label_delay_s`, by default the model's
+        label horizon where it is a duration, must be long enough for nearly all labels to come: where bad outcomes are
+        known sooner, the early labels mislead. Answers when the gateways route by it, or after half a minute; a rollout
+        that they cannot load is aborted, with their reason. Raises Conflict where there is no champion, another rollout
+        is active, or the candidate is another kind of model.
         """
         from optagent.loop.rollout.start import StartRollout, start_rollout
 
@@ -44,39 +44,39 @@ class RolloutVerbs(AgentBase):
         return await start_rollout(start, self._rollout_context, self._ports.datasets)
 
     async def rollout(self, rollout_id: str) -> Rollout:
-        """With every look and every transition; raises NotFound."""
+        """The rollout of that id, with every look and every transition; raises NotFound."""
         return await self._ports.store.rollout(rollout_id)
 
     async def replay_rollout(self, rollout_id: str) -> "RolloutReplay":
-        """Decides a rollout again from what is kept of it, and compares bit for bit; raises NotFound."""
+        """Decides a stored rollout again, and compares bit for bit; raises NotFound."""
         from optagent.loop.rollout.replay import replay_rollout
 
         return replay_rollout(await self._ports.store.rollout(rollout_id))
 
     async def rollouts(self, model_id: str | None = None, limit: int = 100) -> list[Rollout]:
-        """The newest first, of all models or of one."""
+        """The rollouts of all models or of one, the newest first."""
         return await self._ports.store.rollouts(model_id, limit)
 
     async def latest_rollout(self, model_id: str) -> Rollout:
-        """Raises ModelNotFound, and NotFound where the model has had none."""
+        """The newest rollout of a model; raises ModelNotFound, and NotFound where the model has had none."""
         from optagent.loop.rollout.decide import latest_rollout
 
         return await latest_rollout(model_id, self._ports.store)
 
     async def promote_rollout(self, model_id: str, who: str = "sdk", why: str = "by hand") -> Rollout:
-        """Puts the candidate in the champion's place, to be watched; while it is watched, ends that."""
+        """Makes the candidate champion, to be watched while it bakes; called while it bakes, ends the baking."""
         return await self._decide(model_id, promote, who, why)
 
     async def abort_rollout(self, model_id: str, who: str = "sdk", why: str = "by hand") -> Rollout:
-        """Gives all requests to the champion again; Conflict where it has been replaced: then roll back."""
+        """Routes all requests to the champion again; Conflict once the candidate has replaced it: then roll back."""
         return await self._decide(model_id, abort, who, why)
 
     async def rollback_rollout(self, model_id: str, who: str = "sdk", why: str = "by hand") -> Rollout:
-        """Puts the champion of before in its place again, also after the end of the model's latest rollout."""
+        """Makes the former champion champion again, also after the end of the model's latest rollout."""
         return await self._decide(model_id, rollback, who, why)
 
     async def supervise_once(self) -> "SupervisorPass":
-        """Carries each rollout on by what it shows, and has router and registry follow; one model's trouble is told.
+        """Advances each rollout by its evidence, and brings router and registry in line; errors are reported by model.
 
         To be called every second or so; several agents may do so at once.
         """

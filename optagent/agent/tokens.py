@@ -1,4 +1,4 @@
-"""Verbs of tokens: who may use the API."""
+"""Token verbs: tokens for the API are created, listed and revoked."""
 
 import math
 import secrets
@@ -11,7 +11,7 @@ from optagent.ports import Tokens
 
 
 def new_token(name: str, scopes: Sequence[str], expires_s: float | None, now: float) -> tuple[str, Token]:
-    """A token with a secret of its own, as its holder has it and as it is kept."""
+    """A token with a new secret: its text for the holder, and the record that is stored."""
     if expires_s is not None and not 0 < expires_s < math.inf:
         raise InvalidRequest(f"expires_s must be above 0 seconds, got {expires_s!r}")
     token_id = secrets.token_hex(6)
@@ -21,10 +21,10 @@ def new_token(name: str, scopes: Sequence[str], expires_s: float | None, now: fl
 
 
 class TokenVerbs(AgentBase):
-    """Hands out tokens, and takes them back."""
+    """Creates and revokes tokens."""
 
     async def create_token(self, name: str, scopes: Sequence[str], expires_s: float | None = None) -> tuple[str, Token]:
-        """A new token: its text, which is kept nowhere and shown this once, and what is kept of it.
+        """A new token: its text, which is not stored and shown only this once, and its stored record.
 
         Scopes are read, predict, operate (includes read) and admin (includes all).
         """
@@ -34,7 +34,7 @@ class TokenVerbs(AgentBase):
         return text, token
 
     async def tokens(self) -> list[Token]:
-        """The newest first, with expired and revoked ones."""
+        """All tokens, the newest first, with expired and revoked ones."""
         tokens: Tokens = self._ports.need("tokens")
         return await tokens.tokens()
 
