@@ -172,7 +172,7 @@ class MonitoringVerbs(AgentBase):
 
 def _store_labelled_rows(spec: ModelSpec, observations: Observations, monitor_pass: MonitorPass) -> None:
     """Stores the labelled rows of the analyzed windows and of the week before, for labels that came late."""
-    from optagent.loop.observe.labelled_rows import mature
+    from optagent.loop.observe.labelled_rows import store_labelled_rows
     from optagent.loop.observe.reference import decode_reference
 
     for report in monitor_pass.reports:

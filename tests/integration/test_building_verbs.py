@@ -1,4 +1,4 @@
-"""Ensembles and features by the agent, with every port in memory."""
+"""Building verbs: ensembles and features by the agent, with every port in memory."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ ROWS = 8_000
 
 
 def complementary(seed: int = 0) -> pa.Table:
-    """What a linear model finds and trees do not, and the other way round."""
+    """Rows with one pattern that only a linear model finds, and one that only trees find."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(ROWS, 20))
     signal = 2 * x[:, :18] @ np.ones(18) / np.sqrt(18) + 1.3 * np.sign(x[:, 18]) * np.sign(x[:, 19])
@@ -33,9 +33,9 @@ def products(seed: int = 0) -> pa.Table:
     return pa.table({f"x{index}": x[:, index] for index in range(5)} | {"label": label})
 
 
-def spec(model_id: str, path: Path, family: str, **more: Any) -> dict[str, Any]:
+def spec(model_id: str, path: Path, family: str, **changes: Any) -> dict[str, Any]:
     fields = {"task": "binary", "target": "label", "folds": 2, "metric": "log_loss"}
-    return {"id": model_id, "data": str(path), "families": [family], **fields, **more}
+    return {"id": model_id, "data": str(path), "families": [family], **fields, **changes}
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def registered(agent: Any, path: Path) -> Any:
+async def two_models(agent: Any, path: Path) -> Any:
     """Two models of the same rows."""
     for model_id, family in (("trees", "lightgbm"), ("lines", "linear")):
         await agent.register_model(spec(model_id, path, family))
@@ -53,9 +53,9 @@ async def registered(agent: Any, path: Path) -> Any:
 
 
 @pytest.fixture
-async def bases(registered: Any) -> Any:
+async def bases(two_models: Any) -> Any:
     """Each of them with a champion."""
-    agent = registered
+    agent = two_models
     for model_id in ("trees", "lines"):
         result = await agent.tune_hyperparameters(model_id, method="random", trials=1)
         await agent.set_alias(model_id, "champion", result.version)
@@ -97,18 +97,18 @@ async def test_an_ensemble_can_be_queued_and_become_a_version_of_a_third_model(b
     await bases.register_model(spec("both", path, "lightgbm"))
     process = await bases.submit(EnsembleModels(("trees@champion", "lines/1"), "auto", model_id="both"))
     await bases.run_queued(process.process_id)
-    ended = await bases.process(process.process_id)
-    assert (ended.kind, ended.status, ended.model_id) == ("ensemble", Status.SUCCEEDED, "both")
-    assert [event.detail["stage"] for event in ended.history if event.kind == "stage"] == [
+    process_now = await bases.process(process.process_id)
+    assert (process_now.kind, process_now.status, process_now.model_id) == ("ensemble", Status.SUCCEEDED, "both")
+    assert [event.detail["stage"] for event in process_now.history if event.kind == "stage"] == [
         "prepare",
         "ensemble",
         "validate",
         "register",
     ]
-    assert ended.result is not None
-    assert (ended.result["accepted"], ended.result["aliases"]) == (True, ["champion"])
-    assert ended.result["baseline_name"].startswith("the best single model")
-    assert len(ended.result["options"]) > 3
+    assert process_now.result is not None
+    assert (process_now.result["accepted"], process_now.result["aliases"]) == (True, ["champion"])
+    assert process_now.result["baseline_name"].startswith("the best single model")
+    assert len(process_now.result["options"]) > 3
 
 
 async def test_one_that_is_not_better_is_not_registered_and_the_answer_says_why(bases):
@@ -121,7 +121,7 @@ async def test_one_that_is_not_better_is_not_registered_and_the_answer_says_why(
 
 
 @pytest.mark.parametrize(
-    ("base_models", "more", "said"),
+    ("base_models", "arguments", "message"),
     [
         (["trees"], {}, "at least 2 models, got ['trees']"),
         (["trees", "trees"], {}, "named twice: trees"),
@@ -135,10 +135,10 @@ async def test_one_that_is_not_better_is_not_registered_and_the_answer_says_why(
     ],
 )
 async def test_what_cannot_be_combined_is_refused_with_the_reason(
-    registered, base_models: list[str], more: dict[str, Any], said: str
+    two_models, base_models: list[str], arguments: dict[str, Any], message: str
 ):
-    result = await registered.create_ensemble(base_models, **more)
-    assert said in result["error"]
+    result = await two_models.create_ensemble(base_models, **arguments)
+    assert message in result["error"]
 
 
 async def test_a_version_that_is_missing_and_a_budget_that_none_meets_are_told(bases):
@@ -148,10 +148,10 @@ async def test_a_version_that_is_missing_and_a_budget_that_none_meets_are_told(b
     assert len(await bases.versions("trees")) == 1
 
 
-async def test_models_of_other_rows_are_refused(registered, tmp_path: Path):
+async def test_models_of_other_rows_are_refused(two_models, tmp_path: Path):
     pq.write_table(complementary(seed=1), tmp_path / "others.parquet")
-    await registered.register_model(spec("others", tmp_path / "others.parquet", "linear"))
-    result = await registered.create_ensemble(["trees", "others"])
+    await two_models.register_model(spec("others", tmp_path / "others.parquet", "linear"))
+    result = await two_models.create_ensemble(["trees", "others"])
     assert "others has the data" in result["error"]
 
 

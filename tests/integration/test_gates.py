@@ -1,4 +1,4 @@
-"""Every gate, passing, failing, inconclusive and in error, on small models that were really trained."""
+"""Gate evaluation: every gate passes, fails, is inconclusive and in error, on small trained models."""
 
 import shutil
 import time
@@ -56,7 +56,7 @@ def prepared_rows(make_rows, spec, count=2_000):
     return prepare(spec, InMemoryDatasets({"rows": make_rows(count)}))
 
 
-def built(prepared, folder, family="lightgbm", rounds=30):
+def build_candidate(prepared, folder, family="lightgbm", rounds=30):
     """A candidate and the model behind it, trained on all rows but the holdout."""
     data = prepared.problem.data
     fit = family_named(family).start({}, data, np.arange(len(data)))
@@ -73,7 +73,7 @@ def prepared(make_rows):
 
 @pytest.fixture(scope="module")
 def candidate(prepared, tmp_path_factory):
-    return built(prepared, tmp_path_factory.mktemp("gates") / "bundle")
+    return build_candidate(prepared, tmp_path_factory.mktemp("gates") / "bundle")
 
 
 @pytest.fixture
@@ -98,9 +98,9 @@ def champion(prepared, quality):
 
 
 def test_a_good_candidate_passes_every_gate(judge, prepared):
-    asked = {"accuracy_min": 0.7, "f1_min": 0.6, "enable_bias_check": True, "enable_security_scan": True}
-    asked["beats_constant"] = True
-    gates = gates_for({**asked, "min_validation_samples": 100, "max_latency_ms": 500, "max_bias": 0.3}, CHURN)
+    limits = {"accuracy_min": 0.7, "f1_min": 0.6, "enable_bias_check": True, "enable_security_scan": True}
+    limits["beats_constant"] = True
+    gates = gates_for({**limits, "min_validation_samples": 100, "max_latency_ms": 500, "max_bias": 0.3}, CHURN)
     report = judge(gates, champion=champion(prepared, 0.5), look=1)
     assert verdicts(report) == {
         "security": "pass",
@@ -122,7 +122,7 @@ def test_a_good_candidate_passes_every_gate(judge, prepared):
 @pytest.mark.parametrize("spec", [CHURN, REGION, VALUE], ids=["binary", "multiclass", "regression"])
 def test_models_of_every_task_are_served_as_they_were_built(judge, make_rows, tmp_path, spec, family):
     rows = prepared_rows(make_rows, spec, 400)
-    report = judge(candidate=built(rows, tmp_path / "bundle", family), prepared=rows)
+    report = judge(candidate=build_candidate(rows, tmp_path / "bundle", family), prepared=rows)
     assert verdicts(report) == dict.fromkeys(NAMES, "pass")
     assert report.result("servable").measured == 0
     assert report.result("serving parity").measured < 1e-6
@@ -134,9 +134,9 @@ def test_what_is_not_asked_for_is_not_judged(judge):
 
 
 def test_too_few_rows_of_holdout_fail(judge):
-    found = judge(replace(OPEN, min_validation_samples=401)).result("validation samples")
-    assert (found.verdict, found.measured, found.required) == (Verdict.FAIL, 400, 401)
-    assert "400 rows" in found.reason
+    result = judge(replace(OPEN, min_validation_samples=401)).result("validation samples")
+    assert (result.verdict, result.measured, result.required) == (Verdict.FAIL, 400, 401)
+    assert "400 rows" in result.reason
     assert judge(replace(OPEN, min_validation_samples=400)).verdict is Verdict.PASS
 
 
@@ -190,7 +190,7 @@ def test_predictions_that_are_no_numbers_are_errors_and_promote_nothing(judge, p
 
 
 @pytest.mark.parametrize(
-    ("quality", "asked", "verdict"),
+    ("quality", "requirement", "verdict"),
     [
         (0.5, True, "pass"),
         (12.0, True, "fail"),
@@ -199,11 +199,11 @@ def test_predictions_that_are_no_numbers_are_errors_and_promote_nothing(judge, p
         (None, "not_worse", "pass"),
     ],
 )
-def test_the_champion_has_to_be_beaten(judge, prepared, candidate, quality, asked, verdict):
+def test_the_champion_has_to_be_beaten(judge, prepared, candidate, quality, requirement, verdict):
     against = Baseline("champion", candidate.prediction) if quality is None else champion(prepared, quality)
-    found = judge(replace(OPEN, beats_champion=asked), champion=against).result("champion")
-    assert found.verdict is Verdict(verdict)
-    assert against.name in found.reason
+    result = judge(replace(OPEN, beats_champion=requirement), champion=against).result("champion")
+    assert result.verdict is Verdict(verdict)
+    assert against.name in result.reason
 
 
 @pytest.mark.parametrize("spec", [CHURN, REGION, VALUE], ids=["binary", "multiclass", "regression"])
@@ -212,19 +212,19 @@ def test_one_that_knows_nothing_is_not_let_past_a_champion_that_knows_less(make_
     shape = {"region": (400, 3)}.get(spec.target, (400,))
     noise = np.random.default_rng(4).normal(scale=2.0, size=shape)
     if spec.task is Task.MULTICLASS:
-        guessed = np.exp(noise) / np.exp(noise).sum(axis=1, keepdims=True)
+        guess = np.exp(noise) / np.exp(noise).sum(axis=1, keepdims=True)
     else:
-        guessed = noise if spec.task is Task.REGRESSION else 1 / (1 + np.exp(-noise))
+        guess = noise if spec.task is Task.REGRESSION else 1 / (1 + np.exp(-noise))
     metric = {"region": "log_loss", "value": "rmse"}.get(spec.target, "log_loss")
     y = prepared.holdout.y.astype(int)
-    worse = guessed + 5.0 if spec.task is Task.REGRESSION else np.full(shape, 0.001)
+    worse = guess + 5.0 if spec.task is Task.REGRESSION else np.full(shape, 0.001)
     if spec.task is Task.MULTICLASS:
         worse[np.arange(400), (y + 1) % 3] = 0.998
     elif spec.task is Task.BINARY:
         worse = np.where(y == 1, 0.001, 0.999)
     results = holdout_gates(
         Gates(min_validation_samples=1, beats_constant=True),
-        guessed,
+        guess,
         Baseline("champion", worse),
         HoldoutTest(prepared, metric_named(metric, spec.task), 0.05, 0),
     )
@@ -233,28 +233,28 @@ def test_one_that_knows_nothing_is_not_let_past_a_champion_that_knows_less(make_
 
 
 def test_weights_of_classes_do_not_count_against_skill(make_rows, tmp_path):
-    weighted = prepared_rows(make_rows, replace(CHURN, class_weight="balanced"))
-    prediction = built(weighted, tmp_path / "bundle").prediction
-    test = HoldoutTest(weighted, metric_named("auc", Task.BINARY), 0.05, 0)
+    weighted_rows = prepared_rows(make_rows, replace(CHURN, class_weight="balanced"))
+    prediction = build_candidate(weighted_rows, tmp_path / "bundle").prediction
+    test = HoldoutTest(weighted_rows, metric_named("auc", Task.BINARY), 0.05, 0)
     results = holdout_gates(Gates(beats_constant=True), prediction, None, test)
-    (found,) = (result for result in results if result.name == "constant")
-    assert found.verdict is Verdict.PASS
-    assert "(auc)" in found.reason
+    (result,) = (result for result in results if result.name == "constant")
+    assert result.verdict is Verdict.PASS
+    assert "(auc)" in result.reason
 
 
 def test_a_look_that_resamples_can_tell_is_judged_as_the_loop_compares(judge, prepared, candidate):
     against = champion(prepared, 3.0)
-    found = judge(replace(OPEN, beats_champion=True), champion=against, alpha=0.03).result("champion")
+    result = judge(replace(OPEN, beats_champion=True), champion=against, alpha=0.03).result("champion")
     test = HoldoutTest(prepared, metric_named("auc", Task.BINARY), 0.03, 0)
     same = compare_on_holdout(candidate.prediction, against, test)
-    assert (found.evidence["low"], found.evidence["high"]) == (same.improvement.low, same.improvement.high)
+    assert (result.evidence["low"], result.evidence["high"]) == (same.improvement.low, same.improvement.high)
 
 
 def test_the_first_model_has_no_champion_to_beat_but_one_that_cannot_be_compared_with_is_not_passed_by(judge):
     gates = replace(OPEN, beats_champion=True)
     assert judge(gates).result("champion").verdict is Verdict.PASS
-    found = judge(gates, why_no_champion="champion version 3 knows other classes").result("champion")
-    assert (found.verdict, found.reason) == (Verdict.INCONCLUSIVE, "champion version 3 knows other classes")
+    result = judge(gates, why_no_champion="champion version 3 knows other classes").result("champion")
+    assert (result.verdict, result.reason) == (Verdict.INCONCLUSIVE, "champion version 3 knows other classes")
 
 
 def test_a_champion_whose_scores_do_not_fit_is_an_error(judge):
@@ -263,10 +263,10 @@ def test_a_champion_whose_scores_do_not_fit_is_an_error(judge):
 
 
 def test_a_candidate_that_is_too_slow_fails_on_its_99th_percentile(judge):
-    found = judge(replace(OPEN, max_latency_ms=1e-6)).result("latency")
-    assert (found.verdict, found.required) == (Verdict.FAIL, 1e-6)
-    assert 0 < found.evidence["median_ms"] <= found.measured
-    assert found.evidence["calls"] == 200
+    result = judge(replace(OPEN, max_latency_ms=1e-6)).result("latency")
+    assert (result.verdict, result.required) == (Verdict.FAIL, 1e-6)
+    assert 0 < result.evidence["median_ms"] <= result.measured
+    assert result.evidence["calls"] == 200
 
 
 @pytest.mark.parametrize("scan", [True, False])
@@ -275,37 +275,37 @@ def test_a_bundle_that_was_altered_fails_and_nothing_of_it_is_loaded(judge, cand
     shutil.copytree(candidate.folder, folder)
     (folder / "model" / "evil.pkl").write_bytes(b"\x80\x04N.")
     report = judge(replace(OPEN, enable_security_scan=scan), candidate=replace(candidate, folder=folder))
-    refused = report.result("security" if scan else "servable")
-    assert refused.verdict is Verdict.FAIL
-    assert "evil.pkl" in refused.reason
+    result = report.result("security" if scan else "servable")
+    assert result.verdict is Verdict.FAIL
+    assert "evil.pkl" in result.reason
     assert report.verdict is Verdict.FAIL
     assert report.result("latency").verdict is Verdict.INCONCLUSIVE
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [({"digest": "0" * 64}, "was registered"), ({"folder": None}, "no such folder")],
 )
-def test_a_bundle_of_another_digest_or_none_fails(judge, candidate, tmp_path, change, said):
+def test_a_bundle_of_another_digest_or_none_fails(judge, candidate, tmp_path, change, message):
     other = replace(candidate, **{name: value or tmp_path / "none" for name, value in change.items()})
-    found = judge(replace(OPEN, enable_security_scan=True), candidate=other).result("security")
-    assert found.verdict is Verdict.FAIL
-    assert said in found.reason
+    result = judge(replace(OPEN, enable_security_scan=True), candidate=other).result("security")
+    assert result.verdict is Verdict.FAIL
+    assert message in result.reason
 
 
 def test_the_bundle_of_another_model_fails(judge, prepared):
     other = replace(prepared, spec=replace(CHURN, model_id="fraud"))
-    found = judge(replace(OPEN, enable_security_scan=True), prepared=other).result("security")
-    assert found.verdict is Verdict.FAIL
-    assert "'churn'" in found.reason
+    result = judge(replace(OPEN, enable_security_scan=True), prepared=other).result("security")
+    assert result.verdict is Verdict.FAIL
+    assert "'churn'" in result.reason
 
 
 def test_a_scan_without_a_loader_says_that_nothing_was_isolated(judge):
-    found = judge(replace(OPEN, enable_security_scan=True)).result("security")
-    assert found.verdict is Verdict.PASS
-    assert "not loaded in a process of its own" in found.reason
-    assert found.evidence["isolated"] is False
-    assert "schema.json" in found.evidence["files"]
+    result = judge(replace(OPEN, enable_security_scan=True)).result("security")
+    assert result.verdict is Verdict.PASS
+    assert "not loaded in a process of its own" in result.reason
+    assert result.evidence["isolated"] is False
+    assert "schema.json" in result.evidence["files"]
 
 
 def test_a_bundle_that_answers_otherwise_than_the_built_model_is_not_servable(judge, candidate):
@@ -317,16 +317,16 @@ def test_a_bundle_that_answers_otherwise_than_the_built_model_is_not_servable(ju
 
 
 @pytest.fixture
-def registered(candidate):
+def registered_candidate(candidate):
     registry = InMemoryRegistry(ManualClock(1000.0))
     version = registry.register("churn", candidate.folder, {}, {})
     return registry, replace(candidate, version=version.version)
 
 
-def test_with_a_loader_the_engine_that_it_brings_up_is_what_is_judged_and_closed(judge, registered):
-    registry, known = registered
+def test_with_a_loader_the_engine_that_it_brings_up_is_what_is_judged_and_closed(judge, registered_candidate):
+    registry, candidate = registered_candidate
     loader = InMemoryLoader(registry, most_rows=50)
-    report = judge(replace(OPEN, enable_security_scan=True), candidate=known, loader=loader)
+    report = judge(replace(OPEN, enable_security_scan=True), candidate=candidate, loader=loader)
     assert report.verdict is Verdict.PASS
     assert report.result("security").evidence["isolated"] is True
     assert report.result("serving parity").evidence["engine"] == "onnx"
@@ -354,8 +354,8 @@ class Broken:
     ],
     ids=["crashed", "away", "broken"],
 )
-def test_what_does_not_come_up_in_its_own_process_is_not_loaded_here(judge, registered, error, verdict):
-    report = judge(replace(OPEN, enable_security_scan=True), candidate=registered[1], loader=Broken(error))
+def test_what_does_not_come_up_in_its_own_process_is_not_loaded_here(judge, registered_candidate, error, verdict):
+    report = judge(replace(OPEN, enable_security_scan=True), candidate=registered_candidate[1], loader=Broken(error))
     assert str(error) in report.result("security").reason
     assert str(report.verdict) == verdict
     assert report.result("servable").verdict is Verdict.INCONCLUSIVE
@@ -385,22 +385,22 @@ class Serving:
         pass
 
 
-def test_an_engine_that_disagrees_with_the_model_fails_parity(judge, registered):
-    report = judge(candidate=registered[1], loader=Serving(registered[1], by=2e-6))
+def test_an_engine_that_disagrees_with_the_model_fails_parity(judge, registered_candidate):
+    report = judge(candidate=registered_candidate[1], loader=Serving(registered_candidate[1], by=2e-6))
     assert report.result("serving parity").verdict is Verdict.FAIL
     assert report.result("serving parity").measured == pytest.approx(2e-6)
     assert report.result("servable").verdict is Verdict.PASS
 
 
-def test_an_engine_that_answers_no_numbers_promotes_nothing(judge, registered):
-    report = judge(candidate=registered[1], loader=Serving(registered[1], by=float("nan")))
+def test_an_engine_that_answers_no_numbers_promotes_nothing(judge, registered_candidate):
+    report = judge(candidate=registered_candidate[1], loader=Serving(registered_candidate[1], by=float("nan")))
     assert report.result("serving parity").verdict is Verdict.ERROR
     assert report.verdict is Verdict.ERROR
 
 
-def test_an_engine_that_is_late_fails_on_latency_alone(judge, registered):
-    late = Serving(registered[1], wait_s=0.002)
-    assert verdicts(judge(replace(OPEN, max_latency_ms=1.9), candidate=registered[1], loader=late)) == {
+def test_an_engine_that_is_late_fails_on_latency_alone(judge, registered_candidate):
+    late = Serving(registered_candidate[1], wait_s=0.002)
+    assert verdicts(judge(replace(OPEN, max_latency_ms=1.9), candidate=registered_candidate[1], loader=late)) == {
         **dict.fromkeys(NAMES, "pass"),
         "latency": "fail",
     }
@@ -415,16 +415,16 @@ def by_sex(prepared, candidate, low=0.5):
 def test_a_candidate_that_treats_groups_unlike_fails(judge, prepared, candidate):
     report = judge(replace(OPEN, enable_bias_check=True), candidate=by_sex(prepared, candidate, 0.4))
     for measure in ("demographic parity", "equalized odds"):
-        found = report.result(f"bias by sex: {measure}")
-        assert (found.verdict, found.measured, found.required) == (Verdict.FAIL, 1.0, 0.1)
-        assert set(found.evidence["groups"]) == {"f", "m"}
+        result = report.result(f"bias by sex: {measure}")
+        assert (result.verdict, result.measured, result.required) == (Verdict.FAIL, 1.0, 0.1)
+        assert set(result.evidence["groups"]) == {"f", "m"}
 
 
 def test_without_sensitive_columns_the_check_is_inconclusive_and_says_what_to_declare(judge, prepared):
-    undeclared = replace(prepared, spec=replace(CHURN, sensitive_columns=()))
-    found = judge(replace(OPEN, enable_bias_check=True), prepared=undeclared).result("bias")
-    assert found.verdict is Verdict.INCONCLUSIVE
-    assert "declare sensitive_columns" in found.reason
+    without_columns = replace(prepared, spec=replace(CHURN, sensitive_columns=()))
+    result = judge(replace(OPEN, enable_bias_check=True), prepared=without_columns).result("bias")
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "declare sensitive_columns" in result.reason
 
 
 def with_groups(prepared, groups):
@@ -436,10 +436,10 @@ def with_groups(prepared, groups):
 def test_groups_of_too_few_rows_are_left_out_and_named(judge, prepared):
     groups = ["f"] * 200 + ["m"] * 171 + ["x"] * 29
     gates = replace(OPEN, enable_bias_check=True, max_bias=1.0)
-    found = judge(gates, prepared=with_groups(prepared, groups)).result("bias by sex: demographic parity")
-    assert found.verdict is Verdict.PASS
-    assert found.evidence["left_out"] == {"x": 29}
-    assert "left out, since too small: x 29" in found.reason
+    result = judge(gates, prepared=with_groups(prepared, groups)).result("bias by sex: demographic parity")
+    assert result.verdict is Verdict.PASS
+    assert result.evidence["left_out"] == {"x": 29}
+    assert "left out, since too small: x 29" in result.reason
 
 
 def test_fewer_than_two_groups_are_inconclusive_and_rows_without_a_value_are_a_group(judge, prepared):
@@ -452,20 +452,20 @@ def test_fewer_than_two_groups_are_inconclusive_and_rows_without_a_value_are_a_g
 
 def test_of_several_classes_the_worst_is_judged(judge, make_rows, tmp_path):
     rows = prepared_rows(make_rows, REGION)
-    fair = built(rows, tmp_path / "bundle", rounds=5)
+    fair = build_candidate(rows, tmp_path / "bundle", rounds=5)
     of_one = np.array(rows.holdout_rows["sex"].to_pylist()) == "f"
     unfair = replace(fair, prediction=np.where(of_one[:, None], [0.1, 0.8, 0.1], [0.8, 0.1, 0.1]))
-    found = judge(replace(OPEN, enable_bias_check=True), candidate=unfair, prepared=rows)
-    parity = found.result("bias by sex: demographic parity")
+    result = judge(replace(OPEN, enable_bias_check=True), candidate=unfair, prepared=rows)
+    parity = result.result("bias by sex: demographic parity")
     assert (parity.verdict, parity.measured) == (Verdict.FAIL, 1.0)
     assert parity.evidence["class"] in ("east", "north")
 
 
 def test_a_sensitive_column_that_is_not_there_is_an_error(judge, prepared):
-    gone = replace(prepared, holdout_rows=prepared.holdout_rows.drop_columns(["sex"]))
-    found = judge(replace(OPEN, enable_bias_check=True), prepared=gone).result("bias by sex")
-    assert found.verdict is Verdict.ERROR
-    assert "no column 'sex'" in found.reason
+    without_sex = replace(prepared, holdout_rows=prepared.holdout_rows.drop_columns(["sex"]))
+    result = judge(replace(OPEN, enable_bias_check=True), prepared=without_sex).result("bias by sex")
+    assert result.verdict is Verdict.ERROR
+    assert "no column 'sex'" in result.reason
 
 
 @pytest.mark.parametrize("features", [(), ("a", "b")], ids=["all", "named"])
@@ -476,7 +476,7 @@ def test_the_holdout_holds_the_sensitive_columns_as_they_were_read(make_rows, fe
 
 
 @pytest.mark.parametrize(
-    ("spec", "asked", "said"),
+    ("spec", "gates", "message"),
     [
         (CHURN, {"rmse_max": 1.0}, "rmse_max: unknown metric 'rmse' for a binary model; one of"),
         (VALUE, {"accuracy_min": 0.7}, "accuracy_min: unknown metric 'accuracy' for a regression model"),
@@ -487,9 +487,9 @@ def test_the_holdout_holds_the_sensitive_columns_as_they_were_read(make_rows, fe
         (VALUE, {"enable_bias_check": True}, "enable_bias_check is for classifiers, churn is a regression"),
     ],
 )
-def test_gates_that_do_not_fit_the_model_are_refused_at_the_door(spec, asked, said):
-    with pytest.raises(InvalidRequest, match=said):
-        gates_for(asked, spec)
+def test_gates_that_do_not_fit_the_model_are_refused_at_the_door(spec, gates, message):
+    with pytest.raises(InvalidRequest, match=message):
+        gates_for(gates, spec)
 
 
 def test_gates_that_fit_are_let_in():
@@ -507,15 +507,15 @@ def test_a_holdout_is_the_same_for_other_features_and_another_for_other_rows(mak
 async def test_a_look_is_counted_before_it_is_made_and_settled_after(judge, prepared, candidate):
     store = InMemoryStore(ManualClock(1000.0))
     look = look_at(prepared, candidate.digest, "p1", 1000.0, 0.05)
-    seen = []
+    calls = []
 
     def judge_it(alpha, number):
-        seen.append((alpha, number, len(store._looks[look.holdout])))
+        calls.append((alpha, number, len(store._looks[look.holdout])))
         return judge(alpha=alpha, look=number)
 
     report = await spend_look_and_judge(store, look, judge_it)
     await spend_look_and_judge(store, replace(look, process_id="p2"), judge_it)
-    assert seen == [(alpha_of_look(0.05, 1), 1, 1), (alpha_of_look(0.05, 2), 2, 2)]
+    assert calls == [(alpha_of_look(0.05, 1), 1, 1), (alpha_of_look(0.05, 2), 2, 2)]
     assert report.look == 1
     assert [each.verdict for each in await store.looks(look.holdout)] == [Verdict.PASS, Verdict.PASS]
 

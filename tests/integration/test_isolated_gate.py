@@ -36,30 +36,30 @@ REGISTRY = """
 
 
 @pytest.fixture
-def prepared(make_rows):
+def prepared_rows(make_rows):
     spec = ModelSpec("churn", Task.BINARY, FileSource("rows"), "label", ignore=("value", "day"))
     return prepare(spec, InMemoryDatasets({"rows": make_rows(600)}))
 
 
 @pytest.fixture
-def candidate(prepared, tmp_path):
-    data = prepared.problem.data
+def candidate(prepared_rows, tmp_path):
+    data = prepared_rows.problem.data
     fit = family_named("lightgbm").start({}, data, np.arange(len(data)))
     fit.advance(10)
     facts = {"model_id": "churn", "task": Task.BINARY, "params": {}, "rounds": 10, "created_at": 1.0}
-    digest = save_bundle(tmp_path / "versions" / "1", fit.model(), "lightgbm", prepared.schema, facts)
-    return CandidateBundle(tmp_path / "versions" / "1", digest, fit.model().predict(prepared.holdout.x), "1")
+    digest = save_bundle(tmp_path / "versions" / "1", fit.model(), "lightgbm", prepared_rows.schema, facts)
+    return CandidateBundle(tmp_path / "versions" / "1", digest, fit.model().predict(prepared_rows.holdout.x), "1")
 
 
 @pytest.fixture
-def judge(importable, prepared, candidate, tmp_path):
+def judge(importable, prepared_rows, candidate, tmp_path):
     (importable / "gate_folders.py").write_text(textwrap.dedent(REGISTRY))
     from gate_folders import Folders
 
     def judged_under(limits):
         loader = IsolatedLoader(partial(Folders, tmp_path / "versions"), tmp_path / "cache", limits=limits)
         try:
-            test = HoldoutTest(prepared, metric_named("auc", Task.BINARY), 0.05, 0)
+            test = HoldoutTest(prepared_rows, metric_named("auc", Task.BINARY), 0.05, 0)
             return judge_gates(Gates(), candidate, None, test, loader=loader)
         finally:
             loader.close()

@@ -47,19 +47,19 @@ async def taken_over(server: EmbeddedRedis, store: RedisStore) -> Process:
 
 
 async def test_a_runner_that_lost_its_process_stops_within_one_beat(server, store):
-    begun = asyncio.Event()
+    has_begun = asyncio.Event()
 
     async def search(run: Run) -> None:
-        begun.set()
+        has_begun.set()
         await asyncio.Event().wait()
 
     running = asyncio.create_task(run_claimed("p1", search, store, SystemClock()))
-    await begun.wait()
+    await has_begun.wait()
     successor = await taken_over(server, store)
-    started = time.monotonic()
+    start = time.monotonic()
     with pytest.raises(LeaseLost, match="'p1' was taken over by another runner"):
         await asyncio.wait_for(running, 60)
-    assert time.monotonic() - started < BEAT_S + 2  # a busy machine answers late
+    assert time.monotonic() - start < BEAT_S + 2  # a busy machine answers late
     assert await store.process("p1") == successor
 
 
@@ -79,7 +79,7 @@ async def test_a_runner_whose_server_hangs_goes_on_and_keeps_its_process(server,
 
     with caplog.at_level(logging.WARNING, "optagent.process"):
         await run_claimed("p1", search, store, SystemClock())
-    ended = await store.process("p1")
-    assert replace(ended, history=()) == replace(
-        QUEUED, status=Status.SUCCEEDED, result={"trials": 2}, holder=ended.holder, updated_at=ended.updated_at
+    process = await store.process("p1")
+    assert replace(process, history=()) == replace(
+        QUEUED, status=Status.SUCCEEDED, result={"trials": 2}, holder=process.holder, updated_at=process.updated_at
     )

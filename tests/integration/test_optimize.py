@@ -1,4 +1,4 @@
-"""The whole loop for a model, by hand and by policy, with every port in memory; killed anywhere, it goes on."""
+"""Optimization: the whole loop for a model, by hand and by policy, in memory; killed at any write, it goes on."""
 
 import asyncio
 from collections import Counter
@@ -32,7 +32,7 @@ DAY = 86_400.0
 
 
 def rows(count: int, seed: int = 0, turned: bool = False, start: float = NOW - 2000 * DAY) -> pa.Table:
-    """Of which the label depends on `a`, or after the world has turned on `b`."""
+    """Rows whose label depends on `a`, or with `turned` on `b`."""
     rng = np.random.default_rng(seed)
     a, b, c = rng.normal(size=(3, count))
     signal = (2 * b if turned else 2 * a) + 0.5 * c + rng.logistic(size=count) * 0.5
@@ -89,10 +89,10 @@ async def live(agent: OptimizationAgent, world: World, count: int = 1500, turned
     """Rows since the model was made, answered by the champion and labelled."""
     table = rows(count, seed=3, turned=turned, start=NOW + DAY)
     ids = [f"row {index}" for index in range(count)]
-    told = {"id": ids, "time": table["day"], "prediction": ["no"] * count}
-    said = np.clip(1 / (1 + np.exp(-2 * table["a"].to_numpy())), 0.01, 0.99)
-    answers = {**told, "probability_yes": said, "probability_no": 1 - said}
-    answers["prediction"] = np.where(said >= 0.5, "yes", "no").tolist()
+    columns = {"id": ids, "time": table["day"], "prediction": ["no"] * count}
+    probability = np.clip(1 / (1 + np.exp(-2 * table["a"].to_numpy())), 0.01, 0.99)
+    answers = {**columns, "probability_yes": probability, "probability_no": 1 - probability}
+    answers["prediction"] = np.where(probability >= 0.5, "yes", "no").tolist()
     features = {name: table[name] for name in ("a", "b", "c")}
     await agent.record_predictions("churn", pa.table({**answers, **features}))
     await agent.record_labels("churn", pa.table({"id": ids, "time": table["day"], "label": table["label"]}))
@@ -108,7 +108,7 @@ async def test_what_is_asked_for_by_hand_ends_in_a_champion_and_then_in_a_challe
         first = await agent.optimize_model("churn", "retrain")
         assert (first.status, first.aliases, first.live_rows) == ("success", ("champion",), 0)
         assert f"{first.improvement_percentage:.2f}%" == "0.00%"
-        assert [one["stage"] for one in first.stages] == ["analyze", "prepare", "build", "gate", "deploy"]
+        assert [stage["stage"] for stage in first.stages] == ["analyze", "prepare", "build", "gate", "deploy"]
         await live(agent, world)
         second = await agent.optimize_model("churn", "retrain", time_range=f"{NOW}..{world.clock.now()}")
         assert second.status == "success", second.error_message
@@ -121,8 +121,8 @@ async def test_what_is_asked_for_by_hand_ends_in_a_champion_and_then_in_a_challe
         assert second.diagnosis is not None
         assert second.window != "expanding"
         assert [version.version for version in await agent.versions("churn")] == ["2", "1"]
-        (judged, first_judged) = [one for one in await agent.audit() if one.action == "optimize.judged"]
-        assert (judged.outcome, judged.detail["version"], first_judged.outcome) == ("pass", "2", "pass")
+        (newest, oldest) = [entry for entry in await agent.audit() if entry.action == "optimize.judged"]
+        assert (newest.outcome, newest.detail["version"], oldest.outcome) == ("pass", "2", "pass")
         assert (await agent.verify_audit()).broken is None
 
 
@@ -154,7 +154,7 @@ async def test_auto_does_what_the_diagnosis_asks_for_and_nothing_where_it_asks_f
 
 
 @pytest.mark.parametrize(
-    ("model_id", "more", "said"),
+    ("model_id", "arguments", "message"),
     [
         ("nobody", {}, "nobody"),
         ("churn", {"optimization_type": "magic"}, "unknown optimization_type 'magic'"),
@@ -168,12 +168,12 @@ async def test_auto_does_what_the_diagnosis_asks_for_and_nothing_where_it_asks_f
     ],
 )
 async def test_what_cannot_be_is_refused_before_it_begins(
-    world: World, fields: dict[str, Any], model_id: str, more: dict[str, Any], said: str
+    world: World, fields: dict[str, Any], model_id: str, arguments: dict[str, Any], message: str
 ):
     async with await world.agent() as agent:
         await agent.register_model(fields)
-        result = await agent.optimize_model(model_id, **more)
-        assert (result.status, said in str(result.error_message)) == ("failed", True), result.error_message
+        result = await agent.optimize_model(model_id, **arguments)
+        assert (result.status, message in str(result.error_message)) == ("failed", True), result.error_message
         assert await agent.processes() == []
 
 
@@ -206,15 +206,15 @@ async def test_a_policy_starts_a_run_once_whoever_looks_and_not_again_within_its
         await agent.optimize_model("churn", "retrain")
         await live(agent, world)
         assert {str(alert.kind) for alert in await agent.alerts("churn")} & {"performance", "concept drift"}
-        started = await asyncio.gather(agent.trigger_once(), other.trigger_once())
-        (process,) = [one for many in started for one in many]
+        answers = await asyncio.gather(agent.trigger_once(), other.trigger_once())
+        (process,) = [process for answer in answers for process in answer]
         assert await agent.trigger_once() == ()
         await other.run_queued(process.process_id)
-        ended = await agent.process(process.process_id)
-        assert ended.result is not None
-        assert (ended.status, ended.result["status"]) == (Status.SUCCEEDED, "success")
-        assert ended.result["trigger"] in ("degradation", "concept_drift")
-        assert ended.result["rollout_id"] is None  # this agent routes no requests
+        process_now = await agent.process(process.process_id)
+        assert process_now.result is not None
+        assert (process_now.status, process_now.result["status"]) == (Status.SUCCEEDED, "success")
+        assert process_now.result["trigger"] in ("degradation", "concept_drift")
+        assert process_now.result["rollout_id"] is None  # this agent routes no requests
         assert await agent.trigger_once() == ()
 
 
@@ -231,15 +231,15 @@ class Mortal:
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._port, name)
         if not asyncio.iscoroutinefunction(method):
-            return self._life.watched(method) if name in WRITES else method
+            return self._life.wrap(method) if name in WRITES else method
 
-        async def called(*arguments: Any, **named: Any) -> Any:
+        async def call(*arguments: Any, **named: Any) -> Any:
             self._life.before(name)
             answer = await method(*arguments, **named)
             self._life.after(name)
             return answer
 
-        return called
+        return call
 
 
 WRITES = {"save_process", "append_audit", "spend_look", "settle_look", "register", "set_alias", "save_reference"}
@@ -264,14 +264,14 @@ class Life:
         if self.dead:
             raise Killed
 
-    def watched(self, method: Callable[..., Any]) -> Callable[..., Any]:
-        def called(*arguments: Any, **named: Any) -> Any:
+    def wrap(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
             self.before(method.__name__)
             answer = method(*arguments, **named)
             self.after(method.__name__)
             return answer
 
-        return called
+        return call
 
 
 PAID_ONCE = ("analyze", "engineer", "search", "ensemble", "gate")
@@ -281,7 +281,7 @@ COMMAND = {"trials": 2, "ensemble": 2, "timeout_s": 30}
 
 
 @pytest.fixture
-async def turned(world: World, fields: dict[str, Any]) -> World:
+async def turned_world(world: World, fields: dict[str, Any]) -> World:
     """A model with a champion that is worse than what can be found."""
     async with await world.agent(strict=True) as agent:
         await agent.register_model(fields)
@@ -290,7 +290,7 @@ async def turned(world: World, fields: dict[str, Any]) -> World:
     return world
 
 
-async def submitted(world: World) -> str:
+async def submit_full(world: World) -> str:
     async with await world.agent(strict=True) as agent:
         command = OptimizeModel("churn", "full", time_range=f"{NOW}..{NOW + 1500 * DAY}", **COMMAND)
         return (await agent.submit(command)).process_id
@@ -306,9 +306,11 @@ async def one_runner(world: World, process_id: str, life: Life) -> None:
     world.clock.advance(60.0)
 
 
-async def test_a_runner_that_takes_over_begins_anew_where_labels_of_earlier_rows_have_come_meanwhile(turned: World):
-    world = turned
-    process_id = await submitted(world)
+async def test_a_runner_that_takes_over_begins_anew_where_labels_of_earlier_rows_have_come_meanwhile(
+    turned_world: World,
+):
+    world = turned_world
+    process_id = await submit_full(world)
     await one_runner(world, process_id, Life(12))
     async with await world.agent(strict=True) as agent:
         before = (await agent.process(process_id)).kept["rows"]["rows"]
@@ -323,20 +325,20 @@ async def test_a_runner_that_takes_over_begins_anew_where_labels_of_earlier_rows
         reference = decode_reference(world.observations.reference("churn", "1"))
         store_labelled_rows(world.observations, spec, reference.schema, Window(NOW, NOW + 60 * DAY))
         await agent.run_queued(process_id)
-        ended = await agent.process(process_id)
-        assert ended.result is not None
-        assert ended.result["status"] in ("success", "rejected")
-        assert ended.kept["rows"]["rows"] > before
+        process_now = await agent.process(process_id)
+        assert process_now.result is not None
+        assert process_now.result["status"] in ("success", "rejected")
+        assert process_now.kept["rows"]["rows"] > before
 
 
 @pytest.mark.timeout(600)
-async def test_killed_at_any_write_another_runner_ends_it_and_pays_for_no_stage_twice(turned: World):
-    world, unharmed = turned, Life()
-    await one_runner(world, await submitted(world), unharmed)
-    assert unharmed.writes > 20
+async def test_killed_at_any_write_another_runner_ends_it_and_pays_for_no_stage_twice(turned_world: World):
+    world, unlimited_life = turned_world, Life()
+    await one_runner(world, await submit_full(world), unlimited_life)
+    assert unlimited_life.writes > 20
     # At every write, before it is done or right after, in turn.
-    for at in range(1, unharmed.writes + 1):
-        process_id, life = await submitted(world), Life(at, after=at % 2 == 0)
+    for at in range(1, unlimited_life.writes + 1):
+        process_id, life = await submit_full(world), Life(at, after=at % 2 == 0)
         await one_runner(world, process_id, life)
         async with await world.agent(strict=True) as agent:
             if not (await agent.process(process_id)).status.has_ended:
@@ -351,8 +353,8 @@ async def test_killed_at_any_write_another_runner_ends_it_and_pays_for_no_stage_
             assert not any(version.aliases for version in older), at
             stages = Counter(event.detail["stage"] for event in process.history if event.kind == "stage")
             assert sum(stages[name] - 1 for name in PAID_ONCE if stages[name]) <= 1, (at, stages)
-            judged = next(one.detail for one in await agent.audit() if one.action == "optimize.judged")
-            looks = await world.store.looks(judged["holdout"])
+            decision = next(entry.detail for entry in await agent.audit() if entry.action == "optimize.judged")
+            looks = await world.store.looks(decision["holdout"])
             assert [look.number for look in looks] == list(range(1, at + 2)), at
             assert all(look.verdict is not None for look in looks), at
     async with await world.agent(strict=True) as agent:
@@ -375,9 +377,9 @@ class Away:
         return self._registry.register(*arguments, **named)
 
 
-async def test_where_something_outside_is_away_the_process_waits_for_another_runner(turned: World):
-    world = turned
-    process_id = await submitted(world)
+async def test_where_something_outside_is_away_the_process_waits_for_another_runner(turned_world: World):
+    world = turned_world
+    process_id = await submit_full(world)
     registry = Away(world.registry, 1)
     async with await world.agent(strict=True, registry=registry) as agent:
         with pytest.raises(Unavailable):
@@ -386,19 +388,19 @@ async def test_where_something_outside_is_away_the_process_waits_for_another_run
         waiting = await agent.process(process_id)
         assert (waiting.status, waiting.error) == (Status.QUEUED, "the registry does not answer")
         await agent.run_queued(process_id)
-        ended = await agent.process(process_id)
-        assert (ended.status, ended.error) == (Status.SUCCEEDED, None)
-        stages = Counter(event.detail["stage"] for event in ended.history if event.kind == "stage")
+        process_now = await agent.process(process_id)
+        assert (process_now.status, process_now.error) == (Status.SUCCEEDED, None)
+        stages = Counter(event.detail["stage"] for event in process_now.history if event.kind == "stage")
         assert [stages[name] for name in PAID_ONCE] == [1] * len(PAID_ONCE)
 
 
-async def test_what_stays_away_is_given_up_with_the_reason(turned: World):
-    world = turned
-    process_id = await submitted(world)
+async def test_what_stays_away_is_given_up_with_the_reason(turned_world: World):
+    world = turned_world
+    process_id = await submit_full(world)
     async with await world.agent(strict=True, registry=Away(world.registry, 99)) as agent:
         for _ in range(5):
             with pytest.raises(Unavailable):
                 await agent.run_queued(process_id)
             world.clock.advance(60.0)
-        ended = await agent.process(process_id)
-        assert (ended.status, ended.error) == (Status.FAILED, "the registry does not answer")
+        process_now = await agent.process(process_id)
+        assert (process_now.status, process_now.error) == (Status.FAILED, "the registry does not answer")

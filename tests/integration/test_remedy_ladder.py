@@ -74,16 +74,16 @@ class World:
         ids = [f"{self.day}:{index}" for index in range(table.num_rows)]
         answer = load_version(champion, self.registry).probabilities(table)
         answers = {"id": ids, "time": table["at"], "probability": answer, "version": [champion.version] * len(ids)}
-        await self.agent.record_predictions("power", pa.table({**answers, **{one: table[one] for one in "abc"}}))
+        await self.agent.record_predictions("power", pa.table({**answers, **{name: table[name] for name in "abc"}}))
         await self.agent.record_labels("power", pa.table({"id": ids, "time": table["at"], "label": table["label"]}))
         self.day += 2
         self.clock.advance(BEGIN + self.day * DAY_S - self.clock.now())
-        watched = await self.agent.watch_once("power")
-        assert watched.error is None
-        started = await self.agent.trigger_once()
-        for process in started:
+        monitor_pass = await self.agent.watch_once("power")
+        assert monitor_pass.error is None
+        processes = await self.agent.trigger_once()
+        for process in processes:
             await self.agent.run_queued(process.process_id)
-        return [await self.agent.process(process.process_id) for process in started]
+        return [await self.agent.process(process.process_id) for process in processes]
 
     async def diagnosis(self) -> Diagnosis:
         """Of the last two days, which have passed, so that their analysis is kept."""
@@ -96,8 +96,10 @@ class World:
         """An optimization that ended now."""
         now = self.clock.now()
         fields = {"status": "rejected", "verdict": "fail", "optimization_type": optimization_type, **result}
-        kept = {"rows": {"until": now}, "gate": {"evidence": {"champion_version": "1"}}}
-        process = Process(f"optimize-{name}", "optimize", "power", Status.SUCCEEDED, now, now, result=fields, kept=kept)
+        outputs = {"rows": {"until": now}, "gate": {"evidence": {"champion_version": "1"}}}
+        process = Process(
+            f"optimize-{name}", "optimize", "power", Status.SUCCEEDED, now, now, result=fields, kept=outputs
+        )
         await self.store.create_process(process, 60.0)
 
 
@@ -131,15 +133,15 @@ async def test_where_retraining_and_re_tuning_do_not_help_a_policy_gets_to_the_f
         (process,) = await world.two_days()
         assert process.result is not None
         results.append(process.result)
-    assert [one["diagnosis"]["remedy"] for one in results] == ["retrain", "re-tune", "re-engineer"]
-    assert [one["status"] for one in results] == ["rejected", "rejected", "success"]
+    assert [result["diagnosis"]["remedy"] for result in results] == ["retrain", "re-tune", "re-engineer"]
+    assert [result["status"] for result in results] == ["rejected", "rejected", "success"]
     assert "tried without success: retrain, re-tune" in results[2]["diagnosis"]["reasons"]
     assert any("b" in name and "c" in name for name in results[2]["features"])
     assert results[2]["new_metrics"]["auc"] > results[2]["old_metrics"]["auc"] + 0.15
 
 
 @pytest.fixture
-async def troubled(world: World) -> World:
+async def troubled_world(world: World) -> World:
     """The world has changed, an alert is open, and the policy's own run is out of the way."""
     spec = await world.agent.model("power")
     await world.store.save_model(replace(spec, policy=None))
@@ -149,68 +151,68 @@ async def troubled(world: World) -> World:
     return world
 
 
-async def test_a_kept_analysis_is_made_anew_once_another_remedy_has_failed(troubled: World):
-    before = await troubled.diagnosis()
-    assert not any("tried" in said for said in before.reasons)
-    await troubled.past("one")
-    after = await troubled.diagnosis()
+async def test_a_kept_analysis_is_made_anew_once_another_remedy_has_failed(troubled_world: World):
+    before = await troubled_world.diagnosis()
+    assert not any("tried" in reason for reason in before.reasons)
+    await troubled_world.past("one")
+    after = await troubled_world.diagnosis()
     assert (after.remedy, after.alternatives[0]) == (Remedy.RE_TUNE, Remedy.RE_ENGINEER)
-    assert after == await troubled.diagnosis()
+    assert after == await troubled_world.diagnosis()
     assert replace(after, remedy=before.remedy, alternatives=before.alternatives, reasons=()) == replace(
         before, reasons=()
     )
 
 
-async def test_what_failed_by_accident_or_waits_for_a_person_was_not_tried(troubled: World):
-    await troubled.past("away", status="failed", verdict=None)
-    await troubled.past("unjudged", verdict="error")
-    await troubled.past("waiting", status="success", verdict="pass", version="2")
-    assert (await troubled.diagnosis()).remedy is Remedy.RETRAIN
+async def test_what_failed_by_accident_or_waits_for_a_person_was_not_tried(troubled_world: World):
+    await troubled_world.past("away", status="failed", verdict=None)
+    await troubled_world.past("unjudged", verdict="error")
+    await troubled_world.past("waiting", status="success", verdict="pass", version="2")
+    assert (await troubled_world.diagnosis()).remedy is Remedy.RETRAIN
 
 
-async def test_a_candidate_that_its_rollout_turned_back_was_tried_unless_a_person_did(troubled: World):
+async def test_a_candidate_that_its_rollout_turned_back_was_tried_unless_a_person_did(troubled_world: World):
     for name, who in (("by hand", "ana"), ("by itself", AUTOMATIC)):
-        assert (await troubled.diagnosis()).remedy is Remedy.RETRAIN
-        turn = Transition(troubled.clock.now(), RolloutState.ROLLED_BACK, 0, who, "harm")
-        now = troubled.clock.now()
+        assert (await troubled_world.diagnosis()).remedy is Remedy.RETRAIN
+        turn = Transition(troubled_world.clock.now(), RolloutState.ROLLED_BACK, 0, who, "harm")
+        now = troubled_world.clock.now()
         rollout = Rollout(name, "power", "1", "2", RolloutPolicy(), RolloutState.ROLLED_BACK, now, now)
-        await troubled.store.create_rollout(replace(rollout, transitions=(turn,)))
-        await troubled.past(name, status="success", verdict="pass", version="2", rollout_id=name)
-    assert (await troubled.diagnosis()).remedy is Remedy.RE_TUNE
+        await troubled_world.store.create_rollout(replace(rollout, transitions=(turn,)))
+        await troubled_world.past(name, status="success", verdict="pass", version="2", rollout_id=name)
+    assert (await troubled_world.diagnosis()).remedy is Remedy.RE_TUNE
 
 
-async def test_a_champion_that_is_as_bad_as_the_one_before_was_a_remedy_without_success(troubled: World):
-    await troubled.past("promoted", status="success", verdict="pass", version="1")
-    assert (await troubled.diagnosis()).remedy is Remedy.RETRAIN  # all these rows are older
-    await troubled.two_days()
-    assert (await troubled.diagnosis()).remedy is Remedy.RE_TUNE
+async def test_a_champion_that_is_as_bad_as_the_one_before_was_a_remedy_without_success(troubled_world: World):
+    await troubled_world.past("promoted", status="success", verdict="pass", version="1")
+    assert (await troubled_world.diagnosis()).remedy is Remedy.RETRAIN  # all these rows are older
+    await troubled_world.two_days()
+    assert (await troubled_world.diagnosis()).remedy is Remedy.RE_TUNE
 
 
-async def test_at_the_ladders_end_auto_waits_until_the_rows_have_grown(troubled: World):
-    await troubled.past("all", "full")
-    diagnosis = await troubled.diagnosis()
+async def test_at_the_ladders_end_auto_waits_until_the_rows_have_grown(troubled_world: World):
+    await troubled_world.past("all", "full")
+    diagnosis = await troubled_world.diagnosis()
     assert (diagnosis.remedy, diagnosis.alternatives) == (Remedy.WAIT, ())
     assert f"tried without success: {', '.join(LADDER)}" in diagnosis.reasons
     assert "nothing is left to try until there are 1.5 times as many labelled rows as then" in diagnosis.reasons
-    idle = await troubled.agent.optimize_model("power", "auto", time_range="2d")
+    idle = await troubled_world.agent.optimize_model("power", "auto", time_range="2d")
     assert (idle.status, idle.version) == ("unchanged", None)
     assert "nothing is left to try" in str(idle.error_message)
-    await troubled.two_days()
-    assert (await troubled.diagnosis()).remedy is Remedy.RETRAIN
+    await troubled_world.two_days()
+    assert (await troubled_world.diagnosis()).remedy is Remedy.RETRAIN
 
 
 def test_a_replay_climbs_the_ladder_as_the_live_loop_does():
     spec = model_from({**FIELDS, "data": "history.parquet", "holdout_fraction": 0.2})
     history = pa.concat_tables([rows(0, 6), rows(6, 8)])
     policy = RetrainingPolicy(action=Action.FULL, trials=3, cooldown="2d", window="4d")
-    replayed = simulate(spec, history, Contender("auto", policy), BacktestAsk((), "1h", start=0.3, step="48h"))
-    runs = replayed.run.runs
+    outcome = simulate(spec, history, Contender("auto", policy), BacktestAsk((), "1h", start=0.3, step="48h"))
+    runs = outcome.run.runs
     assert [(run.status, run.trials > 0) for run in runs] == [
         ("rejected", False),
         ("rejected", True),
         ("success", True),
     ]
-    worst, last = (replayed.run.periods[place].metric for place in (-2, -1))
+    worst, last = (outcome.run.periods[place].metric for place in (-2, -1))
     assert worst is not None
     assert last is not None
     assert last > worst + 0.15

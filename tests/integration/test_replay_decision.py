@@ -1,4 +1,4 @@
-"""What an optimization decided is decided once more from the audit log, and what has changed since is named."""
+"""Gate replay: a decision is made again from the audit log, and whatever has changed since is named."""
 
 import json
 from collections.abc import AsyncIterator
@@ -40,7 +40,7 @@ GATES = {"accuracy_min": 0.6, "log_loss_max": 0.9, "enable_bias_check": True, "m
 
 
 def rows(count: int, seed: int = 0, turned: bool = False, start: float = NOW - 1500 * DAY) -> pa.Table:
-    """Of which the label depends on `a`, or after the world has turned on `b`."""
+    """Rows whose label depends on `a`, or with `turned` on `b`."""
     rng = np.random.default_rng(seed)
     a, b, c = rng.normal(size=(3, count))
     signal = (2 * b if turned else 2 * a) + 0.5 * c + rng.logistic(size=count) * 0.5
@@ -60,12 +60,12 @@ class World:
         self.observations = InMemoryObservations()
         self.agent: OptimizationAgent
 
-    async def judged(self, **asked: Any) -> OptimizationResult:
-        return await self.agent.optimize_model("churn", **{"optimization_type": "retrain", "gates": GATES, **asked})
+    async def optimize(self, **arguments: Any) -> OptimizationResult:
+        return await self.agent.optimize_model("churn", **{"optimization_type": "retrain", "gates": GATES, **arguments})
 
     async def entry(self) -> AuditEntry:
         """The newest decision."""
-        return next(one for one in await self.agent.audit() if one.action == "optimize.judged")
+        return next(each for each in await self.agent.audit() if each.action == "optimize.judged")
 
     async def spec(self) -> ModelSpec:
         return await self.store.model("churn")
@@ -74,9 +74,9 @@ class World:
         """A thousand rows come, one a day, that the champion answers wrongly."""
         table = rows(1000, seed=3, turned=True, start=NOW + DAY)
         ids = [f"row {index}" for index in range(1000)]
-        told = {"id": ids, "time": table["day"], "prediction": ["no"] * 1000, "a": table["a"], "b": table["b"]}
-        said = np.clip(1 / (1 + np.exp(-2 * table["a"].to_numpy())), 0.01, 0.99)
-        answers = {**told, "probability_yes": said, "probability_no": 1 - said, "c": table["c"]}
+        columns = {"id": ids, "time": table["day"], "prediction": ["no"] * 1000, "a": table["a"], "b": table["b"]}
+        yes = np.clip(1 / (1 + np.exp(-2 * table["a"].to_numpy())), 0.01, 0.99)
+        answers = {**columns, "probability_yes": yes, "probability_no": 1 - yes, "c": table["c"]}
         await self.agent.record_predictions("churn", pa.table(answers))
         await self.agent.record_labels("churn", pa.table({"id": ids, "time": table["day"], "label": table["label"]}))
         self.clock.advance(1003 * DAY)
@@ -85,24 +85,24 @@ class World:
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    made = World(tmp_path)
-    pq.write_table(rows(1500), made.path)
+    new_world = World(tmp_path)
+    pq.write_table(rows(1500), new_world.path)
     async with await create_optimization_agent(
         strict=True,
-        clock=made.clock,
-        store=made.store,
-        registry=made.registry,
+        clock=new_world.clock,
+        store=new_world.store,
+        registry=new_world.registry,
         tracker=InMemoryTracker(),
-        observations=made.observations,
+        observations=new_world.observations,
         tuner=SequentialTuner(),
         workers=SequentialWorkers(),
         early_stopping_rounds=10,
-    ) as made.agent:
-        await made.agent.register_model(
+    ) as new_world.agent:
+        await new_world.agent.register_model(
             {
                 "id": "churn",
                 "task": "binary",
-                "data": str(made.path),
+                "data": str(new_world.path),
                 "target": "label",
                 "time_column": "day",
                 "label_horizon": "1d",
@@ -113,27 +113,27 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
                 "monitoring": {"performance_window_hours": 24.0 * 400, "false_alarm_every": "4000d"},
             }
         )
-        yield made
+        yield new_world
 
 
-def told(replay: Any) -> str:
-    return "; ".join(str(one) for one in (*replay.changed, replay.difference))
+def describe(replay: Any) -> str:
+    return "; ".join(str(each) for each in (*replay.changed, replay.difference))
 
 
 async def test_every_decision_of_a_model_replays_bit_for_bit_also_once_the_champion_is_another(world: World):
-    first = await world.judged()
+    first = await world.optimize()
     assert (first.status, first.aliases) == ("success", ("champion",)), first.error_message
     await world.turn()
-    second = await world.judged(window="sliding", gates={})
+    second = await world.optimize(window="sliding", gates={})
     assert (second.status, second.window) == ("success", "sliding"), second.error_message
     world.registry.set_alias("churn", "champion", "2")
-    third = await world.judged(optimization_type="full", trials=2, ensemble=2, timeout_s=30)
+    third = await world.optimize(optimization_type="full", trials=2, ensemble=2, timeout_s=30)
     assert third.status == "rejected"
     links = [link for link in (await world.store.audit_links()).links if link.entry.action == "optimize.judged"]
     assert len(links) == 3
     for link, result in zip(links, (first, second, third), strict=True):
         replay = await world.agent.replay_decision(result.process_id)
-        assert replay.is_same, told(replay)
+        assert replay.is_same, describe(replay)
         assert await world.agent.replay_decision(link.sequence) == replay
         assert (replay.version, replay.outcome) == (result.version, result.verdict)
         assert {"validation samples", "champion"} <= set(replay.same)
@@ -150,23 +150,23 @@ async def test_of_rows_without_an_order_another_seed_means_another_holdout(world
     await world.agent.register_model({**fields, "data": str(tmp_path / "values.parquet"), "folds": 2})
     result = await world.agent.optimize_model("values", "retrain", gates={"rmse_max": 5}, seed=3)
     replay = await world.agent.replay_decision(result.process_id)
-    assert replay.is_same, told(replay)
+    assert replay.is_same, describe(replay)
     assert "rmse_max" in replay.same
     entry, spec = await world.entry(), await world.store.model("values")
     other = replace(entry, detail={**entry.detail, "seed": 4})
     replay = replay_gates(other, spec, world.agent._ports)
-    assert {"holdout", "holdout_sha256", "rows_sha256"} <= {one.where for one in replay.changed}
+    assert {"holdout", "holdout_sha256", "rows_sha256"} <= {each.where for each in replay.changed}
 
 
 async def test_a_candidate_with_a_plan_of_features_replays(world: World):
     table = rows(1500)
     product = np.where(table["a"].to_numpy() * table["b"].to_numpy() > 0, "yes", "no")
     pq.write_table(table.set_column(5, "label", pa.array(product)), world.path)
-    result = await world.judged(optimization_type="features", timeout_s=60)
+    result = await world.optimize(optimization_type="features", timeout_s=60)
     assert result.features
     assert (await world.entry()).detail["plan_sha256"]
     replay = await world.agent.replay_decision(result.process_id)
-    assert replay.is_same, told(replay)
+    assert replay.is_same, describe(replay)
 
 
 def changed_at(table: pa.Table, column: str, row: int, value: Any) -> pa.Table:
@@ -189,46 +189,46 @@ def changed_at(table: pa.Table, column: str, row: int, value: Any) -> pa.Table:
 async def test_a_changed_row_is_found_and_nothing_is_decided_of_other_rows(
     world: World, column: str, row: int, value: Any, named: set[str]
 ):
-    result = await world.judged()
+    result = await world.optimize()
     pq.write_table(changed_at(rows(1500), column, row, value), world.path)
     replay = await world.agent.replay_decision(result.process_id)
     assert isinstance(replay, GateReplay)
     assert not replay.is_same
-    found = {one.where for one in replay.changed}
-    assert found <= named
-    assert found & named & {"rows_sha256", "holdout", "holdout_sha256"}, told(replay)
+    places = {each.where for each in replay.changed}
+    assert places <= named
+    assert places & named & {"rows_sha256", "holdout", "holdout_sha256"}, describe(replay)
     assert (replay.same, replay.difference) == ((), None)
 
 
 async def test_rows_that_are_gone_and_columns_that_the_model_no_longer_has_are_told(world: World):
-    result = await world.judged()
+    result = await world.optimize()
     spec = await world.spec()
     await world.store.save_model(replace(spec, ignore=("c",)))
     replay = await world.agent.replay_decision(result.process_id)
-    assert {"rows_sha256", "holdout_sha256"} <= {one.where for one in replay.changed}
+    assert {"rows_sha256", "holdout_sha256"} <= {each.where for each in replay.changed}
     await world.store.save_model(spec)
     assert (await world.agent.replay_decision(result.process_id)).is_same
     world.path.unlink()
     replay = await world.agent.replay_decision(result.process_id)
-    assert "rows.parquet" in told(replay)
+    assert "rows.parquet" in describe(replay)
 
 
 @pytest.mark.parametrize(
     ("day", "named"), [(300, {"rows", "rows_sha256"}), (800, {"rows", "holdout", "holdout_sha256"})]
 )
 async def test_labels_that_came_since_are_rows_that_have_changed(world: World, day: int, named: set[str]):
-    await world.judged()
+    await world.optimize()
     await world.turn()
-    result = await world.judged()
+    result = await world.optimize()
     assert (await world.agent.replay_decision(result.process_id)).is_same
     late = rows(1, seed=9, turned=True, start=NOW + day * DAY)
     times = late["day"].cast(pa.timestamp("us", "UTC"))
     world.observations.save_matured("churn", "2023-01-01", pa.table({"day": times, "label": late["label"]}))
     replay = await world.agent.replay_decision(result.process_id)
-    assert named <= {one.where for one in replay.changed}, told(replay)
+    assert named <= {each.where for each in replay.changed}, describe(replay)
 
 
-def altered(registry: InMemoryRegistry, version: str) -> None:
+def alter_version(registry: InMemoryRegistry, version: str) -> None:
     folder = registry._copies["churn", version]
     file = next(path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "manifest.json")
     data = bytearray(file.read_bytes())
@@ -237,27 +237,27 @@ def altered(registry: InMemoryRegistry, version: str) -> None:
 
 
 async def test_a_changed_bundle_of_the_candidate_or_of_the_champion_is_found(world: World):
-    first = await world.judged()
+    first = await world.optimize()
     await world.turn()
-    second = await world.judged(gates={})
-    altered(world.registry, "1")
+    second = await world.optimize(gates={})
+    alter_version(world.registry, "1")
     replay = await world.agent.replay_decision(second.process_id)
-    assert [one.where for one in replay.changed] == ["champion_scores_sha256"]
+    assert [each.where for each in replay.changed] == ["champion_scores_sha256"]
     assert "altered" in replay.changed[0].replayed
     replay = await world.agent.replay_decision(first.process_id)
-    assert [one.where for one in replay.changed] == ["candidate: bundle"]
+    assert [each.where for each in replay.changed] == ["candidate: bundle"]
     assert replay.same == ()
     world.registry._versions["churn"].clear()
     replay = await world.agent.replay_decision(second.process_id)
-    assert [one.where for one in replay.changed] == ["candidate: version"]
+    assert [each.where for each in replay.changed] == ["candidate: version"]
 
 
 async def test_another_bundle_under_the_same_number_is_found_by_its_digest(world: World):
-    result = await world.judged()
-    known = world.registry._versions["churn"]
-    known[0] = replace(known[0], digest="0" * 64)
+    result = await world.optimize()
+    versions = world.registry._versions["churn"]
+    versions[0] = replace(versions[0], digest="0" * 64)
     replay = await world.agent.replay_decision(result.process_id)
-    assert [(one.where, one.replayed) for one in replay.changed] == [("candidate: bundle", f"SHA-256 {'0' * 64}")]
+    assert [(each.where, each.replayed) for each in replay.changed] == [("candidate: bundle", f"SHA-256 {'0' * 64}")]
 
 
 @pytest.mark.parametrize(
@@ -275,30 +275,32 @@ async def test_another_bundle_under_the_same_number_is_found_by_its_digest(world
 async def test_an_entry_that_says_another_seed_or_number_comes_out_otherwise(
     world: World, name: str, value: Any, where: str
 ):
-    await world.judged()
+    await world.optimize()
     entry, spec = await world.entry(), await world.spec()
     outside = world.agent._ports
     assert replay_gates(entry, spec, outside).is_same
     replay = replay_gates(replace(entry, detail={**entry.detail, name: value}), spec, outside)
     assert replay.changed == ()
     assert replay.difference is not None
-    assert replay.difference.where.startswith(where), told(replay)
+    assert replay.difference.where.startswith(where), describe(replay)
 
 
 async def test_another_seed_than_the_process_had_is_named(world: World):
-    result = await world.judged()
+    result = await world.optimize()
     process = await world.store.process(result.process_id)
     entry, spec = await world.entry(), await world.spec()
-    asked = replace(process, command={**process.command, "seed": 7})
-    replay = replay_gates(entry, spec, world.agent._ports, asked, await world.store.looks(entry.detail["holdout"]))
-    assert [(one.where, one.stored, one.replayed) for one in replay.changed] == [
+    other_process = replace(process, command={**process.command, "seed": 7})
+    replay = replay_gates(
+        entry, spec, world.agent._ports, other_process, await world.store.looks(entry.detail["holdout"])
+    )
+    assert [(each.where, each.stored, each.replayed) for each in replay.changed] == [
         (f"seed, as process {process.process_id} keeps it", "0", "7")
     ]
     assert replay_gates(entry, spec, world.agent._ports, None, ()).changed[0].where == "look 1 of the ledger"
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"seed": "seven"}, "seed"),
         ({"seed": -1}, "seed must be a whole number of at least 0"),
@@ -312,11 +314,11 @@ async def test_another_seed_than_the_process_had_is_named(world: World):
     ],
 )
 async def test_an_entry_that_cannot_be_judged_by_is_refused_with_the_reason(
-    world: World, changes: dict[str, Any], said: str
+    world: World, changes: dict[str, Any], message: str
 ):
-    await world.judged()
+    await world.optimize()
     entry, spec = await world.entry(), await world.spec()
-    with pytest.raises(InvalidRequest, match=f"does not hold what it takes to judge again: .*{said}"):
+    with pytest.raises(InvalidRequest, match=f"does not hold what it takes to judge again: .*{message}"):
         replay_gates(replace(entry, detail={**entry.detail, **changes}), spec, world.agent._ports)
     older = {name: value for name, value in entry.detail.items() if name != "scores_sha256"}
     with pytest.raises(InvalidRequest, match="scores_sha256"):
@@ -324,7 +326,7 @@ async def test_an_entry_that_cannot_be_judged_by_is_refused_with_the_reason(
 
 
 async def test_one_altered_byte_of_the_log_fails_its_verification_and_the_replay_says_so(world: World):
-    result = await world.judged()
+    result = await world.optimize()
     links = world.store._audit_links
     place = next(number for number, line in enumerate(links) if "optimize.judged" in line)
     links[place] = links[place].replace('"seed":0', '"seed":7')
@@ -332,14 +334,14 @@ async def test_one_altered_byte_of_the_log_fails_its_verification_and_the_replay
     assert report.broken is not None
     assert (report.broken.sequence, report.broken.fault) == (parse_link(links[place]).sequence, Fault.ALTERED)
     replay = await world.agent.replay_decision(result.process_id)
-    assert [one.where for one in replay.changed] == [
+    assert [each.where for each in replay.changed] == [
         "audit log",
         f"seed, as process {result.process_id} keeps it",
     ]
 
 
 @pytest.mark.parametrize(
-    ("which", "error", "said"),
+    ("which", "error", "message"),
     [
         ("nobody", NotFound, "is no rollout, and no process with a decision"),
         ("", NotFound, "is no rollout, and no process"),
@@ -349,37 +351,39 @@ async def test_one_altered_byte_of_the_log_fails_its_verification_and_the_replay
         ("²", NotFound, "is no rollout"),
     ],
 )
-async def test_what_is_no_decision_cannot_be_made_again(world: World, which: Any, error: type[Exception], said: str):
+async def test_what_is_no_decision_cannot_be_made_again(world: World, which: Any, error: type[Exception], message: str):
     await world.agent.record_audit(AuditEntry(1.0, "ann", "model.update", "churn"))
-    with pytest.raises(error, match=said):
+    with pytest.raises(error, match=message):
         await world.agent.replay_decision(which)
 
 
 async def test_a_rollout_is_decided_again_by_its_id_or_by_any_link_of_it_and_has_to_be_what_was_logged(world: World):
-    begun = begin("r-1", "churn", "1", "2", RolloutPolicy(), NOW, "ann")
-    ended = replace(abort(begun, "ann", "changed my mind", NOW + 1), settled=2)
-    await world.store.create_rollout(begun)
-    await world.store.save_rollout(ended, begun)
-    for change in ended.transitions:
-        await world.agent.record_audit(audit_entry(ended, change))
+    started_rollout = begin("r-1", "churn", "1", "2", RolloutPolicy(), NOW, "ann")
+    aborted_rollout = replace(abort(started_rollout, "ann", "changed my mind", NOW + 1), settled=2)
+    await world.store.create_rollout(started_rollout)
+    await world.store.save_rollout(aborted_rollout, started_rollout)
+    for change in aborted_rollout.transitions:
+        await world.agent.record_audit(audit_entry(aborted_rollout, change))
     replay = await world.agent.replay_decision("r-1")
     assert isinstance(replay, RolloutReplay)
     assert (replay.is_same, replay.transitions) == (True, 2)
     assert await world.agent.replay_decision(2) == replay
-    by_another = replace(ended.transitions[1], by="mallory")
-    await world.store.save_rollout(replace(ended, transitions=(ended.transitions[0], by_another)), ended)
+    by_another = replace(aborted_rollout.transitions[1], by="mallory")
+    await world.store.save_rollout(
+        replace(aborted_rollout, transitions=(aborted_rollout.transitions[0], by_another)), aborted_rollout
+    )
     replay = await world.agent.replay_decision("2")
     assert replay.difference == ReplayDifference("transition 2: by, in link 2 of the audit log", "mallory", "ann")
 
 
 async def test_the_command_line_tells_what_came_out(world: World, monkeypatch: pytest.MonkeyPatch):
-    result = await world.judged()
+    result = await world.optimize()
     replay = await world.agent.replay_decision(result.process_id)
-    altered(world.registry, "1")
+    alter_version(world.registry, "1")
     unlike = await world.agent.replay_decision(result.process_id)
-    for found, code, said in ((replay, 0, "comes out the same"), (unlike, 1, "changed: candidate: bundle")):
-        monkeypatch.setattr(audit_commands, "with_agent", lambda verb, found=found: found)
+    for outcome, code, message in ((replay, 0, "comes out the same"), (unlike, 1, "changed: candidate: bundle")):
+        monkeypatch.setattr(audit_commands, "with_agent", lambda verb, outcome=outcome: outcome)
         done = CliRunner().invoke(app, ["audit", "replay", str(result.process_id)])
-        assert (done.exit_code, said in done.stdout) == (code, True), done.stdout
+        assert (done.exit_code, message in done.stdout) == (code, True), done.stdout
         done = CliRunner().invoke(app, ["audit", "replay", str(result.process_id), "--json"])
         assert (done.exit_code, json.loads(done.stdout)["is_same"]) == (code, code == 0)

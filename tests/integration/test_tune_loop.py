@@ -66,7 +66,7 @@ async def test_the_other_tasks_are_tuned_alike(agent, churn, task, target):
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("arguments", "message"),
     [
         ({"model_id": "nobody"}, "no model 'nobody'"),
         ({"method": "magic"}, "unknown method 'magic'"),
@@ -75,10 +75,10 @@ async def test_the_other_tasks_are_tuned_alike(agent, churn, task, target):
         ({"timeout_s": 0}, "timeout_s must be at least 1 second"),
     ],
 )
-async def test_a_refused_request_is_an_answer_with_an_error_and_leaves_nothing(agent, churn, asked, said):
+async def test_a_refused_request_is_an_answer_with_an_error_and_leaves_nothing(agent, churn, arguments, message):
     await agent.register_model(churn)
-    result = await agent.tune_hyperparameters(**{"model_id": "churn", **asked})
-    assert said in result["error"]
+    result = await agent.tune_hyperparameters(**{"model_id": "churn", **arguments})
+    assert message in result["error"]
     assert await agent.processes() == []
 
 
@@ -89,7 +89,7 @@ async def test_a_strict_agent_raises(agent, churn):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"metric": "rmse"}, "unknown metric 'rmse' for a binary model"),
         ({"families": ["catboost"]}, "unknown family 'catboost'; one of"),
@@ -101,20 +101,20 @@ async def test_a_strict_agent_raises(agent, churn):
         ({"folds": 20, "label_horizon": "300d"}, "20 rows are too few for 20 folds"),
     ],
 )
-async def test_a_model_that_cannot_be_trained_is_not_registered(agent, churn, change, said):
-    with pytest.raises(InvalidRequest, match=said):
+async def test_a_model_that_cannot_be_trained_is_not_registered(agent, churn, change, message):
+    with pytest.raises(InvalidRequest, match=message):
         await agent.register_model({**churn, **change})
     assert await agent.models() == []
 
 
 @pytest.mark.parametrize(
-    ("labels", "said"),
+    ("labels", "message"),
     [(["yes"] * 400, "class"), ([None] * 400, "label"), (["a", "b", "c", "d"] * 100, "class")],
 )
-async def test_a_target_that_teaches_nothing_is_refused(agent, churn, make_rows, tmp_path, labels, said):
+async def test_a_target_that_teaches_nothing_is_refused(agent, churn, make_rows, tmp_path, labels, message):
     rows = make_rows().drop_columns(["label"]).append_column("label", pa.array(labels, pa.string()))
     pq.write_table(rows, tmp_path / "rows.parquet")
-    with pytest.raises(InvalidRequest, match=said):
+    with pytest.raises(InvalidRequest, match=message):
         await agent.register_model(churn)
 
 

@@ -1,4 +1,4 @@
-"""Tokens, the audit log, the health of the parts, and what may be changed of a model."""
+"""Access verbs: tokens, the audit log, the health of the parts, and the changes of a model that are allowed."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -42,18 +42,18 @@ def parts() -> Parts:
 
 @pytest.fixture
 async def agent(parts: Parts) -> AsyncIterator[Any]:
-    async with await create_optimization_agent(strict=True, tuner=SequentialTuner(), **vars(parts)) as made:
-        yield made
+    async with await create_optimization_agent(strict=True, tuner=SequentialTuner(), **vars(parts)) as new_agent:
+        yield new_agent
 
 
 async def test_the_text_of_a_token_is_shown_once_and_kept_nowhere(agent, parts):
     text, token = await agent.create_token("shop", ["predict", "read", "predict"])
     assert token.scopes == (Scope.PREDICT, Scope.READ)
     assert token.matches(text)
-    [kept] = await parts.tokens.tokens()
-    assert kept == token
-    assert kept.digest == digest_of(text)
-    assert text not in repr(kept)
+    [stored_token] = await parts.tokens.tokens()
+    assert stored_token == token
+    assert stored_token.digest == digest_of(text)
+    assert text not in repr(stored_token)
     assert (await agent.create_token("shop", ["read"]))[0] != text
 
 
@@ -70,7 +70,7 @@ async def test_a_token_holds_until_it_expires_or_is_revoked(agent, parts):
 
 
 @pytest.mark.parametrize(
-    ("name", "scopes", "expires_s", "said"),
+    ("name", "scopes", "expires_s", "message"),
     [
         ("shop", ["root"], None, "unknown scope root; one of"),
         ("shop", [], None, "a token needs a scope"),
@@ -79,8 +79,8 @@ async def test_a_token_holds_until_it_expires_or_is_revoked(agent, parts):
         ("shop", ["read"], float("nan"), "expires_s must be above 0 seconds, got nan"),
     ],
 )
-async def test_a_token_that_makes_no_sense_is_refused(agent, name, scopes, expires_s, said):
-    with pytest.raises(InvalidRequest, match=said):
+async def test_a_token_that_makes_no_sense_is_refused(agent, name, scopes, expires_s, message):
+    with pytest.raises(InvalidRequest, match=message):
         await agent.create_token(name, scopes, expires_s)
     assert await agent.tokens() == []
 
@@ -101,8 +101,8 @@ async def test_health_names_the_part_that_is_away_and_never_raises(agent, parts)
         raise RuntimeError
 
     parts.tracker.check, parts.store.check = away, broken
-    said = await agent.health()
-    assert said == {
+    states = await agent.health()
+    assert states == {
         "redis": "RuntimeError",
         "mlflow": "MLflow at http://mlflow:5000 does not answer",
         "observations": "ok",
@@ -135,7 +135,7 @@ async def test_of_a_model_is_changed_what_leaves_its_versions_what_they_are(agen
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"target": "other"}, "target: cannot be changed; one of"),
         ({"model_id": "other"}, "model_id: cannot be changed"),
@@ -145,9 +145,9 @@ async def test_of_a_model_is_changed_what_leaves_its_versions_what_they_are(agen
         ({"monitoring": {"magic": 2}}, "unknown field magic"),
     ],
 )
-async def test_a_change_that_breaks_a_rule_changes_nothing(agent, churn, changes, said):
+async def test_a_change_that_breaks_a_rule_changes_nothing(agent, churn, changes, message):
     before = await agent.register_model(churn)
-    with pytest.raises(InvalidRequest, match=said):
+    with pytest.raises(InvalidRequest, match=message):
         await agent.update_model("churn", changes)
     assert await agent.model("churn") == before
     with pytest.raises(ModelNotFound):

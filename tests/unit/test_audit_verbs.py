@@ -1,4 +1,4 @@
-"""The audit log as a caller of the agent has it: verified, exported to a file, and a rollout of it decided again."""
+"""Audit verbs: the log is verified and exported to a file, and a rollout of it is decided again."""
 
 import json
 import os
@@ -42,18 +42,18 @@ async def agent(store: InMemoryStore, monkeypatch: pytest.MonkeyPatch) -> AsyncI
         registry=InMemoryRegistry(clock),
         tracker=InMemoryTracker(),
         tuner=SequentialTuner(),
-    ) as made:
-        yield made
+    ) as new_agent:
+        yield new_agent
 
 
-async def recorded(agent: Any, count: int) -> None:
+async def record_entries(agent: Any, count: int) -> None:
     for number in range(count):
         await agent.record_audit(AuditEntry(float(number), "ann", "model.update", "churn", detail={"é": number}))
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 7, 8, 20])
 async def test_a_log_of_any_length_is_whole_as_it_lies_and_as_a_file(agent, tmp_path, count):
-    await recorded(agent, count)
+    await record_entries(agent, count)
     report = await agent.verify_audit()
     kept = min(count, 7)
     assert report.is_whole
@@ -66,7 +66,7 @@ async def test_a_log_of_any_length_is_whole_as_it_lies_and_as_a_file(agent, tmp_
 
 
 async def test_an_altered_log_is_told_and_exported_as_it_is(agent, store, tmp_path):
-    await recorded(agent, 5)
+    await record_entries(agent, 5)
     store._audit_links[2] = store._audit_links[2].replace("ann", "bob")
     report = await agent.verify_audit()
     assert (report.broken.sequence, report.broken.fault) == (3, Fault.ALTERED)
@@ -77,13 +77,13 @@ async def test_an_altered_log_is_told_and_exported_as_it_is(agent, store, tmp_pa
 
 
 async def test_a_noted_head_must_still_hold(agent, store):
-    await recorded(agent, 3)
+    await record_entries(agent, 3)
     noted = str((await agent.verify_audit()).head)
-    await recorded(agent, 1)
+    await record_entries(agent, 1)
     assert (await agent.verify_audit(noted)).is_whole
     store._audit_links.clear()
     store._audit_start = store._audit_head = GENESIS
-    await recorded(agent, 2)
+    await record_entries(agent, 2)
     assert (await agent.verify_audit()).is_whole
     assert (await agent.verify_audit(noted)).broken.fault is Fault.MISSING
     for wrong in ("", "3", "3:abc"):
@@ -92,13 +92,13 @@ async def test_a_noted_head_must_still_hold(agent, store):
 
 
 async def test_a_log_that_grows_while_it_is_read_is_whole_up_to_where_it_was_read(agent, store):
-    await recorded(agent, 4)
+    await record_entries(agent, 4)
     read = store.audit_links
 
     async def growing(after: int, limit: int) -> Any:
         page = await read(after, limit)
         if page.head.sequence < 9:
-            await recorded(agent, 1)
+            await record_entries(agent, 1)
         return page
 
     store.audit_links = growing
@@ -106,12 +106,12 @@ async def test_a_log_that_grows_while_it_is_read_is_whole_up_to_where_it_was_rea
 
 
 async def test_links_that_are_dropped_before_they_are_read_are_no_break(agent, store, tmp_path):
-    await recorded(agent, 4)
+    await record_entries(agent, 4)
     read = store.audit_links
 
     async def overtaken(after: int, limit: int) -> Any:
         page = await read(after, limit)
-        await recorded(agent, 10)
+        await record_entries(agent, 10)
         return page
 
     store.audit_links = overtaken
@@ -133,19 +133,21 @@ async def test_an_export_goes_to_a_new_file_that_only_its_owner_reads(agent, tmp
 async def test_a_rollout_of_the_store_is_decided_again(agent, store):
     rollout = begin("r-1", "churn", "1", "2", RolloutPolicy(), 1000.0, "ann")
     await store.create_rollout(rollout)
-    ended = abort(rollout, "ann", "changed my mind", 1001.0)
-    await store.save_rollout(ended, rollout)
+    aborted_rollout = abort(rollout, "ann", "changed my mind", 1001.0)
+    await store.save_rollout(aborted_rollout, rollout)
     assert (await agent.replay_rollout("r-1")).is_same
-    altered = replace(ended.transitions[1], by="mallory", reason="")
-    await store.save_rollout(replace(ended, champion="3", transitions=(ended.transitions[0], altered)), ended)
+    altered = replace(aborted_rollout.transitions[1], by="mallory", reason="")
+    await store.save_rollout(
+        replace(aborted_rollout, champion="3", transitions=(aborted_rollout.transitions[0], altered)), aborted_rollout
+    )
     assert (await agent.replay_rollout("r-1")).is_same  # who did what is the audit log's to keep
-    await store.save_rollout(replace(ended, step=2), await store.rollout("r-1"))
+    await store.save_rollout(replace(aborted_rollout, step=2), await store.rollout("r-1"))
     assert (await agent.replay_rollout("r-1")).difference.where == "rollout: step"
     with pytest.raises(NotFound, match="r-2"):
         await agent.replay_rollout("r-2")
 
 
-def said(*arguments: str) -> tuple[int, str]:
+def run_verify(*arguments: str) -> tuple[int, str]:
     done = CliRunner().invoke(app, ["audit", "verify", *arguments])
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception
@@ -153,40 +155,40 @@ def said(*arguments: str) -> tuple[int, str]:
 
 
 async def test_the_command_line_verifies_a_file_alone(agent, tmp_path: Path):
-    await recorded(agent, 9)
+    await record_entries(agent, 9)
     head = (await agent.export_audit(tmp_path / "log.jsonl")).head
     file = str(tmp_path / "log.jsonl")
-    code, text = said("--file", file, "--noted", str(head))
+    code, text = run_verify("--file", file, "--noted", str(head))
     assert code == 0
     assert "7 links were read, 3 to 9 hold" in text
     assert "links up to 2 were dropped before" in text
     assert f"head {head}" in text
-    code, text = said("--file", file, "--noted", str(ChainPoint(9, "0" * 64)), "--json")
+    code, text = run_verify("--file", file, "--noted", str(ChainPoint(9, "0" * 64)), "--json")
     assert (code, json.loads(text)["broken"]["sequence"]) == (1, 9)
 
 
 async def test_the_command_line_names_the_broken_link_of_a_file_and_exits_with_1(agent, tmp_path: Path):
-    await recorded(agent, 6)
+    await record_entries(agent, 6)
     path = tmp_path / "log.jsonl"
     await agent.export_audit(path)
     whole = path.read_bytes()
-    for changed, told in (
+    for changed, message in (
         (whole.replace(b'"at":3.0', b'"at":3.5'), "broken at link 4: altered entry"),
         (whole.replace(b"\n", b"\r\n"), None),
         (whole.replace("é".encode(), b"\xff", 1), "broken at link 1: altered entry"),
         (b"".join(whole.splitlines(keepends=True)[:-3]), "broken at link 5: missing link"),
     ):
         path.write_bytes(changed)
-        if told is None:
+        if message is None:
             with pytest.raises(InvalidRequest, match="no exported audit log"):
-                said("--file", str(path))
+                run_verify("--file", str(path))
             continue
-        code, text = said("--file", str(path))
+        code, text = run_verify("--file", str(path))
         assert code == 1
-        assert told in text
+        assert message in text
 
 
 @pytest.mark.parametrize("name", ["nothing.jsonl", "."])
 def test_the_command_line_refuses_a_file_that_it_cannot_read(tmp_path: Path, name: str):
     with pytest.raises(InvalidRequest, match="cannot be read"):
-        said("--file", str(tmp_path / name))
+        run_verify("--file", str(tmp_path / name))

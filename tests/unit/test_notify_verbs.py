@@ -1,4 +1,4 @@
-"""The verbs of telling people: what is told of what is kept, and how channels come from settings."""
+"""Notification verbs: people are told of stored news once, over the channels of the settings."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -55,9 +55,9 @@ def parts() -> Parts:
 
 @pytest.fixture
 async def agent(parts: Parts) -> AsyncIterator[Any]:
-    async with await create_optimization_agent(strict=True, tuner=SequentialTuner(), **vars(parts)) as made:
+    async with await create_optimization_agent(strict=True, tuner=SequentialTuner(), **vars(parts)) as new_agent:
         await parts.store.save_model(ModelSpec("churn", Task.BINARY, FileSource("rows.parquet"), "label"))
-        yield made
+        yield new_agent
 
 
 async def test_a_test_notice_is_sent_each_time_it_is_asked_for(agent, parts):
@@ -80,8 +80,8 @@ async def test_where_nothing_happened_nobody_is_told(agent, parts):
 
 async def test_open_alerts_are_told_when_watching_says_so_and_again_when_it_says_so_again(agent, parts):
     alert = Alert("a1", "churn", AlertKind.LATENCY, Severity.INFO, "slow", {}, NOW, NOW, notified_at=NOW)
-    kept = [alert, replace(alert, alert_id="a2", resolved_at=NOW), replace(alert, alert_id="a3", notified_at=None)]
-    await parts.store.save_alerts(kept)
+    alerts = [alert, replace(alert, alert_id="a2", resolved_at=NOW), replace(alert, alert_id="a3", notified_at=None)]
+    await parts.store.save_alerts(alerts)
     assert await agent.notify_once() == 1
     await parts.store.save_alerts([replace(alert, last_seen=NOW + 60)])
     assert await agent.notify_once() == 0
@@ -91,10 +91,10 @@ async def test_open_alerts_are_told_when_watching_says_so_and_again_when_it_says
 
 
 async def test_each_decision_about_a_rollout_of_the_last_day_is_told_once(agent, parts):
-    started = begin("r1", "churn", "3", "4", RolloutPolicy(), NOW - DAY_S, "alice")
-    await parts.store.create_rollout(started)
+    rollout = begin("r1", "churn", "3", "4", RolloutPolicy(), NOW - DAY_S, "alice")
+    await parts.store.create_rollout(rollout)
     assert await agent.notify_once() == 0
-    await parts.store.save_rollout(abort(started, "bob", "no need", NOW), started)
+    await parts.store.save_rollout(abort(rollout, "bob", "no need", NOW), rollout)
     following = begin("r2", "churn", "3", "5", RolloutPolicy(), NOW + 1, "alice")
     await parts.store.create_rollout(following)
     assert await agent.notify_once() == 2

@@ -1,4 +1,4 @@
-"""Searches that are asked for now and run when there is a place."""
+"""Submitted searches: they wait in the queue, and run when there is a place."""
 
 import asyncio
 import threading
@@ -25,7 +25,7 @@ SMALL = TuneModel("churn", method="random", trials=2)
 
 
 @pytest.fixture
-async def registered(agent: Any, churn: dict[str, Any]) -> Any:
+async def churn_agent(agent: Any, churn: dict[str, Any]) -> Any:
     await agent.register_model({**churn, "families": ["linear"], "folds": 2})
     return agent
 
@@ -39,54 +39,54 @@ async def until(agent: Any, process_id: str, reached: Callable[[Process], bool])
     raise AssertionError(process)
 
 
-async def test_a_submitted_search_waits_and_then_ends_as_if_it_had_been_run_at_once(registered):
-    waiting = await registered.submit(SMALL)
+async def test_a_submitted_search_waits_and_then_ends_as_if_it_had_been_run_at_once(churn_agent):
+    waiting = await churn_agent.submit(SMALL)
     assert (waiting.status, waiting.kind, waiting.model_id) == (Status.QUEUED, "tune", "churn")
-    assert [process.process_id for process in await registered.processes("churn")] == [waiting.process_id]
-    await registered.run_queued(waiting.process_id)
-    ended = await registered.process(waiting.process_id)
-    assert ended.status is Status.SUCCEEDED
-    assert ended.result is not None
-    assert (ended.result["trials"], ended.result["process_id"]) == (2, waiting.process_id)
-    assert [version.version for version in await registered.versions("churn")] == ["1"]
+    assert [process.process_id for process in await churn_agent.processes("churn")] == [waiting.process_id]
+    await churn_agent.run_queued(waiting.process_id)
+    process = await churn_agent.process(waiting.process_id)
+    assert process.status is Status.SUCCEEDED
+    assert process.result is not None
+    assert (process.result["trials"], process.result["process_id"]) == (2, waiting.process_id)
+    assert [version.version for version in await churn_agent.versions("churn")] == ["1"]
 
 
-async def test_what_cannot_be_searched_is_refused_before_it_waits(registered):
+async def test_what_cannot_be_searched_is_refused_before_it_waits(churn_agent):
     with pytest.raises(ModelNotFound, match="nobody"):
-        await registered.submit(TuneModel("nobody"))
+        await churn_agent.submit(TuneModel("nobody"))
     with pytest.raises(InvalidRequest, match="rmse"):
-        await registered.submit(TuneModel("churn", objectives=("rmse",)))
-    assert await registered.processes() == []
+        await churn_agent.submit(TuneModel("churn", objectives=("rmse",)))
+    assert await churn_agent.processes() == []
 
 
-async def test_a_process_is_run_by_one_runner_only(registered):
-    waiting = await registered.submit(SMALL)
+async def test_a_process_is_run_by_one_runner_only(churn_agent):
+    waiting = await churn_agent.submit(SMALL)
     outcomes = await asyncio.gather(
-        *(registered.run_queued(waiting.process_id) for _ in range(3)), return_exceptions=True
+        *(churn_agent.run_queued(waiting.process_id) for _ in range(3)), return_exceptions=True
     )
     assert [type(outcome) for outcome in outcomes if outcome is not None] == [Conflict, Conflict]
-    assert (await registered.process(waiting.process_id)).status is Status.SUCCEEDED
+    assert (await churn_agent.process(waiting.process_id)).status is Status.SUCCEEDED
     with pytest.raises(ProcessNotFound):
-        await registered.run_queued("tune-0")
+        await churn_agent.run_queued("tune-0")
 
 
-async def test_one_that_was_cancelled_on_its_way_to_a_runner_never_begins(registered):
-    waiting = await registered.submit(SMALL)
-    await registered.cancel(waiting.process_id)
+async def test_one_that_was_cancelled_on_its_way_to_a_runner_never_begins(churn_agent):
+    waiting = await churn_agent.submit(SMALL)
+    await churn_agent.cancel(waiting.process_id)
     with pytest.raises(Exception, match="cancelled before prepare"):
-        await registered.run_queued(waiting.process_id)
-    ended = await registered.process(waiting.process_id)
-    assert (ended.status, ended.stage) == (Status.CANCELLED, None)
+        await churn_agent.run_queued(waiting.process_id)
+    process = await churn_agent.process(waiting.process_id)
+    assert (process.status, process.stage) == (Status.CANCELLED, None)
 
 
-async def test_a_search_that_fails_says_why_in_its_process(registered, rows_file):
-    waiting = await registered.submit(SMALL)
+async def test_a_search_that_fails_says_why_in_its_process(churn_agent, rows_file):
+    waiting = await churn_agent.submit(SMALL)
     rows_file.unlink()
     with pytest.raises(InvalidRequest):
-        await registered.run_queued(waiting.process_id)
-    ended = await registered.process(waiting.process_id)
-    assert ended.status is Status.FAILED
-    assert str(rows_file) in ended.error
+        await churn_agent.run_queued(waiting.process_id)
+    process = await churn_agent.process(waiting.process_id)
+    assert process.status is Status.FAILED
+    assert str(rows_file) in process.error
 
 
 async def test_the_queue_is_worked_off_one_after_the_other(churn):
@@ -105,8 +105,8 @@ async def test_the_queue_is_worked_off_one_after_the_other(churn):
         assert await agent.start_queued(1) == ()
         await until(agent, first.process_id, lambda process: process.status.has_ended)
         assert await agent.start_queued(1) == (second.process_id,)
-        ended = await until(agent, second.process_id, lambda process: process.status.has_ended)
-        assert ended.status is Status.SUCCEEDED
+        process = await until(agent, second.process_id, lambda process: process.status.has_ended)
+        assert process.status is Status.SUCCEEDED
         await asyncio.to_thread(launcher.close)
 
 
@@ -118,7 +118,7 @@ class EndlessTuner(SequentialTuner):
         self.stopped = threading.Event()
         self._loop = asyncio.get_running_loop()
 
-    def search(self, study: Any, problem: Any, *, cancelled: Callable[[], bool], **told: Any) -> Any:
+    def search(self, study: Any, problem: Any, *, cancelled: Callable[[], bool], **options: Any) -> Any:
         self._loop.call_soon_threadsafe(self.begun.set)
         while not cancelled():
             time.sleep(0.001)

@@ -1,4 +1,4 @@
-"""Running work as a process: what becomes of it, and of a runner that lost it."""
+"""Process run: work ends exactly once, also where its runner loses the process."""
 
 import asyncio
 import logging
@@ -67,10 +67,10 @@ async def taken_over(store: CountingStore, clock: ManualClock) -> Process:
 
 
 async def test_a_runner_that_lost_its_process_stops_within_one_beat_and_writes_nothing_more(store, clock, caplog):
-    begun, seen = asyncio.Event(), []
+    has_begun, seen = asyncio.Event(), []
 
     async def search(run: Run) -> None:
-        begun.set()
+        has_begun.set()
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
@@ -79,7 +79,7 @@ async def test_a_runner_that_lost_its_process_stops_within_one_beat_and_writes_n
 
     await store.enqueue_process(QUEUED)
     running = asyncio.create_task(run_claimed("p1", search, store, clock))
-    await begun.wait()
+    await has_begun.wait()
     successor = await taken_over(store, clock)
     renewals, saves = store.renewals, store.saves
     caplog.clear()
@@ -115,19 +115,19 @@ async def test_work_in_a_thread_is_told_to_stop_when_the_process_is_lost(store, 
 
 async def test_a_stage_that_finds_the_process_lost_is_the_last_that_is_asked_of_the_store(store, clock, monkeypatch):
     monkeypatch.setattr(loop_process, "BEAT_S", 3600.0)
-    begun, lost = asyncio.Event(), asyncio.Event()
+    has_begun, is_lost = asyncio.Event(), asyncio.Event()
 
     async def work(run: Run) -> None:
-        begun.set()
-        await lost.wait()
+        has_begun.set()
+        await is_lost.wait()
         await run.stage("search")
 
     await store.enqueue_process(QUEUED)
     running = asyncio.create_task(run_claimed("p1", work, store, clock))
-    await begun.wait()
+    await has_begun.wait()
     successor = await taken_over(store, clock)
     saves = store.saves
-    lost.set()
+    is_lost.set()
     with pytest.raises(LeaseLost):
         await running
     assert store.saves == saves + 1
@@ -169,19 +169,19 @@ async def test_the_error_of_the_work_is_passed_on_as_it_was_raised(store, clock,
     with pytest.raises(type(error)) as raised:
         await run_process(PENDING, work, store, clock)
     assert raised.value is error
-    ended = await store.process("p1")
-    assert (ended.status, str(error) in str(ended.error)) == (Status.FAILED, True)
+    stored_process = await store.process("p1")
+    assert (stored_process.status, str(error) in str(stored_process.error)) == (Status.FAILED, True)
 
 
 async def test_a_runner_that_is_cancelled_by_its_caller_ends_its_process_as_cancelled(store, clock):
-    begun = asyncio.Event()
+    has_begun = asyncio.Event()
 
     async def work(run: Run) -> None:
-        begun.set()
+        has_begun.set()
         await asyncio.Event().wait()
 
     running = asyncio.create_task(run_process(PENDING, work, store, clock))
-    await begun.wait()
+    await has_begun.wait()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running

@@ -21,7 +21,7 @@ RECIPE = Recipe("champion", "linear", family_named("linear").defaults(Task.BINAR
 LOSS = METRICS["log_loss"]
 
 
-def prepared(count: int = 6_000, turned_at: float = 1.0, spec: ModelSpec = SPEC) -> PreparedRows:
+def prepare_rows(count: int = 6_000, turned_at: float = 1.0, spec: ModelSpec = SPEC) -> PreparedRows:
     return learnable_rows(count, turned_at, spec).prepared(0)
 
 
@@ -34,27 +34,27 @@ def learnable_rows(count: int = 6_000, turned_at: float = 1.0, spec: ModelSpec =
 
 
 def test_all_rows_are_learned_from_where_nothing_has_changed():
-    chosen = choose_window(prepared(), RECIPE, LOSS)
-    assert (chosen.name, len(chosen.rows), chosen.weight) == ("expanding", 4_800, None)
-    assert set(chosen.scores) == {"expanding", "newest 50%", "newest 25%", "newest 12%", "weighted"}
+    window = choose_window(prepare_rows(), RECIPE, LOSS)
+    assert (window.name, len(window.rows), window.weight) == ("expanding", 4_800, None)
+    assert set(window.scores) == {"expanding", "newest 50%", "newest 25%", "newest 12%", "weighted"}
 
 
 def test_after_a_change_the_newest_rows_are_better_and_best_those_since_it():
-    rows = prepared(turned_at=0.5)
+    rows = prepare_rows(turned_at=0.5)
     assert choose_window(rows, RECIPE, LOSS).name == "newest 25%"
     since = choose_window(rows, RECIPE, LOSS, changed_at=3_000.0)
     assert since.name in ("since the change", "newest 25%")
-    asked = choose_window(rows, RECIPE, LOSS, "since_change", changed_at=3_000.0)
-    assert (asked.rows.min(), asked.rows.max()) == (3_000, 4_799)
+    by_name = choose_window(rows, RECIPE, LOSS, "since_change", changed_at=3_000.0)
+    assert (by_name.rows.min(), by_name.rows.max()) == (3_000, 4_799)
 
 
 def test_what_is_asked_for_is_done_or_refused_with_the_reason():
-    rows = prepared()
+    rows = prepare_rows()
     assert len(choose_window(rows, RECIPE, LOSS, "sliding").rows) == 2_400
-    weighted = choose_window(rows, RECIPE, LOSS, "weighted")
-    assert weighted.weight is not None
-    assert weighted.weight[-1] > 10 * weighted.weight[0]
-    assert weighted.weight.mean() == pytest.approx(1.0)
+    window = choose_window(rows, RECIPE, LOSS, "weighted")
+    assert window.weight is not None
+    assert window.weight[-1] > 10 * window.weight[0]
+    assert window.weight.mean() == pytest.approx(1.0)
     with pytest.raises(InvalidData, match="nothing was seen to change"):
         choose_window(rows, RECIPE, LOSS, "since_change")
     with pytest.raises(InvalidData, match="80 rows are left to learn from, 500 are needed"):
@@ -62,51 +62,51 @@ def test_what_is_asked_for_is_done_or_refused_with_the_reason():
 
 
 def test_a_duration_means_so_long_before_the_newest_row():
-    rows = prepared()
-    asked = choose_window(rows, RECIPE, LOSS, "3000s")  # the rows' own time: their positions
-    assert (asked.name, asked.rows.min(), asked.rows.max()) == ("3000s", 2_999, 4_799)
+    rows = prepare_rows()
+    window = choose_window(rows, RECIPE, LOSS, "3000s")  # the rows' own time: their positions
+    assert (window.name, window.rows.min(), window.rows.max()) == ("3000s", 2_999, 4_799)
 
 
 def test_a_window_may_lie_within_the_newest_rows_that_all_rows_would_set_apart():
-    rows, table = prepared(), learnable_rows()
-    for asked, changed_at in (("1000s", None), ("since_change", 4_999.0)):
-        chosen = choose_window(rows, RECIPE, LOSS, asked, changed_at)
-        assert (len(chosen.rows), chosen.start) == (0, 4_999.0)
-        cut = windowed(table, rows, chosen, 0)
+    rows, table = prepare_rows(), learnable_rows()
+    for name, changed_at in (("1000s", None), ("since_change", 4_999.0)):
+        window = choose_window(rows, RECIPE, LOSS, name, changed_at)
+        assert (len(window.rows), window.start) == (0, 4_999.0)
+        cut = windowed(table, rows, window, 0)
         assert (len(cut.problem.data), len(cut.holdout)) == (801, 200)
         assert (cut.holdout.y == rows.holdout.y[-200:]).all()
 
 
 def test_a_window_that_was_chosen_keeps_enough_rows_to_judge_on():
-    rows, table = prepared(turned_at=0.5), learnable_rows(turned_at=0.5)
-    chosen = choose_window(rows, RECIPE, LOSS)
-    assert chosen.start is None
-    cut = windowed(table, rows, chosen, 0)
+    rows, table = prepare_rows(turned_at=0.5), learnable_rows(turned_at=0.5)
+    window = choose_window(rows, RECIPE, LOSS)
+    assert window.start is None
+    cut = windowed(table, rows, window, 0)
     assert len(cut.holdout) == max(500, round(0.2 * (len(cut.holdout) + len(cut.problem.data))))
-    few = prepared(2_000), learnable_rows(2_000)
+    few = prepare_rows(2_000), learnable_rows(2_000)
     cut = windowed(few[1], few[0], window_named("sliding", few[0]), 0)
     assert len(cut.holdout) == len(few[0].holdout) == 400
 
 
 def test_a_fold_of_one_class_says_nothing():
-    rows = prepared()
+    rows = prepare_rows()
     rows.problem.data.y[-600:] = 0.0
     assert choose_window(rows, RECIPE, METRICS["auc"]).name == "expanding"
 
 
 def test_rows_without_an_order_have_no_window():
-    rows = prepared(1_000, spec=replace(SPEC, rows_in_time_order=False))
+    rows = prepare_rows(1_000, spec=replace(SPEC, rows_in_time_order=False))
     assert choose_window(rows, RECIPE, LOSS, "sliding").name == "expanding"
 
 
 def test_the_window_keeps_the_holdout_and_has_folds_of_its_own():
-    rows = prepared(turned_at=0.5)
+    rows = prepare_rows(turned_at=0.5)
     cut = restrict_rows(rows, choose_window(rows, RECIPE, LOSS, "sliding"))
     assert len(cut.problem.data) == 2_400
     assert len(cut.problem.folds) == SPEC.folds
     assert cut.holdout is rows.holdout
     assert cut.digest != rows.digest
     assert (cut.problem.data.x[-1] == rows.problem.data.x[-1]).all()
-    weighted = restrict_rows(rows, choose_window(rows, RECIPE, LOSS, "weighted"))
-    assert weighted.problem.data.weight is not None
+    weighted_rows = restrict_rows(rows, choose_window(rows, RECIPE, LOSS, "weighted"))
+    assert weighted_rows.problem.data.weight is not None
     assert restrict_rows(rows, choose_window(rows, RECIPE, LOSS, "expanding")) is rows
