@@ -112,13 +112,13 @@ class MonitoringVerbs(AgentBase):
 
     async def drain(self, model_id: str) -> int:
         """Moves recorded rows that wait into the archive, and answers how many; analyses do so by themselves."""
-        return await asyncio.to_thread(self._ports.need("observations").drain, model_id)
+        return await asyncio.to_thread(self._ports.require("observations").drain, model_id)
 
     async def watch_once(self, model_id: str) -> MonitorPass:
         """Analyzes the windows of a model that have closed since the last call, and updates its alerts."""
         from optagent.loop.observe.cached_report import analyze_cached
 
-        ports, observations = self._ports, self._ports.need("observations")
+        ports, observations = self._ports, self._ports.require("observations")
         spec = await ports.store.model(model_id)
 
         async def analyze(window: Window) -> ModelReport:
@@ -136,15 +136,15 @@ class MonitoringVerbs(AgentBase):
         It outlives this program where the cluster does (`ray_address`). Starting a running monitor is no error.
         """
         await self._ports.store.model(model_id)
-        await asyncio.to_thread(self._ports.need("monitors").start, model_id, shards)
+        await asyncio.to_thread(self._ports.require("monitors").start, model_id, shards)
 
     async def stop_monitor(self, model_id: str) -> None:
         """Stops the actor that watches a model; rows that are recorded later wait."""
-        await asyncio.to_thread(self._ports.need("monitors").stop, model_id)
+        await asyncio.to_thread(self._ports.require("monitors").stop, model_id)
 
     async def monitors(self) -> list[MonitorState]:
         """The actors that watch models, and how they are doing."""
-        return await asyncio.to_thread(self._ports.need("monitors").running)
+        return await asyncio.to_thread(self._ports.require("monitors").running)
 
     async def alerts(self, model_id: str | None = None, limit: int = 100) -> list[Alert]:
         """The alerts of all models or of one, open ones first."""
@@ -155,14 +155,14 @@ class MonitoringVerbs(AgentBase):
 
         check_rows = checked_predictions if kind is RecordKind.PREDICTIONS else checked_labels
         table = check_rows(self._read(rows), spec, self._ports.clock.now())
-        self._ports.need("observations").record(spec.model_id, kind, table)
+        self._ports.require("observations").record(spec.model_id, kind, table)
         return int(table.num_rows)
 
     def _set_reference(self, spec: ModelSpec, rows: Any) -> int:
         from optagent.loop.observe.reference import LOGGED, encode_reference, logged_reference
 
         reference = logged_reference(self._read(rows), spec, self._ports.clock.now())
-        self._ports.need("observations").save_reference(spec.model_id, LOGGED, encode_reference(reference))
+        self._ports.require("observations").save_reference(spec.model_id, LOGGED, encode_reference(reference))
         return reference.rows
 
     def _read(self, rows: Any) -> Any:

@@ -28,7 +28,7 @@ class NotificationVerbs(AgentBase):
 
     async def test_notification(self) -> None:
         """Sends a test notice over every channel; raises Unavailable with those that did not take it."""
-        await asyncio.to_thread(self._ports.need("notifier").send, notice_of_test(self._ports.clock.now()))
+        await asyncio.to_thread(self._ports.require("notifier").send, notice_of_test(self._ports.clock.now()))
 
     async def notify_once(self) -> int:
         """Sends notices of open alerts, verdicts, decisions about rollouts and failures that were not sent yet.
@@ -37,7 +37,7 @@ class NotificationVerbs(AgentBase):
         the last hour, or of the last day for rollouts and lost runners. Answers the number of notices that were sent.
         To be called every few seconds; a notice that cannot be sent is tried again after a minute. Raises Unavailable.
         """
-        notifier, now = self._ports.need("notifier"), self._ports.clock.now()
+        notifier, now = self._ports.require("notifier"), self._ports.clock.now()
         notices = [*await self._alert_notices(), *await self._rollout_notices(now), *await self._process_notices(now)]
         return await send_notices(notices, notifier, self._ports.store, now, _REMEMBER_S)
 

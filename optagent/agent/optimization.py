@@ -75,11 +75,11 @@ class OptimizationVerbs(AgentBase):
 
     async def studies(self, model_id: str | None = None) -> list[StudySummary]:
         """Searches whose trials are kept, the newest first, of all models or of one."""
-        return await asyncio.to_thread(self._ports.need("studies").summaries, model_id)
+        return await asyncio.to_thread(self._ports.require("studies").summaries, model_id)
 
     async def study(self, study_id: str) -> StudyReport:
         """The trials of a search, the importances of parameters and the Pareto front; raises NotFound."""
-        return await asyncio.to_thread(self._ports.need("studies").study, study_id)
+        return await asyncio.to_thread(self._ports.require("studies").study, study_id)
 
     async def create_ensemble(
         self,

@@ -30,7 +30,7 @@ class PageVerbs(AgentBase):
 
     async def study_page(self, study_id: str) -> str:
         """The plots of a search as a page; raises NotFound."""
-        return await asyncio.to_thread(self._ports.need("studies").draw, study_id)
+        return await asyncio.to_thread(self._ports.require("studies").draw, study_id)
 
     async def backtest_page(self, process_id: str) -> str:
         """The result of a backtest as a page.
@@ -60,5 +60,5 @@ class PageVerbs(AgentBase):
 
     async def _draw(self, port: str, subject: Any) -> str:
         """The page of a report or backtest, by the port that draws it."""
-        page: str = await asyncio.to_thread(self._ports.need(port), subject)
+        page: str = await asyncio.to_thread(self._ports.require(port), subject)
         return page

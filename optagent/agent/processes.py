@@ -42,7 +42,7 @@ class ProcessVerbs(AgentBase):
         To be called every second or so; raises Unavailable.
         """
         ports = self._ports
-        return await start_due(ports.store, ports.need("launcher"), max_processes, ports.clock)
+        return await start_due(ports.store, ports.require("launcher"), max_processes, ports.clock)
 
     async def process(self, process_id: str) -> Process:
         """A process of this or of any other agent on the same store; raises ProcessNotFound."""
@@ -58,7 +58,7 @@ class ProcessVerbs(AgentBase):
 
     async def served(self) -> tuple[str, ...]:
         """The models that requests are routed for."""
-        routes: Routes = self._ports.need("routes")
+        routes: Routes = self._ports.require("routes")
         tables = await routes.tables()
         return tuple(dict.fromkeys(table.model_id for table in tables if table.activate_at is not None))
 

@@ -28,17 +28,17 @@ class TokenVerbs(AgentBase):
 
         Scopes are read, predict, operate (includes read) and admin (includes all).
         """
-        tokens: Tokens = self._ports.need("tokens")
+        tokens: Tokens = self._ports.require("tokens")
         text, token = new_token(name, scopes, expires_s, self._ports.clock.now())
         await tokens.create(token)
         return text, token
 
     async def tokens(self) -> list[Token]:
         """All tokens, the newest first, with expired and revoked ones."""
-        tokens: Tokens = self._ports.need("tokens")
+        tokens: Tokens = self._ports.require("tokens")
         return await tokens.tokens()
 
     async def revoke_token(self, token_id: str) -> Token:
         """Ends a token within seconds; raises NotFound."""
-        tokens: Tokens = self._ports.need("tokens")
+        tokens: Tokens = self._ports.require("tokens")
         return await tokens.revoke(token_id, self._ports.clock.now())

@@ -1,3 +1,5 @@
+"""Entry point of `python -m optagent.cli`."""
+
 from optagent.cli import main
 
 main()

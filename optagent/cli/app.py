@@ -43,7 +43,7 @@ def choose_model(argument: str | None, option: str | None) -> str:
 
 
 def with_agent(verb: Callable[[OptimizationAgent], Awaitable[Any]], register: Path | None = None) -> Any:
-    """What a verb answers, of an agent that lives for this one; the model of a file is registered first."""
+    """The answer of one verb, from an agent that is made for it; the model of a file is registered first."""
 
     async def call() -> Any:
         async with await create_optimization_agent(strict=True) as agent:

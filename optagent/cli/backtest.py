@@ -53,7 +53,7 @@ def backtest_policies(
 
 
 def show(result: BacktestResult) -> None:
-    """What was replayed, the policies beside each other, and the recommendation."""
+    """Prints the facts of the replay, the policies beside each other, and the recommendation."""
     for name, value in replay_facts(result):
         OUT.print(f"[dim]{name}:[/dim] {value}", highlight=False)
     terminal.show_table(OUT, *short_policies_table(result))

@@ -98,7 +98,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class WatchMark:
-    """How far a model was watched: the windows that were due at the last look, and those that were analyzed last."""
+    """Mark of how far a model was watched: the windows that were due at the last look, and those analyzed last."""
 
     due: tuple[Window, ...] = ()
     analyzed: tuple[Window, ...] = ()

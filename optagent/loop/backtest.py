@@ -26,12 +26,12 @@ def settle_ask(ask: BacktestAsk, spec: ModelSpec, min_new_labels: int) -> Backte
 
 async def backtest(command: BacktestModel, spec: ModelSpec, ports: Ports, run: Run) -> BacktestResult:
     """Reads the history and replays it; raises InvalidData, Unavailable and Cancelled."""
-    replay: Backtester = ports.need("backtester")
+    replay: Backtester = ports.require("backtester")
     await run.stage("read")
     spec = replace(spec, monitoring=ports.monitoring_of(spec))
     table = await asyncio.to_thread(ports.datasets.read, command.data)
     await run.stage("replay")
-    return await asyncio.to_thread(replay, spec, table, command.ask, run.cancelled)
+    return await asyncio.to_thread(replay, spec, table, command.ask, run.is_cancelled)
 
 
 def _settle_contender(contender: Contender, min_new_labels: int) -> Contender:

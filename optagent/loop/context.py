@@ -83,7 +83,7 @@ class Ports:
     draw_backtest: Callable[[BacktestResult], str] | None = None
     backtester: Backtester | None = None
 
-    def need(self, name: str) -> Any:
+    def require(self, name: str) -> Any:
         """An optional port; InvalidRequest where this agent was made without it."""
         port = getattr(self, name)
         if port is None:

@@ -35,7 +35,7 @@ from optagent.loop.train.candidate import (
 from optagent.loop.train.holdout import HoldoutTest
 from optagent.loop.train.prepare import PreparedRows
 from optagent.loop.train.register import register_version
-from optagent.loop.train.training_rows import TrainingRows, read_training_rows, windowed
+from optagent.loop.train.training_rows import TrainingRows, prepare_window, read_training_rows
 from optagent.loop.train.training_window import choose_window
 
 _OF_ROWS = ("rows", "features", "search", "candidate", "gate")
@@ -74,7 +74,7 @@ async def _improve(
     """Finds a candidate by these stages, judges it, and deploys it where it passes."""
     await job.run.stage("prepare")
     rows = await _gather_rows(job)
-    prepared = await asyncio.to_thread(rows.prepared, job.command.seed)
+    prepared = await asyncio.to_thread(rows.prepare, job.command.seed)
     champion, champion_notes = await asyncio.to_thread(champion_candidate, prepared, job.ports.registry)
     prepared, window = await asyncio.to_thread(_take_window, job, rows, prepared, champion, health)
     plan, feature_note = champion.plan, ""
@@ -103,7 +103,7 @@ async def _gather_rows(job: Optimization) -> TrainingRows:
     Where labels of earlier rows came meanwhile, they are no longer the same: then a runner that takes over begins anew.
     """
     ports, run = job.ports, job.run
-    stored = run.kept.get("rows")
+    stored = run.stage_outputs.get("rows")
     until = ports.clock.now() if stored is None else float(stored["until"])
     await asyncio.to_thread(_store_labelled_rows, job.spec, ports, until)
     rows = await asyncio.to_thread(read_training_rows, job.spec, ports.datasets, ports.observations, until)
@@ -135,7 +135,7 @@ def _take_window(
     command = job.command
     window = choose_window(prepared, champion.recipes[0], job.metric, command.window, health.changed_at, command.seed)
     try:
-        return windowed(rows, prepared, window, command.seed), window.name
+        return prepare_window(rows, prepared, window, command.seed), window.name
     except InvalidData:
         if command.window != "auto":
             raise
@@ -185,8 +185,8 @@ async def _judge_once(
 ) -> GateJudgement:
     """The judgement of the gates, logged: the one that an earlier runner made, if it did."""
     run, gates = job.run, job.command.gates
-    if "gate" in run.kept:
-        return GateJudgement.from_plain(run.kept["gate"])
+    if "gate" in run.stage_outputs:
+        return GateJudgement.from_plain(run.stage_outputs["gate"])
     await run.stage("gate")
     process_id = run.process.process_id
     judgement = await judge_candidate(gates_from(gates), version, built.model, test, process_id, job.ports)

@@ -37,13 +37,14 @@ class Run:
         self._lock = asyncio.Lock()
         self._progress: Progress | None = None
         self._stop = threading.Event()
+        self._is_over = False
 
     def report(self, progress: Progress) -> None:
         """Keeps the newest progress; it is stored with the next heartbeat."""
         self._progress = progress
         self._on_progress(progress)
 
-    def cancelled(self) -> bool:
+    def is_cancelled(self) -> bool:
         """True once the process was asked to stop, or is lost."""
         return self._stop.is_set()
 
@@ -53,7 +54,7 @@ class Run:
 
     async def stage(self, name: str) -> None:
         """Enters a stage; raises Cancelled where the process was asked to stop."""
-        if self.cancelled():
+        if self.is_cancelled():
             raise Cancelled(f"process {self.process.process_id} was cancelled before {name}")
         LOG.info("process %s: %s", self.process.process_id, name)
         async with self._lock:
@@ -74,7 +75,7 @@ class Run:
             await self._save()
 
     @property
-    def kept(self) -> Mapping[str, Any]:
+    def stage_outputs(self) -> Mapping[str, Any]:
         """The outputs of finished stages, by name."""
         return self.process.kept
 
@@ -95,13 +96,22 @@ class Run:
             self.process = self.process.with_event(self._clock.now(), "left", error=why)
             await self._save()
 
+    def end_beats(self, beats: asyncio.Task[None]) -> None:
+        """Ends the task of `beat`, with the next beat at the latest.
+
+        A cancellation can be lost: `asyncio.wait_for`, by which redis-py sends, swallows one that arrives as its call
+        ends (Python 3.11, https://github.com/python/cpython/issues/86296).
+        """
+        self._is_over = True
+        beats.cancel()
+
     async def beat(self) -> None:
         """Renews the lease, stores new progress and looks for a request to stop, each second until it is cancelled.
 
         A store that is down is tried again at the next beat. Raises what `_write` does where the process is lost.
         """
         stored: Progress | None = None
-        while True:
+        while not self._is_over:
             await asyncio.sleep(BEAT_S)
             try:
                 await self._write(self._store.renew_lease(self.process, LEASE_S))
@@ -180,9 +190,11 @@ async def _work_while_held(run: Run, work: Callable[[Run], Awaitable[Any]]) -> A
     """The answer or the error of `work`, which is cancelled where a beat finds the process lost; the loss is raised."""
     try:
         async with asyncio.TaskGroup() as tasks:
-            beating = tasks.create_task(run.beat())
-            result = await work(run)
-            beating.cancel()
+            beats = tasks.create_task(run.beat())
+            try:
+                result = await work(run)
+            finally:
+                run.end_beats(beats)
         return result
     except BaseExceptionGroup as errors:
         error = errors.exceptions[0]  # that of the beat comes first: the work may have failed because of it

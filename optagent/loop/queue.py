@@ -28,10 +28,10 @@ def startable(processes: Iterable[Process], max_processes: int) -> tuple[Process
     """
     processes = list(processes)
     free = max_processes - sum(process.status in _RUNS for process in processes)
-    return tuple(queued(processes)[: max(0, free)])
+    return tuple(sort_queue(processes)[: max(0, free)])
 
 
-def queued(processes: Iterable[Process]) -> list[Process]:
+def sort_queue(processes: Iterable[Process]) -> list[Process]:
     """The processes that wait, in the order in which they will start."""
     waiting = (process for process in processes if process.status is Status.QUEUED)
     return sorted(waiting, key=lambda process: (process.created_at - _head_start_s(process), process.process_id))
@@ -51,7 +51,7 @@ async def start_due(store: Store, launcher: Launcher, max_processes: int, clock:
     died on its way is replaced, and one that lives is not doubled. Raises Unavailable.
     """
     processes = await store.processes(limit=_LOOKED_AT)
-    to_cancel = [process for process in queued(processes) if await store.cancel_requested(process.process_id)]
+    to_cancel = [process for process in sort_queue(processes) if await store.cancel_requested(process.process_id)]
     for process in to_cancel:
         await _end_unstarted(process, store, clock)
     starting = startable([process for process in processes if process not in to_cancel], max_processes)

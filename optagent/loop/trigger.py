@@ -92,4 +92,4 @@ def _newest_window(spec: ModelSpec, ports: Ports) -> str:
 def _count_labels(spec: ModelSpec, ports: Ports, since: float) -> int:
     from optagent.loop.observe.labelled_rows import count_labelled_rows  # what it imports takes a second
 
-    return count_labelled_rows(ports.need("observations"), spec, since)
+    return count_labelled_rows(ports.require("observations"), spec, since)

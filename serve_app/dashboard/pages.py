@@ -10,7 +10,7 @@ from optagent.domain.alert import Alert
 from optagent.domain.model import CHALLENGER, CHAMPION, ModelSpec, ModelVersion
 from optagent.domain.process import Process, Status
 from optagent.domain.rollout import Rollout
-from optagent.loop.queue import queued
+from optagent.loop.queue import sort_queue
 from serve_app.dashboard.page import PageRoute, redirect_to, render_page
 from serve_app.dashboard.session import PREFIX, Auditor, Reader, Viewer
 
@@ -70,7 +70,7 @@ async def redirect_from_slash() -> Response:
 async def processes_page(request: Request, viewer: Reader) -> Response:
     """The newest processes, with the places of the queued ones."""
     processes = await viewer.agent.processes(limit=_PROCESSES)
-    turn = {process.process_id: place for place, process in enumerate(queued(processes), start=1)}
+    turn = {process.process_id: place for place, process in enumerate(sort_queue(processes), start=1)}
     return await render_page(request, "processes.html", live_s=_LIVE_S, processes=processes, turn=turn)
 
 

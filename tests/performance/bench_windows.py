@@ -20,8 +20,8 @@ from histories import Told, elec2, flights, stocks, year
 
 from optagent.errors import InvalidData
 from optagent.loop.train.prepare import PreparedRows
-from optagent.loop.train.training_rows import TrainingRows, windowed
-from optagent.loop.train.training_window import TrainingWindow, choose_window, rules, window_named
+from optagent.loop.train.training_rows import TrainingRows, prepare_window
+from optagent.loop.train.training_window import TrainingWindow, choose_window, window_named, window_rules
 from optagent.training.encoding import load_data
 from optagent.training.families.registry import family_named
 from optagent.training.metrics import METRICS
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--elec2", type=Path, help="the file; its part is left out without it")
     parser.add_argument("--flights", type=Path, help="the file; its part is left out without it")
     given = parser.parse_args()
-    names = ("chosen", *rules(), "best in hindsight")
+    names = ("chosen", *window_rules(), "best in hindsight")
     print(f"{'AUC of the next rows':24s}" + "".join(f"{name:>19s}" for name in names))
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as processes:
         for name, told in histories(given.elec2, given.flights):
@@ -59,7 +59,7 @@ def answered(told: Told, share: float) -> dict[str, float]:
     """The AUC of what comes after the first `share` of the rows, by the way of looking back."""
     now = round(told.table.num_rows * share)
     rows = TrainingRows(replace(told.spec, families=("lightgbm",)), told.table.slice(0, now))
-    prepared = rows.prepared(0)
+    prepared = rows.prepare(0)
     family = family_named("lightgbm")
     recipe = Recipe("as it comes", family.name, family.defaults(told.spec.task), family.default_rounds)
     after = told.table.slice(now, round(told.table.num_rows * NEXT))
@@ -69,7 +69,7 @@ def answered(told: Told, share: float) -> dict[str, float]:
         data = load_data(after, learned.schema)
         return AUC.score(data.y, train_recipe(learned.problem, recipe).predict(data.x))
 
-    found = {name: score(window_named(name, prepared)) for name in rules()}
+    found = {name: score(window_named(name, prepared)) for name in window_rules()}
     return {
         **found,
         "best in hindsight": max(found.values()),
@@ -79,7 +79,7 @@ def answered(told: Told, share: float) -> dict[str, float]:
 
 def _windowed(rows: TrainingRows, prepared: PreparedRows, chosen: TrainingWindow) -> PreparedRows:
     try:
-        return windowed(rows, prepared, chosen, 0)
+        return prepare_window(rows, prepared, chosen, 0)
     except InvalidData:  # too few rows, as an optimization has it
         return prepared
 

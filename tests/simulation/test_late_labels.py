@@ -12,7 +12,7 @@ from optagent.domain.model import Task
 from optagent.domain.rollout import advance, begin
 from optagent.domain.rollout_look import RolloutState
 from optagent.domain.rollout_policy import RolloutPolicy
-from optagent.loop.rollout.evidence import RowLoss, evidence_of, guarded_of, labels_for, losses_of
+from optagent.loop.rollout.evidence import RowLoss, guardrail_flags, labels_for, read_rollout_rows, rollout_losses
 from optagent.training.columns import Kind
 from optagent.training.encoding import FeatureColumn, Schema
 
@@ -59,15 +59,15 @@ def promotions(policy, runs):
         labels = rows.select(["id", "time"]).append_column("label", [np.where(y, "yes", "no").tolist()])
         late = y & ((rows["arm"].to_numpy() == "candidate") | policy.shadow)
         heard = np.arange(1, ROWS + 1) + np.where(late, HEARD_LATE_S, 0)
-        evidence, rollout = evidence_of([rows], "r1", 1), first
+        evidence, rollout = read_rollout_rows([rows], "r1", 1), first
         for now in range(400, ROWS + 400, 100):
             labels_by_now = labels_for(evidence, [labels.filter(pa.array(heard <= now))], SCHEMA)
             look = look_at(
                 rollout,
                 str(now),
                 now,
-                losses_of(evidence, labels_by_now, BRIER, rollout, now),
-                guarded_of(evidence, rollout),
+                rollout_losses(evidence, labels_by_now, BRIER, rollout, now),
+                guardrail_flags(evidence, rollout),
             )
             rollout = advance(rollout, look, now)
             if rollout.state is not first.state:

@@ -7,7 +7,13 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from optagent.adapters.state.archive.row_types import as_kept, checked_name, concat_by_types, microseconds, types_of
+from optagent.adapters.state.archive.row_types import (
+    checked_name,
+    concat_by_types,
+    microseconds,
+    storable_rows,
+    types_of,
+)
 from optagent.errors import Busy, NotFound
 from optagent.ports import RecordKind
 
@@ -36,7 +42,7 @@ class InMemoryObservations:
         pass
 
     def record(self, model_id: str, kind: RecordKind, rows: pa.Table) -> None:
-        rows = as_kept(rows)
+        rows = storable_rows(rows)
         if not rows.num_rows:
             return
         with self._lock:

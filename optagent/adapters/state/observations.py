@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from optagent.adapters.state.archive.manifest import ArchivedCall
 from optagent.adapters.state.archive.parquet import ParquetArchive
-from optagent.adapters.state.archive.row_types import as_kept, checked_name
+from optagent.adapters.state.archive.row_types import checked_name, storable_rows
 from optagent.adapters.state.redis.observation_stream import ObservationStream, StreamEntry
 from optagent.errors import InvalidData
 from optagent.ports import RecordKind
@@ -47,7 +47,7 @@ class RedisObservations:
 
     def record(self, model_id: str, kind: RecordKind, rows: pa.Table) -> None:
         checked_name(model_id, "model_id")
-        storable = as_kept(rows)
+        storable = storable_rows(rows)
         if storable.num_rows:
             self._queue.record(model_id, kind, storable)
 
@@ -102,7 +102,7 @@ class RedisObservations:
     def _decode_entry(self, model_id: str, entry: StreamEntry) -> ArchivedCall | None:
         """The call in an entry; None for one that cannot be read, which is set aside so that it blocks nothing."""
         try:
-            return ArchivedCall(entry.epoch, entry.entry_id, RecordKind(entry.kind), as_kept(entry.table()))
+            return ArchivedCall(entry.epoch, entry.entry_id, RecordKind(entry.kind), storable_rows(entry.table()))
         except (pa.ArrowException, OSError, EOFError, ValueError, InvalidData) as error:
             path = self._archive.set_aside(model_id, f"{entry.entry_id}.arrow", entry.data)
             _log.error(

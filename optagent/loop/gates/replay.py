@@ -28,7 +28,7 @@ from optagent.loop.rollout.replay import ReplayDifference
 from optagent.loop.train.holdout import Baseline, HoldoutTest, version_on_holdout
 from optagent.loop.train.load import load_version
 from optagent.loop.train.prepare import PreparedRows
-from optagent.loop.train.training_rows import TrainingRows, read_training_rows, windowed
+from optagent.loop.train.training_rows import TrainingRows, prepare_window, read_training_rows
 from optagent.loop.train.training_window import window_named
 from optagent.ports import Registry
 from optagent.sequential.holdout_ledger import alpha_of_look
@@ -178,10 +178,10 @@ def _find_rows(
 
 
 def _rows_of_window(decision: GateDecision, rows: TrainingRows) -> PreparedRows:
-    prepared = rows.prepared(decision.seed)
+    prepared = rows.prepare(decision.seed)
     if decision.window == "expanding":
         return prepared
-    return windowed(rows, prepared, window_named(decision.window, prepared, decision.changed_at), decision.seed)
+    return prepare_window(rows, prepared, window_named(decision.window, prepared, decision.changed_at), decision.seed)
 
 
 def _training_digest(decision: GateDecision, prepared: PreparedRows, predictor: Predictor | None) -> str:

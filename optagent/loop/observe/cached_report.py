@@ -23,7 +23,7 @@ async def analyze_cached(command: AnalyzeModel, ports: Ports) -> ModelReport:
     Raises ModelNotFound, InvalidRequest, NotFound where nothing says what the model is compared with, and Unavailable.
     """
     spec = await ports.store.model(command.model_id)
-    observations: Observations = ports.need("observations")
+    observations: Observations = ports.require("observations")
     inputs = await asyncio.to_thread(_gather_recorded, command, spec, observations, ports)
     inputs = replace(inputs, tried=await past_remedies(inputs, ports.store, ports.registry, observations))
     if not inputs.is_closed:
@@ -54,7 +54,7 @@ async def analyze_uploaded_windows(
     """
     spec = await ports.store.model(command.model_id)
     inputs = await asyncio.to_thread(_gather_uploaded, command, spec, data, labels, windows, ports)
-    whole, *parts = await asyncio.to_thread(_analyze_side_by_side, inputs, ports.need("workers"))
+    whole, *parts = await asyncio.to_thread(_analyze_side_by_side, inputs, ports.require("workers"))
     return [*parts, whole]
 
 
@@ -70,7 +70,7 @@ def _gather_uploaded(
     command: AnalyzeModel, spec: ModelSpec, data: DataSource, labels: DataSource | None, parts: int, ports: Ports
 ) -> list[AnalysisInputs]:
     """All rows that the command asks for, then those of each of so many equal parts of their window."""
-    now, observations = ports.clock.now(), ports.need("observations")
+    now, observations = ports.clock.now(), ports.require("observations")
     table = ports.datasets.read(data)
     label_table = None if labels is None else ports.datasets.read(labels)
     rows = prepare_uploaded_rows(table, label_table, spec, command.version, ports.registry, observations, now)

@@ -38,8 +38,8 @@ class ChampionHealth:
 
 async def check_champion(command: OptimizeModel, ports: Ports, run: Run) -> ChampionHealth:
     """Analyzes the champion, where rows were recorded that tell; without any, a person may know better all the same."""
-    if "analyze" in run.kept:
-        return ChampionHealth.from_plain(run.kept["analyze"])
+    if "analyze" in run.stage_outputs:
+        return ChampionHealth.from_plain(run.stage_outputs["analyze"])
     await run.stage("analyze")
     health = await _analyze(command, ports)
     await run.keep("analyze", health.to_plain())

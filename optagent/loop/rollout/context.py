@@ -51,7 +51,7 @@ class RolloutContext:
     @classmethod
     def of(cls, ports: Ports) -> "RolloutContext":
         """A context with a new back-off; InvalidRequest where the agent routes no requests or keeps no observations."""
-        return cls(ports.store, ports.need("routes"), ports.registry, ports.need("observations"), ports.clock)
+        return cls(ports.store, ports.require("routes"), ports.registry, ports.require("observations"), ports.clock)
 
     async def activate(self, table: RoutingTable, patience_s: float, insist: bool = False) -> Activation:
         """`activate_table`; a refused table is tried again after a minute only: each try loads versions."""

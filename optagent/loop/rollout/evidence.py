@@ -98,7 +98,7 @@ class RolloutRows:
         return len(self.time_us)
 
 
-def evidence_of(tables: Sequence[pa.Table], rollout_id: str, outputs: int) -> RolloutRows:
+def read_rollout_rows(tables: Sequence[pa.Table], rollout_id: str, outputs: int) -> RolloutRows:
     """The evidence in recorded tables; rows of other rollouts, without an id or without a time are left out."""
     rows = _concat_rows(tables, rollout_id, evidence_schema(outputs))
     distinct = deduplicate_rows([rows])
@@ -129,7 +129,7 @@ def labels_for(evidence: RolloutRows, labels: Sequence[pa.Table], schema: Schema
     return join_labels(evidence.ids, evidence.time_us, labels_of(labels, schema)).y
 
 
-def losses_of(
+def rollout_losses(
     evidence: RolloutRows, y: Vector, loss: RowLoss, rollout: Rollout, now: float
 ) -> PairedLosses | SplitLosses | None:
     """The losses of the rows of the rollout's state, None after its end.
@@ -153,7 +153,7 @@ def losses_of(
     return PairedLosses(champion, candidate, matured)
 
 
-def guarded_of(evidence: RolloutRows, rollout: Rollout) -> Mapping[str, Vector]:
+def guardrail_flags(evidence: RolloutRows, rollout: Rollout) -> Mapping[str, Vector]:
     """The flags of each guardrail, one for each row that the candidate was asked for, in any state.
 
     A row that took longer than the budget counts as slow and not as an error, since it may have been cut off for that.

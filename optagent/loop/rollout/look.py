@@ -11,7 +11,14 @@ from optagent.errors import InvalidData, NotFound
 from optagent.loop.observe.reference import Reference, decode_reference
 from optagent.loop.observe.window_rows import EARLY_LABELS_S
 from optagent.loop.rollout.context import RolloutContext
-from optagent.loop.rollout.evidence import RolloutRows, evidence_of, guarded_of, labels_for, losses_of, row_loss
+from optagent.loop.rollout.evidence import (
+    RolloutRows,
+    guardrail_flags,
+    labels_for,
+    read_rollout_rows,
+    rollout_losses,
+    row_loss,
+)
 from optagent.ports import Observations
 from optagent.serving.evidence_record import count_outputs
 
@@ -63,12 +70,14 @@ def take_look(rollout: Rollout, spec: ModelSpec, observations: Observations, now
     try:
         reference = decode_reference(observations.reference(rollout.model_id, rollout.champion))
     except (NotFound, InvalidData) as error:
-        evidence = evidence_of(tables, rollout.rollout_id, outputs=1)
-        look = look_at(rollout, look_id, now, None, guarded_of(evidence, rollout))
+        evidence = read_rollout_rows(tables, rollout.rollout_id, outputs=1)
+        look = look_at(rollout, look_id, now, None, guardrail_flags(evidence, rollout))
         return replace(look, notes=(f"no losses: {error}",))
-    evidence = evidence_of(tables, rollout.rollout_id, count_outputs(reference.schema.task, reference.schema.classes))
+    evidence = read_rollout_rows(
+        tables, rollout.rollout_id, count_outputs(reference.schema.task, reference.schema.classes)
+    )
     losses = _observed_losses(rollout, spec, reference, evidence, observations, now)
-    return look_at(rollout, look_id, now, losses, guarded_of(evidence, rollout))
+    return look_at(rollout, look_id, now, losses, guardrail_flags(evidence, rollout))
 
 
 def _observed_losses(
@@ -82,7 +91,7 @@ def _observed_losses(
     labels = observations.labels(rollout.model_id, rollout.started_at - EARLY_LABELS_S)
     y = labels_for(evidence, labels, reference.schema)
     loss = row_loss(reference.schema.task, spec.metric, reference.observed)
-    return losses_of(evidence, y, loss, rollout, now)
+    return rollout_losses(evidence, y, loss, rollout, now)
 
 
 def _has_grown(rows: int, before: int) -> bool:

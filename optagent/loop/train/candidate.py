@@ -90,8 +90,8 @@ async def search_features(
     command: OptimizeModel, recipe: Recipe, prepared: PreparedRows, metric: Metric, ports: Ports, run: Run
 ) -> tuple[FeaturePlan | None, str]:
     """The plan that is better out of fold with the current parameters, or None; and the reason as text."""
-    if "features" in run.kept:
-        output = run.kept["features"]
+    if "features" in run.stage_outputs:
+        output = run.stage_outputs["features"]
         return None if output["plan"] is None else decode(FeaturePlan, output["plan"]), output["said"]
     await run.stage("engineer")
     features = EngineerFeatures(command.model_id, strategy=command.strategy, seed=command.seed)
@@ -112,8 +112,8 @@ async def search_candidate(
     run: Run,
 ) -> CandidateRecipes:
     """The champion's recipes, or those that a search finds: the best one, or several under one weighting."""
-    if "candidate" in run.kept:
-        return CandidateRecipes.from_plain(run.kept["candidate"], prepared.plan)
+    if "candidate" in run.stage_outputs:
+        return CandidateRecipes.from_plain(run.stage_outputs["candidate"], prepared.plan)
     if Stage.TUNE not in stages:
         candidate = await _retrain(command, champion, prepared, ports, run)
     else:
@@ -180,8 +180,8 @@ async def _search_recipes(
     command: OptimizeModel, recipe: Recipe, prepared: PreparedRows, ports: Ports, run: Run
 ) -> tuple[Recipe, list[Recipe], tuple[str, ...]]:
     """The recipe that a search chose, the best of its trials, and notes."""
-    if "search" in run.kept:
-        output = run.kept["search"]
+    if "search" in run.stage_outputs:
+        output = run.stage_outputs["search"]
         best = [Recipe.from_plain(data) for data in output["best"]]
         return Recipe.from_plain(output["single"]), best, tuple(output["said"])
     await run.stage("search")

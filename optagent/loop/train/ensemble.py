@@ -90,7 +90,7 @@ async def create_ensemble(command: EnsembleModels, spec: ModelSpec, ports: Ports
     strategy = strategy_named(command.strategy)
     budget = EnsembleBudget(command.max_latency_ms, command.max_size_mb, command.max_models)
     goal = EnsembleGoal(metrics_of(command.metrics, spec), command.method, budget, strategy.alpha, command.seed)
-    weights = await asyncio.to_thread(search_weights, recipes, prepared, goal, ports.need("workers"), run)
+    weights = await asyncio.to_thread(search_weights, recipes, prepared, goal, ports.require("workers"), run)
     result = _ensemble_result(weights, prepared, run, ports)
     if not weights.choice.accepted:
         return result
@@ -133,7 +133,7 @@ def search_weights(
     problem, spec = prepared.problem, prepared.spec
     with workers.share(problem) as pool:
         predict = partial(predict_out_of_fold, seed=goal.seed)
-        out_of_folds: list[OutOfFold] = pool.map(predict, recipes, run.cancelled)
+        out_of_folds: list[OutOfFold] = pool.map(predict, recipes, run.is_cancelled)
     predictions = {recipe.name: each.predictions for recipe, each in zip(recipes, out_of_folds, strict=True)}
     members, rows = out_of_fold(spec.task, problem.data.y, problem.folds, predictions)
     members = replace(
@@ -157,7 +157,7 @@ def search_weights_of_trials(
         return f"no ensemble: {len(recipes)} of the trials was trained to its end"
     goal = EnsembleGoal((test.metric,), "weighted", alpha=test.alpha, seed=test.seed)
     try:
-        return search_weights(recipes, test.prepared, goal, ports.need("workers"), run)
+        return search_weights(recipes, test.prepared, goal, ports.require("workers"), run)
     except (Infeasible, InvalidData, InvalidRequest) as error:
         return f"no ensemble: {error}"
 

@@ -83,7 +83,7 @@ def propose_features(
         rules=ProposalRules(alpha=strategy_named(command.strategy).alpha),
         seed=command.seed,
         threads=ports.threads,
-        spread=_spread_over(ports.workers, run.cancelled),
+        spread=_spread_over(ports.workers, run.is_cancelled),
     )
 
 

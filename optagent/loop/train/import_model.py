@@ -25,7 +25,7 @@ def import_model(spec: ModelSpec, uri: str, ports: Ports, trust_pickle: bool = F
     Raises InvalidRequest for a model that cannot be imported, and InvalidData where its columns, classes or predictions
     do not fit the rows of `spec`.
     """
-    importer: Importer = ports.need("importer")
+    importer: Importer = ports.require("importer")
     prepared = prepare(spec, ports.datasets)
     metric = metric_named(spec.metric, spec.task)
     rows = prepared.holdout_rows.slice(0, _COMPARED_ROWS)

@@ -22,7 +22,7 @@ async def run_search(study: Study, prepared: PreparedRows, ports: Ports, run: Ru
         prepared.problem,
         on_progress=run.report,
         on_trial=lambda trial: ports.tracker.log_trial(study, trial),
-        cancelled=run.cancelled,
+        cancelled=run.is_cancelled,
     )
     if best_trial(study, outcome) is None:
         raise SearchFailed(_explain_failure(study, outcome))

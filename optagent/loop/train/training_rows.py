@@ -38,7 +38,7 @@ class TrainingRows:
         table = self.table.filter(pa.array(time >= start))
         return replace(self, table=table, live_rows=min(self.live_rows, table.num_rows))
 
-    def prepared(self, seed: int, least_holdout: int = 0) -> PreparedRows:
+    def prepare(self, seed: int, least_holdout: int = 0) -> PreparedRows:
         """The rows split, encoded and with folds; raises InvalidData."""
         prepared = prepare_table(self.table, self.spec, seed, least_holdout)
         return replace(prepared, notes=(*self.notes, *prepared.notes))
@@ -62,7 +62,7 @@ def read_training_rows(
     return TrainingRows(ordered_spec, whole, live.num_rows, until, notes)
 
 
-def windowed(rows: TrainingRows, prepared: PreparedRows, window: TrainingWindow, seed: int) -> PreparedRows:
+def prepare_window(rows: TrainingRows, prepared: PreparedRows, window: TrainingWindow, seed: int) -> PreparedRows:
     """The rows of a window, split anew, where `prepared` holds all rows.
 
     So the holdout of a short window is short and new as well, and the development rows reach nearly up to now. A window
@@ -71,9 +71,9 @@ def windowed(rows: TrainingRows, prepared: PreparedRows, window: TrainingWindow,
     if window.weight is not None or len(window.rows) == len(prepared.problem.data) or prepared.dev_time is None:
         return restrict_rows(prepared, window, seed)
     if window.start is not None:
-        return rows.since(window.start).prepared(seed)
+        return rows.since(window.start).prepare(seed)
     start = float(prepared.dev_time[window.rows].min())
-    return rows.since(start).prepared(seed, min(_LEAST_HOLDOUT, len(prepared.holdout)))
+    return rows.since(start).prepare(seed, min(_LEAST_HOLDOUT, len(prepared.holdout)))
 
 
 def _select_live_rows(

@@ -42,7 +42,7 @@ Rule = Callable[[Rows, Vector], tuple[Rows, Vector | None]]
 """Function from rows, the oldest first, and their times to the rows to learn from and their weights."""
 
 
-def rules(changed_at: float | None = None) -> dict[str, Rule]:
+def window_rules(changed_at: float | None = None) -> dict[str, Rule]:
     """The rules by name; `changed_at` (in the unit of the times) is the time at which a change was detected."""
     by_name: dict[str, Rule] = {"expanding": lambda rows, time: (rows, None)}
     for share in _SLIDING:
@@ -78,7 +78,7 @@ def choose_window(
         return _requested_window(asked, prepared, changed_at)
     problem = Problem(recipe.problem(prepared.problem).data, _judged_folds(prepared, rows))
     scores: dict[str, float] = {}
-    for name, rule in rules(changed_at).items():
+    for name, rule in window_rules(changed_at).items():
         score = _score_rule(problem, prepared.dev_time, rule, recipe, metric, seed)
         if score is not None:
             scores[name] = score
@@ -114,7 +114,7 @@ def window_named(name: str, prepared: PreparedRows, changed_at: float | None = N
         raise InvalidData(f"window {name!r}: the rows have no order")
     rule_name = {"sliding": f"newest {_SLIDING[0]:.0%}", "since_change": "since the change"}.get(name, name)
     start = changed_at if rule_name == "since the change" else None
-    rule = rules(changed_at).get(rule_name)
+    rule = window_rules(changed_at).get(rule_name)
     if rule is None:
         try:
             start = max(prepared.dev_time.max(), prepared.holdout_time.max()) - seconds(name)

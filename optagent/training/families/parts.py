@@ -37,7 +37,7 @@ def load_parts(folder: Path, task: Task, n_classes: int, ours: Mapping[str, Fami
     """The parts that `save_parts` wrote; raises CorruptBundle, also for a family that is not in `ours`, by name, since
     to load a part of a user's family would import it."""
     parts = {}
-    for number, (name, family) in enumerate(_listed(folder / PARTS)):
+    for number, (name, family) in enumerate(_read_part_list(folder / PARTS)):
         if family not in ours:
             raise CorruptBundle(f"{folder / PARTS}: {name!r} is of the family {family!r}, which is not one of ours")
         parts[name] = ModelPart(family, ours[family].load(folder / f"part{number}", task, n_classes))
@@ -50,7 +50,7 @@ def check_part(name: str, family: str) -> None:
         raise InvalidRequest(f"{name}: a model of a family of your own ({family}) cannot be part of another model")
 
 
-def _listed(path: Path) -> list[tuple[str, str]]:
+def _read_part_list(path: Path) -> list[tuple[str, str]]:
     try:
         entries: Any = json.loads(path.read_text(encoding="utf-8"))
         parts = [(str(entry["name"]), str(entry["family"])) for entry in entries]

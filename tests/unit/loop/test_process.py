@@ -1,6 +1,7 @@
 """Process run: work ends exactly once, also where its runner loses the process."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from dataclasses import replace
@@ -74,7 +75,7 @@ async def test_a_runner_that_lost_its_process_stops_within_one_beat_and_writes_n
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
-            seen.append(run.cancelled())
+            seen.append(run.is_cancelled())
             raise
 
     await store.enqueue_process(QUEUED)
@@ -98,7 +99,7 @@ async def test_work_in_a_thread_is_told_to_stop_when_the_process_is_lost(store, 
         loop = asyncio.get_running_loop()
 
         def poll() -> None:
-            while not run.cancelled():
+            while not run.is_cancelled():
                 time.sleep(0.001)
             loop.call_soon_threadsafe(stopped.set)
 
@@ -192,10 +193,37 @@ async def test_a_process_that_is_asked_to_stop_hears_it_at_the_next_beat(store, 
     async def work(run: Run) -> None:
         await store.request_cancel("p1")
         async with asyncio.timeout(30):
-            while not run.cancelled():
+            while not run.is_cancelled():
                 await asyncio.sleep(0.001)
         await run.stage("search")
 
     with pytest.raises(Exception, match="cancelled before search"):
         await run_process(PENDING, work, store, clock)
     assert (await store.process("p1")).status is Status.CANCELLED
+
+
+@pytest.mark.parametrize("error", [None, ValueError("bad rows")])
+async def test_a_beat_that_loses_its_cancellation_does_not_hold_up_the_end(clock, error):
+    class DeafStore(CountingStore):
+        """Swallows a cancellation that comes while it renews a lease, as `asyncio.wait_for` can."""
+
+        async def renew_lease(self, process: Process, lease_s: float) -> None:
+            with contextlib.suppress(asyncio.CancelledError):
+                self.renewals += 1
+                await asyncio.sleep(60)
+
+    store = DeafStore(clock)
+
+    async def work(run: Run) -> str:
+        await until_renewed(store, 1)
+        if error is not None:
+            raise error
+        return "done"
+
+    async with asyncio.timeout(10):
+        if error is None:
+            assert await run_process(PENDING, work, store, clock) == "done"
+        else:
+            with pytest.raises(ValueError, match="bad rows"):
+                await run_process(PENDING, work, store, clock)
+    assert (await store.process("p1")).status is (Status.SUCCEEDED if error is None else Status.FAILED)

@@ -10,7 +10,7 @@ from optagent.adapters.in_memory.clock import ManualClock
 from optagent.adapters.in_memory.store import InMemoryStore
 from optagent.domain.process import Process, Status
 from optagent.errors import Unavailable
-from optagent.loop.queue import queued, start_due, startable
+from optagent.loop.queue import sort_queue, start_due, startable
 
 
 def process(name: str, status: Status = Status.QUEUED, at: float = 0.0) -> Process:
@@ -45,7 +45,7 @@ def store(clock: ManualClock) -> InMemoryStore:
 def test_the_oldest_start_first():
     waiting = [process("c", at=3), process("a", at=1), process("b", at=2)]
     assert [each.process_id for each in startable(waiting, 2)] == ["a", "b"]
-    assert [each.process_id for each in queued(waiting)] == ["a", "b", "c"]
+    assert [each.process_id for each in sort_queue(waiting)] == ["a", "b", "c"]
 
 
 def test_a_model_that_decays_goes_first_then_what_a_person_asked_for_and_nothing_waits_for_ever():
@@ -53,14 +53,14 @@ def test_a_model_that_decays_goes_first_then_what_a_person_asked_for_and_nothing
     decays = replace(process("decays", at=1002), kind="optimize", command={"trigger": "degradation"})
     calendar = replace(process("calendar", at=999), kind="optimize", command={"trigger": "schedule"})
     backtest = replace(process("backtest", at=1001), kind="backtest")
-    assert [each.process_id for each in queued([backtest, manual, calendar, decays])] == [
+    assert [each.process_id for each in sort_queue([backtest, manual, calendar, decays])] == [
         "decays",
         "asked",
         "calendar",
         "backtest",
     ]
     later = replace(decays, created_at=999 + 7201.0)
-    assert [each.process_id for each in queued([later, calendar])] == ["calendar", "decays"]
+    assert [each.process_id for each in sort_queue([later, calendar])] == ["calendar", "decays"]
 
 
 @given(st.lists(st.sampled_from(Status)), st.integers(1, 5))

@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from optagent.adapters.state.archive.row_types import as_kept
+from optagent.adapters.state.archive.row_types import storable_rows
 from optagent.domain.model import Task
 from optagent.serving.evidence_record import EvidenceRecord, count_outputs, evidence_schema, evidence_table
 
@@ -75,5 +75,5 @@ def test_each_class_has_a_column_where_there_are_more_than_two() -> None:
 
 def test_evidence_is_kept_as_it_is() -> None:
     table = evidence_table([ONE], 2)
-    assert as_kept(table).schema.names == table.schema.names
-    assert as_kept(table).schema.field("step").type == pa.int32()
+    assert storable_rows(table).schema.names == table.schema.names
+    assert storable_rows(table).schema.field("step").type == pa.int32()

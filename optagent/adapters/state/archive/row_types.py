@@ -17,7 +17,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _DAY_US = 86_400_000_000
 
 
-def as_kept(rows: pa.Table) -> pa.Table:
+def storable_rows(rows: pa.Table) -> pa.Table:
     """The rows in types that a Parquet file gives back unchanged; InvalidData for rows that cannot be stored."""
     names = rows.schema.names
     if len(set(names)) < len(names) or not {"id", "time"} <= set(names):

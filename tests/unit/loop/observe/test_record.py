@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optagent.adapters.state.archive.row_types import as_kept
+from optagent.adapters.state.archive.row_types import storable_rows
 from optagent.domain.dataset import FileSource
 from optagent.domain.model import ModelSpec, Task
 from optagent.errors import InvalidData
@@ -312,5 +312,5 @@ def test_any_payload_is_a_table_of_as_many_rows_or_is_refused(rows, spec):
         except InvalidData:
             continue
         assert table.num_rows == len(rows)
-        assert as_kept(table).num_rows == len(rows)
+        assert storable_rows(table).num_rows == len(rows)
         assert table["id"].null_count == table["time"].null_count == 0

@@ -12,7 +12,15 @@ from optagent.domain.model import Task
 from optagent.domain.rollout import begin, promote
 from optagent.domain.rollout_look import RolloutState
 from optagent.domain.rollout_policy import RolloutPolicy
-from optagent.loop.rollout.evidence import RowLoss, evidence_of, guarded_of, labels_for, losses_of, mean_loss, row_loss
+from optagent.loop.rollout.evidence import (
+    RowLoss,
+    guardrail_flags,
+    labels_for,
+    mean_loss,
+    read_rollout_rows,
+    rollout_losses,
+    row_loss,
+)
 from optagent.serving.evidence_record import EvidenceRecord, evidence_table
 from optagent.training.columns import Kind
 from optagent.training.encoding import FeatureColumn, Schema
@@ -52,7 +60,7 @@ def split(name, arm="champion", share=0.25, **facts):
 
 
 def evidence(*rows, outputs=1):
-    return evidence_of([evidence_table(rows, outputs)], "r1", outputs)
+    return read_rollout_rows([evidence_table(rows, outputs)], "r1", outputs)
 
 
 def label_values(rows, labels, schema=SCHEMA):
@@ -70,7 +78,7 @@ def label_values(rows, labels, schema=SCHEMA):
 
 def losses(rollout, rows, labels, now=LATE):
     recorded = evidence(*rows)
-    return losses_of(recorded, label_values(recorded, labels), BRIER, rollout, now)
+    return rollout_losses(recorded, label_values(recorded, labels), BRIER, rollout, now)
 
 
 def test_both_versions_are_compared_on_the_same_rows_in_the_order_of_requests():
@@ -93,7 +101,9 @@ def test_rows_of_other_rollouts_and_states_are_not_of_this_one():
     result = losses(SHADOW, [row("a"), *others], [(name, "no") for name in "abcd"])
 
     assert len(result.champion) == 1
-    assert losses_of(evidence(*others), np.zeros(2), BRIER, replace(SHADOW, state=RolloutState.ABORTED), LATE) is None
+    assert (
+        rollout_losses(evidence(*others), np.zeros(2), BRIER, replace(SHADOW, state=RolloutState.ABORTED), LATE) is None
+    )
 
 
 def test_a_row_without_a_label_has_no_loss():
@@ -150,18 +160,18 @@ def test_the_guardrails_are_of_the_rows_that_the_candidate_was_asked_for():
         split("f", "candidate", time=6.0, candidate=np.array([np.nan])),
         split("g", "candidate", time=7.0, latency_ms=None),
     ]
-    flags = guarded_of(evidence(*rows), SHADOW)
+    flags = guardrail_flags(evidence(*rows), SHADOW)
 
     assert flags["errors"].tolist() == [0, 1, 0, 0, 1, 0]
     assert flags["slow"].tolist() == [0, 0, 1, 1, 0, 1]
 
 
 def test_no_rows_say_nothing():
-    nothing = evidence_of([], "r1", 1)
-    result = losses_of(nothing, labels_for(nothing, [], SCHEMA), BRIER, RAMP, LATE)
+    nothing = read_rollout_rows([], "r1", 1)
+    result = rollout_losses(nothing, labels_for(nothing, [], SCHEMA), BRIER, RAMP, LATE)
 
     assert len(nothing) == len(result.loss) == 0
-    assert guarded_of(nothing, RAMP)["errors"].tolist() == []
+    assert guardrail_flags(nothing, RAMP)["errors"].tolist() == []
 
 
 def test_probabilities_of_several_classes_are_read_and_scored():

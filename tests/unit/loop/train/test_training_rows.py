@@ -62,7 +62,7 @@ def test_live_rows_follow_the_models_own_with_its_columns_and_new_categories():
     assert both.table.column_names == own().column_names
     assert both.table["units"].null_count == 1
     assert set(both.table["city"].cast(pa.string()).to_pylist()) == {"Bern", "Oslo", "Rome"}
-    prepared = both.prepared(seed=0)
+    prepared = both.prepare(seed=0)
     assert len(prepared.problem.data) + len(prepared.holdout) >= 98
     assert prepared.holdout_time is not None
     assert prepared.holdout_time.min() > START + 60 * DAY

@@ -10,7 +10,7 @@ from optagent.domain.dataset import FileSource
 from optagent.domain.model import ModelSpec, Task
 from optagent.errors import InvalidData
 from optagent.loop.train.prepare import PreparedRows
-from optagent.loop.train.training_rows import TrainingRows, windowed
+from optagent.loop.train.training_rows import TrainingRows, prepare_window
 from optagent.loop.train.training_window import choose_window, restrict_rows, window_named
 from optagent.training.families.registry import family_named
 from optagent.training.metrics import METRICS
@@ -22,7 +22,7 @@ LOSS = METRICS["log_loss"]
 
 
 def prepare_rows(count: int = 6_000, turned_at: float = 1.0, spec: ModelSpec = SPEC) -> PreparedRows:
-    return learnable_rows(count, turned_at, spec).prepared(0)
+    return learnable_rows(count, turned_at, spec).prepare(0)
 
 
 def learnable_rows(count: int = 6_000, turned_at: float = 1.0, spec: ModelSpec = SPEC) -> TrainingRows:
@@ -72,7 +72,7 @@ def test_a_window_may_lie_within_the_newest_rows_that_all_rows_would_set_apart()
     for name, changed_at in (("1000s", None), ("since_change", 4_999.0)):
         window = choose_window(rows, RECIPE, LOSS, name, changed_at)
         assert (len(window.rows), window.start) == (0, 4_999.0)
-        cut = windowed(table, rows, window, 0)
+        cut = prepare_window(table, rows, window, 0)
         assert (len(cut.problem.data), len(cut.holdout)) == (801, 200)
         assert (cut.holdout.y == rows.holdout.y[-200:]).all()
 
@@ -81,10 +81,10 @@ def test_a_window_that_was_chosen_keeps_enough_rows_to_judge_on():
     rows, table = prepare_rows(turned_at=0.5), learnable_rows(turned_at=0.5)
     window = choose_window(rows, RECIPE, LOSS)
     assert window.start is None
-    cut = windowed(table, rows, window, 0)
+    cut = prepare_window(table, rows, window, 0)
     assert len(cut.holdout) == max(500, round(0.2 * (len(cut.holdout) + len(cut.problem.data))))
     few = prepare_rows(2_000), learnable_rows(2_000)
-    cut = windowed(few[1], few[0], window_named("sliding", few[0]), 0)
+    cut = prepare_window(few[1], few[0], window_named("sliding", few[0]), 0)
     assert len(cut.holdout) == len(few[0].holdout) == 400
 
 

@@ -1,0 +1,56 @@
+"""The rules of names that CONTRIBUTING states, kept over all product code."""
+
+import ast
+import re
+from collections import Counter
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+FILES = [path for part in ("optagent", "serve_app", "jobs", "demo") for path in sorted((ROOT / part).rglob("*.py"))]
+TREES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
+
+IRREGULAR = set(
+    "asked begun chosen drawn found given gone held kept known left lost made meant met put said seen sent shown taken "
+    "thrown told written".split()
+)
+PARTICIPLES_THAT_STAY = {"bounded", "drained", "matured", "resampled", "served"}
+RIDDLES = re.compile(r"(What|Whether|Who|How|Which|Where|Why)\b")
+
+
+def nodes(*kinds: type) -> list[tuple[str, ast.AST]]:
+    return [(name, node) for name, tree in TREES.items() for node in ast.walk(tree) if isinstance(node, kinds)]
+
+
+def is_lone_participle(name: str) -> bool:
+    word = name.strip("_")
+    return "_" not in word and (word in IRREGULAR or re.fullmatch(r"[a-z]{2,}ed", word) is not None)
+
+
+def first_sentence(tree: ast.AST) -> str:
+    return (ast.get_docstring(tree) or "").split("\n\n")[0].replace("\n", " ").split(". ")[0]
+
+
+def test_no_function_is_named_by_a_lone_participle():
+    functions = nodes(ast.FunctionDef, ast.AsyncFunctionDef)
+    names = [(file, node.lineno, node.name) for file, node in functions if is_lone_participle(node.name)]
+    assert [each for each in names if each[2] not in PARTICIPLES_THAT_STAY] == []
+
+
+def test_a_public_class_name_exists_once():
+    counts = Counter(node.name for _, node in nodes(ast.ClassDef) if not node.name.startswith("_"))
+    assert [name for name, count in counts.items() if count > 1] == []
+
+
+def test_no_docstring_opens_with_a_riddle():
+    documented = nodes(ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    openings = [(file, ast.get_docstring(node) or "") for file, node in documented]
+    assert [(file, text.split("\n")[0]) for file, text in openings if RIDDLES.match(text)] == []
+
+
+def test_a_module_says_what_no_other_does():
+    counts = Counter(first_sentence(tree) for tree in TREES.values() if ast.get_docstring(tree))
+    assert [sentence for sentence, count in counts.items() if count > 1] == []
+
+
+def test_every_module_with_code_says_what_it_is():
+    assert [file for file, tree in TREES.items() if tree.body and not ast.get_docstring(tree)] == []
