@@ -9,9 +9,9 @@ ROOT = Path(__file__).parents[2]
 FILES = [path for part in ("optagent", "serve_app", "jobs", "demo") for path in sorted((ROOT / part).rglob("*.py"))]
 TREES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
 
-IRREGULAR = set(
-    "asked begun chosen drawn found given gone held kept known left lost made meant met put said seen sent shown taken "
-    "thrown told written".split()
+PARTICIPLE = re.compile(
+    r"[a-z]{2,}ed|begun|chosen|drawn|found|given|gone|held|kept|known|left|lost|made|meant|met|put|said|seen|sent|shown"
+    r"|taken|thrown|told|written"
 )
 PARTICIPLES_THAT_STAY = {"bounded", "drained", "matured", "resampled", "served"}
 RIDDLES = re.compile(r"(What|Whether|Who|How|Which|Where|Why)\b")
@@ -22,8 +22,7 @@ def nodes(*kinds: type) -> list[tuple[str, ast.AST]]:
 
 
 def is_lone_participle(name: str) -> bool:
-    word = name.strip("_")
-    return "_" not in word and (word in IRREGULAR or re.fullmatch(r"[a-z]{2,}ed", word) is not None)
+    return PARTICIPLE.fullmatch(name.strip("_")) is not None
 
 
 def first_sentence(tree: ast.AST) -> str:

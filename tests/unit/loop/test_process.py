@@ -218,11 +218,11 @@ async def test_a_beat_that_loses_its_cancellation_does_not_hold_up_the_end(clock
         await until_renewed(store, 1)
         if error is not None:
             raise error
-        return "done"
+        return {"done": True}
 
     async with asyncio.timeout(10):
         if error is None:
-            assert await run_process(PENDING, work, store, clock) == "done"
+            assert await run_process(PENDING, work, store, clock) == {"done": True}
         else:
             with pytest.raises(ValueError, match="bad rows"):
                 await run_process(PENDING, work, store, clock)
