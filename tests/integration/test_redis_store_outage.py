@@ -59,7 +59,7 @@ def every_verb(store: RedisStore) -> list[Awaitable[object]]:
         store.request_cancel("p1"),
         store.cancel_requested("p1"),
         store.save_report("churn:today", "digest", ModelReport("churn")),
-        store.report("churn:today", "digest"),
+        store.find_report("churn:today", "digest"),
         store.save_watch_mark("churn", WatchMark()),
         store.watch_mark("churn"),
         store.save_alerts([ALERT]),
