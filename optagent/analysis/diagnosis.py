@@ -6,9 +6,13 @@ then drift alone. Each rule gives its reason in words.
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from optagent.arrays import Vector
+from optagent.analysis.pipeline_faults import (
+    FEWEST_LABELS,
+    FEWEST_ROWS,
+    column_fault,
+    label_fault,
+    payload_faults,
+)
 from optagent.domain.diagnosis import (
     Cause,
     ColumnFacts,
@@ -17,47 +21,25 @@ from optagent.domain.diagnosis import (
     Diagnosis,
     DiagnosisFacts,
     Remedy,
-    UnitChange,
 )
 from optagent.domain.remedy_ladder import GROWTH, next_remedies
 
-FEWEST_ROWS = 50
-FEWEST_LABELS = 50
-_NULL_SURGE = 0.1  # of the rows, more than in the reference
-_UNSEEN_FAULT = 0.5  # of the rows: so many unseen categories mean another coding, not new categories
 _NEW_CATEGORIES = 0.05
 _MATERIAL = 0.05  # of the importance: less cannot explain a loss
 _WEIGHTY = 0.01
-_LATE_TIMES, _LATE_S = 3.0, 3600.0
-_LABELS_MISSING = 0.1  # of those due
 _CALIBRATION_LOST, _CALIBRATION_TIMES, _NOISE_TIMES = 0.02, 1.5, 2.0
-_UNUSABLE = 0.1  # of the predictions, or of the labels
-_CHANCE = 1e-6  # that so many rows in a row have no label, where some have
 _EXPLAINED = 0.5  # of the drop, by the estimate that knows of features only
-_OFF_LINE = 0.1  # of the spread
-_NO_SHIFT = 0.25  # of the spread
-_SAME_FACTOR = 0.1
-_ANY_FACTOR = 50.0
-_DEGREES = ((1.8, 32.0, "degrees Celsius to Fahrenheit"), (1 / 1.8, -32 / 1.8, "degrees Fahrenheit to Celsius"))
-_FACTORS = (
-    (24.0, "hours and days"),
-    (60.0, "minutes and hours, or seconds and minutes"),
-    (1440.0, "minutes and days"),
-    (3600.0, "seconds and hours"),
-    (86_400.0, "seconds and days"),
-    *((10.0**power, f"a factor of {10**power:,}") for power in range(1, 13)),
-)
 
 
 def diagnose(evidence: DiagnosisFacts) -> Diagnosis:
     """The diagnosis of one window."""
-    broken = _payload_faults(evidence)
+    broken = payload_faults(evidence)
     if evidence.rows < FEWEST_ROWS and not broken:
         reason = f"{evidence.rows} rows are too few to judge, at least {FEWEST_ROWS} are needed"
         return Diagnosis(Condition.INSUFFICIENT, Remedy.WAIT, (reason,), confidence=ConfidenceLevel.LOW)
     signs = {column.name: column_fault(column) for column in evidence.columns}
     faults = {name: reason for name, reason in signs.items() if reason is not None}
-    late = _label_fault(evidence)
+    late = label_fault(evidence)
     reasons = (*broken, *faults.values(), *((late,) if late else ()))
     weighty = [column for column in evidence.columns if column.name in faults and _is_important(column)]
     known_loss = _has_loss(evidence) and evidence.labelled >= FEWEST_LABELS
@@ -111,82 +93,6 @@ def ranked_causes(columns: Sequence[ColumnFacts], faults: dict[str, str] | None 
         )
         for column in candidates
     )
-
-
-def column_fault(column: ColumnFacts) -> str | None:
-    """The sign of a fault of the pipeline in a column, rather than of a change in the world; None without one."""
-    if column.null_share_now - column.null_share_then >= _NULL_SURGE:
-        then, now = column.null_share_then, column.null_share_now
-        return f"{column.name}: {now:.0%} of the values are missing, {then:.0%} before"
-    if column.constant_now and not column.constant_then:
-        return f"{column.name} has become constant"
-    if column.unit_change is not None:
-        change = column.unit_change
-        shift = f" plus {change.shift:.4g}" if change.name and "degrees" in change.name else ""
-        name = f" ({change.name})" if change.name else ""
-        return f"{column.name}: values are {change.scale:.4g} times what they were{shift}, in the same shape{name}"
-    if column.unseen_share >= _UNSEEN_FAULT:
-        return f"{column.name}: {column.unseen_share:.0%} of the rows have a category that the model does not know"
-    return None
-
-
-def unit_change(reference: Vector, current: Vector) -> UnitChange | None:
-    """The change of unit that makes one sample out of the other, None without one; NaN is left out.
-
-    Quantiles of both must lie on a line: one through zero whose slope is a familiar factor (or its inverse), that of
-    degrees Celsius to Fahrenheit or back, or any with a slope of at least 50, which the world seldom has.
-    """
-    then, now = reference[np.isfinite(reference)], current[np.isfinite(current)]
-    if len(then) < FEWEST_ROWS or len(now) < FEWEST_ROWS:
-        return None
-    at = np.linspace(0.05, 0.95, 19)
-    before, after = np.quantile(then, at), np.quantile(now, at)
-    if before[0] == before[-1] or after[0] == after[-1]:
-        return None
-    scale, shift = np.polyfit(before, after, 1)
-    off_line = np.abs(after - (scale * before + shift)).max() / (after[-1] - after[0])
-    if scale <= 0 or off_line > _OFF_LINE:
-        return None
-    for slope, by, name in _DEGREES:
-        if abs(scale / slope - 1) < 0.1 and abs(shift - by) < 0.1 * abs(by):
-            return UnitChange(float(scale), float(shift), name)
-    times = max(scale, 1 / scale)
-    name = next((name for factor, name in _FACTORS if abs(times / factor - 1) < _SAME_FACTOR), "")
-    familiar = bool(name) and abs(shift) < _NO_SHIFT * (after[-1] - after[0])
-    if not familiar and times < _ANY_FACTOR:
-        return None
-    return UnitChange(float(scale), float(shift), name if familiar else "")
-
-
-def _payload_faults(evidence: DiagnosisFacts) -> tuple[str, ...]:
-    """Faults of the predictions or labels themselves, in words."""
-    faults = []
-    if evidence.unusable_predictions >= _UNUSABLE:
-        faults.append(f"{evidence.unusable_predictions:.0%} of the predictions cannot be used")
-    if evidence.unusable_labels >= _UNUSABLE:
-        faults.append(f"{evidence.unusable_labels:.0%} of the labels cannot be used")
-    if evidence.constant_predictions and evidence.rows >= FEWEST_ROWS:
-        faults.append(f"the model gives the same answer to all {evidence.rows:,} rows")
-    if evidence.constant_labels and evidence.labelled >= FEWEST_LABELS:
-        faults.append(f"all {evidence.labelled:,} labels are the same, which by the reference chance cannot explain")
-    return tuple(faults)
-
-
-def _label_fault(evidence: DiagnosisFacts) -> str | None:
-    due = evidence.labels_due
-    if due is not None and due >= FEWEST_LABELS and evidence.labelled < _LABELS_MISSING * due:
-        if not evidence.labelled:
-            return f"labels have stopped: none has come for the {due:,} rows that should have one by now"
-        return f"labels are missing: {evidence.labelled:,} have come of the {due:,} that should have by now"
-    run = evidence.due_since_label
-    if due is not None and run >= FEWEST_LABELS and run < due:
-        share = evidence.due_labelled / (due - run)
-        if (1 - share) ** run < _CHANCE:
-            return f"labels have stopped: none has come for the last {run:,} of the {due:,} rows that should have one"
-    then, now = evidence.label_delay_then_s, evidence.label_delay_now_s
-    if then is not None and now is not None and now > max(_LATE_TIMES * then, then + _LATE_S):
-        return f"labels are late: they take {_span(now)}, and took {_span(then)} before"
-    return None
 
 
 def _has_loss(evidence: DiagnosisFacts) -> bool:
@@ -368,14 +274,3 @@ def _column_reason(column: ColumnFacts) -> str:
 def _calibration_reason(evidence: DiagnosisFacts) -> str:
     then, now = evidence.calibration_error_then, evidence.calibration_error_now
     return f"the ranking is as good as before, but the calibration error was {then:.4f} and is {now:.4f}"
-
-
-def _span(length_s: float) -> str:
-    """
-    >>> _span(5400), _span(200_000)
-    ('1.5 h', '2.31 d')
-    """
-    for name, unit in (("d", 86_400), ("h", 3600), ("min", 60)):
-        if length_s >= unit:
-            return f"{length_s / unit:.3g} {name}"
-    return f"{length_s:.3g} s"

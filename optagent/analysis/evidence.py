@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from optagent.analysis.bootstrap import block_length
 from optagent.analysis.concept_drift import loss_unit, row_losses
-from optagent.analysis.diagnosis import unit_change
 from optagent.analysis.observed_rows import ObservedRows
 from optagent.analysis.performance import scorable_rows
+from optagent.analysis.unit_change import unit_change
 from optagent.arrays import Codes
 from optagent.domain.concept_drift import ConceptDrift
 from optagent.domain.diagnosis import ColumnFacts, DegradedMetric, UnitChange

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from optagent import codec
-from optagent.analysis.diagnosis import column_fault, diagnose, ranked_causes, unit_change
+from optagent.analysis.diagnosis import diagnose, ranked_causes
+from optagent.analysis.pipeline_faults import column_fault
+from optagent.analysis.unit_change import unit_change
 from optagent.domain.diagnosis import (
     ColumnFacts,
     Condition,
