@@ -61,8 +61,9 @@ def label_fault(evidence: DiagnosisFacts) -> str | None:
 
 
 def span_text(length_s: float) -> str:
-    """
-    >>> _span(5400), _span(200_000)
+    """A length of time in its largest unit.
+
+    >>> span_text(5400), span_text(200_000)
     ('1.5 h', '2.31 d')
     """
     for name, unit in (("d", 86_400), ("h", 3600), ("min", 60)):
