@@ -5,15 +5,13 @@ are measured (latency) or that load and serve the candidate stay as they were lo
 since are named, and then no gate is computed, since the decision was about other ones.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from optagent.arrays import Prediction
 from optagent.codec import decode
 from optagent.domain.audit import AuditEntry, AuditLink
-from optagent.domain.gate import GateResult, gates_from, verdict_of
+from optagent.domain.gate import gates_from, verdict_of
 from optagent.domain.gate_decision import JUDGED, GateDecision
 from optagent.domain.ledger import HoldoutLook
 from optagent.domain.model import ModelSpec, ModelVersion
@@ -22,6 +20,7 @@ from optagent.domain.strategy import strategy_named
 from optagent.errors import CorruptBundle, InvalidData, InvalidRequest, ModelNotFound
 from optagent.loop.context import Ports
 from optagent.loop.gates.bundle import LATENCY, PARITY, SECURITY, SERVABLE
+from optagent.loop.gates.compare import compare_gate, compare_ledger, compare_process, compare_values
 from optagent.loop.gates.evaluate import holdout_digest, holdout_gates
 from optagent.loop.gates.judge import as_logged, judged_rows_digest, plan_digest, scores_digest
 from optagent.loop.rollout.replay import ReplayDifference
@@ -39,7 +38,6 @@ from optagent.training.metrics import metric_named
 from optagent.training.predictor import Predictor
 
 NOT_COMPUTED = (SECURITY, SERVABLE, PARITY, LATENCY)
-_COMMAND = ("seed", "strategy", "gates")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +102,7 @@ def replay_gates(
     entry = record.entry if isinstance(record, AuditLink) else record
     decision = decision_of(entry)
     replay = GateReplay(decision.process_id, entry.target, decision.version, entry.outcome)
-    changed = [*_compare_process(decision, process), *_compare_ledger(decision, entry.outcome, looks)]
+    changed = [*compare_process(decision, process), *compare_ledger(decision, entry.outcome, looks)]
     materials = _find_materials(decision, spec, ports)
     if not isinstance(materials, _Materials):
         return replace(replay, changed=(*materials, *changed))
@@ -129,7 +127,7 @@ def _find_materials(decision: GateDecision, spec: ModelSpec, ports: Ports) -> _M
         prediction = predictor.scores(encoded(prepared.holdout_rows, predictor.schema))
     except (CorruptBundle, InvalidData) as error:
         return [*changed, ReplayDifference("scores_sha256", decision.scores_sha256, f"nothing: {error}")]
-    changed += _compare_values("scores_sha256", decision.scores_sha256, scores_digest(prediction))
+    changed += compare_values("scores_sha256", decision.scores_sha256, scores_digest(prediction))
     champion, why = _find_champion(decision, prepared, ports.registry, changed)
     return changed or _Materials(prepared, predictor.manifest.libraries, prediction, champion, why)
 
@@ -154,7 +152,7 @@ def _find_version(
         version = registry.version(model_id, number)
     except ModelNotFound as error:
         return None, [ReplayDifference(f"{name}: version", number, f"gone: {error}")]
-    unlike = _compare_values(f"{name}: bundle", f"SHA-256 {digest}", f"SHA-256 {version.digest}")
+    unlike = compare_values(f"{name}: bundle", f"SHA-256 {digest}", f"SHA-256 {version.digest}")
     return (None, unlike) if unlike else (version, [])
 
 
@@ -166,10 +164,10 @@ def _find_rows(
         rows = read_training_rows(spec, ports.datasets, ports.observations, decision.until)
         prepared = _rows_of_window(decision, rows)
         unlike = [
-            *_compare_values("rows", decision.rows, rows.table.num_rows),
-            *_compare_values("holdout", decision.holdout, holdout_digest(prepared)),
-            *_compare_values("holdout_sha256", decision.holdout_sha256, judged_rows_digest(prepared)),
-            *_compare_values("rows_sha256", decision.rows_sha256, _training_digest(decision, prepared, predictor)),
+            *compare_values("rows", decision.rows, rows.table.num_rows),
+            *compare_values("holdout", decision.holdout, holdout_digest(prepared)),
+            *compare_values("holdout_sha256", decision.holdout_sha256, judged_rows_digest(prepared)),
+            *compare_values("rows_sha256", decision.rows_sha256, _training_digest(decision, prepared, predictor)),
         ]
     except InvalidData as error:
         unlike = [ReplayDifference("rows_sha256", decision.rows_sha256, f"none: {error}")]
@@ -209,7 +207,7 @@ def _find_champion(
         return None, None
     baseline, why = version_on_holdout(version, prepared, registry)
     digest = None if baseline is None else scores_digest(baseline.prediction)
-    for difference in _compare_values("champion_scores_sha256", decision.champion_scores_sha256, digest):
+    for difference in compare_values("champion_scores_sha256", decision.champion_scores_sha256, digest):
         changed.append(difference if baseline else replace(difference, replayed=f"nothing: {why}"))
     if baseline is None:  # as it was then; its reason names a scratch folder, so the logged reason is taken
         why = next((result.reason for result in decision.results if result.name == name), why)
@@ -228,16 +226,15 @@ def _judge_again(
     replayed = {result.name: as_logged(result) for result in results}
     computed = [name for name in logged if name not in NOT_COMPUTED]
     differences = {
-        name: _compare_gate(name, logged.get(name), replayed.get(name))
-        for name in dict.fromkeys([*computed, *replayed])
+        name: compare_gate(name, logged.get(name), replayed.get(name)) for name in dict.fromkeys([*computed, *replayed])
     }
     same = tuple(name for name, difference in differences.items() if difference is None)
     verdict = str(verdict_of([replayed.get(result.name, result) for result in decision.results]))
     every_difference: Iterator[ReplayDifference] = iter(
         [
-            *_compare_values("alpha", decision.alpha, _alpha_of_decision(decision)),
+            *compare_values("alpha", decision.alpha, _alpha_of_decision(decision)),
             *(difference for difference in differences.values() if difference is not None),
-            *_compare_values("verdict", outcome, verdict),
+            *compare_values("verdict", outcome, verdict),
         ]
     )
     return same, next(every_difference, None)
@@ -246,67 +243,6 @@ def _judge_again(
 def _alpha_of_decision(decision: GateDecision) -> float | None:
     whole = strategy_named(decision.strategy).alpha
     return whole if decision.look is None else alpha_of_look(whole, decision.look)
-
-
-def _compare_gate(name: str, logged: GateResult | None, replayed: GateResult | None) -> ReplayDifference | None:
-    where = f"gate {name}"
-    if logged is None or replayed is None:
-        presence = ["missing" if result is None else "there" for result in (logged, replayed)]
-        return ReplayDifference(where, *presence)
-    for each in ("verdict", "measured", "required"):
-        for difference in _compare_values(f"{where}: {each}", getattr(logged, each), getattr(replayed, each)):
-            return difference
-    for each in sorted({*logged.evidence, *replayed.evidence}):
-        for difference in _compare_values(f"{where}: {each}", logged.evidence.get(each), replayed.evidence.get(each)):
-            return difference
-    return next(iter(_compare_values(f"{where}: reason", logged.reason, replayed.reason)), None)
-
-
-def _compare_process(decision: GateDecision, process: Process | None) -> Iterator[ReplayDifference]:
-    """Differences of the entry to the command of the process that decided."""
-    if process is None:
-        return
-    command: Mapping[str, Any] = process.command
-    for name in _COMMAND:
-        yield from _compare_values(
-            f"{name}, as process {decision.process_id} keeps it", getattr(decision, name), command.get(name)
-        )
-    until = process.kept.get("rows", {}).get("until")
-    yield from _compare_values(f"until, as process {decision.process_id} keeps it", decision.until, until)
-
-
-def _compare_ledger(
-    decision: GateDecision, outcome: str, looks: Iterable[HoldoutLook] | None
-) -> Iterator[ReplayDifference]:
-    """Differences of the entry to the look in the ledger."""
-    if looks is None or decision.look is None:
-        return
-    where = f"look {decision.look} of the ledger"
-    look = next((each for each in looks if each.number == decision.look), None)
-    if look is None:
-        yield ReplayDifference(where, "there", "missing")
-        return
-    yield from _compare_values(f"{where}: process", decision.process_id, look.process_id)
-    yield from _compare_values(f"{where}: candidate", decision.version, look.candidate)
-    yield from _compare_values(f"{where}: alpha", strategy_named(decision.strategy).alpha, look.alpha)
-    yield from _compare_values(f"{where}: verdict", outcome, None if look.verdict is None else str(look.verdict))
-
-
-def _compare_values(where: str, logged: Any, replayed: Any) -> list[ReplayDifference]:
-    """The difference of two values, compared as JSON, so that -0.0 is not 0.0."""
-    return (
-        []
-        if _as_json(logged) == _as_json(replayed)
-        else [ReplayDifference(where, _as_text(logged), _as_text(replayed))]
-    )
-
-
-def _as_json(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, default=str)
-
-
-def _as_text(value: Any) -> str:
-    return value if isinstance(value, str) else _as_json(value)
 
 
 def _changed_libraries(then: Mapping[str, str]) -> tuple[str, ...]:
