@@ -99,6 +99,11 @@ class ModelSpec:
         """The label horizon in seconds (durations), or in the unit of the time column or in rows (numbers)."""
         return seconds(self.label_horizon) if isinstance(self.label_horizon, str) else float(self.label_horizon)
 
+    @property
+    def label_delay_s(self) -> float:
+        """Seconds until a label is known, where the label horizon is a duration; 0 where it is a number."""
+        return self.horizon if isinstance(self.label_horizon, str) else 0.0
+
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:

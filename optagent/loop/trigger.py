@@ -82,8 +82,7 @@ async def _queue_optimization(
 
 def _newest_window(spec: ModelSpec, ports: Ports) -> str:
     """The newest performance window whose labels have had time to come, and the rows since, as a time range."""
-    late_s = spec.horizon if isinstance(spec.label_horizon, str) else 0.0
-    window_s = ports.monitoring_of(spec).window_s + late_s
+    window_s = ports.monitoring_of(spec).window_s + spec.label_delay_s
     newest = None if ports.observations is None else ports.observations.latest_prediction_time(spec.model_id)
     end = ports.clock.now() if newest is None else newest + 1.0
     return f"{end - window_s!r}..{end!r}"

@@ -97,7 +97,7 @@ def gather_inputs(
     read_rows = partial(
         observe_window, observations, spec.model_id, reference.schema, version=version_name, unversioned=unversioned
     )
-    earlier = window.length_s + (spec.horizon if isinstance(spec.label_horizon, str) else 0.0)
+    earlier = window.length_s + spec.label_delay_s
     rows, quality = read_rows(window=window, earlier_s=earlier)
     before, _ = read_rows(window=window.before)
     if not quality.rows:

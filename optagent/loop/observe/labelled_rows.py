@@ -39,7 +39,7 @@ def store_labelled_rows_since(
 ) -> int:
     """Stores the labelled rows of the days from `since` on that have none stored yet, in case no monitor ran then, and
     of the newest days, for which labels may still have come; returns their number."""
-    late_s = _LATE_S + (spec.horizon if isinstance(spec.label_horizon, str) else 0.0)
+    late_s = _LATE_S + spec.label_delay_s
     name, first = spec.time_column or "time", int(max(0.0, since - late_s) // DAY_S)
     stored_days = {
         int(pc.min(rows.column(name)).as_py().timestamp() // DAY_S)

@@ -81,8 +81,7 @@ def due_windows(spec: ModelSpec, monitoring: Monitoring, newest: float, now: flo
     window is returned. Only a label horizon that is a duration tells when labels come.
     """
     length = monitoring.window_s
-    horizon = spec.horizon if isinstance(spec.label_horizon, str) else 0.0
-    starts = [math.floor((now - late) / length) - 1 for late in (0.0, horizon)]
+    starts = [math.floor((now - late) / length) - 1 for late in (0.0, spec.label_delay_s)]
     latest = sorted({min(start, math.floor(newest / length)) for start in starts}, reverse=True)
     return tuple(Window(start * length, (start + 1) * length) for start in latest)
 

@@ -68,9 +68,8 @@ async def _rollouts_turned_back(attempts: Sequence[Attempt], trouble: Trouble, s
 def _remedies_of_failures(
     failures: Sequence[Attempt], trouble: Trouble, inputs: AnalysisInputs, observations: Observations
 ) -> tuple[Remedy, ...]:
-    spec, horizon_s, start = inputs.spec, 0.0, trouble.since
-    if isinstance(spec.label_horizon, str):
-        horizon_s = spec.horizon
+    spec, start = inputs.spec, trouble.since
+    horizon_s = spec.label_delay_s
     if trouble.alerted:  # the rows that the first alert was raised on
         start -= inputs.monitoring.window_s + horizon_s
     counts: dict[float, int] = {}

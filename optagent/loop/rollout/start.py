@@ -104,8 +104,7 @@ def policy_for(spec: ModelSpec, strategy: Strategy, changes: Mapping[str, Any], 
         raise InvalidRequest(f"policy: a mapping of fields is needed, got {type(changes).__name__}")
     loss = row_loss(spec.task, spec.metric, reference.observed)
     usual = policy_of(strategy, mean_loss(loss, reference.observed))
-    delay = spec.horizon if isinstance(spec.label_horizon, str) else 0.0
-    policy = decode(RolloutPolicy, {**plain(usual), "label_delay_s": delay, **changes})
+    policy = decode(RolloutPolicy, {**plain(usual), "label_delay_s": spec.label_delay_s, **changes})
     unknown = sorted(set(policy.guardrails) - _GUARDRAILS)
     if unknown:
         raise InvalidRequest(f"guardrails: unknown {', '.join(unknown)}; one of {sorted(_GUARDRAILS)}")
