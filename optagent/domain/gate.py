@@ -13,7 +13,7 @@ from optagent.errors import InvalidRequest
 class Verdict(StrEnum):
     """Outcome of a comparison. Only `PASS` ever promotes; `ERROR`: a statistic is missing or is no number."""
 
-    PASS = "pass"
+    PASS = "pass"  # noqa: S105 - a verdict
     FAIL = "fail"
     INCONCLUSIVE = "inconclusive"
     ERROR = "error"

@@ -27,7 +27,7 @@ def plot_of(figure: go.Figure, place: int, caption: str = "", toolbar: bool = Fa
         div_id=f"figure-{place}",
         config={"responsive": True} if toolbar else {"responsive": True, "displayModeBar": False},
     )
-    return Plot(Markup(html), caption)
+    return Plot(Markup(html), caption)  # noqa: S704 - by plotly, with texts that `label_of` escaped
 
 
 def label_of(text: str) -> str:
