@@ -65,6 +65,9 @@ class Settings(BaseSettings):
     redis_username: str | None = Field(None, description="user of redis_host")
     redis_password: SecretStr | None = Field(None, description="password of redis_host")
     redis_tls: bool = Field(False, description="speak TLS to redis_host")
+    redis_ca_file: Path | None = Field(
+        None, description="certificates that sign redis_host's, as PEM; unset: the system's"
+    )
 
     study_storage: SecretStr | None = Field(
         None, description="SQLAlchemy URL of the trial store; unset: SQLite in the home folder"
@@ -107,7 +110,7 @@ class Settings(BaseSettings):
 
     log_level: str = Field("WARNING", description="level of the optagent logger in the command line and in jobs")
 
-    @field_validator("home", "observations")
+    @field_validator("home", "observations", "redis_ca_file")
     @classmethod
     def _expand_path(cls, folder: Path | None) -> Path | None:
         return None if folder is None else folder.expanduser().absolute()
@@ -194,7 +197,16 @@ class Settings(BaseSettings):
         password = f":{quote(self.redis_password.get_secret_value(), safe='')}" if self.redis_password else ""
         login = f"{quote(self.redis_username or '', safe='')}{password}"
         scheme = "rediss" if self.redis_tls else "redis"
-        return f"{scheme}://{login}{'@' if login else ''}{self.redis_host}:{self.redis_port}/{self.redis_db}"
+        trust = f"?ssl_ca_certs={quote(str(self.redis_ca_file))}" if self.redis_ca_file else ""
+        return f"{scheme}://{login}{'@' if login else ''}{self.redis_host}:{self.redis_port}/{self.redis_db}{trust}"
+
+    @model_validator(mode="after")
+    def _certificates_are_for_tls(self) -> Self:
+        if self.redis_ca_file is not None and not self.redis_tls:
+            raise ValueError(f"{PREFIX}REDIS_CA_FILE needs {PREFIX}REDIS_TLS=true: without TLS nothing is verified")
+        if self.redis_ca_file is not None and not self.redis_ca_file.is_file():
+            raise ValueError(f"{PREFIX}REDIS_CA_FILE: {self.redis_ca_file} is no file")
+        return self
 
     def explain(self, env_file: Path | str = ".env") -> list[tuple[str, str, str]]:
         """Each setting as (variable, value, origin); secrets are masked."""

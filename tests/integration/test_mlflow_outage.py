@@ -26,6 +26,7 @@ from optagent.errors import ModelNotFound, Unavailable
 from optagent.training.bundle import load_bundle, save_bundle
 from optagent.training.encoding import fit_schema, load_data
 from optagent.training.families.registry import family_named
+from tests.tls_front import make_certificate, speak_tls
 
 STUDY = Study(
     "s1", "churn", Task.BINARY, "log_loss", False, {"lightgbm": SearchSpace((Float("x", 0.0, 1.0),))}, {}, seed=1
@@ -209,6 +210,22 @@ def wait_for(tracker: MlflowTracker, limit_s: float = 120.0) -> None:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.5)
+
+
+def test_a_server_behind_tls_is_asked_where_its_certificate_is_trusted_and_only_there(
+    mlflow_server: tuple[str, "subprocess.Popen[bytes]"], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri, _ = mlflow_server
+    wait_for(MlflowTracker(uri, "optagent"))
+    certificate, key = make_certificate(tmp_path)
+    with speak_tls(int(uri.rpartition(":")[2]), certificate, key) as port:
+        tracker = MlflowTracker(f"https://127.0.0.1:{port}", "optagent")
+        with pytest.raises(Unavailable, match=r"(?i)certificate"):
+            tracker.check()
+        monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", str(certificate))
+        tracker.check()
+        tracker.begin(STUDY)
+        tracker.end(STUDY, True, {}, {})
 
 
 def test_a_real_server_keeps_runs_and_versions_and_its_end_is_noticed(
