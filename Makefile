@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Set, it would make every Ray worker compile its imports anew: 6 s instead of 1.6.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test unit lint format hooks bench bench-search bench-monitor bench-serve bench-rollout bench-ensemble bench-features bench-loop up down lock clean
+.PHONY: demo test unit lint advisories format hooks bench bench-search bench-monitor bench-serve bench-rollout bench-ensemble bench-features bench-loop up down lock clean
 
 demo: .venv/.made
 	$(BIN)/python demo/run.py
@@ -23,6 +23,10 @@ lint: .venv/.made
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Known advisories on the locked dependencies; it says so where their source cannot be asked.
+advisories: .venv/.made
+	$(BIN)/python .ci/advisories.py
 
 format: .venv/.made
 	$(BIN)/ruff check --fix .
