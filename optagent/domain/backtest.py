@@ -1,6 +1,7 @@
 """Policy backtests: requests, the runs of retraining policies on a model's history, and their comparison."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -103,7 +104,7 @@ class BacktestAsk:
 
     def __post_init__(self) -> None:
         names = [policy.name for policy in self.policies]
-        duplicates = sorted({name for name in names if names.count(name) > 1})
+        duplicates = sorted(name for name, count in Counter(names).items() if count > 1)
         if duplicates:
             raise InvalidRequest(f"policies: named twice: {', '.join(duplicates)}")
         if NEVER not in names:

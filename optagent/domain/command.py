@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -136,7 +137,7 @@ class EnsembleModels:
             parse_base(name)
         if len(self.base_models) < 2:
             raise InvalidRequest(f"base_models: an ensemble needs at least 2 models, got {list(self.base_models)}")
-        duplicates = sorted({name for name in self.base_models if self.base_models.count(name) > 1})
+        duplicates = sorted(name for name, count in Counter(self.base_models).items() if count > 1)
         if duplicates:
             raise InvalidRequest(f"base_models: named twice: {', '.join(duplicates)}")
         if self.method not in ENSEMBLE_METHODS:

@@ -3,6 +3,7 @@ odd."""
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -22,7 +23,7 @@ _SUM_TOLERANCE = 1e-3  # of the probabilities of a row, which may have been roun
 def check_names(names: tuple[str, ...]) -> None:
     if len(names) < 2:
         raise InvalidData(f"an ensemble needs at least 2 models, got {len(names)}: {', '.join(names) or 'none'}")
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise InvalidRequest(f"{', '.join(twice)}: a model is a member once; repeat it by its weight")
 
