@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,6 +19,10 @@ from optagent.training.values import days, timestamps
 
 Cells = npt.NDArray[np.float32]
 
+LONGEST_TEXT = 65_536
+"""Characters (bytes, in Arrow) of a text in a request. Texts among a column's categories may be longer."""
+
+_SHOWN = 200  # characters, and values of a list, that a message is made of
 _NONE = type(None)
 _NAN = float("nan")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -153,7 +158,12 @@ class _Categories:
     def read_one(self, value: Any, row: int) -> float:
         if type(value) is not str and value is not None:
             value = self._category_text(value, row)
-        return self._codes.get(value, self._unseen)
+        code = self._codes.get(value)
+        if code is None:
+            if len(value) > LONGEST_TEXT:  # None has a code
+                self._refuse_length(value, row)
+            return self._unseen
+        return code
 
     def read_many(self, values: Sequence[Any], first: int = 0) -> Cells:
         if not {str, _NONE}.issuperset(map(type, values)):
@@ -161,6 +171,10 @@ class _Categories:
                 value if type(value) is str or value is None else self._category_text(value, first + at)
                 for at, value in enumerate(values)
             ]
+        if max(map(len, filter(None, values)), default=0) > LONGEST_TEXT:
+            for at, value in enumerate(values):
+                if value is not None and len(value) > LONGEST_TEXT and value not in self._codes:
+                    self._refuse_length(value, first + at)
         codes, unseen = self._codes.get, self._unseen
         return np.array([codes(value, unseen) for value in values], dtype=np.float32)
 
@@ -169,6 +183,10 @@ class _Categories:
             return category_text(value)
         except ValueError:
             return self._refuse(value, row)
+
+    def _refuse_length(self, value: str, row: int) -> None:
+        rule = f"a text of up to {LONGEST_TEXT:,} characters"
+        raise InvalidData(f"row {row}: column {self._name!r} takes {rule}, got one of {len(value):,}")
 
     def _refuse(self, value: Any, row: int) -> str:
         value_text = f"{type(value).__name__} {_short_repr(value)}"
@@ -214,13 +232,26 @@ def _float_or_infinity(value: Any) -> float:
 
 
 def value_repr(value: Any) -> str:
-    """The value as Python writes it, or a note of why Python cannot."""
+    """The value as Python writes it, as far as a message needs it, or a note of why Python cannot."""
     try:
-        return repr(value)
+        return repr(_cut(value))
     except ValueError:  # an integer with more digits than Python writes out
         return "of too many digits"
     except RecursionError:
         return "of too many levels"
+
+
+def _cut(value: Any, levels: int = 4) -> Any:
+    """The beginning of a value, so that the work of showing it does not grow with it."""
+    if isinstance(value, str | bytes):
+        return value[:_SHOWN]
+    if isinstance(value, list | tuple | dict) and not levels:
+        return type(value)()
+    if isinstance(value, list | tuple):
+        return [_cut(item, levels - 1) for item in value[: 2 * levels]]
+    if isinstance(value, dict):
+        return {_cut(name): _cut(item, levels - 1) for name, item in islice(value.items(), 2 * levels)}
+    return value
 
 
 def _short_repr(value: Any) -> str:

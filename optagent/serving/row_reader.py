@@ -1,5 +1,6 @@
 """Row reader: rows by name, as JSON brings them, to the matrix of a model; errors name the row, column and rule."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from operator import itemgetter
@@ -7,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
 
 from optagent.arrays import Matrix
-from optagent.errors import InvalidData, TooLarge
-from optagent.serving.column_readers import reader_for, value_repr
-from optagent.training.columns import Kind, require_columns
+from optagent.errors import InvalidData, OptAgentError, TooLarge
+from optagent.serving.column_readers import LONGEST_TEXT, reader_for, value_repr
+from optagent.training.columns import LONGEST_NAME, Kind, require_columns
 from optagent.training.encoding import Schema, encode
 
 MOST_ROWS = 10_000
@@ -88,15 +91,19 @@ class RowReader:
         if isinstance(table, pa.RecordBatch):
             table = pa.Table.from_batches([table])
         names = table.schema.names
-        twice = sorted({name for name in names if names.count(name) > 1})
+        twice = sorted(name for name, count in Counter(names).items() if count > 1)
         if twice:
-            raise InvalidData(f"columns: {twice[0]!r} stands twice")
+            raise InvalidData(f"columns: {twice[0][:LONGEST_NAME]!r} stands twice")
         self._check_names(dict.fromkeys(names), "columns")
         self._check_count(table.num_rows)
         try:
+            for name in self._names:
+                _check_texts(name, table[name])
             return encode(table, self._schema)
-        except pa.ArrowException as error:
-            raise InvalidData(f"columns: {error}") from None
+        except OptAgentError:
+            raise
+        except (pa.ArrowException, ArithmeticError, LookupError, ValueError) as error:  # such as a date of year 10000
+            raise InvalidData(f"columns: {str(error)[:LONGEST_NAME]}") from None
 
     def _read_objects(self, rows: Sequence[Mapping[str, Any]], first: int = 0) -> Matrix:
         """Plain rows at once; all others by the readers of lists, which know the rules and name what breaks one."""
@@ -152,6 +159,17 @@ def _make_picker(names: Sequence[str]) -> Callable[[Mapping[str, Any]], list[Any
         return lambda row: [row[names[0]]]
     pick = itemgetter(*names)
     return lambda row: list(pick(row))
+
+
+def _check_texts(name: str, values: pa.ChunkedArray) -> None:
+    """Refuses texts that are longer than those of rows may be."""
+    kind = values.type.value_type if pt.is_dictionary(values.type) else values.type
+    if not (pt.is_string(kind) or pt.is_large_string(kind) or pt.is_string_view(kind)):
+        return
+    if values.nbytes > LONGEST_TEXT:
+        longest = pc.max(pc.binary_length(values.cast(pa.large_string()))).as_py() or 0
+        if longest > LONGEST_TEXT:
+            raise InvalidData(f"column {name!r} takes texts of up to {LONGEST_TEXT:,} bytes, got one of {longest:,}")
 
 
 def _describe(value: Any) -> str:

@@ -9,7 +9,11 @@ import pyarrow.types as pt
 
 from optagent.errors import InvalidData
 
+LONGEST_NAME = 200
+"""Characters of a name that a message shows. Longer names are no misspelling of a column, and are not compared."""
+
 _LISTED = 50
+_MOST_COMPARED = 100_000  # characters of all columns and of the name, multiplied: some milliseconds
 
 
 class Kind(StrEnum):
@@ -43,7 +47,15 @@ def require_columns(names: Sequence[str], columns: Sequence[str], where: str) ->
     present = set(columns)
     for name in names:
         if name not in present:
-            close = difflib.get_close_matches(name, columns, n=3)
+            close = _close_matches(name, columns)
             listing = [*close, *(other for other in columns if other not in close)]
             rest = f" and {len(listing) - _LISTED} more" if len(listing) > _LISTED else ""
-            raise InvalidData(f"{where}: no column {name!r}; the columns are {listing[:_LISTED]}{rest}")
+            shown = [other[:LONGEST_NAME] for other in listing[:_LISTED]]
+            raise InvalidData(f"{where}: no column {name[:LONGEST_NAME]!r}; the columns are {shown}{rest}")
+
+
+def _close_matches(name: str, columns: Sequence[str]) -> list[str]:
+    """The columns that the name may be a misspelling of; none where the comparison would take long."""
+    if len(name) > LONGEST_NAME or len(name) * sum(map(len, columns)) > _MOST_COMPARED:
+        return []
+    return difflib.get_close_matches(name, columns, n=3)

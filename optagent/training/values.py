@@ -67,8 +67,7 @@ class Coder:
     def _convert(self, values: pa.ChunkedArray) -> pa.ChunkedArray:
         """The values in the Arrow type of the kind; raises InvalidData for another kind, such as texts for numbers."""
         kind = kind_of(values.type)
-        example = next((value.as_py() for value in values if value.is_valid), None)
-        if example is None:
+        if values.null_count == len(values):
             return pa.chunked_array([pa.nulls(len(values), pa.float64())])
         if kind is Kind.CATEGORICAL and self.kind is Kind.DATETIME:
             texts = pc.cast(values, pa.string())
@@ -77,7 +76,8 @@ class Coder:
             except pa.ArrowInvalid:
                 raise InvalidData(f"column {self.name!r}: {first_unreadable(texts)} is not a date") from None
         if kind is not self.kind and not {kind, self.kind} <= {Kind.NUMERIC, Kind.BOOLEAN}:
-            raise InvalidData(f"column {self.name!r} is {self.kind}, got {example!r} of type {values.type}")
+            example = next(value.as_py() for value in values if value.is_valid)
+            raise InvalidData(f"column {self.name!r} is {self.kind}, got {example!r:.100} of type {values.type}")
         return as_column(values, self.kind)
 
 
@@ -95,7 +95,7 @@ def first_unreadable(texts: pa.ChunkedArray) -> str:
         try:
             timestamps(text)
         except pa.ArrowInvalid:
-            return f"{text.as_py()!r} in row {row}"
+            return f"{text.as_py()!r:.100} in row {row}"
     return "a value"
 
 

@@ -16,10 +16,14 @@ import pyarrow.types as pt
 from optagent.domain.model import ModelSpec, Task
 from optagent.errors import InvalidData
 from optagent.loop.observe.tabular_input import TEXT, first_names, read_columns
-from optagent.training.columns import Kind, kind_of
+from optagent.serving.column_readers import LONGEST_TEXT
+from optagent.training.columns import LONGEST_NAME, Kind, kind_of
 from optagent.training.values import timestamps
 
 CHAMPION_ARM = "champion"
+
+_OLDEST_S = 366 * 86_400.0
+_AHEAD_S = 300.0  # clocks differ
 
 _TIME = pa.timestamp("us", "UTC")
 _EARLIEST_US = int(dt.datetime(1, 1, 1, tzinfo=dt.UTC).timestamp()) * 1_000_000
@@ -72,6 +76,27 @@ def checked_labels(rows: Any, spec: ModelSpec, now: float) -> pa.Table:
         if kind_of(values.type) in (Kind.NUMERIC, Kind.BOOLEAN)
     }
     return pa.table(checked | outcomes)
+
+
+def check_sent_labels(labels: pa.Table, spec: ModelSpec, now: float) -> None:
+    """Refuses labels, as checked above, that no caller over the network may record; InvalidData names row and rule.
+
+    Their time is of the last year, or of the label horizon where that is longer: each day of labels is a file of the
+    archive, and one of the future could not be corrected by a later label. A program imports older ones by the SDK.
+    """
+    times = labels["time"].cast(pa.int64())
+    oldest_s = max(_OLDEST_S, spec.label_delay_s)
+    early = pc.less(times, round((now - oldest_s) * 1e6))
+    if pc.any(early).as_py():
+        raise _invalid_value("time", labels["time"], early, f"is more than {oldest_s / 86_400:g} days ago")
+    late = pc.greater(times, round((now + _AHEAD_S) * 1e6))
+    if pc.any(late).as_py():
+        raise _invalid_value("time", labels["time"], late, f"is more than {_AHEAD_S / 60:g} minutes ahead")
+    for name, most in (("id", LONGEST_NAME), ("label", LONGEST_TEXT)):
+        if pt.is_large_string(labels[name].type):
+            long = pc.greater(pc.utf8_length(labels[name]), most)
+            if pc.any(long).as_py():
+                raise _invalid_value(name, labels[name], long, f"has more than {most:,} characters")
 
 
 def _answers(columns: dict[str, pa.Array], spec: ModelSpec) -> dict[str, pa.Array]:
@@ -148,7 +173,7 @@ def _convert_dates(name: str, column: pa.Array) -> pa.Array:
             else column.cast(pa.timestamp("us")).cast(_TIME)
         )
     except pa.ArrowInvalid as error:
-        raise InvalidData(f"column {name!r}: {error}") from None
+        raise InvalidData(f"column {name!r}: {str(error)[:200]}") from None
 
 
 def _convert_posix_seconds(name: str, column: pa.Array) -> pa.Array:
@@ -175,12 +200,12 @@ def _parse_time(name: str, text: str, row: int) -> dt.datetime:
             return dt.datetime.fromtimestamp(float(text), dt.UTC)
         except (ValueError, OverflowError, OSError):
             raise InvalidData(
-                f"column {name!r}: {text!r} in row {row} is no time; as 2024-01-31T08:00:00Z, or POSIX seconds"
+                f"column {name!r}: {text!r:.100} in row {row} is no time; as 2024-01-31T08:00:00Z, or POSIX seconds"
             ) from None
     try:
         return parsed.replace(tzinfo=dt.UTC) if parsed.tzinfo is None else parsed.astimezone(dt.UTC)
     except OverflowError:
-        raise InvalidData(f"column {name!r}: {text!r} in row {row} is not between the years 1 and 9999") from None
+        raise InvalidData(f"column {name!r}: {text!r:.100} in row {row} is not between the years 1 and 9999") from None
 
 
 def _class_names(values: pa.Array) -> pa.Array:
@@ -213,7 +238,7 @@ def _floats(name: str, values: pa.Array) -> pa.Array:
     except pa.ArrowInvalid:
         for row, text in enumerate(values.to_pylist()):
             if text is not None and not _is_number(text):
-                raise InvalidData(f"column {name!r}: {text!r} in row {row} is no number") from None
+                raise InvalidData(f"column {name!r}: {text!r:.100} in row {row} is no number") from None
         return pa.array([None if text is None else float(text) for text in values.to_pylist()], pa.float64())
 
 
@@ -228,11 +253,18 @@ def _is_number(text: str) -> bool:
 def _invalid_value(name: str, values: pa.Array, bad: pa.Array, rule: str) -> InvalidData:
     """An error that names the first bad value, its row and the rule."""
     row = pc.index(bad, True).as_py()
-    return InvalidData(f"column {name!r}: {values[row].as_py()!r} in row {row} {rule}")
+    return InvalidData(f"column {name!r}: {_value_text(values[row])} in row {row} {rule}")
 
 
 def _wrong_type(name: str, values: pa.Array, rule: str) -> InvalidData:
     """An error that names the first value present, since all values have one type."""
     row = int(np.argmax(pc.is_valid(values).to_numpy(zero_copy_only=False)))
-    value = f"{values[row].as_py()!r:.100}"
+    value = _value_text(values[row])
     return InvalidData(f"column {name!r}: {value} in row {row} is of type {values.type}; {rule}")
+
+
+def _value_text(value: pa.Scalar) -> str:
+    try:
+        return f"{value.as_py()!r:.100}"
+    except (ArithmeticError, LookupError, ValueError):  # a time that Python has no form of, or of an unknown zone
+        return f"{value.cast(pa.string(), safe=False).as_py()}"

@@ -8,7 +8,9 @@ import datetime as dt
 import decimal
 import math
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from optagent.errors import InvalidData
-from optagent.training.columns import Kind, kind_of
+from optagent.training.columns import LONGEST_NAME, Kind, kind_of
 
 MOST_ROWS = 1_000_000
 TEXT = pa.large_string()
@@ -27,9 +29,9 @@ TEXT = pa.large_string()
 def read_columns(rows: Any) -> dict[str, pa.Array]:
     """The columns of the rows, with texts as large_string; `id` must be among them."""
     names, arrays = _names_and_arrays(rows)
-    duplicates = sorted({name for name in names if names.count(name) > 1})
+    duplicates = sorted(name for name, count in Counter(names).items() if count > 1)
     if duplicates:
-        raise InvalidData(f"rows: columns {duplicates} stand twice")
+        raise InvalidData(f"rows: columns {first_names(duplicates)} stand twice")
     if "" in names:
         raise InvalidData("rows: a column has no name")
     columns = dict(zip(names, arrays, strict=True))
@@ -39,8 +41,8 @@ def read_columns(rows: Any) -> dict[str, pa.Array]:
 
 
 def first_names(names: Iterable[str]) -> list[str]:
-    """At most 50 names, as many as fit into a message."""
-    return list(names)[:50]
+    """The beginnings of at most 50 names, as much as fits into a message."""
+    return [str(name)[:LONGEST_NAME] for name in islice(names, 50)]
 
 
 def _names_and_arrays(rows: Any) -> tuple[list[str], list[pa.Array]]:
@@ -116,7 +118,7 @@ def _from_mixed_values(name: str, values: Sequence[Any]) -> pa.Array:
     texts = [None if value is None else _as_text(value) for value in present]
     for row, text in enumerate(texts):
         if text is not None and _is_broken(text):
-            raise InvalidData(f"column {name!r}: {text!r} in row {row} is no text in Unicode")
+            raise InvalidData(f"column {name!r}: {text!r:.100} in row {row} is no text in Unicode")
     return pa.array(texts, TEXT)
 
 
