@@ -8,6 +8,7 @@ from optagent.domain.rollout_look import RolloutState
 from optagent.ports import Clock
 from optagent.serving.engine import ServedModel
 from optagent.serving.evidence_record import CANDIDATE, CHAMPION, EvidenceRecord, count_outputs
+from serve_app.data_plane.backlog_room import BacklogRoom
 from serve_app.data_plane.payloads import PredictionRequest
 from serve_app.data_plane.recorder import Recorder
 from serve_app.data_plane.route import ArmAssignment, Route, Version
@@ -16,12 +17,16 @@ from serve_app.data_plane.shadow import Shadow, ShadowRequest
 
 
 class EvidenceRecorder:
-    """Records evidence, after the shadow has scored where there is one; at most `backlog` rows wait for a shadow."""
+    """Records evidence, after the shadow has scored where there is one.
 
-    def __init__(self, recorder: Recorder, clock: Clock, backlog: int) -> None:
+    At most `backlog` rows wait for a shadow, in at most `backlog_bytes` of memory.
+    """
+
+    def __init__(self, recorder: Recorder, clock: Clock, backlog: int, backlog_bytes: int) -> None:
         self._recorder = recorder
         self._clock = clock
         self._backlog = backlog
+        self._backlog_bytes = backlog_bytes
 
     def record(
         self,
@@ -39,7 +44,7 @@ class EvidenceRecorder:
         if shadow is not None and shadow is not result.version:
             add_shadow = partial(_add_shadow, evidence, route.role_of(shadow.model.version))
             self._find_or_start_shadow(shadow, route).offer(
-                ShadowRequest(request.rows, request.size, arrival, add_shadow)
+                ShadowRequest(request.rows, request.size, arrival, add_shadow, request.memory)
             )
         elif route.table.state != RolloutState.SHADOW:
             self._recorder.record_evidence(route.model_id, _outputs(result.version.model), evidence)
@@ -48,8 +53,9 @@ class EvidenceRecorder:
         """The shadow of a version; its thread starts with the first request for it."""
         if version.shadow is None:
             record_evidence = partial(self._recorder.record_evidence, route.model_id, _outputs(version.model))
+            room = BacklogRoom(self._backlog, self._backlog_bytes)
             version.shadow = Shadow(
-                version.model, self._backlog, route.metrics, self._clock, record_evidence, route.table.budget_ms
+                version.model, room, route.metrics, self._clock, record_evidence, route.table.budget_ms
             )
         return version.shadow
 

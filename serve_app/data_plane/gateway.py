@@ -8,6 +8,7 @@ import secrets
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -22,7 +23,10 @@ from optagent.errors import Conflict, EngineFailed, InvalidRequest
 from optagent.ports import Clock, Loader, Observations, RecordKind, Routes
 from optagent.serving.engine import ServedModel
 from optagent.serving.prediction_record import PredictionRecord
+from serve_app.data_plane.arrow_bodies import table_bytes
+from serve_app.data_plane.body_limits import SMALL_BODY
 from serve_app.data_plane.evidence import EvidenceRecorder
+from serve_app.data_plane.label_bodies import read_labels
 from serve_app.data_plane.metrics import GatewayMetrics
 from serve_app.data_plane.payloads import (
     ARROW,
@@ -30,9 +34,7 @@ from serve_app.data_plane.payloads import (
     encode_json,
     is_arrow,
     read_key,
-    read_labels,
     read_predict_request,
-    table_bytes,
 )
 from serve_app.data_plane.recorder import Recorder
 from serve_app.data_plane.route import ArmAssignment, Route
@@ -44,7 +46,7 @@ Send = Callable[[Any], Awaitable[None]]
 
 _PREFIX = "/api/v1/models/"
 _VERBS = frozenset({"predict", "labels"})
-_SMALL_BODY = 100_000
+_LABEL_THREADS = 2
 _SPEC_KEPT_S = 60.0
 _SWITCH_S = 0.0005
 
@@ -57,10 +59,12 @@ class RequestAuthenticator(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Backlogs:
-    """The numbers of rows that may wait for a shadow, and to be recorded."""
+    """The numbers of rows, and of bytes in memory, that may wait for a shadow, and to be recorded."""
 
     shadow: int = 10_000
     record: int = 100_000
+    shadow_bytes: int = 32_000_000
+    record_bytes: int = 128_000_000
 
 
 class _Headers(NamedTuple):
@@ -86,10 +90,12 @@ class DataPlane:
     ) -> None:
         backlogs = backlogs or Backlogs()
         self.metrics = GatewayMetrics()
-        self._recorder = Recorder(observations, self.metrics, backlogs.record)
+        self._recorder = Recorder(observations, self.metrics, backlogs.record, backlogs.record_bytes)
         self._router = Router(routes, loader, clock, self.metrics, gateway_id)
-        self._evidence_recorder = EvidenceRecorder(self._recorder, clock, backlogs.shadow)
+        self._evidence_recorder = EvidenceRecorder(self._recorder, clock, backlogs.shadow, backlogs.shadow_bytes)
         self._scorer = Scorer()
+        # Its own, since a store that does not answer holds a thread for seconds, and cannot be interrupted.
+        self._label_threads = ThreadPoolExecutor(_LABEL_THREADS, "optagent-labels")
         self._observations = observations
         self._authenticator = authenticator
         self._clock = clock
@@ -111,6 +117,7 @@ class DataPlane:
         await self._router.close()
         await asyncio.to_thread(self._recorder.close)
         self._scorer.close()
+        self._label_threads.shutdown(wait=False)
 
     @property
     def ready(self) -> bool:
@@ -147,14 +154,16 @@ class DataPlane:
     ) -> None:
         arrow = is_arrow(headers.content_type, headers.content_encoding)
         body = await _read_body(receive)
-        if len(body) <= _SMALL_BODY:
-            request = read_predict_request(body, arrow)
+        if len(body) <= SMALL_BODY:
+            request = read_predict_request(body, arrow, route.most_rows)
         else:
-            request = await self._scorer.run_in_thread(read_predict_request, body, arrow)
-        ids = request.ids or self._new_ids(request.size)
-        unit = headers.key or request.key or (ids[0] if ids else "")
+            request = await self._scorer.run_in_thread(read_predict_request, body, arrow, route.most_rows)
+        ids = request.ids or self._new_ids(1)
+        unit = headers.key or request.key or ids[0]
         assignment = route.assign_arm(unit)
         result = await self._scorer.score(route, assignment, request)
+        if len(ids) < request.size:
+            ids = [*ids, *self._new_ids(request.size - 1)]
         model = result.version.model
         encode = partial(_encode_answer, route.model_id, model, result.scores, ids, arrow)
         answer = encode() if request.size <= FEW_ROWS else await self._scorer.run_in_thread(encode)
@@ -162,7 +171,7 @@ class DataPlane:
         await _send(send, answer, arrow, model.version)
         _count_request(route, assignment, result, request.size, latency_ms)
         record = PredictionRecord(model, ids, arrival, request.rows, result.scores, latency_ms, assignment.arm)
-        self._recorder.record_predictions(route.model_id, record)
+        self._recorder.record_predictions(route.model_id, record, request.memory)
         if route.table.rollout_id:
             self._evidence_recorder.record(route, assignment, result, request, ids, unit, arrival)
 
@@ -170,13 +179,16 @@ class DataPlane:
         arrow = is_arrow(headers.content_type, headers.content_encoding)
         spec = await self._find_spec(model_id)
         body = await _read_body(receive)
-        recorded = await asyncio.to_thread(self._record_labels, spec, body, arrow)
+        loop = asyncio.get_running_loop()
+        recorded = await loop.run_in_executor(self._label_threads, self._record_labels, spec, body, arrow)
         await _send(send, encode_json({"model_id": model_id, "recorded": recorded}))
 
     def _record_labels(self, spec: ModelSpec, body: bytes, arrow: bool) -> int:
-        from optagent.loop.observe.record import checked_labels  # here, since it loads pandas
+        from optagent.loop.observe.record import check_sent_labels, checked_labels  # here, since it loads pandas
 
-        table = checked_labels(read_labels(body, arrow), spec, self._clock.now())
+        now = self._clock.now()
+        table = checked_labels(read_labels(body, arrow), spec, now)
+        check_sent_labels(table, spec, now)
         self._observations.record(spec.model_id, RecordKind.LABELS, table)
         return int(table.num_rows)
 
@@ -231,11 +243,11 @@ async def _read_body(receive: Receive) -> bytes:
     message = await receive()
     if not message.get("more_body", False):
         return bytes(message.get("body", b""))
-    parts = [message.get("body", b"")]
+    body = bytearray(message.get("body", b""))  # not a list of parts: each takes fifty bytes, and may have one
     while message.get("more_body", False):
         message = await receive()
-        parts.append(message.get("body", b""))
-    return b"".join(parts)
+        body += message.get("body", b"")
+    return bytes(body)
 
 
 async def _send(send: Send, answer: bytes, arrow: bool = False, version: str = "") -> None:

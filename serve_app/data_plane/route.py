@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from optagent.domain.routing import Arm, RoutingTable
 from optagent.serving.engine import ServedModel
 from optagent.serving.evidence_record import CANDIDATE, CHAMPION
+from optagent.serving.row_reader import MOST_ROWS
 from serve_app.data_plane.metrics import ModelMetrics
 from serve_app.data_plane.shadow import Shadow
 
@@ -47,7 +48,10 @@ class ArmAssignment:
 
 
 class Route:
-    """A table with its versions. `share` is the chance of the rollout's candidate; `shadow` scores each request too."""
+    """A table with its versions, none of which takes more than `most_rows` in a request.
+
+    `share` is the chance of the rollout's candidate; `shadow` scores each request too.
+    """
 
     def __init__(self, table: RoutingTable, versions: Mapping[str, Version], metrics: ModelMetrics) -> None:
         self.table = table
@@ -61,6 +65,7 @@ class Route:
         self.candidate = self._arm_assignment(Arm.CANDIDATE, table.candidate) if table.candidate else None
         self.shadow = versions.get(table.shadow) if table.shadow else None
         self.share = self._candidate_share()
+        self.most_rows = max((version.model.reader.most_rows for version in versions.values()), default=MOST_ROWS)
 
     def assign_arm(self, key: str) -> ArmAssignment:
         """The assignment of a sticky key to an arm."""

@@ -64,7 +64,7 @@ class Router:
         self._sent_acks: dict[str, tuple[int, str]] = {}
         self._has_tables = self._stale = False
         self._lock = asyncio.Lock()  # a change that arrives while all tables are read is newer than those
-        self._sending: asyncio.Task[None] | None = None
+        self._sending: set[asyncio.Task[None]] = set()  # the event loop keeps no task alive by itself
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -73,9 +73,10 @@ class Router:
 
     async def close(self) -> None:
         """Leaves the list of gateways, and closes all versions."""
-        for task in (*self._tasks, *self._loading.values()):
+        tasks = [*self._tasks, *self._loading.values(), *self._sending]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, *self._loading.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         with suppress(OptAgentError, TimeoutError):
             await asyncio.wait_for(self._routes.leave(self._gateway_id), self._beat_s)
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -195,7 +196,9 @@ class Router:
         ack = (table.revision, "; ".join(failed))
         if self._sent_acks.get(table.model_id) != ack and self._unsent_acks.get(table.model_id) != ack:
             self._unsent_acks[table.model_id] = ack
-            self._sending = asyncio.create_task(self._send_acks())
+            task = asyncio.create_task(self._send_acks())
+            self._sending.add(task)
+            task.add_done_callback(self._sending.discard)
 
     async def _send_acks(self) -> None:
         """Acknowledges loaded tables; an acknowledgement that cannot be sent now is sent at the next beat."""

@@ -67,7 +67,7 @@ class Scorer:
 
     async def _score_by(self, version: Version, request: PredictionRequest, budget_s: float | None) -> Prediction:
         model = version.model
-        if request.size <= FEW_ROWS:
+        if request.small and request.size <= FEW_ROWS:
             x = model.reader.read(request.rows)
             if not version.blocks:
                 return model.scores(x)

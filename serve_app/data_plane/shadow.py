@@ -1,8 +1,10 @@
 """Shadow versions: each scores a copy of the requests in a thread of its own, in small batches, for evidence only.
 
-No request ever waits for a shadow. The rows that wait for it are limited; rows beyond that are dropped and counted.
+No request ever waits for a shadow. The rows that wait for it, and their bytes, are limited; rows beyond that are
+dropped and counted.
 """
 
+import logging
 import threading
 import time
 from collections import deque
@@ -15,22 +17,27 @@ from optagent.arrays import Prediction
 from optagent.ports import Clock
 from optagent.serving.engine import ServedModel
 from optagent.serving.evidence_record import EvidenceRecord
+from serve_app.data_plane.backlog_room import BacklogRoom
 from serve_app.data_plane.metrics import ModelMetrics
 
 _MOST_AT_ONCE = 256
 _GATHER_S = 0.01
 
+_log = logging.getLogger("optagent.gateway")
+
 
 class ShadowRequest(NamedTuple):
     """A request that was answered: its rows as they came, `size` of them, and its arrival in POSIX seconds.
 
-    `compared` makes the evidence from the shadow's scores, None where it failed, and from its time in milliseconds.
+    `memory` is about the bytes that the rows take. `compared` makes the evidence from the scores of the shadow, None where
+    it failed, and from its time in milliseconds.
     """
 
     rows: Any
     size: int
     arrival: float
     compared: Callable[[Prediction | None, float], EvidenceRecord]
+    memory: int
 
 
 class Shadow:
@@ -39,14 +46,14 @@ class Shadow:
     def __init__(
         self,
         model: ServedModel,
-        most_rows: int,
+        room: BacklogRoom,
         metrics: ModelMetrics,
         clock: Clock,
         record_evidence: Callable[[EvidenceRecord], None],
         budget_ms: float = 100.0,
     ) -> None:
         self._model = model
-        self._most_rows = most_rows
+        self._room = room
         self._metrics = metrics
         self._clock = clock
         self._record_evidence = record_evidence
@@ -54,7 +61,6 @@ class Shadow:
         self._most_at_once = min(_MOST_AT_ONCE, model.reader.most_rows)
         self._at_once = 1  # until the speed of the version is known
         self._waiting: deque[ShadowRequest] = deque()
-        self._offered = self._taken = 0  # rows; each is written by one thread only
         self._wake = threading.Event()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="optagent-shadow", daemon=True)
@@ -62,10 +68,9 @@ class Shadow:
 
     def offer(self, request: ShadowRequest) -> bool:
         """True where the request is accepted. To be called by the event loop's thread only."""
-        if self._offered - self._taken + request.size > self._most_rows:
+        if not self._room.take(request.size, request.memory):
             self._metrics.shadow_dropped += request.size
             return False
-        self._offered += request.size
         self._waiting.append(request)
         if not self._wake.is_set():
             self._wake.set()
@@ -84,7 +89,7 @@ class Shadow:
             time.sleep(_GATHER_S)  # gathers a batch, so that this thread does not run once for each request
             self._wake.clear()
             while self._waiting and not self._closed:
-                self._score_batch(self._take_batch())
+                self._finish_batch(self._take_batch())
 
     def _take_batch(self) -> list[ShadowRequest]:
         batch = [self._waiting.popleft()]
@@ -93,6 +98,17 @@ class Shadow:
             batch.append(self._waiting.popleft())
             rows += batch[-1].size
         return batch
+
+    def _finish_batch(self, batch: list[ShadowRequest]) -> None:
+        """Scores a batch and makes room again, whatever happens: the thread is not started a second time."""
+        try:
+            self._score_batch(batch)
+        except Exception:
+            _log.exception("a shadow goes on without the evidence of %d requests", len(batch))
+            self._metrics.shadow_failed += sum(request.size for request in batch)
+        finally:
+            for request in batch:
+                self._room.give_back(request.size, request.memory)
 
     def _score_batch(self, batch: list[ShadowRequest]) -> None:
         self._metrics.shadow_lag_s = self._clock.now() - batch[0].arrival
@@ -111,7 +127,6 @@ class Shadow:
 
     def _deliver_evidence(self, batch: list[ShadowRequest], scores: Prediction | None, took_s: float) -> None:
         count = sum(request.size for request in batch)
-        self._taken += count
         self._metrics.shadow_rows += count
         self._metrics.shadow_failed += count if scores is None else 0
         start = 0

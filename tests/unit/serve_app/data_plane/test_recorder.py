@@ -93,7 +93,7 @@ def test_what_was_answered_is_recorded_by_the_end_in_few_batches(
     recorder: Recorder, observations: Moody, metrics: GatewayMetrics
 ) -> None:
     for number in range(40):
-        recorder.record_predictions("m", prediction_record(number, version="1" if number < 20 else "2"))
+        recorder.record_predictions("m", prediction_record(number, version="1" if number < 20 else "2"), 100)
         recorder.record_evidence("m", 1, evidence_record(number))
     recorder.close()
     observations.drain("m")
@@ -109,11 +109,11 @@ def test_whoever_answers_does_not_wait_for_observations_that_hang(
     recorder: Recorder, observations: Moody, metrics: GatewayMetrics
 ) -> None:
     observations.free.clear()
-    recorder.record_predictions("m", prediction_record(0))
+    recorder.record_predictions("m", prediction_record(0), 100)
     until(lambda: observations.calls == 1)
     started_at = time.perf_counter()
     for number in range(1, 300):
-        recorder.record_predictions("m", prediction_record(number))
+        recorder.record_predictions("m", prediction_record(number), 100)
     assert time.perf_counter() - started_at < 0.5
     assert metrics.record_dropped == 200
     observations.free.set()
@@ -121,12 +121,25 @@ def test_whoever_answers_does_not_wait_for_observations_that_hang(
     assert metrics.recorded == 100
 
 
+def test_rows_beyond_the_bytes_that_may_wait_are_dropped_and_counted(
+    recorder: Recorder, observations: Moody, metrics: GatewayMetrics
+) -> None:
+    observations.free.clear()
+    for number in range(40):
+        recorder.record_predictions("m", prediction_record(number), 9_000_000)
+    assert metrics.record_dropped == 40 - 128_000_000 // 9_000_000
+    observations.free.set()
+    until(lambda: metrics.recorded == 40 - metrics.record_dropped)
+    recorder.record_predictions("m", prediction_record(40), 9_000_000)  # there is room again
+    until(lambda: metrics.recorded == 41 - metrics.record_dropped)
+
+
 @pytest.mark.parametrize("mood", [Busy("too many rows wait"), Unavailable("Redis does not answer")])
 def test_what_cannot_be_taken_is_tried_again(
     recorder: Recorder, observations: Moody, metrics: GatewayMetrics, mood: Exception
 ) -> None:
     observations.mood = mood
-    recorder.record_predictions("m", prediction_record(0))
+    recorder.record_predictions("m", prediction_record(0), 100)
     until(lambda: observations.calls >= 3)
     observations.mood = None
     until(lambda: metrics.recorded == 1)
@@ -138,15 +151,15 @@ def test_what_cannot_be_taken_for_long_is_dropped_and_counted_and_all_else_goes_
     recorder: Recorder, observations: Moody, metrics: GatewayMetrics, mood: Exception
 ) -> None:
     observations.mood = mood
-    recorder.record_predictions("m", prediction_record(0))
+    recorder.record_predictions("m", prediction_record(0), 100)
     until(lambda: metrics.record_dropped == 1)
     observations.mood = None
-    recorder.record_predictions("m", prediction_record(1))
+    recorder.record_predictions("m", prediction_record(1), 100)
     until(lambda: metrics.recorded == 1)
 
 
 def test_rows_that_make_no_table_are_dropped_alone(recorder: Recorder, metrics: GatewayMetrics) -> None:
-    recorder.record_predictions("m", prediction_record(0, rows=[{"b": 1.0}]))
+    recorder.record_predictions("m", prediction_record(0, rows=[{"b": 1.0}]), 100)
     recorder.record_evidence("m", 1, evidence_record(1))
     until(lambda: metrics.record_dropped == 1 and metrics.recorded == 1)
 
@@ -160,8 +173,8 @@ def test_one_model_that_is_busy_does_not_hold_up_the_others(observations: Moody,
 
     recorder = Recorder(BusyWithOne(), metrics, 100, every_s=0.01, patience_s=0.5)
     recorder.start()
-    recorder.record_predictions("full", prediction_record(0))
-    recorder.record_predictions("other", prediction_record(1))
+    recorder.record_predictions("full", prediction_record(0), 100)
+    recorder.record_predictions("other", prediction_record(1), 100)
     until(lambda: metrics.recorded == 1 and metrics.record_dropped == 0)
     until(lambda: metrics.record_dropped == 1)
     recorder.close()

@@ -15,6 +15,7 @@ from optagent.serving.engine import ServedModel
 from optagent.serving.evidence_record import EvidenceRecord
 from optagent.training.columns import Kind
 from optagent.training.encoding import FeatureColumn, Schema
+from serve_app.data_plane.backlog_room import BacklogRoom
 from serve_app.data_plane.metrics import ModelMetrics
 from serve_app.data_plane.shadow import Shadow, ShadowRequest
 
@@ -69,18 +70,20 @@ def evidence_list() -> EvidenceList:
 @pytest.fixture
 def shadow(echo: Echo, metrics: ModelMetrics, evidence_list: EvidenceList) -> Iterator[Shadow]:
     model = ServedModel(SCHEMA, echo, "2")
-    shadow = Shadow(model, 500, metrics, ManualClock(10.0), evidence_list.append, budget_ms=20.0)
+    room = BacklogRoom(500, 1_000_000)
+    shadow = Shadow(model, room, metrics, ManualClock(10.0), evidence_list.append, budget_ms=20.0)
     yield shadow
     shadow.close()
 
 
-def make_request(*values: float, rows: Any = None) -> ShadowRequest:
+def make_request(*values: float, rows: Any = None, memory: int = 100) -> ShadowRequest:
     def compared(scores: Prediction | None, took_ms: float) -> EvidenceRecord:
         ids = [str(value) for value in values]
         failed = scores is None
         return EvidenceRecord(ids, 9.0, "r", "shadow", 0, "champion", 0.0, "u", "1", failed, took_ms, None, scores)
 
-    return ShadowRequest([{"a": value} for value in values] if rows is None else rows, len(values), 9.0, compared)
+    rows = [{"a": value} for value in values] if rows is None else rows
+    return ShadowRequest(rows, len(values), 9.0, compared, memory)
 
 
 def test_each_request_gets_its_own_scores_out_of_a_batch(
@@ -121,6 +124,33 @@ def test_what_does_not_fit_is_dropped_and_counted_and_room_comes_back(
     until(lambda: len(evidence_list) == 250)
     assert shadow.offer(make_request(1.0))
     assert metrics.shadow_lag_s == 1.0
+
+
+def test_rows_beyond_the_bytes_that_may_wait_are_dropped_and_counted(
+    shadow: Shadow, echo: Echo, evidence_list: EvidenceList, metrics: ModelMetrics
+) -> None:
+    echo.free.clear()
+    accepted = sum(shadow.offer(make_request(1.0, memory=400_000)) for _ in range(10))
+    assert (accepted, metrics.shadow_dropped) == (2, 8)
+    echo.free.set()
+    until(lambda: len(evidence_list) == 2)
+    until(lambda: shadow.offer(make_request(1.0, memory=1_000_000)))
+
+
+def test_a_shadow_whose_evidence_cannot_be_taken_goes_on(
+    echo: Echo, evidence_list: EvidenceList, metrics: ModelMetrics
+) -> None:
+    def record_evidence(evidence: EvidenceRecord) -> None:
+        if evidence.ids == ["-7.0"]:
+            raise RuntimeError("no such luck")
+        evidence_list.append(evidence)
+
+    model = ServedModel(SCHEMA, echo, "2")
+    shadow = Shadow(model, BacklogRoom(1, 1_000_000), metrics, ManualClock(10.0), record_evidence)
+    assert shadow.offer(make_request(-7.0))
+    until(lambda: shadow.offer(make_request(1.0)))  # there is room again
+    until(lambda: len(evidence_list) == 1)
+    shadow.close()
 
 
 def test_a_slow_version_is_asked_in_batches_that_do_not_make_it_look_late(
