@@ -3,11 +3,11 @@
 A large body is counted before it is decoded: empty objects and lists take some thirty times their bytes.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
+import numpy as np
 from msgspec import UNSET, Raw, UnsetType
 
 from optagent.errors import InvalidRequest, Malformed, TooLarge
@@ -15,7 +15,7 @@ from serve_app.data_plane.body_limits import LONGEST_NAME, MOST_CELLS, MOST_COLU
 
 _PART = 500_000  # bytes that are decoded in one call, which takes some milliseconds at worst
 _FRAME = 10  # lists and objects around the rows
-_TEXTS_OR = {marks: re.compile(rb'"[^"]*"?|([' + re.escape(marks) + rb"])") for marks in (b"{[", b",", b":")}
+_QUOTE = ord('"')
 
 
 class PredictBody(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -107,22 +107,24 @@ def decode(decoder: Callable[[Any], Any], body: bytes | Raw, where: str = "the b
 
 def _check_counts(body: bytes, most_objects: int) -> None:
     """Refuses bodies of more objects, lists and values than rows and columns could need."""
-    if _has_more(body, b"{[", most_objects + _FRAME):
-        raise TooLarge(f"the body: more than {most_objects + _FRAME:,} objects and lists in one call")
-    if _has_more(body, b",", MOST_CELLS):
-        raise TooLarge(f"the body: more than {MOST_CELLS:,} values in one call")
+    containers = _count_marks(body, b"{[", most_objects + _FRAME)
+    if containers > most_objects + _FRAME:
+        raise TooLarge(
+            f"the body: {containers:,} objects and lists in one call, the limit is {most_objects + _FRAME:,}"
+        )
+    values = _count_marks(body, b",", MOST_CELLS)
+    if values > MOST_CELLS:
+        raise TooLarge(f"the body: {values:,} values in one call, the limit is {MOST_CELLS:,}")
 
 
-def _has_more(part: bytes, marks: bytes, most: int) -> bool:
-    """True where more than `most` of these marks are outside of texts."""
-    if sum(part.count(mark) for mark in marks) <= most:  # with those in texts, at a gigabyte a second
-        return False
-    count = 0
-    for token in _TEXTS_OR[marks].finditer(part.replace(rb"\\", b"").replace(rb"\"", b"")):
-        count += token.lastindex is not None
-        if count > most:
-            return True
-    return False
+def _count_marks(part: bytes, marks: bytes, most: int) -> int:
+    """The number of these marks outside of texts; one that is not above `most` may include those in texts."""
+    count = sum(part.count(mark) for mark in marks)
+    if count <= most:
+        return count
+    content = np.frombuffer(part.replace(rb"\\", b"").replace(rb"\"", b""), np.uint8)
+    in_text = np.cumsum(content == _QUOTE, dtype=np.uint8) & 1  # the number of quotes so far is odd, also modulo 256
+    return sum(int(np.count_nonzero((content == mark) & (in_text == 0))) for mark in marks)
 
 
 def _read_object(part: Raw, where: str) -> dict[str, Any]:
@@ -134,8 +136,9 @@ def _read_object(part: Raw, where: str) -> dict[str, Any]:
 
 def _read_parts_by_name(part: Raw) -> Mapping[str, Raw]:
     """The fields of an object of few fields."""
-    if _has_more(bytes(part), b":", MOST_COLUMNS):
-        raise TooLarge(f"columns: more than {MOST_COLUMNS:,} in one call")
+    names = _count_marks(bytes(part), b":", MOST_COLUMNS)
+    if names > MOST_COLUMNS:
+        raise TooLarge(f"columns: {names:,} in one call, the limit is {MOST_COLUMNS:,}")
     parts: Mapping[str, Raw] = decode(_decode_parts_by_name, part)
     return parts
 
@@ -145,8 +148,9 @@ def _read_list(
 ) -> Any:
     """A list of few values; null where `decode_list` takes it."""
     content = bytes(part)
-    if _has_more(content, b",", most - 1):
-        raise TooLarge(f"{where}: more than {most:,} values in one call")
+    count = _count_marks(content, b",", most - 1) + 1
+    if count > most:
+        raise too_many_rows(count, most, where)
     if len(content) <= _PART:
         return decode(decode_list, part, where)
     return [decode(decode_one, value, where) for value in decode(_decode_parts, part, where)]

@@ -29,8 +29,8 @@ _log = logging.getLogger("optagent.gateway")
 class ShadowRequest(NamedTuple):
     """A request that was answered: its rows as they came, `size` of them, and its arrival in POSIX seconds.
 
-    `memory` is about the bytes that the rows take. `compared` makes the evidence from the scores of the shadow, None where
-    it failed, and from its time in milliseconds.
+    `memory` is about the bytes that the rows take. `compared` makes the evidence from the scores of the shadow, which
+    are None where it failed, and from its time in milliseconds.
     """
 
     rows: Any

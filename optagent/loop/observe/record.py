@@ -84,14 +84,14 @@ def check_sent_labels(labels: pa.Table, spec: ModelSpec, now: float) -> None:
     Their time is of the last year, or of the label horizon where that is longer: each day of labels is a file of the
     archive, and one of the future could not be corrected by a later label. A program imports older ones by the SDK.
     """
-    times = labels["time"].cast(pa.int64())
+    times, texts = labels["time"].cast(pa.int64()), labels["time"].cast(pa.string())
     oldest_s = max(_OLDEST_S, spec.label_delay_s)
     early = pc.less(times, round((now - oldest_s) * 1e6))
     if pc.any(early).as_py():
-        raise _invalid_value("time", labels["time"], early, f"is more than {oldest_s / 86_400:g} days ago")
+        raise _invalid_value("time", texts, early, f"is more than {oldest_s / 86_400:g} days ago")
     late = pc.greater(times, round((now + _AHEAD_S) * 1e6))
     if pc.any(late).as_py():
-        raise _invalid_value("time", labels["time"], late, f"is more than {_AHEAD_S / 60:g} minutes ahead")
+        raise _invalid_value("time", texts, late, f"is more than {_AHEAD_S / 60:g} minutes ahead")
     for name, most in (("id", LONGEST_NAME), ("label", LONGEST_TEXT)):
         if pt.is_large_string(labels[name].type):
             long = pc.greater(pc.utf8_length(labels[name]), most)
