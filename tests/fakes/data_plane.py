@@ -17,7 +17,7 @@ from optagent.domain.dataset import FileSource
 from optagent.domain.model import ModelSpec, Task
 from optagent.domain.routing import RoutingTable
 from optagent.domain.token import Scope
-from optagent.errors import ModelNotFound, NotAuthenticated
+from optagent.errors import ModelNotFound, NotAuthenticated, Unavailable
 from optagent.ports import RecordKind
 from optagent.serving.engine import ServedModel
 from optagent.training.columns import Kind
@@ -73,11 +73,14 @@ class OneToken:
 
 @dataclass
 class CountingObservations:
-    """Observations that count the rows and columns that they were given, and keep none."""
+    """Observations that count the rows and columns that they were given, and keep none; they can be away."""
 
     tables: list[tuple[RecordKind, int, int]] = field(default_factory=list)
+    are_away: bool = False
 
     def record(self, model_id: str, kind: RecordKind, rows: pa.Table) -> None:
+        if self.are_away:
+            raise Unavailable("Redis does not answer")
         self.tables.append((kind, rows.num_rows, rows.num_columns))
 
 
