@@ -97,8 +97,9 @@ class RowReader:
         self._check_names(dict.fromkeys(names), "columns")
         self._check_count(table.num_rows)
         try:
-            for name in self._names:
-                _check_texts(name, table[name])
+            if table.get_total_buffer_size() > LONGEST_TEXT:
+                for name in self._names:
+                    _check_texts(name, table[name])
             return encode(table, self._schema)
         except OptAgentError:
             raise
@@ -166,10 +167,9 @@ def _check_texts(name: str, values: pa.ChunkedArray) -> None:
     kind = values.type.value_type if pt.is_dictionary(values.type) else values.type
     if not (pt.is_string(kind) or pt.is_large_string(kind) or pt.is_string_view(kind)):
         return
-    if values.nbytes > LONGEST_TEXT:
-        longest = pc.max(pc.binary_length(values.cast(pa.large_string()))).as_py() or 0
-        if longest > LONGEST_TEXT:
-            raise InvalidData(f"column {name!r} takes texts of up to {LONGEST_TEXT:,} bytes, got one of {longest:,}")
+    longest = pc.max(pc.binary_length(values.cast(pa.large_string()))).as_py() or 0
+    if longest > LONGEST_TEXT:
+        raise InvalidData(f"column {name!r} takes texts of up to {LONGEST_TEXT:,} bytes, got one of {longest:,}")
 
 
 def _describe(value: Any) -> str:

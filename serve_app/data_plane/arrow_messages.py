@@ -7,18 +7,21 @@ that a library copies for each of them. https://arrow.apache.org/docs/format/Col
 import re
 import struct
 from collections.abc import Iterator
+from functools import lru_cache
+from operator import add
 from typing import NamedTuple
 
-import numpy as np
-
 from optagent.errors import InvalidData, Malformed, TooLarge, UnsupportedFormat
-from serve_app.data_plane.body_limits import LONGEST_NAME, MOST_CELLS, too_many_rows
+from serve_app.data_plane.body_limits import LONGEST_NAME, MOST_CELLS, MOST_COLUMNS, too_many_rows
 
 _MOST_BATCHES = 10_000
 _MOST_CHUNKS = 100_000  # columns times batches; each chunk takes some hundred bytes of memory
 _MOST_TEXTS = 1_000_000  # of a dictionary
 _FIELD_BYTES = 20  # the fewest that a field takes in a header
 _ENTRY_BYTES = 16  # the fewest that a key and a value of metadata take besides their texts
+
+_SMALL_HEADER = 4_000  # bytes
+_KNOWN_HEADERS = 64  # small ones whose columns are remembered: a caller sends the same ones again and again
 
 _CONTINUES = 0xFFFFFFFF
 _SCHEMA, _DICTIONARY, _BATCH = 1, 2, 3  # MessageHeader
@@ -57,7 +60,9 @@ def _read_shape(body: bytes, most_rows: int, most_columns: int) -> StreamShape:
     expands = False
     for kind, header, body_size in _messages(body):
         if kind == _SCHEMA and names is None:
-            names, expands = _read_fields(header, most_columns)
+            names, expands = (_read_known_fields if len(header.data) <= _SMALL_HEADER else _read_fields)(header.data)
+            if len(names) > most_columns:
+                raise _too_many_columns(len(names), most_columns)
             continue
         if names is None or kind not in (_DICTIONARY, _BATCH):
             raise Malformed("Arrow: a stream is a schema and its batches")
@@ -128,12 +133,10 @@ class _Table:
         for at in range(first, first + 4 * count, 4):
             yield _Table(self.data, at + int(_U32.unpack_from(self.data, at)[0]))
 
-    def read_longs(self, number: int, width: int) -> "np.ndarray[tuple[int, int], np.dtype[np.int64]]":
-        """(count, width) whole numbers of a vector of structs."""
+    def read_longs(self, number: int, width: int) -> tuple[int, ...]:
+        """The whole numbers of a vector of structs of `width` numbers."""
         at, count = self.find_vector(number)
-        if at + 8 * width * count > len(self.data):
-            raise Malformed("Arrow: a header ends too soon")
-        return np.frombuffer(self.data, np.int64, width * count, at if count else 0).reshape(count, width)
+        return struct.unpack_from(f"<{width * count}q", self.data, at) if count else ()
 
 
 def _messages(body: bytes) -> Iterator[tuple[int, _Table, int]]:
@@ -159,13 +162,14 @@ def _messages(body: bytes) -> Iterator[tuple[int, _Table, int]]:
         yield message.read_byte(1), header, body_size
 
 
-def _read_fields(schema: _Table, most_columns: int) -> tuple[tuple[str, ...], bool]:
+def _read_fields(data: bytes) -> tuple[tuple[str, ...], bool]:
     """The names of columns, and True where values of one refer to texts that are stored elsewhere."""
-    if schema.read_byte(0):
+    schema = _Table(data, int(_U32.unpack_from(data, 0)[0])).read_table(2)
+    if schema is None or schema.read_byte(0):
         raise UnsupportedFormat("Arrow: send numbers as little-endian")
     _, count = schema.find_vector(1)
-    if count > most_columns:
-        raise TooLarge(f"columns: {count:,} in one call, the limit is {most_columns:,}")
+    if count > MOST_COLUMNS:
+        raise _too_many_columns(count, MOST_COLUMNS)
     if count * _FIELD_BYTES > len(schema.data):
         raise Malformed("Arrow: columns share their descriptions")
     names: list[str] = []
@@ -181,6 +185,13 @@ def _read_fields(schema: _Table, most_columns: int) -> tuple[tuple[str, ...], bo
         names.append(name)
         expands = expands or coded or kind == _UTF8_VIEW
     return tuple(names), expands
+
+
+_read_known_fields = lru_cache(_KNOWN_HEADERS)(_read_fields)
+
+
+def _too_many_columns(count: int, most_columns: int) -> TooLarge:
+    return TooLarge(f"columns: {count:,} in one call, the limit is {most_columns:,}")
 
 
 def _read_name(field: _Table, number: int) -> str:
@@ -224,12 +235,14 @@ def _batch_rows(batch: _Table, body_size: int, columns: int) -> int:
     if batch.find_field(3):
         raise UnsupportedFormat("Arrow: compressed buffers are not read, send them as they are")
     rows = batch.read_long(0)
-    nodes, buffers, counts = batch.read_longs(1, 2), batch.read_longs(2, 2), batch.read_longs(4, 1)
-    if rows < 0 or len(nodes) != columns or not (nodes[:, 0] == rows).all():
+    lengths = batch.read_longs(1, 2)[::2]
+    if rows < 0 or len(lengths) != columns or lengths.count(rows) != columns:
         raise Malformed("Arrow: the columns of a batch are of different lengths")
-    sizes, ends = buffers[:, 1], buffers.sum(axis=1)
-    if (buffers < 0).any() or (buffers > body_size).any() or (ends > body_size).any() or sizes.sum() > body_size:
+    buffers = batch.read_longs(2, 2)
+    sizes = buffers[1::2]
+    if buffers and (min(buffers) < 0 or sum(sizes) > body_size or max(map(add, buffers[::2], sizes)) > body_size):
         raise Malformed("Arrow: the buffers of a batch are larger than its body")
-    if (counts < 0).any() or (counts > len(buffers)).any() or counts.sum() > len(buffers):
+    counts = batch.read_longs(4, 1)
+    if counts and (min(counts) < 0 or sum(counts) > len(sizes)):
         raise Malformed("Arrow: a batch has fewer buffers than it says")
     return rows

@@ -83,6 +83,10 @@ class CountingObservations:
             raise Unavailable("Redis does not answer")
         self.tables.append((kind, rows.num_rows, rows.num_columns))
 
+    def shapes(self, kind: RecordKind) -> list[tuple[int, int]]:
+        """The rows and columns of the tables of a kind."""
+        return [(rows, columns) for table_kind, rows, columns in self.tables if table_kind is kind]
+
 
 async def find_model(model_id: str) -> ModelSpec:
     if model_id not in SCHEMAS:

@@ -174,7 +174,7 @@ BAD_LABELS = {
 async def test_labels_have_few_columns(caller: PlaneCaller, kind: str) -> None:
     body, reason = BAD_LABELS[kind]
     await assert_refused(caller, body, JSON, 413, reason, verb="labels")
-    assert caller.observations.tables == []
+    assert caller.observations.shapes(RecordKind.LABELS) == []
 
 
 async def test_labels_of_arrow_have_few_rows_and_columns(caller: PlaneCaller) -> None:
@@ -196,13 +196,13 @@ async def test_a_label_is_of_the_last_year(caller: PlaneCaller, time_s: float | 
     now = "2023-11-14T22:00:00Z" if isinstance(time_s, str) else NOW
     body = labels_body({"id": 1, "label": 1, "time": now}, {"id": 2, "label": 1, "time": time_s})
     await assert_refused(caller, body, JSON, 422, reason, verb="labels")
-    assert caller.observations.tables == []
+    assert caller.observations.shapes(RecordKind.LABELS) == []
 
 
 async def test_a_label_of_last_month_and_of_a_clock_that_is_fast_is_recorded(caller: PlaneCaller) -> None:
     body = labels_body({"id": 1, "label": 1, "time": NOW - 30 * DAY}, {"id": 2, "label": 0, "time": NOW + 60})
     assert (await caller.post(body, verb="labels"))[0] == 200
-    assert caller.observations.tables == [(RecordKind.LABELS, 2, 3)]
+    assert caller.observations.shapes(RecordKind.LABELS) == [(2, 3)]
 
 
 @pytest.mark.parametrize(
