@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -14,6 +14,7 @@ from optagent.domain.model import ModelSpec
 from optagent.domain.monitoring import Monitoring
 from optagent.domain.policy import RetrainingPolicy, policy_named
 from optagent.errors import InvalidRequest
+from optagent.secret_text import hide_secrets
 
 T = TypeVar("T")
 
@@ -36,6 +37,32 @@ def encode(value: Any) -> bytes:
 def plain(value: Any) -> Any:
     """A frozen dataclass as dicts, lists and scalars that JSON can hold."""
     return _adapter(type(value)).dump_python(value, mode="json")
+
+
+def without_secrets(value: T) -> T:
+    """A value as people may see it: all its texts are without the passwords and queries of URLs.
+
+    Works on nouns, on mappings, lists and tuples of them, and on plain data. Digests and comparisons need the value
+    itself.
+    """
+    return cast(T, _without_secrets(value))
+
+
+def _without_secrets(value: Any) -> Any:
+    if isinstance(value, str):
+        return hide_secrets(value) if type(value) is str else value  # a StrEnum has names of ours
+    if isinstance(value, Mapping):
+        return {key: _without_secrets(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_secrets(item) for item in value]
+    if type(value) is tuple:
+        return tuple(_without_secrets(item) for item in value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.init}
+        hidden = {name: _without_secrets(item) for name, item in fields.items()}
+        changes = {name: item for name, item in hidden.items() if item != fields[name]}
+        return dataclasses.replace(value, **changes) if changes else value
+    return value
 
 
 def decode(kind: type[T], data: bytes | str | Mapping[str, Any]) -> T:
@@ -101,7 +128,8 @@ def source_from(data: Any) -> DataSource:
     if isinstance(data, str):
         return FileSource(data)
     if not isinstance(data, Mapping):
-        raise InvalidRequest(f"data: a path, {{uri, format}} or {{url, query}} is needed, got {data!r}")
+        kind = type(data).__name__
+        raise InvalidRequest(f"data: a path, {{uri, format}} or {{url, query}} is needed, got a value of type {kind}")
     if "url" in data or "query" in data:
         return decode(SqlSource, data)
     return decode(FileSource, data)
@@ -125,5 +153,5 @@ def _error_text(item: Any) -> str:
     where = ".".join(str(part) for part in item["loc"])
     if item["type"] == "value_error":
         return str(item["ctx"]["error"])
-    value = "" if item["type"] == "missing" else f", got {item['input']!r}"
+    value = "" if item["type"] == "missing" else f", got {without_secrets(item['input'])!r}"
     return f"{where}: {item['msg'].lower()}{value}"

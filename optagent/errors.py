@@ -1,8 +1,17 @@
 """Exceptions: everything that optagent raises on purpose. Nothing here knows HTTP."""
 
+from optagent.secret_text import hide_secrets
+
 
 class OptAgentError(Exception):
-    """Base class: catching it catches every refusal and every reported failure."""
+    """Base class: catching it catches every refusal and every reported failure.
+
+    Messages go to people by many ways (answers, logs, the audit log, processes, notices), so secrets of URLs in them
+    are hidden here, once.
+    """
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(hide_secrets(value) if isinstance(value, str) else value for value in args))
 
 
 class InvalidRequest(OptAgentError, ValueError):

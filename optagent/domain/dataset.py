@@ -30,7 +30,7 @@ class SqlSource:
 
     def __post_init__(self) -> None:
         if "://" not in self.url:
-            raise InvalidRequest(f"data: {self.url!r} is not a SQLAlchemy URL such as postgresql://host/name")
+            raise InvalidRequest("data: the url is not a SQLAlchemy URL such as postgresql://host/name")
         if not self.query.strip():
             raise InvalidRequest("data: the query is empty")
 

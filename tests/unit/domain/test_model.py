@@ -60,7 +60,7 @@ def test_data_is_a_path_a_uri_with_its_format_or_a_query(tmp_path: Path):
         ({"data": 3}, "data: a path"),
         ({"data": {"uri": "x", "query": "select 1"}}, "SqlSource: unknown field uri"),
         ({"data": {"uri": "x", "format": "xls"}}, r"unknown format 'xls'; one of \['parquet', 'csv', 'arrow'\]"),
-        ({"data": {"url": "host", "query": "select 1"}}, "'host' is not a SQLAlchemy URL"),
+        ({"data": {"url": "host", "query": "select 1"}}, "the url is not a SQLAlchemy URL"),
     ],
 )
 def test_a_model_that_breaks_a_rule_is_refused_with_the_value_and_the_rule(change, message):
