@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,12 +12,13 @@ import pyarrow.dataset as ds
 
 from optagent.adapters.datasets.choice import choose_columns
 from optagent.adapters.datasets.content import check_content, compression_of
-from optagent.adapters.datasets.files import Files, reading
+from optagent.adapters.datasets.files import Files, is_named_as_data, reading
 from optagent.adapters.datasets.limits import Meter
 from optagent.errors import InvalidData
 
 _HEAD_BYTES = 1 << 18
 _VALUE_BYTES = 8
+_PLAIN_NAME = re.compile(r"[\w .()%/-]{1,100}")
 
 
 def read_csv_files(files: Files, columns: Sequence[str] | None, meter: Meter) -> pa.Table:
@@ -43,6 +45,8 @@ def _read_file(files: Files, path: str, columns: Sequence[str] | None, meter: Me
             compression = compression_of(stream.read(8))
         with files.filesystem.open_input_stream(path, compression=compression) as stream:
             names, separator = _read_header(stream.read(_HEAD_BYTES), where)
+        if not is_named_as_data(path):
+            _require_plain_header(names, where)
         partitions = _partition_values(files, path)
         placeholder = pa.schema([(name, pa.string()) for name in [*names, *partitions]])
         selected = choose_columns(placeholder, columns, where)
@@ -71,6 +75,18 @@ def _read_header(head: bytes, where: str) -> tuple[list[str], str]:
     text.seek(0)
     names = next(row for row in csv.reader(text, delimiter=separator) if row)
     return names, separator
+
+
+def _require_plain_header(names: Sequence[str], where: str) -> None:
+    """Raises InvalidData, without quoting the line, for a first line that does not look like names of columns.
+
+    Messages list the columns of a file. One that is only said to be CSV may be anything, such as a list of passwords.
+    """
+    if not all(_PLAIN_NAME.fullmatch(name) for name in names):
+        raise InvalidData(
+            f"{where}: its name is not that of a data file, and its first line holds more than names of columns"
+            " (letters, digits, spaces and any of _.()%/-)"
+        )
 
 
 def _partition_values(files: Files, path: str) -> dict[str, pa.Scalar]:

@@ -13,6 +13,7 @@ import pyarrow.fs as pafs
 from optagent.adapters.datasets.content import check_content
 from optagent.domain.dataset import FileSource
 from optagent.errors import InvalidData, OptAgentError, Unavailable
+from optagent.secret_text import HIDDEN, hide_secrets
 
 _FORMATS = {
     ".parquet": "parquet",
@@ -25,6 +26,9 @@ _FORMATS = {
 }
 _COMPRESSIONS = (".gz", ".bz2", ".zst")
 _HEAD_BYTES = 4096
+_CSV_FAULT = re.compile(
+    r"CSV parse error: (?:Row #\d+: )?Expected \d+ columns, got \d+|CSV conversion error to [\w\[\], ]+"
+)
 _GCS_RETRY_S = 5  # by default it retries for 15 minutes
 
 
@@ -50,15 +54,15 @@ def reading(where: str, remote: bool) -> Iterator[None]:
     except FileNotFoundError:
         raise InvalidData(f"{where}: no such file") from None
     except (pa.ArrowException, UnicodeDecodeError, PermissionError) as error:
-        raise InvalidData(f"{where}: cannot be read: {_short(error)}") from None
+        raise InvalidData(f"{where}: cannot be read: {_describe_error(error)}") from None
     except OSError as error:
         refusal = Unavailable if remote else InvalidData
-        raise refusal(f"{where}: cannot be read: {_short(error)}") from None
+        raise refusal(f"{where}: cannot be read: {_describe_error(error)}") from None
 
 
 def find_files(source: FileSource) -> Files:
     """The files of `source`, sorted by name, each checked to be of its format."""
-    where = re.sub(r"://[^/@]*@", "://***@", source.uri)
+    where = _shown_uri(source.uri)
     remote = "://" in source.uri and not source.uri.startswith("file://")
     with reading(where, remote):
         filesystem, path = _filesystem(source.uri, where)
@@ -71,6 +75,11 @@ def find_files(source: FileSource) -> Files:
         for name in paths:
             _check_file(filesystem, name, kinds[0], where if len(paths) == 1 else f"{where}: {name}")
     return Files(filesystem, paths, root, kinds[0], where, remote)
+
+
+def _shown_uri(uri: str) -> str:
+    """The address without the login of a store, which is a key and its secret, and without the options of the store."""
+    return re.sub(r"://[^/@]*@", f"://{HIDDEN}@", hide_secrets(uri))
 
 
 def _filesystem(uri: str, where: str) -> tuple[pafs.FileSystem, str]:
@@ -135,6 +144,16 @@ def _check_file(filesystem: pafs.FileSystem, path: str, kind: str, where: str) -
     check_content(head, kind, _suffix(path)[1], where)
 
 
-def _short(error: BaseException) -> str:
+def is_named_as_data(path: str) -> bool:
+    """True for a file whose name says that it holds data; any other may be of anybody, and is not quoted."""
+    return _suffix(path)[0] in _FORMATS
+
+
+def _describe_error(error: BaseException) -> str:
+    """Arrow's message in one line, at most 300 characters, without text of the file, which the CSV reader quotes."""
     text = " ".join(str(error).split())
+    if text.startswith("CSV"):
+        known = _CSV_FAULT.match(text)
+        return known[0] if known else "it is not valid CSV"
+    text = hide_secrets(text)
     return text if len(text) <= 300 else f"{text[:300]}…"

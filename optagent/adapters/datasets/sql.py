@@ -1,13 +1,9 @@
 """SQL queries: reads the rows of a query by SQLAlchemy URL, streamed from the server in batches."""
 
-import os
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 from uuid import UUID
 
 import pyarrow as pa
@@ -15,13 +11,14 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from optagent.adapters.datasets.choice import choose_columns
+from optagent.adapters.datasets.database_url import DatabaseUrl, fill_url
 from optagent.adapters.datasets.limits import Meter
+from optagent.adapters.datasets.read_only import forbid_writes, read_only_options, read_only_url, require_one_select
 from optagent.domain.dataset import SqlSource
 from optagent.errors import InvalidData, Unavailable
 
 _BATCH_ROWS = 20_000
 _CONNECT_S = 4
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _TIMEOUTS = {  # each driver's name for the time limit of a connection
     "psycopg": "connect_timeout",
     "psycopg2": "connect_timeout",
@@ -37,73 +34,47 @@ _TIMEOUTS = {  # each driver's name for the time limit of a connection
 
 
 def read_sql(source: SqlSource, columns: Sequence[str] | None, meter: Meter) -> tuple[pa.Table, str]:
-    """The rows of the query, and the name of the database for messages, which never has the password.
-
-    `${NAME}` in the URL is replaced by that variable unchanged: a password needs no percent-encoding there.
-    """
-    url = database_url(source.url)
-    where = url.set(query={}).render_as_string(hide_password=True)
-    engine = _engine(url, where)
+    """The rows of the query, and the template of the database's URL for messages, which never has a secret."""
+    place = fill_url(source.url)
+    require_one_select(source.query, place.url, place.where)
+    engine = _engine(place)
     try:
-        with _translate_errors(Unavailable, where, url, "does not answer"):
+        with _translate_errors(Unavailable, place, "does not answer"):
             connection = engine.connect()
-        with connection, _translate_errors(InvalidData, where, url, "refused the query"):
+        with connection, _translate_errors(InvalidData, place, "refused the query"):
             options = {"stream_results": True, "no_parameters": True, "yield_per": _BATCH_ROWS}
+            options |= read_only_options(engine)
             result = connection.execution_options(**options).exec_driver_sql(source.query)
-            return _read_table(result, columns, meter, where), where
+            return _read_table(result, columns, meter, place.where), place.where
     finally:
         engine.dispose()
 
 
-def database_url(template: str) -> sa.URL:
-    """The URL with `${NAME}` filled in from the environment."""
-
-    def value(match: re.Match[str]) -> str:
-        if match[1] not in os.environ:
-            raise InvalidData(f"data: the environment variable {match[1]} of the database URL is not set")
-        return os.environ[match[1]]
-
-    user, at, rest = template.rpartition("@")
-    filled = _VARIABLE.sub(lambda match: quote(value(match), safe=""), user) + at + _VARIABLE.sub(value, rest)
-    try:
-        return sa.make_url(filled)
-    except (exc.ArgumentError, ValueError):
-        raise InvalidData("data: not a SQLAlchemy URL such as postgresql://user:${PASSWORD}@host/name") from None
-
-
-def _engine(url: sa.URL, where: str) -> sa.Engine:
-    on_disk = url.get_backend_name() == "sqlite" and url.database and not url.database.startswith((":memory:", "file:"))
-    if on_disk and not Path(str(url.database)).exists():  # SQLite would create the file
-        raise InvalidData(f"{where}: no such file")
+def _engine(place: DatabaseUrl) -> sa.Engine:
+    url, where = read_only_url(place.url, place.where), place.where
     try:
         name = _TIMEOUTS.get(url.get_driver_name())
         arguments = {name: _CONNECT_S} if name and name not in url.query else {}
-        return sa.create_engine(url, connect_args=arguments, poolclass=sa.NullPool)
+        engine = sa.create_engine(url, connect_args=arguments, poolclass=sa.NullPool)
     except ModuleNotFoundError as error:
         raise InvalidData(f"{where}: its driver is not installed: pip install {error.name}") from None
     except exc.NoSuchModuleError:
         raise InvalidData(f"{where}: unknown database {url.drivername!r}") from None
     except exc.SQLAlchemyError as error:
-        raise InvalidData(f"{where}: {_describe_error(error, url)}") from None
+        raise InvalidData(f"{where}: {place.describe_error(error)}") from None
+    forbid_writes(engine)
+    return engine
 
 
 @contextmanager
-def _translate_errors(
-    refusal: type[InvalidData] | type[Unavailable], where: str, url: sa.URL, what: str
-) -> Iterator[None]:
+def _translate_errors(refusal: type[InvalidData] | type[Unavailable], place: DatabaseUrl, what: str) -> Iterator[None]:
     try:
         yield
     except exc.DBAPIError as error:
         kind = Unavailable if error.connection_invalidated else refusal
-        raise kind(f"{where}: {what}: {_describe_error(error, url)}") from None
+        raise kind(f"{place.where}: {what}: {place.describe_error(error)}") from None
     except (exc.SQLAlchemyError, OSError) as error:
-        raise refusal(f"{where}: {what}: {_describe_error(error, url)}") from None
-
-
-def _describe_error(error: BaseException, url: sa.URL) -> str:
-    """The database's message in one line, without the password and without SQLAlchemy's echo of the query."""
-    text = " ".join(str(getattr(error, "orig", None) or error).split())[:300]
-    return text.replace(str(url.password), "***") if url.password else text
+        raise refusal(f"{place.where}: {what}: {place.describe_error(error)}") from None
 
 
 def _read_table(result: sa.CursorResult[Any], columns: Sequence[str] | None, meter: Meter, where: str) -> pa.Table:
@@ -130,9 +101,9 @@ def _to_array(values: Sequence[Any], name: str, where: str) -> pa.Array:
         values = [str(value) if isinstance(value, UUID) else value for value in values]
     try:
         return pa.array(values)
-    except (pa.ArrowException, OverflowError) as error:
+    except (pa.ArrowException, OverflowError):  # their texts quote the value
         type_names = sorted(kind.__name__ for kind in kinds - {type(None)})
-        raise InvalidData(f"{where}: column {name!r} holds {' and '.join(type_names)} values: {error}") from None
+        raise InvalidData(f"{where}: column {name!r} holds {' and '.join(type_names)} values") from None
 
 
 def _concat_arrays(arrays: Sequence[pa.Array], name: str, where: str) -> pa.ChunkedArray:

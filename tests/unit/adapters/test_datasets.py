@@ -253,7 +253,7 @@ def test_a_query_over_the_row_limit_stops(datasets: FileDatasets, database: str)
     [
         ("SELECT * FROM nope", "no such table: nope"),
         ("SELEC 1", "syntax error"),
-        ("CREATE TABLE t (a INTEGER)", "a SELECT is needed"),
+        ("CREATE TABLE t (a INTEGER)", "not authorized"),
         ("SELECT 1 AS a, 2 AS a", "duplicate column names ['a']"),
         ("SELECT id FROM trades WHERE 0", "no rows"),
         ("SELECT 1 AS a UNION ALL SELECT 'x'", "column 'a' holds int and str values"),
