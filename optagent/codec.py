@@ -51,18 +51,16 @@ def without_secrets(value: T) -> T:
 def _without_secrets(value: Any) -> Any:
     if isinstance(value, str):
         return hide_secrets(value) if type(value) is str else value  # a StrEnum has names of ours
-    if isinstance(value, Mapping):
-        return {key: _without_secrets(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_secrets(item) for item in value]
-    if type(value) is tuple:
-        return tuple(_without_secrets(item) for item in value)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):  # results of verbs are mappings too
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.init}
         hidden = {name: _without_secrets(item) for name, item in fields.items()}
         changes = {name: item for name, item in hidden.items() if item != fields[name]}
         return dataclasses.replace(value, **changes) if changes else value
-    return value
+    if isinstance(value, Mapping):
+        return {_without_secrets(key): _without_secrets(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_secrets(item) for item in value]
+    return tuple(_without_secrets(item) for item in value) if type(value) is tuple else value
 
 
 def decode(kind: type[T], data: bytes | str | Mapping[str, Any]) -> T:

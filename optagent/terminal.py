@@ -13,6 +13,7 @@ from optagent.domain.feature_result import FeatureResult
 from optagent.domain.optimization import SUCCESS, OptimizationResult
 from optagent.domain.study import Interval, Progress, Trial, TrialState, TuningResult
 from optagent.domain.study_report import StudyReport, StudySummary
+from optagent.secret_text import hide_secrets
 
 _QUIET_EVERY_S = 5.0
 _FRONT_SHOWN = 10
@@ -189,7 +190,7 @@ def show_table(console: Console, headings: Sequence[str], rows: Sequence[Sequenc
     for heading in headings:
         table.add_column(heading, overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(hide_secrets, row))
     console.print(table)
 
 

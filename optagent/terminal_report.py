@@ -15,6 +15,7 @@ from optagent.analysis.report.sections import report_sections
 from optagent.domain.alert import Alert
 from optagent.domain.diagnosis import Diagnosis
 from optagent.domain.model_report import ModelReport
+from optagent.secret_text import hide_secrets
 
 
 def show_report(console: Console, report: ModelReport) -> None:
@@ -112,5 +113,6 @@ def _table(console: Console, headings: Sequence[str], rows: Sequence[Sequence[st
 
 
 def _plain(text: str, style: str = "") -> Text:
-    """Names come from data: no markup is read from them, and no control character reaches the terminal."""
-    return Text("".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text), style)
+    """Names come from data: no markup is read from them, and no control character or secret reaches the terminal."""
+    shown = hide_secrets(text)
+    return Text("".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in shown), style)

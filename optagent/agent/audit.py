@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from optagent.agent.base import AgentBase
+from optagent.codec import without_secrets
 from optagent.domain.audit import AuditEntry, parse_point
 from optagent.domain.audit_chain import ChainReport
 from optagent.errors import Conflict, InvalidRequest
@@ -21,8 +22,8 @@ class AuditVerbs(AgentBase):
     """Writes and verifies the audit log."""
 
     async def record_audit(self, entry: AuditEntry) -> None:
-        """Appends a line to the audit log."""
-        await self._ports.store.append_audit(entry)
+        """Appends a line to the audit log, without the secrets of URLs in it."""
+        await self._ports.store.append_audit(without_secrets(entry))
 
     async def audit(self, limit: int = 100) -> list[AuditEntry]:
         """The newest lines of the audit log, the latest first."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from optagent.agent.base import AgentBase
 from optagent.agent.page_file import write_page
-from optagent.codec import decode
+from optagent.codec import decode, without_secrets
 from optagent.domain.backtest import BacktestResult
 from optagent.domain.command import AnalyzeModel, BacktestModel
 from optagent.domain.model_report import ModelReport
@@ -60,5 +60,5 @@ class PageVerbs(AgentBase):
 
     async def _draw(self, port: str, subject: Any) -> str:
         """The page of a report or backtest, by the port that draws it."""
-        page: str = await asyncio.to_thread(self._ports.require(port), subject)
+        page: str = await asyncio.to_thread(self._ports.require(port), without_secrets(subject))
         return page

@@ -45,12 +45,15 @@ class ProcessVerbs(AgentBase):
         return await start_due(ports.store, ports.require("launcher"), max_processes, ports.clock)
 
     async def process(self, process_id: str) -> Process:
-        """A process of this or of any other agent on the same store; raises ProcessNotFound."""
-        return await self._ports.store.process(process_id)
+        """A process of this or of any other agent on the same store, without its holder's secret.
+
+        Raises ProcessNotFound.
+        """
+        return replace(await self._ports.store.process(process_id), holder="")
 
     async def processes(self, model_id: str | None = None, limit: int = 100) -> list[Process]:
-        """Processes of all models or of one, the newest first."""
-        return await self._ports.store.processes(model_id, limit)
+        """Processes of all models or of one, the newest first, without their holders' secrets."""
+        return [replace(process, holder="") for process in await self._ports.store.processes(model_id, limit)]
 
     async def cancel(self, process_id: str) -> None:
         """Asks a running process to stop; it ends as cancelled within a few seconds."""

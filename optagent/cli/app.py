@@ -11,6 +11,7 @@ from rich.console import Console
 
 from optagent.agent import OptimizationAgent
 from optagent.bootstrap import create_optimization_agent
+from optagent.codec import without_secrets
 from optagent.errors import InvalidRequest
 
 app = typer.Typer(
@@ -55,5 +56,5 @@ def with_agent(verb: Callable[[OptimizationAgent], Awaitable[Any]], register: Pa
 
 
 def print_json(data: Any) -> None:
-    """Indented in a terminal; for a file, a pipe and the log of a job on one line."""
-    typer.echo(json.dumps(data, indent=2 if OUT.is_terminal else None, ensure_ascii=False))
+    """Indented in a terminal; for a file, a pipe and the log of a job on one line. Secrets of URLs are hidden."""
+    typer.echo(json.dumps(without_secrets(data), indent=2 if OUT.is_terminal else None, ensure_ascii=False))

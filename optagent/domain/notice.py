@@ -14,6 +14,7 @@ from optagent.domain.process import Process, Status
 from optagent.domain.rollout import AUTOMATIC, Rollout, Transition
 from optagent.domain.rollout_look import Look, RolloutState
 from optagent.errors import InvalidRequest
+from optagent.secret_text import hide_secrets
 
 TITLE_LIMIT = 150
 TEXT_LIMIT = 1500
@@ -200,11 +201,12 @@ def message_of(notices: Sequence[Notice]) -> Message:
 
 
 def sanitize_text(text: str, limit: int) -> str:
-    """Text without markup, mentions, links and characters that do not show, cut to `limit` characters.
+    """Text without secrets of URLs, markup, mentions, links and characters that do not show, cut to `limit` characters.
 
     >>> sanitize_text("<!channel> @here is [a](http://link)", 100)
     '‹!channel› ＠here is [a] (http: //link)'
     """
+    text = hide_secrets(text)  # first: a URL that is taken apart is none any more
     plain = "".join(char if char == "\n" or not unicodedata.category(char).startswith("C") else " " for char in text)
     plain = plain.replace("<", "‹").replace(">", "›").replace("`", "'").replace("](", "] (").replace("://", ": //")
     plain = _MENTION.sub("＠", plain).strip()
