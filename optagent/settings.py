@@ -5,14 +5,16 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import platformdirs
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from optagent.domain.duration import seconds
+from optagent.domain.source_rules import SourceRules
 from optagent.errors import InvalidRequest
+from optagent.secret_text import hide_secrets
 
 PREFIX = "OPT_AGENT_"
 CHANNELS = ("slack", "email")
@@ -50,6 +52,15 @@ class Settings(BaseSettings):
     false_alarm_every: str = Field("90d", description="mean time between false alarms where nothing changes")
     observations: Path | None = Field(
         None, description="folder of recorded predictions and labels; unset: in the home folder"
+    )
+    data_roots: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="folders, and URLs such as s3://bucket/rows, of data named over HTTP; unset: home/data"
+    )
+    source_variables: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="environment variables that a database URL may name over HTTP as ${NAME}"
+    )
+    families_allowed: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="modules, or whole paths, of own families that a model may name over HTTP"
     )
     max_backlog: int = Field(1_000_000, ge=1, description="most recorded rows of a model that wait for the archive")
     min_samples_for_retrain: int = Field(1000, ge=1, description="fewest labelled rows that a retrain needs")
@@ -139,6 +150,30 @@ class Settings(BaseSettings):
             raise ValueError(f"unknown channel {', '.join(unknown)}; one of {list(CHANNELS)}")
         return channel_names
 
+    @field_validator("data_roots", "source_variables", "families_allowed", mode="before")
+    @classmethod
+    def _split_names(cls, names: Any) -> Any:
+        parts = names.split(",") if isinstance(names, str) else names
+        return tuple(dict.fromkeys(str(name).strip() for name in parts if str(name).strip()))
+
+    @field_validator("data_roots")
+    @classmethod
+    def _are_places(cls, roots: tuple[str, ...]) -> tuple[str, ...]:
+        for root in roots:
+            if "://" not in root and not Path(root).is_absolute():
+                raise ValueError(f"must be absolute folders and URLs, separated by commas, got {root!r}")
+            if "@" in root or "?" in root:
+                raise ValueError("must be URLs without a login and options, such as s3://bucket/rows")
+        return roots
+
+    @field_validator("source_variables")
+    @classmethod
+    def _are_no_settings(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        own = [name for name in names if name.upper().startswith(PREFIX)]
+        if own:
+            raise ValueError(f"must not be settings, whose secrets would be sent to a database, got {', '.join(own)}")
+        return names
+
     @field_validator("email_from")
     @classmethod
     def _is_address(cls, address: str | None) -> str | None:
@@ -190,6 +225,12 @@ class Settings(BaseSettings):
         return _urls(self.notification_urls)
 
     @property
+    def source_rules(self) -> SourceRules:
+        """The rules for models and backtests that come over HTTP."""
+        roots = self.data_roots or (str(self.home / "data"),)
+        return SourceRules(roots, self.source_variables, self.families_allowed)
+
+    @property
     def redis_url(self) -> str | None:
         """The URL of the configured Redis with its password, or None for the embedded server."""
         if self.redis_host is None:
@@ -223,7 +264,7 @@ class Settings(BaseSettings):
                 origin = str(env_file)
             else:
                 origin = "default" if name not in self.model_fields_set else "given"
-            rows.append((variable, _mask_password(value), origin))
+            rows.append((variable, _shown_value(value), origin))
         return rows
 
 
@@ -249,14 +290,10 @@ def _urls(secret: SecretStr | None) -> tuple[str, ...]:
     return tuple(_BETWEEN_URLS.split(text)) if text else ()
 
 
-def _mask_password(value: Any) -> str:
+def _shown_value(value: Any) -> str:
     if value is None:
         return ""
-    if isinstance(value, tuple):
-        return ",".join(value)
-    text = str(value)
-    password = urlsplit(text).password if "://" in text else None
-    return text.replace(f":{password}@", ":***@") if password else text
+    return hide_secrets(",".join(value) if isinstance(value, tuple) else str(value))
 
 
 def _describe_error(item: Mapping[str, Any]) -> str:

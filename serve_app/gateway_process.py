@@ -44,7 +44,15 @@ class GatewayProcess:
             gateway_id,
             Backlogs(limits.shadow_backlog, limits.record_backlog),
         )
-        api = create_api(agent, authenticator, ports.kept_answers, ports.clock, self._data_plane, limits.max_body_bytes)
+        api = create_api(
+            agent,
+            authenticator,
+            ports.kept_answers,
+            ports.clock,
+            self._data_plane,
+            limits.max_body_bytes,
+            source_rules=ports.source_rules,
+        )
         self.application = Application(api, self._data_plane, tells_id=False)
         self._exporting: asyncio.Task[None] | None = None
 

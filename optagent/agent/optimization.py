@@ -197,8 +197,6 @@ class OptimizationVerbs(AgentBase):
             _check_names(more, _BACKTEST_FIELDS)
             contenders = tuple(contender_named(policy) if isinstance(policy, str) else policy for policy in policies)
             source = FileSource(data) if isinstance(data, str) else data
-            if source is None:
-                source = (await self._ports.store.model(model_id)).data
             command = BacktestModel(model_id, source, BacktestAsk(contenders, label_delay, **more))
             result: BacktestResult = await self._run(command)
             return result

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from optagent.bootstrap import parts
+from optagent.domain.source_rules import SourceRules
 from optagent.errors import NotFound
 from optagent.ports import Clock, IdempotencyStore, Loader, Observations, Routes, Store, Tokens
 from optagent.settings import Settings
@@ -42,6 +43,7 @@ class GatewayPorts:
     loader: Loader
     clock: Clock
     limits: GatewayLimits
+    source_rules: SourceRules
     resources: AsyncExitStack
 
     async def close(self) -> None:
@@ -82,6 +84,7 @@ async def create_gateway_ports(settings: Settings) -> GatewayPorts:
             loader=loader,
             clock=parts.clock(),
             limits=_limits(settings),
+            source_rules=settings.source_rules,
             resources=resources.pop_all(),
         )
 

@@ -238,10 +238,14 @@ class OptimizeModel:
 
 @dataclass(frozen=True, slots=True)
 class BacktestModel:
-    """Replay a model's history under the policies of `ask`. `data` holds the rows with their labels and dates."""
+    """Replay a model's history under the policies of `ask`. `data` holds the rows with their labels and dates.
+
+    None means the model's own data when the replay runs: a command is kept and shown, so it holds the reference and not
+    a copy, whose URL may have a password.
+    """
 
     model_id: str
-    data: DataSource
+    data: DataSource | None
     ask: BacktestAsk
 
     def __post_init__(self) -> None:

@@ -3,8 +3,10 @@
 import asyncio
 from dataclasses import replace
 
+from optagent.codec import without_secrets
 from optagent.domain.backtest import BacktestAsk, BacktestResult, Contender
 from optagent.domain.command import BacktestModel
+from optagent.domain.dataset import DataSource
 from optagent.domain.model import ModelSpec
 from optagent.domain.policy import Trigger
 from optagent.errors import InvalidRequest
@@ -24,12 +26,24 @@ def settle_ask(ask: BacktestAsk, spec: ModelSpec, min_new_labels: int) -> Backte
     return replace(ask, policies=contenders)
 
 
+def settle_source(source: DataSource | None, spec: ModelSpec) -> DataSource | None:
+    """The source as a command keeps it: None for the model's own where that has a password.
+
+    Raises InvalidRequest for any other that has one, since a command is kept and shown.
+    """
+    if source is None or without_secrets(source) == source:
+        return source
+    if source != spec.data:
+        raise InvalidRequest("data: the URL of a command must not hold a password: write it as ${NAME} of a variable")
+    return None
+
+
 async def backtest(command: BacktestModel, spec: ModelSpec, ports: Ports, run: Run) -> BacktestResult:
     """Reads the history and replays it; raises InvalidData, Unavailable and Cancelled."""
     replay: Backtester = ports.require("backtester")
     await run.stage("read")
     spec = replace(spec, monitoring=ports.monitoring_of(spec))
-    table = await asyncio.to_thread(ports.datasets.read, command.data)
+    table = await asyncio.to_thread(ports.datasets.read, command.data or spec.data)
     await run.stage("replay")
     return await asyncio.to_thread(replay, spec, table, command.ask, run.is_cancelled)
 

@@ -134,11 +134,22 @@ async def run_job(job: Job, ports: Ports, run: Run) -> Any:
 
 
 def new_process(job: Job, ports: Ports) -> Process:
-    """A durable process for a job: a runner that takes it over goes on with its study or with its stages."""
+    """A durable process for a job: a runner that takes it over goes on with its study or with its stages.
+
+    Raises InvalidRequest for a command that must not be kept, since it holds a password.
+    """
     kind, now = HANDLERS[type(job.command)].kind, ports.clock.now()
     process_id = f"{kind}-{uuid.uuid4().hex[:12]}"
-    process = Process(process_id, kind, job.spec.model_id, Status.PENDING, now, now, plain(job.command))
+    process = Process(process_id, kind, job.spec.model_id, Status.PENDING, now, now, plain(_storable_command(job)))
     return replace(process, durable=True)
+
+
+def _storable_command(job: Job) -> Command:
+    if not isinstance(job.command, BacktestModel):
+        return job.command
+    from optagent.loop.backtest import settle_source
+
+    return replace(job.command, data=settle_source(job.command.data, job.spec))
 
 
 async def run_command(

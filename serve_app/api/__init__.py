@@ -12,12 +12,13 @@ from starlette.types import ASGIApp
 
 from optagent import __version__
 from optagent.agent import OptimizationAgent
+from optagent.domain.source_rules import SourceRules
 from optagent.ports import Clock, IdempotencyStore
 from serve_app.api import docs, health, models, optimization, predictions, records, rollouts, tokens
 from serve_app.api.auth import Authenticator
 from serve_app.api.errors import answer_problems
 from serve_app.api.idempotency import Idempotency
-from serve_app.api.responses import ProblemDocument
+from serve_app.api.responses import ProblemDocument, PublicResponse
 from serve_app.api.security import ApiContext
 from serve_app.dashboard import PREFIX as DASHBOARD_PREFIX
 from serve_app.dashboard import ROUTERS as DASHBOARD
@@ -40,12 +41,24 @@ def create_api(
     data_plane: ASGIApp | None = None,
     max_body_bytes: int = 10_000_000,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    source_rules: SourceRules | None = None,
 ) -> FastAPI:
-    """The application; `agent` is strict or a remote agent of a strict one. Without `kept_answers` keys are ignored."""
-    app = FastAPI(title="optagent", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
+    """The application; `agent` is strict or a remote agent of a strict one. Without `kept_answers` keys are ignored.
+
+    Models and backtests may name what `source_rules` allow, which without them is nothing.
+    """
+    app = FastAPI(
+        title="optagent",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        default_response_class=PublicResponse,
+    )
     idempotency = None if kept_answers is None else Idempotency(kept_answers)
     app.state.context = ApiContext(agent, authenticator, idempotency, clock)
     app.state.parts = health.HealthCache(agent, clock)
+    app.state.source_rules = source_rules or SourceRules()
     app.state.data_plane, app.state.max_body_bytes, app.state.sleep = data_plane, max_body_bytes, sleep
     for part in (health, optimization, models, predictions, rollouts, tokens, records):
         app.include_router(part.router, prefix=PREFIX)

@@ -13,6 +13,8 @@ from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 
 from optagent import errors
+from optagent.codec import without_secrets
+from optagent.secret_text import hide_secrets
 
 CODES: Mapping[type[Exception], int] = {
     errors.InvalidRequest: 422,
@@ -97,7 +99,7 @@ def _problem_document(name: str, code: int, detail: str, request_id: str) -> dic
         "type": f"urn:optagent:{words.replace(' ', '-')}",
         "title": words.capitalize(),
         "status": code,
-        "detail": detail.encode("utf-8", "replace").decode(),
+        "detail": hide_secrets(detail.encode("utf-8", "replace").decode()),
         "instance": request_id,
     }
 
@@ -115,5 +117,5 @@ def _field_path(location: Sequence[Any]) -> str:
 
 
 def _short_repr(value: Any) -> str:
-    text = repr(value)
+    text = repr(without_secrets(value))
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

@@ -1,7 +1,10 @@
 """Bodies of requests about models: their registration, monitoring, retraining policies and backtests."""
 
+import os
 from typing import Annotated, Any
 
+from fastapi import Depends
+from fastapi import Request as HttpRequest
 from pydantic import AliasChoices, Field
 
 from optagent.codec import decode, model_from, source_from
@@ -10,20 +13,30 @@ from optagent.domain.command import BacktestModel
 from optagent.domain.dataset import FORMATS
 from optagent.domain.model import ModelSpec, Task
 from optagent.domain.policy import POLICIES, WINDOWS, Action, OptimizationType, RetrainingPolicy, Trigger
+from optagent.domain.source_rules import SourceRules
 from optagent.domain.strategy import STRATEGIES
 from optagent.errors import InvalidRequest
 from serve_app.api.requests import ID, WINDOW, Amount, Name, Request, SearchSpaces, Seconds, Share, Whole, one_of
 
 
+async def _current_rules(request: HttpRequest) -> SourceRules:
+    rules: SourceRules = request.app.state.source_rules
+    return rules
+
+
+CurrentRules = Annotated[SourceRules, Depends(_current_rules)]
+"""The parameter of a route for the rules of the sources and families that its body names."""
+
+
 class FileData(Request):
-    """Files by absolute path, glob or URI, as the server sees them."""
+    """Files by absolute path, glob or URI, as the server sees them; they lie below OPT_AGENT_DATA_ROOTS."""
 
     uri: Annotated[str, Field(min_length=1, max_length=2000)]
     format: Annotated[str, one_of(FORMATS)] | None = None
 
 
 class SqlData(Request):
-    """The rows of a query; `${NAME}` in the URL is read from the server's environment."""
+    """The rows of a query; `${NAME}` in the login is read from the server's environment, where the settings name it."""
 
     url: Annotated[str, Field(min_length=1, max_length=2000, examples=["postgresql://${DB_USER}@db/orders"])]
     query: Annotated[str, Field(min_length=1, max_length=20_000)]
@@ -91,10 +104,13 @@ class RegisterRequest(Request):
     monitoring: MonitoringFields | None = None
     policy: Retraining = None
 
-    def spec(self) -> ModelSpec:
-        """Raises InvalidRequest."""
+    def spec(self, rules: SourceRules) -> ModelSpec:
+        """Raises InvalidRequest, also for what the rules do not allow."""
         _check_place(self.data)
-        return model_from(self.model_dump(exclude_unset=True))
+        spec = model_from(self.model_dump(exclude_unset=True))
+        rules.check_source(spec.data, os.path.realpath)
+        rules.check_families(spec.families)
+        return spec
 
 
 class ModelChanges(Request):
@@ -122,7 +138,7 @@ class OwnPolicy(Request):
 
 
 class BacktestRequest(Request):
-    """Replay a history under several policies. Without `data` it is the history of the model."""
+    """Replay a history under several policies. Without `data` it is the model's own when the replay runs."""
 
     model_id: Annotated[str, Field(pattern=ID, examples=["churn"])]
     data: Annotated[str, Field(min_length=1, max_length=2000)] | FileData | SqlData | None = None
@@ -136,12 +152,13 @@ class BacktestRequest(Request):
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
     max_trials: Annotated[int, Field(ge=1, le=100_000)] | None = None
 
-    def command(self, model: ModelSpec) -> BacktestModel:
-        """Raises InvalidRequest."""
-        source = model.data
+    def command(self, rules: SourceRules) -> BacktestModel:
+        """Raises InvalidRequest, also for what the rules do not allow."""
+        source = None
         if self.data is not None:
             _check_place(self.data)
             source = source_from(self.data if isinstance(self.data, str) else self.data.model_dump())
+            rules.check_source(source, os.path.realpath)
         contenders = tuple(_contender(policy) for policy in self.policies)
         ask = BacktestAsk(contenders, self.label_delay, self.start, self.step, self.seed, self.max_trials)
         return BacktestModel(self.model_id, source, ask)

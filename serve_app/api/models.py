@@ -8,9 +8,8 @@ from optagent.domain.alert import Alert
 from optagent.domain.model import ModelSpec, ModelVersion
 from optagent.domain.token import Scope
 from optagent.errors import Conflict, ModelNotFound
-from serve_app.api.model_requests import AliasRequest, ModelChanges, RegisterRequest
+from serve_app.api.model_requests import AliasRequest, CurrentRules, ModelChanges, RegisterRequest
 from serve_app.api.requests import Limit, ModelId
-from serve_app.api.responses import hide_passwords
 from serve_app.api.security import Caller, CurrentCaller, GuardedRoute, needs
 
 router = APIRouter(prefix="/models", tags=["models"], route_class=GuardedRoute)
@@ -22,28 +21,29 @@ Replace = Annotated[bool, Query(description="replace a model of this id")]
 @router.get("", **needs(Scope.READ))
 async def models(caller: CurrentCaller) -> list[ModelSpec]:
     """All registered models, by id."""
-    return [hide_passwords(spec) for spec in await caller.agent.models()]
+    return await caller.agent.models()
 
 
 @router.post("", status_code=201, **needs(Scope.ADMIN, sends=True))
 async def register(
-    body: RegisterRequest, caller: CurrentCaller, response: Response, replace: Replace = False
+    body: RegisterRequest, rules: CurrentRules, caller: CurrentCaller, response: Response, replace: Replace = False
 ) -> ModelSpec:
     """Registers a model; needs the scope admin, since the server reads the path or URI that is named.
 
+    Data lies below the places that the settings name, and families of one's own are among those that they name.
     Its rows are read once, to check that a model can be trained on them, which may take a while.
     """
     if not replace:
         await _require_new(body.id, caller)
-    spec = await caller.perform("model.register", body.id, caller.agent.register_model(body.spec()))
+    spec = await caller.perform("model.register", body.id, caller.agent.register_model(body.spec(rules)))
     response.headers["Location"] = f"/api/v1/models/{spec.model_id}"
-    return hide_passwords(spec)
+    return spec
 
 
 @router.get("/{model_id}", **needs(Scope.READ, 404))
 async def model(model_id: ModelId, caller: CurrentCaller) -> ModelSpec:
     """A model as it was registered."""
-    return hide_passwords(await caller.agent.model(model_id))
+    return await caller.agent.model(model_id)
 
 
 @router.patch("/{model_id}", **needs(Scope.OPERATE, 404, sends=True))
@@ -51,7 +51,7 @@ async def change(model_id: ModelId, body: ModelChanges, caller: CurrentCaller) -
     """Changes the monitoring, search or description of a model; fields that are left out stay as they are."""
     changes = body.model_dump(exclude_unset=True)
     work = caller.agent.update_model(model_id, changes)
-    return hide_passwords(await caller.perform("model.update", model_id, work, changes=changes))
+    return await caller.perform("model.update", model_id, work, changes=changes)
 
 
 @router.get("/{model_id}/versions", **needs(Scope.READ, 404))

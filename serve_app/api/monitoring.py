@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fastapi.sse import ServerSentEvent
 
-from optagent.codec import encode
+from optagent.codec import encode, without_secrets
 from optagent.domain.process import Process
 from optagent.errors import NotFound, Unavailable
 
@@ -58,4 +58,5 @@ def _visible_state(process: Process) -> tuple[object, ...]:
 
 def _event(process: Process, retry: int | None = None) -> ServerSentEvent:
     name = "ended" if process.status.has_ended else "process"
-    return ServerSentEvent(event=name, id=str(process.updated_at), raw_data=encode(process).decode(), retry=retry)
+    data = encode(without_secrets(process)).decode()
+    return ServerSentEvent(event=name, id=str(process.updated_at), raw_data=data, retry=retry)

@@ -16,7 +16,7 @@ from optagent.domain.token import Scope
 from optagent.errors import OptAgentError
 from optagent.loop.queue import sort_queue
 from serve_app.api.errors import problem
-from serve_app.api.model_requests import BacktestRequest
+from serve_app.api.model_requests import BacktestRequest, CurrentRules
 from serve_app.api.monitoring import ProcessWatch
 from serve_app.api.paging import page_of_processes
 from serve_app.api.requests import (
@@ -66,13 +66,12 @@ async def optimize(body: OptimizeRequest, caller: CurrentCaller, response: Respo
 
 
 @router.post("/backtest", status_code=202, **needs(Scope.ADMIN, 404, sends=True))
-async def backtest(body: BacktestRequest, caller: CurrentCaller, response: Response) -> Submitted:
+async def backtest(body: BacktestRequest, rules: CurrentRules, caller: CurrentCaller, response: Response) -> Submitted:
     """Queues the replay of a history under policies; needs the scope admin, since the server reads the given path.
 
     The `result` of the process says what each policy would have done, and recommends one.
     """
-    model = await caller.agent.model(body.model_id)
-    return await _accept(body.command(model), caller, response)
+    return await _accept(body.command(rules), caller, response)
 
 
 @router.post("/batch", **needs(Scope.OPERATE, sends=True))

@@ -1,14 +1,13 @@
 """Bodies of answers that are not nouns of the domain as they are."""
 
-import re
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
+from pydantic_core import to_json
 
-from optagent.codec import plain
-from optagent.domain.dataset import SqlSource
-from optagent.domain.model import ModelSpec
+from optagent.codec import plain, without_secrets
 from optagent.domain.process import Process
 from optagent.domain.rollout import Rollout
 from optagent.domain.token import Token
@@ -17,7 +16,12 @@ if TYPE_CHECKING:
     from optagent.loop.gates.replay import GateReplay
     from optagent.loop.rollout.replay import RolloutReplay
 
-_LOGIN = re.compile(r"(?<=://)([^:@/]*):.*@", re.DOTALL)
+
+class PublicResponse(JSONResponse):
+    """An answer as JSON without the secrets of URLs, whatever noun it is made of; numbers that are none are null."""
+
+    def render(self, content: Any) -> bytes:
+        return to_json(without_secrets(content), inf_nan_mode="null")
 
 
 class Submitted(BaseModel):
@@ -115,14 +119,6 @@ class NewToken(BaseModel):
 
     text: str | None
     token: TokenView
-
-
-def hide_passwords(spec: ModelSpec) -> ModelSpec:
-    """The model without passwords in the URL of its data, which may hold any character: too much is hidden."""
-    if isinstance(spec.data, SqlSource):
-        url, query, _ = _LOGIN.sub(r"\1:***@", spec.data.url).partition("?")
-        return replace(spec, data=replace(spec.data, url=f"{url}{query and '?***'}"))
-    return replace(spec, data=replace(spec.data, uri=_LOGIN.sub(r"\1:***@", spec.data.uri)))
 
 
 def limit_looks(rollout: Rollout, looks: int) -> Rollout:

@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 from pydantic_core import from_json
 
 from optagent.agent import OptimizationAgent
+from optagent.codec import without_secrets
 from optagent.domain.audit import AuditEntry
 from optagent.domain.token import Scope
 from optagent.errors import Malformed, OptAgentError, UnsupportedFormat
@@ -69,6 +70,7 @@ class Caller:
         return answer
 
     async def _write_audit(self, action: str, target: str, outcome: str, detail: dict[str, Any]) -> None:
+        detail = without_secrets(detail)  # an entry that cannot be written goes to the log
         entry = AuditEntry(self.clock.now(), self.name, action, target, outcome, self.request_id, detail)
         try:
             await self.agent.record_audit(entry)

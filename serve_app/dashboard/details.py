@@ -16,7 +16,6 @@ from optagent.domain.rollout import Rollout, abort, promote, rollback
 from optagent.errors import Conflict, OptAgentError
 from optagent.loop.commands import HANDLERS
 from serve_app.api.requests import ModelId, ProcessId
-from serve_app.api.responses import hide_passwords
 from serve_app.dashboard import charts
 from serve_app.dashboard.page import PageRoute, plots_response, render_page
 from serve_app.dashboard.session import PREFIX, Reader
@@ -36,7 +35,7 @@ Kind = Annotated[AnalysisType, Query()]
 async def model_page(request: Request, model_id: ModelId, viewer: Reader) -> Response:
     """A model with its versions, rollout, alerts, processes and searches."""
     agent = viewer.agent
-    spec = hide_passwords(await agent.model(model_id))
+    spec = await agent.model(model_id)
     versions, rollouts, alerts, processes, studies = await asyncio.gather(
         agent.versions(model_id),
         agent.rollouts(model_id, _ROWS),

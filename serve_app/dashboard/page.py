@@ -12,6 +12,7 @@ from fastapi import Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.routing import APIRoute
 
+from optagent.codec import without_secrets
 from optagent.domain.instant import time_text
 from optagent.errors import NotAuthenticated
 from serve_app.api.errors import problem, problem_response, request_id_of
@@ -54,7 +55,7 @@ async def render_page(
 ) -> Response:
     """The page of a template, rendered beside the event loop. It reloads itself every `live_s`, where above 0."""
     viewer = getattr(request.state, "viewer", None)
-    variables = {"viewer": viewer, "live_s": live_s, "here": request.url.path, **values}
+    variables = {"viewer": viewer, "live_s": live_s, "here": request.url.path, **without_secrets(values)}
     text = await asyncio.to_thread(_TEMPLATES.get_template(template).render, variables)
     return HTMLResponse(text, code, _HEADERS)
 

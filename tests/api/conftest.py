@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,6 +19,7 @@ from optagent.adapters.in_memory.tuner import SequentialTuner
 from optagent.adapters.in_memory.workers import SequentialWorkers
 from optagent.agent import OptimizationAgent
 from optagent.domain.process import Process, Status
+from optagent.domain.source_rules import SourceRules
 from serve_app.api import create_api
 from serve_app.api.auth import Authenticator, RefusalLog
 from serve_app.asgi import Application
@@ -69,10 +71,14 @@ async def no_wait(seconds: float) -> None:
 
 
 @pytest.fixture
-def api(agent: OptimizationAgent, clock: ManualClock, tokens: InMemoryTokens) -> FastAPI:
+def api(agent: OptimizationAgent, clock: ManualClock, tokens: InMemoryTokens, tmp_path: Path) -> FastAPI:
     refusals = RefusalLog(agent.record_audit)
     authenticator = Authenticator(tokens, clock, 100, 100, on_refused=refusals)
-    return create_api(agent, authenticator, InMemoryKeptAnswers(clock), clock, max_body_bytes=100_000, sleep=no_wait)
+    rules = SourceRules(roots=(str(tmp_path), "/nowhere"))
+    kept_answers = InMemoryKeptAnswers(clock)
+    return create_api(
+        agent, authenticator, kept_answers, clock, max_body_bytes=100_000, sleep=no_wait, source_rules=rules
+    )
 
 
 @pytest.fixture

@@ -44,6 +44,7 @@ class Product:
         self._environment = {
             **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
             "OPT_AGENT_HOME": str(home),
+            "OPT_AGENT_DATA_ROOTS": str(home.parent),
             "OPT_AGENT_API_PORT": str(free_port()),
             "OPT_AGENT_NUM_CPUS": "2",
             "OPT_AGENT_MAX_PROCESSES": "1",
