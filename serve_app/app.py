@@ -14,6 +14,7 @@ from typing import Any
 from ray import serve
 
 from optagent.bootstrap import strict_agent
+from optagent.log_filter import hide_in
 from optagent.settings import Settings, load_settings
 from serve_app.control import LazyAgent, VerbServer
 from serve_app.gateway_process import create_gateway
@@ -103,8 +104,8 @@ def _deployment(kind: Any, **options: Any) -> Any:
 
 
 def _log_with_serve(settings: Settings) -> None:
-    """Sends the log of optagent where Serve's log goes, as JSON with the request's id."""
+    """Sends the log of optagent where Serve's log goes, as JSON with the request's id, and without secrets of URLs."""
     logger = logging.getLogger("optagent")
-    logger.handlers = list(logging.getLogger("ray.serve").handlers)
+    logger.handlers = hide_in(list(logging.getLogger("ray.serve").handlers))
     logger.setLevel(settings.log_level)
     logger.propagate = False

@@ -24,6 +24,7 @@ from optagent.cli import (
 )
 from optagent.cli.app import ERR, app
 from optagent.errors import Conflict, InvalidRequest, NotFound, OptAgentError
+from optagent.log_filter import hide_in
 from optagent.settings import PREFIX, load_settings
 
 __all__ = ["COMMANDS", "app", "configure_logging", "main", "run_job"]
@@ -41,7 +42,7 @@ def configure_logging(level: str | None = None) -> None:
     """Sends the log of optagent to standard error, at `level` or at the level of the settings."""
     logger = logging.getLogger("optagent")
     logger.setLevel(level or load_settings().log_level)
-    logger.handlers = [RichHandler(console=ERR, show_path=False)]
+    logger.handlers = hide_in([RichHandler(console=ERR, show_path=False)])
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

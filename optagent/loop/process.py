@@ -15,6 +15,7 @@ from optagent.domain.study import Progress
 from optagent.errors import Cancelled, Conflict, OptAgentError, ProcessNotFound, Unavailable
 from optagent.ports import Clock, Store
 from optagent.retry import retry_unavailable
+from optagent.secret_text import hide_secrets
 
 LOG = logging.getLogger("optagent.process")
 LEASE_S = 15.0
@@ -213,4 +214,5 @@ async def _store_end(run: Run, error: BaseException) -> None:
 def _end_status(error: BaseException) -> tuple[Status, str]:
     if isinstance(error, Cancelled | asyncio.CancelledError | KeyboardInterrupt):
         return Status.CANCELLED, str(error) or "stopped by its caller"
-    return Status.FAILED, str(error) if isinstance(error, OptAgentError) else f"{type(error).__name__}: {error}"
+    message = str(error) if isinstance(error, OptAgentError) else f"{type(error).__name__}: {error}"
+    return Status.FAILED, hide_secrets(message)

@@ -1,5 +1,6 @@
 """A query of a SQL source reads its database and nothing else, and its messages hold no secrets and no values."""
 
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -10,8 +11,10 @@ import sqlalchemy as sa
 from optagent.adapters.datasets import FileDatasets
 from optagent.adapters.datasets.database_url import fill_url
 from optagent.adapters.datasets.read_only import read_only_options, require_one_select, restrict_connection
+from optagent.adapters.models.mlflow_health import check_server
+from optagent.adapters.search.trial_store import open_storage
 from optagent.domain.dataset import FileSource, SqlSource
-from optagent.errors import InvalidData, InvalidRequest, OptAgentError
+from optagent.errors import InvalidData, InvalidRequest, OptAgentError, Unavailable
 
 
 @pytest.fixture
@@ -156,3 +159,28 @@ def test_what_a_file_holds_is_not_quoted_in_messages(tmp_path: Path) -> None:
         with pytest.raises(InvalidRequest) as caught:
             FileDatasets(1000).read(source)
         assert "planted" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "postgresql://me:hunter2@127.0.0.1:1/mlflow",
+        "postgresql://me:hun/ter2@127.0.0.1:1/mlflow",
+        "postgresql://127.0.0.1:1/mlflow?password=hunter2",
+        "http://me:hunter2@127.0.0.1:1",
+        "http://me:hun/ter2@127.0.0.1:1",
+    ],
+)
+def test_the_health_of_mlflow_is_told_without_its_password(uri: str) -> None:
+    with pytest.raises(Unavailable) as caught:
+        check_server(uri, limit_s=2)
+    assert not re.search("hunter2|ter2", str(caught.value)), str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["nosuchdb://me:hunter2@db/x", "nosuchdb://db/x?password=hunter2", "nosuchdb://me:hun/ter2@db/x"]
+)
+def test_a_trial_store_that_does_not_open_is_named_without_its_password(url: str) -> None:
+    with pytest.raises(Unavailable) as caught:
+        open_storage(url)
+    assert not re.search("hunter2|ter2", str(caught.value)), str(caught.value)

@@ -1,11 +1,13 @@
 """Process runner: does the work of one queued process with an agent of its own. It does not depend on Ray."""
 
 import logging
+import traceback
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from optagent.errors import Conflict, LeaseLost, OptAgentError, ProcessNotFound, Unavailable
 from optagent.retry import GrowingPauses, retry_unavailable
+from optagent.secret_text import hide_secrets
 
 _log = logging.getLogger("optagent.process")
 _PAUSE_S, _PAUSE_MOST_S = 0.5, 30.0
@@ -41,6 +43,6 @@ async def run_process_of(process_id: str, recipe: Recipe) -> None:
     except OptAgentError as error:
         _log.warning("process %s: %s", process_id, error)
     except Exception:
-        _log.exception("process %s", process_id)
+        _log.error("process %s\n%s", process_id, hide_secrets(traceback.format_exc()))
     finally:
         await agent.close()

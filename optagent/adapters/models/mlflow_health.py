@@ -5,18 +5,20 @@ import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from optagent.errors import Unavailable
+from optagent.secret_text import HIDDEN, hide_secrets
 
 LIMIT_S = 4.0
 
 
 def hide_credentials(uri: str) -> str:
-    """The address without its user and password."""
-    parts = urlsplit(uri)
+    """The address without its user, password and options."""
+    shown = hide_secrets(uri)
+    parts = urlsplit(shown)
     if "@" not in parts.netloc:
-        return uri
+        return shown
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
@@ -48,7 +50,16 @@ def _check_within(uri: str, limit_s: float, check: Callable[[], None]) -> None:
     if thread.is_alive():
         problems.append(f"no answer within {limit_s:g} s")
     if problems:
-        raise Unavailable(f"MLflow at {hide_credentials(uri)}: {problems[0]}")
+        raise Unavailable(f"MLflow at {hide_credentials(uri)}: {_without_login(problems[0], uri)}")
+
+
+def _without_login(text: str, uri: str) -> str:
+    """A driver's message without the password of the address, of which it may quote a part."""
+    login = uri.partition("://")[2].rpartition("@")[0]
+    password = login.partition(":")[2]
+    for secret in (login, password, unquote(password)):
+        text = text.replace(secret, HIDDEN) if secret else text
+    return text
 
 
 def _report(check: Callable[[], None], problems: list[str]) -> None:

@@ -28,6 +28,7 @@ from optagent.codec import decode, encode, plain
 from optagent.domain.space import Categorical, Float, Parameter
 from optagent.domain.study import Study, Trial, TrialState
 from optagent.errors import Conflict, Unavailable
+from optagent.secret_text import hide_secrets
 
 _LOCK_S = 60.0
 _OPTUNA_STATES = {
@@ -54,7 +55,7 @@ def open_storage(url: str | None) -> BaseStorage | None:
                 return JournalStorage(JournalRedisBackend(url))
         return _database(url)
     except Exception as error:
-        raise Unavailable(f"the trial store {_hide_password(url)} cannot be opened: {error}") from error
+        raise Unavailable(f"the trial store {hide_secrets(url)} cannot be opened: {error}") from error
 
 
 def _database(url: str) -> RDBStorage:
@@ -236,7 +237,3 @@ def _contains(item: Parameter, value: Any) -> bool:
     if isinstance(item, Categorical):
         return value in item.choices
     return isinstance(value, int | float) and item.low <= value <= item.high
-
-
-def _hide_password(url: str) -> str:
-    return make_url(url).render_as_string(hide_password=True)
