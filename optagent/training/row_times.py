@@ -40,7 +40,7 @@ def instants(table: pa.Table, spec: ModelSpec) -> Vector | None:
     seconds = _seconds(values)
     if not np.isfinite(seconds).all():
         row = int(np.argmin(np.isfinite(seconds)))
-        raise InvalidData(f"time_column {name!r}: {seconds[row]} in row {row} is not a time")
+        raise InvalidData(f"time_column {name!r}: the number in row {row} is not a time")
     return seconds
 
 

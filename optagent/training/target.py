@@ -30,7 +30,7 @@ def learn_classes(values: pa.ChunkedArray, spec: ModelSpec) -> tuple[Label, ...]
         raise InvalidData(f"target {name!r}: no row has a value")
     if not task.classifies:
         if pc.min_max(present)["min"] == pc.min_max(present)["max"]:
-            raise InvalidData(f"target {name!r}: every row has the value {present[0].as_py()}")
+            raise InvalidData(f"target {name!r}: every row has the same value")
         return ()
     classes: list[Label] = sorted(pc.unique(present).to_pylist())
     if len(classes) == 1:
@@ -38,8 +38,7 @@ def learn_classes(values: pa.ChunkedArray, spec: ModelSpec) -> tuple[Label, ...]
     if len(classes) > MAX_CLASSES:
         raise InvalidData(f"target {name!r}: {len(classes):,} classes, the limit is {MAX_CLASSES}; is it a regression?")
     if task is Task.BINARY and len(classes) > 2:
-        listing = f"{classes[:10]}{' …' if len(classes) > 10 else ''}"
-        raise InvalidData(f"target {name!r}: {len(classes)} classes {listing} for a binary model; is it multiclass?")
+        raise InvalidData(f"target {name!r}: {len(classes)} classes for a binary model; is it multiclass?")
     return tuple(_positive_last(classes, spec))
 
 
@@ -58,8 +57,9 @@ def encode_labels(
         raise InvalidData(f"target {name!r}: type {values.type}, the classes are {list(classes)[:10]}") from None
     indexes = pc.index_in(present, value_set=class_values)
     if indexes.null_count:
-        unknown = present.filter(pc.is_null(indexes))[0].as_py()
-        raise InvalidData(f"target {name!r}: unknown class {unknown!r}; the classes are {list(classes)[:10]}")
+        raise InvalidData(
+            f"target {name!r}: {indexes.null_count} rows of unknown classes; the classes are {list(classes)[:10]}"
+        )
     return indexes.to_numpy().astype(np.float64), has_target
 
 

@@ -51,7 +51,7 @@ class Coder:
             if infinite.any():
                 index = int(np.argmax(infinite))
                 row = start + index if rows is None else int(rows[start + index])
-                raise InvalidData(f"column {self.name!r}: {numbers[index]} in row {row} is infinite as a 32-bit float")
+                raise InvalidData(f"column {self.name!r}: the number in row {row} is infinite as a 32-bit float")
             start += len(numbers)
 
     def _numbers(self, values: pa.ChunkedArray) -> npt.NDArray[np.float64]:
@@ -76,8 +76,7 @@ class Coder:
             except pa.ArrowInvalid:
                 raise InvalidData(f"column {self.name!r}: {first_unreadable(texts)} is not a date") from None
         if kind is not self.kind and not {kind, self.kind} <= {Kind.NUMERIC, Kind.BOOLEAN}:
-            example = next(value.as_py() for value in values if value.is_valid)
-            raise InvalidData(f"column {self.name!r} is {self.kind}, got {example!r:.100} of type {values.type}")
+            raise InvalidData(f"column {self.name!r} is {self.kind}, got values of type {values.type}")
         return as_column(values, self.kind)
 
 
@@ -90,13 +89,13 @@ def timestamps(values: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def first_unreadable(texts: pa.ChunkedArray) -> str:
-    """The first text that is not a date, and its row, for a message."""
+    """The row of the first text that is not a date, for a message, which is kept and shown: it does not quote rows."""
     for row, text in enumerate(texts):
         try:
             timestamps(text)
         except pa.ArrowInvalid:
-            return f"{text.as_py()!r:.100} in row {row}"
-    return "a value"
+            return f"the text in row {row}"
+    return "a text"
 
 
 def days(values: pa.ChunkedArray) -> pa.ChunkedArray:

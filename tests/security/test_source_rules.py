@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,13 @@ import pytest
 
 from optagent.adapters.in_memory.store import InMemoryStore
 from optagent.agent import OptimizationAgent
+from optagent.domain.backtest import BacktestAsk, contender_named
+from optagent.domain.command import BacktestModel
 from optagent.domain.dataset import FileSource, SqlSource
+from optagent.domain.process import Status
 from optagent.domain.source_rules import SourceRules
 from optagent.errors import InvalidRequest
+from optagent.loop.commands import command_of
 from optagent.settings import load_settings
 
 RULES = SourceRules(
@@ -178,8 +183,6 @@ async def test_the_password_of_a_models_own_data_is_not_copied_into_a_backtest(
 ) -> None:
     source = SqlSource("postgresql://etl:hunter2@db.internal/orders", "select 1")
     spec = await agent.model(churn_id)
-    from dataclasses import replace
-
     await store.save_model(replace(spec, data=source))
     body = {"model_id": churn_id, "label_delay": "2d"}
     process_id = (await call("admin", "POST", "/optimization/backtest", json=body)).json()["process_id"]
@@ -194,3 +197,21 @@ async def test_a_command_with_a_password_of_its_own_is_refused(agent: Optimizati
     with pytest.raises(InvalidRequest, match="must not hold a password"):
         await agent.backtest_model(churn_id, SqlSource("postgresql://me:hunter2@db/orders", "select 1"), "2d")
     assert await agent.processes() == []
+
+
+async def test_a_queued_backtest_that_holds_its_data_still_runs_and_is_shown_without_the_password(
+    agent: OptimizationAgent, store: InMemoryStore, call, churn: dict[str, Any]
+) -> None:
+    await agent.register_model(churn)
+    ask = BacktestAsk((contender_named("scheduled-ungated:90d"),), "2d", 0.6, "30d")
+    process = await agent.submit(BacktestModel("churn", FileSource(churn["data"]), ask))
+    assert process.command["data"]["uri"] == churn["data"]
+    source = {"url": "postgresql+pg8000://etl:hunter2@127.0.0.1:1/orders", "query": "select 1"}
+    older = replace(process, process_id="backtest-older", command={**process.command, "data": source})
+    await store.enqueue_process(older)
+    assert command_of(older).data == SqlSource(**source)  # type: ignore[union-attr]
+    with pytest.raises(InvalidRequest, match="pg8000"):
+        await agent.run_queued(older.process_id)
+    await agent.run_queued(process.process_id)
+    assert (await agent.process(process.process_id)).status is Status.SUCCEEDED
+    assert "hunter2" not in (await call("read", "GET", f"/optimization/status/{older.process_id}")).text

@@ -126,5 +126,5 @@ def _cast_column(rows: pa.Table, name: str, kind: pa.DataType) -> pa.Array | pa.
         kind = pa.float64()  # live rows may lack a value, which integers cannot express
     try:
         return pc.cast(values, kind, safe=False)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise InvalidData(f"live rows: column {name!r} cannot be read as {kind}: {error}") from None
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # their texts quote the value
+        raise InvalidData(f"live rows: column {name!r} cannot be read as {kind}, it is {values.type}") from None

@@ -171,8 +171,8 @@ def test_an_infinite_value_is_refused_with_its_column_and_first_row(value: float
     ("columns", "message"),
     [
         ({"z": [1]}, "no column 'x'"),
-        ({"x": ["abc"]}, "column 'x' is numeric, got 'abc'"),
-        ({"x": [DAY]}, "column 'x' is numeric, got datetime.date"),
+        ({"x": ["abc"]}, "column 'x' is numeric, got values of type string"),
+        ({"x": [DAY]}, "column 'x' is numeric, got values of type date32"),
     ],
 )
 def test_rows_to_predict_that_do_not_fit_are_refused(columns: dict[str, Any], message: str) -> None:
@@ -189,7 +189,7 @@ def test_rows_to_predict_may_come_as_json_gives_them() -> None:
     nan = np.nan
     np.testing.assert_array_equal(encode(rows, schema), [[nan, 10.5, 1, 1], [nan, nan, nan, 0]])
     bad = rows.set_column(2, "d", pa.array(["1970-01-11", "soon"]))
-    assert "column 'd': 'soon' in row 1 is not a date" in refusal(InvalidData, encode, bad, schema)
+    assert "column 'd': the text in row 1 is not a date" in refusal(InvalidData, encode, bad, schema)
 
 
 @pytest.mark.parametrize(
@@ -226,12 +226,12 @@ def test_rows_without_a_target_are_left_out_and_counted() -> None:
     ("values", "task", "fields", "message"),
     [
         ([None, None], Task.REGRESSION, {}, "no row has a value"),
-        ([2.0, 2.0], Task.REGRESSION, {}, "every row has the value 2.0"),
+        ([2.0, 2.0], Task.REGRESSION, {}, "every row has the same value"),
         (["a", "b"], Task.REGRESSION, {}, "a regression needs numbers"),
         ([True, False], Task.REGRESSION, {}, "a regression needs numbers"),
         ([1.0, float("inf")], Task.REGRESSION, {}, "infinite value in row 1"),
         (["a", "a"], Task.BINARY, {}, "every row is of the class 'a'"),
-        ([1, 2, 3], Task.BINARY, {}, "3 classes [1, 2, 3] for a binary model"),
+        ([1, 2, 3], Task.BINARY, {}, "3 classes for a binary model"),
         ([0.5, 1.0], Task.MULTICLASS, {}, "the column holds fractions"),
         ([DAY, None], Task.BINARY, {}, "cannot be a class"),
         (list(range(1001)), Task.MULTICLASS, {}, "1,001 classes, the limit is 1000"),
@@ -245,7 +245,7 @@ def test_a_target_that_cannot_be_learned_is_refused(values: Any, task: Task, fie
 
 def test_a_class_that_was_not_learned_is_refused() -> None:
     schema = target_schema(pa.table({"y": ["a", "b"]}), spec())
-    assert "unknown class 'c'" in refusal(InvalidData, encode_target, pa.table({"y": ["a", "c"]}), schema)
+    assert "1 rows of unknown classes" in refusal(InvalidData, encode_target, pa.table({"y": ["a", "c"]}), schema)
 
 
 def test_balanced_weights_give_every_class_the_same_sum() -> None:
@@ -289,8 +289,8 @@ def test_rows_in_time_order_count_as_time() -> None:
     ("values", "horizon", "message"),
     [
         ([1, None], 0.0, "1 rows without a time, the first is row 1"),
-        ([1.0, float("nan")], 0.0, "nan in row 1 is not a time"),
-        (["2024-01-31", "yesterday"], 0.0, "'yesterday' in row 1 has no order in time"),
+        ([1.0, float("nan")], 0.0, "the number in row 1 is not a time"),
+        (["2024-01-31", "yesterday"], 0.0, "the text in row 1 has no order in time"),
         ([True, False], 0.0, "has no order in time"),
         ([1, 2], "24h", "it is a number in the unit of the time"),
         ([DAY, DAY], 5, "it is a duration such as 24h"),
