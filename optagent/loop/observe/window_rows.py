@@ -35,6 +35,7 @@ from optagent.training.predictor import Predictor
 
 MOST_ROWS = 2_000_000
 EARLY_LABELS_S = 86_400.0  # a label may be stamped before its prediction, by clocks that disagree
+_MOST_OUTCOMES = 100
 _LABEL, _VERSION, _LATENCY = "label", "version", "latency_ms"
 _NOT_OUTCOMES = frozenset({"id", "time", _LABEL})
 
@@ -158,22 +159,23 @@ def _encode_rows(tables: Sequence[pa.Table], sample: CountedRows, schema: Schema
 
 
 def labels_of(tables: Sequence[pa.Table], schema: Schema) -> Labels:
-    """Every recorded label, encoded, with the outcomes that any of them has."""
-    names = sorted({name for table in tables for name in table.schema.names} - _NOT_OUTCOMES)
+    """Every recorded label, encoded, with the outcomes that any of them has: of more than 100, those of most rows."""
     y, unusable, times = [np.empty(0)], [np.empty(0, dtype=np.bool_)], [np.empty(0, dtype=np.int64)]
-    outcome: dict[str, list[Vector]] = {name: [np.empty(0)] for name in names}
+    count = sum(table.num_rows for table in tables)
+    joined = {name: np.full(count, np.nan) for name in _outcome_names(tables)}
+    start = 0
     for table in tables:
+        end = start + table.num_rows
         column = column_named(table, _LABEL)
         values = pa.chunked_array([pa.nulls(table.num_rows)]) if column is None else column
         encoded, unusable_part = encode_live_labels(values, schema)
         y.append(encoded)
         unusable.append(unusable_part)
         times.append(microseconds(table.column("time")))
-        for name in names:
-            values = column_named(table, name)
-            numbers = np.full(table.num_rows, np.nan) if values is None else read_numbers(values).numbers
-            outcome[name].append(np.where(np.isinf(numbers), np.nan, numbers))
-    joined = {name: np.concatenate(parts) for name, parts in outcome.items()}
+        for name in joined.keys() & set(table.schema.names):
+            numbers = read_numbers(table.columns[table.schema.names.index(name)]).numbers
+            joined[name][start:end] = np.where(np.isinf(numbers), np.nan, numbers)
+        start = end
     return Labels(
         ids=concat_texts([table.column("id") for table in tables]),
         time_us=np.concatenate(times),
@@ -181,6 +183,14 @@ def labels_of(tables: Sequence[pa.Table], schema: Schema) -> Labels:
         unusable=np.concatenate(unusable),
         outcome={name: values for name, values in joined.items() if not np.isnan(values).all()},
     )
+
+
+def _outcome_names(tables: Sequence[pa.Table]) -> list[str]:
+    """The names of outcomes, in order: each becomes a column of all labels, so a client must not make any number."""
+    rows = Counter[str]()
+    for table in tables:
+        rows.update(dict.fromkeys(set(table.schema.names) - _NOT_OUTCOMES, table.num_rows))
+    return sorted(sorted(rows, key=lambda name: (-rows[name], name))[:_MOST_OUTCOMES])
 
 
 def _build_observed_rows(sample: CountedRows, rows: _EncodedRows, joined: JoinedLabels, schema: Schema) -> ObservedRows:

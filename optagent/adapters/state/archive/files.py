@@ -1,4 +1,4 @@
-"""Archive files: writes, reads and merges the Parquet files of a model's archive, and finds those no manifest names."""
+"""Archive files: writes, merges and replaces the files of a model's archive, and finds those no manifest names."""
 
 import contextlib
 import re
@@ -10,19 +10,11 @@ from pathlib import Path
 from typing import TypeVar
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from optagent.adapters.state.archive.durable_files import make_folder, sync
-from optagent.adapters.state.archive.manifest import (
-    ArchivedCall,
-    ArchiveManifest,
-    DataFile,
-    change_manifest,
-    newest_manifest,
-)
-from optagent.adapters.state.archive.row_types import align_columns, split_days, types_of
-from optagent.errors import Unavailable
+from optagent.adapters.state.archive.durable_files import sync
+from optagent.adapters.state.archive.manifest import ArchiveManifest, DataFile, change_manifest, newest_manifest
+from optagent.adapters.state.archive.partition import MIXED, PACKED, FileGroup, pack_rare_types
+from optagent.adapters.state.archive.row_files import read_rows, write_rows
 from optagent.ports import RecordKind
 
 Item = TypeVar("Item")
@@ -30,23 +22,21 @@ Result = TypeVar("Result")
 
 _DATA_NAME = re.compile(r"\.?[\d-]+_[\d-]+\.(\d+)-[0-9a-f]+\.parquet")
 _LARGE_ROWS = 1_000_000
-_THREADS_ROWS = 100_000
+_SMALL_ROWS = 4096  # a file of a quiet day, or of a client that sends a new column in each call
+_MOST_SMALL = 512  # of a kind: each costs a reader of all of them a millisecond
+_AT_ONCE = 1024  # files of one pass, which takes a second
 _WRITERS = 8  # small files wait for the disk most of the time
 
 
 def write_files(
-    folder: Path, groups: Mapping[tuple[str, str, str], list[pa.Table]], start: int, ids: tuple[str, str]
+    folder: Path, groups: Mapping[FileGroup, list[pa.Table]], start: int, ids: tuple[str, str]
 ) -> list[DataFile]:
     """Writes a file for each (kind, day, types); the files are on disk but in no manifest yet."""
     name = f"{ids[0]}_{ids[1]}.{start}-{{}}.parquet"
 
-    def write(group: tuple[tuple[str, str, str], list[pa.Table]]) -> DataFile:
+    def write(group: tuple[FileGroup, list[pa.Table]]) -> DataFile:
         (kind, day, types), tables = group
-        path = f"{kind}/day={day}/{name.format(secrets.token_hex(4))}"
-        rows = pa.concat_tables(tables)
-        _write_parquet(folder / path, rows)
-        times = pc.min_max(rows["time"].cast(pa.int64())).as_py()
-        return DataFile(path, types, rows.num_rows, times["min"], times["max"])
+        return write_rows(folder, f"{kind}/day={day}/{name.format(secrets.token_hex(4))}", types, tables)
 
     files = map_threaded(write, list(groups.items()))
     for parent in {(folder / file.path).parent for file in files}:
@@ -54,63 +44,48 @@ def write_files(
     return files
 
 
-def _write_parquet(path: Path, rows: pa.Table) -> None:
-    make_folder(path.parent)
-    scratch = path.with_name(f".{path.name}")
-    texts = [item.name for item in rows.schema if pa.types.is_large_string(item.type) and item.name != "id"]
-    try:
-        pq.write_table(
-            rows, scratch, compression="zstd", use_dictionary=texts or False, write_statistics=["time"],
-            write_page_checksum=True,
-        )  # fmt: skip
-        sync(scratch)
-        scratch.rename(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            scratch.unlink(missing_ok=True)
-        raise
-
-
-def read_file(folder: Path, file: DataFile, first: int = -(2**63), stop: int = 2**63 - 1) -> pa.Table:
-    """The rows with `first` <= time < `stop` (microseconds); FileNotFoundError where the file has been merged away."""
-    path = folder / file.path
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as opened:
-            rows = opened.read(use_threads=file.rows > _THREADS_ROWS)
-    except FileNotFoundError:
-        raise
-    except (pa.ArrowException, OSError, EOFError) as error:
-        raise Unavailable(f"archive: {path} cannot be read: {error}") from None
-    if rows.num_rows != file.rows:
-        raise Unavailable(f"archive: {path} cannot be read: it has {rows.num_rows} rows instead of {file.rows}")
-    if first <= file.first and file.last < stop:
-        return rows
-    times = rows["time"].cast(pa.int64())
-    return rows.filter(pc.and_(pc.greater_equal(times, first), pc.less(times, stop)))
-
-
 def merge_files(folder: Path, selected: Sequence[DataFile]) -> int:
-    """Merges files of a day with equal types into one; returns their number, 0 where another process was faster."""
+    """Merges files of equal kind; returns their number, 0 where another process was faster.
+
+    The result is one file where all are of one day and of equal types, and otherwise a few files of mixed days.
+    """
     start = newest_manifest(folder).number
-    kind, day = selected[0].kind_and_day
-    rows = map_threaded(lambda file: read_file(folder, file), selected)
-    names = sorted(Path(file.path).name.split(".")[0] for file in selected)
-    ids = (names[0].split("_")[0], names[-1].split("_")[-1])
-    files = write_files(folder, {(kind, day, selected[0].types): align_columns(rows)}, start, ids)
-    merged = set(selected)
+    tables: dict[str, list[pa.Table]] = {}
+    for file, typed in zip(selected, map_threaded(lambda file: read_rows(folder, file), selected), strict=True):
+        for types, rows in typed:
+            tables.setdefault(PACKED if file.types == PACKED else types, []).append(rows)
+    kind, days = selected[0].kind_and_day[0], {file.kind_and_day[1] for file in selected}
+    day = days.pop() if len(days) == len(tables) == 1 else MIXED
+    groups = {(kind, day, types): same for types, same in pack_rare_types(tables).items()}
+    files = write_files(folder, groups, start, name_range(selected))
+    return len(selected) if replace_files(folder, selected, files, start) else 0
+
+
+def replace_files(folder: Path, old: Sequence[DataFile], new: Sequence[DataFile], start: int) -> bool:
+    """Puts written files in the place of others, in one step; False, with all as it was, where some of them are gone.
+
+    `start` is the number of the manifest that the change started from.
+    """
+    gone = set(old)
 
     def swap(now: ArchiveManifest) -> ArchiveManifest | None:
-        if not merged <= set(now.files):
-            return None  # another process merged some of them
-        return replace(now, files=(*(file for file in now.files if file not in merged), *files))
+        if not gone <= set(now.files):
+            return None  # another process replaced some of them
+        return replace(now, files=(*(file for file in now.files if file not in gone), *new))
 
     changed = change_manifest(folder, start, swap)
-    if changed and set(files) <= set(newest_manifest(folder).files):
-        discard_files(folder, selected)
-        return len(selected)
+    if changed and not gone & set(now := newest_manifest(folder).files) and set(new) <= set(now):
+        discard_files(folder, old)
+        return True
     if not changed:
-        discard_files(folder, files)
-    return 0
+        discard_files(folder, new)
+    return False
+
+
+def name_range(files: Sequence[DataFile]) -> tuple[str, str]:
+    """The first and the last entry id in the names of files."""
+    names = sorted(Path(file.path).name.split(".")[0] for file in files)
+    return names[0].split("_")[0], names[-1].split("_")[-1]
 
 
 def select_mergeable(same: Sequence[DataFile]) -> list[DataFile]:
@@ -133,16 +108,14 @@ def group_files(files: Sequence[DataFile]) -> list[list[DataFile]]:
     return list(groups.values())
 
 
-def group_rows(calls: Sequence[ArchivedCall]) -> dict[tuple[str, str, str], list[pa.Table]]:
-    """The rows of calls by (kind, day, types), in the form that `write_files` takes."""
-    together: dict[tuple[str, str], list[pa.Table]] = {}
-    for call in calls:
-        together.setdefault((str(call.kind), types_of(call.rows)), []).append(call.rows)
-    groups: dict[tuple[str, str, str], list[pa.Table]] = {}
-    for (kind, types), tables in together.items():
-        for day, rows in split_days(pa.concat_tables(align_columns(tables))):
-            groups[kind, day, types] = [rows]
-    return groups
+def select_small(files: Sequence[DataFile]) -> list[list[DataFile]]:
+    """The small files of each kind that has more than 512 of them, the smallest first and as many as fit one pass."""
+    kinds: dict[str, list[DataFile]] = {}
+    for file in files:
+        if file.rows < _SMALL_ROWS:
+            kinds.setdefault(file.kind_and_day[0], []).append(file)
+    crowded = [sorted(small, key=lambda file: file.rows) for small in kinds.values() if len(small) > _MOST_SMALL]
+    return [small[:_AT_ONCE] for small in crowded]
 
 
 def stray_files(folder: Path, before: float) -> list[Path]:

@@ -1,10 +1,11 @@
 """Parquet archive: recorded rows as Parquet files in a folder, each call exactly once.
 
-`MODEL/predictions/day=2024-01-31/*.parquet` and `MODEL/labels/day=...` hold rows by the day (UTC) of their `time`;
-`MODEL/manifests/N.json` says which files count and which calls they hold. A data file that the newest manifest does not
-name does not count. A change writes its files, then makes manifest N+1 under a name that must not exist yet: of two
-writers one wins and the other looks again. So a process may be killed at any point, and a call that comes twice, in any
-grouping and from any process, is recognised.
+`MODEL/predictions/day=2024-01-31/*.parquet` holds rows of that day (UTC), `MODEL/labels/day=...` labels that came on
+that day, and `day=mixed` the rest of a commit that reaches over many days (see `partition`); earlier versions kept
+labels by the day of their `time`. `MODEL/manifests/N.json` says which files count and which calls they hold. A data
+file that the newest manifest does not name does not count. A change writes its files, then makes manifest N+1 under a
+name that must not exist yet: of two writers one wins and the other looks again. So a process may be killed at any
+point, and a call that comes twice, in any grouping and from any process, is recognised.
 
 Files of a change that died are deleted without harm to a change that is only slow: file names carry the number of the
 manifest that their change started from, a change that started below the `floor` of the newest manifest is refused, and
@@ -25,11 +26,10 @@ from optagent.adapters.state.archive.durable_files import replace_file
 from optagent.adapters.state.archive.files import (
     discard_files,
     group_files,
-    group_rows,
     map_threaded,
     merge_files,
-    read_file,
     select_mergeable,
+    select_small,
     start_number,
     stray_files,
     write_files,
@@ -42,6 +42,8 @@ from optagent.adapters.state.archive.manifest import (
     new_calls,
     newest_manifest,
 )
+from optagent.adapters.state.archive.partition import group_rows
+from optagent.adapters.state.archive.row_files import read_rows
 from optagent.adapters.state.archive.row_types import checked_name, concat_by_types, microseconds
 from optagent.errors import NotFound, Unavailable
 from optagent.ports import RecordKind
@@ -101,12 +103,12 @@ class ParquetArchive:
                     if file.path.startswith(f"{kind}/") and file.last >= first and file.first < stop
                 ]
                 try:
-                    tables = map_threaded(lambda file: read_file(folder, file, first, stop), wanted)
+                    tables = map_threaded(lambda file: read_rows(folder, file, first, stop), wanted)
                 except FileNotFoundError:
                     if not tries_left:
                         raise
                     continue  # merged into another file since the manifest was read
-                return concat_by_types(zip((file.types for file in wanted), tables, strict=True))
+                return concat_by_types(typed for of_file in tables for typed in of_file)
         return []
 
     def latest_prediction_time(self, model_id: str, kind: RecordKind) -> float | None:
@@ -131,13 +133,20 @@ class ParquetArchive:
         return merged
 
     def tidy(self, model_id: str) -> None:
-        """Merges the files of days that have more than 64 files of equal types."""
+        """Merges the files of days that have more than 64 files of equal types, and small files where there are many.
+
+        So the number of files, and with it the manifest that each commit writes anew, follows the number of days and
+        rows, whatever types and times the rows have.
+        """
         folder = self._folder(model_id)
         with _raise_unavailable(folder):
             groups = group_files(newest_manifest(folder).files)
         crowded = {same[0].kind_and_day for same in groups if len(same) > _CROWDED}
         for kind, day in sorted(crowded):
             self.compact(model_id, day, RecordKind(kind))
+        with _raise_unavailable(folder):
+            for small in select_small(newest_manifest(folder).files):
+                merge_files(folder, small)
 
     def sweep(self, model_id: str) -> None:
         """Deletes the files of changes that died."""

@@ -1,13 +1,14 @@
-"""Row types: casts recorded rows to types that survive a Parquet file, groups tables by their types, splits days."""
+"""Row types: casts recorded rows to types that survive a Parquet file, groups tables by their types, names days."""
 
-import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from optagent.errors import InvalidData, InvalidRequest
@@ -74,18 +75,20 @@ def align_columns(tables: Sequence[pa.Table]) -> list[pa.Table]:
     return [table if table.schema.names == names else table.select(names) for table in tables]
 
 
-def split_days(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
-    """Yields each day (YYYY-MM-DD, UTC) and its rows."""
-    days = np.floor_divide(rows["time"].cast(pa.int64()).to_numpy(), _DAY_US)
-    if len(days) and days.min() == days.max():
-        yield str(days[0].astype("datetime64[D]")), rows
-        return
-    order = np.argsort(days, kind="stable")
-    rows, days = rows.take(order), days[order]
-    edges = [0, *(np.flatnonzero(np.diff(days)) + 1).tolist(), len(days)]
-    for start, end in itertools.pairwise(edges):
-        if end > start:
-            yield str(days[start].astype("datetime64[D]")), rows.slice(start, end - start)
+def days_of(rows: pa.Table) -> npt.NDArray[np.int64]:
+    """The day of each row's time (UTC), as a number of days since 1970."""
+    return np.floor_divide(rows["time"].cast(pa.int64()).to_numpy(), _DAY_US)
+
+
+def first_and_last(rows: pa.Table) -> tuple[int, int]:
+    """The least and the greatest time of rows, in microseconds."""
+    times = pc.min_max(rows["time"].cast(pa.int64())).as_py()
+    return times["min"], times["max"]
+
+
+def name_of_day(day: int) -> str:
+    """A number of days since 1970 as YYYY-MM-DD."""
+    return str(np.datetime64(day, "D"))
 
 
 def microseconds(instant: float) -> int:
