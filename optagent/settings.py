@@ -79,6 +79,9 @@ class Settings(BaseSettings):
     redis_ca_file: Path | None = Field(
         None, description="certificates that sign redis_host's, as PEM; unset: the system's"
     )
+    redis_max_memory_mb: int | None = Field(
+        None, ge=32, description="memory of the embedded server, in megabytes; unset: a quarter of the machine's"
+    )
 
     study_storage: SecretStr | None = Field(
         None, description="SQLAlchemy URL of the trial store; unset: SQLite in the home folder"

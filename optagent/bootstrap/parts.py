@@ -60,7 +60,9 @@ def redis_url(settings: Settings, resources: AsyncExitStack) -> str:
         return settings.redis_url
     from optagent.adapters.state.embedded.embedded_redis import EmbeddedRedis
 
-    return resources.enter_context(EmbeddedRedis(settings.home)).url
+    megabytes = settings.redis_max_memory_mb
+    max_memory = None if megabytes is None else megabytes * 1_000_000
+    return resources.enter_context(EmbeddedRedis(settings.home, max_memory)).url
 
 
 def store(url: str | None) -> Store:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from optagent.adapters.state.embedded import embedded_redis_supervisor as supervisor
 from optagent.adapters.state.embedded.embedded_redis_supervisor import RedisEndpoint, read_endpoint, try_lock
+from optagent.adapters.state.embedded.machine_memory import default_redis_memory
 from optagent.errors import Unavailable
 
 __all__ = ["EmbeddedRedis", "RedisEndpoint", "read_endpoint"]
@@ -35,10 +36,14 @@ class EmbeddedRedis:
     Blocks for up to 10 s. Raises Unavailable where there is no server for this platform, the folder cannot be written,
     or the server does not come up. Server and supervisor are started again when they are killed, with the same address
     and password. A forked child does not count as a user; it makes an EmbeddedRedis of its own.
+
+    The server refuses writes above `max_memory` bytes (None: a quarter of the machine's memory) instead of being ended
+    by the kernel with all that it holds. The first user decides; a server that runs keeps its limit.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, max_memory: int | None = None) -> None:
         self.folder = home.absolute() / "redis"
+        self._max_memory = default_redis_memory() if max_memory is None else max_memory
         self._binary = _server_binary()
         self._users: int | None = None
         self._closed = threading.Event()
@@ -47,7 +52,7 @@ class EmbeddedRedis:
             self.folder.chmod(0o700)
             self._users = _lock_within(self.folder / supervisor.USERS, exclusive=False, deadline=_deadline())
             try:
-                self.endpoint = _running_server(self.folder, self._binary)
+                self.endpoint = _running_server(self.folder, self._binary, self._max_memory)
             except BaseException:
                 self.close()
                 raise
@@ -77,7 +82,7 @@ class EmbeddedRedis:
         while not self._closed.wait(_WATCH_S):
             with contextlib.suppress(Unavailable, OSError, subprocess.TimeoutExpired):
                 if not _is_supervised(self.folder):
-                    self.endpoint = _running_server(self.folder, self._binary)
+                    self.endpoint = _running_server(self.folder, self._binary, self._max_memory)
 
 
 def _drop_in_child(share: "weakref.ref[EmbeddedRedis]") -> None:
@@ -88,7 +93,7 @@ def _drop_in_child(share: "weakref.ref[EmbeddedRedis]") -> None:
         embedded._users = None
 
 
-def _running_server(folder: Path, binary: Path) -> RedisEndpoint:
+def _running_server(folder: Path, binary: Path, max_memory: int) -> RedisEndpoint:
     """The endpoint of the folder's server; starts a supervisor where there is none. The caller holds `users.lock`."""
     deadline = _deadline()
     starting = _lock_within(folder / "start.lock", exclusive=True, deadline=deadline)
@@ -98,7 +103,7 @@ def _running_server(folder: Path, binary: Path) -> RedisEndpoint:
             if not _is_supervised(folder):
                 if spawned:
                     raise Unavailable(f"the embedded Redis server in {folder} does not start: {_log_tail(folder)}")
-                _spawn(folder, binary)
+                _spawn(folder, binary, max_memory)
                 spawned = True
             elif (endpoint := read_endpoint(folder)) is not None:
                 _refuse_another_machine(folder, endpoint)
@@ -112,13 +117,13 @@ def _running_server(folder: Path, binary: Path) -> RedisEndpoint:
     )
 
 
-def _spawn(folder: Path, binary: Path) -> None:
+def _spawn(folder: Path, binary: Path, max_memory: int) -> None:
     log = folder / supervisor.LOG
     if log.exists() and log.stat().st_size > supervisor.LOG_LIMIT:
         log.unlink()
     with log.open("ab") as output:
         code = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(Path(supervisor.__file__)), str(folder), str(binary)],
+            [sys.executable, "-I", "-S", str(Path(supervisor.__file__)), str(folder), str(binary), str(max_memory)],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

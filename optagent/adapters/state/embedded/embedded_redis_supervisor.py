@@ -1,8 +1,8 @@
 """Supervisor of the embedded Redis: a small process that keeps the server of one folder up while the folder has users.
 
-Run as `python embedded_redis_supervisor.py FOLDER BINARY`, by path and in isolation, so only the standard library is
-imported. File locks stand for everything that must not outlive a process, since the kernel releases them however the
-process dies:
+Run as `python embedded_redis_supervisor.py FOLDER BINARY MAX_MEMORY`, by path and in isolation, so only the standard
+library is imported. File locks stand for everything that must not outlive a process, since the kernel releases them
+however the process dies:
 
 - `users.lock`: shared, one by each user process. The supervisor waits to have it alone: then there are no users left.
 - `supervisor.lock`: the supervisor, so there is one.
@@ -105,9 +105,9 @@ def unlock(descriptor: int) -> None:
 class RedisSupervisor:
     """Keeps one server running until the folder has no users; each step compares the state with what it should be."""
 
-    def __init__(self, folder: Path, binary: Path) -> None:
+    def __init__(self, folder: Path, binary: Path, max_memory: int) -> None:
         previous = read_endpoint(folder)
-        self._folder, self._binary = folder, binary
+        self._folder, self._binary, self._max_memory = folder, binary, max_memory
         # Users of a supervisor that was killed know the old address: take it again where it is still to be had.
         self._port = previous.port if previous and previous.port in _PORTS and _is_free(previous.port) else _free_port()
         self._password = previous.password if previous else secrets.token_urlsafe(32)
@@ -172,7 +172,9 @@ class RedisSupervisor:
         os.close(lock)
         assert self._server.stdin is not None
         with contextlib.suppress(BrokenPipeError), self._server.stdin as config:
-            config.write(_config(self._port, self._password))  # not as arguments: `ps` shows those to everyone
+            config.write(
+                _config(self._port, self._password, self._max_memory)
+            )  # not as arguments: `ps` shows those to everyone
 
     def _server_lock(self) -> int:
         """The lock that keeps other servers from writing here; kills a server that survived its supervisor first."""
@@ -200,7 +202,7 @@ class RedisSupervisor:
             self._server.wait()
 
 
-def main(folder: Path, binary: Path) -> None:
+def main(folder: Path, binary: Path, max_memory: int) -> None:
     """Becomes the supervisor of `folder` in the background, unless it has one; returns in the caller's child only."""
     lock = try_lock(folder / SUPERVISOR, exclusive=True)
     give_up = time.monotonic() + 1
@@ -210,7 +212,7 @@ def main(folder: Path, binary: Path) -> None:
     if lock is None:
         return
     try:
-        supervisor = RedisSupervisor(folder, binary)  # removes a stale endpoint before the caller looks
+        supervisor = RedisSupervisor(folder, binary, max_memory)  # removes a stale endpoint before the caller looks
         if os.fork():  # an orphan: the process that started it neither reaps it nor takes it along
             os._exit(0)
         signal.signal(signal.SIGTERM, _exit_on_signal)
@@ -233,7 +235,7 @@ def _die_with(parent: int, libc: ctypes.CDLL) -> None:
             os._exit(1)
 
 
-def _config(port: int, password: str) -> bytes:
+def _config(port: int, password: str, max_memory: int) -> bytes:
     lines = {
         "bind": HOST,
         "port": port,
@@ -241,6 +243,8 @@ def _config(port: int, password: str) -> bytes:
         "appendonly": "yes",
         "appendfsync": "everysec",
         "save": '""',
+        "maxmemory": max_memory,
+        "maxmemory-policy": "noeviction",  # writers get an error; nothing that was acknowledged disappears
         "daemonize": "no",
     }
     return "".join(f"{name} {value}\n" for name, value in lines.items()).encode()
@@ -273,4 +277,4 @@ def _log(line: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))

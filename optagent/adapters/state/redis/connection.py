@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff, NoBackoff
-from redis.exceptions import AuthenticationError, AuthorizationError, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, AuthorizationError, OutOfMemoryError, RedisError, ResponseError
 
 from optagent.adapters.state.redis.address import LOOK_FOR_AOF, address_of, client_at
+from optagent.adapters.state.redis.memory import LOOK_S, memory_error
 from optagent.codec import decode, encode
 from optagent.errors import InvalidRequest, OptAgentError, Unavailable
 
@@ -80,8 +81,16 @@ class RedisConnection:
         except TimeoutError:
             why = f": {last_error[0]}" if last_error else ""
             raise Unavailable(f"Redis at {self.address} does not answer (waited {limit_s:g} s){why}") from None
+        except OutOfMemoryError:
+            raise memory_error(self.address, await self._read_memory()) from None
         except (RedisError, OSError) as error:
             raise Unavailable(f"Redis at {self.address} refuses: {error}") from None
+
+    async def _read_memory(self) -> dict[str, Any]:
+        with contextlib.suppress(RedisError, OSError, TimeoutError):
+            async with timeout(LOOK_S):
+                return dict(await self.redis.info("memory"))
+        return {}
 
     async def run(self, script: str, keys: tuple[str, ...], *values: Any) -> Any:
         """The answer of a Lua script, once what it wrote is on disk."""

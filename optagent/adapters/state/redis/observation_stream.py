@@ -18,13 +18,14 @@ import pyarrow as pa
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.connection import AbstractConnection
-from redis.exceptions import AuthenticationError, AuthorizationError, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, AuthorizationError, OutOfMemoryError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from optagent.adapters.state.redis import stream_scripts
 from optagent.adapters.state.redis.address import LOOK_FOR_AOF, address_of, client_at
+from optagent.adapters.state.redis.memory import memory_error
 from optagent.errors import Busy, Unavailable
 from optagent.ports import RecordKind
 from optagent.retry import GrowingPauses
@@ -185,9 +186,16 @@ class ObservationStream:
                     waited = time.monotonic() - started
                     message = f"Redis at {self._address} does not answer (waited {waited:.1f} s): {error}"
                     raise Unavailable(message) from None
+            except OutOfMemoryError:
+                raise memory_error(self._address, self._read_memory()) from None
             except RedisError as error:
                 raise Unavailable(f"Redis at {self._address} refuses: {error}") from None
             time.sleep(pause_s)
+
+    def _read_memory(self) -> dict[str, Any]:
+        with contextlib.suppress(RedisError, OSError):
+            return dict(self._redis.info("memory"))
+        return {}
 
     def _keys(self, model_id: str) -> tuple[str, str]:
         return f"{self._prefix}:{model_id}", f"{self._prefix}:{model_id}:waiting"

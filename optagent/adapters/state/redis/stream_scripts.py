@@ -1,11 +1,21 @@
-"""Lua scripts of the observation stream: steps that must be atomic. KEYS 1 is the stream, 2 counts what waits in it."""
+"""Lua scripts of the observation stream: steps that must be atomic. KEYS 1 is the stream, 2 counts what waits in it.
+
+A server without memory refuses a command that adds to it, unless the script has written before: so RECORD begins with
+such a command and is refused as a whole, and scripts that take rows away begin with one that adds nothing, and work.
+"""
 
 # ARGV: epoch of a new stream, most rows, most bytes, retention of a call in ms, then kind, rows and data of each
 # entry. A call that is repeated after a lost answer writes again, so that WAITAOF has a write of its own to wait for.
 RECORD = """
-if redis.call('PEXPIRE', KEYS[3], ARGV[4]) == 1 then return {} end
-if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('DEL', KEYS[2]) end
-redis.call('HSETNX', KEYS[2], 'epoch', ARGV[1])
+if redis.call('EXISTS', KEYS[3]) == 1 then
+  redis.call('PEXPIRE', KEYS[3], ARGV[4])
+  return {}
+end
+if redis.call('EXISTS', KEYS[1]) == 0 then
+  redis.call('HSET', KEYS[2], 'epoch', ARGV[1], 'rows', 0, 'bytes', 0)
+else
+  redis.call('HSETNX', KEYS[2], 'epoch', ARGV[1])
+end
 local waiting = redis.call('HMGET', KEYS[2], 'epoch', 'rows', 'bytes')
 local rows, bytes = 0, 0
 for at = 5, #ARGV, 3 do
@@ -28,6 +38,7 @@ return {}
 # It claims abandoned entries, then reads our own from the oldest on, then new ones.
 TAKE = """
 if redis.call('EXISTS', KEYS[1]) == 0 then return {'', {}} end
+redis.call('PERSIST', KEYS[1])
 redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0')
 local cursor, claimed = '0-0', 0
 repeat

@@ -1,0 +1,127 @@
+"""A Redis that is full refuses what would add to it, says so, and half of no write is done; rows can still leave it."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from redis import Redis
+
+from optagent.adapters.state.embedded.embedded_redis import EmbeddedRedis
+from optagent.adapters.state.embedded.machine_memory import default_redis_memory, machine_memory
+from optagent.adapters.state.observations import RedisObservations
+from optagent.adapters.state.redis.store import RedisStore
+from optagent.domain.dataset import FileSource
+from optagent.domain.model import ModelSpec, Task
+from optagent.domain.process import Process, Status
+from optagent.domain.rollout import begin
+from optagent.domain.rollout_policy import RolloutPolicy
+from optagent.errors import Unavailable
+from optagent.ports import RecordKind
+
+LIMIT = 32_000_000
+FULL = r"is full: .* maxmemory of 3 MB .* OPT_AGENT_REDIS_MAX_MEMORY_MB"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
+    with EmbeddedRedis(tmp_path_factory.mktemp("home"), LIMIT) as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: EmbeddedRedis) -> Iterator[Redis]:
+    with Redis.from_url(server.url) as connected:
+        connected.config_set("maxmemory", LIMIT)
+        connected.flushall()
+        yield connected
+
+
+@pytest.fixture
+async def store(server: EmbeddedRedis) -> AsyncIterator[RedisStore]:
+    opened = RedisStore(server.url)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def observations(server: EmbeddedRedis, tmp_path: Path) -> Iterator[RedisObservations]:
+    opened = RedisObservations(server.url, tmp_path)
+    yield opened
+    opened.close()
+
+
+def fill(client: Redis) -> None:
+    """Fills the server far above a limit of 3 MB."""
+    client.set("filler:1", b"x" * 5_000_000)
+    client.config_set("maxmemory", 3_000_000)
+
+
+def content(client: Redis) -> dict[bytes, bytes | None]:
+    return {key: client.dump(key) for key in client.scan_iter() if not key.startswith(b"filler:")}
+
+
+def rows(count: int) -> pa.Table:
+    times = pa.array(np.full(count, 1_700_000_000_000_000)).cast(pa.timestamp("us", "UTC"))
+    return pa.table({"id": pa.array([str(row) for row in range(count)], pa.large_string()), "time": times})
+
+
+def process(name: str, status: Status) -> Process:
+    return Process(name, "tune", "churn", status, 1.0, 1.0)
+
+
+WRITES: dict[str, Callable[[RedisStore], Awaitable[Any]]] = {
+    "model": lambda store: store.save_model(ModelSpec("churn", Task.BINARY, FileSource("/rows.parquet"), "y")),
+    "process": lambda store: store.create_process(process("new", Status.PENDING), 60),
+    "queued": lambda store: store.enqueue_process(process("new", Status.QUEUED)),
+    "claim": lambda store: store.claim_process("waiting", 60),
+    "rollout": lambda store: store.create_rollout(begin("r", "churn", "1", "2", RolloutPolicy(), 1.0, "ana")),
+    "once": lambda store: store.claim_once("key", 60),
+}
+
+
+@pytest.mark.parametrize("name", WRITES)
+async def test_a_write_to_a_full_store_names_the_limit_and_the_setting_and_changes_nothing(client, store, name):
+    await store.enqueue_process(process("waiting", Status.QUEUED))
+    fill(client)
+    before = content(client)
+    with pytest.raises(Unavailable, match=FULL):
+        await WRITES[name](store)
+    assert content(client) == before
+
+
+def test_a_recorder_is_refused_and_the_rows_that_wait_can_be_archived(client, observations):
+    observations.record("churn", RecordKind.PREDICTIONS, rows(10))
+    fill(client)
+    before = content(client)
+    for model_id in ("churn", "another"):
+        with pytest.raises(Unavailable, match=FULL):
+            observations.record(model_id, RecordKind.PREDICTIONS, rows(10))
+    assert content(client) == before
+    assert observations.drain("churn") == 10
+    assert observations.backlog("churn") == 0
+
+
+def test_a_server_is_full_at_its_limit(client, observations):
+    def record_many() -> None:
+        for number in range(1000):
+            observations.record(f"model-{number}", RecordKind.PREDICTIONS, rows(10_000))
+
+    with pytest.raises(Unavailable, match="maxmemory of 32 MB"):
+        record_many()
+
+
+def test_the_embedded_server_has_a_limit_and_evicts_nothing(client):
+    assert client.config_get("maxmemory") == {"maxmemory": str(LIMIT)}
+    assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+
+
+def test_the_limit_is_a_quarter_of_the_containers_memory_and_at_least_256_mb(tmp_path):
+    (tmp_path / "large").write_text("1400000000\n")
+    (tmp_path / "small").write_text("100000000\n")
+    (tmp_path / "none").write_text("max\n")
+    assert default_redis_memory((str(tmp_path / "large"),)) == 350_000_000
+    assert default_redis_memory((str(tmp_path / "small"),)) == 256_000_000
+    assert machine_memory((str(tmp_path / "none"), str(tmp_path / "absent"))) > 1e8
