@@ -16,9 +16,10 @@ from optagent.adapters.state.redis.store import RedisStore
 from optagent.domain.dataset import FileSource
 from optagent.domain.model import ModelSpec, Task
 from optagent.domain.process import Process, Status
-from optagent.domain.rollout import begin
+from optagent.domain.rollout import advance, begin
+from optagent.domain.rollout_look import Look, RolloutState
 from optagent.domain.rollout_policy import RolloutPolicy
-from optagent.errors import Unavailable
+from optagent.errors import Conflict, Unavailable
 from optagent.ports import RecordKind
 
 LIMIT = 32_000_000
@@ -125,3 +126,31 @@ def test_the_limit_is_a_quarter_of_the_containers_memory_and_at_least_256_mb(tmp
     assert default_redis_memory((str(tmp_path / "large"),)) == 350_000_000
     assert default_redis_memory((str(tmp_path / "small"),)) == 256_000_000
     assert machine_memory((str(tmp_path / "none"), str(tmp_path / "absent"))) > 1e8
+
+
+async def test_a_look_of_a_long_rollout_costs_no_more_than_an_early_one(client, store):
+    rollout = begin("r", "churn", "1", "2", RolloutPolicy(), 1.0, "ana")
+    await store.create_rollout(rollout)
+    costs = []
+    for number in range(300):
+        after = advance(rollout, Look(f"look-{number}", 2.0 + number, RolloutState.SHADOW, rows=number), 2.0 + number)
+        before = client.info("stats")["total_net_input_bytes"]
+        await store.save_rollout(after, rollout)
+        costs.append(client.info("stats")["total_net_input_bytes"] - before)
+        rollout = after
+    assert max(costs[-10:]) < 1.2 * min(costs[:10])
+    assert await store.rollout("r") == rollout
+    assert await store.rollouts("churn") == [rollout]
+
+
+async def test_looks_that_an_earlier_version_kept_in_the_record_stay_the_first(client, store):
+    rollout = begin("r", "churn", "1", "2", RolloutPolicy(), 1.0, "ana")
+    older = advance(rollout, Look("look-1", 2.0, RolloutState.SHADOW), 2.0)
+    await store.create_rollout(older)
+    newer = advance(older, Look("look-2", 3.0, RolloutState.SHADOW), 3.0)
+    await store.save_rollout(newer, older)
+    newest = advance(newer, Look("look-3", 4.0, RolloutState.SHADOW), 4.0)
+    await store.save_rollout(newest, newer)
+    assert await store.rollout("r") == newest
+    with pytest.raises(Conflict):
+        await store.save_rollout(newest, newer)

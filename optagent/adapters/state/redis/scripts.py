@@ -87,12 +87,6 @@ redis.call('ZADD', KEYS[4], ARGV[4], ARGV[5])
 return 'OK'
 """
 
-# KEYS: the rollout, the active ones by model. ARGV after those of `_REPLACE`: active (0 or 1), id, model.
-SAVE_ROLLOUT = f"""{_REPLACE}
-if ARGV[4] == '0' and redis.call('HGET', KEYS[2], ARGV[6]) == ARGV[5] then redis.call('HDEL', KEYS[2], ARGV[6]) end
-return 'OK'
-"""
-
 # KEYS: the token, the index. ARGV: data, created_at, creation, id.
 CREATE_TOKEN = f"""{_CREATE}
 redis.call('HSET', KEYS[1], 'data', ARGV[1], 'creation', ARGV[3])
