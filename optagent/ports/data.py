@@ -1,6 +1,6 @@
 """Data ports: data sources, recorded observations of models, and the clock."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Protocol
 
@@ -97,6 +97,30 @@ class Observations(Protocol):
 
     def matured(self, model_id: str, since: str = "") -> list[pa.Table]:
         """The matured training rows, one table per day, from the day `since` on, in order."""
+        ...
+
+    def prune(
+        self, model_id: str, before: float, training_before: float | None = None, dry_run: bool = False
+    ) -> Mapping[str, int]:
+        """Drops the archived rows that were recorded before that time (POSIX seconds), and the matured training rows of
+        the days before `training_before`; returns their number by kind (`predictions`, `labels`, `evidence`,
+        `matured`).
+
+        Rows that were archived together go together, once the newest is older: up to a month later. A label stays a day
+        longer, for a prediction that came after it. With `dry_run` nothing is dropped.
+        """
+        ...
+
+    def erase(self, model_id: str, ids: Sequence[str]) -> Mapping[str, int]:
+        """Removes all rows of these ids, waiting or archived, and returns their number by kind, as `prune`.
+
+        Others may record meanwhile; rows of these ids that come later stay. A call that was interrupted is repeated.
+        Raises Unavailable where another process holds waiting rows and does not archive them.
+        """
+        ...
+
+    def drop_reference(self, model_id: str, version: str) -> None:
+        """Deletes the reference of a version, if there is one."""
         ...
 
     def close(self) -> None: ...

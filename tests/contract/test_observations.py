@@ -1,5 +1,6 @@
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -314,3 +315,90 @@ def test_matured_rows_are_kept_by_day_and_replaced(observations):
     assert [table.to_pydict() for table in observations.matured("churn")] == [anew.to_pydict(), second.to_pydict()]
     assert [table.num_rows for table in observations.matured("churn", since="2024-01-02")] == [2]
     assert observations.matured("other") == []
+
+
+def test_rows_are_pruned_by_the_time_at_which_they_came_whatever_their_own(observations):
+    observations.record("churn", PREDICTIONS, rows(["p", "q"], [NOON, 2.5e11]))
+    observations.record("churn", LABELS, rows(["p"], label=["yes"]))
+    observations.record("churn", EVIDENCE, rows(["p"]))
+    observations.record("other", PREDICTIONS, rows(["p"]))
+    for model_id in ("churn", "other"):
+        observations.drain(model_id)
+    now = time.time()
+    assert observations.prune("churn", now - 60) == {}
+    assert len(ids(everything(observations))) == 2
+    assert observations.prune("churn", now + 60, dry_run=True) == {"predictions": 2, "evidence": 1}
+    assert len(ids(everything(observations))) == 2
+    assert observations.prune("churn", now + 60) == {"predictions": 2, "evidence": 1}
+    assert observations.prune("churn", now + DAY + 60) == {"labels": 1}
+    assert everything(observations) == observations.labels("churn", 0.0) == observations.evidence("churn", 0.0) == []
+    assert observations.latest_prediction_time("churn") is None
+    assert ids(everything(observations, "other")) == ["p"]
+    observations.record("churn", PREDICTIONS, rows(["r"]))
+    observations.drain("churn")
+    assert ids(everything(observations)) == ["r"]
+
+
+def test_training_rows_are_pruned_by_their_day_and_only_where_that_is_asked_for(observations):
+    for day in ("2023-11-13", "2023-11-14", "2023-11-15"):
+        observations.save_matured("churn", day, pa.table({"id": [day], "y": [1.0]}))
+    assert observations.prune("churn", NOON) == {}
+    assert observations.prune("churn", NOON, training_before=NOON, dry_run=True) == {"matured": 2}
+    assert observations.prune("churn", NOON, training_before=NOON) == {"matured": 2}
+    assert [table["id"].to_pylist() for table in observations.matured("churn")] == [["2023-11-15"]]
+
+
+def test_rows_that_wait_are_not_pruned(observations):
+    observations.record("churn", PREDICTIONS, rows(["a"]))
+    assert observations.prune("churn", time.time() + 60) == {}
+    assert observations.drain("churn") == 1
+
+
+def test_erased_ids_are_gone_from_every_kind_of_rows_waiting_or_archived(observations):
+    for kind in (PREDICTIONS, LABELS, EVIDENCE):
+        observations.record("churn", kind, rows(["a", "b", "a"], x=[1.0, 2.0, 3.0]))
+    observations.drain("churn")
+    observations.record("churn", PREDICTIONS, rows(["a", "c"], x=[4.0, 5.0]))
+    observations.record("other", PREDICTIONS, rows(["a"]))
+    observations.save_matured("churn", "2023-11-15", pa.table({"id": ["a", "b"], "y": [1.0, 2.0]}))
+    counts = observations.erase("churn", ["a", "unknown"])
+    assert counts == {"predictions": 3, "labels": 2, "evidence": 2, "matured": 1}
+    assert observations.backlog("churn") == 0
+    assert ids(everything(observations)) == ["b", "c"]
+    assert ids(observations.labels("churn", 0.0)) == ids(observations.evidence("churn", 0.0)) == ["b"]
+    assert [table["id"].to_pylist() for table in observations.matured("churn")] == [["b"]]
+    assert observations.erase("churn", ["a"]) == {}
+    assert observations.erase("churn", []) == {}
+    observations.drain("other")
+    assert ids(everything(observations, "other")) == ["a"]
+
+
+def test_ids_are_erased_while_others_record_and_drain(observations):
+    done = threading.Event()
+
+    def record() -> None:
+        for call in range(40):
+            observations.record("churn", PREDICTIONS, rows([f"{call}-{row}" for row in range(5)]))
+        done.set()
+
+    def drain() -> None:
+        while not done.is_set() or observations.backlog("churn"):
+            observations.drain("churn")
+
+    observations.record("churn", PREDICTIONS, rows(["gone", "stays"]))
+    threads = [threading.Thread(target=work) for work in (record, drain)]
+    for thread in threads:
+        thread.start()
+    assert observations.erase("churn", ["gone"]) == {"predictions": 1}
+    for thread in threads:
+        thread.join()
+    expected = sorted(["stays", *(f"{call}-{row}" for call in range(40) for row in range(5))])
+    assert ids(everything(observations)) == expected
+
+
+def test_a_dropped_reference_is_not_found(observations):
+    observations.save_reference("churn", "3", b"reference")
+    observations.drop_reference("churn", "3")
+    observations.drop_reference("churn", "3")
+    with pytest.raises(NotFound):
+        observations.reference("churn", "3")

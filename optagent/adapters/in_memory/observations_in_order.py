@@ -1,5 +1,7 @@
 """In-memory observations by time: batches with known time spans, since a replay reads a long history very often."""
 
+from collections.abc import Mapping, Sequence
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -18,6 +20,18 @@ class ObservationsInOrder(InMemoryObservations):
     def latest_prediction_time(self, model_id: str) -> float | None:
         ends = (end for kind, _, _, _, end in self._batches(model_id) if kind is RecordKind.PREDICTIONS)
         return max((end / 1e6 for end in ends), default=None)
+
+    def prune(
+        self, model_id: str, before: float, training_before: float | None = None, dry_run: bool = False
+    ) -> Mapping[str, int]:
+        counts = super().prune(model_id, before, training_before, dry_run)
+        self._spans.pop(model_id, None)
+        return counts
+
+    def erase(self, model_id: str, ids: Sequence[str]) -> Mapping[str, int]:
+        counts = super().erase(model_id, ids)
+        self._spans.pop(model_id, None)
+        return counts
 
     def _rows(self, model_id: str, of: RecordKind, start: float, end: float) -> list[pa.Table]:
         first, stop = microseconds(start), microseconds(end)

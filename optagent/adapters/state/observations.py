@@ -2,7 +2,10 @@
 
 import logging
 import threading
+import time
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,12 +14,14 @@ from optagent.adapters.state.archive.manifest import ArchivedCall
 from optagent.adapters.state.archive.parquet import ParquetArchive
 from optagent.adapters.state.archive.row_types import checked_name, storable_rows
 from optagent.adapters.state.redis.observation_stream import ObservationStream, StreamEntry
-from optagent.errors import InvalidData
+from optagent.errors import InvalidData, Unavailable
 from optagent.ports import RecordKind
 
 _log = logging.getLogger(__name__)
 
 _BATCH_ROWS = 200_000
+_ERASE_WAIT_S = 60.0
+_ERASE_STEP_S = 0.2
 
 
 class RedisObservations:
@@ -96,8 +101,42 @@ class RedisObservations:
     def matured(self, model_id: str, since: str = "") -> list[pa.Table]:
         return self._archive.matured(model_id, since)
 
+    def prune(
+        self, model_id: str, before: float, training_before: float | None = None, dry_run: bool = False
+    ) -> Mapping[str, int]:
+        counts = self._archive.prune(model_id, before, dry_run)
+        if training_before is not None:
+            day = datetime.fromtimestamp(training_before, UTC).strftime("%Y-%m-%d")
+            counts["matured"] = self._archive.prune_matured(model_id, day, dry_run)
+        return +counts
+
+    def erase(self, model_id: str, ids: Sequence[str]) -> Mapping[str, int]:
+        self._archive_waiting(checked_name(model_id, "model_id"))
+        return self._archive.erase(model_id, ids)
+
+    def drop_reference(self, model_id: str, version: str) -> None:
+        self._archive.drop_reference(model_id, version)
+
     def close(self) -> None:
         self._queue.close()
+
+    def _archive_waiting(self, model_id: str) -> None:
+        """Archives every row that waits now, and has the server forget them on disk, too.
+
+        Rows that another process has taken are archived by it, or by us once it counts as lost.
+        """
+        last, give_up = self._queue.newest_entry(model_id), time.monotonic() + _ERASE_WAIT_S
+        while last is not None:
+            self.drain(model_id)
+            if not self._queue.has_entries_until(model_id, last):
+                self._queue.rewrite_history()
+                return
+            if time.monotonic() > give_up:
+                raise Unavailable(
+                    f"{model_id}: rows wait that another process has taken and not archived for {_ERASE_WAIT_S:g} s: "
+                    "nothing was erased, try again"
+                )
+            time.sleep(_ERASE_STEP_S)
 
     def _decode_entry(self, model_id: str, entry: StreamEntry) -> ArchivedCall | None:
         """The call in an entry; None for one that cannot be read, which is set aside so that it blocks nothing."""

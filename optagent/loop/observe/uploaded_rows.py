@@ -1,7 +1,7 @@
 """Uploaded rows of a file, analyzed like recorded ones without being recorded."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -66,6 +66,17 @@ class UploadedRows:
 
     def matured(self, model_id: str, since: str = "") -> list[pa.Table]:
         return self._observations.matured(model_id, since)
+
+    def prune(
+        self, model_id: str, before: float, training_before: float | None = None, dry_run: bool = False
+    ) -> Mapping[str, int]:
+        return {}
+
+    def erase(self, model_id: str, ids: Sequence[str]) -> Mapping[str, int]:
+        return {}
+
+    def drop_reference(self, model_id: str, version: str) -> None:
+        self._observations.drop_reference(model_id, version)
 
     def close(self) -> None:
         """Does nothing: the owner of the underlying observations closes them."""

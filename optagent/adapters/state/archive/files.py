@@ -24,6 +24,8 @@ _DATA_NAME = re.compile(r"\.?[\d-]+_[\d-]+\.(\d+)-[0-9a-f]+\.parquet")
 _LARGE_ROWS = 1_000_000
 _SMALL_ROWS = 4096  # a file of a quiet day, or of a client that sends a new column in each call
 _MOST_SMALL = 512  # of a kind: each costs a reader of all of them a millisecond
+_MONTH_S = 30 * 86_400.0
+_FEW = 9  # files that a merge may leave of a month: of eight types, and of the rest
 _AT_ONCE = 1024  # files of one pass, which takes a second
 _WRITERS = 8  # small files wait for the disk most of the time
 
@@ -109,13 +111,20 @@ def group_files(files: Sequence[DataFile]) -> list[list[DataFile]]:
 
 
 def select_small(files: Sequence[DataFile]) -> list[list[DataFile]]:
-    """The small files of each kind that has more than 512 of them, the smallest first and as many as fit one pass."""
+    """The small files of each kind that has more than 512 of them, in groups to be merged.
+
+    Files of a group came within one month, so that a row does not outlive its time in a file of newer rows.
+    """
     kinds: dict[str, list[DataFile]] = {}
     for file in files:
         if file.rows < _SMALL_ROWS:
             kinds.setdefault(file.kind_and_day[0], []).append(file)
-    crowded = [sorted(small, key=lambda file: file.rows) for small in kinds.values() if len(small) > _MOST_SMALL]
-    return [small[:_AT_ONCE] for small in crowded]
+    groups: dict[tuple[str, int], list[DataFile]] = {}
+    for kind, small in kinds.items():
+        for file in small if len(small) > _MOST_SMALL else ():
+            groups.setdefault((kind, int(file.came_at // _MONTH_S)), []).append(file)
+    by_size = [sorted(group, key=lambda file: file.rows)[:_AT_ONCE] for group in groups.values()]
+    return [group for group in by_size if len(group) > _FEW]
 
 
 def stray_files(folder: Path, before: float) -> list[Path]:

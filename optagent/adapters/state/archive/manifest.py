@@ -46,6 +46,12 @@ class DataFile:
         kind, day, _ = self.path.split("/")
         return kind, day.removeprefix("day=")
 
+    @property
+    def came_at(self) -> float:
+        """The time at which its newest row was recorded, in POSIX seconds: the last entry id is in the file's name."""
+        name = self.path.rsplit("/", 1)[1].split(".")[0]
+        return _position(name.split("_")[-1])[0] / 1000
+
 
 @dataclass(frozen=True, slots=True)
 class ArchiveManifest:

@@ -15,6 +15,7 @@ the floor is raised above stray files before they are deleted.
 import contextlib
 import secrets
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -43,6 +44,7 @@ from optagent.adapters.state.archive.manifest import (
     newest_manifest,
 )
 from optagent.adapters.state.archive.partition import group_rows
+from optagent.adapters.state.archive.removal import count_rows, drop_old_files, erase_ids, erase_matured, old_files
 from optagent.adapters.state.archive.row_files import read_rows
 from optagent.adapters.state.archive.row_types import checked_name, concat_by_types, microseconds
 from optagent.errors import NotFound, Unavailable
@@ -161,6 +163,39 @@ class ParquetArchive:
                 if path not in counted and start_number(path) < now.floor:
                     path.unlink(missing_ok=True)
 
+    def prune(self, model_id: str, before: float, dry_run: bool = False) -> Counter[str]:
+        """Drops the rows that were recorded before that time (POSIX seconds); returns their number by kind.
+
+        A file is dropped as a whole, once its newest row is older. So is data that could not be read.
+        """
+        folder = self._folder(model_id)
+        with _raise_unavailable(folder):
+            if dry_run:
+                return count_rows(old_files(folder, before))
+            for path in (folder / "unreadable").glob("*"):
+                if path.stat().st_mtime < before:
+                    path.unlink(missing_ok=True)
+            return drop_old_files(folder, before)
+
+    def prune_matured(self, model_id: str, before_day: str, dry_run: bool = False) -> int:
+        """Drops the training rows of the days before that one (YYYY-MM-DD); returns their number."""
+        count, folder = 0, self._folder(model_id) / "matured"
+        with _raise_unavailable(folder):
+            for path in folder.glob("day=*.parquet"):
+                if path.stem.removeprefix("day=") < before_day:
+                    count += pq.read_metadata(path).num_rows
+                    if not dry_run:
+                        path.unlink()
+        return count
+
+    def erase(self, model_id: str, ids: Sequence[str]) -> Counter[str]:
+        """Removes the archived and the training rows of these ids; returns their number by kind."""
+        folder, texts = self._folder(model_id), pa.array(ids, pa.large_string())
+        with _raise_unavailable(folder):
+            counts = erase_ids(folder, texts)
+            counts["matured"] = sum(erase_matured(path, texts) for path in sorted((folder / "matured").glob("day=*")))
+        return +counts
+
     def set_aside(self, model_id: str, name: str, data: bytes) -> Path:
         """Writes data that cannot be read into a file, for a person to look at; returns its path."""
         path = self._folder(model_id) / "unreadable" / checked_name(name, "entry")
@@ -180,6 +215,11 @@ class ParquetArchive:
                 return path.read_bytes()
             except FileNotFoundError:
                 raise NotFound(f"{model_id} version {version}: no reference is kept") from None
+
+    def drop_reference(self, model_id: str, version: str) -> None:
+        path = self._folder(model_id) / "reference" / checked_name(version, "version")
+        with _raise_unavailable(path):
+            path.unlink(missing_ok=True)
 
     def save_matured(self, model_id: str, day: str, rows: pa.Table) -> None:
         path = self._folder(model_id) / "matured" / f"day={checked_name(day, 'day')}.parquet"

@@ -133,6 +133,22 @@ class ObservationStream:
         keys = self._keys(model_id)
         self._ask(lambda: self._redis.eval(stream_scripts.DONE, len(keys), *keys, _GROUP, *values))
 
+    def newest_entry(self, model_id: str) -> str | None:
+        """The id of the entry that was recorded last among those that wait; None without any."""
+        stream = self._keys(model_id)[0]
+        entries: Any = self._ask(lambda: self._redis.xrevrange(stream, count=1))
+        return entries[0][0].decode() if entries else None
+
+    def has_entries_until(self, model_id: str, last: str) -> bool:
+        """True while an entry up to that id waits, taken or not."""
+        stream = self._keys(model_id)[0]
+        return bool(self._ask(lambda: self._redis.xrange(stream, max=last, count=1)))
+
+    def rewrite_history(self) -> None:
+        """Has the server write its append-only file anew, without what was removed; it may refuse."""
+        with contextlib.suppress(RedisError, OSError):
+            self._redis.bgrewriteaof()
+
     def close(self) -> None:
         with contextlib.suppress(Unavailable):
             for model_id in self._drained_models:
