@@ -12,6 +12,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from optagent.domain.duration import seconds
+from optagent.domain.retention import DAY_S, RetentionRules, retention_rules
 from optagent.domain.source_rules import SourceRules
 from optagent.errors import InvalidRequest
 from optagent.secret_text import hide_secrets
@@ -63,6 +64,13 @@ class Settings(BaseSettings):
         (), description="modules, or whole paths, of own families that a model may name over HTTP"
     )
     max_backlog: int = Field(1_000_000, ge=1, description="most recorded rows of a model that wait for the archive")
+    observations_kept: str = Field("365d", description="time that recorded predictions, labels and evidence are kept")
+    training_rows_kept: str | None = Field(
+        None,
+        description="time that labelled rows are kept to learn from; unset: for ever, as replays of gates need them",
+    )
+    processes_kept: str = Field("365d", description="time that ended processes, and rollouts of old versions, are kept")
+    versions_kept: int = Field(100, ge=2, description="newest versions of a model that are kept, beside those in use")
     min_samples_for_retrain: int = Field(1000, ge=1, description="fewest labelled rows that a retrain needs")
 
     ray_address: str | None = Field(
@@ -133,6 +141,13 @@ class Settings(BaseSettings):
     @classmethod
     def _is_duration(cls, text: str) -> str:
         seconds(text)
+        return text
+
+    @field_validator("observations_kept", "training_rows_kept", "processes_kept")
+    @classmethod
+    def _is_a_day_or_more(cls, text: str | None) -> str | None:
+        if text is not None and seconds(text) < DAY_S:
+            raise ValueError("must be a day (1d) or more")
         return text
 
     @field_validator("log_level")
@@ -232,6 +247,10 @@ class Settings(BaseSettings):
         """The rules for models and backtests that come over HTTP."""
         roots = self.data_roots or (str(self.home / "data"),)
         return SourceRules(roots, self.source_variables, self.families_allowed)
+
+    def retention(self) -> RetentionRules:
+        """The times and numbers by which the archive, the registry and the store are pruned."""
+        return retention_rules(self.observations_kept, self.processes_kept, self.versions_kept, self.training_rows_kept)
 
     @property
     def redis_url(self) -> str | None:

@@ -13,6 +13,7 @@ _log = logging.getLogger("optagent.supervisor")
 _STUCK_S = 120.0
 _MONITORS_EVERY_S = 5.0
 _NOTICES_EVERY_S = 5.0
+_RETENTION_EVERY_S = 600.0  # between two looks at the day: the first on each day prunes
 
 PublishStates = Callable[[Mapping[str, str]], None]
 """Takes the state of each model's rollout, by model."""
@@ -48,6 +49,7 @@ class SupervisorLoops:
             ("monitors", self._start_monitors, max(every_s, _MONITORS_EVERY_S)),
             ("policies", self._apply_policies, max(every_s, policies_every_s)),
         ]
+        steps.append(("retention", self._prune, max(every_s, _RETENTION_EVERY_S)))
         if notify:
             steps.append(("notices", self._send_notices, max(every_s, _NOTICES_EVERY_S)))
         self._loops = [asyncio.create_task(self._repeat(*step)) for step in steps]
@@ -110,6 +112,12 @@ class SupervisorLoops:
         for process in await agent.trigger_once():
             _log.info("%s of %s: %s", process.process_id, process.model_id, process.command.get("reason"))
         return ""
+
+    async def _prune(self) -> str:
+        """Lets go of what is older than the settings say, once a day."""
+        agent = await self._lazy_agent.agent()
+        prunings = await agent.prune_once_a_day()
+        return "; ".join(f"{each.plan.model_id}: {each.error}" for each in prunings if each.error)
 
     async def _send_notices(self) -> str:
         agent = await self._lazy_agent.agent()

@@ -7,6 +7,7 @@ from optagent.agent.notifications import NotificationVerbs
 from optagent.agent.optimization import OptimizationVerbs
 from optagent.agent.pages import PageVerbs
 from optagent.agent.processes import ProcessVerbs
+from optagent.agent.retention import RetentionVerbs
 from optagent.agent.rollouts import RolloutVerbs
 from optagent.agent.tokens import TokenVerbs
 from optagent.loop.commands import Command
@@ -22,6 +23,7 @@ class OptimizationAgent(
     OptimizationVerbs,
     PageVerbs,
     ProcessVerbs,
+    RetentionVerbs,
     RolloutVerbs,
     TokenVerbs,
 ):

@@ -17,6 +17,7 @@ from optagent.cli import (
     models,
     monitoring,
     optimization,
+    retention,
     rollouts,
     search,
     serving,
@@ -29,7 +30,20 @@ from optagent.settings import PREFIX, load_settings
 
 __all__ = ["COMMANDS", "app", "configure_logging", "main", "run_job"]
 
-COMMANDS = (admin, audit, backtest, building, models, monitoring, optimization, rollouts, search, serving, tokens)
+COMMANDS = (
+    admin,
+    audit,
+    backtest,
+    building,
+    models,
+    monitoring,
+    optimization,
+    retention,
+    rollouts,
+    search,
+    serving,
+    tokens,
+)
 """The modules of the program's commands; each registers its commands with `app` when it is imported."""
 
 

@@ -12,6 +12,7 @@ from optagent.domain.command import OptimizeModel
 from optagent.domain.model import ModelSpec
 from optagent.domain.model_report import ModelReport
 from optagent.domain.monitoring import Monitoring
+from optagent.domain.retention import RetentionRules
 from optagent.errors import InvalidRequest
 from optagent.loop.process import Run
 from optagent.loop.train.prepare import prepare
@@ -79,6 +80,7 @@ class Ports:
     notifier: Notifier | None = None
     monitoring: Monitoring = field(default_factory=Monitoring)
     min_new_labels: int = 1000
+    retention: RetentionRules = field(default_factory=RetentionRules)
     draw_report: Callable[[ModelReport], str] | None = None
     draw_backtest: Callable[[BacktestResult], str] | None = None
     backtester: Backtester | None = None

@@ -32,6 +32,10 @@ class Registry(Protocol):
         """All versions of a model, the newest first; empty where there are none."""
         ...
 
+    def delete_version(self, version: ModelVersion) -> None:
+        """Deletes a version and its bundle; nothing happens where it is gone. Its number is not given again."""
+        ...
+
     def fetch(self, version: ModelVersion, into: Path) -> Path:
         """Copies the version's bundle into a folder below `into`; raises CorruptBundle where its digest differs."""
         ...

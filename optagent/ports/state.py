@@ -76,6 +76,14 @@ class Store(Protocol):
         """The processes of all models or of one, the newest first."""
         ...
 
+    async def old_processes(self, model_id: str, before: float, limit: int = 1000) -> list[Process]:
+        """The processes of a model that were created before that time (POSIX seconds), the oldest first."""
+        ...
+
+    async def drop_processes(self, processes: Sequence[Process]) -> int:
+        """Deletes the records of ended processes, and returns their number; one that goes on after all stays."""
+        ...
+
     async def request_cancel(self, process_id: str) -> None:
         """Asks the runner of a process to stop; raises ProcessNotFound."""
         ...
@@ -134,6 +142,10 @@ class Store(Protocol):
 
     async def rollouts(self, model_id: str | None = None, limit: int = 100) -> list[Rollout]:
         """The rollouts of all models or of one, the newest first."""
+        ...
+
+    async def drop_rollouts(self, rollouts: Sequence[Rollout]) -> int:
+        """Deletes the records of ended rollouts, and returns their number; one that is active stays."""
         ...
 
     async def spend_look(self, holdout_digest: str, look: HoldoutLook) -> int:

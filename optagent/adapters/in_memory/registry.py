@@ -24,6 +24,7 @@ class InMemoryRegistry:
         self._folder = tempfile.mkdtemp(prefix="optagent-registry-")
         weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self._versions: dict[str, list[ModelVersion]] = {}
+        self._numbers: dict[str, int] = {}
         self._copies: dict[tuple[str, str], Path] = {}
         self._aliases: dict[str, dict[str, str]] = {}
         self._lock = threading.Lock()
@@ -36,7 +37,8 @@ class InMemoryRegistry:
             raise InvalidRequest(f"model_id {model_id!r}: a name without '/' and ':' is needed")
         with self._lock:
             versions = self._versions.setdefault(model_id, [])
-            version = str(len(versions) + 1)
+            self._numbers[model_id] = self._numbers.get(model_id, 0) + 1
+            version = str(self._numbers[model_id])
             copy = Path(tempfile.mkdtemp(dir=self._folder), "bundle")
             shutil.copytree(bundle, copy, symlinks=True)
             self._copies[model_id, version] = copy
@@ -63,6 +65,14 @@ class InMemoryRegistry:
     def versions(self, model_id: str) -> list[ModelVersion]:
         with self._lock:
             return [self._with_aliases(version) for version in reversed(self._versions.get(model_id, []))]
+
+    def delete_version(self, version: ModelVersion) -> None:
+        with self._lock:
+            versions = self._versions.get(version.model_id, [])
+            self._versions[version.model_id] = [each for each in versions if each.version != version.version]
+            copy = self._copies.pop((version.model_id, version.version), None)
+        if copy is not None:
+            shutil.rmtree(copy.parent, ignore_errors=True)
 
     def fetch(self, version: ModelVersion, into: Path) -> Path:
         with self._lock:

@@ -104,6 +104,18 @@ class InMemoryStore(InMemoryLedger, InMemoryAudit, InMemoryOnce):
         records = [record for _, record in newest if model_id is None or record.model_id == model_id]
         return [self._decode_process(record) for record in records[: checked_limit(limit)]]
 
+    async def old_processes(self, model_id: str, before: float, limit: int = 1000) -> list[Process]:
+        oldest = sorted(self._processes.items(), key=lambda item: (item[1].created_at, item[0]))
+        records = [record for _, record in oldest if record.model_id == model_id and record.created_at < before]
+        return [self._decode_process(record) for record in records[: checked_limit(limit)]]
+
+    async def drop_processes(self, processes: Sequence[Process]) -> int:
+        names = [process.process_id for process in processes if process.process_id in self._processes]
+        ended = [name for name in names if self._decode_process(self._processes[name]).status.has_ended]
+        for name in ended:
+            del self._processes[name]
+        return len(ended)
+
     async def request_cancel(self, process_id: str) -> None:
         self._find_record(process_id).cancel = True
 
@@ -157,6 +169,13 @@ class InMemoryStore(InMemoryLedger, InMemoryAudit, InMemoryOnce):
         rollouts = [decode(Rollout, data) for data in self._rollouts.values()]
         newest = sorted(rollouts, key=lambda rollout: (rollout.started_at, rollout.rollout_id), reverse=True)
         return [rollout for rollout in newest if model_id in (None, rollout.model_id)][: checked_limit(limit)]
+
+    async def drop_rollouts(self, rollouts: Sequence[Rollout]) -> int:
+        names = [rollout.rollout_id for rollout in rollouts if rollout.rollout_id in self._rollouts]
+        ended = [name for name in names if not decode(Rollout, self._rollouts[name]).state.is_active]
+        for name in ended:
+            del self._rollouts[name]
+        return len(ended)
 
     def _create(self, process: Process, leased_until: float) -> None:
         if process.process_id in self._processes:

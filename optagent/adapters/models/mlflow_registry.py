@@ -4,7 +4,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +72,17 @@ class MlflowRegistry:
             return []
         rows.sort(key=lambda row: int(row.version), reverse=True)
         return [_version_of(row, _aliases_of(row.version, aliases)) for row in rows if _DIGEST in row.tags]
+
+    def delete_version(self, version: ModelVersion) -> None:
+        """Deletes the files first: a version whose files are gone is still listed, and deleted by the next call."""
+        with suppress(ModelNotFound):
+            row = self._row(version.model_id, version.version)
+            with self._lookup(f"{version.model_id} version {version.version}") as client:
+                uri = client.get_model_version_download_uri(version.model_id, version.version)
+                _delete_files(uri, self._server.tracking_uri)
+                if row.run_id:
+                    client.delete_run(row.run_id)
+                client.delete_model_version(version.model_id, version.version)
 
     def fetch(self, version: ModelVersion, into: Path) -> Path:
         """Compares every file of the MLflow model with what was registered, including the loader.
@@ -159,6 +170,13 @@ def _download_files(uri: str, scratch: Path, tracking_uri: str) -> str:
         )
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NotFound(str(error)) from error
+
+
+def _delete_files(uri: str, tracking_uri: str) -> None:
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    repository: Any = get_artifact_repository(uri, tracking_uri, tracking_uri)
+    repository.delete_artifacts()
 
 
 def _all_rows(client: "MlflowClient", model_id: str) -> list[Any]:

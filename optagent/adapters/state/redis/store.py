@@ -11,15 +11,14 @@ from optagent.adapters.state.redis.audit import RedisAudit
 from optagent.adapters.state.redis.connection import RedisConnection
 from optagent.adapters.state.redis.ledger import RedisLedger
 from optagent.adapters.state.redis.once import RedisOnce
-from optagent.adapters.state.redis.processes import RedisProcesses
 from optagent.adapters.state.redis.reports import RedisReports
-from optagent.adapters.state.redis.rollouts import RedisRollouts
+from optagent.adapters.state.redis.retention import RedisRetention
 from optagent.codec import encode
 from optagent.domain.model import ModelSpec
 from optagent.errors import ModelNotFound
 
 
-class RedisStore(RedisProcesses, RedisRollouts, RedisReports, RedisAlerts, RedisLedger, RedisAudit, RedisOnce):
+class RedisStore(RedisRetention, RedisReports, RedisAlerts, RedisLedger, RedisAudit, RedisOnce):
     """A Store on the server behind a `redis://`, `rediss://` or `unix://` URL; use it from one event loop."""
 
     def __init__(self, url: str, prefix: str = "optagent", audit_kept: int = MAX_LINKS) -> None:
