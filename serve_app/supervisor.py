@@ -48,8 +48,8 @@ class SupervisorLoops:
             ("queue", self._start_queued, every_s),
             ("monitors", self._start_monitors, max(every_s, _MONITORS_EVERY_S)),
             ("policies", self._apply_policies, max(every_s, policies_every_s)),
+            ("retention", self._prune, max(every_s, _RETENTION_EVERY_S)),
         ]
-        steps.append(("retention", self._prune, max(every_s, _RETENTION_EVERY_S)))
         if notify:
             steps.append(("notices", self._send_notices, max(every_s, _NOTICES_EVERY_S)))
         self._loops = [asyncio.create_task(self._repeat(*step)) for step in steps]

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -12,6 +12,7 @@ from optagent.domain.gate_decision import JUDGED
 from optagent.domain.rollout import Rollout
 from optagent.errors import Busy, InvalidRequest, NotFound
 from optagent.loop.context import Ports
+from optagent.loop.gates.removals import REMOVAL, check_rollout_stays, explain_removals, is_removal
 from optagent.loop.gates.replay import GateReplay, decision_of, replay_gates
 from optagent.loop.rollout.replay import ReplayDifference, RolloutReplay, replay_rollout
 from optagent.loop.rollout.replay_audit import differs_from_log
@@ -54,26 +55,31 @@ async def replay_decision(name: str, ports: Ports) -> RolloutReplay | GateReplay
         links.extend(parse_link(line) for line in lines if _concerns(line, name, number))
 
     report = await verify_audit(ports.store, None, take_lines)
+    removals = [link for link in links if is_removal(link)]
     if number is not None:
         link = _find_link(links, number)
         rollout_id = _rollout_of(link)
         if rollout_id is None or rollout_id == name:
-            return await _replay_gates(link, report, ports)
+            return await _replay_gates(link, report, ports, removals)
         return await replay_decision(rollout_id, ports)
     try:
         rollout = await ports.store.rollout(name)
     except NotFound:
-        return await _replay_gates(_last_decision(links, name), report, ports)
+        check_rollout_stays(name, removals)
+        return await _replay_gates(_last_decision(links, name), report, ports, removals)
     return await asyncio.to_thread(_replay_rollout, rollout, links, report)
 
 
-async def _replay_gates(link: AuditLink, report: ChainReport, ports: Ports) -> GateReplay:
+async def _replay_gates(
+    link: AuditLink, report: ChainReport, ports: Ports, removals: Sequence[AuditLink]
+) -> GateReplay:
     decision, spec = decision_of(link), await ports.store.model(link.entry.target)
     process = None
     with suppress(NotFound):  # processes may be dropped before the log is
         process = await ports.store.process(decision.process_id)
     looks = await ports.store.looks(decision.holdout)
     replay = await asyncio.to_thread(replay_gates, link, spec, ports, process, looks)
+    replay = replace(replay, changed=explain_removals(replay.changed, link, removals))
     broken = _broken_link(report)
     return replay if broken is None else replace(replay, changed=(broken, *replay.changed))
 
@@ -94,7 +100,9 @@ def _sequence_number(name: str) -> int | None:
 
 
 def _concerns(line: str, name: str, number: int | None) -> bool:
-    """True for the line of the link of that number or, without a number, for a line that may hold that name."""
+    """True for a line of a removal and of the link of that number or, without a number, where it may hold the name."""
+    if REMOVAL in line:
+        return True
     if number is not None:
         return line.endswith(f'"sequence":{number}}}')
     name_json = json.dumps(name, ensure_ascii=False)

@@ -6,6 +6,7 @@ The erasure of rows by their ids is here, too.
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from hashlib import sha256
 from typing import Any
@@ -21,7 +22,7 @@ from optagent.domain.retention import (
     plan_retention,
 )
 from optagent.domain.rollout import Rollout
-from optagent.errors import InvalidRequest, OptAgentError
+from optagent.errors import InvalidRequest, OptAgentError, Unavailable
 from optagent.loop.context import Ports
 from optagent.ports import Observations, Registry
 
@@ -41,10 +42,14 @@ async def prune_models(ports: Ports, who: str, dry_run: bool) -> tuple[Pruning, 
 
 
 async def prune_daily(ports: Ports, who: str) -> tuple[Pruning, ...]:
-    """Prunes all models unless any agent on the same store did so on the same day (UTC)."""
+    """Prunes all models unless any agent on the same store did so on the same day (UTC).
+
+    A store that cannot take the claim may be full, and then pruning is what it needs.
+    """
     day = int(ports.clock.now() // 86_400)
-    if not await ports.store.claim_once(f"retention:{day}", _ONCE_S):
-        return ()
+    with suppress(Unavailable):
+        if not await ports.store.claim_once(f"retention:{day}", _ONCE_S):
+            return ()
     return await prune_models(ports, who, dry_run=False)
 
 

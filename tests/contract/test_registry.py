@@ -292,3 +292,30 @@ def test_registering_writes_nothing_to_the_terminal(
         [sys.executable, "-c", textwrap.dedent(script), *arguments], capture_output=True, text=True, cwd=tmp_path
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_deleted_version_is_gone_with_its_files_and_its_number_is_not_given_again(
+    registry: Registry, make_bundle: SaveBundle, tmp_path: Path
+) -> None:
+    first = registry.register("churn", make_bundle("a"), {}, {})
+    second = registry.register("churn", make_bundle("b"), {}, {})
+    registry.set_alias("churn", "champion", first.version)
+    registry.delete_version(second)
+    registry.delete_version(second)
+    assert [version.version for version in registry.versions("churn")] == [first.version]
+    with pytest.raises(ModelNotFound):
+        registry.version("churn", second.version)
+    assert registry.fetch(registry.version("churn", "champion"), tmp_path / "fetched").is_dir()
+    assert registry.register("churn", make_bundle("c"), {}, {}).version == "3"
+
+
+def test_the_files_of_a_deleted_version_are_gone_from_the_artifacts_of_mlflow(
+    make_bundle: SaveBundle, tmp_path: Path, mlflow_templates: Path
+) -> None:
+    registry = MlflowRegistry(
+        f"sqlite:///{tmp_path}/mlflow.db", "optagent", str(tmp_path / "artifacts"), cache_folder=mlflow_templates
+    )
+    version = registry.register("churn", make_bundle("a"), {}, {})
+    assert list((tmp_path / "artifacts").rglob("MLmodel"))
+    registry.delete_version(version)
+    assert [path for path in (tmp_path / "artifacts").rglob("*") if path.is_file()] == []

@@ -604,3 +604,39 @@ async def test_the_audit_log_comes_newest_first_and_whole(store):
     assert await store.audit(limit=1) == [again]
     with pytest.raises(InvalidRequest, match="limit"):
         await store.audit(limit=0)
+
+
+async def test_old_processes_of_a_model_are_listed_the_oldest_first_and_dropped_once_ended(store):
+    for name, created_at in (("late", 300.0), ("old", 100.0), ("older", 50.0), ("running", 60.0)):
+        await store.create_process(a_process(name, created_at=created_at), 60)
+    await store.create_process(a_process("other", "fraud", 10.0), 60)
+    for name in ("late", "old", "older"):
+        await store.save_process(replace(await store.process(name), status=Status.SUCCEEDED))
+    old = await store.old_processes("churn", 300.0)
+    assert [process.process_id for process in old] == ["older", "running", "old"]
+    assert [process.process_id for process in await store.old_processes("churn", 300.0, limit=1)] == ["older"]
+    assert await store.drop_processes(old) == 2
+    assert await store.drop_processes(old) == 0
+    assert [process.process_id for process in await store.processes("churn")] == ["late", "running"]
+    assert len(await store.processes()) == 3
+    with pytest.raises(ProcessNotFound):
+        await store.process("old")
+
+
+async def test_ended_rollouts_are_dropped_with_their_looks_and_an_active_one_stays(store):
+    first = a_rollout("r1")
+    await store.create_rollout(first)
+    looked = advance(first, Look("l1", 150.0, RolloutState.SHADOW), 150.0)
+    await store.save_rollout(looked, before=first)
+    ended = abort(looked, "ana", "", 200.0)
+    await store.save_rollout(ended, before=looked)
+    second = a_rollout("r2", started_at=300.0)
+    await store.create_rollout(second)
+    assert await store.drop_rollouts([ended, second]) == 1
+    assert await store.drop_rollouts([ended]) == 0
+    assert await store.rollouts("churn") == await store.rollouts() == [second]
+    with pytest.raises(NotFound):
+        await store.rollout("r1")
+    await store.save_rollout(abort(second, "ana", "", 400.0), before=second)
+    await store.create_rollout(a_rollout("r1", started_at=500.0))
+    assert (await store.rollout("r1")).looks == ()

@@ -27,6 +27,7 @@ from optagent.domain.audit import AuditEntry, parse_link
 from optagent.domain.audit_chain import Fault
 from optagent.domain.model import ModelSpec
 from optagent.domain.optimization import OptimizationResult
+from optagent.domain.retention import RetentionRules
 from optagent.domain.rollout import abort, begin
 from optagent.domain.rollout_policy import RolloutPolicy
 from optagent.errors import InvalidRequest, NotFound
@@ -250,6 +251,38 @@ async def test_a_changed_bundle_of_the_candidate_or_of_the_champion_is_found(wor
     world.registry._versions["churn"].clear()
     replay = await world.agent.replay_decision(second.process_id)
     assert [each.where for each in replay.changed] == ["candidate: version"]
+
+
+async def test_rows_that_were_pruned_or_erased_since_are_told_with_the_day(world: World):
+    await world.optimize()
+    await world.turn()
+    result = await world.optimize()
+    assert (await world.agent.erase("churn", ["row 5"]))["matured"] == 1
+    world.clock.advance(2 * DAY)
+    rules = RetentionRules(training_rows_s=900 * DAY)
+    world.agent._ports = replace(world.agent._ports, retention=rules)
+    (pruning,) = await world.agent.prune()
+    assert pruning.rows["matured"] > 50
+    replay = await world.agent.replay_decision(result.process_id)
+    (rows_difference,) = [each for each in replay.changed if each.where == "rows"]
+    assert rows_difference.replayed.endswith("some were erased on 2026-08-13, pruned on 2026-08-15)")
+    assert (await world.agent.verify_audit()).is_whole
+
+
+async def test_a_version_that_was_pruned_since_is_told_with_the_day(world: World):
+    result = await world.optimize(gates={"accuracy_min": 0.9999})
+    for _ in range(3):
+        await world.optimize(gates={"accuracy_min": 0.9999})
+    for version in await world.agent.versions("churn"):
+        world.registry._versions["churn"][int(version.version) - 1] = replace(version, aliases=())
+    world.registry._aliases.clear()
+    world.agent._ports = replace(world.agent._ports, retention=RetentionRules(versions=2))
+    (pruning,) = await world.agent.prune()
+    assert pruning.plan.versions == ("2", "1")
+    assert [version.version for version in await world.agent.versions("churn")] == ["4", "3"]
+    replay = await world.agent.replay_decision(result.process_id)
+    assert [each.where for each in replay.changed] == ["candidate: version"]
+    assert replay.changed[0].replayed.endswith("some were pruned on 2023-11-14)")
 
 
 async def test_another_bundle_under_the_same_number_is_found_by_its_digest(world: World):
