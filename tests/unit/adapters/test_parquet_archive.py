@@ -306,3 +306,61 @@ def test_files_of_a_day_that_is_not_asked_for_are_not_opened(archive, tmp_path):
     os.truncate(data_files(tmp_path)[1], 0)
     first_day = archive.rows("churn", PREDICTIONS, NOON, NOON + 43_200)
     assert [table["id"].to_pylist() for table in first_day] == [["1a"]]
+
+
+def test_power_that_fails_anywhere_in_an_erasure_loses_no_other_row(watch, tmp_path):
+    calls = [call(number) for number in range(1, 4)]
+    others = sorted(set(ids_of(calls)) - {"1a", "2b"})
+
+    def prepare(folder: Path) -> None:
+        for one in calls:
+            ParquetArchive(folder).append("churn", [one], one.entry_id)
+
+    def cut(folder: Path) -> None:
+        assert ParquetArchive(folder).erase("churn", ["1a", "2b", "unknown"]) == {"predictions": 2}
+
+    changes = cut_everywhere(watch, tmp_path, prepare, cut)
+    assert changes > 4
+    for cut_at in range(changes):
+        archive = ParquetArchive(tmp_path / str(cut_at), abandoned_s=-1)
+        assert ids(archive) in (ids_of(calls), others)
+        archive.erase("churn", ["1a", "2b"])
+        archive.sweep("churn")
+        assert ids(archive) == others
+        assert sum(pa.parquet.read_metadata(path).num_rows for path in data_files(tmp_path / str(cut_at))) == 7
+
+
+def test_an_erasure_finds_rows_that_a_merge_moves_meanwhile(watch, archive, tmp_path):
+    calls = [call(number, size=1) for number in range(1, 5)]
+    for one in calls:
+        archive.append("churn", [one], one.entry_id)
+    other = ParquetArchive(tmp_path)
+    with watch.over(tmp_path, once("os.link", lambda: other.compact("churn", "2023-11-15"))):
+        assert archive.erase("churn", ["1a", "4a"]) == {"predictions": 2}
+    assert ids(archive) == ["2a", "3a"]
+
+
+def test_ids_are_erased_from_files_of_mixed_days_and_types(archive, tmp_path):
+    calls = [call(number, size=1, **{f"x{number}": [1.0]}) for number in range(1, 101)]
+    archive.append("churn", calls, "100-0")
+    assert len(data_files(tmp_path)) < 80
+    assert archive.erase("churn", ["1a", "50a", "100a"]) == {"predictions": 3}
+    assert ids(archive) == sorted(set(ids_of(calls)) - {"1a", "50a", "100a"})
+
+
+def test_a_file_is_pruned_once_its_newest_row_is_older_than_asked(archive, tmp_path):
+    archive.append("churn", [call(1_000)], "1000-0")
+    archive.append("churn", [call(5_000)], "5000-0")
+    archive.compact("churn", "2023-11-15")
+    assert archive.prune("churn", 5.0) == {"predictions": 2}  # of the 16th; those of the 15th share a file
+    assert archive.prune("churn", 5.0) == {}
+    assert ids(archive) == ["1000a", "5000a", "5000b", "5000c"]
+    assert archive.prune("churn", 5.001) == {"predictions": 4}
+    assert data_files(tmp_path) == []
+
+
+def test_a_file_that_is_gone_is_named_by_an_erasure(archive, tmp_path):
+    archive.append("churn", [call(1)], "1-0")
+    data_files(tmp_path)[0].unlink()
+    with pytest.raises(Unavailable, match="churn"):
+        archive.erase("churn", ["1a"])
