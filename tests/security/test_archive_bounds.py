@@ -117,3 +117,17 @@ def test_outcomes_of_any_number_of_names_become_a_hundred_columns():
     labels = labels_of(tables, schema)
     assert len(labels.outcome) == 100
     assert labels.outcome["profit"][-2:].tolist() == [1.0, 2.0]
+
+
+def test_a_day_that_is_over_keeps_few_files_however_often_it_was_added_to(archive, tmp_path):
+    for number in range(160):
+        rows = rows_at([1e9 + number * DAY_S / 40], number)
+        archive.append("churn", [call(PREDICTIONS, number, rows)], f"{CAME_MS + number}-0")
+        archive.tidy("churn")
+    days: dict[str, int] = {}
+    for path in files(tmp_path):
+        days[path.parent.name] = days.get(path.parent.name, 0) + 1
+    newest = max(days)
+    assert len(days) >= 4
+    assert all(count <= 4 for day, count in days.items() if day != newest)
+    assert len(ids(archive.rows("churn", PREDICTIONS, *ALWAYS))) == 160

@@ -22,6 +22,7 @@ Result = TypeVar("Result")
 
 _DATA_NAME = re.compile(r"\.?[\d-]+_[\d-]+\.(\d+)-[0-9a-f]+\.parquet")
 _LARGE_ROWS = 1_000_000
+_CROWDED, _CROWDED_PAST = 64, 4  # files: of a day to which rows are added every minute, and of one that is over
 _SMALL_ROWS = 4096  # a file of a quiet day, or of a client that sends a new column in each call
 _MOST_SMALL = 512  # of a kind: each costs a reader of all of them a millisecond
 _MONTH_S = 30 * 86_400.0
@@ -108,6 +109,20 @@ def group_files(files: Sequence[DataFile]) -> list[list[DataFile]]:
     for file in files:
         groups.setdefault((file.kind_and_day, file.types), []).append(file)
     return list(groups.values())
+
+
+def crowded_days(files: Sequence[DataFile]) -> set[tuple[str, str]]:
+    """The kinds and days with more than 64 files of equal types; more than 4 on days that are over."""
+    newest: dict[str, str] = {}
+    for file in files:
+        kind, day = file.kind_and_day
+        newest[kind] = max(newest.get(kind, ""), "" if day == MIXED else day)
+    return {
+        (kind, day)
+        for same in group_files(files)
+        for kind, day in [same[0].kind_and_day]
+        if len(same) > (_CROWDED if day in (newest[kind], MIXED) else _CROWDED_PAST)
+    }
 
 
 def select_small(files: Sequence[DataFile]) -> list[list[DataFile]]:

@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 
 from optagent.adapters.state.archive.durable_files import replace_file
 from optagent.adapters.state.archive.files import (
+    crowded_days,
     discard_files,
     group_files,
     map_threaded,
@@ -50,7 +51,6 @@ from optagent.adapters.state.archive.row_types import checked_name, concat_by_ty
 from optagent.errors import NotFound, Unavailable
 from optagent.ports import RecordKind
 
-_CROWDED = 64
 _ABANDONED_S = 600.0
 _READ_TRIES = 5
 
@@ -135,15 +135,14 @@ class ParquetArchive:
         return merged
 
     def tidy(self, model_id: str) -> None:
-        """Merges the files of days that have more than 64 files of equal types, and small files where there are many.
+        """Merges the files of days that have many files of equal types, and small files where there are many.
 
         So the number of files, and with it the manifest that each commit writes anew, follows the number of days and
         rows, whatever types and times the rows have.
         """
         folder = self._folder(model_id)
         with _raise_unavailable(folder):
-            groups = group_files(newest_manifest(folder).files)
-        crowded = {same[0].kind_and_day for same in groups if len(same) > _CROWDED}
+            crowded = crowded_days(newest_manifest(folder).files)
         for kind, day in sorted(crowded):
             self.compact(model_id, day, RecordKind(kind))
         with _raise_unavailable(folder):
