@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from optagent.domain.retention import Pruning, RetentionPlan
 from optagent.domain.rollout_look import RolloutState
 from optagent.errors import Unavailable
 from optagent.loop.rollout.supervise import SupervisorPass
@@ -28,6 +29,8 @@ class SlowAgent:
     closed: bool = False
     notified: int = 0
     channel_down: bool = False
+    pruned: int = 0
+    pruning_error: str = ""
 
     async def supervise_once(self) -> SupervisorPass:
         self.looks += 1
@@ -50,6 +53,11 @@ class SlowAgent:
     async def trigger_once(self) -> tuple[Any, ...]:
         return ()
 
+    async def prune_once_a_day(self) -> tuple[Pruning, ...]:
+        self.pruned += 1
+        plan = RetentionPlan("churn", 0.0)
+        return (Pruning(plan), Pruning(plan, error=self.pruning_error)) if self.pruning_error else ()
+
     async def notify_once(self) -> int:
         self.notified += 1
         if self.channel_down:
@@ -69,6 +77,7 @@ def agent() -> SlowAgent:
 async def work(agent: SlowAgent, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SupervisorLoops]:
     monkeypatch.setattr(supervisor, "_MONITORS_EVERY_S", 0.01)
     monkeypatch.setattr(supervisor, "_NOTICES_EVERY_S", 0.01)
+    monkeypatch.setattr(supervisor, "_RETENTION_EVERY_S", 0.01)
 
     async def make_agent() -> Any:
         return agent
@@ -120,6 +129,12 @@ async def test_a_monitor_that_does_not_start_holds_up_nothing_else(agent, work):
     looks, queued = agent.looks, len(agent.queued)
     await until(lambda: agent.looks > looks + 3 and len(agent.queued) > queued + 3)
     assert agent.watched == ["churn"]
+
+
+async def test_what_is_old_is_pruned_and_a_model_that_cannot_be_is_told_once(agent, work, caplog):
+    agent.pruning_error = "no disk"
+    await until(lambda: agent.pruned > 3)
+    assert [record.getMessage() for record in caplog.records] == ["retention: churn: no disk"]
 
 
 async def test_what_fails_is_told_once_and_tried_again(agent, work, caplog):
