@@ -1,6 +1,9 @@
 """A Redis that is full refuses what would add to it, says so, and half of no write is done; rows can still leave it."""
 
+import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +12,16 @@ import pyarrow as pa
 import pytest
 from redis import Redis
 
+from optagent.adapters.state import observations as observations_module
 from optagent.adapters.state.embedded.embedded_redis import EmbeddedRedis
 from optagent.adapters.state.embedded.machine_memory import default_redis_memory, machine_memory
 from optagent.adapters.state.observations import RedisObservations
 from optagent.adapters.state.redis.store import RedisStore
+from optagent.domain.audit import AuditEntry
 from optagent.domain.dataset import FileSource
 from optagent.domain.model import ModelSpec, Task
 from optagent.domain.process import Process, Status
-from optagent.domain.rollout import advance, begin
+from optagent.domain.rollout import abort, advance, begin
 from optagent.domain.rollout_look import Look, RolloutState
 from optagent.domain.rollout_policy import RolloutPolicy
 from optagent.errors import Conflict, Unavailable
@@ -154,3 +159,63 @@ async def test_looks_that_an_earlier_version_kept_in_the_record_stay_the_first(c
     assert await store.rollout("r") == newest
     with pytest.raises(Conflict):
         await store.save_rollout(newest, newer)
+
+
+async def test_a_full_store_can_be_pruned_and_the_log_takes_the_entry(client, store):
+    ended = replace(process("old", Status.PENDING), process_id="old")
+    await store.create_process(ended, 60)
+    await store.save_process(replace(ended, status=Status.SUCCEEDED))
+    rollout = begin("r", "churn", "1", "2", RolloutPolicy(), 1.0, "ana")
+    await store.create_rollout(rollout)
+    over = abort(rollout, "ana", "", 2.0)
+    await store.save_rollout(over, rollout)
+    fill(client)
+    assert await store.drop_processes([ended]) == 1
+    assert await store.drop_rollouts([over]) == 1
+    await store.append_audit(AuditEntry(3.0, "ana", "retention.pruned", "churn"))
+    assert (await store.audit())[0].action == "retention.pruned"
+
+
+def test_rows_that_a_lost_process_had_taken_are_erased_too(client, server, tmp_path):
+    first, second = (RedisObservations(server.url, tmp_path, claim_after_s=0.2) for _ in range(2))
+    first.record("churn", RecordKind.PREDICTIONS, rows(3))
+    assert len(first._queue.take("churn", 10).entries) == 1  # and then it is lost
+    assert second.erase("churn", ["1"]) == {"predictions": 1}
+    assert second.backlog("churn") == 0
+    first.close()
+    second.close()
+
+
+def test_rows_that_another_process_holds_and_does_not_archive_are_not_said_to_be_erased(
+    client, server, tmp_path, monkeypatch
+):
+    first, second = (RedisObservations(server.url, tmp_path, claim_after_s=60.0) for _ in range(2))
+    first.record("churn", RecordKind.PREDICTIONS, rows(3))
+    first._queue.take("churn", 10)
+    monkeypatch.setattr(observations_module, "_ERASE_WAIT_S", 0.5)
+    with pytest.raises(Unavailable, match="nothing was erased"):
+        second.erase("churn", ["1"])
+    assert second.backlog("churn") == 3
+    first.close()
+    second.close()
+
+
+def test_an_erased_id_is_not_in_the_files_of_the_server_either(client, server, observations):
+    secret = b"erased-by-request-1"
+    times = pa.array([1_700_000_000_000_000]).cast(pa.timestamp("us", "UTC"))
+    table = pa.table({"id": pa.array([secret.decode()], pa.large_string()), "time": times})
+    observations.record("churn", RecordKind.LABELS, table)
+    assert holds(server.folder, secret)
+    assert observations.erase("churn", [secret.decode()]) == {"labels": 1}
+    give_up = time.monotonic() + 60
+    while holds(server.folder, secret) and time.monotonic() < give_up:
+        time.sleep(0.05)
+    assert not holds(server.folder, secret)
+
+
+def holds(folder: Path, text: bytes) -> bool:
+    found = False
+    for path in (folder / "data").rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # replaced meanwhile
+            found = found or (path.is_file() and text in path.read_bytes())
+    return found
