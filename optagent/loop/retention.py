@@ -22,7 +22,7 @@ from optagent.domain.retention import (
     plan_retention,
 )
 from optagent.domain.rollout import Rollout
-from optagent.errors import InvalidRequest, OptAgentError, Unavailable
+from optagent.errors import InvalidRequest, ModelNotFound, OptAgentError, Unavailable
 from optagent.loop.context import Ports
 from optagent.ports import Observations, Registry
 
@@ -132,7 +132,11 @@ def _delete_versions(
     plan: RetentionPlan, facts: RetentionFacts, registry: Registry, observations: Observations | None
 ) -> None:
     for version in facts.versions:
-        if version.version in plan.versions and not registry.version(plan.model_id, version.version).aliases:
+        if version.version not in plan.versions:
+            continue
+        with suppress(ModelNotFound):  # another pruning was sooner
+            if registry.version(plan.model_id, version.version).aliases:
+                continue  # it was given one since
             if observations is not None:
                 observations.drop_reference(plan.model_id, version.version)
             registry.delete_version(version)
