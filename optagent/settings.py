@@ -71,6 +71,12 @@ class Settings(BaseSettings):
     )
     processes_kept: str = Field("365d", description="time that ended processes, and rollouts of old versions, are kept")
     versions_kept: int = Field(100, ge=2, description="newest versions of a model that are kept, beside those in use")
+    audit_folder: Path | None = Field(
+        None, description="folder that the audit log is archived to, one for all machines; unset: in the home folder"
+    )
+    audit_key_file: Path | None = Field(
+        None, description="keys that sign the audit log, the same file for all machines; unset: in the home folder"
+    )
     min_samples_for_retrain: int = Field(1000, ge=1, description="fewest labelled rows that a retrain needs")
 
     ray_address: str | None = Field(
@@ -132,7 +138,7 @@ class Settings(BaseSettings):
 
     log_level: str = Field("WARNING", description="level of the optagent logger in the command line and in jobs")
 
-    @field_validator("home", "observations", "redis_ca_file")
+    @field_validator("home", "observations", "redis_ca_file", "audit_folder", "audit_key_file")
     @classmethod
     def _expand_path(cls, folder: Path | None) -> Path | None:
         return None if folder is None else folder.expanduser().absolute()

@@ -84,7 +84,7 @@ async def _connect(settings: Settings, ports: dict[str, Any], resources: AsyncEx
     redis_url = None
     if "store" not in ports or "observations" not in ports:
         redis_url = await asyncio.to_thread(parts.redis_url, settings, resources)
-    store: Store = ports["store"] if "store" in ports else parts.store(redis_url)
+    store: Store = ports["store"] if "store" in ports else parts.store(redis_url, settings)
     resources.push_async_callback(store.close)
     await store.check()
     observations: Observations = ports.get("observations") or parts.observations(redis_url, settings)

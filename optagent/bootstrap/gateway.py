@@ -64,7 +64,7 @@ async def create_gateway_ports(settings: Settings) -> GatewayPorts:
         url = await asyncio.to_thread(parts.redis_url, settings, resources)
         routes, store, tokens, kept_answers = (
             parts.routes(url),
-            parts.store(url),
+            parts.store(url, settings),
             parts.tokens(url),
             parts.kept_answers(url),
         )

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
+from optagent.domain.audit_signature import AuditKeyring
 from optagent.domain.backtest import BacktestAsk, BacktestResult
 from optagent.domain.model import ModelSpec
 from optagent.domain.model_report import ModelReport
 from optagent.domain.monitoring import Monitoring
-from optagent.errors import InvalidRequest
+from optagent.errors import InvalidRequest, Unavailable
 from optagent.ports import (
     Clock,
     Datasets,
@@ -65,11 +66,31 @@ def redis_url(settings: Settings, resources: AsyncExitStack) -> str:
     return resources.enter_context(EmbeddedRedis(settings.home, max_memory)).url
 
 
-def store(url: str | None) -> Store:
+def store(url: str | None, settings: Settings) -> Store:
+    from optagent.adapters.state.audit.files import audit_files
     from optagent.adapters.state.redis.store import RedisStore
 
     assert url is not None
-    return RedisStore(url)
+    folder = settings.audit_folder or settings.home / "audit"
+    return RedisStore(url, audit_files=audit_files(folder, _audit_key_file(settings)))
+
+
+def audit_keyring(settings: Settings, key_file: Path | None = None) -> AuditKeyring:
+    """The keys of a file, by default that of the settings, which must exist; raises Unavailable."""
+    from optagent.adapters.state.audit.key_file import AuditKeyFile
+
+    path = key_file or _audit_key_file(settings)
+    keyring = AuditKeyFile(path).read()
+    if not keyring.keys:
+        raise Unavailable(f"there are no audit keys in {path}: no such file")
+    return keyring
+
+
+def add_audit_key(settings: Settings) -> AuditKeyring:
+    """Adds a new key to the file of the settings, which signs from now on."""
+    from optagent.adapters.state.audit.key_file import AuditKeyFile
+
+    return AuditKeyFile(_audit_key_file(settings)).add_key()
 
 
 def observations(url: str | None, settings: Settings) -> Observations:
@@ -253,6 +274,10 @@ def notifier(settings: Settings) -> Notifier | None:
 
 def cache_folder() -> Path:
     return Path(platformdirs.user_cache_dir("optagent"))
+
+
+def _audit_key_file(settings: Settings) -> Path:
+    return settings.audit_key_file or settings.home / "audit.key"
 
 
 def _observations_folder(settings: Settings) -> Path:

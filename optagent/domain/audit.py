@@ -4,22 +4,36 @@ The digest of a link is SHA-256, in hexadecimal, over the digest of the link bef
 canonical JSON of its entry, with a line feed between each; `GENESIS` is the point before the first link. Canonical JSON
 has sorted keys, no whitespace, UTF-8 and finite numbers. A stored link is itself one line of canonical JSON.
 
-A chain reveals changes below its head. Somebody who can write the log can also build a new chain of it: therefore keep
-a copy of the head elsewhere.
+A chain reveals changes below its head. Somebody who can write the log can also build a new chain of it: therefore links
+are signed with a key that is kept elsewhere (`audit_signature`). Links of earlier versions are not signed.
 """
 
 import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from contextlib import suppress
+from dataclasses import dataclass, field, fields, replace
 from hashlib import sha256
 from typing import Any
 
+from optagent.domain.audit_limits import (
+    DECISION_BYTES,
+    DETAIL_BYTES,
+    TEXT_LIMITS,
+    bound_detail,
+    compact_json,
+    cut_text,
+)
+from optagent.domain.audit_signature import AuditKey
+from optagent.domain.gate_decision import JUDGED
 from optagent.errors import InvalidRequest
 
 _POINT = re.compile(r"(0|[1-9][0-9]{0,17}):([0-9a-f]{64})")
-_LINE = re.compile(r'\{"digest":"([0-9a-f]{64})","entry":(\{.*\}),"sequence":([1-9][0-9]{0,17})\}')
+_LINE = re.compile(
+    r'\{"digest":"(?P<digest>[0-9a-f]{64})","entry":(?P<text>\{.*\})(?:,"key":"(?P<key_id>[0-9a-f]{16})")?'
+    r',"sequence":(?P<sequence>[1-9][0-9]{0,17})(?:,"signature":"(?P<signature>[0-9a-f]{64})")?\}'
+)
 _UNREADABLE = 0
 
 
@@ -71,11 +85,16 @@ GENESIS = ChainPoint(0, "0" * 64)
 
 @dataclass(frozen=True, slots=True)
 class AuditLink:
-    """An entry at its place in the chain. `text` is the canonical JSON of the entry, `digest` covers its every byte."""
+    """An entry at its place in the chain. `text` is the canonical JSON of the entry, `digest` covers its every byte.
+
+    `signature` is that of the key `key_id`; both are empty for a link that is not signed.
+    """
 
     sequence: int
     text: str
     digest: str
+    key_id: str = ""
+    signature: str = ""
 
     @property
     def point(self) -> ChainPoint:
@@ -95,25 +114,71 @@ class AuditLink:
         """The stored line of the link; a line that could not be read as a link is left as it was."""
         if self.sequence == _UNREADABLE:
             return self.text
-        return f'{{"digest":"{self.digest}","entry":{self.text},"sequence":{self.sequence}}}'
+        key = f',"key":"{self.key_id}"' if self.key_id else ""
+        signature = f',"signature":"{self.signature}"' if self.signature else ""
+        return f'{{"digest":"{self.digest}","entry":{self.text}{key},"sequence":{self.sequence}{signature}}}'
+
+    @property
+    def record(self) -> "AuditRecord":
+        """The entry with its sequence number, within the limits of an entry; InvalidRequest as `entry`."""
+        entry = bound_entry(self.entry)
+        return AuditRecord(**{each.name: getattr(entry, each.name) for each in fields(entry)}, sequence=self.sequence)
 
     def follows(self, previous: ChainPoint) -> bool:
-        """True where this is the next link after `previous`, unaltered."""
-        return self == _next_link(previous, self.text)
+        """True where this is the next link after `previous`, unaltered; its signature is not looked at."""
+        return self.point == next_link(previous, self.text).point
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord(AuditEntry):
+    """An entry with the sequence number of its link."""
+
+    sequence: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CopyFault:
+    """A link whose archived copy is not as it was written."""
+
+    sequence: int
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
 class AuditPage:
-    """A section of the log, the oldest link first. `start` is the point that the oldest stored link follows."""
+    """A section of the log, the oldest link first. `start` is the point that the oldest stored link follows.
+
+    `until` is the place of the last link, counted from the first link that there ever was. `faults` are those of the
+    archived copies of this section.
+    """
 
     start: ChainPoint
     head: ChainPoint
     links: tuple[AuditLink, ...]
+    until: int = 0
+    faults: tuple[CopyFault, ...] = ()
 
 
-def link_entry(previous: ChainPoint, entry: AuditEntry) -> AuditLink:
-    """The entry as the link after `previous`; InvalidRequest for an entry that cannot be canonical JSON."""
-    return _next_link(previous, canonical_json(entry))
+def link_entry(previous: ChainPoint, entry: AuditEntry, key: AuditKey | None = None) -> AuditLink:
+    """The entry as the link after `previous`; InvalidRequest for an entry that cannot be canonical JSON.
+
+    An entry beyond the limits is bounded here, by whatever door it came.
+    """
+    return next_link(previous, entry_text(entry), key)
+
+
+def entry_text(entry: AuditEntry) -> str:
+    """The canonical JSON of an entry within its limits; InvalidRequest for an entry that cannot be canonical JSON."""
+    return canonical_json(bound_entry(entry))
+
+
+def bound_entry(entry: AuditEntry) -> AuditEntry:
+    """The entry within its limits; one whose detail is not of JSON keeps its detail."""
+    texts: dict[str, Any] = {name: cut_text(getattr(entry, name), limit) for name, limit in TEXT_LIMITS.items()}
+    detail = entry.detail
+    with suppress(TypeError, ValueError, RecursionError):  # canonical_json refuses it, and says why
+        detail = bound_detail(detail, DECISION_BYTES if entry.action == JUDGED else DETAIL_BYTES)
+    return replace(entry, **texts, detail=detail)
 
 
 def parse_link(line: str) -> AuditLink:
@@ -121,7 +186,10 @@ def parse_link(line: str) -> AuditLink:
     match = _LINE.fullmatch(line)
     if match is None:
         return AuditLink(_UNREADABLE, line, "")
-    return AuditLink(int(match[3]), match[2], match[1])
+    key_id, signature = match["key_id"] or "", match["signature"] or ""
+    if bool(key_id) is not bool(signature):
+        return AuditLink(_UNREADABLE, line, "")
+    return AuditLink(int(match["sequence"]), match["text"], match["digest"], key_id, signature)
 
 
 def parse_point(text: str) -> ChainPoint:
@@ -136,9 +204,9 @@ def canonical_json(entry: AuditEntry) -> str:
     """The only valid JSON of an entry; InvalidRequest where a detail is NaN, bytes, or reads back as something else."""
     values = {each.name: getattr(entry, each.name) for each in fields(AuditEntry)} | {"at": float(entry.at)}
     try:
-        text = _json(values)
+        text = compact_json(values)
         text.encode()
-        same = _json(json.loads(text)) == text
+        same = compact_json(json.loads(text)) == text
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidRequest(f"audit entry {entry.action!r} cannot be written as canonical JSON: {error}") from None
     if not same:
@@ -146,19 +214,11 @@ def canonical_json(entry: AuditEntry) -> str:
     return text
 
 
-def _next_link(previous: ChainPoint, text: str) -> AuditLink:
+def next_link(previous: ChainPoint, text: str, key: AuditKey | None = None) -> AuditLink:
+    """The link after `previous` of the canonical JSON of an entry, signed where there is a key."""
     sequence = previous.sequence + 1
     content = f"{previous.digest}\n{sequence}\n{text}".encode(errors="surrogatepass")
-    return AuditLink(sequence, text, sha256(content).hexdigest())
-
-
-def _json(value: Any) -> str:
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False, default=_as_dict
-    )
-
-
-def _as_dict(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise TypeError(f"{type(value).__name__} is not of JSON")
+    digest = sha256(content).hexdigest()
+    if key is None:
+        return AuditLink(sequence, text, digest)
+    return AuditLink(sequence, text, digest, key.key_id, key.sign(sequence, digest))

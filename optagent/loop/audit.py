@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from optagent.domain.audit import AuditLink, ChainPoint, parse_link
+from optagent.domain.audit import AuditLink, AuditRecord, ChainPoint, parse_link
 from optagent.domain.audit_chain import ChainReport, Verification, closing_line, opening_line
 from optagent.domain.gate_decision import JUDGED
 from optagent.domain.rollout import Rollout
-from optagent.errors import Busy, InvalidRequest, NotFound
+from optagent.errors import Busy, InvalidRequest, NotFound, OptAgentError
 from optagent.loop.context import Ports
 from optagent.loop.gates.removals import REMOVAL, check_rollout_stays, explain_removals, is_removal
 from optagent.loop.gates.replay import GateReplay, decision_of, replay_gates
@@ -20,27 +20,43 @@ from optagent.ports import Store
 
 _PORTION = 1000  # links
 _DIGITS = 18  # of the largest sequence number
+_END = 10**15  # a place beyond every log; Redis counts in floating point
 
 
 async def verify_audit(store: Store, noted: ChainPoint | None, take_lines: Callable[[list[str]], None]) -> ChainReport:
-    """Verifies the log a portion at a time, and passes the lines of an export to `take_lines`, in a thread.
+    """Verifies the log and its archive a portion at a time, and passes the lines of an export to `take_lines`.
 
-    Raises Busy where links were dropped faster than they were read.
+    `take_lines` runs in a thread. Raises Busy where links were dropped faster than they were read.
     """
+    trust = await store.audit_trust()  # before the log is read, which is never behind what was noted about it
     page = await store.audit_links(0, _PORTION)
-    verification, after = Verification(page.start, noted), page.start.sequence
-    lines = [opening_line(page.start)]
+    verification, lines = Verification(page.start, noted, trust), [opening_line(page.start)]
     while True:
         verification.take(page.links)
+        verification.take_faults(page.faults)
         lines += [link.line for link in page.links]
         if len(page.links) < _PORTION:
             await asyncio.to_thread(take_lines, [*lines, closing_line(page.head)])
             return verification.report(page.head)
         await asyncio.to_thread(take_lines, lines)
-        after, lines = after + len(page.links), []
+        after, lines = page.until, []
         page = await store.audit_links(after, _PORTION)
         if page.start.sequence > after:
             raise Busy(f"the audit log dropped links while it was read, up to {page.start.sequence}: try again")
+
+
+async def newest_records(store: Store, limit: int, before: int | None = None) -> list[AuditRecord]:
+    """The newest entries of the log, archive and all, the newest first; those before sequence number `before`."""
+    page = await store.audit_links(_END, 1)  # no link: only the head and the start
+    last = page.head.sequence if before is None else min(before - 1, page.head.sequence)
+    after = max(page.start.sequence, last - limit)
+    if last <= after:
+        return []
+    links = (await store.audit_links(after, last - after)).links
+    try:
+        return [link.record for link in reversed(links)]
+    except InvalidRequest as error:
+        raise OptAgentError(f"the audit log was altered: {error}") from None
 
 
 async def replay_decision(name: str, ports: Ports) -> RolloutReplay | GateReplay:
@@ -104,7 +120,7 @@ def _concerns(line: str, name: str, number: int | None) -> bool:
     if REMOVAL in line:
         return True
     if number is not None:
-        return line.endswith(f'"sequence":{number}}}')
+        return f'"sequence":{number}' in line and parse_link(line).sequence == number
     name_json = json.dumps(name, ensure_ascii=False)
     return f'"process_id":{name_json}' in line or f'"rollout_id":{name_json}' in line
 

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from optagent.domain.alert import Alert
 from optagent.domain.audit import AuditEntry, AuditPage
+from optagent.domain.audit_anchor import AuditTrust
 from optagent.domain.gate import Verdict
 from optagent.domain.ledger import HoldoutLook
 from optagent.domain.model import ModelSpec
@@ -165,18 +166,23 @@ class Store(Protocol):
         ...
 
     async def append_audit(self, entry: AuditEntry) -> None:
-        """Appends the entry to the log's chain; InvalidRequest where it cannot be canonical JSON."""
+        """Appends the entry to the log's chain, within its limits; InvalidRequest where it cannot be canonical JSON."""
         ...
 
     async def audit(self, limit: int = 100) -> list[AuditEntry]:
-        """The latest entries of the audit log, the newest first. Entries before the last 100,000 may be dropped."""
+        """The latest entries of the audit log, the newest first, of the last 100,000."""
         ...
 
     async def audit_links(self, after: int = 0, limit: int = 1000) -> AuditPage:
         """The stored links, unverified, the oldest first, from the one after sequence number `after`.
 
-        They are counted by their place in the log, so that an altered log can be read, too.
+        They are counted by their place in the log, so that an altered log can be read, too. Those that left the store
+        for its archive are read there. A page has fewer than `limit` links only at the end of the log.
         """
+        ...
+
+    async def audit_trust(self) -> AuditTrust:
+        """The means to verify the log with that are kept outside of the store."""
         ...
 
 

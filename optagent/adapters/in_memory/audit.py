@@ -6,6 +6,7 @@ from itertools import islice
 from optagent.adapters.state.audit_bounds import MAX_LINKS, checked_after
 from optagent.adapters.state.process_lease import checked_limit
 from optagent.domain.audit import GENESIS, AuditEntry, AuditPage, ChainPoint, link_entry, parse_link
+from optagent.domain.audit_anchor import AuditTrust
 
 
 class InMemoryAudit:
@@ -29,5 +30,9 @@ class InMemoryAudit:
 
     async def audit_links(self, after: int = 0, limit: int = 1000) -> AuditPage:
         first = max(0, checked_after(after) - self._audit_start.sequence)
-        lines = islice(self._audit_links, first, first + checked_limit(limit))
-        return AuditPage(self._audit_start, self._audit_head, tuple(map(parse_link, lines)))
+        links = tuple(map(parse_link, islice(self._audit_links, first, first + checked_limit(limit))))
+        until = max(after, self._audit_start.sequence) + len(links)
+        return AuditPage(self._audit_start, self._audit_head, links, until)
+
+    async def audit_trust(self) -> AuditTrust:
+        return AuditTrust()

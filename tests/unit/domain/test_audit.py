@@ -253,7 +253,7 @@ def test_an_export_that_was_changed_is_not_whole(change: str):
         ["{}"],
         ["[" * 100_000],
         ['{"format":"optagent audit log 1","start":{"digest":"0","sequence":0}}'],
-        [opening_line(GENESIS).replace(" 1", " 2")],
+        [opening_line(GENESIS).replace(" 2", " 3")],
         [opening_line(GENESIS).replace('"sequence":0', '"sequence":"0"')],
     ],
     ids=["empty", "blank", "object", "deep", "digest", "format", "text for a number"],

@@ -5,12 +5,12 @@ import secrets
 from pathlib import Path
 
 
-def create_file(path: Path, data: bytes) -> bool:
+def create_file(path: Path, data: bytes, mode: int = 0o666) -> bool:
     """Creates the file, whole and on disk; False where one of that name exists or the scratch file was swept away."""
     make_folder(path.parent)
     scratch = path.with_name(f".{secrets.token_hex(8)}.new")
     try:
-        _write(scratch, data)
+        _write(scratch, data, mode)
         os.link(scratch, path)
     except (FileExistsError, FileNotFoundError):
         return False
@@ -20,20 +20,20 @@ def create_file(path: Path, data: bytes) -> bool:
     return True
 
 
-def replace_file(path: Path, data: bytes) -> None:
+def replace_file(path: Path, data: bytes, mode: int = 0o666) -> None:
     """Replaces the content of the file by `data`, or leaves the file as it was."""
     make_folder(path.parent)
     scratch = path.with_name(f".{secrets.token_hex(8)}.new")
     try:
-        _write(scratch, data)
+        _write(scratch, data, mode)
         scratch.replace(path)
     finally:
         scratch.unlink(missing_ok=True)
     sync(path.parent)
 
 
-def _write(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
+def _write(path: Path, data: bytes, mode: int = 0o666) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

@@ -5,6 +5,7 @@ Keys, below a prefix: `models` (hash, JSON by id), and those of the parts.
 
 from typing import Any
 
+from optagent.adapters.state.audit.files import AuditFiles
 from optagent.adapters.state.audit_bounds import MAX_LINKS
 from optagent.adapters.state.redis.alerts import RedisAlerts
 from optagent.adapters.state.redis.audit import RedisAudit
@@ -21,8 +22,10 @@ from optagent.errors import ModelNotFound
 class RedisStore(RedisRetention, RedisReports, RedisAlerts, RedisLedger, RedisAudit, RedisOnce):
     """A Store on the server behind a `redis://`, `rediss://` or `unix://` URL; use it from one event loop."""
 
-    def __init__(self, url: str, prefix: str = "optagent", audit_kept: int = MAX_LINKS) -> None:
-        super().__init__(RedisConnection(url, prefix), audit_kept)
+    def __init__(
+        self, url: str, prefix: str = "optagent", audit_kept: int = MAX_LINKS, audit_files: AuditFiles | None = None
+    ) -> None:
+        super().__init__(RedisConnection(url, prefix), audit_kept, audit_files)
 
     async def save_model(self, spec: ModelSpec) -> None:
         await self._link.write("HSET", self._link.key("models"), spec.model_id, encode(spec))
