@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from optagent.agent.base import AgentBase
 from optagent.codec import without_secrets
-from optagent.domain.audit import AuditEntry, parse_point
+from optagent.domain.audit import AuditEntry, AuditRecord, parse_point
 from optagent.domain.audit_chain import ChainReport
 from optagent.errors import Conflict, InvalidRequest
 
@@ -29,11 +29,21 @@ class AuditVerbs(AgentBase):
         """The newest lines of the audit log, the latest first."""
         return await self._ports.store.audit(limit)
 
+    async def audit_records(self, limit: int = 100, before: int | None = None) -> list[AuditRecord]:
+        """The newest entries with their sequence numbers, the latest first, also those that were archived.
+
+        `before` continues a list: the sequence number of its last entry.
+        """
+        from optagent.loop.audit import newest_records
+
+        return await newest_records(self._ports.store, limit, before)
+
     async def verify_audit(self, noted: str | None = None) -> ChainReport:
         """Checks that the audit log is whole: no entry altered, none missing, all in their order, from the oldest on.
 
-        `noted` is the head of an earlier report, `SEQUENCE:DIGEST`, that was kept elsewhere: the log must still hold
-        it. Without it, a log that somebody with write access to the whole store has replaced cannot be detected.
+        Archived links are checked too, and signatures by the keys of `OPT_AGENT_AUDIT_KEY_FILE`, so that a log which
+        somebody with write access to the whole store has replaced is detected. `noted` is the head of an earlier
+        report, `SEQUENCE:DIGEST`, that was kept elsewhere: the log must still hold it.
         """
         from optagent.loop.audit import verify_audit
 

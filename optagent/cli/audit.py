@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from optagent import terminal
+from optagent.bootstrap.parts import add_audit_key, audit_keyring
 from optagent.cli.app import OUT, AsJson, group, print_json, with_agent
 from optagent.codec import plain
-from optagent.domain.audit import AuditEntry, ChainPoint, parse_point
+from optagent.domain.audit import AuditRecord, ChainPoint, parse_point
+from optagent.domain.audit_anchor import AuditTrust
 from optagent.domain.audit_chain import ChainReport, verify_lines
 from optagent.domain.instant import time_text
 from optagent.errors import InvalidRequest
 from optagent.loop.rollout.replay import RolloutReplay
+from optagent.settings import load_settings
 
 if TYPE_CHECKING:
     from optagent.loop.gates.replay import GateReplay
@@ -27,27 +30,35 @@ Noted = Annotated[
 @audit.command("list")
 def list_(
     limit: Annotated[int, typer.Option(min=1, help="How many.")] = 20,
+    before: Annotated[int | None, typer.Option(min=1, help="Go on before this number of an earlier list.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """List what was done and what was refused, the newest first."""
-    entries: list[AuditEntry] = with_agent(lambda agent: agent.audit(limit))
+    records: list[AuditRecord] = with_agent(lambda agent: agent.audit_records(limit, before))
     if as_json:
-        return print_json([plain(entry) for entry in entries])
-    rows = [[time_text(entry.at), entry.actor, entry.action, entry.target, entry.outcome] for entry in entries]
-    terminal.show_table(OUT, ["time", "who", "action", "target", "outcome"], rows)
+        return print_json([plain(record) for record in records])
+    rows = [
+        [str(record.sequence), time_text(record.at), record.actor, record.action, record.target, record.outcome]
+        for record in records
+    ]
+    terminal.show_table(OUT, ["number", "time", "who", "action", "target", "outcome"], rows)
 
 
 @audit.command()
 def verify(
     file: Annotated[Path | None, typer.Option(help="An exported log, which is verified alone.")] = None,
+    key_file: Annotated[Path | None, typer.Option(help="With --file: the keys that its signatures are of.")] = None,
     noted: Noted = None,
     as_json: AsJson = False,
 ) -> None:
-    """Verify that no entry was altered, removed or moved; exit with 1 where one was."""
+    """Verify that no entry was altered, removed, moved or forged; exit with 1 where one was."""
     if file is None:
+        if key_file is not None:
+            raise InvalidRequest("--key-file goes with --file: the log itself has OPT_AGENT_AUDIT_KEY_FILE")
         report: ChainReport = with_agent(lambda agent: agent.verify_audit(noted))
     else:
-        report = _verify_file(file, None if noted is None else parse_point(noted))
+        keyring = None if key_file is None else audit_keyring(load_settings(), key_file)
+        report = _verify_file(file, None if noted is None else parse_point(noted), AuditTrust(None, keyring))
     print_json(plain(report)) if as_json else _show(report)
     if not report.is_whole:
         raise typer.Exit(1)
@@ -60,6 +71,16 @@ def export(file: Path, as_json: AsJson = False) -> None:
     print_json(plain(report)) if as_json else _show(report)
     if not report.is_whole:
         raise typer.Exit(1)
+
+
+@audit.command("new-key")
+def new_key() -> None:
+    """Add a key, which signs the log from now on; earlier links stay valid by the older keys.
+
+    Copy the file of keys to all machines of the deployment. Programs read it again when they need to.
+    """
+    keyring = add_audit_key(load_settings())
+    OUT.print(f"key {keyring.ids[-1]} signs from now on, after {len(keyring.ids) - 1} older keys", highlight=False)
 
 
 @audit.command()
@@ -95,10 +116,10 @@ def _gate_lines(replayed: "GateReplay") -> list[str]:
     return [*lines, *(f"library: {library}" for library in replayed.libraries)]
 
 
-def _verify_file(file: Path, noted: ChainPoint | None) -> ChainReport:
+def _verify_file(file: Path, noted: ChainPoint | None, trust: AuditTrust) -> ChainReport:
     try:
         with file.open(encoding="utf-8", newline="\n", errors="backslashreplace") as lines:
-            return verify_lines(lines, noted)
+            return verify_lines(lines, noted, trust)
     except OSError as error:
         raise InvalidRequest(f"{file} cannot be read: {error.strerror}") from None
 
@@ -108,6 +129,11 @@ def _show(report: ChainReport) -> None:
     lines = [f"{report.links} links were read{range_text}"]
     if report.is_trimmed:
         lines.append(f"links up to {report.start.sequence} were dropped before: verified from the oldest that is kept")
+    if report.signed_from is None:
+        lines.append("no link is signed")
+    else:
+        state = "were checked" if report.has_keys else "were not checked: give their keys by --key-file"
+        lines.append(f"signed from link {report.signed_from} on; signatures {state}")
     lines.append(f"head {report.head}" if report.is_whole else f"broken at {report.broken}")
     for line in lines:
         OUT.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 
 from optagent.domain.alert import Alert
-from optagent.domain.audit import AuditEntry
+from optagent.domain.audit import AuditRecord
 from optagent.domain.audit_chain import ChainReport
 from optagent.domain.token import Scope
 from serve_app.api.requests import Limit
@@ -16,6 +16,8 @@ Noted = Annotated[
     str | None,
     Query(pattern=r"^(0|[1-9][0-9]{0,17}):[0-9a-f]{64}$", description="a head that was noted: SEQUENCE:DIGEST"),
 ]
+
+Before = Annotated[int | None, Query(ge=1, le=10**15, description="continues a list: the `sequence` of its last entry")]
 
 Decision = Annotated[
     str,
@@ -35,14 +37,14 @@ async def alerts(caller: CurrentCaller, limit: Limit = 100) -> list[Alert]:
 
 
 @router.get("/audit", **needs(Scope.ADMIN))
-async def audit(caller: CurrentCaller, limit: Limit = 100) -> list[AuditEntry]:
+async def audit(caller: CurrentCaller, limit: Limit = 100, before: Before = None) -> list[AuditRecord]:
     """The audit log, the newest entries first: each request for a change, by its caller, and its outcome."""
-    return await caller.agent.audit(limit)
+    return await caller.agent.audit_records(limit, before)
 
 
 @router.get("/audit/verify", **needs(Scope.ADMIN))
 async def verify_audit(caller: CurrentCaller, noted: Noted = None) -> ChainReport:
-    """Verifies the audit log: `broken` is null, or the first link that was altered, removed or moved."""
+    """Verifies the audit log: `broken` is null, or the first link that was altered, removed, moved or forged."""
     return await caller.agent.verify_audit(noted)
 
 

@@ -2,8 +2,9 @@
 
 import asyncio
 from dataclasses import dataclass
+from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from optagent.codec import plain
 from optagent.domain.alert import Alert
@@ -75,11 +76,14 @@ async def processes_page(request: Request, viewer: Reader) -> Response:
 
 
 @router.get("/audit")
-async def audit_page(request: Request, viewer: Auditor, verify: bool = False) -> Response:
-    """The newest entries of the audit log; with `verify`, a check of its chain too."""
-    entries = await viewer.agent.audit(_ENTRIES)
+async def audit_page(
+    request: Request, viewer: Auditor, verify: bool = False, before: Annotated[int | None, Query(ge=1)] = None
+) -> Response:
+    """The newest entries of the audit log, or those before a number; with `verify`, a check of its chain too."""
+    entries = await viewer.agent.audit_records(_ENTRIES, before)
     chain = plain(await viewer.agent.verify_audit()) if verify else None
-    return await render_page(request, "audit.html", entries=entries, chain=chain)
+    older = entries[-1].sequence if len(entries) == _ENTRIES else None
+    return await render_page(request, "audit.html", entries=entries, chain=chain, older=older)
 
 
 async def _model_row(viewer: Viewer, spec: ModelSpec, alerts: list[Alert], processes: list[Process]) -> ModelRow:
