@@ -7,9 +7,10 @@ from typing import Any, cast
 
 from optagent.agent import OptimizationAgent
 from optagent.bootstrap import GatewayPorts, create_gateway_ports
+from optagent.loop.refusal_log import RefusalLog
 from optagent.settings import Settings
 from serve_app.api import create_api
-from serve_app.api.auth import Authenticator, RefusalLog
+from serve_app.api.auth import Authenticator
 from serve_app.asgi import Application
 from serve_app.data_plane.gateway import Backlogs, DataPlane
 from serve_app.ray_metrics import export_forever
@@ -27,12 +28,13 @@ class GatewayProcess:
     def __init__(self, ports: GatewayPorts, control: Any, gateway_id: str) -> None:
         self._ports = ports
         limits, agent = ports.limits, cast(OptimizationAgent, RemoteAgent(control))
+        self._refusals = RefusalLog(agent.record_audit)
         authenticator = Authenticator(
             ports.tokens,
             ports.clock,
             limits.requests_per_minute,
             limits.predictions_per_minute,
-            on_refused=RefusalLog(agent.record_audit),
+            on_refused=self._refusals,
         )
         self._data_plane = DataPlane(
             ports.routes,
@@ -71,6 +73,7 @@ class GatewayProcess:
         if self._exporting is not None:
             self._exporting.cancel()
         await self._data_plane.close()
+        await self._refusals.close()
         await self._ports.close()
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -10,6 +11,7 @@ from optagent.codec import without_secrets
 from optagent.domain.audit import AuditEntry, AuditRecord, parse_point
 from optagent.domain.audit_chain import ChainReport
 from optagent.errors import Conflict, InvalidRequest
+from optagent.loop.refusal_log import FailureLimit, RefusalLog
 
 if TYPE_CHECKING:
     from optagent.loop.gates.replay import GateReplay
@@ -22,8 +24,27 @@ class AuditVerbs(AgentBase):
     """Writes and verifies the audit log."""
 
     async def record_audit(self, entry: AuditEntry) -> None:
-        """Appends a line to the audit log, without the secrets of URLs in it."""
-        await self._ports.store.append_audit(without_secrets(entry))
+        """Appends an entry to the audit log, without the secrets of URLs in it.
+
+        Beyond ten a minute, failed acts of an actor are summed up in one.
+        """
+        entry = without_secrets(entry)
+        if self._failures.admits(entry):
+            await self._ports.store.append_audit(entry)
+        else:
+            self._failure_sums(entry)
+
+    async def close(self) -> None:
+        await self._failure_sums.close()
+        await super().close()
+
+    @cached_property
+    def _failures(self) -> FailureLimit:
+        return FailureLimit()
+
+    @cached_property
+    def _failure_sums(self) -> RefusalLog:
+        return RefusalLog(self._ports.store.append_audit)
 
     async def audit(self, limit: int = 100) -> list[AuditEntry]:
         """The newest lines of the audit log, the latest first."""

@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from optagent.domain.audit import AuditEntry
 from optagent.domain.token import Scope, Token, token_id_of
@@ -160,34 +160,3 @@ class _KnownToken:
         self.asking = None
         if not task.cancelled():
             task.exception()  # whatever the error was, the token stays as it is known
-
-
-@dataclass(slots=True)
-class RefusalLog:
-    """Writes refusals into the audit log in the background, at most `per_minute`, so that a flood cannot fill the log.
-
-    Refusals that were not written are counted in the next entry that is written.
-    """
-
-    record: Callable[[AuditEntry], Awaitable[None]]
-    per_minute: int = 60
-    unwritten: int = 0
-    _rate: _Rate = field(default_factory=_Rate)
-    _writing: set[asyncio.Task[None]] = field(default_factory=set)
-
-    def __call__(self, entry: AuditEntry) -> None:
-        if len(self._writing) >= self.per_minute or not self._rate.admits(entry.at, self.per_minute):
-            self.unwritten += 1
-            return
-        if self.unwritten:
-            entry = replace(entry, detail={**entry.detail, "unwritten_before": self.unwritten})
-            self.unwritten = 0
-        task = asyncio.ensure_future(self._write(entry))
-        self._writing.add(task)
-        task.add_done_callback(self._writing.discard)
-
-    async def _write(self, entry: AuditEntry) -> None:
-        try:
-            await self.record(entry)
-        except Exception:  # the audit log is unavailable: requests go on
-            self.unwritten += 1

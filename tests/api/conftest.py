@@ -20,8 +20,9 @@ from optagent.adapters.in_memory.workers import SequentialWorkers
 from optagent.agent import OptimizationAgent
 from optagent.domain.process import Process, Status
 from optagent.domain.source_rules import SourceRules
+from optagent.loop.refusal_log import RefusalLog
 from serve_app.api import create_api
-from serve_app.api.auth import Authenticator, RefusalLog
+from serve_app.api.auth import Authenticator
 from serve_app.asgi import Application
 from tests.fakes.idempotency import InMemoryKeptAnswers
 from tests.fakes.routes import InMemoryRoutes
@@ -72,7 +73,7 @@ async def no_wait(seconds: float) -> None:
 
 @pytest.fixture
 def api(agent: OptimizationAgent, clock: ManualClock, tokens: InMemoryTokens, tmp_path: Path) -> FastAPI:
-    refusals = RefusalLog(agent.record_audit)
+    refusals = RefusalLog(agent.record_audit, sleep=no_wait)  # each refusal is an entry
     authenticator = Authenticator(tokens, clock, 100, 100, on_refused=refusals)
     rules = SourceRules(roots=(str(tmp_path), "/nowhere"))
     kept_answers = InMemoryKeptAnswers(clock)

@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-from dataclasses import replace
 
 import pytest
 
@@ -10,7 +9,7 @@ from optagent.adapters.in_memory.clock import ManualClock
 from optagent.domain.audit import AuditEntry
 from optagent.domain.token import Scope, Token, digest_of, token_text
 from optagent.errors import NotAuthenticated, NotPermitted, TooManyRequests, Unavailable
-from serve_app.api.auth import Authenticator, RefusalLog
+from serve_app.api.auth import Authenticator
 from tests.fakes.tokens import InMemoryTokens
 
 TEXT = token_text("0123456789ab", "Zk3v9Qw7Lr1Xb5Nc8Mh2Ty6Ug4Pe0Ja-_iSdFoGqWxB")
@@ -211,45 +210,3 @@ async def test_no_sixty_seconds_admit_much_more_than_the_limit(tokens: FlakyToke
     fullest = max(sum(0 <= at - start < 60 for at in admitted) for start in admitted)
     assert 60 <= fullest <= 75
     assert len(admitted) >= 270
-
-
-async def test_a_flood_of_refusals_is_counted_instead_of_written(clock: ManualClock):
-    entries: list[AuditEntry] = []
-
-    async def write(entry: AuditEntry) -> None:
-        entries.append(entry)
-
-    refusals = RefusalLog(write, per_minute=10)
-    entry = AuditEntry(clock.now(), "anonymous", "auth.refused")
-    for _ in range(1000):
-        refusals(entry)
-        await run_background_tasks()
-    assert len(entries) == 10
-    refusals(replace(entry, at=entry.at + 120))
-    await run_background_tasks()
-    assert entries[-1].detail == {"unwritten_before": 990}
-
-
-async def test_refusals_never_wait_for_a_log_that_hangs_and_never_pile_up(clock: ManualClock):
-    never = asyncio.Event()
-
-    async def write(entry: AuditEntry) -> None:
-        await never.wait()
-
-    refusals = RefusalLog(write, per_minute=10)
-    for minute in range(100):
-        refusals(AuditEntry(clock.now() + 60 * minute, "anonymous", "auth.refused"))
-    assert len(refusals._writing) == 10
-    assert refusals.unwritten == 90
-    never.set()
-    await run_background_tasks()
-
-
-async def test_a_log_that_fails_is_no_trouble_of_the_request():
-    async def write(entry: AuditEntry) -> None:
-        raise Unavailable("Redis does not answer")
-
-    refusals = RefusalLog(write)
-    refusals(AuditEntry(0.0, "anonymous", "auth.refused"))
-    await run_background_tasks()
-    assert refusals.unwritten == 1
