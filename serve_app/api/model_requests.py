@@ -16,7 +16,20 @@ from optagent.domain.policy import POLICIES, WINDOWS, Action, OptimizationType, 
 from optagent.domain.source_rules import SourceRules
 from optagent.domain.strategy import STRATEGIES
 from optagent.errors import InvalidRequest
-from serve_app.api.requests import ID, WINDOW, Amount, Name, Request, SearchSpaces, Seconds, Share, Whole, one_of
+from serve_app.api.requests import (
+    ID,
+    WINDOW,
+    Amount,
+    GateLimits,
+    Name,
+    Request,
+    SearchSpaces,
+    Seconds,
+    Share,
+    Whole,
+    one_of,
+    small_json,
+)
 
 
 async def _current_rules(request: HttpRequest) -> SourceRules:
@@ -73,8 +86,10 @@ class RetrainingFields(Request):
     window: Annotated[str, Field(max_length=20, examples=list(WINDOWS), description=WINDOW)] = "auto"
     trials: Annotated[int, Field(ge=1, le=100_000)] | None = None
     timeout_s: Seconds | None = None
-    gates: Annotated[dict[Name, bool | int | float | str], Field(max_length=100)] = {}
-    rollout: Annotated[dict[Name, Any], Field(max_length=20, description="fields of a rollout's policy")] = {}
+    gates: GateLimits = {}
+    rollout: Annotated[
+        dict[Name, Any], Field(max_length=20, description="fields of a rollout's policy"), small_json(5000)
+    ] = {}
 
 
 Retraining = Annotated[str, one_of(POLICIES, description="a policy by name")] | RetrainingFields | None

@@ -6,7 +6,8 @@ The rules themselves are those of the domain, which refuses a value in its own w
 from typing import Annotated, Any
 
 from fastapi import Path, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import to_json
 
 from optagent.domain.command import (
     ENSEMBLE_METHODS,
@@ -38,9 +39,28 @@ Name = Annotated[str, Field(min_length=1, max_length=200)]
 Amount = Annotated[float, Field(ge=0, le=1e12)]
 Seconds = Annotated[float, Field(ge=1, le=1e9)]
 Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+def small_json(limit: int) -> AfterValidator:
+    """A rule for a field of any shape: at most `limit` bytes of JSON, for it is stored, shown and logged."""
+
+    def check(value: Any) -> Any:
+        size = len(to_json(value))
+        if size > limit:
+            raise ValueError(f"must be at most {limit} bytes of JSON, got {size}")
+        return value
+
+    return AfterValidator(check)
+
+
 SearchSpaces = Annotated[
-    dict[str, dict[str, Any]],
-    Field(description="by family and parameter: {low, high, log}, a list of choices, a value"),
+    dict[Name, Annotated[dict[Name, Any], Field(max_length=100)]],
+    Field(max_length=20, description="by family and parameter: {low, high, log}, a list of choices, a value"),
+    small_json(20_000),
+]
+GateLimits = Annotated[
+    dict[Name, bool | Annotated[int, Field(ge=-(10**15), le=10**15)] | float | Annotated[str, Field(max_length=100)]],
+    Field(max_length=100),
 ]
 Whole = Annotated[int, Field(ge=1, le=1_000_000_000)]
 
@@ -184,8 +204,8 @@ class OptimizeRequest(Request):
     timeout_seconds: Seconds | None = None
     window: Annotated[str, Field(max_length=20, examples=list(WINDOWS), description=WINDOW)] = "auto"
     gates: Annotated[
-        dict[Name, bool | int | float | str],
-        Field(max_length=100, examples=[{"accuracy_min": 0.7, "min_validation_samples": 100, "max_latency_ms": 500}]),
+        GateLimits,
+        Field(examples=[{"accuracy_min": 0.7, "min_validation_samples": 100, "max_latency_ms": 500}]),
     ] = {}
     ensemble: Annotated[int, Field(ge=2, le=100)] = 10
     time_range: Annotated[str, Field(max_length=100, description="what is looked at: `24h`, or START..END")] = "24h"
@@ -237,7 +257,7 @@ class PolicyFields(Request):
     horizon_rows: Whole = 50_000
     ramp_horizon_rows: Whole = 500_000
     block: Whole | None = None
-    guardrails: dict[str, Share] = {"errors": 0.01, "slow": 0.05}
+    guardrails: Annotated[dict[Name, Share], Field(max_length=100)] = {"errors": 0.01, "slow": 0.05}
     baking_s: Amount = 3600.0
     max_duration_s: Amount = 14 * 86400.0
     label_delay_s: Annotated[Amount, Field(description="left out: the model's label horizon, if a duration")] = 0.0
