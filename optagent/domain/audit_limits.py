@@ -9,14 +9,14 @@ TEXT_LIMITS = {"actor": 200, "action": 100, "target": 300, "outcome": 1000, "req
 """The most characters of an entry's texts."""
 
 DETAIL_BYTES = 4096
-"""The most bytes of a detail as canonical JSON: 100,000 links take some 500 MB of memory at most."""
+"""The most bytes of a detail as canonical JSON: with its texts a link takes some 6 KB at most."""
 
 DECISION_BYTES = 65_536
 """The same of a gate decision, which this program makes and has to replay: some 3 KB, and 300 bytes for each gate."""
 
 _SMALL_BYTES = 256  # a value of at most this size stays beside a large one, so that ids and steps can still be read
 _KEYS_SHOWN = 20
-_KEY_LENGTH = 60
+_KEY_LENGTH = 30  # characters, of which JSON makes up to 6 bytes each
 
 
 def cut_text(text: str, limit: int) -> str:
@@ -43,7 +43,7 @@ def bound_detail(detail: Mapping[str, Any], limit: int = DETAIL_BYTES) -> Mappin
     bounded = {key: _bound_value(value) for key, value in detail.items()}
     if len(compact_json(bounded).encode()) <= limit:
         return bounded
-    keys = [cut_text(key, _KEY_LENGTH) for key in sorted(detail)[:_KEYS_SHOWN]]
+    keys = [cut_text(str(key), _KEY_LENGTH) for key in sorted(detail)[:_KEYS_SHOWN]]
     return {**_identify(text), "keys": keys}
 
 

@@ -67,3 +67,13 @@ async def test_a_decision_is_made_again(agent: OptimizationAgent, call, churn_id
 async def test_what_is_no_decision_is_not_made_again(call, which: str, code: int):
     assert (await call("admin", "GET", f"/audit/replay/{which}")).status_code == code
     assert (await call("read", "GET", f"/audit/replay/{which}")).status_code == 403
+
+
+async def test_a_list_goes_on_before_the_number_of_its_last_entry(call, store: InMemoryStore):
+    for number in range(5):
+        await store.append_audit(AuditEntry(float(number), "ana", "model.update"))
+    first = (await call("admin", "GET", "/audit", params={"limit": 2})).json()
+    second = (await call("admin", "GET", "/audit", params={"limit": 2, "before": first[-1]["sequence"]})).json()
+    assert [entry["sequence"] for entry in first + second] == [5, 4, 3, 2]
+    assert (await call("admin", "GET", "/audit", params={"before": 1})).json() == []
+    assert (await call("admin", "GET", "/audit", params={"before": 0})).status_code == 422

@@ -14,6 +14,7 @@ from optagent.adapters.in_memory.store import InMemoryStore
 from optagent.agent import OptimizationAgent
 from optagent.codec import model_from
 from optagent.domain.alert import Alert, AlertKind, Severity
+from optagent.domain.audit import AuditEntry
 from optagent.domain.model import ModelSpec
 from optagent.domain.process import Status
 from optagent.domain.rollout import advance
@@ -299,6 +300,21 @@ async def test_the_audit_log_and_its_chain(browser: Browser, agent: Optimization
     text = visible_text(await client.get("/dashboard/audit?verify=true"))
     assert "The chain is whole." in text
     assert "admin process.submit churn done" in text
+
+
+async def test_older_audit_entries_are_a_page_away(browser: Browser, agent: OptimizationAgent) -> None:
+    for number in range(203):
+        await agent.record_audit(AuditEntry(float(number), "ann", "model.update", f"model {number}"))
+    client = await browser("admin")
+    page = (await client.get("/dashboard/audit")).text
+    assert "model 202" in page
+    assert "model 3<" in page
+    assert "model 2<" not in page
+    assert 'href="?before=4"' in page
+    page = (await client.get("/dashboard/audit?before=4")).text
+    assert "model 2<" in page
+    assert "model 3<" not in page
+    assert "?before=" not in page
 
 
 async def test_what_is_away_is_said_on_the_page(

@@ -11,8 +11,10 @@ import pytest
 from optagent.adapters.in_memory.store import InMemoryStore
 from optagent.adapters.state.redis.store import RedisStore
 from optagent.domain.audit import GENESIS, AuditEntry, AuditLink, parse_link
+from optagent.domain.audit_anchor import AuditTrust
 from optagent.domain.audit_chain import Fault, verify
 from optagent.errors import InvalidRequest
+from optagent.loop.audit import newest_records
 from optagent.ports import Store
 
 
@@ -91,6 +93,38 @@ async def test_what_cannot_be_canonical_json_is_refused_before_anything_is_kept(
     with pytest.raises(InvalidRequest, match="canonical JSON"):
         await store.append_audit(AuditEntry(2.0, "ana", "model.update", detail={"value": value}))
     assert len(await all_links(store)) == 1
+
+
+async def test_an_entry_beyond_the_limits_is_bounded_wherever_it_is_kept(store):
+    await store.append_audit(entry(1, outcome="o" * 5000))
+    await store.append_audit(AuditEntry(2.0, "ana", "model.update", detail={"large": "x" * 100_000, "small": 1}))
+    cut, bounded = [link.entry for link in await all_links(store)]
+    assert len(cut.outcome) == 1000
+    assert bounded.detail["small"] == 1
+    assert bounded.detail["large"]["bytes"] == 100_002
+
+
+async def test_a_page_tells_the_place_of_its_last_link(short):
+    for number in range(5):
+        await short.append_audit(entry(number))
+    assert [(await short.audit_links(*which)).until for which in ((0, 2), (0, 9), (4, 9), (5, 9))] == [4, 5, 5, 5]
+
+
+async def test_records_are_listed_from_any_number_back(short):
+    for number in range(5):
+        await short.append_audit(entry(number))
+    for limit, before, numbers in (
+        (2, None, [5, 4]),
+        (9, None, [5, 4, 3]),
+        (1, 4, [3]),
+        (9, 3, []),
+        (9, 99, [5, 4, 3]),
+    ):
+        assert [record.sequence for record in await newest_records(short, limit, before)] == numbers
+
+
+async def test_a_store_without_files_knows_of_no_keys_and_no_anchor(store):
+    assert await store.audit_trust() == AuditTrust()
 
 
 async def rewrite_lines(store: Store, change: Callable[[list[str]], list[str]]) -> None:

@@ -68,28 +68,54 @@ def test_a_replacement_of_what_is_no_longer_there_writes_nothing(client):
     assert writes(client) == before
 
 
-def append_link(client: Redis, call: str, line: str, point: str, head: str) -> bytes:
-    keys = ("links", "head", "start", f"call:{call}")
-    return client.eval(audit_scripts.APPEND, len(keys), *keys, line, point, head, 2, 30_000)
+def append_link(client: Redis, call: str, line: str, point: str, head: str, *key_ids: str) -> bytes:
+    keys = ("links", "head", "start", f"call:{call}", "key")
+    return client.eval(audit_scripts.APPEND, len(keys), *keys, line, point, head, 2, 30_000, *(key_ids or ("",)))
 
 
 def test_a_link_that_is_appended_again_after_a_lost_answer_writes_again_and_is_there_once(client):
     lines = [f'{{"digest":"a{number}","entry":{{}},"sequence":{number}}}' for number in (1, 2, 3)]
     for number, head in ((1, ""), (2, "1:a1"), (3, "2:a2")):
-        assert append_link(client, f"c{number}", lines[number - 1], f"{number}:a{number}", head) == b"OK"
+        assert (
+            append_link(client, f"c{number}", lines[number - 1], f"{number}:a{number}", head)
+            == f"{number}:a{number}".encode()
+        )
     before = writes(client)
-    assert append_link(client, "c3", lines[2], "3:a3", "2:a2") == b"OK"
+    assert append_link(client, "c3", "other", "4:b4", "3:a3") == b"3:a3"  # where it is, not where it would be now
     assert writes(client) > before
     assert client.lrange("links", 0, -1) == [lines[2].encode(), lines[1].encode()]
     assert (client.get("head"), client.get("start")) == (b"3:a3", b"1:a1")
 
 
 def test_a_link_after_a_head_that_has_gone_on_writes_nothing(client):
-    assert append_link(client, "c1", "link", "1:a1", "") == b"OK"
+    assert append_link(client, "c1", "link", "1:a1", "") == b"1:a1"
     before = writes(client)
     assert append_link(client, "c2", "other", "1:b1", "") == b"CHANGED"
     assert writes(client) == before
     assert client.lrange("links", 0, -1) == [b"link"]
+
+
+def test_a_link_of_a_key_that_the_log_does_not_know_writes_nothing(client):
+    assert append_link(client, "c1", "link", "1:a1", "", "old") == b"1:a1"
+    for key_ids in ((), ("other",), ("other", "older")):
+        before = writes(client)
+        assert append_link(client, "c2", "link", "2:a2", "1:a1", *key_ids) == b"KEY old"
+        assert writes(client) == before
+    assert append_link(client, "c2", "link", "2:a2", "1:a1", "new", "old") == b"2:a2"
+    assert append_link(client, "c3", "link", "3:a3", "2:a2", "old") == b"KEY new"
+
+
+def test_links_leave_only_as_they_were_archived_and_only_once(client):
+    for number, head in ((1, ""), (2, "1:a1"), (3, "2:a2")):
+        append_link(client, f"c{number}", f"link {number}", f"{number}:a{number}", head)
+    client.delete("start")
+    client.rpush("links", "link 1")  # three links, none dropped yet
+    trim = (audit_scripts.TRIM, 3, "links", "head", "start")
+    assert client.eval(*trim, "", 2, "link 3", "2:a2") == 0
+    assert client.eval(*trim, "7:a7", 2, "link 2", "2:a2") == 0
+    assert client.eval(*trim, "", 2, "link 2", "2:a2") == 1
+    assert client.eval(*trim, "", 2, "link 2", "2:a2") == 0
+    assert (client.lrange("links", 0, -1), client.get("start")) == ([b"link 3"], b"2:a2")
 
 
 def test_an_answer_that_is_claimed_again_after_a_lost_answer_is_ours_still(client):

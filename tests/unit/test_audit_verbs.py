@@ -18,11 +18,12 @@ from optagent.adapters.in_memory.store import InMemoryStore
 from optagent.adapters.in_memory.tracker import InMemoryTracker
 from optagent.adapters.in_memory.tuner import SequentialTuner
 from optagent.cli import app
-from optagent.domain.audit import GENESIS, AuditEntry, ChainPoint
-from optagent.domain.audit_chain import Fault, verify_lines
+from optagent.domain.audit import GENESIS, AuditEntry, ChainPoint, link_entry
+from optagent.domain.audit_chain import Fault, closing_line, opening_line, verify_lines
+from optagent.domain.audit_signature import parse_keyring
 from optagent.domain.rollout import abort, begin
 from optagent.domain.rollout_policy import RolloutPolicy
-from optagent.errors import Busy, Conflict, InvalidRequest, NotFound
+from optagent.errors import Busy, Conflict, InvalidRequest, NotFound, Unavailable
 from optagent.loop import audit
 
 
@@ -192,3 +193,34 @@ async def test_the_command_line_names_the_broken_link_of_a_file_and_exits_with_1
 def test_the_command_line_refuses_a_file_that_it_cannot_read(tmp_path: Path, name: str):
     with pytest.raises(InvalidRequest, match="cannot be read"):
         run_verify("--file", str(tmp_path / name))
+
+
+async def test_the_command_line_checks_the_signatures_of_a_file_with_its_keys(tmp_path: Path):
+    keys = tmp_path / "keys"
+    keys.write_text("1" * 64)
+    keys.chmod(0o600)
+    link = link_entry(GENESIS, AuditEntry(1.0, "ann", "model.update"), parse_keyring("1" * 64).newest)
+    file = tmp_path / "log.jsonl"
+    file.write_text("\n".join([opening_line(GENESIS), link.line, closing_line(link.point)]) + "\n")
+    code, text = run_verify("--file", str(file))
+    assert (code, "signed from link 1 on; signatures were not checked" in text) == (0, True)
+    code, text = run_verify("--file", str(file), "--key-file", str(keys))
+    assert (code, "signatures were checked" in text) == (0, True)
+    keys.write_text("2" * 64)
+    code, text = run_verify("--file", str(file), "--key-file", str(keys))
+    assert (code, "broken at link 1: unknown key" in text) == (1, True)
+    with pytest.raises(Unavailable, match="there are no audit keys in"):
+        run_verify("--file", str(file), "--key-file", str(tmp_path / "nothing"))
+    with pytest.raises(InvalidRequest, match="--key-file goes with --file"):
+        run_verify("--key-file", str(keys))
+
+
+def test_the_command_line_adds_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "keys"
+    monkeypatch.setenv("OPT_AGENT_AUDIT_KEY_FILE", str(path))
+    for count in (1, 2):
+        done = CliRunner().invoke(app, ["audit", "new-key"])
+        keyring = parse_keyring(path.read_text())
+        assert len(keyring.keys) == count
+        assert f"key {keyring.ids[-1]} signs from now on, after {count - 1} older keys" in done.stdout
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
