@@ -126,7 +126,8 @@ class AuditLink:
 
     def follows(self, previous: ChainPoint) -> bool:
         """True where this is the next link after `previous`, unaltered; its signature is not looked at."""
-        return self.point == next_link(previous, self.text).point
+        is_next = self.sequence == previous.sequence + 1
+        return is_next and self.digest == _digest_of(previous, self.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,9 +217,12 @@ def canonical_json(entry: AuditEntry) -> str:
 
 def next_link(previous: ChainPoint, text: str, key: AuditKey | None = None) -> AuditLink:
     """The link after `previous` of the canonical JSON of an entry, signed where there is a key."""
-    sequence = previous.sequence + 1
-    content = f"{previous.digest}\n{sequence}\n{text}".encode(errors="surrogatepass")
-    digest = sha256(content).hexdigest()
+    sequence, digest = previous.sequence + 1, _digest_of(previous, text)
     if key is None:
         return AuditLink(sequence, text, digest)
     return AuditLink(sequence, text, digest, key.key_id, key.sign(sequence, digest))
+
+
+def _digest_of(previous: ChainPoint, text: str) -> str:
+    content = f"{previous.digest}\n{previous.sequence + 1}\n{text}".encode(errors="surrogatepass")
+    return sha256(content).hexdigest()

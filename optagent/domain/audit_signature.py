@@ -46,7 +46,7 @@ class AuditKeyring:
 
     def place(self, key_id: str) -> int | None:
         """The place of a key in the order, None for a key that is not here."""
-        return self.ids.index(key_id) if key_id in self.ids else None
+        return next((place for place, key in enumerate(self.keys) if key.key_id == key_id), None)
 
 
 def new_secret() -> str:

@@ -287,6 +287,7 @@ async def test_a_rollout_goes_on_waiting_rows_are_archived_and_nobody_is_told_tw
     notifier = NoticeList()
     async with open_home(unpack_home(tmp_path), notifier=notifier) as home:
         agent = home.agent
+        noted = EXPECTED["audit"]["head"]
         assert any(alert.notified_at is not None for alert in await agent.alerts("churn"))
         assert (await agent.notify_once(), notifier.notices) == (0, [])
         assert await agent.trigger_once() == ()
@@ -297,4 +298,7 @@ async def test_a_rollout_goes_on_waiting_rows_are_archived_and_nobody_is_told_tw
         assert (await agent.promote_rollout("churn", "ana", "sure")).state is RolloutState.BAKING
         assert "champion" in (await agent.versions("churn"))[1].aliases
         assert (await agent.rollback_rollout("churn", "ana", "harm")).state is RolloutState.ROLLED_BACK
+        report = await agent.verify_audit(noted)
+        assert (report.is_whole, report.first, report.signed_from) == (True, 1, int(noted.partition(":")[0]) + 1)
+        assert (tmp_path / "audit.key").stat().st_mode & 0o777 == 0o600
         assert await agent.notify_once() == 2

@@ -13,7 +13,7 @@ import logging
 from dataclasses import replace
 
 from optagent.codec import decode, encode, shape_of
-from optagent.domain.audit import AuditEntry
+from optagent.domain.audit import AuditEntry, bound_entry
 from optagent.domain.model import CHAMPION
 from optagent.domain.rollout import AUTOMATIC, Rollout, Transition, abort, rollback
 from optagent.domain.rollout_look import RolloutState
@@ -72,7 +72,7 @@ def give_up(rollout: Rollout, why: str, now: float) -> Rollout:
 
 
 def audit_entry(rollout: Rollout, transition: Transition) -> AuditEntry:
-    return AuditEntry(
+    entry = AuditEntry(
         transition.at,
         transition.by,
         f"rollout.{transition.state.name.lower()}",
@@ -87,6 +87,7 @@ def audit_entry(rollout: Rollout, transition: Transition) -> AuditEntry:
             "evidence": evidence_digest(rollout, transition.looks),
         },
     )
+    return bound_entry(entry)  # as the log has it
 
 
 def evidence_digest(rollout: Rollout, looks: int | None) -> str | None:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from optagent.domain.audit import AuditEntry, AuditLink
+from optagent.domain.audit import AuditEntry, AuditLink, bound_entry
 from optagent.domain.rollout import Rollout
 from optagent.errors import InvalidRequest
 from optagent.loop.rollout.reconcile import audit_entry
@@ -34,7 +34,7 @@ def differs_from_log(rollout: Rollout, links: Sequence[AuditLink], is_trimmed: b
 
 def _read_entry(link: AuditLink) -> AuditEntry | None:
     try:
-        return link.entry
+        return bound_entry(link.entry)  # earlier versions had no limits
     except InvalidRequest:
         return None
 

@@ -78,9 +78,9 @@ class AuditArchive:
         segments = self._segments()
         within = [each for each in segments if each.last > after and each.first <= after + limit]
         contents = [(segment, self._content(segment)) for segment in within]
-        contents.sort(key=lambda each: _digest(each[1]) != each[0].digest)  # of two files of a link, an unaltered one
-        for segment, content in contents:
-            if _digest(content) != segment.digest:  # named by its last link, so that a broken link in it comes first
+        checked = [(_digest(content) != segment.digest, segment, content) for segment, content in contents]
+        for is_altered, segment, content in sorted(checked):  # of two files of the same links, an unaltered one first
+            if is_altered:  # named by its last link, so that a broken link in it comes first
                 faults.append(CopyFault(segment.last, f"{self._folder / segment.name} is not as it was written"))
             for place, line in _placed_lines(segment, content):
                 if after < place <= after + limit and lines.setdefault(place, line) != line:

@@ -135,25 +135,18 @@ class RedisAudit(RedisAdapter):
         assert self._files is not None
         start, head, lines = await self._read_page(after, limit, is_exact=True)
         stored = dict(enumerate(lines, max(after, start.sequence) + 1))
-        archived = await asyncio.to_thread(self._files.archive.read, after, limit)  # after Redis, which drops to it
+        # After Redis, which drops nothing that is not in a file.
+        archived, first, next_file = await asyncio.to_thread(_read_files, self._files, after, limit)
         places = sorted({*stored, *archived.lines})
         if not places:
-            beyond = await asyncio.to_thread(self._files.archive.next_file, after + limit)
+            beyond = next_file
             if beyond is None and after + limit <= start.sequence < head.sequence:
                 beyond = start.sequence + 1
             if beyond is not None:
                 return await self._read_both(beyond - 1, limit)
         links = tuple(_link(stored[place] if place in stored else archived.lines[place]) for place in places)
-        first = await self._first_point(start)
-        return AuditPage(first, head, links, places[-1] if places else after, _compare_copies(stored, archived))
-
-    async def _first_point(self, start: ChainPoint) -> ChainPoint:
-        """The point that the oldest link follows that must be there, where `start` is that of Redis."""
-        assert self._files is not None
-        anchor = await asyncio.to_thread(self._files.anchor.read)
-        if anchor is not None:
-            return anchor.start
-        return GENESIS if await asyncio.to_thread(self._files.archive.last) else start
+        until = places[-1] if places else after
+        return AuditPage(first or start, head, links, until, _compare_copies(stored, archived))
 
     async def _read_page(
         self, after: int, limit: int, is_exact: bool = False
@@ -183,6 +176,16 @@ class RedisAudit(RedisAdapter):
 
 def _link(line: bytes) -> AuditLink:
     return parse_link(line.decode(errors="backslashreplace"))
+
+
+def _read_files(files: AuditFiles, after: int, limit: int) -> tuple[ArchivedLines, ChainPoint | None, int | None]:
+    """The archived lines, the point after which no link may be missing, and the first place of the next file."""
+    archived, anchor = files.archive.read(after, limit), files.anchor.read()
+    if anchor is not None:
+        start: ChainPoint | None = anchor.start
+    else:
+        start = GENESIS if files.archive.last() else None
+    return archived, start, files.archive.next_file(after + limit)
 
 
 def _compare_copies(stored: dict[int, bytes], archived: ArchivedLines) -> tuple[CopyFault, ...]:

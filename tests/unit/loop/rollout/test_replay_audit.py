@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from optagent.domain.audit import AuditLink
+from optagent.domain.audit import AuditLink, canonical_json, link_entry, next_link
 from optagent.domain.rollout import Rollout
 from optagent.domain.rollout_look import RolloutState
 from optagent.loop.rollout import reconcile
@@ -49,6 +49,20 @@ async def test_an_altered_look_is_found_also_where_it_decides_the_same(promoted_
     assert differs_from_log(with_look(rollout, last, notes=("altered",)), links).where.startswith(
         f"transition {len(rollout.transitions)}: evidence"
     )
+
+
+async def test_a_reason_beyond_the_limits_of_an_entry_is_compared_by_its_digest(promoted_rollout):
+    rollout, links = promoted_rollout
+    long_reason = replace(rollout.transitions[-1], reason="x" * 10_000)
+    own = replace(rollout, transitions=(*rollout.transitions[:-1], long_reason))
+    logged = reconcile.audit_entry(own, long_reason)
+    assert logged.detail["step"] == long_reason.step
+    assert differs_from_log(own, [*links[:-1], link_entry(links[-2].point, logged)]) is None
+    unbounded = replace(logged, detail={**logged.detail, "reason": "x" * 10_000})  # as an earlier version wrote it
+    text = canonical_json(unbounded)
+    assert differs_from_log(own, [*links[:-1], next_link(links[-2].point, text)]) is None
+    other = next_link(links[-2].point, text.replace("xxx", "xyx", 1))
+    assert differs_from_log(own, [*links[:-1], other]).where.startswith(f"transition {len(links)}: reason")
 
 
 async def test_altered_rules_are_found_where_they_would_have_decided_the_same(promoted_rollout):
