@@ -119,6 +119,7 @@ class Settings(BaseSettings):
     shadow_backlog: int = Field(10_000, ge=1, description="most rows that wait for a shadow; more are dropped")
     record_backlog: int = Field(100_000, ge=1, description="most rows that wait to be recorded; more are dropped")
     max_processes: int = Field(2, ge=1, description="most queued processes that run at a time")
+    max_queued: int = Field(1000, ge=1, description="most processes that wait in the queue; more are refused")
     monitor_every_seconds: float = Field(
         60, gt=0, le=86_400, description="time between two looks of a monitor at its model, and at its policy"
     )
@@ -254,6 +255,7 @@ class Settings(BaseSettings):
         roots = self.data_roots or (str(self.home / "data"),)
         return SourceRules(roots, self.source_variables, self.families_allowed)
 
+    @property
     def retention(self) -> RetentionRules:
         """The times and numbers by which the archive, the registry and the store are pruned."""
         return retention_rules(self.observations_kept, self.processes_kept, self.versions_kept, self.training_rows_kept)

@@ -13,6 +13,8 @@ from optagent.domain.notice import (
     notice_of_verdict,
 )
 from optagent.domain.process import Process, Status
+from optagent.domain.rollout import Rollout
+from optagent.errors import OptAgentError, Unavailable
 from optagent.loop.observe.notify import send_notices
 
 _REMEMBER_S = 30 * 86_400.0
@@ -49,14 +51,23 @@ class NotificationVerbs(AgentBase):
         rollouts = [
             rollout
             for spec in await self._ports.store.models()
-            for rollout in await self._ports.store.rollouts(spec.model_id, _ROLLOUTS)
+            for rollout in await self._latest_rollouts(spec.model_id)
         ]
         transitions = [notice_of_transition(rollout, change) for rollout in rollouts for change in rollout.transitions]
         proofs = [proof for rollout in rollouts if (proof := notice_of_proof(rollout)) is not None]
         return [notice for notice in (*transitions, *proofs) if now - notice.at < _DAY_S]
 
+    async def _latest_rollouts(self, model_id: str) -> list[Rollout]:
+        """None where this model's cannot be read, which `supervise_once` reports: the notices of others are sent."""
+        try:
+            return await self._ports.store.rollouts(model_id, _ROLLOUTS)
+        except Unavailable:
+            raise
+        except OptAgentError:
+            return []
+
     async def _process_notices(self, now: float) -> list[Notice]:
-        processes = await self._ports.store.processes(limit=_MOST)
+        processes = await self._ports.store.latest_ends(_MOST)  # by their end: a long one began before many others
         news = [each for each in processes if now - each.updated_at < _NEWS_FOR_S.get(each.status, 0.0)]
         return [notice for process in news if (notice := _process_notice(process)) is not None]
 

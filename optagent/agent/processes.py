@@ -1,17 +1,20 @@
 """Process verbs: commands are queued, run, followed and cancelled, and the health of the parts is checked."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 
 from optagent.agent.base import AgentBase
 from optagent.domain.process import Process, Status
+from optagent.domain.queue_order import QueueHead
+from optagent.errors import OptAgentError
 from optagent.loop.commands import Command, check_command, new_process, run_queued_process
 from optagent.loop.queue import start_due
 from optagent.ports import Routes
 
 OK = "ok"
 _ANSWER_S = 5.0
+_NAMED = 5  # unreadable records that the health names
 
 
 class ProcessVerbs(AgentBase):
@@ -21,11 +24,11 @@ class ProcessVerbs(AgentBase):
         """Queues a command: a search for parameters, features or an ensemble, an optimization, or a backtest.
 
         Follow it by its id: `processes` lists it, `cancel` takes it back. Raises ModelNotFound, and InvalidRequest
-        where the command does not fit the model.
+        where the command does not fit the model, and Busy where too many wait already (OPT_AGENT_MAX_QUEUED).
         """
         job = await check_command(command, self._ports)
         process = replace(new_process(job, self._ports), status=Status.QUEUED)
-        await self._ports.store.enqueue_process(process)
+        await self._ports.store.enqueue_process(process, self._ports.max_queued)
         return process
 
     async def run_queued(self, process_id: str) -> None:
@@ -55,6 +58,18 @@ class ProcessVerbs(AgentBase):
         """Processes of all models or of one, the newest first, without their holders' secrets."""
         return [replace(process, holder="") for process in await self._ports.store.processes(model_id, limit)]
 
+    async def unended_processes(self, model_id: str | None = None, limit: int = 100) -> list[Process]:
+        """Processes of all models or of one that have not ended, the newest first, however many ended since."""
+        return await self._ports.store.unended_processes(model_id, limit)
+
+    async def queue_head(self, limit: int = 100) -> QueueHead:
+        """All processes that run, and the first `limit` of those that wait, in the order in which they will start."""
+        return await self._ports.store.queue_head(limit)
+
+    async def queue_places(self, process_ids: Sequence[str]) -> dict[str, int]:
+        """The places in the queue of those of the processes that wait, from 1."""
+        return await self._ports.store.queue_places(process_ids)
+
     async def cancel(self, process_id: str) -> None:
         """Asks a running process to stop; it ends as cancelled within a few seconds."""
         await self._ports.store.request_cancel(process_id)
@@ -66,7 +81,10 @@ class ProcessVerbs(AgentBase):
         return tuple(dict.fromkeys(table.model_id for table in tables if table.activate_at is not None))
 
     async def health(self) -> dict[str, str]:
-        """The state of each part that this agent needs, "ok" or the error; within 5 s, and never an exception."""
+        """The state of each part that this agent needs, "ok" or the error; within 5 s, and never an exception.
+
+        A part `records` names stored records that cannot be read, where there are any: they hold up nothing else.
+        """
         ports = self._ports
         checks: dict[str, Awaitable[None]] = {
             "redis": ports.store.check(),
@@ -74,8 +92,17 @@ class ProcessVerbs(AgentBase):
         }
         if ports.observations is not None:
             checks["observations"] = asyncio.to_thread(ports.observations.check)
-        states = await asyncio.gather(*(_describe_state(check) for check in checks.values()))
-        return dict(zip(checks, states, strict=True))
+        checks["records"] = self._check_records()
+        states = dict(zip(checks, await asyncio.gather(*map(_describe_state, checks.values())), strict=True))
+        if states["redis"] != OK or states["records"] == OK:
+            del states["records"]
+        return states
+
+    async def _check_records(self) -> None:
+        await self._ports.store.models()  # the others are those that were met
+        if sentences := self._ports.store.unreadable_records():
+            more = f"; and {len(sentences) - _NAMED} more" if len(sentences) > _NAMED else ""
+            raise OptAgentError("; ".join(sentences[:_NAMED]) + more)
 
 
 async def _describe_state(check: Awaitable[None]) -> str:

@@ -127,6 +127,7 @@ async def _connect(settings: Settings, ports: dict[str, Any], resources: AsyncEx
         monitoring=parts.monitoring(settings),
         min_new_labels=settings.min_samples_for_retrain,
         retention=settings.retention,
+        max_queued=settings.max_queued,
         draw_report=parts.draw_report,
         draw_backtest=parts.draw_backtest,
         backtester=parts.backtester(workers),

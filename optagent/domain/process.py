@@ -72,6 +72,12 @@ class Process:
         """True where another runner may take over once the present one is gone."""
         return self.durable and self.starts < MOST_STARTS
 
+    @property
+    def outcome(self) -> str:
+        """The status that its result tells, such as `unchanged`; empty without one."""
+        status = (self.result or {}).get("status")
+        return status if isinstance(status, str) else ""
+
     def with_stage_output(self, stage: str, output: Any) -> "Process":
         """The process with the output of a finished stage."""
         return replace(self, kept={**self.kept, stage: output})
@@ -92,3 +98,13 @@ class Process:
     def with_progress(self, at: float, progress: Mapping[str, Any]) -> "Process":
         """The process with newer progress, which is no event of its history."""
         return replace(self, updated_at=at, progress=progress)
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSummary:
+    """The part of a process by which policies count: without its command, its stages and its result."""
+
+    process_id: str
+    created_at: float
+    has_ended: bool
+    outcome: str = ""

@@ -165,9 +165,11 @@ async def run_queued_process(process_id: str, ports: Ports) -> None:
     """Takes a queued process and does its work in this program; the stored process holds its end.
 
     Raises ProcessNotFound, Conflict where another runner has taken it, LeaseLost where another takes it over, and the
-    errors of its work.
+    errors of its work. One that waits with a command that cannot be read ends as failed: it would block the queue.
     """
-    command_of(await ports.store.process(process_id))
+    process = await ports.store.process(process_id)
+    if process.status is not Status.QUEUED:
+        command_of(process)
 
     async def work(run: Run) -> Any:
         return await run_job(await check_command(command_of(run.process), ports), ports, run)

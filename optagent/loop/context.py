@@ -81,6 +81,7 @@ class Ports:
     monitoring: Monitoring = field(default_factory=Monitoring)
     min_new_labels: int = 1000
     retention: RetentionRules = field(default_factory=RetentionRules)
+    max_queued: int = 1000
     draw_report: Callable[[ModelReport], str] | None = None
     draw_backtest: Callable[[BacktestResult], str] | None = None
     backtester: Backtester | None = None

@@ -1,23 +1,16 @@
-"""Process queue: submitted processes wait for a free place, and the most urgent one starts first.
-
-Urgency is a head start in time: a process for a decaying model goes ahead of all that were submitted in the two hours
-before it, and a process that a person submitted goes one hour ahead of scheduled runs and backtests. So every process
-starts in the end.
-"""
+"""Process queue: submitted processes wait for a free place, and the most urgent one starts first."""
 
 import asyncio
 import contextlib
 from collections.abc import Iterable
 
-from optagent.domain.policy import Trigger
 from optagent.domain.process import Process, Status
+from optagent.domain.queue_order import turn_of
 from optagent.errors import Conflict, ProcessNotFound
 from optagent.ports import Clock, Launcher, Store
 
-_LOOKED_AT = 1000
+_AT_ONCE = 100  # processes that a look reads of those that wait, and ends of those that were cancelled
 _TO_END_S = 15.0
-_URGENT_S, _ASKED_S = 7200.0, 3600.0
-_DECAYS = (Trigger.DEGRADATION, Trigger.CONCEPT_DRIFT, Trigger.DRIFT, Trigger.CONFIDENCE)
 _RUNS = (Status.PENDING, Status.RUNNING)
 
 
@@ -34,14 +27,7 @@ def startable(processes: Iterable[Process], max_processes: int) -> tuple[Process
 def sort_queue(processes: Iterable[Process]) -> list[Process]:
     """The processes that wait, in the order in which they will start."""
     waiting = (process for process in processes if process.status is Status.QUEUED)
-    return sorted(waiting, key=lambda process: (process.created_at - _head_start_s(process), process.process_id))
-
-
-def _head_start_s(process: Process) -> float:
-    trigger = process.command.get("trigger", Trigger.MANUAL)
-    if trigger in _DECAYS:
-        return _URGENT_S
-    return _ASKED_S if trigger == Trigger.MANUAL and process.kind != "backtest" else 0.0
+    return sorted(waiting, key=lambda process: (turn_of(process), process.process_id))
 
 
 async def start_due(store: Store, launcher: Launcher, max_processes: int, clock: Clock) -> tuple[str, ...]:
@@ -50,11 +36,10 @@ async def start_due(store: Store, launcher: Launcher, max_processes: int, clock:
     A process stays queued until its runner has taken it, so each call until then launches it again: a runner that
     died on its way is replaced, and one that lives is not doubled. Raises Unavailable.
     """
-    processes = await store.processes(limit=_LOOKED_AT)
-    to_cancel = [process for process in sort_queue(processes) if await store.cancel_requested(process.process_id)]
-    for process in to_cancel:
+    head = await store.queue_head(max(max_processes, _AT_ONCE))
+    for process in head.stopping:
         await _end_unstarted(process, store, clock)
-    starting = startable([process for process in processes if process not in to_cancel], max_processes)
+    starting = startable([*head.running, *head.waiting], max_processes)
     for process in starting:
         await asyncio.to_thread(launcher.launch, process.process_id)
     return tuple(process.process_id for process in starting)

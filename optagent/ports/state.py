@@ -11,12 +11,17 @@ from optagent.domain.ledger import HoldoutLook
 from optagent.domain.model import ModelSpec
 from optagent.domain.model_report import ModelReport
 from optagent.domain.monitoring import MonitorState, WatchMark
-from optagent.domain.process import Process
+from optagent.domain.process import Process, ProcessSummary
+from optagent.domain.queue_order import QueueHead
 from optagent.domain.rollout import Rollout
 
 
 class Store(Protocol):
-    """Keeps models and processes. Once a write has returned, it survives a crash of any process, even the store's."""
+    """Keeps models and processes. Once a write has returned, it survives a crash of any process, even the store's.
+
+    Lists leave out records that cannot be decoded, which `unreadable_records` names; reading one by its id raises
+    OptAgentError.
+    """
 
     async def check(self) -> None:
         """Raises Unavailable, by name and within 5 s, when the store does not answer."""
@@ -24,7 +29,21 @@ class Store(Protocol):
 
     async def close(self) -> None: ...
 
-    async def save_model(self, spec: ModelSpec) -> None: ...
+    def unreadable_records(self) -> list[str]:
+        """A sentence for each record that was left out of the lists that were read through this store."""
+        ...
+
+    async def save_model(self, spec: ModelSpec) -> None:
+        """Stores a model, or replaces the model of the same id."""
+        ...
+
+    async def create_model(self, spec: ModelSpec) -> None:
+        """Stores a new model; raises Conflict where the id is taken."""
+        ...
+
+    async def replace_model(self, spec: ModelSpec, before: ModelSpec) -> None:
+        """Replaces `before` by `spec`; raises Conflict where the stored one is another one, and ModelNotFound."""
+        ...
 
     async def model(self, model_id: str) -> ModelSpec:
         """The model of that id; raises ModelNotFound."""
@@ -38,8 +57,11 @@ class Store(Protocol):
         """Stores a new process, leased to the caller for `lease_s` seconds; raises Conflict where the id is taken."""
         ...
 
-    async def enqueue_process(self, process: Process) -> None:
-        """Stores a new process of status QUEUED, without a runner; raises Conflict where the id is taken."""
+    async def enqueue_process(self, process: Process, max_queued: int | None = None) -> None:
+        """Stores a new process of status QUEUED, without a runner.
+
+        Raises Conflict where the id is taken, and Busy where `max_queued` processes wait already.
+        """
         ...
 
     async def claim_process(self, process_id: str, lease_s: float) -> Process:
@@ -75,6 +97,36 @@ class Store(Protocol):
 
     async def processes(self, model_id: str | None = None, limit: int = 100) -> list[Process]:
         """The processes of all models or of one, the newest first."""
+        ...
+
+    async def processes_of_kind(self, model_id: str, kind: str, limit: int = 100) -> list[Process]:
+        """The processes of a kind of one model, the newest first."""
+        ...
+
+    async def process_summaries(self, model_id: str, kind: str, since: float) -> list[ProcessSummary]:
+        """The processes of a kind of one model that were created at `since` or later, and the newest one in any case.
+
+        The newest comes first. Their results are not read.
+        """
+        ...
+
+    async def latest_ends(self, limit: int = 100) -> list[Process]:
+        """The processes that ended, or lost their runner for good, the latest first; of 10,000 at least."""
+        ...
+
+    async def unended_processes(self, model_id: str | None = None, limit: int = 100) -> list[Process]:
+        """The processes of all models or of one that have not ended, the newest first."""
+        ...
+
+    async def queue_head(self, limit: int) -> QueueHead:
+        """All processes with a runner, and up to `limit` each of those that wait and of those that are to stop.
+
+        The number of processes that have ended, or that wait behind these, does not matter.
+        """
+        ...
+
+    async def queue_places(self, process_ids: Sequence[str]) -> dict[str, int]:
+        """The places in the queue of those of the processes that wait, from 1."""
         ...
 
     async def old_processes(self, model_id: str, before: float, limit: int = 1000) -> list[Process]:

@@ -14,7 +14,6 @@ from optagent.domain.model_report import ModelReport
 from optagent.domain.process import Process, Status
 from optagent.domain.token import Scope
 from optagent.errors import OptAgentError
-from optagent.loop.queue import sort_queue
 from serve_app.api.errors import problem
 from serve_app.api.model_requests import BacktestRequest, CurrentRules
 from serve_app.api.monitoring import ProcessWatch
@@ -121,10 +120,10 @@ async def processes(
     limit: Limit = 100,
     cursor: Annotated[str | None, Query(max_length=500, description="`next_cursor` of the page before")] = None,
 ) -> Processes:
-    """Processes, the newest first; those with the status `sort_queue` wait for their turn."""
-    page, next_cursor = await page_of_processes(
-        lambda count: caller.agent.processes(model_id, count), status, cursor, limit
-    )
+    """Processes, the newest first; those with the status `queued` wait for their turn."""
+    agent = caller.agent  # those that have not ended have an index of their own: no number of ended ones hides them
+    newest = agent.processes if status is None or status.has_ended else agent.unended_processes
+    page, next_cursor = await page_of_processes(lambda count: newest(model_id, count), status, cursor, limit)
     return Processes(processes=page, next_cursor=next_cursor)
 
 
@@ -160,7 +159,4 @@ async def _queue_place(process: Process, caller: Caller) -> int | None:
     """The place of a queued process in the queue, from 1."""
     if process.status is not Status.QUEUED:
         return None
-    waiting_ids = [
-        waiting_process.process_id for waiting_process in sort_queue(await caller.agent.processes(limit=1000))
-    ]
-    return 1 + waiting_ids.index(process.process_id) if process.process_id in waiting_ids else None
+    return (await caller.agent.queue_places([process.process_id])).get(process.process_id)

@@ -1,8 +1,9 @@
 """Overview pages: all models with their alerts, processes, and the audit log."""
 
 import asyncio
+from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Query, Request, Response
 
@@ -11,9 +12,11 @@ from optagent.domain.alert import Alert
 from optagent.domain.model import CHALLENGER, CHAMPION, ModelSpec, ModelVersion
 from optagent.domain.process import Process, Status
 from optagent.domain.rollout import Rollout
-from optagent.loop.queue import sort_queue
+from optagent.errors import OptAgentError, Unavailable
 from serve_app.dashboard.page import PageRoute, redirect_to, render_page
 from serve_app.dashboard.session import PREFIX, Auditor, Reader, Viewer
+
+T = TypeVar("T")
 
 router = APIRouter(prefix=PREFIX, route_class=PageRoute)
 
@@ -41,8 +44,12 @@ class ModelRow:
 async def models_page(request: Request, viewer: Reader, start: int = 0) -> Response:
     """All models by id, by pages, with the open alerts and the processes that run."""
     agent = viewer.agent
-    specs, alerts, processes, health = await asyncio.gather(
-        agent.models(), agent.alerts(None, 1000), agent.processes(limit=_LATEST), request.app.state.parts.state()
+    specs, alerts, processes, queue, health = await asyncio.gather(
+        agent.models(),
+        agent.alerts(None, 1000),
+        agent.processes(limit=_LATEST),
+        agent.queue_head(_PROCESSES),
+        request.app.state.parts.state(),
     )
     start = max(0, min(start, len(specs) - 1))
     open_alerts = [alert for alert in alerts if alert.is_open]
@@ -57,7 +64,7 @@ async def models_page(request: Request, viewer: Reader, start: int = 0) -> Respo
         of=len(specs),
         a_page=_MODELS,
         alerts=open_alerts,
-        under_way=[process for process in processes if not process.status.has_ended],
+        under_way=[*queue.running, *queue.waiting],
         down={part: state for part, state in health.items() if state != "ok"},
     )
 
@@ -71,7 +78,7 @@ async def redirect_from_slash() -> Response:
 async def processes_page(request: Request, viewer: Reader) -> Response:
     """The newest processes, with the places of the queued ones."""
     processes = await viewer.agent.processes(limit=_PROCESSES)
-    turn = {process.process_id: place for place, process in enumerate(sort_queue(processes), start=1)}
+    turn = await viewer.agent.queue_places([process.process_id for process in processes])
     return await render_page(request, "processes.html", live_s=_LIVE_S, processes=processes, turn=turn)
 
 
@@ -88,7 +95,9 @@ async def audit_page(
 
 async def _model_row(viewer: Viewer, spec: ModelSpec, alerts: list[Alert], processes: list[Process]) -> ModelRow:
     model_id = spec.model_id
-    versions, rollouts = await asyncio.gather(viewer.agent.versions(model_id), viewer.agent.rollouts(model_id, 1))
+    versions, rollouts = await asyncio.gather(
+        _answer_or_nothing(viewer.agent.versions(model_id)), _answer_or_nothing(viewer.agent.rollouts(model_id, 1))
+    )
     version_of_alias = {alias: version for version in versions for alias in version.aliases}
     own_processes = [
         process for process in processes if process.model_id == model_id and process.status is not Status.QUEUED
@@ -101,3 +110,13 @@ async def _model_row(viewer: Viewer, spec: ModelSpec, alerts: list[Alert], proce
         [alert for alert in alerts if alert.model_id == model_id],
         own_processes[0] if own_processes else None,
     )
+
+
+async def _answer_or_nothing(answer: Awaitable[list[T]]) -> list[T]:
+    """The awaited list; an empty one where only this model's cannot be read: the others are shown all the same."""
+    try:
+        return await answer
+    except Unavailable:
+        raise
+    except OptAgentError:
+        return []

@@ -192,6 +192,20 @@ async def test_every_process_is_read_with_its_command_and_its_result(home: Recor
     assert {process.status for process in processes} == set(Status) - {Status.PENDING, Status.RUNNING}
 
 
+async def test_processes_that_have_not_ended_and_runs_by_kind_are_found_without_the_index_of_today(home: RecordedHome):
+    recorded = {one["process_id"]: one for one in EXPECTED["processes"]}
+    waiting = {name for name, one in recorded.items() if one["status"] == "queued"}
+    assert {process.process_id for process in await home.agent.unended_processes()} == waiting
+    assert sorted((await home.agent.queue_places(sorted(recorded))).values()) == list(range(1, len(waiting) + 1))
+    summaries = await home.ports.store.process_summaries("churn", "optimize", 0.0)
+    assert summaries
+    assert {summary.process_id: summary.outcome for summary in summaries} == {
+        name: (one["result"] or {}).get("status", "")
+        for name, one in recorded.items()
+        if (one["model_id"], one["kind"]) == ("churn", "optimize")
+    }
+
+
 async def test_studies_are_listed_with_their_trials(home: RecordedHome):
     studies = [await home.agent.study(summary.study_id) for summary in await home.agent.studies()]
     computed = {"importances": {}}  # at each call, and not kept

@@ -8,7 +8,7 @@ import pytest
 from redis import Redis
 
 from optagent.adapters.state.embedded.embedded_redis import EmbeddedRedis
-from optagent.adapters.state.redis import audit_scripts, route_scripts, scripts, stream_scripts
+from optagent.adapters.state.redis import audit_scripts, process_scripts, route_scripts, scripts, stream_scripts
 
 
 @pytest.fixture
@@ -22,8 +22,10 @@ def writes(client: Redis) -> int:
 
 
 def create_process(client: Redis, creation: str) -> bytes:
-    keys = ("process:p1", "lease:p1", "processes", "processes:churn")
-    return client.eval(scripts.CREATE, len(keys), *keys, "{}", 0, creation, 60_000, "100.0", "p1")
+    indexes = ("processes", "processes:churn", "processes:churn:tune", "unended", "unended:churn")
+    keys = ("process:p1", "lease:p1", *indexes, "waiting", "held", "stopping", "ended")
+    place = ("held", "p1", "100.0", "100.0")
+    return client.eval(process_scripts.CREATE, len(keys), *keys, "{}", 0, creation, *place, "", 60_000, "")
 
 
 def test_a_creation_that_is_repeated_after_a_lost_answer_writes_again_and_changes_nothing(client):

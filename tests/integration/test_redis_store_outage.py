@@ -49,6 +49,8 @@ def every_verb(store: RedisStore) -> list[Awaitable[object]]:
     return [
         store.check(),
         store.save_model(MODEL),
+        store.create_model(MODEL),
+        store.replace_model(MODEL, MODEL),
         store.model("churn"),
         store.models(),
         store.create_process(PROCESS, 60),
@@ -56,6 +58,12 @@ def every_verb(store: RedisStore) -> list[Awaitable[object]]:
         store.renew_lease(PROCESS, 60),
         store.process("p1"),
         store.processes(),
+        store.processes_of_kind("churn", "tune"),
+        store.process_summaries("churn", "tune", 0.0),
+        store.unended_processes(),
+        store.latest_ends(),
+        store.queue_head(1),
+        store.queue_places(["p1"]),
         store.request_cancel("p1"),
         store.cancel_requested("p1"),
         store.save_report("churn:today", "digest", ModelReport("churn")),
@@ -164,10 +172,12 @@ async def test_what_another_version_wrote_is_refused_by_name(server):
     admin = Redis.from_url(server.url)
     await admin.hset(f"{prefix}:models", "churn", '{"model_id": "churn", "task": "clairvoyance"}')
     await admin.hset(f"{prefix}:process:p1", "data", b"\xff not json")
-    for verb in (store.model("churn"), store.models(), store.process("p1"), store.processes()):
+    for verb in (store.model("churn"), store.process("p1")):
         with pytest.raises(OptAgentError, match="another version of optagent") as refused:
             await verb
         assert not isinstance(refused.value, InvalidRequest | NotFound)
+    assert (await store.models(), await store.processes()) == ([], [])
+    assert len(store.unreadable_records()) == 2
     await store.close()
     await admin.aclose()
 

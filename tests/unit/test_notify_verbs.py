@@ -165,3 +165,11 @@ def test_a_url_that_no_channel_can_be_made_of_is_refused():
     settings = load_settings(enable_notifications=True, notification_urls="json://ok.example.com,pigeon://loft")
     with pytest.raises(InvalidRequest, match=r"notification URL 2 \(pigeon\)"):
         made_of.notifier(settings)
+
+
+async def test_the_failure_of_a_process_that_began_before_hundreds_of_others_is_told(agent, parts):
+    await parts.save_process("long", Status.FAILED, NOW, created_at=NOW - DAY_S, error="x")
+    for number in range(250):
+        await parts.save_process(f"tune-{number}", Status.CANCELLED, NOW - HOUR_S)
+    assert await agent.notify_once() == 1
+    assert parts.titles == ["churn: tune failed"]

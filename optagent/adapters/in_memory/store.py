@@ -1,58 +1,65 @@
 """In-memory store: the `Store` port in one process, with models, processes, rollouts, reports and alerts."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from optagent.adapters.in_memory.audit import InMemoryAudit
 from optagent.adapters.in_memory.ledger import InMemoryLedger
 from optagent.adapters.in_memory.once import InMemoryOnce
+from optagent.adapters.in_memory.queue import InMemoryQueue, ProcessRecord
 from optagent.adapters.state.alert_order import retention_cutoff, sort_alerts
 from optagent.adapters.state.audit_bounds import MAX_LINKS
 from optagent.adapters.state.process_lease import (
-    apply_lease,
     checked_lease,
     checked_limit,
     checked_queued,
     claim_queued,
     lease_lost_message,
 )
-from optagent.adapters.state.store_errors import another_rollout_active, checked_successor, no_rollout, rollout_exists
+from optagent.adapters.state.store_errors import (
+    another_rollout_active,
+    checked_model_successor,
+    checked_successor,
+    model_exists,
+    no_model,
+    no_rollout,
+    queue_full,
+    rollout_exists,
+)
 from optagent.codec import decode, encode
 from optagent.domain.alert import Alert
 from optagent.domain.model import ModelSpec
 from optagent.domain.model_report import ModelReport
 from optagent.domain.monitoring import WatchMark
-from optagent.domain.process import Process
+from optagent.domain.process import Process, Status
 from optagent.domain.rollout import Rollout
-from optagent.errors import Conflict, LeaseLost, ModelNotFound, ProcessNotFound
+from optagent.errors import Conflict, LeaseLost, ProcessNotFound
 from optagent.ports import Clock
 
+Entity = TypeVar("Entity")
 
-@dataclass
-class _ProcessRecord:
+
+@dataclass(frozen=True, slots=True)
+class _RolloutRecord:
     data: bytes
-    created_at: float
     model_id: str
-    ended: bool
-    leased_until: float
-    cancel: bool = False
-    holder: str = ""
+    started_at: float
 
 
-class InMemoryStore(InMemoryLedger, InMemoryAudit, InMemoryOnce):
+class InMemoryStore(InMemoryQueue, InMemoryLedger, InMemoryAudit, InMemoryOnce):
     """A Store that is lost with its process. It keeps JSON, like the Redis store, so that both answer alike."""
 
     def __init__(self, clock: Clock, audit_kept: int = MAX_LINKS) -> None:
-        super().__init__()
+        super().__init__(clock)
+        InMemoryLedger.__init__(self)
         InMemoryAudit.__init__(self, audit_kept)
-        self._clock = clock
         self._models: dict[str, bytes] = {}
-        self._processes: dict[str, _ProcessRecord] = {}
         self._reports: dict[str, tuple[str, bytes]] = {}
         self._watch_marks: dict[str, bytes] = {}
         self._alerts: dict[str, tuple[str, bytes, float | None]] = {}
-        self._rollouts: dict[str, bytes] = {}
+        self._rollouts: dict[str, _RolloutRecord] = {}
         self._first_times: dict[str, float] = {}
 
     async def check(self) -> None:
@@ -64,18 +71,30 @@ class InMemoryStore(InMemoryLedger, InMemoryAudit, InMemoryOnce):
     async def save_model(self, spec: ModelSpec) -> None:
         self._models[spec.model_id] = encode(spec)
 
+    async def create_model(self, spec: ModelSpec) -> None:
+        if spec.model_id in self._models:
+            raise model_exists(spec.model_id)
+        await self.save_model(spec)
+
+    async def replace_model(self, spec: ModelSpec, before: ModelSpec) -> None:
+        stored = await self.model(spec.model_id)
+        await self.save_model(checked_model_successor(spec, before, stored))
+
     async def model(self, model_id: str) -> ModelSpec:
         if model_id not in self._models:
-            raise ModelNotFound(f"no model {model_id!r}")
+            raise no_model(model_id)
         return decode(ModelSpec, self._models[model_id])
 
     async def models(self) -> list[ModelSpec]:
-        return [decode(ModelSpec, self._models[model_id]) for model_id in sorted(self._models)]
+        return self._decode_all(ModelSpec, dict(sorted(self._models.items())))
 
     async def create_process(self, process: Process, lease_s: float) -> None:
         self._create(process, self._clock.now() + checked_lease(lease_s))
 
-    async def enqueue_process(self, process: Process) -> None:
+    async def enqueue_process(self, process: Process, max_queued: int | None = None) -> None:
+        waiting_count = sum(record.waiting for record in self._processes.values())
+        if max_queued is not None and process.process_id not in self._processes and waiting_count >= max_queued:
+            raise queue_full(max_queued)
         self._create(checked_queued(process), leased_until=float("-inf"))
 
     async def claim_process(self, process_id: str, lease_s: float) -> Process:
@@ -84,6 +103,7 @@ class InMemoryStore(InMemoryLedger, InMemoryAudit, InMemoryOnce):
         leased = self._clock.now() < record.leased_until
         claimed = claim_queued(decode(Process, record.data), leased, secrets.token_hex(8))
         record.data, record.leased_until, record.holder = encode(claimed), until, claimed.holder
+        record.waiting = False
         return claimed
 
     async def save_process(self, process: Process) -> None:
@@ -91,6 +111,7 @@ class InMemoryStore(InMemoryLedger, InMemoryAudit, InMemoryOnce):
         if record.ended and not process.status.has_ended:
             raise Conflict(f"process {process.process_id!r} has ended already and cannot become {process.status}")
         record.data, record.ended = encode(process), process.status.has_ended
+        record.waiting, record.outcome = process.status is Status.QUEUED, process.outcome
 
     async def renew_lease(self, process: Process, lease_s: float) -> None:
         until = self._clock.now() + checked_lease(lease_s)
@@ -99,15 +120,10 @@ class InMemoryStore(InMemoryLedger, InMemoryAudit, InMemoryOnce):
     async def process(self, process_id: str) -> Process:
         return self._decode_process(self._find_record(process_id))
 
-    async def processes(self, model_id: str | None = None, limit: int = 100) -> list[Process]:
-        newest = sorted(self._processes.items(), key=lambda item: (item[1].created_at, item[0]), reverse=True)
-        records = [record for _, record in newest if model_id is None or record.model_id == model_id]
-        return [self._decode_process(record) for record in records[: checked_limit(limit)]]
-
     async def old_processes(self, model_id: str, before: float, limit: int = 1000) -> list[Process]:
         oldest = sorted(self._processes.items(), key=lambda item: (item[1].created_at, item[0]))
-        records = [record for _, record in oldest if record.model_id == model_id and record.created_at < before]
-        return [self._decode_process(record) for record in records[: checked_limit(limit)]]
+        names = [name for name, record in oldest if record.model_id == model_id and record.created_at < before]
+        return [process for name in names[: checked_limit(limit)] if (process := self._read(name)) is not None]
 
     async def drop_processes(self, processes: Sequence[Process]) -> int:
         names = [process.process_id for process in processes if process.process_id in self._processes]
@@ -145,34 +161,43 @@ class InMemoryStore(InMemoryLedger, InMemoryAudit, InMemoryOnce):
                     del self._alerts[alert_id]
 
     async def alerts(self, model_id: str | None = None, limit: int = 100) -> list[Alert]:
-        records = [data for owner, data, _ in self._alerts.values() if model_id in (None, owner)]
-        return sort_alerts((decode(Alert, data) for data in records), limit)
+        records = {name: data for name, (owner, data, _) in self._alerts.items() if model_id in (None, owner)}
+        return sort_alerts(self._decode_all(Alert, records), limit)
 
     async def create_rollout(self, rollout: Rollout) -> None:
         if rollout.rollout_id in self._rollouts:
             raise rollout_exists(rollout)
-        for other in (decode(Rollout, data) for data in self._rollouts.values()):
-            if other.model_id == rollout.model_id and other.state.is_active:
+        for other in await self.rollouts(rollout.model_id, max(1, len(self._rollouts))):
+            if other.state.is_active:
                 raise another_rollout_active(rollout, other.rollout_id)
-        self._rollouts[rollout.rollout_id] = encode(rollout)
+        self._store_rollout(rollout)
 
     async def save_rollout(self, rollout: Rollout, before: Rollout) -> None:
         stored = await self.rollout(rollout.rollout_id)
-        self._rollouts[rollout.rollout_id] = encode(checked_successor(rollout, before, stored))
+        self._store_rollout(checked_successor(rollout, before, stored))
 
     async def rollout(self, rollout_id: str) -> Rollout:
         if rollout_id not in self._rollouts:
             raise no_rollout(rollout_id)
-        return decode(Rollout, self._rollouts[rollout_id])
+        return decode(Rollout, self._rollouts[rollout_id].data)
 
     async def rollouts(self, model_id: str | None = None, limit: int = 100) -> list[Rollout]:
-        rollouts = [decode(Rollout, data) for data in self._rollouts.values()]
-        newest = sorted(rollouts, key=lambda rollout: (rollout.started_at, rollout.rollout_id), reverse=True)
-        return [rollout for rollout in newest if model_id in (None, rollout.model_id)][: checked_limit(limit)]
+        names = sorted(self._rollouts, key=lambda name: (self._rollouts[name].started_at, name), reverse=True)
+        names = [name for name in names if model_id in (None, self._rollouts[name].model_id)][: checked_limit(limit)]
+        if model_id is not None and names:
+            await self.rollout(names[0])
+        return self._decode_all(Rollout, {name: self._rollouts[name].data for name in names})
+
+    def _store_rollout(self, rollout: Rollout) -> None:
+        record = _RolloutRecord(encode(rollout), rollout.model_id, rollout.started_at)
+        self._rollouts[rollout.rollout_id] = record
+
+    def _decode_all(self, kind: type[Entity], records: Mapping[str, bytes]) -> list[Entity]:
+        return self._unreadable.decode_all(kind, records, lambda data, _: decode(kind, data))
 
     async def drop_rollouts(self, rollouts: Sequence[Rollout]) -> int:
         names = [rollout.rollout_id for rollout in rollouts if rollout.rollout_id in self._rollouts]
-        ended = [name for name in names if not decode(Rollout, self._rollouts[name]).state.is_active]
+        ended = [name for name in names if not decode(Rollout, self._rollouts[name].data).state.is_active]
         for name in ended:
             del self._rollouts[name]
         return len(ended)
@@ -180,20 +205,24 @@ class InMemoryStore(InMemoryLedger, InMemoryAudit, InMemoryOnce):
     def _create(self, process: Process, leased_until: float) -> None:
         if process.process_id in self._processes:
             raise Conflict(f"process {process.process_id!r} exists already")
-        self._processes[process.process_id] = _ProcessRecord(
-            encode(process), process.created_at, process.model_id, process.status.has_ended, leased_until
+        self._processes[process.process_id] = ProcessRecord(
+            encode(process),
+            process.created_at,
+            process.model_id,
+            process.kind,
+            process.status.has_ended,
+            leased_until,
+            process.status is Status.QUEUED,
+            outcome=process.outcome,
         )
 
-    def _find_record(self, process_id: str) -> _ProcessRecord:
+    def _find_record(self, process_id: str) -> ProcessRecord:
         if process_id not in self._processes:
             raise ProcessNotFound(f"no process {process_id!r}")
         return self._processes[process_id]
 
-    def _find_held(self, process: Process) -> _ProcessRecord:
+    def _find_held(self, process: Process) -> ProcessRecord:
         record = self._find_record(process.process_id)
         if record.holder and record.holder != process.holder:
             raise LeaseLost(lease_lost_message(process))
         return record
-
-    def _decode_process(self, record: _ProcessRecord) -> Process:
-        return apply_lease(decode(Process, record.data), leased=self._clock.now() < record.leased_until)

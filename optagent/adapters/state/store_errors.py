@@ -4,9 +4,33 @@ import math
 
 from optagent.codec import encode
 from optagent.domain.ledger import HoldoutLook
+from optagent.domain.model import ModelSpec
 from optagent.domain.rollout import Rollout
 from optagent.domain.routing import RoutingTable
-from optagent.errors import Conflict, InvalidRequest, NotFound
+from optagent.errors import Busy, Conflict, InvalidRequest, ModelNotFound, NotFound
+
+
+def no_model(model_id: str) -> ModelNotFound:
+    return ModelNotFound(f"no model {model_id!r}")
+
+
+def model_exists(model_id: str) -> Conflict:
+    return Conflict(f"there is a model {model_id!r} already")
+
+
+def checked_model_successor(spec: ModelSpec, before: ModelSpec, stored: ModelSpec) -> ModelSpec:
+    """`spec`, which replaces `stored`; Conflict if that is not `before`, and not `spec` already.
+
+    They are compared in their encoded form, so that only what is stored counts. A call that is repeated after a lost
+    answer finds `spec`.
+    """
+    if encode(stored) not in (encode(before), encode(spec)):
+        raise Conflict(f"model {spec.model_id!r} was changed by somebody else")
+    return spec
+
+
+def queue_full(max_queued: int) -> Busy:
+    return Busy(f"{max_queued} processes wait already, and no more may wait (OPT_AGENT_MAX_QUEUED): try again later")
 
 
 def no_rollout(rollout_id: str) -> NotFound:

@@ -16,7 +16,7 @@ from optagent.loop.observe.inputs import AnalysisInputs
 from optagent.loop.observe.labelled_rows import count_labelled_rows, store_labelled_rows_since
 from optagent.ports import Observations, Registry, Store
 
-_MOST_PROCESSES = 400
+_MOST_OPTIMIZATIONS = 400
 _PATIENCE = 2.0  # windows without an alert, since a single one can be luck
 
 
@@ -30,7 +30,7 @@ async def past_remedies(
     model_id = inputs.spec.model_id
     if inputs.command.version != CHAMPION:
         return ()
-    attempts = attempts_of(await store.processes(model_id, limit=_MOST_PROCESSES))
+    attempts = attempts_of(await store.processes_of_kind(model_id, "optimize", _MOST_OPTIMIZATIONS))
     if not attempts:
         return ()
     champion = await asyncio.to_thread(champion_of, model_id, registry)

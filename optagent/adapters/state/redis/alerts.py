@@ -31,8 +31,7 @@ class RedisAlerts(RedisAdapter):
 
     async def alerts(self, model_id: str | None = None, limit: int = 100) -> list[Alert]:
         records = await self._link.ask(lambda: self._read_alerts(model_id))
-        alerts = (self._link.decode_record(Alert, data, name.decode()) for name, data in records.items())
-        return sort_alerts(alerts, limit)
+        return sort_alerts(self._link.decode_all(Alert, records), limit)
 
     async def _save_of_one_model(self, alerts: list[Alert]) -> None:
         model_id = alerts[0].model_id
@@ -45,7 +44,7 @@ class RedisAlerts(RedisAdapter):
         keys = (key("alerts"), key("alerts", model_id), key("alerts", model_id, "resolved"))
         await self._link.run(scripts.SAVE_ALERTS, keys, model_id, repr(retention_cutoff(alerts)), *values)
 
-    async def _read_alerts(self, model_id: str | None) -> dict[Any, Any]:
+    async def _read_alerts(self, model_id: str | None) -> dict[str, Any]:
         models = [model_id or ""]
         if model_id is None:
             names: set[Any] = await self._link.redis.smembers(self._link.key("alerts"))
@@ -53,4 +52,5 @@ class RedisAlerts(RedisAdapter):
         async with self._link.redis.pipeline(transaction=False) as pipe:
             for name in models:
                 pipe.hgetall(self._link.key("alerts", name))
-            return {alert_id: data for records in await pipe.execute() for alert_id, data in records.items()}
+            answers = await pipe.execute()
+        return {alert_id.decode(): data for records in answers for alert_id, data in records.items()}

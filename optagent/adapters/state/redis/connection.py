@@ -3,7 +3,7 @@
 import contextlib
 import secrets
 from asyncio import timeout
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from hashlib import sha1
 from typing import Any, TypeVar
 
@@ -14,8 +14,9 @@ from redis.exceptions import AuthenticationError, AuthorizationError, OutOfMemor
 
 from optagent.adapters.state.redis.address import LOOK_FOR_AOF, address_of, client_at
 from optagent.adapters.state.redis.memory import LOOK_S, memory_error
+from optagent.adapters.state.unreadable import UnreadableRecords
 from optagent.codec import decode, encode
-from optagent.errors import InvalidRequest, OptAgentError, Unavailable
+from optagent.errors import OptAgentError, Unavailable
 
 Answer = TypeVar("Answer")
 Entity = TypeVar("Entity")
@@ -44,6 +45,7 @@ class RedisConnection:
             socket_connect_timeout=_CONNECT_TIMEOUT_S,
         )
         self.address = address_of(self.redis)
+        self.unreadable = UnreadableRecords()
         self._prefix = prefix
         self._has_append_only_file: bool | None = None
 
@@ -129,11 +131,19 @@ class RedisConnection:
     def decode_record(self, kind: type[Entity], data: bytes | str, name: str) -> Entity:
         try:
             return decode(kind, data)
-        except InvalidRequest as error:
+        except Exception as error:  # of a rule that fails on what it is to check, too
             raise OptAgentError(
                 f"{kind.__name__} {name!r} in Redis at {self.address} cannot be read, "
                 f"was it written by another version of optagent? {error}"
             ) from None
+
+    def decode_or_skip(self, kind: type[Entity], data: bytes | str, name: str) -> Entity | None:
+        """The entity, None for one that cannot be decoded: readers of many records go on without it."""
+        return self.unreadable.decode_or_skip(kind, name, lambda: self.decode_record(kind, data, name))
+
+    def decode_all(self, kind: type[Entity], records: Mapping[str, bytes]) -> list[Entity]:
+        """The readable ones of the entities by name, in their order."""
+        return self.unreadable.decode_all(kind, records, lambda data, name: self.decode_record(kind, data, name))
 
     async def _write_once(self, *command: Any) -> Any:
         """The command's answer, once the append-only file has it.

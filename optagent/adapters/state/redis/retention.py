@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from optagent.adapters.state.process_lease import checked_limit
-from optagent.adapters.state.redis.processes import RedisProcesses
+from optagent.adapters.state.redis.processes import StoredProcess
+from optagent.adapters.state.redis.queue import RedisQueue
 from optagent.adapters.state.redis.rollouts import RedisRollouts
 from optagent.domain.process import Process
 from optagent.domain.rollout import Rollout
@@ -14,8 +15,7 @@ _DROP_PROCESS = """
 if redis.call('EXISTS', KEYS[1]) == 1 then
   if redis.call('HGET', KEYS[1], 'ended') ~= '1' and redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
 end
-redis.call('ZREM', KEYS[3], ARGV[1])
-redis.call('ZREM', KEYS[4], ARGV[1])
+for at = 3, #KEYS do redis.call('ZREM', KEYS[at], ARGV[1]) end
 redis.call('DEL', KEYS[2])
 return redis.call('DEL', KEYS[1])
 """
@@ -30,25 +30,23 @@ return redis.call('DEL', KEYS[1])
 """
 
 
-class RedisRetention(RedisProcesses, RedisRollouts):
+class RedisRetention(RedisQueue, RedisRollouts):
     """The parts of a Store that keep processes and rollouts, and let old ones go."""
 
     async def old_processes(self, model_id: str, before: float, limit: int = 1000) -> list[Process]:
-        _, index = self._process_indexes(model_id)
-        most = checked_limit(limit)
+        index, most = self._link.key("processes", model_id), checked_limit(limit)
 
-        async def read_oldest() -> list[Process | None]:
+        async def read_oldest() -> list[StoredProcess | None]:
             end = f"({before!r}"
             ids: list[Any] = await self._link.redis.zrangebyscore(index, "-inf", end, start=0, num=most)
             return await self._read_processes([item.decode() for item in ids])
 
-        return [process for process in await self._link.ask(read_oldest) if process is not None]
+        return [stored.process for stored in await self._link.ask(read_oldest) if stored is not None]
 
     async def drop_processes(self, processes: Sequence[Process]) -> int:
         count = 0
         for process in processes:
-            keys = (*self._process_keys(process.process_id), *self._process_indexes(process.model_id))
-            count += int(await self._link.run(_DROP_PROCESS, keys, process.process_id))
+            count += int(await self._link.run(_DROP_PROCESS, self._process_keys(process), process.process_id))
         return count
 
     async def drop_rollouts(self, rollouts: Sequence[Rollout]) -> int:

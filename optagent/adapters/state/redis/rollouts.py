@@ -41,7 +41,7 @@ class RedisRollouts(RedisAdapter):
 
         async def try_save() -> None:
             while True:
-                ((data, looks),) = await self._link.ask(lambda: self._read_records([rollout.rollout_id]))
+                ((data, looks),) = await self._link.ask(lambda: self._read_rollout_records([rollout.rollout_id]))
                 if data is None:
                     raise no_rollout(rollout.rollout_id)
                 stored = self._join_looks(rollout.rollout_id, data, looks)
@@ -58,7 +58,7 @@ class RedisRollouts(RedisAdapter):
         await self._link.ask(try_save)
 
     async def rollout(self, rollout_id: str) -> Rollout:
-        ((data, looks),) = await self._link.ask(lambda: self._read_records([rollout_id]))
+        ((data, looks),) = await self._link.ask(lambda: self._read_rollout_records([rollout_id]))
         if data is None:
             raise no_rollout(rollout_id)
         return self._join_looks(rollout_id, data, looks)
@@ -67,15 +67,20 @@ class RedisRollouts(RedisAdapter):
         newest, of_model = self._rollout_indexes(model_id or "")
         index, last = newest if model_id is None else of_model, checked_limit(limit) - 1
         names, records = await self._link.ask(lambda: self._read_newest(index, last))
-        pairs = zip(names, records, strict=True)
-        return [self._join_looks(name, data, looks) for name, (data, looks) in pairs if data is not None]
+        stored = {name: record for name, record in zip(names, records, strict=True) if record[0] is not None}
+        if model_id is not None:  # its newest decides about the model: without it, nothing may be decided
+            for name, (data, looks) in list(stored.items())[:1]:
+                self._join_looks(name, data, looks)
+        return self._link.unreadable.decode_all(
+            Rollout, stored, lambda record, name: self._join_looks(name, record[0], record[1])
+        )
 
     async def _read_newest(self, index: str, last: int) -> tuple[list[str], list[tuple[Any, list[Any]]]]:
         ids: list[Any] = await self._link.redis.zrevrange(index, 0, last)
         names = [item.decode() for item in ids]
-        return names, await self._read_records(names)
+        return names, await self._read_rollout_records(names)
 
-    async def _read_records(self, rollout_ids: Sequence[str]) -> list[tuple[Any, list[Any]]]:
+    async def _read_rollout_records(self, rollout_ids: Sequence[str]) -> list[tuple[Any, list[Any]]]:
         """The data and the looks of rollouts, in one transaction: a look must not come between the two."""
         async with self._link.redis.pipeline(transaction=True) as pipe:
             for rollout_id in rollout_ids:

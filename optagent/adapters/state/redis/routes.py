@@ -48,7 +48,8 @@ class RedisRoutes(RedisAdapter):
     async def tables(self) -> list[RoutingTable]:
         tables: list[RoutingTable] = []
         for records in await self._link.ask(self._read_all):
-            tables += [self._link.decode_record(RoutingTable, data, name.decode()) for name, data in records.items()]
+            by_model = {name.decode(): data for name, data in records.items()}
+            tables += self._link.decode_all(RoutingTable, by_model)
         return sorted(tables, key=lambda table: (table.model_id, table.revision))
 
     async def stage(self, table: RoutingTable) -> None:

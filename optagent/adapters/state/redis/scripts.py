@@ -6,7 +6,7 @@ a write of its own to wait for.
 """
 
 # The beginning of scripts that create a record. KEYS 1 is the record. ARGV: data, any, creation.
-_CREATE = """
+CREATE_RECORD = """
 if redis.call('EXISTS', KEYS[1]) == 1 then
   if redis.call('HGET', KEYS[1], 'creation') ~= ARGV[3] then return 'TAKEN' end
   redis.call('HSET', KEYS[1], 'creation', ARGV[3])
@@ -16,7 +16,7 @@ end
 
 # The beginning of scripts that replace the data of a record, and the whole of some. KEYS 1 is the record. ARGV: data,
 # SHA-1 of the data that it replaces, writer. Other fields of the record that were written since stay.
-_REPLACE = """
+REPLACE_RECORD = """
 local kept = redis.call('HMGET', KEYS[1], 'data', 'writer')
 if not kept[1] then return 'MISSING' end
 if kept[2] == ARGV[3] then
@@ -27,57 +27,32 @@ if redis.sha1hex(kept[1]) ~= ARGV[2] then return 'CHANGED' end
 redis.call('HSET', KEYS[1], 'data', ARGV[1], 'writer', ARGV[3])
 """
 
-REPLACE = f"{_REPLACE}return 'OK'\n"
+REPLACE = f"{REPLACE_RECORD}return 'OK'\n"
 
-# KEYS 1 and 2 are a process and its lease, 3 and 4 the indexes. ARGV: data, ended, creation, lease in ms (0 for a
-# process that nobody holds), created_at, id.
-CREATE = f"""{_CREATE}
-redis.call('HSET', KEYS[1], 'data', ARGV[1], 'ended', ARGV[2], 'creation', ARGV[3])
-if ARGV[4] ~= '0' then redis.call('SET', KEYS[2], '1', 'PX', ARGV[4]) end
-redis.call('ZADD', KEYS[3], ARGV[5], ARGV[6])
-redis.call('ZADD', KEYS[4], ARGV[5], ARGV[6])
+# KEYS: models by id, the calls that wrote them last. ARGV: id, data, writer.
+CREATE_MODEL = """
+local writer = redis.call('HGET', KEYS[2], ARGV[1])
+if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1 and writer ~= ARGV[3] then return 'TAKEN' end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[3])
 return 'OK'
 """
 
-# KEYS as above. ARGV after those of `_REPLACE`: lease in ms, holder.
-CLAIM = f"""
-if redis.call('EXISTS', KEYS[2]) == 1 and redis.call('HGET', KEYS[1], 'writer') ~= ARGV[3] then return 'HELD' end
-{_REPLACE}
-redis.call('HSET', KEYS[1], 'holder', ARGV[5])
-redis.call('SET', KEYS[2], '1', 'PX', ARGV[4])
-return 'OK'
-"""
-
-# The beginning of scripts that only the runner of a process may run. KEYS 1 is the process. ARGV: holder.
-_HELD = """
-local kept = redis.call('HMGET', KEYS[1], 'ended', 'holder')
-if not kept[1] then return 'MISSING' end
-if kept[2] and kept[2] ~= ARGV[1] then return 'LOST' end
-"""
-
-# KEYS as above. ARGV: holder, data, ended.
-SAVE = f"""{_HELD}
-if kept[1] == '1' and ARGV[3] == '0' then return 'ENDED' end
-redis.call('HSET', KEYS[1], 'data', ARGV[2], 'ended', ARGV[3])
-if ARGV[3] == '1' then redis.call('DEL', KEYS[2]) end
-return 'OK'
-"""
-
-# KEYS as above. ARGV: holder, lease in ms.
-RENEW = f"""{_HELD}
-if kept[1] == '0' then redis.call('SET', KEYS[2], '1', 'PX', ARGV[2]) end
-return 'OK'
-"""
-
-CANCEL = """
-if redis.call('EXISTS', KEYS[1]) == 0 then return 'MISSING' end
-redis.call('HSET', KEYS[1], 'cancel', '1')
+# KEYS and ARGV as above, then the SHA-1 of the data that it replaces, which is empty where that may be any or none.
+SAVE_MODEL = """
+local data = redis.call('HGET', KEYS[1], ARGV[1])
+if ARGV[4] ~= '' and redis.call('HGET', KEYS[2], ARGV[1]) ~= ARGV[3] then
+  if not data then return 'MISSING' end
+  if redis.sha1hex(data) ~= ARGV[4] then return 'CHANGED' end
+end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[3])
 return 'OK'
 """
 
 # KEYS: the rollout, the active ones by model, the indexes. ARGV: data, active (0 or 1), creation, started_at, id,
 # model.
-CREATE_ROLLOUT = f"""{_CREATE}
+CREATE_ROLLOUT = f"""{CREATE_RECORD}
 local other = redis.call('HGET', KEYS[2], ARGV[6])
 if other then return 'ACTIVE ' .. other end
 redis.call('HSET', KEYS[1], 'data', ARGV[1], 'creation', ARGV[3])
@@ -88,7 +63,7 @@ return 'OK'
 """
 
 # KEYS: the token, the index. ARGV: data, created_at, creation, id.
-CREATE_TOKEN = f"""{_CREATE}
+CREATE_TOKEN = f"""{CREATE_RECORD}
 redis.call('HSET', KEYS[1], 'data', ARGV[1], 'creation', ARGV[3])
 redis.call('ZADD', KEYS[2], ARGV[2], ARGV[4])
 return 'OK'

@@ -32,7 +32,7 @@ class RedisTokens(RedisAdapter):
 
     async def tokens(self) -> list[Token]:
         records = await self._link.ask(self._read_newest)
-        return [self._link.decode_record(Token, data, name) for name, data in records.items() if data is not None]
+        return self._link.decode_all(Token, {name: data for name, data in records.items() if data is not None})
 
     async def revoke(self, token_id: str, at: float) -> Token:
         def mark_revoked(token: Token) -> Token:
