@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -14,16 +15,20 @@ _STUCK_S = 120.0
 _MONITORS_EVERY_S = 5.0
 _NOTICES_EVERY_S = 5.0
 _RETENTION_EVERY_S = 600.0  # between two looks at the day: the first on each day prunes
+_AT_ONCE = 4  # monitors that start: one that does not come up is waited for for a minute
+_NUMBER = re.compile(r"\d[\d.]*")
 
 PublishStates = Callable[[Mapping[str, str]], None]
 """Takes the state of each model's rollout, by model."""
 
-Step = Callable[[], Awaitable[str]]
-"""One turn of a loop; returns what is wrong, "" for nothing."""
+Step = Callable[[], Awaitable[Mapping[str, str]]]
+"""One turn of a loop; returns the problems by model."""
 
 
 class SupervisorLoops:
     """Loops that do not wait for each other. A failure is logged once and the step is tried again at the next turn.
+
+    A model with a failure holds up no other.
 
     `publish_states` is given the state of each model's rollout after each look. With `notify`, people get messages.
     """
@@ -41,7 +46,7 @@ class SupervisorLoops:
         self._max_processes = max_processes
         self._publish_states = publish_states
         self._monitored: set[str] = set()
-        self._problems: dict[str, str] = {}
+        self._problems: dict[str, dict[str, str]] = {}
         self._looked_at = time.monotonic()
         steps: list[tuple[str, Step, float]] = [
             ("rollouts", self._supervise_rollouts, every_s),
@@ -70,16 +75,23 @@ class SupervisorLoops:
 
     async def _repeat(self, name: str, step: Step, pause_s: float) -> None:
         while True:
+            problems: Mapping[str, str]
             try:
-                problem = await step()
+                problems = await step()
             except Exception as error:
-                problem = str(error) or type(error).__name__
-            if problem and self._problems.get(name) != problem:
-                _log.warning("%s: %s", name, problem)
-            self._problems[name] = problem
+                problems = {"": str(error) or type(error).__name__}
+            self._log_news(name, problems)
             await asyncio.sleep(pause_s)
 
-    async def _supervise_rollouts(self) -> str:
+    def _log_news(self, name: str, problems: Mapping[str, str]) -> None:
+        """Logs the problems that were not there at the turn before; another number in a text is not news."""
+        texts = {model_id: _NUMBER.sub("", problem) for model_id, problem in problems.items()}
+        for model_id, problem in sorted(problems.items()):
+            if self._problems.get(name, {}).get(model_id) != texts[model_id]:
+                _log.warning("%s: %s%s", name, f"{model_id}: " if model_id else "", problem)
+        self._problems[name] = texts
+
+    async def _supervise_rollouts(self) -> Mapping[str, str]:
         try:
             agent = await self._lazy_agent.agent()
             supervised = await agent.supervise_once()
@@ -88,40 +100,50 @@ class SupervisorLoops:
         for message in supervised.done:
             _log.info("%s", message)
         self._publish_states({model_id: str(state) for model_id, state in supervised.states.items()})
-        return "; ".join(f"{model_id}: {error}" for model_id, error in sorted(supervised.errors.items()))
+        return supervised.errors
 
-    async def _start_queued(self) -> str:
+    async def _start_queued(self) -> Mapping[str, str]:
         agent = await self._lazy_agent.agent()
         started = await agent.start_queued(self._max_processes)
         if started:
             _log.info("started %s", ", ".join(started))
-        return ""
+        return {}
 
-    async def _start_monitors(self) -> str:
+    async def _start_monitors(self) -> Mapping[str, str]:
         """Starts a monitor once for each served model; one that was stopped by hand stays stopped."""
         agent = await self._lazy_agent.agent()
-        for model_id in await agent.served():
-            if model_id not in self._monitored:
-                await agent.start_monitor(model_id)
-                self._monitored.add(model_id)
-        return ""
+        turn = asyncio.Semaphore(_AT_ONCE)
 
-    async def _apply_policies(self) -> str:
+        async def start(model_id: str) -> str:
+            async with turn:
+                try:
+                    await agent.start_monitor(model_id)
+                except Exception as error:
+                    return str(error) or type(error).__name__
+            self._monitored.add(model_id)
+            return ""
+
+        missing = [model_id for model_id in await agent.served() if model_id not in self._monitored]
+        problems = zip(missing, await asyncio.gather(*map(start, missing)), strict=True)
+        return {model_id: problem for model_id, problem in problems if problem}
+
+    async def _apply_policies(self) -> Mapping[str, str]:
         """Queues what the policies of models call for."""
         agent = await self._lazy_agent.agent()
-        for process in await agent.trigger_once():
+        policy_pass = await agent.apply_policies_once()
+        for process in policy_pass.queued:
             _log.info("%s of %s: %s", process.process_id, process.model_id, process.command.get("reason"))
-        return ""
+        return policy_pass.errors
 
-    async def _prune(self) -> str:
+    async def _prune(self) -> Mapping[str, str]:
         """Lets go of what is older than the settings say, once a day."""
         agent = await self._lazy_agent.agent()
         prunings = await agent.prune_once_a_day()
-        return "; ".join(f"{each.plan.model_id}: {each.error}" for each in prunings if each.error)
+        return {each.plan.model_id: each.error for each in prunings if each.error}
 
-    async def _send_notices(self) -> str:
+    async def _send_notices(self) -> Mapping[str, str]:
         agent = await self._lazy_agent.agent()
         sent_count = await agent.notify_once()
         if sent_count:
             _log.info("people were told of %d", sent_count)
-        return ""
+        return {}

@@ -16,8 +16,8 @@ from optagent.domain.optimization import FAILED, OptimizationResult
 from optagent.domain.process import Process, Status
 from optagent.domain.study import Progress, TuningResult
 from optagent.domain.study_report import StudyReport, StudySummary
-from optagent.errors import Conflict, InvalidRequest, ProcessNotFound
-from optagent.loop.trigger import trigger_due
+from optagent.errors import Conflict, InvalidRequest, OptAgentError, ProcessNotFound
+from optagent.loop.trigger import PolicyPass, apply_policies
 
 _BACKTEST_FIELDS = {"start", "step", "seed", "trials"}
 
@@ -60,9 +60,11 @@ class OptimizationVerbs(AgentBase):
 
     async def _resume_command(self, model_id: str, resume: bool | str) -> TuneModel:
         """The command of a search that ended early, told to go on with its study."""
-        earlier = [process for process in await self._ports.store.processes(model_id) if process.kind == "tune"]
         if isinstance(resume, str):
-            earlier = [process for process in earlier if process.process_id == resume]
+            process = await self._ports.store.process(resume)
+            earlier = [process] if (process.model_id, process.kind) == (model_id, "tune") else []
+        else:
+            earlier = await self._ports.store.processes_of_kind(model_id, "tune", limit=1)
         if not earlier:
             raise ProcessNotFound(f"model {model_id!r} has no search to resume")
         last = earlier[0]
@@ -169,13 +171,20 @@ class OptimizationVerbs(AgentBase):
 
         return await self._answer(optimize(), refuse)
 
-    async def trigger_once(self) -> tuple[Process, ...]:
+    async def apply_policies_once(self) -> PolicyPass:
         """Checks each model with a policy, and queues an optimization where the policy calls for one.
 
         To be called every minute or so; where several agents see the same cause, one of them queues it. A model whose
-        policy only notifies gets none: people are told of its alerts.
+        policy only notifies gets none: people are told of its alerts. Errors are reported by model.
         """
-        return await trigger_due(self._ports)
+        return await apply_policies(self._ports)
+
+    async def trigger_once(self) -> tuple[Process, ...]:
+        """The processes that `apply_policies_once` queues; once all models were checked, raises the errors of some."""
+        policy_pass = await apply_policies(self._ports)
+        if policy_pass.errors:
+            raise OptAgentError("; ".join(f"{model}: {error}" for model, error in sorted(policy_pass.errors.items())))
+        return policy_pass.queued
 
     async def backtest_model(
         self,

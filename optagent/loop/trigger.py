@@ -1,46 +1,72 @@
 """Retraining triggers: optimizations that the policies of models call for, queued once for each cause."""
 
 import asyncio
-from dataclasses import replace
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
 from optagent.domain.command import OptimizeModel
+from optagent.domain.duration import seconds
 from optagent.domain.model import ModelSpec
 from optagent.domain.optimization import UNCHANGED
 from optagent.domain.policy import Action, DueTrigger, PolicyFacts, RetrainingPolicy, due_trigger
 from optagent.domain.process import Process, Status
-from optagent.errors import Conflict
+from optagent.errors import Conflict, OptAgentError
 from optagent.loop.champion import champion_of
 from optagent.loop.commands import check_command, new_process
 from optagent.loop.context import Ports
 
-_MOST_PROCESSES = 400
+_KIND = "optimize"
+_YEAR_S = 365 * 86_400.0  # policies count their runs within it
+
+_log = logging.getLogger(__name__)
 
 
-async def trigger_due(ports: Ports) -> tuple[Process, ...]:
+@dataclass(frozen=True, slots=True)
+class PolicyPass:
+    """Report of a pass over the policies: the processes that were queued, and the errors by model."""
+
+    queued: tuple[Process, ...] = ()
+    errors: Mapping[str, str] = field(default_factory=dict)
+
+
+async def apply_policies(ports: Ports) -> PolicyPass:
     """Checks each model with a policy, and queues an optimization where the policy calls for one.
 
     Where several agents see the same cause, one of them queues it. A model whose policy only notifies gets none: people
-    are told of its alerts.
+    are told of its alerts. A model with an error is reported, and the others are checked all the same. Raises
+    Unavailable where the store cannot list the models.
     """
-    processes = []
+    processes, errors = [], {}
     for spec in await ports.store.models():
         if spec.policy is None or spec.policy.action is Action.NOTIFY:
             continue
-        trigger = due_trigger(spec.policy, await gather_facts(spec, ports), ports.min_new_labels)
-        process = None if trigger is None else await _queue_optimization(spec, spec.policy, trigger, ports)
-        if process is not None:
-            processes.append(process)
-    return tuple(processes)
+        try:
+            process = await _apply_policy(spec, spec.policy, ports)
+        except OptAgentError as error:
+            errors[spec.model_id] = str(error)
+        except Exception as error:
+            errors[spec.model_id] = f"{type(error).__name__}: {error}"
+            _log.debug("the policy of %s is not applied", spec.model_id, exc_info=True)
+        else:
+            processes += [] if process is None else [process]
+    return PolicyPass(tuple(processes), errors)
+
+
+async def _apply_policy(spec: ModelSpec, policy: RetrainingPolicy, ports: Ports) -> Process | None:
+    trigger = due_trigger(policy, await gather_facts(spec, ports), ports.min_new_labels)
+    return None if trigger is None else await _queue_optimization(spec, policy, trigger, ports)
 
 
 async def gather_facts(spec: ModelSpec, ports: Ports) -> PolicyFacts:
     """The present facts by which a model's policy decides."""
     now = ports.clock.now()
-    processes = await ports.store.processes(spec.model_id, limit=_MOST_PROCESSES)
-    runs = [process.created_at for process in processes if process.kind == "optimize"]
-    idle = [process.created_at for process in processes if (process.result or {}).get("status") == UNCHANGED]
-    if any(process.kind == "optimize" and not process.status.has_ended for process in processes):
+    counted_s = _YEAR_S if spec.policy is None else max(_YEAR_S, seconds(spec.policy.cooldown))
+    summaries = await ports.store.process_summaries(spec.model_id, _KIND, now - counted_s)
+    runs = [summary.created_at for summary in summaries]
+    idle = [summary.created_at for summary in summaries if summary.outcome == UNCHANGED]
+    if any(not summary.has_ended for summary in summaries):
         runs = [*runs, now]  # one at a time
     if any(rollout.state.is_active for rollout in await ports.store.rollouts(spec.model_id, 1)):
         runs = [*runs, now]  # its candidate first
@@ -73,7 +99,7 @@ async def _queue_optimization(
     process = new_process(await check_command(command, ports), ports)
     cause = sha256(f"{spec.model_id}:{trigger.key}".encode()).hexdigest()[:12]
     process = replace(process, process_id=f"optimize-{cause}", status=Status.QUEUED)
-    try:
+    try:  # without a bound of the queue: a policy queues one at a time, and decay cannot wait for what people queued
         await ports.store.enqueue_process(process)
     except Conflict:
         return None

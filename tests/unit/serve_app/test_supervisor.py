@@ -11,6 +11,7 @@ from optagent.domain.retention import Pruning, RetentionPlan
 from optagent.domain.rollout_look import RolloutState
 from optagent.errors import Unavailable
 from optagent.loop.rollout.supervise import SupervisorPass
+from optagent.loop.trigger import PolicyPass
 from serve_app import supervisor
 from serve_app.control import LazyAgent
 from serve_app.supervisor import SupervisorLoops
@@ -50,8 +51,8 @@ class SlowAgent:
             await asyncio.sleep(0.01)
         self.watched.append(model_id)
 
-    async def trigger_once(self) -> tuple[Any, ...]:
-        return ()
+    async def apply_policies_once(self) -> PolicyPass:
+        return PolicyPass()
 
     async def prune_once_a_day(self) -> tuple[Pruning, ...]:
         self.pruned += 1
