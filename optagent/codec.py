@@ -1,7 +1,9 @@
 """JSON codec: frozen dataclasses to and from plain data, which pydantic and the classes check on decoding."""
 
 import dataclasses
+import hashlib
 import json
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -17,7 +19,7 @@ from optagent.errors import InvalidRequest
 from optagent.secret_text import hide_secrets
 
 T = TypeVar("T")
-
+_SECRETS = re.compile(r"(?<=://)(.*@)?([^?]*).*", re.DOTALL)  # a login, which may hold any character, and a query
 
 _ADAPTERS: dict[Any, TypeAdapter[Any]] = {}
 
@@ -117,6 +119,17 @@ def model_from(data: Mapping[str, Any], folder: Path | None = None) -> ModelSpec
     if "data" in fields:
         fields["data"] = _with_absolute_path(source_from(fields["data"]), folder or Path.cwd())
     return decode(ModelSpec, fields)
+
+
+def revision_of(spec: ModelSpec) -> str:
+    """A name for the contents of a model: the first 32 digits of a SHA-256, which another model does not have.
+
+    A login or a query in the address of its data does not count: who sees the name could try passwords against it.
+    """
+    name = "url" if isinstance(spec.data, SqlSource) else "uri"
+    facts = plain(spec)
+    facts["data"][name] = _SECRETS.sub(r"\2", facts["data"][name])
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def source_from(data: Any) -> DataSource:

@@ -50,6 +50,10 @@ class Conflict(OptAgentError):
     """The request is well formed but contradicts the stored state."""
 
 
+class PreconditionFailed(OptAgentError):
+    """The object was changed since the caller read it; the message names its present revision."""
+
+
 class LeaseLost(Conflict):
     """Another runner has taken the process: the one that held it before stops, and writes nothing more."""
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -10,39 +10,60 @@ from typing import Any
 import yaml
 
 from optagent.agent.base import AgentBase
-from optagent.codec import model_from
+from optagent.codec import model_from, revision_of
 from optagent.domain.model import CHAMPION, ModelSpec, ModelVersion
-from optagent.errors import Conflict, InvalidRequest
+from optagent.errors import Conflict, InvalidRequest, PreconditionFailed
 from optagent.loop.train.import_model import import_model
 from optagent.loop.train.study import check_spec
 
 # Fields of a model that can change without another meaning of its versions.
 _CHANGEABLE = ("description", "families", "metric", "monitoring", "policy", "search_space")
+_TRIES = 20  # each fails only because somebody else has changed the model
 _ALIAS = re.compile(r"(?!latest$|v\d+$)[a-z][a-z0-9_-]{0,49}")  # MLflow keeps `latest` and `v1` for itself
 
 
 class ModelVerbs(AgentBase):
     """Registers models, and lists them and their versions."""
 
-    async def register_model(self, model: ModelSpec | Mapping[str, Any] | Path) -> ModelSpec:
-        """Stores or replaces a model, given as a `ModelSpec`, as its fields, or as a YAML file of them.
+    async def register_model(self, model: ModelSpec | Mapping[str, Any] | Path, replace: bool = True) -> ModelSpec:
+        """Stores a model, given as a `ModelSpec`, as its fields, or as a YAML file of them.
 
         Raises InvalidRequest for an unknown field, family, metric or parameter, and, since the rows are read, for
-        data that cannot be trained on.
+        data that cannot be trained on. Without `replace`, raises Conflict where the id is taken: of several callers
+        at once, one makes the model.
         """
         spec = _read_spec(model)
         _check_model(spec)
         await asyncio.to_thread(self._ports.check_data, spec)
-        await self._ports.store.save_model(spec)
+        store = self._ports.store
+        await (store.save_model(spec) if replace else store.create_model(spec))
         return spec
 
-    async def update_model(self, model_id: str, changes: Mapping[str, Any]) -> ModelSpec:
+    async def update_model(
+        self, model_id: str, changes: Mapping[str, Any], revisions: Collection[str] = ()
+    ) -> ModelSpec:
         """Changes a model: `description`, `families`, `metric`, `monitoring`, `policy` or `search_space`.
 
         Fields of `monitoring` that are not given stay; None means the settings again. For any other change, register
-        the model anew. Raises ModelNotFound and InvalidRequest.
+        the model anew. A change that somebody else makes at the same time stays too. With `revisions` (`revision_of`)
+        the stored model must be one of them: raises PreconditionFailed otherwise. Raises ModelNotFound and
+        InvalidRequest, and Conflict where others change the model all the time.
         """
-        spec = await self._ports.store.model(model_id)
+        revisions = (revisions,) if isinstance(revisions, str) else revisions
+        for _ in range(_TRIES):
+            before = await self._ports.store.model(model_id)
+            spec = self._change_spec(before, changes)
+            if revisions and revision_of(before) not in revisions:
+                raise PreconditionFailed(f"model {model_id!r} was changed since: its revision is {revision_of(before)}")
+            try:
+                await self._ports.store.replace_model(spec, before)
+            except Conflict as error:
+                conflict = error
+                continue
+            return spec
+        raise conflict
+
+    def _change_spec(self, spec: ModelSpec, changes: Mapping[str, Any]) -> ModelSpec:
         fixed = sorted(set(changes) - set(_CHANGEABLE))
         if fixed:
             raise InvalidRequest(f"{', '.join(fixed)}: cannot be changed; one of {list(_CHANGEABLE)}")
@@ -51,7 +72,6 @@ class ModelVerbs(AgentBase):
             values["monitoring"] = {**_fields(self._ports.monitoring_of(spec)), **values["monitoring"]}
         new_spec = model_from({**_fields(spec), **values})
         _check_model(new_spec)
-        await self._ports.store.save_model(new_spec)
         return new_spec
 
     async def models(self) -> list[ModelSpec]:

@@ -23,6 +23,7 @@ CODES: Mapping[type[Exception], int] = {
     errors.UnsupportedFormat: 415,
     errors.NotFound: 404,
     errors.Conflict: 409,
+    errors.PreconditionFailed: 412,
     errors.NotAuthenticated: 401,
     errors.NotPermitted: 403,
     errors.TooManyRequests: 429,

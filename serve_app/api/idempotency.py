@@ -27,7 +27,7 @@ PARAMETER = {
 
 _STORED_S = 24 * 3600.0
 _CLAIMED_S = 60.0  # then a request whose gateway died may be tried again
-_COPIED = ("content-type", "location")
+_COPIED = ("content-type", "etag", "location")
 
 _log = logging.getLogger("optagent.api")
 

@@ -1,9 +1,10 @@
 """Model routes: registered models, their versions, aliases and alerts."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Header, Path, Query, Response
 
+from optagent.codec import revision_of
 from optagent.domain.alert import Alert
 from optagent.domain.model import ModelSpec, ModelVersion
 from optagent.domain.token import Scope
@@ -15,6 +16,9 @@ from serve_app.api.security import Caller, CurrentCaller, GuardedRoute, needs
 router = APIRouter(prefix="/models", tags=["models"], route_class=GuardedRoute)
 
 Alias = Annotated[str, Path(pattern=r"^[a-z][a-z0-9_\-]{0,49}$", examples=["challenger"])]
+IfMatch = Annotated[
+    str | None, Header(alias="If-Match", max_length=1000, description="the `ETag` of the model that is to be changed")
+]
 Replace = Annotated[bool, Query(description="replace a model of this id")]
 
 
@@ -24,7 +28,13 @@ async def models(caller: CurrentCaller) -> list[ModelSpec]:
     return await caller.agent.models()
 
 
-@router.post("", status_code=201, **needs(Scope.ADMIN, sends=True))
+def _with_tag(code: int, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a route, with the tag that its answers have documented."""
+    tag = {"description": "names the revision of the model", "schema": {"type": "string"}}
+    return {**arguments, "responses": {**arguments["responses"], code: {"headers": {"ETag": tag}}}}
+
+
+@router.post("", status_code=201, **_with_tag(201, needs(Scope.ADMIN, sends=True)))
 async def register(
     body: RegisterRequest, rules: CurrentRules, caller: CurrentCaller, response: Response, replace: Replace = False
 ) -> ModelSpec:
@@ -34,24 +44,31 @@ async def register(
     Its rows are read once, to check that a model can be trained on them, which may take a while.
     """
     if not replace:
-        await _require_new(body.id, caller)
-    spec = await caller.perform("model.register", body.id, caller.agent.register_model(body.spec(rules)))
+        await _require_new(body.id, caller)  # before its rows are read
+    work = caller.agent.register_model(body.spec(rules), replace)
+    spec = await caller.perform("model.register", body.id, work)
     response.headers["Location"] = f"/api/v1/models/{spec.model_id}"
-    return spec
+    return _answer(spec, response)
 
 
-@router.get("/{model_id}", **needs(Scope.READ, 404))
-async def model(model_id: ModelId, caller: CurrentCaller) -> ModelSpec:
-    """A model as it was registered."""
-    return await caller.agent.model(model_id)
+@router.get("/{model_id}", **_with_tag(200, needs(Scope.READ, 404)))
+async def model(model_id: ModelId, caller: CurrentCaller, response: Response) -> ModelSpec:
+    """A model as it was registered; `ETag` names its revision."""
+    return _answer(await caller.agent.model(model_id), response)
 
 
-@router.patch("/{model_id}", **needs(Scope.OPERATE, 404, sends=True))
-async def change(model_id: ModelId, body: ModelChanges, caller: CurrentCaller) -> ModelSpec:
-    """Changes the monitoring, search or description of a model; fields that are left out stay as they are."""
+@router.patch("/{model_id}", **_with_tag(200, needs(Scope.OPERATE, 404, 412, sends=True)))
+async def change(
+    model_id: ModelId, body: ModelChanges, caller: CurrentCaller, response: Response, if_match: IfMatch = None
+) -> ModelSpec:
+    """Changes the monitoring, search or description of a model; fields that are left out stay as they are.
+
+    With `If-Match`, only a model of that revision is changed. Without it, changes that others make at the same time
+    stay too.
+    """
     changes = body.model_dump(exclude_unset=True)
-    work = caller.agent.update_model(model_id, changes)
-    return await caller.perform("model.update", model_id, work, changes=changes)
+    work = caller.agent.update_model(model_id, changes, revisions_of(if_match))
+    return _answer(await caller.perform("model.update", model_id, work, changes=changes), response)
 
 
 @router.get("/{model_id}/versions", **needs(Scope.READ, 404))
@@ -78,6 +95,23 @@ async def alerts_of(model_id: ModelId, caller: CurrentCaller, limit: Limit = 100
     """The alerts of a model, open ones first."""
     await caller.agent.model(model_id)
     return await caller.agent.alerts(model_id, limit)
+
+
+def revisions_of(if_match: str | None) -> tuple[str, ...]:
+    """The revisions that an `If-Match` header allows, none for any (RFC 9110, 13.1.1).
+
+    A weak tag, or a text that is no tag, is kept as it is and matches nothing.
+    """
+    if if_match is None or if_match.strip() == "*":
+        return ()
+    tags = [tag.strip() for tag in if_match.split(",")]
+    return tuple(tag[1:-1] if len(tag) > 2 and tag[0] == tag[-1] == '"' else f"no tag: {tag}" for tag in tags)
+
+
+def _answer(spec: ModelSpec, response: Response) -> ModelSpec:
+    """The model, under its revision."""
+    response.headers["ETag"] = f'"{revision_of(spec)}"'
+    return spec
 
 
 async def _require_new(model_id: str, caller: Caller) -> None:

@@ -28,6 +28,7 @@ _DESCRIPTIONS = {
     403: "the token's scopes do not cover this",
     404: "not found",
     409: "contradicts what is already there, or the same request is under way",
+    412: "`If-Match` names another revision than the present one",
     413: "the body is too large",
     415: "the body is of another content type",
     422: "a field breaks a rule; the problem names both",

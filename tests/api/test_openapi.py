@@ -42,8 +42,8 @@ enabled = false
 [checks.not_a_server_error]
 expected-statuses = ["2xx", "4xx"]
 [checks.positive_data_acceptance]
-# Rules that JSON Schema cannot say, such as that shares rise, are the domain's: 422.
-expected-statuses = ["2xx", "404", "409", "422"]
+# Rules that JSON Schema cannot say, such as that shares rise, are the domain's: 422. An old revision is 412.
+expected-statuses = ["2xx", "404", "409", "412", "422"]
 """
 
 
