@@ -197,10 +197,12 @@ class RedisQueue(RedisProcesses):
         while ids:  # those that ended since their data was read are read once more
             async with self._link.redis.pipeline(transaction=False) as pipe:
                 for process_id in ids:
-                    pipe.hmget(self._record_keys(process_id)[0], ["data", "outcome"])
-                answers = await pipe.execute()
-                records = {name: data for name, (data, outcome) in zip(ids, answers, strict=True) if outcome is None}
-                processes = self._link.decode_all(Process, {name: data for name, data in records.items() if data})
+                    pipe.hexists(self._record_keys(process_id)[0], "outcome")
+                older = [name for name, done in zip(ids, await pipe.execute(), strict=True) if not done]
+                for process_id in older:
+                    pipe.hget(self._record_keys(process_id)[0], "data")
+                records = {name: data for name, data in zip(older, await pipe.execute(), strict=True) if data}
+                processes = self._link.decode_all(Process, records)
                 for process in processes:
                     keys = self._process_keys(process)
                     values = ("", "", "", *self._index_values(process), process.outcome)
