@@ -1,6 +1,7 @@
 """The queue loses nothing, however much is queued and however much has ended, and takes no more than its bound."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -132,3 +133,16 @@ async def test_a_command_that_cannot_be_read_does_not_block_the_queue(
                 await agent.run_queued(process_id)
     assert (await store.process("odd-1")).status is Status.FAILED
     assert (await store.process("tune-2")).status is Status.FAILED  # its model is not registered: it was started
+
+
+@pytest.mark.parametrize("resume", [True, "tune-1"])
+async def test_a_search_is_resumed_whatever_else_the_model_ran_since(
+    agent: OptimizationAgent, store: InMemoryStore, process: Callable[..., Process], resume: bool | str
+) -> None:
+    command = {"model_id": "churn", "trials": 7}
+    await store.create_process(process(1, Status.FAILED, command=command), 60.0)
+    for number in range(150):
+        ended = process(100 + number, Status.SUCCEEDED)
+        await store.create_process(replace(ended, kind="optimize"), 60.0)
+    again = await agent._resume_command("churn", resume)
+    assert (again.trials, again.resume) == (7, "tune-1")
