@@ -11,7 +11,7 @@ from optagent.domain.alert import Alert, Severity
 from optagent.domain.gate import Verdict
 from optagent.domain.instant import time_text
 from optagent.domain.process import Process, Status
-from optagent.domain.rollout import AUTOMATIC, Rollout, Transition
+from optagent.domain.rollout import Rollout, Transition
 from optagent.domain.rollout_look import Look, RolloutState
 from optagent.errors import InvalidRequest
 from optagent.secret_text import hide_secrets
@@ -231,7 +231,7 @@ def _sort_key(notice: Notice) -> tuple[int, float, str]:
 
 def _describe_transition(rollout: Rollout, transition: Transition, replaced: bool) -> tuple[NoticeKind, Severity, str]:
     candidate, champion = f"version {rollout.candidate}", f"version {rollout.champion}"
-    by_itself = transition.by == AUTOMATIC
+    by_itself = transition.is_automatic
     match transition.state:
         case RolloutState.SHADOW:
             return NoticeKind.VERDICT, Severity.INFO, f"{candidate} is compared with {champion} in shadow"

@@ -16,7 +16,9 @@ from optagent.errors import Conflict, InvalidRequest
 class Transition:
     """A change of state or step: its POSIX time, author and reason, and the id of the look that caused it, if any.
 
-    `looks` is the number of looks up to then, that look included; None in the data of older versions.
+    `looks` is the number of looks up to then, that look included; None in the data of older versions. `decision_id` is
+    the id of a decision by hand, and the same for each repetition of the request for it; None for any other transition,
+    and in the data of older versions.
     """
 
     at: float
@@ -26,6 +28,12 @@ class Transition:
     reason: str
     look_id: str | None = None
     looks: int | None = None
+    decision_id: str | None = None
+
+    @property
+    def is_automatic(self) -> bool:
+        """True where no person decided it, whatever the person's name."""
+        return self.by == AUTOMATIC and self.decision_id is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +74,7 @@ class Rollout:
 
 
 AUTOMATIC = "optagent"
-"""The author of transitions that a look causes."""
+"""The author of what the product does by itself, such as the transitions that a look causes."""
 
 
 def begin(
@@ -112,49 +120,54 @@ def advance(rollout: Rollout, look: Look, now: float) -> Rollout:
     verdict, reason = _judge_look(rollout, look, now)
     after = replace(rollout, looks=(*rollout.looks, JudgedLook(look, verdict, reason, now)))
     if verdict is Verdict.FAIL:
-        return _apply_transition(after, RolloutState.ROLLED_BACK, 0, now, AUTOMATIC, reason, look.look_id)
+        return _apply_transition(after, Transition(now, RolloutState.ROLLED_BACK, 0, AUTOMATIC, reason, look.look_id))
     if verdict is Verdict.PASS:
         if rollout.state is RolloutState.SHADOW and rollout.policy.hold:
             return after
-        return _apply_transition(after, *_next_state(rollout), now, AUTOMATIC, reason, look.look_id)
+        return _apply_transition(after, Transition(now, *_next_state(rollout), AUTOMATIC, reason, look.look_id))
     timeout = _reason_to_stop(rollout, look, now)
     if timeout:
         why = f"{timeout}; {reason}"
-        return _apply_transition(after, RolloutState.INCONCLUSIVE, 0, now, AUTOMATIC, why, look.look_id)
+        return _apply_transition(after, Transition(now, RolloutState.INCONCLUSIVE, 0, AUTOMATIC, why, look.look_id))
     return after
 
 
-def promote(rollout: Rollout, who: str, why: str, now: float) -> Rollout:
+def promote(rollout: Rollout, who: str, why: str, now: float, decision_id: str | None = None) -> Rollout:
     """The rollout with the candidate in the champion's place, under observation; from baking, with the baking ended."""
     target = RolloutState.PROMOTED if rollout.state is RolloutState.BAKING else RolloutState.BAKING
-    return _move_by_hand(rollout, "promoted", target, who, why, now)
+    return _move_by_hand(rollout, "promoted", Transition(now, target, 0, who, why, decision_id=decision_id))
 
 
-def abort(rollout: Rollout, who: str, why: str, now: float) -> Rollout:
+def abort(rollout: Rollout, who: str, why: str, now: float, decision_id: str | None = None) -> Rollout:
     """The rollout ended before the champion was replaced, with all requests back at the champion."""
     if rollout.state is RolloutState.BAKING:
         raise Conflict(f"rollout {rollout.rollout_id} is {rollout.state}: it can be rolled back, not aborted")
-    return _move_by_hand(rollout, "aborted", RolloutState.ABORTED, who, why, now)
+    change = Transition(now, RolloutState.ABORTED, 0, who, why, decision_id=decision_id)
+    return _move_by_hand(rollout, "aborted", change)
 
 
-def rollback(rollout: Rollout, who: str, why: str, now: float) -> Rollout:
+def rollback(rollout: Rollout, who: str, why: str, now: float, decision_id: str | None = None) -> Rollout:
     """The rollout ended with the former champion in its place again."""
     if rollout.state not in (RolloutState.BAKING, RolloutState.PROMOTED):
         raise Conflict(f"rollout {rollout.rollout_id} is {rollout.state}: only what was promoted can be rolled back")
-    return _apply_transition(rollout, RolloutState.ROLLED_BACK, 0, now, who, why)
+    return _apply_transition(rollout, Transition(now, RolloutState.ROLLED_BACK, 0, who, why, decision_id=decision_id))
 
 
-def _move_by_hand(rollout: Rollout, verb: str, target: RolloutState, who: str, why: str, now: float) -> Rollout:
+def _move_by_hand(rollout: Rollout, verb: str, change: Transition) -> Rollout:
     if not rollout.state.is_active:
         raise Conflict(f"rollout {rollout.rollout_id} is {rollout.state}, it cannot be {verb}")
-    return _apply_transition(rollout, target, 0, now, who, why)
+    return _apply_transition(rollout, change)
 
 
-def _apply_transition(
-    rollout: Rollout, state: RolloutState, step: int, now: float, by: str, reason: str, look_id: str | None = None
-) -> Rollout:
-    change = Transition(now, state, step, by, reason, look_id, len(rollout.looks))
-    return replace(rollout, state=state, step=step, changed_at=now, transitions=(*rollout.transitions, change))
+def _apply_transition(rollout: Rollout, change: Transition) -> Rollout:
+    change = replace(change, looks=len(rollout.looks))
+    return replace(
+        rollout,
+        state=change.state,
+        step=change.step,
+        changed_at=change.at,
+        transitions=(*rollout.transitions, change),
+    )
 
 
 def _next_state(rollout: Rollout) -> tuple[RolloutState, int]:

@@ -10,7 +10,7 @@ from optagent.domain.rollout import Rollout, Transition, abort, advance, begin, 
 from optagent.domain.rollout_look import JudgedLook, RolloutState
 from optagent.errors import Conflict, InvalidRequest
 
-_ACTS: dict[RolloutState, Callable[[Rollout, str, str, float], Rollout]] = {
+_ACTS: dict[RolloutState, Callable[[Rollout, str, str, float, str | None], Rollout]] = {
     RolloutState.BAKING: promote,
     RolloutState.PROMOTED: promote,
     RolloutState.ABORTED: abort,
@@ -111,7 +111,7 @@ def _take_step(step: JudgedLook | Transition, rollout: Rollout) -> Rollout:
     act = _ACTS.get(step.state)
     if act is None:
         raise Conflict(f"nobody can make a rollout {step.state} by hand")
-    return act(rollout, step.by, step.reason, step.at)
+    return act(rollout, step.by, step.reason, step.at, step.decision_id)
 
 
 def _look_time(judged: JudgedLook) -> float:

@@ -10,8 +10,11 @@ from optagent.errors import InvalidRequest
 from optagent.loop.rollout.reconcile import audit_entry
 from optagent.loop.rollout.replay import ReplayDifference
 
-_FORMER_FORMS = {"f513f0703ee8": "ee62e151ed06"}
-"""Forms of evidence by the name that an earlier version gave them, for which class names and docstrings counted too."""
+_FORMER_FORMS = {"f513f0703ee8": "46bfafebd3ab", "ee62e151ed06": "46bfafebd3ab"}
+"""Forms of evidence, which are the rules and the looks, by the names that earlier versions gave them.
+
+For the first name, class names and docstrings counted too; for the second, transitions held no `decision_id`.
+"""
 
 
 def differs_from_log(rollout: Rollout, links: Sequence[AuditLink], is_trimmed: bool = False) -> ReplayDifference | None:
