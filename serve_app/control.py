@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from optagent.agent import OptimizationAgent
+from optagent.agent.acts import acting_as
+from optagent.domain.actor import Actor
 from optagent.errors import InvalidRequest, OptAgentError, Unavailable
 
 _AGAIN_S = 1.0
@@ -65,12 +67,13 @@ class VerbServer:
     def __init__(self, lazy_agent: LazyAgent) -> None:
         self._lazy_agent = lazy_agent
 
-    async def call(self, verb: str, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> VerbOutcome:
-        """The outcome of a verb. A refusal is returned, not raised: Serve would log it with its traceback."""
+    async def call(self, verb: str, arguments: Sequence[Any], keywords: Mapping[str, Any], actor: Actor) -> VerbOutcome:
+        """The outcome of a verb that `actor` calls. A refusal is returned: raised, Serve would log its traceback."""
         if verb.startswith("_") or not callable(getattr(OptimizationAgent, verb, None)):
             return VerbOutcome(refusal=InvalidRequest(f"an agent has no verb {verb!r}"))
         try:
             agent = await self._lazy_agent.agent()
-            return VerbOutcome(await getattr(agent, verb)(*arguments, **keywords))
+            with acting_as(actor):
+                return VerbOutcome(await getattr(agent, verb)(*arguments, **keywords))
         except OptAgentError as error:
             return VerbOutcome(refusal=error)

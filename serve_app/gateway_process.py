@@ -55,6 +55,7 @@ class GatewayProcess:
             limits.max_body_bytes,
             source_rules=ports.source_rules,
         )
+        self._idempotency = api.state.context.idempotency
         self.application = Application(api, self._data_plane, tells_id=False)
         self._exporting: asyncio.Task[None] | None = None
 
@@ -74,6 +75,7 @@ class GatewayProcess:
             self._exporting.cancel()
         await self._data_plane.close()
         await self._refusals.close()
+        await self._idempotency.close()
         await self._ports.close()
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
+from optagent.agent.acts import current_actor
 from optagent.errors import Unavailable
 from serve_app.control import VerbOutcome
 
@@ -29,7 +30,10 @@ _LONGER_S = {
 
 
 class RemoteAgent:
-    """Stands for an OptimizationAgent behind `handle`. Raises Unavailable where Control does not answer in time."""
+    """Stands for an OptimizationAgent behind `handle`, which acts for the actor of the caller's context.
+
+    Raises Unavailable where Control does not answer in time: what was asked for may be done all the same.
+    """
 
     def __init__(self, handle: Any, limit_s: float = _LIMIT_S) -> None:
         self._handle = handle
@@ -45,7 +49,7 @@ class RemoteAgent:
         from ray.serve.exceptions import RayServeException
 
         limit_s = max(self._limit_s, _LONGER_S.get(verb, 0.0))
-        response = self._handle.call.remote(verb, arguments, keywords)
+        response = self._handle.call.remote(verb, arguments, keywords, current_actor())
         try:
             outcome: VerbOutcome = await asyncio.wait_for(_await_response(response), limit_s)
         except TimeoutError:

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
+from optagent.agent.acts import SUPERVISOR, acting_as
 from serve_app.control import LazyAgent
 
 _log = logging.getLogger("optagent.supervisor")
@@ -117,7 +118,8 @@ class SupervisorLoops:
         async def start(model_id: str) -> str:
             async with turn:
                 try:
-                    await agent.start_monitor(model_id)
+                    with acting_as(SUPERVISOR):
+                        await agent.start_monitor(model_id)
                 except Exception as error:
                     return str(error) or type(error).__name__
             self._monitored.add(model_id)

@@ -2,16 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from optagent.agent.base import AgentBase
-from optagent.codec import without_secrets
 from optagent.domain.audit import AuditEntry, AuditRecord, parse_point
 from optagent.domain.audit_chain import ChainReport
 from optagent.errors import Conflict, InvalidRequest
-from optagent.loop.refusal_log import FailureLimit, RefusalLog
 
 if TYPE_CHECKING:
     from optagent.loop.gates.replay import GateReplay
@@ -28,23 +25,7 @@ class AuditVerbs(AgentBase):
 
         Beyond ten a minute, failed acts of an actor are summed up in one.
         """
-        entry = without_secrets(entry)
-        if self._failures.admits(entry):
-            await self._ports.store.append_audit(entry)
-        else:
-            self._failure_sums(entry)
-
-    async def close(self) -> None:
-        await self._failure_sums.close()
-        await super().close()
-
-    @cached_property
-    def _failures(self) -> FailureLimit:
-        return FailureLimit()
-
-    @cached_property
-    def _failure_sums(self) -> RefusalLog:
-        return RefusalLog(self._ports.store.append_audit)
+        await self._acts.record(entry)
 
     async def audit(self, limit: int = 100) -> list[AuditEntry]:
         """The newest lines of the audit log, the latest first."""

@@ -1,12 +1,14 @@
 """Agent base: the ports that every verb works through, and how a refused request is answered."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from typing import Any, Self, TypeVar
 
+from optagent.agent.acts import ActRecorder, current_actor
+from optagent.codec import plain
 from optagent.domain.study import Progress
 from optagent.errors import OptAgentError
-from optagent.loop.commands import Command, run_command
+from optagent.loop.commands import Command, begin_command, new_process_id, run_begun, target_of
 from optagent.loop.context import Ports
 
 Result = TypeVar("Result")
@@ -19,6 +21,7 @@ class AgentBase:
         self._ports = ports
         self._resources = resources
         self._strict = strict
+        self._acts = ActRecorder(ports.store, ports.clock)
 
     async def __aenter__(self) -> Self:
         return self
@@ -27,7 +30,9 @@ class AgentBase:
         await self.close()
 
     async def close(self) -> None:
-        """Stops what this agent started: its Ray cluster, its tracker's thread, its hold on the embedded Redis."""
+        """Waits for changes under way and their entries in the audit log, then stops what this agent started: its Ray
+        cluster, its tracker's thread, its hold on the embedded Redis."""
+        await self._acts.close()
         await self._resources.aclose()
 
     async def _answer(self, work: Awaitable[Result], refuse: Callable[[str], Result]) -> Result:
@@ -41,4 +46,16 @@ class AgentBase:
 
     async def _run(self, command: Command, on_progress: Callable[[Progress], None] = lambda progress: None) -> Any:
         """Runs a command now, in this program, as a process of its own."""
-        return await run_command(command, self._ports, on_progress)
+        process_id = new_process_id(command, current_actor())
+        work = begin_command(command, process_id, self._ports)
+        job, process = await self._perform_command(command, process_id, work)
+        return await run_begun(job, process, self._ports, on_progress)
+
+    async def _perform(self, action: str, target: str, work: Coroutine[Any, Any, Result], **detail: Any) -> Result:
+        """The answer of a change, which has an entry in the audit log, whether it was done or refused."""
+        return await self._acts.perform(action, target, work, detail)
+
+    async def _perform_command(self, command: Command, process_id: str, work: Coroutine[Any, Any, Result]) -> Result:
+        """The answer of `work`, which makes the process of a command."""
+        detail = {"command": plain(command), "process_id": process_id}
+        return await self._acts.perform("process.submit", target_of(command), work, detail)

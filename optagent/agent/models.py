@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from optagent.agent.acts import current_actor
 from optagent.agent.base import AgentBase
 from optagent.codec import model_from, revision_of
 from optagent.domain.model import CHAMPION, ModelSpec, ModelVersion
@@ -33,11 +34,7 @@ class ModelVerbs(AgentBase):
         at once, one makes the model.
         """
         spec = _read_spec(model)
-        _check_model(spec)
-        await asyncio.to_thread(self._ports.check_data, spec)
-        store = self._ports.store
-        await (store.save_model(spec) if replace else store.create_model(spec))
-        return spec
+        return await self._perform("model.register", spec.model_id, self._register(spec, replace))
 
     async def update_model(
         self, model_id: str, changes: Mapping[str, Any], revisions: Collection[str] = ()
@@ -50,6 +47,27 @@ class ModelVerbs(AgentBase):
         InvalidRequest, and Conflict where others change the model all the time.
         """
         revisions = (revisions,) if isinstance(revisions, str) else revisions
+        work = self._update(model_id, changes, revisions)
+        return await self._perform("model.update", model_id, work, changes=dict(changes))
+
+    async def _register(self, spec: ModelSpec, replace: bool) -> ModelSpec:
+        _check_model(spec)
+        await asyncio.to_thread(self._ports.check_data, spec)
+        if replace:
+            await self._ports.store.save_model(spec)
+        else:
+            await self._create(spec)
+        return spec
+
+    async def _create(self, spec: ModelSpec) -> None:
+        """Makes a model; one that an earlier request under the same idempotency key made is there already."""
+        try:
+            await self._ports.store.create_model(spec)
+        except Conflict:
+            if not current_actor().act_id or await self._ports.store.model(spec.model_id) != spec:
+                raise
+
+    async def _update(self, model_id: str, changes: Mapping[str, Any], revisions: Collection[str]) -> ModelSpec:
         for _ in range(_TRIES):
             before = await self._ports.store.model(model_id)
             spec = self._change_spec(before, changes)
@@ -92,6 +110,10 @@ class ModelVerbs(AgentBase):
 
         Raises ModelNotFound, and Conflict for `champion` while a rollout is active, which decides about it.
         """
+        work = self._set_alias(model_id, alias, version)
+        return await self._perform("model.alias", model_id, work, alias=alias, version=version)
+
+    async def _set_alias(self, model_id: str, alias: str, version: str) -> ModelVersion:
         await self._ports.store.model(model_id)
         if not _ALIAS.fullmatch(alias):
             raise InvalidRequest(f"alias {alias!r}: up to 50 of a-z, 0-9, '_', '-', not `latest` or `v1`")
@@ -107,6 +129,10 @@ class ModelVerbs(AgentBase):
         Its first version becomes champion. A model kept as a pickle is refused unless `trust_pickle`: then it is opened
         once, in a process without secrets. Raises InvalidRequest or InvalidData with the reason for a refusal.
         """
+        work = self._import_model(uri, model_id, trust_pickle)
+        return await self._perform("model.import", model_id, work, uri=uri, trust_pickle=trust_pickle)
+
+    async def _import_model(self, uri: str, model_id: str, trust_pickle: bool) -> ModelVersion:
         spec = await self._ports.store.model(model_id)
         return await asyncio.to_thread(import_model, spec, uri, self._ports, trust_pickle)
 

@@ -44,8 +44,7 @@ class MonitoringVerbs(AgentBase):
 
     async def set_reference(self, model_id: str, rows: Any) -> int:
         """Stores the reference of a model that is served elsewhere: predictions, as recorded ones, with `label`."""
-        spec = await self._ports.store.model(model_id)
-        return await asyncio.to_thread(self._set_reference, spec, rows)
+        return await self._perform("model.reference", model_id, self._store_reference(model_id, rows))
 
     async def analyze_model(
         self,
@@ -135,12 +134,12 @@ class MonitoringVerbs(AgentBase):
 
         It outlives this program where the cluster does (`ray_address`). Starting a running monitor is no error.
         """
-        await self._ports.store.model(model_id)
-        await asyncio.to_thread(self._ports.require("monitors").start, model_id, shards)
+        await self._perform("monitor.start", model_id, self._start_monitor(model_id, shards), shards=shards)
 
     async def stop_monitor(self, model_id: str) -> None:
         """Stops the actor that watches a model; rows that are recorded later wait."""
-        await asyncio.to_thread(self._ports.require("monitors").stop, model_id)
+        work = asyncio.to_thread(lambda: self._ports.require("monitors").stop(model_id))
+        await self._perform("monitor.stop", model_id, work)
 
     async def monitors(self) -> list[MonitorState]:
         """The actors that watch models, and how they are doing."""
@@ -149,6 +148,14 @@ class MonitoringVerbs(AgentBase):
     async def alerts(self, model_id: str | None = None, limit: int = 100) -> list[Alert]:
         """The alerts of all models or of one, open ones first."""
         return await self._ports.store.alerts(model_id, limit)
+
+    async def _store_reference(self, model_id: str, rows: Any) -> int:
+        spec = await self._ports.store.model(model_id)
+        return await asyncio.to_thread(self._set_reference, spec, rows)
+
+    async def _start_monitor(self, model_id: str, shards: int) -> None:
+        await self._ports.store.model(model_id)
+        await asyncio.to_thread(self._ports.require("monitors").start, model_id, shards)
 
     def _record(self, spec: ModelSpec, kind: RecordKind, rows: Any) -> int:
         from optagent.loop.observe.record import checked_labels, checked_predictions

@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 
+from optagent.agent.acts import current_actor
 from optagent.agent.base import AgentBase
 from optagent.domain.process import Process, Status
 from optagent.domain.queue_order import QueueHead
-from optagent.errors import OptAgentError
-from optagent.loop.commands import Command, check_command, new_process, run_queued_process
+from optagent.errors import Conflict, OptAgentError
+from optagent.loop.commands import Command, check_command, new_process, new_process_id, run_queued_process
 from optagent.loop.queue import start_due
 from optagent.ports import Routes
 
@@ -24,12 +25,11 @@ class ProcessVerbs(AgentBase):
         """Queues a command: a search for parameters, features or an ensemble, an optimization, or a backtest.
 
         Follow it by its id: `processes` lists it, `cancel` takes it back. Raises ModelNotFound, and InvalidRequest
-        where the command does not fit the model, and Busy where too many wait already (OPT_AGENT_MAX_QUEUED).
+        where the command does not fit the model, and Busy where too many wait already (OPT_AGENT_MAX_QUEUED). A
+        repeated request under one idempotency key gets the process of the first.
         """
-        job = await check_command(command, self._ports)
-        process = replace(new_process(job, self._ports), status=Status.QUEUED)
-        await self._ports.store.enqueue_process(process, self._ports.max_queued)
-        return process
+        process_id = new_process_id(command, current_actor())
+        return await self._perform_command(command, process_id, self._submit(command, process_id))
 
     async def run_queued(self, process_id: str) -> None:
         """Takes a queued process and does its work in this program; the stored process holds its end.
@@ -72,7 +72,7 @@ class ProcessVerbs(AgentBase):
 
     async def cancel(self, process_id: str) -> None:
         """Asks a running process to stop; it ends as cancelled within a few seconds."""
-        await self._ports.store.request_cancel(process_id)
+        await self._perform("process.cancel", process_id, self._ports.store.request_cancel(process_id))
 
     async def served(self) -> tuple[str, ...]:
         """The models that requests are routed for."""
@@ -103,6 +103,17 @@ class ProcessVerbs(AgentBase):
         if sentences := self._ports.store.unreadable_records():
             more = f"; and {len(sentences) - _NAMED} more" if len(sentences) > _NAMED else ""
             raise OptAgentError("; ".join(sentences[:_NAMED]) + more)
+
+    async def _submit(self, command: Command, process_id: str) -> Process:
+        job = await check_command(command, self._ports)
+        process = replace(new_process(job, process_id, self._ports), status=Status.QUEUED)
+        try:
+            await self._ports.store.enqueue_process(process, self._ports.max_queued)
+        except Conflict:
+            if not current_actor().act_id:
+                raise
+            return await self._ports.store.process(process_id)
+        return process
 
 
 async def _describe_state(check: Awaitable[None]) -> str:

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
+from optagent.agent.acts import ActRecorder, acting_as, current_actor
 from optagent.agent.tokens import new_token
 from optagent.bootstrap import parts
+from optagent.domain.actor import Door
 from optagent.domain.token import Scope
 from optagent.errors import Conflict, Unavailable
 from optagent.settings import Settings
@@ -75,12 +77,16 @@ class Serving:
     async def first_token(self) -> str | None:
         """The text of a new admin token, None where there are tokens already."""
         async with AsyncExitStack() as resources:
-            tokens = parts.tokens(await asyncio.to_thread(parts.redis_url, self._settings, resources))
-            resources.push_async_callback(tokens.close)
+            url, clock = await asyncio.to_thread(parts.redis_url, self._settings, resources), parts.clock()
+            tokens, store = parts.tokens(url), parts.store(url, self._settings)
+            for port in (tokens, store):
+                resources.push_async_callback(port.close)
             if await tokens.tokens():
                 return None
-            text, token = new_token("first", [Scope.ADMIN], None, parts.clock().now())
-            await tokens.create(token)
+            text, token = new_token("first", [Scope.ADMIN], None, clock.now())
+            detail = {"scopes": token.scopes, "token_id": token.token_id}
+            with acting_as(current_actor(Door.COMMAND_LINE)):
+                await ActRecorder(store, clock).perform("token.create", token.name, tokens.create(token), detail)
             return text
 
     def down(self, say: Say = lambda step: None) -> bool:

@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.logging import RichHandler
 
+from optagent.agent.acts import acting_as, local_actor
 from optagent.cli import (
     admin,
     audit,
@@ -24,6 +25,7 @@ from optagent.cli import (
     tokens,
 )
 from optagent.cli.app import ERR, app
+from optagent.domain.actor import Door
 from optagent.errors import Conflict, InvalidRequest, NotFound, OptAgentError
 from optagent.log_filter import hide_in
 from optagent.settings import PREFIX, load_settings
@@ -75,4 +77,5 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def run_job(command: str) -> NoReturn:
     """Runs a command with the arguments of this process on the cluster of its Ray job; prints the result as JSON."""
     os.environ[f"{PREFIX}RAY_ADDRESS"] = "auto"
-    main([command, "--json", *sys.argv[1:]])
+    with acting_as(local_actor(Door.JOB)):
+        main([command, "--json", *sys.argv[1:]])

@@ -10,8 +10,10 @@ import typer
 from rich.console import Console
 
 from optagent.agent import OptimizationAgent
+from optagent.agent.acts import acting_as, current_actor
 from optagent.bootstrap import create_optimization_agent
 from optagent.codec import without_secrets
+from optagent.domain.actor import Door
 from optagent.errors import InvalidRequest
 
 app = typer.Typer(
@@ -52,7 +54,8 @@ def with_agent(verb: Callable[[OptimizationAgent], Awaitable[Any]], register: Pa
                 await agent.register_model(register)
             return await verb(agent)
 
-    return asyncio.run(call())
+    with acting_as(current_actor(Door.COMMAND_LINE)):
+        return asyncio.run(call())
 
 
 def print_json(data: Any) -> None:

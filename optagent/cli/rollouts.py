@@ -1,6 +1,5 @@
 """Rollout commands: start, show, promote, abort and roll back rollouts."""
 
-import getpass
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
@@ -34,7 +33,7 @@ def start(
 ) -> None:
     """Start a rollout: in shadow first, then on a growing share of the requests."""
     changes = dict(_parse_change(item) for item in policy or ())
-    _act(lambda agent: agent.start_rollout(model, candidate, strategy, changes, _who()), as_json)
+    _act(lambda agent: agent.start_rollout(model, candidate, strategy, changes), as_json)
 
 
 @rollouts.command()
@@ -46,19 +45,19 @@ def status(model: str, as_json: AsJson = False) -> None:
 @rollouts.command()
 def promote(model: str, why: Why = "by hand", as_json: AsJson = False) -> None:
     """Put the candidate in the champion's place, to be watched; while it is watched, end that."""
-    _act(lambda agent: agent.promote_rollout(model, _who(), why), as_json)
+    _act(lambda agent: agent.promote_rollout(model, why=why), as_json)
 
 
 @rollouts.command()
 def abort(model: str, why: Why = "by hand", as_json: AsJson = False) -> None:
     """Give all requests to the champion again."""
-    _act(lambda agent: agent.abort_rollout(model, _who(), why), as_json)
+    _act(lambda agent: agent.abort_rollout(model, why=why), as_json)
 
 
 @rollouts.command()
 def rollback(model: str, why: Why = "by hand", as_json: AsJson = False) -> None:
     """Put the champion of before in its place again."""
-    _act(lambda agent: agent.rollback_rollout(model, _who(), why), as_json)
+    _act(lambda agent: agent.rollback_rollout(model, why=why), as_json)
 
 
 @rollouts.command("list")
@@ -113,11 +112,3 @@ def _parse_change(item: str) -> tuple[str, Any]:
     if not name or not equals:
         raise InvalidRequest(f"--policy {item!r}: write NAME=VALUE")
     return name, yaml.safe_load(value)
-
-
-def _who() -> str:
-    """The user of this machine, for the record."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "command line"

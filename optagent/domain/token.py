@@ -10,6 +10,7 @@ from optagent.errors import InvalidRequest
 
 _TEXT = re.compile(r"oa_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.@-]{0,99}")
+_RESERVED = re.compile(r"(?i)(anonymous|local|optagent|process|supervisor|system)(?![A-Za-z0-9])")
 
 
 class Scope(StrEnum):
@@ -47,6 +48,11 @@ class Token:
         if not self.scopes:
             raise InvalidRequest(f"a token needs a scope; one of {[str(scope) for scope in Scope]}")
 
+    @property
+    def label(self) -> str:
+        """The name and the id: names need not be unique, and an old token may have one that is reserved now."""
+        return f"{self.name} ({self.token_id})"
+
     def is_valid(self, now: float) -> bool:
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
@@ -56,6 +62,13 @@ class Token:
     def matches(self, text: str) -> bool:
         """True where `text` is this token's; the comparison takes constant time."""
         return hmac.compare_digest(digest_of(text), self.digest)
+
+
+def check_new_name(name: str) -> None:
+    """Raises InvalidRequest for the name of a new token that reads like an actor without a token."""
+    first_word = _RESERVED.match(name) if isinstance(name, str) else None
+    if first_word is not None:
+        raise InvalidRequest(f"token name {name!r}: it must not begin with {first_word.group()!r}, which is reserved")
 
 
 def token_text(token_id: str, secret: str) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from optagent.codec import decode, plain
+from optagent.domain.actor import Actor
 from optagent.domain.command import (
     BacktestModel,
     EngineerFeatures,
@@ -19,7 +20,7 @@ from optagent.domain.process import Process, Status
 from optagent.domain.study import Progress
 from optagent.errors import InvalidRequest
 from optagent.loop.context import Ports
-from optagent.loop.process import Run, run_claimed, run_process
+from optagent.loop.process import LEASE_S, Run, run_claimed, run_created
 
 # What the loop's stages import (scikit-learn, scipy) takes seconds: it is imported where it is needed.
 
@@ -133,13 +134,23 @@ async def run_job(job: Job, ports: Ports, run: Run) -> Any:
     return await HANDLERS[type(job.command)].run(job.command, job.spec, ports, run)
 
 
-def new_process(job: Job, ports: Ports) -> Process:
+def target_of(command: Command) -> str:
+    """The id of the model that a command is for."""
+    return command.target_model_id if isinstance(command, EnsembleModels) else command.model_id
+
+
+def new_process_id(command: Command, actor: Actor) -> str:
+    """An id for the process of a command; the same again where the actor repeats a request."""
+    kind = HANDLERS[type(command)].kind
+    return f"{kind}-{actor.derive_id(kind) or uuid.uuid4().hex[:12]}"
+
+
+def new_process(job: Job, process_id: str, ports: Ports) -> Process:
     """A durable process for a job: a runner that takes it over goes on with its study or with its stages.
 
     Raises InvalidRequest for a command that must not be kept, since it holds a password.
     """
     kind, now = HANDLERS[type(job.command)].kind, ports.clock.now()
-    process_id = f"{kind}-{uuid.uuid4().hex[:12]}"
     process = Process(process_id, kind, job.spec.model_id, Status.PENDING, now, now, plain(_storable_command(job)))
     return replace(process, durable=True)
 
@@ -152,13 +163,17 @@ def _storable_command(job: Job) -> Command:
     return replace(job.command, data=settle_source(job.command.data, job.spec))
 
 
-async def run_command(
-    command: Command, ports: Ports, on_progress: Callable[[Progress], None] = lambda progress: None
-) -> Any:
-    """Does a command now, as a process that ends with this program, and answers its result."""
+async def begin_command(command: Command, process_id: str, ports: Ports) -> tuple[Job, Process]:
+    """Stores a process that ends with this program, for `run_begun`, and answers it with its job."""
     job = await check_command(command, ports)
-    process = replace(new_process(job, ports), durable=False)
-    return await run_process(process, lambda run: run_job(job, ports, run), ports.store, ports.clock, on_progress)
+    process = replace(new_process(job, process_id, ports), durable=False)
+    await ports.store.create_process(process, LEASE_S)
+    return job, process
+
+
+async def run_begun(job: Job, process: Process, ports: Ports, on_progress: Callable[[Progress], None]) -> Any:
+    """Does the work of a process that `begin_command` has stored, and answers its result."""
+    return await run_created(process, lambda run: run_job(job, ports, run), ports.store, ports.clock, on_progress)
 
 
 async def run_queued_process(process_id: str, ports: Ports) -> None:

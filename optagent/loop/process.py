@@ -142,36 +142,24 @@ class Run:
             raise
 
 
-async def run_process(
+async def run_claimed(process_id: str, work: Callable[[Run], Awaitable[Any]], store: Store, clock: Clock) -> Any:
+    """Takes a queued process, and goes on as `run_created` does.
+
+    Raises ProcessNotFound, Conflict where another runner has taken it, and LeaseLost within a beat of being taken over.
+    A process that was asked to stop while it waited ends as cancelled before its first stage.
+    """
+    process = await store.claim_process(process_id, LEASE_S)
+    return await run_created(process, work, store, clock)
+
+
+async def run_created(
     process: Process,
     work: Callable[[Run], Awaitable[Any]],
     store: Store,
     clock: Clock,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Any:
-    """Stores `process`, does `work`, and stores its end; the answer or the error of `work` is passed on."""
-    await store.create_process(process, LEASE_S)
-    return await _run_to_end(process, work, store, clock, on_progress)
-
-
-async def run_claimed(process_id: str, work: Callable[[Run], Awaitable[Any]], store: Store, clock: Clock) -> Any:
-    """Takes a queued process, and goes on as `run_process` does.
-
-    Raises ProcessNotFound, Conflict where another runner has taken it, and LeaseLost within a beat of being taken over.
-    A process that was asked to stop while it waited ends as cancelled before its first stage.
-    """
-    process = await store.claim_process(process_id, LEASE_S)
-    return await _run_to_end(process, work, store, clock, lambda progress: None)
-
-
-async def _run_to_end(
-    process: Process,
-    work: Callable[[Run], Awaitable[Any]],
-    store: Store,
-    clock: Clock,
-    on_progress: Callable[[Progress], None],
-) -> Any:
-    """Runs a process that the caller holds from its start to its end, and returns the answer of its work."""
+    """Does the work of a process that the caller holds, and stores its end; passes its answer or its error on."""
     run = Run(process.with_event(clock.now(), "started", status=Status.RUNNING, error=None), store, clock, on_progress)
     await store.save_process(run.process)
     if await store.cancel_requested(process.process_id):

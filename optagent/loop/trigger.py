@@ -96,9 +96,9 @@ async def _queue_optimization(
         trigger=str(trigger.trigger),
         reason=trigger.reason,
     )
-    process = new_process(await check_command(command, ports), ports)
     cause = sha256(f"{spec.model_id}:{trigger.key}".encode()).hexdigest()[:12]
-    process = replace(process, process_id=f"optimize-{cause}", status=Status.QUEUED)
+    process = new_process(await check_command(command, ports), f"optimize-{cause}", ports)
+    process = replace(process, status=Status.QUEUED)
     try:  # without a bound of the queue: a policy queues one at a time, and decay cannot wait for what people queued
         await ports.store.enqueue_process(process)
     except Conflict:

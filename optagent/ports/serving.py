@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Mapping
 from typing import Protocol
 
+from optagent.domain.idempotency import KeyClaim, KeyRules
 from optagent.domain.routing import RoutingTable
 from optagent.domain.token import Token
 from optagent.serving.engine import ServedModel
@@ -120,20 +121,28 @@ class Tokens(Protocol):
 class IdempotencyStore(Protocol):
     """Keeps the answers to requests by idempotency key, so that each request is carried out once."""
 
-    async def claim(self, key: str, digest: str, held_s: float) -> bytes | None:
-        """Claims a key: None where the caller is the first, and has `held_s` seconds to `keep` its answer.
+    async def claim(self, owner: str, key: str, digest: str, rules: KeyRules) -> KeyClaim:
+        """Claims a key for the request of that digest, or answers what was answered to it.
 
-        Otherwise it returns the answer that was kept. `digest` is that of the request. Raises Conflict where another
-        request of this key is in progress, and InvalidRequest where the key was used for a request of another digest.
+        Raises Conflict while another claim of the key holds, InvalidRequest where the key was used for a request of
+        another digest, and TooManyRequests where the owner has used too many new keys.
         """
         ...
 
-    async def keep(self, key: str, digest: str, answer: bytes, kept_s: float) -> None:
-        """Stores the answer of a claimed key for `kept_s` seconds."""
+    async def renew(self, claim: KeyClaim, rules: KeyRules) -> None:
+        """Lets a claim hold for `held_s` from now; changes nothing where another claim has followed it."""
         ...
 
-    async def release(self, key: str, digest: str) -> None:
-        """Releases a claim: the request failed, and may be tried again with the same key."""
+    async def keep(self, claim: KeyClaim, answer: bytes, rules: KeyRules) -> None:
+        """Stores the answer of a claimed key; the first of several answers stays."""
+        ...
+
+    async def suspend(self, claim: KeyClaim) -> None:
+        """Ends the hold of a claim whose work may have been done: the key may be claimed again, for this request."""
+        ...
+
+    async def release(self, claim: KeyClaim) -> None:
+        """Forgets a key whose request was refused: it may be claimed for any request."""
         ...
 
 

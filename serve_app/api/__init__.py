@@ -55,7 +55,7 @@ def create_api(
         redirect_slashes=False,
         default_response_class=PublicResponse,
     )
-    idempotency = None if kept_answers is None else Idempotency(kept_answers)
+    idempotency = None if kept_answers is None else Idempotency(kept_answers, sleep)
     app.state.context = ApiContext(agent, authenticator, idempotency, clock)
     app.state.parts = health.HealthCache(agent, clock)
     app.state.source_rules = source_rules or SourceRules()

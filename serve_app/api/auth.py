@@ -53,7 +53,7 @@ class Authenticator:
         token = known_token.token
         if not token.allows(scope):
             detail = f"token {token.name!r} has the scopes {', '.join(token.scopes)}: this needs {scope}"
-            raise self._report_refusal(NotPermitted(detail), scope, now, request_id, token.name)
+            raise self._report_refusal(NotPermitted(detail), scope, now, request_id, token.label)
         limit = self._limits[scope]
         if not known_token.rates[scope is Scope.PREDICT].admits(now, limit):
             raise TooManyRequests(f"token {token.name!r} has made its {limit} requests of this minute: wait a little")

@@ -44,9 +44,8 @@ async def register(
     Its rows are read once, to check that a model can be trained on them, which may take a while.
     """
     if not replace:
-        await _require_new(body.id, caller)  # before its rows are read
-    work = caller.agent.register_model(body.spec(rules), replace)
-    spec = await caller.perform("model.register", body.id, work)
+        await _require_new(body.spec(rules), caller)  # before its rows are read
+    spec = await caller.agent.register_model(body.spec(rules), replace)
     response.headers["Location"] = f"/api/v1/models/{spec.model_id}"
     return _answer(spec, response)
 
@@ -67,8 +66,7 @@ async def change(
     stay too.
     """
     changes = body.model_dump(exclude_unset=True)
-    work = caller.agent.update_model(model_id, changes, revisions_of(if_match))
-    return _answer(await caller.perform("model.update", model_id, work, changes=changes), response)
+    return _answer(await caller.agent.update_model(model_id, changes, revisions_of(if_match)), response)
 
 
 @router.get("/{model_id}/versions", **needs(Scope.READ, 404))
@@ -86,8 +84,7 @@ async def aliases(model_id: ModelId, caller: CurrentCaller) -> dict[str, str]:
 @router.put("/{model_id}/aliases/{alias}", **needs(Scope.OPERATE, 404, sends=True))
 async def set_alias(model_id: ModelId, alias: Alias, body: AliasRequest, caller: CurrentCaller) -> ModelVersion:
     """Points an alias to a version; refused for `champion` while a rollout of the model is under way."""
-    work = caller.agent.set_alias(model_id, alias, body.version)
-    return await caller.perform("model.alias", model_id, work, alias=alias, version=body.version)
+    return await caller.agent.set_alias(model_id, alias, body.version)
 
 
 @router.get("/{model_id}/alerts", **needs(Scope.READ, 404))
@@ -114,9 +111,12 @@ def _answer(spec: ModelSpec, response: Response) -> ModelSpec:
     return spec
 
 
-async def _require_new(model_id: str, caller: Caller) -> None:
+async def _require_new(spec: ModelSpec, caller: Caller) -> None:
+    """Raises Conflict where there is a model of that id, but not where an earlier request under the key made it."""
     try:
-        await caller.agent.model(model_id)
+        existing_spec = await caller.agent.model(spec.model_id)
     except ModelNotFound:
         return
-    raise Conflict(f"there is a model {model_id!r} already: change it by PATCH, or replace it with ?replace=true")
+    if caller.actor.act_id and existing_spec == spec:
+        return
+    raise Conflict(f"there is a model {spec.model_id!r} already: change it by PATCH, or replace it with ?replace=true")

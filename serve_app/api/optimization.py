@@ -8,13 +8,12 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import FiniteFloat
 
 from optagent.agent import Command
-from optagent.codec import plain
-from optagent.domain.command import EnsembleModels
 from optagent.domain.model_report import ModelReport
 from optagent.domain.process import Process, Status
 from optagent.domain.token import Scope
 from optagent.errors import OptAgentError
 from serve_app.api.errors import problem
+from serve_app.api.idempotency import mark_unfinished
 from serve_app.api.model_requests import BacktestRequest, CurrentRules
 from serve_app.api.monitoring import ProcessWatch
 from serve_app.api.paging import page_of_processes
@@ -74,9 +73,12 @@ async def backtest(body: BacktestRequest, rules: CurrentRules, caller: CurrentCa
 
 
 @router.post("/batch", **needs(Scope.OPERATE, sends=True))
-async def batch(body: BatchRequest, caller: CurrentCaller) -> BatchAnswer:
+async def batch(body: BatchRequest, caller: CurrentCaller, request: Request) -> BatchAnswer:
     """Several searches at once; each item answers with its process, or with its problem."""
-    return BatchAnswer(items=[await _submit_item(request, caller) for request in body.requests])
+    items = [await _submit_item(search, caller.part(number)) for number, search in enumerate(body.requests)]
+    if any(item.problem is not None and item.problem.status >= 500 for item in items):
+        mark_unfinished(request)
+    return BatchAnswer(items=items)
 
 
 async def _process_watch(request: Request) -> ProcessWatch:
@@ -131,7 +133,7 @@ async def processes(
 @router.post("/processes/{process_id}/cancel", status_code=202, **needs(Scope.OPERATE, 404, sends=True))
 async def cancel(process_id: ProcessId, caller: CurrentCaller) -> Process:
     """Asks a process to stop; it ends as cancelled within a few seconds."""
-    await caller.perform("process.cancel", process_id, caller.agent.cancel(process_id))
+    await caller.agent.cancel(process_id)
     return await caller.agent.process(process_id)
 
 
@@ -142,10 +144,7 @@ async def _accept(command: Command, caller: Caller, response: Response) -> Submi
 
 
 async def _submit(command: Command, caller: Caller) -> Submitted:
-    detail = {"command": plain(command)}
-    target = command.target_model_id if isinstance(command, EnsembleModels) else command.model_id
-    process = await caller.perform("process.submit", target, caller.agent.submit(command), **detail)
-    return Submitted.of(process)
+    return Submitted.of(await caller.agent.submit(command))
 
 
 async def _submit_item(body: HyperparameterRequest, caller: Caller) -> BatchItem:

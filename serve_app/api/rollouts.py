@@ -28,29 +28,25 @@ async def start(
 ) -> Rollout:
     """Starts the rollout of a candidate: in shadow first, then for a share of the requests, as the policy says."""
     policy = body.policy.model_dump(exclude_unset=True) if body.policy else None
-    work = caller.agent.start_rollout(model_id, body.candidate, body.strategy, policy, caller.name)
-    return await caller.perform("rollout.start", model_id, work, **body.model_dump(exclude_unset=True))
+    return await caller.agent.start_rollout(model_id, body.candidate, body.strategy, policy)
 
 
 @router.post("/rollout/promote", **needs(Scope.OPERATE, 404, sends=True))
 async def promote(model_id: ModelId, body: Why, caller: CurrentCaller) -> Rollout:
     """Makes the candidate champion and starts its baking; while it bakes, ends the baking."""
-    work = caller.agent.promote_rollout(model_id, caller.name, body.why)
-    return limit_looks(await caller.perform("rollout.promote", model_id, work, why=body.why), 0)
+    return limit_looks(await caller.agent.promote_rollout(model_id, why=body.why), 0)
 
 
 @router.post("/rollout/abort", **needs(Scope.OPERATE, 404, sends=True))
 async def abort(model_id: ModelId, body: Why, caller: CurrentCaller) -> Rollout:
     """Ends a rollout before the champion is replaced: all requests go to the champion again."""
-    work = caller.agent.abort_rollout(model_id, caller.name, body.why)
-    return limit_looks(await caller.perform("rollout.abort", model_id, work, why=body.why), 0)
+    return limit_looks(await caller.agent.abort_rollout(model_id, why=body.why), 0)
 
 
 @router.post("/rollout/rollback", **needs(Scope.OPERATE, 404, sends=True))
 async def rollback(model_id: ModelId, body: Why, caller: CurrentCaller) -> Rollout:
     """Makes the former champion champion again."""
-    work = caller.agent.rollback_rollout(model_id, caller.name, body.why)
-    return limit_looks(await caller.perform("rollout.rollback", model_id, work, why=body.why), 0)
+    return limit_looks(await caller.agent.rollback_rollout(model_id, why=body.why), 0)
 
 
 @router.get("/rollouts", **needs(Scope.READ, 404))

@@ -1,25 +1,22 @@
 """Guards of the routes: the token of the caller, its scope, the JSON body, and the idempotency key."""
 
-import logging
-from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from collections.abc import Callable, Collection, Coroutine
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Self, cast
 
 from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
 from pydantic_core import from_json
 
 from optagent.agent import OptimizationAgent
-from optagent.codec import without_secrets
-from optagent.domain.audit import AuditEntry
-from optagent.domain.token import Scope
-from optagent.errors import Malformed, OptAgentError, UnsupportedFormat
+from optagent.agent.acts import ActingAgent
+from optagent.domain.actor import Actor, Door
+from optagent.domain.token import Scope, Token
+from optagent.errors import Malformed, UnsupportedFormat
 from optagent.ports import Clock
 from serve_app.api.auth import Authenticator
-from serve_app.api.errors import MEDIA_TYPE, UNEXPECTED, request_id_of
+from serve_app.api.errors import MEDIA_TYPE, request_id_of
 from serve_app.api.idempotency import HEADER, PARAMETER, Idempotency
-
-T = TypeVar("T")
 
 _SCOPE, _SHOWN_ONCE = "x-scope", "x-shown-once"
 _DESCRIPTIONS = {
@@ -37,8 +34,6 @@ _DESCRIPTIONS = {
     503: "a part that is needed does not answer; the problem names it",
 }
 
-_log = logging.getLogger("optagent.api")
-
 
 @dataclass(frozen=True, slots=True)
 class ApiContext:
@@ -52,31 +47,31 @@ class ApiContext:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The caller of a route: the name of its token, and the agent that it calls."""
+    """The caller of a route, with an agent whose verbs act in the name of the caller's token."""
 
     agent: OptimizationAgent
-    name: str
-    request_id: str
-    clock: Clock
+    actor: Actor
 
-    async def perform(self, action: str, target: str, work: Awaitable[T], **detail: Any) -> T:
-        """The answer of `work`, after an entry in the audit log that it was done, or why it was not."""
-        try:
-            answer = await work
-        except Exception as error:
-            outcome = str(error) if isinstance(error, OptAgentError) else UNEXPECTED
-            await self._write_audit(action, target, outcome, detail)
-            raise
-        await self._write_audit(action, target, "done", detail)
-        return answer
+    @classmethod
+    def of(cls, agent: OptimizationAgent, actor: Actor, *more: Any) -> Self:
+        """The caller that acts as `actor`; `more` are the further fields of a subclass."""
+        return cls(cast(OptimizationAgent, ActingAgent(agent, actor)), actor, *more)
 
-    async def _write_audit(self, action: str, target: str, outcome: str, detail: dict[str, Any]) -> None:
-        detail = without_secrets(detail)  # an entry that cannot be written goes to the log
-        entry = AuditEntry(self.clock.now(), self.name, action, target, outcome, self.request_id, detail)
-        try:
-            await self.agent.record_audit(entry)
-        except OptAgentError as error:  # the work is done: an error would make the caller do it twice
-            _log.error("the audit log did not take %r: %s", entry, error)
+    def part(self, number: int) -> "Caller":
+        """The caller of one part of a request that makes several things of one kind."""
+        return Caller.of(self.agent, self.actor.part(number))
+
+    @property
+    def name(self) -> str:
+        return self.actor.name
+
+    @property
+    def request_id(self) -> str:
+        return self.actor.request_id
+
+
+def actor_of(token: Token, door: Door, request: Request) -> Actor:
+    return Actor(token.name, door, token.token_id, request_id_of(request))
 
 
 async def _current_caller(request: Request) -> Caller:
@@ -112,7 +107,7 @@ class GuardedRoute(APIRoute):
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         extra = options["openapi_extra"]  # a route without `needs` is a mistake
-        if "POST" in options["methods"]:
+        if _takes_keys(options["methods"], Scope(extra[_SCOPE])):
             options["openapi_extra"] = {**extra, "parameters": [PARAMETER]}
         super().__init__(path, endpoint, **options)
 
@@ -125,15 +120,27 @@ class GuardedRoute(APIRoute):
             context: ApiContext = request.app.state.context
             request_id = request_id_of(request)
             token = await context.authenticator.principal(request.headers.get("authorization"), scope, request_id)
-            request.state.caller = Caller(context.agent, token.name, request_id, context.clock)
+            actor = actor_of(token, Door.HTTP, request)
+            request.state.caller = Caller.of(context.agent, actor)
             request = _JsonRequest(request.scope, request.receive)
             if self.body_field is not None:
                 await request.read()
-            if request.method != "POST" or HEADER not in request.headers or context.idempotency is None:
+            has_key = HEADER in request.headers and _takes_keys({request.method}, scope)
+            if not has_key or context.idempotency is None:
                 return await handle(request)
-            return await context.idempotency.run_once(request, token, lambda: handle(request), shown_once)
+
+            async def answer(act_id: str) -> Response:
+                request.state.caller = Caller.of(context.agent, replace(actor, act_id=act_id))
+                return await handle(request)
+
+            return await context.idempotency.run_once(request, token, answer, shown_once)
 
         return handle_guarded
+
+
+def _takes_keys(methods: Collection[str], scope: Scope) -> bool:
+    """True where a request may have an idempotency key: who may only read changes nothing, however often."""
+    return "POST" in methods and scope is not Scope.READ
 
 
 class _JsonRequest(Request):

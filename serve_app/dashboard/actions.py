@@ -4,7 +4,6 @@ from typing import Literal
 
 from fastapi import APIRouter, Request, Response
 
-from optagent.codec import plain
 from optagent.domain.command import OptimizeModel
 from optagent.errors import InvalidRequest
 from serve_app.api.requests import ModelId, ProcessId
@@ -22,16 +21,14 @@ _LONGEST_REASON = 1000
 async def optimize(request: Request, model_id: ModelId, viewer: Operator) -> Response:
     form = await read_form(request)
     command = OptimizeModel(model_id, form.get("type", "auto"), form.get("action", "candidate"))
-    submitted = viewer.agent.submit(command)
-    process = await viewer.perform("process.submit", model_id, submitted, command=plain(command))
+    process = await viewer.agent.submit(command)
     return redirect_to(f"/processes/{process.process_id}")
 
 
 @router.post("/models/{model_id}/rollout/start")
 async def start(request: Request, model_id: ModelId, viewer: Operator) -> Response:
     candidate = (await read_form(request)).get("candidate", "")
-    work = viewer.agent.start_rollout(model_id, candidate, who=viewer.name)
-    await viewer.perform("rollout.start", model_id, work, candidate=candidate)
+    await viewer.agent.start_rollout(model_id, candidate)
     return redirect_to(f"/models/{model_id}")
 
 
@@ -44,11 +41,11 @@ async def decide(
         raise InvalidRequest(f"the reason has at most {_LONGEST_REASON} characters, got {len(why)}")
     agent = viewer.agent
     decisions = {"promote": agent.promote_rollout, "abort": agent.abort_rollout, "rollback": agent.rollback_rollout}
-    await viewer.perform(f"rollout.{verb}", model_id, decisions[verb](model_id, viewer.name, why), why=why)
+    await decisions[verb](model_id, why=why)
     return redirect_to(f"/models/{model_id}")
 
 
 @router.post("/processes/{process_id}/cancel")
 async def cancel(process_id: ProcessId, viewer: Operator) -> Response:
-    await viewer.perform("process.cancel", process_id, viewer.agent.cancel(process_id))
+    await viewer.agent.cancel(process_id)
     return redirect_to(f"/processes/{process_id}")

@@ -6,9 +6,10 @@ from typing import Annotated
 
 from fastapi import Depends, Request, Response
 
+from optagent.domain.actor import Door
 from optagent.domain.token import Scope, Token
 from serve_app.api.errors import request_id_of
-from serve_app.api.security import ApiContext, Caller
+from serve_app.api.security import ApiContext, Caller, actor_of
 from serve_app.dashboard.form import check_same_site
 
 PREFIX = "/dashboard"
@@ -34,9 +35,9 @@ async def find_viewer(request: Request, scope: Scope, text: str | None = None) -
     """The viewer with the token of the cookie, or with `text`; raises the errors of `Authenticator.principal`."""
     context: ApiContext = request.app.state.context
     text = request.cookies.get(COOKIE, "") if text is None else text
-    request_id = request_id_of(request)
-    token: Token = await context.authenticator.principal(f"Bearer {text}" if text else None, scope, request_id)
-    return Viewer(context.agent, token.name, request_id, context.clock, token)
+    authorization = f"Bearer {text}" if text else None
+    token: Token = await context.authenticator.principal(authorization, scope, request_id_of(request))
+    return Viewer.of(context.agent, actor_of(token, Door.DASHBOARD, request), token)
 
 
 def set_token_cookie(response: Response, text: str, request: Request) -> None:

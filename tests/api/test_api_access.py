@@ -66,9 +66,10 @@ async def test_refusals_are_in_the_audit_log_with_the_number_of_the_request(call
         await asyncio.sleep(0)
     entries = (await call("admin", "GET", "/audit")).json()
     refused = [entry for entry in entries if entry["action"] == "auth.refused"]
+    [by_token] = [token for token in (await call("admin", "GET", "/tokens")).json() if token["name"] == "predict"]
     assert {entry["request_id"]: entry["actor"] for entry in refused} == {
         first.json()["instance"]: "anonymous",
-        second.json()["instance"]: "predict",
+        second.json()["instance"]: f"predict ({by_token['token_id']})",
     }
 
 

@@ -32,7 +32,7 @@ async def test_another_request_under_the_key_is_422(call, churn_id: str):
     await call("operate", "POST", SEARCH, json={"model_id": churn_id}, headers=KEY)
     other_body = await call("operate", "POST", SEARCH, json={"model_id": churn_id, "seed": 1}, headers=KEY)
     assert other_body.status_code == 422
-    elsewhere = await call("operate", "POST", "/optimization/analyze", json={"model_id": churn_id}, headers=KEY)
+    elsewhere = await call("operate", "POST", "/optimization/features", json={"model_id": churn_id}, headers=KEY)
     assert elsewhere.status_code == 422
     assert await searches(call) == 1
 

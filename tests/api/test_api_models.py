@@ -135,7 +135,8 @@ async def test_a_rollout_is_started_promoted_and_rolled_back(call, rivals: str):
     answer = await call("operate", "POST", f"{path}/rollback", json={"why": "complaints"})
     assert answer.json()["state"] == "rolled back"
     last = answer.json()["transitions"][-1]
-    assert (last["by"], last["reason"]) == ("operate", "complaints")
+    [token] = [token for token in (await call("admin", "GET", "/tokens")).json() if token["name"] == "operate"]
+    assert (last["by"], last["reason"]) == (f"operate ({token['token_id']})", "complaints")
     assert (await call("operate", "POST", f"{path}/abort")).status_code == 409
     [rollout] = (await call("read", "GET", f"{path}s")).json()
     assert rollout["rollout_id"] == answer.json()["rollout_id"]

@@ -178,7 +178,9 @@ async def test_an_operator_optimizes_and_cancels(
     assert answer.headers["location"] == f"/dashboard/processes/{process_id}"
     assert await store.cancel_requested(process_id) or (await agent.process(process_id)).status is Status.CANCELLED
     acts = [(entry.actor, entry.action, entry.outcome) for entry in await agent.audit()]
-    assert acts[:2] == [("operate", "process.cancel", "done"), ("operate", "process.submit", "done")]
+    [token] = await agent.tokens()
+    actor = f"operate ({token.token_id}, dashboard)"
+    assert acts[:2] == [(actor, "process.cancel", "done"), (actor, "process.submit", "done")]
 
 
 async def test_a_form_of_another_site_is_refused(browser: Browser, agent: OptimizationAgent, rivals: str) -> None:
@@ -231,7 +233,9 @@ async def test_a_rollout_is_started_watched_and_ended_by_hand(
     answer = await submit_form(client, "/dashboard/models/churn/rollout/abort", why="a test")
     assert answer.status_code == 303, answer.text
     ended = await agent.latest_rollout("churn")
-    assert (ended.state, ended.transitions[-1].by, ended.transitions[-1].reason) == ("aborted", "operate", "a test")
+    [token] = await agent.tokens()
+    assert (ended.state, ended.transitions[-1].reason) == ("aborted", "a test")
+    assert ended.transitions[-1].by == f"operate ({token.token_id}, dashboard)"
     answer = await submit_form(client, "/dashboard/models/churn/rollout/abort")
     assert answer.status_code == 409
 
@@ -299,7 +303,8 @@ async def test_the_audit_log_and_its_chain(browser: Browser, agent: Optimization
     await submit_form(client, "/dashboard/models/churn/optimize", type="tune")
     text = visible_text(await client.get("/dashboard/audit?verify=true"))
     assert "The chain is whole." in text
-    assert "admin process.submit churn done" in text
+    [token] = await agent.tokens()
+    assert f"admin ({token.token_id}, dashboard) process.submit churn done" in text
 
 
 async def test_older_audit_entries_are_a_page_away(browser: Browser, agent: OptimizationAgent) -> None:

@@ -18,12 +18,15 @@ from optagent.adapters.state.embedded.embedded_redis import EmbeddedRedis
 from optagent.adapters.state.redis.idempotency import RedisIdempotencyStore
 from optagent.adapters.state.redis.routes import RedisRoutes
 from optagent.adapters.state.redis.tokens import RedisTokens
+from optagent.domain.idempotency import KeyClaim, KeyRules
 from optagent.domain.routing import RoutingTable
 from optagent.domain.token import Scope, Token, digest_of
 from optagent.errors import Unavailable
 
 TABLE = RoutingTable("churn", 1, champion="3")
 TOKEN = Token("0123456789ab", "ci", digest_of("secret"), (Scope.READ,), 100.0)
+RULES = KeyRules(60, 3600, 100)
+CLAIM = KeyClaim("ci", "k", "d", "act", "hold")
 
 
 @pytest.fixture
@@ -71,9 +74,11 @@ def every_verb(routes: RedisRoutes, tokens: RedisTokens, answers: RedisIdempoten
         tokens.tokens(),
         tokens.revoke("0123456789ab", 200.0),
         answers.check(),
-        answers.claim("k", "d", 60),
-        answers.keep("k", "d", b"a", 60),
-        answers.release("k", "d"),
+        answers.claim("ci", "k", "d", RULES),
+        answers.renew(CLAIM, RULES),
+        answers.keep(CLAIM, b"a", RULES),
+        answers.suspend(CLAIM),
+        answers.release(CLAIM),
     ]
 
 

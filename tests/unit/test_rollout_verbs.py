@@ -81,7 +81,7 @@ async def test_a_rollout_starts_in_shadow_by_the_rules_of_its_strategy(shop: Sho
 
     assert (rollout.champion, rollout.candidate, rollout.state) == ("1", "2", RolloutState.SHADOW)
     assert rollout.is_settled
-    assert rollout.transitions[0].by == "ana"
+    assert rollout.transitions[0].by == "local:ana (sdk)"
     assert 0 < rollout.policy.margin < rollout.policy.ramp_margin < 0.25 * 0.06
     assert rollout.policy.ramp_margin == pytest.approx(5 * rollout.policy.margin)
     assert rollout.policy.label_delay_s == 86_400.0
@@ -181,9 +181,11 @@ async def test_promoted_by_hand_twice_and_rolled_back_long_after(shop: Shop) -> 
     back = await shop.agent.rollback_rollout("churn", "bob", "complaints")
 
     assert (back.state, back.is_settled, await shop.champions()) == (RolloutState.ROLLED_BACK, True, {"1"})
-    assert [(entry.actor, entry.action) for entry in await shop.store.audit(2)] == [
-        ("bob", "rollout.rolled_back"),
-        ("ana", "rollout.promoted"),
+    assert [(entry.actor, entry.action) for entry in await shop.store.audit(4)] == [
+        ("local:bob (sdk)", "rollout.rollback"),
+        ("local:bob (sdk)", "rollout.rolled_back"),
+        ("local:ana (sdk)", "rollout.promote"),
+        ("local:ana (sdk)", "rollout.promoted"),
     ]
 
 

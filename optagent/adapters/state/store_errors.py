@@ -7,7 +7,7 @@ from optagent.domain.ledger import HoldoutLook
 from optagent.domain.model import ModelSpec
 from optagent.domain.rollout import Rollout
 from optagent.domain.routing import RoutingTable
-from optagent.errors import Busy, Conflict, InvalidRequest, ModelNotFound, NotFound
+from optagent.errors import Busy, Conflict, InvalidRequest, ModelNotFound, NotFound, TooManyRequests
 
 
 def no_model(model_id: str) -> ModelNotFound:
@@ -92,6 +92,10 @@ def request_under_way() -> Conflict:
 
 def key_of_another_request() -> InvalidRequest:
     return InvalidRequest("this idempotency key was used for another request; each request needs a key of its own")
+
+
+def too_many_keys(most_keys: int) -> TooManyRequests:
+    return TooManyRequests(f"this token has used its {most_keys:,} idempotency keys of a day: wait, or send no key")
 
 
 def checked_look(holdout_digest: str, look: HoldoutLook) -> HoldoutLook:

@@ -1,6 +1,7 @@
 """Manual decisions: a person promotes, aborts or rolls back the model's latest rollout."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from optagent.domain.rollout import Rollout, rollback
 from optagent.domain.rollout_look import RolloutState
@@ -11,8 +12,19 @@ from optagent.ports import Store
 
 _TRIES = 10
 
-Act = Callable[[Rollout, str, str, float], Rollout]
-"""One of `promote`, `abort` and `rollback` of `domain.rollout`: by whom, why and when."""
+Act = Callable[[Rollout, str, str, float, str | None], Rollout]
+"""One of `promote`, `abort` and `rollback` of `domain.rollout`: by whom, why, when, and the id of the decision."""
+
+
+@dataclass(frozen=True, slots=True)
+class ManualDecision:
+    """A decision about the latest rollout of a model. One of the same `decision_id` is made once."""
+
+    model_id: str
+    act: Act
+    who: str
+    why: str
+    decision_id: str
 
 
 async def latest_rollout(model_id: str, store: Store) -> Rollout:
@@ -23,15 +35,18 @@ async def latest_rollout(model_id: str, store: Store) -> Rollout:
     raise NotFound(f"model {model_id!r} has had no rollout")
 
 
-async def decide_by_hand(model_id: str, act: Act, who: str, why: str, context: RolloutContext) -> Rollout:
+async def decide_by_hand(decision: ManualDecision, context: RolloutContext) -> Rollout:
     """Acts on the model's latest rollout, as it is after any look that has just decided.
 
-    Raises Conflict for an act that the rollout's state does not allow, and NotFound where there is no rollout.
+    A decision that was made before changes nothing. Raises Conflict for an act that the rollout's state does not allow,
+    and NotFound where there is no rollout.
     """
     for _ in range(_TRIES):
-        before = await latest_rollout(model_id, context.store)
-        await _check_still_champion(before, act, context)
-        after = act(before, who, why, context.clock.now())
+        before = await latest_rollout(decision.model_id, context.store)
+        if any(change.decision_id == decision.decision_id for change in before.transitions):
+            return await follow_decision(before, context)
+        await _check_still_champion(before, decision.act, context)
+        after = decision.act(before, decision.who, decision.why, context.clock.now(), decision.decision_id)
         try:
             await context.store.save_rollout(after, before)
         except Conflict as error:

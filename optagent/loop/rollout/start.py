@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from optagent.domain.model import ModelSpec
 from optagent.domain.rollout import Rollout, begin
 from optagent.domain.rollout_policy import ERRORS, SLOW, RolloutPolicy, policy_of
 from optagent.domain.strategy import Strategy
-from optagent.errors import Conflict, InvalidRequest
+from optagent.errors import Conflict, InvalidRequest, NotFound
 from optagent.loop.champion import champion_of
 from optagent.loop.observe.inputs import load_or_make_reference
 from optagent.loop.observe.reference import Reference
@@ -37,13 +38,17 @@ class RolloutPlan:
 
 @dataclass(frozen=True, slots=True)
 class StartRollout:
-    """A command to let a version or alias compete; `changes` are fields of the strategy's policy."""
+    """A command to let a version or alias compete; `changes` are fields of the strategy's policy.
+
+    `rollout_id` is the id that the rollout gets; where there is a rollout of that id, the command was carried out.
+    """
 
     model_id: str
     candidate: str
     strategy: Strategy
     changes: Mapping[str, Any]
     who: str
+    rollout_id: str = ""
 
 
 async def start_rollout(request: StartRollout, context: RolloutContext, datasets: Datasets) -> Rollout:
@@ -51,13 +56,27 @@ async def start_rollout(request: StartRollout, context: RolloutContext, datasets
 
     Raises what `plan_rollout` does, and Conflict while another rollout is active.
     """
+    earlier = await _find_rollout(request.rollout_id, context)
+    if earlier is not None:
+        return await follow_decision(earlier, context)
     spec = await context.store.model(request.model_id)
     earliest = await _settle_latest(request.model_id, context)
     plan = await asyncio.to_thread(plan_rollout, request, spec, context.registry, context.observations, datasets)
-    now, rollout_id = max(context.clock.now(), earliest), f"rollout-{uuid.uuid4().hex[:12]}"
+    now, rollout_id = max(context.clock.now(), earliest), request.rollout_id or f"rollout-{uuid.uuid4().hex[:12]}"
     rollout = begin(rollout_id, request.model_id, plan.champion, plan.candidate, plan.policy, now, request.who)
-    await context.store.create_rollout(rollout)
+    try:
+        await context.store.create_rollout(rollout)
+    except Conflict:
+        if await _find_rollout(request.rollout_id, context) is None:
+            raise  # it is another one that is active
     return await follow_decision(rollout, context)
+
+
+async def _find_rollout(rollout_id: str, context: RolloutContext) -> Rollout | None:
+    """The stored rollout of that id; None where there is none, and for an empty id."""
+    with suppress(NotFound):
+        return await context.store.rollout(rollout_id) if rollout_id else None
+    return None
 
 
 async def _settle_latest(model_id: str, context: RolloutContext) -> float:

@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -13,7 +15,7 @@ from optagent.adapters.in_memory.store import InMemoryStore
 from optagent.domain.process import Process, Status
 from optagent.errors import Conflict, LeaseLost, ProcessNotFound, Unavailable
 from optagent.loop import process as loop_process
-from optagent.loop.process import LEASE_S, Run, run_claimed, run_process
+from optagent.loop.process import LEASE_S, Run, run_claimed, run_created
 
 PENDING = Process("p1", "tune", "churn", Status.PENDING, 100.0, 100.0)
 QUEUED = replace(PENDING, status=Status.QUEUED, durable=True)
@@ -37,6 +39,11 @@ class CountingStore(InMemoryStore):
     async def save_process(self, process: Process) -> None:
         self.saves += 1
         await super().save_process(process)
+
+
+async def run_new(work: Callable[[Run], Awaitable[Any]], store: CountingStore, clock: ManualClock) -> Any:
+    await store.create_process(PENDING, LEASE_S)
+    return await run_created(PENDING, work, store, clock)
 
 
 @pytest.fixture(autouse=True)
@@ -141,7 +148,7 @@ async def test_a_runner_whose_process_is_no_longer_in_the_store_stops_as_well(st
         await asyncio.Event().wait()
 
     with pytest.raises(ProcessNotFound, match="p1"):
-        await asyncio.wait_for(run_process(PENDING, search, store, clock), 30)
+        await asyncio.wait_for(run_new(search, store, clock), 30)
 
 
 async def test_a_store_that_is_away_is_no_lost_process(store, clock, caplog):
@@ -168,7 +175,7 @@ async def test_the_error_of_the_work_is_passed_on_as_it_was_raised(store, clock,
         raise error
 
     with pytest.raises(type(error)) as raised:
-        await run_process(PENDING, work, store, clock)
+        await run_new(work, store, clock)
     assert raised.value is error
     stored_process = await store.process("p1")
     assert (stored_process.status, str(error) in str(stored_process.error)) == (Status.FAILED, True)
@@ -181,7 +188,7 @@ async def test_a_runner_that_is_cancelled_by_its_caller_ends_its_process_as_canc
         has_begun.set()
         await asyncio.Event().wait()
 
-    running = asyncio.create_task(run_process(PENDING, work, store, clock))
+    running = asyncio.create_task(run_new(work, store, clock))
     await has_begun.wait()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -198,7 +205,7 @@ async def test_a_process_that_is_asked_to_stop_hears_it_at_the_next_beat(store, 
         await run.stage("search")
 
     with pytest.raises(Exception, match="cancelled before search"):
-        await run_process(PENDING, work, store, clock)
+        await run_new(work, store, clock)
     assert (await store.process("p1")).status is Status.CANCELLED
 
 
@@ -222,8 +229,8 @@ async def test_a_beat_that_loses_its_cancellation_does_not_hold_up_the_end(clock
 
     async with asyncio.timeout(10):
         if error is None:
-            assert await run_process(PENDING, work, store, clock) == {"done": True}
+            assert await run_new(work, store, clock) == {"done": True}
         else:
             with pytest.raises(ValueError, match="bad rows"):
-                await run_process(PENDING, work, store, clock)
+                await run_new(work, store, clock)
     assert (await store.process("p1")).status is (Status.SUCCEEDED if error is None else Status.FAILED)

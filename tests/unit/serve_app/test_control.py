@@ -5,10 +5,13 @@ from typing import Any
 
 import pytest
 
+from optagent.domain.actor import Actor, Door
 from optagent.domain.command import TuneModel
 from optagent.errors import InvalidRequest, ModelNotFound, Unavailable
 from serve_app import control
 from serve_app.control import LazyAgent, VerbServer
+
+ANA = Actor("ana", Door.HTTP, "0f1e2d3c4b5a", "r-1")
 
 
 class Recipe:
@@ -58,15 +61,15 @@ async def test_while_redis_is_away_all_are_told_so_at_once_and_later_it_works(mo
 
 async def test_a_refusal_is_an_outcome_and_so_is_an_answer(agent, churn):
     lazy_agent = LazyAgent(Recipe(agent))
-    registered = await VerbServer(lazy_agent).call("register_model", (churn,), {})
+    registered = await VerbServer(lazy_agent).call("register_model", (churn,), {}, ANA)
     assert (registered.answer.model_id, registered.refusal) == ("churn", None)
-    unknown = await VerbServer(lazy_agent).call("submit", (TuneModel("nobody"),), {})
+    unknown = await VerbServer(lazy_agent).call("submit", (TuneModel("nobody"),), {}, ANA)
     assert isinstance(unknown.refusal, ModelNotFound)
-    away = await VerbServer(LazyAgent(Recipe(away=True))).call("models", (), {})
+    away = await VerbServer(LazyAgent(Recipe(away=True))).call("models", (), {}, ANA)
     assert isinstance(away.refusal, Unavailable)
 
 
 @pytest.mark.parametrize("verb", ["_store", "__class__", "frobnicate"])
 async def test_only_verbs_can_be_asked_for(agent, verb):
-    outcome = await VerbServer(LazyAgent(Recipe(agent))).call(verb, (), {})
+    outcome = await VerbServer(LazyAgent(Recipe(agent))).call(verb, (), {}, ANA)
     assert isinstance(outcome.refusal, InvalidRequest)

@@ -95,15 +95,36 @@ end
 return 'OK'
 """
 
-# KEYS 1 is the answer. ARGV: digest, call, duration of the claim in ms.
-CLAIM_ANSWER = """
-local kept = redis.call('HMGET', KEYS[1], 'digest', 'answer', 'call')
-if kept[1] and kept[1] ~= ARGV[1] then return {'OTHER'} end
-if kept[2] then return {'KEPT', kept[2]} end
-if kept[1] and kept[3] ~= ARGV[2] then return {'HELD'} end
-redis.call('HSET', KEYS[1], 'digest', ARGV[1], 'call', ARGV[2])
+# The beginning of scripts that let a claim of an idempotency key hold until a time by the server's clock, in ms.
+_NOW = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+"""
+
+# KEYS: the answer, the number of the owner's new keys. ARGV: digest, call, duration of the claim in ms, retention in
+# ms, id of the act if the key is new, most new keys. A key of an older version has no `until`: it expires by itself.
+CLAIM_ANSWER = f"""{_NOW}
+local kept = redis.call('HMGET', KEYS[1], 'digest', 'answer', 'call', 'act', 'until')
+if kept[1] and kept[1] ~= ARGV[1] then return {{'OTHER'}} end
+if kept[2] then return {{'KEPT', kept[4] or '', kept[2]}} end
+if kept[1] and kept[3] ~= ARGV[2] and not (kept[5] and tonumber(kept[5]) <= now) then return {{'HELD'}} end
+if not kept[1] then
+  if tonumber(redis.call('GET', KEYS[2]) or '0') >= tonumber(ARGV[6]) then return {{'FULL'}} end
+  if redis.call('INCR', KEYS[2]) == 1 then redis.call('PEXPIRE', KEYS[2], ARGV[4]) end
+end
+local act = kept[4] or ARGV[5]
+local held_until = string.format('%.0f', now + ARGV[3])
+redis.call('HSET', KEYS[1], 'digest', ARGV[1], 'call', ARGV[2], 'act', act, 'until', held_until)
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
+return {{kept[1] and 'AGAIN' or 'FIRST', act}}
+"""
+
+# KEYS 1 is the answer. ARGV: call, duration of the claim in ms, retention in ms.
+RENEW_ANSWER = f"""{_NOW}
+if redis.call('HGET', KEYS[1], 'call') ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[1], 'until', string.format('%.0f', now + ARGV[2]))
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
-return {'FIRST'}
+return 1
 """
 
 # KEYS 1 is the answer. ARGV: digest, answer, retention in ms.
@@ -116,9 +137,17 @@ redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return 1
 """
 
-# KEYS 1 is the answer. ARGV: digest.
+# KEYS 1 is the answer. ARGV: call.
+SUSPEND_ANSWER = """
+if redis.call('HGET', KEYS[1], 'call') == ARGV[1] then redis.call('HSET', KEYS[1], 'until', '0') end
+return 1
+"""
+
+# KEYS: the answer, the number of the owner's new keys. ARGV: call.
 RELEASE_ANSWER = """
-local kept = redis.call('HMGET', KEYS[1], 'digest', 'answer')
-if kept[1] == ARGV[1] and not kept[2] then redis.call('DEL', KEYS[1]) end
+local kept = redis.call('HMGET', KEYS[1], 'call', 'answer')
+if kept[1] ~= ARGV[1] or kept[2] then return 0 end
+redis.call('DEL', KEYS[1])
+if tonumber(redis.call('GET', KEYS[2]) or '0') > 0 then redis.call('DECR', KEYS[2]) end
 return 1
 """

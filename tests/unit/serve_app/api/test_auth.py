@@ -97,7 +97,7 @@ async def test_scopes_include_each_other_as_the_domain_says(authenticator: Authe
         await authenticator.principal(HEADER, scope)
     with pytest.raises(NotPermitted, match="token 'ci' has the scopes operate, predict: this needs admin"):
         await authenticator.principal(HEADER, Scope.ADMIN)
-    assert refusals[0].actor == "ci"
+    assert refusals[0].actor == "ci (0123456789ab)"
 
 
 async def test_an_expired_token_is_refused_from_that_moment(
