@@ -41,9 +41,9 @@ _UNREADABLE = 0
 class AuditEntry:
     """One action in the audit log; `at` is a POSIX time.
 
-    `actor` is a token's name, "anonymous" or "optagent"; `action` is a verb such as `rollout.promote` or
-    `auth.refused`; `target` is the object that the actor acted on; `outcome` is "done" or the reason for a refusal. An
-    entry holds no feature values and no secrets.
+    `actor` is the text of an `Actor`, "anonymous", or "optagent" for what happens by itself; `action` is a verb such as
+    `rollout.promote` or `auth.refused`; `target` is the object that the actor acted on; `outcome` is "done" or the
+    reason for a refusal. An entry holds no feature values and no secrets.
     """
 
     at: float
