@@ -379,7 +379,7 @@ async def test_one_altered_byte_of_the_log_fails_its_verification_and_the_replay
         ("nobody", NotFound, "is no rollout, and no process with a decision"),
         ("", NotFound, "is no rollout, and no process"),
         ("99", NotFound, "link 99 is not in the audit log"),
-        (1, InvalidRequest, "this one is 'model.update'"),
+        (1, InvalidRequest, "this one is 'model.register'"),
         ("9" * 5000, NotFound, "is no rollout"),
         ("²", NotFound, "is no rollout"),
     ],
@@ -400,13 +400,15 @@ async def test_a_rollout_is_decided_again_by_its_id_or_by_any_link_of_it_and_has
     replay = await world.agent.replay_decision("r-1")
     assert isinstance(replay, RolloutReplay)
     assert (replay.is_same, replay.transitions) == (True, 2)
-    assert await world.agent.replay_decision(2) == replay
+    last_link = len(world.store._audit_links)
+    assert await world.agent.replay_decision(last_link) == replay
     by_another = replace(aborted_rollout.transitions[1], by="mallory")
     await world.store.save_rollout(
         replace(aborted_rollout, transitions=(aborted_rollout.transitions[0], by_another)), aborted_rollout
     )
-    replay = await world.agent.replay_decision("2")
-    assert replay.difference == ReplayDifference("transition 2: by, in link 2 of the audit log", "mallory", "ann")
+    replay = await world.agent.replay_decision(str(last_link))
+    where = f"transition 2: by, in link {last_link} of the audit log"
+    assert replay.difference == ReplayDifference(where, "mallory", "ann")
 
 
 async def test_the_command_line_tells_what_came_out(world: World, monkeypatch: pytest.MonkeyPatch):
