@@ -98,6 +98,9 @@ async def test_a_process_is_queued_once(repeat: Repeat, churn_id: str, store: In
     answer = await repeat("operate", SEARCH, {"model_id": churn_id}, 202)
     [process] = await store.processes()
     assert answer["process_id"] == process.process_id
+    entries = [entry for entry in await store.audit() if entry.action == "process.submit"]
+    assert {entry.detail["process_id"] for entry in entries} == {process.process_id}
+    assert all(entry.actor.startswith("operate (") and entry.request_id for entry in entries)
 
 
 async def test_the_processes_of_a_batch_are_queued_once_each(
