@@ -1,6 +1,5 @@
 """Retention commands: prune what is older than the settings say, and erase the rows of given ids."""
 
-import getpass
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +18,7 @@ def prune(
     as_json: AsJson = False,
 ) -> None:
     """Let go of rows, versions, processes and rollouts that are older than the settings say."""
-    prunings: tuple[Pruning, ...] = with_agent(lambda agent: agent.prune(dry_run, getpass.getuser()))
+    prunings: tuple[Pruning, ...] = with_agent(lambda agent: agent.prune(dry_run))
     if as_json:
         print_json([plain(pruning) for pruning in prunings])
     else:
@@ -41,7 +40,7 @@ def erase(
 ) -> None:
     """Remove all recorded rows of the given ids: predictions, labels, evidence and training rows."""
     every_id = [*(names or ()), *(_read_ids(ids) if ids else ())]
-    rows = with_agent(lambda agent: agent.erase(model, every_id, getpass.getuser()))
+    rows = with_agent(lambda agent: agent.erase(model, every_id))
     if as_json:
         return print_json({"model": model, "ids": len(set(every_id)), "rows": dict(rows)})
     OUT.print(f"{model}: {_counts(rows) or 'no rows'} of {len(set(every_id))} ids are gone", highlight=False)

@@ -32,7 +32,7 @@ async def test_failing_acts_of_a_token_push_nothing_out_of_the_log(agent: Optimi
     await agent.record_audit(ENTRY)
     for _ in range(600):
         await agent.record_audit(AuditEntry(100.0, "ci", "model.update", "churn", "no such field"))
-    await agent._failure_sums.close()
+    await agent._acts.close()
     entries = await agent.audit(1000)
     assert len(entries) <= 13
     assert sum(entry.detail.get("count", 1) for entry in entries[:-1]) == 600
@@ -99,8 +99,7 @@ async def test_an_entry_that_an_earlier_version_left_unbounded_is_listed_within_
 async def test_fields_of_any_shape_are_bounded_before_anything_is_stored(
     call, churn_id: str, agent, changes: dict[str, Any]
 ):
-    before = len(await agent.audit(1000))
     answer = await call("operate", "PATCH", f"/models/{churn_id}", json=changes)
     assert answer.status_code == 422
     assert len(answer.content) < 4000
-    assert len(await agent.audit(1000)) == before
+    assert "model.update" not in {entry.action for entry in await agent.audit(1000)}

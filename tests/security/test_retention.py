@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from optagent.adapters.in_memory.store import InMemoryStore
+from optagent.agent.acts import current_actor
 from optagent.cli import app
 from optagent.cli import retention as commands
 from optagent.domain.process import Process, Status
@@ -75,14 +76,14 @@ async def test_what_is_old_goes_and_the_log_says_how_much(world):
     world._ports.clock.advance(MANY_DAYS)
     (would,) = await world.prune(dry_run=True)
     assert (await world.processes("churn"))[0].process_id == "old"
-    (pruning,) = await world.prune(who="ana")
+    (pruning,) = await world.prune()
     assert replace(would, dry_run=False) == pruning
     assert pruning.rows == {"predictions": 2, "labels": 2, "evidence": 2}
     assert (pruning.plan.processes, pruning.plan.rollouts) == (("old",), ("r-old",))
     assert await world.processes("churn") == []
     assert [rollout.rollout_id for rollout in await world.rollouts("churn")] == ["r-new"]
     (entry,) = await entries(world, "retention.pruned")
-    assert (entry.actor, entry.target, entry.outcome) == ("ana", "churn", "done")
+    assert (entry.actor, entry.target, entry.outcome) == (str(current_actor()), "churn", "done")
     assert (entry.detail["rows"], entry.detail["processes"]) == (dict(pruning.rows), 1)
     assert (await world.verify_audit()).is_whole
 
@@ -134,7 +135,7 @@ async def test_a_store_that_takes_no_claim_is_pruned_all_the_same(world, monkeyp
 
 async def test_erased_rows_are_gone_and_the_log_has_their_number_and_digest_but_no_id(world):
     record(world, "ana-1", "bob-2")
-    erased = await world.erase("churn", ["bob-2", "ana-1", "ana-1", "nobody"], who="ana")
+    erased = await world.erase("churn", ["bob-2", "ana-1", "ana-1", "nobody"])
     assert erased == {"predictions": 2, "labels": 2, "evidence": 2}
     assert await world.erase("churn", ["ana-1"]) == {}
     newest, entry = await entries(world, "retention.erased")
@@ -165,11 +166,11 @@ def test_the_command_line_prunes_and_erases(tmp_path: Path, monkeypatch: pytest.
     calls: list[Any] = []
 
     class Agent:
-        async def prune(self, dry_run: bool, who: str) -> tuple[Any, ...]:
+        async def prune(self, dry_run: bool) -> tuple[Any, ...]:
             calls.append(dry_run)
             return ()
 
-        async def erase(self, model_id: str, ids: list[str], who: str) -> dict[str, int]:
+        async def erase(self, model_id: str, ids: list[str]) -> dict[str, int]:
             calls.append((model_id, ids))
             return {"labels": 2}
 
