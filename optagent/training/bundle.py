@@ -27,7 +27,7 @@ from optagent.training.manifest import (
 )
 from optagent.training.predictor import Predictor
 
-__all__ = ["bundle_digest", "load_bundle", "save_bundle", "verify_bundle"]
+__all__ = ["bundle_digest", "load_bundle", "save_bundle", "sync_folder", "verify_bundle"]
 
 _LIBRARIES = ("optagent", "lightgbm", "numpy", "scikit-learn", "skops", "xgboost", "xgboost-cpu")
 _FACTS = frozenset({"model_id", "task", "params", "rounds", "created_at"})
@@ -53,9 +53,9 @@ def save_bundle(folder: Path, model: FittedModel, family: str, schema: Schema, f
         (staging / SCHEMA).write_bytes(encode(schema))
         manifest = _build_manifest(staging, family, schema, facts)
         (staging / MANIFEST).write_bytes(manifest.to_json())
-        _sync_files(staging)
-        staging.chmod(0o755)
+        sync_folder(staging)
         staging.rename(folder)
+        _sync_path(folder.parent)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
@@ -119,8 +119,20 @@ def _check_facts(facts: Mapping[str, Any], schema: Schema) -> None:
         raise InvalidRequest(f"bundle facts: task {facts['task']}, the schema is for {schema.task}")
 
 
-def _sync_files(folder: Path) -> None:
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
+def sync_folder(folder: Path, parents: int = 0) -> None:
+    """Brings a folder with all below it to the disk, and the names of so many of its `parents`.
+
+    A file whose folder is not synced may have no name after a power cut, though its content is on the disk.
+    """
+    for path in (*folder.rglob("*"), folder, *folder.parents[:parents]):
+        _sync_path(path)
+
+
+def _sync_path(path: Path) -> None:
+    if os.name == "nt" and path.is_dir():  # Windows opens no folders, and writes their entries with the files
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -7,11 +7,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from optagent.adapters.models.mlflow_artifact import BUNDLE, artifact_digest, save_artifact
 from optagent.adapters.models.mlflow_connection import MlflowConnection
 from optagent.domain.model import ModelVersion
 from optagent.errors import CorruptBundle, InvalidRequest, ModelNotFound, NotFound
+from optagent.training.bundle import sync_folder
 from optagent.training.manifest import bundle_digest, verify_bundle
 
 if TYPE_CHECKING:
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 _DIGEST, _ARTIFACT_DIGEST, _METRICS = "optagent.digest", "optagent.artifact_digest", "optagent.metrics"
 _OURS = frozenset({_DIGEST, _ARTIFACT_DIGEST, _METRICS})
 _FOLDER = "model"
+_ARTIFACT_PARENTS = 3  # RUN/artifacts/model below the folder of all artifacts
 
 
 class MlflowRegistry:
@@ -51,6 +55,7 @@ class MlflowRegistry:
                 _METRICS: json.dumps(dict(metrics)),
             }
             source, run_id = self._log(client, model_id, model, metrics, tags)
+            _sync_local(source)
             self._ensure_name(client, model_id)
             row = self._create_version(client, model_id, source, run_id, {**tags, **ours})
             return _version_of(row, ())
@@ -159,6 +164,13 @@ class MlflowRegistry:
                 yield client
         except (NotFound, InvalidRequest) as error:
             raise ModelNotFound(f"{label}: not in MLflow at {self._server.address}") from error
+
+
+def _sync_local(source: str) -> None:
+    """Brings files that MLflow has copied into a local folder to the disk, before a version refers to them."""
+    parts = urlsplit(source)
+    if parts.scheme == "file":
+        sync_folder(Path(url2pathname(parts.path)), _ARTIFACT_PARENTS)
 
 
 def _download_files(uri: str, scratch: Path, tracking_uri: str) -> str:
