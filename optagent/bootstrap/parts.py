@@ -49,10 +49,15 @@ Recipe = Callable[[], "Awaitable[OptimizationAgent]"]
 
 
 def make_home(settings: Settings) -> None:
-    try:
-        settings.home.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InvalidRequest(f"OPT_AGENT_HOME: {settings.home} cannot be made: {error.strerror}") from None
+    """Makes the home, and the folder of observations if it lies elsewhere, closed to other users; InvalidRequest."""
+    from optagent.adapters.private_folder import make_private_folder
+
+    for name, folder in (("OPT_AGENT_HOME", settings.home), ("OPT_AGENT_OBSERVATIONS", settings.observations)):
+        try:
+            if folder is not None:
+                make_private_folder(folder)
+        except OSError as error:
+            raise InvalidRequest(f"{name}: {folder} cannot be made: {error.strerror}") from None
 
 
 def redis_url(settings: Settings, resources: AsyncExitStack) -> str:

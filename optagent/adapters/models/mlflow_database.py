@@ -11,6 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from optagent.adapters.models.mlflow_client import quiet_mlflow
+from optagent.adapters.private_folder import make_private_folder
 from optagent.errors import Unavailable
 
 _LOCK_S = 120.0
@@ -40,7 +41,7 @@ def _template(cache_folder: Path) -> Path:
 
     template = cache_folder / f"mlflow-{VERSION}.db"
     if not _has_content(template):
-        cache_folder.mkdir(parents=True, exist_ok=True)
+        make_private_folder(cache_folder)
         with _hold_lock(template):
             if not _has_content(template):
                 with _sibling(template) as staging:
