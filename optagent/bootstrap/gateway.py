@@ -6,6 +6,7 @@ import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optagent.bootstrap import parts
@@ -69,8 +70,10 @@ async def create_gateway_ports(settings: Settings) -> GatewayPorts:
             parts.kept_answers(url),
         )
         observations = parts.observations(url, settings)
-        recipes = partial(parts.registry, settings), partial(reference_rows, settings)
-        loader = IsolatedLoader(recipes[0], parts.cache_folder(), recipes[1], settings.max_rows)
+        rows_for = partial(reference_rows, parts.observations_folder(settings))
+        loader = IsolatedLoader(
+            parts.registry_recipe(settings), parts.bundle_cache(settings), rows_for, settings.max_rows
+        )
         for port in (routes, store, tokens, kept_answers):
             resources.push_async_callback(port.close)
         for blocking in (observations, loader):
@@ -89,13 +92,17 @@ async def create_gateway_ports(settings: Settings) -> GatewayPorts:
         )
 
 
-def reference_rows(settings: Settings, model_id: str, version: str, schema: Schema) -> Matrix | None:
-    """Encoded rows of a version's holdout on which its engines are compared; None where none are stored."""
+def reference_rows(observations: Path, model_id: str, version: str, schema: Schema) -> Matrix | None:
+    """Encoded rows of a version's holdout on which its engines are compared; None where none are stored.
+
+    It gets a folder and not the settings, since it is called in a process that may run a user's code.
+    """
+    from optagent.adapters.state.archive.parquet import ParquetArchive
     from optagent.loop.observe.reference import decode_reference
     from optagent.training.live_rows import model_matrix
 
     try:
-        reference = decode_reference(parts.archive(settings).reference(model_id, version))
+        reference = decode_reference(ParquetArchive(observations).reference(model_id, version))
     except NotFound:
         return None
     if reference.schema != schema:

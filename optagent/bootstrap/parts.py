@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 
     from optagent.adapters.cluster.head import RayHead
     from optagent.adapters.cluster.ray_cluster import RayCluster
-    from optagent.adapters.state.archive.parquet import ParquetArchive
     from optagent.adapters.state.redis.idempotency import RedisIdempotencyStore
     from optagent.agent import OptimizationAgent
     from optagent.loop.context import Backtester
@@ -102,14 +102,7 @@ def observations(url: str | None, settings: Settings) -> Observations:
     from optagent.adapters.state.observations import RedisObservations
 
     assert url is not None
-    return RedisObservations(url, _observations_folder(settings), max_backlog=settings.max_backlog)
-
-
-def archive(settings: Settings) -> ParquetArchive:
-    """The archive of observations, without the queue before it."""
-    from optagent.adapters.state.archive.parquet import ParquetArchive
-
-    return ParquetArchive(_observations_folder(settings))
+    return RedisObservations(url, observations_folder(settings), max_backlog=settings.max_backlog)
 
 
 def routes(url: str) -> Routes:
@@ -212,9 +205,14 @@ def importer(settings: Settings) -> Importer:
 
 
 def registry(settings: Settings) -> Registry:
-    from optagent.adapters.models.mlflow_registry import MlflowRegistry
+    return _registry_at(_mlflow(settings))
 
-    return MlflowRegistry(**_mlflow(settings))
+
+def registry_recipe(settings: Settings) -> Callable[[], Registry]:
+    """A function that makes the registry in another process, and carries nothing else of the settings."""
+    from functools import partial
+
+    return partial(_registry_at, _mlflow(settings))
 
 
 def monitoring(settings: Settings) -> Monitoring:
@@ -231,11 +229,9 @@ def monitoring(settings: Settings) -> Monitoring:
 
 def loader(settings: Settings) -> Loader:
     """A loader that runs versions of the registry in processes of their own."""
-    from functools import partial
-
     from optagent.adapters.serving.isolated import IsolatedLoader
 
-    return IsolatedLoader(partial(registry, settings), cache_folder(), None, settings.max_rows)
+    return IsolatedLoader(registry_recipe(settings), bundle_cache(settings), None, settings.max_rows)
 
 
 def backtester(workers: Workers) -> Backtester:
@@ -285,13 +281,28 @@ def _audit_key_file(settings: Settings) -> Path:
     return settings.audit_key_file or settings.home / "audit.key"
 
 
-def _observations_folder(settings: Settings) -> Path:
+def bundle_cache(settings: Settings) -> Path:
+    """The cache of bundles of one registry: homes with another MLflow do not share it."""
+    from optagent.adapters.models.mlflow_health import hide_credentials
+
+    address = hide_credentials(tracking_uri(settings))  # a changed password leaves the cache where it is
+    return cache_folder() / "bundles" / hashlib.sha256(address.encode()).hexdigest()[:16]
+
+
+def observations_folder(settings: Settings) -> Path:
+    """The folder of recorded rows and labels."""
     return settings.observations or settings.home / "observations"
 
 
 def _trials_url(settings: Settings) -> str:
     storage = settings.study_storage
     return storage.get_secret_value() if storage else f"sqlite:///{settings.home / 'trials.db'}"
+
+
+def _registry_at(mlflow: Mapping[str, Any]) -> Registry:
+    from optagent.adapters.models.mlflow_registry import MlflowRegistry
+
+    return MlflowRegistry(**mlflow)
 
 
 def _mlflow(settings: Settings) -> dict[str, Any]:

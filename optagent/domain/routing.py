@@ -1,7 +1,8 @@
 """Routing tables: the versions that answer a model's requests, in one table per model that is replaced as a whole."""
 
 import hashlib
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from optagent.domain.rollout import Rollout, shadow_version, shares
@@ -26,7 +27,9 @@ class RoutingTable:
     so that a return to them takes one swap. `rollout_id`, `state` and `step` are those of the table's rollout, "" and 0
     without one; the rows of evidence carry them. The table applies to requests from `activate_at` (POSIX seconds) on;
     it is None while the table is only staged. `budget_ms` is the time that the rollout's candidate may take for a
-    request before another version answers it.
+    request before another version answers it. `digests` are those of the versions' bundles, by version: a gateway
+    loads no other bundle, whatever the registry or its cache has under that number. A version without one, as in
+    tables of an older program, is loaded as the registry has it.
     """
 
     model_id: str
@@ -41,6 +44,7 @@ class RoutingTable:
     step: int = 0
     activate_at: float | None = None
     budget_ms: float = 100.0
+    digests: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if self.revision < 1:
@@ -57,6 +61,11 @@ class RoutingTable:
         """All versions that a gateway has to load for this table, each once, the champion first."""
         versions = (self.champion, self.candidate, self.shadow, *self.warm)
         return tuple(dict.fromkeys(version for version in versions if version is not None))
+
+    @property
+    def bundles(self) -> tuple[tuple[str, str], ...]:
+        """All versions of the table, each with the digest of its bundle, "" where that is not known."""
+        return tuple((version, self.digests.get(version, "")) for version in self.versions)
 
     def answers_like(self, other: "RoutingTable") -> bool:
         """True where both tables route alike and differ at most in revision and time."""

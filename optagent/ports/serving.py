@@ -1,6 +1,6 @@
 """Serving ports: routing tables, model loading, tokens, idempotent answers and the launch of runners."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from typing import Protocol
 
 from optagent.domain.idempotency import KeyClaim, KeyRules
@@ -86,10 +86,18 @@ class Routes(Protocol):
 class Loader(Protocol):
     """Loads model versions. Its verbs block: call them from threads, also several at once."""
 
-    def load(self, model_id: str, version: str) -> ServedModel:
+    def load(self, model_id: str, version: str, digest: str = "") -> ServedModel:
         """The version with a running engine; close it when it is no longer needed.
 
-        Raises ModelNotFound, CorruptBundle, EngineFailed where the engine cannot be started, and Unavailable.
+        Only a bundle of that digest is loaded; without one, that which the registry has. Raises ModelNotFound,
+        CorruptBundle, EngineFailed where the engine cannot be started, and Unavailable.
+        """
+        ...
+
+    def keep(self, digests: Collection[str]) -> None:
+        """Drops copies of bundles that are kept on this machine, but those of `digests` and a few that were used last.
+
+        Raises Unavailable.
         """
         ...
 

@@ -20,8 +20,8 @@ _LOADS_AT_ONCE = 2
 
 _log = logging.getLogger("optagent.gateway")
 
-Key = tuple[str, str]
-"""A model id and a version."""
+Key = tuple[str, str, str]
+"""A model id, a version, and the digest of its bundle, "" where its table does not know it."""
 
 
 class Router:
@@ -60,6 +60,8 @@ class Router:
         self._loading: dict[Key, asyncio.Task[None]] = {}
         self._failed: dict[Key, tuple[str, float]] = {}
         self._unneeded_since: dict[Key, float] = {}
+        self._kept_digests: frozenset[str] | None = None
+        self._keeping: asyncio.Task[None] | None = None
         self._unsent_acks: dict[str, tuple[int, str]] = {}
         self._sent_acks: dict[str, tuple[int, str]] = {}
         self._has_tables = self._stale = False
@@ -73,7 +75,7 @@ class Router:
 
     async def close(self) -> None:
         """Leaves the list of gateways, and closes all versions."""
-        tasks = [*self._tasks, *self._loading.values(), *self._sending]
+        tasks = [*self._tasks, *self._loading.values(), *self._sending, *filter(None, [self._keeping])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -159,7 +161,7 @@ class Router:
         if active is None:
             self._current.pop(model_id, None)
             self._upcoming.pop(model_id, None)
-        elif (model_id, active.champion) in self._versions or self._is_settled(active):
+        elif _version_keys(active)[0] in self._versions or self._is_settled(active):
             self._schedule_route(active)
 
     def _start_loading(self, key: Key) -> None:
@@ -176,11 +178,11 @@ class Router:
             model = await loop.run_in_executor(self._pool, self._loader.load, *key)
         except Exception as error:
             self._failed[key] = (str(error), loop.time())
-            _log.warning("%s version %s cannot be loaded: %s", *key, error)
+            _log.warning("%s version %s cannot be loaded: %s", *key[:2], error)
         else:
             self._versions[key] = Version(model)
             self._failed.pop(key, None)
-            _log.info("%s version %s is loaded: %s", *key, model.reason)
+            _log.info("%s version %s is loaded: %s", *key[:2], model.reason)
         finally:
             del self._loading[key]
         self._reconcile(key[0])
@@ -243,6 +245,7 @@ class Router:
             self.find_route(model_id, self._clock.now())
             self._reconcile(model_id)
         self._drop_unneeded()
+        self._keep_needed_bundles()
         if self._unsent_acks:
             await self._send_acks()
 
@@ -255,6 +258,18 @@ class Router:
         for key, since in self._unneeded_since.items():
             if now - since >= self._grace_s:
                 self._versions.pop(key).close()
+
+    def _keep_needed_bundles(self) -> None:
+        """Starts to tell the loader the bundles that tables name, where these are others than before."""
+        digests = frozenset(key[2] for key in self._needed_keys() if key[2])
+        is_known = self._has_tables and not self._stale
+        if is_known and digests != self._kept_digests and (self._keeping is None or self._keeping.done()):
+            self._keeping = asyncio.create_task(self._keep_bundles(digests))
+
+    async def _keep_bundles(self, digests: frozenset[str]) -> None:
+        with _log_errors(), suppress(Unavailable):
+            await asyncio.get_running_loop().run_in_executor(self._pool, self._loader.keep, digests)
+            self._kept_digests = digests
 
     def _needed_keys(self) -> Iterator[Key]:
         upcoming = [route.table for routes in self._upcoming.values() for route in routes]
@@ -273,4 +288,5 @@ def _log_errors() -> Iterator[None]:
 
 
 def _version_keys(table: RoutingTable) -> list[Key]:
-    return [(table.model_id, version) for version in table.versions]
+    """The keys of the table's versions, that of the champion first."""
+    return [(table.model_id, version, digest) for version, digest in table.bundles]

@@ -51,7 +51,8 @@ async def test_without_tables_there_is_nothing(routes):
 
 
 async def test_a_table_is_staged_and_then_active_from_a_time_on(routes):
-    table = a_table(candidate="4", share=0.25, shadow="5", warm=("3", "4"), rollout_id="é", state="ramp", step=2)
+    rollout = {"warm": ("3", "4"), "rollout_id": "é", "state": "ramp", "step": 2, "digests": {"4": "d4", "3": "d3"}}
+    table = a_table(candidate="4", share=0.25, shadow="5", **rollout)
     await routes.stage(table)
     assert await routes.staged_table("churn") == table
     assert await routes.active_table("churn") is None

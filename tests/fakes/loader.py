@@ -1,9 +1,11 @@
 """Fake loader: versions that answer in this process, with any engine."""
 
 import threading
+from collections.abc import Collection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from optagent.errors import CorruptBundle
 from optagent.ports import Registry
 from optagent.serving.engine import ServedModel
 from optagent.serving.native_engine import NativeEngine
@@ -21,8 +23,10 @@ class InMemoryLoader:
         self._loaded: list[ServedModel] = []
         self._lock = threading.Lock()
 
-    def load(self, model_id: str, version: str) -> ServedModel:
+    def load(self, model_id: str, version: str, digest: str = "") -> ServedModel:
         found = self._registry.version(model_id, version)
+        if digest not in ("", found.digest):
+            raise CorruptBundle(f"{model_id} version {version}: {digest} is asked for, the registry has {found.digest}")
         with TemporaryDirectory(prefix="optagent-version-") as scratch:
             predictor = load_bundle(self._registry.fetch(found, Path(scratch)), found.digest)
         compiled = compile_onnx(predictor)
@@ -31,6 +35,9 @@ class InMemoryLoader:
         with self._lock:
             self._loaded.append(model)
         return model
+
+    def keep(self, digests: Collection[str]) -> None:
+        """It keeps no bundles."""
 
     def close(self) -> None:
         with self._lock:

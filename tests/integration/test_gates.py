@@ -338,7 +338,7 @@ class Broken:
     def __init__(self, error):
         self._error = error
 
-    def load(self, model_id, version):
+    def load(self, model_id, version, digest):
         raise self._error
 
     def close(self):
@@ -378,7 +378,7 @@ class Serving:
         predictor = load_bundle(candidate.folder)
         self._served = ServedModel(predictor.schema, Off(predictor, **off), "1")
 
-    def load(self, model_id, version):
+    def load(self, model_id, version, digest):
         return self._served
 
     def close(self):

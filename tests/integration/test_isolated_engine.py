@@ -24,7 +24,7 @@ from optagent.domain.model import ModelSpec, Task
 from optagent.domain.routing import RoutingTable
 from optagent.errors import CorruptBundle, EngineFailed, Infeasible, ModelNotFound
 from optagent.serving.engine import ServedModel
-from optagent.training.bundle import load_bundle, save_bundle
+from optagent.training.bundle import bundle_digest, load_bundle, save_bundle
 from optagent.training.encoding import fit_schema, load_data
 from optagent.training.families.registry import family_named
 from serve_app.data_plane.gateway import DataPlane
@@ -185,13 +185,14 @@ if __name__ == "__main__":
 
 def test_a_child_that_is_killed_is_started_again_without_the_registry(loader: IsolatedLoader, folders: Path) -> None:
     model = loader.load("m", "2")
+    digest = bundle_digest(folders / "2")
     folders.rename(folders.with_name("away"))
     os.kill(engine_of(model).pid or 0, signal.SIGKILL)
     with pytest.raises(EngineFailed, match="SIGKILL"):
         answer(model, 7.0)
     wait_for(lambda: engine_of(model).pid is not None)
     assert answer(model, 7.0) == 7.0
-    again = loader.load("m", "2")  # what was fetched before serves while the registry is away
+    again = loader.load("m", "2", digest)  # what was fetched before serves while the registry is away
     assert answer(again, 7.0) == 7.0
 
 

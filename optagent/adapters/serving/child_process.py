@@ -15,7 +15,15 @@ import numpy as np
 from optagent.adapters.serving.frames import BrokenFrame, receive, send
 from optagent.arrays import Matrix, Prediction
 
-_CHILD = "optagent.adapters.serving.isolated_child"
+# fmt: off
+_PLAIN = frozenset((
+    "PATH", "HOME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT",
+    "CUDA_VISIBLE_DEVICES", "PYTHONHOME", "PYTHONUSERBASE", "PYTHONNOUSERSITE", "PYTHONHASHSEED", "PYTHONUTF8",
+    "PYTHONIOENCODING", "PYTHONUNBUFFERED", "PYTHONWARNINGS", "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX",
+    "PYTHONFAULTHANDLER", "PYTHONMALLOC",
+))
+# fmt: on
+_PLAIN_BEGINNINGS = ("LC_", "OMP_", "OPENBLAS_", "MKL_")
 _MOST_LOADED = 2**31
 _MOST_ERROR = 10_000
 
@@ -27,14 +35,15 @@ class ModelRaised(Exception):
 class ChildProcess:
     """A process in a session of its own, which ends with this process in any case. Use it from one thread at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, module: str, has_secrets: bool = False) -> None:
+        """Starts `python -m module`. Only with `has_secrets` does it get the whole environment of this process."""
         self._channel, channel = socket.socketpair()
         self._lifeline, lifeline = socket.socketpair()
         with channel, lifeline:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", _CHILD, str(channel.fileno()), str(lifeline.fileno())],
+                [sys.executable, "-m", module, str(channel.fileno()), str(lifeline.fileno())],
                 pass_fds=(channel.fileno(), lifeline.fileno()),
-                env=_environment(),
+                env=_environment(has_secrets),
                 stdin=subprocess.DEVNULL,
                 stdout=2,  # the output of a model belongs in the log
                 start_new_session=True,
@@ -45,10 +54,10 @@ class ChildProcess:
     def pid(self) -> int:
         return self._process.pid
 
-    def load(self, request: Mapping[str, Any], recipes: bytes, within_s: float) -> tuple[dict[str, Any], bytes]:
-        """The child's description of the version, and its graph; BrokenFrame with the reason if there is no answer."""
+    def load(self, request: Mapping[str, Any], recipe: bytes, within_s: float) -> tuple[dict[str, Any], bytes]:
+        """The child's answer to its first request; BrokenFrame with the reason if there is none."""
         with self._add_exit_code():
-            send(self._channel, request, recipes, within_s)
+            send(self._channel, request, recipe, within_s)
             answer, graph = receive(self._channel, _MOST_LOADED, within_s)
             return answer, bytes(graph)
 
@@ -100,8 +109,16 @@ def _describe_exit(code: int) -> str:
     return f"signal {-code}"
 
 
-def _environment() -> dict[str, str]:
-    """This environment with the module path of this process and one thread for each numeric library."""
+def _environment(has_secrets: bool) -> dict[str, str]:
+    """The module path of this process, one thread for each numeric library, and of this environment what is no secret.
+
+    That is a list of what is allowed: nobody can list what may be secret.
+    """
     threads = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
     path = os.pathsep.join(str(Path(entry or ".").absolute()) for entry in sys.path)
-    return {**os.environ, "PYTHONPATH": path, **threads}
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if has_secrets or name in _PLAIN or name.startswith(_PLAIN_BEGINNINGS)
+    }
+    return {**inherited, "PYTHONPATH": path, **threads}

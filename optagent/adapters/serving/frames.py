@@ -7,11 +7,20 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from optagent.errors import EngineFailed, OptAgentError
+
 _SIZES = struct.Struct("<QQ")
 
 
 class BrokenFrame(Exception):
     """The other side ended, was too slow, or sent something that is no frame."""
+
+
+def describe_refusal(error: Exception) -> dict[str, str]:
+    """The answer of a child that failed: the name of an error of ours, EngineFailed for any other, and the message."""
+    is_ours = isinstance(error, OptAgentError)
+    message = str(error) if is_ours else f"{type(error).__name__}: {error}"
+    return {"error": type(error).__name__ if is_ours else EngineFailed.__name__, "message": message[:2000]}
 
 
 def send(

@@ -3,19 +3,21 @@
 A version that compiles to ONNX is scored in the gateway, by a graph that we wrote; any other is scored by its process.
 """
 
+import logging
 import pickle
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from optagent import errors
+from optagent.adapters.serving.bundle_cache import BundleCache
 from optagent.adapters.serving.child_process import ChildProcess, ModelRaised
 from optagent.adapters.serving.frames import BrokenFrame
 from optagent.arrays import Matrix, Prediction
 from optagent.codec import decode
-from optagent.errors import EngineFailed, InvalidRequest, OptAgentError, Unavailable
+from optagent.errors import CorruptBundle, EngineFailed, InvalidRequest, OptAgentError, Unavailable
 from optagent.ports import Registry
 from optagent.retry import GrowingPauses
 from optagent.serving.engine import ServedModel
@@ -25,7 +27,10 @@ from optagent.serving.row_reader import MOST_ROWS
 from optagent.training.encoding import Schema
 from optagent.training.families.feasible import check_columns
 
+_SCORER, _FETCHER = "optagent.adapters.serving.isolated_child", "optagent.adapters.serving.bundle_fetcher"
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.01, 30.0
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +42,35 @@ class ProcessLimits:
     memory_bytes: int = 8 * 2**30
 
 
-class IsolatedLoader:
-    """Loads versions of a registry, each in a child; bundles are kept in the folder `cache`.
+@dataclass(frozen=True, slots=True)
+class _BundleKey:
+    """A version and the digest of its bundle, "" where only the registry knows it."""
 
-    `registry` makes the registry in the child, and `rows_for` (model id, version, schema) returns encoded rows on which
-    engines are compared, if there are any: both are pickled by reference and called in the child.
+    model_id: str
+    version: str
+    digest: str
+
+    @property
+    def label(self) -> str:
+        return f"{self.model_id} version {self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class _LoadedChild:
+    """A child that has loaded a bundle, its description of the version, and the graph, if there is one."""
+
+    child: ChildProcess
+    key: _BundleKey
+    description: dict[str, Any]
+    graph: bytes
+
+
+class IsolatedLoader:
+    """Loads versions of a registry, each in a child; bundles are cached in the folder `cache`, by their digests.
+
+    A bundle that is not cached is fetched by another child, with the registry that `registry` makes there: the child
+    that runs a model gets no secrets. `rows_for` (model id, version, schema) returns encoded rows on which engines are
+    compared, if there are any. Both are pickled by reference.
     """
 
     def __init__(
@@ -52,8 +81,8 @@ class IsolatedLoader:
         most_rows: int = MOST_ROWS,
         limits: ProcessLimits | None = None,
     ) -> None:
-        self._recipes = pickle.dumps((registry, rows_for))
-        self._cache = cache
+        self._registry, self._rows_for = pickle.dumps(registry), pickle.dumps(rows_for)
+        self._folder, self._cache = cache, BundleCache(cache)
         self._most_rows = most_rows
         self._limits = limits or ProcessLimits()
         self._closed = threading.Event()
@@ -61,34 +90,33 @@ class IsolatedLoader:
         self._loading: set[ChildProcess] = set()
         self._engines: list[IsolatedEngine] = []
 
-    def load(self, model_id: str, version: str) -> ServedModel:
-        request = {
-            "model_id": model_id,
-            "version": version,
-            "cache": str(self._cache),
-            "bundle": "",
-            "digest": "",
-            "memory_bytes": self._limits.memory_bytes,
-        }
-        child, answer, graph = self._start_child(request)
-        label = f"{model_id} version {version}"
+    def load(self, model_id: str, version: str, digest: str = "") -> ServedModel:
+        loaded = self._load_child(_BundleKey(model_id, version, digest))
+        child, label = loaded.child, loaded.key.label
         try:
-            schema = decode(Schema, answer["schema"])
+            schema = decode(Schema, loaded.description["schema"])
             outputs = count_outputs(schema.task, schema.classes)
-            if graph:
+            if loaded.graph:
                 child.end()
-                engine: Any = OnnxEngine(graph, len(schema.columns), outputs)
+                engine: Any = OnnxEngine(loaded.graph, len(schema.columns), outputs)
             else:
-                restart_request = {**request, "bundle": str(answer["bundle"]), "digest": str(answer["digest"])}
                 engine = IsolatedEngine(
-                    label, schema, child, lambda: self._start_child(restart_request)[0], self._limits.call_s
+                    label,
+                    schema,
+                    child,
+                    lambda: self._load_child(loaded.key, compiles=False).child,
+                    self._limits.call_s,
                 )
                 with self._lock:
                     self._engines = [*(other for other in self._engines if not other.is_closed), engine]
-            return ServedModel(schema, engine, version, self._most_rows, reason=str(answer["reason"]))
+            reason = str(loaded.description["reason"])
+            return ServedModel(schema, engine, version, self._most_rows, reason=reason)
         except (KeyError, InvalidRequest) as error:
             child.end()
             raise EngineFailed(f"{label}: what its process tells is not understood: {error}") from None
+
+    def keep(self, digests: Collection[str]) -> None:
+        self._cache.keep(digests)
 
     def close(self) -> None:
         self._closed.set()
@@ -99,20 +127,53 @@ class IsolatedLoader:
         for engine in engines:
             engine.close()
 
-    def _start_child(self, request: dict[str, Any]) -> tuple[ChildProcess, dict[str, Any], bytes]:
-        """A child that has loaded the version, its description of the version, and the graph."""
-        label = f"{request['model_id']} version {request['version']}"
-        if self._closed.is_set():
-            raise Unavailable(f"{label}: the loader is closed")
-        child = ChildProcess()
+    def _load_child(self, key: _BundleKey, compiles: bool = True) -> _LoadedChild:
+        """A child that has loaded the bundle, which is fetched first where the cache has no sound copy."""
+        if key.digest and self._cache.has(key.digest):
+            try:
+                return self._start_scorer(key, compiles)
+            except CorruptBundle as error:
+                _log.warning("%s: the cached bundle is refused: %s", key.label, error)
+        key = replace(key, digest=self._fetch_bundle(key))
+        return self._start_scorer(key, compiles)
+
+    def _fetch_bundle(self, key: _BundleKey) -> str:
+        """Has the bundle fetched into the cache; answers its digest."""
+        request = {
+            "model_id": key.model_id,
+            "version": key.version,
+            "digest": key.digest,
+            "cache": str(self._folder),
+        }
+        child, answer, _ = self._start_child(_FETCHER, key.label, request, self._registry)
+        child.end()
+        return str(answer["digest"])
+
+    def _start_scorer(self, key: _BundleKey, compiles: bool) -> _LoadedChild:
+        request = {
+            "model_id": key.model_id,
+            "version": key.version,
+            "bundle": str(self._cache.path(key.digest)),
+            "digest": key.digest,
+            "compiles": compiles,
+            "memory_bytes": self._limits.memory_bytes,
+        }
+        child, description, graph = self._start_child(_SCORER, key.label, request, self._rows_for)
+        return _LoadedChild(child, key, description, graph)
+
+    def _start_child(
+        self, module: str, label: str, request: dict[str, Any], recipe: bytes
+    ) -> tuple[ChildProcess, dict[str, Any], bytes]:
+        """A child and its answer to the request; a child that refuses it is ended, and its error raised."""
+        self._require_open(label)
+        child = ChildProcess(module, has_secrets=module == _FETCHER)
         with self._lock:
             self._loading.add(child)
         try:
-            answer, graph = child.load(request, self._recipes, self._limits.load_s)
+            answer, graph = child.load(request, recipe, self._limits.load_s)
             if "error" in answer:
                 raise _as_error(str(answer["error"]), str(answer.get("message")))
-            if self._closed.is_set():
-                raise Unavailable(f"{label}: the loader is closed")
+            self._require_open(label)
         except BrokenFrame as error:
             child.end()
             raise EngineFailed(f"{label} cannot be loaded: {error}") from None
@@ -123,6 +184,10 @@ class IsolatedLoader:
             with self._lock:
                 self._loading.discard(child)
         return child, answer, graph
+
+    def _require_open(self, label: str) -> None:
+        if self._closed.is_set():
+            raise Unavailable(f"{label}: the loader is closed")
 
 
 class IsolatedEngine:

@@ -1,13 +1,13 @@
 """Isolated model process: loads one version, then either compiles it and ends, or stays and scores. See `isolated`.
 
 Its arguments are two sockets: requests come over the first, and the process ends when the other end of the second
-closes.
+closes. It may run a user's code, so it has neither secrets nor the registry: it gets the folder of a bundle, and its
+digest.
 """
 
 import contextlib
 import os
 import pickle
-import select
 import socket
 import sys
 import threading
@@ -17,18 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 
-from optagent.adapters.serving.frames import BrokenFrame, receive, send
+from optagent.adapters.serving.frames import BrokenFrame, describe_refusal, receive, send
+from optagent.adapters.serving.lifeline import end_with_parent
 from optagent.arrays import Matrix
 from optagent.codec import encode
 from optagent.domain.model import Task
-from optagent.errors import CorruptBundle, InvalidData, OptAgentError, Unavailable
-from optagent.ports import Registry
+from optagent.errors import InvalidData, OptAgentError
 from optagent.serving.native_engine import NativeEngine
 from optagent.serving.onnx_compiler import compile_onnx
 from optagent.serving.parity import choose_engine, random_rows
-from optagent.training.bundle import bundle_digest, load_bundle
+from optagent.training.bundle import load_bundle
 from optagent.training.encoding import Schema
 from optagent.training.predictor import Predictor
 
@@ -49,59 +48,30 @@ class _Loaded:
 
 def main(channel: socket.socket, lifeline: socket.socket) -> None:
     """Loads the version of the request and describes it; then scores with it, unless it compiled."""
-    _end_with_parent(lifeline)
-    request, recipes = receive(channel, _MOST_BYTES)
+    end_with_parent(lifeline)
+    request, recipe = receive(channel, _MOST_BYTES)
     _limit_memory(request["memory_bytes"])
     try:
-        loaded = _run_niced(lambda: _load(request, recipes))
+        loaded = _run_niced(lambda: _load(request, recipe))
     except Exception as error:
-        is_ours = isinstance(error, OptAgentError)
-        message = str(error) if is_ours else f"{type(error).__name__}: {error}"
-        send(channel, {"error": type(error).__name__ if is_ours else "EngineFailed", "message": message[:2000]})
+        send(channel, describe_refusal(error))
         return
     send(channel, loaded.description, loaded.graph)
     if not loaded.graph:
         _serve(channel, loaded.predictor)
 
 
-def _load(request: Mapping[str, Any], recipes: bytes | bytearray) -> _Loaded:
-    if request["bundle"]:  # it was loaded before, so neither the registry nor the compiler is needed
-        predictor = load_bundle(Path(request["bundle"]), request["digest"])
-        return _Loaded(predictor, _describe(request, predictor, request["bundle"], request["digest"], "started again"))
-    make_registry, rows_for = pickle.loads(recipes)  # noqa: S301 - the parent's own functions
-    model_id, version = request["model_id"], request["version"]
-    bundle, digest = _fetch_bundle(make_registry, model_id, version, Path(request["cache"]))
-    predictor = load_bundle(bundle, digest)
-    graph, reason = _compile(predictor, model_id, version, rows_for)
-    return _Loaded(predictor, _describe(request, predictor, str(bundle), digest, reason), graph)
+def _load(request: Mapping[str, Any], recipe: bytes | bytearray) -> _Loaded:
+    predictor = load_bundle(Path(request["bundle"]), request["digest"])
+    if not request["compiles"]:  # it was loaded before, and did not compile
+        return _Loaded(predictor, _describe(request, predictor, "started again"))
+    rows_for = pickle.loads(recipe)  # noqa: S301 - the parent's own function
+    graph, reason = _compile(predictor, request["model_id"], request["version"], rows_for)
+    return _Loaded(predictor, _describe(request, predictor, reason), graph)
 
 
-def _describe(
-    request: Mapping[str, Any], predictor: Predictor, bundle: str, digest: str, reason: str
-) -> dict[str, Any]:
-    return {
-        "version": request["version"],
-        "schema": encode(predictor.schema).decode(),
-        "bundle": bundle,
-        "digest": digest,
-        "reason": reason,
-    }
-
-
-def _fetch_bundle(make_registry: Callable[[], Registry], model_id: str, version: str, cache: Path) -> tuple[Path, str]:
-    """The version's bundle and digest; an earlier fetch serves while the registry is away."""
-    folder = cache / model_id / version
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"):
-        try:
-            registry = make_registry()
-            model_version = registry.version(model_id, version)
-            return registry.fetch(model_version, folder), model_version.digest
-        except Unavailable:
-            for bundle in sorted(folder.glob("[!.]*")):
-                with contextlib.suppress(CorruptBundle):
-                    return bundle, bundle_digest(bundle)
-            raise
+def _describe(request: Mapping[str, Any], predictor: Predictor, reason: str) -> dict[str, Any]:
+    return {"version": request["version"], "schema": encode(predictor.schema).decode(), "reason": reason}
 
 
 def _compile(predictor: Predictor, model_id: str, version: str, rows_for: RowsFor | None) -> tuple[bytes, str]:
@@ -159,26 +129,6 @@ def _run_niced(load: Callable[[], _Loaded]) -> _Loaded:
     if errors:
         raise errors[0]
     return results[0]
-
-
-def _end_with_parent(lifeline: socket.socket) -> None:
-    """Has the kernel kill this process when the parent's end closes, even if a library hangs and holds the GIL."""
-    if sys.platform == "linux":
-        import fcntl
-        import signal
-
-        fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
-        fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
-        fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
-        if select.select([lifeline], [], [], 0)[0]:
-            os._exit(1)
-        return
-
-    def wait() -> None:
-        lifeline.recv(1)
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
 
 
 def _limit_memory(most: int) -> None:

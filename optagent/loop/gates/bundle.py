@@ -86,7 +86,7 @@ def _load_isolated(
     if loader is None or not candidate.version:
         yield None
         return
-    served = loader.load(prepared.spec.model_id, candidate.version)
+    served = loader.load(prepared.spec.model_id, candidate.version, candidate.digest)
     try:
         yield served
     finally:

@@ -84,7 +84,7 @@ async def activate_table(
     next_table = replace(table, revision=1 if active is None else active.revision + 1, activate_at=None)
     if staged != next_table:
         await routes.stage(next_table)
-    if active is not None and set(next_table.versions) <= set(active.versions):
+    if active is not None and set(next_table.bundles) <= set(active.bundles):
         patience_s = min(patience_s, _WARM_PATIENCE_S)
     gateways = await _wait_for_gateways(next_table, routes, sleep, patience_s)
     if not gateways.is_complete and not (insist and gateways.loaded):

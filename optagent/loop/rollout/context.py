@@ -1,9 +1,10 @@
 """Rollout context: the ports that rollouts work through, and a back-off for slow looks and refused tables."""
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from optagent.domain.routing import RoutingTable
+from optagent.errors import ModelNotFound, Unavailable
 from optagent.loop.champion import champion_of
 from optagent.loop.context import Ports
 from optagent.loop.rollout.activate import Activation, Sleep, TableNotLoaded, activate_table
@@ -55,7 +56,8 @@ class RolloutContext:
 
     async def activate(self, table: RoutingTable, patience_s: float, insist: bool = False) -> Activation:
         """`activate_table`; a refused table is tried again after a minute only: each try loads versions."""
-        subject, now = f"{table.model_id}: {table.rollout_id}: {table.versions}", self.clock.now()
+        table = await self._add_digests(table)
+        subject, now = f"{table.model_id}: {table.rollout_id}: {table.bundles}", self.clock.now()
         refusal = self.backoff.rest_reason(subject, now)
         if refusal is not None:
             raise TableNotLoaded(refusal, refused=True)
@@ -70,3 +72,25 @@ class RolloutContext:
         """The version that is the registry's champion."""
         version = await asyncio.to_thread(champion_of, model_id, self.registry)
         return None if version is None else version.version
+
+    async def _add_digests(self, table: RoutingTable) -> RoutingTable:
+        """The table with the digest of each version: its own, else that of the tables of before, else the registry's.
+
+        The tables of before come first, so that a rollback does not wait for a registry that is away, and the versions
+        of a rollout stay the bundles that they were. A digest that nobody can tell is left out.
+        """
+        if all(digest for _, digest in table.bundles):
+            return table
+        stored = await self.routes.active_table(table.model_id), await self.routes.staged_table(table.model_id)
+        digests = {version: digest for other in stored[::-1] if other is not None for version, digest in other.bundles}
+        digests.update(table.digests)
+        for version, digest in table.bundles:
+            if not digest and not digests.get(version):
+                digests[version] = await self._ask_digest(table.model_id, version)
+        return replace(table, digests={version: digests[version] for version in table.versions if digests.get(version)})
+
+    async def _ask_digest(self, model_id: str, version: str) -> str:
+        try:
+            return (await asyncio.to_thread(self.registry.version, model_id, version)).digest
+        except (ModelNotFound, Unavailable):
+            return ""

@@ -19,6 +19,7 @@ from optagent.domain.rollout import AUTOMATIC, Rollout, Transition, abort, rollb
 from optagent.domain.rollout_look import RolloutState
 from optagent.domain.routing import RoutingTable, table_of
 from optagent.errors import Conflict, Unavailable
+from optagent.loop.champion import champion_of
 from optagent.loop.rollout.activate import PATIENCE_S, Activation, TableNotLoaded
 from optagent.loop.rollout.context import RolloutContext
 
@@ -61,8 +62,11 @@ async def follow_decision(rollout: Rollout, context: RolloutContext) -> Rollout:
 
 async def follow_registry(model_id: str, context: RolloutContext, patience_s: float = PATIENCE_S) -> Activation | None:
     """Routes all requests of a model without a rollout to the registry's champion; None where there is no champion."""
-    champion = await context.champion(model_id)
-    return None if champion is None else await context.activate(RoutingTable(model_id, 1, champion), patience_s)
+    champion = await asyncio.to_thread(champion_of, model_id, context.registry)
+    if champion is None:
+        return None
+    table = RoutingTable(model_id, 1, champion.version, digests={champion.version: champion.digest})
+    return await context.activate(table, patience_s)
 
 
 def give_up(rollout: Rollout, why: str, now: float) -> Rollout:

@@ -47,6 +47,7 @@ class Aliases:
 
     def __init__(self, *versions: str) -> None:
         self.versions = versions
+        self.digests = {version: version * 64 for version in versions}
         self.champion: dict[str, str] = {"churn": versions[0]}
 
     def set_alias(self, model_id: str, alias: str, version: str) -> None:
@@ -57,7 +58,7 @@ class Aliases:
         version = self.champion.get(model_id) if alias_or_version == CHAMPION else alias_or_version
         if version not in self.versions:
             raise ModelNotFound(f"{model_id} {alias_or_version}")
-        return ModelVersion(model_id, version, "", START)
+        return ModelVersion(model_id, version, self.digests[version], START)
 
 
 @dataclass

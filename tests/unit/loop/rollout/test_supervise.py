@@ -5,8 +5,9 @@ from typing import Any
 
 from optagent.domain.dataset import FileSource
 from optagent.domain.model import ModelSpec, Task
-from optagent.domain.rollout import promote
+from optagent.domain.rollout import abort, promote
 from optagent.domain.rollout_look import RolloutState
+from optagent.domain.routing import RoutingTable
 from optagent.errors import Unavailable
 from optagent.loop.rollout.reconcile import LOAD_LIMIT_S, follow
 from optagent.loop.rollout.supervise import SupervisorPass
@@ -43,6 +44,40 @@ async def test_without_a_rollout_the_router_follows_the_registry(world):
     await world.pass_by()
 
     assert (await world.routes.active_table("fraud")).champion == "3"
+
+
+async def test_a_table_carries_the_digest_of_each_version(world):
+    await world.begin()
+    await world.pass_by()
+    assert (await world.routes.active_table("churn")).digests == {"1": "1" * 64, "2": "2" * 64}
+
+
+async def test_a_rollback_keeps_the_digest_while_the_registry_is_away(world):
+    await settle_rollout(world)
+    await world.decide(abort)
+    await world.pass_by(world.live(registry=Away(world.registry, "version")))
+    table = await world.routes.active_table("churn")
+    assert (table.rollout_id, table.digests) == ("", {"1": "1" * 64})
+
+
+async def test_a_table_without_digests_gets_them_when_the_registry_can_be_asked(world):
+    await world.store.save_model(OTHER)
+    world.registry.champion["fraud"] = "1"
+    await world.routes.stage(RoutingTable("fraud", 1, "1"))
+    await world.routes.activate("fraud", 1, world.clock.now())
+    await world.pass_by()
+    table = await world.routes.active_table("fraud")
+    assert (table.revision, table.digests) == (2, {"1": "1" * 64})
+    assert await world.pass_by() == SupervisorPass()
+
+
+async def test_a_registry_that_was_made_anew_is_followed_by_digest(world):
+    await world.store.save_model(OTHER)
+    world.registry.champion["fraud"] = "1"
+    await world.pass_by()
+    world.registry.digests["1"] = "a" * 64
+    await world.pass_by()
+    assert (await world.routes.active_table("fraud")).digests == {"1": "a" * 64}
 
 
 async def test_a_model_without_a_champion_has_no_table(world):

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from typing import Any
 
 import httpx
@@ -73,11 +73,14 @@ class Versions:
         self.engines: dict[str, Acts | Exception] = {}
         self.schemas: dict[str, Schema] = {}
 
-    def load(self, model_id: str, version: str) -> ServedModel:
+    def load(self, model_id: str, version: str, digest: str = "") -> ServedModel:
         engine = self.engines[version]
         if isinstance(engine, Exception):
             raise engine
         return ServedModel(self.schemas.get(version, SCHEMA), engine, version, most_rows=1000)
+
+    def keep(self, digests: Collection[str]) -> None:
+        pass
 
     def close(self) -> None:
         pass

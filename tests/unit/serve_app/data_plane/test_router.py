@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -47,15 +47,21 @@ class Loader:
         self.errors: dict[str, Exception] = {}
         self.loads: list[str] = []
         self.closed: list[str] = []
+        self.digests: list[str] = []
+        self.named: list[frozenset[str]] = []
         self.free = threading.Event()
         self.free.set()
 
-    def load(self, model_id: str, version: str) -> ServedModel:
+    def load(self, model_id: str, version: str, digest: str = "") -> ServedModel:
         self.loads.append(version)
+        self.digests.append(digest)
         self.free.wait(10)
         if version in self.errors:
             raise self.errors[version]
         return ServedModel(SCHEMA, Zero(version, self.closed), version)
+
+    def keep(self, digests: Collection[str]) -> None:
+        self.named.append(frozenset(digests))
 
     def close(self) -> None:
         pass
@@ -268,6 +274,17 @@ async def test_versions_that_no_table_names_are_let_go_a_little_later(
     assert champion(router) == "3"
 
 
+async def test_a_version_is_loaded_by_the_digest_of_its_table_and_anew_when_that_changes(
+    router: Router, routes: Routes, loader: Loader
+) -> None:
+    await answer_by(routes, champion="1", digests={"1": "d1"})
+    await until(lambda: champion(router) == "1")
+    await answer_by(routes, champion="1", digests={"1": "d2"})  # as after a registry was made anew
+    await until(lambda: loader.digests == ["d1", "d2"])
+    await until(lambda: loader.closed == ["1"])
+    await until(lambda: loader.named[-1:] == [{"d2"}])
+
+
 async def until(is_so: Callable[[], object]) -> None:
     give_up = time.monotonic() + 5
     while not is_so():
@@ -276,7 +293,7 @@ async def until(is_so: Callable[[], object]) -> None:
 
 
 async def until_loaded(router: Router, version: str) -> None:
-    await until(lambda: ("m", version) in router._versions)
+    await until(lambda: ("m", version, "") in router._versions)
 
 
 async def until_acknowledged(routes: Routes, revision: int, error: str, gateway: str = "g1") -> None:
