@@ -71,7 +71,7 @@ class NotAuthenticated(OptAgentError):
 
 
 class NotPermitted(OptAgentError):
-    """The token does not have the scope that the request needs; the message names it."""
+    """The token does not have the scope that the request needs, or is limited to other models; the message says."""
 
 
 class TooManyRequests(OptAgentError):

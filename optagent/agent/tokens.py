@@ -12,7 +12,12 @@ from optagent.ports import Tokens
 
 
 def new_token(
-    name: str, scopes: Sequence[str], expires_s: float | None, now: float, token_id: str = ""
+    name: str,
+    scopes: Sequence[str],
+    expires_s: float | None,
+    now: float,
+    token_id: str = "",
+    models: Sequence[str] = (),
 ) -> tuple[str, Token]:
     """A token with a new secret: its text for the holder, and the record that is stored."""
     check_new_name(name)
@@ -21,21 +26,27 @@ def new_token(
     token_id = token_id or secrets.token_hex(6)
     text = token_text(token_id, secrets.token_urlsafe(32))
     until = None if expires_s is None else now + expires_s
-    return text, Token(token_id, name, digest_of(text), scopes_named(tuple(scopes)), now, until)
+    own_models = tuple(dict.fromkeys(models))
+    return text, Token(token_id, name, digest_of(text), scopes_named(tuple(scopes)), now, until, models=own_models)
 
 
 class TokenVerbs(AgentBase):
     """Creates and revokes tokens."""
 
-    async def create_token(self, name: str, scopes: Sequence[str], expires_s: float | None = None) -> tuple[str, Token]:
+    async def create_token(
+        self, name: str, scopes: Sequence[str], expires_s: float | None = None, models: Sequence[str] = ()
+    ) -> tuple[str, Token]:
         """A new token: its text, which is not stored and shown only this once, and its stored record.
 
-        Scopes are read, predict, operate (includes read) and admin (includes all). The text is empty where a request
-        under an idempotency key is repeated and its token exists: if the first answer was lost, revoke that token.
+        Scopes are read, predict, operate (includes read) and admin (includes all). They are for `models`, which need
+        not be registered yet, or for all models where none are given; admin cannot be limited. The text is empty where
+        a request under an idempotency key is repeated and its token exists: if the first answer was lost, revoke that
+        token.
         """
         token_id = current_actor().derive_id("token") or secrets.token_hex(6)
-        work = self._create_token(name, scopes, expires_s, token_id)
-        return await self._perform("token.create", name, work, scopes=list(scopes), token_id=token_id)
+        work = self._create_token(name, scopes, expires_s, models, token_id)
+        detail = {"scopes": list(scopes), "token_id": token_id, "models": list(models)}
+        return await self._perform("token.create", name, work, **detail)
 
     async def tokens(self) -> list[Token]:
         """All tokens, the newest first, with expired and revoked ones."""
@@ -47,10 +58,10 @@ class TokenVerbs(AgentBase):
         return await self._perform("token.revoke", token_id, self._revoke_token(token_id))
 
     async def _create_token(
-        self, name: str, scopes: Sequence[str], expires_s: float | None, token_id: str
+        self, name: str, scopes: Sequence[str], expires_s: float | None, models: Sequence[str], token_id: str
     ) -> tuple[str, Token]:
         tokens: Tokens = self._ports.require("tokens")
-        text, token = new_token(name, scopes, expires_s, self._ports.clock.now(), token_id)
+        text, token = new_token(name, scopes, expires_s, self._ports.clock.now(), token_id, models)
         try:
             await tokens.create(token)
         except Conflict:

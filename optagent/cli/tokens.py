@@ -20,12 +20,15 @@ def create(
     scope: Annotated[
         list[str], typer.Option(help="read, predict, operate (includes read) or admin (includes all); repeat.")
     ],
+    model: Annotated[
+        list[str] | None, typer.Option(help="Limit it to this model; repeat. Unset: all models. Not for admin.")
+    ] = None,
     expires: Annotated[str | None, typer.Option(help="How long it holds: 12h, 90d. Unset: until revoked.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a token; its text is shown this once."""
     lasts_s = None if expires is None else seconds(expires)
-    text, token = with_agent(lambda agent: agent.create_token(name, scope, lasts_s))
+    text, token = with_agent(lambda agent: agent.create_token(name, scope, lasts_s, model or ()))
     if as_json:
         return print_json({"token": text, **_token_fields(token)})
     OUT.print(text, highlight=False, soft_wrap=True)
@@ -43,12 +46,13 @@ def list_(as_json: AsJson = False) -> None:
             token.token_id,
             token.name,
             ", ".join(token.scopes),
+            ", ".join(token.models) or "all",
             time_text(token.created_at),
             *("" if at is None else time_text(at) for at in (token.expires_at, token.revoked_at)),
         ]
         for token in all_tokens
     ]
-    terminal.show_table(OUT, ["token", "name", "scopes", "created", "expires", "revoked"], rows)
+    terminal.show_table(OUT, ["token", "name", "scopes", "models", "created", "expires", "revoked"], rows)
 
 
 @tokens.command()

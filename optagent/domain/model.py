@@ -15,7 +15,7 @@ from optagent.errors import InvalidRequest
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 
-_MODEL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+MODEL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
 class Task(StrEnum):
@@ -61,7 +61,7 @@ class ModelSpec:
     policy: RetrainingPolicy | None = None
 
     def __post_init__(self) -> None:
-        if not _MODEL_ID.fullmatch(self.model_id):
+        if not MODEL_ID.fullmatch(self.model_id):
             raise InvalidRequest(
                 f"model_id {self.model_id!r}: up to 100 of letters, digits, '_', '.', '-', the first a letter or digit"
             )

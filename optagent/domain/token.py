@@ -1,4 +1,4 @@
-"""Bearer tokens: access rights over HTTP, by scope. Only a digest of each token is stored."""
+"""Bearer tokens: access rights over HTTP, by scope and model. Only a digest of each token is stored."""
 
 import hashlib
 import hmac
@@ -6,11 +6,15 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from optagent.errors import InvalidRequest
+from optagent.domain.model import MODEL_ID
+from optagent.errors import InvalidRequest, NotPermitted
 
 _TEXT = re.compile(r"oa_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.@-]{0,99}")
 _RESERVED = re.compile(r"(?i)(anonymous|local|optagent|process|supervisor|system)(?![A-Za-z0-9])")
+
+MOST_MODELS = 20
+"""The most models that a token is limited to: a list asks for each of them, so one request does the work of many."""
 
 
 class Scope(StrEnum):
@@ -32,7 +36,11 @@ _INCLUDES = {
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A stored token. `digest` is the SHA-256 of its text, times are POSIX seconds."""
+    """A stored token. `digest` is the SHA-256 of its text, times are POSIX seconds.
+
+    Its scopes are for `models`, or for all models where that is empty, as in the tokens of older programs. The scope
+    admin cannot be limited: its holder could make a token without limits.
+    """
 
     token_id: str
     name: str
@@ -41,12 +49,19 @@ class Token:
     created_at: float
     expires_at: float | None = None
     revoked_at: float | None = None
+    models: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             raise InvalidRequest(f"token name {self.name!r}: up to 100 of letters, digits, ' ', '_', '.', '@', '-'")
         if not self.scopes:
             raise InvalidRequest(f"a token needs a scope; one of {[str(scope) for scope in Scope]}")
+        self._check_models()
+
+    @property
+    def limit(self) -> str:
+        """Words for the models that the token is limited to, "" for none."""
+        return f"token {self.name!r} is limited to {', '.join(self.models)}" if self.models else ""
 
     @property
     def label(self) -> str:
@@ -59,9 +74,26 @@ class Token:
     def allows(self, scope: Scope) -> bool:
         return any(scope in _INCLUDES[own] for own in self.scopes)
 
+    def allows_model(self, model_id: str) -> bool:
+        return not self.models or model_id in self.models
+
+    def check_model(self, model_id: str) -> None:
+        """Raises NotPermitted, with the models that the token is limited to, for another one."""
+        if not self.allows_model(model_id):
+            raise NotPermitted(f"{self.limit}: this is about {model_id[:100]!r}")
+
     def matches(self, text: str) -> bool:
         """True where `text` is this token's; the comparison takes constant time."""
         return hmac.compare_digest(digest_of(text), self.digest)
+
+    def _check_models(self) -> None:
+        if self.models and Scope.ADMIN in self.scopes:
+            raise InvalidRequest(f"a token with the scope admin is for all models, got {', '.join(self.models)}")
+        if len(self.models) > MOST_MODELS:
+            raise InvalidRequest(f"a token is limited to at most {MOST_MODELS} models, got {len(self.models)}")
+        for model_id in self.models:
+            if not MODEL_ID.fullmatch(model_id):
+                raise InvalidRequest(f"models: {model_id[:100]!r} is not the id of a model")
 
 
 def check_new_name(name: str) -> None:

@@ -39,10 +39,13 @@ class Authenticator:
         self._on_refused = on_refused
         self._known: dict[str, _KnownToken] = {}
 
-    async def principal(self, authorization: str | None, scope: Scope, request_id: str = "") -> Token:
+    async def principal(
+        self, authorization: str | None, scope: Scope, request_id: str = "", model_id: str = ""
+    ) -> Token:
         """The token of an `Authorization` header, if it has `scope` and its limit of this minute allows the request.
 
-        Raises NotAuthenticated, NotPermitted, TooManyRequests, and Unavailable where the token cannot be looked up.
+        With a `model_id`, the token must not be limited to other models. Raises NotAuthenticated, NotPermitted,
+        TooManyRequests, and Unavailable where the token cannot be looked up.
         """
         now = self._clock.now()
         text = _bearer_text(authorization)
@@ -50,10 +53,18 @@ class Authenticator:
         known_token = await self._find_known(token_id, now) if token_id is not None else None
         if known_token is None or not known_token.token.matches(text) or not known_token.token.is_valid(now):
             raise self._report_refusal(_not_authenticated(authorization), scope, now, request_id)
+        return self._admit(known_token, scope, now, request_id, model_id)
+
+    def _admit(self, known_token: "_KnownToken", scope: Scope, now: float, request_id: str, model_id: str) -> Token:
         token = known_token.token
         if not token.allows(scope):
             detail = f"token {token.name!r} has the scopes {', '.join(token.scopes)}: this needs {scope}"
             raise self._report_refusal(NotPermitted(detail), scope, now, request_id, token.label)
+        if model_id:
+            try:
+                token.check_model(model_id)
+            except NotPermitted as error:
+                raise self._report_refusal(error, scope, now, request_id, token.label) from None
         limit = self._limits[scope]
         if not known_token.rates[scope is Scope.PREDICT].admits(now, limit):
             raise TooManyRequests(f"token {token.name!r} has made its {limit} requests of this minute: wait a little")

@@ -99,7 +99,8 @@ async def _forward_to_data_plane(request: Request) -> Response:
     if request.app.state.data_plane is not None:
         return _FromDataPlane()
     context: ApiContext = request.app.state.context
-    await context.authenticator.principal(request.headers.get("authorization"), Scope.PREDICT, request_id_of(request))
+    authorization, model_id = request.headers.get("authorization"), request.path_params["model_id"]
+    await context.authenticator.principal(authorization, Scope.PREDICT, request_id_of(request), model_id)
     raise Unavailable("this process answers no predictions: ask a gateway")
 
 

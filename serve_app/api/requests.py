@@ -21,7 +21,7 @@ from optagent.domain.monitoring import AnalysisType
 from optagent.domain.policy import WINDOWS, Action, OptimizationType
 from optagent.domain.strategy import STRATEGIES
 from optagent.domain.study import METHODS
-from optagent.domain.token import Scope
+from optagent.domain.token import MOST_MODELS, Scope
 
 ID = r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,99}$"
 
@@ -280,8 +280,9 @@ class Decision(Request):
 
 
 class TokenRequest(Request):
-    """A new token; without `expires_seconds` it lasts until it is revoked."""
+    """A new token; without `expires_seconds` it lasts until it is revoked, without `models` it is for all models."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.@\-]{0,99}$", examples=["ci"])]
     scopes: Annotated[list[Annotated[str, one_of(Scope)]], Field(min_length=1, max_length=4, examples=[["read"]])]
+    models: Annotated[list[Annotated[str, Field(pattern=ID)]], Field(max_length=MOST_MODELS, examples=[["churn"]])] = []
     expires_seconds: Annotated[float, Field(ge=1, le=1e10)] | None = None

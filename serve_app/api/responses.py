@@ -99,19 +99,20 @@ class Health(BaseModel):
 
 
 class TokenView(BaseModel):
-    """A token without its text and digest."""
+    """A token without its text and digest; empty `models` mean all."""
 
     token_id: str
     name: str
     scopes: list[str]
+    models: list[str]
     created_at: float
     expires_at: float | None
     revoked_at: float | None
 
     @classmethod
     def of(cls, token: Token) -> "TokenView":
-        values = {name: getattr(token, name) for name in cls.model_fields if name != "scopes"}
-        return cls(scopes=[str(scope) for scope in token.scopes], **values)
+        values = {name: getattr(token, name) for name in cls.model_fields if name not in ("scopes", "models")}
+        return cls(scopes=[str(scope) for scope in token.scopes], models=list(token.models), **values)
 
 
 class NewToken(BaseModel):

@@ -17,12 +17,13 @@ from optagent.ports import Clock
 from serve_app.api.auth import Authenticator
 from serve_app.api.errors import MEDIA_TYPE, request_id_of
 from serve_app.api.idempotency import HEADER, PARAMETER, Idempotency
+from serve_app.api.limited_agent import limit_agent
 
 _SCOPE, _SHOWN_ONCE = "x-scope", "x-shown-once"
 _DESCRIPTIONS = {
     400: "the body is not JSON",
     401: "no token, or one that does not hold",
-    403: "the token's scopes do not cover this",
+    403: "the token's scopes or models do not cover this",
     404: "not found",
     409: "contradicts what is already there, or the same request is under way",
     412: "`If-Match` names another revision than the present one",
@@ -119,9 +120,10 @@ class GuardedRoute(APIRoute):
         async def handle_guarded(request: Request) -> Response:
             context: ApiContext = request.app.state.context
             request_id = request_id_of(request)
-            token = await context.authenticator.principal(request.headers.get("authorization"), scope, request_id)
+            authorization, model_id = request.headers.get("authorization"), request.path_params.get("model_id", "")
+            token = await context.authenticator.principal(authorization, scope, request_id, model_id)
             actor = actor_of(token, Door.HTTP, request)
-            request.state.caller = Caller.of(context.agent, actor)
+            request.state.caller = Caller.of(limit_agent(context.agent, token), actor)
             request = _JsonRequest(request.scope, request.receive)
             if self.body_field is not None:
                 await request.read()

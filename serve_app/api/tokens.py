@@ -26,7 +26,7 @@ async def create(body: TokenRequest, caller: CurrentCaller, response: Response) 
 
     Where its answer under an idempotency key is lost, a repeated request finds the token, with `text` null: revoke it.
     """
-    text, token = await caller.agent.create_token(body.name, body.scopes, body.expires_seconds)
+    text, token = await caller.agent.create_token(body.name, body.scopes, body.expires_seconds, body.models)
     response.headers["Cache-Control"] = "no-store"
     return NewToken(text=text or None, token=TokenView.of(token))
 

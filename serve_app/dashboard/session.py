@@ -9,6 +9,7 @@ from fastapi import Depends, Request, Response
 from optagent.domain.actor import Door
 from optagent.domain.token import Scope, Token
 from serve_app.api.errors import request_id_of
+from serve_app.api.limited_agent import limit_agent
 from serve_app.api.security import ApiContext, Caller, actor_of
 from serve_app.dashboard.form import check_same_site
 
@@ -35,9 +36,10 @@ async def find_viewer(request: Request, scope: Scope, text: str | None = None) -
     """The viewer with the token of the cookie, or with `text`; raises the errors of `Authenticator.principal`."""
     context: ApiContext = request.app.state.context
     text = request.cookies.get(COOKIE, "") if text is None else text
+    request_id, model_id = request_id_of(request), request.path_params.get("model_id", "")
     authorization = f"Bearer {text}" if text else None
-    token: Token = await context.authenticator.principal(authorization, scope, request_id_of(request))
-    return Viewer.of(context.agent, actor_of(token, Door.DASHBOARD, request), token)
+    token: Token = await context.authenticator.principal(authorization, scope, request_id, model_id)
+    return Viewer.of(limit_agent(context.agent, token), actor_of(token, Door.DASHBOARD, request), token)
 
 
 def set_token_cookie(response: Response, text: str, request: Request) -> None:

@@ -54,7 +54,9 @@ _SWITCH_S = 0.0005
 class RequestAuthenticator(Protocol):
     """Finds the token of a request; raises NotAuthenticated, NotPermitted, TooManyRequests and Unavailable."""
 
-    async def principal(self, authorization: str | None, scope: Scope, request_id: str = "") -> Any: ...
+    async def principal(
+        self, authorization: str | None, scope: Scope, request_id: str = "", model_id: str = ""
+    ) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,7 @@ class DataPlane:
         model_id, verb = _parse_path(scope["path"]) or ("", "")
         headers = _read_headers(scope["headers"])
         request_id = scope.get("state", {}).get("request_id", "")
-        await self._authenticator.principal(headers.authorization, Scope.PREDICT, request_id)
+        await self._authenticator.principal(headers.authorization, Scope.PREDICT, request_id, model_id)
         if verb == "labels":
             await self._take_labels(model_id, headers, receive, send)
             return

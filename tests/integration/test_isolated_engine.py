@@ -228,7 +228,9 @@ async def test_the_champion_answers_whatever_the_process_of_a_candidate_does(loa
 
 
 class Anyone:
-    async def principal(self, authorization: str | None, scope: object, request_id: str = "") -> None:
+    async def principal(
+        self, authorization: str | None, scope: object, request_id: str = "", model_id: str = ""
+    ) -> None:
         return None
 
 

@@ -87,7 +87,7 @@ class Versions:
 
 
 class OneToken:
-    async def principal(self, authorization: str | None, scope: Scope, request_id: str = "") -> str:
+    async def principal(self, authorization: str | None, scope: Scope, request_id: str = "", model_id: str = "") -> str:
         assert scope is Scope.PREDICT
         if authorization != "Bearer good":
             raise NotAuthenticated("a token is needed")
