@@ -54,6 +54,7 @@ class GatewayProcess:
             self._data_plane,
             limits.max_body_bytes,
             source_rules=ports.source_rules,
+            sessions=ports.sessions,
         )
         self._idempotency = api.state.context.idempotency
         self.application = Application(api, self._data_plane, tells_id=False)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from optagent.bootstrap import parts
 from optagent.domain.source_rules import SourceRules
 from optagent.errors import NotFound
-from optagent.ports import Clock, IdempotencyStore, Loader, Observations, Routes, Store, Tokens
+from optagent.ports import Clock, IdempotencyStore, Loader, Observations, Routes, Sessions, Store, Tokens
 from optagent.settings import Settings
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class GatewayPorts:
     routes: Routes
     store: Store
     tokens: Tokens
+    sessions: Sessions
     kept_answers: IdempotencyStore
     observations: Observations
     loader: Loader
@@ -74,7 +75,8 @@ async def create_gateway_ports(settings: Settings) -> GatewayPorts:
         loader = IsolatedLoader(
             parts.registry_recipe(settings), parts.bundle_cache(settings), rows_for, settings.max_rows
         )
-        for port in (routes, store, tokens, kept_answers):
+        sessions = parts.sessions(url)
+        for port in (routes, store, tokens, sessions, kept_answers):
             resources.push_async_callback(port.close)
         for blocking in (observations, loader):
             resources.push_async_callback(asyncio.to_thread, blocking.close)
@@ -82,6 +84,7 @@ async def create_gateway_ports(settings: Settings) -> GatewayPorts:
             routes=routes,
             store=store,
             tokens=tokens,
+            sessions=sessions,
             kept_answers=kept_answers,
             observations=observations,
             loader=loader,

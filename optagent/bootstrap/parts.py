@@ -27,6 +27,7 @@ from optagent.ports import (
     Observations,
     Registry,
     Routes,
+    Sessions,
     Store,
     Studies,
     Tokens,
@@ -115,6 +116,12 @@ def tokens(url: str) -> Tokens:
     from optagent.adapters.state.redis.tokens import RedisTokens
 
     return RedisTokens(url)
+
+
+def sessions(url: str) -> Sessions:
+    from optagent.adapters.state.redis.sessions import RedisSessions
+
+    return RedisSessions(url)
 
 
 def kept_answers(url: str) -> RedisIdempotencyStore:

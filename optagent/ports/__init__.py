@@ -4,7 +4,7 @@ from optagent.ports.data import Clock, Datasets, Observations, RecordKind
 from optagent.ports.models import Importer, Registry
 from optagent.ports.notifying import Notifier
 from optagent.ports.search import OnProgress, OnTrial, Studies, Tracker, Tuner
-from optagent.ports.serving import IdempotencyStore, Launcher, Loader, Routes, Tokens
+from optagent.ports.serving import IdempotencyStore, Launcher, Loader, Routes, Sessions, Tokens
 from optagent.ports.state import Monitors, Store
 from optagent.ports.workers import WorkerPool, Workers
 
@@ -23,6 +23,7 @@ __all__ = [
     "RecordKind",
     "Registry",
     "Routes",
+    "Sessions",
     "Store",
     "Studies",
     "Tokens",

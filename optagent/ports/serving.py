@@ -1,10 +1,11 @@
-"""Serving ports: routing tables, model loading, tokens, idempotent answers and the launch of runners."""
+"""Serving ports: routing tables, model loading, tokens, sessions, idempotent answers and the launch of runners."""
 
 from collections.abc import AsyncIterator, Collection, Mapping
 from typing import Protocol
 
 from optagent.domain.idempotency import KeyClaim, KeyRules
 from optagent.domain.routing import RoutingTable
+from optagent.domain.session import DashboardSession
 from optagent.domain.token import Token
 from optagent.serving.engine import ServedModel
 
@@ -123,6 +124,28 @@ class Tokens(Protocol):
 
     async def revoke(self, token_id: str, at: float) -> Token:
         """The token, revoked at `at`; raises NotFound. Revoking it again changes nothing."""
+        ...
+
+
+class Sessions(Protocol):
+    """Keeps the sessions of browsers that have signed in to the dashboard. Raises Unavailable."""
+
+    async def close(self) -> None: ...
+
+    async def create(self, session: DashboardSession, idle_s: float) -> None:
+        """Stores a new session; the oldest of its token end, where there are more than MOST_SESSIONS then."""
+        ...
+
+    async def use(self, digest: str, idle_s: float) -> DashboardSession | None:
+        """The session of that digest, None where it has ended; it counts as used now.
+
+        It ends `idle_s` seconds after it was used last, and in any case once the time from its `created_at` to its
+        `ends_at` is over.
+        """
+        ...
+
+    async def end(self, digest: str) -> None:
+        """Ends a session, for all gateways; no error if there is none."""
         ...
 
 

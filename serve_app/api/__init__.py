@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 from optagent import __version__
 from optagent.agent import OptimizationAgent
 from optagent.domain.source_rules import SourceRules
-from optagent.ports import Clock, IdempotencyStore
+from optagent.ports import Clock, IdempotencyStore, Sessions
 from serve_app.api import docs, health, models, optimization, predictions, records, rollouts, tokens
 from serve_app.api.auth import Authenticator
 from serve_app.api.errors import answer_problems
@@ -42,10 +42,12 @@ def create_api(
     max_body_bytes: int = 10_000_000,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     source_rules: SourceRules | None = None,
+    sessions: Sessions | None = None,
 ) -> FastAPI:
-    """The application; `agent` is strict or a remote agent of a strict one. Without `kept_answers` keys are ignored.
+    """The application; `agent` is strict or a remote agent of a strict one.
 
-    Models and backtests may name what `source_rules` allow, which without them is nothing.
+    Without `kept_answers` keys are ignored; without `sessions` nobody can sign in to the dashboard. Models and
+    backtests may name what `source_rules` allow, which without them is nothing.
     """
     app = FastAPI(
         title="optagent",
@@ -56,7 +58,7 @@ def create_api(
         default_response_class=PublicResponse,
     )
     idempotency = None if kept_answers is None else Idempotency(kept_answers, sleep)
-    app.state.context = ApiContext(agent, authenticator, idempotency, clock)
+    app.state.context = ApiContext(agent, authenticator, idempotency, clock, sessions)
     app.state.parts = health.HealthCache(agent, clock)
     app.state.source_rules = source_rules or SourceRules()
     app.state.data_plane, app.state.max_body_bytes, app.state.sleep = data_plane, max_body_bytes, sleep

@@ -55,6 +55,15 @@ class Authenticator:
             raise self._report_refusal(_not_authenticated(authorization), scope, now, request_id)
         return self._admit(known_token, scope, now, request_id, model_id)
 
+    async def session_principal(self, token_id: str, scope: Scope, request_id: str = "", model_id: str = "") -> Token:
+        """The token that a session belongs to, under the conditions of `principal`."""
+        now = self._clock.now()
+        known_token = await self._find_known(token_id, now)
+        if known_token is None or not known_token.token.is_valid(now):
+            error = NotAuthenticated("the token of this session has expired or was revoked")
+            raise self._report_refusal(error, scope, now, request_id)
+        return self._admit(known_token, scope, now, request_id, model_id)
+
     def _admit(self, known_token: "_KnownToken", scope: Scope, now: float, request_id: str, model_id: str) -> Token:
         token = known_token.token
         if not token.allows(scope):

@@ -13,7 +13,7 @@ from optagent.agent.acts import ActingAgent
 from optagent.domain.actor import Actor, Door
 from optagent.domain.token import Scope, Token
 from optagent.errors import Malformed, UnsupportedFormat
-from optagent.ports import Clock
+from optagent.ports import Clock, Sessions
 from serve_app.api.auth import Authenticator
 from serve_app.api.errors import MEDIA_TYPE, request_id_of
 from serve_app.api.idempotency import HEADER, PARAMETER, Idempotency
@@ -44,6 +44,7 @@ class ApiContext:
     authenticator: Authenticator
     idempotency: Idempotency | None
     clock: Clock
+    sessions: Sessions | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Dashboard: pages of the API's application, rendered on the server from answers of the agent.
 
-A browser signs in with a token, which is then stored in a cookie that no script can read. Pages update themselves and
-work without scripting too; nothing is loaded from other sites.
+A browser signs in with a token and gets a session, whose id is in a cookie that no script can read. Pages update
+themselves and work without scripting too; nothing is loaded from other sites.
 """
 
 from serve_app.dashboard import actions, assets, details, pages, sign_in

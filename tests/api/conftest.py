@@ -26,6 +26,7 @@ from serve_app.api.auth import Authenticator
 from serve_app.asgi import Application
 from tests.fakes.idempotency import InMemoryKeptAnswers
 from tests.fakes.routes import InMemoryRoutes
+from tests.fakes.sessions import InMemorySessions
 from tests.fakes.tokens import InMemoryTokens
 
 NOW = 1_700_000_000.0
@@ -75,10 +76,15 @@ async def no_wait(seconds: float) -> None:
 def api(agent: OptimizationAgent, clock: ManualClock, tokens: InMemoryTokens, tmp_path: Path) -> FastAPI:
     refusals = RefusalLog(agent.record_audit, sleep=no_wait)  # each refusal is an entry
     authenticator = Authenticator(tokens, clock, 100, 100, on_refused=refusals)
-    rules = SourceRules(roots=(str(tmp_path), "/nowhere"))
-    kept_answers = InMemoryKeptAnswers(clock)
     return create_api(
-        agent, authenticator, kept_answers, clock, max_body_bytes=100_000, sleep=no_wait, source_rules=rules
+        agent,
+        authenticator,
+        InMemoryKeptAnswers(clock),
+        clock,
+        max_body_bytes=100_000,
+        sleep=no_wait,
+        source_rules=SourceRules(roots=(str(tmp_path), "/nowhere")),
+        sessions=InMemorySessions(clock),
     )
 
 

@@ -14,11 +14,13 @@ from optagent.adapters.in_memory.store import InMemoryStore
 from optagent.adapters.state.embedded.embedded_redis import EmbeddedRedis
 from optagent.adapters.state.redis.idempotency import RedisIdempotencyStore
 from optagent.adapters.state.redis.routes import RedisRoutes
+from optagent.adapters.state.redis.sessions import RedisSessions
 from optagent.adapters.state.redis.store import RedisStore
 from optagent.adapters.state.redis.tokens import RedisTokens
-from optagent.ports import IdempotencyStore, Routes, Store, Tokens
+from optagent.ports import IdempotencyStore, Routes, Sessions, Store, Tokens
 from tests.fakes.idempotency import InMemoryKeptAnswers
 from tests.fakes.routes import InMemoryRoutes
+from tests.fakes.sessions import InMemorySessions
 from tests.fakes.tokens import InMemoryTokens
 
 Port = TypeVar("Port")
@@ -91,6 +93,17 @@ def routes(routes_under_test: UnderTest[Routes]) -> Routes:
 async def tokens(either: Make) -> AsyncIterator[Tokens]:
     async with either(lambda _: InMemoryTokens(), RedisTokens) as made:
         yield made.port
+
+
+@pytest.fixture
+async def sessions_under_test(either: Make) -> AsyncIterator[UnderTest[Sessions]]:
+    async with either(InMemorySessions, RedisSessions) as made:
+        yield made
+
+
+@pytest.fixture
+def sessions(sessions_under_test: UnderTest[Sessions]) -> Sessions:
+    return sessions_under_test.port
 
 
 @pytest.fixture
