@@ -138,18 +138,22 @@ def _train_model(target: Target, folder: Path) -> None:
         client.post("/models", json=model).raise_for_status()
         ask = {"model_id": "churn", "optimization_method": "random", "max_trials": 1}
         client.post("/optimization/hyperparameter", json=ask).raise_for_status()
-    _wait_until_answered(target, 180)
+    _wait_until_answered(target, 300)
 
 
 def _wait_until_answered(target: Target, within_s: float) -> None:
     give_up = time.monotonic() + within_s
-    while True:
-        with contextlib.suppress(httpx.TransportError):
-            if _predict_one(target).is_success:
+    reason = ""
+    while time.monotonic() < give_up:
+        try:
+            answer = _predict_one(target)
+            if answer.is_success:
                 return
-        if time.monotonic() > give_up:
-            raise TimeoutError(f"no prediction within {within_s:g} s")
+            reason = answer.text
+        except httpx.TransportError as error:
+            reason = str(error)
         time.sleep(0.2)
+    raise TimeoutError(f"no prediction within {within_s:g} s: {reason}")
 
 
 def _predict_one(target: Target) -> httpx.Response:
