@@ -109,7 +109,7 @@ def product_up() -> Iterator[Target]:
             head = psutil.Process(json.loads((Path(home) / "up" / "head.json").read_text())["pid"])
             target = Target(api[1], token[0], head)
             _train_model(target, Path(home))
-            target.process = _find_gateway()
+            target.process = _find_gateway(home)
             yield target
         finally:
             run("down")
@@ -161,14 +161,14 @@ def _predict_one(target: Target) -> httpx.Response:
     return httpx.post(f"{target.api}/models/churn/predict", json={"row": ROW}, headers=headers, timeout=30)
 
 
-def _find_gateway() -> psutil.Process:
-    """The process of the gateway that this user's Ray started last."""
-    gateways = [
-        process
-        for process in psutil.process_iter(["cmdline", "create_time"])
-        if "ServeReplica" in "".join(process.info["cmdline"] or ()) and "Gateway" in "".join(process.info["cmdline"])
-    ]
-    return max(gateways, key=lambda process: float(process.info["create_time"]))
+def _find_gateway(home: str) -> psutil.Process:
+    """The process of the gateway that was started with this home."""
+    for process in psutil.process_iter(["cmdline"]):
+        command = "".join(process.info["cmdline"] or ())
+        with contextlib.suppress(psutil.Error):
+            if "ServeReplica" in command and "Gateway" in command and process.environ().get("OPT_AGENT_HOME") == home:
+                return process
+    raise LookupError(f"no gateway of {home} runs")
 
 
 async def fuzz(target: Target, requests: int, seed: int, within_s: float) -> Outcome:
