@@ -113,3 +113,58 @@ def arrow_bodies(draw: Callable[[Any], Any]) -> bytes:
     if draw(st.booleans()):
         body = body.replace(struct.pack("<q", count), struct.pack("<q", draw(st.sampled_from([2**40, 2**63 - 1, -1]))))
     return body
+
+
+FEW = st.sampled_from([1, 2, 256, 257, 3_000, 10_000])
+GOOD_VALUES = {
+    "a": ["null", "1", "1.25", "true", "123456789012345678901234567890"],
+    "city": ['"Oslo"', '"ā"', "null", "1.5", '"' + "x" * 300 + '"', '"' + "é" * 60_000 + '"'],
+    "day": ['"2024-01-31"', '"2024-01-31T10:00:00.123456+02:00"', "null", "1700000000"],
+    "flag": ["true", "null", "0"],
+}
+GOOD_COLUMNS = {
+    "a": ["null", "number", "small", "numbers of rows"],
+    "city": ["text", "ā", "no text", "dictionary", "null", "long text"],
+    "day": ["date", "null"],
+    "flag": ["flag", "null", "small"],
+}
+
+
+@st.composite
+def answered_json(draw: Callable[[Any], Any]) -> bytes:
+    """Bodies of JSON that are answered, as dear as they may be."""
+    values = {name: draw(st.sampled_from(texts)) for name, texts in GOOD_VALUES.items()}
+    count = min(draw(FEW), MOST_BYTES // sum(len(value) + 8 for value in values.values()))
+    fields = ",".join(f'"{name}":{value}' for name, value in values.items())
+    rows = [
+        repeated("{" + fields + "}", count),
+        "{" + ",".join(f'"{name}":{repeated(value, count)}' for name, value in values.items()) + "}",
+    ]
+    ids = draw(st.sampled_from(["null", ids_of(count, ""), ids_of(count, "é" * 100)]))
+    return f'{{"rows":{draw(st.sampled_from(rows))},"ids":{ids}}}'.encode()
+
+
+@st.composite
+def answered_labels(draw: Callable[[Any], Any]) -> bytes:
+    """Labels in JSON that are recorded, as dear as they may be."""
+    outcomes, every = draw(st.sampled_from([0, 1, 100])), draw(st.sampled_from([1, 1_000]))
+    count = min(draw(st.sampled_from([1, 300, 9_000, 40_000])), 1_000_000 // (outcomes + 3))
+    extra = "".join(f',"k{at}":1' for at in range(outcomes))
+    value = draw(st.sampled_from(["1", '"yes"', "true", '"' + "y" * 60 + '"']))
+    labels = (f'{{"id":{at},"label":{value}{"" if at % every else extra}}}' for at in range(count))
+    return ('{"labels":[' + ",".join(labels) + "]}").encode()
+
+
+@st.composite
+def answered_arrow(draw: Callable[[Any], Any], model_id: str) -> bytes:
+    """Streams of Arrow that are answered, as dear as they may be."""
+    count = draw(FEW)
+    if model_id == "churn":
+        arrays = {name: COLUMNS[draw(st.sampled_from(kinds))](count) for name, kinds in GOOD_COLUMNS.items()}
+    else:
+        kind = draw(st.sampled_from(["null", "number", "small", "flag"]))
+        count = min(count, 1_000 if kind == "number" else 8_000)
+        array = COLUMNS[kind](count)
+        arrays = {column.name: array for column in SCHEMAS[model_id]}
+    parts = draw(st.sampled_from([1, 1, 3, 100]))
+    return stream(*pa.table(arrays).to_batches(max_chunksize=-(-count // parts)))

@@ -16,12 +16,12 @@ from hypothesis import HealthCheck, given, settings
 
 from serve_app.data_plane.arrow_messages import _Table
 from tests.fakes.data_plane import ARROW, JSON, PlaneCaller, started_plane, stream
-from tests.security.bad_bodies import arrow_bodies, json_bodies
+from tests.security.bad_bodies import answered_arrow, answered_json, answered_labels, arrow_bodies, json_bodies
 
 LOOP_S = 0.05  # of the processor's time
 MOST_TIMES = 20
-BASE_BYTES = 48_000_000  # 2.5 million cells as 32-bit numbers in a matrix, and once as they are recorded
-EXAMPLES = 40 * int(os.environ.get("BAD_BODIES_TIMES", "1"))
+BASE_BYTES = 32_000_000  # 2.5 million cells as 32-bit numbers in a matrix, and twice as they are recorded in parts
+EXAMPLES = 24 * int(os.environ.get("BAD_BODIES_TIMES", "1"))
 
 
 @dataclass
@@ -49,7 +49,11 @@ class MeasuredPlane:
         return self._loop.run_until_complete(work)
 
     def measure(self, body: bytes, content_type: str, verb: str, model_id: str) -> tuple[int, Cost]:
-        """The status of the answer to a body, and its cost until its rows are recorded."""
+        """The status of the answer to a body, and its cost until its rows are recorded.
+
+        It is posted twice, since to trace memory takes several times the time of what is traced.
+        """
+        loop_s = min(self._run(self._post(body, content_type, verb, model_id))[1] for _ in range(2))
         before = pa.default_memory_pool()
         pool = pa.proxy_memory_pool(before)
         self._pools.append(pool)
@@ -57,7 +61,7 @@ class MeasuredPlane:
         gc.collect()
         tracemalloc.start()
         try:
-            status, loop_s = self._run(self._post(body, content_type, verb, model_id))
+            status, _ = self._run(self._post(body, content_type, verb, model_id))
             return status, Cost(loop_s, tracemalloc.get_traced_memory()[1] + (pool.max_memory() or 0))
         finally:
             tracemalloc.stop()
@@ -101,6 +105,8 @@ def assert_cheap(measured: MeasuredPlane, body: bytes, content_type: str, verb: 
             break
     assert status in (200, 400, 413, 415, 422)
     assert cost.loop_s < LOOP_S, f"{len(body):,} bytes of {body[:200]!r}"
+    if os.environ.get("BAD_BODIES_SHOW"):
+        print(f"{len(body):>10,} {status} {cost.loop_s * 1000:6.1f} ms {cost.memory / 1e6:6.1f} MB {body[:60]!r}")
     assert cost.memory < MOST_TIMES * len(body) + BASE_BYTES, f"{len(body):,} bytes of {body[:200]!r}"
     return status
 
@@ -112,6 +118,7 @@ bounded_examples = settings(
     derandomize=True,
     suppress_health_check=list(HealthCheck),
 )
+few_examples = settings(bounded_examples, max_examples=EXAMPLES // 2)
 VERBS = st.sampled_from(["predict", "labels"])
 
 
@@ -125,6 +132,22 @@ def test_no_json_is_dear(measured: MeasuredPlane, body: bytes) -> None:
 @given(body=arrow_bodies(), verb=VERBS, model_id=st.sampled_from(["churn", "wide"]))
 def test_no_stream_of_arrow_is_dear(measured: MeasuredPlane, body: bytes, verb: str, model_id: str) -> None:
     assert_cheap(measured, body, ARROW, verb, model_id)
+
+
+@few_examples
+@given(body=st.one_of(answered_json(), answered_labels()))
+def test_no_json_that_is_answered_is_dear(measured: MeasuredPlane, body: bytes) -> None:
+    assert assert_cheap(measured, body, JSON, "labels" if body.startswith(b'{"labels"') else "predict") == 200
+
+
+@pytest.mark.parametrize("model_id", ["churn", "wide"])
+@few_examples
+@given(data=st.data())
+def test_no_stream_of_arrow_that_is_answered_is_dear(
+    measured: MeasuredPlane, model_id: str, data: st.DataObject
+) -> None:
+    body = data.draw(answered_arrow(model_id))
+    assert assert_cheap(measured, body, ARROW, "predict", model_id) == 200
 
 
 @pytest.mark.parametrize(
