@@ -26,6 +26,10 @@ class TooLarge(InvalidData):
     """The request has more bytes or rows than it may have; the message names the limit."""
 
 
+class TooSlow(InvalidRequest):
+    """The request did not come within its time; the message names the limit."""
+
+
 class Malformed(InvalidRequest):
     """The data is not in the format that the request claims; the message says where parsing stopped."""
 

@@ -22,7 +22,7 @@ from serve_app.ray_metrics import RolloutStates
 from serve_app.supervisor import SupervisorLoops
 
 _THREADS = 32  # of Control: each verb that blocks takes one
-_AT_ONCE = 1000  # requests of a gateway, and of Control: where there are many, most wait for news of a process
+_AT_ONCE = 10_000  # far above what gateways admit: Serve lets what comes on top wait without end, they refuse it
 
 
 class Gateway:

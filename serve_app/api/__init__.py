@@ -62,6 +62,7 @@ def create_api(
     app.state.parts = health.HealthCache(agent, clock)
     app.state.source_rules = source_rules or SourceRules()
     app.state.data_plane, app.state.max_body_bytes, app.state.sleep = data_plane, max_body_bytes, sleep
+    app.state.knows_token = authenticator.knows
     for part in (health, optimization, models, predictions, rollouts, tokens, records):
         app.include_router(part.router, prefix=PREFIX)
     for router in DASHBOARD:

@@ -79,6 +79,26 @@ class Authenticator:
             raise TooManyRequests(f"token {token.name!r} has made its {limit} requests of this minute: wait a little")
         return token
 
+    def knows(self, authorization: str | None) -> bool:
+        """True for the header of a valid token that was looked up before; the store is not asked."""
+        text = _bearer_text(authorization)
+        known_token = self._known.get(token_id_of(text) or "")
+        return known_token is not None and known_token.token.matches(text) and self._is_valid(known_token)
+
+    async def still_holds(self, token: Token, scope: Scope) -> bool:
+        """False once the token was revoked, has expired or lost the scope; not a request that counts.
+
+        While the store of tokens is away, a token holds as long as requests with it do.
+        """
+        try:
+            known_token = await self._find_known(token.token_id, self._clock.now())
+        except Unavailable:
+            return False
+        return known_token is not None and self._is_valid(known_token) and known_token.token.allows(scope)
+
+    def _is_valid(self, known_token: "_KnownToken") -> bool:
+        return known_token.token.is_valid(self._clock.now())
+
     async def _find_known(self, token_id: str, now: float) -> "_KnownToken | None":
         known_token = self._known.get(token_id)
         if known_token is None:

@@ -20,6 +20,7 @@ CODES: Mapping[type[Exception], int] = {
     errors.InvalidRequest: 422,
     errors.Malformed: 400,
     errors.TooLarge: 413,
+    errors.TooSlow: 408,
     errors.UnsupportedFormat: 415,
     errors.NotFound: 404,
     errors.Conflict: 409,
@@ -82,14 +83,15 @@ def answer_problems(app: FastAPI) -> None:
     async def answer(request: Request, error: Exception) -> Response:
         response = problem_response(error, request_id_of(request))
         if response.status_code == 405:  # Starlette names the methods of the first route of the path only
-            response.headers["Allow"] = ", ".join(sorted(_allowed_methods(app, request.scope["path"])))
+            response.headers["Allow"] = ", ".join(sorted(allowed_methods(app, request.scope["path"])))
         return response
 
     for kind in (errors.OptAgentError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, answer)
 
 
-def _allowed_methods(app: FastAPI, path: str) -> set[str]:
+def allowed_methods(app: FastAPI, path: str) -> set[str]:
+    """The methods of all routes of a path."""
     routes = [route for route in iter_route_contexts(app.routes) if route.path_regex.match(path)]
     return {method for route in routes for method in route.methods or ()}
 

@@ -25,6 +25,7 @@ _DESCRIPTIONS = {
     401: "no token, or one that does not hold",
     403: "the token's scopes or models do not cover this",
     404: "not found",
+    408: "the body did not come within its time",
     409: "contradicts what is already there, or the same request is under way",
     412: "`If-Match` names another revision than the present one",
     413: "the body is too large",
@@ -98,7 +99,7 @@ def needs(scope: Scope, *codes: int, sends: bool = False, shown_once: tuple[str,
     """
     extra: dict[str, Any] = {_SCOPE: str(scope), "security": [{"bearer": []}]}
     if sends:
-        codes = (*codes, 400, 409, 413, 415)
+        codes = (*codes, 400, 408, 409, 413, 415)
     if shown_once:
         extra[_SHOWN_ONCE] = list(shown_once)
     return {"responses": problem_responses(*{*codes, 401, 403, 422, 429, 500, 503}), "openapi_extra": extra}

@@ -4,16 +4,15 @@ from urllib.parse import parse_qs, urlsplit
 
 from fastapi import Request
 
-from optagent.errors import NotPermitted, TooLarge
+from optagent.errors import NotPermitted
 
-_LONGEST_FORM = 10_000
+LONGEST_FORM = 10_000
+"""Bytes of a form; `asgi.Application` refuses a longer one while it comes."""
 
 
 async def read_form(request: Request) -> dict[str, str]:
     """The fields of a form; the last value of a field that stands twice."""
     body = await request.body()
-    if len(body) > _LONGEST_FORM:
-        raise TooLarge(f"a form has at most {_LONGEST_FORM:,} bytes, got {len(body):,}")
     return {name: values[-1].strip() for name, values in parse_qs(body.decode("utf-8", "replace")).items()}
 
 

@@ -34,7 +34,8 @@ async def test_without_a_token_every_route_is_401_whatever_else_is_wrong(api: Fa
     for route in routes(api):
         if isinstance(route.original_route, APIRoute) and route.path not in OPEN | DATA_PLANE:
             path = f"http://optagent{route.path}".replace("{", "").replace("}", "")
-            answer = await client.request(min(route.methods), path, content=b"{not json")
+            body = b"{not json" if min(route.methods) in ("PATCH", "POST", "PUT") else None
+            answer = await client.request(min(route.methods), path, content=body)
             assert answer.status_code == 401, path
             assert answer.headers["www-authenticate"].startswith("Bearer")
             assert answer.headers["content-type"] == "application/problem+json"
@@ -52,7 +53,7 @@ async def test_without_a_token_every_route_is_401_whatever_else_is_wrong(api: Fa
     ],
 )
 async def test_a_token_of_another_scope_is_403_and_both_are_named(call, scope: str, method: str, path: str):
-    answer = await call(scope, method, path, content=b"{not json")
+    answer = await call(scope, method, path, content=b"{not json" if method == "POST" else None)
     assert answer.status_code == 403
     assert f"has the scopes {scope}: this needs " in answer.json()["detail"]
 

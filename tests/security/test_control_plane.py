@@ -14,7 +14,8 @@ async def test_all_routes_but_the_open_ones_ask_for_a_token(api: FastAPI, client
         if not route.path.startswith("/api/v1") or route.path in OPEN or route.path.endswith(DATA_PLANE):
             continue
         for method in sorted(route.methods or ()):
-            answer = await client.request(method, f"http://optagent{route.path}", content=b"{")
+            body = b"{" if method in ("PATCH", "POST", "PUT") else None
+            answer = await client.request(method, f"http://optagent{route.path}", content=body)
             assert answer.status_code == 401, f"{method} {route.path}"
 
 

@@ -105,7 +105,7 @@ class Gateway:
             self.routes, versions, self.observations, OneToken(), self.clock, find_model, "g1", Backlogs(shadow_backlog)
         )
         api = FastAPI()
-        api.state.max_body_bytes = 1_000_000
+        api.state.max_body_bytes, api.state.knows_token = 1_000_000, bool
         transport = httpx.ASGITransport(Application(api, self.plane), raise_app_exceptions=False)
         self.client = httpx.AsyncClient(
             transport=transport, base_url="http://test", headers={"Authorization": "Bearer good"}
