@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from starlette.types import Scope
 
-from optagent.errors import TooManyRequests, Unavailable
+from optagent.errors import Busy, TooManyRequests
 
 # One token gets a part of the places of its kind at a time, so that it does not shut out the others.
 _PREDICTIONS, _PREDICTIONS_OF_ONE = 1000, 500
@@ -39,7 +39,7 @@ class Places:
 
     @contextmanager
     def place(self, caller: object) -> Iterator[None]:
-        """A place for as long as the context lasts; raises TooManyRequests, or Unavailable where all are taken."""
+        """A place for as long as the context lasts; raises TooManyRequests, or Busy where all are taken."""
         self.enter(caller)
         try:
             yield
@@ -48,7 +48,7 @@ class Places:
 
     def enter(self, caller: object) -> None:
         if self._taken >= self._most:
-            raise Unavailable(f"all {self._most} places of this gateway for {self._kind} are taken: try again")
+            raise Busy(f"all {self._most} places of this gateway for {self._kind} are taken: try again")
         own = self._by_caller.get(caller, 0)
         if own >= self._most_of_one:
             raise TooManyRequests(f"{own} {self._kind} of this caller are open, the most at a time: end one first")

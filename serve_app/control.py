@@ -12,9 +12,15 @@ from typing import Any
 from optagent.agent import OptimizationAgent
 from optagent.agent.acts import acting_as
 from optagent.domain.actor import Actor
-from optagent.errors import InvalidRequest, OptAgentError, Unavailable
+from optagent.errors import Busy, InvalidRequest, OptAgentError, Unavailable
 
 _AGAIN_S = 1.0
+_LONG = frozenset(
+    {"analyze_model", "analyze_files", "analysis_page", "study", "study_page", "backtest_page"}
+    | {"replay_decision", "verify_audit"}
+)
+_LONG_AT_ONCE = 8  # of the threads of Control, so that the others are there for short verbs
+_PATIENCE_S = 10.0
 
 
 class LazyAgent:
@@ -66,11 +72,32 @@ class VerbServer:
 
     def __init__(self, lazy_agent: LazyAgent) -> None:
         self._lazy_agent = lazy_agent
+        self._long_places = asyncio.Semaphore(_LONG_AT_ONCE)
+        self._long_calls: set[asyncio.Task[VerbOutcome]] = set()
 
     async def call(self, verb: str, arguments: Sequence[Any], keywords: Mapping[str, Any], actor: Actor) -> VerbOutcome:
         """The outcome of a verb that `actor` calls. A refusal is returned: raised, Serve would log its traceback."""
         if verb.startswith("_") or not callable(getattr(OptimizationAgent, verb, None)):
             return VerbOutcome(refusal=InvalidRequest(f"an agent has no verb {verb!r}"))
+        if verb not in _LONG:
+            return await self._call(verb, arguments, keywords, actor)
+        try:
+            await asyncio.wait_for(self._long_places.acquire(), _PATIENCE_S)
+        except TimeoutError:
+            return VerbOutcome(refusal=Busy(f"{_LONG_AT_ONCE} analyses and pages of plots are being made: try again"))
+        # A task of its own: where a caller gives up, the thread works on, and so the place stays taken.
+        call = asyncio.ensure_future(self._call(verb, arguments, keywords, actor))
+        self._long_calls.add(call)
+        call.add_done_callback(self._end_long_call)
+        return await asyncio.shield(call)
+
+    def _end_long_call(self, call: "asyncio.Task[VerbOutcome]") -> None:
+        self._long_calls.discard(call)
+        self._long_places.release()
+
+    async def _call(
+        self, verb: str, arguments: Sequence[Any], keywords: Mapping[str, Any], actor: Actor
+    ) -> VerbOutcome:
         try:
             agent = await self._lazy_agent.agent()
             with acting_as(actor):

@@ -14,7 +14,18 @@ from optagent import __version__
 from optagent.agent import OptimizationAgent
 from optagent.domain.source_rules import SourceRules
 from optagent.ports import Clock, IdempotencyStore, Sessions
-from serve_app.api import docs, health, models, optimization, predictions, records, rollouts, tokens
+from serve_app.api import (
+    analyses,
+    docs,
+    health,
+    models,
+    monitoring,
+    optimization,
+    predictions,
+    records,
+    rollouts,
+    tokens,
+)
 from serve_app.api.auth import Authenticator
 from serve_app.api.errors import answer_problems
 from serve_app.api.idempotency import Idempotency
@@ -61,7 +72,9 @@ def create_api(
     app.state.context = ApiContext(agent, authenticator, idempotency, clock, sessions)
     app.state.parts = health.HealthCache(agent, clock)
     app.state.source_rules = source_rules or SourceRules()
-    app.state.data_plane, app.state.max_body_bytes, app.state.sleep = data_plane, max_body_bytes, sleep
+    app.state.data_plane, app.state.max_body_bytes = data_plane, max_body_bytes
+    app.state.analyses = analyses.Analyses()
+    app.state.polls = monitoring.ProcessPolls(lambda process_id: agent.process(process_id), sleep)
     app.state.knows_token = authenticator.knows
     for part in (health, optimization, models, predictions, rollouts, tokens, records):
         app.include_router(part.router, prefix=PREFIX)

@@ -18,6 +18,7 @@ router = APIRouter(prefix="/optimization", tags=["health"])
 
 _KEPT_S = 1.0
 _HARMLESS = ("records",)  # a record that cannot be read is one model's trouble: this gateway serves all others
+_LIMIT_S = 6.0  # each part has 5 s to answer Control; while Control itself hangs, load balancers need an answer too
 
 
 @dataclass(slots=True)
@@ -26,6 +27,7 @@ class HealthCache:
 
     agent: OptimizationAgent
     clock: Clock
+    limit_s: float = _LIMIT_S
     _asked_at: float = float("-inf")
     _asking: asyncio.Task[Mapping[str, str]] | None = None
 
@@ -39,7 +41,10 @@ class HealthCache:
 
     async def _check_health(self) -> Mapping[str, str]:
         try:
-            return {"control": "ok", **await self.agent.health()}
+            async with asyncio.timeout(self.limit_s):
+                return {"control": "ok", **await self.agent.health()}
+        except TimeoutError:
+            return {"control": f"no answer within {self.limit_s:g} s"}
         except OptAgentError as error:
             return {"control": str(error)}
 

@@ -1,47 +1,89 @@
-"""Process watch: the next change of a process, or all its changes as server-sent events."""
+"""Process watch: the next change of a process, or all its changes as server-sent events.
+
+Whoever watches holds a place of the gateway meanwhile, and those who watch one process share its polls of Control.
+"""
 
 import asyncio
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fastapi.sse import ServerSentEvent
 
 from optagent.codec import encode, without_secrets
 from optagent.domain.process import Process
 from optagent.errors import NotFound, Unavailable
+from serve_app.admission import Places
 
 _LONGEST_S = 900.0  # then a stream ends, and its client connects again with a token that is still valid
 _AGAIN_MS = 1000
+_POLL_S = 0.5
+_POLLS_A_CHECK = 4  # a stream ends two seconds after its token, as everything else does
+_WATCHERS = 200
+_WATCHERS_OF_ONE = 4
+
+Find = Callable[[str], Awaitable[Process]]
+
+
+class ProcessPolls:
+    """Polls of processes, one at a time for each process however many wait for it."""
+
+    def __init__(self, find: Find, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        self.watchers = Places("waits and streams", _WATCHERS, _WATCHERS_OF_ONE)
+        self._find = find
+        self._sleep = sleep
+        self._polls: dict[str, asyncio.Task[Process]] = {}
+
+    async def next_look(self, process_id: str) -> Process:
+        """The process as it is at its next poll, half a second from now at most; raises the error of the poll."""
+        poll = self._polls.get(process_id)
+        if poll is None:
+            poll = self._polls[process_id] = asyncio.ensure_future(self._poll(process_id))
+            poll.add_done_callback(lambda ended: self._forget(process_id, ended))
+        return await asyncio.shield(poll)
+
+    async def _poll(self, process_id: str) -> Process:
+        await self._sleep(_POLL_S)
+        return await self._find(process_id)
+
+    def _forget(self, process_id: str, poll: "asyncio.Task[Process]") -> None:
+        del self._polls[process_id]
+        if not poll.cancelled():
+            poll.exception()  # retrieved, where nobody waits any more
+
+
+async def _always() -> bool:
+    return True
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessWatch:
-    """Looks at a process every `poll_s`; tests replace `sleep`."""
+    """Watches a process for one caller, as long as `may_go_on`."""
 
-    look: Callable[[str], Awaitable[Process]]
-    poll_s: float = 0.5
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    polls: ProcessPolls
+    may_go_on: Callable[[], Awaitable[bool]] = field(default=_always)
 
     async def wait_for_change(self, process: Process, wait_s: float) -> Process:
         """The process as soon as its status, stage or progress has changed, or as it is after `wait_s`."""
-        for _ in range(math.ceil(wait_s / self.poll_s)):
-            if process.status.has_ended:
+        for poll in range(1, math.ceil(wait_s / _POLL_S) + 1):
+            if process.status.has_ended or (poll % _POLLS_A_CHECK == 0 and not await self.may_go_on()):
                 break
-            await self.sleep(self.poll_s)
-            later = await self.look(process.process_id)
+            later = await self.polls.next_look(process.process_id)
             if _visible_state(later) != _visible_state(process):
                 return later
         return process
 
     async def events(self, process: Process) -> AsyncIterator[ServerSentEvent]:
-        """An event for the process and one for each change, until it has ended. Waits while a part is unavailable."""
+        """An event for the process and one for each change, until it or the token ends.
+
+        Waits while a part is unavailable.
+        """
         yield _event(process, retry=_AGAIN_MS)
-        for _ in range(math.ceil(_LONGEST_S / self.poll_s)):
-            if process.status.has_ended:
+        for poll in range(math.ceil(_LONGEST_S / _POLL_S)):
+            if process.status.has_ended or (poll % _POLLS_A_CHECK == 0 and not await self.may_go_on()):
                 return
             try:
-                later = await self.wait_for_change(process, self.poll_s)
+                later = await self.wait_for_change(process, _POLL_S)
             except Unavailable as error:
                 yield ServerSentEvent(comment=str(error))
                 continue

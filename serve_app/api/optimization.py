@@ -10,12 +10,12 @@ from pydantic import FiniteFloat
 from optagent.agent import Command
 from optagent.domain.model_report import ModelReport
 from optagent.domain.process import Process, Status
-from optagent.domain.token import Scope
+from optagent.domain.token import Scope, Token
 from optagent.errors import OptAgentError
 from serve_app.api.errors import problem
 from serve_app.api.idempotency import mark_unfinished
 from serve_app.api.model_requests import BacktestRequest, CurrentRules
-from serve_app.api.monitoring import ProcessWatch
+from serve_app.api.monitoring import ProcessPolls, ProcessWatch
 from serve_app.api.paging import page_of_processes
 from serve_app.api.requests import (
     AnalyzeRequest,
@@ -28,15 +28,20 @@ from serve_app.api.requests import (
     ProcessId,
 )
 from serve_app.api.responses import BatchAnswer, BatchItem, ProblemDocument, Processes, ProcessStatus, Submitted
-from serve_app.api.security import Caller, CurrentCaller, GuardedRoute, needs
+from serve_app.api.security import ApiContext, Caller, CurrentCaller, GuardedRoute, needs
 
 router = APIRouter(prefix="/optimization", tags=["optimization"], route_class=GuardedRoute)
 
 
 @router.post("/analyze", **needs(Scope.READ, 404, sends=True))
-async def analyze(body: AnalyzeRequest, caller: CurrentCaller) -> ModelReport:
-    """Analyzes a model: its performance, drift and data quality, with a diagnosis."""
-    return await caller.agent.analyze_model(**body.model_dump())
+async def analyze(body: AnalyzeRequest, caller: CurrentCaller, request: Request) -> ModelReport:
+    """Analyzes a model: its performance, drift and data quality, with a diagnosis; one at a time for a token."""
+    report: ModelReport = await request.app.state.analyses.ask(
+        request.state.token.token_id,
+        ("report", body.model_dump_json()),
+        lambda: caller.agent.analyze_model(**body.model_dump()),
+    )
+    return report
 
 
 @router.post("/hyperparameter", status_code=202, **needs(Scope.OPERATE, 404, sends=True))
@@ -81,8 +86,20 @@ async def batch(body: BatchRequest, caller: CurrentCaller, request: Request) -> 
     return BatchAnswer(items=items)
 
 
-async def _process_watch(request: Request) -> ProcessWatch:
-    return ProcessWatch(request.state.caller.agent.process, sleep=request.app.state.sleep)
+Wait = Annotated[float, Query(ge=0, le=60, description="wait up to so many seconds for a change")]
+
+
+async def _process_watch(request: Request, wait: Wait = 0.0) -> AsyncIterator[ProcessWatch]:
+    """A watch, with a place among those who wait or stream for as long as the answer takes."""
+    polls: ProcessPolls = request.app.state.polls
+    token: Token = request.state.token
+    context: ApiContext = request.app.state.context
+    watch = ProcessWatch(polls, lambda: context.authenticator.still_holds(token, Scope.READ))
+    if not wait and not request.url.path.endswith("/events"):
+        yield watch
+        return
+    with polls.watchers.place(token.token_id):
+        yield watch
 
 
 async def _find_process(process_id: ProcessId, caller: CurrentCaller) -> Process:
@@ -91,7 +108,6 @@ async def _find_process(process_id: ProcessId, caller: CurrentCaller) -> Process
 
 FoundProcess = Annotated[Process, Depends(_find_process)]
 Watches = Annotated[ProcessWatch, Depends(_process_watch)]
-Wait = Annotated[float, Query(ge=0, le=60, description="wait up to so many seconds for a change")]
 Since = Annotated[
     FiniteFloat | None, Query(description="with `wait`: the `updated_at` that you have; newer is a change")
 ]

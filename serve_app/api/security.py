@@ -125,6 +125,7 @@ class GuardedRoute(APIRoute):
             authorization, model_id = request.headers.get("authorization"), request.path_params.get("model_id", "")
             token = await context.authenticator.principal(authorization, scope, request_id, model_id)
             actor = actor_of(token, Door.HTTP, request)
+            request.state.token = token
             request.state.caller = Caller.of(limit_agent(context.agent, token), actor)
             request = _JsonRequest(request.scope, request.receive)
             if self.body_field is not None:

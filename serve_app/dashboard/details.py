@@ -67,10 +67,15 @@ async def model_page(request: Request, model_id: ModelId, viewer: Reader) -> Res
 
 @router.get("/models/{model_id}/analysis")
 async def analysis_page(
-    model_id: ModelId, viewer: Reader, span: Span = "24h", kind: Kind = AnalysisType.FULL
+    request: Request, model_id: ModelId, viewer: Reader, span: Span = "24h", kind: Kind = AnalysisType.FULL
 ) -> Response:
-    """The analysis of a time range, as the page that `optagent analyze --html` writes."""
-    return plots_response(await viewer.agent.analysis_page(model_id, kind, span))
+    """The analysis of a time range, as the page that `optagent analyze --html` writes; one at a time for a token."""
+    text = await request.app.state.analyses.ask(
+        viewer.token.token_id,
+        ("page", model_id, kind, span),
+        lambda: viewer.agent.analysis_page(model_id, kind, span),
+    )
+    return plots_response(text)
 
 
 @router.get("/rollouts/{rollout_id}")

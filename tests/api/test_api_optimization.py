@@ -17,6 +17,7 @@ from optagent.domain.model_report import ModelReport
 from optagent.domain.monitoring import Window
 from optagent.domain.process import Process, Status
 from optagent.errors import Unavailable
+from serve_app.api.monitoring import ProcessPolls
 
 SEARCH = "/optimization/hyperparameter"
 LEASE_S = 60.0
@@ -352,8 +353,8 @@ async def test_others_are_answered_while_somebody_waits(
     async def sleep(seconds: float) -> None:
         await release.wait()
 
-    api.state.sleep = sleep
     agent.process = Moving(process())  # type: ignore[method-assign]
+    api.state.polls = ProcessPolls(agent.process, sleep)
     waiting = asyncio.create_task(call("read", "GET", "/optimization/status/tune-1?wait=1"))
     await asyncio.sleep(0.01)
     assert (await call("admin", "GET", "/models")).status_code == 200

@@ -50,7 +50,7 @@ async def test_sign_in_forms_that_never_end_leave_predictions_calls_and_health_a
         assert (await answer(application, Connection("GET", "/api/v1/models", [header]))).status == 200
         assert (await answer(application, Connection("GET", HEALTH, []))).status == 200
         stranger = await answer(application, Connection("GET", SIGN_IN, []))
-        assert stranger.status == 503
+        assert stranger.status == 429
         assert b"retry-after" in stranger.headers
         assert "places of this gateway for requests without a known token" in stranger.document["detail"]
     assert application.admission.strangers.count == 0

