@@ -148,6 +148,7 @@ ON_THE_CLUSTER = {
     for name in (
         "busy_machine",
         "fair_share",
+        "haproxy_rules",
         "hanging_trial",
         "monitor_actor",
         "ray_launcher",

@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 
+from optagent.adapters.cluster import haproxy_rules
 from optagent.adapters.cluster.free_ports import free_port
 
 HEAD = {
@@ -17,11 +18,14 @@ HEAD = {
 SERVE = {
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
-    # A gateway that is killed leaves requests unanswered or not accepted, and another one gets them. HAProxy can send a
-    # request again only if it fits into a buffer.
-    "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
+    # A request goes to another gateway only where the first did not take it: one that was taken may have been done, or
+    # may be what ended the gateway.
+    "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure",
     "RAY_SERVE_HAPROXY_RETRIES": "5",
-    "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": "131072",
+    # Nobody holds a connection by silence. No answer takes longer than an analysis of 300 s; streams speak every 15 s.
+    "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "60",
+    "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": "330",
+    haproxy_rules.VARIABLE: haproxy_rules.balance_with_rules(),
     "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "1s",
     "RAY_SERVE_HAPROXY_NBTHREAD": "2",
     # A killed HAProxy is replaced after three checks. A check of a dead one fails at once, of a busy one later.
@@ -35,6 +39,20 @@ SERVE = {
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
     "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "2",
 }
+
+_FOLDER = "/tmp/optagent-proxy"  # noqa: S108 - made by the hook with mode 0700; the path of a socket must be short
+
+SERVE_ON_CLUSTER = {
+    **SERVE,
+    # On each node, before anything of Serve's runs there. Ray reads the variable by which it passes setup hooks on.
+    "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR": "optagent.adapters.cluster.proxy_folder.make_proxy_folder",
+    "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": f"{_FOLDER}/haproxy.cfg",
+    "RAY_SERVE_HAPROXY_SOCKET_PATH": f"{_FOLDER}/admin.sock",
+    "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": _FOLDER,
+    "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": f"{_FOLDER}/state",
+    "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": f"{_FOLDER}/metrics.sock",
+}
+"""The environment of Serve's processes on a cluster that is not ours."""
 
 
 def use_token() -> None:
@@ -58,6 +76,11 @@ def haproxy_is_here() -> bool:
     return True
 
 
+def haproxy_is_used() -> bool:
+    """True where HAProxy answers on this machine, unless the environment of this program has it off."""
+    return os.environ.get("RAY_SERVE_ENABLE_HA_PROXY", "1") == "1" and haproxy_is_here()
+
+
 def serve_on_this_machine(scratch: Path) -> dict[str, str]:
     """The variables of a Serve with a folder and ports of its own, so that several clusters on a machine do not clash.
 
@@ -75,6 +98,8 @@ def serve_on_this_machine(scratch: Path) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(scratch / "metrics.sock"),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port(9101)),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port(8404)),
-        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port(8500)),
-        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(free_port(9500)),
+        # Serve shares a port with whoever of the same user has it already, also with another product that started just
+        # now, which would then be sent our requests: so none is preferred.
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
+        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(free_port()),
     }
