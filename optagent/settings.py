@@ -109,6 +109,10 @@ class Settings(BaseSettings):
 
     api_host: str = Field("127.0.0.1", min_length=1, description="address that the HTTP API listens on")
     api_port: int = Field(8000, ge=1, le=65_535, description="port of the HTTP API")
+    tls_certificate_file: Path | None = Field(
+        None, description="certificate chain of the HTTP API, as PEM: with it, api_port speaks TLS only"
+    )
+    tls_key_file: Path | None = Field(None, description="private key of tls_certificate_file, as PEM, no passphrase")
     gateway_replicas: int = Field(1, ge=1, le=64, description="processes that answer predictions and the API")
     requests_per_minute: int = Field(600, ge=1, description="most API requests of a token a minute, a gateway")
     predictions_per_minute: int = Field(
@@ -139,7 +143,15 @@ class Settings(BaseSettings):
 
     log_level: str = Field("WARNING", description="level of the optagent logger in the command line and in jobs")
 
-    @field_validator("home", "observations", "redis_ca_file", "audit_folder", "audit_key_file")
+    @field_validator(
+        "home",
+        "observations",
+        "redis_ca_file",
+        "audit_folder",
+        "audit_key_file",
+        "tls_certificate_file",
+        "tls_key_file",
+    )
     @classmethod
     def _expand_path(cls, folder: Path | None) -> Path | None:
         return None if folder is None else folder.expanduser().absolute()
@@ -277,6 +289,13 @@ class Settings(BaseSettings):
             raise ValueError(f"{PREFIX}REDIS_CA_FILE needs {PREFIX}REDIS_TLS=true: without TLS nothing is verified")
         if self.redis_ca_file is not None and not self.redis_ca_file.is_file():
             raise ValueError(f"{PREFIX}REDIS_CA_FILE: {self.redis_ca_file} is no file")
+        return self
+
+    @model_validator(mode="after")
+    def _certificate_has_its_key(self) -> Self:
+        files = {"TLS_CERTIFICATE_FILE": self.tls_certificate_file, "TLS_KEY_FILE": self.tls_key_file}
+        if len({file is None for file in files.values()}) == 2:
+            raise ValueError(f"{PREFIX}TLS_CERTIFICATE_FILE and {PREFIX}TLS_KEY_FILE need each other")
         return self
 
     def explain(self, env_file: Path | str = ".env") -> list[tuple[str, str, str]]:

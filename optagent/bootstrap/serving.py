@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 import urllib.error
 import urllib.request
@@ -16,6 +17,7 @@ from filelock import FileLock, Timeout
 from optagent.agent.acts import ActRecorder, acting_as, current_actor
 from optagent.agent.tokens import new_token
 from optagent.bootstrap import parts
+from optagent.bootstrap.server_certificate import check_certificate, tls_files
 from optagent.domain.actor import Door
 from optagent.domain.token import Scope
 from optagent.errors import Conflict, Unavailable
@@ -58,6 +60,7 @@ class Serving:
         """Starts all and returns once the API answers; calls `say` at each step. Raises Conflict for a taken port, and
         Unavailable."""
         parts.notifier(self._settings)  # a channel that cannot be used is refused here, not by the supervisor
+        check_certificate(self._settings)
         with self._lock_exclusively():
             head = None
             if self._settings.ray_address is None:
@@ -69,7 +72,8 @@ class Serving:
             api, dashboard = self._api(address), head.dashboard if head is not None else None
             say("starting the application on Ray Serve")
             settings = self._settings
-            started = self._application(address).start(settings.api_host, settings.api_port, settings)
+            tls = tls_files(settings, self._head.log.parent)
+            started = self._application(address).start(settings.api_host, settings.api_port, settings, tls)
             if started:
                 self._wait_until_healthy(api)
             return ServingState(started, address, api, dashboard, self._notes())
@@ -133,7 +137,8 @@ class Serving:
         if host in _ANY:
             cluster_host = address.removeprefix("ray://").rpartition(":")[0]
             host = cluster_host or "127.0.0.1"
-        return f"http://{f'[{host}]' if ':' in host else host}:{self._settings.api_port}"
+        scheme = "http" if self._settings.tls_certificate_file is None else "https"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self._settings.api_port}"
 
     def _notes(self) -> tuple[str, ...]:
         from optagent.adapters.cluster.serve_environment import haproxy_is_here
@@ -148,7 +153,8 @@ class Serving:
         give_up, message = time.monotonic() + _HEALTHY_S, ""
         while time.monotonic() < give_up:
             try:
-                with urllib.request.urlopen(f"{api}{_HEALTH}", timeout=10) as answer:  # noqa: S310 - our own API
+                url = f"{api}{_HEALTH}"
+                with urllib.request.urlopen(url, timeout=10, context=_of_any_name()) as answer:  # noqa: S310 - our own
                     if answer.status == 200:
                         return
             except urllib.error.HTTPError as error:
@@ -157,3 +163,11 @@ class Serving:
                 message = str(error)
             time.sleep(_POLL_S)
         raise Unavailable(f"the API at {api} is not healthy after {_HEALTHY_S:g} s: {message}")
+
+
+def _of_any_name() -> ssl.SSLContext:
+    """For the look at our own server, whose certificate is for its public name; nothing secret is sent."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
