@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import RedirectResponse
 from pydantic.json_schema import models_json_schema
 from starlette.types import ASGIApp
 
@@ -41,6 +41,7 @@ DESCRIPTION = (
     " are problem documents (RFC 9457) with the id of the request, which is in the header X-Request-ID too."
 )
 
+_KEPT_FOR_MINUTES = {"Cache-Control": "max-age=600"}
 _NOTHING_FROM_ELSEWHERE = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
 
 
@@ -65,6 +66,7 @@ def create_api(
         version=__version__,
         docs_url=None,
         redoc_url=None,
+        openapi_url=None,
         redirect_slashes=False,
         default_response_class=PublicResponse,
     )
@@ -87,12 +89,21 @@ def create_api(
     async def redirect_to_dashboard() -> RedirectResponse:
         return RedirectResponse(DASHBOARD_PREFIX)
 
-    @app.get("/docs", include_in_schema=False)
-    async def show_docs(request: Request) -> HTMLResponse:
-        page = await asyncio.to_thread(docs.render_page, app.openapi(), str(request.base_url).rstrip("/"))
-        return HTMLResponse(page, headers=_NOTHING_FROM_ELSEWHERE)
-
+    _add_documents(app)
     return app
+
+
+def _add_documents(app: FastAPI) -> None:
+    documents = docs.ApiDocuments(lambda: app.openapi())
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def show_openapi(request: Request) -> Response:
+        return documents.json().response(request, _KEPT_FOR_MINUTES)
+
+    @app.get("/docs", include_in_schema=False)
+    async def show_docs(request: Request) -> Response:
+        page = documents.page(str(request.base_url).rstrip("/"))
+        return page.response(request, {**_NOTHING_FROM_ELSEWHERE, **_KEPT_FOR_MINUTES, "Vary": "Host"})
 
 
 def _openapi_document(app: FastAPI) -> dict[str, Any]:

@@ -5,14 +5,36 @@ A template needs nothing from the network, and no scripts at all.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from html import escape
 from pathlib import Path
 from typing import Any
 
+from serve_app.fixed_content import FixedContent
 from serve_app.templating import load_templates
 
 _REF = "#/components/schemas/"
+_ANY_HOST = "https://this.host.invalid"
 _OF_TYPE = {"string": "", "integer": 1, "number": 1.0, "boolean": True}
+
+
+class ApiDocuments:
+    """The OpenAPI document and its page, each made once; the page is completed for the host of a request."""
+
+    def __init__(self, document: Callable[[], dict[str, Any]]) -> None:
+        self._document = document
+        self._json: FixedContent | None = None
+        self._page: str | None = None
+
+    def json(self) -> FixedContent:
+        if self._json is None:
+            self._json = FixedContent(json.dumps(self._document(), ensure_ascii=False).encode(), "application/json")
+        return self._json
+
+    def page(self, base_url: str) -> FixedContent:
+        if self._page is None:
+            self._page = render_page(self._document(), _ANY_HOST)
+        return FixedContent(self._page.replace(_ANY_HOST, escape(base_url)).encode(), "text/html; charset=utf-8")
 
 
 def render_page(document: Mapping[str, Any], base_url: str) -> str:

@@ -16,6 +16,7 @@ from optagent.codec import without_secrets
 from optagent.domain.instant import time_text
 from optagent.errors import NotAuthenticated
 from serve_app.api.errors import problem, problem_response, request_id_of
+from serve_app.dashboard.asset_files import asset_url
 from serve_app.dashboard.session import PREFIX
 from serve_app.templating import load_templates
 
@@ -115,6 +116,7 @@ def _format_json(value: Any) -> str:
 
 
 _TEMPLATES = load_templates(Path(__file__).parent / "templates")
+_TEMPLATES.globals["asset_url"] = asset_url
 _TEMPLATES.filters |= {
     "time": _format_time,
     "seconds": _format_duration,
