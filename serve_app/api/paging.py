@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from optagent.domain.process import Process, Status
 from optagent.errors import InvalidRequest
 
-_DEEPEST = 10_000
+_DEEPEST = 1000  # each carries its command, history and result, and is decoded in Control and here
 
 Newest = Callable[[int], Awaitable[list[Process]]]
 """Returns so many of the newest processes."""
@@ -19,7 +19,7 @@ async def page_of_processes(
 ) -> tuple[list[Process], str | None]:
     """The next `limit` processes of that status after the cursor, and the cursor after them; None on the last page.
 
-    Only the newest ten thousand processes are looked through. Raises InvalidRequest for a cursor that is not one of
+    Only the newest thousand processes are looked through. Raises InvalidRequest for a cursor that is not one of
     this API.
     """
     last_shown = _decode_cursor(cursor) if cursor is not None else None
