@@ -8,6 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 from rich.logging import RichHandler
+from rich.markup import escape
 
 from optagent.agent.acts import acting_as, local_actor
 from optagent.cli import (
@@ -66,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         app(arguments, prog_name="optagent")
     except OptAgentError as error:
-        ERR.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
+        ERR.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(2 if isinstance(error, InvalidRequest | NotFound | Conflict) else 1)
     except KeyboardInterrupt:
         ERR.print("stopped")
