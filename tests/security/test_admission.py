@@ -43,7 +43,7 @@ async def test_sign_in_forms_that_never_end_leave_predictions_calls_and_health_a
 ) -> None:
     plane = Waits()
     plane.free.set()
-    application = Application(api, plane)
+    application = Application(api, plane, body_s=600)
     header = await known_header(application, agent, "shop")
     async with held(application, [Connection("POST", SIGN_IN, FORM, ends=False) for _ in range(1000)]):
         assert (await answer(application, Connection("POST", PREDICT, [header]))).status == 200

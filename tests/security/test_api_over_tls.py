@@ -39,12 +39,12 @@ def product(
         patch.setenv("OPT_AGENT_TLS_KEY_FILE", str(certificate[1]))
         if request.param == "serve":
             patch.setenv("RAY_SERVE_ENABLE_HA_PROXY", "0")
-        product = Product(tmp_path_factory.mktemp("home"))
-        try:
-            product.up()
-            yield product
-        finally:
-            product.run("down")
+        product = Product(tmp_path_factory.mktemp("home"))  # it has the variables from here on
+    try:
+        product.up()
+        yield product
+    finally:
+        product.run("down")
 
 
 @pytest.mark.timeout(400)
