@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,16 +55,19 @@ class HalfEngine:
 
 
 class HalfLoader:
-    def load(self, model_id: str, version: str) -> ServedModel:
+    def load(self, model_id: str, version: str, digest: str = "") -> ServedModel:
         schema = Schema(SCHEMAS[model_id], "label", Task.BINARY, ("no", "yes"))
         return ServedModel(schema, HalfEngine(), version)
+
+    def keep(self, digests: Collection[str]) -> None:
+        pass
 
     def close(self) -> None:
         pass
 
 
 class OneToken:
-    async def principal(self, authorization: str | None, scope: Scope, request_id: str = "") -> str:
+    async def principal(self, authorization: str | None, scope: Scope, request_id: str = "", model_id: str = "") -> str:
         assert scope is Scope.PREDICT
         if authorization != "Bearer good":
             raise NotAuthenticated("a token is needed")
@@ -104,7 +107,7 @@ class PlaneCaller:
             self.routes, HalfLoader(), self.observations, OneToken(), ManualClock(NOW), find_model, "g1"
         )
         api = FastAPI()
-        api.state.max_body_bytes = MOST_BODY
+        api.state.max_body_bytes, api.state.knows_token = MOST_BODY, lambda authorization: True
         self.application = Application(api, self.plane)
 
     async def start(self) -> None:
@@ -121,6 +124,7 @@ class PlaneCaller:
     ) -> tuple[int, bytes]:
         """The status and the body of an answer; the body is sent in parts of `chunk` bytes if that is set."""
         headers = [(b"authorization", b"Bearer good"), (b"content-type", content_type.encode())]
+        headers.append((b"transfer-encoding", b"chunked") if chunk else (b"content-length", b"%d" % len(body)))
         path = f"/api/v1/models/{model_id}/{verb}"
         scope: dict[str, Any] = {"type": "http", "method": "POST", "path": path, "headers": headers}
         size = chunk or len(body) or 1

@@ -142,5 +142,5 @@ async def test_a_search_whose_process_another_runner_took_is_stopped_and_leaves_
         with pytest.raises(LeaseLost, match=process_id):
             await asyncio.wait_for(running, 60)
         assert await asyncio.to_thread(tuner.stopped.wait, 60)
-        assert await agent.process(process_id) == successor
+        assert await store.process(process_id) == successor
     assert [tracked.succeeded for tracked in tracker.studies.values()] == [None]
