@@ -52,19 +52,23 @@ class ProcessVerbs(AgentBase):
 
         Raises ProcessNotFound.
         """
-        return replace(await self._ports.store.process(process_id), holder="")
+        return _without_holder(await self._ports.store.process(process_id))
 
     async def processes(self, model_id: str | None = None, limit: int = 100) -> list[Process]:
         """Processes of all models or of one, the newest first, without their holders' secrets."""
-        return [replace(process, holder="") for process in await self._ports.store.processes(model_id, limit)]
+        return list(map(_without_holder, await self._ports.store.processes(model_id, limit)))
 
     async def unended_processes(self, model_id: str | None = None, limit: int = 100) -> list[Process]:
         """Processes of all models or of one that have not ended, the newest first, however many ended since."""
-        return await self._ports.store.unended_processes(model_id, limit)
+        return list(map(_without_holder, await self._ports.store.unended_processes(model_id, limit)))
 
     async def queue_head(self, limit: int = 100) -> QueueHead:
         """All processes that run, and the first `limit` of those that wait, in the order in which they will start."""
-        return await self._ports.store.queue_head(limit)
+        head = await self._ports.store.queue_head(limit)
+        running, waiting, stopping = (
+            tuple(map(_without_holder, processes)) for processes in (head.running, head.waiting, head.stopping)
+        )
+        return QueueHead(running, waiting, stopping)
 
     async def queue_places(self, process_ids: Sequence[str]) -> dict[str, int]:
         """The places in the queue of those of the processes that wait, from 1."""
@@ -112,8 +116,13 @@ class ProcessVerbs(AgentBase):
         except Conflict:
             if not current_actor().act_id:
                 raise
-            return await self._ports.store.process(process_id)
+            return _without_holder(await self._ports.store.process(process_id))
         return process
+
+
+def _without_holder(process: Process) -> Process:
+    """The process as people may see it: the name of its holder proves who may write it."""
+    return replace(process, holder="")
 
 
 async def _describe_state(check: Awaitable[None]) -> str:

@@ -5,7 +5,7 @@ verb that is not known here is refused: a new one is closed to limited tokens un
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -14,6 +14,7 @@ from optagent.domain.alert import Alert
 from optagent.domain.command import EnsembleModels, parse_base
 from optagent.domain.model import ModelSpec
 from optagent.domain.process import Process
+from optagent.domain.queue_order import QueueHead
 from optagent.domain.rollout import Rollout
 from optagent.domain.study_report import StudyReport, StudySummary
 from optagent.domain.token import Token
@@ -66,6 +67,23 @@ class LimitedAgent:
     async def processes(self, model_id: str | None = None, limit: int = 100) -> list[Process]:
         processes = await self._ask_each(self._agent.processes, model_id, limit)
         return sorted(processes, key=lambda process: process.created_at, reverse=True)[:limit]
+
+    async def unended_processes(self, model_id: str | None = None, limit: int = 100) -> list[Process]:
+        processes = await self._ask_each(self._agent.unended_processes, model_id, limit)
+        return sorted(processes, key=lambda process: process.created_at, reverse=True)[:limit]
+
+    async def queue_head(self, limit: int = 100) -> QueueHead:
+        head = await self._agent.queue_head(limit)
+        own_parts = (
+            tuple(process for process in processes if self._token.allows_model(process.model_id))
+            for processes in (head.running, head.waiting, head.stopping)
+        )
+        return QueueHead(*own_parts)
+
+    async def queue_places(self, process_ids: Sequence[str]) -> dict[str, int]:
+        for process_id in process_ids:
+            await self.process(process_id)
+        return await self._agent.queue_places(process_ids)
 
     async def rollouts(self, model_id: str | None = None, limit: int = 100) -> list[Rollout]:
         rollouts = await self._ask_each(self._agent.rollouts, model_id, limit)

@@ -8,6 +8,7 @@ import pytest
 from fastapi import FastAPI
 
 from optagent.agent import OptimizationAgent
+from optagent.domain.actor import Actor, Door
 from optagent.domain.model_report import ModelReport
 from optagent.errors import Busy
 from serve_app import control
@@ -15,6 +16,8 @@ from serve_app.api.analyses import Analyses
 from serve_app.api.health import HealthCache
 from serve_app.control import LazyAgent, VerbServer
 from tests.fakes.tokens import InMemoryTokens
+
+ACTOR = Actor("ana", Door.SDK)
 
 ANALYZE = "/optimization/analyze"
 
@@ -111,16 +114,16 @@ async def test_control_keeps_threads_for_short_verbs_whoever_asks_for_long_ones(
     monkeypatch.setattr(control, "_PATIENCE_S", 0.01)
     agent = Agent()
     server = VerbServer(LazyAgent(recipe))
-    long_calls = [asyncio.create_task(server.call("analyze_model", (str(number),), {})) for number in range(8)]
+    long_calls = [asyncio.create_task(server.call("analyze_model", (str(number),), {}, ACTOR)) for number in range(8)]
     await turns()
     for abandoned in long_calls[:4]:
         abandoned.cancel()
     await turns()
-    assert isinstance((await server.call("analyze_model", ("more",), {})).refusal, Busy)
-    assert (await server.call("models", (), {})).answer == ["churn"]
+    assert isinstance((await server.call("analyze_model", ("more",), {}, ACTOR)).refusal, Busy)
+    assert (await server.call("models", (), {}, ACTOR)).answer == ["churn"]
     agent.done.set()
     assert [(await one).answer for one in long_calls[4:]] == ["4", "5", "6", "7"]
-    assert (await server.call("analyze_model", ("more",), {})).answer == "more"
+    assert (await server.call("analyze_model", ("more",), {}, ACTOR)).answer == "more"
 
 
 async def test_health_is_answered_while_control_hangs_with_one_call_for_all(

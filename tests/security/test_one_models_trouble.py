@@ -141,6 +141,9 @@ class TroubledAgent:
     async def start_queued(self, max_processes: int) -> tuple[str, ...]:
         return ()
 
+    async def prune_once_a_day(self) -> tuple[Any, ...]:
+        return ()
+
     async def served(self) -> tuple[str, ...]:
         return "alpha", "beta", "gamma"
 

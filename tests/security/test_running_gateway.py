@@ -61,7 +61,7 @@ async def _train(product: Product, model: dict[str, Any]) -> None:
         await agent.register_model(model)
         await agent.tune_hyperparameters(model["id"], method="random", trials=1)
     async with AsyncExitStack() as resources:
-        store = parts.store(parts.redis_url(settings, resources))
+        store = parts.store(parts.redis_url(settings, resources), settings)
         resources.push_async_callback(store.close)
         await store.create_process(Process(RUNNING, "tune", model["id"], Status.RUNNING, now, now), 3600.0)
 

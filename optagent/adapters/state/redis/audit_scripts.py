@@ -7,9 +7,12 @@ The writer computes digests and signatures, since Lua in Redis has no SHA-256.
 # signs. ARGV: link, its point, the head that it follows (empty: there is none), the number of links to keep (0: all),
 # retention of a call in ms, the id of the own key (empty: none), the ids of the older own keys.
 # Answers the point at which the entry of this call stands, 'CHANGED', or 'KEY ' and the id of a key that is not known.
+# Its first write is one that a full server takes, and so are the others then: what is done there, such as a pruning,
+# needs its entry.
 APPEND = """
+redis.call('PEXPIRE', KEYS[4], ARGV[5])
 local place = redis.call('GET', KEYS[4])
-if place then redis.call('PEXPIRE', KEYS[4], ARGV[5]); return place end
+if place then return place end
 if (redis.call('GET', KEYS[2]) or '') ~= ARGV[3] then return 'CHANGED' end
 local signer = redis.call('GET', KEYS[5])
 if signer and signer ~= ARGV[6] then
