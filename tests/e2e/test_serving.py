@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from filelock import FileLock
 
 from optagent.bootstrap import parts
 from optagent.loop.train.load import load_version
@@ -27,7 +29,7 @@ from optagent.serving.native_engine import NativeEngine
 from optagent.serving.onnx_compiler import compile_onnx
 from optagent.settings import load_settings
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(900)
 
 
 def free_port() -> int:
@@ -37,10 +39,11 @@ def free_port() -> int:
 
 
 class Product:
-    """One `optagent up`, its command line and its API."""
+    """One `optagent up`, its command line and its API; one at a time on a machine, since some ports of Ray are fixed."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
+        self._turn = FileLock(Path(tempfile.gettempdir()) / "optagent-tests-up.lock")
         self._environment = {
             **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
             "OPT_AGENT_HOME": str(home),
@@ -58,12 +61,20 @@ class Product:
         )
 
     def up(self) -> None:
+        self._turn.acquire(timeout=800)
         done = self.run("up")
         assert done.returncode == 0, done.stderr + self.log
         self.said = done.stdout
         self.api = re.search(r"API +(http\S+)", done.stdout)[1]
         self.token = re.search(r"oa_[0-9a-f]{12}_\S{43}", done.stdout)[0]
         self.head = json.loads((self.home / "up" / "head.json").read_text())["pid"]
+
+    def end(self) -> None:
+        """Takes everything down, and lets the next one up."""
+        try:
+            self.run("down")
+        finally:
+            self._turn.release()
 
     def client(self, token: str | None) -> httpx.Client:
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
@@ -82,7 +93,7 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
         made.up()
         yield made
     finally:
-        made.run("down")
+        made.end()
 
 
 @pytest.fixture(scope="module")

@@ -44,10 +44,10 @@ def product(
         product.up()
         yield product
     finally:
-        product.run("down")
+        product.end()
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_the_port_speaks_tls_with_that_certificate_and_no_other_protocol(product: Product, certificate: Files) -> None:
     assert product.api.startswith("https://")
     trusting = ssl.create_default_context(cafile=str(certificate[0]))

@@ -29,7 +29,7 @@ from tests.security.held_connections import hold_connections
 
 __all__ = ["admin", "product"]
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("served")]
+pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("served")]
 
 HELD = 1000
 RUNNING = "tune-0123456789ab"
