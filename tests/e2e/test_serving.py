@@ -39,7 +39,7 @@ def free_port() -> int:
 
 
 class Product:
-    """One `optagent up`, its command line and its API; one at a time on a machine, since some ports of Ray are fixed."""
+    """One `optagent up`, its command line and its API; one at a time on a machine, since ports of Ray are fixed."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
