@@ -177,11 +177,11 @@ class OptimizationVerbs(AgentBase):
         To be called every minute or so; where several agents see the same cause, one of them queues it. A model whose
         policy only notifies gets none: people are told of its alerts. Errors are reported by model.
         """
-        return await apply_policies(self._ports)
+        return await self._acts.hold(apply_policies(self._ports))
 
     async def trigger_once(self) -> tuple[Process, ...]:
         """The processes that `apply_policies_once` queues; once all models were checked, raises the errors of some."""
-        policy_pass = await apply_policies(self._ports)
+        policy_pass = await self.apply_policies_once()
         if policy_pass.errors:
             raise OptAgentError("; ".join(f"{model}: {error}" for model, error in sorted(policy_pass.errors.items())))
         return policy_pass.queued

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
+from optagent.domain.audit import AuditEntry
 from optagent.domain.command import OptimizeModel
 from optagent.domain.duration import seconds
 from optagent.domain.model import ModelSpec
 from optagent.domain.optimization import UNCHANGED
 from optagent.domain.policy import Action, DueTrigger, PolicyFacts, RetrainingPolicy, due_trigger
 from optagent.domain.process import Process, Status
+from optagent.domain.rollout import AUTOMATIC
 from optagent.errors import Conflict, OptAgentError
 from optagent.loop.champion import champion_of
 from optagent.loop.commands import check_command, new_process
@@ -103,6 +105,9 @@ async def _queue_optimization(
         await ports.store.enqueue_process(process)
     except Conflict:
         return None
+    detail = {"command": process.command, "process_id": process.process_id}
+    entry = AuditEntry(ports.clock.now(), AUTOMATIC, "process.submit", spec.model_id, detail=detail)
+    await ports.store.append_audit(entry)
     return process
 
 

@@ -100,6 +100,8 @@ async def test_a_policy_is_not_kept_out_by_a_full_queue(
     for number in range(1000):
         await store.enqueue_process(Process(f"p-{number}", "tune", "beta", Status.QUEUED, 0.0, 0.0))
     assert len(await agent.trigger_once()) == 2
+    own = [entry for entry in await agent.audit() if (entry.actor, entry.action) == ("optagent", "process.submit")]
+    assert sorted(entry.target for entry in own) == ["alpha", "beta"]
 
 
 async def test_a_model_that_cannot_be_read_hides_no_other_over_http_and_health_names_it(

@@ -176,6 +176,14 @@ async def test_a_full_store_can_be_pruned_and_the_log_takes_the_entry(client, st
     assert (await store.audit())[0].action == "retention.pruned"
 
 
+async def test_what_runs_goes_on_while_the_store_is_full(client, store):
+    running = replace(process("runs", Status.PENDING), process_id="runs")
+    await store.create_process(running, 60)
+    fill(client)
+    await store.renew_lease(running, 600)
+    assert client.pttl("optagent:lease:runs") > 60_000
+
+
 def test_rows_that_a_lost_process_had_taken_are_erased_too(client, server, tmp_path):
     first, second = (RedisObservations(server.url, tmp_path, claim_after_s=0.2) for _ in range(2))
     first.record("churn", RecordKind.PREDICTIONS, rows(3))

@@ -65,10 +65,11 @@ index(ARGV[4], ARGV[5], ARGV[6], ARGV[7])
 return 'OK'
 """
 
-# ARGV: holder, lease in ms, any, state, id, created_at, turn. A process whose lease had run out is `RETIRE`d no more.
+# ARGV: holder, lease in ms, any, state, id, created_at, turn. A process whose lease had run out is `RETIRE`d no more. A
+# full server refuses SET and takes PEXPIRE: what runs there runs on.
 RENEW = f"""{_INDEX}{_HELD}
 if kept[1] == '0' then
-  redis.call('SET', KEYS[2], '1', 'PX', ARGV[2])
+  if redis.call('PEXPIRE', KEYS[2], ARGV[2]) == 0 then redis.call('SET', KEYS[2], '1', 'PX', ARGV[2]) end
   if not redis.call('ZSCORE', KEYS[6], ARGV[5]) then index(ARGV[4], ARGV[5], ARGV[6], ARGV[7]) end
 end
 return 'OK'
