@@ -181,7 +181,8 @@ async def test_every_version_opens_in_plain_mlflow_and_predicts_as_before(home: 
 
 async def test_every_process_is_read_with_its_command_and_its_result(home: RecordedHome):
     processes = await home.agent.processes(limit=1000)
-    assert losses(processes, EXPECTED["processes"]) == []
+    recorded = [{**process, "holder": ""} for process in EXPECTED["processes"]]  # the secret of a runner is not shown
+    assert losses(processes, recorded) == []
     for process in processes:
         if process.result is not None:
             assert losses(decode(RESULTS[process.kind], process.result), process.result) == []
