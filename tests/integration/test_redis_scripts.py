@@ -121,12 +121,12 @@ def test_links_leave_only_as_they_were_archived_and_only_once(client):
 
 
 def test_an_answer_that_is_claimed_again_after_a_lost_answer_is_ours_still(client):
-    values = (scripts.CLAIM_ANSWER, 1, "answer:k", "digest")
-    assert client.eval(*values, "ours", 60_000) == [b"FIRST"]
+    keys, times = (scripts.CLAIM_ANSWER, 2, "answer:k", "keys:owner", "digest"), (60_000, 86_400_000)
+    assert client.eval(*keys, "ours", *times, "act 1", 10) == [b"FIRST", b"act 1"]
     before = writes(client)
-    assert client.eval(*values, "ours", 60_000) == [b"FIRST"]
+    assert client.eval(*keys, "ours", *times, "act 1", 10) == [b"FIRST", b"act 1"]
     assert writes(client) > before
-    assert client.eval(*values, "theirs", 60_000) == [b"HELD"]
+    assert client.eval(*keys, "theirs", *times, "act 2", 10) == [b"HELD"]
 
 
 def test_a_table_that_is_activated_again_after_a_lost_answer_writes_again_and_stays(client):

@@ -21,7 +21,7 @@ from tests.security.bad_bodies import answered_arrow, answered_json, answered_la
 LOOP_S = 0.05  # of the processor's time
 MOST_TIMES = 20
 BASE_BYTES = 32_000_000  # 2.5 million cells as 32-bit numbers in a matrix, and twice as they are recorded in parts
-EXAMPLES = 24 * int(os.environ.get("BAD_BODIES_TIMES", "1"))
+EXAMPLES = 12 * int(os.environ.get("BAD_BODIES_TIMES", "1"))
 
 
 @dataclass
