@@ -104,19 +104,20 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 # KEYS: the answer, the number of the owner's new keys. ARGV: digest, call, duration of the claim in ms, retention in
 # ms, id of the act if the key is new, most new keys. A key of an older version has no `until`: it expires by itself.
 CLAIM_ANSWER = f"""{_NOW}
-local kept = redis.call('HMGET', KEYS[1], 'digest', 'answer', 'call', 'act', 'until')
+local kept = redis.call('HMGET', KEYS[1], 'digest', 'answer', 'call', 'act', 'until', 'first')
 if kept[1] and kept[1] ~= ARGV[1] then return {{'OTHER'}} end
 if kept[2] then return {{'KEPT', kept[4] or '', kept[2]}} end
 if kept[1] and kept[3] ~= ARGV[2] and not (kept[5] and tonumber(kept[5]) <= now) then return {{'HELD'}} end
 if not kept[1] then
   if tonumber(redis.call('GET', KEYS[2]) or '0') >= tonumber(ARGV[6]) then return {{'FULL'}} end
   if redis.call('INCR', KEYS[2]) == 1 then redis.call('PEXPIRE', KEYS[2], ARGV[4]) end
+  redis.call('HSET', KEYS[1], 'first', ARGV[2])
 end
 local act = kept[4] or ARGV[5]
 local held_until = string.format('%.0f', now + ARGV[3])
 redis.call('HSET', KEYS[1], 'digest', ARGV[1], 'call', ARGV[2], 'act', act, 'until', held_until)
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
-return {{kept[1] and 'AGAIN' or 'FIRST', act}}
+return {{(not kept[1] or kept[6] == ARGV[2]) and 'FIRST' or 'AGAIN', act}}
 """
 
 # KEYS 1 is the answer. ARGV: call, duration of the claim in ms, retention in ms.
