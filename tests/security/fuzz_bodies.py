@@ -89,6 +89,7 @@ def product_up() -> Iterator[Target]:
     with tempfile.TemporaryDirectory() as home:
         settings = {
             "OPT_AGENT_HOME": home,
+            "OPT_AGENT_DATA_ROOTS": home,
             "OPT_AGENT_API_PORT": str(free_port()),
             "OPT_AGENT_NUM_CPUS": "2",
             "OPT_AGENT_MAX_BODY_MB": str(MOST_BODY / 1e6),
