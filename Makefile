@@ -28,7 +28,7 @@ lint: .venv/.made
 advisories: .venv/.made
 	$(BIN)/python .ci/advisories.py
 
-# Some five minutes on two cores: 20,000 mutated bodies against a running gateway.
+# Some two minutes on two cores: 20,000 mutated bodies against a running gateway.
 fuzz: .venv/.made
 	$(BIN)/python -m tests.security.fuzz_bodies --requests 20000
 
