@@ -49,22 +49,20 @@ def tokens() -> InMemoryTokens:
     return InMemoryTokens()
 
 
+async def create_in_memory_agent(
+    clock: ManualClock, store: InMemoryStore, tokens: InMemoryTokens, **ports: Any
+) -> OptimizationAgent:
+    """A strict agent with every port in memory; `ports` are used in place of its own."""
+    own = {"registry": InMemoryRegistry(clock), "tracker": InMemoryTracker(), "observations": InMemoryObservations()}
+    own |= {"tuner": SequentialTuner(), "routes": InMemoryRoutes(clock), "workers": SequentialWorkers()}
+    return await create_optimization_agent(
+        strict=True, clock=clock, store=store, tokens=tokens, early_stopping_rounds=10, **(own | ports)
+    )
+
+
 @pytest.fixture
 async def agent(clock: ManualClock, store: InMemoryStore, tokens: InMemoryTokens) -> AsyncIterator[OptimizationAgent]:
-    agent = await create_optimization_agent(
-        strict=True,
-        clock=clock,
-        store=store,
-        registry=InMemoryRegistry(clock),
-        tracker=InMemoryTracker(),
-        observations=InMemoryObservations(),
-        tuner=SequentialTuner(),
-        routes=InMemoryRoutes(clock),
-        tokens=tokens,
-        workers=SequentialWorkers(),
-        early_stopping_rounds=10,
-    )
-    async with agent:
+    async with await create_in_memory_agent(clock, store, tokens) as agent:
         yield agent
 
 

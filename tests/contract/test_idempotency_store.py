@@ -163,7 +163,7 @@ async def test_the_number_of_keys_begins_anew_after_their_time(answers_under_tes
     answers, rules = answers_under_test.port, KeyRules(0.05, 0.05, 1)
     await claim(answers, rules=rules)
     await answers_under_test.pass_time(0.3)
-    await claim(answers, "another", rules=rules)
+    assert (await claim(answers, "another", rules=rules)).is_first
 
 
 async def test_a_key_may_be_any_text(answers):

@@ -11,7 +11,6 @@ import json
 import os
 import random
 import re
-import socket
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from optagent.adapters.cluster.free_ports import free_port
 from tests.fakes.data_plane import MOST_BODY, ROW, started_plane
 from tests.security.mutated_bodies import MutatedBody, mutate, valid_bodies
 
@@ -61,12 +61,6 @@ class Outcome:
 
     def complain(self, trouble: str) -> None:
         self.troubles.append(trouble)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager

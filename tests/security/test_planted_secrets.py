@@ -23,24 +23,18 @@ from fastapi import FastAPI
 from typer.testing import CliRunner
 
 import optagent.cli
-from optagent import create_optimization_agent
 from optagent.adapters.in_memory.clock import ManualClock
-from optagent.adapters.in_memory.observations import InMemoryObservations
-from optagent.adapters.in_memory.registry import InMemoryRegistry
 from optagent.adapters.in_memory.store import InMemoryStore
 from optagent.adapters.in_memory.tracker import InMemoryTracker
-from optagent.adapters.in_memory.tuner import SequentialTuner
-from optagent.adapters.in_memory.workers import SequentialWorkers
 from optagent.agent import OptimizationAgent
 from optagent.domain.command import TuneModel
 from optagent.domain.dataset import SqlSource
 from optagent.domain.source_rules import SourceRules
 from optagent.errors import OptAgentError
 from serve_app.asgi import Application
-from tests.api.conftest import NOW
+from tests.api.conftest import NOW, create_in_memory_agent
 from tests.conftest import MakeRows
 from tests.fakes.notifier import InMemoryNotifier
-from tests.fakes.routes import InMemoryRoutes
 from tests.fakes.tokens import InMemoryTokens
 
 PASSWORD, VARIABLE = "planted-password", "planted/variable"
@@ -108,21 +102,8 @@ async def agent(
     tracker: InMemoryTracker,
     notifier: InMemoryNotifier,
 ) -> AsyncIterator[OptimizationAgent]:
-    agent = await create_optimization_agent(
-        strict=True,
-        clock=clock,
-        store=store,
-        registry=InMemoryRegistry(clock),
-        tracker=tracker,
-        notifier=notifier,
-        observations=InMemoryObservations(),
-        tuner=SequentialTuner(),
-        routes=InMemoryRoutes(clock),
-        tokens=tokens,
-        workers=SequentialWorkers(),
-        early_stopping_rounds=10,
-    )
-    async with agent:
+    ports = {"tracker": tracker, "notifier": notifier}
+    async with await create_in_memory_agent(clock, store, tokens, **ports) as agent:
         yield agent
 
 

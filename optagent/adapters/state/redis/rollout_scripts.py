@@ -3,15 +3,11 @@
 So a look costs what it holds, however many came before it: their number grows with every percent of rows.
 """
 
+from optagent.adapters.state.redis.scripts import FIND_RECORD
+
 # KEYS: the rollout, the active ones by model, its looks. ARGV: data without looks, SHA-1 of the data that it replaces,
 # writer, active (0 or 1), id, model, the number of looks in the list, the number of them that stay, then further looks.
-SAVE_ROLLOUT = """
-local kept = redis.call('HMGET', KEYS[1], 'data', 'writer')
-if not kept[1] then return 'MISSING' end
-if kept[2] == ARGV[3] then
-  redis.call('HSET', KEYS[1], 'writer', ARGV[3])
-  return 'OK'
-end
+SAVE_ROLLOUT = f"""{FIND_RECORD}
 if redis.sha1hex(kept[1]) ~= ARGV[2] or redis.call('LLEN', KEYS[3]) ~= tonumber(ARGV[7]) then return 'CHANGED' end
 redis.call('HSET', KEYS[1], 'data', ARGV[1], 'writer', ARGV[3])
 if ARGV[8] == '0' then redis.call('DEL', KEYS[3]) end

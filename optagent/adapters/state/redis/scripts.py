@@ -14,15 +14,19 @@ if redis.call('EXISTS', KEYS[1]) == 1 then
 end
 """
 
-# The beginning of scripts that replace the data of a record, and the whole of some. KEYS 1 is the record. ARGV: data,
-# SHA-1 of the data that it replaces, writer. Other fields of the record that were written since stay.
-REPLACE_RECORD = """
+# The beginning of scripts that replace the data of a record: it ends a call that is repeated. KEYS 1 is the record.
+# ARGV: data, SHA-1 of the data that it replaces, writer.
+FIND_RECORD = """
 local kept = redis.call('HMGET', KEYS[1], 'data', 'writer')
 if not kept[1] then return 'MISSING' end
 if kept[2] == ARGV[3] then
   redis.call('HSET', KEYS[1], 'writer', ARGV[3])
   return 'OK'
 end
+"""
+
+# The same with the replacement, and the whole of some. Other fields of the record that were written since stay.
+REPLACE_RECORD = f"""{FIND_RECORD}
 if redis.sha1hex(kept[1]) ~= ARGV[2] then return 'CHANGED' end
 redis.call('HSET', KEYS[1], 'data', ARGV[1], 'writer', ARGV[3])
 """

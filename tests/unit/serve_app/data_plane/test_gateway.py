@@ -22,13 +22,13 @@ from optagent.arrays import Matrix, Prediction
 from optagent.domain.dataset import FileSource
 from optagent.domain.model import ModelSpec, Task
 from optagent.domain.routing import RoutingTable
-from optagent.domain.token import Scope
-from optagent.errors import CorruptBundle, ModelNotFound, NotAuthenticated
+from optagent.errors import CorruptBundle, ModelNotFound
 from optagent.serving.engine import ServedModel
 from optagent.training.columns import Kind
 from optagent.training.encoding import FeatureColumn, Schema
 from serve_app.asgi import Application
 from serve_app.data_plane.gateway import Backlogs, DataPlane
+from tests.fakes.data_plane import OneToken
 from tests.fakes.routes import InMemoryRoutes
 
 NOW = 1_700_000_000.0
@@ -84,14 +84,6 @@ class Versions:
 
     def close(self) -> None:
         pass
-
-
-class OneToken:
-    async def principal(self, authorization: str | None, scope: Scope, request_id: str = "", model_id: str = "") -> str:
-        assert scope is Scope.PREDICT
-        if authorization != "Bearer good":
-            raise NotAuthenticated("a token is needed")
-        return "me"
 
 
 class Gateway:
