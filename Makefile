@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Set, it would make every Ray worker compile its imports anew: 6 s instead of 1.6.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test unit lint advisories fuzz format hooks bench bench-search bench-monitor bench-serve bench-rollout bench-ensemble bench-features bench-loop bench-soak up down lock clean
+.PHONY: demo test unit lint advisories fuzz format hooks bench bench-search bench-monitor bench-serve bench-rollout bench-ensemble bench-features bench-loop bench-decisions bench-soak up down lock clean
 
 demo: .venv/.made
 	$(BIN)/python demo/run.py
@@ -64,6 +64,10 @@ bench-serve: .venv/.made .venv-mlserver/.made .venv-litserve/.made .venv-bentoml
 bench-rollout: .venv/.made
 	$(BIN)/python tests/performance/bench_rollout.py
 	$(BIN)/python tests/performance/bench_engine.py
+
+# At most half an hour on two cores: error rates and power of every decision. make bench-decisions ROWS="guardrail drift"
+bench-decisions: .venv/.made
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tests/performance/bench_decisions.py $(ROWS)
 
 # Some six minutes on two cores: a year of one busy model ends with Redis and disk flat.
 bench-soak: .venv/.made
