@@ -57,21 +57,32 @@ class SplitLosses:
         _check_lengths(self.candidate, self.share, self.loss, self.matured, self.units)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class GuardedRequests:
+    """The requests that the candidate was asked for since the rollout started, in the order of their times.
+
+    `times` are POSIX seconds, (requests,); `flags` are the values between 0 and 1 of each guardrail, (requests,) each.
+    """
+
+    times: Vector
+    flags: Mapping[str, Vector]
+
+    def __post_init__(self) -> None:
+        _check_lengths(self.times, *self.flags.values())
+
+
 def look_at(
     rollout: Rollout,
     look_id: str,
     now: float,
     losses: PairedLosses | SplitLosses | None,
-    guarded: Mapping[str, Vector],
+    guarded: GuardedRequests,
 ) -> Look:
     """The look at the rows since this state began (all steps of the ramp are one state), to advance the rollout with.
 
-    `guarded` are the values between 0 and 1 of each guardrail, one for each of the candidate's rows since the rollout
-    started. Shadow and baking compare on the same rows, the ramp on split ones; InvalidRequest for the others.
+    Shadow and baking compare on the same rows, the ramp on split ones; InvalidRequest for the others.
     """
-    readings = tuple(
-        _guardrail_reading(name, limit, guarded.get(name)) for name, limit in rollout.policy.guardrails.items()
-    )
+    readings = tuple(_guardrail_reading(name, limit, guarded) for name, limit in rollout.policy.guardrails.items())
     look = Look(look_id, now, rollout.state, rollout.step, guardrails=readings)
     if losses is None:
         return look
@@ -83,7 +94,7 @@ def look_at(
 
 
 def over_budget(latency_ms: Vector, budget_ms: float) -> Vector:
-    """The flags of a guardrail: 1 for a row that took longer, or never answered (NaN)."""
+    """The flags of a guardrail: 1 for a request that took longer, or never answered (NaN)."""
     return np.asarray(~(latency_ms <= budget_ms), dtype=np.float64)
 
 
@@ -145,10 +156,11 @@ def _sample_ratio(losses: SplitLosses, labelled: npt.NDArray[np.int64]) -> Sampl
     return SampleRatio(worst.rows, worst.expected_share, worst.observed_share, worst.e_value / 2)
 
 
-def _guardrail_reading(name: str, limit: float, values: Vector | None) -> GuardrailReading:
+def _guardrail_reading(name: str, limit: float, guarded: GuardedRequests) -> GuardrailReading:
+    values = guarded.flags.get(name)
     if values is None:
         return GuardrailReading(name, limit, 0, None, None)
-    state = guardrail(limit).after(values)
+    state = guardrail(limit).after(values, guarded.times)
     return GuardrailReading(name, limit, state.rows, state.rate, state.e_value)
 
 

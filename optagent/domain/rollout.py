@@ -42,7 +42,8 @@ class Rollout:
 
     `step` is that of the ramp; times are POSIX seconds. Every look and every transition is kept, in order. `settled` is
     the number of transitions that the router, the registry and the audit log have followed; the others are decided but
-    still to be carried out.
+    still to be carried out. `rules` tells the version of the rules of judgement: those of its beginning hold to its
+    end, and for its replays.
     """
 
     rollout_id: str
@@ -57,6 +58,7 @@ class Rollout:
     looks: tuple[JudgedLook, ...] = ()
     transitions: tuple[Transition, ...] = ()
     settled: int = 0
+    rules: int = 1
 
     def __post_init__(self) -> None:
         if self.champion == self.candidate:
@@ -76,14 +78,27 @@ class Rollout:
 AUTOMATIC = "optagent"
 """The author of what the product does by itself, such as the transitions that a look causes."""
 
+RULES = 2
+"""The version of the rules of judgement. From 2 on, a guardrail alarms only while its rate is above the limit, and
+nothing is promoted meanwhile."""
+
 
 def begin(
-    rollout_id: str, model_id: str, champion: str, candidate: str, policy: RolloutPolicy, now: float, who: str
+    rollout_id: str,
+    model_id: str,
+    champion: str,
+    candidate: str,
+    policy: RolloutPolicy,
+    now: float,
+    who: str,
+    rules: int = RULES,
 ) -> Rollout:
     """A rollout in its first state; InvalidRequest where the candidate is the champion."""
     state = RolloutState.SHADOW if policy.shadow else RolloutState.RAMP
     first = Transition(now, state, 0, who, "started", looks=0)
-    return Rollout(rollout_id, model_id, champion, candidate, policy, state, now, now, transitions=(first,))
+    return Rollout(
+        rollout_id, model_id, champion, candidate, policy, state, now, now, transitions=(first,), rules=rules
+    )
 
 
 def shares(rollout: Rollout) -> Mapping[str, float]:
@@ -189,6 +204,9 @@ def _judge_look(rollout: Rollout, look: Look, now: float) -> tuple[Verdict, str]
     missing = _missing_statistics(rollout, look)
     if missing:
         return Verdict.ERROR, f"no value for {', '.join(missing)}"
+    excess = _excess_text(rollout, look)
+    if excess:
+        return Verdict.INCONCLUSIVE, excess
     if rollout.state is RolloutState.BAKING:
         return Verdict.PASS, f"no harm in {rollout.policy.baking_s:g} s"
     interval, margin = look.improvement, _margin(rollout)
@@ -245,7 +263,8 @@ def _harm_text(rollout: Rollout, look: Look) -> str:
     """The harm that a look shows; empty for none."""
     policy, ratio = rollout.policy, look.sample_ratio
     for reading in look.guardrails:
-        if reading.e_value is not None and reading.e_value >= 1 / policy.guardrail_alpha:
+        is_above = rollout.rules < 2 or reading.rate is None or reading.rate > reading.limit
+        if reading.e_value is not None and reading.e_value >= 1 / policy.guardrail_alpha and is_above:
             evidence = f"above {reading.limit:g}, e-value {reading.e_value:.4g}"
             return f"{reading.name}: rate {_format_number(reading.rate)} {evidence}"
     if ratio is not None and ratio.e_value is not None and ratio.e_value >= 1 / policy.sample_ratio_alpha:
@@ -256,6 +275,14 @@ def _harm_text(rollout: Rollout, look: Look) -> str:
     interval = look.improvement
     if look.state is rollout.state and enough and interval is not None and interval.high < -margin:
         return f"improvement at most {interval.high:.6g}, below {-margin:.6g}"
+    return ""
+
+
+def _excess_text(rollout: Rollout, look: Look) -> str:
+    """The guardrail whose rate is above its limit, though not yet beyond doubt; empty for none."""
+    for reading in look.guardrails:
+        if rollout.rules >= 2 and reading.rate is not None and reading.rate > reading.limit:
+            return f"{reading.name}: rate {_format_number(reading.rate)} above {reading.limit:g}, not yet beyond doubt"
     return ""
 
 

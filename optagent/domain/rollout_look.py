@@ -30,7 +30,10 @@ class RolloutState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class GuardrailReading:
-    """The rate of bad rows of the candidate, and the evidence (an e-value) that it is above the limit."""
+    """The rate of bad requests of the candidate, and the evidence (an e-value) that it is above the limit.
+
+    `rows` is the number of its requests; `rate` is that of all of them, or of the newest where it is higher.
+    """
 
     name: str
     limit: float

@@ -1,22 +1,32 @@
-"""Guardrail test: evidence that the mean of values between 0 and 1, such as error flags, is above a limit.
+"""Guardrail test: evidence that the mean of values between 0 and 1, such as error flags of requests, is above a limit.
 
 A bet against the limit, K = prod(1 + lambda * (x - limit)), is worth at most 1 on average while no value expects more
 than the limit, whatever the lambda that is chosen from the values before (Waudby-Smith and Ramdas 2023, Estimating
 means of bounded random variables by betting). So K reaches 1 / alpha with probability alpha at most, ever (Ville 1939).
+
+Single requests do not keep that rule: while a pause lasts, each next request expects to be bad. So bets are placed on
+the means of blocks of requests, which a pause makes bad but for its length. A block lasts five seconds at least, and is
+four times as long as the pauses seen before it. It is fixed before its first request is known, so nothing is looked up.
 """
 
 import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.signal import lfilter
+import numpy.typing as npt
 
 from optagent.arrays import Vector
 from optagent.errors import InvalidData, InvalidRequest
 
-_WEIGHT = 1.0  # expected bad rows that the limit is worth as the first guess
-_MEMORY = 10.0  # expected bad rows after which the bettor with the short memory has forgotten
-_BOLDEST = 0.5  # the highest rate that is bet on: one good row then costs at most about half of what was won
+_WEIGHT = 1.0  # expected bad requests that the limit is worth as the first guess
+_MEMORY = 10.0  # expected bad requests after which the bettor with the short memory has forgotten
+_HIGHEST = 3.0  # limits: the highest rate that is bet on, so that one bad block of a good candidate is not its end
+_BOLDEST = 4.0  # the highest stake: a block of bad requests only is worth 5 times as much at most
+_BLOCK = 5  # requests, the fewest of a block
+_BLOCK_S = 5.0  # the shortest time of a block
+_PAUSES = 4.0  # lengths of a pause that a block holds; with 2, pauses of 3 to 10 requests were .05 false alarms
+_LONGEST = 200  # requests that a block waits for at most: an outage has to be found, however long it has lasted
+_LINK = 0.03  # chance that a bad request counts to the pause before it, at the limit and without any pause
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +38,19 @@ class BettingState:
     total: float
     log_k: float = 0.0
 
+    @property
+    def rate(self) -> float:
+        return self.total / self.rows
+
 
 @dataclass(frozen=True, slots=True)
 class Guardrail:
-    """The evidence on a rate after `rows` rows. It holds plain values only, so it can be stored and go on from there.
+    """The evidence on a rate after `rows` requests. It holds plain values only: it can be stored and go on from there.
 
-    Half of the stake is bet by one who remembers all rows, half by one who forgets: a candidate that fails late is
-    found as soon as one that fails from the start. `log_peak` is the most that K has been worth.
+    Half of the stake is bet by one who remembers all requests, half by one who forgets: a candidate that fails late is
+    found as soon as one that fails from the start. `log_peak` is the most that K has been worth. `pauses` sums the
+    lengths of pauses, runs of bad requests, and `pause_squares` their squares; the last of them has lasted for `pause`
+    requests, up to `since_bad` requests ago. The requests of an unfinished block wait in `waiting`, with their times.
     """
 
     limit: float
@@ -43,68 +59,105 @@ class Guardrail:
     total: float = 0.0
     log_k: float = 0.0
     log_peak: float = 0.0
+    pauses: float = 0.0
+    pause_squares: float = 0.0
+    pause: int = 0
+    since_bad: int = 0
+    waiting: tuple[tuple[float, float], ...] = ()
 
     @property
     def rate(self) -> float | None:
-        return self.total / self.rows if self.rows else None
+        """The mean of all values, or the newest of them where it is higher; None before any."""
+        if not self.rows:
+            return None
+        return max(self.total / self.rows, min(1.0, self.bettors[-1].rate) if self.total else 0.0)
 
     @property
     def e_value(self) -> float:
         """The most that K has been worth, an alarm from 1 / alpha on; cut at 1e300."""
         return math.exp(min(self.log_peak, math.log(1e300)))
 
-    def after(self, values: Vector) -> "Guardrail":
-        """The state after more rows in the order of time; InvalidData for a value that is not between 0 and 1."""
+    def after(self, values: Vector, times: Vector) -> "Guardrail":
+        """The state after more requests in the order of time (POSIX seconds).
+
+        InvalidData for a value that is not between 0 and 1, and for a time that is no number.
+        """
         if not len(values):
             return self
-        checked = _check_values(values)
-        paths = [_log_k(bettor, self.limit, checked) for bettor in self.bettors]
-        path = np.logaddexp.reduce(paths, axis=0) - math.log(len(paths))
-        bettors = tuple(
-            replace(_advance(bettor, checked), log_k=float(own[-1]))
-            for bettor, own in zip(self.bettors, paths, strict=True)
-        )
-        return replace(
-            self,
-            bettors=bettors,
-            rows=self.rows + len(checked),
-            total=self.total + float(checked.sum()),
-            log_k=float(path[-1]),
-            log_peak=max(self.log_peak, float(path.max())),
-        )
+        checked, seconds = _check_values(values), _check_times(times, len(values))
+        before = np.array(self.waiting).reshape(-1, 2)
+        state = replace(self, rows=self.rows + len(checked), total=self.total + float(checked.sum()), waiting=())
+        return _bet_on_blocks(state, np.append(before[:, 0], checked), np.append(before[:, 1], seconds))
 
 
 def guardrail(limit: float) -> Guardrail:
-    """A guardrail that has seen no row yet; `limit` is the highest mean that is no harm."""
+    """A guardrail that has seen no request yet; `limit` is the highest mean that is no harm."""
     if not 0 < limit < 1:
         raise InvalidRequest(f"the limit of a guardrail must be between 0 and 1, got {limit}")
     first = _WEIGHT / limit
     return Guardrail(limit, tuple(BettingState(keep, first, _WEIGHT) for keep in (1.0, 1 - limit / _MEMORY)))
 
 
-def _log_k(bettor: BettingState, limit: float, values: Vector) -> Vector:
-    """log K after each value.
+def _bet_on_blocks(state: Guardrail, values: Vector, times: Vector) -> Guardrail:
+    """The state after all whole blocks of these requests, the others left waiting."""
+    bad = np.flatnonzero(values > 0)
+    start = 0
+    while (size := _block_size(state, times[start:])) is not None:
+        block = values[start : start + size]
+        state = _bet(state, float(block.mean()), size)
+        of_block = bad[np.searchsorted(bad, start) : np.searchsorted(bad, start + size)] - start
+        state = _note_pauses(state, of_block, size)
+        start += size
+    waiting = zip(values[start:].tolist(), times[start:].tolist(), strict=True)
+    return replace(state, waiting=tuple(waiting))
 
-    The bet is the one that grows fastest for flags of the rate seen so far, the ratio of likelihoods to the limit's.
-    """
-    rows, total = _memory(bettor, values)
-    guess = np.clip(
-        np.append(bettor.total, total[:-1]) / np.append(bettor.rows, rows[:-1]), limit, max(limit, _BOLDEST)
+
+def _block_size(state: Guardrail, times: Vector) -> int | None:
+    """The number of requests of the next block; None where it is not over yet."""
+    length = state.pause_squares + state.pause**2
+    usual = length / (state.pauses + state.pause) if length else 1.0  # as seen by a bad request
+    fewest = min(_LONGEST, int(_BLOCK + _PAUSES * (usual - 1)))
+    if len(times) < fewest:
+        return None
+    size = max(fewest, int(np.searchsorted(times, times[0] + _BLOCK_S)) + 1)
+    return size if size <= len(times) else None
+
+
+def _bet(state: Guardrail, mean: float, size: int) -> Guardrail:
+    bettors = tuple(_after_bet(bettor, state.limit, mean, size) for bettor in state.bettors)
+    log_k = float(np.logaddexp.reduce([bettor.log_k for bettor in bettors])) - math.log(len(bettors))
+    return replace(state, bettors=bettors, log_k=log_k, log_peak=max(state.log_peak, log_k))
+
+
+def _after_bet(bettor: BettingState, limit: float, mean: float, size: int) -> BettingState:
+    """The bettor after a block; its stake is the one that grows fastest for means of the rate that it remembers."""
+    excess = min(bettor.rate, _HIGHEST * limit, (1 + limit) / 2) - limit
+    stake = 0.0
+    if excess > 0:
+        rate = limit + excess
+        stake = min(excess / (rate * (1 - rate) / _BLOCK + excess**2), _BOLDEST, 0.5 / limit)
+    keep = bettor.keep**size
+    remembered = size if bettor.keep == 1 else (1 - keep) / (1 - bettor.keep)
+    return replace(
+        bettor,
+        rows=keep * bettor.rows + remembered,
+        total=keep * bettor.total + remembered * mean,
+        log_k=bettor.log_k + math.log1p(stake * (mean - limit)),
     )
-    stake = (guess - limit) / (limit * (1 - limit))
-    return bettor.log_k + np.cumsum(np.log1p(stake * (values - limit)))
 
 
-def _advance(bettor: BettingState, values: Vector) -> BettingState:
-    rows, total = _memory(bettor, values)
-    return replace(bettor, rows=float(rows[-1]), total=float(total[-1]))
-
-
-def _memory(bettor: BettingState, values: Vector) -> tuple[Vector, Vector]:
-    """The rows and the sum of values that the bettor remembers after each value."""
-    rows, _ = lfilter([1.0], [1.0, -bettor.keep], np.ones(len(values)), zi=[bettor.keep * bettor.rows])
-    total, _ = lfilter([1.0], [1.0, -bettor.keep], values, zi=[bettor.keep * bettor.total])
-    return rows, total
+def _note_pauses(state: Guardrail, bad: npt.NDArray[np.int64], size: int) -> Guardrail:
+    """The state that knows the pauses of a block, of which the requests at `bad` were not good."""
+    link = 1 + int(_LINK / state.limit)
+    pauses, squares, pause, since = state.pauses, state.pause_squares, state.pause, state.since_bad
+    last = -1 - since
+    for place in bad.tolist():
+        if pause and place - last <= link:
+            pause += place - last
+        else:
+            pauses, squares, pause = pauses + pause, squares + pause**2, 1
+        last = place
+    return replace(state, pauses=pauses, pause_squares=squares, pause=pause, since_bad=size - 1 - last)
 
 
 def _check_values(values: Vector) -> Vector:
@@ -113,3 +166,10 @@ def _check_values(values: Vector) -> Vector:
     if len(wrong):
         raise InvalidData(f"a guarded value must be between 0 and 1, row {wrong[0]} has {numbers[wrong[0]]}")
     return numbers
+
+
+def _check_times(times: Vector, count: int) -> Vector:
+    seconds = np.asarray(times, dtype=np.float64)
+    if len(seconds) != count or not np.isfinite(seconds).all():
+        raise InvalidData(f"{count} guarded values need as many times in POSIX seconds, got {len(seconds)}")
+    return seconds

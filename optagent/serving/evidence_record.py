@@ -28,6 +28,7 @@ _FACTS = pa.schema(
         ("version", pa.large_string()),
         ("failed", pa.bool_()),
         ("latency_ms", pa.float64()),
+        ("champion_ms", pa.float64()),
     ]
 )
 
@@ -38,8 +39,8 @@ class EvidenceRecord(NamedTuple):
     `time` is the request's arrival in POSIX seconds. `arm` is the role that was drawn by the sticky key `unit`, and
     `share` the candidate's chance: 0 in shadow, 1 while baking. `version` is the version that answered. `failed` says
     that the candidate failed (it raised, answered no number, took more than its budget, or its process ended).
-    `latency_ms` is the candidate's time, None where it was not asked. Scores are those of `Predictor.scores`, None for
-    a version that was not asked or failed.
+    `latency_ms` is the candidate's time and `champion_ms` the champion's, None for one that was not asked. Scores are
+    those of `Predictor.scores`, None for a version that was not asked or failed.
     """
 
     ids: Sequence[str]
@@ -55,6 +56,7 @@ class EvidenceRecord(NamedTuple):
     latency_ms: float | None
     champion: Prediction | None
     candidate: Prediction | None
+    champion_ms: float | None = None
 
 
 def count_outputs(task: Task, classes: Sequence[object]) -> int:
@@ -66,7 +68,7 @@ def evidence_schema(outputs: int) -> pa.Schema:
     """The columns of evidence rows; scores are `champion_0`, `champion_1` … and `candidate_0` …
 
     >>> evidence_schema(1).names[-3:]
-    ['latency_ms', 'champion_0', 'candidate_0']
+    ['champion_ms', 'champion_0', 'candidate_0']
     """
     scores = [pa.field(f"{role}_{at}", pa.float64()) for role in (CHAMPION, CANDIDATE) for at in range(outputs)]
     return pa.schema([*_FACTS, *scores])

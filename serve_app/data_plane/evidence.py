@@ -81,13 +81,14 @@ def _answered_evidence(
         latency_ms=result.drawn_ms if candidate_asked else None,
         champion=result.scores if role == CHAMPION else None,
         candidate=result.scores if role == CANDIDATE else None,
+        champion_ms=None if candidate_asked else result.drawn_ms,
     )
 
 
 def _add_shadow(evidence: EvidenceRecord, role: str, scores: Prediction | None, took_ms: float) -> EvidenceRecord:
     if role == CANDIDATE:
         return evidence._replace(candidate=scores, failed=scores is None, latency_ms=took_ms)
-    return evidence._replace(champion=scores)
+    return evidence._replace(champion=scores, champion_ms=took_ms)
 
 
 def _outputs(model: ServedModel) -> int:

@@ -12,7 +12,7 @@ from optagent.domain.model import Task
 from optagent.domain.rollout import advance, begin
 from optagent.domain.rollout_look import RolloutState
 from optagent.domain.rollout_policy import RolloutPolicy
-from optagent.loop.rollout.evidence import RowLoss, guardrail_flags, labels_for, read_rollout_rows, rollout_losses
+from optagent.loop.rollout.evidence import RowLoss, guarded_requests, labels_for, read_rollout_rows, rollout_losses
 from optagent.training.columns import Kind
 from optagent.training.encoding import FeatureColumn, Schema
 
@@ -67,7 +67,7 @@ def promotions(policy, runs):
                 str(now),
                 now,
                 rollout_losses(evidence, labels_by_now, BRIER, rollout, now),
-                guardrail_flags(evidence, rollout),
+                guarded_requests(evidence, rollout),
             )
             rollout = advance(rollout, look, now)
             if rollout.state is not first.state:

@@ -1,6 +1,6 @@
 """Rollout losses: the loss of each version on the rows that gateways recorded, once their labels are known."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from optagent.analysis.label_join import Index, deduplicate_rows, join_labels
 from optagent.analysis.observed_rows import ObservedRows
-from optagent.analysis.rollout_evidence import PairedLosses, SplitLosses, over_budget
+from optagent.analysis.rollout_evidence import GuardedRequests, PairedLosses, SplitLosses, over_budget
 from optagent.arrays import Mask, Vector
 from optagent.domain.model import Task
 from optagent.domain.rollout import Rollout
@@ -25,6 +25,7 @@ RowScores = npt.NDArray[np.float64]
 
 _LARGEST_ERROR = 0.999  # quantile of the champion's errors on its reference, beyond which an error costs no more
 _ABSOLUTE = frozenset({"mae", "median_ae", "pinball_50"})
+_SAME_TIME_US = 2_500_000  # before and after a request, the time in which a slow machine would make the champion slow
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,8 @@ class RolloutRows:
 
     `state` are texts as in `RolloutState`. `drawn` marks the rows whose arm was the candidate, `asked` the rows that
     were sent to the candidate (on split traffic those of its arm, otherwise all), and `failed` those of them for which
-    it gave no number. Scores are (rows, outputs), NaN where there are none; `unit` (rows,) numbers the sticky keys.
+    it gave no number. Scores are (rows, outputs), NaN where there are none; `unit` (rows,) numbers the sticky keys, and
+    `request` (rows,) the requests: rows that came at the same time for the same key.
     """
 
     ids: pa.LargeStringArray
@@ -91,6 +93,8 @@ class RolloutRows:
     asked: Mask
     failed: Mask
     latency_ms: Vector
+    champion_ms: Vector
+    request: Index
     champion: RowScores
     candidate: RowScores
 
@@ -109,19 +113,28 @@ def read_rollout_rows(tables: Sequence[pa.Table], rollout_id: str, outputs: int)
     asked = drawn | (state != RolloutState.RAMP)
     reported = pc.fill_null(rows["failed"], False).to_numpy().astype(np.bool_)
     units = pc.coalesce(rows["unit"], rows["id"]).combine_chunks().dictionary_encode()
+    unit = units.indices.to_numpy().astype(np.int64)
     return RolloutRows(
         ids=distinct.ids,
         time_us=distinct.time_us,
         state=state,
         drawn=drawn,
         share=_numbers(rows, "share"),
-        unit=units.indices.to_numpy().astype(np.int64),
+        unit=unit,
         asked=asked,
         failed=asked & (reported | ~np.isfinite(candidate).all(axis=1)),
         latency_ms=_numbers(rows, "latency_ms"),
+        champion_ms=_numbers(rows, "champion_ms"),
+        request=_number_requests(distinct.time_us, unit),
         champion=_scores(rows, CHAMPION, outputs),
         candidate=candidate,
     )
+
+
+def _number_requests(time_us: Index, unit: Index) -> Index:
+    """The number of each row's request."""
+    _, request = np.unique(np.column_stack([time_us, unit]), axis=0, return_inverse=True)
+    return request.reshape(-1)
 
 
 def labels_for(evidence: RolloutRows, labels: Sequence[pa.Table], schema: Schema) -> Vector:
@@ -153,15 +166,47 @@ def rollout_losses(
     return PairedLosses(champion, candidate, matured)
 
 
-def guardrail_flags(evidence: RolloutRows, rollout: Rollout) -> Mapping[str, Vector]:
-    """The flags of each guardrail, one for each row that the candidate was asked for, in any state.
+def guarded_requests(evidence: RolloutRows, rollout: Rollout) -> GuardedRequests:
+    """The requests that the candidate was asked for, in any state, with the flags of each guardrail.
 
-    A row that took longer than the budget counts as slow and not as an error, since it may have been cut off for that.
+    The rows of one request were answered together and count once. One that took longer than the budget counts as slow
+    and not as an error, since it may have been cut off for that; and as slow only as far as the champion was not: by
+    its time for the same request or else, on split traffic, for the requests of the same seconds.
     """
-    asked = evidence.asked
-    latency, failed = evidence.latency_ms[asked], evidence.failed[asked]
-    late = latency > rollout.policy.budget_ms
-    return {ERRORS: (failed & ~late).astype(np.float64), SLOW: over_budget(latency, rollout.policy.budget_ms)}
+    first = _first_rows_of_requests(evidence)
+    asked = first[evidence.asked[first]]
+    failed_rows = np.unique(evidence.request[evidence.failed])
+    failed = np.isin(evidence.request[asked], failed_rows)
+    budget_ms, latency = rollout.policy.budget_ms, evidence.latency_ms[asked]
+    excused = _champion_slowness(evidence, first, asked, budget_ms)
+    flags = {
+        ERRORS: (failed & ~(latency > budget_ms)).astype(np.float64),
+        SLOW: over_budget(latency, budget_ms) * (1 - excused),
+    }
+    return GuardedRequests(evidence.time_us[asked] / 1e6, flags)
+
+
+def _first_rows_of_requests(evidence: RolloutRows) -> Index:
+    """The first row of each request, in the order of time."""
+    _, first = np.unique(evidence.request, return_index=True)
+    return np.sort(first)
+
+
+def _champion_slowness(evidence: RolloutRows, first: Index, asked: Index, budget_ms: float) -> Vector:
+    """The share of the champion's requests, of those to compare each asked one with, that took longer than the budget.
+
+    0 where the champion's time is not known, as in evidence of older versions.
+    """
+    timed = first[~np.isnan(evidence.champion_ms[first])]
+    slow = np.concatenate([[0.0], np.cumsum(over_budget(evidence.champion_ms[timed], budget_ms))])
+    times, around = evidence.time_us[timed], evidence.time_us[asked]
+    begin, end = (
+        np.searchsorted(times, around - _SAME_TIME_US),
+        np.searchsorted(times, around + _SAME_TIME_US, side="right"),
+    )
+    nearby = (slow[end] - slow[begin]) / np.maximum(1, end - begin)
+    own = evidence.champion_ms[asked]
+    return np.where(np.isnan(own), nearby, own > budget_ms)
 
 
 def _concat_rows(tables: Sequence[pa.Table], rollout_id: str, schema: pa.Schema) -> pa.Table:

@@ -13,7 +13,7 @@ from optagent.loop.observe.window_rows import EARLY_LABELS_S
 from optagent.loop.rollout.context import RolloutContext
 from optagent.loop.rollout.evidence import (
     RolloutRows,
-    guardrail_flags,
+    guarded_requests,
     labels_for,
     read_rollout_rows,
     rollout_losses,
@@ -71,13 +71,13 @@ def take_look(rollout: Rollout, spec: ModelSpec, observations: Observations, now
         reference = decode_reference(observations.reference(rollout.model_id, rollout.champion))
     except (NotFound, InvalidData) as error:
         evidence = read_rollout_rows(tables, rollout.rollout_id, outputs=1)
-        look = look_at(rollout, look_id, now, None, guardrail_flags(evidence, rollout))
+        look = look_at(rollout, look_id, now, None, guarded_requests(evidence, rollout))
         return replace(look, notes=(f"no losses: {error}",))
     evidence = read_rollout_rows(
         tables, rollout.rollout_id, count_outputs(reference.schema.task, reference.schema.classes)
     )
     losses = _observed_losses(rollout, spec, reference, evidence, observations, now)
-    return look_at(rollout, look_id, now, losses, guardrail_flags(evidence, rollout))
+    return look_at(rollout, look_id, now, losses, guarded_requests(evidence, rollout))
 
 
 def _observed_losses(

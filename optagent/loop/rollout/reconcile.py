@@ -103,7 +103,7 @@ def evidence_digest(rollout: Rollout, looks: int | None) -> str | None:
     if looks is None:
         return None
     stored = decode(Rollout, encode(rollout))  # as any later reader has it
-    digest = hashlib.sha256(encode(stored.policy))
+    digest = hashlib.sha256(encode(stored.policy) + (b"" if stored.rules == 1 else b"%d" % stored.rules))
     for judged in stored.looks[:looks]:
         digest.update(encode(judged))
     return f"{hashlib.sha256(shape_of(Rollout)).hexdigest()[:12]}:{digest.hexdigest()}"

@@ -74,7 +74,14 @@ def _decide_again(stored: Rollout, is_ordered: bool) -> tuple[Rollout, ReplayDif
     """The rollout decided again up to the first step that the rules refuse, and that refusal, if any."""
     who = stored.transitions[0].by if stored.transitions else ""
     replayed = begin(
-        stored.rollout_id, stored.model_id, stored.champion, stored.candidate, stored.policy, stored.started_at, who
+        stored.rollout_id,
+        stored.model_id,
+        stored.champion,
+        stored.candidate,
+        stored.policy,
+        stored.started_at,
+        who,
+        stored.rules,
     )
     for step in _steps_in_order(stored, is_ordered):
         try:

@@ -5,7 +5,14 @@ import pytest
 from scipy.signal import lfilter
 from scipy.stats import binom
 
-from optagent.analysis.rollout_evidence import PairedLosses, SplitLosses, look_at, over_budget, paired_sequence
+from optagent.analysis.rollout_evidence import (
+    GuardedRequests,
+    PairedLosses,
+    SplitLosses,
+    look_at,
+    over_budget,
+    paired_sequence,
+)
 from optagent.domain.gate import Verdict
 from optagent.domain.rollout import advance, begin
 from optagent.domain.rollout_look import RolloutState
@@ -13,7 +20,8 @@ from optagent.domain.rollout_policy import RolloutPolicy
 from optagent.errors import InvalidData, InvalidRequest
 
 POLICY = RolloutPolicy(min_rows=1_000, horizon_rows=8_000, ramp_horizon_rows=200_000, ramp_margin=0.2, baking_s=0.0)
-SOUND = {"errors": np.zeros(500), "slow": np.zeros(500)}
+SOUND = GuardedRequests(np.arange(500.0), {"errors": np.zeros(500), "slow": np.zeros(500)})
+UNGUARDED = GuardedRequests(np.zeros(0), {})
 
 
 def start_rollout(state=RolloutState.SHADOW, **changes):
@@ -107,7 +115,7 @@ def test_a_policy_of_very_few_rows_waits_for_a_normal_law():
 def test_a_ramp_without_a_request_yet_says_nothing():
     ramp = start_rollout(RolloutState.RAMP)
     nothing = SplitLosses(np.zeros(0, bool), np.zeros(0), np.zeros(0), np.zeros(0, bool), np.zeros(0, int))
-    after = advance(ramp, look_at(ramp, "a", 1.0, nothing, {}), 1.0)
+    after = advance(ramp, look_at(ramp, "a", 1.0, nothing, UNGUARDED), 1.0)
 
     assert (after.state, after.step) == (RolloutState.RAMP, 0)
 
@@ -196,9 +204,10 @@ def test_heavy_users_are_no_mismatch():
     assert with_units.rows == len(np.unique(units))
 
 
-def test_a_candidate_that_fails_is_rolled_back_within_a_dozen_requests():
+def test_a_candidate_that_always_fails_is_rolled_back():
     rollout = start_rollout()
-    look = look_at(rollout, "a", 1.0, None, {"errors": np.ones(12), "slow": np.zeros(12)})
+    failing = GuardedRequests(np.arange(1_000.0), {"errors": np.ones(1_000), "slow": np.zeros(1_000)})
+    look = look_at(rollout, "a", 1.0, None, failing)
 
     assert advance(rollout, look, 1.0).state is RolloutState.ROLLED_BACK
 
@@ -209,9 +218,32 @@ def test_a_candidate_that_never_answers_is_over_its_budget():
     assert flags.tolist() == [0, 0, 1, 1]
 
 
+def test_a_candidate_that_fails_too_often_is_not_promoted_before_that_is_beyond_doubt():
+    flags = np.zeros(500)
+    flags[::40] = 1
+    guarded = GuardedRequests(np.arange(500.0), {"errors": flags, "slow": np.zeros(500)})
+    rollout = start_rollout()
+    losses = upto(paired_losses(13, better=0.5), 4_000)
+    after = advance(rollout, look_at(rollout, "a", 1.0, losses, guarded), 1.0)
+
+    assert after.state is RolloutState.SHADOW
+    assert after.looks[-1].reason.startswith("errors: rate 0.0")
+
+
+def test_one_slow_request_of_many_rows_does_not_end_a_rollout():
+    slow = np.zeros(2_000)
+    slow[1_000] = 1
+    guarded = GuardedRequests(np.arange(2_000.0), {"errors": np.zeros(2_000), "slow": slow})
+    rollout = start_rollout()
+    after = advance(rollout, look_at(rollout, "a", 1.0, paired_losses(13, better=0.5), guarded), 1.0)
+
+    assert after.state is RolloutState.RAMP
+
+
 def test_a_guardrail_that_nobody_reads_promotes_nothing():
     rollout = start_rollout()
-    look = look_at(rollout, "a", 1.0, paired_losses(13, better=0.5), {"errors": np.zeros(500)})
+    unwatched = GuardedRequests(np.arange(500.0), {"errors": np.zeros(500)})
+    look = look_at(rollout, "a", 1.0, paired_losses(13, better=0.5), unwatched)
     after = advance(rollout, replace(look, rows=5_000), 1.0)
 
     assert after.state is RolloutState.SHADOW

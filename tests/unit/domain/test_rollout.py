@@ -111,7 +111,7 @@ def test_harm_rolls_back_at_once(state, harm):
 
 def test_evidence_without_end_is_an_alarm_that_json_can_hold():
     rollout = new()
-    after = advance(rollout, look(rollout, guardrails=(replace(HEALTHY[0], e_value=math.inf),)), 1.0)
+    after = advance(rollout, look(rollout, guardrails=(replace(HEALTHY[0], rate=1.0, e_value=math.inf),)), 1.0)
 
     assert after.state is RolloutState.ROLLED_BACK
     assert decode(Rollout, encode(after)) == after
@@ -126,9 +126,23 @@ def test_a_guardrail_rolls_back_before_there_is_anything_to_compare():
     assert after.transitions[-1].reason == "errors: rate 1 above 0.01, e-value 1e+06"
 
 
+def test_no_guardrail_rolls_back_while_its_rate_keeps_the_limit():
+    rollout = new()
+    after = advance(rollout, look(rollout, guardrails=(replace(HEALTHY[0], e_value=1e6), HEALTHY[1])), 1.0)
+
+    assert after.state is RolloutState.RAMP
+
+
+def test_a_rollout_of_the_rules_of_before_is_judged_by_them():
+    rollout = replace(new(), rules=1)
+    after = advance(rollout, look(rollout, guardrails=(replace(HEALTHY[0], e_value=1e6), HEALTHY[1])), 1.0)
+
+    assert after.state is RolloutState.ROLLED_BACK
+
+
 def test_an_alarm_that_comes_after_the_step_has_changed_still_counts():
     before = new()
-    late = look(before, look_id="late", guardrails=(replace(HEALTHY[0], e_value=1e6),))
+    late = look(before, look_id="late", guardrails=(replace(HEALTHY[0], rate=1.0, e_value=1e6),))
 
     assert advance(at(RolloutState.RAMP), late, 1e4).state is RolloutState.ROLLED_BACK
 

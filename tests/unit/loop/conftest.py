@@ -61,6 +61,9 @@ class Aliases:
         return ModelVersion(model_id, version, self.digests[version], START)
 
 
+EVERY_S = 1.0  # between two requests
+
+
 @dataclass
 class Candidate:
     """The behaviour of a candidate; its probabilities are `noise` away from the truth, the champion's 0.15."""
@@ -144,6 +147,8 @@ class World:
         if table is None or not table.rollout_id:
             return
         evidence, labels = self.answer_requests(table, rows)
+        self.clock.advance(rows * EVERY_S)
+        await self.beat()
         self.observations.record("churn", RecordKind.EVIDENCE, evidence)
         if labelled:
             self.observations.record("churn", RecordKind.LABELS, labels)
@@ -153,7 +158,7 @@ class World:
         ids = [f"p{self.requests + number:08d}" for number in range(rows)]
         self.requests += rows
         now = round(self.clock.now() * 1e6)
-        time = pa.array(now + np.arange(rows)).cast(pa.timestamp("us", "UTC"))
+        time = pa.array(now + np.arange(rows) * round(EVERY_S * 1e6)).cast(pa.timestamp("us", "UTC"))
         truth = self.rng.beta(0.7, 0.7, rows)
         y = self.rng.random(rows) < truth
         share = {"shadow": 0.0, "baking": 1.0}.get(table.state, table.share)
@@ -177,6 +182,7 @@ class World:
                 "version": pa.array(["1"] * rows, pa.large_string()),
                 "failed": failed,
                 "latency_ms": pa.array(np.full(rows, self.candidate.latency_ms), mask=~asked),
+                "champion_ms": np.where(asked & (table.state == RolloutState.RAMP), np.nan, 1.0),
                 "champion_0": pa.array(champion, mask=answered_by_candidate),
                 "candidate_0": pa.array(candidate, mask=no_score),
             },

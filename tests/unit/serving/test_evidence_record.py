@@ -40,6 +40,7 @@ def test_a_row_says_who_was_asked_and_what_each_said() -> None:
         "version": "1",
         "failed": False,
         "latency_ms": 1.5,
+        "champion_ms": None,
         "champion_0": 0.25,
         "candidate_0": 0.75,
     }

@@ -14,7 +14,7 @@ from optagent.domain.rollout_look import RolloutState
 from optagent.domain.rollout_policy import RolloutPolicy
 from optagent.loop.rollout.evidence import (
     RowLoss,
-    guardrail_flags,
+    guarded_requests,
     labels_for,
     mean_loss,
     read_rollout_rows,
@@ -150,7 +150,7 @@ def test_rows_mature_by_their_age_alone():
     assert result.matured.tolist() == [True, False]
 
 
-def test_the_guardrails_are_of_the_rows_that_the_candidate_was_asked_for():
+def test_the_guardrails_are_of_the_requests_that_the_candidate_was_asked_for():
     rows = [
         row("a"),
         row("b", 2.0, candidate=None, failed=True),
@@ -160,10 +160,36 @@ def test_the_guardrails_are_of_the_rows_that_the_candidate_was_asked_for():
         split("f", "candidate", time=6.0, candidate=np.array([np.nan])),
         split("g", "candidate", time=7.0, latency_ms=None),
     ]
-    flags = guardrail_flags(evidence(*rows), SHADOW)
+    guarded = guarded_requests(evidence(*rows), SHADOW)
 
-    assert flags["errors"].tolist() == [0, 1, 0, 0, 1, 0]
-    assert flags["slow"].tolist() == [0, 0, 1, 1, 0, 1]
+    assert guarded.times.tolist() == [1, 2, 3, 4, 6, 7]
+    assert guarded.flags["errors"].tolist() == [0, 1, 0, 0, 1, 0]
+    assert guarded.flags["slow"].tolist() == [0, 0, 1, 1, 0, 1]
+
+
+def test_the_rows_of_one_request_count_once():
+    batch = row("x", 2.0, latency_ms=99.0, ids=["b", "c", "d"], champion=None, candidate=None, failed=True)
+    guarded = guarded_requests(evidence(row("a"), batch, row("e", 2.0)), SHADOW)
+
+    assert guarded.times.tolist() == [1, 2, 2]
+    assert sorted(guarded.flags["slow"].tolist()) == [0, 0, 1]
+
+
+def test_a_request_that_the_champion_was_slow_for_too_is_no_fault_of_the_candidate():
+    rows = [row("a", latency_ms=80.0, champion_ms=90.0), row("b", 2.0, latency_ms=80.0, champion_ms=3.0)]
+
+    assert guarded_requests(evidence(*rows), SHADOW).flags["slow"].tolist() == [0, 1]
+
+
+def test_on_split_traffic_the_champions_requests_of_the_same_seconds_excuse_the_candidate():
+    rows = [
+        split("a", time=1.0, champion_ms=90.0),
+        split("b", time=1.5, champion_ms=4.0),
+        split("c", "candidate", time=2.0, latency_ms=80.0),
+        split("d", "candidate", time=60.0, latency_ms=80.0),
+    ]
+
+    assert guarded_requests(evidence(*rows), RAMP).flags["slow"].tolist() == [0.5, 1]
 
 
 def test_no_rows_say_nothing():
@@ -171,7 +197,7 @@ def test_no_rows_say_nothing():
     result = rollout_losses(nothing, labels_for(nothing, [], SCHEMA), BRIER, RAMP, LATE)
 
     assert len(nothing) == len(result.loss) == 0
-    assert guardrail_flags(nothing, RAMP)["errors"].tolist() == []
+    assert guarded_requests(nothing, RAMP).times.tolist() == []
 
 
 def test_probabilities_of_several_classes_are_read_and_scored():

@@ -75,7 +75,7 @@ async def test_a_candidate_that_harms_requests_is_rolled_back_without_any_label(
 
 async def test_harm_in_the_champions_place_goes_back(new_world, new_candidate):
     world = new_world(new_candidate(noise=0.15))
-    await world.begin()
+    await world.begin(baking_s=5_000.0)
     await world.run(passes=2)
     await world.decide(promote)
     await world.pass_by()
@@ -89,10 +89,10 @@ async def test_harm_in_the_champions_place_goes_back(new_world, new_candidate):
 
 async def test_a_candidate_without_a_label_stays_in_shadow_until_patience_ends(new_world, new_candidate):
     world = new_world(new_candidate(noise=0.05))
-    await world.begin(max_duration_s=1_000.0)
+    await world.begin(max_duration_s=10_000.0)
     rollout = await world.run(passes=20, labelled=False)
     assert rollout.state is RolloutState.SHADOW
-    world.clock.advance(1_000.0)
+    world.clock.advance(10_000.0)
     rollout = await world.run(passes=2, labelled=False)
 
     assert rollout.state is RolloutState.INCONCLUSIVE
@@ -109,7 +109,7 @@ async def test_without_the_champions_reference_only_the_guardrails_speak(new_wor
     assert rollout.looks[-1].look.notes[0].startswith("no losses: not a reference")
     world.candidate.fails = 0.5
 
-    assert (await world.run(passes=2)).state is RolloutState.ROLLED_BACK
+    assert (await world.run(passes=12)).state is RolloutState.ROLLED_BACK
 
 
 ROLLOUT = begin("r1", "churn", "1", "2", RolloutPolicy(baking_s=60.0, max_duration_s=5_000.0), 0.0, "ana")

@@ -210,7 +210,7 @@ async def test_a_champion_that_gateways_refuse_is_tried_again_after_a_minute(wor
 async def test_without_the_registry_harm_has_its_way_back_all_the_same(world):
     await settle_rollout(world, promote)
     world.candidate.fails = 0.5
-    await world.traffic(200)
+    await world.traffic(2_000)
     live = world.live(registry=Away(world.registry, "version", "set_alias"))
     report = await world.pass_by(live)
 
@@ -225,7 +225,7 @@ async def test_a_gateway_that_hangs_does_not_hold_up_a_way_back(world):
     await settle_rollout(world, promote)
     world.gateways["g2"] = None
     world.candidate.fails = 0.5
-    await world.traffic(200)
+    await world.traffic(2_000)
     await world.pass_by()
 
     assert (await world.rollout()).state is RolloutState.ROLLED_BACK
