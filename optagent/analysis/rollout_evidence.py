@@ -13,6 +13,7 @@ from optagent.domain.rollout_policy import RolloutPolicy
 from optagent.domain.study import Interval
 from optagent.errors import InvalidData, InvalidRequest
 from optagent.sequential.ab_interval import count_matured_rows, first_rows_of_units, improvements, split_interval
+from optagent.sequential.anytime_t import FEWEST_BLOCKS, have_block_effects, t_bounds
 from optagent.sequential.blocks import block_length
 from optagent.sequential.confidence_sequence import FEWEST_EFFECTIVE, ConfidenceSequence
 from optagent.sequential.guardrail_test import guardrail
@@ -26,15 +27,16 @@ class PairedLosses:
     """The losses of both versions on the same rows, (rows,) each, in the order of requests.
 
     NaN in both is a row without a label, left out. `matured` tells the rows whose time for a label is over, by their
-    age alone; None for all.
+    age alone; None for all. `times` are POSIX seconds; without them no row belongs to a day.
     """
 
     champion: Vector
     candidate: Vector
     matured: Mask | None = None
+    times: Vector | None = None
 
     def __post_init__(self) -> None:
-        _check_lengths(self.champion, self.candidate, self.matured)
+        _check_lengths(self.champion, self.candidate, self.matured, self.times)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,8 +111,6 @@ def paired_sequence(difference: Vector, policy: RolloutPolicy, alpha: float) -> 
 
 
 def _paired_look(look: Look, rollout: Rollout, losses: PairedLosses) -> Look:
-    policy = rollout.policy
-    alpha = policy.shadow_alpha if rollout.state is RolloutState.SHADOW else policy.baking_alpha
     rows = len(losses.champion) if losses.matured is None else count_matured_rows(losses.matured)
     difference, notes = losses.champion[:rows] - losses.candidate[:rows], []
     labelled = ~(np.isnan(losses.champion[:rows]) & np.isnan(losses.candidate[:rows]))
@@ -119,10 +119,55 @@ def _paired_look(look: Look, rollout: Rollout, losses: PairedLosses) -> Look:
     interval = None
     if one_sided:
         notes.append(f"{one_sided} rows have a loss of one version only")
-    elif len(difference) >= _first_look(policy):
-        interval = paired_sequence(difference, policy, alpha).interval()
-        notes += [] if interval else [_TOO_FEW]
+    elif rollout.rules < 2:
+        interval = _paired_interval(difference, rollout)
+        notes += [] if interval or len(difference) < _first_look(rollout.policy) else [_TOO_FEW]
+    else:
+        times = None if losses.times is None else losses.times[:rows][labelled]
+        interval, note = paired_bounds(difference, times, rollout)
+        notes += [note] if note else []
     return _with_interval(look, len(difference), len(difference), interval, notes)
+
+
+def _paired_interval(difference: Vector, rollout: Rollout) -> Interval | None:
+    """The two-sided interval by which rollouts of the first rules are judged."""
+    policy = rollout.policy
+    if len(difference) < _first_look(policy):
+        return None
+    alpha = policy.shadow_alpha if rollout.state is RolloutState.SHADOW else policy.baking_alpha
+    return paired_sequence(difference, policy, alpha).interval()
+
+
+def paired_bounds(difference: Vector, times: Vector | None, rollout: Rollout) -> tuple[Interval | None, str]:
+    """The one-sided bounds of the mean difference on the same rows, in the order of time, and a note on them.
+
+    A promotion has to pass every state, so the lower bound of each may err as often as the whole; the upper bounds, any
+    of which rolls back, share the risk. Where the rows of a block of time go together the blocks are the observations,
+    else the rows; the first two blocks of time have to be seen to tell.
+    """
+    policy = rollout.policy
+    high_alpha = policy.shadow_alpha if rollout.state is RolloutState.SHADOW else policy.baking_alpha
+    by_rows = rollout.state is RolloutState.BAKING or not policy.block_s or times is None
+    if not by_rows and times is not None:
+        blocks = np.floor(times / policy.block_s)
+        if len(np.unique(blocks)) < 2:
+            return None, "the rows are of one block of time yet"
+        if policy.block_effects or have_block_effects(difference, blocks):
+            return _block_bounds(difference, blocks, policy.alpha, high_alpha)
+    if len(difference) < _first_look(policy):
+        return None, ""
+    interval = paired_sequence(difference, policy, high_alpha).bounds(policy.alpha, high_alpha, policy.tuned_rows)
+    return interval, "" if interval else _TOO_FEW
+
+
+def _block_bounds(
+    difference: Vector, blocks: Vector, low_alpha: float, high_alpha: float
+) -> tuple[Interval | None, str]:
+    """Bounds from the means of whole blocks: the last one may still be under way."""
+    _, block, counts = np.unique(blocks, return_inverse=True, return_counts=True)
+    means = (np.bincount(block, weights=difference) / counts)[:-1]
+    interval = t_bounds(means, low_alpha, high_alpha)
+    return interval, f"rows of one block of time go together: by {len(means)} of at least {FEWEST_BLOCKS} blocks"
 
 
 def _first_look(policy: RolloutPolicy) -> int:
@@ -139,7 +184,8 @@ def _split_look(look: Look, rollout: Rollout, losses: SplitLosses) -> Look:
     values = improvements(candidate, share, losses.loss[labelled])
     interval = split_interval(values, candidate, share, policy.ramp_alpha, policy.ramp_horizon_rows, units)
     notes += [] if interval else [_TOO_FEW]
-    of_step = int(np.count_nonzero(np.isclose(share, policy.ramp[rollout.step])))
+    steps = share if rollout.rules < 2 else losses.share
+    of_step = int(np.count_nonzero(np.isclose(steps, policy.ramp[rollout.step])))
     return _with_interval(look, len(values), of_step, interval, notes, _sample_ratio(losses, labelled))
 
 

@@ -80,7 +80,8 @@ AUTOMATIC = "optagent"
 
 RULES = 2
 """The version of the rules of judgement. From 2 on, a guardrail alarms only while its rate is above the limit, and
-nothing is promoted meanwhile."""
+nothing is promoted meanwhile; shadow proves by a one-sided bound at the whole alpha, and the ramp after it needs
+guardrails and sample ratio, not another proof; and patience is that of a state or step, not of the whole."""
 
 
 def begin(
@@ -209,6 +210,8 @@ def _judge_look(rollout: Rollout, look: Look, now: float) -> tuple[Verdict, str]
         return Verdict.INCONCLUSIVE, excess
     if rollout.state is RolloutState.BAKING:
         return Verdict.PASS, f"no harm in {rollout.policy.baking_s:g} s"
+    if not _needs_proof(rollout):
+        return Verdict.PASS, f"no harm in {look.step_rows} rows of this step"
     interval, margin = look.improvement, _margin(rollout)
     if interval is not None and interval.low > -margin:
         return Verdict.PASS, f"improvement at least {interval.low:.6g}, above {-margin:.6g}"
@@ -231,10 +234,16 @@ def _reason_to_stop(rollout: Rollout, look: Look, now: float) -> str:
     horizon = policy.ramp_horizon_rows if ramp else policy.horizon_rows
     if rollout.state is not RolloutState.BAKING and look.state is rollout.state and look.rows >= horizon:
         return f"{look.rows} rows were looked at, the horizon is {horizon}"
-    since = rollout.changed_at if rollout.state is RolloutState.BAKING else rollout.started_at
+    since = patience_since(rollout)
     if now - since > policy.max_duration_s:
         return f"undecided for {now - since:g} s, max_duration_s is {policy.max_duration_s:g}"
     return ""
+
+
+def patience_since(rollout: Rollout) -> float:
+    """The POSIX time from which the patience with the present state counts."""
+    is_of_state = rollout.state is RolloutState.BAKING or rollout.rules >= 2
+    return rollout.changed_at if is_of_state else rollout.started_at
 
 
 def _check_look(rollout: Rollout, look: Look) -> None:
@@ -246,8 +255,9 @@ def _check_look(rollout: Rollout, look: Look) -> None:
     }
     if look.state not in alphas:
         raise InvalidRequest(f"a look cannot be of {look.state}; one of {sorted(alphas)}")
-    if interval is not None and not interval.alpha <= alphas[look.state] * (1 + 1e-9):
-        raise InvalidRequest(f"the improvement has alpha {interval.alpha}, {look.state} may spend {alphas[look.state]}")
+    alpha = alphas[look.state] if rollout.rules < 2 or look.state is RolloutState.RAMP else policy.alpha
+    if interval is not None and not interval.alpha <= alpha * (1 + 1e-9):
+        raise InvalidRequest(f"the improvement has alpha {interval.alpha}, {look.state} may spend {alpha}")
     for reading in look.guardrails:
         if policy.guardrails.get(reading.name) != reading.limit:
             limits = dict(policy.guardrails)
@@ -278,6 +288,12 @@ def _harm_text(rollout: Rollout, look: Look) -> str:
     return ""
 
 
+def _needs_proof(rollout: Rollout) -> bool:
+    """True in shadow, and in a ramp that no shadow came before."""
+    is_unproved = rollout.rules < 2 or not rollout.policy.shadow
+    return rollout.state is RolloutState.SHADOW or (rollout.state is RolloutState.RAMP and is_unproved)
+
+
 def _excess_text(rollout: Rollout, look: Look) -> str:
     """The guardrail whose rate is above its limit, though not yet beyond doubt; empty for none."""
     for reading in look.guardrails:
@@ -293,7 +309,7 @@ def _missing_statistics(rollout: Rollout, look: Look) -> list[str]:
     ratio = look.sample_ratio
     if rollout.state is RolloutState.RAMP and (ratio is None or ratio.e_value is None):
         missing.append("the sample ratio")
-    if rollout.state is not RolloutState.BAKING and look.improvement is None:
+    if _needs_proof(rollout) and look.improvement is None:
         missing.append("the improvement")
     return missing
 

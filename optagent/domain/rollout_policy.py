@@ -1,8 +1,9 @@
 """Rollout policy: the proof that a candidate owes, its rows, the risk of a wrong decision, and the limits of harm."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from optagent.domain.strategy import Strategy
 from optagent.errors import InvalidRequest
@@ -11,6 +12,10 @@ ERRORS = "errors"
 SLOW = "slow"
 """The guardrails of every rollout: requests that the candidate failed, and those that it answered too late."""
 
+_DAY_S = 86_400.0
+_LEAST_ROWS = 50
+_PATIENCE_ROWS = 4_500  # of labels: half as many again as prove a gain of 3 % in nine of ten rollouts
+_PATIENCE_BLOCKS = 21
 _RAMP_MARGIN = 0.05  # of the champion's loss: shadow showed that the model is good, the ramp that nothing broke
 
 
@@ -41,6 +46,10 @@ class RolloutPolicy:
     tolerated rates of bad rows. `label_delay_s` is the time to wait for the label of a request, `budget_ms` the time
     that the candidate may take for one. With `hold`, a candidate that passed in shadow stays there until somebody
     promotes it. `block` is the number of rows that shadow averages; None means that it follows from the rows.
+
+    `tuned_rows` are the labelled rows after which shadow's bounds are narrowest: the patience is apart from it. With a
+    `block_s`, rows are compared by blocks of so many seconds, such as days, where they have more in common within one
+    than between two; `block_effects` says that they are known to.
     """
 
     alpha: float = 0.05
@@ -59,6 +68,9 @@ class RolloutPolicy:
     label_delay_s: float = 0.0
     budget_ms: float = 100.0
     hold: bool = False
+    tuned_rows: int = 2_000
+    block_s: float = 0.0
+    block_effects: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha < 1:
@@ -80,6 +92,10 @@ class RolloutPolicy:
                 raise InvalidRequest(f"guardrails: {name} must be between 0 and 1, got {limit!r}")
         if not (math.isfinite(self.label_delay_s) and self.label_delay_s >= 0):
             raise InvalidRequest(f"label_delay_s must not be negative, got {self.label_delay_s!r}")
+        if not 1 <= self.tuned_rows <= 1_000_000_000:
+            raise InvalidRequest(f"tuned_rows must be between 1 and 1000000000, got {self.tuned_rows!r}")
+        if not (math.isfinite(self.block_s) and self.block_s >= 0):
+            raise InvalidRequest(f"block_s must not be negative, got {self.block_s!r}")
         if not 1 <= self.budget_ms <= 60_000:
             raise InvalidRequest(f"budget_ms must be between 1 and 60000, got {self.budget_ms!r}")
         if not (self.baking_s >= 0 and self.max_duration_s > self.baking_s):
@@ -124,6 +140,51 @@ class RolloutPolicy:
         (0.04, 0.02)
         """
         return self.harm_margin_of_ramp * self.ramp[-1] / self.ramp[step]
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """The traffic of a model: its rows a day, and whether rows of one day have more in common than those of two."""
+
+    rows_a_day: float
+    day_effects: bool = False
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.rows_a_day) and self.rows_a_day > 0):
+            raise InvalidRequest(f"rows_a_day must be above 0, got {self.rows_a_day!r}")
+
+    def seconds_for(self, rows: float) -> float:
+        """The time in which so many rows come."""
+        return rows / self.rows_a_day * _DAY_S
+
+
+def suit_policy(policy: RolloutPolicy, traffic: Traffic, chosen: Container[str]) -> RolloutPolicy:
+    """The policy with the rows and times that the model's traffic allows, but for the fields that somebody chose.
+
+    Raises InvalidRequest, with the numbers, where the rollout could not end: labels of `min_rows` rows would come later
+    than its patience ends.
+    """
+    delay, block_s = policy.label_delay_s, max(_DAY_S, policy.label_delay_s)
+    least = max(_LEAST_ROWS, min(policy.min_rows, round(traffic.rows_a_day)))
+    min_rows = policy.min_rows if "min_rows" in chosen else least
+    needed_s = delay + traffic.seconds_for(min_rows)
+    patience_s = policy.max_duration_s
+    if "max_duration_s" not in chosen:
+        blocks_s = _PATIENCE_BLOCKS * block_s if traffic.day_effects else 0.0
+        patience_s = max(patience_s, delay + max(traffic.seconds_for(_PATIENCE_ROWS), blocks_s), 1.5 * needed_s)
+    if needed_s >= patience_s:
+        raise InvalidRequest(
+            f"this rollout could not end: at {traffic.rows_a_day:.3g} rows a day, labels of min_rows {min_rows} take "
+            f"{needed_s / _DAY_S:.3g} days, and max_duration_s is {patience_s / _DAY_S:.3g} days"
+        )
+    suited: dict[str, Any] = {
+        "min_rows": min_rows,
+        "baking_s": max(policy.baking_s, needed_s),
+        "max_duration_s": patience_s,
+        "block_s": block_s,
+        "block_effects": traffic.day_effects,
+    }
+    return replace(policy, **{name: value for name, value in suited.items() if name not in chosen})
 
 
 def policy_of(strategy: Strategy, champion_loss: float) -> RolloutPolicy:

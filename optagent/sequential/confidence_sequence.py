@@ -86,6 +86,18 @@ class ConfidenceSequence:
         width = float(radius(self.count, spread, self.alpha, self.horizon / self.block))
         return Interval(mean, mean - width, mean + width, self.alpha)
 
+    def bounds(self, low_alpha: float, high_alpha: float, tuned_rows: int) -> Interval | None:
+        """The one-sided bounds now, each with an error rate of its own at all looks together.
+
+        They are narrowest at `tuned_rows`, however long is looked. None before there are enough blocks and rows.
+        """
+        if self.count < FEWEST or effective_rows(self.power, self.fourth) < FEWEST_EFFECTIVE:
+            return None
+        spread = _block_spread(self.count, self.total, self.squares, self.products, self.last)
+        mean, tuned = self.origin + self.total / self.count, tuned_rows / self.block
+        low = mean - one_sided_radius(self.count, spread, low_alpha, tuned)
+        return Interval(mean, low, mean + one_sided_radius(self.count, spread, high_alpha, tuned), low_alpha)
+
 
 def effective_rows(power: Vector | float, fourth: Vector | float) -> Vector:
     """The number of rows that make up a sum of squares: all if they are alike, one if it is far larger than the rest.
@@ -106,6 +118,18 @@ def radius(count: Vector | int, spread: Vector | float, alpha: float, horizon: f
     time = np.asarray(count, dtype=np.float64) * inflation
     reach = 2 * (time * rate + 1) / rate * np.log(np.sqrt(time * rate + 1) / alpha)
     return np.asarray(spread * np.sqrt(reach) / count, dtype=np.float64)
+
+
+def one_sided_radius(count: int, spread: float, alpha: float, tuned: float) -> float:
+    """The distance of a one-sided bound from the mean of `count` values, narrowest at `tuned` of them.
+
+    Waudby-Smith et al. (2024), proposition B.1: the mixture over positive means only.
+    """
+    if not 0 < alpha < 0.5:
+        raise InvalidRequest(f"alpha of a one-sided bound must be between 0 and 0.5, got {alpha}")
+    rate = (-2 * math.log(2 * alpha) + math.log(1 - 2 * math.log(2 * alpha))) / tuned
+    reach = 2 * (count * rate + 1) / rate * math.log1p(math.sqrt(count * rate + 1) / (2 * alpha))
+    return spread * math.sqrt(reach) / count
 
 
 def check_finite(values: Vector) -> Vector:

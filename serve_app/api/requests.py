@@ -263,6 +263,9 @@ class PolicyFields(Request):
     label_delay_s: Annotated[Amount, Field(description="left out: the model's label horizon, if a duration")] = 0.0
     budget_ms: Annotated[float, Field(ge=1, le=60_000)] = 100.0
     hold: Annotated[bool, Field(description="proved in shadow, it stays there until somebody promotes it")] = False
+    tuned_rows: Annotated[Whole, Field(description="labelled rows after which bounds are narrowest")] = 2000
+    block_s: Annotated[Amount, Field(description="left out: a day, or the label horizon if longer")] = 0.0
+    block_effects: Annotated[bool, Field(description="left out: as the champion's reference tells")] = False
 
 
 class RolloutRequest(Request):

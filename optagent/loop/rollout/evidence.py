@@ -163,7 +163,7 @@ def rollout_losses(
         losses = np.where(drawn & ~failed, candidate, champion)
         return SplitLosses(drawn, evidence.share[rows], losses, matured, evidence.unit[rows])
     candidate = np.where(failed | np.isnan(champion), champion, candidate)
-    return PairedLosses(champion, candidate, matured)
+    return PairedLosses(champion, candidate, matured, evidence.time_us[rows] / 1e6)
 
 
 def guarded_requests(evidence: RolloutRows, rollout: Rollout) -> GuardedRequests:

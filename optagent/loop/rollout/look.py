@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from optagent.analysis.rollout_evidence import PairedLosses, SplitLosses, look_at
 from optagent.domain.model import ModelSpec
-from optagent.domain.rollout import Rollout, advance
+from optagent.domain.rollout import Rollout, advance, patience_since
 from optagent.domain.rollout_look import Look, RolloutState
 from optagent.errors import InvalidData, NotFound
 from optagent.loop.observe.reference import Reference, decode_reference
@@ -104,6 +104,5 @@ def _guarded_rows(look: Look) -> int:
 
 def _time_limits(rollout: Rollout) -> list[float]:
     """The times (POSIX seconds) at which the rollout has to be decided without any new row."""
-    policy, baking = rollout.policy, rollout.state is RolloutState.BAKING
-    patience = (rollout.changed_at if baking else rollout.started_at) + policy.max_duration_s
-    return [patience, rollout.changed_at + policy.baking_s] if baking else [patience]
+    policy, patience = rollout.policy, patience_since(rollout) + rollout.policy.max_duration_s
+    return [patience, rollout.changed_at + policy.baking_s] if rollout.state is RolloutState.BAKING else [patience]

@@ -12,7 +12,7 @@ import hashlib
 import logging
 from dataclasses import replace
 
-from optagent.codec import decode, encode, shape_of
+from optagent.codec import decode, encode, plain, shape_of
 from optagent.domain.audit import AuditEntry, bound_entry
 from optagent.domain.model import CHAMPION
 from optagent.domain.rollout import AUTOMATIC, Rollout, Transition, abort, rollback
@@ -29,6 +29,7 @@ LOAD_LIMIT_S = 120.0
 """Time in which gateways have to load the versions of a rollout, in seconds; after it the rollout is given up."""
 
 _TRIES = 5
+_NEWER_RULES = frozenset({"tuned_rows", "block_s", "block_effects"})
 
 
 async def follow(rollout_id: str, context: RolloutContext, patience_s: float = PATIENCE_S) -> Rollout:
@@ -103,10 +104,18 @@ def evidence_digest(rollout: Rollout, looks: int | None) -> str | None:
     if looks is None:
         return None
     stored = decode(Rollout, encode(rollout))  # as any later reader has it
-    digest = hashlib.sha256(encode(stored.policy) + (b"" if stored.rules == 1 else b"%d" % stored.rules))
+    digest = hashlib.sha256(_encode_rules(stored))
     for judged in stored.looks[:looks]:
         digest.update(encode(judged))
     return f"{hashlib.sha256(shape_of(Rollout)).hexdigest()[:12]}:{digest.hexdigest()}"
+
+
+def _encode_rules(rollout: Rollout) -> bytes:
+    """The rules as they are digested: those of the first version without what they did not know."""
+    rules = plain(rollout.policy)
+    if rollout.rules == 1:
+        return encode({name: value for name, value in rules.items() if name not in _NEWER_RULES})
+    return encode({**rules, "rules": rollout.rules})
 
 
 async def _try_follow(rollout: Rollout, context: RolloutContext, patience_s: float, pointed: set[str]) -> Rollout:

@@ -10,7 +10,7 @@ from typing import Any
 from optagent.codec import decode, plain
 from optagent.domain.model import ModelSpec
 from optagent.domain.rollout import Rollout, begin
-from optagent.domain.rollout_policy import ERRORS, SLOW, RolloutPolicy, policy_of
+from optagent.domain.rollout_policy import ERRORS, SLOW, RolloutPolicy, policy_of, suit_policy
 from optagent.domain.strategy import Strategy
 from optagent.errors import Conflict, InvalidRequest, NotFound
 from optagent.loop.champion import champion_of
@@ -19,6 +19,7 @@ from optagent.loop.observe.reference import Reference
 from optagent.loop.rollout.context import RolloutContext
 from optagent.loop.rollout.evidence import mean_loss, row_loss
 from optagent.loop.rollout.reconcile import follow, follow_decision
+from optagent.loop.rollout.traffic import find_traffic
 from optagent.loop.train.load import load_version
 from optagent.ports import Datasets, Observations, Registry
 from optagent.training.encoding import Schema
@@ -98,8 +99,9 @@ def plan_rollout(
 ) -> RolloutPlan:
     """The versions and rules of the rollout that `request` asks for; blocks.
 
-    Raises Conflict where there is no champion, or where the candidate is another kind of model; InvalidRequest for a
-    bad rule and a candidate that is the champion; ModelNotFound and CorruptBundle.
+    Rows and times follow from the model's traffic of the newest days, where that is recorded. Raises Conflict where
+    there is no champion, or where the candidate is another kind of model; InvalidRequest for a bad rule, a rollout that
+    could not end, and a candidate that is the champion; ModelNotFound and CorruptBundle.
     """
     champion = champion_of(spec.model_id, registry)
     if champion is None:
@@ -111,6 +113,11 @@ def plan_rollout(
     _check_same_answers(candidate.version, load_version(candidate, registry).schema, predictor.schema)
     reference, _ = load_or_make_reference(champion, predictor, spec, observations, datasets, seed=0)
     policy = policy_for(spec, request.strategy, request.changes, reference)
+    observations.drain(spec.model_id)
+    loss = row_loss(spec.task, spec.metric, reference.observed)
+    traffic = find_traffic(spec.model_id, reference, loss, observations)
+    if traffic is not None:
+        policy = suit_policy(policy, traffic, request.changes)
     return RolloutPlan(champion.version, candidate.version, policy)
 
 

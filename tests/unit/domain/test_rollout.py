@@ -9,7 +9,7 @@ from optagent.codec import decode, encode
 from optagent.domain.gate import Verdict
 from optagent.domain.rollout import Rollout, abort, advance, begin, promote, rollback, shadow_version, shares
 from optagent.domain.rollout_look import GuardrailReading, Look, RolloutState, SampleRatio
-from optagent.domain.rollout_policy import AlphaSplit, RolloutPolicy, policy_of
+from optagent.domain.rollout_policy import AlphaSplit, RolloutPolicy, Traffic, policy_of, suit_policy
 from optagent.domain.strategy import strategy_named
 from optagent.domain.study import Interval
 from optagent.errors import Conflict, InvalidRequest
@@ -172,7 +172,7 @@ MISSING = {
 
 @pytest.mark.parametrize("changes", MISSING.values(), ids=list(MISSING))
 def test_what_is_missing_or_no_number_never_promotes(changes):
-    ramp = at(RolloutState.RAMP)
+    ramp = new(shadow=False)
     after = advance(ramp, look(ramp, **changes), 1e4)
 
     assert (after.state, after.step) == (RolloutState.RAMP, 0)
@@ -208,9 +208,44 @@ def test_a_lower_bound_above_the_margin_is_no_worse():
     assert advance(shadow, look(shadow, -0.01, 0.1), 1.0).state is RolloutState.SHADOW
 
 
+def test_after_shadow_each_step_of_the_ramp_asks_for_rows_without_harm_and_no_other_proof():
+    ramp = at(RolloutState.RAMP)
+    few = advance(ramp, look(ramp, improvement=None, step_rows=999), 1e4)
+    enough = advance(ramp, look(ramp, improvement=None), 1e4)
+
+    assert (few.step, few.looks[-1].reason) == (0, "999 rows of 1000")
+    assert (enough.step, enough.looks[-1].reason) == (1, "no harm in 2000 rows of this step")
+
+
+def test_patience_is_that_of_a_state_and_of_a_step():
+    ramp = at(RolloutState.RAMP)
+    late = ramp.changed_at + POLICY.max_duration_s
+    waiting = advance(ramp, look(ramp, step_rows=1), late)
+    over = advance(ramp, look(ramp, step_rows=1), late + 1)
+
+    assert (waiting.state, over.state) == (RolloutState.RAMP, RolloutState.INCONCLUSIVE)
+
+
+@pytest.mark.parametrize("rows_a_day", [5, 48, 300, 2_000, 20_000])
+def test_rows_and_times_follow_from_the_traffic(rows_a_day):
+    traffic = Traffic(rows_a_day)
+    suited = suit_policy(replace(RolloutPolicy(), label_delay_s=86_400.0), traffic, ())
+
+    assert 50 <= suited.min_rows <= 1_000
+    assert suited.max_duration_s >= max(14 * 86_400, traffic.seconds_for(3_000))
+    assert suited.baking_s >= 86_400 + traffic.seconds_for(suited.min_rows) * 0.999
+    assert suited.block_s == 86_400
+
+
+def test_a_rollout_that_could_not_end_is_refused_with_its_numbers():
+    chosen = {"min_rows": 1_000, "max_duration_s": 14 * 86_400.0}
+    with pytest.raises(InvalidRequest, match=r"at 48 rows a day, labels of min_rows 1000 take 20\.8 days"):
+        suit_policy(RolloutPolicy(**chosen), Traffic(48), chosen)
+
+
 def test_a_small_step_may_leave_more_open_than_a_large_one():
     assert [POLICY.step_margin(step) for step in range(3)] == pytest.approx([0.5, 0.1, 0.05])
-    first = at(RolloutState.RAMP)
+    first = new(shadow=False)
     second = advance(first, look(first, -0.3, 0.3), 1e4)
 
     assert second.step == 1
@@ -219,7 +254,7 @@ def test_a_small_step_may_leave_more_open_than_a_large_one():
 
 @pytest.mark.parametrize(("state", "rows"), [(RolloutState.SHADOW, 20_000), (RolloutState.RAMP, 500_000)])
 def test_the_horizon_ends_what_is_still_open(state, rows):
-    rollout = at(state)
+    rollout = new(shadow=state is RolloutState.SHADOW)
     after = advance(rollout, look(rollout, -0.9, 0.9, rows=rows), 1e4)
 
     assert after.state is RolloutState.INCONCLUSIVE
@@ -308,8 +343,8 @@ def test_a_rollout_is_kept_as_json_and_goes_on_from_there():
 
 def test_evidence_made_by_other_rules_is_refused():
     shadow = new()
-    with pytest.raises(InvalidRequest, match=r"has alpha 0\.05, shadow may spend 0\.02"):
-        advance(shadow, look(shadow, improvement=Interval(0.1, 0.1, 0.1, 0.05)), 1.0)
+    with pytest.raises(InvalidRequest, match=r"has alpha 0\.06, shadow may spend 0\.05"):
+        advance(shadow, look(shadow, improvement=Interval(0.1, 0.1, 0.1, 0.06)), 1.0)
     with pytest.raises(InvalidRequest, match=r"guardrail errors with limit 0\.5 is none of"):
         advance(shadow, look(shadow, guardrails=(replace(HEALTHY[0], limit=0.5),)), 1.0)
     with pytest.raises(InvalidRequest, match="a look cannot be of promoted"):

@@ -130,7 +130,7 @@ ALTERED = {
     "a statistic": (with_statistic(promote_by_looks(), 2, low=0.1234), "look 2: reason"),
     "a statistic that would have proved it": (with_statistic(promote_by_looks(), 1, low=0.0), "look 1: verdict"),
     "a statistic that would not": (with_statistic(promote_by_looks(), 2, low=-0.02), "look 2: verdict"),
-    "the time of a judgment": (with_look(promote_by_looks(), 8, at=1900.0), "look 8: reason"),
+    "the time of a judgment": (with_look(promote_by_looks(), 8, at=1900.0), "look 8: verdict"),
     "the outcome": (replace(promote_by_looks(), state=RolloutState.BAKING), "rollout: state"),
     "its time": (replace(promote_by_looks(), changed_at=1.0), "rollout: changed_at"),
     "the rules": (replace(promote_by_looks(), policy=replace(POLICY, margin=0.5)), "look 1: verdict"),
