@@ -1,12 +1,13 @@
 """Rollout evidence: the losses and guarded values of a rollout's rows, turned into a look to decide on."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from optagent.arrays import Mask, Units, Vector
+from optagent.domain.gate_evidence import GateEvidence
 from optagent.domain.rollout import Rollout
 from optagent.domain.rollout_look import GuardrailReading, Look, RolloutState, SampleRatio
 from optagent.domain.rollout_policy import RolloutPolicy
@@ -19,6 +20,11 @@ from optagent.sequential.confidence_sequence import FEWEST_EFFECTIVE, Confidence
 from optagent.sequential.guardrail_test import guardrail
 from optagent.sequential.sample_ratio import SampleRatioTest
 
+_HARM_ALPHA: Mapping[RolloutState, Callable[[RolloutPolicy], float]] = {
+    RolloutState.SHADOW: lambda policy: policy.shadow_alpha,
+    RolloutState.RAMP: lambda policy: policy.ramp_alpha / 2,  # the other half is that of the split rows
+    RolloutState.BAKING: lambda policy: policy.baking_alpha,
+}
 _TOO_FEW = "too few rows, or too few that differ by much, for a normal law"
 
 
@@ -46,7 +52,7 @@ class SplitLosses:
     `candidate` tells the arm that was drawn, whichever answered in the end, and `share` the chance that it was the
     candidate. `loss` is NaN where there is no label. `matured` tells the rows whose time for a label is over, by their
     age alone: never by whether the label is there. `units` are the sticky keys, None where each request was drawn for
-    itself.
+    itself. `paired` are the losses of both versions on the same rows, where the other one was asked as well.
     """
 
     candidate: Mask
@@ -54,6 +60,7 @@ class SplitLosses:
     loss: Vector
     matured: Mask
     units: Units | None = None
+    paired: PairedLosses | None = None
 
     def __post_init__(self) -> None:
         _check_lengths(self.candidate, self.share, self.loss, self.matured, self.units)
@@ -111,10 +118,8 @@ def paired_sequence(difference: Vector, policy: RolloutPolicy, alpha: float) -> 
 
 
 def _paired_look(look: Look, rollout: Rollout, losses: PairedLosses) -> Look:
-    rows = len(losses.champion) if losses.matured is None else count_matured_rows(losses.matured)
-    difference, notes = losses.champion[:rows] - losses.candidate[:rows], []
-    labelled = ~(np.isnan(losses.champion[:rows]) & np.isnan(losses.candidate[:rows]))
-    difference = difference[labelled]
+    difference, times = _matured_differences(losses)
+    notes = []
     one_sided = int(np.count_nonzero(~np.isfinite(difference)))
     interval = None
     if one_sided:
@@ -123,10 +128,18 @@ def _paired_look(look: Look, rollout: Rollout, losses: PairedLosses) -> Look:
         interval = _paired_interval(difference, rollout)
         notes += [] if interval or len(difference) < _first_look(rollout.policy) else [_TOO_FEW]
     else:
-        times = None if losses.times is None else losses.times[:rows][labelled]
         interval, note = paired_bounds(difference, times, rollout)
         notes += [note] if note else []
     return _with_interval(look, len(difference), len(difference), interval, notes)
+
+
+def _matured_differences(losses: PairedLosses) -> tuple[Vector, Vector | None]:
+    """The differences of the labelled rows before the first that has not matured, and their times."""
+    rows = len(losses.champion) if losses.matured is None else count_matured_rows(losses.matured)
+    champion, candidate = losses.champion[:rows], losses.candidate[:rows]
+    labelled = ~(np.isnan(champion) & np.isnan(candidate))
+    times = None if losses.times is None else losses.times[:rows][labelled]
+    return (champion - candidate)[labelled], times
 
 
 def _paired_interval(difference: Vector, rollout: Rollout) -> Interval | None:
@@ -146,7 +159,7 @@ def paired_bounds(difference: Vector, times: Vector | None, rollout: Rollout) ->
     else the rows; the first two blocks of time have to be seen to tell.
     """
     policy = rollout.policy
-    high_alpha = policy.shadow_alpha if rollout.state is RolloutState.SHADOW else policy.baking_alpha
+    high_alpha = _HARM_ALPHA[rollout.state](policy)
     by_rows = rollout.state is RolloutState.BAKING or not policy.block_s or times is None
     if not by_rows and times is not None:
         blocks = np.floor(times / policy.block_s)
@@ -154,10 +167,37 @@ def paired_bounds(difference: Vector, times: Vector | None, rollout: Rollout) ->
             return None, "the rows are of one block of time yet"
         if policy.block_effects or have_block_effects(difference, blocks):
             return _block_bounds(difference, blocks, policy.alpha, high_alpha)
-    if len(difference) < _first_look(policy):
+    gate = rollout.gate if rollout.state is RolloutState.SHADOW else None
+    if len(difference) < _first_look(policy) and gate is None:
         return None, ""
-    interval = paired_sequence(difference, policy, high_alpha).bounds(policy.alpha, high_alpha, policy.tuned_rows)
+    sequence = paired_sequence(difference, policy, high_alpha) if gate is None else _go_on(gate, difference, policy)
+    low_alpha = policy.alpha if gate is None else min(policy.alpha, gate.alpha)
+    interval = sequence.bounds(low_alpha, high_alpha, policy.tuned_rows)
     return interval, "" if interval else _TOO_FEW
+
+
+def _go_on(gate: GateEvidence, difference: Vector, policy: RolloutPolicy) -> ConfidenceSequence:
+    """The state after the rows of the gate and then those of shadow: one sequence of the same two models."""
+    sums = {name: getattr(gate, name) for name in ("origin", "total", "squares", "products", "last", "power", "fourth")}
+    before = ConfidenceSequence(gate.alpha, max(policy.horizon_rows, gate.block), gate.block, gate.count, **sums)
+    return before.after(difference)
+
+
+def sum_gate_rows(difference: Vector, alpha: float) -> GateEvidence:
+    """The evidence of (rows,) loss differences on a holdout, in the order of time, for shadow to go on from."""
+    after = ConfidenceSequence(alpha, max(1, len(difference)), block_length(difference)).after(difference)
+    return GateEvidence(
+        alpha,
+        after.block,
+        after.count,
+        after.origin,
+        after.total,
+        after.squares,
+        after.products,
+        after.last,
+        after.power,
+        after.fourth,
+    )
 
 
 def _block_bounds(
@@ -186,7 +226,11 @@ def _split_look(look: Look, rollout: Rollout, losses: SplitLosses) -> Look:
     notes += [] if interval else [_TOO_FEW]
     steps = share if rollout.rules < 2 else losses.share
     of_step = int(np.count_nonzero(np.isclose(steps, policy.ramp[rollout.step])))
-    return _with_interval(look, len(values), of_step, interval, notes, _sample_ratio(losses, labelled))
+    look = _with_interval(look, len(values), of_step, interval, notes, _sample_ratio(losses, labelled))
+    if losses.paired is None or rollout.rules < 2:
+        return look
+    paired, _ = paired_bounds(*_matured_differences(losses.paired), rollout)
+    return replace(look, paired=paired)
 
 
 def _sample_ratio(losses: SplitLosses, labelled: npt.NDArray[np.int64]) -> SampleRatio:

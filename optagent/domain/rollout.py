@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from optagent.domain.gate import Verdict
+from optagent.domain.gate_evidence import GateEvidence
 from optagent.domain.rollout_look import JudgedLook, Look, RolloutState
 from optagent.domain.rollout_policy import RolloutPolicy
 from optagent.errors import Conflict, InvalidRequest
@@ -43,7 +44,7 @@ class Rollout:
     `step` is that of the ramp; times are POSIX seconds. Every look and every transition is kept, in order. `settled` is
     the number of transitions that the router, the registry and the audit log have followed; the others are decided but
     still to be carried out. `rules` tells the version of the rules of judgement: those of its beginning hold to its
-    end, and for its replays.
+    end, and for its replays. `gate` is the evidence of the candidate's holdout that shadow goes on from, if it may.
     """
 
     rollout_id: str
@@ -59,6 +60,7 @@ class Rollout:
     transitions: tuple[Transition, ...] = ()
     settled: int = 0
     rules: int = 1
+    gate: GateEvidence | None = None
 
     def __post_init__(self) -> None:
         if self.champion == self.candidate:
@@ -93,12 +95,13 @@ def begin(
     now: float,
     who: str,
     rules: int = RULES,
+    gate: GateEvidence | None = None,
 ) -> Rollout:
     """A rollout in its first state; InvalidRequest where the candidate is the champion."""
     state = RolloutState.SHADOW if policy.shadow else RolloutState.RAMP
     first = Transition(now, state, 0, who, "started", looks=0)
     return Rollout(
-        rollout_id, model_id, champion, candidate, policy, state, now, now, transitions=(first,), rules=rules
+        rollout_id, model_id, champion, candidate, policy, state, now, now, transitions=(first,), rules=rules, gate=gate
     )
 
 
@@ -224,6 +227,8 @@ def _reason_to_wait(rollout: Rollout, look: Look, now: float) -> str:
         left = rollout.changed_at + rollout.policy.baking_s - now
         return f"baking for {left:g} s more" if left > 0 else ""
     least = rollout.policy.min_rows
+    if rollout.state is RolloutState.RAMP and not _needs_proof(rollout):
+        least = rollout.policy.step_rows or least
     return f"{look.step_rows} rows of {least}" if look.step_rows < least else ""
 
 
@@ -282,9 +287,11 @@ def _harm_text(rollout: Rollout, look: Look) -> str:
         return f"sample ratio {_format_number(ratio.observed)} {evidence}"
     margin = policy.harm_margin_of_ramp if look.state is RolloutState.RAMP else policy.margin
     enough = rollout.state is RolloutState.BAKING or look.rows >= policy.min_rows
-    interval = look.improvement
+    interval, paired = look.improvement, look.paired
     if look.state is rollout.state and enough and interval is not None and interval.high < -margin:
         return f"improvement at most {interval.high:.6g}, below {-margin:.6g}"
+    if look.state is rollout.state and paired is not None and paired.high < -policy.margin:
+        return f"improvement on the same rows at most {paired.high:.6g}, below {-policy.margin:.6g}"
     return ""
 
 

@@ -57,7 +57,8 @@ class Look:
     """The evidence at one moment, gathered in a state and step of the ramp.
 
     `improvement` is the champion's loss per row less the candidate's, over `rows` rows, of which `step_rows` belong to
-    this step. `at` is a POSIX time. Looks of one `look_id` are the same look.
+    this step. `at` is a POSIX time. Looks of one `look_id` are the same look. `paired` is the improvement on split
+    traffic by the rows of both arms that both versions scored; in other states `improvement` is that already.
     """
 
     look_id: str
@@ -70,20 +71,26 @@ class Look:
     guardrails: tuple[GuardrailReading, ...] = ()
     sample_ratio: SampleRatio | None = None
     notes: tuple[str, ...] = ()
+    paired: Interval | None = None
 
     @property
     def without_invalid_numbers(self) -> "Look":
         """The same look with None in place of each NaN, so that it decides nothing and JSON can hold the look."""
-        interval, ratio = self.improvement, self.sample_ratio
-        if interval is not None and not all(map(math.isfinite, (interval.estimate, interval.low, interval.high))):
-            interval = None
+        interval, paired = _finite_interval(self.improvement), _finite_interval(self.paired)
+        ratio = self.sample_ratio
         if ratio is not None:
             observed, expected = _clip(ratio.observed), _clip(ratio.expected)
             ratio = replace(ratio, observed=observed, expected=expected, e_value=_clip(ratio.e_value))
         guardrails = tuple(
             replace(reading, rate=_clip(reading.rate), e_value=_clip(reading.e_value)) for reading in self.guardrails
         )
-        return replace(self, improvement=interval, sample_ratio=ratio, guardrails=guardrails)
+        return replace(self, improvement=interval, sample_ratio=ratio, guardrails=guardrails, paired=paired)
+
+
+def _finite_interval(interval: Interval | None) -> Interval | None:
+    if interval is None or not all(map(math.isfinite, (interval.estimate, interval.low, interval.high))):
+        return None
+    return interval
 
 
 def _clip(value: float | None) -> float | None:

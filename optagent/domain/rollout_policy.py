@@ -14,6 +14,8 @@ SLOW = "slow"
 
 _DAY_S = 86_400.0
 _LEAST_ROWS = 50
+_BAKING_ROWS = 200  # with labels: fewer tell no harm
+_STEPS_A_DAY = 6
 _PATIENCE_ROWS = 4_500  # of labels: half as many again as prove a gain of 3 % in nine of ten rollouts
 _PATIENCE_BLOCKS = 21
 _RAMP_MARGIN = 0.05  # of the champion's loss: shadow showed that the model is good, the ramp that nothing broke
@@ -49,7 +51,8 @@ class RolloutPolicy:
 
     `tuned_rows` are the labelled rows after which shadow's bounds are narrowest: the patience is apart from it. With a
     `block_s`, rows are compared by blocks of so many seconds, such as days, where they have more in common within one
-    than between two; `block_effects` says that they are known to.
+    than between two; `block_effects` says that they are known to. Each step of a ramp that follows shadow lasts for
+    `step_rows` requests, with labels or without (None: `min_rows`).
     """
 
     alpha: float = 0.05
@@ -71,6 +74,7 @@ class RolloutPolicy:
     tuned_rows: int = 2_000
     block_s: float = 0.0
     block_effects: bool = False
+    step_rows: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha < 1:
@@ -94,6 +98,8 @@ class RolloutPolicy:
             raise InvalidRequest(f"label_delay_s must not be negative, got {self.label_delay_s!r}")
         if not 1 <= self.tuned_rows <= 1_000_000_000:
             raise InvalidRequest(f"tuned_rows must be between 1 and 1000000000, got {self.tuned_rows!r}")
+        if self.step_rows is not None and not 1 <= self.step_rows <= self.ramp_horizon_rows:
+            raise InvalidRequest(f"step_rows must be between 1 and {self.ramp_horizon_rows}, got {self.step_rows!r}")
         if not (math.isfinite(self.block_s) and self.block_s >= 0):
             raise InvalidRequest(f"block_s must not be negative, got {self.block_s!r}")
         if not 1 <= self.budget_ms <= 60_000:
@@ -165,7 +171,7 @@ def suit_policy(policy: RolloutPolicy, traffic: Traffic, chosen: Container[str])
     than its patience ends.
     """
     delay, block_s = policy.label_delay_s, max(_DAY_S, policy.label_delay_s)
-    least = max(_LEAST_ROWS, min(policy.min_rows, round(traffic.rows_a_day)))
+    least = max(_LEAST_ROWS, min(policy.min_rows, round(traffic.rows_a_day / 2)))
     min_rows = policy.min_rows if "min_rows" in chosen else least
     needed_s = delay + traffic.seconds_for(min_rows)
     patience_s = policy.max_duration_s
@@ -177,9 +183,11 @@ def suit_policy(policy: RolloutPolicy, traffic: Traffic, chosen: Container[str])
             f"this rollout could not end: at {traffic.rows_a_day:.3g} rows a day, labels of min_rows {min_rows} take "
             f"{needed_s / _DAY_S:.3g} days, and max_duration_s is {patience_s / _DAY_S:.3g} days"
         )
+    baking_s = delay + traffic.seconds_for(max(min_rows, _BAKING_ROWS))
     suited: dict[str, Any] = {
         "min_rows": min_rows,
-        "baking_s": max(policy.baking_s, needed_s),
+        "step_rows": max(_LEAST_ROWS, min(policy.min_rows, round(traffic.rows_a_day / _STEPS_A_DAY))),
+        "baking_s": max(policy.baking_s, min(baking_s, 0.9 * patience_s)),
         "max_duration_s": patience_s,
         "block_s": block_s,
         "block_effects": traffic.day_effects,

@@ -10,10 +10,11 @@ four times as long as the pauses seen before it. It is fixed before its first re
 """
 
 import math
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from optagent.arrays import Vector
 from optagent.errors import InvalidData, InvalidRequest
@@ -100,64 +101,87 @@ def guardrail(limit: float) -> Guardrail:
 
 def _bet_on_blocks(state: Guardrail, values: Vector, times: Vector) -> Guardrail:
     """The state after all whole blocks of these requests, the others left waiting."""
-    bad = np.flatnonzero(values > 0)
-    start = 0
-    while (size := _block_size(state, times[start:])) is not None:
-        block = values[start : start + size]
-        state = _bet(state, float(block.mean()), size)
-        of_block = bad[np.searchsorted(bad, start) : np.searchsorted(bad, start + size)] - start
-        state = _note_pauses(state, of_block, size)
-        start += size
-    waiting = zip(values[start:].tolist(), times[start:].tolist(), strict=True)
-    return replace(state, waiting=tuple(waiting))
+    betting = _Betting(state)
+    seconds, sums = times.tolist(), [0.0, *np.cumsum(values).tolist()]
+    bad = np.flatnonzero(values > 0).tolist()
+    start, next_bad = 0, 0
+    while (size := betting.block_size(seconds, start)) is not None:
+        end = start + size
+        after_bad = bisect_left(bad, end, next_bad)
+        betting.bet((sums[end] - sums[start]) / size, size)
+        betting.note_pauses([place - start for place in bad[next_bad:after_bad]], size)
+        start, next_bad = end, after_bad
+    return betting.to_state(state, tuple(zip(values[start:].tolist(), seconds[start:], strict=True)))
 
 
-def _block_size(state: Guardrail, times: Vector) -> int | None:
-    """The number of requests of the next block; None where it is not over yet."""
-    length = state.pause_squares + state.pause**2
-    usual = length / (state.pauses + state.pause) if length else 1.0  # as seen by a bad request
-    fewest = min(_LONGEST, int(_BLOCK + _PAUSES * (usual - 1)))
-    if len(times) < fewest:
-        return None
-    size = max(fewest, int(np.searchsorted(times, times[0] + _BLOCK_S)) + 1)
-    return size if size <= len(times) else None
+class _Betting:
+    """The changing part of a guardrail's state: half a million requests are bet on block by block at every look."""
 
+    def __init__(self, state: Guardrail) -> None:
+        self._limit = state.limit
+        self._keeps = [bettor.keep for bettor in state.bettors]
+        self._rows = [bettor.rows for bettor in state.bettors]
+        self._totals = [bettor.total for bettor in state.bettors]
+        self._log_ks = [bettor.log_k for bettor in state.bettors]
+        self._log_k, self._log_peak = state.log_k, state.log_peak
+        self._pauses, self._squares = state.pauses, state.pause_squares
+        self._pause, self._since_bad = state.pause, state.since_bad
+        self._link = 1 + int(_LINK / state.limit)
 
-def _bet(state: Guardrail, mean: float, size: int) -> Guardrail:
-    bettors = tuple(_after_bet(bettor, state.limit, mean, size) for bettor in state.bettors)
-    log_k = float(np.logaddexp.reduce([bettor.log_k for bettor in bettors])) - math.log(len(bettors))
-    return replace(state, bettors=bettors, log_k=log_k, log_peak=max(state.log_peak, log_k))
+    def block_size(self, times: Sequence[float], start: int) -> int | None:
+        """The number of requests of the next block; None where it is not over yet."""
+        length = self._squares + self._pause**2
+        usual = length / (self._pauses + self._pause) if length else 1.0  # as seen by a bad request
+        fewest = min(_LONGEST, int(_BLOCK + _PAUSES * (usual - 1)))
+        if len(times) - start < fewest:
+            return None
+        size = max(fewest, bisect_left(times, times[start] + _BLOCK_S, start) - start + 1)
+        return size if size <= len(times) - start else None
 
+    def bet(self, mean: float, size: int) -> None:
+        """The bettors after a block; each stakes what grows fastest for means of the rate that it remembers."""
+        limit = self._limit
+        for place, keep_one in enumerate(self._keeps):
+            rate = min(self._totals[place] / self._rows[place], _HIGHEST * limit, (1 + limit) / 2)
+            excess = rate - limit
+            if excess > 0:
+                stake = min(excess / (rate * (1 - rate) / _BLOCK + excess * excess), _BOLDEST, 0.5 / limit)
+                self._log_ks[place] += math.log1p(stake * (mean - limit))
+            keep = keep_one**size
+            remembered = size if keep_one == 1 else (1 - keep) / (1 - keep_one)
+            self._rows[place] = keep * self._rows[place] + remembered
+            self._totals[place] = keep * self._totals[place] + remembered * mean
+        most = max(self._log_ks)
+        worth = sum(math.exp(log_k - most) for log_k in self._log_ks) / len(self._log_ks)
+        self._log_k = most + math.log(worth)
+        self._log_peak = max(self._log_peak, self._log_k)
 
-def _after_bet(bettor: BettingState, limit: float, mean: float, size: int) -> BettingState:
-    """The bettor after a block; its stake is the one that grows fastest for means of the rate that it remembers."""
-    excess = min(bettor.rate, _HIGHEST * limit, (1 + limit) / 2) - limit
-    stake = 0.0
-    if excess > 0:
-        rate = limit + excess
-        stake = min(excess / (rate * (1 - rate) / _BLOCK + excess**2), _BOLDEST, 0.5 / limit)
-    keep = bettor.keep**size
-    remembered = size if bettor.keep == 1 else (1 - keep) / (1 - bettor.keep)
-    return replace(
-        bettor,
-        rows=keep * bettor.rows + remembered,
-        total=keep * bettor.total + remembered * mean,
-        log_k=bettor.log_k + math.log1p(stake * (mean - limit)),
-    )
+    def note_pauses(self, bad: Sequence[int], size: int) -> None:
+        """Takes in the pauses of a block, of which the requests at `bad` were not good."""
+        last = -1 - self._since_bad
+        for place in bad:
+            if self._pause and place - last <= self._link:
+                self._pause += place - last
+            else:
+                self._pauses, self._squares = self._pauses + self._pause, self._squares + self._pause**2
+                self._pause = 1
+            last = place
+        self._since_bad = size - 1 - last
 
-
-def _note_pauses(state: Guardrail, bad: npt.NDArray[np.int64], size: int) -> Guardrail:
-    """The state that knows the pauses of a block, of which the requests at `bad` were not good."""
-    link = 1 + int(_LINK / state.limit)
-    pauses, squares, pause, since = state.pauses, state.pause_squares, state.pause, state.since_bad
-    last = -1 - since
-    for place in bad.tolist():
-        if pause and place - last <= link:
-            pause += place - last
-        else:
-            pauses, squares, pause = pauses + pause, squares + pause**2, 1
-        last = place
-    return replace(state, pauses=pauses, pause_squares=squares, pause=pause, since_bad=size - 1 - last)
+    def to_state(self, state: Guardrail, waiting: tuple[tuple[float, float], ...]) -> Guardrail:
+        """The state that follows on `state`, of which these requests wait for the end of their block."""
+        columns = zip(self._keeps, self._rows, self._totals, self._log_ks, strict=True)
+        return replace(
+            state,
+            bettors=tuple(BettingState(*column) for column in columns),
+            log_k=self._log_k,
+            log_peak=self._log_peak,
+            pauses=self._pauses,
+            pause_squares=self._squares,
+            pause=self._pause,
+            since_bad=self._since_bad,
+            waiting=waiting,
+        )
 
 
 def _check_values(values: Vector) -> Vector:

@@ -265,6 +265,7 @@ class PolicyFields(Request):
     hold: Annotated[bool, Field(description="proved in shadow, it stays there until somebody promotes it")] = False
     tuned_rows: Annotated[Whole, Field(description="labelled rows after which bounds are narrowest")] = 2000
     block_s: Annotated[Amount, Field(description="left out: a day, or the label horizon if longer")] = 0.0
+    step_rows: Annotated[Whole | None, Field(description="of each step after shadow; left out: by the traffic")] = None
     block_effects: Annotated[bool, Field(description="left out: as the champion's reference tells")] = False
 
 

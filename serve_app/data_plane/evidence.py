@@ -40,14 +40,17 @@ class EvidenceRecorder:
     ) -> None:
         """Queues the evidence of an answered request; never waits."""
         evidence = _answered_evidence(route, assignment, result, ids, unit, arrival)
-        shadow = route.shadow
-        if shadow is not None and shadow is not result.version:
-            add_shadow = partial(_add_shadow, evidence, route.role_of(shadow.model.version))
-            self._find_or_start_shadow(shadow, route).offer(
-                ShadowRequest(request.rows, request.size, arrival, add_shadow, request.memory)
-            )
-        elif route.table.state != RolloutState.SHADOW:
-            self._recorder.record_evidence(route.model_id, _outputs(result.version.model), evidence)
+        fell_back = route.is_split and result.version is not assignment.version
+        beside = None if fell_back else route.version_beside(result.version)
+        if beside is None:
+            if route.table.state != RolloutState.SHADOW:
+                self._recorder.record_evidence(route.model_id, _outputs(result.version.model), evidence)
+            return
+        add_shadow = partial(_add_shadow, evidence, route.role_of(beside.model.version))
+        alone = evidence if route.is_split else None  # without its arm, a request would be missing in the sample ratio
+        shadow_request = ShadowRequest(request.rows, request.size, arrival, add_shadow, request.memory, alone)
+        if not self._find_or_start_shadow(beside, route).offer(shadow_request) and alone is not None:
+            self._recorder.record_evidence(route.model_id, _outputs(result.version.model), alone)
 
     def _find_or_start_shadow(self, version: Version, route: Route) -> Shadow:
         """The shadow of a version; its thread starts with the first request for it."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
+from optagent.domain.rollout_look import RolloutState
 from optagent.domain.routing import Arm, RoutingTable
 from optagent.serving.engine import ServedModel
 from optagent.serving.evidence_record import CANDIDATE, CHAMPION
@@ -71,6 +72,21 @@ class Route:
         """The assignment of a sticky key to an arm."""
         candidate = self.candidate
         return candidate if candidate is not None and self.table.arm(key) is Arm.CANDIDATE else self.champion
+
+    @property
+    def is_split(self) -> bool:
+        """True where both versions of a rollout answer, each for its arm."""
+        return self.table.state == RolloutState.RAMP
+
+    def version_beside(self, answering: Version) -> Version | None:
+        """The version that is asked beside the one that answered, for evidence only; None for none.
+
+        On split traffic that is the one of the two that did not answer.
+        """
+        if not self.is_split:
+            return None if self.shadow is answering else self.shadow
+        other = {CHAMPION: CANDIDATE, CANDIDATE: CHAMPION}.get(self.role_of(answering.model.version))
+        return next((self._versions.get(name) for name, role in self._roles.items() if role == other), None)
 
     def role_of(self, version: str) -> str:
         """The role of a version in the rollout, "" for none."""

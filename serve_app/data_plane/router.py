@@ -5,6 +5,7 @@ It follows the tables in the store of all gateways, and goes on with the last kn
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -17,6 +18,7 @@ from serve_app.data_plane.route import Route, Version
 
 _ALIVE_BEATS = 5
 _LOADS_AT_ONCE = 2
+_SHADOW_END_S = 1.0
 
 _log = logging.getLogger("optagent.gateway")
 
@@ -84,6 +86,7 @@ class Router:
         self._pool.shutdown(wait=False, cancel_futures=True)
         for version in self._versions.values():
             version.close()
+        await asyncio.to_thread(self._wait_for_shadows)
         self._versions.clear()
         self._current.clear()
 
@@ -248,6 +251,13 @@ class Router:
         self._keep_needed_bundles()
         if self._unsent_acks:
             await self._send_acks()
+
+    def _wait_for_shadows(self) -> None:
+        """Waits until closed shadows have recorded what they had begun; blocks for a second in all at most."""
+        end = time.monotonic() + _SHADOW_END_S
+        for version in self._versions.values():
+            if version.shadow is not None:
+                version.shadow.join(end - time.monotonic())
 
     def _drop_unneeded(self) -> None:
         now = asyncio.get_running_loop().time()

@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,7 +30,8 @@ class ShadowRequest(NamedTuple):
     """A request that was answered: its rows as they came, `size` of them, and its arrival in POSIX seconds.
 
     `memory` is about the bytes that the rows take. `compared` makes the evidence from the scores of the shadow, which
-    are None where it failed, and from its time in milliseconds.
+    are None where it failed, and from its time in milliseconds. `alone` is the evidence where the shadow adds nothing,
+    None for no evidence at all.
     """
 
     rows: Any
@@ -38,6 +39,7 @@ class ShadowRequest(NamedTuple):
     arrival: float
     compared: Callable[[Prediction | None, float], EvidenceRecord]
     memory: int
+    alone: EvidenceRecord | None = None
 
 
 class Shadow:
@@ -68,7 +70,7 @@ class Shadow:
 
     def offer(self, request: ShadowRequest) -> bool:
         """True where the request is accepted. To be called by the event loop's thread only."""
-        if not self._room.take(request.size, request.memory):
+        if self._closed or not self._room.take(request.size, request.memory):
             self._metrics.shadow_dropped += request.size
             return False
         self._waiting.append(request)
@@ -77,19 +79,22 @@ class Shadow:
         return True
 
     def close(self) -> None:
-        """Drops the requests that wait. Does not wait for the thread."""
+        """Drops the requests that wait, but for their evidence without a shadow. Does not wait for the thread."""
         self._closed = True
         self._wake.set()
 
+    def join(self, timeout_s: float) -> None:
+        """Waits for the end of a closed shadow's thread, so long at most."""
+        self._thread.join(max(0.0, timeout_s))
+
     def _run(self) -> None:
-        while True:
+        while not self._closed:
             self._wake.wait()
-            if self._closed:
-                return
             time.sleep(_GATHER_S)  # gathers a batch, so that this thread does not run once for each request
             self._wake.clear()
             while self._waiting and not self._closed:
                 self._finish_batch(self._take_batch())
+        self._record_alone(self._waiting)
 
     def _take_batch(self) -> list[ShadowRequest]:
         batch = [self._waiting.popleft()]
@@ -106,9 +111,15 @@ class Shadow:
         except Exception:
             _log.exception("a shadow goes on without the evidence of %d requests", len(batch))
             self._metrics.shadow_failed += sum(request.size for request in batch)
+            self._record_alone(batch)
         finally:
             for request in batch:
                 self._room.give_back(request.size, request.memory)
+
+    def _record_alone(self, requests: Iterable[ShadowRequest]) -> None:
+        for request in requests:
+            if request.alone is not None:
+                self._record_evidence(request.alone)
 
     def _score_batch(self, batch: list[ShadowRequest]) -> None:
         self._metrics.shadow_lag_s = self._clock.now() - batch[0].arrival

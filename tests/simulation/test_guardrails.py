@@ -5,58 +5,32 @@ import pytest
 from scipy.stats import binom
 
 from optagent.sequential.guardrail_test import guardrail
+from tests.performance.decisions.guardrails import false_alarms, requests_to_alarm
 
-ALPHA, EVERY_S, RUNS, REQUESTS = 0.0025, 2.0, 40, 10_000
-"""The risk that the default policy gives to one guardrail, and the time between requests."""
-
-
-def pauses(seed, rows, rate, length):
-    """Flags of that rate whose bad requests come in pauses of that mean length."""
-    rng, values, place = np.random.default_rng(seed), np.zeros(rows), 0
-    between = length * (1 - rate) / rate
-    while place < rows:
-        place += int(rng.exponential(between))
-        pause = rng.geometric(1 / length)
-        values[place : place + pause] = 1
-        place += pause
-    return values
+RUNS = 30
 
 
-def alarms(values, limit, alpha=ALPHA):
-    """True where the guardrail ends a rollout whose looks come every 500 requests."""
-    state, times = guardrail(limit), np.arange(len(values)) * EVERY_S
-    for row in range(0, len(values), 500):
-        state = state.after(values[row : row + 500], times[row : row + 500])
-        if state.e_value >= 1 / alpha and state.rate > limit:
-            return True
-    return False
-
-
-@pytest.mark.parametrize("limit", [0.01, 0.05, 0.2])
-def test_a_rate_at_the_limit_alarms_no_more_often_than_alpha(limit):
-    rng = np.random.default_rng(0)
-    runs = [alarms((rng.random(REQUESTS) < limit).astype(float), limit, 0.05) for _ in range(RUNS)]
-
-    assert sum(runs) <= binom.ppf(0.999, RUNS, 0.05)
-
-
-def test_values_between_0_and_1_at_the_limit_alarm_no_more_often_than_alpha():
-    rng = np.random.default_rng(0)
-    runs = [alarms(rng.beta(0.3, 0.7, 5_000), 0.3, 0.05) for _ in range(RUNS)]
-
-    assert sum(runs) <= binom.ppf(0.999, RUNS, 0.05)
-
-
-@pytest.mark.parametrize("length", [3, 10, 30])
+@pytest.mark.parametrize("length", [1, 3, 10, 30])
 @pytest.mark.parametrize(("limit", "rate"), [(0.05, 0.05), (0.05, 0.01), (0.01, 0.01), (0.01, 0.002)])
-def test_pauses_whose_mean_keeps_the_limit_end_one_rollout_in_a_hundred_at_most(limit, rate, length):
-    runs = [alarms(pauses(seed, REQUESTS, rate, length), limit) for seed in range(RUNS)]
+def test_pauses_whose_mean_keeps_the_limit_end_one_rollout_in_a_hundred_at_most(
+    limit: float, rate: float, length: float
+) -> None:
+    assert false_alarms(RUNS, limit, rate, length) * RUNS <= binom.ppf(0.999, RUNS, 0.01)
 
-    assert sum(runs) <= binom.ppf(0.999, RUNS, 0.01)
+
+def test_values_between_0_and_1_at_the_limit_alarm_no_more_often_than_alpha() -> None:
+    rng, alarms = np.random.default_rng(0), 0
+    for _ in range(RUNS):
+        state = guardrail(0.3).after(rng.beta(0.3, 0.7, 5_000), np.arange(5_000) * 2.0)
+        alarms += state.e_value >= 1 / 0.05
+
+    assert alarms <= binom.ppf(0.999, RUNS, 0.05)
+
+
+def test_twice_the_limit_is_found_within_600_requests() -> None:
+    assert requests_to_alarm(RUNS, 0.05, 0.1, 1) <= 600
 
 
 @pytest.mark.parametrize("length", [1, 3])
-def test_three_times_the_limit_is_found(length):
-    runs = [alarms(pauses(seed, REQUESTS, 0.15, length), 0.05) for seed in range(10)]
-
-    assert all(runs)
+def test_three_times_the_limit_is_found(length: float) -> None:
+    assert np.isfinite(requests_to_alarm(10, 0.05, 0.15, length))

@@ -160,8 +160,10 @@ def rollout_losses(
     champion, candidate = loss(y[rows], evidence.champion[rows]), loss(y[rows], evidence.candidate[rows])
     failed, drawn = evidence.failed[rows], evidence.drawn[rows]
     if rollout.state is RolloutState.RAMP:
-        losses = np.where(drawn & ~failed, candidate, champion)
-        return SplitLosses(drawn, evidence.share[rows], losses, matured, evidence.unit[rows])
+        losses, times = np.where(drawn & ~failed, candidate, champion), evidence.time_us[rows] / 1e6
+        both = np.where(np.isnan(champion) | (np.isnan(candidate) & ~failed), np.nan, champion)
+        paired = PairedLosses(both, np.where(failed | np.isnan(both), both, candidate), matured, times)
+        return SplitLosses(drawn, evidence.share[rows], losses, matured, evidence.unit[rows], paired)
     candidate = np.where(failed | np.isnan(champion), champion, candidate)
     return PairedLosses(champion, candidate, matured, evidence.time_us[rows] / 1e6)
 

@@ -16,7 +16,7 @@ from optagent.codec import decode, encode, plain, shape_of
 from optagent.domain.audit import AuditEntry, bound_entry
 from optagent.domain.model import CHAMPION
 from optagent.domain.rollout import AUTOMATIC, Rollout, Transition, abort, rollback
-from optagent.domain.rollout_look import RolloutState
+from optagent.domain.rollout_look import JudgedLook, RolloutState
 from optagent.domain.routing import RoutingTable, table_of
 from optagent.errors import Conflict, Unavailable
 from optagent.loop.champion import champion_of
@@ -29,7 +29,7 @@ LOAD_LIMIT_S = 120.0
 """Time in which gateways have to load the versions of a rollout, in seconds; after it the rollout is given up."""
 
 _TRIES = 5
-_NEWER_RULES = frozenset({"tuned_rows", "block_s", "block_effects"})
+_NEWER_RULES = frozenset({"tuned_rows", "block_s", "block_effects", "step_rows"})
 
 
 async def follow(rollout_id: str, context: RolloutContext, patience_s: float = PATIENCE_S) -> Rollout:
@@ -106,7 +106,7 @@ def evidence_digest(rollout: Rollout, looks: int | None) -> str | None:
     stored = decode(Rollout, encode(rollout))  # as any later reader has it
     digest = hashlib.sha256(_encode_rules(stored))
     for judged in stored.looks[:looks]:
-        digest.update(encode(judged))
+        digest.update(_encode_look(judged, stored.rules))
     return f"{hashlib.sha256(shape_of(Rollout)).hexdigest()[:12]}:{digest.hexdigest()}"
 
 
@@ -115,7 +115,15 @@ def _encode_rules(rollout: Rollout) -> bytes:
     rules = plain(rollout.policy)
     if rollout.rules == 1:
         return encode({name: value for name, value in rules.items() if name not in _NEWER_RULES})
-    return encode({**rules, "rules": rollout.rules})
+    return encode({**rules, "rules": rollout.rules, "gate": plain(rollout.gate)})
+
+
+def _encode_look(judged: JudgedLook, rules: int) -> bytes:
+    """A judged look as it is digested: one by the first rules without what they did not know."""
+    if rules > 1:
+        return encode(judged)
+    written = plain(judged)
+    return encode({**written, "look": {name: value for name, value in written["look"].items() if name != "paired"}})
 
 
 async def _try_follow(rollout: Rollout, context: RolloutContext, patience_s: float, pointed: set[str]) -> Rollout:

@@ -82,6 +82,7 @@ def _decide_again(stored: Rollout, is_ordered: bool) -> tuple[Rollout, ReplayDif
         stored.started_at,
         who,
         stored.rules,
+        stored.gate,
     )
     for step in _steps_in_order(stored, is_ordered):
         try:

@@ -10,7 +10,7 @@ from optagent.errors import InvalidRequest
 from optagent.loop.rollout.reconcile import audit_entry
 from optagent.loop.rollout.replay import ReplayDifference
 
-_FORMER_FORMS = dict.fromkeys(("f513f0703ee8", "ee62e151ed06", "46bfafebd3ab"), "36f1dbb9091e")
+_FORMER_FORMS = dict.fromkeys(("f513f0703ee8", "ee62e151ed06", "46bfafebd3ab"), "816164f10417")
 """Forms of evidence, which are the rules and the looks, by the names that earlier versions gave them.
 
 For the first name, class names and docstrings counted too; for the second, transitions held no `decision_id`; for the

@@ -233,8 +233,9 @@ def test_rows_and_times_follow_from_the_traffic(rows_a_day):
 
     assert 50 <= suited.min_rows <= 1_000
     assert suited.max_duration_s >= max(14 * 86_400, traffic.seconds_for(3_000))
-    assert suited.baking_s >= 86_400 + traffic.seconds_for(suited.min_rows) * 0.999
+    assert suited.baking_s >= 86_400 + traffic.seconds_for(200) * 0.999
     assert suited.block_s == 86_400
+    assert 50 <= suited.step_rows <= suited.min_rows
 
 
 def test_a_rollout_that_could_not_end_is_refused_with_its_numbers():
