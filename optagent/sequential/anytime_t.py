@@ -1,11 +1,12 @@
 """Anytime-valid t interval: an interval of the mean of a few blocks, such as days, that may be looked at at each block.
 
-The blocks are taken to be normal with an unknown spread, and a block to go on with a part of the one before. The bound inverts the likelihood ratio of a
-Gaussian prior on the standardized mean, which is scale free (Lai 1976; Wang and Ramdas 2024, Anytime-valid t-tests and
-confidence sequences for Gaussian means with unknown variance): it needs no spread that is known beforehand, as a normal
-law does, and so holds from the first blocks on. What neighbours have in common widens it as it widens the variance of
-a mean, by (1 + r) / (1 - r). Their autocorrelation r is known from few blocks, in which it looks smaller than it is, by
-(1 + 4 r) / blocks (Marriott and Pope 1954, Bias in the estimation of autocorrelations): that much is added for r = .5.
+The blocks are taken to be normal with an unknown spread, and a block to go on with a part of the one before. The
+bound inverts the likelihood ratio of a Gaussian prior on the standardized mean, which is scale free (Lai 1976; Wang and
+Ramdas 2024, Anytime-valid t-tests and confidence sequences for Gaussian means with unknown variance): it needs no
+spread that is known beforehand, as a normal law does, and so holds from the first blocks on. What neighbours have in
+common widens it as it widens the variance of a mean, by (1 + r) / (1 - r). Their autocorrelation r is known from few
+blocks, in which it looks smaller than it is, by (1 + 4 r) / blocks (Marriott and Pope 1954, Bias in the estimation of
+autocorrelations): that much is added for r = .5.
 """
 
 import math

@@ -12,12 +12,14 @@ from optagent.analysis.rollout_evidence import (
     look_at,
     over_budget,
     paired_sequence,
+    sum_gate_rows,
 )
 from optagent.domain.gate import Verdict
 from optagent.domain.rollout import advance, begin
 from optagent.domain.rollout_look import RolloutState
 from optagent.domain.rollout_policy import RolloutPolicy
 from optagent.errors import InvalidData, InvalidRequest
+from optagent.sequential.confidence_sequence import ConfidenceSequence
 
 POLICY = RolloutPolicy(min_rows=1_000, horizon_rows=8_000, ramp_horizon_rows=200_000, ramp_margin=0.2, baking_s=0.0)
 SOUND = GuardedRequests(np.arange(500.0), {"errors": np.zeros(500), "slow": np.zeros(500)})
@@ -249,6 +251,31 @@ def test_a_guardrail_that_nobody_reads_promotes_nothing():
     assert after.state is RolloutState.SHADOW
     assert after.looks[-1].verdict is Verdict.ERROR
     assert after.looks[-1].reason == "no value for slow"
+
+
+def test_harm_on_split_traffic_is_seen_on_the_rows_that_both_versions_scored():
+    rollout = advance(start_rollout(), look_at(start_rollout(), "a", 1.0, paired_losses(13, better=0.5), SOUND), 1.0)
+    losses = replace(split(np.random.default_rng(5), 0.05, rows=3_000), paired=paired_losses(5, -0.05, rows=3_000))
+    look = look_at(rollout, "b", 2.0, losses, SOUND)
+    after = advance(rollout, look, 2.0)
+
+    assert look.improvement is None  # the candidate's 5 % of rows are too few for themselves
+    assert after.state is RolloutState.ROLLED_BACK
+    assert after.looks[-1].reason.startswith("improvement on the same rows at most -0.0")
+
+
+def test_shadow_goes_on_from_the_rows_of_the_gate_as_if_they_were_its_first():
+    whole = paired_losses(21, better=0.02, rows=3_000)
+    difference = whole.champion - whole.candidate
+    gated = start_rollout(min_rows=200)
+    gated = replace(gated, gate=sum_gate_rows(difference[:1_300], 0.03))
+    shadow = PairedLosses(whole.champion[1_300:], whole.candidate[1_300:])
+    look = look_at(gated, "a", 1.0, shadow, SOUND)
+    together = ConfidenceSequence(0.03, 3_000, gated.gate.block).after(difference)
+
+    assert look.rows == 1_700
+    assert look.improvement.alpha == 0.03
+    assert look.improvement.low == pytest.approx(together.bounds(0.03, POLICY.shadow_alpha, POLICY.tuned_rows).low)
 
 
 def test_rows_of_the_wrong_kind_are_refused():

@@ -182,6 +182,20 @@ def test_a_closed_shadow_asks_nothing_more(shadow: Shadow, echo: Echo, evidence_
     assert not echo.sizes
 
 
+def test_evidence_that_counts_without_a_shadow_is_recorded_where_the_shadow_ends(
+    shadow: Shadow, echo: Echo, evidence_list: EvidenceList
+) -> None:
+    echo.free.clear()
+    alone = EvidenceRecord(["alone"], 9.0, "r", "ramp", 0, "champion", 0.5, "u", "1", False, None, None, None)
+    shadow.offer(make_request(1.0))
+    until(lambda: not shadow._waiting)
+    shadow.offer(make_request(2.0)._replace(alone=alone))
+    shadow.close()
+    echo.free.set()
+    shadow.join(5.0)
+    assert [evidence.ids for evidence in evidence_list] == [["1.0"], ["alone"]]
+
+
 def until(is_so: Callable[[], bool]) -> None:
     give_up = time.monotonic() + 5
     while not is_so():
