@@ -155,8 +155,8 @@ class OptimizationVerbs(AgentBase):
 
         `optimization_type` is full (features, search, ensemble), retrain, tune, features, ensemble or auto (what the
         diagnosis asks for). `action` is candidate, shadow or full. `more` are the other fields of `OptimizeModel`:
-        `trials`, `timeout_s`, `window`, `gates`, `ensemble`, `time_range`, `seed`. The answer's `status` is success
-        where a candidate passed every gate; otherwise `error_message` says why there is none.
+        `trials`, `timeout_s`, `window`, `gates`, `ensemble`, `time_range`, `seed`, `refit`. The answer's `status` is
+        success where a candidate passed every gate; otherwise `error_message` says why there is none.
         """
 
         async def optimize() -> OptimizationResult:

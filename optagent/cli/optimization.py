@@ -27,6 +27,7 @@ def optimize(
     gates: Annotated[str, typer.Option(help='JSON, such as {"accuracy_min": 0.7, "max_latency_ms": 50}.')] = "{}",
     time_range: Annotated[str, typer.Option(help="What is looked at: 24h, or START..END.")] = "24h",
     seed: Annotated[int, typer.Option(help="Same seed: same answer.")] = 0,
+    refit: Annotated[bool, typer.Option(help="What goes to shadow learns from the holdout's rows too.")] = True,
     as_json: AsJson = False,
 ) -> None:
     """Run the loop for a model: look, learn, find a candidate, judge it at every gate, let it in."""
@@ -47,6 +48,7 @@ def optimize(
             gates=gate_fields,
             time_range=time_range,
             seed=seed,
+            refit=refit,
         )
     )
     print_json(plain(result)) if as_json else terminal.show_optimization(OUT, result)

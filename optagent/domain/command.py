@@ -12,7 +12,7 @@ from optagent.domain.dataset import DataSource
 from optagent.domain.gate import gates_from
 from optagent.domain.model import CHAMPION
 from optagent.domain.monitoring import AnalysisType
-from optagent.domain.policy import Action, OptimizationType, check_window
+from optagent.domain.policy import Action, OptimizationType, check_refit, check_window
 from optagent.domain.strategy import strategy_named
 from optagent.domain.study import method_named
 from optagent.errors import InvalidRequest
@@ -200,7 +200,8 @@ class OptimizeModel:
     then waits) or full (it goes on to become champion); the latter two need a model that is served. `window` selects
     the rows to learn from: auto, expanding, sliding, weighted, since_change, or a duration. `gates` are arguments of
     `optagent.domain.gate.gates_from`, `rollout` are fields of `RolloutPolicy`. `trigger` and `reason` say why the
-    optimization runs.
+    optimization runs. With `refit`, a candidate that passed and goes to shadow learns from the holdout's rows too, and
+    that version competes there; a candidate that a person decides on (action candidate) is the one that was measured.
     """
 
     model_id: str
@@ -217,9 +218,11 @@ class OptimizeModel:
     reason: str = ""
     time_range: str = "24h"
     seed: int = 0
+    refit: bool = True
 
     def __post_init__(self) -> None:
         _check_model_id(self.model_id)
+        check_refit(self.refit)
         for name, choices in (
             ("optimization_type", OptimizationType),
             ("action", (Action.CANDIDATE, Action.SHADOW, Action.FULL)),

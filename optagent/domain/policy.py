@@ -93,7 +93,8 @@ class RetrainingPolicy:
     that start a run (None: the setting). The `optimization_type` auto follows the diagnosis, which climbs past the
     remedies that failed. `window` selects the rows to learn from. After every run, no other starts for `cooldown`; at
     most `most_a_year` start in a year, not counting runs that found nothing to do. `gates` are the gates of the API,
-    `rollout` are fields of `RolloutPolicy` that differ from the strategy's.
+    `rollout` are fields of `RolloutPolicy` that differ from the strategy's. With `refit`, a candidate that passed its
+    gates and goes to shadow is trained again on all labelled rows, the holdout's too, and shadow judges that version.
     """
 
     triggers: tuple[Trigger, ...] = (Trigger.DEGRADATION, Trigger.CONCEPT_DRIFT)
@@ -109,9 +110,11 @@ class RetrainingPolicy:
     timeout_s: float | None = None
     gates: Mapping[str, Any] = field(default_factory=dict)
     rollout: Mapping[str, Any] = field(default_factory=dict)
+    refit: bool = True
 
     def __post_init__(self) -> None:
         strategy_named(self.strategy)
+        check_refit(self.refit)
         if not self.triggers:
             raise InvalidRequest("triggers: a policy without one never does anything; leave the policy out instead")
         if len(set(self.triggers)) != len(self.triggers):
@@ -142,6 +145,12 @@ def check_window(window: str) -> None:
         seconds(window)
     except (InvalidRequest, AttributeError):
         raise InvalidRequest(f"unknown window {window!r}; a duration such as 90d, or one of {list(WINDOWS)}") from None
+
+
+def check_refit(refit: bool) -> None:
+    """Raises InvalidRequest for a value that is no switch."""
+    if not isinstance(refit, bool):
+        raise InvalidRequest(f"refit must be true or false, got {refit!r}")
 
 
 POLICIES: Mapping[str, RetrainingPolicy] = {

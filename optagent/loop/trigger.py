@@ -97,6 +97,7 @@ async def _queue_optimization(
         time_range=await asyncio.to_thread(_newest_window, spec, ports),
         trigger=str(trigger.trigger),
         reason=trigger.reason,
+        refit=policy.refit,
     )
     cause = sha256(f"{spec.model_id}:{trigger.key}".encode()).hexdigest()[:12]
     process = new_process(await check_command(command, ports), f"optimize-{cause}", ports)

@@ -18,6 +18,7 @@ from optagent.domain.strategy import STRATEGIES
 from optagent.errors import InvalidRequest
 from serve_app.api.requests import (
     ID,
+    REFIT,
     WINDOW,
     Amount,
     GateLimits,
@@ -90,6 +91,7 @@ class RetrainingFields(Request):
     rollout: Annotated[
         dict[Name, Any], Field(max_length=20, description="fields of a rollout's policy"), small_json(5000)
     ] = {}
+    refit: Annotated[bool, Field(description=REFIT)] = True
 
 
 Retraining = Annotated[str, one_of(POLICIES, description="a policy by name")] | RetrainingFields | None

@@ -32,6 +32,7 @@ def one_of(names: Any, **options: Any) -> Any:
 
 
 WINDOW = f"the rows that are learned from: {', '.join(WINDOWS)}, or a duration such as 90d"
+REFIT = "what passed and goes to shadow is trained again on all labelled rows, the holdout's too, and judged there"
 ModelId = Annotated[str, Path(pattern=ID, examples=["churn"], description="id of a registered model")]
 ProcessId = Annotated[str, Path(pattern=ID, examples=["tune-3f2a9c0d1e4b"])]
 Limit = Annotated[int, Query(ge=1, le=1000, description="most that are answered")]
@@ -210,6 +211,7 @@ class OptimizeRequest(Request):
     ensemble: Annotated[int, Field(ge=2, le=100)] = 10
     time_range: Annotated[str, Field(max_length=100, description="what is looked at: `24h`, or START..END")] = "24h"
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+    refit: Annotated[bool, Field(description=REFIT)] = True
 
     def command(self) -> OptimizeModel:
         """Raises InvalidRequest."""
@@ -225,6 +227,7 @@ class OptimizeRequest(Request):
             ensemble=self.ensemble,
             time_range=self.time_range,
             seed=self.seed,
+            refit=self.refit,
         )
 
 

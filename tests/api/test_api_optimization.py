@@ -152,6 +152,13 @@ async def test_the_whole_loop_is_queued_with_its_gates(call, churn_id: str):
     assert answer.json()["process_id"].startswith("optimize-")
     status = (await call("read", "GET", f"http://optagent{answer.headers['location']}")).json()
     assert (status["status"], status["command"]["gates"]["accuracy_min"]) == ("queued", 0.7)
+    assert status["command"]["refit"] is True
+
+
+async def test_an_optimization_is_asked_for_without_a_refit(call, churn_id: str):
+    answer = await call("operate", "POST", "/optimization/optimize", json={"model_id": churn_id, "refit": False})
+    status = (await call("read", "GET", f"http://optagent{answer.headers['location']}")).json()
+    assert status["command"]["refit"] is False
 
 
 @pytest.mark.parametrize(
@@ -181,6 +188,8 @@ async def test_a_model_is_given_a_policy_and_loses_it_again(call, churn_id: str)
     assert answer.status_code == 200, answer.text
     assert answer.json()["policy"]["triggers"] == ["drift"]
     assert (await call("operate", "PATCH", path, json={"policy": "balanced"})).json()["policy"]["action"] == "full"
+    unlearned = await call("operate", "PATCH", path, json={"policy": {"triggers": ["drift"], "refit": False}})
+    assert unlearned.json()["policy"]["refit"] is False
     assert (await call("operate", "PATCH", path, json={"policy": None})).json()["policy"] is None
     wrong = await call("operate", "PATCH", path, json={"policy": {"gates": {"rmse_max": 1.0}}})
     assert wrong.status_code == 422

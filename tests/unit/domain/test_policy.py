@@ -111,6 +111,7 @@ def test_new_labels_are_waited_for_up_to_the_policy_or_the_setting():
         ({"strategy": "reckless"}, "unknown strategy 'reckless'"),
         ({"window": "sometimes"}, "unknown window 'sometimes'"),
         ({"cooldown": "soon"}, "'soon' is not a duration"),
+        ({"refit": "yes"}, "refit must be true or false, got 'yes'"),
     ],
 )
 def test_a_policy_that_contradicts_itself_is_refused(change: dict[str, Any], message: str):
