@@ -22,7 +22,8 @@ class GateDecision:
     holdout's targets and times, `holdout_sha256` that of everything that gates read of its rows. `scores_sha256` is
     that of the candidate's scores on the holdout. `alpha` is the share of the risk that the `look`-th look may spend.
     `champion` names the model compared with, None where there was nothing to compare; `champion_version` is None where
-    there was no champion.
+    there was no champion. `rival_version` is the version that stood for the champion, None in older decisions, in which
+    it was the champion itself; `champion_scores_sha256` is that of its scores.
     """
 
     process_id: str
@@ -48,6 +49,8 @@ class GateDecision:
     champion_sha256: str | None
     champion_scores_sha256: str | None
     results: tuple[GateResult, ...]
+    rival_version: str | None = None
+    rival_sha256: str | None = None
 
     def __post_init__(self) -> None:
         strategy_named(self.strategy)

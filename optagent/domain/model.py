@@ -14,6 +14,8 @@ from optagent.errors import InvalidRequest
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
+MEASURED_AS = "measured_as"
+"""The tag of a refit that holds the number of the version by which its recipe was judged."""
 
 MODEL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 

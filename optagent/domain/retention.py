@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from optagent.domain.duration import seconds
-from optagent.domain.model import CHAMPION, ModelVersion
+from optagent.domain.model import CHAMPION, MEASURED_AS, ModelVersion
 from optagent.domain.process import Process
 from optagent.domain.rollout import Rollout
 from optagent.errors import InvalidRequest
@@ -139,7 +139,9 @@ def _versions_that_stay(facts: RetentionFacts, rules: RetentionRules) -> frozens
     newest = {version.version for version in facts.versions[: rules.versions]}
     aliased = {version.version for version in facts.versions if version.aliases}
     active = {name for each in facts.rollouts if each.state.is_active for name in (each.champion, each.candidate)}
-    return frozenset({*newest, *aliased, *active, *facts.routed, *_predecessors(facts)})
+    stays = {*newest, *aliased, *active, *facts.routed, *_predecessors(facts)}
+    measured = {each.tags[MEASURED_AS] for each in facts.versions if each.version in stays and MEASURED_AS in each.tags}
+    return frozenset(stays | measured)  # a later candidate is compared with the measured version
 
 
 def _predecessors(facts: RetentionFacts) -> Iterator[str]:

@@ -31,14 +31,15 @@ __all__ = ["bundle_digest", "load_bundle", "save_bundle", "sync_folder", "verify
 
 _LIBRARIES = ("optagent", "lightgbm", "numpy", "scikit-learn", "skops", "xgboost", "xgboost-cpu")
 _FACTS = frozenset({"model_id", "task", "params", "rounds", "created_at"})
-_OPTIONAL_FACTS = frozenset({"data"})
+_OPTIONAL_FACTS = frozenset({"data", "trained_until"})
 
 
 def save_bundle(folder: Path, model: FittedModel, family: str, schema: Schema, facts: Mapping[str, Any]) -> str:
     """Writes a new bundle and returns its digest.
 
     `facts` are `model_id`, `task`, `params`, `rounds`, `created_at` (POSIX seconds) and, if known, `data` (a mapping
-    that describes the training rows, such as their digest and number). The folder appears complete, in one rename.
+    that describes the training rows, such as their digest and number) and `trained_until` (the time of the newest of
+    them). The folder appears complete, in one rename.
     Raises Conflict where it exists already.
     """
     _check_facts(facts, schema)

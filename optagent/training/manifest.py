@@ -35,7 +35,8 @@ class Manifest:
     """The contents of `manifest.json`; its own SHA-256 is the digest of the bundle.
 
     `data` describes the training rows (such as `digest` and `rows`), `libraries` the versions that wrote the bundle,
-    `files` every other file by its path below the folder.
+    `files` every other file by its path below the folder. `trained_until` is the time of the newest training row in the
+    unit of the rows' times (POSIX seconds for dates), None where rows have no order or the bundle does not tell.
     """
 
     format: int
@@ -50,6 +51,7 @@ class Manifest:
     data: Mapping[str, Any] = field(default_factory=dict)
     libraries: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, FileEntry] = field(default_factory=dict)
+    trained_until: float | None = None
 
     def to_json(self) -> bytes:
         return json.dumps(plain(self), indent=2, sort_keys=True, allow_nan=False).encode() + b"\n"

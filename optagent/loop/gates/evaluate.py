@@ -208,5 +208,5 @@ def _judge_improvement(
         return GateResult(CHAMPION, Verdict.PASS, None, None, "there is no champion to compare with")
     comparison = compare_on_holdout(prediction, champion, replace(test, alpha=resampled_alpha(test.alpha)))
     improvement = widen_interval(comparison.improvement, test.alpha)
-    score, rows = comparison.baseline.estimate, len(test.prepared.holdout)
-    return judge_improvement(CHAMPION, improvement, score, gates, champion.name, test.metric.name, rows)
+    score = comparison.baseline.estimate
+    return judge_improvement(CHAMPION, improvement, score, gates, champion.name, test.metric.name, comparison.rows)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from optagent.arrays import Prediction
+from optagent.arrays import Prediction, Rows
 from optagent.codec import decode, encode, plain
 from optagent.domain.gate import GateReport, GateResult, Gates, Verdict
 from optagent.domain.model import ModelVersion
@@ -20,9 +20,10 @@ from optagent.domain.study import Interval
 from optagent.errors import InvalidData
 from optagent.loop.champion import champion_of
 from optagent.loop.context import Ports
-from optagent.loop.gates.bundle import CandidateBundle
+from optagent.loop.gates.bundle import CandidateBundle, judge_bundle
 from optagent.loop.gates.evaluate import CHAMPION, judge_gates, look_at, spend_look_and_judge
-from optagent.loop.train.holdout import HoldoutTest, version_on_holdout
+from optagent.loop.gates.rival import find_rival
+from optagent.loop.train.holdout import HoldoutTest
 from optagent.loop.train.prepare import PreparedRows, digest_of
 from optagent.training.families.family import FittedModel
 from optagent.training.metrics import METRICS, monitored_metrics
@@ -33,7 +34,8 @@ from optagent.training.plan import FeaturePlan
 class GateJudgement:
     """The report of the gates, and the scores of candidate and champion on the same holdout rows.
 
-    `evidence` names the champion, and has the digests of both predictions, as `GateDecision` keeps them.
+    Both scores are of the rows that neither has learned. `evidence` names the champion and the version that stood for
+    it, and has the digests of both predictions, as `GateDecision` keeps them.
     """
 
     report: GateReport
@@ -42,6 +44,7 @@ class GateJudgement:
     old_metrics: Mapping[str, float] = field(default_factory=dict)
     baseline_name: str | None = None
     evidence: Mapping[str, str | None] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def improvement(self) -> Interval | None:
@@ -74,11 +77,12 @@ class GateJudgement:
             "old_metrics": dict(self.old_metrics),
             "baseline_name": self.baseline_name,
             "evidence": dict(self.evidence),
+            "notes": list(self.notes),
         }
 
     @classmethod
     def from_plain(cls, data: Mapping[str, Any]) -> "GateJudgement":
-        return cls(**{**data, "report": decode(GateReport, data["report"])})
+        return cls(**{**data, "report": decode(GateReport, data["report"]), "notes": tuple(data.get("notes", ()))})
 
 
 async def judge_candidate(
@@ -90,9 +94,8 @@ async def judge_candidate(
     """
     prepared = test.prepared
     champion = await asyncio.to_thread(champion_of, version.model_id, ports.registry)
-    baseline, why = None, None
-    if champion is not None:
-        baseline, why = await asyncio.to_thread(version_on_holdout, champion, prepared, ports.registry)
+    rival = await asyncio.to_thread(find_rival, champion, gates, test, ports.registry)
+    baseline, why = rival.baseline, rival.note
     prediction = await asyncio.to_thread(model.predict, prepared.holdout.x)
     with tempfile.TemporaryDirectory(prefix="optagent-judged-") as scratch:
         folder = await asyncio.to_thread(ports.registry.fetch, version, Path(scratch))
@@ -109,16 +112,30 @@ async def judge_candidate(
     return GateJudgement(
         report,
         test.metric.name,
-        _scores(prediction, test),
-        {} if baseline is None else _scores(baseline.prediction, test),
+        _scores(prediction, test, None if baseline is None else baseline.rows),
+        {} if baseline is None else _scores(baseline.prediction, test, baseline.rows),
         None if baseline is None else baseline.name,
         evidence={
             "scores_sha256": scores_digest(prediction),
             "champion_version": None if champion is None else champion.version,
             "champion_sha256": None if champion is None else champion.digest,
             "champion_scores_sha256": None if baseline is None else scores_digest(baseline.prediction),
+            "rival_version": None if rival.version is None else rival.version.version,
+            "rival_sha256": None if rival.version is None else rival.version.digest,
         },
+        notes=() if baseline is None or why is None else (why,),
     )
+
+
+def judge_built_bundle(
+    gates: Gates, version: ModelVersion, model: FittedModel, prepared: PreparedRows, ports: Ports
+) -> list[GateResult]:
+    """The gates of a version's bundle alone, tried on the rows of the holdout; blocks. Raises what the ports raise."""
+    prediction = model.predict(prepared.holdout.x)
+    with tempfile.TemporaryDirectory(prefix="optagent-judged-") as scratch:
+        folder = ports.registry.fetch(version, Path(scratch))
+        candidate = CandidateBundle(folder, version.digest, prediction, version.version)
+        return judge_bundle(gates, candidate, prepared, ports.loader)
 
 
 def scores_digest(prediction: Prediction) -> str:
@@ -149,12 +166,14 @@ def as_logged(result: GateResult) -> GateResult:
     return decode(GateResult, json.loads(encode(replace(result, evidence=evidence))))
 
 
-def _scores(prediction: Prediction, test: HoldoutTest) -> dict[str, float]:
+def _scores(prediction: Prediction, test: HoldoutTest, rows: Rows | None) -> dict[str, float]:
     """Scores by the model's metric and by those that a monitor reports, where they are defined."""
     scores: dict[str, float] = {}
+    y = test.prepared.holdout.y
+    y, prediction = (y, prediction) if rows is None else (y[rows], prediction[rows])
     for metric in (test.metric, *monitored_metrics(test.prepared.spec.task)):
         try:
-            score = float(metric.score(test.prepared.holdout.y, prediction))
+            score = float(metric.score(y, prediction))
         except InvalidData:
             continue
         if math.isfinite(score):

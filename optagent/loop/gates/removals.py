@@ -13,7 +13,11 @@ REMOVAL = '"action":"retention.'
 """Text in the line of every such entry, and of few others."""
 
 _ROWS = ("rows", "rows_sha256", "holdout", "holdout_sha256")
-_VERSIONS = {"candidate: version": "version", "champion: version": "champion_version"}
+_VERSIONS = {
+    "candidate: version": "version",
+    "champion: version": "champion_version",
+    "rival: version": "rival_version",
+}
 
 
 def is_removal(link: AuditLink) -> bool:

@@ -21,7 +21,7 @@ from optagent.errors import CorruptBundle, InvalidData, InvalidRequest, ModelNot
 from optagent.loop.context import Ports
 from optagent.loop.gates.bundle import LATENCY, PARITY, SECURITY, SERVABLE
 from optagent.loop.gates.compare import compare_gate, compare_ledger, compare_process, compare_values
-from optagent.loop.gates.evaluate import holdout_digest, holdout_gates
+from optagent.loop.gates.evaluate import CHAMPION, holdout_digest, holdout_gates
 from optagent.loop.gates.judge import as_logged, judged_rows_digest, plan_digest, scores_digest
 from optagent.loop.rollout.replay import ReplayDifference
 from optagent.loop.train.holdout import Baseline, HoldoutTest, version_on_holdout
@@ -34,6 +34,7 @@ from optagent.sequential.holdout_ledger import alpha_of_look
 from optagent.training.bundle import library_versions
 from optagent.training.encoding import encode as encoded
 from optagent.training.families.engineered import EngineeredModel
+from optagent.training.folds import MIN_HOLDOUT_ROWS
 from optagent.training.metrics import metric_named
 from optagent.training.predictor import Predictor
 
@@ -200,17 +201,22 @@ def _find_champion(
     """The prediction of the decision's champion on the holdout; differences are added to `changed`."""
     if decision.champion_version is None:
         return None, None
-    name, model_id = "champion", prepared.spec.model_id
-    version, unlike = _find_version(name, model_id, decision.champion_version, decision.champion_sha256, registry)
+    name, number, sha256 = "champion", decision.champion_version, decision.champion_sha256
+    if decision.rival_version not in (None, number):
+        name, number, sha256 = "rival", str(decision.rival_version), decision.rival_sha256
+    version, unlike = _find_version(name, prepared.spec.model_id, number, sha256, registry)
     changed += unlike
     if version is None:
         return None, None
-    baseline, why = version_on_holdout(version, prepared, registry)
+    least = max(gates_from(decision.gates).min_validation_samples, MIN_HOLDOUT_ROWS)
+    baseline, why = version_on_holdout(version, prepared, registry, least)
+    if baseline is not None and decision.champion is not None:
+        baseline = replace(baseline, name=decision.champion)
     digest = None if baseline is None else scores_digest(baseline.prediction)
     for difference in compare_values("champion_scores_sha256", decision.champion_scores_sha256, digest):
         changed.append(difference if baseline else replace(difference, replayed=f"nothing: {why}"))
     if baseline is None:  # as it was then; its reason names a scratch folder, so the logged reason is taken
-        why = next((result.reason for result in decision.results if result.name == name), why)
+        why = next((result.reason for result in decision.results if result.name == CHAMPION), why)
     return baseline, why
 
 

@@ -1,6 +1,7 @@
 """Inputs of an analysis: the version, its reference, and the rows of the window and of the one before."""
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -127,7 +128,10 @@ def load_or_make_reference(
     seed: int,
 ) -> tuple[Reference, tuple[str, ...]]:
     """The stored reference of the version; where there is none, one is made of the holdout of the model's data, and
-    stored."""
+    stored.
+
+    A refit, which has learned that holdout, takes the stored reference of the version by which it was measured.
+    """
     name = LOGGED if version is None else version.version
     try:
         return decode_reference(observations.reference(spec.model_id, name)), ()
@@ -137,6 +141,9 @@ def load_or_make_reference(
                 f"model {spec.model_id!r} has no version and no reference: tune it, import one, or give the rows that"
                 " it is to be compared with (set_reference)"
             ) from None
+    measured = _measured_reference(spec.model_id, predictor, observations)
+    if measured is not None:
+        return replace(measured, version=name), ()
     prepared = prepare(spec, datasets, seed)
     reference = make_reference(
         prepared.holdout_rows, prepared.holdout_time, predictor, name, prepared.facts()["holdout_sha256"], seed
@@ -147,6 +154,17 @@ def load_or_make_reference(
     reference = replace(reference, notes=notes)
     observations.save_reference(spec.model_id, name, encode_reference(reference))
     return reference, ()
+
+
+def _measured_reference(model_id: str, refit: Predictor, observations: Observations) -> Reference | None:
+    """The stored reference of the version by which a refit was measured, None where it has other columns or codes."""
+    number = refit.manifest.data.get("measured_as")
+    if number is None:
+        return None
+    with suppress(NotFound):
+        reference = decode_reference(observations.reference(model_id, str(number)))
+        return reference if reference.schema.columns == refit.schema.columns else None
+    return None
 
 
 def _utc_text(instant: float) -> str:

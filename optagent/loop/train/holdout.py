@@ -1,11 +1,14 @@
 """Holdout test: scores a candidate on rows that no trial saw, beside a baseline on the very same resamples."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from optagent.analysis.bootstrap import Resampling, bootstrap_interval, paired_interval
-from optagent.arrays import Prediction
+from optagent.arrays import Prediction, Rows
 from optagent.domain.gate import Verdict
 from optagent.domain.model import ModelVersion
 from optagent.domain.study import Interval
@@ -15,36 +18,48 @@ from optagent.loop.train.load import load_version
 from optagent.loop.train.prepare import PreparedRows
 from optagent.ports import Registry
 from optagent.training.encoding import encode
+from optagent.training.folds import MIN_HOLDOUT_ROWS
+from optagent.training.manifest import Manifest
 from optagent.training.metrics import Metric
 
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """A model that candidates are compared with: its name and its prediction on the holdout."""
+    """A model that candidates are compared with: its name and its prediction on the holdout.
+
+    `rows` are those of the holdout that neither it nor the candidate has learned, None for all of them.
+    """
 
     name: str
     prediction: Prediction
+    rows: Rows | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class HoldoutTest:
-    """Settings of a comparison on the holdout of `prepared`: intervals of `metric` at confidence `1 - alpha`."""
+    """Settings of a comparison on the holdout of `prepared`: intervals of `metric` at confidence `1 - alpha`.
+
+    With `before_refit`, the candidate is trained again before it competes, and a champion that was trained again itself
+    is represented by the version by which its recipe was judged.
+    """
 
     prepared: PreparedRows
     metric: Metric
     alpha: float
     seed: int
+    before_refit: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two scores on the same holdout rows; `improvement` is positive where the candidate is better."""
+    """Two scores on the same `rows` holdout rows; `improvement` is positive where the candidate is better."""
 
     candidate: Interval
     baseline_name: str
     baseline: Interval
     improvement: Interval
     verdict: Verdict
+    rows: int
 
     def scores(self, metric: str) -> dict[str, float]:
         """The metrics that a version is registered with."""
@@ -81,8 +96,14 @@ def verdict_of_interval(improvement: Interval) -> Verdict:
 
 
 def compare_on_holdout(candidate: Prediction, baseline: Baseline, test: HoldoutTest) -> Comparison:
-    """Percentile intervals from one set of resamples; blocks of neighbours where rows are ordered in time."""
+    """Percentile intervals from one set of resamples; blocks of neighbours where rows are ordered in time.
+
+    Only the rows that neither model has learned are compared.
+    """
     y, time, metric = test.prepared.holdout.y, test.prepared.holdout_time, test.metric
+    rows = np.arange(len(y)) if baseline.rows is None else baseline.rows
+    y, time = y[rows], None if time is None else time[rows]
+    candidate, baseline_prediction = candidate[rows], baseline.prediction[rows]
     resampling = Resampling(seed=test.seed, time_ordered=time is not None, groups=time)
 
     def score_interval(prediction: Prediction) -> Interval:
@@ -93,14 +114,14 @@ def compare_on_holdout(candidate: Prediction, baseline: Baseline, test: HoldoutT
         metric.maximize,
         y,
         candidate,
-        baseline.prediction,
+        baseline_prediction,
         test.alpha,
         resampling,
         metric.resampled,
     )
     verdict = verdict_of_interval(improvement)
     return Comparison(
-        score_interval(candidate), baseline.name, score_interval(baseline.prediction), improvement, verdict
+        score_interval(candidate), baseline.name, score_interval(baseline_prediction), improvement, verdict, len(rows)
     )
 
 
@@ -111,9 +132,13 @@ def champion_on_holdout(prepared: PreparedRows, registry: Registry) -> tuple[Bas
 
 
 def version_on_holdout(
-    version: ModelVersion, prepared: PreparedRows, registry: Registry
+    version: ModelVersion, prepared: PreparedRows, registry: Registry, least: int = MIN_HOLDOUT_ROWS
 ) -> tuple[Baseline | None, str | None]:
-    """The prediction of a present or former champion on the holdout, or None with the reason why it has none."""
+    """The prediction of a present or former champion on the holdout, or None with the reason why it has none.
+
+    It is compared on the rows that it has not learned; where it has learned some, at least `least` must be left. A note
+    says where it does not tell.
+    """
     try:
         champion = load_version(version, registry)
         if tuple(champion.schema.classes) != tuple(prepared.schema.classes):
@@ -121,7 +146,33 @@ def version_on_holdout(
         prediction = champion.scores(encode(prepared.holdout_rows, champion.schema))
     except (CorruptBundle, InvalidData) as error:
         return None, f"champion version {version.version} cannot score these rows ({error}); compared with defaults"
-    return Baseline(f"champion (version {version.version})", prediction), None
+    rows = unlearned_rows(prepared, champion.manifest)
+    if rows is not None and len(rows) < least:
+        return None, _refusal_text(version.version, len(rows), least, prepared)
+    untold = champion.manifest.trained_until is None and prepared.holdout_time is not None
+    note = f"champion version {version.version} does not tell which rows it has learned: some may be the holdout's"
+    return Baseline(f"champion (version {version.version})", prediction, rows), note if untold else None
+
+
+def unlearned_rows(prepared: PreparedRows, manifest: Manifest) -> Rows | None:
+    """The holdout rows whose label windows begin after those of all rows that the version has learned.
+
+    None for all of them: also for rows without an order, and for a version that does not tell what it has learned.
+    """
+    until, time = manifest.trained_until, prepared.holdout_time
+    if until is None or time is None or manifest.data.get("ordered_by") != prepared.ordered_by:
+        return None
+    own = -math.inf if prepared.trained_until is None else prepared.trained_until
+    later = time + prepared.first_position > max(until, own) + prepared.spec.horizon
+    return None if later.all() else np.flatnonzero(later)
+
+
+def _refusal_text(version: str, rows: int, least: int, prepared: PreparedRows) -> str:
+    horizon = f" or its labels overlap with theirs ({prepared.spec.label_horizon})" if prepared.spec.horizon else ""
+    return (
+        f"champion version {version} has learned all but {rows:,} of the {len(prepared.holdout):,} rows of the"
+        f" holdout{horizon}; it is compared on at least {least:,} that it has not learned"
+    )
 
 
 def baseline_for(

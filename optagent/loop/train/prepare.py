@@ -24,7 +24,11 @@ class PreparedRows:
 
     `problem` holds the development rows only, and `digest` is their SHA-256. `holdout` is encoded, and `holdout_rows`
     are the same rows as they were read; `holdout_time` and `dev_time` are instants, None for rows without an order.
-    With a `plan`, `problem` has the plan's columns; `holdout` always has the model's own.
+    With a `plan`, `problem` has the plan's columns; `holdout` always has the model's own. `first_position` is the place
+    among all rows at which rows without a time of their own begin: their instants count from there.
+
+    The rows of a refit have `measured_as`: then `problem` holds the holdout's rows too, and `holdout` is that of the
+    version of this number, by which the recipe was judged.
     """
 
     spec: ModelSpec
@@ -37,13 +41,27 @@ class PreparedRows:
     notes: tuple[str, ...] = ()
     dev_time: Vector | None = None
     plan: FeaturePlan | None = None
+    first_position: float = 0.0
+    measured_as: str = ""
+
+    @property
+    def trained_until(self) -> float | None:
+        """The time of the newest row to learn from, comparable with that of other versions; None without an order."""
+        return None if self.dev_time is None else float(self.dev_time.max()) + self.first_position
+
+    @property
+    def ordered_by(self) -> str:
+        """The origin of the rows' times: versions with another one cannot be compared by `trained_until`."""
+        return self.spec.time_column or ("position" if self.spec.rows_in_time_order else "")
 
     def facts(self) -> dict[str, Any]:
         """The facts about these rows that are kept in the manifest of a model trained on them."""
+        rows = {"rows": len(self.problem.data), "sha256": self.digest, "ordered_by": self.ordered_by}
+        if self.measured_as:
+            return {**rows, "measured_as": self.measured_as}
         return {
-            "rows": len(self.problem.data),
+            **rows,
             "holdout_rows": len(self.holdout),
-            "sha256": self.digest,
             "holdout_sha256": digest_of(self.holdout),
         }
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 from optagent.domain.ensemble_result import EnsembleResult
 from optagent.domain.feature_result import FeatureResult
 from optagent.domain.gate import Verdict
-from optagent.domain.model import CHALLENGER, CHAMPION, ModelVersion
+from optagent.domain.model import CHALLENGER, CHAMPION, MEASURED_AS, ModelVersion
 from optagent.domain.study import TuningResult
 from optagent.errors import OptAgentError
 from optagent.loop.champion import champion_of
@@ -21,8 +21,9 @@ from optagent.loop.context import Ports
 from optagent.loop.process import Run
 from optagent.loop.train.build import BuiltModel
 from optagent.loop.train.holdout import Comparison
+from optagent.loop.train.load import load_version
 from optagent.loop.train.prepare import PreparedRows, digest_of
-from optagent.ports import Observations
+from optagent.ports import Observations, Registry
 from optagent.training.bundle import load_bundle, save_bundle
 from optagent.training.predictor import Predictor
 
@@ -87,6 +88,7 @@ def register_version(
             "rounds": built.rounds,
             "created_at": ports.clock.now(),
             "data": prepared.facts(),
+            "trained_until": prepared.trained_until,
         }
         digest = save_bundle(folder, built.model, built.bundled_as, prepared.schema, facts)
         tags = {
@@ -97,23 +99,43 @@ def register_version(
             "rows": prepared.digest,
             "rounds": str(built.rounds),
             "params": json.dumps(dict(built.params)),
+            **_history_tags(prepared),
         }
         version = ports.registry.register(spec.model_id, folder, metrics, tags)
-        keep_reference(load_bundle(folder, digest), prepared, version, ports.observations)
+        keep_reference(load_bundle(folder, digest), prepared, version, ports.observations, ports.registry)
     return version
 
 
+def _history_tags(prepared: PreparedRows) -> dict[str, str]:
+    """The time of the newest training row, where rows have one, and the version by which a refit was judged."""
+    tags = {} if prepared.trained_until is None else {"trained_until": repr(prepared.trained_until)}
+    return {**tags, MEASURED_AS: prepared.measured_as} if prepared.measured_as else tags
+
+
 def keep_reference(
-    predictor: Predictor, prepared: PreparedRows, version: ModelVersion, observations: Observations | None
+    predictor: Predictor,
+    prepared: PreparedRows,
+    version: ModelVersion,
+    observations: Observations | None,
+    registry: Registry | None = None,
 ) -> None:
-    """Stores the holdout with the version's predictions; where that fails, the first analysis makes it anew."""
+    """Stores the holdout with the version's predictions; where that fails, the first analysis makes it anew.
+
+    A refit has learned the holdout: the predictions are those of the version by which it was measured, of `registry`.
+    """
     if observations is None:
         return
-    from optagent.loop.observe.reference import encode_reference, make_reference  # what it imports takes a second
+    # What these import takes a second.
+    from optagent.loop.observe.measured_reference import make_measured_reference
+    from optagent.loop.observe.reference import encode_reference, make_reference
 
     try:
-        digest = digest_of(prepared.holdout)
-        reference = make_reference(prepared.holdout_rows, prepared.holdout_time, predictor, version.version, digest)
+        rows, time, digest = prepared.holdout_rows, prepared.holdout_time, digest_of(prepared.holdout)
+        if prepared.measured_as and registry is not None:
+            measured = load_version(registry.version(version.model_id, prepared.measured_as), registry)
+            reference = make_measured_reference(rows, time, predictor, measured, version.version)
+        else:
+            reference = make_reference(rows, time, predictor, version.version, digest)
         observations.save_reference(version.model_id, version.version, encode_reference(reference))
     except OptAgentError as error:
         _log.warning("the reference of %s version %s is not kept: %s", version.model_id, version.version, error)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -22,7 +23,8 @@ _LEAST_HOLDOUT = 500  # rows of a window that was not asked for as a duration: f
 class TrainingRows:
     """Rows of the model's data, followed by `live_rows` labelled live rows up to `until`; `spec` tells their order.
 
-    A model without an order of rows has one as soon as there are live rows: those came later.
+    A model without an order of rows has one as soon as there are live rows: those came later. `first_position` is the
+    place of the first row among all of them, where the order is that of the places.
     """
 
     spec: ModelSpec
@@ -30,18 +32,21 @@ class TrainingRows:
     live_rows: int = 0
     until: float = 0.0
     notes: tuple[str, ...] = ()
+    first_position: float = 0.0
 
     def since(self, start: float) -> "TrainingRows":
         """The rows from `start` on, in the unit of the rows' times; so their holdout is newer, too."""
         time = instants(self.table, self.spec)
         assert time is not None, "rows with a window are in order"
-        table = self.table.filter(pa.array(time >= start))
-        return replace(self, table=table, live_rows=min(self.live_rows, table.num_rows))
+        chosen = time >= start
+        table = self.table.filter(pa.array(chosen))
+        first = self.first_position + (int(np.argmax(chosen)) if self.spec.rows_in_time_order else 0)
+        return replace(self, table=table, live_rows=min(self.live_rows, table.num_rows), first_position=first)
 
     def prepare(self, seed: int, least_holdout: int = 0) -> PreparedRows:
         """The rows split, encoded and with folds; raises InvalidData."""
         prepared = prepare_table(self.table, self.spec, seed, least_holdout)
-        return replace(prepared, notes=(*self.notes, *prepared.notes))
+        return replace(prepared, notes=(*self.notes, *prepared.notes), first_position=self.first_position)
 
 
 def read_training_rows(
