@@ -28,7 +28,8 @@ class OptimizationResult(Answer):
     to do, or nothing better was found) or failed; without success `error_message` is the reason. `old_metrics` are the
     champion's, on the same holdout as `new_metrics`. `improvement` is the paired interval of the model's metric,
     positive where the candidate is better; `improvement_percentage` is the difference of the two scores as a share of
-    the champion's, 0 for a first model. `stages` has the duration of each stage in seconds.
+    the champion's, 0 for a first model. `version` is the one that was deployed; where it was trained again on all rows
+    after the gates, `measured_as` is the version that they judged. `stages` has the duration of each stage in seconds.
     """
 
     process_id: str | None = None
@@ -60,6 +61,7 @@ class OptimizationResult(Answer):
     duration_s: float = 0.0
     notes: tuple[str, ...] = ()
     error: str | None = None
+    measured_as: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("old_metrics", "new_metrics"):

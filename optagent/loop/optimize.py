@@ -23,6 +23,7 @@ from optagent.loop.observe.champion_health import ChampionHealth, check_champion
 from optagent.loop.observe.labelled_rows import store_labelled_rows_since
 from optagent.loop.observe.reference import decode_reference
 from optagent.loop.process import Run
+from optagent.loop.refit import is_refitted, refit_candidate
 from optagent.loop.rollout.deploy import deploy_candidate
 from optagent.loop.train.build import BuiltModel
 from optagent.loop.train.candidate import (
@@ -38,7 +39,7 @@ from optagent.loop.train.register import register_version
 from optagent.loop.train.training_rows import TrainingRows, prepare_window, read_training_rows
 from optagent.loop.train.training_window import choose_window
 
-_OF_ROWS = ("rows", "features", "search", "candidate", "gate")
+_OF_ROWS = ("rows", "features", "search", "candidate", "gate", "refit")
 """Stages whose stored outcome depends on the rows."""
 
 
@@ -94,7 +95,7 @@ async def _improve(
         features=() if plan is None else tuple(step.name for step in plan.steps),
         notes=(*result.notes, *prepared.notes, *champion_notes, *feature_notes, *candidate.notes),
     )
-    return await _judge_and_deploy(job, candidate, prepared, result)
+    return await _judge_and_deploy(job, candidate, rows, prepared, result)
 
 
 async def _gather_rows(job: Optimization) -> TrainingRows:
@@ -143,14 +144,20 @@ def _take_window(
 
 
 async def _judge_and_deploy(
-    job: Optimization, candidate: CandidateRecipes, prepared: PreparedRows, result: OptimizationResult
+    job: Optimization,
+    candidate: CandidateRecipes,
+    rows: TrainingRows,
+    prepared: PreparedRows,
+    result: OptimizationResult,
 ) -> OptimizationResult:
-    command, run = job.command, job.run
+    command, run, window = job.command, job.run, result.window or "expanding"
     await run.stage("build")
     built = await asyncio.to_thread(build_candidate, candidate, prepared, command.seed, job.ports.threads)
     version = await _register_once(job, built, prepared)
-    test = HoldoutTest(prepared, job.metric, strategy_named(command.strategy).alpha, command.seed)
-    judgement = await _judge_once(job, version, built, test, result.window or "expanding")
+    champion = await asyncio.to_thread(champion_of, job.spec.model_id, job.ports.registry)
+    refits = is_refitted(command, champion, version)
+    test = HoldoutTest(prepared, job.metric, strategy_named(command.strategy).alpha, command.seed, refits)
+    judgement = await _judge_once(job, version, built, test, window)
     result = replace(
         result,
         family=built.family,
@@ -164,9 +171,15 @@ async def _judge_and_deploy(
         improvement=judgement.improvement,
         improvement_percentage=judgement.percentage,
         baseline_name=judgement.baseline_name,
+        notes=(*result.notes, *judgement.notes),
     )
     if judgement.report.verdict is not Verdict.PASS:
         return replace(result, status=REJECTED, error_message=judgement.describe_failures())
+    if refits:
+        deployable = await refit_candidate(job, candidate, rows, prepared, version, window)
+        if deployable.version.version != version.version:
+            result = replace(result, version=deployable.version.version, measured_as=version.version)
+        version, result = deployable.version, replace(result, notes=(*result.notes, deployable.note))
     await run.stage("deploy")
     return await deploy_candidate(command, version, result, job.ports)
 
