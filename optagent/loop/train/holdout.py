@@ -168,10 +168,10 @@ def unlearned_rows(prepared: PreparedRows, manifest: Manifest) -> Rows | None:
 
 
 def _refusal_text(version: str, rows: int, least: int, prepared: PreparedRows) -> str:
-    horizon = f" or its labels overlap with theirs ({prepared.spec.label_horizon})" if prepared.spec.horizon else ""
+    horizon = f", by the label horizon of {prepared.spec.label_horizon} at least" if prepared.spec.horizon else ""
     return (
-        f"champion version {version} has learned all but {rows:,} of the {len(prepared.holdout):,} rows of the"
-        f" holdout{horizon}; it is compared on at least {least:,} that it has not learned"
+        f"only {rows:,} of the {len(prepared.holdout):,} rows of the holdout are later than all that champion version"
+        f" {version} has learned{horizon}: it takes {least:,} to compare it"
     )
 
 
