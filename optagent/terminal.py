@@ -163,6 +163,7 @@ def show_optimization(console: Console, result: OptimizationResult) -> None:
         success = f"{result.metric} better by {better:.2f} %" if better else "it passed every gate"
         console.print(
             f"[green]success: {success}[/green], version {result.version} is {', '.join(result.aliases)}"
+            f"{f', measured as version {result.measured_as}' if result.measured_as else ''}"
             f"{f', rollout {result.rollout_id}' if result.rollout_id else ''}.",
             highlight=False,
         )

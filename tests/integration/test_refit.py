@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from optagent.adapters.in_memory.datasets import InMemoryDatasets
 from optagent.agent import OptimizationAgent
 from optagent.domain.command import OptimizeModel
 from optagent.domain.optimization import OptimizationResult
 from optagent.domain.process import Status
+from optagent.loop.observe.inputs import load_or_make_reference
 from optagent.loop.observe.reference import decode_reference
 from optagent.loop.train.load import load_version
 from optagent.training.encoding import encode
@@ -122,6 +124,21 @@ async def test_a_refits_reference_has_predictions_of_the_version_that_has_not_le
     assert own.schema == predictor.schema
     learned = predictor.scores(own.observed.x[:, : len(own.schema.columns)].astype(np.float32))
     assert not np.array_equal(learned, own.observed.prediction)
+
+
+async def test_a_refit_that_lost_its_reference_takes_that_of_the_measured_version(world: World, fields: dict[str, Any]):
+    async with await world.agent() as agent:
+        await agent.register_model(fields)
+        await agent.optimize_model("churn", "retrain")
+        await live(agent, world)
+        await optimize(agent)
+        world.observations.drop_reference("churn", "3")
+        refit, spec = world.registry.version("churn", "3"), await agent.model("churn")
+        predictor = load_version(refit, world.registry)
+        own, notes = load_or_make_reference(refit, predictor, spec, world.observations, InMemoryDatasets({}), 0)
+        measured = decode_reference(world.observations.reference("churn", "2"))
+        assert (own.version, notes) == ("3", ())
+        assert np.array_equal(own.observed.prediction, measured.observed.prediction)
 
 
 async def test_the_next_candidate_meets_the_measured_version_of_a_champion_that_was_trained_again(

@@ -78,6 +78,11 @@ def test_the_newest_versions_stay_and_so_do_those_in_use():
     assert plan(**{**facts, "rollouts": []}).versions == ("7", "5", "1")  # without rollouts that is the one before, 3
 
 
+def test_the_measured_version_of_a_refit_that_stays_stays_too():
+    refit = version(2, CHAMPION, measured_as="1")
+    assert plan(versions=[*versions(6)[:4], refit, version(1)]).versions == ("4", "3")
+
+
 def test_no_version_goes_while_a_process_has_not_ended():
     assert plan(versions=versions(9), is_busy=True).versions == ()
     assert plan(versions=versions(9)).versions == ("7", "6", "5", "4", "3", "2", "1")

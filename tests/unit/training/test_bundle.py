@@ -171,6 +171,16 @@ def test_the_manifest_says_what_the_model_is_and_lists_every_other_file(bundle: 
     assert set(manifest.files) == on_disk - {"manifest.json"}
 
 
+def test_a_bundle_that_does_not_tell_its_newest_row_is_read_and_one_that_does_keeps_it(bundle: Path) -> None:
+    assert load_bundle(bundle).manifest.trained_until is None
+    content = json.loads((bundle / "manifest.json").read_text())
+    (bundle / "manifest.json").write_text(json.dumps({**content, "trained_until": 1.7e9}))
+    assert load_bundle(bundle).manifest.trained_until == 1.7e9
+    del content["trained_until"]  # as bundles of earlier versions
+    (bundle / "manifest.json").write_text(json.dumps(content))
+    assert load_bundle(bundle).manifest.trained_until is None
+
+
 def test_equal_models_have_equal_digests_and_the_time_of_making_counts(tmp_path: Path) -> None:
     model, schema = train_model(Task.BINARY, "lightgbm")
     digests = [
