@@ -158,7 +158,22 @@ async def _judge_and_deploy(
     refits = is_refitted(command, champion, version)
     test = HoldoutTest(prepared, job.metric, strategy_named(command.strategy).alpha, command.seed, refits)
     judgement = await _judge_once(job, version, built, test, window)
-    result = replace(
+    result = _with_judgement(result, built, version, judgement)
+    if judgement.report.verdict is not Verdict.PASS:
+        return replace(result, status=REJECTED, error_message=judgement.describe_failures())
+    if refits:
+        deployable = await refit_candidate(job, candidate, rows, prepared, version, window)
+        if deployable.version.version != version.version:
+            result = replace(result, version=deployable.version.version, measured_as=version.version)
+        version, result = deployable.version, replace(result, notes=(*result.notes, deployable.note))
+    await run.stage("deploy")
+    return await deploy_candidate(command, version, result, job.ports)
+
+
+def _with_judgement(
+    result: OptimizationResult, built: BuiltModel, version: ModelVersion, judgement: GateJudgement
+) -> OptimizationResult:
+    return replace(
         result,
         family=built.family,
         params=built.params,
@@ -173,15 +188,6 @@ async def _judge_and_deploy(
         baseline_name=judgement.baseline_name,
         notes=(*result.notes, *judgement.notes),
     )
-    if judgement.report.verdict is not Verdict.PASS:
-        return replace(result, status=REJECTED, error_message=judgement.describe_failures())
-    if refits:
-        deployable = await refit_candidate(job, candidate, rows, prepared, version, window)
-        if deployable.version.version != version.version:
-            result = replace(result, version=deployable.version.version, measured_as=version.version)
-        version, result = deployable.version, replace(result, notes=(*result.notes, deployable.note))
-    await run.stage("deploy")
-    return await deploy_candidate(command, version, result, job.ports)
 
 
 async def _register_once(job: Optimization, built: BuiltModel, prepared: PreparedRows) -> ModelVersion:
