@@ -115,6 +115,8 @@ def verdict_in_words(result: TuningResult | EnsembleResult | FeatureResult) -> s
         "fail": f"[red]Worse than the {against}: the whole interval of the improvement is below 0.[/red]",
         "inconclusive": f"[yellow]Not shown to be better than the {against}: the interval holds 0.[/yellow]",
     }[result.verdict or "inconclusive"]
+    if result.corrected_improvement is not None:
+        sentence += f" Corrected for having passed, the improvement is {result.corrected_improvement:.5f}."
     alias = f" as {', '.join(result.aliases)}" if result.aliases else " without an alias"
     return f"{sentence} Registered version {result.version}{alias}."
 
@@ -161,6 +163,7 @@ def show_optimization(console: Console, result: OptimizationResult) -> None:
     if result.status == SUCCESS:
         better = result.improvement_percentage
         success = f"{result.metric} better by {better:.2f} %" if better else "it passed every gate"
+        success += _corrected_text(result)
         console.print(
             f"[green]success: {success}[/green], version {result.version} is {', '.join(result.aliases)}"
             f"{f', measured as version {result.measured_as}' if result.measured_as else ''}"
@@ -170,6 +173,12 @@ def show_optimization(console: Console, result: OptimizationResult) -> None:
     else:
         console.print(f"[yellow]{result.status}:[/yellow] {result.error_message}", highlight=False)
     console.print(f"{durations}; process {result.process_id}", highlight=False)
+
+
+def _corrected_text(result: OptimizationResult) -> str:
+    """The improvement without the luck of having passed, in percent of the champion's score."""
+    corrected, before = result.corrected_improvement, (result.old_metrics or {}).get(result.metric or "")
+    return f" ({100 * corrected / abs(before):.2f} % corrected for having passed)" if corrected and before else ""
 
 
 def _improvement_text(result: EnsembleResult, metric: str) -> str:

@@ -40,6 +40,7 @@ class EnsembleResult(Answer):
     baseline_name: str | None = None
     baseline_holdout: Interval | None = None
     improvement: Interval | None = None
+    corrected_improvement: float | None = None
     verdict: str | None = None
     version: str | None = None
     aliases: tuple[str, ...] = ()

@@ -35,6 +35,7 @@ class FeatureResult(Answer):
     baseline_name: str | None = None
     baseline_holdout: Interval | None = None
     improvement: Interval | None = None
+    corrected_improvement: float | None = None
     verdict: str | None = None
     version: str | None = None
     aliases: tuple[str, ...] = ()

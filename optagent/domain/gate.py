@@ -19,6 +19,22 @@ class Verdict(StrEnum):
     ERROR = "error"
 
 
+class Criterion(StrEnum):
+    """The rule by which gates judge a candidate's improvement on the champion.
+
+    `PROOF` proves it, one-sided, at the risk that the ledger gives the look. `FILTER` keeps out what is worse, or not
+    better at a one-sided .20: shadow decides, and risks for it. `TWO_SIDED` is the rule of earlier decisions, which
+    spent half of the risk of their look on the proof that a candidate is worse.
+    """
+
+    TWO_SIDED = "two_sided"
+    PROOF = "proof"
+    FILTER = "filter"
+
+
+FILTER_ALPHA = 0.2
+"""The share of equal candidates that a filter lets through to shadow."""
+
 NOT_WORSE = "not_worse"
 """The value of `beats_champion` that admits a candidate no worse than the champion, within the margin."""
 
@@ -191,7 +207,7 @@ def judge_limit(name: str, interval: Interval, limit: float, at_most: bool, stri
 def judge_improvement(
     name: str, interval: Interval, champion: float, gates: Gates, against: str, metric: str, rows: int
 ) -> GateResult:
-    """The result of the candidate's improvement over the champion, whose score is `champion`."""
+    """The result by `Criterion.TWO_SIDED` of the improvement over the champion, whose score is `champion`."""
     if not all(map(math.isfinite, (interval.estimate, interval.low, interval.high, champion))):
         return GateResult(name, Verdict.ERROR, None, None, f"the difference to {against} is no number")
     margin = gates.margin * abs(champion) if gates.beats_champion == NOT_WORSE else 0.0
@@ -204,6 +220,61 @@ def judge_improvement(
     reason = f"better than {against} by {interval_text(interval, rows)} ({metric}); {requirement}"
     evidence = {**interval_evidence(interval, rows), "champion": champion}
     return GateResult(name, verdict, interval.estimate, -margin, reason, evidence)
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredGain:
+    """The improvement of a candidate on the model `against` over `rows` rows, whose score by `metric` is `score`.
+
+    `interval` has half of its alpha on each side. The gain is at least `least` but for the risk `least_alpha`, and
+    `corrected` is its estimate given that it passes.
+    """
+
+    interval: Interval
+    least: float
+    least_alpha: float
+    corrected: float
+    against: str
+    score: float
+    metric: str
+    rows: int
+
+
+def required_gain(gates: Gates, score: float) -> float:
+    """The gain that a candidate has to exceed, where the champion's score is `score`: 0, or a loss that is tolerated.
+
+    >>> required_gain(Gates(beats_champion="not_worse", margin=0.01), 0.5)
+    -0.005
+    """
+    return -gates.margin * abs(score) if gates.beats_champion == NOT_WORSE else 0.0
+
+
+def judge_gain(name: str, gain: MeasuredGain, gates: Gates, criterion: Criterion) -> GateResult:
+    """The result of the candidate's gain: passes above what is required, fails where it is worse with confidence."""
+    interval, required = gain.interval, required_gain(gates, gain.score)
+    if not all(map(math.isfinite, (interval.estimate, interval.low, interval.high, gain.least, gain.score))):
+        return GateResult(name, Verdict.ERROR, None, None, f"the difference to {gain.against} is no number")
+    good = gain.least >= required if gates.beats_champion == NOT_WORSE else gain.least > required
+    worse = interval.high < required
+    verdict = Verdict.PASS if good else Verdict.FAIL if worse else Verdict.INCONCLUSIVE
+    bound = f"at least {gain.least:.4g} at {confidence_text(gain.least_alpha)} confidence"
+    if worse and not good:
+        bound = f"at most {interval.high:.4g} at {confidence_text(interval.alpha / 2)} confidence"
+    reason = (
+        f"{'filter, shadow decides: ' if criterion is Criterion.FILTER else ''}better than {gain.against} by"
+        f" {interval.estimate:.4g} on {gain.rows:,} rows, {bound} ({gain.metric});"
+        f" it had to be {'at least' if gates.beats_champion == NOT_WORSE else 'above'} {required:.4g}"
+    )
+    evidence = {
+        **interval_evidence(interval, gain.rows),
+        "champion": gain.score,
+        "least": gain.least,
+        "least_alpha": gain.least_alpha,
+    }
+    if good:
+        reason = f"{reason}; corrected for having passed, the gain is {gain.corrected:.4g}"
+        evidence["corrected"] = gain.corrected
+    return GateResult(name, verdict, interval.estimate, required, reason, evidence)
 
 
 def judge_skill(name: str, interval: Interval, metric: str, rows: int) -> GateResult:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from optagent.domain.gate import GateResult, gates_from
+from optagent.domain.gate import Criterion, GateResult, gates_from
 from optagent.domain.strategy import strategy_named
 from optagent.errors import InvalidRequest
 
@@ -20,10 +20,12 @@ class GateDecision:
     There were `rows` rows up to `until` (POSIX seconds), split with `seed`; the candidate learned from those of
     `window` (since `changed_at`, for the window of that rule), through the plan. `holdout` is the digest of the
     holdout's targets and times, `holdout_sha256` that of everything that gates read of its rows. `scores_sha256` is
-    that of the candidate's scores on the holdout. `alpha` is the share of the risk that the `look`-th look may spend.
-    `champion` names the model compared with, None where there was nothing to compare; `champion_version` is None where
-    there was no champion. `rival_version` is the version that stood for the champion, None in older decisions, in which
-    it was the champion itself; `champion_scores_sha256` is that of its scores.
+    that of the candidate's scores on the holdout. `alpha` is the share of the risk that the `look`-th look may spend,
+    and the whole risk for the `criterion` of a filter, which spends none. `champion` names the model compared with,
+    None where there was nothing to compare; `champion_version` is None where there was no champion. `rival_version` is
+    the version that stood for the champion, None in older decisions, in which it was the champion itself;
+    `champion_scores_sha256` is that of its scores. `anchor_version` is the version that stood for the best champion so
+    far, None where the candidate did not have to keep up with it.
     """
 
     process_id: str
@@ -51,6 +53,10 @@ class GateDecision:
     results: tuple[GateResult, ...]
     rival_version: str | None = None
     rival_sha256: str | None = None
+    criterion: Criterion = Criterion.TWO_SIDED
+    anchor_version: str | None = None
+    anchor_sha256: str | None = None
+    anchor_scores_sha256: str | None = None
 
     def __post_init__(self) -> None:
         strategy_named(self.strategy)

@@ -267,7 +267,9 @@ def _improvement_line(result: Mapping[str, Any]) -> str:
     if len(numbers) < 3:
         return ""
     over = f" over {_short_name(baseline)}" if baseline else ""
-    return f"Improvement{over} {numbers[0]:.4g} ({numbers[1]:.4g} to {numbers[2]:.4g})."
+    corrected = result.get("corrected_improvement")
+    text = f"; corrected for having passed, {corrected:.4g}" if isinstance(corrected, int | float) else ""
+    return f"Improvement{over} {numbers[0]:.4g} ({numbers[1]:.4g} to {numbers[2]:.4g}){text}."
 
 
 def _short_name(text: object) -> str:

@@ -28,8 +28,9 @@ class OptimizationResult(Answer):
     to do, or nothing better was found) or failed; without success `error_message` is the reason. `old_metrics` are the
     champion's, on the same holdout as `new_metrics`. `improvement` is the paired interval of the model's metric,
     positive where the candidate is better; `improvement_percentage` is the difference of the two scores as a share of
-    the champion's, 0 for a first model. `version` is the one that was deployed; where it was trained again on all rows
-    after the gates, `measured_as` is the version that they judged. `stages` has the duration of each stage in seconds.
+    the champion's, 0 for a first model. `corrected_improvement` is the improvement without the luck of having passed,
+    None where it did not pass. `version` is the one that was deployed; where it was trained again on all rows after the
+    gates, `measured_as` is the version that they judged. `stages` has the duration of each stage in seconds.
     """
 
     process_id: str | None = None
@@ -44,6 +45,7 @@ class OptimizationResult(Answer):
     new_metrics: Mapping[str, float] | None = None
     improvement: Interval | None = None
     improvement_percentage: float | None = None
+    corrected_improvement: float | None = None
     baseline_name: str | None = None
     verdict: str | None = None
     gates: tuple[Mapping[str, Any], ...] = ()

@@ -13,7 +13,7 @@ from optagent.domain.rollout import Rollout
 from optagent.errors import Busy, InvalidRequest, NotFound, OptAgentError
 from optagent.loop.context import Ports
 from optagent.loop.gates.removals import REMOVAL, check_rollout_stays, explain_removals, is_removal
-from optagent.loop.gates.replay import GateReplay, decision_of, replay_gates
+from optagent.loop.gates.replay import GateReplay, decision_of, ledger_of, replay_gates
 from optagent.loop.rollout.replay import ReplayDifference, RolloutReplay, replay_rollout
 from optagent.loop.rollout.replay_audit import differs_from_log
 from optagent.ports import Store
@@ -93,7 +93,7 @@ async def _replay_gates(
     process = None
     with suppress(NotFound):  # processes may be dropped before the log is
         process = await ports.store.process(decision.process_id)
-    looks = await ports.store.looks(decision.holdout)
+    looks = await ports.store.looks(ledger_of(decision, link.entry.target))
     replay = await asyncio.to_thread(replay_gates, link, spec, ports, process, looks)
     replay = replace(replay, changed=explain_removals(replay.changed, link, removals))
     broken = _broken_link(report)

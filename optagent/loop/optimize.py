@@ -17,6 +17,7 @@ from optagent.domain.strategy import strategy_named
 from optagent.errors import InvalidData, NotFound
 from optagent.loop.champion import champion_of
 from optagent.loop.context import Optimization, Ports
+from optagent.loop.gates.evaluate import criterion_of
 from optagent.loop.gates.judge import GateJudgement, judge_candidate
 from optagent.loop.gates.log import log_judgement
 from optagent.loop.observe.champion_health import ChampionHealth, check_champion
@@ -155,25 +156,10 @@ async def _judge_and_deploy(
     built = await asyncio.to_thread(build_candidate, candidate, prepared, command.seed, job.ports.threads)
     version = await _register_once(job, built, prepared)
     champion = await asyncio.to_thread(champion_of, job.spec.model_id, job.ports.registry)
-    refits = is_refitted(command, champion, version)
-    test = HoldoutTest(prepared, job.metric, strategy_named(command.strategy).alpha, command.seed, refits)
+    refits, alpha = is_refitted(command, champion, version), strategy_named(command.strategy).alpha
+    test = HoldoutTest(prepared, job.metric, alpha, command.seed, refits, criterion_of(command))
     judgement = await _judge_once(job, version, built, test, window)
-    result = _with_judgement(result, built, version, judgement)
-    if judgement.report.verdict is not Verdict.PASS:
-        return replace(result, status=REJECTED, error_message=judgement.describe_failures())
-    if refits:
-        deployable = await refit_candidate(job, candidate, rows, prepared, version, window)
-        if deployable.version.version != version.version:
-            result = replace(result, version=deployable.version.version, measured_as=version.version)
-        version, result = deployable.version, replace(result, notes=(*result.notes, deployable.note))
-    await run.stage("deploy")
-    return await deploy_candidate(command, version, result, job.ports)
-
-
-def _with_judgement(
-    result: OptimizationResult, built: BuiltModel, version: ModelVersion, judgement: GateJudgement
-) -> OptimizationResult:
-    return replace(
+    result = replace(
         result,
         family=built.family,
         params=built.params,
@@ -185,9 +171,19 @@ def _with_judgement(
         new_metrics=judgement.new_metrics,
         improvement=judgement.improvement,
         improvement_percentage=judgement.percentage,
+        corrected_improvement=judgement.corrected,
         baseline_name=judgement.baseline_name,
         notes=(*result.notes, *judgement.notes),
     )
+    if judgement.report.verdict is not Verdict.PASS:
+        return replace(result, status=REJECTED, error_message=judgement.describe_failures())
+    if refits:
+        deployable = await refit_candidate(job, candidate, rows, prepared, version, window)
+        if deployable.version.version != version.version:
+            result = replace(result, version=deployable.version.version, measured_as=version.version)
+        version, result = deployable.version, replace(result, notes=(*result.notes, deployable.note))
+    await run.stage("deploy")
+    return await deploy_candidate(command, version, result, job.ports)
 
 
 async def _register_once(job: Optimization, built: BuiltModel, prepared: PreparedRows) -> ModelVersion:
@@ -209,7 +205,7 @@ async def _judge_once(
     await run.stage("gate")
     process_id = run.process.process_id
     judgement = await judge_candidate(gates_from(gates), version, built.model, test, process_id, job.ports)
-    await log_judgement(job, judgement, version, test.prepared, window)
+    await log_judgement(job, judgement, version, test, window)
     await run.keep("gate", judgement.to_plain())
     return judgement
 

@@ -201,20 +201,20 @@ class Store(Protocol):
         """Deletes the records of ended rollouts, and returns their number; one that is active stays."""
         ...
 
-    async def spend_look(self, holdout_digest: str, look: HoldoutLook) -> int:
-        """Records a look at a holdout, before it is made, and returns its number, counted from 1.
+    async def spend_look(self, ledger: str, look: HoldoutLook) -> HoldoutLook:
+        """Records a look before it is made, and returns it as it is stored.
 
-        A repeated look of the same process and candidate is the same look, and has the same number. Raises
-        InvalidRequest for a look at another holdout.
+        A repeated look of the same process and candidate is the same look, as it was stored then. Raises Conflict where
+        the look's number is not the next one of its ledger, counted from 1, and InvalidRequest for another ledger's.
         """
         ...
 
-    async def settle_look(self, holdout_digest: str, number: int, verdict: Verdict) -> None:
+    async def settle_look(self, ledger: str, number: int, verdict: Verdict) -> None:
         """Records the verdict of a look; a later verdict replaces an earlier one. Raises NotFound."""
         ...
 
-    async def looks(self, holdout_digest: str) -> list[HoldoutLook]:
-        """Every look at a holdout, the oldest first; none is ever dropped."""
+    async def looks(self, ledger: str) -> list[HoldoutLook]:
+        """Every look of a ledger, the oldest first; none is ever dropped."""
         ...
 
     async def append_audit(self, entry: AuditEntry) -> None:

@@ -11,23 +11,24 @@ from optagent.adapters.in_memory.clock import ManualClock
 from optagent.adapters.in_memory.datasets import InMemoryDatasets
 from optagent.adapters.in_memory.registry import InMemoryRegistry
 from optagent.adapters.in_memory.store import InMemoryStore
+from optagent.domain.command import OptimizeModel
 from optagent.domain.dataset import FileSource
-from optagent.domain.gate import Gates, Verdict
+from optagent.domain.gate import Criterion, Gates, Verdict
 from optagent.domain.model import ModelSpec, Task
 from optagent.errors import EngineFailed, InvalidRequest, Unavailable
 from optagent.loop.gates.bundle import CandidateBundle
 from optagent.loop.gates.evaluate import (
     check_gates,
+    criterion_of,
     gates_for,
-    holdout_digest,
     holdout_gates,
     judge_gates,
-    look_at,
     spend_look_and_judge,
 )
 from optagent.loop.train.holdout import Baseline, HoldoutTest, compare_on_holdout
+from optagent.loop.train.holdout_looks import degrees_of_freedom, holdout_digest, look_at
 from optagent.loop.train.prepare import prepare
-from optagent.sequential.holdout_ledger import alpha_of_look
+from optagent.sequential.holdout_ledger import alpha_of_look, widen_interval
 from optagent.serving.engine import ServedModel
 from optagent.serving.native_engine import NativeEngine
 from optagent.training.bundle import load_bundle, save_bundle
@@ -245,9 +246,59 @@ def test_weights_of_classes_do_not_count_against_skill(make_rows, tmp_path):
 def test_a_look_that_resamples_can_tell_is_judged_as_the_loop_compares(judge, prepared, candidate):
     against = champion(prepared, 3.0)
     result = judge(replace(OPEN, beats_champion=True), champion=against, alpha=0.03).result("champion")
-    test = HoldoutTest(prepared, metric_named("auc", Task.BINARY), 0.03, 0)
+    test = HoldoutTest(prepared, metric_named("auc", Task.BINARY), 0.1, 0)  # .05 on each side
     same = compare_on_holdout(candidate.prediction, against, test)
-    assert (result.evidence["low"], result.evidence["high"]) == (same.improvement.low, same.improvement.high)
+    wider = widen_interval(same.improvement, 0.06, degrees_of_freedom(prepared, len(prepared.holdout)))
+    assert (result.evidence["low"], result.evidence["high"]) == (wider.low, wider.high)
+    assert (result.evidence["least"], result.evidence["least_alpha"]) == (wider.low, 0.03)
+
+
+def judge_slight_gain(prepared, candidate, criterion, alpha=0.05, **gates):
+    """The champion gate for a candidate that is a little better than a champion of much the same scores."""
+    scores = np.random.default_rng(1).normal(0, 0.02, len(prepared.holdout)) + candidate.prediction
+    against = Baseline("champion (version 3)", np.clip(scores, 0, 1))
+    test = HoldoutTest(prepared, metric_named("auc", Task.BINARY), alpha, 0, criterion=criterion)
+    return holdout_gates(Gates(**gates), candidate.prediction, against, test)[-1]
+
+
+def test_a_filter_lets_past_what_a_proof_does_not_yet_and_says_that_shadow_decides(prepared, candidate):
+    filtered = judge_slight_gain(prepared, candidate, Criterion.FILTER)
+    proved = judge_slight_gain(prepared, candidate, Criterion.PROOF, alpha=1e-6)
+    assert (filtered.verdict, proved.verdict) == (Verdict.PASS, Verdict.INCONCLUSIVE)
+    assert filtered.reason.startswith("filter, shadow decides: better than champion (version 3) by ")
+    assert "at 80 % confidence" in filtered.reason
+    assert filtered.evidence["least"] > filtered.evidence["low"]
+    assert 0 <= filtered.evidence["corrected"] < filtered.measured
+    assert "corrected" not in proved.evidence
+
+
+@pytest.mark.parametrize("criterion", [Criterion.FILTER, Criterion.PROOF])
+def test_a_candidate_that_is_worse_with_confidence_fails(prepared, candidate, criterion):
+    test = HoldoutTest(prepared, metric_named("auc", Task.BINARY), 0.05, 0, criterion=criterion)
+    result = holdout_gates(Gates(), np.full(len(prepared.holdout), 0.5), champion(prepared, 3.0), test)[-1]
+    assert result.verdict is Verdict.FAIL
+    assert "at most -" in result.reason
+
+
+def test_a_gate_of_no_worse_keeps_its_margin_with_one_side(prepared, candidate):
+    gates = {"beats_champion": "not_worse", "margin": 0.02}
+    result = judge_slight_gain(prepared, candidate, Criterion.PROOF, alpha=0.005, **gates)
+    assert (result.verdict, result.required) == (Verdict.PASS, pytest.approx(-0.02 * result.evidence["champion"]))
+    assert "it had to be at least -0.0" in result.reason
+
+
+@pytest.mark.parametrize(
+    ("command", "criterion"),
+    [
+        ({"action": "full"}, Criterion.FILTER),
+        ({"action": "shadow"}, Criterion.FILTER),
+        ({"action": "candidate"}, Criterion.PROOF),
+        ({"action": "full", "refit": False}, Criterion.PROOF),
+        ({"action": "full", "rollout": {"shadow": False, "ramp": [0.5]}}, Criterion.PROOF),
+    ],
+)
+def test_a_gate_is_a_filter_where_shadow_judges_the_refit_after_it(command, criterion):
+    assert criterion_of(OptimizeModel("churn", **command)) is criterion
 
 
 def test_the_first_model_has_no_champion_to_beat_but_one_that_cannot_be_compared_with_is_not_passed_by(judge):
@@ -510,14 +561,17 @@ async def test_a_look_is_counted_before_it_is_made_and_settled_after(judge, prep
     calls = []
 
     def judge_it(alpha, number):
-        calls.append((alpha, number, len(store._looks[look.holdout])))
+        calls.append((alpha, number, len(store._looks["churn"])))
         return judge(alpha=alpha, look=number)
 
-    report = await spend_look_and_judge(store, look, judge_it)
-    await spend_look_and_judge(store, replace(look, process_id="p2"), judge_it)
-    assert calls == [(alpha_of_look(0.05, 1), 1, 1), (alpha_of_look(0.05, 2), 2, 2)]
+    look = replace(look, compares=False)
+    report = await spend_look_and_judge(store, look, Criterion.PROOF, judge_it)
+    await spend_look_and_judge(store, replace(look, process_id="p2"), Criterion.PROOF, judge_it)
+    await spend_look_and_judge(store, replace(look, process_id="p3"), Criterion.FILTER, judge_it)
+    assert calls == [(pytest.approx(0.05 * 0.1), 1, 1), (pytest.approx(0.05 * 0.9 / 11), 2, 2), (0.05, 3, 3)]
     assert report.look == 1
-    assert [each.verdict for each in await store.looks(look.holdout)] == [Verdict.PASS, Verdict.PASS]
+    assert [each.verdict for each in await store.looks("churn")] == 3 * [Verdict.PASS]
+    assert [each.share > 0 for each in await store.looks("churn")] == [True, True, False]
 
 
 async def test_a_look_that_ends_in_a_crash_is_counted(prepared, candidate):
@@ -528,5 +582,5 @@ async def test_a_look_that_ends_in_a_crash_is_counted(prepared, candidate):
         raise MemoryError
 
     with pytest.raises(MemoryError):
-        await spend_look_and_judge(store, look, crash)
-    assert [(each.number, each.verdict) for each in await store.looks(look.holdout)] == [(1, None)]
+        await spend_look_and_judge(store, look, Criterion.PROOF, crash)
+    assert [(each.number, each.verdict) for each in await store.looks("churn")] == [(1, None)]

@@ -145,6 +145,47 @@ async def test_every_decision_of_a_model_replays_bit_for_bit_also_once_the_champ
     assert any(name.startswith("bias by sex") for name in replay.same)
 
 
+NOT_WORSE = {"beats_champion": "not_worse", "margin": 0.1}
+
+
+async def test_a_step_that_is_no_worse_has_to_keep_up_with_the_best_champion_so_far_too(world: World):
+    await world.optimize()
+    second = await world.optimize(gates=NOT_WORSE, seed=1)
+    assert (second.status, [gate["name"] for gate in second.gates][-1]) == ("success", "champion")
+    world.registry.set_alias("churn", "champion", "2")
+    third = await world.optimize(gates=NOT_WORSE, seed=2)
+    anchor = third.gates[-1]
+    assert (anchor["name"], anchor["verdict"]) == ("anchor", "pass"), anchor
+    assert "better than the best champion so far (version 1) by" in anchor["reason"]
+    assert world.registry.version("churn", "anchor").version == "1"
+    replay = await world.agent.replay_decision(third.process_id)
+    assert replay.is_same, describe(replay)
+    assert "anchor" in replay.same
+
+
+async def test_a_champion_that_is_shown_to_be_better_becomes_the_anchor(world: World):
+    await world.optimize()
+    await world.optimize(gates=NOT_WORSE)
+    await world.turn()
+    second = await world.optimize(window="sliding", gates={})
+    world.registry.set_alias("churn", "champion", str(second.version))
+    third = await world.optimize(window="sliding", gates=NOT_WORSE, seed=1)
+    assert world.registry.version("churn", "anchor").version == second.version
+    assert "anchor" not in [gate["name"] for gate in third.gates]
+
+
+async def test_an_anchor_that_cannot_be_compared_keeps_out_nobody_and_is_named(world: World):
+    await world.optimize()
+    await world.optimize(gates=NOT_WORSE, seed=1)
+    world.registry.set_alias("churn", "champion", "2")
+    (world.registry._copies["churn", "1"] / "schema.json").write_bytes(b"{}")
+    third = await world.optimize(gates=NOT_WORSE, seed=2)
+    anchor = third.gates[-1]
+    assert (third.status, anchor["name"], anchor["verdict"]) == ("success", "anchor", "pass")
+    assert anchor["reason"].startswith("not compared with the best champion so far: champion version 1 cannot score")
+    assert (await world.agent.replay_decision(third.process_id)).is_same
+
+
 async def test_of_rows_without_an_order_another_seed_means_another_holdout(world: World, tmp_path: Path):
     pq.write_table(rows(800).drop_columns(["day"]), tmp_path / "values.parquet")
     fields = {"id": "values", "task": "regression", "target": "c", "ignore": ["label"], "families": ["linear"]}
@@ -298,7 +339,6 @@ async def test_another_bundle_under_the_same_number_is_found_by_its_digest(world
     [
         ("seed", 7, "gate accuracy_min: "),
         ("alpha", 0.05, "alpha"),
-        ("look", 2, "alpha"),
         ("strategy", "conservative", "alpha"),
         ("gates", {**GATES, "accuracy_min": 0.61}, "gate accuracy_min: required"),
         ("gates", {}, "gate accuracy_min"),
@@ -323,13 +363,28 @@ async def test_another_seed_than_the_process_had_is_named(world: World):
     process = await world.store.process(result.process_id)
     entry, spec = await world.entry(), await world.spec()
     other_process = replace(process, command={**process.command, "seed": 7})
-    replay = replay_gates(
-        entry, spec, world.agent._ports, other_process, await world.store.looks(entry.detail["holdout"])
-    )
+    replay = replay_gates(entry, spec, world.agent._ports, other_process, await world.store.looks("churn"))
     assert [(each.where, each.stored, each.replayed) for each in replay.changed] == [
         (f"seed, as process {process.process_id} keeps it", "0", "7")
     ]
     assert replay_gates(entry, spec, world.agent._ports, None, ()).changed[0].where == "look 1 of the ledger"
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        ({"share": 0.05}, "look 1 of the ledger: alpha spent"),
+        ({"alpha": 0.02, "share": 0.25}, "look 1 of the ledger: alpha"),
+        ({"number": 2}, "look 1 of the ledger"),
+    ],
+)
+async def test_a_look_that_the_ledger_has_otherwise_is_named(world: World, change: dict[str, Any], where: str):
+    await world.optimize()
+    entry, spec = await world.entry(), await world.spec()
+    looks = await world.store.looks("churn")
+    assert replay_gates(entry, spec, world.agent._ports, None, looks).is_same
+    changed = replay_gates(entry, spec, world.agent._ports, None, [replace(looks[0], **change)]).changed
+    assert changed[0].where == where
 
 
 @pytest.mark.parametrize(

@@ -98,14 +98,18 @@ def too_many_keys(most_keys: int) -> TooManyRequests:
     return TooManyRequests(f"this token has used its {most_keys:,} idempotency keys of a day: wait, or send no key")
 
 
-def checked_look(holdout_digest: str, look: HoldoutLook) -> HoldoutLook:
-    if look.holdout != holdout_digest:
-        raise InvalidRequest(f"a look at holdout {look.holdout} cannot be written for holdout {holdout_digest}")
+def checked_look(ledger: str, look: HoldoutLook) -> HoldoutLook:
+    if look.ledger != ledger:
+        raise InvalidRequest(f"a look of ledger {look.ledger} cannot be written to ledger {ledger}")
     return look
 
 
-def no_look(holdout_digest: str, number: int) -> NotFound:
-    return NotFound(f"no look {number} at holdout {holdout_digest}")
+def look_taken(ledger: str, look: HoldoutLook) -> Conflict:
+    return Conflict(f"look {look.number} of ledger {ledger} is not the next one: another one was written meanwhile")
+
+
+def no_look(ledger: str, number: int) -> NotFound:
+    return NotFound(f"no look {number} in ledger {ledger}")
 
 
 def _label(table: RoutingTable) -> str:

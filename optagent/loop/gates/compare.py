@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from optagent.domain.gate import GateResult
+from optagent.domain.gate import Criterion, GateResult
 from optagent.domain.gate_decision import GateDecision
 from optagent.domain.ledger import HoldoutLook
 from optagent.domain.process import Process
@@ -56,6 +56,8 @@ def compare_ledger(
     yield from compare_values(f"{where}: process", decision.process_id, look.process_id)
     yield from compare_values(f"{where}: candidate", decision.version, look.candidate)
     yield from compare_values(f"{where}: alpha", strategy_named(decision.strategy).alpha, look.alpha)
+    if decision.criterion is Criterion.PROOF:
+        yield from compare_values(f"{where}: alpha spent", decision.alpha, look.alpha_spent)
     yield from compare_values(f"{where}: verdict", outcome, None if look.verdict is None else str(look.verdict))
 
 

@@ -1,7 +1,6 @@
 """Gate evaluation: every gate that was asked for, judged on the holdout, at the price of one look at it."""
 
 import asyncio
-import hashlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -11,30 +10,41 @@ import numpy as np
 
 from optagent.analysis.bootstrap import Resampling, bootstrap_intervals
 from optagent.arrays import Prediction
+from optagent.domain.command import OptimizeModel
 from optagent.domain.gate import (
+    FILTER_ALPHA,
+    Criterion,
     GateReport,
     GateResult,
     Gates,
+    MeasuredGain,
     Verdict,
     gates_from,
+    judge_gain,
     judge_improvement,
     judge_limit,
     judge_number,
     judge_skill,
+    required_gain,
     verdict_of,
 )
 from optagent.domain.ledger import HoldoutLook
 from optagent.domain.model import ModelSpec, Task
+from optagent.domain.policy import Action
 from optagent.errors import InvalidData, InvalidRequest
+from optagent.loop.gates.anchor import ANCHOR, unmeasured_anchor
 from optagent.loop.gates.bias import judge_bias
 from optagent.loop.gates.bundle import CandidateBundle, guarded_gate, judge_bundle
-from optagent.loop.train.holdout import Baseline, HoldoutTest, compare_on_holdout
+from optagent.loop.train.holdout import Baseline, Comparison, HoldoutTest, compare_on_holdout
+from optagent.loop.train.holdout_looks import degrees_of_freedom, record_look
 from optagent.loop.train.prepare import PreparedRows
 from optagent.ports import Loader, Store
-from optagent.sequential.holdout_ledger import alpha_of_look, resampled_alpha, widen_interval
+from optagent.sequential.holdout_ledger import resampled_alpha, widen_interval
+from optagent.sequential.selected_gain import corrected_gain
 from optagent.training.metrics import Metric, metric_named
 
 SAMPLES, CHAMPION, CONSTANT = "validation samples", "champion", "constant"
+_RESAMPLED = 0.1  # of a proof: 1,000 resamples tell the quantile of .05 best, from which the far tails follow
 _SKILL = {Task.BINARY: "log_loss", Task.MULTICLASS: "log_loss", Task.REGRESSION: "rmse"}
 _WEIGHTED_SKILL = {Task.BINARY: "auc", Task.MULTICLASS: "balanced_accuracy"}  # weights bend the probabilities
 
@@ -69,33 +79,24 @@ def _range(metric: Metric) -> tuple[float, float]:
     return 0.0, 1.0 if metric.bounded else math.inf
 
 
-def holdout_digest(prepared: PreparedRows) -> str:
-    """SHA-256 of model, target column, target values and their times: the same for any features, encoding or plan.
-
-    A holdout with one row more is a different one, with looks of its own, even where most of its rows were used before.
-    """
-    digest = hashlib.sha256(f"{prepared.spec.model_id}\n{prepared.spec.target}\n".encode())
-    digest.update(np.ascontiguousarray(prepared.holdout.y).data)
-    if prepared.holdout_time is not None:
-        digest.update(np.ascontiguousarray(prepared.holdout_time, dtype=np.float64).data)
-    return digest.hexdigest()
-
-
-def look_at(prepared: PreparedRows, candidate: str, process_id: str, at: float, alpha: float) -> HoldoutLook:
-    """The ledger's entry of a look at this holdout; `alpha` is the risk of all looks at it together."""
-    return HoldoutLook(holdout_digest(prepared), candidate, process_id, at, alpha)
+def criterion_of(command: OptimizeModel) -> Criterion:
+    """A filter where shadow judges the refitted candidate after the gate, a proof where the gate decides alone."""
+    goes_to_shadow = command.action in (Action.SHADOW, Action.FULL) and command.rollout.get("shadow", True)
+    return Criterion.FILTER if command.refit and goes_to_shadow else Criterion.PROOF
 
 
 async def spend_look_and_judge(
-    store: Store, look: HoldoutLook, judge: Callable[[float, int], GateReport]
+    store: Store, look: HoldoutLook, criterion: Criterion, judge: Callable[[float, int], GateReport]
 ) -> GateReport:
     """Counts the look, then makes it: `judge` is called in a thread with the alpha and the number of this look.
 
-    A look that a crash or an error cuts short is counted and has no verdict.
+    A filter spends nothing, and has the whole alpha. A look that a crash or an error cuts short is counted and has no
+    verdict.
     """
-    number = await store.spend_look(look.holdout, look)
-    report = await asyncio.to_thread(judge, alpha_of_look(look.alpha, number), number)
-    await store.settle_look(look.holdout, number, report.verdict)
+    proves = criterion is Criterion.PROOF
+    look = await record_look(store, look, spends=proves)
+    report = await asyncio.to_thread(judge, look.alpha_spent if proves else look.alpha, look.number)
+    await store.settle_look(look.ledger, look.number, report.verdict)
     return report
 
 
@@ -143,7 +144,17 @@ def holdout_gates(
         results.append(
             guarded_gate(CHAMPION, lambda: _judge_improvement(gates, prediction, champion, why_no_champion, test))
         )
-    return results
+    return [*results, *_judge_anchor(gates, prediction, champion, test)]
+
+
+def _judge_anchor(
+    gates: Gates, prediction: Prediction, champion: Baseline | None, test: HoldoutTest
+) -> list[GateResult]:
+    """The gain on the best champion so far, where the champion has one beside it."""
+    anchor = None if champion is None else champion.anchor
+    if anchor is not None:
+        return [guarded_gate(ANCHOR, lambda: _judge_gain(ANCHOR, gates, prediction, anchor, test))]
+    return [unmeasured_anchor(champion.why_no_anchor)] if champion is not None and champion.why_no_anchor else []
 
 
 def _judge_samples(gates: Gates, prepared: PreparedRows) -> GateResult:
@@ -206,7 +217,41 @@ def _judge_improvement(
         return GateResult(CHAMPION, Verdict.INCONCLUSIVE, None, None, why_none)
     if champion is None:
         return GateResult(CHAMPION, Verdict.PASS, None, None, "there is no champion to compare with")
-    comparison = compare_on_holdout(prediction, champion, replace(test, alpha=resampled_alpha(test.alpha)))
-    improvement = widen_interval(comparison.improvement, test.alpha)
+    if test.criterion is Criterion.TWO_SIDED:
+        comparison = compare_on_holdout(prediction, champion, replace(test, alpha=resampled_alpha(test.alpha)))
+        improvement = widen_interval(comparison.improvement, test.alpha)
+        score = comparison.baseline.estimate
+        return judge_improvement(CHAMPION, improvement, score, gates, champion.name, test.metric.name, comparison.rows)
+    return _judge_gain(CHAMPION, gates, prediction, champion, test)
+
+
+def _judge_gain(name: str, gates: Gates, prediction: Prediction, against: Baseline, test: HoldoutTest) -> GateResult:
+    """The result of the candidate's gain, with one-sided bounds at `test.alpha`; that of a filter is at its own."""
+    resampled_test = replace(test, alpha=resampled_for(test.criterion, test.alpha))
+    comparison = compare_on_holdout(prediction, against, resampled_test)
+    return judge_gain(name, gain_of(gates, comparison, test), gates, test.criterion)
+
+
+def gain_of(gates: Gates, comparison: Comparison, test: HoldoutTest) -> MeasuredGain:
+    """The gain that a comparison measured at the alpha of `resampled_for`."""
+    least_alpha = FILTER_ALPHA if test.criterion is Criterion.FILTER else test.alpha
+    freedom = degrees_of_freedom(test.prepared, comparison.rows)
+    interval, deciding = (
+        widen_interval(comparison.improvement, 2 * alpha, freedom) for alpha in (test.alpha, least_alpha)
+    )
     score = comparison.baseline.estimate
-    return judge_improvement(CHAMPION, improvement, score, gates, champion.name, test.metric.name, comparison.rows)
+    return MeasuredGain(
+        interval=interval,
+        least=deciding.low,
+        least_alpha=least_alpha,
+        corrected=corrected_gain(deciding, required_gain(gates, score)),
+        against=comparison.baseline_name,
+        score=score,
+        metric=test.metric.name,
+        rows=comparison.rows,
+    )
+
+
+def resampled_for(criterion: Criterion, alpha: float) -> float:
+    """The alpha to resample at: both sides of the loosest bound that is needed."""
+    return 2 * FILTER_ALPHA if criterion is Criterion.FILTER else max(2 * alpha, _RESAMPLED)

@@ -10,8 +10,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from optagent.arrays import Prediction, Rows
 from optagent.codec import decode, encode, plain
 from optagent.domain.gate import GateReport, GateResult, Gates, Verdict
@@ -20,10 +18,12 @@ from optagent.domain.study import Interval
 from optagent.errors import InvalidData
 from optagent.loop.champion import champion_of
 from optagent.loop.context import Ports
+from optagent.loop.gates.anchor import attach_anchor
 from optagent.loop.gates.bundle import CandidateBundle, judge_bundle
-from optagent.loop.gates.evaluate import CHAMPION, judge_gates, look_at, spend_look_and_judge
+from optagent.loop.gates.evaluate import CHAMPION, judge_gates, spend_look_and_judge
 from optagent.loop.gates.rival import find_rival
 from optagent.loop.train.holdout import HoldoutTest
+from optagent.loop.train.holdout_looks import look_at, scores_digest
 from optagent.loop.train.prepare import PreparedRows, digest_of
 from optagent.training.families.family import FittedModel
 from optagent.training.metrics import METRICS, monitored_metrics
@@ -54,6 +54,12 @@ class GateJudgement:
             return None
         ends = result.evidence
         return Interval(result.measured, ends["low"], ends["high"], ends["alpha"])
+
+    @property
+    def corrected(self) -> float | None:
+        """The improvement without the luck of having passed; None where it did not pass, or was not compared."""
+        result = self.report.result(CHAMPION)
+        return None if result is None else result.evidence.get("corrected")
 
     @property
     def percentage(self) -> float:
@@ -96,6 +102,9 @@ async def judge_candidate(
     champion = await asyncio.to_thread(champion_of, version.model_id, ports.registry)
     rival = await asyncio.to_thread(find_rival, champion, gates, test, ports.registry)
     baseline, why = rival.baseline, rival.note
+    anchor: Mapping[str, str | None] = {}
+    if champion is not None and baseline is not None:
+        baseline, anchor = await asyncio.to_thread(attach_anchor, gates, champion, baseline, test, ports.registry)
     prediction = await asyncio.to_thread(model.predict, prepared.holdout.x)
     with tempfile.TemporaryDirectory(prefix="optagent-judged-") as scratch:
         folder = await asyncio.to_thread(ports.registry.fetch, version, Path(scratch))
@@ -107,8 +116,9 @@ async def judge_candidate(
                 gates, candidate, baseline, look_test, why_no_champion=why, loader=ports.loader, look=number
             )
 
+        compares = baseline is not None and gates.beats_champion is not False
         look = look_at(prepared, version.version, process_id, ports.clock.now(), test.alpha)
-        report = await spend_look_and_judge(ports.store, look, judge)
+        report = await spend_look_and_judge(ports.store, replace(look, compares=compares), test.criterion, judge)
     return GateJudgement(
         report,
         test.metric.name,
@@ -122,6 +132,7 @@ async def judge_candidate(
             "champion_scores_sha256": None if baseline is None else scores_digest(baseline.prediction),
             "rival_version": None if rival.version is None else rival.version.version,
             "rival_sha256": None if rival.version is None else rival.version.digest,
+            **anchor,
         },
         notes=() if baseline is None or why is None else (why,),
     )
@@ -136,11 +147,6 @@ def judge_built_bundle(
         folder = ports.registry.fetch(version, Path(scratch))
         candidate = CandidateBundle(folder, version.digest, prediction, version.version)
         return judge_bundle(gates, candidate, prepared, ports.loader)
-
-
-def scores_digest(prediction: Prediction) -> str:
-    """SHA-256 of a prediction, to the last bit."""
-    return hashlib.sha256(np.ascontiguousarray(prediction, dtype=np.float64).data).hexdigest()
 
 
 def judged_rows_digest(prepared: PreparedRows) -> str:

@@ -5,16 +5,16 @@ from optagent.domain.audit import AuditEntry
 from optagent.domain.gate_decision import JUDGED, GateDecision
 from optagent.domain.model import ModelVersion
 from optagent.loop.context import Optimization
-from optagent.loop.gates.evaluate import holdout_digest
 from optagent.loop.gates.judge import GateJudgement, as_logged, judged_rows_digest, plan_digest
-from optagent.loop.train.prepare import PreparedRows
+from optagent.loop.train.holdout import HoldoutTest
+from optagent.loop.train.holdout_looks import holdout_digest
 
 
 async def log_judgement(
-    job: Optimization, judgement: GateJudgement, version: ModelVersion, prepared: PreparedRows, window: str
+    job: Optimization, judgement: GateJudgement, version: ModelVersion, test: HoldoutTest, window: str
 ) -> None:
     """Appends the decision to the audit log: rows and scores as SHA-256, without feature values."""
-    command, run, report = job.command, job.run, judgement.report
+    command, run, report, prepared = job.command, job.run, judgement.report, test.prepared
     decision = GateDecision(
         process_id=run.process.process_id,
         version=version.version,
@@ -35,6 +35,7 @@ async def log_judgement(
         alpha=report.alpha,
         champion=judgement.baseline_name,
         results=tuple(as_logged(result) for result in report.results),
+        criterion=test.criterion,
         **judgement.evidence,  # type: ignore[arg-type]
     )
     outcome, model_id = str(report.verdict), version.model_id

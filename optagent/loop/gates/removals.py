@@ -17,6 +17,7 @@ _VERSIONS = {
     "candidate: version": "version",
     "champion: version": "champion_version",
     "rival: version": "rival_version",
+    "anchor: version": "anchor_version",
 }
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from optagent.arrays import Prediction
 from optagent.codec import decode
 from optagent.domain.audit import AuditEntry, AuditLink
-from optagent.domain.gate import gates_from, verdict_of
+from optagent.domain.gate import Criterion, gates_from, verdict_of
 from optagent.domain.gate_decision import JUDGED, GateDecision
 from optagent.domain.ledger import HoldoutLook
 from optagent.domain.model import ModelSpec, ModelVersion
@@ -19,18 +19,20 @@ from optagent.domain.process import Process
 from optagent.domain.strategy import strategy_named
 from optagent.errors import CorruptBundle, InvalidData, InvalidRequest, ModelNotFound
 from optagent.loop.context import Ports
+from optagent.loop.gates.anchor import ANCHOR, rename_anchor
 from optagent.loop.gates.bundle import LATENCY, PARITY, SECURITY, SERVABLE
 from optagent.loop.gates.compare import compare_gate, compare_ledger, compare_process, compare_values
-from optagent.loop.gates.evaluate import CHAMPION, holdout_digest, holdout_gates
-from optagent.loop.gates.judge import as_logged, judged_rows_digest, plan_digest, scores_digest
+from optagent.loop.gates.evaluate import CHAMPION, holdout_gates
+from optagent.loop.gates.judge import as_logged, judged_rows_digest, plan_digest
 from optagent.loop.rollout.replay import ReplayDifference
 from optagent.loop.train.holdout import Baseline, HoldoutTest, version_on_holdout
+from optagent.loop.train.holdout_looks import holdout_digest, scores_digest
 from optagent.loop.train.load import load_version
 from optagent.loop.train.prepare import PreparedRows
 from optagent.loop.train.training_rows import TrainingRows, prepare_window, read_training_rows
 from optagent.loop.train.training_window import window_named
 from optagent.ports import Registry
-from optagent.sequential.holdout_ledger import alpha_of_look
+from optagent.sequential.holdout_ledger import FIRST_SHARE, alpha_of_look
 from optagent.training.bundle import library_versions
 from optagent.training.encoding import encode as encoded
 from optagent.training.families.engineered import EngineeredModel
@@ -97,8 +99,8 @@ def replay_gates(
 ) -> GateReplay:
     """Judges a candidate again by the settings of the entry, and compares bit for bit.
 
-    `process` is the one that decided, and `looks` those of the ledger of its holdout, where they are still stored: they
-    must agree with the entry. Raises InvalidRequest as `decision_of`, and Unavailable.
+    `process` is the one that decided, and `looks` those of the ledger that counted its look, where they are still
+    stored: they must agree with the entry. Raises InvalidRequest as `decision_of`, and Unavailable.
     """
     entry = record.entry if isinstance(record, AuditLink) else record
     decision = decision_of(entry)
@@ -130,6 +132,7 @@ def _find_materials(decision: GateDecision, spec: ModelSpec, ports: Ports) -> _M
         return [*changed, ReplayDifference("scores_sha256", decision.scores_sha256, f"nothing: {error}")]
     changed += compare_values("scores_sha256", decision.scores_sha256, scores_digest(prediction))
     champion, why = _find_champion(decision, prepared, ports.registry, changed)
+    champion = _find_anchor(decision, champion, prepared, ports.registry, changed)
     return changed or _Materials(prepared, predictor.manifest.libraries, prediction, champion, why)
 
 
@@ -220,12 +223,38 @@ def _find_champion(
     return baseline, why
 
 
+def _find_anchor(
+    decision: GateDecision,
+    champion: Baseline | None,
+    prepared: PreparedRows,
+    registry: Registry,
+    changed: list[ReplayDifference],
+) -> Baseline | None:
+    """The champion with the decision's anchor beside it; differences are added to `changed`."""
+    logged = next((result for result in decision.results if result.name == ANCHOR), None)
+    if champion is None or logged is None:
+        return champion
+    if decision.anchor_version is None:
+        return replace(champion, why_no_anchor=logged.reason)
+    version, unlike = _find_version(
+        ANCHOR, prepared.spec.model_id, decision.anchor_version, decision.anchor_sha256, registry
+    )
+    changed += unlike
+    if version is None:
+        return champion
+    least = max(gates_from(decision.gates).min_validation_samples, MIN_HOLDOUT_ROWS)
+    anchor, why = version_on_holdout(version, prepared, registry, least)
+    digest = f"nothing: {why}" if anchor is None else scores_digest(anchor.prediction)
+    changed += compare_values("anchor_scores_sha256", decision.anchor_scores_sha256, digest)
+    return champion if anchor is None else replace(champion, anchor=rename_anchor(anchor, version))
+
+
 def _judge_again(
     decision: GateDecision, outcome: str, materials: _Materials
 ) -> tuple[tuple[str, ...], ReplayDifference | None]:
     """The names of the gates that come out the same, and the first difference."""
     metric = metric_named(decision.metric, materials.prepared.spec.task)
-    test = HoldoutTest(materials.prepared, metric, decision.alpha, decision.seed)
+    test = HoldoutTest(materials.prepared, metric, decision.alpha, decision.seed, criterion=decision.criterion)
     gates = gates_from(decision.gates)
     results = holdout_gates(gates, materials.prediction, materials.champion, test, materials.why_no_champion)
     logged = {result.name: result for result in decision.results}
@@ -246,9 +275,19 @@ def _judge_again(
     return same, next(every_difference, None)
 
 
+def ledger_of(decision: GateDecision, model_id: str) -> str:
+    """The ledger that counted the look of a decision: the model's, or that of the holdout for one of before."""
+    return decision.holdout if decision.criterion is Criterion.TWO_SIDED else model_id
+
+
 def _alpha_of_decision(decision: GateDecision) -> float | None:
+    """The alpha that the rules give the look; of a proof only the most, `compare_ledger` has what the ledger gave."""
     whole = strategy_named(decision.strategy).alpha
-    return whole if decision.look is None else alpha_of_look(whole, decision.look)
+    if decision.criterion is Criterion.PROOF:
+        return min(decision.alpha, whole * FIRST_SHARE)
+    if decision.look is None or decision.criterion is Criterion.FILTER:
+        return whole
+    return alpha_of_look(whole, decision.look)
 
 
 def _changed_libraries(then: Mapping[str, str]) -> tuple[str, ...]:

@@ -32,7 +32,8 @@ from optagent.errors import Infeasible, InvalidData, InvalidRequest
 from optagent.loop.context import Ports
 from optagent.loop.process import Run
 from optagent.loop.train.build import BuiltModel, put_behind_plan
-from optagent.loop.train.holdout import Baseline, Comparison, HoldoutTest, champion_on_holdout, compare_on_holdout
+from optagent.loop.train.holdout import Baseline, HoldoutTest, champion_on_holdout
+from optagent.loop.train.holdout_looks import prove_on_holdout
 from optagent.loop.train.load import load_version
 from optagent.loop.train.prepare import PreparedRows, prepare
 from optagent.loop.train.register import register_result
@@ -96,7 +97,9 @@ async def create_ensemble(command: EnsembleModels, spec: ModelSpec, ports: Ports
         return result
     await run.stage("validate")
     test = HoldoutTest(prepared, goal.metrics[0], goal.alpha, goal.seed)
-    built, comparison, note = await asyncio.to_thread(_build_and_compare, weights, test, ports)
+    built, baseline, note = await asyncio.to_thread(_build_beside_baseline, weights, test, ports)
+    prediction = await asyncio.to_thread(built.model.predict, prepared.holdout.x)
+    comparison = await prove_on_holdout(prediction, baseline, test, run.process.process_id, ports)
     result = replace(result, notes=(*result.notes, *((note,) if note else ())))
     metrics = comparison.scores(test.metric.name)
     return await register_result(result, built, comparison, metrics, prepared, ports, run)
@@ -193,19 +196,18 @@ def _build_part(recipe: Recipe, prepared: PreparedRows, seed: int, threads: int)
     return ModelPart(Engineered.name if recipe.plan is not None else recipe.family, model)
 
 
-def _build_and_compare(
+def _build_beside_baseline(
     weights: WeightSearch, test: HoldoutTest, ports: Ports
-) -> tuple[BuiltModel, Comparison, str | None]:
+) -> tuple[BuiltModel, Baseline, str | None]:
     """The accepted ensemble beside the champion, or beside the best single model where there is none."""
     prepared = test.prepared
     built = build_ensemble(weights, prepared, test.seed, ports.threads)
-    x = prepared.holdout.x
     baseline, note = champion_on_holdout(prepared, ports.registry)
     if baseline is None:
         single = weights.recipes[weights.choice.single]
         model = train_recipe(prepared.problem, single, test.seed, ports.threads)
-        baseline = Baseline(f"the best single model ({single.name})", model.predict(x))
-    return built, compare_on_holdout(built.model.predict(x), baseline, test), note
+        baseline = Baseline(f"the best single model ({single.name})", model.predict(prepared.holdout.x))
+    return built, baseline, note
 
 
 class _PooledGains:

@@ -18,7 +18,8 @@ from optagent.loop.context import Ports
 from optagent.loop.process import Run
 from optagent.loop.train.build import BuiltModel, build_recipe
 from optagent.loop.train.ensemble import recipe_of
-from optagent.loop.train.holdout import Baseline, Comparison, HoldoutTest, champion_on_holdout, compare_on_holdout
+from optagent.loop.train.holdout import Baseline, HoldoutTest, champion_on_holdout
+from optagent.loop.train.holdout_looks import prove_on_holdout
 from optagent.loop.train.prepare import PreparedRows, prepare
 from optagent.loop.train.register import register_result
 from optagent.loop.train.study import families_of
@@ -44,7 +45,9 @@ async def engineer_features(command: EngineerFeatures, spec: ModelSpec, ports: P
         return result
     await run.stage("validate")
     test = HoldoutTest(prepared, metric, strategy_named(command.strategy).alpha, command.seed)
-    built, comparison, note = await asyncio.to_thread(_build_and_compare, proposal, recipe, test, ports)
+    built, baseline, note = await asyncio.to_thread(_build_beside_baseline, proposal, recipe, test, ports)
+    prediction = await asyncio.to_thread(built.model.predict, prepared.holdout.x)
+    comparison = await prove_on_holdout(prediction, baseline, test, run.process.process_id, ports)
     result = replace(result, notes=(*result.notes, *((note,) if note else ())))
     metrics = {f"cv_{metric.name}": built.score, **comparison.scores(metric.name)}
     return await register_result(result, built, comparison, metrics, prepared, ports, run)
@@ -100,20 +103,19 @@ def _spread_over(workers: Workers | None, cancelled: Callable[[], bool]) -> Spre
     return spread
 
 
-def _build_and_compare(
+def _build_beside_baseline(
     proposal: FeatureProposal, recipe: Recipe, test: HoldoutTest, ports: Ports
-) -> tuple[BuiltModel, Comparison, str | None]:
+) -> tuple[BuiltModel, Baseline, str | None]:
     """The model with the features beside the champion, or beside the same parameters without them where it has none."""
     assert proposal.plan is not None, "a plan was accepted"
     score = proposal.score if proposal.score is not None else float("nan")
     prepared = test.prepared
     built = build_recipe(recipe, prepared.with_plan(proposal.plan), test.seed, ports.threads, score)
-    x = prepared.holdout.x
     baseline, note = champion_on_holdout(prepared, ports.registry)
     if baseline is None:
         plain_model = train_recipe(prepared.problem, recipe, test.seed, ports.threads)
-        baseline = Baseline("the same parameters without the features", plain_model.predict(x))
-    return built, compare_on_holdout(built.model.predict(x), baseline, test), note
+        baseline = Baseline("the same parameters without the features", plain_model.predict(prepared.holdout.x))
+    return built, baseline, note
 
 
 def _feature_result(

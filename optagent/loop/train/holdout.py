@@ -9,7 +9,7 @@ import numpy as np
 
 from optagent.analysis.bootstrap import Resampling, bootstrap_interval, paired_interval
 from optagent.arrays import Prediction, Rows
-from optagent.domain.gate import Verdict
+from optagent.domain.gate import Criterion, Verdict
 from optagent.domain.model import ModelVersion
 from optagent.domain.study import Interval
 from optagent.errors import CorruptBundle, InvalidData
@@ -27,12 +27,16 @@ from optagent.training.metrics import Metric
 class Baseline:
     """A model that candidates are compared with: its name and its prediction on the holdout.
 
-    `rows` are those of the holdout that neither it nor the candidate has learned, None for all of them.
+    `rows` are those of the holdout that neither it nor the candidate has learned, None for all of them. `anchor` is the
+    best champion so far, where candidates of a champion must keep up with that one too; `why_no_anchor` is the reason
+    where it cannot be compared.
     """
 
     name: str
     prediction: Prediction
     rows: Rows | None = None
+    anchor: "Baseline | None" = None
+    why_no_anchor: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,7 @@ class HoldoutTest:
     """Settings of a comparison on the holdout of `prepared`: intervals of `metric` at confidence `1 - alpha`.
 
     With `before_refit`, the candidate is trained again before it competes, and a champion that was trained again itself
-    is represented by the version by which its recipe was judged.
+    is represented by the version by which its recipe was judged. Gates judge the improvement by `criterion`.
     """
 
     prepared: PreparedRows
@@ -48,11 +52,15 @@ class HoldoutTest:
     alpha: float
     seed: int
     before_refit: bool = False
+    criterion: Criterion = Criterion.PROOF
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two scores on the same `rows` holdout rows; `improvement` is positive where the candidate is better."""
+    """Two scores on the same `rows` holdout rows; `improvement` is positive where the candidate is better.
+
+    `corrected` is the improvement without the luck of having passed, None where it did not pass.
+    """
 
     candidate: Interval
     baseline_name: str
@@ -60,6 +68,7 @@ class Comparison:
     improvement: Interval
     verdict: Verdict
     rows: int
+    corrected: float | None = None
 
     def scores(self, metric: str) -> dict[str, float]:
         """The metrics that a version is registered with."""
@@ -76,6 +85,7 @@ class Comparison:
             "baseline_name": self.baseline_name,
             "baseline_holdout": self.baseline,
             "improvement": self.improvement,
+            "corrected_improvement": self.corrected,
             "verdict": str(self.verdict),
             "version": version.version,
             "aliases": version.aliases,

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 
+from optagent.arrays import Prediction
 from optagent.domain.command import TuneModel
 from optagent.domain.model import ModelSpec
 from optagent.domain.strategy import strategy_named
@@ -13,7 +14,8 @@ from optagent.loop.context import Ports
 from optagent.loop.process import Run
 from optagent.loop.train.build import BuiltModel, build_default, build_trial
 from optagent.loop.train.ensemble import WeightSearch, build_ensemble, search_weights_of_trials
-from optagent.loop.train.holdout import Comparison, HoldoutTest, baseline_for, compare_on_holdout
+from optagent.loop.train.holdout import Baseline, HoldoutTest, baseline_for
+from optagent.loop.train.holdout_looks import prove_on_holdout
 from optagent.loop.train.load import load_version
 from optagent.loop.train.prepare import PreparedRows, prepare
 from optagent.loop.train.register import register_result
@@ -45,7 +47,8 @@ async def tune(command: TuneModel, spec: ModelSpec, ports: Ports, run: Run) -> T
             weights = await asyncio.to_thread(search_weights_of_trials, recipes, test, ports, run)
         await run.stage("validate")
         built = await asyncio.to_thread(_build, best, weights, study, prepared, ports.threads)
-        comparison, note = await asyncio.to_thread(_compare, built, best, study, test, ports)
+        prediction, baseline, note = await asyncio.to_thread(_predict_holdout, built, best, study, prepared, ports)
+        comparison = await prove_on_holdout(prediction, baseline, test, run.process.process_id, ports)
         notes = (*notes, *_weight_notes(weights), *((note,) if note else ()))
         result = _tuning_result(study, outcome, built, notes, run)
         record.metrics = {f"cv_{study.metric}": built.score, **comparison.scores(study.metric)}
@@ -98,16 +101,17 @@ def _weight_notes(weights: WeightSearch | str | None) -> tuple[str, ...]:
     return (weights if isinstance(weights, str) else weights.choice.reason,)
 
 
-def _compare(
-    built: BuiltModel, best: Trial, study: Study, test: HoldoutTest, ports: Ports
-) -> tuple[Comparison, str | None]:
-    x = test.prepared.holdout.x
+def _predict_holdout(
+    built: BuiltModel, best: Trial, study: Study, prepared: PreparedRows, ports: Ports
+) -> tuple[Prediction, Baseline, str | None]:
+    """The predictions on the holdout of the tuned model, and of the baseline with a note about it."""
+    x = prepared.holdout.x
     baseline, note = baseline_for(
-        test.prepared,
+        prepared,
         ports.registry,
-        lambda: build_default(best.family, test.prepared, study, ports.threads).model.predict(x),
+        lambda: build_default(best.family, prepared, study, ports.threads).model.predict(x),
     )
-    return compare_on_holdout(built.model.predict(x), baseline, test), note
+    return built.model.predict(x), baseline, note
 
 
 def _tuning_result(
