@@ -36,7 +36,7 @@ from tests.simulation.streams import DAY_S, Series, autoregressive, daily_cycle,
 
 LOG_LOSS = metric_named("log_loss", Task.BINARY)
 SPEC = ModelSpec("m", Task.BINARY, FileSource("rows"), "label", time_column="at", families=("lightgbm",))
-ROWS, ROWS_A_DAY, COLUMNS, ROUNDS = 6000, 100.0, 10, 100
+ROWS, ROWS_A_DAY, COLUMNS = 6000, 100.0, 10
 ELEC2 = os.environ.get("ELEC2", "")
 """The file of the electricity market: `make bench-decisions ELEC2=elec2.csv.gz`. Without it, its row is left out."""
 
@@ -72,11 +72,13 @@ def spec_of(stream: str) -> ModelSpec:
     return replace(SPEC, label_horizon="4d") if stream == "late" else SPEC
 
 
-def build(prepared: PreparedRows) -> BuiltModel:
-    """The model of LightGBM's defaults on the rows to learn from."""
+def default_recipe(rounds: int = 100) -> Recipe:
     family = family_named("lightgbm")
-    recipe = Recipe("defaults", family.name, family.defaults(Task.BINARY), ROUNDS)
-    return build_recipe(recipe, prepared, 0, 1)
+    return Recipe("defaults", family.name, family.defaults(Task.BINARY), rounds)
+
+
+def build(prepared: PreparedRows, rounds: int = 100) -> BuiltModel:
+    return build_recipe(default_recipe(rounds), prepared, 0, 1)
 
 
 def refit_of(rows: TrainingRows, judged: PreparedRows) -> PreparedRows:
