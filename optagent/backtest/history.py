@@ -1,6 +1,6 @@
 """History of a model for a backtest: its rows in time order, cut at the beginning of the simulation."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,6 +18,10 @@ from optagent.training.columns import Kind, kind_of, require_columns
 from optagent.training.encoding import Schema, columns_of, encode_target, target_schema
 from optagent.training.predictor import Predictor
 from optagent.training.row_times import instants
+from optagent.training.target import Label
+
+Texts = npt.NDArray[np.object_]
+"""(rows,) texts, such as the version that answered each row."""
 
 SOURCE = FileSource("history")
 _RECORDED = ("id", "time", "prediction", "probability", "latency_ms", "version", "arm")
@@ -49,17 +53,24 @@ class History:
         """The rows that are known when the simulation begins."""
         return self.table.slice(0, self.learned)
 
-    def answers(self, predictor: Predictor, start: int, end: int) -> Prediction:
-        """The predictions of a version for rows, in the order of the classes of the whole history."""
-        probabilities = predictor.probabilities(self.table.slice(start, end - start))
-        classes = tuple(predictor.schema.classes)
-        if probabilities.ndim == 1 or classes == tuple(self.schema.classes):
-            return probabilities
+    def scores(self, predictor: Predictor, start: int, end: int) -> Prediction:
+        """The scores of a version for rows, in the order of its own classes."""
+        return predictor.probabilities(self.table.slice(start, end - start))
+
+    def in_order(self, scores: Prediction, classes: Sequence[Label]) -> Prediction:
+        """The scores in the order of the classes of the whole history, from that of a version's `classes`."""
+        if scores.ndim == 1 or tuple(classes) == tuple(self.schema.classes):
+            return scores
         place = {label: index for index, label in enumerate(self.schema.classes)}
-        arranged = np.zeros((len(probabilities), len(place)))
+        arranged = np.zeros((len(scores), len(place)))
         for index, label in enumerate(classes):
-            arranged[:, place[label]] = probabilities[:, index]
+            arranged[:, place[label]] = scores[:, index]
         return arranged
+
+    def timestamps(self, start: int, end: int) -> pa.ChunkedArray:
+        """The times of rows, in microseconds of UTC."""
+        assert self.spec.time_column is not None
+        return self.table.slice(start, end - start).column(self.spec.time_column)
 
 
 def history_of(table: pa.Table, spec: ModelSpec, ask: BacktestAsk) -> History:
@@ -136,8 +147,9 @@ def label_rows(history: History, start: int, end: int, delay_s: float) -> pa.Tab
     )
 
 
-def prediction_rows(history: History, start: int, end: int, prediction: Prediction, version: str) -> pa.Table:
-    """Predictions of rows as they are recorded."""
+def prediction_rows(history: History, start: int, prediction: Prediction, version: Texts, arm: Texts) -> pa.Table:
+    """Predictions of the rows from `start` on as they are recorded, with the version and the arm of each."""
+    end = start + len(prediction)
     table = history.table.slice(start, end - start)
     answers: dict[str, pa.Array] = {}
     if not history.spec.task.classifies:
@@ -147,13 +159,13 @@ def prediction_rows(history: History, start: int, end: int, prediction: Predicti
     else:
         for index, label in enumerate(history.schema.classes):
             answers[f"probability_{label}"] = pa.array(np.ascontiguousarray(prediction[:, index]))
-    assert history.spec.time_column is not None
     return pa.table(
         {
             "id": pc.cast(pa.array(np.arange(start, end)), pa.large_string()),
-            "time": table.column(history.spec.time_column),
+            "time": history.timestamps(start, end),
             **answers,
-            "version": pa.array([version] * (end - start), pa.large_string()),
+            "version": pa.array(version, pa.large_string()),
+            "arm": pa.array(arm, pa.large_string()),
             **{name: table.column(name) for name in recorded_columns(history)},
         }
     )

@@ -15,7 +15,6 @@ from optagent.backtest.history import History, check_business, history_of
 from optagent.backtest.simulate import SimulatedPolicy, needs_monitor, period_length, simulate
 from optagent.codec import decode
 from optagent.domain.backtest import (
-    LEAST_ROWS,
     BacktestAsk,
     BacktestResult,
     Contender,
@@ -24,6 +23,7 @@ from optagent.domain.backtest import (
 )
 from optagent.domain.model import ModelSpec
 from optagent.domain.policy import RetrainingPolicy
+from optagent.domain.policy_run import LEAST_ROWS
 from optagent.errors import InvalidData, InvalidRequest
 from optagent.ports import Workers
 from optagent.training.metrics import metric_named

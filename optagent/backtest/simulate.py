@@ -1,15 +1,16 @@
 """Simulation of one policy on a model's history, by the very loop that runs live, on a manual clock.
 
-Everything is in memory, nothing is sent and nothing outside is changed. The simulation differs from the live loop in
-four points. A candidate that passed its gates under the action shadow or full becomes champion at once, since there are
-no requests to compete for. Latency and the sandbox are not judged, since they depend on the machine that serves.
-Searches are random ones in one thread. A policy that uses only the calendar and the count of labels is not monitored.
+Everything is in memory, nothing is sent and nothing outside is changed. A candidate that passed its gates goes through
+shadow, ramp and baking as live, on the rows and labels that come. The simulation differs from the live loop in four
+points. Latency, failed requests and the sandbox are not judged, since they depend on the machine that serves. What the
+action shadow leaves to a person, a person promotes as soon as shadow has proved it. Searches are random ones in one
+thread. A policy that uses only the calendar and the count of labels is not monitored.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,33 +19,26 @@ import numpy as np
 import pyarrow as pa
 
 from optagent.adapters.in_memory.clock import ManualClock
-from optagent.adapters.in_memory.datasets import InMemoryDatasets
-from optagent.adapters.in_memory.observations_in_order import ObservationsInOrder
-from optagent.adapters.in_memory.registry import InMemoryRegistry
-from optagent.adapters.in_memory.store import InMemoryStore
 from optagent.adapters.in_memory.tracker import InMemoryTracker
-from optagent.adapters.in_memory.tuner import SequentialTuner
-from optagent.adapters.in_memory.workers import SequentialWorkers
 from optagent.agent import OptimizationAgent
 from optagent.arrays import Prediction
 from optagent.backtest.compare import period_of, score_or_none
-from optagent.backtest.history import History, business_of, history_of, label_rows, labels_known, prediction_rows
-from optagent.domain.backtest import BacktestAsk, Contender, Period, PolicyRun, ReplayedRun, count_runs
+from optagent.backtest.history import History, business_of, history_of
+from optagent.backtest.ports_in_memory import ports_in_memory
+from optagent.backtest.rollout_outcome import after_rollout, reason_without_rollout
+from optagent.backtest.traffic import PERSON, ReplayedTraffic
+from optagent.domain.backtest import BacktestAsk, Contender
 from optagent.domain.duration import seconds
-from optagent.domain.model import CHAMPION, ModelSpec
+from optagent.domain.model import CHALLENGER, CHAMPION, ModelSpec
 from optagent.domain.monitoring import Monitoring, Window
 from optagent.domain.optimization import SUCCESS
-from optagent.domain.policy import RetrainingPolicy, Trigger
+from optagent.domain.policy import Action, RetrainingPolicy, Trigger
+from optagent.domain.policy_run import Period, PolicyRun, ReplayedRun, count_runs
 from optagent.domain.process import Process
 from optagent.errors import InvalidData, OptAgentError
-from optagent.loop.context import Ports
 from optagent.loop.observe.labelled_rows import store_labelled_rows
-from optagent.loop.train.load import load_version
-from optagent.loop.train.study import SearchLimits
 from optagent.training.metrics import metric_named
-from optagent.training.predictor import Predictor
 
-_SEARCH_TIMEOUT_S = 86_400.0  # a search cut short by wall-clock time would not be reproducible
 _NO_DELAY = "1s"
 _UNJUDGED_GATES: Mapping[str, Any] = {"max_latency_ms": 1e9, "enable_security_scan": False}
 _FIRST_GATES: Mapping[str, Any] = {**_UNJUDGED_GATES, "beats_champion": False, "min_validation_samples": 1}
@@ -80,49 +74,31 @@ class _Simulation:
         self._monitoring = history.spec.monitoring or Monitoring()
         self._metric = metric_named(history.spec.metric, history.spec.task)
         self._clock = ManualClock(history.begins)
-        self._store = InMemoryStore(self._clock)
-        self._registry = InMemoryRegistry(self._clock)
-        self._observations = ObservationsInOrder(max_backlog=2**62)
         self._tracker = InMemoryTracker()
-        ports = Ports(
-            store=self._store,
-            datasets=InMemoryDatasets({history.spec.data.uri: history.base}),  # type: ignore[union-attr]
-            tuner=SequentialTuner(),
-            registry=self._registry,
-            tracker=self._tracker,
-            clock=self._clock,
-            limits=SearchLimits(timeout_s=_SEARCH_TIMEOUT_S),
-            threads=1,
-            observations=self._observations,
-            workers=SequentialWorkers(),
-            monitoring=self._monitoring,
-        )
-        self._agent = OptimizationAgent(ports, AsyncExitStack(), strict=True)
-        self._versions: list[str] = []  # of each row from the first on
-        self._runs: list[ReplayedRun] = []
-        self._champion: tuple[str, Predictor] | None = None
-        self._labelled_to = self._predicted_to = history.learned
+        self._ports = ports_in_memory(history, self._clock, self._tracker)
+        self._agent = OptimizationAgent(self._ports, AsyncExitStack(), strict=True)
+        self._traffic = ReplayedTraffic(history, self._agent, self._ports, ask.delay_s, ask.seed)
+        self._runs: list[tuple[ReplayedRun, str | None]] = []  # with the id of the rollout
         self._stored_to = float(history.time[history.learned - 1])
 
     async def run(self) -> SimulatedPolicy:
         history, ask = self._history, self._ask
-        await self._store.save_model(self._spec)
+        await self._ports.store.save_model(self._spec)
         reference = await self._first_version()
-        predictions = []
-        if self._policy is not None and history.learned < history.first:
-            await self._answer_rows(history.learned, history.first)  # their labels were unknown at the beginning
-            self._versions.clear()
-        row, now = history.first, history.begins
-        while now < history.ends:
-            end = int(np.searchsorted(history.time, now + ask.step_s, side="left"))
-            if end > row:
-                predictions.append(await self._answer_rows(row, end))
-            row, now = end, now + ask.step_s
-            self._clock.advance(now - self._clock.now())
-            if self._policy is not None:
-                await self._run_step(now)
-        prediction = np.concatenate(predictions)
-        return SimulatedPolicy(self._policy_run(prediction, reference), prediction)
+        await self._traffic.supervise()
+        await self._traffic.answer_until(history.begins, self._is_watched)  # labels that were unknown at the beginning
+        while (now := self._clock.now()) < history.ends:
+            await self._traffic.answer_until(now + ask.step_s, self._is_watched)
+            self._clock.advance(ask.step_s)
+            if self._is_watched:
+                await self._run_step()
+        runs = [await self._with_rollout(run, rollout_id) for run, rollout_id in self._runs]
+        return SimulatedPolicy(self._policy_run(runs, reference), self._traffic.prediction)
+
+    @property
+    def _is_watched(self) -> bool:
+        """False for doing nothing, which needs no records."""
+        return self._policy is not None
 
     async def _first_version(self) -> float:
         """Trains the first champion and returns its score on its holdout."""
@@ -135,105 +111,110 @@ class _Simulation:
             raise InvalidData(f"no first version: {outcome.error_message or outcome.status}; {known_rows}")
         return float(outcome.new_metrics[self._metric.name])
 
-    async def _answer_rows(self, start: int, end: int) -> Prediction:
-        """The champion's predictions for rows, recorded where the policy may need them."""
-        champion = self._registry.version(self._spec.model_id, CHAMPION)
-        if self._champion is None or self._champion[0] != champion.version:
-            self._champion = (champion.version, load_version(champion, self._registry))
-        prediction = self._history.answers(self._champion[1], start, end)
-        self._versions += [champion.version] * (end - start)
-        self._predicted_to = end
-        if self._policy is not None:
-            rows = prediction_rows(self._history, start, end, prediction, champion.version)
-            await self._agent.record_predictions(self._spec.model_id, rows)
-        return prediction
-
-    async def _run_step(self, now: float) -> None:
-        """Records the labels that have come, runs the monitor, and runs what the policy calls for."""
-        delay, model_id = self._ask.delay_s, self._spec.model_id
-        labelled_to = min(self._predicted_to, labels_known(self._history, self._labelled_to, now, delay))
-        if labelled_to > self._labelled_to:
-            rows = label_rows(self._history, self._labelled_to, labelled_to, delay)
-            if rows.num_rows:
-                await self._agent.record_labels(model_id, rows)
-            self._labelled_to = labelled_to
+    async def _run_step(self) -> None:
+        """Records the labels that have come, looks at the rollout, monitors, and runs what the policy calls for."""
+        await self._traffic.record_labels()
+        await self._traffic.supervise()
         if needs_monitor(self._policy):
-            await self._agent.watch_once(model_id)
+            await self._agent.watch_once(self._spec.model_id)
         if self._policy is not None and Trigger.NEW_LABELS in self._policy.triggers:
-            self._store_labelled_rows(now)
+            self._store_labelled_rows()
         for process in await self._agent.trigger_once():
-            self._store_labelled_rows(now)
+            self._store_labelled_rows()
             self._runs.append(await self._run_process(process))
 
-    def _store_labelled_rows(self, now: float) -> None:
+    def _store_labelled_rows(self) -> None:
         """Stores training rows of the labels that have come since the last call."""
-        if self._champion is not None and now - self._ask.delay_s > self._stored_to:
-            self._observations.drain(self._spec.model_id)
+        now, observations = self._clock.now(), self._ports.require("observations")
+        if now - self._ask.delay_s > self._stored_to:
+            observations.drain(self._spec.model_id)
             window = Window(self._stored_to, now)
-            store_labelled_rows(self._observations, self._spec, self._champion[1].schema, window)
+            store_labelled_rows(observations, self._spec, self._traffic.champion_schema, window)
             self._stored_to = now - self._ask.delay_s
 
-    async def _run_process(self, process: Process) -> ReplayedRun:
-        command, started, trials_before = process.command, time.process_time(), self._trial_count()
+    async def _run_process(self, process: Process) -> tuple[ReplayedRun, str | None]:
+        """The run of a queued process, with the simulation's seed, and the id of the rollout that it started."""
+        command = {**process.command, "seed": self._ask.seed}
+        await self._ports.store.save_process(replace(process, command=command))
+        started, trials_before = time.process_time(), self._trial_count()
         try:
             await self._agent.run_queued(process.process_id)
-            result: Mapping[str, Any] = (await self._store.process(process.process_id)).result or {}
+            result: Mapping[str, Any] = (await self._ports.store.process(process.process_id)).result or {}
         except OptAgentError as error:
             result = {"status": "failed", "error_message": str(error)}
-        version = result.get("version")
-        promoted = version is not None and (
-            self._contender.ungated or (self._contender.promotes and result["status"] == SUCCESS)
-        )
-        if promoted:
-            self._registry.set_alias(self._spec.model_id, CHAMPION, str(version))
-        return ReplayedRun(
+        if self._contender.ungated and result.get("version") is not None:
+            await self._promote_at_once(result)
+        run = ReplayedRun(
             at=self._clock.now(),
             trigger=str(command["trigger"]),
             reason=str(command["reason"]),
             status=str(result.get("status")),
             verdict=result.get("verdict"),
-            version=version,
-            promoted=promoted,
+            version=result.get("version"),
+            promoted=self._contender.ungated and result.get("version") is not None,
             window=result.get("window"),
             trials=self._trial_count() - trials_before,
             compute_s=time.process_time() - started,
-            said=None if promoted else result.get("error_message"),
+            said=result.get("error_message") or reason_without_rollout(result),
         )
+        return run, result.get("rollout_id")
+
+    async def _promote_at_once(self, result: Mapping[str, Any]) -> None:
+        """Makes a new version champion, whatever its gates said: by hand, where it has a rollout."""
+        model_id = self._spec.model_id
+        if result.get("rollout_id") is None:
+            version = CHALLENGER if result["status"] == SUCCESS else str(result["version"])
+            version = self._ports.registry.version(model_id, version).version
+            self._ports.registry.set_alias(model_id, CHAMPION, version)
+            await self._traffic.supervise()
+            return
+        for why in ("ungated", "ungated, without baking"):
+            await self._agent.promote_rollout(model_id, PERSON, why)
+
+    async def _with_rollout(self, run: ReplayedRun, rollout_id: str | None) -> ReplayedRun:
+        """The run with what became of its rollout."""
+        if rollout_id is None:
+            return replace(run, promoted_at=run.at) if run.promoted else run
+        return after_rollout(run, await self._ports.store.rollout(rollout_id))
 
     def _trial_count(self) -> int:
         return sum(len(study.trials) for study in self._tracker.studies.values())
 
-    def _policy_run(self, prediction: Prediction, reference: float) -> PolicyRun:
-        history, metric = self._history, self._metric
+    def _policy_run(self, runs: Sequence[ReplayedRun], reference: float) -> PolicyRun:
+        history, metric, prediction = self._history, self._metric, self._traffic.prediction
         labelled = history.labelled[history.first :]
-        y, labelled_prediction = history.y[history.first :][labelled], prediction[labelled]
-        length = period_length(history.spec, self._ask)
-        numbers = period_of(history.time[history.first :], history.begins, length)
-        versions = np.array(self._versions)
-        periods = []
-        for number in np.unique(numbers).tolist():
-            rows = np.flatnonzero(numbers == number)
-            labelled_rows = rows[labelled[rows]]
-            score = score_or_none(metric, history.y[history.first + labelled_rows], prediction[labelled_rows])
-            start = history.begins + number * length
-            periods.append(Period(start, start + length, len(labelled_rows), str(versions[rows[-1]]), score))
+        periods = self._periods(prediction)
         threshold = self._monitoring.accuracy_drop_threshold * (1.0 if metric.bounded else abs(reference))
         cooldown = 0.0 if self._policy is None else seconds(self._policy.cooldown)
-        counts = count_runs(self._runs, periods, reference, metric.maximize, threshold, cooldown)
-        score_overall = score_or_none(metric, y, labelled_prediction)
+        errors = [f"{self._contender.name}: a look at a rollout failed: {error}" for error in self._traffic.errors]
         return PolicyRun(
             self._contender.name,
             self._contender.policy,
             self._contender.ungated,
-            score_overall,
+            score_or_none(metric, history.y[history.first :][labelled], prediction[labelled]),
             reference,
             tuple(periods),
-            tuple(self._runs),
-            counts,
-            tuple(_notes_on(self._contender)),
+            tuple(runs),
+            count_runs(runs, periods, reference, metric.maximize, threshold, cooldown),
+            (*_notes_on(self._contender), *dict.fromkeys(errors)),
             business_of(history, prediction, self._monitoring.business),
             self._contender.oracle,
         )
+
+    def _periods(self, prediction: Prediction) -> list[Period]:
+        """The periods, each with its score and the version that answered its last row."""
+        history = self._history
+        labelled, versions = history.labelled[history.first :], self._traffic.versions
+        length = period_length(history.spec, self._ask)
+        numbers = period_of(history.time[history.first :], history.begins, length)
+        periods = []
+        for number in np.unique(numbers).tolist():
+            rows = np.flatnonzero(numbers == number)
+            labelled_rows = rows[labelled[rows]]
+            score = score_or_none(self._metric, history.y[history.first + labelled_rows], prediction[labelled_rows])
+            start = history.begins + number * length
+            periods.append(Period(start, start + length, len(labelled_rows), str(versions[rows[-1]]), score))
+        return periods
 
 
 def period_length(spec: ModelSpec, ask: BacktestAsk) -> float:
@@ -250,7 +231,9 @@ def _notes_on(contender: Contender) -> Iterator[str]:
     if not contender.promotes:
         yield f"the action {contender.policy.action} leaves it to a person to promote: nothing was promoted"
     elif not contender.ungated:
-        yield "what passed its gates was champion at once: a replay has no requests to compete for"
+        yield "rollouts: a replay sends no requests, so that limits of latency and errors count as kept"
+        if contender.policy.action is Action.SHADOW:
+            yield f"{contender.name}: what shadow proved was promoted at once, as by a person who follows it"
     if {"max_latency_ms", "enable_security_scan"} & set(contender.policy.gates):
         yield "latency and the sandbox were not judged: they are of the machine that serves"
 
@@ -266,6 +249,7 @@ def _for_simulation(policy: RetrainingPolicy, ask: BacktestAsk) -> RetrainingPol
         trials=policy.trials or ask.trials,
         timeout_s=None,
         gates={**policy.gates, **_UNJUDGED_GATES},
+        rollout={**policy.rollout, "guardrails": {}},
     )
 
 

@@ -1,15 +1,15 @@
-"""Policy backtests: requests, the runs of retraining policies on a model's history, and their comparison."""
+"""Policy backtests: requests, the policies that compete on a model's history, and the answer that compares them."""
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from optagent.domain.answer import Answer
 from optagent.domain.duration import seconds
 from optagent.domain.policy import POLICIES, Action, OptimizationType, RetrainingPolicy, Trigger
+from optagent.domain.policy_run import PolicyRun
 from optagent.domain.study import Interval
 from optagent.errors import InvalidRequest
 
@@ -18,10 +18,8 @@ SCHEDULED, UNGATED, ORACLE = "scheduled:", "scheduled-ungated:", "oracle:"
 KNOWN = (NEVER, *sorted(POLICIES), "scheduled:30d", "scheduled-ungated:30d", "oracle:30d")
 """Names of policies; a duration of any length may follow the last three."""
 
-LEAST_ROWS = 50
-"""A period with fewer labelled rows is not judged; a monitor needs as many."""
-
 _YEAR_S = 365 * 86_400
+_MOST_SEEDS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +46,7 @@ class Contender:
 
     @property
     def promotes(self) -> bool:
-        """True where a candidate that passes becomes champion; under notify and candidate a person has to promote."""
+        """True where a candidate that passes its gates goes on; under notify and candidate a person has to promote."""
         return self.ungated or (self.policy is not None and self.policy.action in (Action.SHADOW, Action.FULL))
 
 
@@ -92,7 +90,8 @@ class BacktestAsk:
     `label_delay` is the time from a row to its label. The replay begins at `start`, a share of the rows or a date in
     ISO 8601; the first version learns from the rows and labels known then. After every `step` the model answers the
     rows of that step, and the policy decides. `trials` is the length of a search for the first version, and of the
-    searches of policies that state none. Doing nothing is always among the `policies`.
+    searches of policies that state none. Doing nothing is always among the `policies`. Each policy is replayed `seeds`
+    times, from `seed` on, with other random numbers in training and searches: the intervals then hold their spread.
     """
 
     policies: tuple[Contender, ...]
@@ -101,6 +100,7 @@ class BacktestAsk:
     step: str = "24h"
     seed: int = 0
     trials: int | None = None
+    seeds: int = 1
 
     def __post_init__(self) -> None:
         names = [policy.name for policy in self.policies]
@@ -116,10 +116,12 @@ class BacktestAsk:
             parse_date(self.start)
         elif isinstance(self.start, bool) or not 0 < self.start < 1:
             raise InvalidRequest(f"start must be a share of the rows between 0 and 1, or a date, got {self.start!r}")
-        for name, least in (("seed", 0), ("trials", 1)):
+        for name, least in (("seed", 0), ("trials", 1), ("seeds", 1)):
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
                 raise InvalidRequest(f"{name} must be a whole number of at least {least}, got {value!r}")
+        if self.seeds > _MOST_SEEDS:
+            raise InvalidRequest(f"seeds must be at most {_MOST_SEEDS}, got {self.seeds!r}")
 
     @property
     def delay_s(self) -> float:
@@ -154,111 +156,10 @@ def parse_date(date: str) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Period:
-    """The labelled rows of a stretch of time (POSIX seconds), their score, and the version that answered the last one.
-
-    `metric` is None where it is not defined, such as the AUC of one class.
-    """
-
-    start: float
-    end: float
-    rows: int
-    version: str
-    metric: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ReplayedRun:
-    """One optimization of a replay: its time, its cause and its result. `said` is why there is no new champion."""
-
-    at: float
-    trigger: str
-    reason: str
-    status: str
-    verdict: str | None = None
-    version: str | None = None
-    promoted: bool = False
-    window: str | None = None
-    trials: int = 0
-    compute_s: float = 0.0
-    said: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RunCounts:
-    """Counts of a policy's runs and misses, and its cost.
-
-    `retrains` are the runs in which a model was trained, `rejected` those of them whose candidate did not pass: they
-    were trained in vain. In one of the `bad_periods` the metric was below the reference by more than the model's
-    accuracy_drop_threshold; it is `missed` where no run was started in it or within the cool-down after it. `compute_s`
-    is the processor time of the runs.
-    """
-
-    optimizations: int = 0
-    retrains: int = 0
-    promoted: int = 0
-    rejected: int = 0
-    missed: int = 0
-    bad_periods: int = 0
-    trials: int = 0
-    compute_s: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class PolicyRun:
-    """One policy's run over the history.
-
-    `metric` is that of all its answers together (prequential). `business` has the mean per labelled row of each metric
-    that the model declares, None where no row has the columns that it needs.
-    """
-
-    name: str
-    policy: RetrainingPolicy | None
-    ungated: bool
-    metric: float | None
-    reference: float
-    periods: tuple[Period, ...]
-    runs: tuple[ReplayedRun, ...]
-    counted: RunCounts
-    notes: tuple[str, ...] = ()
-    business: Mapping[str, float | None] = field(default_factory=dict)
-    oracle: bool = False
-
-
-def count_runs(
-    runs: Iterable[ReplayedRun],
-    periods: Iterable[Period],
-    reference: float,
-    maximize: bool,
-    threshold: float,
-    cooldown_s: float,
-    least_rows: int = LEAST_ROWS,
-) -> RunCounts:
-    """The counts of a policy's runs and periods.
-
-    `threshold` is in the unit of the metric. Periods of fewer than `least_rows` labelled rows are not judged.
-    """
-    all_runs = list(runs)
-    sign = 1.0 if maximize else -1.0
-    scores = [(each, each.metric) for each in periods if each.metric is not None and each.rows >= least_rows]
-    bad = [each for each, metric in scores if sign * (reference - metric) > threshold]
-    missed = [each for each in bad if not any(each.start <= run.at <= each.end + cooldown_s for run in all_runs)]
-    return RunCounts(
-        optimizations=len(all_runs),
-        retrains=sum(run.version is not None for run in all_runs),
-        promoted=sum(run.promoted for run in all_runs),
-        rejected=sum(run.version is not None and not run.promoted for run in all_runs),
-        missed=len(missed),
-        bad_periods=len(bad),
-        trials=sum(run.trials for run in all_runs),
-        compute_s=sum(run.compute_s for run in all_runs),
-    )
-
-
-@dataclass(frozen=True, slots=True)
 class Standing:
-    """A policy's result against doing nothing, on the same rows and resamples: positive is better.
+    """A policy's result against doing nothing, on the same rows, seeds and resamples: positive is better.
 
+    The intervals of all policies hold together with their confidence, so that one may be chosen by them.
     `best_in` is the share of the resamples in which no other policy did better; equal policies share it. A policy is
     `within_noise` where it cannot be distinguished from the policy with the best lower bound: the interval of their
     difference does not lie below 0.
@@ -274,6 +175,7 @@ class Standing:
 class BacktestResult(Answer):
     """Answer of a backtest: `recommended` is the policy with the fewest retrainings of those `within_noise`.
 
+    Each policy was replayed with `seeds` seeds, from `seed` on.
     `confidence` is the share of block resamples in which no other policy does better; `confidence_in_words` holds the
     interval against doing nothing, too.
     """
@@ -296,6 +198,7 @@ class BacktestResult(Answer):
     confidence_in_words: str | None = None
     notes: tuple[str, ...] = ()
     error: str | None = None
+    seeds: int = 1
 
     def run(self, name: str) -> PolicyRun:
         """The run of a policy; InvalidRequest lists the policies of this backtest."""

@@ -203,9 +203,9 @@ async def test_at_the_ladders_end_auto_waits_until_the_rows_have_grown(troubled_
 
 def test_a_replay_climbs_the_ladder_as_the_live_loop_does():
     spec = model_from({**FIELDS, "data": "history.parquet", "holdout_fraction": 0.2})
-    history = pa.concat_tables([rows(0, 6), rows(6, 8)])
+    history = pa.concat_tables([rows(0, 6), rows(6, 22)])
     policy = RetrainingPolicy(action=Action.FULL, trials=3, cooldown="2d", window="4d")
-    outcome = simulate(spec, history, Contender("auto", policy), BacktestAsk((), "1h", start=0.3, step="48h"))
+    outcome = simulate(spec, history, Contender("auto", policy), BacktestAsk((), "1h", start=0.15, step="48h"))
     runs = outcome.run.runs
     assert [(run.status, run.trials > 0) for run in runs] == [
         ("rejected", False),

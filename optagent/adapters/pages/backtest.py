@@ -5,7 +5,8 @@ import plotly.graph_objects as go
 from optagent.adapters.pages.page import render_page
 from optagent.adapters.pages.plot import in_page_style, label_of, plot_of
 from optagent.analysis.report.backtest_table import format_utc, policies_table, replay_facts, runs_table
-from optagent.domain.backtest import BacktestResult, PolicyRun
+from optagent.domain.backtest import BacktestResult
+from optagent.domain.policy_run import PolicyRun
 
 _COLOURS = ("#2f7ed8", "#d6453d", "#3c9a5f", "#e09a2b", "#8e5bd0", "#12a5a5", "#b0567f", "#6f7f3a")
 _DASHES = ("solid", "dot", "dash", "dashdot", "longdash")

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from optagent.domain.backtest import BacktestResult, PolicyRun
+from optagent.domain.backtest import BacktestResult
+from optagent.domain.policy_run import PolicyRun
 
 _HEADINGS = (
     "policy",

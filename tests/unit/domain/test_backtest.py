@@ -10,15 +10,13 @@ from optagent.domain.backtest import (
     BacktestAsk,
     BacktestResult,
     Contender,
-    Period,
-    ReplayedRun,
     contender_named,
-    count_runs,
     parse_date,
     parse_start,
     policy_fields,
 )
 from optagent.domain.policy import POLICIES, Action, RetrainingPolicy, Trigger
+from optagent.domain.policy_run import Period, ReplayedRun, count_runs
 from optagent.errors import InvalidRequest
 
 

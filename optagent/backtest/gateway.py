@@ -1,0 +1,117 @@
+"""Replayed gateway: a history's rows are answered by a routing table, a step at a time, as a live gateway would."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+
+from optagent.arrays import Mask, Prediction
+from optagent.backtest.history import History, Texts
+from optagent.domain.rollout_look import RolloutState
+from optagent.domain.routing import Arm, RoutingTable
+from optagent.loop.train.load import load_version
+from optagent.ports import Registry
+from optagent.serving.evidence_record import CANDIDATE, CHAMPION, count_outputs, evidence_schema
+from optagent.training.encoding import Schema
+from optagent.training.predictor import Predictor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AnsweredRows:
+    """Rows from `start` up to `end` of a history with their predictions, in the order of the history's classes.
+
+    `version` and `arm` (rows,) tell who answered each row. `evidence` has the rows of a rollout, None without one.
+    """
+
+    start: int
+    end: int
+    prediction: Prediction
+    version: Texts
+    arm: Texts
+    evidence: pa.Table | None = None
+
+
+class ReplayedGateway:
+    """Answers rows by the versions of a table; each row is a request of its own, and its number is the sticky key.
+
+    Arms are drawn by the hash of the product, from `seed` and the rollout's versions: a rollout's own id is another one
+    in each replay.
+    """
+
+    def __init__(self, history: History, registry: Registry, seed: int) -> None:
+        self._history = history
+        self._registry = registry
+        self._seed = seed
+        self._predictors: dict[str, Predictor] = {}
+
+    def schema(self, version: str) -> Schema:
+        """The schema of a version."""
+        return self._predictor(version).schema
+
+    def answer(self, table: RoutingTable, start: int, end: int) -> AnsweredRows:
+        """The answers to rows by `table`, whose versions score all of them at once."""
+        history = self._history
+        self._predictors = {version: self._predictor(version) for version in table.versions}
+        arm = self._draw_arms(table, start, end)
+        asked = dict.fromkeys(name for name in (table.champion, table.candidate, table.shadow) if name is not None)
+        scores = {version: history.scores(self._predictor(version), start, end) for version in asked}
+        answers = {version: history.in_order(scores[version], self.schema(version).classes) for version in asked}
+        prediction, version = answers[table.champion], np.full(end - start, table.champion, dtype=np.object_)
+        if table.candidate is not None:
+            drawn = arm == Arm.CANDIDATE
+            version[drawn] = table.candidate
+            prediction = np.where(_as_column(drawn, prediction), answers[table.candidate], prediction)
+        evidence = self._evidence(table, start, end, arm, scores) if table.rollout_id else None
+        return AnsweredRows(start, end, prediction, version, arm, evidence)
+
+    def _predictor(self, version: str) -> Predictor:
+        if version not in self._predictors:
+            registered = self._registry.version(self._history.spec.model_id, version)
+            self._predictors[version] = load_version(registered, self._registry)
+        return self._predictors[version]
+
+    def _draw_arms(self, table: RoutingTable, start: int, end: int) -> Texts:
+        arms = np.full(end - start, Arm.CHAMPION, dtype=np.object_)
+        if table.candidate is not None:
+            repeatable = replace(table, rollout_id=f"{self._seed}:{'>'.join(table.warm)}")
+            arms[:] = [repeatable.arm(str(row)) for row in range(start, end)]
+        return arms
+
+    def _evidence(
+        self, table: RoutingTable, start: int, end: int, arm: Texts, scores: dict[str, Prediction]
+    ) -> pa.Table:
+        """The rows as a live gateway records them, but for the times that versions took."""
+        champion, candidate = table.warm
+        takes_champions_place = table.champion == candidate
+        drawn = (arm == Arm.CANDIDATE) != takes_champions_place
+        split = table.state == RolloutState.RAMP
+        ids = pa.array([str(row) for row in range(start, end)], pa.large_string())
+        outputs = count_outputs(self._history.spec.task, self.schema(champion).classes)
+        asked = {CHAMPION: (champion, ~drawn | (not split)), CANDIDATE: (candidate, drawn | (not split))}
+        columns = {
+            "id": ids,
+            "time": self._history.timestamps(start, end),
+            "rollout": [table.rollout_id] * (end - start),
+            "state": [table.state] * (end - start),
+            "step": [table.step] * (end - start),
+            "arm": np.where(drawn, CANDIDATE, CHAMPION).tolist(),
+            "share": np.full(end - start, 1 - table.share if takes_champions_place else table.share),
+            "unit": ids,
+            "version": [table.candidate if one == Arm.CANDIDATE else table.champion for one in arm],
+            "failed": [False] * (end - start),
+            "latency_ms": [None] * (end - start),
+            "champion_ms": [None] * (end - start),
+        }
+        for role, (version, mask) in asked.items():
+            columns |= _score_columns(role, scores[version], mask, outputs)
+        return pa.table(columns, schema=evidence_schema(outputs))
+
+
+def _as_column(mask: Mask, prediction: Prediction) -> Mask:
+    """The mask of rows in as many dimensions as the prediction."""
+    return mask if prediction.ndim == 1 else mask[:, None]
+
+
+def _score_columns(role: str, scores: Prediction, asked: Mask, outputs: int) -> dict[str, pa.Array]:
+    columns = scores.reshape(len(scores), outputs)
+    return {f"{role}_{at}": pa.array(columns[:, at], pa.float64(), mask=~asked) for at in range(outputs)}
