@@ -19,7 +19,7 @@ from optagent.domain.study_report import StudyReport, StudySummary
 from optagent.errors import Conflict, InvalidRequest, OptAgentError, ProcessNotFound
 from optagent.loop.trigger import PolicyPass, apply_policies
 
-_BACKTEST_FIELDS = {"start", "step", "seed", "trials"}
+_BACKTEST_FIELDS = {"start", "step", "seed", "trials", "seeds"}
 
 
 class OptimizationVerbs(AgentBase):
@@ -198,8 +198,8 @@ class OptimizationVerbs(AgentBase):
 
         `data` has rows with labels and dates; a text is a file or URI, None the model's own data. `label_delay` is how
         long after its row a label is known. `more` are the other fields of `BacktestAsk`: `start`, `step`, `seed`,
-        `trials`. The answer holds each policy's runs and metric over time, its difference to doing nothing with an
-        interval, and what is recommended with what confidence.
+        `trials`, `seeds`. The answer holds each policy's runs and metric over time, its difference to doing nothing
+        with an interval, and what is recommended with what confidence.
         """
 
         async def backtest() -> BacktestResult:

@@ -1,4 +1,4 @@
-"""Comparison of simulated policies: scores by period, paired on the same resampled blocks, and a recommendation."""
+"""Comparison of simulated policies: paired on the same resampled blocks and seeds, and a recommendation."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -59,7 +59,7 @@ def period_of(time: Vector, start: float, length_s: float) -> npt.NDArray[np.int
 
 
 def standings_of(
-    policies: PolicyPredictions,
+    paths: Sequence[PolicyPredictions],
     metric: Measure,
     groups: npt.NDArray[np.int64],
     alpha: float = 0.05,
@@ -69,35 +69,57 @@ def standings_of(
 ) -> tuple[Standing, ...]:
     """Each policy but `never` against it, all on the same resamples of blocks of `groups`, periods in time order.
 
-    `oracles` are policies that cannot be used in practice: the others are not measured against them. The intervals are
-    those of `paired_interval`. Raises InvalidData where there are fewer than two groups, or where the metric is
-    undefined on too many resamples.
+    `paths` are the same policies on the same rows, once for each training seed: the mean over seeds is judged, and the
+    intervals hold both the spread over blocks and that over seeds. The intervals of all policies against `never` hold
+    together (Bonferroni), so that a policy may be chosen by them and its interval still be believed. `oracles` are
+    policies that cannot be used in practice: the others are not measured against them. The intervals of one policy with
+    one seed are those of `paired_interval`. Raises InvalidData where there are fewer than two groups, or where the
+    metric is undefined on too many resamples.
     """
-    names = list(policies.predictions)
-    scores = _resample_scores(policies, metric, groups, seed, resamples)
+    names = list(paths[0].predictions)
+    by_seed = _resample_scores(paths, metric, groups, seed, resamples)
+    whole_by_seed = np.array([[metric.score(path.y, path.predictions[name]) for name in names] for path in paths])
     sign = 1.0 if metric.maximize else -1.0
-    whole = {name: sign * metric.score(policies.y, policies.predictions[name]) for name in names}
-    scores, never = sign * scores, names.index(NEVER)
+    scores = sign * (by_seed.mean(axis=0) + _seed_noise(whole_by_seed, len(by_seed[0]), seed))
+    whole = dict(zip(names, (sign * whole_by_seed.mean(axis=0)).tolist(), strict=True))
+    never = names.index(NEVER)
     real = np.array([name not in oracles for name in names])
+    together = alpha / max(1, int(real.sum()) - 1)
     best = scores >= scores[:, real].max(axis=1, keepdims=True)
     shares = np.where(real, best / best[:, real].sum(axis=1, keepdims=True), best).mean(axis=0)
 
-    def against(name: str, other: str) -> Interval:
+    def against(name: str, other: str, risk: float) -> Interval:
         differences = scores[:, names.index(name)] - scores[:, names.index(other)]
-        low, high = np.quantile(differences, [alpha / 2, 1 - alpha / 2])
+        low, high = np.quantile(differences, [risk / 2, 1 - risk / 2])
         return Interval(float(whole[name] - whole[other]), float(low), float(high), alpha)
 
-    gained = {name: against(name, NEVER) for name in names}
+    gained = {name: against(name, NEVER, together) for name in names}
     takers = [name for name in names if name not in oracles]
     leader = max(takers, key=lambda name: (gained[name].low, name == NEVER))
     return tuple(
-        Standing(name, gained[name], float(shares[index]), against(name, leader).high >= 0)
+        Standing(name, gained[name], float(shares[index]), against(name, leader, alpha).high >= 0)
         for index, name in enumerate(names)
         if index != never
     )
 
 
-def advise(standings: Sequence[Standing], retrains: Mapping[str, int]) -> PolicyAdvice:
+def _seed_noise(scores: npt.NDArray[np.float64], resamples: int, seed: int) -> npt.NDArray[np.float64]:
+    """(resamples, policies) errors of the mean over seeds, drawn from the t law that (seeds, policies) scores imply.
+
+    Policies keep their correlation: those of one seed began with the same first version. With one seed the spread is
+    not known, and left out.
+    """
+    seeds = len(scores)
+    if seeds < 2:
+        return np.zeros((resamples, scores.shape[1]))
+    rng = np.random.default_rng([seed, seeds])
+    deviations = (scores - scores.mean(axis=0)) / np.sqrt(seeds * (seeds - 1))
+    scale = np.sqrt((seeds - 1) / rng.chisquare(seeds - 1, size=(resamples, 1)))
+    noise: npt.NDArray[np.float64] = scale * (rng.normal(size=(resamples, seeds)) @ deviations)
+    return noise
+
+
+def advise(standings: Sequence[Standing], retrains: Mapping[str, float]) -> PolicyAdvice:
     """The policy with the fewest retrainings among those that are better than doing nothing and indistinguishable from
     the one with the best lower bound; `never` where no lower bound is above 0."""
     better = [standing for standing in standings if standing.against_never.low > 0]
@@ -128,32 +150,35 @@ def advise(standings: Sequence[Standing], retrains: Mapping[str, int]) -> Policy
 
 
 def _resample_scores(
-    policies: PolicyPredictions, metric: Measure, groups: npt.NDArray[np.int64], seed: int, resamples: int
+    paths: Sequence[PolicyPredictions], metric: Measure, groups: npt.NDArray[np.int64], seed: int, resamples: int
 ) -> npt.NDArray[np.float64]:
-    """(resamples, policies) scores; a resample on which one of them is undefined is drawn again for all."""
+    """(seeds, resamples, policies) scores; a resample on which one of them is undefined is drawn again for all."""
     if metric.resampled is None:
         resamples = min(resamples, _SLOW_RESAMPLES)
+    y = paths[0].y
     resampling = Resampling(resamples=resamples, seed=seed, time_ordered=True, groups=groups)
     if len(np.unique(groups)) < 2:
         raise InvalidData("policies are compared over blocks of time: at least 2 periods with labels are needed")
     scorers = [
-        scorer_of(metric.score, metric.resampled, policies.y, prediction)
-        for prediction in policies.predictions.values()
+        scorer_of(metric.score, metric.resampled, y, prediction)
+        for path in paths
+        for prediction in path.predictions.values()
     ]
     parts, count = [], 0
-    for counts in draws(len(policies.y), resampling):
+    for counts in draws(len(y), resampling):
         values = np.column_stack([scorer(counts) for scorer in scorers])
         values = values[~np.isnan(values).any(axis=1)]
         parts.append(values)
         count += len(values)
         if count >= resamples:
-            return np.concatenate(parts)[:resamples]
-    raise InvalidData(f"{metric.name} is undefined on too many resamples of {len(policies.y)} rows")
+            values = np.concatenate(parts)[:resamples]
+            return np.moveaxis(values.reshape(resamples, len(paths), -1), 1, 0)
+    raise InvalidData(f"{metric.name} is undefined on too many resamples of {len(y)} rows")
 
 
 def _interval_text(interval: Interval) -> str:
     return f"{interval.estimate:+.4g} ({1 - interval.alpha:.0%} interval {interval.low:+.4g} to {interval.high:+.4g})"
 
 
-def _retrainings_text(runs: int) -> str:
-    return f"{runs} retraining" if runs == 1 else f"{runs} retrainings"
+def _retrainings_text(runs: float) -> str:
+    return "1 retraining" if runs == 1 else f"{runs:.3g} retrainings"

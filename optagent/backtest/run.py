@@ -1,15 +1,15 @@
 """Backtests of policies: each is simulated on a model's history in parallel, then they are compared and one is
 recommended."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import yaml
 
+from optagent.arrays import Vector
 from optagent.backtest.compare import PolicyPredictions, advise, period_of, standings_of
 from optagent.backtest.history import History, check_business, history_of
 from optagent.backtest.simulate import SimulatedPolicy, needs_monitor, period_length, simulate
@@ -18,12 +18,13 @@ from optagent.domain.backtest import (
     BacktestAsk,
     BacktestResult,
     Contender,
+    Standing,
     contender_named,
     policy_fields,
 )
 from optagent.domain.model import ModelSpec
 from optagent.domain.policy import RetrainingPolicy
-from optagent.domain.policy_run import LEAST_ROWS
+from optagent.domain.policy_run import LEAST_ROWS, PolicyRun, ReplayedPath
 from optagent.errors import InvalidData, InvalidRequest
 from optagent.ports import Workers
 from optagent.training.metrics import metric_named
@@ -66,10 +67,17 @@ def run_backtest(
     history = history_of(table, spec, ask)
     check_business(history)
     longest_first = sorted(ask.policies, key=_expected_effort, reverse=True)
+    paths = [(contender, seed) for contender in longest_first for seed in _seeds(ask)]
     with workers.share((spec, table, ask)) as crew:
-        simulations = crew.map(_simulate_policy, longest_first, cancelled)
-        by_name = {simulation.run.name: simulation for simulation in simulations}
+        simulations = crew.map(_simulate_path, paths, cancelled)
+    by_name: dict[str, list[SimulatedPolicy]] = {}
+    for simulation in simulations:
+        by_name.setdefault(simulation.run.name, []).append(simulation)
     return _result(history, ask, [by_name[contender.name] for contender in ask.policies])
+
+
+def _seeds(ask: BacktestAsk) -> range:
+    return range(ask.seed, ask.seed + ask.seeds)
 
 
 def _expected_effort(contender: Contender) -> tuple[bool, int]:
@@ -77,28 +85,15 @@ def _expected_effort(contender: Contender) -> tuple[bool, int]:
     return needs_monitor(contender.policy), 0 if contender.policy is None else len(contender.policy.triggers)
 
 
-def _simulate_policy(shared: tuple[ModelSpec, pa.Table, BacktestAsk], contender: Contender) -> SimulatedPolicy:
-    spec, table, ask = shared
-    return simulate(spec, table, contender, ask)
+def _simulate_path(shared: tuple[ModelSpec, pa.Table, BacktestAsk], path: tuple[Contender, int]) -> SimulatedPolicy:
+    (spec, table, ask), (contender, seed) = shared, path
+    return simulate(spec, table, contender, replace(ask, seed=seed))
 
 
-def _result(history: History, ask: BacktestAsk, simulations: Sequence[SimulatedPolicy]) -> BacktestResult:
+def _result(history: History, ask: BacktestAsk, simulations: Sequence[Sequence[SimulatedPolicy]]) -> BacktestResult:
+    """The answer; `simulations` has those of each policy, one for each seed."""
     spec, metric = history.spec, metric_named(history.spec.metric, history.spec.task)
-    labelled = history.labelled[history.first :]
-    time: npt.NDArray[np.float64] = history.time[history.first :][labelled]
-    policies = PolicyPredictions(
-        history.y[history.first :][labelled],
-        time,
-        {simulation.run.name: simulation.prediction[labelled] for simulation in simulations},
-    )
-    length = period_length(spec, ask)
-    notes = list(dict.fromkeys(note for simulation in simulations for note in simulation.run.notes))
-    few = sum(period.rows < LEAST_ROWS for period in simulations[0].run.periods)
-    if few:
-        notes.append(
-            f"{few} of {len(simulations[0].run.periods)} periods have fewer than {LEAST_ROWS} labelled rows: too few"
-            " for the monitor, and for what is counted as missed; a longer performance_window_hours has more"
-        )
+    runs = tuple(_run_of_seeds(of_policy, ask) for of_policy in simulations)
     result = BacktestResult(
         model_id=spec.model_id,
         metric=metric.name,
@@ -110,26 +105,63 @@ def _result(history: History, ask: BacktestAsk, simulations: Sequence[SimulatedP
         end=history.ends,
         rows=len(history.time) - history.first,
         learned_rows=history.learned,
-        period_s=length,
-        runs=tuple(simulation.run for simulation in simulations),
+        period_s=period_length(spec, ask),
+        runs=runs,
+        notes=tuple(_notes(runs, ask)),
+        seeds=ask.seeds,
     )
-    if len(simulations) < 2:
-        return replace(result, notes=tuple(notes))
-    oracles = {simulation.run.name for simulation in simulations if simulation.run.oracle}
+    if len(runs) < 2:
+        return result
+    oracles = {run.name for run in runs if run.oracle}
     try:
-        groups = period_of(time, history.begins, length)
-        standings = standings_of(policies, metric, groups, seed=ask.seed, oracles=oracles)
+        standings = _standings(history, ask, simulations, oracles)
     except InvalidData as error:
-        return replace(result, notes=(*notes, f"the policies are not compared: {error}"))
+        return replace(result, notes=(*result.notes, f"the policies are not compared: {error}"))
     real_standings = [standing for standing in standings if standing.name not in oracles]
-    advice = advise(
-        real_standings, {simulation.run.name: simulation.run.counted.retrains for simulation in simulations}
-    )
+    advice = advise(real_standings, {run.name: fmean(each.retrains for each in run.counts_by_seed) for run in runs})
     return replace(
         result,
         standings=standings,
         recommended=advice.name,
         confidence=advice.confidence,
         confidence_in_words=advice.words,
-        notes=tuple(notes),
     )
+
+
+def _run_of_seeds(simulations: Sequence[SimulatedPolicy], ask: BacktestAsk) -> PolicyRun:
+    """The run of the first seed, with the metric and the counts of each seed where there are several."""
+    runs = [simulation.run for simulation in simulations]
+    if len(runs) < 2:
+        return runs[0]
+    paths = tuple(ReplayedPath(seed, run.metric, run.counted) for seed, run in zip(_seeds(ask), runs, strict=True))
+    metrics = [path.metric for path in paths if path.metric is not None]
+    notes = tuple(dict.fromkeys(note for run in runs for note in run.notes))
+    return replace(runs[0], metric=fmean(metrics) if metrics else None, notes=notes, paths=paths)
+
+
+def _notes(runs: Sequence[PolicyRun], ask: BacktestAsk) -> Iterator[str]:
+    yield from dict.fromkeys(note for run in runs for note in run.notes)
+    if ask.seeds == 1 and len(runs) > 1:
+        yield "one seed: the intervals hold the spread over time, not that of training; 3 to 5 seeds show it"
+    periods = runs[0].periods
+    few = sum(period.rows < LEAST_ROWS for period in periods)
+    if few:
+        yield (
+            f"{few} of {len(periods)} periods have fewer than {LEAST_ROWS} labelled rows: too few for the monitor, and"
+            " for what is counted as missed; a longer performance_window_hours has more"
+        )
+
+
+def _standings(
+    history: History, ask: BacktestAsk, simulations: Sequence[Sequence[SimulatedPolicy]], oracles: set[str]
+) -> tuple[Standing, ...]:
+    labelled = history.labelled[history.first :]
+    y: Vector = history.y[history.first :][labelled]
+    time: Vector = history.time[history.first :][labelled]
+    paths = [
+        PolicyPredictions(y, time, {each.run.name: each.prediction[labelled] for each in of_seed})
+        for of_seed in zip(*simulations, strict=True)
+    ]
+    groups = period_of(time, history.begins, period_length(history.spec, ask))
+    metric = metric_named(history.spec.metric, history.spec.task)
+    return standings_of(paths, metric, groups, seed=ask.seed, oracles=oracles)

@@ -29,6 +29,7 @@ def backtest_policies(
     step: Annotated[str, typer.Option(help="How often labels, monitor and policy are looked at.")] = "24h",
     trials: Annotated[int | None, typer.Option(help="Search the first version, and for policies that search.")] = None,
     seed: Annotated[int, typer.Option(help="Same seed: same answer.")] = 0,
+    seeds: Annotated[int, typer.Option(help="Replays of each policy, so that intervals hold training's spread.")] = 1,
     html: Annotated[Path | None, typer.Option(help="Write a page with plots to this file.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -39,9 +40,8 @@ def backtest_policies(
     ERR.print(f"replaying {', '.join(one.name for one in policies)} …", highlight=False, markup=False)
 
     async def replay(agent: OptimizationAgent) -> BacktestResult:
-        result = await agent.backtest_model(
-            model_id, data, label_delay, policies, start=parse_start(start), step=step, seed=seed, trials=trials
-        )
+        more = {"start": parse_start(start), "step": step, "seed": seed, "trials": trials, "seeds": seeds}
+        result = await agent.backtest_model(model_id, data, label_delay, policies, **more)
         if html is not None:
             await agent.draw_backtest(result, html)
         return result

@@ -168,6 +168,7 @@ class BacktestRequest(Request):
     step: Annotated[str, Field(max_length=20)] = "24h"
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
     max_trials: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    seeds: Annotated[int, Field(ge=1, le=20, description="replays of each policy, with seeds of their own")] = 1
 
     def command(self, rules: SourceRules) -> BacktestModel:
         """Raises InvalidRequest, also for what the rules do not allow."""
@@ -177,7 +178,7 @@ class BacktestRequest(Request):
             source = source_from(self.data if isinstance(self.data, str) else self.data.model_dump())
             rules.check_source(source, os.path.realpath)
         contenders = tuple(_contender(policy) for policy in self.policies)
-        ask = BacktestAsk(contenders, self.label_delay, self.start, self.step, self.seed, self.max_trials)
+        ask = BacktestAsk(contenders, self.label_delay, self.start, self.step, self.seed, self.max_trials, self.seeds)
         return BacktestModel(self.model_id, source, ask)
 
 

@@ -56,13 +56,13 @@ def _add_run(figure: go.Figure, run: PolicyRun, colour: str, dash: str) -> None:
             line={"color": colour, "dash": dash, "width": 1.5},
         )
     )
-    promoted = [optimization for optimization in run.runs if optimization.promoted]
+    promoted = [(one, one.at if one.promoted_at is None else one.promoted_at) for one in run.runs if one.promoted]
     if promoted:
         figure.add_trace(
             go.Scatter(
-                x=[format_utc(one.at) for one in promoted],
-                y=[_metric_at(run, one.at) for one in promoted],
-                text=[f"version {label_of(one.version or '')}: {label_of(one.trigger)}" for one in promoted],
+                x=[format_utc(at) for _, at in promoted],
+                y=[_metric_at(run, at) for _, at in promoted],
+                text=[f"version {label_of(one.version or '')}: {label_of(one.trigger)}" for one, _ in promoted],
                 mode="markers",
                 name=f"{name}: new champion",
                 marker={"color": colour, "symbol": "diamond", "size": 9},

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from statistics import median
 
 from optagent.domain.backtest import BacktestResult
 from optagent.domain.policy_run import PolicyRun
@@ -13,14 +14,18 @@ _HEADINGS = (
     "best in",
     "runs",
     "retrained",
+    "passed gates",
     "promoted",
-    "rejected",
+    "days to it",
+    "under way",
+    "no proof",
+    "rolled back",
     "missed periods",
     "trials",
     "compute s",
 )
-_SHORT = ("policy", "metric", "against never", "trained, promoted", "missed")
-_RUNS = ("when", "trigger", "why it ran", "status", "version", "window", "why not")
+_SHORT = ("policy", "metric", "against never", "trained, passed, promoted", "under way", "days", "missed")
+_RUNS = ("when", "trigger", "why it ran", "status", "version", "champion since", "window", "why not")
 
 
 def policies_table(result: BacktestResult) -> tuple[list[str], list[list[str]]]:
@@ -41,8 +46,10 @@ def short_policies_table(result: BacktestResult) -> tuple[list[str], list[list[s
                 run.name,
                 "" if run.metric is None else f"{run.metric:.4f}",
                 "" if gain is None else f"{gain.low:+.4f} to {gain.high:+.4f}",
-                f"{run.counted.retrains}, {run.counted.promoted}",
-                f"{run.counted.missed} of {run.counted.bad_periods}",
+                ", ".join(_over_seeds(run, name) for name in ("retrains", "passed", "promoted")),
+                _over_seeds(run, "under_way"),
+                _days_text(run),
+                f"{_over_seeds(run, 'missed')} of {_over_seeds(run, 'bad_periods')}",
                 *_means(result, run),
             ]
         )
@@ -56,8 +63,9 @@ def runs_table(run: PolicyRun) -> tuple[Sequence[str], list[list[str]]]:
             format_utc(one.at),
             one.trigger,
             one.reason,
-            "promoted" if one.promoted else one.status,
+            "promoted" if one.promoted else one.rollout or one.status,
             one.version or "",
+            "" if one.promoted_at is None else format_utc(one.promoted_at),
             one.window or "",
             one.said or "",
         ]
@@ -76,7 +84,7 @@ def replay_facts(result: BacktestResult) -> list[tuple[str, str]]:
         ("learned from before", f"{result.learned_rows:,} rows"),
         ("labels come after", str(result.label_delay)),
         ("periods", f"{(result.period_s or 0) / 86_400:g} days each"),
-        ("seed", str(result.seed)),
+        ("seed", str(result.seed) if result.seeds == 1 else f"{result.seed} and the next {result.seeds - 1}"),
     ]
 
 
@@ -99,18 +107,31 @@ def _means(result: BacktestResult, run: PolicyRun) -> list[str]:
 
 
 def _policy_row(result: BacktestResult, run: PolicyRun) -> list[str]:
-    counts, standing = run.counted, result.standing(run.name)
+    standing = result.standing(run.name)
     gain = None if standing is None else standing.against_never
     return [
         run.name,
         "" if run.metric is None else f"{run.metric:.4f}",
         "" if gain is None else f"{gain.estimate:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})",
         "" if standing is None else f"{standing.best_in:.0%}",
-        f"{counts.optimizations}",
-        f"{counts.retrains}",
-        f"{counts.promoted}",
-        f"{counts.rejected}",
-        f"{counts.missed} of {counts.bad_periods} bad",
-        f"{counts.trials}",
-        f"{counts.compute_s:.1f}",
+        *(_over_seeds(run, name) for name in ("optimizations", "retrains", "passed", "promoted")),
+        _days_text(run),
+        *(_over_seeds(run, name) for name in ("under_way", "inconclusive", "rolled_back")),
+        f"{_over_seeds(run, 'missed')} of {_over_seeds(run, 'bad_periods')} bad",
+        _over_seeds(run, "trials"),
+        f"{sum(counts.compute_s for counts in run.counts_by_seed):.1f}",
     ]
+
+
+def _over_seeds(run: PolicyRun, name: str) -> str:
+    """A count, or its least and most over the seeds; empty where an older version did not count it."""
+    counts = [getattr(each, name) for each in run.counts_by_seed]
+    if None in counts:
+        return ""
+    return f"{counts[0]}" if len(set(counts)) == 1 else f"{min(counts)}-{max(counts)}"
+
+
+def _days_text(run: PolicyRun) -> str:
+    """The days from gate to champion, the median of each seed's; empty where nothing was promoted."""
+    days = [each.days_to_promotion for each in run.counts_by_seed if each.days_to_promotion is not None]
+    return f"{median(days):.3g}" if days else ""
