@@ -18,13 +18,12 @@ from optagent.training.predictor import Predictor
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AnsweredRows:
-    """Rows from `start` up to `end` of a history with their predictions, in the order of the history's classes.
+    """Rows of a history from `start` on with their predictions, in the order of the history's classes.
 
     `version` and `arm` (rows,) tell who answered each row. `evidence` has the rows of a rollout, None without one.
     """
 
     start: int
-    end: int
     prediction: Prediction
     version: Texts
     arm: Texts
@@ -62,7 +61,7 @@ class ReplayedGateway:
             version[drawn] = table.candidate
             prediction = np.where(_as_column(drawn, prediction), answers[table.candidate], prediction)
         evidence = self._evidence(table, start, end, arm, scores) if table.rollout_id else None
-        return AnsweredRows(start, end, prediction, version, arm, evidence)
+        return AnsweredRows(start, prediction, version, arm, evidence)
 
     def _predictor(self, version: str) -> Predictor:
         if version not in self._predictors:

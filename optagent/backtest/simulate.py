@@ -86,7 +86,6 @@ class _Simulation:
         await self._ports.store.save_model(self._spec)
         reference = await self._first_version()
         await self._traffic.supervise()
-        await self._traffic.answer_until(history.begins, self._is_watched)  # labels that were unknown at the beginning
         while (now := self._clock.now()) < history.ends:
             await self._traffic.answer_until(now + ask.step_s, self._is_watched)
             self._clock.advance(ask.step_s)

@@ -34,16 +34,17 @@ class ReplayedTraffic:
         self._gateway = ReplayedGateway(history, ports.registry, seed)
         self._answers: list[AnsweredRows] = []
         self._row = self._labelled_to = history.learned
+        self._unscored = history.first - history.learned  # rows whose labels were unknown at the beginning
 
     @property
     def prediction(self) -> Prediction:
         """The predictions for the rows from the beginning of the simulation on."""
-        return np.concatenate([rows.prediction for rows in self._scored_answers()])
+        return np.concatenate([rows.prediction for rows in self._answers])[self._unscored :]
 
     @property
     def versions(self) -> Texts:
         """The version that answered each row from the beginning of the simulation on."""
-        return np.concatenate([rows.version for rows in self._scored_answers()])
+        return np.concatenate([rows.version for rows in self._answers])[self._unscored :]
 
     @property
     def champion_schema(self) -> Schema:
@@ -84,9 +85,6 @@ class ReplayedTraffic:
         for rollout in await self._ports.store.rollouts(model_id, 1):
             if _waits_for_person(rollout):
                 await self._agent.promote_rollout(model_id, PERSON, "shadow proved it")
-
-    def _scored_answers(self) -> list[AnsweredRows]:
-        return [rows for rows in self._answers if rows.start >= self._history.first]
 
 
 def _waits_for_person(rollout: Rollout) -> bool:
