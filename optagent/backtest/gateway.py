@@ -1,5 +1,6 @@
 """Replayed gateway: a history's rows are answered by a routing table, a step at a time, as a live gateway would."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,8 +10,6 @@ from optagent.arrays import Mask, Prediction
 from optagent.backtest.history import History, Texts
 from optagent.domain.rollout_look import RolloutState
 from optagent.domain.routing import Arm, RoutingTable
-from optagent.loop.train.load import load_version
-from optagent.ports import Registry
 from optagent.serving.evidence_record import CANDIDATE, CHAMPION, count_outputs, evidence_schema
 from optagent.training.encoding import Schema
 from optagent.training.predictor import Predictor
@@ -37,9 +36,9 @@ class ReplayedGateway:
     in each replay.
     """
 
-    def __init__(self, history: History, registry: Registry, seed: int) -> None:
+    def __init__(self, history: History, load: Callable[[str], Predictor], seed: int) -> None:
         self._history = history
-        self._registry = registry
+        self._load = load
         self._seed = seed
         self._predictors: dict[str, Predictor] = {}
 
@@ -65,8 +64,7 @@ class ReplayedGateway:
 
     def _predictor(self, version: str) -> Predictor:
         if version not in self._predictors:
-            registered = self._registry.version(self._history.spec.model_id, version)
-            self._predictors[version] = load_version(registered, self._registry)
+            self._predictors[version] = self._load(version)
         return self._predictors[version]
 
     def _draw_arms(self, table: RoutingTable, start: int, end: int) -> Texts:

@@ -11,8 +11,10 @@ from optagent.domain.model import CHAMPION
 from optagent.domain.rollout import Rollout
 from optagent.domain.rollout_look import RolloutState
 from optagent.loop.context import Ports
+from optagent.loop.train.load import load_version
 from optagent.ports import RecordKind
 from optagent.training.encoding import Schema
+from optagent.training.predictor import Predictor
 
 PERSON = "replay"
 """The author of what is left to a person."""
@@ -31,7 +33,7 @@ class ReplayedTraffic:
         self._agent = agent
         self._ports = ports
         self._delay_s = delay_s
-        self._gateway = ReplayedGateway(history, ports.registry, seed)
+        self._gateway = ReplayedGateway(history, self._load, seed)
         self._answers: list[AnsweredRows] = []
         self._row = self._labelled_to = history.learned
         self._unscored = history.first - history.learned  # rows whose labels were unknown at the beginning
@@ -85,6 +87,10 @@ class ReplayedTraffic:
         for rollout in await self._ports.store.rollouts(model_id, 1):
             if _waits_for_person(rollout):
                 await self._agent.promote_rollout(model_id, PERSON, "shadow proved it")
+
+    def _load(self, version: str) -> Predictor:
+        registry = self._ports.registry
+        return load_version(registry.version(self._history.spec.model_id, version), registry)
 
 
 def _waits_for_person(rollout: Rollout) -> bool:

@@ -359,3 +359,46 @@ def test_a_history_that_cannot_be_replayed_is_refused(table: pa.Table) -> None:
     assert_refused(InvalidRequest, "no step is left", model(), table, ask(start="2019-01-01"))
     assert_refused(InvalidRequest, "no step is left", model(), table, ask(step="52w"))
     assert_refused(InvalidData, "no first version", model(), table.slice(0, 30), BacktestAsk((), "1h", step="1h"))
+
+
+def test_each_policy_is_replayed_with_each_seed_and_the_intervals_hold_their_spread(table: pa.Table) -> None:
+    spec = model(families=["random_forest"])
+    outcome = run_backtest(spec, table, ask("scheduled-ungated:8d", seeds=3), SequentialWorkers())
+    never, scheduled = outcome.runs
+    assert outcome.seeds == 3
+    assert [path.seed for path in scheduled.paths] == [0, 1, 2]
+    assert len({path.metric for path in never.paths}) == 3
+    assert never.metric == pytest.approx(np.mean([path.metric for path in never.paths]))
+    alone = run_backtest(spec, table, ask("scheduled-ungated:8d", seed=1), SequentialWorkers())
+    assert alone.run("never").metric == never.paths[1].metric
+    assert not alone.run("never").paths
+    assert any("one seed" in note for note in alone.notes)
+    assert not any("one seed" in note for note in outcome.notes)
+    headings, rows = policies_table(outcome)
+    assert rows[1][headings.index("promoted")] == "3"
+
+
+def test_what_waits_in_shadow_for_a_person_is_promoted_once_it_is_proved(long_table: pa.Table) -> None:
+    policy = RetrainingPolicy(
+        (Trigger.SCHEDULE,), Action.SHADOW, every="10d", optimization_type=OptimizationType.RETRAIN
+    )
+    outcome = simulate(model(), long_table, Contender("mine", policy), ask(start=0.25))
+    promoted = [run for run in outcome.run.runs if run.promoted]
+    assert promoted
+    assert all(run.promoted_at is not None and run.promoted_at > run.at + 7 * 86_400 for run in promoted)
+    assert any("as by a person" in note for note in outcome.run.notes)
+
+
+def test_a_rollout_that_could_not_end_is_not_begun_and_the_run_says_so(table: pa.Table) -> None:
+    policy = RetrainingPolicy(
+        (Trigger.SCHEDULE,),
+        Action.FULL,
+        every="8d",
+        optimization_type=OptimizationType.RETRAIN,
+        rollout={"min_rows": 40_000, "max_duration_s": 86_400.0 * 20},
+    )
+    outcome = simulate(model(), table, Contender("mine", policy), ask())
+    passed = [run for run in outcome.run.runs if run.verdict == "pass"]
+    assert passed
+    assert not any(run.promoted or run.rollout for run in passed)
+    assert all("could not end" in str(run.said) for run in passed)
