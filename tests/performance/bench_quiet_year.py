@@ -3,8 +3,9 @@
     .venv/bin/python tests/performance/bench_quiet_year.py --seeds 200
 
 Each seed is a history of its own: half a year to learn from, then a year that is replayed week by week under the
-policy `balanced`, with the very loop that runs live. The budget of false retrains is what `false_alarm_every` says, for
-each of the policy's two triggers; that of false promotions is the error rate of the gates for each of these runs.
+policy `balanced`, with the very loop that runs live: gates, and then shadow, ramp and baking. The budget of false
+retrains is what `false_alarm_every` says, for each of the policy's two triggers; that of false passes and of false
+promotions is the error rate of the strategy for each of these runs.
 """
 
 import argparse
@@ -18,7 +19,8 @@ import pyarrow as pa
 
 from optagent.backtest.simulate import simulate
 from optagent.codec import model_from
-from optagent.domain.backtest import BacktestAsk, RunCounts, contender_named, parse_start
+from optagent.domain.backtest import BacktestAsk, contender_named, parse_start
+from optagent.domain.policy_run import RunCounts
 from optagent.domain.strategy import strategy_named
 
 PER_DAY, LEARNED, LIVE = 40, 180, 365
@@ -69,6 +71,9 @@ def main() -> None:
     print(f"| years | {len(years)} | |")
     print(f"| false retrains a year | {retrains / len(years):.2f} | {allowed:.1f} |")
     print(f"| years with one | {sum(one.retrains > 0 for one in years)} | |")
+    passed = sum(one.passed or 0 for one in years)
+    print(f"| false passes of the gates, of all retrains | {passed} of {retrains} | |")
+    print(f"| rollouts under way at the end | {sum(one.under_way for one in years)} | |")
     print(f"| false promotions, of all retrains | {promoted} of {retrains} | {alpha:.0%} |")
     print(f"| years with one | {sum(one.promoted > 0 for one in years)} | |")
     print(f"\n{time.perf_counter() - began:.0f} s")
