@@ -161,6 +161,14 @@ def test_what_answers_is_the_champion_of_the_time_and_in_a_ramp_its_candidate(re
             assert period.version in (champion, *candidates)
 
 
+def test_for_a_week_after_its_gate_a_candidate_answers_nothing(result: BacktestResult) -> None:
+    balanced = result.run("balanced")
+    (passed,) = [run for run in balanced.runs if run.status == "success"]
+    week = [one.version for one in balanced.periods if passed.at < one.end <= passed.at + 7 * 86_400]
+    assert week
+    assert passed.version not in week
+
+
 def test_a_candidate_waits_for_its_rollout_and_no_other_optimization_starts_meanwhile(result: BacktestResult) -> None:
     runs = result.run("balanced").runs
     (promoted,) = [run for run in runs if run.promoted]
