@@ -25,6 +25,9 @@ _HARM_ALPHA: Mapping[RolloutState, Callable[[RolloutPolicy], float]] = {
     RolloutState.RAMP: lambda policy: policy.ramp_alpha / 2,  # the other half is that of the split rows
     RolloutState.BAKING: lambda policy: policy.baking_alpha,
 }
+LARGEST_ALPHA = 0.49
+"""The largest risk of a one-sided bound: a policy that asks for more gets this."""
+
 _TOO_FEW = "too few rows, or too few that differ by much, for a normal law"
 
 
@@ -159,19 +162,19 @@ def paired_bounds(difference: Vector, times: Vector | None, rollout: Rollout) ->
     else the rows; the first two blocks of time have to be seen to tell.
     """
     policy = rollout.policy
-    high_alpha = _HARM_ALPHA[rollout.state](policy)
+    low_alpha, high_alpha = (min(risk, LARGEST_ALPHA) for risk in (policy.alpha, _HARM_ALPHA[rollout.state](policy)))
     by_rows = rollout.state is RolloutState.BAKING or not policy.block_s or times is None
     if not by_rows and times is not None:
         blocks = np.floor(times / policy.block_s)
         if len(np.unique(blocks)) < 2:
             return None, "the rows are of one block of time yet"
         if policy.block_effects or have_block_effects(difference, blocks):
-            return _block_bounds(difference, blocks, policy.alpha, high_alpha)
+            return _block_bounds(difference, blocks, low_alpha, high_alpha)
     gate = rollout.gate if rollout.state is RolloutState.SHADOW else None
     if len(difference) < _first_look(policy) and gate is None:
         return None, ""
     sequence = paired_sequence(difference, policy, high_alpha) if gate is None else _go_on(gate, difference, policy)
-    low_alpha = policy.alpha if gate is None else min(policy.alpha, gate.alpha)
+    low_alpha = low_alpha if gate is None else min(low_alpha, gate.alpha)
     interval = sequence.bounds(low_alpha, high_alpha, policy.tuned_rows)
     return interval, "" if interval else _TOO_FEW
 

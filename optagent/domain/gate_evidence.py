@@ -10,8 +10,8 @@ from optagent.errors import InvalidRequest
 class GateEvidence:
     """The sums of `ConfidenceSequence` after the holdout rows: champion's loss less candidate's, in the order of time.
 
-    Only for a candidate that is the very model of the gate, not trained again since. `alpha` is the risk that the look
-    at the holdout may take of a wrong promotion. There are `count` blocks of `block` rows.
+    Only for a candidate that is the very model of the gate, not trained again since. `alpha` is the risk of a wrong
+    promotion by these rows and those of shadow together. There are `count` blocks of `block` rows.
     """
 
     alpha: float

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from optagent.codec import plain
 from optagent.domain.command import OptimizeModel
-from optagent.domain.gate import Verdict, gates_from
+from optagent.domain.gate import Criterion, Verdict, gates_from
 from optagent.domain.model import ModelSpec, ModelVersion
 from optagent.domain.optimization import REJECTED, UNCHANGED, OptimizationResult
 from optagent.domain.policy import OptimizationType, Stage, stages_of
@@ -26,6 +26,7 @@ from optagent.loop.observe.reference import decode_reference
 from optagent.loop.process import Run
 from optagent.loop.refit import is_refitted, refit_candidate
 from optagent.loop.rollout.deploy import deploy_candidate
+from optagent.loop.rollout.gate_rows import read_gate_rows
 from optagent.loop.train.build import BuiltModel
 from optagent.loop.train.candidate import (
     CandidateRecipes,
@@ -182,8 +183,12 @@ async def _judge_and_deploy(
         if deployable.version.version != version.version:
             result = replace(result, version=deployable.version.version, measured_as=version.version)
         version, result = deployable.version, replace(result, notes=(*result.notes, deployable.note))
+    gate_rows = None
+    if champion is not None and not result.measured_as and test.criterion is Criterion.FILTER:
+        gates = gates_from(command.gates)
+        gate_rows = await asyncio.to_thread(read_gate_rows, champion, built.model, gates, test, job.ports.registry)
     await run.stage("deploy")
-    return await deploy_candidate(command, version, result, job.ports)
+    return await deploy_candidate(command, version, result, job.ports, gate_rows)
 
 
 async def _register_once(job: Optimization, built: BuiltModel, prepared: PreparedRows) -> ModelVersion:

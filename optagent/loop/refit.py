@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from optagent.domain.audit import AuditEntry
 from optagent.domain.command import OptimizeModel
-from optagent.domain.gate import GateResult, Verdict, gates_from, verdict_of
+from optagent.domain.gate import Criterion, GateResult, Verdict, gates_from, verdict_of
 from optagent.domain.model import MEASURED_AS, ModelVersion
-from optagent.domain.policy import Action
 from optagent.errors import Infeasible, InvalidData
 from optagent.loop.context import Optimization
+from optagent.loop.gates.evaluate import criterion_of
 from optagent.loop.gates.judge import judge_built_bundle
 from optagent.loop.train.build import BuiltModel
 from optagent.loop.train.candidate import CandidateRecipes, build_candidate
@@ -33,11 +33,11 @@ class Deployable:
 def is_refitted(command: OptimizeModel, champion: ModelVersion | None, candidate: ModelVersion) -> bool:
     """True for a candidate that shadow judges beside a champion, not for one that an earlier runner made champion.
 
-    Without shadow nobody would judge the refit: a first model, and one that a person decides on (action candidate), are
-    those that were measured.
+    Without shadow nobody would judge the refit: a first model, one that a person decides on (action candidate), and one
+    whose rollout has no shadow are those that were measured.
     """
     competes = champion is not None and champion.version != candidate.version
-    return command.refit and competes and command.action in (Action.SHADOW, Action.FULL)
+    return command.refit and competes and criterion_of(command) is Criterion.FILTER
 
 
 async def refit_candidate(

@@ -293,11 +293,11 @@ def test_a_gate_of_no_worse_keeps_its_margin_with_one_side(prepared, candidate):
         ({"action": "full"}, Criterion.FILTER),
         ({"action": "shadow"}, Criterion.FILTER),
         ({"action": "candidate"}, Criterion.PROOF),
-        ({"action": "full", "refit": False}, Criterion.PROOF),
+        ({"action": "full", "refit": False}, Criterion.FILTER),
         ({"action": "full", "rollout": {"shadow": False, "ramp": [0.5]}}, Criterion.PROOF),
     ],
 )
-def test_a_gate_is_a_filter_where_shadow_judges_the_refit_after_it(command, criterion):
+def test_a_gate_is_a_filter_where_shadow_judges_after_it(command, criterion):
     assert criterion_of(OptimizeModel("churn", **command)) is criterion
 
 

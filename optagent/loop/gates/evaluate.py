@@ -80,9 +80,9 @@ def _range(metric: Metric) -> tuple[float, float]:
 
 
 def criterion_of(command: OptimizeModel) -> Criterion:
-    """A filter where shadow judges the refitted candidate after the gate, a proof where the gate decides alone."""
+    """A filter where shadow judges after the gate, a proof where the gate decides alone."""
     goes_to_shadow = command.action in (Action.SHADOW, Action.FULL) and command.rollout.get("shadow", True)
-    return Criterion.FILTER if command.refit and goes_to_shadow else Criterion.PROOF
+    return Criterion.FILTER if goes_to_shadow else Criterion.PROOF
 
 
 async def spend_look_and_judge(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from optagent.codec import decode, plain
+from optagent.domain.gate_evidence import GateEvidence
 from optagent.domain.model import ModelSpec
 from optagent.domain.rollout import Rollout, begin
 from optagent.domain.rollout_policy import ERRORS, SLOW, RolloutPolicy, policy_of, suit_policy
@@ -18,6 +19,7 @@ from optagent.loop.observe.inputs import load_or_make_reference
 from optagent.loop.observe.reference import Reference
 from optagent.loop.rollout.context import RolloutContext
 from optagent.loop.rollout.evidence import mean_loss, row_loss
+from optagent.loop.rollout.gate_rows import GateRows
 from optagent.loop.rollout.reconcile import follow, follow_decision
 from optagent.loop.rollout.traffic import find_traffic
 from optagent.loop.train.load import load_version
@@ -30,11 +32,12 @@ _GUARDRAILS = frozenset({ERRORS, SLOW})
 
 @dataclass(frozen=True, slots=True)
 class RolloutPlan:
-    """The two versions of a rollout, and its rules."""
+    """The two versions of a rollout, its rules, and the evidence of the gate that shadow goes on from."""
 
     champion: str
     candidate: str
     policy: RolloutPolicy
+    gate: GateEvidence | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,7 @@ class StartRollout:
     """A command to let a version or alias compete; `changes` are fields of the strategy's policy.
 
     `rollout_id` is the id that the rollout gets; where there is a rollout of that id, the command was carried out.
+    `gate_rows` are those on which this very candidate was compared with this champion, if it was.
     """
 
     model_id: str
@@ -50,6 +54,7 @@ class StartRollout:
     changes: Mapping[str, Any]
     who: str
     rollout_id: str = ""
+    gate_rows: GateRows | None = None
 
 
 async def start_rollout(request: StartRollout, context: RolloutContext, datasets: Datasets) -> Rollout:
@@ -64,7 +69,9 @@ async def start_rollout(request: StartRollout, context: RolloutContext, datasets
     earliest = await _settle_latest(request.model_id, context)
     plan = await asyncio.to_thread(plan_rollout, request, spec, context.registry, context.observations, datasets)
     now, rollout_id = max(context.clock.now(), earliest), request.rollout_id or f"rollout-{uuid.uuid4().hex[:12]}"
-    rollout = begin(rollout_id, request.model_id, plan.champion, plan.candidate, plan.policy, now, request.who)
+    rollout = begin(
+        rollout_id, request.model_id, plan.champion, plan.candidate, plan.policy, now, request.who, gate=plan.gate
+    )
     try:
         await context.store.create_rollout(rollout)
     except Conflict:
@@ -118,7 +125,8 @@ def plan_rollout(
     traffic = find_traffic(spec.model_id, reference, loss, observations)
     if traffic is not None:
         policy = suit_policy(policy, traffic, request.changes)
-    return RolloutPlan(champion.version, candidate.version, policy)
+    gate = None if request.gate_rows is None else request.gate_rows.sum_up(loss, policy.alpha)
+    return RolloutPlan(champion.version, candidate.version, policy, gate)
 
 
 def policy_for(spec: ModelSpec, strategy: Strategy, changes: Mapping[str, Any], reference: Reference) -> RolloutPolicy:
