@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from optagent.analysis.bootstrap import block_length
+from optagent.analysis.block_length import cube_root_length
 from optagent.analysis.estimated_performance import LEAST_REFERENCE_ROWS
 from optagent.analysis.observed_rows import ObservedRows
 from optagent.analysis.performance import Measure, scorable_rows
@@ -134,7 +134,7 @@ def _inputs(observed: ObservedRows) -> Vector:
 
 def _block_means(rng: np.random.Generator, values: Vector, rows: int, draws: int) -> Vector:
     """(draws,) means of about `rows` values, drawn in circular blocks of neighbours."""
-    length = min(len(values), max(block_length(rows), rows // 500))
+    length = min(len(values), max(cube_root_length(rows), rows // 500))
     sums = np.cumsum(np.concatenate([[0.0], values, values[:length]]))
     starts = rng.integers(0, len(values), size=(draws, max(1, round(rows / length))))
     return (sums[starts + length] - sums[starts]).mean(axis=1) / length

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from scipy.sparse import csr_array
 from scipy.stats import binom
 
-from optagent.analysis.bootstrap import block_length
+from optagent.analysis.block_length import cube_root_length
 from optagent.analysis.observed_rows import ObservedRows
 from optagent.analysis.performance import LEAST_ROWS, Measure, predicted_rows, scorable_rows
 from optagent.arrays import Codes, Vector
@@ -215,7 +215,7 @@ def _dispersion(residual: Vector, probability: Vector) -> float:
 
 def _time_blocks(rows: int) -> tuple[int, Codes]:
     """The number of blocks of neighbours, and the block of each row."""
-    blocks = max(1, min(_MOST_BLOCKS, rows // block_length(rows)))
+    blocks = max(1, min(_MOST_BLOCKS, rows // cube_root_length(rows)))
     return blocks, np.arange(rows) * blocks // rows
 
 

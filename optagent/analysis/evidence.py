@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from optagent.analysis.bootstrap import block_length
+from optagent.analysis.block_length import cube_root_length
 from optagent.analysis.concept_drift import loss_unit, row_losses
 from optagent.analysis.observed_rows import ObservedRows
 from optagent.analysis.performance import scorable_rows
@@ -204,7 +204,7 @@ def constant_labels(reference: ObservedRows, current: ObservedRows) -> bool:
 
 def _independent_rows(rows: int) -> float:
     """The number of independent labels among so many: those of neighbours seldom are, so a block counts once."""
-    return rows / block_length(rows)
+    return rows / cube_root_length(rows)
 
 
 def _is_constant(values: npt.NDArray[np.float64]) -> bool:

@@ -1,14 +1,14 @@
 """Comparison of simulated policies: paired on the same resampled blocks and seeds, and a recommendation."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from optagent.analysis.bootstrap import Resampling, draws, scorer_of
+from optagent.analysis.bootstrap import Resampling, draws, percentiles, scorer_of, with_block
 from optagent.analysis.performance import Measure
-from optagent.arrays import Prediction, Vector
+from optagent.arrays import Multiplicities, Prediction, Vector
 from optagent.domain.backtest import NEVER, Standing
 from optagent.domain.study import Interval
 from optagent.errors import InvalidData
@@ -77,7 +77,7 @@ def standings_of(
     metric is undefined on too many resamples.
     """
     names = list(paths[0].predictions)
-    by_seed = _resample_scores(paths, metric, groups, seed, resamples)
+    by_seed, resampling = _resample_scores(paths, metric, groups, seed, resamples)
     whole_by_seed = np.array([[metric.score(path.y, path.predictions[name]) for name in names] for path in paths])
     sign = 1.0 if metric.maximize else -1.0
     scores = sign * (by_seed.mean(axis=0) + _seed_noise(whole_by_seed, len(by_seed[0]), seed))
@@ -90,8 +90,8 @@ def standings_of(
 
     def against(name: str, other: str, risk: float) -> Interval:
         differences = scores[:, names.index(name)] - scores[:, names.index(other)]
-        low, high = np.quantile(differences, [risk / 2, 1 - risk / 2])
-        return Interval(float(whole[name] - whole[other]), float(low), float(high), alpha)
+        low, high = percentiles(differences, risk, len(paths[0].y), resampling)
+        return Interval(float(whole[name] - whole[other]), low, high, alpha)
 
     gained = {name: against(name, NEVER, together) for name in names}
     takers = [name for name in names if name not in oracles]
@@ -151,8 +151,11 @@ def advise(standings: Sequence[Standing], retrains: Mapping[str, float]) -> Poli
 
 def _resample_scores(
     paths: Sequence[PolicyPredictions], metric: Measure, groups: npt.NDArray[np.int64], seed: int, resamples: int
-) -> npt.NDArray[np.float64]:
-    """(seeds, resamples, policies) scores; a resample on which one of them is undefined is drawn again for all."""
+) -> tuple[npt.NDArray[np.float64], Resampling]:
+    """(seeds, resamples, policies) scores, and how they were drawn: in blocks that suit each difference to `never`.
+
+    A resample on which one of them is undefined is drawn again for all.
+    """
     if metric.resampled is None:
         resamples = min(resamples, _SLOW_RESAMPLES)
     y = paths[0].y
@@ -160,20 +163,29 @@ def _resample_scores(
     if len(np.unique(groups)) < 2:
         raise InvalidData("policies are compared over blocks of time: at least 2 periods with labels are needed")
     scorers = [
-        scorer_of(metric.score, metric.resampled, y, prediction)
+        {
+            name: scorer_of(metric.score, metric.resampled, y, prediction)
+            for name, prediction in path.predictions.items()
+        }
         for path in paths
-        for prediction in path.predictions.values()
     ]
+    resampling = with_block(resampling, [each for of_path in scorers for each in _differences(of_path)], len(y))
     parts, count = [], 0
     for counts in draws(len(y), resampling):
-        values = np.column_stack([scorer(counts) for scorer in scorers])
+        values = np.column_stack([scorer(counts) for of_path in scorers for scorer in of_path.values()])
         values = values[~np.isnan(values).any(axis=1)]
         parts.append(values)
         count += len(values)
         if count >= resamples:
             values = np.concatenate(parts)[:resamples]
-            return np.moveaxis(values.reshape(resamples, len(paths), -1), 1, 0)
+            return np.moveaxis(values.reshape(resamples, len(paths), -1), 1, 0), resampling
     raise InvalidData(f"{metric.name} is undefined on too many resamples of {len(y)} rows")
+
+
+def _differences(scorers: Mapping[str, Callable[[Multiplicities], Vector]]) -> list[Callable[[Multiplicities], Vector]]:
+    """The scorers of each policy's difference to `never`."""
+    never = scorers[NEVER]
+    return [lambda counts, scorer=scorer: scorer(counts) - never(counts) for scorer in scorers.values()]  # type: ignore[misc]
 
 
 def _interval_text(interval: Interval) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from optagent.analysis.bootstrap import block_length
+from optagent.analysis.block_length import cube_root_length
 from optagent.arrays import Prediction, Vector
 from optagent.domain.model import Task
 from optagent.errors import Infeasible
@@ -47,7 +47,7 @@ def t_statistic(gains: Vector, ordered: bool) -> float:
     block."""
     limit = np.quantile(np.abs(gains), _CLIP_QUANTILE)
     gains = np.clip(gains, -limit, limit)
-    block = block_length(len(gains)) if ordered else 1
+    block = cube_root_length(len(gains)) if ordered else 1
     means = gains[: len(gains) // block * block].reshape(-1, block).mean(axis=1)
     spread = float(means.std(ddof=1)) if len(means) > 1 else 0.0
     return float(means.mean()) / spread * len(means) ** 0.5 if spread > 0 else 0.0

@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from optagent.analysis.bootstrap import Resampling, block_length, bootstrap_interval, paired_interval
+from optagent.analysis.bootstrap import Resampling, bootstrap_interval, draws, paired_interval, with_block
 from optagent.errors import InvalidData, InvalidRequest
 from optagent.training.metrics import METRICS
 
@@ -95,5 +97,77 @@ def test_nonsense_is_refused() -> None:
         Resampling(block=5)
 
 
-def test_the_default_block_is_the_cube_root_rounded_up() -> None:
-    assert [block_length(rows) for rows in (8, 9, 1000, 10_000)] == [2, 3, 10, 22]
+def of_mean(values: np.ndarray):  # type: ignore[no-untyped-def]
+    return lambda counts: counts @ values / counts.sum(axis=1)
+
+
+def stretches(rows: int, length: int) -> np.ndarray:
+    """Values that are alike for `length` neighbours."""
+    return np.repeat(np.random.default_rng(0).normal(size=rows // length), length)
+
+
+def block_for(values: np.ndarray) -> int:
+    block = with_block(Resampling(time_ordered=True), [of_mean(values)], len(values)).block
+    assert block is not None
+    return block
+
+
+def test_rows_that_hang_together_are_drawn_in_longer_blocks() -> None:
+    assert 13 <= block_for(stretches(2000, 1)) < 100  # 13 is the cube root of the rows
+    assert 100 < block_for(stretches(2000, 50)) <= 250
+
+
+def test_the_block_follows_the_difference_and_not_the_scores_that_it_is_of() -> None:
+    common, noise = stretches(1000, 50), np.random.default_rng(1).normal(0, 0.1, size=(2, 1000))
+    one, other = (of_mean(common + each) for each in noise)
+    paired = with_block(Resampling(time_ordered=True), [lambda counts: one(counts) - other(counts)], 1000).block
+    assert paired == block_for(noise[0] - noise[1]) < block_for(common) / 2
+
+
+def test_the_longest_block_of_several_scores_is_for_all() -> None:
+    short, long = (of_mean(stretches(1000, length)) for length in (1, 40))
+    ordered = Resampling(time_ordered=True)
+    assert with_block(ordered, [short, long], 1000) == with_block(ordered, [long], 1000)
+
+
+def test_a_block_that_was_asked_for_is_kept() -> None:
+    how = Resampling(time_ordered=True, block=7)
+    assert with_block(how, [of_mean(stretches(1000, 40))], 1000) is how
+
+
+def test_few_groups_make_an_interval_wider() -> None:
+    rng = np.random.default_rng(2)
+    values = np.repeat(rng.normal(size=8), 25)
+    few = Resampling(resamples=2000, groups=np.repeat(np.arange(8), 25))
+    wide, narrow = (
+        bootstrap_interval(lambda _, p: p.mean(), values, values, 0.1, replace(few, rules=rules)) for rules in (2, 1)
+    )
+    # Student's 1.89 of 7 degrees of freedom times the root of 8 / 7, for the normal law's 1.64.
+    assert (wide.high - wide.low) / (narrow.high - narrow.low) == pytest.approx(1.23, abs=0.1)
+
+
+def test_one_group_that_holds_most_rows_counts_for_little_more_than_one() -> None:
+    values = np.random.default_rng(3).normal(size=200)
+    equal, unequal = np.repeat(np.arange(20), 10), np.minimum(np.arange(200), 19)
+    of_equal, of_unequal = (
+        bootstrap_interval(lambda _, p: p.mean(), values, values, 0.1, Resampling(groups=groups))
+        for groups in (equal, unequal)
+    )
+    assert of_unequal.high - of_unequal.low > 2 * (of_equal.high - of_equal.low)
+
+
+def test_percentiles_beyond_all_resamples_are_reached_by_the_normal_law() -> None:
+    values = np.random.default_rng(4).normal(size=100)
+    how = Resampling(resamples=200)
+    usual, strict = (bootstrap_interval(lambda _, p: p.mean(), values, values, alpha, how) for alpha in (0.05, 1e-6))
+    assert (strict.high - strict.low) / (usual.high - usual.low) == pytest.approx(4.9 / 1.96, rel=0.25)
+
+
+def test_the_first_rules_give_the_percentiles_of_cube_root_blocks() -> None:
+    values = stretches(1000, 40)
+    how = Resampling(resamples=200, time_ordered=True, rules=1)
+    before = bootstrap_interval(lambda _, p: p.mean(), values, values, 0.05, how)
+    scores = np.concatenate([of_mean(values)(counts) for counts in draws(1000, replace(how, block=10))])[:200]
+    assert (before.low, before.high) == pytest.approx(tuple(np.quantile(scores, [0.025, 0.975])))
+    with pytest.raises(InvalidRequest, match="rules must be between 1 and 2, got 3"):
+        Resampling(rules=3)
