@@ -25,7 +25,8 @@ class GateDecision:
     None where there was nothing to compare; `champion_version` is None where there was no champion. `rival_version` is
     the version that stood for the champion, None in older decisions, in which it was the champion itself;
     `champion_scores_sha256` is that of its scores. `anchor_version` is the version that stood for the best champion so
-    far, None where the candidate did not have to keep up with it.
+    far, None where the candidate did not have to keep up with it. `interval_rules` are those by which intervals were
+    resampled (`analysis.bootstrap.RULES`).
     """
 
     process_id: str
@@ -57,6 +58,7 @@ class GateDecision:
     anchor_version: str | None = None
     anchor_sha256: str | None = None
     anchor_scores_sha256: str | None = None
+    interval_rules: int = 1
 
     def __post_init__(self) -> None:
         strategy_named(self.strategy)

@@ -186,6 +186,17 @@ async def test_an_anchor_that_cannot_be_compared_keeps_out_nobody_and_is_named(w
     assert (await world.agent.replay_decision(third.process_id)).is_same
 
 
+async def test_a_decision_of_before_the_rules_of_intervals_had_a_number_is_judged_by_the_first(world: World):
+    await world.optimize()
+    entry, spec = await world.entry(), await world.store.model("churn")
+    assert entry.detail["interval_rules"] == 2
+    detail = {name: value for name, value in entry.detail.items() if name != "interval_rules"}
+    replay = replay_gates(replace(entry, detail=detail), spec, world.agent._ports)
+    assert not replay.changed, describe(replay)
+    assert replay.difference is not None
+    assert replay.difference.where.endswith((": low", ": high"))
+
+
 async def test_of_rows_without_an_order_another_seed_means_another_holdout(world: World, tmp_path: Path):
     pq.write_table(rows(800).drop_columns(["day"]), tmp_path / "values.parquet")
     fields = {"id": "values", "task": "regression", "target": "c", "ignore": ["label"], "families": ["linear"]}

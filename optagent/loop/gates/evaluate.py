@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from optagent.analysis.bootstrap import Resampling, bootstrap_intervals
+from optagent.analysis.bootstrap import bootstrap_intervals
 from optagent.arrays import Prediction
 from optagent.domain.command import OptimizeModel
 from optagent.domain.gate import (
@@ -170,11 +170,10 @@ def _judge_limits(gates: Gates, prediction: Prediction, test: HoldoutTest) -> li
     prepared = test.prepared
     metrics = [metric_named(name, prepared.spec.task) for name in names]
     scores = [(metric.score, metric.resampled) for metric in metrics]
-    y, time, base_alpha = prepared.holdout.y, prepared.holdout_time, resampled_alpha(test.alpha)
-    resampling = Resampling(seed=test.seed, time_ordered=time is not None, groups=time)
+    y, base_alpha = prepared.holdout.y, resampled_alpha(test.alpha)
     results = []
     try:
-        intervals = bootstrap_intervals(scores, y, prediction, base_alpha, resampling)
+        intervals = bootstrap_intervals(scores, y, prediction, base_alpha, test.resampling)
     except (InvalidData, ValueError) as error:
         intervals = [InvalidData(str(error))] * len(names)
     for name, interval in zip(names, intervals, strict=True):

@@ -1,5 +1,6 @@
 """Gate log: the audit entry of a decision, with all values that are needed to make the decision again."""
 
+from optagent.analysis.bootstrap import RULES
 from optagent.codec import plain
 from optagent.domain.audit import AuditEntry
 from optagent.domain.gate_decision import JUDGED, GateDecision
@@ -34,6 +35,7 @@ async def log_judgement(
         look=report.look,
         alpha=report.alpha,
         champion=judgement.baseline_name,
+        interval_rules=RULES,
         results=tuple(as_logged(result) for result in report.results),
         criterion=test.criterion,
         **judgement.evidence,  # type: ignore[arg-type]

@@ -254,7 +254,14 @@ def _judge_again(
 ) -> tuple[tuple[str, ...], ReplayDifference | None]:
     """The names of the gates that come out the same, and the first difference."""
     metric = metric_named(decision.metric, materials.prepared.spec.task)
-    test = HoldoutTest(materials.prepared, metric, decision.alpha, decision.seed, criterion=decision.criterion)
+    test = HoldoutTest(
+        materials.prepared,
+        metric,
+        decision.alpha,
+        decision.seed,
+        criterion=decision.criterion,
+        rules=decision.interval_rules,
+    )
     gates = gates_from(decision.gates)
     results = holdout_gates(gates, materials.prediction, materials.champion, test, materials.why_no_champion)
     logged = {result.name: result for result in decision.results}

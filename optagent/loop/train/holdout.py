@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from optagent.analysis.bootstrap import Resampling, bootstrap_interval, paired_interval
+from optagent.analysis.bootstrap import RULES, Resampling, bootstrap_interval, paired_interval
 from optagent.arrays import Prediction, Rows
 from optagent.domain.gate import Criterion, Verdict
 from optagent.domain.model import ModelVersion
@@ -44,7 +44,8 @@ class HoldoutTest:
     """Settings of a comparison on the holdout of `prepared`: intervals of `metric` at confidence `1 - alpha`.
 
     With `before_refit`, the candidate is trained again before it competes, and a champion that was trained again itself
-    is represented by the version by which its recipe was judged. Gates judge the improvement by `criterion`.
+    is represented by the version by which its recipe was judged. Gates judge the improvement by `criterion`. `rules`
+    are those of the resampling, see `analysis.bootstrap.RULES`.
     """
 
     prepared: PreparedRows
@@ -53,6 +54,18 @@ class HoldoutTest:
     seed: int
     before_refit: bool = False
     criterion: Criterion = Criterion.PROOF
+    rules: int = RULES
+
+    @property
+    def resampling(self) -> Resampling:
+        """Resamples of the holdout: rows of one time together, in blocks of neighbours in time."""
+        return self.resampling_of(None)
+
+    def resampling_of(self, rows: Rows | None) -> Resampling:
+        """Resamples of these rows of the holdout, None for all."""
+        time = self.prepared.holdout_time
+        time = time if time is None or rows is None else time[rows]
+        return Resampling(seed=self.seed, time_ordered=time is not None, groups=time, rules=self.rules)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +123,9 @@ def compare_on_holdout(candidate: Prediction, baseline: Baseline, test: HoldoutT
 
     Only the rows that neither model has learned are compared.
     """
-    y, time, metric = test.prepared.holdout.y, test.prepared.holdout_time, test.metric
+    y, metric, resampling = test.prepared.holdout.y, test.metric, test.resampling_of(baseline.rows)
     rows = np.arange(len(y)) if baseline.rows is None else baseline.rows
-    y, time = y[rows], None if time is None else time[rows]
-    candidate, baseline_prediction = candidate[rows], baseline.prediction[rows]
-    resampling = Resampling(seed=test.seed, time_ordered=time is not None, groups=time)
+    y, candidate, baseline_prediction = y[rows], candidate[rows], baseline.prediction[rows]
 
     def score_interval(prediction: Prediction) -> Interval:
         return bootstrap_interval(metric.score, y, prediction, test.alpha, resampling, metric.resampled)
