@@ -1,11 +1,17 @@
-"""Training window: the stretch of past rows to learn from, chosen out of fold on the newest rows before the holdout."""
+"""Training window: the stretch of past rows to learn from, chosen out of fold on the newest rows before the holdout.
+
+Rows are left out only on evidence: of some thousand rows that nothing happened to, the best of six windows on a few
+hundred rows is often a short one by luck, and its model is several percent worse. So the shorter window's paired
+interval against all rows must be wholly better, at a risk that all windows share (Bonferroni).
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from optagent.arrays import Rows, Vector
+from optagent.analysis.bootstrap import Resampling, paired_interval
+from optagent.arrays import Prediction, Rows, Vector
 from optagent.domain.duration import seconds
 from optagent.errors import Infeasible, InvalidData, InvalidRequest
 from optagent.loop.train.prepare import PreparedRows, digest_of
@@ -15,6 +21,7 @@ from optagent.training.metrics import Metric
 from optagent.training.problem import Data, Fold, Problem
 from optagent.training.recipe import Recipe
 
+_ALL = "expanding"
 _SLIDING = (0.5, 0.25, 0.125)  # shares of the rows before a fold
 _HALF_LIFE = 0.25
 _LEAST_ROWS = 500
@@ -22,6 +29,8 @@ _LEAST_JUDGED = 200
 _JUDGED = 0.12  # share of the rows, the newest: the window that was best long ago may not be the best one now
 _JUDGED_FOLDS = 2  # parts of these rows, so that no model predicts far beyond the rows that it has learned from
 _WORTH = 0.01  # share of the score: a smaller gain is no reason to leave out rows
+_RISK = 0.1  # of leaving out rows that do no harm, one-sided
+_SLOW_RESAMPLES = 200  # for metrics that score each resample by itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +53,7 @@ Rule = Callable[[Rows, Vector], tuple[Rows, Vector | None]]
 
 def window_rules(changed_at: float | None = None) -> dict[str, Rule]:
     """The rules by name; `changed_at` (in the unit of the times) is the time at which a change was detected."""
-    by_name: dict[str, Rule] = {"expanding": lambda rows, time: (rows, None)}
+    by_name: dict[str, Rule] = {_ALL: lambda rows, time: (rows, None)}
     for share in _SLIDING:
         by_name[f"newest {share:.0%}"] = (
             lambda rows, time, share=share: (  # type: ignore[misc]
@@ -66,23 +75,25 @@ def choose_window(
     changed_at: float | None = None,
     seed: int = 0,
 ) -> TrainingWindow:
-    """The window whose model scores best on the newest rows; all rows where none is better by 1 % of the score.
+    """The window whose model scores best on the newest rows, of those that are shown to be better than all rows, and by
+    1 % of the score; all rows where there is none.
 
     Every window is judged on the same validation rows, which come after all rows that it learns from. Rows without an
     order have no window. Raises InvalidData where a window that was asked for leaves too few rows.
     """
     rows = np.arange(len(prepared.problem.data), dtype=np.int64)
     if prepared.dev_time is None:
-        return TrainingWindow("expanding", rows, None, {})
+        return TrainingWindow(_ALL, rows, None, {})
     if asked != "auto":
         return _requested_window(asked, prepared, changed_at)
     problem = Problem(recipe.problem(prepared.problem).data, _judged_folds(prepared, rows))
-    scores: dict[str, float] = {}
+    trials: dict[str, _Trial] = {}
     for name, rule in window_rules(changed_at).items():
-        score = _score_rule(problem, prepared.dev_time, rule, recipe, metric, seed)
-        if score is not None:
-            scores[name] = score
-    best = _best_window(scores, metric.maximize)
+        trial = _try_rule(problem, prepared.dev_time, rule, recipe, metric, seed)
+        if trial is not None:
+            trials[name] = trial
+    best = _best_window(trials, problem, prepared.dev_time, metric, seed)
+    scores = {name: trial.score for name, trial in trials.items()}
     return replace(window_named(best, prepared, changed_at), scores=scores)
 
 
@@ -150,9 +161,17 @@ def _judged_folds(prepared: PreparedRows, rows: Rows) -> tuple[Fold, ...]:
     return newest_folds(prepared.dev_time, prepared.spec, rows, _JUDGED_FOLDS, size)
 
 
-def _score_rule(problem: Problem, time: Vector, rule: Rule, recipe: Recipe, metric: Metric, seed: int) -> float | None:
-    """The mean score over the folds; None where the rule leaves too few rows for one of them."""
-    scores = []
+@dataclass(frozen=True, slots=True, eq=False)
+class _Trial:
+    """The mean score of a rule over the folds, and its predictions of all their validation rows."""
+
+    score: float
+    prediction: Prediction
+
+
+def _try_rule(problem: Problem, time: Vector, rule: Rule, recipe: Recipe, metric: Metric, seed: int) -> _Trial | None:
+    """None where the rule leaves too few rows for a fold, or the metric is undefined on one."""
+    scores, predictions = [], []
     for fold in problem.folds:
         order = fold.train[np.argsort(time[fold.train], kind="stable")]
         rows, weight = rule(order, time[order])
@@ -162,11 +181,12 @@ def _score_rule(problem: Problem, time: Vector, rule: Rule, recipe: Recipe, metr
             family = family_named(recipe.family)
             fit = family.start(recipe.params, _weigh_data(problem.data, rows, weight), rows, fold.valid, seed=seed)
             fit.advance(recipe.rounds)
-            scores.append(metric.score(problem.data.y[fold.valid], fit.predict_valid()))
+            predictions.append(fit.predict_valid())
+            scores.append(metric.score(problem.data.y[fold.valid], predictions[-1]))
         except (Infeasible, InvalidData):
             return None
     mean = float(np.mean(scores))
-    return mean if np.isfinite(mean) else None  # a fold of one class has no AUC
+    return _Trial(mean, np.concatenate(predictions)) if np.isfinite(mean) else None  # a fold of one class has no AUC
 
 
 def _weigh_data(data: Data, rows: Rows, weight: Vector | None) -> Data:
@@ -183,10 +203,25 @@ def _decaying_weights(count: int) -> Vector:
     return np.asarray(weight / weight.mean(), dtype=np.float64)
 
 
-def _best_window(scores: dict[str, float], maximize: bool) -> str:
-    if "expanding" not in scores:
-        return "expanding"
-    sign = 1 if maximize else -1
-    best = max(scores, key=lambda name: sign * scores[name])
-    gain = sign * (scores[best] - scores["expanding"])
-    return best if gain > _WORTH * abs(scores["expanding"]) else "expanding"
+def _best_window(trials: dict[str, _Trial], problem: Problem, time: Vector, metric: Metric, seed: int) -> str:
+    whole = trials.get(_ALL)
+    if whole is None:
+        return _ALL
+    sign, alternatives = (1 if metric.maximize else -1), len(trials) - 1
+    judged = np.concatenate([fold.valid for fold in problem.folds])
+    resamples = _SLOW_RESAMPLES if metric.resampled is None else 1000
+    how = Resampling(resamples, seed, time_ordered=True, groups=time[judged])
+    y = problem.data.y[judged]
+
+    def is_better(trial: _Trial) -> bool:
+        if sign * (trial.score - whole.score) <= _WORTH * abs(whole.score):
+            return False
+        predictions, alpha = (trial.prediction, whole.prediction), 2 * _RISK / alternatives
+        try:
+            interval = paired_interval(metric.score, metric.maximize, y, *predictions, alpha, how, metric.resampled)
+        except InvalidData:  # undefined on too many resamples
+            return False
+        return interval.low > 0
+
+    better = [name for name, trial in trials.items() if name != _ALL and is_better(trial)]
+    return max(better, key=lambda name: sign * trials[name].score, default=_ALL)
