@@ -126,7 +126,9 @@ def recorded_columns(history: History) -> list[str]:
     """The columns that are recorded with a prediction."""
     spec = history.spec
     out = {spec.target, spec.time_column, *spec.ignore, *spec.sensitive_columns}
-    return list(spec.features) or [name for name in history.table.schema.names if name not in out]
+    if spec.features:
+        return list(dict.fromkeys([*spec.features, *([spec.entity] if spec.entity else [])]))
+    return [name for name in history.table.schema.names if name not in out]
 
 
 def labels_known(history: History, start: int, now: float, delay_s: float) -> int:

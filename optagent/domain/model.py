@@ -34,11 +34,12 @@ class Task(StrEnum):
 class ModelSpec:
     """The description of a model that optagent monitors and optimizes.
 
-    Empty `features` mean every column but the target, the time column, `sensitive_columns` (used for bias checks, never
-    learned from) and `ignore`. `label_horizon` is the time from a row to its label: a duration with a time column of
-    dates, otherwise a number in the unit of the time column (or rows, with `rows_in_time_order`). Empty `metric` and
-    `families` mean the defaults of the task, `monitoring` None means that of the settings. Without a `policy` the model
-    is optimized only on request.
+    Empty `features` mean every column but the target, the time column, the `entity`, `sensitive_columns` (used for bias
+    checks, never learned from) and `ignore`. `entity` is the column of the customer or machine that a row is of: rows
+    of one are never on both sides of a split. `label_horizon` is the time from a row to its label: a duration with a
+    time column of dates, otherwise a number in the unit of the time column (or rows, with `rows_in_time_order`). Empty
+    `metric` and `families` mean the defaults of the task, `monitoring` None means that of the settings. Without a
+    `policy` the model is optimized only on request.
     """
 
     model_id: str
@@ -61,6 +62,7 @@ class ModelSpec:
     description: str = ""
     monitoring: Monitoring | None = None
     policy: RetrainingPolicy | None = None
+    entity: str | None = None
 
     def __post_init__(self) -> None:
         if not MODEL_ID.fullmatch(self.model_id):
@@ -75,6 +77,8 @@ class ModelSpec:
                 raise InvalidRequest(f"{name}: a name stands twice in {list(values)}")
         if self.target in self.features:
             raise InvalidRequest(f"features: the target {self.target!r} cannot be a feature")
+        if self.entity is not None and self.entity in ("", self.target, self.time_column):
+            raise InvalidRequest(f"entity: {self.entity!r} must be a column beside the target and the time")
         if self.time_column and self.rows_in_time_order:
             raise InvalidRequest("give time_column or rows_in_time_order, not both")
         if self.horizon < 0:

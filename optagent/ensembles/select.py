@@ -11,7 +11,7 @@ import numpy as np
 
 from optagent.analysis.bootstrap import Resampling
 from optagent.analysis.pareto import fronts
-from optagent.arrays import Rows, Vector
+from optagent.arrays import Codes, Rows, Vector
 from optagent.domain.model import ModelSpec
 from optagent.ensembles.budget import EnsembleBudget
 from optagent.ensembles.choice import EnsembleChoice, EnsembleOption
@@ -49,12 +49,13 @@ class EnsembleGoal:
 
 @dataclass(frozen=True, slots=True)
 class MemberData:
-    """Members with the specification, times and features of their rows."""
+    """Members with the specification, times, features and entities of their rows."""
 
     members: Members
     spec: ModelSpec
     time: Vector | None = None
     features: StackFeatures | None = None
+    entity: Codes | None = None
 
     def learning_data(
         self, rows: Rows, folds: tuple[Fold, ...], library: Rows, target: Target, gains_for: GainsFor
@@ -75,7 +76,7 @@ def choose_ensemble(
     searches_of(goal.method)
     goal.budget.check(members)
     try:
-        parts = split_rows(member_data.spec, members.y, member_data.time, goal.seed)
+        parts = split_rows(member_data.spec, members.y, member_data.time, goal.seed, member_data.entity)
     except InvalidData as error:
         return _keep_single(members, goal, f"there are no rows to judge an ensemble by: {error}")
     if len(parts.learn) < MIN_ROWS:
@@ -106,8 +107,9 @@ def _choose_by_split(
         return replace(_keep_single(learn, goal, f"no search came to an end: {error}"), notes=notes, options=options)
     single = best_single(learn, target, goal.budget)
     ordered = member_data.time is not None
-    groups = None if member_data.time is None else member_data.time[parts.verdict]
-    resampling = Resampling(seed=goal.seed, time_ordered=ordered, groups=groups)
+    groups = member_data.time if ordered else member_data.entity
+    verdict_groups = None if groups is None else groups[parts.verdict]
+    resampling = Resampling(seed=goal.seed, time_ordered=ordered, groups=verdict_groups)
     verdict_data = member_data.learning_data(parts.verdict, (), np.arange(len(learn)), target, gains_for)
     choice = run_holdout_test(verdict_data, ensemble, single, resampling, goal.alpha)
     return replace(

@@ -57,7 +57,8 @@ def columns_of(spec: ModelSpec) -> tuple[str, ...] | None:
     if not spec.features:
         return None
     time = (spec.time_column,) if spec.time_column else ()
-    return tuple(dict.fromkeys((*spec.features, spec.target, *time, *spec.sensitive_columns)))
+    entity = (spec.entity,) if spec.entity else ()
+    return tuple(dict.fromkeys((*spec.features, spec.target, *time, *entity, *spec.sensitive_columns)))
 
 
 def target_schema(table: pa.Table, spec: ModelSpec) -> Schema:
@@ -133,7 +134,7 @@ def _feature_names(table: pa.Table, spec: ModelSpec) -> Sequence[str]:
             raise InvalidRequest(f"features: {sensitive} are sensitive columns, which are never learned from")
         require_columns(spec.features, names, "features")
         return spec.features
-    excluded = {spec.target, spec.time_column, *spec.sensitive_columns, *spec.ignore}
+    excluded = {spec.target, spec.time_column, spec.entity, *spec.sensitive_columns, *spec.ignore}
     return [name for name in names if name not in excluded and kind_of(table.schema.field(name).type) is not None]
 
 

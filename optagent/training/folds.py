@@ -3,10 +3,9 @@
 Rows in time order are split walk-forward: the holdout is the newest share, each fold trains on everything before its
 validation rows, and a training row is purged where its label window (t, t + horizon] reaches into the rows that it
 would be judged on, since two labels that overlap in time share what they know (López de Prado 2018, Advances in
-Financial Machine Learning, ch. 7). The embargo of the same chapter, which leaves out training rows right after those
-that judge, has nothing to leave out: nothing is trained on rows that come after them. Cuts lie between distinct times,
-so that rows of one instant, such as the stocks of one day, are never on both sides. Rows without an order are split at
-random, by class for classifiers.
+Financial Machine Learning, ch. 7). Nothing is trained on rows that come after those that judge. Cuts lie between
+distinct times, so that rows of one instant, such as the stocks of one day, are never on both sides. Rows without an
+order are split at random, by class for classifiers. Rows of one entity are never on both sides either, see `entities`.
 """
 
 from dataclasses import dataclass
@@ -15,13 +14,16 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from optagent.arrays import Rows, Vector
+from optagent.arrays import Codes, Rows, Vector
 from optagent.domain.model import ModelSpec
 from optagent.errors import InvalidData
+from optagent.training.entities import entity_folds, holdout_of_entities, without_entities
 from optagent.training.problem import Fold
 
 MIN_HOLDOUT_ROWS = 10
 """Fewer rows than these prove nothing, however wide the interval is that they give."""
+
+_EVERY_ENTITY_RECURS = "where the same entities come again and again, name no `entity`: time alone parts the rows then"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +35,11 @@ class Split:
     notes: tuple[str, ...] = ()
 
 
-def split(time: Vector | None, y: Vector, spec: ModelSpec, *, seed: int = 0, least: int = 0) -> Split:
+def split(
+    time: Vector | None, y: Vector, spec: ModelSpec, *, seed: int = 0, least: int = 0, entity: Codes | None = None
+) -> Split:
     """Sets the holdout apart: the newest `holdout_fraction` of the rows, and at least `least` rows, or a random share
-    of rows without an order.
+    of rows without an order. `entity` (rows,) numbers the entities.
 
     Raises InvalidData where a part would be too small, or of one class.
     """
@@ -49,23 +53,30 @@ def split(time: Vector | None, y: Vector, spec: ModelSpec, *, seed: int = 0, lea
             f" {MIN_HOLDOUT_ROWS} are needed"
         )
     if time is None:
-        return _random_split(y, spec, seed)
+        return _random_split(y, spec, seed, entity)
     order = np.argsort(time, kind="stable")
     wanted = max(wanted, least)
     (cut,) = _cuts(time[order], [len(y) - wanted], "a holdout")
     before, holdout = order[:cut], order[cut:]
-    dev = before[time[before] + spec.horizon < time[holdout[0]]] if spec.horizon else before
-    if not len(dev):
+    matured = before[time[before] + spec.horizon < time[holdout[0]]] if spec.horizon else before
+    if not len(matured):
         raise InvalidData(f"no row is left before the holdout after purging a label horizon of {spec.label_horizon}")
+    dev = without_entities(matured, holdout, entity)
+    if not len(dev):
+        raise InvalidData(f"{_EVERY_ENTITY_RECURS}: all {len(matured)} rows before the holdout are of its entities")
     _check_classes(y, holdout, spec, "the holdout", "a larger holdout_fraction")
-    notes = [f"{cut - len(dev)} rows purged before the holdout (label horizon)"] if cut > len(dev) else []
+    notes = [f"{cut - len(matured)} rows purged before the holdout (label horizon)"] if cut > len(matured) else []
+    if len(dev) < len(matured):
+        notes.append(f"{len(matured) - len(dev)} of {len(matured)} rows left out: their entity is in the holdout too")
     if not 0.5 <= len(holdout) / wanted <= 1.5:
         notes.append(f"the holdout has {len(holdout)} rows instead of {wanted}: rows of one time stay together")
     return Split(dev, holdout, tuple(notes))
 
 
-def make_folds(time: Vector | None, y: Vector, spec: ModelSpec, rows: Rows, *, seed: int = 0) -> tuple[Fold, ...]:
-    """The folds on `rows` (positions in `time` and `y`), walk-forward where there is a time.
+def make_folds(
+    time: Vector | None, y: Vector, spec: ModelSpec, rows: Rows, *, seed: int = 0, entity: Codes | None = None
+) -> tuple[Fold, ...]:
+    """The folds on `rows` (positions in `time`, `y` and `entity`), walk-forward where there is a time.
 
     Raises InvalidData, naming the fold, for one that would have no training row or a single class.
     """
@@ -73,12 +84,14 @@ def make_folds(time: Vector | None, y: Vector, spec: ModelSpec, rows: Rows, *, s
     if len(rows) < spec.folds + 1:
         raise InvalidData(f"{len(rows)} rows are too few for {spec.folds} folds")
     if time is None:
-        folds = _random_folds(y, spec, rows, seed)
+        folds = _random_folds(y, spec, rows, seed, entity)
     else:
         wanted = [round(len(rows) * number / (spec.folds + 1)) for number in range(1, spec.folds + 1)]
-        folds = _walk_forward(time, spec, rows, wanted)
+        folds = _walk_forward(time, spec, rows, wanted, entity)
     for number, fold in enumerate(folds, 1):
         name = f"fold {number} of {len(folds)}"
+        if not len(fold.train) and entity is not None:
+            raise InvalidData(f"{name}: no training row is left. {_EVERY_ENTITY_RECURS}, or use fewer folds")
         if not len(fold.train):
             raise InvalidData(
                 f"{name}: no training row is left after purging a label horizon of {spec.label_horizon};"
@@ -89,16 +102,20 @@ def make_folds(time: Vector | None, y: Vector, spec: ModelSpec, rows: Rows, *, s
     return folds
 
 
-def newest_folds(time: Vector, spec: ModelSpec, rows: Rows, count: int, size: int) -> tuple[Fold, ...]:
+def newest_folds(
+    time: Vector, spec: ModelSpec, rows: Rows, count: int, size: int, entity: Codes | None = None
+) -> tuple[Fold, ...]:
     """Walk-forward folds, `count` of them, whose validation rows together are the newest `size` of `rows`.
 
     Raises InvalidData where there are too few distinct times.
     """
     wanted = [len(rows) - size + round(size * number / count) for number in range(count)]
-    return _walk_forward(time, spec, rows, wanted)
+    return _walk_forward(time, spec, rows, wanted, entity)
 
 
-def _walk_forward(time: Vector, spec: ModelSpec, rows: Rows, wanted: list[int]) -> tuple[Fold, ...]:
+def _walk_forward(
+    time: Vector, spec: ModelSpec, rows: Rows, wanted: list[int], entity: Codes | None
+) -> tuple[Fold, ...]:
     """Folds whose validation rows begin near the `wanted` places in the order of time."""
     order = rows[np.argsort(time[rows], kind="stable")]
     when = time[order]
@@ -107,7 +124,7 @@ def _walk_forward(time: Vector, spec: ModelSpec, rows: Rows, wanted: list[int]) 
     folds = []
     for start, end in pairwise(cuts):
         train = order[:start][when[:start] + gap < when[start]] if gap else order[:start]
-        folds.append(Fold(train=train, valid=order[start:end]))
+        folds.append(Fold(train=without_entities(train, order[start:end], entity), valid=order[start:end]))
     return tuple(folds)
 
 
@@ -126,24 +143,30 @@ def _cuts(when: Vector, wanted: list[int], purpose: str) -> list[int]:
     return cuts
 
 
-def _random_split(y: Vector, spec: ModelSpec, seed: int) -> Split:
+def _random_split(y: Vector, spec: ModelSpec, seed: int, entity: Codes | None) -> Split:
     from sklearn.model_selection import train_test_split
 
     strata = _strata(y, 2) if spec.task.classifies else None
-    dev, holdout = train_test_split(
-        np.arange(len(y)), test_size=spec.holdout_fraction, random_state=seed, stratify=strata
-    )
-    dev, holdout = np.sort(dev), np.sort(holdout)
+    if entity is None:
+        dev, holdout = train_test_split(
+            np.arange(len(y)), test_size=spec.holdout_fraction, random_state=seed, stratify=strata
+        )
+        dev, holdout = np.sort(dev), np.sort(holdout)
+    else:
+        dev, holdout = holdout_of_entities(strata, entity, spec.holdout_fraction, seed)
     _check_classes(y, holdout, spec, "the holdout", "a larger holdout_fraction")
     return Split(dev, holdout)
 
 
-def _random_folds(y: Vector, spec: ModelSpec, rows: Rows, seed: int) -> tuple[Fold, ...]:
+def _random_folds(y: Vector, spec: ModelSpec, rows: Rows, seed: int, entity: Codes | None) -> tuple[Fold, ...]:
     from sklearn.model_selection import KFold, StratifiedKFold
 
     kind = StratifiedKFold if spec.task.classifies else KFold
     strata = _strata(y[rows], spec.folds) if spec.task.classifies else None
-    splits = kind(spec.folds, shuffle=True, random_state=seed).split(rows, strata)
+    if entity is None:
+        splits = list(kind(spec.folds, shuffle=True, random_state=seed).split(rows, strata))
+    else:
+        splits = entity_folds(strata, entity[rows], spec.folds, seed)
     return tuple(Fold(train=rows[train], valid=rows[valid]) for train, valid in splits)
 
 

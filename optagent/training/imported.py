@@ -47,6 +47,8 @@ def usable_columns(table: pa.Table, spec: ModelSpec) -> tuple[dict[str, Kind], d
         kind = kind_of(table.schema.field(name).type)
         if name == spec.target:
             refused[name] = "it is the target"
+        elif name == spec.entity and name not in spec.features:
+            refused[name] = "it is the entity"
         elif name in spec.sensitive_columns:
             refused[name] = "it is a sensitive column"
         elif name in spec.ignore or (spec.features and name not in spec.features):

@@ -108,6 +108,7 @@ class RegisterRequest(Request):
     ignore: list[Name] = []
     time_column: Name | None = None
     rows_in_time_order: bool = False
+    entity: Annotated[Name | None, Field(description="column of the customer whose rows stay together")] = None
     label_horizon: Annotated[str, Field(max_length=20)] | Amount = 0.0
     sensitive_columns: list[Name] = []
     positive_class: Name | None = None

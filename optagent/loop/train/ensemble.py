@@ -46,7 +46,9 @@ from optagent.training.families.registry import family_named
 from optagent.training.metrics import Metric, metric_named
 from optagent.training.recipe import OutOfFold, Recipe, predict_out_of_fold, train_recipe
 
-_ONE_ROW_SET = ("task", "data", "target", "time_column", "rows_in_time_order", "label_horizon", "holdout_fraction")
+_ONE_ROW_SET = (
+    *("task", "data", "target", "time_column", "rows_in_time_order", "label_horizon", "holdout_fraction", "entity"),
+)
 _WORTH_SHARING = 5_000_000  # predictions: fewer are computed here sooner than they are handed over
 
 
@@ -144,7 +146,9 @@ def search_weights(
         latency_ms=tuple(each.latency_ms for each in out_of_folds),
         size_mb=tuple(each.size_mb for each in out_of_folds),
     )
-    data = MemberData(members, spec, _select_times(prepared.dev_time, rows), _stack_features(prepared, rows))
+    time = None if prepared.dev_time is None else prepared.dev_time[rows]
+    entity = None if prepared.dev_entity is None else prepared.dev_entity[rows]
+    data = MemberData(members, spec, time, _stack_features(prepared, rows), entity)
     target = target_of(members, goal.metrics)
     with _PooledGains(workers) as gains_for:
         choice = choose_ensemble(data, goal, gains_for)
@@ -248,10 +252,6 @@ def _stack_features(prepared: PreparedRows, rows: Rows) -> StackFeatures:
     data = prepared.problem.data
     numbers = [index for index in range(len(data.names)) if index not in data.categorical]
     return StackFeatures(data.x_of(rows), tuple(numbers))
-
-
-def _select_times(time: Vector | None, rows: Rows) -> Vector | None:
-    return None if time is None else time[rows]
 
 
 def _shares(members: Members, combined: Combined) -> dict[str, float]:

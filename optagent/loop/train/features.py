@@ -72,7 +72,7 @@ def propose_features(
     command: EngineerFeatures, prepared: PreparedRows, recipe: Recipe, metric: Metric, ports: Ports, run: Run
 ) -> FeatureProposal:
     """A proposal of features for the recipe's model, or with the reason why there are none; blocks."""
-    time = prepared.dev_time
+    time, entity = prepared.dev_time, prepared.dev_entity
     dates = [column.name for column in prepared.schema.columns if column.kind is Kind.DATETIME]
     return propose(
         prepared.problem,
@@ -81,7 +81,7 @@ def propose_features(
         params=recipe.params,
         rounds=recipe.rounds,
         dates=dates,
-        how=Resampling(seed=command.seed, time_ordered=time is not None, groups=time),
+        how=Resampling(seed=command.seed, time_ordered=time is not None, groups=entity if time is None else time),
         limits=ProposalLimits(features=command.max_features, seconds=command.timeout_s, memory_mb=command.memory_mb),
         rules=ProposalRules(alpha=strategy_named(command.strategy).alpha),
         seed=command.seed,

@@ -58,14 +58,15 @@ class HoldoutTest:
 
     @property
     def resampling(self) -> Resampling:
-        """Resamples of the holdout: rows of one time together, in blocks of neighbours in time."""
+        """Resamples of the holdout: rows of one time together, in blocks of neighbours in time, or whole entities."""
         return self.resampling_of(None)
 
     def resampling_of(self, rows: Rows | None) -> Resampling:
         """Resamples of these rows of the holdout, None for all."""
-        time = self.prepared.holdout_time
-        time = time if time is None or rows is None else time[rows]
-        return Resampling(seed=self.seed, time_ordered=time is not None, groups=time, rules=self.rules)
+        time, entity = self.prepared.holdout_time, self.prepared.holdout_entity
+        groups = entity if time is None else time
+        groups = groups if groups is None or rows is None else groups[rows]
+        return Resampling(seed=self.seed, time_ordered=time is not None, groups=groups, rules=self.rules)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from optagent.arrays import Rows, Vector
+from optagent.arrays import Codes, Rows, Vector
 from optagent.domain.model import ModelSpec
 from optagent.ports import Datasets
 from optagent.training.encoding import Schema, columns_of, encode_target, fit_schema, load_data, target_schema
+from optagent.training.entities import entities_of
 from optagent.training.folds import make_folds, split
 from optagent.training.plan import FeaturePlan
 from optagent.training.problem import Data, Problem, span_of
@@ -23,9 +24,10 @@ class PreparedRows:
     """The encoded rows of a model: development rows with folds for a search, and the holdout that judges its result.
 
     `problem` holds the development rows only, and `digest` is their SHA-256. `holdout` is encoded, and `holdout_rows`
-    are the same rows as they were read; `holdout_time` and `dev_time` are instants, None for rows without an order.
-    With a `plan`, `problem` has the plan's columns; `holdout` always has the model's own. `first_position` is the place
-    among all rows at which rows without a time of their own begin: their instants count from there.
+    are the same rows as they were read; `holdout_time` and `dev_time` are instants, None for rows without an order, and
+    `holdout_entity` and `dev_entity` numbers of entities, None for a model that names none. With a `plan`, `problem`
+    has the plan's columns; `holdout` always has the model's own. `first_position` is the place among all rows at which
+    rows without a time of their own begin: their instants count from there.
 
     The rows of a refit have `measured_as`: then `problem` holds the holdout's rows too, and `holdout` is that of the
     version of this number, by which the recipe was judged.
@@ -43,6 +45,8 @@ class PreparedRows:
     plan: FeaturePlan | None = None
     first_position: float = 0.0
     measured_as: str = ""
+    holdout_entity: Codes | None = None
+    dev_entity: Codes | None = None
 
     @property
     def trained_until(self) -> float | None:
@@ -88,9 +92,11 @@ def prepare_table(table: pa.Table, spec: ModelSpec, seed: int = 0, least_holdout
         notes.append(f"{int((~has_target).sum()):,} rows without a target were left out")
         table = table.filter(pa.array(has_target))
         time = None if time is None else time[has_target]
-    parts = split(time, y, spec, seed=seed, least=least_holdout)
-    dev_time = None if time is None else time[parts.dev]
-    folds = make_folds(dev_time, y[parts.dev], spec, np.arange(len(parts.dev)), seed=seed)
+    entity = entities_of(table, spec)
+    parts = split(time, y, spec, seed=seed, least=least_holdout, entity=entity)
+    dev_time, holdout_time = (None if time is None else time[rows] for rows in (parts.dev, parts.holdout))
+    dev_entity, holdout_entity = (None if entity is None else entity[rows] for rows in (parts.dev, parts.holdout))
+    folds = make_folds(dev_time, y[parts.dev], spec, np.arange(len(parts.dev)), seed=seed, entity=dev_entity)
     schema = fit_schema(table, spec, parts.dev)
     holdout_rows = table.take(pa.array(parts.holdout))  # a slice would keep the whole table in memory
     data = load_data(take_rows(table, parts.dev), schema, spec.class_weight)
@@ -100,10 +106,12 @@ def prepare_table(table: pa.Table, spec: ModelSpec, seed: int = 0, least_holdout
         schema=schema,
         holdout=load_data(holdout_rows, schema),
         holdout_rows=holdout_rows,
-        holdout_time=None if time is None else time[parts.holdout],
+        holdout_time=holdout_time,
         digest=digest_of(data),
         notes=(*notes, *schema.notes, *parts.notes),
         dev_time=dev_time,
+        holdout_entity=holdout_entity,
+        dev_entity=dev_entity,
     )
 
 

@@ -112,8 +112,11 @@ def restrict_rows(prepared: PreparedRows, window: TrainingWindow, seed: int = 0)
         weight = window_weight[rows] if weight is None else weight * window_weight[rows]
     window_data = replace(data, x=np.ascontiguousarray(data.x[rows]), y=data.y[rows], weight=weight)
     time = None if prepared.dev_time is None else prepared.dev_time[rows]
-    folds = make_folds(time, window_data.y, prepared.spec, np.arange(len(rows)), seed=seed)
-    return replace(prepared, problem=Problem(window_data, folds), dev_time=time, digest=digest_of(window_data))
+    entity = None if prepared.dev_entity is None else prepared.dev_entity[rows]
+    folds = make_folds(time, window_data.y, prepared.spec, np.arange(len(rows)), seed=seed, entity=entity)
+    return replace(
+        prepared, problem=Problem(window_data, folds), dev_time=time, dev_entity=entity, digest=digest_of(window_data)
+    )
 
 
 def window_named(name: str, prepared: PreparedRows, changed_at: float | None = None) -> TrainingWindow:
@@ -158,7 +161,7 @@ def _judged_folds(prepared: PreparedRows, rows: Rows) -> tuple[Fold, ...]:
     """Walk-forward folds that validate on the newest rows."""
     assert prepared.dev_time is not None
     size = min(max(round(len(rows) * _JUDGED), _LEAST_JUDGED), len(rows) // 2)
-    return newest_folds(prepared.dev_time, prepared.spec, rows, _JUDGED_FOLDS, size)
+    return newest_folds(prepared.dev_time, prepared.spec, rows, _JUDGED_FOLDS, size, prepared.dev_entity)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
