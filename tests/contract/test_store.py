@@ -66,6 +66,7 @@ async def test_a_saved_model_reads_back_equal(store):
         time_column="day",
         label_horizon="24h",
         features=("a", "é"),
+        entity="customer",
         search_space={"lightgbm": {"learning_rate": {"low": 0.01, "high": 0.1}}},
     )
     await store.save_model(spec)

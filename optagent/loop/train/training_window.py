@@ -1,8 +1,10 @@
 """Training window: the stretch of past rows to learn from, chosen out of fold on the newest rows before the holdout.
 
 Rows are left out only on evidence: of some thousand rows that nothing happened to, the best of six windows on a few
-hundred rows is often a short one by luck, and its model is several percent worse. So the shorter window's paired
-interval against all rows must be wholly better, at a risk that all windows share (Bonferroni).
+hundred rows is often a short one by luck, and its model is several percent worse. So the shorter window's one-sided
+paired interval against all rows must be wholly better. There is no correction for the number of windows: their models
+are nearly alike, and where nothing happened a shorter one is worse by itself, so that all together keep about the risk
+of one, while a correction would cost half of the power.
 """
 
 from collections.abc import Callable
@@ -29,7 +31,7 @@ _LEAST_JUDGED = 200
 _JUDGED = 0.12  # share of the rows, the newest: the window that was best long ago may not be the best one now
 _JUDGED_FOLDS = 2  # parts of these rows, so that no model predicts far beyond the rows that it has learned from
 _WORTH = 0.01  # share of the score: a smaller gain is no reason to leave out rows
-_RISK = 0.1  # of leaving out rows that do no harm, one-sided
+_RISK = 0.1  # one-sided, of a window that is no better
 _SLOW_RESAMPLES = 200  # for metrics that score each resample by itself
 
 
@@ -210,7 +212,7 @@ def _best_window(trials: dict[str, _Trial], problem: Problem, time: Vector, metr
     whole = trials.get(_ALL)
     if whole is None:
         return _ALL
-    sign, alternatives = (1 if metric.maximize else -1), len(trials) - 1
+    sign = 1 if metric.maximize else -1
     judged = np.concatenate([fold.valid for fold in problem.folds])
     resamples = _SLOW_RESAMPLES if metric.resampled is None else 1000
     how = Resampling(resamples, seed, time_ordered=True, groups=time[judged])
@@ -219,9 +221,9 @@ def _best_window(trials: dict[str, _Trial], problem: Problem, time: Vector, metr
     def is_better(trial: _Trial) -> bool:
         if sign * (trial.score - whole.score) <= _WORTH * abs(whole.score):
             return False
-        predictions, alpha = (trial.prediction, whole.prediction), 2 * _RISK / alternatives
+        predictions = trial.prediction, whole.prediction
         try:
-            interval = paired_interval(metric.score, metric.maximize, y, *predictions, alpha, how, metric.resampled)
+            interval = paired_interval(metric.score, metric.maximize, y, *predictions, 2 * _RISK, how, metric.resampled)
         except InvalidData:  # undefined on too many resamples
             return False
         return interval.low > 0

@@ -18,6 +18,7 @@ def test_a_model_survives_a_round_trip_through_json():
             **CHURN,
             "time_column": "day",
             "label_horizon": "2d",
+            "entity": "customer",
             "search_space": {"lightgbm": {"num_leaves": {"high": 31}}},
         }
     )
@@ -49,6 +50,7 @@ def test_data_is_a_path_a_uri_with_its_format_or_a_query(tmp_path: Path):
         ({"label_horizon": "soon", "time_column": "t"}, "'soon' is not a duration"),
         ({"label_horizon": -1, "time_column": "t"}, "label_horizon must not be negative, got -1"),
         ({"time_column": "t", "rows_in_time_order": True}, "not both"),
+        ({"entity": "label"}, "entity: 'label' must be a column beside the target and the time"),
         ({"features": ["a", "label"]}, "the target 'label' cannot be a feature"),
         ({"families": ["xgboost", "xgboost"]}, "families: a name stands twice"),
         ({"class_weight": "heavy"}, "class_weight: unknown 'heavy'"),
