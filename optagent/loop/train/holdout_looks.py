@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from optagent.analysis.bootstrap import block_length
+from optagent.analysis.block_length import cube_root_length
 from optagent.arrays import Prediction
 from optagent.domain.ledger import HoldoutLook
 from optagent.errors import Conflict
@@ -76,9 +76,10 @@ def degrees_of_freedom(prepared: PreparedRows, rows: int) -> float:
     spread misses: with it, the far tails of the proofs of 500 to 1,300 rows have the probability that they claim.
     """
     if prepared.holdout_time is None:
-        return rows - 1
+        entity = prepared.holdout_entity
+        return max(1.0, (len(prepared.holdout) if entity is None else len(np.unique(entity))) - 1.0)
     units = len(np.unique(prepared.holdout_time)) * rows / len(prepared.holdout)
-    return max(1.0, units / block_length(math.ceil(units)) / 2)
+    return max(1.0, units / cube_root_length(math.ceil(units)) / 2)
 
 
 def restrict_comparison(comparison: Comparison, alpha: float, freedom: float) -> Comparison:

@@ -63,7 +63,8 @@ def test_both_models_are_scored_on_the_rows_that_neither_has_learned(prepared: P
     champion = np.where(known, np.where(y == 1, 0.99, 0.01), 0.5)
     test = HoldoutTest(prepared, metric_named("log_loss", Task.BINARY), 0.05, 0)
     everywhere = compare_on_holdout(better, Baseline("champion", champion), test)
-    assert (everywhere.verdict, everywhere.rows) == (Verdict.FAIL, len(y))
+    assert everywhere.rows == len(y)
+    assert everywhere.improvement.estimate < 0
     elsewhere = compare_on_holdout(better, Baseline("champion", champion, np.flatnonzero(~known)), test)
     assert (elsewhere.verdict, elsewhere.rows) == (Verdict.PASS, len(y) - 75)
     assert elsewhere.baseline.estimate == pytest.approx(np.log(2))

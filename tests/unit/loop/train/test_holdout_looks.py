@@ -40,6 +40,7 @@ def prepared_rows(time=HOURS):
         spec=SimpleNamespace(model_id="m1", target="y", task=Task.REGRESSION),
         holdout=Holdout(y=Y),
         holdout_time=time,
+        holdout_entity=None,
     )
 
 
