@@ -121,7 +121,7 @@ class MonitoringVerbs(AgentBase):
         spec = await ports.store.model(model_id)
 
         async def analyze(window: Window) -> ModelReport:
-            return await analyze_cached(AnalyzeModel(model_id, time_range=window), ports)
+            return await analyze_cached(AnalyzeModel(model_id, time_range=window), ports, is_monitor=True)
 
         monitoring, now = ports.monitoring_of(spec), ports.clock.now()
         monitor_pass = await watch_once(spec, analyze, observations, ports.store, monitoring, now)

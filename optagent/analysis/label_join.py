@@ -130,6 +130,15 @@ def join_labels(ids: pa.LargeStringArray, time_us: Index, labels: Labels) -> Joi
     )
 
 
+def first_label_times(ids: pa.LargeStringArray, labels: Labels) -> Index:
+    """(ids,) microseconds at which the first usable label of each id came, -1 where none has."""
+    places = pc.fill_null(pc.index_in(labels.ids, value_set=ids), -1).to_numpy(zero_copy_only=False).astype(np.int64)
+    usable = (places >= 0) & ~np.isnan(labels.y)
+    first = np.full(len(ids), np.iinfo(np.int64).max)
+    np.minimum.at(first, places[usable], labels.time_us[usable])
+    return np.where(first == np.iinfo(np.int64).max, -1, first)
+
+
 def count_orphans(labels: pa.LargeStringArray, tables: Sequence[pa.Table]) -> int:
     """The number of ids that have a label and no prediction in any of the tables."""
     predicted = concat_texts([table.column(ID) for table in tables])

@@ -17,6 +17,7 @@ class AlertKind(StrEnum):
     DATA_QUALITY = "data quality"
     LATENCY = "latency"
     PIPELINE = "pipeline"
+    LABELS = "labels"
 
 
 class Severity(StrEnum):

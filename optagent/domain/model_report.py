@@ -8,6 +8,7 @@ from optagent.domain.answer import Answer
 from optagent.domain.concept_drift import ConceptDrift
 from optagent.domain.diagnosis import Diagnosis
 from optagent.domain.drift import DriftReport, SeparabilityReport
+from optagent.domain.label_maturity import LabelMaturity
 from optagent.domain.monitoring import AnalysisType, Window
 from optagent.domain.performance import (
     AttributionShift,
@@ -64,6 +65,7 @@ class ModelReport(Answer):
     confidence: ModelConfidence | None = None
     latency: Latency | None = None
     business: Business | None = None
+    labels: LabelMaturity | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     error: str | None = None

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from optagent.domain.label_maturity import WindowMaturity
 from optagent.domain.monitoring import Window
 from optagent.domain.study import Interval
 
@@ -80,7 +81,11 @@ class Degradation:
 
 @dataclass(frozen=True, slots=True)
 class Performance:
-    """The realised performance of a window, over time, by slice, and since the reference."""
+    """The realised performance of a window, over time, by slice, and since the reference.
+
+    `maturity` says what share of the labels has come; the metrics of a young window are corrected for the rest. The
+    degradation and the slices are of the matured rows, and of the labels that have come.
+    """
 
     rows: int
     labelled: int
@@ -88,6 +93,7 @@ class Performance:
     over_time: tuple[PerformancePoint, ...] = ()
     slices: tuple[SliceValue, ...] = ()
     degradation: tuple[Degradation, ...] = ()
+    maturity: WindowMaturity | None = None
 
 
 @dataclass(frozen=True, slots=True)

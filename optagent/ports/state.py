@@ -7,6 +7,7 @@ from optagent.domain.alert import Alert
 from optagent.domain.audit import AuditEntry, AuditPage
 from optagent.domain.audit_anchor import AuditTrust
 from optagent.domain.gate import Verdict
+from optagent.domain.label_maturity import LabelHistory
 from optagent.domain.ledger import HoldoutLook
 from optagent.domain.model import ModelSpec
 from optagent.domain.model_report import ModelReport
@@ -160,6 +161,14 @@ class Store(Protocol):
 
     async def watch_mark(self, model_id: str) -> WatchMark:
         """The mark that was saved last; an empty one where none was."""
+        ...
+
+    async def save_label_history(self, model_id: str, history: LabelHistory) -> None:
+        """Stores the ages at which a model's labels came; replaces an older history."""
+        ...
+
+    async def label_history(self, model_id: str) -> LabelHistory:
+        """The history that was saved last; an empty one where none was."""
         ...
 
     async def save_alerts(self, alerts: Sequence[Alert]) -> None:

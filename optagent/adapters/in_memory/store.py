@@ -30,6 +30,7 @@ from optagent.adapters.state.store_errors import (
 )
 from optagent.codec import decode, encode
 from optagent.domain.alert import Alert
+from optagent.domain.label_maturity import LabelHistory
 from optagent.domain.model import ModelSpec
 from optagent.domain.model_report import ModelReport
 from optagent.domain.monitoring import WatchMark
@@ -58,6 +59,7 @@ class InMemoryStore(InMemoryQueue, InMemoryLedger, InMemoryAudit, InMemoryOnce):
         self._models: dict[str, bytes] = {}
         self._reports: dict[str, tuple[str, bytes]] = {}
         self._watch_marks: dict[str, bytes] = {}
+        self._label_histories: dict[str, bytes] = {}
         self._alerts: dict[str, tuple[str, bytes, float | None]] = {}
         self._rollouts: dict[str, _RolloutRecord] = {}
         self._first_times: dict[str, float] = {}
@@ -150,6 +152,13 @@ class InMemoryStore(InMemoryQueue, InMemoryLedger, InMemoryAudit, InMemoryOnce):
 
     async def watch_mark(self, model_id: str) -> WatchMark:
         return decode(WatchMark, self._watch_marks[model_id]) if model_id in self._watch_marks else WatchMark()
+
+    async def save_label_history(self, model_id: str, history: LabelHistory) -> None:
+        self._label_histories[model_id] = encode(history)
+
+    async def label_history(self, model_id: str) -> LabelHistory:
+        data = self._label_histories.get(model_id)
+        return LabelHistory() if data is None else decode(LabelHistory, data)
 
     async def save_alerts(self, alerts: Sequence[Alert]) -> None:
         for alert in alerts:

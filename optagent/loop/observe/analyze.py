@@ -36,7 +36,6 @@ from optagent.analysis.performance import (
     as_outcome,
     degradations,
     metric_values,
-    metrics_by_slice,
     metrics_over_time,
     windows_of_rows,
 )
@@ -56,8 +55,9 @@ from optagent.domain.performance import (
 from optagent.domain.quality import RowProblem
 from optagent.errors import InvalidData
 from optagent.loop.observe.inputs import AnalysisInputs
+from optagent.loop.observe.realised import realised_performance
 from optagent.loop.observe.reference import Reference
-from optagent.loop.observe.reference_statistics import reference_certainty, reference_estimator, reference_metrics
+from optagent.loop.observe.reference_statistics import reference_certainty, reference_estimator
 from optagent.training.contributions import contributions
 from optagent.training.live_rows import model_matrix
 from optagent.training.metrics import metric_named, monitored_metrics
@@ -79,7 +79,7 @@ def analyze(inputs: AnalysisInputs) -> ModelReport:
     concept = None
     if wants(AnalysisType.PERFORMANCE):
         false_alarm_every_s = inputs.monitoring.false_alarm_every_s
-        concept = concept_drift(reference.observed, rows, false_alarm_every_s, inputs.command.seed)
+        concept = concept_drift(reference.observed, inputs.matured_rows, false_alarm_every_s, inputs.command.seed)
     report = ModelReport(
         model_id=inputs.spec.model_id,
         version=reference.version,
@@ -97,6 +97,7 @@ def analyze(inputs: AnalysisInputs) -> ModelReport:
         confidence=_confidence(inputs) if wants(AnalysisType.CONFIDENCE) else None,
         latency=LatencySketch.of(rows.latency_ms).summary() if wants(AnalysisType.PERFORMANCE) else None,
         business=_business(inputs) if wants(AnalysisType.PERFORMANCE) else None,
+        labels=inputs.labels if wants(AnalysisType.PERFORMANCE) else None,
         metrics=_metrics_by_name(performance),
     )
     diagnosis = None if drift is None else diagnose(_diagnosis_facts(inputs, report, drift))
@@ -131,18 +132,7 @@ def _separability(inputs: AnalysisInputs) -> SeparabilityReport | None:
 
 
 def _performance(inputs: AnalysisInputs) -> Performance:
-    rows, measures = inputs.rows, monitored_metrics(inputs.spec.task)
-    main = metric_named(inputs.spec.metric, inputs.spec.task)
-    current = metric_values(rows, measures)
-    then = reference_metrics(inputs.reference.observed, inputs.spec.task)
-    return Performance(
-        rows=len(rows),
-        labelled=int(rows.has_label.sum()),
-        metrics=current,
-        over_time=metrics_over_time(rows, _points(inputs), (main,)),
-        slices=metrics_by_slice(rows, main, _slices(inputs)),
-        degradation=degradations(then, current, inputs.monitoring.accuracy_drop_threshold, {main.name, "accuracy"}),
-    )
+    return realised_performance(inputs, _points(inputs), _slices(inputs))
 
 
 def _points(inputs: AnalysisInputs) -> Sequence[Window]:

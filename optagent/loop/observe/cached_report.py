@@ -9,16 +9,20 @@ from optagent.domain.command import AnalyzeModel
 from optagent.domain.dataset import DataSource
 from optagent.domain.model import ModelSpec
 from optagent.domain.model_report import ModelReport
+from optagent.domain.monitoring import AnalysisType
 from optagent.loop.context import Ports
 from optagent.loop.observe.analyze import analyze
 from optagent.loop.observe.inputs import AnalysisInputs, gather_inputs
+from optagent.loop.observe.label_history import LabelSource, maturity_of, refresh_label_history
 from optagent.loop.observe.past_remedies import past_remedies
 from optagent.loop.observe.uploaded_rows import prepare_uploaded_rows
-from optagent.ports import Observations, WorkerPool, Workers
+from optagent.ports import Observations, Store, WorkerPool, Workers
 
 
-async def analyze_cached(command: AnalyzeModel, ports: Ports) -> ModelReport:
+async def analyze_cached(command: AnalyzeModel, ports: Ports, is_monitor: bool = False) -> ModelReport:
     """The report of recorded rows; one that was made of the same rows before is answered again.
+
+    The ages of labels are counted, and stored by the monitor alone, so that a look in between changes nothing.
 
     Raises ModelNotFound, InvalidRequest, NotFound where nothing says what the model is compared with, and Unavailable.
     """
@@ -26,6 +30,7 @@ async def analyze_cached(command: AnalyzeModel, ports: Ports) -> ModelReport:
     observations: Observations = ports.require("observations")
     inputs = await asyncio.to_thread(_gather_recorded, command, spec, observations, ports)
     inputs = replace(inputs, tried=await past_remedies(inputs, ports.store, ports.registry, observations))
+    inputs = await _with_label_maturity(inputs, ports.store, observations, is_monitor)
     if not inputs.is_closed:
         return await asyncio.to_thread(analyze, inputs)
     digest = await asyncio.to_thread(inputs.digest)
@@ -34,6 +39,18 @@ async def analyze_cached(command: AnalyzeModel, ports: Ports) -> ModelReport:
         report = await asyncio.to_thread(analyze, inputs)
         await ports.store.save_report(inputs.key, digest, report)
     return report
+
+
+async def _with_label_maturity(
+    inputs: AnalysisInputs, store: Store, observations: Observations, saves: bool
+) -> AnalysisInputs:
+    if not inputs.command.wants(AnalysisType.PERFORMANCE):
+        return inputs
+    spec, monitoring, reference = inputs.spec, inputs.monitoring, inputs.reference
+    source = LabelSource(spec, reference.schema, reference.observed.y, monitoring.window_s, observations)
+    history = await refresh_label_history(source, store, inputs.now, saves)
+    curve, maturity = await asyncio.to_thread(maturity_of, history, spec, monitoring)
+    return replace(inputs, labels=maturity, label_curve=curve, label_edges=history.edges)
 
 
 async def analyze_uploaded(

@@ -7,10 +7,12 @@ from functools import partial
 
 import numpy as np
 
+from optagent.analysis.label_maturity import MATURE, MaturityCurve, maturing_age
 from optagent.analysis.observed_rows import ObservedRows
 from optagent.codec import encode, shape_of
 from optagent.domain.command import AnalyzeModel
 from optagent.domain.diagnosis import Remedy
+from optagent.domain.label_maturity import LabelMaturity
 from optagent.domain.model import CHAMPION, ModelSpec, ModelVersion
 from optagent.domain.model_report import ModelReport
 from optagent.domain.monitoring import Monitoring, Window
@@ -27,7 +29,8 @@ from optagent.training.predictor import Predictor
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AnalysisInputs:
-    """Everything an analysis reads: the rows of the window and of the one before, and the remedies that failed."""
+    """Everything an analysis reads: the rows of the window and of the one before, the remedies that failed, and the
+    ages at which labels came, None where they were not counted."""
 
     command: AnalyzeModel
     spec: ModelSpec
@@ -41,6 +44,9 @@ class AnalysisInputs:
     quality: DataQuality
     notes: tuple[str, ...] = ()
     tried: tuple[Remedy, ...] = ()
+    labels: LabelMaturity | None = None
+    label_curve: MaturityCurve | None = None
+    label_edges: tuple[float, ...] = ()
 
     @property
     def key(self) -> str:
@@ -62,6 +68,18 @@ class AnalysisInputs:
         """True once the window has passed, so that only a late row can change the report."""
         return self.window.end <= self.now
 
+    @property
+    def is_young(self) -> bool:
+        """True while labels of the window still come: as long as the curve says, or without one the label delay."""
+        delay_s = self.spec.label_delay_s if self.label_curve is None else self.label_curve.age_of(MATURE)
+        return self.window.end + delay_s > self.now and delay_s > 0
+
+    @property
+    def matured_rows(self) -> ObservedRows:
+        """The rows that the detectors judge: those old enough for their labels to have come."""
+        age_s = maturing_age(self.label_curve, self.spec.label_delay_s)
+        return self.rows if not age_s else self.rows.within(Window(-1e18, max(self.now - age_s, -1e17)))
+
     def digest(self) -> str:
         """SHA-256 of everything that the report depends on."""
         digest = hashlib.sha256(
@@ -72,6 +90,8 @@ class AnalysisInputs:
             for values in (part.x, part.prediction, part.y, part.time, part.latency_ms, *part.outcome.values()):
                 digest.update(np.ascontiguousarray(values).data)
         digest.update(",".join(self.tried).encode())
+        if self.is_young:
+            digest.update(f"{self.now}".encode())
         return digest.hexdigest()
 
 

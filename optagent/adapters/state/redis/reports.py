@@ -1,6 +1,7 @@
-"""Redis reports: the reports of analyses in Redis or Valkey, and how far each model was watched.
+"""Redis reports: the reports of analyses in Redis or Valkey, how far each model was watched, and when its labels came.
 
-Keys, below a prefix: `report:KEY` (hash: `digest`, `data` JSON; expires), `watched` (hash, JSON by model).
+Keys, below a prefix: `report:KEY` (hash: `digest`, `data` JSON; expires), `watched` and `label_history` (hashes, JSON
+by model).
 """
 
 from functools import partial
@@ -9,6 +10,7 @@ from typing import Any
 from optagent.adapters.state.redis import scripts
 from optagent.adapters.state.redis.connection import RedisAdapter
 from optagent.codec import encode
+from optagent.domain.label_maturity import LabelHistory
 from optagent.domain.model_report import ModelReport
 from optagent.domain.monitoring import WatchMark, Window
 
@@ -16,7 +18,7 @@ _RETENTION_MS = 30 * 86_400_000
 
 
 class RedisReports(RedisAdapter):
-    """The part of a Store that keeps reports and watch marks."""
+    """The part of a Store that keeps reports, watch marks and histories of labels."""
 
     async def save_report(self, key: str, digest: str, report: ModelReport) -> None:
         keys, values = (self._link.key("report", key),), (digest, encode(report), _RETENTION_MS)
@@ -37,6 +39,13 @@ class RedisReports(RedisAdapter):
         if data is None:
             return await self._older_watch_mark(model_id)
         return self._link.decode_record(WatchMark, data, model_id)
+
+    async def save_label_history(self, model_id: str, history: LabelHistory) -> None:
+        await self._link.write("HSET", self._link.key("label_history"), model_id, encode(history))
+
+    async def label_history(self, model_id: str) -> LabelHistory:
+        data = await self._link.ask(lambda: self._link.redis.hget(self._link.key("label_history"), model_id))
+        return LabelHistory() if data is None else self._link.decode_record(LabelHistory, data, model_id)
 
     async def _older_watch_mark(self, model_id: str) -> WatchMark:
         """The mark as older versions wrote it: as the digests of two empty reports, which name the windows."""

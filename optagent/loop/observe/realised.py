@@ -1,0 +1,53 @@
+"""Realised performance of an analysis: corrected while labels still come, and judged on matured rows only."""
+
+from collections.abc import Sequence
+
+from optagent.analysis.maturity_weights import corrected_metric_values, corrected_over_time, weigh_rows
+from optagent.analysis.performance import degradations, metric_values, metrics_by_slice, metrics_over_time
+from optagent.domain.label_maturity import WindowMaturity
+from optagent.domain.monitoring import Window
+from optagent.domain.performance import MetricValue, Performance, PerformancePoint
+from optagent.loop.observe.inputs import AnalysisInputs
+from optagent.loop.observe.reference_statistics import reference_metrics
+from optagent.training.metrics import metric_named, monitored_metrics
+
+
+def realised_performance(inputs: AnalysisInputs, points: Sequence[Window], slices: Sequence[str]) -> Performance:
+    """The metrics of the window and of its `points`, its `slices`, and the fall of the matured rows' metrics."""
+    rows, measures = inputs.rows, monitored_metrics(inputs.spec.task)
+    main = metric_named(inputs.spec.metric, inputs.spec.task)
+    maturity, metrics, over_time = _corrected_metrics(inputs, points)
+    uncorrected = metrics if maturity is None or not maturity.corrected else None
+    matured = inputs.matured_rows
+    if uncorrected is None or len(matured) < len(rows):
+        uncorrected = metric_values(matured, measures)
+    then = reference_metrics(inputs.reference.observed, inputs.spec.task)
+    return Performance(
+        rows=len(rows),
+        labelled=int(rows.has_label.sum()),
+        metrics=metrics,
+        over_time=over_time,
+        slices=metrics_by_slice(rows, main, slices),
+        degradation=degradations(then, uncorrected, inputs.monitoring.accuracy_drop_threshold, {main.name, "accuracy"}),
+        maturity=maturity,
+    )
+
+
+def _corrected_metrics(
+    inputs: AnalysisInputs, points: Sequence[Window]
+) -> tuple[WindowMaturity | None, tuple[MetricValue, ...], tuple[PerformancePoint, ...]]:
+    """The maturity of the window, None where nothing is known of it, with the metrics of the window and of its parts,
+    corrected where that can be done."""
+    rows, measures, curve = inputs.rows, monitored_metrics(inputs.spec.task), inputs.label_curve
+    main = metric_named(inputs.spec.metric, inputs.spec.task)
+    maturity = None if curve is None else WindowMaturity(provisional=False)
+    if inputs.is_young and curve is not None and len(rows):
+        weighted, maturity = weigh_rows(rows, curve, inputs.label_edges, inputs.now)
+        if maturity.corrected:
+            corrected = corrected_over_time(weighted, rows, points, (main,))
+            return maturity, corrected_metric_values(weighted, measures), corrected
+    elif inputs.is_young:
+        note = "the label delay has not passed since, and how labels mature is not known: the metrics are uncorrected"
+        matures_at = inputs.window.end + inputs.spec.label_delay_s
+        maturity = WindowMaturity(provisional=True, matures_at=matures_at, note=note)
+    return maturity, metric_values(rows, measures), metrics_over_time(rows, points, (main,))
