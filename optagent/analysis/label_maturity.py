@@ -23,6 +23,8 @@ Bins = npt.NDArray[np.int64]
 MATURE = 0.99
 """The share of the labels that ever come from which on a window, or a row, counts as matured."""
 
+DRAWS = 100
+
 _BINS_A_DOUBLING = 16  # 4 % of an age: labels that come all at one age are seen as if spread over so much
 _MOST_BINS = 16 * 25 + 1  # 388 days
 _FEWEST_COHORTS = 3  # that lived through the largest age of a curve
@@ -30,7 +32,6 @@ _FEWEST_LABELS = 50  # of an outcome with a curve of its own
 _STILL_COMING = 0.01  # of the labels, in the older half of the ages observed
 _FEW_LATE = 3  # labels, which are no sign that more will come
 _BACKDATED = 0.05  # of the labels
-_DRAWS = 100
 _POINTS = 40
 
 
@@ -84,7 +85,7 @@ class MaturityCurve:
         return bin_end(int(np.searchsorted(self.shares[outcome], share - 1e-12)))
 
 
-def maturity_curve(history: LabelHistory, label_delay_s: float, seed: int = 0) -> MaturityCurve | str:
+def maturity_curve(history: LabelHistory, label_delay_s: float, draws: int = DRAWS) -> MaturityCurve | str:
     """The curve of a history, or the reason why there is none.
 
     `label_delay_s` is the user's bound, 0 without one: a curve that does not reach it, or, without it, labels that
@@ -100,13 +101,12 @@ def maturity_curve(history: LabelHistory, label_delay_s: float, seed: int = 0) -
         return f"{counts.labels} labels, at least {_FEWEST_LABELS} are needed"
     if bin_end(bins) < label_delay_s:
         return f"no requests as old as the label delay of {label_delay_s / 86_400:.3g} d were observed yet"
-    rng = np.random.default_rng(seed)
-    weights = rng.exponential(size=(_DRAWS, len(counts.cohorts)))
-    (shares,), draws = (counts.shares(each, bins) for each in (np.ones((1, len(counts.cohorts))), weights))
+    weights = np.random.default_rng(0).exponential(size=(draws, len(counts.cohorts)))
+    (shares,), drawn = (counts.shares(each, bins) for each in (np.ones((1, len(counts.cohorts))), weights))
     labels = counts.labels_by_outcome
     scarce = np.flatnonzero(labels < _FEWEST_LABELS)
-    shares[scarce], draws[:, scarce] = shares[0], draws[:, :1]
-    curve = MaturityCurve(history.outcomes, shares, draws, labels, counts.ever(shares[0]))
+    shares[scarce], drawn[:, scarce] = shares[0], drawn[:, :1]
+    curve = MaturityCurve(history.outcomes, shares, drawn, labels, counts.ever(shares[0]))
     late = (1 - shares[:, max(0, bins - 1 - _BINS_A_DOUBLING)]) * np.maximum(labels, _FEWEST_LABELS)
     if not label_delay_s and (late > np.maximum(_STILL_COMING * labels, _FEW_LATE)).any():
         return f"labels still come at the largest age observed, {curve.span_s / 86_400:.3g} d"

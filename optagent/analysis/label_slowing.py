@@ -17,6 +17,7 @@ from optagent.domain.label_maturity import LabelHistory, LabelSlowing
 
 _QUANTILES = (0.25, 0.5, 0.75, 0.9)  # of the age at which labels come: the ages at which cohorts are compared
 _NEWEST = (1, 7)
+_LASTING = 7
 _FEWEST_USUAL = {1: 8, 7: 28}
 _HIGHEST_LEVEL = 0.05
 
@@ -92,11 +93,13 @@ def _test(shares: _Shares, newest: int, age_s: float, level: float) -> LabelSlow
     mean = float(np.average(usual, weights=precision))
     new_rows = rows[-newest:]
     chance = 1 / float(new_rows.sum())
+    lasting = _lasting_spread(usual, usual_rows)
     spread, freedom = between / newest, len(usual) - 1.0
     if newest > 1:
-        spread, freedom = max(spread, _spread_of_means(usual, usual_rows, newest)), 1.5 * len(usual) / newest
+        spread, freedom = max(spread, lasting), 1.5 * len(usual) / newest
+    of_mean = max(1 / float(precision.sum()), lasting * _LASTING / len(usual))
     new_mean = float(np.average(angles[-newest:], weights=new_rows))
-    t = (new_mean - mean) / math.sqrt(chance + spread + 1 / float(precision.sum()))
+    t = (new_mean - mean) / math.sqrt(chance + spread + of_mean)
     return LabelSlowing(
         False,
         age_s,
@@ -110,8 +113,13 @@ def _test(shares: _Shares, newest: int, age_s: float, level: float) -> LabelSlow
     )
 
 
-def _spread_of_means(angles: Vector, rows: Vector, count: int) -> float:
-    """The variance of the means of so many neighbours beyond chance, which holds what they have in common."""
-    sums = np.convolve(angles * rows, np.ones(count), "valid") / np.convolve(rows, np.ones(count), "valid")
-    chance = float(np.mean(1 / np.convolve(rows, np.ones(count), "valid")))
-    return max(0.0, float(np.var(sums, ddof=1)) - chance)
+def _lasting_spread(angles: Vector, rows: Vector) -> float:
+    """The variance of the means of seven neighbours beyond chance, which holds what lasts longer than a cohort; 0 for
+    fewer than three such means."""
+    if len(angles) < 3 * _LASTING:
+        return 0.0
+    size = np.convolve(rows, np.ones(_LASTING), "valid")
+    means = np.convolve(angles * rows, np.ones(_LASTING), "valid") / size
+    # The mean of all is one of its own: of n / 7 means that do not overlap, one degree of freedom is gone.
+    variance = float(np.var(means)) * len(angles) / (len(angles) - _LASTING)
+    return max(0.0, variance - float(np.mean(1 / size)))

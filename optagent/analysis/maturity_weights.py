@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.stats import norm
+from scipy.stats import t as student
 
 from optagent.analysis.bootstrap import Resampling, draws
 from optagent.analysis.label_maturity import MATURE, Bins, MaturityCurve
@@ -23,7 +25,7 @@ from optagent.domain.study import Interval
 
 Scores = Callable[[Multiplicities], Vector]
 
-_LEAST_SHARE = 0.05  # of an outcome's labels, by an age: below it a row would stand for more than twenty
+_LEAST_SHARE = 0.1  # of an outcome's labels, by an age: below it a row would stand for more than ten
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,16 +35,23 @@ class WeightedRows:
     observed: ObservedRows
     weights: Vector
     draws: Vector
+    groups: Bins
 
     @property
     def effective_rows(self) -> float:
         """The number of equally weighted rows of the same precision (Kish 1965)."""
-        return float(self.weights.sum() ** 2 / np.square(self.weights).sum()) if len(self.weights) else 0.0
+        return _effective_rows(self.weights)
+
+    @property
+    def freedom(self) -> float:
+        """The degrees of freedom of an interval: the effective rows of the outcome with the fewest, less one."""
+        least = min(_effective_rows(self.weights[self.groups == group]) for group in np.unique(self.groups))
+        return max(1.0, least - 1)
 
     def within(self, window: Window) -> "WeightedRows":
         first, last = np.searchsorted(self.observed.time, [window.start, window.end])
         part = slice(int(first), int(last))
-        return WeightedRows(self.observed.within(window), self.weights[part], self.draws[:, part])
+        return WeightedRows(self.observed.within(window), self.weights[part], self.draws[:, part], self.groups[part])
 
 
 def outcome_groups(y: Vector, n_outcomes: int, edges: Sequence[float]) -> Bins:
@@ -75,7 +84,7 @@ def weigh_rows(
     groups = outcome_groups(rows.y, len(curve.outcomes), edges)
     weights = 1 / curve.shares_at(groups, age[usable])
     drawn = 1 / np.maximum(curve.draws_at(groups, age[usable]), _LEAST_SHARE / 2)
-    weighted = WeightedRows(rows, weights, drawn)
+    weighted = WeightedRows(rows, weights, drawn, groups)
     share = _share_that_came(observed, age >= youngest_s, weights)
     maturity = WindowMaturity(
         provisional=share is None or share < MATURE,
@@ -96,7 +105,7 @@ def corrected_metric_values(
     least_rows: int = LEAST_ROWS,
 ) -> tuple[MetricValue, ...]:
     """Each metric on the weighted rows. Its interval is as wide as the weights make it, and holds the curve's error:
-    each resample has a curve of its own."""
+    each resample has a curve of its own; quantiles are those of t for the outcome with the fewest effective rows."""
     reasons = [_unfit_reason(weighted, measure, max(2, least_rows)) for measure in measures]
     fit = [measure for measure, reason in zip(measures, reasons, strict=True) if not reason]
     y, prediction = weighted.observed.y, weighted.observed.prediction
@@ -175,4 +184,10 @@ def _intervals(weighted: WeightedRows, scores: Sequence[Scores], alpha: float, h
 def _interval(score: Scores, values: Vector, weighted: WeightedRows, alpha: float) -> Interval:
     estimate = float(score(weighted.weights[None])[0])
     low, high = np.nanquantile(values, [alpha / 2, 1 - alpha / 2])
-    return Interval(estimate, min(float(low), estimate), max(float(high), estimate), alpha)
+    wider = float(student.ppf(1 - alpha / 2, weighted.freedom) / norm.ppf(1 - alpha / 2))
+    low, high = (estimate + wider * (float(edge) - estimate) for edge in (low, high))
+    return Interval(estimate, min(low, estimate), max(high, estimate), alpha)
+
+
+def _effective_rows(weights: Vector) -> float:
+    return float(weights.sum() ** 2 / np.square(weights).sum()) if len(weights) else 0.0

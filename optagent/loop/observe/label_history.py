@@ -116,7 +116,7 @@ def _span_of(history: LabelHistory, label_delay_s: float) -> int:
     """The number of cohorts back to which labels are counted."""
     if not history.cohorts:
         return _FIRST_COHORTS
-    estimate = maturity_curve(history, label_delay_s)
+    estimate = maturity_curve(history, label_delay_s, draws=1)
     if isinstance(estimate, str):
         return _MOST_COHORTS
     age = max(_SPANS * estimate.age_of(MATURE), 2 * label_delay_s)
