@@ -9,11 +9,13 @@ from rich.text import Text
 
 from optagent.analysis.report import texts
 from optagent.analysis.report.diagnosis_text import CAUSES, analysed_rows, describe_diagnosis, reference_rows
+from optagent.analysis.report.labels import maturity_section
 from optagent.analysis.report.parts import Drawing, Items, Part, Room, Section
 from optagent.analysis.report.parts import Table as TextTable
 from optagent.analysis.report.sections import report_sections
 from optagent.domain.alert import Alert
 from optagent.domain.diagnosis import Diagnosis
+from optagent.domain.label_maturity import LabelMaturity
 from optagent.domain.model_report import ModelReport
 from optagent.secret_text import hide_secrets
 
@@ -23,6 +25,11 @@ def show_report(console: Console, report: ModelReport) -> None:
     _show_answer(console, report)
     for section in report_sections(report, Room.NARROW):
         _show_section(console, section)
+
+
+def show_labels(console: Console, labels: LabelMaturity) -> None:
+    """The ages at which a model's labels come."""
+    _show_section(console, maturity_section(labels, Room.NARROW))
 
 
 def show_alerts(console: Console, alerts: Sequence[Alert]) -> None:

@@ -16,7 +16,7 @@ from optagent.errors import Busy, InvalidRequest, OptAgentError, Unavailable
 
 _AGAIN_S = 1.0
 _LONG = frozenset(
-    {"analyze_model", "analyze_files", "analysis_page", "study", "study_page", "backtest_page"}
+    {"analyze_model", "analyze_files", "analysis_page", "label_maturity", "study", "study_page", "backtest_page"}
     | {"replay_decision", "verify_audit"}
 )
 _LONG_AT_ONCE = 8  # of the threads of Control, so that the others are there for short verbs

@@ -17,6 +17,7 @@ _LONGER_S = {
     "analyze_model": 300.0,
     "analyze_files": 300.0,
     "analysis_page": 300.0,
+    "label_maturity": 300.0,
     "import_model": 300.0,
     "register_model": 120.0,
     "verify_audit": 120.0,

@@ -8,6 +8,7 @@ from optagent.agent.base import AgentBase
 from optagent.domain.alert import Alert
 from optagent.domain.command import AnalyzeModel
 from optagent.domain.dataset import DataSource, FileSource
+from optagent.domain.label_maturity import LabelMaturity
 from optagent.domain.model import CHAMPION, ModelSpec
 from optagent.domain.model_report import ModelReport
 from optagent.domain.monitoring import MonitorState, Window
@@ -148,6 +149,13 @@ class MonitoringVerbs(AgentBase):
     async def alerts(self, model_id: str | None = None, limit: int = 100) -> list[Alert]:
         """The alerts of all models or of one, open ones first."""
         return await self._ports.store.alerts(model_id, limit)
+
+    async def label_maturity(self, model_id: str, version: str = CHAMPION) -> LabelMaturity:
+        """The ages at which the labels of a model come, the label delay that they suggest, and whether they have become
+        slower. `version` is the one whose reference says what the labels look like."""
+        from optagent.loop.observe.cached_report import current_label_maturity
+
+        return await current_label_maturity(AnalyzeModel(model_id, "performance", "1h", version), self._ports)
 
     async def _store_reference(self, model_id: str, rows: Any) -> int:
         spec = await self._ports.store.model(model_id)

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
+from optagent.analysis.pipeline_faults import span_text
 from optagent.domain.alert import AlertKind, Finding, Severity
 from optagent.domain.diagnosis import Condition, Diagnosis
 from optagent.domain.drift import DriftReport, DriftStatus
+from optagent.domain.label_maturity import LabelSlowing
 from optagent.domain.model_report import ModelReport
 from optagent.domain.monitoring import Monitoring
 from optagent.domain.performance import Degradation
@@ -24,6 +26,7 @@ def findings_of(report: ModelReport, monitoring: Monitoring) -> tuple[Finding, .
         *_confidence_findings(report),
         *_quality_findings(report),
         *(_pipeline_findings(report.diagnosis) if report.diagnosis else ()),
+        *(_label_findings(report.labels.slowing) if report.labels and report.labels.slowing else ()),
     )
 
 
@@ -104,6 +107,23 @@ def _pipeline_findings(diagnosis: Diagnosis) -> Iterator[Finding]:
             Severity.CRITICAL,
             "; ".join(diagnosis.reasons),
             {"columns": [cause.column for cause in diagnosis.causes[:_MOST_NAMES]]},
+        )
+
+
+def _label_findings(slowing: LabelSlowing) -> Iterator[Finding]:
+    if slowing.is_detected:
+        yield Finding(
+            AlertKind.LABELS,
+            Severity.WARNING,
+            f"labels come more slowly: {slowing.share:.1%} of the requests had one after {span_text(slowing.age_s)}, "
+            f"usually {slowing.usual_share:.1%}",
+            {
+                "age_s": slowing.age_s,
+                "share": slowing.share,
+                "usual_share": slowing.usual_share,
+                "since": slowing.since,
+                "p_value": slowing.p_value,
+            },
         )
 
 

@@ -102,6 +102,13 @@ def analyze(
 
 
 @app.command()
+def labels(model: str, as_json: AsJson = False) -> None:
+    """Say at what age the labels of a model come, and which label delay that suggests."""
+    maturity = with_agent(lambda agent: agent.label_maturity(model))
+    print_json(plain(maturity)) if as_json else terminal_report.show_labels(OUT, maturity)
+
+
+@app.command()
 def alerts(
     model: Annotated[str | None, typer.Argument(help="Only those of this model.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many.")] = 20,

@@ -25,6 +25,7 @@ OF_A_MODEL = frozenset(
         "abort_rollout",
         "analysis_page",
         "analyze_model",
+        "label_maturity",
         "latest_rollout",
         "model",
         "promote_rollout",

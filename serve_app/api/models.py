@@ -1,4 +1,4 @@
-"""Model routes: registered models, their versions, aliases and alerts."""
+"""Model routes: registered models, their versions, aliases, alerts and the ages of their labels."""
 
 from typing import Annotated, Any
 
@@ -6,6 +6,7 @@ from fastapi import APIRouter, Header, Path, Query, Response
 
 from optagent.codec import revision_of
 from optagent.domain.alert import Alert
+from optagent.domain.label_maturity import LabelMaturity
 from optagent.domain.model import ModelSpec, ModelVersion
 from optagent.domain.token import Scope
 from optagent.errors import Conflict, ModelNotFound
@@ -92,6 +93,13 @@ async def alerts_of(model_id: ModelId, caller: CurrentCaller, limit: Limit = 100
     """The alerts of a model, open ones first."""
     await caller.agent.model(model_id)
     return await caller.agent.alerts(model_id, limit)
+
+
+@router.get("/{model_id}/labels", **needs(Scope.READ, 404))
+async def labels_of(model_id: ModelId, caller: CurrentCaller) -> LabelMaturity:
+    """The ages at which the labels of a model come, the label delay that they suggest, and whether they have become
+    slower."""
+    return await caller.agent.label_maturity(model_id)
 
 
 def revisions_of(if_match: str | None) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from optagent.analysis.report.labels import maturity_text
 from optagent.analysis.report.parts import Columns, Drawing, Part, Room, Section, TableColumn, table
 from optagent.analysis.report.texts import (
     UNKNOWN,
@@ -32,7 +33,8 @@ def performance_section(report: ModelReport, room: Room) -> Section | None:
     sure = f"; intervals hold {1 - max(levels):.0%}" if levels else ""
     headline = f"{realised.labelled:,} of {realised.rows:,} rows have a label{sure}"
     parts = _changes_table("reference", _rows(realised), room)
-    return Section("Performance", headline, parts=(*parts, Drawing.OVER_TIME))
+    maturity = "" if realised.maturity is None else maturity_text(realised.maturity)
+    return Section("Performance", headline, maturity, (*parts, Drawing.OVER_TIME))
 
 
 def slices_section(report: ModelReport, room: Room) -> Section | None:
@@ -84,7 +86,8 @@ def business_section(report: ModelReport, room: Room) -> Section | None:
 def _rows(realised: Performance) -> list[_Row]:
     names = {one.name for one in realised.degradation}
     alone = [_Row(one) for one in realised.metrics if one.name not in names]
-    return [_Row(one.current, one) for one in realised.degradation] + alone
+    now = {one.name: one for one in realised.metrics}  # of a young window, corrected: falls are of matured rows
+    return [_Row(now.get(one.name, one.current), one) for one in realised.degradation] + alone
 
 
 def _changes_table(before: str, rows: Sequence[_Row], room: Room) -> tuple[Part, ...]:

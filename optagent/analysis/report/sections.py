@@ -8,6 +8,7 @@ from optagent.analysis.report.drift import (
     prediction_drift_section,
     separability_section,
 )
+from optagent.analysis.report.labels import labels_section
 from optagent.analysis.report.parts import Columns, Drawing, Items, Part, Room, Section, TableColumn, table
 from optagent.analysis.report.performance import business_section, estimate_section, performance_section, slices_section
 from optagent.analysis.report.texts import UNKNOWN, format_interval, format_number, format_p_value, format_share
@@ -139,6 +140,7 @@ _SECTIONS: tuple[Callable[[ModelReport, Room], Section | None], ...] = (
     performance_section,
     slices_section,
     estimate_section,
+    labels_section,
     concept_drift_section,
     data_drift_section,
     prediction_drift_section,

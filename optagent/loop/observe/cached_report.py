@@ -7,6 +7,7 @@ from typing import Any
 
 from optagent.domain.command import AnalyzeModel
 from optagent.domain.dataset import DataSource
+from optagent.domain.label_maturity import LabelMaturity
 from optagent.domain.model import ModelSpec
 from optagent.domain.model_report import ModelReport
 from optagent.domain.monitoring import AnalysisType
@@ -51,6 +52,15 @@ async def _with_label_maturity(
     history = await refresh_label_history(source, store, inputs.now, saves)
     curve, maturity = await asyncio.to_thread(maturity_of, history, spec, monitoring)
     return replace(inputs, labels=maturity, label_curve=curve, label_edges=history.edges)
+
+
+async def current_label_maturity(command: AnalyzeModel, ports: Ports) -> LabelMaturity:
+    """The maturing of a model's labels now; raises as `analyze_cached` does."""
+    spec = await ports.store.model(command.model_id)
+    observations: Observations = ports.require("observations")
+    inputs = await asyncio.to_thread(_gather_recorded, command, spec, observations, ports)
+    inputs = await _with_label_maturity(inputs, ports.store, observations, saves=False)
+    return inputs.labels or LabelMaturity(reason="no requests are recorded")
 
 
 async def analyze_uploaded(

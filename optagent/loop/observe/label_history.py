@@ -20,6 +20,7 @@ from optagent.analysis.label_maturity import (
     bin_end,
     bins_of_ages,
     label_maturity,
+    maturing_age,
     maturity_curve,
 )
 from optagent.analysis.label_slowing import label_slowing
@@ -98,6 +99,13 @@ def due_starts(history: LabelHistory, label_delay_s: float, now: float) -> list[
         if start not in last_reach or age >= _DOUBLED * bin_end(last_reach[start] - 1):
             due.append(start)
     return due
+
+
+async def awaited_delay(spec: ModelSpec, store: Store) -> float:
+    """The seconds after which the labels of a window are judged; see `maturing_age`."""
+    history = await store.label_history(spec.model_id)
+    estimate = maturity_curve(history, spec.label_delay_s, draws=1)
+    return maturing_age(None if isinstance(estimate, str) else estimate, spec.label_delay_s)
 
 
 def maturity_of(

@@ -12,6 +12,7 @@ from optagent.domain.model import ModelSpec
 from optagent.domain.model_report import ModelReport
 from optagent.domain.monitoring import Monitoring, Window
 from optagent.errors import OptAgentError
+from optagent.loop.observe.label_history import awaited_delay
 from optagent.ports import Observations, Store
 
 _STEPS_BACK = range(30)  # windows
@@ -55,7 +56,8 @@ async def watch_once(
         drained = await asyncio.to_thread(observations.drain, spec.model_id)
         monitor_pass = replace(monitor_pass, drained=drained)
         newest = await asyncio.to_thread(observations.latest_prediction_time, spec.model_id)
-        due = () if newest is None else due_windows(spec, monitoring, newest, now)
+        late_s = await awaited_delay(spec, store)
+        due = () if newest is None else due_windows(spec, monitoring, newest, now, late_s)
         mark = await store.watch_mark(spec.model_id)
         if not due or due == mark.due:
             return monitor_pass
@@ -74,14 +76,17 @@ async def watch_once(
         return replace(monitor_pass, error=str(error))
 
 
-def due_windows(spec: ModelSpec, monitoring: Monitoring, newest: float, now: float) -> tuple[Window, ...]:
+def due_windows(
+    spec: ModelSpec, monitoring: Monitoring, newest: float, now: float, late_s: float | None = None
+) -> tuple[Window, ...]:
     """The latest window that has closed, and the latest whose labels have come where that is another one.
 
     Windows start at multiples of their length since 1970. Where the newest prediction, of time `newest`, is older, its
-    window is returned. Only a label horizon that is a duration tells when labels come.
+    window is returned. Labels come `late_s` after it, by default after a label horizon that is a duration.
     """
     length = monitoring.window_s
-    starts = [math.floor((now - late) / length) - 1 for late in (0.0, spec.label_delay_s)]
+    late_s = spec.label_delay_s if late_s is None else late_s
+    starts = [math.floor((now - late) / length) - 1 for late in (0.0, late_s)]
     latest = sorted({min(start, math.floor(newest / length)) for start in starts}, reverse=True)
     return tuple(Window(start * length, (start + 1) * length) for start in latest)
 
@@ -103,6 +108,14 @@ def _has_rows(model_id: str, observations: Observations, window: Window) -> bool
     return any(table.num_rows for table in observations.predictions(model_id, window.start, window.end))
 
 
+def has_judged_labels(report: ModelReport) -> bool:
+    """True where labels of the window were compared with the reference: those that came too young are not."""
+    performance = report.performance
+    if report.quality is None or not report.quality.labelled or performance is None or performance.maturity is None:
+        return report.quality is None or bool(report.quality.labelled)
+    return not performance.maturity.provisional or any(one.drop is not None for one in performance.degradation)
+
+
 async def _reconcile_findings(
     model_id: str, reports: Sequence[ModelReport], store: Store, monitoring: Monitoring, now: float
 ) -> tuple[tuple[Alert, ...], tuple[Alert, ...]]:
@@ -114,7 +127,7 @@ async def _reconcile_findings(
     kinds = {finding.kind for finding in findings}
     if latest.quality is None or latest.quality.rows:
         kinds |= set(AlertKind) - _NEED_LABELS
-    if any(report.quality is None or report.quality.labelled for report in reports):
+    if any(has_judged_labels(report) for report in reports):
         kinds |= _NEED_LABELS
     alerts = [alert for alert in await store.alerts(model_id) if alert.kind in kinds]
     return update_alerts(model_id, alerts, findings, now, monitoring.alert_cooldown_minutes * 60)

@@ -1,11 +1,10 @@
 """Late labels: the bias of a young window's metrics, and the alarm for labels that have become slower.
 
-A request of outcome 1 (one in five) is answered rightly in half of the cases, one of outcome 0 in nine of ten. Labels of
-outcome 0 come after 6 hours on average, those of outcome 1 after two days, and one request in five never gets one.
+A request of outcome 1 (one in five) is answered rightly in half of the cases, one of outcome 0 in nine of ten. Labels
+of outcome 0 come after 6 hours on average, those of outcome 1 after two days, and one request in five never gets one.
 """
 
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import cast
 
 import numpy as np
@@ -17,7 +16,7 @@ from optagent.analysis.maturity_weights import corrected_metric_values, weigh_ro
 from optagent.analysis.performance import metric_values
 from optagent.arrays import Vector
 from optagent.domain.dataset import FileSource
-from optagent.domain.label_maturity import LabelHistory, LabelMaturity
+from optagent.domain.label_maturity import LabelHistory
 from optagent.domain.model import ModelSpec, Task
 from optagent.domain.monitoring import Monitoring, Window
 from optagent.domain.study import Interval
@@ -27,7 +26,6 @@ from optagent.ports import Observations, RecordKind
 from optagent.training.columns import Kind
 from optagent.training.encoding import FeatureColumn, Schema
 from optagent.training.metrics import METRICS
-from tests.performance.decisions.case import Case
 from tests.simulation.streams import DAY_S, day_effects, label_delays, request_times
 
 HOUR_S = 3600.0
@@ -41,7 +39,7 @@ TRUE_ACCURACY = 0.8 * 0.9 + 0.2 * 0.5
 
 @dataclass(frozen=True)
 class Requests:
-    """Requests of a model: times, outcomes, probabilities, and the delays of their labels, infinite where none comes."""
+    """Requests of a model: times, outcomes, probabilities, and the delays of labels, infinite where none comes."""
 
     time: Vector
     y: Vector
@@ -51,7 +49,7 @@ class Requests:
     def recorded(self, now: float) -> InMemoryObservations:
         """The rows as they are recorded by `now`."""
         observations, ids = InMemoryObservations(10**8), pa.array(np.arange(len(self.time)).astype(str))
-        known = pa.array((self.time <= now))
+        known = pa.array(self.time <= now)
         rows = {"id": ids, "time": _instants(self.time), "probability": self.probability, "x": self.probability}
         observations.record(MODEL, RecordKind.PREDICTIONS, pa.table(rows).filter(known))
         came = pa.array(self.time + self.delay <= now)
