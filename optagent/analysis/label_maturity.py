@@ -37,7 +37,7 @@ _POINTS = 40
 
 def bins_of_ages(age_s: Vector) -> Bins:
     """The bin of each age; bin 0 is below a second, of the others 16 double the age."""
-    bins = np.floor(_BINS_A_DOUBLING * np.log2(np.maximum(age_s, 1.0)) + 1e-9).astype(np.int64) + 1
+    bins = np.floor(_BINS_A_DOUBLING * np.log2(np.clip(age_s, 1.0, bin_end(_MOST_BINS))) + 1e-9).astype(np.int64) + 1
     return np.where(age_s < 1.0, 0, np.minimum(bins, _MOST_BINS))
 
 
@@ -71,12 +71,12 @@ class MaturityCurve:
         return bin_end(self.shares.shape[1] - 1)
 
     def shares_at(self, outcome: Bins, age_s: Vector) -> Vector:
-        """The share of each row's outcome that has come by its age; see `_interpolated`."""
-        return _interpolated(self.shares[None], outcome, age_s)[0]
+        """The share of each row's outcome that has come by its age; see `_interpolation`."""
+        return _interpolation(self.shares[None], outcome, age_s)[0]
 
     def draws_at(self, outcome: Bins, age_s: Vector) -> Vector:
         """(draws, rows) of the same."""
-        return _interpolated(self.draws, outcome, age_s)
+        return _interpolation(self.draws, outcome, age_s)
 
     def age_of(self, share: float, outcome: int | None = None) -> float:
         """The age in seconds by which a share of the labels of an outcome has come, by default of the slowest."""
@@ -214,7 +214,7 @@ class CohortCounts:
         return min(1.0, float(labels) / expected) if expected > 0 else math.nan
 
 
-def _interpolated(shares: Vector, outcome: Bins, age_s: Vector) -> Vector:
+def _interpolation(shares: Vector, outcome: Bins, age_s: Vector) -> Vector:
     """(draws, rows) shares, linear between the ends of bins in the logarithm of the age."""
     place = np.clip(_BINS_A_DOUBLING * np.log2(np.maximum(age_s, 1.0)), 0, shares.shape[2] - 1)
     below = np.floor(place).astype(np.int64)

@@ -168,6 +168,8 @@ def _unfit_reason(weighted: WeightedRows, measure: Measure, least_rows: int) -> 
 
 def _intervals(weighted: WeightedRows, scores: Sequence[Scores], alpha: float, how: Resampling) -> list[Interval]:
     """The interval of each score, all on the same resamples, and each resample with a curve of its own."""
+    if not scores:
+        return []
     parts: list[list[Vector]] = [[] for _ in scores]
     rows = 0
     for counts in draws(len(weighted.weights), how):

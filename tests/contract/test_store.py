@@ -7,6 +7,7 @@ import pytest
 from optagent.domain.alert import Alert, AlertKind, Finding, Severity
 from optagent.domain.audit import AuditEntry
 from optagent.domain.dataset import FileSource, SqlSource
+from optagent.domain.label_maturity import LabelCohort, LabelHistory
 from optagent.domain.model import ModelSpec, Task
 from optagent.domain.model_report import ModelReport
 from optagent.domain.monitoring import AnalysisType, WatchMark, Window
@@ -287,6 +288,17 @@ async def test_the_watch_mark_that_was_saved_last_counts_for_its_model(store):
     await store.save_watch_mark("fraud", WatchMark(due=(latest,)))
     assert await store.watch_mark("é churn") == WatchMark((latest, older), (older,))
     assert await store.watch_mark("fraud") == WatchMark((latest,), ())
+
+
+async def test_the_history_of_labels_that_was_saved_last_counts_for_its_model(store):
+    assert await store.label_history("churn") == LabelHistory()
+    older = LabelHistory(86_400.0, ("é", "yes"), cohorts=(LabelCohort(0.0, 9, 3, ({0: 2, 270: 5}, {})),))
+    latest = LabelHistory(3600.0, ("below 0.1", "from 0.1"), (0.1,), (LabelCohort(0.1, 9, 3, ({}, {1: 1}), 2),))
+    await store.save_label_history("é churn", older)
+    assert await store.label_history("é churn") == older
+    await store.save_label_history("é churn", latest)
+    assert await store.label_history("é churn") == latest
+    assert await store.label_history("churn") == LabelHistory()
 
 
 async def test_a_saved_alert_reads_back_equal(store):

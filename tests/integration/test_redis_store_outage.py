@@ -17,6 +17,7 @@ from optagent.adapters.state.redis.store import RedisStore
 from optagent.domain.alert import Alert, AlertKind, Severity
 from optagent.domain.audit import AuditEntry
 from optagent.domain.dataset import FileSource
+from optagent.domain.label_maturity import LabelHistory
 from optagent.domain.model import ModelSpec, Task
 from optagent.domain.model_report import ModelReport
 from optagent.domain.monitoring import WatchMark
@@ -70,6 +71,8 @@ def every_verb(store: RedisStore) -> list[Awaitable[object]]:
         store.find_report("churn:today", "digest"),
         store.save_watch_mark("churn", WatchMark()),
         store.watch_mark("churn"),
+        store.save_label_history("churn", LabelHistory()),
+        store.label_history("churn"),
         store.save_alerts([ALERT]),
         store.alerts(),
         store.enqueue_process(QUEUED),
