@@ -28,10 +28,10 @@ def test_a_day_far_below_the_usual_one_is_found():
 
 
 def test_a_week_a_little_below_is_found_where_no_day_of_it_is():
-    assert not label_slowing(history_of([0.6] * 40 + [0.52], 200, seed=5), None, ASKED).is_detected
-    slowing = label_slowing(history_of([0.6] * 40 + [0.52] * 7, 200, seed=5), None, ASKED)
+    assert not label_slowing(history_of([0.6] * 40 + [0.55], 300, seed=5), None, ASKED).is_detected
+    slowing = label_slowing(history_of([0.6] * 40 + [0.52] * 7, 300, seed=5), None, ASKED)
     assert slowing.is_detected
-    assert slowing.rows == 7 * 200
+    assert slowing.rows == 7 * 300
 
 
 def test_a_day_that_differs_as_days_do_is_not_found():
