@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Path, Query, Response
+from fastapi import APIRouter, Header, Path, Query, Request, Response
 
 from optagent.codec import revision_of
 from optagent.domain.alert import Alert
@@ -95,11 +95,13 @@ async def alerts_of(model_id: ModelId, caller: CurrentCaller, limit: Limit = 100
     return await caller.agent.alerts(model_id, limit)
 
 
-@router.get("/{model_id}/labels", **needs(Scope.READ, 404))
-async def labels_of(model_id: ModelId, caller: CurrentCaller) -> LabelMaturity:
-    """The ages at which the labels of a model come, the label delay that they suggest, and whether they have become
-    slower."""
-    return await caller.agent.label_maturity(model_id)
+@router.get("/{model_id}/label-maturity", **needs(Scope.READ, 404))
+async def label_maturity_of(model_id: ModelId, caller: CurrentCaller, request: Request) -> LabelMaturity:
+    """The ages at which labels of a model come, and the label delay that they suggest; one at a time for a token."""
+    maturity: LabelMaturity = await request.app.state.analyses.ask(
+        request.state.token.token_id, ("labels", model_id), lambda: caller.agent.label_maturity(model_id)
+    )
+    return maturity
 
 
 def revisions_of(if_match: str | None) -> tuple[str, ...]:

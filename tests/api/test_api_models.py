@@ -107,7 +107,7 @@ async def test_versions_and_aliases_are_those_of_the_registry(agent: Optimizatio
     assert missing.status_code == 404
 
 
-@pytest.mark.parametrize("path", ["", "/versions", "/aliases", "/alerts", "/labels", "/rollout", "/rollouts"])
+@pytest.mark.parametrize("path", ["", "/versions", "/aliases", "/alerts", "/label-maturity", "/rollout", "/rollouts"])
 async def test_an_unknown_model_is_404_everywhere(call, path: str):
     answer = await call("read", "GET", f"/models/nobody{path}")
     assert (answer.status_code, answer.json()["type"]) == (404, "urn:optagent:model-not-found")
@@ -121,6 +121,12 @@ async def test_alerts_are_listed_of_one_model_and_of_all(store: InMemoryStore, c
     await store.save_alerts([alert(churn_id), alert("other")])
     assert [item["model_id"] for item in (await call("read", "GET", f"/models/{churn_id}/alerts")).json()] == [churn_id]
     assert {item["model_id"] for item in (await call("read", "GET", "/alerts")).json()} == {churn_id, "other"}
+
+
+async def test_the_maturing_of_labels_is_told_and_says_why_where_it_is_not_known(call, churn_id: str):
+    answer = await call("read", "GET", f"/models/{churn_id}/label-maturity")
+    assert (answer.status_code, answer.json()["requests"]) == (200, 0)
+    assert "labels of 0 stretches of time were counted" in answer.json()["reason"]
 
 
 async def test_a_rollout_is_started_promoted_and_rolled_back(call, rivals: str):
