@@ -18,6 +18,7 @@ from optagent.domain.label_maturity import LabelHistory, LabelSlowing
 _QUANTILES = (0.25, 0.5, 0.75, 0.9)  # of the age at which labels come: the ages at which cohorts are compared
 _NEWEST = (1, 7)
 _LASTING = 7
+_LEAST_FREEDOM = 4.0
 _FEWEST_USUAL = {1: 8, 7: 28}
 _HIGHEST_LEVEL = 0.05
 
@@ -94,7 +95,8 @@ def _test(shares: _Shares, newest: int, age_s: float, level: float) -> LabelSlow
     new_rows = rows[-newest:]
     chance = 1 / float(new_rows.sum())
     lasting = _lasting_spread(usual, usual_rows)
-    spread, freedom = between / newest, len(usual) - 1.0
+    memory = max(1.0, lasting * _LASTING / between) if between else 1.0
+    spread, freedom = between / newest, max(_LEAST_FREEDOM, len(usual) / memory - 1)  # of cohorts that tell apart
     if newest > 1:
         spread, freedom = max(spread, lasting), 1.5 * len(usual) / newest
     of_mean = max(1 / float(precision.sum()), lasting * _LASTING / len(usual))

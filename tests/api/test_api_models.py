@@ -123,8 +123,14 @@ async def test_alerts_are_listed_of_one_model_and_of_all(store: InMemoryStore, c
     assert {item["model_id"] for item in (await call("read", "GET", "/alerts")).json()} == {churn_id, "other"}
 
 
-async def test_the_maturing_of_labels_is_told_and_says_why_where_it_is_not_known(call, churn_id: str):
-    answer = await call("read", "GET", f"/models/{churn_id}/label-maturity")
+async def test_the_maturing_of_labels_needs_something_that_says_what_labels_look_like(call, churn_id: str):
+    path = f"/models/{churn_id}/label-maturity"
+    answer = await call("read", "GET", path)
+    assert (answer.status_code, "has no version and no reference" in answer.json()["detail"]) == (404, True)
+
+
+async def test_the_maturing_of_the_labels_of_a_version_says_what_it_lacks(call, rivals: str):
+    answer = await call("read", "GET", f"/models/{rivals}/label-maturity")
     assert (answer.status_code, answer.json()["requests"]) == (200, 0)
     assert "labels of 0 stretches of time were counted" in answer.json()["reason"]
 
