@@ -78,7 +78,7 @@ class AnalysisInputs:
     def matured_rows(self) -> ObservedRows:
         """The rows that the detectors judge: those old enough for their labels to have come."""
         age_s = maturing_age(self.label_curve, self.spec.label_delay_s)
-        return self.rows if not age_s else self.rows.within(Window(-1e18, max(self.now - age_s, -1e17)))
+        return self.rows.where(self.rows.time <= self.now - age_s) if age_s else self.rows
 
     def digest(self) -> str:
         """SHA-256 of everything that the report depends on."""
