@@ -2,15 +2,19 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from optagent.analysis.binned_counts import BinnedCounts
 from optagent.analysis.drift_evidence import ColumnEvidence, WindowCounts, column_evidence
 from optagent.analysis.drift_summary import GRAVITY, column_drift
 from optagent.analysis.drift_tests import benjamini_hochberg
 from optagent.analysis.profile import ColumnProfile, Profile
+from optagent.analysis.reference_series import DAY_S
+from optagent.analysis.whole_windows import LiveWindows, compare_whole_windows, missing_weekdays
 from optagent.domain.drift import ColumnDrift, DriftCheck, DriftReport, DriftStatus, DriftTest
 from optagent.errors import InvalidRequest
+
+_UNKNOWN_WEEKDAY = 0.2  # the effect of half a standard deviation, which a weekend can well have
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,32 +41,48 @@ def drift_report(
     level: float,
     rule: DriftRule | None = None,
 ) -> DriftReport:
-    """The drift of a window, and of the one of the same length before it, from the reference.
+    """The drift of a window and of the one before it, whose places on the clock are not known."""
+    counts = (current,) if previous is None else (current, previous)
+    return report_drift(profile, LiveWindows(counts), importances, level, rule)
+
+
+def report_drift(
+    profile: Profile,
+    live: LiveWindows,
+    importances: Mapping[str, float],
+    level: float,
+    rule: DriftRule | None = None,
+) -> DriftReport:
+    """The drift of a window, and of those of the same length before it, from the reference.
 
     `level` is the chance of a false alarm a window: its length over the mean time between false alarms. The features
-    and the model's output are two families of tests, each held to it. A feature has drifted where it differs in both
-    windows, or in this one beyond doubt: at `level` squared, as rare as two false alarms in a row. Importances that are
-    unknown count as 0, and where all are 0 all features weigh the same.
+    and the model's output are two families of tests, each held to it. A feature has drifted where it differs in two
+    stretches of windows in a row, or in this window beyond doubt: at `level` squared, as rare as two false alarms in a
+    row. Importances that are unknown count as 0, and where all are 0 all features weigh the same.
     """
     if not 0 < level < 1:
         raise InvalidRequest(f"level must be between 0 and 1, got {level!r}")
-    windows = WindowCounts.of(current), WindowCounts.of(previous) if previous is not None and previous.rows else None
+    rule = rule or DriftRule()
+    whole = compare_whole_windows(profile, live)
+    evidence = _evidence_of_rows(profile, live) if whole is None else whole.evidence
+    unknown = missing_weekdays(profile, live)
+    if unknown:
+        rule = replace(rule, effect_floor=max(rule.effect_floor, _UNKNOWN_WEEKDAY))
+    now = WindowCounts.of(live.counts[0])
     split = len(profile.features)
     weights = [*_weights(profile.features, importances), *[0.0] * len(profile.predictions)]
     drifts: list[ColumnDrift] = []
     for family in (range(split), range(split, len(profile.columns))):
-        evidence_by_column = [list(column_evidence(profile, column, *windows)) for column in family]
-        tests_by_column = _test_columns(evidence_by_column, level, rule or DriftRule())
-        for column, evidence, tests in zip(family, evidence_by_column, tests_by_column, strict=True):
-            effective_rows = 1 / evidence[0].now.noise if evidence and evidence[0].check is DriftCheck.VALUES else 0.0
-            drifts.append(
-                column_drift(profile.columns[column], column, windows[0], weights[column], tests, effective_rows)
-            )
+        evidence_by_column = [evidence[column] for column in family]
+        tests_by_column = _test_columns(evidence_by_column, level, rule)
+        for column, tests_of, tests in zip(family, evidence_by_column, tests_by_column, strict=True):
+            effective_rows = 1 / tests_of[0].now.noise if tests_of and tests_of[0].check is DriftCheck.VALUES else 0.0
+            drifts.append(column_drift(profile.columns[column], column, now, weights[column], tests, effective_rows))
     features, predictions = tuple(drifts[:split]), tuple(drifts[split:])
     return DriftReport(
         rows_then=profile.rows,
-        rows_now=current.rows,
-        rows_before=None if previous is None else previous.rows,
+        rows_now=live.counts[0].rows,
+        rows_before=live.counts[1].rows if len(live.counts) > 1 else None,
         level=level,
         status=_gravest_status(features),
         score=min(1.0, sum(one.weight * _alarming_effect(one) for one in features)),
@@ -70,6 +90,25 @@ def drift_report(
         prediction_status=_gravest_status(predictions),
         prediction_score=max((_alarming_effect(one) for one in predictions), default=0.0),
         predictions=predictions,
+        comparison=_unknown_text(profile, unknown) if whole is None else whole.comparison,
+        windows=len(live.in_a_row[:2]) if whole is None else whole.windows,
+    )
+
+
+def _evidence_of_rows(profile: Profile, live: LiveWindows) -> list[list[ColumnEvidence]]:
+    """The evidence of the window and the one before, with design effects from blocks of rows."""
+    now = WindowCounts.of(live.counts[0])
+    before = next((WindowCounts.of(counts) for counts in live.counts[1:2] if counts.rows), None)
+    return [list(column_evidence(profile, column, now, before)) for column in range(len(profile.columns))]
+
+
+def _unknown_text(profile: Profile, weekdays: Sequence[str]) -> str:
+    if not weekdays or profile.span is None:
+        return "" if profile.span is None else "against all rows of the reference, their memory by blocks of rows"
+    days = (profile.span[1] - profile.span[0]) / DAY_S
+    return (
+        f"against a reference of {days:.1f} days, too short to know a week: it has no {' or '.join(weekdays)}, so that"
+        f" only effects from {_UNKNOWN_WEEKDAY:g} on count"
     )
 
 
@@ -86,7 +125,7 @@ def _test_columns(
 def _drift_test(test: ColumnEvidence, single: float, paired: float, level: float, rule: DriftRule) -> DriftTest:
     floor = rule.floor(test.check)
     status = DriftStatus.STABLE
-    lasting = test.before is not None and paired <= level and min(test.now.effect, test.before.effect) >= floor
+    lasting = test.effect_before is not None and paired <= level and min(test.now.effect, test.effect_before) >= floor
     if lasting or (single <= level * level and test.now.effect >= floor):
         status = DriftStatus.DRIFTED
     elif single <= level and test.now.effect >= floor:

@@ -1,4 +1,8 @@
-"""Drift evidence of each column: tests of its values, missing values and unseen categories, with design effects."""
+"""Drift evidence of each column: tests of its values, missing values and unseen categories.
+
+Where the reference holds enough of them, windows are compared with whole windows of it. Otherwise the design effects
+come from blocks of rows, which cannot tell days that differ.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from optagent.analysis.binned_counts import BinnedCounts
+from optagent.analysis.column_groups import ColumnGroups
 from optagent.analysis.drift_design import effect_at, window_effect
 from optagent.analysis.drift_tests import (
     Sample,
@@ -16,7 +21,8 @@ from optagent.analysis.drift_tests import (
     proportion_test,
 )
 from optagent.analysis.profile import ColumnProfile, Profile
-from optagent.arrays import Counts
+from optagent.analysis.window_evidence import ShareEvidence
+from optagent.arrays import Counts, Vector
 from optagent.domain.drift import DriftCheck
 
 _BLOCKS = 32  # of a window, for its design effect
@@ -46,12 +52,37 @@ class WindowCounts:
 
 @dataclass(frozen=True, slots=True)
 class ColumnEvidence:
-    """One test of one column, not yet compared with the others; `pair` is the p-value over both windows."""
+    """One test of one column, not yet compared with the others; `pair` is the p-value over windows in a row."""
 
     check: DriftCheck
     now: TwoSampleResult
-    before: TwoSampleResult | None
+    effect_before: float | None
     pair: float | None
+
+
+def evidence_by_windows(profile: Profile, groups: ColumnGroups, evidence: ShareEvidence) -> list[list[ColumnEvidence]]:
+    """The tests of each column, from the evidence on the shares of its groups."""
+    columns: list[list[ColumnEvidence]] = [[] for _ in profile.columns]
+    for test in groups.tests:
+        shares = slice(test.start, test.stop)
+        if not evidence.is_known[shares].any():
+            continue
+        ordered = profile.columns[test.column].is_ordered
+        effects = [
+            None if off is None else _effect(off[shares], halved=test.check is DriftCheck.VALUES and not ordered)
+            for off in (evidence.off, evidence.off_before)
+        ]
+        size = test.stop - test.start
+        noise = 1 / max(1.0, float(np.median(evidence.effective_rows[shares])))
+        now = TwoSampleResult(effects[0] or 0.0, min(1.0, size * float(evidence.p_value[shares].min())), noise)
+        pair = None if evidence.lasting is None else min(1.0, size * float(evidence.lasting[shares].min()))
+        columns[test.column].append(ColumnEvidence(test.check, now, effects[1], pair))
+    return columns
+
+
+def _effect(off: Vector, halved: bool) -> float:
+    """The total variation of groups of categories, or the largest distance."""
+    return float(np.abs(off).sum()) / 2 if halved else float(np.abs(off).max())
 
 
 def column_evidence(
@@ -67,7 +98,7 @@ def column_evidence(
             continue
         earlier = None if before is None else _test_window(profile, column, check, then, before)
         pair = None if earlier is None else persistent_p_value(result, earlier, 1 / then.effective)
-        yield ColumnEvidence(check, result, earlier, pair)
+        yield ColumnEvidence(check, result, None if earlier is None else earlier.effect, pair)
 
 
 def _reference_sample(profile: Profile, column: ColumnProfile, check: DriftCheck) -> Sample | None:

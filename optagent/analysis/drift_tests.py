@@ -7,11 +7,11 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import chdtrc, kolmogorov, ndtr, ndtri, owens_t
+from scipy.special import betainc, chdtrc, kolmogorov, ndtr, ndtri, owens_t, stdtr
 from scipy.stats import false_discovery_control
 
 from optagent.analysis.distances import kolmogorov_smirnov, shares, total_variation
-from optagent.arrays import Counts
+from optagent.arrays import Counts, Vector
 
 _LEAST_EXPECTED = 5.0  # effective rows in a cell of a chi-square test; rarer categories are joined
 
@@ -84,12 +84,40 @@ def persistent_p_value(now: TwoSampleResult, before: TwoSampleResult, reference_
         return largest
     spreads = (reference_noise + now.noise) * (reference_noise + before.noise)
     correlation = reference_noise / math.sqrt(spreads)
-    z = -float(ndtri(largest / 2))
-    slope = math.sqrt((1 - correlation) / (1 + correlation))
-    if slope == 0.0:
-        return largest
-    both = 2 * largest - 4 * float(owens_t(z, slope) + owens_t(z, 1 / slope))
-    return min(largest, max(largest**2, both))
+    return float(both_beyond(-ndtri(largest / 2), np.float64(correlation)))
+
+
+def both_beyond(z: Vector, correlation: Vector | np.float64) -> Vector:
+    """The chance that two standard normal variables of this correlation, at least 0, are both as far from 0 as `z`."""
+    alone = two_sided(z)
+    slope = np.sqrt((1 - correlation) / (1 + correlation))
+    with np.errstate(divide="ignore"):
+        both = 2 * alone - 4 * (owens_t(np.abs(z), slope) + owens_t(np.abs(z), 1 / slope))
+    return np.asarray(np.clip(np.where(slope > 0, both, alone), alone**2, alone))
+
+
+def two_sided(z: Vector) -> Vector:
+    """The p-values of normal scores."""
+    return np.asarray(2 * ndtr(-np.abs(z)))
+
+
+def share_scores(share: Vector, expected: Vector, variance: Vector) -> Vector:
+    """Normal scores of shares: how far each is from the expected one, by the tails of a binomial share.
+
+    The binomial has as many rows as give it this variance; unlike the normal law it holds for rare shares too.
+    """
+    rows = expected * (1 - expected) / variance
+    hits = np.clip(share, 0.0, 1.0) * rows
+    least = np.finfo(np.float64).tiny
+    above = betainc(np.maximum(hits, least), rows - hits + 1, expected)
+    below = betainc(np.maximum(rows - hits, least), hits + 1, 1 - expected)
+    tail = np.clip(np.minimum(above, below), least, 0.5)
+    return np.asarray(np.where(share >= expected, 1, -1) * -ndtri(tail))
+
+
+def studentized(p_value: Vector, freedom: int) -> Vector:
+    """P-values of normal scores as those of Student's t, for a variance that was estimated with so much freedom."""
+    return np.asarray(2 * stdtr(freedom, ndtri(np.clip(p_value, np.finfo(np.float64).tiny, 1.0) / 2)))
 
 
 def benjamini_hochberg(p_values: list[float]) -> list[float]:

@@ -5,9 +5,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from optagent.analysis.column_groups import ColumnGroups
 from optagent.analysis.drift_design import block_lengths, reference_effects
 from optagent.analysis.observed_rows import ObservedColumn, ObservedRows
 from optagent.analysis.profile_bins import Bins, code_edges, count_values, quantile_edges
+from optagent.analysis.reference_series import (
+    MOST_BUCKETS,
+    WEEK_S,
+    ReferenceSeries,
+    bucket_width_s,
+    clock_span,
+    pack_series,
+)
 from optagent.arrays import Counts, Matrix
 from optagent.domain.model import Task
 from optagent.errors import InvalidData, InvalidRequest
@@ -18,6 +27,7 @@ PREDICTION = "prediction"
 LABEL = "prediction:label"
 
 _BINS_OF_ALL_CLASSES = 1280
+_NEARLY = 0.9  # of a week: its first and last row lie within it
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +67,8 @@ class Profile:
     """The reference as plain data. `blocks` are the lengths, in rows, of the blocks of the design effects.
 
     `predictions` are columns too: `prediction`, or `prediction:<class index>` of a multiclass model, and of
-    classifiers the share of predicted classes as `prediction:label`.
+    classifiers the share of predicted classes as `prediction:label`. `span` are the instants of the first and the last
+    row, None for rows without; `series` is there for those of a week or longer.
     """
 
     task: Task
@@ -66,6 +77,8 @@ class Profile:
     features: tuple[ColumnProfile, ...]
     predictions: tuple[ColumnProfile, ...]
     blocks: tuple[int, ...] = ()
+    span: tuple[float, float] | None = None
+    series: ReferenceSeries | None = None
 
     @property
     def columns(self) -> tuple[ColumnProfile, ...]:
@@ -96,7 +109,14 @@ def make_profile(observed: ObservedRows, bins: int = 128) -> Profile:
         features=tuple(columns[:split]),
         predictions=tuple(columns[split:]),
         blocks=lengths,
+        span=clock_span(observed.time),
+        series=_series_of(observed, answers, layout, groups_of(columns)),
     )
+
+
+def groups_of(columns: Sequence[ColumnProfile]) -> ColumnGroups:
+    """The groups of bins whose shares are compared window by window."""
+    return ColumnGroups.of([(np.array(column.counts, dtype=np.int64), column.is_ordered) for column in columns])
 
 
 def bins_of(columns: Sequence[ColumnProfile]) -> tuple[Bins, ...]:
@@ -129,6 +149,24 @@ def outputs_of(observed: ObservedRows) -> Matrix:
             label = prediction.argmax(axis=1).astype(np.float32)
         label[~np.isfinite(prediction).all(axis=1)] = np.nan
         return np.column_stack([prediction.astype(np.float32), label])
+
+
+def _series_of(
+    observed: ObservedRows, answers: Matrix, layout: tuple[Bins, ...], groups: ColumnGroups
+) -> ReferenceSeries | None:
+    """Counts by bucket of the clock, of the newest 400 buckets; None for less than a week of instants."""
+    span = clock_span(observed.time)
+    if span is None or span[1] - span[0] < _NEARLY * WEEK_S:
+        return None
+    width_s = bucket_width_s(span[1] - span[0])
+    number = np.floor(observed.time / width_s).astype(np.int64)
+    first = max(int(number[0]), int(number[-1]) - MOST_BUCKETS + 1)
+    start = int(np.searchsorted(number, first))
+    number = number[start:] - first
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(number)) + 1])
+    series = np.zeros((int(number[-1]) + 1, groups.width), dtype=np.int64)
+    series[number[starts]] = groups.join(count_values((observed.x[start:], answers[start:]), starts, layout))
+    return pack_series(width_s, first, series)
 
 
 def _fit_bins(column: ObservedColumn, values: Matrix, bins: int) -> ColumnProfile:

@@ -92,7 +92,8 @@ class DriftReport:
 
     `score` is the effect of the features that are suspected or drifted, weighted by importance over all features: 0
     where there is none, 1 where all have the largest possible effect. `prediction_score` is the largest such effect of
-    the output.
+    the output. `comparison` says in words what the window was compared with, `windows` how many windows in a row the
+    evidence is of.
     """
 
     rows_then: int
@@ -105,6 +106,8 @@ class DriftReport:
     prediction_status: DriftStatus
     prediction_score: float
     predictions: tuple[ColumnDrift, ...]
+    comparison: str = ""
+    windows: int = 0
 
     @property
     def drifted_features(self) -> tuple[str, ...]:

@@ -35,6 +35,9 @@ def data_drift_section(report: ModelReport, room: Room) -> Section | None:
     drifted, suspected = len(drift.drifted_features), len(drift.suspected_features)
     counts = f"{drifted} drifted, {suspected} suspected of {len(drift.features)} features"
     rows = f"{drift.rows_now:,} rows against {drift.rows_then:,}, false alarms {drift.level:.2g} a window"
+    if drift.comparison:
+        windows = "1 window" if drift.windows == 1 else f"{drift.windows} windows"
+        rows += f"; {drift.comparison}, {windows} of evidence"
     ranked = ranked_features(drift)
     parts: tuple[Part, ...] = (rows,)
     if ranked:

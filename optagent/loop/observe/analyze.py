@@ -11,7 +11,7 @@ from optagent.analysis.concept_drift import concept_drift
 from optagent.analysis.confidence import confidence
 from optagent.analysis.diagnosis import diagnose
 from optagent.analysis.domain_classifier import separability
-from optagent.analysis.drift import drift_report
+from optagent.analysis.drift import report_drift
 from optagent.analysis.estimated_performance import estimate_history, estimated_performance
 from optagent.analysis.evidence import (
     calibration_noise,
@@ -40,6 +40,7 @@ from optagent.analysis.performance import (
     windows_of_rows,
 )
 from optagent.analysis.profile import Profile
+from optagent.analysis.whole_windows import LiveWindows
 from optagent.codec import decode
 from optagent.domain.diagnosis import DiagnosisFacts
 from optagent.domain.drift import DriftReport, DriftStatus, SeparabilityReport
@@ -113,16 +114,17 @@ def _summary(inputs: AnalysisInputs) -> ReferenceSummary:
 
 def _drift(inputs: AnalysisInputs) -> DriftReport:
     """Drift of the newer half of the window, confirmed by the older half, where the window is long enough for two;
-    otherwise of the window, confirmed by the one before."""
-    window, before, rows = inputs.window, inputs.window.before, inputs.before
+    otherwise of the window, confirmed by those before."""
+    window, before, rows, earlier = inputs.window, inputs.window.before, inputs.before, inputs.earlier
     level = min(_MAX_LEVEL, inputs.monitoring.window_s / inputs.monitoring.false_alarm_every_s)
     if window.length_s >= 2 * inputs.monitoring.window_s:
         before, window = window.parts(2)
-        rows = inputs.rows
+        rows, earlier = inputs.rows, ()
     profile = decode(Profile, inputs.reference.profile)
     folder = BinCounter(profile, window.length_s / _BUCKETS_PER_WINDOW)
-    now, then = folder.fold(inputs.rows.within(window)), folder.fold(rows.within(before))
-    return drift_report(profile, now, then, inputs.reference.importance, level)
+    parts = (inputs.rows.within(window), rows.within(before), *earlier)
+    live = LiveWindows(tuple(folder.fold(part) for part in parts), window)
+    return report_drift(profile, live, inputs.reference.importance, level)
 
 
 def _separability(inputs: AnalysisInputs) -> SeparabilityReport | None:

@@ -1,6 +1,7 @@
-"""Inputs of an analysis: the version, its reference, and the rows of the window and of the one before."""
+"""Inputs of an analysis: the version, its reference, and the rows of the window and of those before it."""
 
 import hashlib
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -9,7 +10,9 @@ import numpy as np
 
 from optagent.analysis.label_maturity import MATURE, MaturityCurve, maturing_age
 from optagent.analysis.observed_rows import ObservedRows
-from optagent.codec import encode, shape_of
+from optagent.analysis.profile import Profile
+from optagent.analysis.window_evidence import MOST_WINDOWS
+from optagent.codec import decode, encode, shape_of
 from optagent.domain.command import AnalyzeModel
 from optagent.domain.diagnosis import Remedy
 from optagent.domain.label_maturity import LabelMaturity
@@ -20,7 +23,7 @@ from optagent.domain.quality import DataQuality
 from optagent.domain.time_range import parse_time_range
 from optagent.errors import ModelNotFound, NotFound
 from optagent.loop.observe.reference import LOGGED, Reference, decode_reference, encode_reference, make_reference
-from optagent.loop.observe.window_rows import observe_window
+from optagent.loop.observe.window_rows import observe_predictions, observe_window
 from optagent.loop.train.load import load_version
 from optagent.loop.train.prepare import prepare
 from optagent.ports import Datasets, Observations, Registry
@@ -29,8 +32,11 @@ from optagent.training.predictor import Predictor
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AnalysisInputs:
-    """Everything an analysis reads: the rows of the window and of the one before, the remedies that failed, and the
-    ages at which labels came, None where they were not counted."""
+    """Everything an analysis reads: the rows of the window and of the one before, and the remedies that failed.
+
+    `labels` are the ages at which labels came, None where they were not counted. `earlier` are the rows of the windows
+    before these two, the latest first and without labels, where drift has a use for them.
+    """
 
     command: AnalyzeModel
     spec: ModelSpec
@@ -47,6 +53,7 @@ class AnalysisInputs:
     labels: LabelMaturity | None = None
     label_curve: MaturityCurve | None = None
     label_edges: tuple[float, ...] = ()
+    earlier: tuple[ObservedRows, ...] = ()
 
     @property
     def key(self) -> str:
@@ -86,7 +93,7 @@ class AnalysisInputs:
             shape_of(ModelReport) + encode(self.monitoring) + encode(self.spec) + encode(self.quality)
         )
         digest.update(f"{self.reference.digest}:{self.labels_due}".encode() + self.reference.profile)
-        for part in (self.rows, self.before):
+        for part in (self.rows, self.before, *self.earlier):
             for values in (part.x, part.prediction, part.y, part.time, part.latency_ms, *part.outcome.values()):
                 digest.update(np.ascontiguousarray(values).data)
         digest.update(",".join(self.tried).encode())
@@ -118,6 +125,9 @@ def gather_inputs(
     read_rows = partial(
         observe_window, observations, spec.model_id, reference.schema, version=version_name, unversioned=unversioned
     )
+    read_predictions = partial(
+        observe_predictions, observations, spec.model_id, reference.schema, version_name, unversioned
+    )
     earlier = window.length_s + spec.label_delay_s
     rows, quality = read_rows(window=window, earlier_s=earlier)
     before, _ = read_rows(window=window.before)
@@ -126,8 +136,30 @@ def gather_inputs(
         newest_text = "none is recorded" if newest is None else f"the newest is of {_utc_text(newest)}"
         notes = (*notes, f"no predictions in the window; {newest_text}")
     return AnalysisInputs(
-        command, spec, monitoring, reference, predictor, window, now, rows, before, quality, (*reference.notes, *notes)
+        command=command,
+        spec=spec,
+        monitoring=monitoring,
+        reference=reference,
+        predictor=predictor,
+        window=window,
+        now=now,
+        rows=rows,
+        before=before,
+        quality=quality,
+        notes=(*reference.notes, *notes),
+        earlier=_read_earlier(reference, window, monitoring, read_predictions),
     )
+
+
+def _read_earlier(
+    reference: Reference, window: Window, monitoring: Monitoring, read_predictions: Callable[[Window], ObservedRows]
+) -> tuple[ObservedRows, ...]:
+    """The rows of six windows before the one before, where drift compares whole windows."""
+    if window.length_s >= 2 * monitoring.window_s or decode(Profile, reference.profile).series is None:
+        return ()
+    start = window.start - (MOST_WINDOWS - 1) * window.length_s
+    parts = Window(start, window.before.start).parts(MOST_WINDOWS - 2)
+    return tuple(read_predictions(part) for part in reversed(parts))
 
 
 def _find_version(command: AnalyzeModel, registry: Registry) -> ModelVersion | None:

@@ -1,7 +1,7 @@
 """Observed rows of a window: recorded predictions joined with their labels, encoded for analysis."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +34,7 @@ from optagent.training.live_values import column_named, read_numbers
 from optagent.training.predictor import Predictor
 
 MOST_ROWS = 2_000_000
+MOST_EARLIER_ROWS = 20_000
 EARLY_LABELS_S = 86_400.0  # a label may be stamped before its prediction, by clocks that disagree
 _MOST_OUTCOMES = 100
 _LABEL, _VERSION, _LATENCY = "label", "version", "latency_ms"
@@ -65,7 +66,7 @@ def observe_window(
     rows, usable, columns = _encode_rows(tables, sample, schema)
     labels = labels_of(observations.labels(model_id, window.start - EARLY_LABELS_S), schema)
     joined = join_labels(sample.ids, sample.time_us, labels)
-    observed = _build_observed_rows(sample, rows, joined, schema).where(usable)
+    observed = _build_observed_rows(sample, rows, joined.y, joined.outcome, schema).where(usable)
     problems = _row_problems(sample, joined, usable)
     within = (labels.time_us >= window.start * 1e6) & (labels.time_us < window.end * 1e6)
     candidates = labels.ids.filter(pa.array(within))
@@ -82,6 +83,22 @@ def observe_window(
         columns=columns,
         sampled=len(sample) if len(sample) < len(distinct) else None,
     )
+
+
+def observe_predictions(
+    observations: Observations,
+    model_id: str,
+    schema: Schema,
+    version: str | None,
+    unversioned: bool,
+    window: Window,
+) -> ObservedRows:
+    """The rows of a window as `observe_window` has them, without labels: at most 20,000, enough to tell its shares."""
+    tables = observations.predictions(model_id, window.start, window.end)
+    keep = None if version is None else [_rows_of_version(table, version, unversioned) for table in tables]
+    sample = sample_by_id(deduplicate_rows(tables, keep), MOST_EARLIER_ROWS)
+    rows, usable, _ = _encode_rows(tables, sample, schema)
+    return _build_observed_rows(sample, rows, np.full(len(sample), np.nan), {}, schema).where(usable)
 
 
 def observed_columns(schema: Schema) -> tuple[ObservedColumn, ...]:
@@ -193,17 +210,19 @@ def _outcome_names(tables: Sequence[pa.Table]) -> list[str]:
     return sorted(sorted(rows, key=lambda name: (-rows[name], name))[:_MOST_OUTCOMES])
 
 
-def _build_observed_rows(sample: CountedRows, rows: _EncodedRows, joined: JoinedLabels, schema: Schema) -> ObservedRows:
+def _build_observed_rows(
+    sample: CountedRows, rows: _EncodedRows, y: Vector, outcome: Mapping[str, Vector], schema: Schema
+) -> ObservedRows:
     return ObservedRows(
         task=schema.task,
         columns=observed_columns(schema),
         x=rows.x,
         prediction=rows.prediction,
-        y=joined.y,
+        y=y,
         time=sample.time_us / 1e6,
         latency_ms=rows.latency_ms,
         n_classes=len(schema.classes),
-        outcome=joined.outcome,
+        outcome=outcome,
     )
 
 
