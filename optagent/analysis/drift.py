@@ -14,7 +14,7 @@ from optagent.analysis.whole_windows import LiveWindows, compare_whole_windows, 
 from optagent.domain.drift import ColumnDrift, DriftCheck, DriftReport, DriftStatus, DriftTest
 from optagent.errors import InvalidRequest
 
-_UNKNOWN_WEEKDAY = 0.2  # the effect of half a standard deviation, which a weekend can well have
+_UNKNOWN_WEEKDAY = 0.3  # the effect that a weekend half a standard deviation higher can have in a few hundred rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ weekdays.
 import base64
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -30,15 +31,20 @@ class ReferenceSeries:
     packed: str
 
     def counts(self) -> Counts:
-        """(buckets, groups) whole numbers."""
-        data = zlib.decompress(base64.b64decode(self.packed))
-        return np.frombuffer(data, dtype="<i8").reshape(self.buckets, -1).astype(np.int64)
+        """(buckets, groups) whole numbers, not to be written to."""
+        return _unpack(self.packed, self.buckets)
 
 
 def pack_series(width_s: float, first: int, counts: Counts) -> ReferenceSeries:
     """The series of (buckets, groups) counts."""
     data = zlib.compress(np.ascontiguousarray(counts, dtype="<i8").tobytes())
     return ReferenceSeries(width_s, first, len(counts), base64.b64encode(data).decode())
+
+
+@lru_cache(maxsize=8)  # of references that are compared with in turn
+def _unpack(packed: str, buckets: int) -> Counts:
+    counts = np.frombuffer(zlib.decompress(base64.b64decode(packed)), dtype="<i8").reshape(buckets, -1)
+    return counts.astype(np.int64)
 
 
 def clock_span(time: Vector) -> tuple[float, float] | None:

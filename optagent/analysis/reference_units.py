@@ -12,6 +12,7 @@ from optagent.domain.monitoring import Window
 FEWEST_UNITS = 48
 """A spread of fewer is too uncertain to rest a p-value on: then windows are cut into parts."""
 
+_WINDOWS = 4  # the least that a reference holds: parts of windows do not tell how windows differ
 _FEWEST_PERIODS = 3  # to compare with the same hours or weekdays: of two, each would be half of its own mean
 
 
@@ -61,7 +62,7 @@ class ReferenceUnits:
 def reference_units(series: ReferenceSeries, groups: ColumnGroups, window: Window) -> ReferenceUnits | None:
     """The units for windows of this length and clock; None where buckets do not divide them, or are too few."""
     buckets = round(window.length_s / series.width_s)
-    if not buckets or abs(window.length_s / series.width_s - buckets) > 1e-3:
+    if not buckets or abs(window.length_s / series.width_s - buckets) > 1e-3 or series.buckets < _WINDOWS * buckets:
         return None
     origin = round(window.start / series.width_s) - series.first  # in buckets
     lengths = [buckets // parts for parts in range(1, 1 + buckets) if buckets % parts == 0]

@@ -1,8 +1,8 @@
 """Memory of a series of shares: how alike neighbouring units of time are, and what that makes of the variance of means.
 
 The model is an autoregression of order 1 around the mean of each phase (of the week or the day). Its coefficient is
-the least that fits the correlation of neighbours and two standard errors more: where a reference is too short to tell a
-slow series from none, windows count as if it were slow. No column counts as quicker than half of them. Variances are
+the largest that the correlation of neighbours leaves open, by two standard errors: where a reference is too short to
+tell a slow series from none, windows count as if it were slow. No column counts as quicker than half of them. Variances are
 those of innovations, so that a series whose level wanders without end has a level of which nothing is known, and steps
 of which much is (Box and Jenkins 1970).
 """
@@ -57,11 +57,21 @@ def expected_residuals(phases: tuple[int, ...]) -> Expected:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ShareMemory:
-    """Of each share: the place of its coefficient, the variance of a unit, and the freedom of that estimate."""
+    """Of each share: the place of its coefficient, the variance of a unit, and the freedom of that estimate.
+
+    `spread` is the variance that units were seen to have; `variance` is that of a world whose level wanders as much as
+    the coefficient says, of which the reference saw a part.
+    """
 
     coefficient: Counts
     variance: Vector
+    spread: Vector
     freedom: int
+
+
+def _standard_error(pairs: int) -> Vector:
+    """(coefficients,) standard errors of the correlation of neighbours: Bartlett's, and near 1 what simulation adds."""
+    return np.asarray(np.sqrt((1 - COEFFICIENTS**2) / pairs + (4 * COEFFICIENTS / pairs) ** 2))
 
 
 def mean_design(variance: Vector, independent: Vector, starts: Counts) -> Vector:
@@ -87,12 +97,14 @@ def share_memory(residuals: Vector, rows: Vector, phases: Counts, scale: Vector,
     )
     pairs = int((weight > 0).sum(axis=0).max(initial=0))
     own, next_to = (np.add.reduceat(part / scale, starts) for part in ((before + after) / 2, both))
-    correlation = np.divide(next_to, own, out=np.zeros_like(own), where=own > 0) + 2 / np.sqrt(max(1, pairs))
-    fitting = np.searchsorted(expected.neighbours, correlation).clip(0, len(COEFFICIENTS) - 1)
+    correlation = np.divide(next_to, own, out=np.zeros_like(own), where=own > 0)
+    lowest = expected.neighbours - 2 * _standard_error(max(1, pairs))
+    fitting = np.searchsorted(np.maximum.accumulate(lowest), correlation).clip(0, len(COEFFICIENTS) - 1)
     if (own > 0).any():
         fitting = np.maximum(fitting, int(np.median(fitting[own > 0])))
     place = np.repeat(fitting, np.diff(np.append(starts, len(scale))))
     coefficient = COEFFICIENTS[place]
     innovation = after - 2 * coefficient * both + coefficient**2 * before
     freedom = max(1, pairs - len(np.unique(phases)))
-    return ShareMemory(place, innovation / expected.innovation[place], freedom)
+    spread = (before + after) / 2 * (pairs + 1) / freedom
+    return ShareMemory(place, innovation / expected.innovation[place], spread, freedom)

@@ -18,6 +18,7 @@ from optagent.arrays import Counts, Mask, Vector
 MOST_WINDOWS = 8
 _FEWEST_BEFORE = 4  # windows that a step is measured from
 _LONGEST_GAP = 16  # windows, between the reference and the live ones
+_ONE_IN_TEN = 1.3  # standard errors
 _NO_WINDOWS = range(0)
 
 
@@ -156,10 +157,11 @@ class WindowEvidence:
         as the estimate leaves open.
         """
         rows = self._totals[list(windows)].sum(axis=0) / (len(windows) * self._units.per_window)
-        open_to = 1 + 1.3 * np.sqrt(2 / self._memory.freedom)
-        with_more = np.maximum(unit * open_to - own / self._rows, 0.0) + own / np.maximum(rows, 1e-9)
-        with_fewer = unit * self._rows / np.maximum(rows, 1e-9)
-        return np.asarray(np.where(rows < self._rows, with_fewer, np.minimum(with_more, unit)))
+        open_to = 1 + _ONE_IN_TEN * np.sqrt(2 / self._memory.freedom)
+        beyond = np.maximum(self._memory.spread * open_to - own / self._rows, 0.0)
+        wandering = np.maximum(self._memory.variance / np.maximum(self._memory.spread, 1e-300), 1.0)
+        with_more = np.minimum(beyond * wandering + own / np.maximum(rows, 1e-9), unit)
+        return np.asarray(np.where(rows < self._rows, unit * self._rows / np.maximum(rows, 1e-9), with_more))
 
 
 def usable_stretches(live: int, windows: int) -> Sequence[Stretches]:
