@@ -117,12 +117,13 @@ class MonitoringVerbs(AgentBase):
     async def watch_once(self, model_id: str) -> MonitorPass:
         """Analyzes the windows of a model that have closed since the last call, and updates its alerts."""
         from optagent.loop.observe.cached_report import analyze_cached
+        from optagent.loop.observe.running_detector import run_detector
 
         ports, observations = self._ports, self._ports.require("observations")
         spec = await ports.store.model(model_id)
 
         async def analyze(window: Window) -> ModelReport:
-            return await analyze_cached(AnalyzeModel(model_id, time_range=window), ports, is_monitor=True)
+            return await analyze_cached(AnalyzeModel(model_id, time_range=window), ports, run_detector)
 
         monitoring, now = ports.monitoring_of(spec), ports.clock.now()
         monitor_pass = await watch_once(spec, analyze, observations, ports.store, monitoring, now)

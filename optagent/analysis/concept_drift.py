@@ -1,7 +1,7 @@
 """Concept drift: the test for a rise of the loss of labelled rows above that of the reference, row by row."""
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,10 @@ from optagent.domain.concept_drift import AdwinVerdict, ConceptDrift, Direction,
 from optagent.domain.model import Task
 from optagent.domain.study import Interval
 from optagent.errors import InvalidRequest
+from optagent.sequential.batch_means import DesignEffects, design_effects
+from optagent.sequential.block_baseline import MIN_REFERENCE_ROWS, BlockBaseline, baseline_of
 from optagent.sequential.blocks import SHORTEST_BLOCK, block_means
-from optagent.sequential.e_detector import MIN_REFERENCE_ROWS, BlockBaseline, EDetector, baseline_of, e_detector
+from optagent.sequential.e_detector import EDetector, e_detector
 from optagent.sequential.run_length import arl_rows, rows_per_second
 
 _FEWEST_BLOCKS = 5  # of current rows: less than that says nothing about a model
@@ -24,13 +26,44 @@ _LARGEST_ERROR = 0.99  # quantile of a regression's errors on the reference that
 _ADWIN_DELTA = 0.002  # of river
 
 
+@dataclass(frozen=True, slots=True)
+class LossBaseline:
+    """The losses of a reference, in plain values: the error that counts as a whole loss, the expectation for blocks,
+    and the factors by which means of such losses vary more than those of independent rows."""
+
+    unit: float
+    blocks: BlockBaseline
+    effects: DesignEffects = field(default_factory=DesignEffects)
+
+
+def loss_baseline(reference: ObservedRows, timed: bool, every: float = 1.0) -> LossBaseline | None:
+    """The baseline of a reference; None for too few labelled rows.
+
+    `timed` is False where the times of the rows are only numbers. `every` is above 1 where only one in so many rows was
+    kept.
+    """
+    rows = reference.where(scorable_rows(reference))
+    if len(rows) < MIN_REFERENCE_ROWS:
+        return None
+    unit = loss_unit(rows)
+    losses = row_losses(rows, unit)
+    blocks = baseline_of(losses, rows.time if timed else None)
+    return LossBaseline(unit, blocks if every <= 1 else blocks.thinned(every), design_effects(losses))
+
+
 def concept_drift(
-    reference: ObservedRows, current: ObservedRows, false_alarm_every_s: float, seed: int = 0, alpha: float = 0.05
+    reference: ObservedRows,
+    current: ObservedRows,
+    false_alarm_every_s: float,
+    seed: int = 0,
+    alpha: float = 0.05,
+    baseline: LossBaseline | None = None,
 ) -> ConceptDrift:
     """The verdict on the current rows, taken in the order of time; `alpha` is that of the interval of the excess loss.
 
     Both hold rows as the model answered them; those of `reference` are from before anything may have changed, and were
-    never trained on. Rows without a label, or without a finite prediction, are left out.
+    never trained on. Rows without a label, or without a finite prediction, are left out. Without a `baseline`, that of
+    the rows of the reference is used, whose times are then no instants.
     """
     if reference.task is not current.task:
         raise InvalidRequest(f"reference is of a {reference.task} model, current of a {current.task} model")
@@ -43,23 +76,25 @@ def concept_drift(
     rate = rows_per_second(now.time) or rows_per_second(before.time)
     if not len(now) or rate is None:
         return replace(sizes, reason="no labelled rows" if not len(now) else "all labelled rows are of one instant")
-    unit = loss_unit(before)
-    losses, reference_losses = row_losses(now, unit), row_losses(before, unit)
-    baseline = baseline_of(reference_losses)
+    known = baseline or loss_baseline(reference, timed=False)
+    assert known is not None
+    losses, reference_losses = row_losses(now, known.unit), row_losses(before, known.unit)
+    blocks = known.blocks
     run_length = arl_rows(false_alarm_every_s, rate)
-    detector = e_detector(baseline, run_length).after(losses)
-    least_rows = _FEWEST_BLOCKS * baseline.block
+    detector = e_detector(blocks, run_length).after(losses)
+    least_rows = _FEWEST_BLOCKS * blocks.block
     verdict = replace(
         _detection(sizes, detector, now.time),
         arl_rows=run_length,
-        adwin=adwin_verdict(reference_losses, losses, now.time, baseline.block),
+        adwin=adwin_verdict(reference_losses, losses, now.time, blocks.block),
+        caveat=blocks.doubt,
     )
     if detector.alarm is None and len(now) < least_rows:
-        reason = f"{len(now)} labelled rows, {least_rows} are needed ({_FEWEST_BLOCKS} blocks of {baseline.block})"
+        reason = f"{len(now)} labelled rows, {least_rows} are needed ({_FEWEST_BLOCKS} blocks of {blocks.block})"
         return replace(verdict, state=DriftState.INSUFFICIENT, reason=reason)
     since = losses[detector.alarm.start :] if detector.alarm else losses
-    excess = excess_loss(reference_losses, since, baseline, seed, alpha)
-    return replace(verdict, excess=excess, direction=_direction(excess.low, excess.high))
+    excess = excess_loss(reference_losses, since, blocks, seed, alpha)
+    return replace(verdict, excess=excess, direction=direction_of(excess))
 
 
 def loss_name(task: Task) -> str:
@@ -138,10 +173,10 @@ def _detection(sizes: ConceptDrift, detector: EDetector, time: Vector) -> Concep
     )
 
 
-def _direction(low: float, high: float) -> Direction:
-    if low > 0:
+def direction_of(excess: Interval) -> Direction:
+    if excess.low > 0:
         return Direction.WORSE
-    return Direction.BETTER if high < 0 else Direction.UNCLEAR
+    return Direction.BETTER if excess.high < 0 else Direction.UNCLEAR
 
 
 def _mean_interval(losses: Vector, block: int, seed: int, alpha: float) -> Interval:

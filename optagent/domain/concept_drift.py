@@ -38,6 +38,10 @@ class ConceptDrift:
     row. `arl_rows` is the requested mean number of labelled rows between false alarms. `excess` is the mean loss since
     the change, or of all current rows without one, less the `reference_loss`; it tends to be too large right after an
     alarm, because the start was chosen for its evidence. `loss` names the loss, between 0 and 1.
+
+    `running` is True for the detector of the monitor, which goes on from window to window: its `rows` are those since
+    `watched_since`, a POSIX time. Otherwise it began anew with the rows of the report. `caveat` says what the reference
+    is too short to tell.
     """
 
     state: DriftState
@@ -55,6 +59,9 @@ class ConceptDrift:
     excess: Interval | None = None
     direction: Direction = Direction.UNCLEAR
     adwin: AdwinVerdict | None = None
+    running: bool = False
+    watched_since: float | None = None
+    caveat: str = ""
 
     @property
     def is_detected(self) -> bool:

@@ -1,7 +1,7 @@
 """State ports: the store of models, processes, reports, rollouts and audit entries, and the monitors of models."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from optagent.domain.alert import Alert
 from optagent.domain.audit import AuditEntry, AuditPage
@@ -169,6 +169,14 @@ class Store(Protocol):
 
     async def label_history(self, model_id: str) -> LabelHistory:
         """The history that was saved last; an empty one where none was."""
+        ...
+
+    async def save_detector(self, model_id: str, state: Mapping[str, Any]) -> None:
+        """Stores the state of a model's running detector of concept drift, as plain data; replaces an older one."""
+        ...
+
+    async def detector(self, model_id: str) -> Mapping[str, Any] | None:
+        """The state that was saved last; None where none was."""
         ...
 
     async def save_alerts(self, alerts: Sequence[Alert]) -> None:

@@ -301,6 +301,15 @@ async def test_the_history_of_labels_that_was_saved_last_counts_for_its_model(st
     assert await store.label_history("churn") == LabelHistory()
 
 
+async def test_the_detector_that_was_saved_last_counts_for_its_model(store):
+    assert await store.detector("churn") is None
+    await store.save_detector("churn", {"until": 0.1 + 0.2})
+    await store.save_detector("churn", {"until": 86_400.5, "watch": {"starts": [0, 3], "alarm": None}})
+    await store.save_detector("fraud", {})
+    assert await store.detector("churn") == {"until": 86_400.5, "watch": {"starts": [0, 3], "alarm": None}}
+    assert await store.detector("fraud") == {}
+
+
 async def test_a_saved_alert_reads_back_equal(store):
     alert = an_alert("é", evidence={"features": ["a", "b"], "score": 0.25, "since": None})
     await store.save_alerts([alert])

@@ -73,6 +73,8 @@ def every_verb(store: RedisStore) -> list[Awaitable[object]]:
         store.watch_mark("churn"),
         store.save_label_history("churn", LabelHistory()),
         store.label_history("churn"),
+        store.save_detector("churn", {}),
+        store.detector("churn"),
         store.save_alerts([ALERT]),
         store.alerts(),
         store.enqueue_process(QUEUED),

@@ -27,7 +27,8 @@ from optagent.analysis.observed_rows import ObservedColumn, ObservedRows
 from optagent.analysis.profile import make_profile
 from optagent.domain.drift import DriftStatus
 from optagent.domain.model import Task
-from optagent.sequential.e_detector import baseline_of, e_detector
+from optagent.sequential.block_baseline import baseline_of
+from optagent.sequential.e_detector import e_detector
 
 Matrix = npt.NDArray[np.float64]
 Vector = npt.NDArray[np.float64]

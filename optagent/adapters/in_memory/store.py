@@ -1,9 +1,10 @@
 """In-memory store: the `Store` port in one process, with models, processes, rollouts, reports and alerts."""
 
+import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from optagent.adapters.in_memory.audit import InMemoryAudit
 from optagent.adapters.in_memory.ledger import InMemoryLedger
@@ -60,6 +61,7 @@ class InMemoryStore(InMemoryQueue, InMemoryLedger, InMemoryAudit, InMemoryOnce):
         self._reports: dict[str, tuple[str, bytes]] = {}
         self._watch_marks: dict[str, bytes] = {}
         self._label_histories: dict[str, bytes] = {}
+        self._detectors: dict[str, str] = {}
         self._alerts: dict[str, tuple[str, bytes, float | None]] = {}
         self._rollouts: dict[str, _RolloutRecord] = {}
         self._first_times: dict[str, float] = {}
@@ -159,6 +161,12 @@ class InMemoryStore(InMemoryQueue, InMemoryLedger, InMemoryAudit, InMemoryOnce):
     async def label_history(self, model_id: str) -> LabelHistory:
         data = self._label_histories.get(model_id)
         return LabelHistory() if data is None else decode(LabelHistory, data)
+
+    async def save_detector(self, model_id: str, state: Mapping[str, Any]) -> None:
+        self._detectors[model_id] = json.dumps(state)
+
+    async def detector(self, model_id: str) -> Mapping[str, Any] | None:
+        return decode(dict, self._detectors[model_id]) if model_id in self._detectors else None
 
     async def save_alerts(self, alerts: Sequence[Alert]) -> None:
         for alert in alerts:

@@ -99,7 +99,12 @@ def _evidence_lines(drift: ConceptDrift) -> tuple[str, ...]:
     if drift.adwin is not None:
         lines.append(f"ADWIN: {_adwin_text(drift.adwin)}")
     if drift.rows:
-        lines.append(f"{drift.rows:,} labelled rows, {drift.reference_rows:,} in the reference")
+        since = "of this report alone"
+        if drift.running:
+            since = "so far" if drift.watched_since is None else f"since {format_time(drift.watched_since)}"
+        lines.append(f"{drift.rows:,} labelled rows {since}, {drift.reference_rows:,} in the reference")
+    if drift.caveat:
+        lines.append(f"calibration: {drift.caveat}")
     return tuple(lines)
 
 

@@ -42,6 +42,7 @@ from optagent.analysis.performance import (
 from optagent.analysis.profile import Profile
 from optagent.analysis.whole_windows import LiveWindows
 from optagent.codec import decode
+from optagent.domain.concept_drift import ConceptDrift
 from optagent.domain.diagnosis import DiagnosisFacts
 from optagent.domain.drift import DriftReport, DriftStatus, SeparabilityReport
 from optagent.domain.model_report import Business, ModelReport, ReferenceSummary
@@ -57,7 +58,7 @@ from optagent.domain.quality import RowProblem
 from optagent.errors import InvalidData
 from optagent.loop.observe.inputs import AnalysisInputs
 from optagent.loop.observe.realised import realised_performance
-from optagent.loop.observe.reference import Reference
+from optagent.loop.observe.reference import Reference, baseline_of_reference
 from optagent.loop.observe.reference_statistics import reference_certainty, reference_estimator
 from optagent.training.contributions import contributions
 from optagent.training.live_rows import model_matrix
@@ -77,10 +78,7 @@ def analyze(inputs: AnalysisInputs) -> ModelReport:
     drift = _drift(inputs) if wants(AnalysisType.DRIFT) or wants(AnalysisType.PERFORMANCE) else None
     performance = _performance(inputs) if wants(AnalysisType.PERFORMANCE) else None
     estimated = _estimate_performance(inputs, notes) if wants(AnalysisType.PERFORMANCE) else None
-    concept = None
-    if wants(AnalysisType.PERFORMANCE):
-        false_alarm_every_s = inputs.monitoring.false_alarm_every_s
-        concept = concept_drift(reference.observed, inputs.matured_rows, false_alarm_every_s, inputs.command.seed)
+    concept = _concept_drift(inputs) if wants(AnalysisType.PERFORMANCE) else None
     report = ModelReport(
         model_id=inputs.spec.model_id,
         version=reference.version,
@@ -135,6 +133,20 @@ def _separability(inputs: AnalysisInputs) -> SeparabilityReport | None:
 
 def _performance(inputs: AnalysisInputs) -> Performance:
     return realised_performance(inputs, _points(inputs), _slices(inputs))
+
+
+def _concept_drift(inputs: AnalysisInputs) -> ConceptDrift:
+    """The verdict of the running detector, where there is one, otherwise of one that begins with these rows."""
+    reference, every_s = inputs.reference, inputs.monitoring.false_alarm_every_s
+    fresh = concept_drift(
+        reference.observed, inputs.matured_rows, every_s, inputs.command.seed, baseline=baseline_of_reference(reference)
+    )
+    running = inputs.concept
+    if running is None:
+        return fresh
+    if running.excess is None:
+        running = replace(running, excess=fresh.excess, direction=fresh.direction)
+    return replace(running, loss=fresh.loss, adwin=fresh.adwin)
 
 
 def _points(inputs: AnalysisInputs) -> Sequence[Window]:

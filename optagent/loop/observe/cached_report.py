@@ -1,11 +1,12 @@
 """Cached reports: a window that has passed is analyzed once, until a late row or a failed remedy changes the answer."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from optagent.domain.command import AnalyzeModel
+from optagent.domain.concept_drift import ConceptDrift
 from optagent.domain.dataset import DataSource
 from optagent.domain.label_maturity import LabelMaturity
 from optagent.domain.model import ModelSpec
@@ -19,11 +20,15 @@ from optagent.loop.observe.past_remedies import past_remedies
 from optagent.loop.observe.uploaded_rows import prepare_uploaded_rows
 from optagent.ports import Observations, Store, WorkerPool, Workers
 
+Detect = Callable[[AnalysisInputs, Ports], Awaitable[ConceptDrift | None]]
+"""The verdict of the detector that goes on from window to window; None where there is none."""
 
-async def analyze_cached(command: AnalyzeModel, ports: Ports, is_monitor: bool = False) -> ModelReport:
+
+async def analyze_cached(command: AnalyzeModel, ports: Ports, detect: Detect | None = None) -> ModelReport:
     """The report of recorded rows; one that was made of the same rows before is answered again.
 
-    The ages of labels are counted, and stored by the monitor alone, so that a look in between changes nothing.
+    The monitor, which gives `detect`, stores what it counted of the ages of labels; without it a look changes nothing,
+    and the detector of concept drift begins anew with these rows.
 
     Raises ModelNotFound, InvalidRequest, NotFound where nothing says what the model is compared with, and Unavailable.
     """
@@ -31,7 +36,9 @@ async def analyze_cached(command: AnalyzeModel, ports: Ports, is_monitor: bool =
     observations: Observations = ports.require("observations")
     inputs = await asyncio.to_thread(_gather_recorded, command, spec, observations, ports)
     inputs = replace(inputs, tried=await past_remedies(inputs, ports.store, ports.registry, observations))
-    inputs = await _with_label_maturity(inputs, ports.store, observations, is_monitor)
+    inputs = await _with_label_maturity(inputs, ports.store, observations, is_monitor=detect is not None)
+    if detect is not None:
+        inputs = replace(inputs, concept=await detect(inputs, ports))
     if not inputs.is_closed:
         return await asyncio.to_thread(analyze, inputs)
     digest = await asyncio.to_thread(inputs.digest)

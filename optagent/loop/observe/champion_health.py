@@ -48,9 +48,11 @@ async def check_champion(command: OptimizeModel, ports: Ports, run: Run) -> Cham
 
 async def _analyze(command: OptimizeModel, ports: Ports) -> ChampionHealth:
     from optagent.loop.observe.cached_report import analyze_cached  # what it imports takes a second
+    from optagent.loop.observe.running_detector import standing_alarm
 
+    analysis = AnalyzeModel(command.model_id, time_range=command.time_range)
     try:
-        report = await analyze_cached(AnalyzeModel(command.model_id, time_range=command.time_range), ports)
+        report = await analyze_cached(analysis, ports, standing_alarm)
     except (InvalidData, InvalidRequest, NotFound) as error:
         return ChampionHealth(note=f"nothing is known of what the champion answered lately: {error}")
     diagnosis, drift = report.diagnosis, report.concept_drift

@@ -14,6 +14,7 @@ from optagent.analysis.profile import Profile
 from optagent.analysis.window_evidence import MOST_WINDOWS
 from optagent.codec import decode, encode, shape_of
 from optagent.domain.command import AnalyzeModel
+from optagent.domain.concept_drift import ConceptDrift
 from optagent.domain.diagnosis import Remedy
 from optagent.domain.label_maturity import LabelMaturity
 from optagent.domain.model import CHAMPION, ModelSpec, ModelVersion
@@ -35,7 +36,8 @@ class AnalysisInputs:
     """Everything an analysis reads: the rows of the window and of the one before, and the remedies that failed.
 
     `labels` are the ages at which labels came, None where they were not counted. `earlier` are the rows of the windows
-    before these two, the latest first and without labels, where drift has a use for them.
+    before these two, the latest first and without labels, where drift has a use for them. `concept` is the verdict of
+    the running detector of concept drift, where the analysis is one of the monitor.
     """
 
     command: AnalyzeModel
@@ -54,6 +56,7 @@ class AnalysisInputs:
     label_curve: MaturityCurve | None = None
     label_edges: tuple[float, ...] = ()
     earlier: tuple[ObservedRows, ...] = ()
+    concept: ConceptDrift | None = None
 
     @property
     def key(self) -> str:
@@ -99,6 +102,7 @@ class AnalysisInputs:
         digest.update(",".join(self.tried).encode())
         if self.is_young:
             digest.update(f"{self.now}".encode())
+        digest.update(b"" if self.concept is None else encode(self.concept))
         return digest.hexdigest()
 
 

@@ -12,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from optagent.analysis.concept_drift import LossBaseline, loss_baseline
 from optagent.analysis.label_join import deduplicate_rows, microseconds
 from optagent.analysis.observed_rows import ObservedRows
 from optagent.analysis.profile import make_profile
 from optagent.arrays import Vector
-from optagent.codec import decode, encode
+from optagent.codec import decode, encode, plain
 from optagent.domain.model import ModelSpec, Task
 from optagent.domain.monitoring import Window
 from optagent.domain.quality import RowProblem
@@ -47,7 +48,9 @@ class Reference:
     """The basis of comparison of a version.
 
     `observed` are at most 20,000 of `rows` rows; `importance` is that of each column, by name; `digest` identifies
-    these rows; `window` is None for rows without a time. `profile` is the JSON against which drift is measured.
+    these rows; `window` is None for rows without a time. `profile` is the JSON against which drift is measured,
+    `baseline` are the losses of all rows, before any were left out; None for too few labels, and in a reference of an
+    older version.
     """
 
     schema: Schema
@@ -59,6 +62,7 @@ class Reference:
     window: Window | None = None
     profile: bytes = b""
     notes: tuple[str, ...] = ()
+    baseline: LossBaseline | None = None
 
     def __post_init__(self) -> None:
         if not len(self.observed):
@@ -163,7 +167,17 @@ def _with_profile(
         digest=digest,
         window=window,
         profile=encode(make_profile(observed)),
+        baseline=loss_baseline(observed, timed),
     )
+
+
+@lru_cache(maxsize=_CACHE_SIZE)
+def baseline_of_reference(reference: Reference) -> LossBaseline | None:
+    """The losses of a reference: as stored, or by the rows that an older version kept; None for too few labels."""
+    if reference.baseline is not None:
+        return reference.baseline
+    every = reference.rows / len(reference.observed)
+    return loss_baseline(reference.observed, reference.window is not None, every)
 
 
 def thin_rows(observed: ObservedRows, most: int = MOST_REFERENCE_ROWS) -> ObservedRows:
@@ -188,6 +202,7 @@ def encode_reference(reference: Reference) -> bytes:
         "window": None if window is None else [window.start, window.end],
         "notes": list(reference.notes),
         "outcome": sorted(observed.outcome),
+        "baseline": None if reference.baseline is None else plain(reference.baseline),
     }
     table = pa.table(_flat_columns(observed))
     text = json.dumps(meta, allow_nan=False).encode()
@@ -258,6 +273,7 @@ def _reference_from(table: pa.Table, meta: Mapping[str, Any], profile: bytes) ->
         window=None if window is None else Window(*window),
         profile=profile,
         notes=tuple(meta["notes"]),
+        baseline=decode(LossBaseline, json.dumps(meta["baseline"])) if meta.get("baseline") else None,
     )
 
 

@@ -12,7 +12,7 @@ from optagent.codec import decode, encode
 from optagent.domain.concept_drift import ConceptDrift, Direction, DriftState
 from optagent.domain.model import Task
 from optagent.errors import InvalidRequest
-from optagent.sequential.e_detector import baseline_of
+from optagent.sequential.block_baseline import baseline_of
 
 ELEC2 = Path(__file__).parents[3].parent / "shared" / "data" / "elec2.csv.gz"
 DAY_S = 86_400.0

@@ -9,8 +9,10 @@ from scipy.stats import norm, poisson
 
 from optagent.codec import decode, encode
 from optagent.errors import InvalidData, InvalidRequest
+from optagent.sequential.batch_means import SettledBlock
+from optagent.sequential.block_baseline import baseline_of
 from optagent.sequential.blocks import block_length, block_means
-from optagent.sequential.e_detector import EDetector, baseline_of, e_detector
+from optagent.sequential.e_detector import EDetector, e_detector
 from optagent.sequential.run_length import arl_rows, rows_per_second
 
 ARL = 10_000
@@ -55,7 +57,7 @@ def test_false_alarms_are_no_more_often_than_asked_for(rate, correlation):
 
 
 def test_without_blocks_autocorrelation_would_raise_false_alarms_far_more_often(monkeypatch):
-    monkeypatch.setattr("optagent.sequential.e_detector.block_length", lambda losses: 1)
+    monkeypatch.setattr("optagent.sequential.block_baseline.settled_block", lambda losses: SettledBlock(1))
     alarms = exposure = 0
     for seed in range(30):
         losses = errors(seed, REFERENCE + 2 * ARL, 0.2, 0.6)
@@ -98,6 +100,7 @@ def test_rows_in_any_portions_give_the_same_state(cuts):
         state = state.after(part)
 
     assert (state.alarm, state.rows, state.waiting) == (whole.alarm, whole.rows, whole.waiting)
+    assert state.waiting_loss == pytest.approx(whole.waiting_loss)
     assert state.starts == whole.starts
     assert state.log_m == pytest.approx(whole.log_m)
     assert state.log_peaks == pytest.approx(whole.log_peaks, abs=1e-9)

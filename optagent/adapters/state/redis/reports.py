@@ -1,9 +1,11 @@
-"""Redis reports: the reports of analyses in Redis or Valkey, how far each model was watched, and when its labels came.
+"""Redis reports: the reports of analyses in Redis or Valkey, and for each model its watch mark, labels and detector.
 
-Keys, below a prefix: `report:KEY` (hash: `digest`, `data` JSON; expires), `watched` and `label_history` (hashes, JSON
-by model).
+Keys, below a prefix: `report:KEY` (hash: `digest`, `data` JSON; expires), `watched`, `label_history` and `detectors`
+(hashes, JSON by model).
 """
 
+import json
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -18,7 +20,7 @@ _RETENTION_MS = 30 * 86_400_000
 
 
 class RedisReports(RedisAdapter):
-    """The part of a Store that keeps reports, watch marks and histories of labels."""
+    """The part of a Store that keeps reports, watch marks, histories of labels and detectors."""
 
     async def save_report(self, key: str, digest: str, report: ModelReport) -> None:
         keys, values = (self._link.key("report", key),), (digest, encode(report), _RETENTION_MS)
@@ -46,6 +48,13 @@ class RedisReports(RedisAdapter):
     async def label_history(self, model_id: str) -> LabelHistory:
         data = await self._link.ask(lambda: self._link.redis.hget(self._link.key("label_history"), model_id))
         return LabelHistory() if data is None else self._link.decode_record(LabelHistory, data, model_id)
+
+    async def save_detector(self, model_id: str, state: Mapping[str, Any]) -> None:
+        await self._link.write("HSET", self._link.key("detectors"), model_id, json.dumps(state, allow_nan=False))
+
+    async def detector(self, model_id: str) -> Mapping[str, Any] | None:
+        data = await self._link.ask(lambda: self._link.redis.hget(self._link.key("detectors"), model_id))
+        return None if data is None else self._link.decode_record(dict, data, model_id)
 
     async def _older_watch_mark(self, model_id: str) -> WatchMark:
         """The mark as older versions wrote it: as the digests of two empty reports, which name the windows."""
