@@ -1,12 +1,13 @@
 """Concept drift: the test for a rise of the loss of labelled rows above that of the reference, row by row."""
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from optagent.analysis.bootstrap import Resampling, bootstrap_interval
+from optagent.analysis.fall_test import RowSpread
 from optagent.analysis.observed_rows import ObservedRows
 from optagent.analysis.performance import difference, scorable_rows
 from optagent.arrays import Vector
@@ -14,7 +15,7 @@ from optagent.domain.concept_drift import AdwinVerdict, ConceptDrift, Direction,
 from optagent.domain.model import Task
 from optagent.domain.study import Interval
 from optagent.errors import InvalidRequest
-from optagent.sequential.batch_means import DesignEffects, design_effects
+from optagent.sequential.batch_means import design_effects
 from optagent.sequential.block_baseline import MIN_REFERENCE_ROWS, BlockBaseline, baseline_of
 from optagent.sequential.blocks import SHORTEST_BLOCK, block_means
 from optagent.sequential.e_detector import EDetector, e_detector
@@ -29,11 +30,11 @@ _ADWIN_DELTA = 0.002  # of river
 @dataclass(frozen=True, slots=True)
 class LossBaseline:
     """The losses of a reference, in plain values: the error that counts as a whole loss, the expectation for blocks,
-    and the factors by which means of such losses vary more than those of independent rows."""
+    and the spread of single rows."""
 
     unit: float
     blocks: BlockBaseline
-    effects: DesignEffects = field(default_factory=DesignEffects)
+    rows: RowSpread
 
 
 def loss_baseline(reference: ObservedRows, timed: bool, every: float = 1.0) -> LossBaseline | None:
@@ -47,8 +48,10 @@ def loss_baseline(reference: ObservedRows, timed: bool, every: float = 1.0) -> L
         return None
     unit = loss_unit(rows)
     losses = row_losses(rows, unit)
-    blocks = baseline_of(losses, rows.time if timed else None)
-    return LossBaseline(unit, blocks if every <= 1 else blocks.thinned(every), design_effects(losses))
+    blocks, effects = baseline_of(losses, rows.time if timed else None), design_effects(losses)
+    if every > 1:
+        blocks, effects = blocks.thinned(every), effects.thinned(every)
+    return LossBaseline(unit, blocks, RowSpread(float(losses.std()), effects))
 
 
 def concept_drift(

@@ -79,7 +79,8 @@ def _confidence_findings(report: ModelReport) -> Iterator[Finding]:
     if confidence is None or confidence.reference is None:
         return
     then, now = confidence.reference.uncertain, confidence.current.uncertain
-    if then is not None and now is not None and now - then >= 0.1 and now >= 1.5 * then:
+    surely = confidence.rise is None or confidence.rise.low > 0
+    if then is not None and now is not None and now - then >= 0.1 and now >= 1.5 * then and surely:
         yield Finding(
             AlertKind.CONFIDENCE,
             Severity.INFO,

@@ -42,14 +42,13 @@ class LossWatch:
         watch = replace(watch, detector=detector)
         return watch._with_rows(losses, time) if len(losses) else watch
 
-    def restarted(self) -> "LossWatch":
-        """The same watch without evidence, for the rows to come."""
+    def renewed(self, answered: bool) -> "LossWatch":
+        """The watch without evidence, for the rows to come, where an alarm was answered by an optimization or most of
+        its evidence is gone; otherwise as it is."""
+        faded = self.detector.e_value < _FADED * self.detector.threshold
+        if self.alarmed_at is None or not (answered or faded):
+            return self
         return started_watch(self.detector.baseline, self.until)
-
-    @property
-    def is_faded(self) -> bool:
-        """True once most of the evidence of an alarm is gone."""
-        return self.alarmed_at is not None and self.detector.e_value < _FADED * self.detector.threshold
 
     def verdict(self, false_alarm_every_s: float) -> ConceptDrift:
         """The verdict by all rows so far, without the size of the rise."""

@@ -62,8 +62,9 @@ class Degradation:
     """The fall of a metric since the reference: above 0 is worse.
 
     `drop` is absolute for a bounded metric, otherwise a share of the reference. `degraded` is True where the drop
-    reaches the threshold and its interval is above 0. Only a `watched` metric raises an alarm; the others are for
-    people, since precision and recall, for example, move with the share of positives alone.
+    reaches the threshold and its interval is above 0. Only a `watched` metric raises an alarm, and its intervals have
+    the risk that `false_alarm_every` allows for. The others are for people, since precision and recall, for example,
+    move with the share of positives alone.
     """
 
     reference: MetricValue
@@ -206,12 +207,16 @@ class UncertainSlice:
 
 @dataclass(frozen=True, slots=True)
 class ModelConfidence:
-    """The certainty of a window and of the reference. `threshold` is the `confidence_threshold`."""
+    """The certainty of a window and of the reference. `threshold` is the `confidence_threshold`.
+
+    `rise` is that of the share of uncertain predictions, with the risk that `false_alarm_every` allows for.
+    """
 
     threshold: float
     current: Certainty
     reference: Certainty | None = None
     slices: tuple[UncertainSlice, ...] = ()
+    rise: Interval | None = None
 
 
 @dataclass(frozen=True, slots=True)

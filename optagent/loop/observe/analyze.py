@@ -34,7 +34,6 @@ from optagent.analysis.observed_rows import ObservedRows
 from optagent.analysis.performance import (
     Mean,
     as_outcome,
-    degradations,
     metric_values,
     metrics_over_time,
     windows_of_rows,
@@ -56,6 +55,7 @@ from optagent.domain.performance import (
 )
 from optagent.domain.quality import RowProblem
 from optagent.errors import InvalidData
+from optagent.loop.observe.falls import falls_since_before, falls_since_reference, uncertain_rise
 from optagent.loop.observe.inputs import AnalysisInputs
 from optagent.loop.observe.realised import realised_performance
 from optagent.loop.observe.reference import Reference, baseline_of_reference
@@ -191,7 +191,9 @@ def _confidence(inputs: AnalysisInputs) -> ModelConfidence | None:
     error = metric_named("calibration_error", inputs.spec.task)
     threshold = inputs.monitoring.confidence_threshold
     then = reference_certainty(inputs.reference.observed, threshold)
-    return confidence(inputs.rows, then, threshold, error, _slices(inputs))
+    judged = confidence(inputs.rows, then, threshold, error, _slices(inputs))
+    rise = uncertain_rise(inputs.rows, inputs.reference, inputs.monitoring)
+    return None if judged is None else replace(judged, rise=rise)
 
 
 def _slices(inputs: AnalysisInputs) -> tuple[str, ...]:
@@ -211,8 +213,8 @@ def _business(inputs: AnalysisInputs) -> Business | None:
             as_outcome(part, expression(_columns(part, inputs.reference, expression.names)))
             for part in (inputs.rows, inputs.before)
         )
-        threshold = inputs.monitoring.accuracy_drop_threshold
-        falls += degradations(metric_values(then, (measure,)), metric_values(now, (measure,)), threshold)
+        before, current = metric_values(then, (measure,)), metric_values(now, (measure,))
+        falls += falls_since_before(before, current, inputs.spec, inputs.monitoring)
         points.append(metrics_over_time(now, _points(inputs), (measure,)))
     points_by_time = tuple(
         replace(same[0], metrics=tuple(value for point in same for value in point.metrics))

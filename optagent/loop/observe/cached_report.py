@@ -36,7 +36,7 @@ async def analyze_cached(command: AnalyzeModel, ports: Ports, detect: Detect | N
     observations: Observations = ports.require("observations")
     inputs = await asyncio.to_thread(_gather_recorded, command, spec, observations, ports)
     inputs = replace(inputs, tried=await past_remedies(inputs, ports.store, ports.registry, observations))
-    inputs = await _with_label_maturity(inputs, ports.store, observations, is_monitor=detect is not None)
+    inputs = await _with_label_maturity(inputs, ports.store, observations, saves=detect is not None)
     if detect is not None:
         inputs = replace(inputs, concept=await detect(inputs, ports))
     if not inputs.is_closed:

@@ -120,10 +120,11 @@ async def _reconcile_findings(
     model_id: str, reports: Sequence[ModelReport], store: Store, monitoring: Monitoring, now: float
 ) -> tuple[tuple[Alert, ...], tuple[Alert, ...]]:
     """The alerts to store and those to notify of. Alerts stay open where there were no rows or labels to judge them
-    by."""
+    by. Where labels come late, the first ones of the latest window are no fair sample, and it is judged once, later."""
     latest, *older = reports
+    early = [finding for finding in latest.findings if not older or finding.kind not in _NEED_LABELS]
     late = [finding for report in older for finding in report.findings if finding.kind in _LATE_KINDS]
-    findings = [*latest.findings, *late]
+    findings = [*early, *late]
     kinds = {finding.kind for finding in findings}
     if latest.quality is None or latest.quality.rows:
         kinds |= set(AlertKind) - _NEED_LABELS

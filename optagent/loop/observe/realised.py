@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from optagent.analysis.maturity_weights import corrected_metric_values, corrected_over_time, weigh_rows
-from optagent.analysis.performance import degradations, metric_values, metrics_by_slice, metrics_over_time
+from optagent.analysis.performance import metric_values, metrics_by_slice, metrics_over_time
 from optagent.domain.label_maturity import WindowMaturity
 from optagent.domain.monitoring import Window
 from optagent.domain.performance import MetricValue, Performance, PerformancePoint
+from optagent.loop.observe.falls import falls_since_reference
 from optagent.loop.observe.inputs import AnalysisInputs
-from optagent.loop.observe.reference_statistics import reference_metrics
 from optagent.training.metrics import metric_named, monitored_metrics
 
 
@@ -21,14 +21,13 @@ def realised_performance(inputs: AnalysisInputs, points: Sequence[Window], slice
     matured = inputs.matured_rows
     if uncorrected is None or len(matured) < len(rows):
         uncorrected = metric_values(matured, measures)
-    then = reference_metrics(inputs.reference.observed, inputs.spec.task)
     return Performance(
         rows=len(rows),
         labelled=int(rows.has_label.sum()),
         metrics=metrics,
         over_time=over_time,
         slices=metrics_by_slice(rows, main, slices),
-        degradation=degradations(then, uncorrected, inputs.monitoring.accuracy_drop_threshold, {main.name, "accuracy"}),
+        degradation=falls_since_reference(matured, uncorrected, inputs.reference, inputs.spec, inputs.monitoring),
         maturity=maturity,
     )
 

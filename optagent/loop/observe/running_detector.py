@@ -66,10 +66,10 @@ async def run_detector(inputs: AnalysisInputs, ports: Ports) -> ConceptDrift | N
     state = await _load_state(inputs, ports.store)
     if state is None:
         return None
-    if state.watch is not None and state.alarm is not None and state.raised_at is not None:
-        answered = await _has_ended_run(inputs.spec.model_id, state.raised_at, ports.store)
-        if answered or state.watch.is_faded:
-            state = replace(state, watch=state.watch.restarted(), alarm=None, raised_at=None)
+    if state.watch is not None and state.raised_at is not None:
+        watch = state.watch.renewed(await _has_ended_run(inputs.spec.model_id, state.raised_at, ports.store))
+        if watch.alarmed_at is None:
+            state = replace(state, watch=watch, alarm=None, raised_at=None)
     state = await asyncio.to_thread(advance_detector, state, inputs, observations)
     await ports.store.save_detector(inputs.spec.model_id, plain(state))
     return _verdict(state, inputs)
