@@ -20,6 +20,7 @@ from optagent.sequential.batch_means import DesignEffects
 
 _ALPHA = 0.05  # of the intervals that are widened
 _LARGEST_LEVEL = 0.025
+_FEWEST_BLOCKS = 4.0  # a quantile of fewer says nothing any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,32 +45,42 @@ def alarm_level(window_s: float, false_alarm_every_s: float, tests: int) -> floa
     return min(_LARGEST_LEVEL, window_s / false_alarm_every_s / max(1, tests))
 
 
-def widening(values: Vector, spread: RowSpread, rows: int | None = None) -> float:
-    """The factor, at least 1, by which the interval of the mean of `values` is too narrow, by the reference's spread.
+@dataclass(frozen=True, slots=True)
+class Widening:
+    """The factor, at least 1, by which an interval is too narrow, and the rows that tell as much as one independent."""
+
+    factor: float = 1.0
+    effect: float = 1.0
+
+
+NOT_WIDER = Widening()
+
+
+def widening(values: Vector, spread: RowSpread, rows: int | None = None) -> Widening:
+    """The widening of the interval of the mean of `values`, by the reference's spread.
 
     `rows` is the number of neighbouring rows of which `values` were kept, if not all.
     """
     if len(values) < 2:
-        return 1.0
+        return Widening()
     mean = Mean("mean")
     interval = bootstrap_interval(mean.score, values, values, _ALPHA, IN_TIME, mean.resampled)
     error = (interval.high - interval.low) / (2 * float(ndtri(1 - _ALPHA / 2)))
-    return max(1.0, spread.mean_error(rows or len(values)) / error) if error > 0 else 1.0
+    effect = spread.effects.at(len(values)) if rows is None else 1.0
+    return Widening(max(1.0, spread.mean_error(rows or len(values)) / error) if error > 0 else 1.0, effect)
 
 
-def at_level(interval: Interval, rows: int, level: float, factor: float = 1.0) -> Interval:
+def at_level(interval: Interval, rows: int, level: float, wide: Widening = NOT_WIDER) -> Interval:
     """The interval whose lower bound has the one-sided risk `level`, by quantiles of Student's t for its few blocks."""
-    blocks = max(2.0, rows / block_length(rows))
-    wider = factor * float(stdtrit(blocks - 1, 1 - level)) / float(ndtri(1 - interval.alpha / 2))
+    blocks = max(_FEWEST_BLOCKS, min(rows / block_length(rows), rows / wide.effect))
+    wider = wide.factor * float(stdtrit(blocks - 1, 1 - level)) / float(ndtri(1 - interval.alpha / 2))
     low = interval.estimate - wider * (interval.estimate - interval.low)
     return Interval(interval.estimate, low, interval.estimate + wider * (interval.high - interval.estimate), 2 * level)
 
 
-def values_at_level(values: Sequence[MetricValue], level: float, factor: float = 1.0) -> tuple[MetricValue, ...]:
+def values_at_level(values: Sequence[MetricValue], level: float, wide: Widening = NOT_WIDER) -> tuple[MetricValue, ...]:
     """The metrics with intervals of this one-sided risk."""
     return tuple(
-        value
-        if value.interval is None
-        else replace(value, interval=at_level(value.interval, value.rows, level, factor))
+        value if value.interval is None else replace(value, interval=at_level(value.interval, value.rows, level, wide))
         for value in values
     )

@@ -10,12 +10,20 @@ from optagent.arrays import Matrix64, Vector
 from optagent.errors import InvalidData
 from optagent.sequential.batch_means import settled_block
 from optagent.sequential.blocks import block_means, neighbour_correlation
-from optagent.sequential.loss_cycles import covered_s, cycles_of, knows_weeks, whole_cycles, without_cycles
+from optagent.sequential.loss_cycles import (
+    PARTS_OF_CYCLE,
+    covered_s,
+    cycles_of,
+    knows_weeks,
+    whole_cycles,
+    without_cycles,
+)
 
 MIN_REFERENCE_ROWS = 200
 _BETS = (0.15, 0.3, 0.6, 1.2)  # per standard deviation of block means: the best bet on a rise is about its size
 _FLOOR = 0.2  # a bet keeps at least this share, so one good block never wipes the evidence out
 _DOUBT = 0.3  # the risk that a bet pays more than allowed for; measured: alarms at .5 to .9 of the rate asked for
+_UNSETTLED_TIMES = 4  # as long
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +32,8 @@ class BlockBaseline:
 
     `norms` are upper bounds of what each bet pays on average, by the reference, and `fair` what it pays there, at least
     1. The losses follow a cycle of `cycle_s` seconds, none where 0; a block is then at least one turn of it, at the
-    rate of the reference. `doubt` says what the reference is too short to tell, and is empty where nothing is.
+    rate of the reference. `doubt` says in words what the reference is too short to tell, empty where nothing is: a
+    week (`knows_weeks` is then False), or how far its memory reaches (`settled`).
     """
 
     rows: int
@@ -35,6 +44,8 @@ class BlockBaseline:
     norms: tuple[float, ...]
     fair: tuple[float, ...] = ()
     cycle_s: float = 0.0
+    knows_weeks: bool = True
+    settled: bool = True
     doubt: str = ""
 
     def log_increments(self, means: Vector) -> Matrix64:
@@ -67,13 +78,12 @@ def baseline_of(reference: Vector, time: Vector | None = None) -> BlockBaseline:
         raise InvalidData(f"a baseline needs at least {MIN_REFERENCE_ROWS} losses, got {len(losses)}")
     cycles = () if time is None else cycles_of(losses, time)
     if time is None or not cycles:
-        return _baseline(losses, losses, 1.0, () if time is None else _doubts(time))
+        return _with_doubts(_baseline(losses, losses, 0), time)
     cycle_s = max(cycles)
     newest = whole_cycles(time, cycle_s)
     losses, time = losses[newest], time[newest]
-    turns = max(2.0, covered_s(time) / cycle_s)
     rest = without_cycles(losses, time, cycles)
-    baseline = _baseline(losses, rest, math.sqrt(turns / (turns - 1)), _doubts(time))
+    baseline = _with_doubts(_baseline(losses, rest, PARTS_OF_CYCLE * len(cycles)), time)
     turn = max(1, round(len(losses) / covered_s(time) * cycle_s))
     return replace(baseline.resized(math.ceil(baseline.block / turn) * turn), cycle_s=cycle_s)
 
@@ -86,15 +96,14 @@ def check_losses(losses: Vector) -> Vector:
     return np.asarray(losses, dtype=np.float64)
 
 
-def _baseline(losses: Vector, rest: Vector, widened: float, doubts: tuple[str, ...]) -> BlockBaseline:
-    """The baseline by what is left of the losses without their cycles; `widened` makes up for what those fitted."""
+def _baseline(losses: Vector, rest: Vector, fitted: int) -> BlockBaseline:
+    """The baseline by what is left of the losses without their cycles, of which so many means were fitted."""
     block = settled_block(rest)
-    if not block.settled:
-        doubts = (*doubts, "the loss wanders for longer than the rows last")
+    kept_share = max(0.5, 1 - fitted * block.rows / len(losses))  # of the variance of blocks
     means = block_means(rest, block.rows)
     neighbours = max(0.0, neighbour_correlation(means))
     means = np.append(means, rest.mean() + 1 / block.rows)  # a model that never erred so far may err once
-    spread, count = float(means.std(ddof=1)) * widened, len(means)
+    spread, count = float(means.std(ddof=1)) / math.sqrt(kept_share), len(means)
     paid = _pay((means - rest.mean()) / spread)
     error = paid.std(axis=0, ddof=1) * math.sqrt((1 + neighbours) / (1 - neighbours) / count)
     fair = np.maximum(1.0, paid.mean(axis=0))
@@ -107,14 +116,20 @@ def _baseline(losses: Vector, rest: Vector, widened: float, doubts: tuple[str, .
         correlation=neighbours,
         norms=tuple(norms.tolist()),
         fair=tuple(fair.tolist()),
-        doubt=", and ".join(doubts),
+        settled=block.settled,
     )
 
 
-def _doubts(time: Vector) -> tuple[str, ...]:
-    if knows_weeks(time):
-        return ()
-    return (f"{covered_s(time) / 86_400:.1f} days do not tell what a week looks like",)
+def _with_doubts(baseline: BlockBaseline, time: Vector | None) -> BlockBaseline:
+    """The baseline with its doubts in words. Blocks of a memory of unknown reach are longer, and vary no less."""
+    doubts = []
+    if not baseline.settled:
+        baseline = replace(baseline, block=_UNSETTLED_TIMES * baseline.block)
+        doubts.append("the loss wanders for longer than the rows last")
+    if time is not None and not knows_weeks(time):
+        baseline = replace(baseline, knows_weeks=False)
+        doubts.append(f"{covered_s(time) / 86_400:.1f} days do not tell what a week looks like")
+    return replace(baseline, doubt=", and ".join(doubts))
 
 
 def _pay(deviations: Vector) -> Matrix64:

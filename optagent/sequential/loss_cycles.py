@@ -8,7 +8,10 @@ from optagent.arrays import Codes, Vector
 DAY_S = 86_400.0
 WEEK_S = 7 * DAY_S
 
-_HOURS_S = DAY_S / 8
+PARTS_OF_CYCLE = 8
+"""The most means by which a cycle is described: eight stretches of a day, or seven weekdays."""
+
+_HOURS_S = DAY_S / PARTS_OF_CYCLE
 _RISK = 0.01  # of a cycle that is none: it only makes blocks longer than they need to be
 _FEWEST_DAYS = 3  # for the hours of a day
 _FEWEST_WEEKS = 2
@@ -21,7 +24,7 @@ def cycles_of(losses: Vector, time: Vector) -> tuple[float, ...]:
     """
     span = covered_s(time)
     cycles = []
-    if span >= _FEWEST_DAYS * DAY_S and _differs(*_phase_means(losses, time, _HOURS_S, 8)):
+    if span >= _FEWEST_DAYS * DAY_S and _differs(*_phase_means(losses, time, _HOURS_S, PARTS_OF_CYCLE)):
         cycles.append(DAY_S)
     if span >= _FEWEST_WEEKS * WEEK_S:
         means, weekday = _phase_means(losses, time, DAY_S, 7)

@@ -7,7 +7,7 @@ import numpy as np
 
 from optagent.analysis.concept_drift import row_losses
 from optagent.analysis.confidence import top_probability
-from optagent.analysis.fall_test import RowSpread, alarm_level, at_level, values_at_level, widening
+from optagent.analysis.fall_test import NOT_WIDER, RowSpread, Widening, alarm_level, at_level, values_at_level, widening
 from optagent.analysis.observed_rows import ObservedRows
 from optagent.analysis.performance import (
     Mean,
@@ -49,14 +49,14 @@ def falls_since_reference(
     """The falls of the metrics of `rows`, which `current` are; the watched ones with the intervals that alarms need."""
     level, watched = performance_level(spec, monitoring), watched_names(spec)
     then, baseline = reference_metrics(reference.observed, spec.task), baseline_of_reference(reference)
-    factor_then = factor_now = 1.0
+    wide_then = wide_now = NOT_WIDER
     if baseline is not None:
-        factor_then = _reference_widening(reference)
-        factor_now = widening(row_losses(rows.where(scorable_rows(rows)), baseline.unit), baseline.rows)
-    alarming_then = values_at_level([value for value in then if value.name in watched], level, factor_then)
+        wide_then = _reference_widening(reference)
+        wide_now = widening(row_losses(rows.where(scorable_rows(rows)), baseline.unit), baseline.rows)
+    alarming_then = values_at_level([value for value in then if value.name in watched], level, wide_then)
     alarming_now = {
         value.name: value
-        for value in values_at_level([value for value in current if value.name in watched], level, factor_now)
+        for value in values_at_level([value for value in current if value.name in watched], level, wide_now)
     }
     others = [value for value in then if value.name not in watched]
     now = [alarming_now.get(value.name, value) for value in current]
@@ -76,19 +76,19 @@ def uncertain_rise(rows: ObservedRows, reference: Reference, monitoring: Monitor
     """The rise of the share of predictions below the confidence threshold since the reference; None without rows."""
     threshold = monitoring.confidence_threshold
     level = alarm_level(monitoring.window_s, monitoring.false_alarm_every_s, 1)
-    then, spread, factor_then = _reference_uncertainty(reference, threshold)
+    then, spread, wide_then = _reference_uncertainty(reference, threshold)
     unsure = _unsure(rows, threshold)
     now = _share_of(rows, unsure)
     if now.interval is None or then.interval is None:
         return None
     return difference(
         at_level(now.interval, now.rows, level, widening(unsure, spread)),
-        at_level(then.interval, then.rows, level, factor_then),
+        at_level(then.interval, then.rows, level, wide_then),
     )
 
 
 @lru_cache(maxsize=_CACHE_SIZE)
-def _reference_widening(reference: Reference) -> float:
+def _reference_widening(reference: Reference) -> Widening:
     baseline = baseline_of_reference(reference)
     assert baseline is not None
     observed = reference.observed
@@ -97,7 +97,7 @@ def _reference_widening(reference: Reference) -> float:
 
 
 @lru_cache(maxsize=_CACHE_SIZE)
-def _reference_uncertainty(reference: Reference, threshold: float) -> tuple[MetricValue, RowSpread, float]:
+def _reference_uncertainty(reference: Reference, threshold: float) -> tuple[MetricValue, RowSpread, Widening]:
     """The share of uncertain predictions of the reference, the spread of the rows, and the widening of its interval."""
     unsure = _unsure(reference.observed, threshold)
     every = reference.rows / len(reference.observed)

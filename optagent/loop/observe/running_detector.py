@@ -35,7 +35,8 @@ from optagent.loop.observe.reference import baseline_of_reference
 from optagent.loop.observe.window_rows import MOST_ROWS, observe_window
 from optagent.ports import Observations, Store
 
-_ENOUGH_ROWS = 20_000  # with so many, what is still unknown of the losses stays so
+_ENOUGH_ROWS = 20_000  # with so many, the reach of a memory that is still unknown stays so
+_LEARNED_S = 21 * 86_400.0  # three weeks, since two tell a weekday from chance but hardly its size
 _MOST_LEARNED = 200_000
 
 
@@ -114,9 +115,8 @@ async def _load_state(inputs: AnalysisInputs, store: Store) -> DetectorState | N
     if baseline is None:
         return None
     first = DetectorState(inputs.reference.version, inputs.reference.digest, until, baseline.unit)
-    doubt = "" if inputs.spec.rows_in_time_order else baseline.blocks.doubt
-    if doubt:
-        return replace(first, learning_since=until, doubt=doubt)
+    if not inputs.spec.rows_in_time_order and must_learn(baseline):
+        return replace(first, learning_since=until, doubt=baseline.blocks.doubt)
     return replace(first, watch=started_watch(baseline.blocks, until))
 
 
@@ -167,14 +167,31 @@ def _learn(state: DetectorState, inputs: AnalysisInputs, observations: Observati
     rows = rows.where(scorable_rows(rows) & (rows.time < (due if until is None else until)))
     if until is None or not len(rows):
         return state if until is None else replace(state, until=until)
-    baseline = loss_baseline(rows, timed=True, every=every)
     state = replace(state, until=until, learning_since=max(state.learning_since, float(rows.time[0])))
-    waited_s = until - float(rows.time[0])
-    enough = len(rows) >= _ENOUGH_ROWS or waited_s >= inputs.monitoring.false_alarm_every_s
-    if baseline is None or (baseline.blocks.doubt and not enough):
+    baseline = learned_baseline(rows, until, inputs.monitoring.false_alarm_every_s, every)
+    if baseline is None:
         return state
     blocks = replace(baseline.blocks, doubt=_learned_text(state, rows, baseline))
     return replace(state, unit=baseline.unit, watch=started_watch(blocks, until), learning_since=None)
+
+
+def learned_baseline(
+    rows: ObservedRows, until: float, false_alarm_every_s: float, every: float = 1.0
+) -> LossBaseline | None:
+    """The baseline by the labelled live rows up to `until`; None as long as more of them would tell more."""
+    lasted_s = until - float(rows.time[0])
+    if lasted_s < _LEARNED_S:
+        return None
+    baseline = loss_baseline(rows, timed=True, every=every)
+    if baseline is None or (must_learn(baseline) and lasted_s < false_alarm_every_s):
+        return None
+    return baseline
+
+
+def must_learn(baseline: LossBaseline) -> bool:
+    """True where live rows may tell what the rows of a baseline are too short for."""
+    blocks = baseline.blocks
+    return not blocks.knows_weeks or (not blocks.settled and blocks.rows < _ENOUGH_ROWS)
 
 
 def _learned_text(state: DetectorState, rows: ObservedRows, baseline: LossBaseline) -> str:
