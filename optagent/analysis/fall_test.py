@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 from scipy.special import ndtri, stdtrit
 
-from optagent.analysis.bootstrap import block_length, bootstrap_interval
+from optagent.analysis.block_length import cube_root_length
+from optagent.analysis.bootstrap import bootstrap_interval
 from optagent.analysis.performance import IN_TIME, Mean
 from optagent.arrays import Vector
 from optagent.domain.performance import MetricValue
@@ -72,7 +73,7 @@ def widening(values: Vector, spread: RowSpread, rows: int | None = None) -> Wide
 
 def at_level(interval: Interval, rows: int, level: float, wide: Widening = NOT_WIDER) -> Interval:
     """The interval whose lower bound has the one-sided risk `level`, by quantiles of Student's t for its few blocks."""
-    blocks = max(_FEWEST_BLOCKS, min(rows / block_length(rows), rows / wide.effect))
+    blocks = max(_FEWEST_BLOCKS, min(rows / cube_root_length(rows), rows / wide.effect))
     wider = wide.factor * float(stdtrit(blocks - 1, 1 - level)) / float(ndtri(1 - interval.alpha / 2))
     low = interval.estimate - wider * (interval.estimate - interval.low)
     return Interval(interval.estimate, low, interval.estimate + wider * (interval.high - interval.estimate), 2 * level)

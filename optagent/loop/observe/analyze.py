@@ -55,7 +55,7 @@ from optagent.domain.performance import (
 )
 from optagent.domain.quality import RowProblem
 from optagent.errors import InvalidData
-from optagent.loop.observe.falls import falls_since_before, falls_since_reference, uncertain_rise
+from optagent.loop.observe.falls import falls_since_before, uncertain_rise
 from optagent.loop.observe.inputs import AnalysisInputs
 from optagent.loop.observe.realised import realised_performance
 from optagent.loop.observe.reference import Reference, baseline_of_reference
