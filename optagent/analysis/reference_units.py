@@ -65,7 +65,9 @@ def reference_units(series: ReferenceSeries, groups: ColumnGroups, window: Windo
     if not buckets or abs(window.length_s / series.width_s - buckets) > 1e-3 or series.buckets < _WINDOWS * buckets:
         return None
     origin = round(window.start / series.width_s) - series.first  # in buckets
-    lengths = [buckets // parts for parts in range(1, 1 + buckets) if buckets % parts == 0]
+    day = round(DAY_S / series.width_s)
+    parts = [buckets // count for count in range(1, 1 + buckets) if buckets % count == 0]
+    lengths = [part for part in parts if part == buckets or part % day == 0 or day % part == 0]
     length = next((one for one in lengths if (series.buckets - origin % one) // one >= FEWEST_UNITS), None)
     if length is None:
         return None

@@ -1,10 +1,10 @@
 """Memory of a series of shares: how alike neighbouring units of time are, and what that makes of the variance of means.
 
-The model is an autoregression of order 1 around the mean of each phase (of the week or the day). Its coefficient is the
-largest that the correlation of neighbours leaves open, by two standard errors: where a reference is too short to tell a
-slow series from none, windows count as if it were slow. No column counts as quicker than half of them. Variances are
-those of innovations, so that a series whose level wanders without end has a level of which nothing is known, and steps
-of which much is (Box and Jenkins 1970).
+The model is an autoregression of order 1 around the mean of each phase (of the week or the day). Its coefficient is
+the largest that the correlation of neighbours leaves open, by two standard errors: where a reference is too short to
+tell a slow series from none, windows count as if it were slow. No column counts as quicker than half of them. Variances
+are those of innovations, so that a series whose level wanders without end has a level of which nothing is known, and
+steps of which much is (Box and Jenkins 1970).
 """
 
 from dataclasses import dataclass

@@ -119,7 +119,7 @@ class WindowEvidence:
             base_live, base_reference = self._weights(base)
             live, reference = live - base_live, reference - base_reference
             base_rows = self._totals[list(base)].sum(axis=0)
-            least = 0.5 / (base_rows + 1.0)
+            least = 0.5 * self._design / (base_rows + self._design)
             expected = np.clip(expected + self._share(base) - self._expected(base), least, 1 - least)
             of_rows = of_rows + 1 / np.maximum(base_rows, 1)
         place, own = self._memory.coefficient, expected * (1 - expected)
@@ -135,10 +135,10 @@ class WindowEvidence:
         return np.asarray(self._hits[places].sum(axis=0) / np.maximum(self._totals[places].sum(axis=0), 1))
 
     def _expected(self, windows: range) -> Vector:
-        """The shares of the reference at the same phases, never quite 0 or 1."""
+        """The shares of the reference at the same phases, with half an independent row of either kind besides."""
         used = self._units.expectation(self._places(windows)) > 0
         hits, totals = self._units.hits[used].sum(axis=0), self._units.totals[used].sum(axis=0)
-        return np.asarray((hits + 0.5) / (totals + 1.0))
+        return np.asarray((hits + 0.5 * self._design) / (totals + self._design))
 
     def _weights(self, windows: range) -> tuple[Vector, Vector]:
         units = self._places(windows)
