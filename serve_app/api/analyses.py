@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Any
 
+from optagent.domain.token import Token
 from serve_app.admission import Places
 
 _AT_ONCE = 4  # of a gateway; Control has a bound for all gateways
@@ -26,8 +27,12 @@ class Analyses:
         self._running: dict[Hashable, asyncio.Future[Any]] = {}
         self._answers: OrderedDict[Hashable, tuple[float, Any]] = OrderedDict()
 
-    async def ask(self, token_id: str, question: Hashable, analyze: Callable[[], Awaitable[Any]]) -> Any:
-        """The answer to the question: a kept one, that of an analysis under way, or that of a new one."""
+    async def ask(self, token: Token, question: Hashable, analyze: Callable[[], Awaitable[Any]]) -> Any:
+        """The answer to the question: a kept one, that of an analysis under way, or that of a new one.
+
+        Only tokens of the same models share answers: what one may see, another may not.
+        """
+        token_id, question = token.token_id, (token.models, question)
         kept = self._answers.get(question)
         if kept is not None and self._now() - kept[0] < _KEPT_S:
             return kept[1]

@@ -99,7 +99,7 @@ async def alerts_of(model_id: ModelId, caller: CurrentCaller, limit: Limit = 100
 async def label_maturity_of(model_id: ModelId, caller: CurrentCaller, request: Request) -> LabelMaturity:
     """The ages at which labels of a model come, and the label delay that they suggest; one at a time for a token."""
     maturity: LabelMaturity = await request.app.state.analyses.ask(
-        request.state.token.token_id, ("labels", model_id), lambda: caller.agent.label_maturity(model_id)
+        request.state.token, ("labels", model_id), lambda: caller.agent.label_maturity(model_id)
     )
     return maturity
 

@@ -37,7 +37,7 @@ router = APIRouter(prefix="/optimization", tags=["optimization"], route_class=Gu
 async def analyze(body: AnalyzeRequest, caller: CurrentCaller, request: Request) -> ModelReport:
     """Analyzes a model: its performance, drift and data quality, with a diagnosis; one at a time for a token."""
     report: ModelReport = await request.app.state.analyses.ask(
-        request.state.token.token_id,
+        request.state.token,
         ("report", body.model_dump_json()),
         lambda: caller.agent.analyze_model(**body.model_dump()),
     )

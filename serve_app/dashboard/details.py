@@ -71,7 +71,7 @@ async def analysis_page(
 ) -> Response:
     """The analysis of a time range, as the page that `optagent analyze --html` writes; one at a time for a token."""
     text = await request.app.state.analyses.ask(
-        viewer.token.token_id,
+        viewer.token,
         ("page", model_id, kind, span),
         lambda: viewer.agent.analysis_page(model_id, kind, span),
     )

@@ -10,12 +10,15 @@ from fastapi import FastAPI
 from optagent.agent import OptimizationAgent
 from optagent.domain.actor import Actor, Door
 from optagent.domain.model_report import ModelReport
+from optagent.domain.token import Scope, Token
 from optagent.errors import Busy
 from serve_app import control
 from serve_app.api.analyses import Analyses
 from serve_app.api.health import HealthCache
 from serve_app.control import LazyAgent, VerbServer
 from tests.fakes.tokens import InMemoryTokens
+
+TOKEN = Token("token", "ana", "0" * 64, (Scope.READ,), 0.0)
 
 ACTOR = Actor("ana", Door.SDK)
 
@@ -76,14 +79,14 @@ async def test_the_same_question_is_asked_of_control_once(call, slow: Slow) -> N
 
 async def test_an_analysis_holds_its_place_after_its_client_has_gone(slow: Slow) -> None:
     analyses = Analyses()
-    gone = asyncio.create_task(analyses.ask("token", "a", lambda: slow.analysis_page("churn")))
+    gone = asyncio.create_task(analyses.ask(TOKEN, "a", lambda: slow.analysis_page("churn")))
     await turns()
     gone.cancel()
     await turns()
     with pytest.raises(Exception, match="1 analyses of this caller are open"):
-        await analyses.ask("token", "b", lambda: slow.analysis_page("churn"))
+        await analyses.ask(TOKEN, "b", lambda: slow.analysis_page("churn"))
     slow.done.set()
-    assert await analyses.ask("token", "a", lambda: slow.analysis_page("churn")) == "<p>plots</p>"
+    assert await analyses.ask(TOKEN, "a", lambda: slow.analysis_page("churn")) == "<p>plots</p>"
 
 
 async def test_a_kept_answer_is_made_anew_after_seconds(slow: Slow) -> None:
@@ -92,7 +95,7 @@ async def test_a_kept_answer_is_made_anew_after_seconds(slow: Slow) -> None:
     slow.done.set()
     for seconds, calls in ((0.0, 1), (4.0, 1), (6.0, 2)):
         now[0] = seconds
-        await analyses.ask("token", "a", lambda: slow.analysis_page("churn"))
+        await analyses.ask(TOKEN, "a", lambda: slow.analysis_page("churn"))
         assert slow.calls == calls
 
 

@@ -4,6 +4,7 @@ import ast
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from optagent.domain.token import Scope, Token, digest_of
 from optagent.errors import InvalidRequest
 from serve_app.api.auth import Authenticator
 from serve_app.api.limited_agent import OF_A_MODEL, LimitedAgent
+from serve_app.api.requests import AnalyzeRequest
 from serve_app.api.security import GuardedRoute
 from serve_app.asgi import Application
 from serve_app.data_plane.gateway import DataPlane
@@ -166,6 +168,14 @@ async def test_a_command_for_another_model_is_403(ask: Ask, store: InMemoryStore
     answer = await ask("read" if path == "analyze" else "operate", "POST", f"/optimization/{path}", json=body)
     assert (answer.status_code, answer.json()["detail"]) == (403, DENIED)
     assert await store.processes(None, 100) == before
+
+
+async def test_what_another_token_has_just_asked_is_not_answered_from_memory(api: FastAPI, ask: Ask) -> None:
+    everything = Token("whole", "ana", "0" * 64, (Scope.READ,), NOW)
+    question = ("report", AnalyzeRequest(model_id="delays").model_dump_json())
+    assert await api.state.analyses.ask(everything, question, partial(asyncio.sleep, 0, "secret")) == "secret"
+    answer = await ask("read", "POST", "/optimization/analyze", json={"model_id": "delays"})
+    assert (answer.status_code, answer.json()["detail"]) == (403, DENIED)
 
 
 async def test_a_batch_does_what_is_for_its_models(ask: Ask) -> None:
