@@ -210,7 +210,7 @@ def _explained_by_drift(evidence: DiagnosisFacts) -> bool | None:
     estimate = evidence.estimated_drop
     if estimate is not None and drop is not None and evidence.estimate_trusted:
         return estimate >= _EXPLAINED * drop
-    if estimate is not None and not evidence.estimate_trusted and evidence.concept_drift:
+    if evidence.estimate_trusted is False and evidence.concept_drift:
         return False
     losses = [loss for column in evidence.columns if column.drifted and (loss := column.excess_loss) is not None]
     if losses and any(loss > 0 for loss in losses):

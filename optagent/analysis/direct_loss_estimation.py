@@ -1,7 +1,9 @@
 """Direct loss estimation: the performance of a regression before labels arrive, by a model of its errors.
 
 As in NannyML's DLE, absolute and squared errors are learned from the features and the prediction on the reference, and
-predicted for rows without labels.
+predicted for rows without labels. Trees flatten what they learn and know nothing beyond their range, so the errors that
+they left on the reference are added, its rows weighted to have the features of the window: right if either the model or
+the weights are (augmented inverse probability weighting, Robins, Rotnitzky and Zhao 1994, cross-fitted).
 """
 
 from collections.abc import Sequence
@@ -13,7 +15,8 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from optagent.analysis.block_length import cube_root_length
-from optagent.analysis.estimated_performance import LEAST_REFERENCE_ROWS
+from optagent.analysis.density_ratio import DensityRatio, fit_density_ratio
+from optagent.analysis.estimated_performance import LEAST_REFERENCE_ROWS, WindowEstimate
 from optagent.analysis.observed_rows import ObservedRows
 from optagent.analysis.performance import Measure, scorable_rows
 from optagent.arrays import Vector
@@ -25,19 +28,27 @@ if TYPE_CHECKING:
     from sklearn.ensemble import HistGradientBoostingRegressor
 
 
-_FOLDS = 4
+_FOLDS = 5
 _POWERS = {"mae": 1, "rmse": 2}
+_RESIDUAL_BLOCKS = 50
+_LEAST_EFFECTIVE_LOSSES = 60
+_MOST_BLOCKS = 500
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Loss:
-    """A model of |error| to a power, with residuals on rows of the reference later than those learned from."""
+    """Models of |error| to a power, each without one stretch of the reference, and the residuals (rows,) there.
 
-    model: "HistGradientBoostingRegressor"
+    `values` are the losses themselves, (rows,).
+    """
+
+    models: "tuple[HistGradientBoostingRegressor, ...]"
     residuals: Vector
+    values: Vector
 
     def predict(self, inputs: Vector) -> Vector:
-        return _predict_loss(self.model, inputs)
+        with _one_thread():
+            return np.asarray(np.mean([_predict_loss(model, inputs) for model in self.models], axis=0))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,35 +56,62 @@ class LossModel:
     """Models of the errors, by metric, as fitted on the reference."""
 
     losses: dict[str, _Loss]
+    ratio: DensityRatio
     columns: int
     seed: int
     draws: int
 
-    def intervals(self, window: ObservedRows, measures: Sequence[Measure], alpha: float) -> dict[str, Interval]:
-        """An interval holds three doubts: which rows came, how far losses are from their model, and the model."""
-        rng = np.random.default_rng(self.seed)
+    def estimate(self, window: ObservedRows, measures: Sequence[Measure], alpha: float) -> WindowEstimate:
+        """An interval holds three doubts: which rows came, how far losses are from their model, and the model.
+
+        A metric that hangs on few large losses of the reference is left out: drawn again, they hide what is doubtful.
+        """
         inputs = _inputs(window)
         if inputs.shape[1] != self.columns + 1:
             raise InvalidData(f"{inputs.shape[1] - 1} features, those of the reference are {self.columns}")
+        likeness = self.ratio.weigh(window)
+        if likeness.refusal:
+            return WindowEstimate({}, likeness.refusal)
+        rng = np.random.default_rng(self.seed)
         intervals = {}
         for measure in measures:
-            if measure.name not in self.losses:
-                continue
-            loss = self.losses[measure.name]
-            expected = loss.predict(inputs)
-            means = (
-                _block_means(rng, expected, len(expected), self.draws)
-                + _block_means(rng, loss.residuals, len(expected), self.draws)
-                + _block_means(rng, loss.residuals, len(loss.residuals), self.draws)
-                - 2 * loss.residuals.mean()
-            )
-            root = 1 / _POWERS[measure.name]
-            value = float(expected.mean()) ** root
-            low, high = (
-                float(edge) for edge in np.quantile(np.maximum(means, 0.0) ** root, [alpha / 2, 1 - alpha / 2])
-            )
-            intervals[measure.name] = Interval(value, min(low, value), max(high, value), alpha)
-        return intervals
+            if measure.name in self.losses:
+                loss = self.losses[measure.name]
+                weights = np.ones(len(loss.residuals)) if likeness.weights is None else likeness.weights
+                if _effective_rows(weights * loss.values) < _LEAST_EFFECTIVE_LOSSES:
+                    continue
+                root = 1 / _POWERS[measure.name]
+                mean, draws = _mean_loss(rng, loss, inputs, weights, self.draws)
+                value = max(mean, 0.0) ** root
+                low, high = (
+                    float(edge) for edge in np.quantile(np.maximum(draws, 0.0) ** root, [alpha / 2, 1 - alpha / 2])
+                )
+                intervals[measure.name] = Interval(value, min(low, value), max(high, value), alpha)
+        return WindowEstimate(intervals, "" if intervals else "it would hang on a few large errors of the reference")
+
+
+def _effective_rows(values: Vector) -> float:
+    """The number of equal values that tell as much as these, which are at least 0; all of them where they are all 0."""
+    squares = float(np.square(values).sum())
+    return float(values.sum()) ** 2 / squares if squares > 0 else float(len(values))
+
+
+def _mean_loss(
+    rng: np.random.Generator, loss: _Loss, inputs: Vector, weights: Vector, draws: int
+) -> tuple[float, Vector]:
+    """The mean loss of the window's rows, and (draws,) values that it may have."""
+    expected, residuals, rows = loss.predict(inputs), loss.residuals, len(inputs)
+    correction = float(np.average(residuals, weights=weights))
+    centred = residuals - correction
+    drawn = rng.choice(centred, size=(draws, rows), p=weights / weights.sum()).mean(axis=1)
+    mean = float(expected.mean()) + correction
+    doubt = (
+        _block_means(rng, expected, rows, draws)
+        - expected.mean()
+        + _dispersion(weights * centred) ** 0.5 * drawn
+        - _weighted_means(rng, centred, weights, draws)
+    )
+    return mean, mean + doubt
 
 
 def fit_loss_model(reference: ObservedRows, seed: int = 0, draws: int = 200, most_rows: int = 20_000) -> LossModel:
@@ -88,19 +126,22 @@ def fit_loss_model(reference: ObservedRows, seed: int = 0, draws: int = 200, mos
         raise InvalidData(f"the reference has {len(rows):,} labelled rows, at least {LEAST_REFERENCE_ROWS} are needed")
     if len(rows) > most_rows:
         rows = rows[np.linspace(0, len(rows) - 1, most_rows).astype(np.int64)]
-    inputs, error = _inputs(reference)[rows], np.abs(reference.y - reference.prediction)[rows]
+    labelled = reference.where(rows)
+    inputs, error = _inputs(labelled), np.abs(labelled.y - labelled.prediction)
     losses = {name: _fit_loss(inputs, error**power, seed) for name, power in _POWERS.items()}
-    return LossModel(losses, reference.x.shape[1], seed, draws)
+    return LossModel(losses, fit_density_ratio(labelled), reference.x.shape[1], seed, draws)
 
 
 def _fit_loss(inputs: Vector, loss: Vector, seed: int) -> _Loss:
-    """The loss model of all rows, with the residuals of walk-forward folds."""
-    edges = np.linspace(0, len(loss), _FOLDS + 2).astype(np.int64)[1:]
-    residuals = []
-    for start, end in pairwise(edges.tolist()):
-        earlier = _fit_regressor(inputs[:start], loss[:start], seed)
-        residuals.append(loss[start:end] - _predict_loss(earlier, inputs[start:end]))
-    return _Loss(_fit_regressor(inputs, loss, seed), np.concatenate(residuals))
+    """The models that each leave out one stretch of neighbours."""
+    edges = np.linspace(0, len(loss), _FOLDS + 1).astype(np.int64)
+    models, residuals = [], []
+    with _one_thread():
+        for start, end in pairwise(edges.tolist()):
+            others = np.r_[0:start, end : len(loss)]
+            models.append(_fit_regressor(inputs[others], loss[others], seed))
+            residuals.append(loss[start:end] - _predict_loss(models[-1], inputs[start:end]))
+    return _Loss(tuple(models), np.concatenate(residuals), loss)
 
 
 def _fit_regressor(inputs: Vector, loss: Vector, seed: int) -> "HistGradientBoostingRegressor":
@@ -111,13 +152,11 @@ def _fit_regressor(inputs: Vector, loss: Vector, seed: int) -> "HistGradientBoos
     model = HistGradientBoostingRegressor(
         max_iter=60, max_leaf_nodes=15, min_samples_leaf=40, early_stopping=False, random_state=seed
     )
-    with _one_thread():
-        return model.fit(filled, loss)
+    return model.fit(filled, loss)
 
 
 def _predict_loss(model: "HistGradientBoostingRegressor", inputs: Vector) -> Vector:
-    with _one_thread():
-        return np.maximum(model.predict(inputs), 0.0)
+    return np.maximum(model.predict(inputs), 0.0)
 
 
 def _one_thread() -> threadpool_limits:
@@ -138,3 +177,20 @@ def _block_means(rng: np.random.Generator, values: Vector, rows: int, draws: int
     sums = np.cumsum(np.concatenate([[0.0], values, values[:length]]))
     starts = rng.integers(0, len(values), size=(draws, max(1, round(rows / length))))
     return (sums[starts + length] - sums[starts]).mean(axis=1) / length
+
+
+def _dispersion(residuals: Vector) -> float:
+    """The ratio, at least 1, by which residuals of neighbours vary more in sum than independent ones."""
+    length = max(1, len(residuals) // _RESIDUAL_BLOCKS)
+    sums = np.add.reduceat(residuals, np.arange(0, len(residuals), length))
+    independent = float(np.square(residuals).sum())
+    return max(1.0, float(np.square(sums).sum()) / independent) if independent > 0 else 1.0
+
+
+def _weighted_means(rng: np.random.Generator, values: Vector, weights: Vector, draws: int) -> Vector:
+    """(draws,) weighted means of values of which blocks of neighbours are drawn again."""
+    blocks = max(1, min(_MOST_BLOCKS, len(values) // cube_root_length(len(values))))
+    code = np.arange(len(values)) * blocks // len(values)
+    counts = rng.multinomial(blocks, np.full(blocks, 1 / blocks), size=draws)
+    total, weight = (counts @ np.bincount(code, parts, minlength=blocks) for parts in (weights * values, weights))
+    return np.divide(total, weight, out=np.zeros(draws), where=weight > 0)

@@ -91,14 +91,14 @@ class DiagnosisFacts:
     detector on the loss, `excess_loss` the excess of the loss per row. `loss_rise` is the rise of the mean loss,
     `expected_rise` the rise that the mix of today's rows explains, if similar rows were lost on as in the reference.
     `estimated_drop` is the label-free estimate for the first degraded metric (or the model's metric),
-    `estimate_trusted` is True where its coverage on past labels held. Label delays are in seconds from prediction to
-    label; `labels_due` counts the rows that should have a label by now, `due_since_label` those of them that are newer
-    than the newest row with a label, `due_labelled` those that have one. `auc_kept` is True where the ranking is as
-    good as it was, `calibration_noise` is the calibration error that chance alone causes with so many labels.
-    `unusable_predictions` and `unusable_labels` are shares of all that arrived; constant predictions or labels have one
-    value where the reference has several. `judged` is False where the performance was not analyzed; `uncompared` says
-    why it could not be compared with the reference. `tried` are the remedies that have not helped since the trouble
-    began, see `optagent.domain.remedy_ladder`.
+    `estimate_trusted` is True where its coverage on past labels held, False where it did not, None where too few labels
+    have checked it. Label delays are in seconds from prediction to label; `labels_due` counts the rows that should have
+    a label by now, `due_since_label` those of them that are newer than the newest row with a label, `due_labelled`
+    those that have one. `auc_kept` is True where the ranking is as good as it was, `calibration_noise` is the
+    calibration error that chance alone causes with so many labels. `unusable_predictions` and `unusable_labels` are
+    shares of all that arrived; constant predictions or labels have one value where the reference has several. `judged`
+    is False where the performance was not analyzed; `uncompared` says why it could not be compared with the reference.
+    `tried` are the remedies that have not helped since the trouble began, see `optagent.domain.remedy_ladder`.
     """
 
     rows: int
@@ -112,7 +112,7 @@ class DiagnosisFacts:
     loss_rise: float | None = None
     expected_rise: float | None = None
     estimated_drop: float | None = None
-    estimate_trusted: bool = False
+    estimate_trusted: bool | None = None
     labels_due: int | None = None
     due_since_label: int = 0
     due_labelled: int = 0

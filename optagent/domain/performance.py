@@ -112,13 +112,17 @@ class Coverage:
 
 @dataclass(frozen=True, slots=True)
 class EstimatedMetric:
-    """An estimated metric of rows without labels. Do not use it where it is not `trusted`; `reason` says why."""
+    """An estimated metric of rows without labels.
+
+    `trusted` is None until labels have checked past estimates, False where these failed. Use it only where it is True;
+    `reason` says why it is not.
+    """
 
     name: str
     maximize: bool
     bounded: bool
     interval: Interval
-    trusted: bool = True
+    trusted: bool | None = None
     coverage: Coverage | None = None
     reason: str = ""
 
@@ -127,12 +131,13 @@ class EstimatedMetric:
 class EstimatedPerformance:
     """The expected performance on `rows` of a window, before their labels are known.
 
-    `trusted` is False as soon as one of the metrics is not trusted, or where there is no estimate.
+    `trusted` is False as soon as past estimates of one metric failed their check; it is None until labels have checked
+    all of them, and where there is no estimate. `reason` says why it is not True.
     """
 
     rows: int
     metrics: tuple[EstimatedMetric, ...] = ()
-    trusted: bool = False
+    trusted: bool | None = None
     reason: str = ""
     caveat: str = NO_CONCEPT_DRIFT
 

@@ -60,7 +60,8 @@ def test_an_estimate_says_whether_it_can_be_trusted_and_why_not(full_report):
     assert "NOT TO BE TRUSTED" in text
     assert "no: missed 6 of 10" in text
     assert "yes, held in 9 of 10 past windows" in text
-    assert "yes, not checked yet" in text
+    assert "yes, not checked yet" not in text
+    assert "not checked yet" in text
     assert "it cannot see concept drift" in text
 
 
@@ -188,3 +189,10 @@ def test_alerts_are_shown_with_their_state_and_times():
     )
     assert "resolved 2008-01-03T00:00Z" in text
     assert render([], show_alerts) == "No alerts.\n"
+
+
+@pytest.mark.parametrize("trusted", [None, True])  # a version before called an unchecked estimate trusted
+def test_an_unchecked_estimate_is_not_to_be_trusted_yet(full_report, trusted):
+    (*_, unchecked) = full_report.estimated.metrics
+    estimated = EstimatedPerformance(12_000, (replace(unchecked, trusted=trusted),), trusted)
+    assert "NOT TO BE TRUSTED YET" in render(replace(full_report, estimated=estimated))

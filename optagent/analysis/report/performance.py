@@ -14,7 +14,14 @@ from optagent.analysis.report.texts import (
     format_share,
 )
 from optagent.domain.model_report import ModelReport
-from optagent.domain.performance import Degradation, EstimatedMetric, MetricValue, Performance, SliceValue
+from optagent.domain.performance import (
+    Degradation,
+    EstimatedMetric,
+    EstimatedPerformance,
+    MetricValue,
+    Performance,
+    SliceValue,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +69,7 @@ def estimate_section(report: ModelReport, room: Room) -> Section | None:
     estimate = report.estimated
     if estimate is None:
         return None
-    trust = "to be trusted" if estimate.trusted else room.emphasize("not to be trusted")
+    trust = _trust_headline(estimate, room)
     columns: Columns[EstimatedMetric] = (
         TableColumn("metric", lambda one: one.name),
         TableColumn("estimate", lambda one: format_interval(one.interval)),
@@ -141,9 +148,23 @@ def _shortfall(one: SliceValue) -> float:
     return 0.0 if one.shortfall is None else one.shortfall.estimate
 
 
+def _trust_headline(estimate: EstimatedPerformance, room: Room) -> str:
+    if not estimate.metrics:
+        return "none"
+    if estimate.trusted is False:
+        return room.emphasize("not to be trusted")
+    is_checked = estimate.trusted and all(_is_checked(metric) for metric in estimate.metrics)
+    return "to be trusted" if is_checked else room.emphasize("not to be trusted yet")
+
+
+def _is_checked(metric: EstimatedMetric) -> bool:
+    """False also for a result of a version that called an estimate trusted before labels had checked it."""
+    return metric.trusted is not None and metric.coverage is not None and metric.coverage.windows > 0
+
+
 def _trust_text(one: EstimatedMetric) -> str:
-    if not one.trusted:
+    if one.trusted is False:
         return f"no: {one.reason}" if one.reason else "no"
-    if one.coverage is None or not one.coverage.windows:
-        return "yes, not checked yet"
+    if one.coverage is None or not _is_checked(one):
+        return one.reason or "not checked yet"
     return f"yes, held in {one.coverage.windows - one.coverage.missed} of {one.coverage.windows} past windows"

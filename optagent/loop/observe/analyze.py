@@ -252,7 +252,7 @@ def _diagnosis_facts(inputs: AnalysisInputs, report: ModelReport, drift: DriftRe
         loss_rise=rise,
         expected_rise=expected,
         estimated_drop=estimated_drop(report.estimated, falls, degraded[0].name if degraded else metric),
-        estimate_trusted=bool(report.estimated and report.estimated.trusted),
+        estimate_trusted=report.estimated.trusted if report.estimated else None,
         labels_due=labels_due,
         due_labelled=int(rows.has_label[:labels_due].sum()) if labels_due else 0,
         due_since_label=int((~rows.has_label[:labels_due])[::-1].cumprod().sum()) if labels_due else 0,

@@ -3,9 +3,10 @@ references."""
 
 from functools import lru_cache
 
+from optagent.analysis.adaptive_estimation import fit_pape
 from optagent.analysis.confidence import certainty
 from optagent.analysis.direct_loss_estimation import fit_loss_model
-from optagent.analysis.estimated_performance import Estimator, fit_cbpe
+from optagent.analysis.estimated_performance import Estimator
 from optagent.analysis.observed_rows import ObservedRows
 from optagent.analysis.performance import metric_values
 from optagent.domain.model import Task
@@ -31,4 +32,4 @@ def reference_certainty(reference: ObservedRows, threshold: float) -> Certainty:
 def reference_estimator(reference: ObservedRows, seed: int) -> Estimator:
     """The estimator of performance without labels, fitted on the reference's rows; raises InvalidData for too few
     rows."""
-    return fit_cbpe(reference, seed) if reference.task.classifies else fit_loss_model(reference, seed)
+    return fit_pape(reference, seed) if reference.task.classifies else fit_loss_model(reference, seed)
