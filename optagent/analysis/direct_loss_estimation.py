@@ -31,20 +31,16 @@ if TYPE_CHECKING:
 _FOLDS = 5
 _POWERS = {"mae": 1, "rmse": 2}
 _RESIDUAL_BLOCKS = 50
-_LEAST_EFFECTIVE_LOSSES = 60
+_LEAST_EFFECTIVE_SQUARES = 1_500
 _MOST_BLOCKS = 500
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Loss:
-    """Models of |error| to a power, each without one stretch of the reference, and the residuals (rows,) there.
-
-    `values` are the losses themselves, (rows,).
-    """
+    """Models of |error| to a power, each without one stretch of the reference, and the residuals (rows,) there."""
 
     models: "tuple[HistGradientBoostingRegressor, ...]"
     residuals: Vector
-    values: Vector
 
     def predict(self, inputs: Vector) -> Vector:
         with _one_thread():
@@ -64,7 +60,9 @@ class LossModel:
     def estimate(self, window: ObservedRows, measures: Sequence[Measure], alpha: float) -> WindowEstimate:
         """An interval holds three doubts: which rows came, how far losses are from their model, and the model.
 
-        A metric that hangs on few large losses of the reference is left out: drawn again, they hide what is doubtful.
+        With weights, a mean of squares hangs on a few large errors, which drawn again hide what is doubtful: the RMSE
+        is left out unless many rows carry it. Their number is read off the weights alone. By the errors themselves,
+        those references would be chosen that by luck have no large one.
         """
         inputs = _inputs(window)
         if inputs.shape[1] != self.columns + 1:
@@ -73,13 +71,12 @@ class LossModel:
         if likeness.refusal:
             return WindowEstimate({}, likeness.refusal)
         rng = np.random.default_rng(self.seed)
+        are_few = likeness.weights is not None and likeness.effective_rows < _LEAST_EFFECTIVE_SQUARES
         intervals = {}
         for measure in measures:
-            if measure.name in self.losses:
-                loss = self.losses[measure.name]
+            loss = self.losses.get(measure.name)
+            if loss is not None and not (are_few and measure.name == "rmse"):
                 weights = np.ones(len(loss.residuals)) if likeness.weights is None else likeness.weights
-                if _effective_rows(weights * loss.values) < _LEAST_EFFECTIVE_LOSSES:
-                    continue
                 root = 1 / _POWERS[measure.name]
                 mean, draws = _mean_loss(rng, loss, inputs, weights, self.draws)
                 value = max(mean, 0.0) ** root
@@ -87,13 +84,7 @@ class LossModel:
                     float(edge) for edge in np.quantile(np.maximum(draws, 0.0) ** root, [alpha / 2, 1 - alpha / 2])
                 )
                 intervals[measure.name] = Interval(value, min(low, value), max(high, value), alpha)
-        return WindowEstimate(intervals, "" if intervals else "it would hang on a few large errors of the reference")
-
-
-def _effective_rows(values: Vector) -> float:
-    """The number of equal values that tell as much as these, which are at least 0; all of them where they are all 0."""
-    squares = float(np.square(values).sum())
-    return float(values.sum()) ** 2 / squares if squares > 0 else float(len(values))
+        return WindowEstimate(intervals)
 
 
 def _mean_loss(
@@ -141,7 +132,7 @@ def _fit_loss(inputs: Vector, loss: Vector, seed: int) -> _Loss:
             others = np.r_[0:start, end : len(loss)]
             models.append(_fit_regressor(inputs[others], loss[others], seed))
             residuals.append(loss[start:end] - _predict_loss(models[-1], inputs[start:end]))
-    return _Loss(tuple(models), np.concatenate(residuals), loss)
+    return _Loss(tuple(models), np.concatenate(residuals))
 
 
 def _fit_regressor(inputs: Vector, loss: Vector, seed: int) -> "HistGradientBoostingRegressor":
