@@ -29,7 +29,7 @@ class World:
     """A shift of the features by `size` standard deviations, memory of the rows, and a change of the concept.
 
     `shift` is none, own (of a feature of the score), unknown (of one that it does not know), both, many (of all), wide
-    (the variance of both), correlation (between both).
+    (the spread of both), correlation (between both).
     """
 
     shift: str = "none"
@@ -169,7 +169,7 @@ def _classifier(name: str, stream: str, before: str, world: World, reference: Wo
 
 def _regression(name: str, stream: str, before: str, world: World, reference: World = CALM) -> Case:
     measure = partial(coverage_of_regression, world=world, reference=reference)
-    return _case(f"loss-{name}", stream, ">= .90", measure, before, 60)
+    return _case(f"loss-{name}", stream, ">= .90", measure, before, 40)
 
 
 _AR = World(memory=0.9)
@@ -180,7 +180,7 @@ CASES = [
     _classifier("unknown", "feature outside of the score +1 sd", ".853", World("unknown")),
     _classifier("both", "both of these +.8 sd", ".613", World("both", 0.8)),
     _classifier("many", "all eight features +.3 sd", ".967", World("many", 0.3)),
-    _classifier("wide", "variance of two features x 1.7", ".727", World("wide", 1.3)),
+    _classifier("wide", "spread of two features x 1.3", ".727", World("wide", 1.3)),
     _classifier("correlation", "correlation 0 -> .7", ".073", World("correlation", 0.7)),
     _classifier("ar9", "rows AR .9", ".953", _AR, _AR),
     Case(
