@@ -50,7 +50,7 @@ def loss_baseline(reference: ObservedRows, timed: bool, every: float = 1.0) -> L
     losses = row_losses(rows, unit)
     blocks, effects = baseline_of(losses, rows.time if timed else None), design_effects(losses)
     if every > 1:
-        blocks, effects = blocks.thinned(every), effects.thinned(every)
+        blocks, effects = blocks.thin(every), effects.thin(every)
     return LossBaseline(unit, blocks, RowSpread(float(losses.std()), effects))
 
 

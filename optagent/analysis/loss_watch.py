@@ -42,7 +42,7 @@ class LossWatch:
         watch = replace(watch, detector=detector)
         return watch._with_rows(losses, time) if len(losses) else watch
 
-    def renewed(self, answered: bool) -> "LossWatch":
+    def renew(self, answered: bool) -> "LossWatch":
         """The watch without evidence, for the rows to come, where an alarm was answered by an optimization or most of
         its evidence is gone; otherwise as it is."""
         faded = self.detector.e_value < _FADED * self.detector.threshold
@@ -93,7 +93,7 @@ class LossWatch:
         turns = max(1, round(baseline.block / turn))
         if abs(baseline.block / turn - turns) <= _OFF_BEAT * turns:
             return self
-        return started_watch(baseline.resized(math.ceil(turns * turn)), self.until)
+        return started_watch(baseline.resize(math.ceil(turns * turn)), self.until)
 
     def _with_rows(self, losses: Vector, time: Vector) -> "LossWatch":
         before = self.detector

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from optagent.analysis.drift_tests import both_beyond, share_scores, studentized, two_sided
+from optagent.analysis.drift_tests import both_beyond, share_scores, student_p_value, two_sided
 from optagent.analysis.reference_units import ReferenceUnits
 from optagent.analysis.share_memory import ShareMemory, mean_covariance, mean_design, share_memory
 from optagent.arrays import Counts, Mask, Vector
@@ -84,20 +84,20 @@ class WindowEvidence:
     def weigh(self) -> ShareEvidence:
         """The evidence of all windows on each share."""
         now, freedom = self._score(range(1)), self._memory.freedom
-        expected = self._expected(range(1))
+        expected = self._expected_share(range(1))
         hits, totals = self._units.hits.sum(axis=0), self._units.totals.sum(axis=0)
         alone = ShareEvidence(
             is_known=(totals > 0) & (self._totals[0] > 0) & (hits + self._hits[0] > 0),
             off=self._share(range(1)) - expected,
             effective_rows=expected * (1 - expected) / now.variance,
-            p_value=studentized(two_sided(now.z), freedom),
+            p_value=student_p_value(two_sided(now.z), freedom),
         )
         pairs = usable_stretches(self._live, len(self._hits))
         if not pairs:
             return alone
         spent = sum(pair.part for pair in pairs)
-        each = [studentized(self._both(pair), freedom) * spent / pair.part for pair in pairs]
-        off_before = self._share(range(1, 2)) - self._expected(range(1, 2))
+        each = [student_p_value(self._both(pair), freedom) * spent / pair.part for pair in pairs]
+        off_before = self._share(range(1, 2)) - self._expected_share(range(1, 2))
         return replace(alone, off_before=off_before, lasting=np.minimum(np.min(each, axis=0), 1.0))
 
     def _both(self, pair: Stretches) -> Vector:
@@ -111,7 +111,7 @@ class WindowEvidence:
         return both_beyond(z, correlation)
 
     def _score(self, windows: range, base: range = _NO_WINDOWS) -> _Score:
-        share, expected = self._share(windows), self._expected(windows)
+        share, expected = self._share(windows), self._expected_share(windows)
         live, reference = self._weights(windows)
         rows = self._totals[list(windows)].sum(axis=0)
         of_rows = 1 / np.maximum(rows, 1) + 1 / np.maximum(self._units.totals.sum(axis=0), 1)
@@ -120,7 +120,7 @@ class WindowEvidence:
             live, reference = live - base_live, reference - base_reference
             base_rows = self._totals[list(base)].sum(axis=0)
             least = 0.5 * self._design / (base_rows + self._design)
-            expected = np.clip(expected + self._share(base) - self._expected(base), least, 1 - least)
+            expected = np.clip(expected + self._share(base) - self._expected_share(base), least, 1 - least)
             of_rows = of_rows + 1 / np.maximum(base_rows, 1)
         place, own = self._memory.coefficient, expected * (1 - expected)
         of_live, of_reference = mean_covariance(live, live)[place], mean_covariance(reference, reference)[place]
@@ -134,7 +134,7 @@ class WindowEvidence:
         places = list(windows)
         return np.asarray(self._hits[places].sum(axis=0) / np.maximum(self._totals[places].sum(axis=0), 1))
 
-    def _expected(self, windows: range) -> Vector:
+    def _expected_share(self, windows: range) -> Vector:
         """The shares of the reference at the same phases, with half an independent row of either kind besides."""
         used = self._units.expectation(self._places(windows)) > 0
         hits, totals = self._units.hits[used].sum(axis=0), self._units.totals[used].sum(axis=0)

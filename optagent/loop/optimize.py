@@ -172,7 +172,7 @@ async def _judge_and_deploy(
         new_metrics=judgement.new_metrics,
         improvement=judgement.improvement,
         improvement_percentage=judgement.percentage,
-        corrected_improvement=judgement.corrected,
+        corrected_improvement=judgement.corrected_gain,
         baseline_name=judgement.baseline_name,
         notes=(*result.notes, *judgement.notes),
     )

@@ -50,7 +50,7 @@ class DesignEffects:
     lengths: tuple[int, ...] = ()
     effects: tuple[float, ...] = ()
 
-    def thinned(self, every: float) -> "DesignEffects":
+    def thin(self, every: float) -> "DesignEffects":
         """The effects for all rows, where these are of one row in `every`: what lasts adds up, the rest is not seen."""
         lengths = tuple(max(1, round(length * every)) for length in self.lengths)
         return DesignEffects(lengths, tuple(1 + (effect - 1) * every for effect in self.effects))

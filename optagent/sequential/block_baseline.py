@@ -52,13 +52,13 @@ class BlockBaseline:
         """(blocks, bets) logarithms of e for block means."""
         return np.log(_pay((means - self.mean) / self.spread)) - np.log(self.norms)
 
-    def resized(self, block: int) -> "BlockBaseline":
+    def resize(self, block: int) -> "BlockBaseline":
         """The baseline of longer or shorter blocks, for rows whose memory is shorter than either."""
         root = math.sqrt(block / self.block)
         norms = tuple(fair + (norm - fair) * root for fair, norm in zip(self.fair, self.norms, strict=True))
         return replace(self, block=block, spread=self.spread / root, norms=norms)
 
-    def thinned(self, every: float) -> "BlockBaseline":
+    def thin(self, every: float) -> "BlockBaseline":
         """The baseline for all rows, where that of the reference is of one row in `every`.
 
         The mean of so many neighbours varies no more than that of the rows that were kept of them.
@@ -85,7 +85,7 @@ def baseline_of(reference: Vector, time: Vector | None = None) -> BlockBaseline:
     rest = without_cycles(losses, time, cycles)
     baseline = _with_doubts(_baseline(losses, rest, PARTS_OF_CYCLE * len(cycles)), time)
     turn = max(1, round(len(losses) / covered_s(time) * cycle_s))
-    return replace(baseline.resized(math.ceil(baseline.block / turn) * turn), cycle_s=cycle_s)
+    return replace(baseline.resize(math.ceil(baseline.block / turn) * turn), cycle_s=cycle_s)
 
 
 def check_losses(losses: Vector) -> Vector:

@@ -95,7 +95,7 @@ def count_runs(stream: Stream, window_hours: float, seed: int) -> tuple[Counter[
         now = start = window.end
         part = rows.within(window)
         answered = bool(runs) and watch.alarmed_at is not None and runs[-1] >= watch.alarmed_at
-        watch = watch.renewed(answered)
+        watch = watch.renew(answered)
         watch = watch.after(row_losses(part), part.time, now, monitoring.false_alarm_every_s)
         findings = [*window_findings(part, reference, monitoring)]
         if watch.alarmed_at is not None:

@@ -56,7 +56,7 @@ class GateJudgement:
         return Interval(result.measured, ends["low"], ends["high"], ends["alpha"])
 
     @property
-    def corrected(self) -> float | None:
+    def corrected_gain(self) -> float | None:
         """The improvement without the luck of having passed; None where it did not pass, or was not compared."""
         result = self.report.result(CHAMPION)
         return None if result is None else result.evidence.get("corrected")

@@ -102,7 +102,7 @@ def _reference_uncertainty(reference: Reference, threshold: float) -> tuple[Metr
     unsure = _unsure(reference.observed, threshold)
     every = reference.rows / len(reference.observed)
     effects = design_effects(unsure)
-    spread = RowSpread(float(unsure.std()) if len(unsure) else 0.0, effects.thinned(every) if every > 1 else effects)
+    spread = RowSpread(float(unsure.std()) if len(unsure) else 0.0, effects.thin(every) if every > 1 else effects)
     return _share_of(reference.observed, unsure), spread, widening(unsure, spread, reference.rows)
 
 

@@ -68,7 +68,7 @@ async def run_detector(inputs: AnalysisInputs, ports: Ports) -> ConceptDrift | N
     if state is None:
         return None
     if state.watch is not None and state.raised_at is not None:
-        watch = state.watch.renewed(await _has_ended_run(inputs.spec.model_id, state.raised_at, ports.store))
+        watch = state.watch.renew(await _has_ended_run(inputs.spec.model_id, state.raised_at, ports.store))
         if watch.alarmed_at is None:
             state = replace(state, watch=watch, alarm=None, raised_at=None)
     state = await asyncio.to_thread(advance_detector, state, inputs, observations)

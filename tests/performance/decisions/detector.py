@@ -102,7 +102,7 @@ class Watching:
             if watch.alarmed_at is not None:
                 times.append(watch.alarmed_at - start)
                 idle_s += until - watch.alarmed_at
-                watch = watch.renewed(answered=True)
+                watch = watch.renew(answered=True)
         return times, until - idle_s
 
 

@@ -67,8 +67,8 @@ def test_the_threshold_follows_the_rate_of_rows():
 def test_an_alarm_stands_until_it_was_answered():
     watch = watched(0.3)
 
-    assert watch.renewed(answered=False) is watch
-    again = watch.renewed(answered=True)
+    assert watch.renew(answered=False) is watch
+    again = watch.renew(answered=True)
     assert (again.alarmed_at, again.detector.e_value, again.until) == (None, 0.0, watch.until)
 
 
@@ -78,7 +78,7 @@ def test_an_alarm_ends_when_its_evidence_is_gone():
         watch = watch.after(losses_of(day, 1, 0.1), times_from(day, 1), (day + 1) * DAY_S, EVERY_S)
 
     assert watch.alarmed_at is not None
-    assert watch.renewed(answered=False).alarmed_at is None
+    assert watch.renew(answered=False).alarmed_at is None
 
 
 def test_a_stretch_without_rows_only_moves_the_time():

@@ -62,7 +62,7 @@ def test_a_memory_that_outlasts_the_rows_is_not_settled():
 
 def test_blocks_of_other_lengths_keep_the_risk_of_the_mean():
     baseline = baseline_of(uniform_losses(5, 4_000))
-    longer = baseline.resized(4 * baseline.block)
+    longer = baseline.resize(4 * baseline.block)
 
     assert longer.spread == pytest.approx(baseline.spread / 2)
     for fair, norm, long_norm in zip(baseline.fair, baseline.norms, longer.norms, strict=True):
@@ -72,8 +72,8 @@ def test_blocks_of_other_lengths_keep_the_risk_of_the_mean():
 def test_rows_that_were_left_out_make_blocks_longer_but_not_less_varied():
     baseline = baseline_of(uniform_losses(6, 4_000))
 
-    assert baseline.thinned(5.0).block == 5 * baseline.block
-    assert baseline.thinned(5.0).spread == baseline.spread
+    assert baseline.thin(5.0).block == 5 * baseline.block
+    assert baseline.thin(5.0).spread == baseline.spread
 
 
 def test_design_effects_grow_to_that_of_the_memory():
