@@ -18,6 +18,7 @@ from optagent.arrays import Counts, Mask, Vector
 MOST_WINDOWS = 8
 _FEWEST_BEFORE = 4  # windows that a step is measured from
 _LONGEST_GAP = 16  # windows, between the reference and the live ones
+_FEWEST_HITS = 5  # independent ones in the reference, for a share whose steps mean something
 _ONE_IN_TEN = 1.3  # standard errors
 _NO_WINDOWS = range(0)
 
@@ -74,12 +75,15 @@ class WindowEvidence:
             older = units.last_windows(MOST_WINDOWS - len(hits))
             firsts, hits, totals = (np.concatenate(parts) for parts in zip((firsts, hits, totals), older, strict=True))
         self._firsts, self._hits, self._totals = firsts, hits, totals
-        rows = units.totals.astype(np.float64)
+        rows, reference_hits = units.totals.astype(np.float64), units.hits.sum(axis=0)
         self._rows = np.maximum(rows.mean(axis=0), 1e-9)
-        overall = (units.hits.sum(axis=0) + 0.5) / (units.totals.sum(axis=0) + 1.0)
+        overall = (reference_hits + 0.5) / (rows.sum(axis=0) + 1.0)
         own = overall * (1 - overall)
         self._memory: ShareMemory = share_memory(units.residuals(), rows, units.phase, own, starts)
         self._design = mean_design(self._memory.variance, own / self._rows, starts)
+        self._row_weight = mean_design(self._memory.spread, own / self._rows, starts)  # rows that are worth one
+        rarer = np.minimum(reference_hits, rows.sum(axis=0) - reference_hits)
+        self._is_rare = rarer < _FEWEST_HITS * self._row_weight
 
     def weigh(self) -> ShareEvidence:
         """The evidence of all windows on each share."""
@@ -119,7 +123,7 @@ class WindowEvidence:
             base_live, base_reference = self._weights(base)
             live, reference = live - base_live, reference - base_reference
             base_rows = self._totals[list(base)].sum(axis=0)
-            least = 0.5 * self._design / (base_rows + self._design)
+            least = 0.5 * self._row_weight / (base_rows + self._row_weight)
             expected = np.clip(expected + self._share(base) - self._expected_share(base), least, 1 - least)
             of_rows = of_rows + 1 / np.maximum(base_rows, 1)
         place, own = self._memory.coefficient, expected * (1 - expected)
@@ -128,7 +132,8 @@ class WindowEvidence:
         variance = self._live_variance(windows, own, unit) * of_live + unit * of_reference
         variance = np.maximum(variance, own * of_rows)
         z = share_scores(share, expected, variance)
-        return _Score(np.where(rows > 0, z, 0.0), variance, live, reference)
+        is_known = (rows > 0) & ~self._is_rare if base else rows > 0
+        return _Score(np.where(is_known, z, 0.0), variance, live, reference)
 
     def _share(self, windows: range) -> Vector:
         places = list(windows)
@@ -138,7 +143,7 @@ class WindowEvidence:
         """The shares of the reference at the same phases, with half an independent row of either kind besides."""
         used = self._units.expectation(self._places(windows)) > 0
         hits, totals = self._units.hits[used].sum(axis=0), self._units.totals[used].sum(axis=0)
-        return np.asarray((hits + 0.5 * self._design) / (totals + self._design))
+        return np.asarray((hits + 0.5 * self._row_weight) / (totals + self._row_weight))
 
     def _weights(self, windows: range) -> tuple[Vector, Vector]:
         units = self._places(windows)
