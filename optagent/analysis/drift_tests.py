@@ -115,7 +115,7 @@ def share_scores(share: Vector, expected: Vector, variance: Vector) -> Vector:
     return np.asarray(np.where(share >= expected, 1, -1) * -ndtri(tail))
 
 
-def student_p_value(p_value: Vector, freedom: int) -> Vector:
+def student_p_values(p_value: Vector, freedom: int) -> Vector:
     """P-values of normal scores as those of Student's t, for a variance that was estimated with so much freedom."""
     return np.asarray(2 * stdtr(freedom, ndtri(np.clip(p_value, np.finfo(np.float64).tiny, 1.0) / 2)))
 

@@ -39,7 +39,7 @@ class Expected:
 
 @lru_cache(maxsize=16)
 def expected_residuals(phases: tuple[int, ...]) -> Expected:
-    """The moments that units have, by theory, once the mean of their phase is taken away."""
+    """Expectations for units from which the mean of their phase is taken away."""
     phase = np.array(phases)
     member = (phase[:, None] == np.unique(phase)).astype(np.float64)
     averaging = member / member.sum(axis=0) @ member.T

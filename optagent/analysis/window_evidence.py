@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from optagent.analysis.drift_tests import both_beyond, share_scores, student_p_value, two_sided
+from optagent.analysis.drift_tests import both_beyond, share_scores, student_p_values, two_sided
 from optagent.analysis.reference_units import ReferenceUnits
 from optagent.analysis.share_memory import ShareMemory, mean_covariance, mean_design, share_memory
 from optagent.arrays import Counts, Mask, Vector
@@ -94,13 +94,13 @@ class WindowEvidence:
             is_known=(totals > 0) & (self._totals[0] > 0) & (hits + self._hits[0] > 0),
             off=self._share(range(1)) - expected,
             effective_rows=expected * (1 - expected) / now.variance,
-            p_value=student_p_value(two_sided(now.z), freedom),
+            p_value=student_p_values(two_sided(now.z), freedom),
         )
         pairs = usable_stretches(self._live, len(self._hits))
         if not pairs:
             return alone
         spent = sum(pair.part for pair in pairs)
-        each = [student_p_value(self._both(pair), freedom) * spent / pair.part for pair in pairs]
+        each = [student_p_values(self._both(pair), freedom) * spent / pair.part for pair in pairs]
         off_before = self._share(range(1, 2)) - self._expected_share(range(1, 2))
         return replace(alone, off_before=off_before, lasting=np.minimum(np.min(each, axis=0), 1.0))
 
