@@ -195,12 +195,19 @@ def suit_policy(policy: RolloutPolicy, traffic: Traffic, chosen: Container[str])
     return replace(policy, **{name: value for name, value in suited.items() if name not in chosen})
 
 
-def policy_of(strategy: Strategy, champion_loss: float) -> RolloutPolicy:
-    """The rollout policy of a strategy, for a champion with that mean loss per row."""
-    if not (math.isfinite(champion_loss) and champion_loss >= 0):
-        raise InvalidRequest(f"the champion's loss must be a number that is not negative, got {champion_loss!r}")
+def policy_of(strategy: Strategy, champion_loss: float, spread: float | None = None) -> RolloutPolicy:
+    """The rollout policy of a strategy, for a champion with that mean loss per row, and that spread of the losses.
+
+    The margins are shares of the geometric mean of both. Shares of the mean alone could not be proved where a class is
+    rare: losses of .01 that vary by .08 need ten times the rows of losses of .17 that vary by .2. Without a spread they
+    are shares of the mean.
+    """
+    for name, value in (("loss", champion_loss), ("spread of losses", 0.0 if spread is None else spread)):
+        if not (math.isfinite(value) and value >= 0):
+            raise InvalidRequest(f"the champion's {name} must be a number that is not negative, got {value!r}")
+    unit = champion_loss if spread is None else math.sqrt(champion_loss * spread)
     return RolloutPolicy(
         alpha=strategy.alpha,
-        margin=strategy.margin * champion_loss,
-        ramp_margin=max(strategy.margin, _RAMP_MARGIN) * champion_loss,
+        margin=strategy.margin * unit,
+        ramp_margin=max(strategy.margin, _RAMP_MARGIN) * unit,
     )

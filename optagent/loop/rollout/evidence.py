@@ -67,11 +67,11 @@ def row_loss(task: Task, metric: str, reference: ObservedRows) -> RowLoss:
     return RowLoss(task, 1 if metric in _ABSOLUTE else 2, largest if largest > 0 else np.inf)
 
 
-def mean_loss(loss: RowLoss, reference: ObservedRows) -> float:
-    """The champion's mean loss on its reference; NaN where no row has a label."""
+def loss_moments(loss: RowLoss, reference: ObservedRows) -> tuple[float, float]:
+    """The mean and the spread of the champion's losses on its reference; NaN where no row has a label."""
     losses = loss(reference.y, reference.prediction.reshape(len(reference), -1))
     labelled = losses[~np.isnan(losses)]
-    return float(labelled.mean()) if len(labelled) else float("nan")
+    return (float(labelled.mean()), float(labelled.std())) if len(labelled) else (float("nan"), float("nan"))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -18,7 +18,7 @@ from optagent.loop.champion import champion_of
 from optagent.loop.observe.inputs import load_or_make_reference
 from optagent.loop.observe.reference import Reference
 from optagent.loop.rollout.context import RolloutContext
-from optagent.loop.rollout.evidence import mean_loss, row_loss
+from optagent.loop.rollout.evidence import loss_moments, row_loss
 from optagent.loop.rollout.gate_rows import GateRows
 from optagent.loop.rollout.reconcile import follow, follow_decision
 from optagent.loop.rollout.traffic import find_traffic
@@ -130,14 +130,14 @@ def plan_rollout(
 
 
 def policy_for(spec: ModelSpec, strategy: Strategy, changes: Mapping[str, Any], reference: Reference) -> RolloutPolicy:
-    """The strategy's rules for the champion's mean loss on its reference, with the changes that were asked for.
+    """The strategy's rules for the champion's losses on its reference, with the changes that were asked for.
 
     Labels are waited for during the model's label horizon, where that is a duration.
     """
     if not isinstance(changes, Mapping):
         raise InvalidRequest(f"policy: a mapping of fields is needed, got {type(changes).__name__}")
     loss = row_loss(spec.task, spec.metric, reference.observed)
-    usual = policy_of(strategy, mean_loss(loss, reference.observed))
+    usual = policy_of(strategy, *loss_moments(loss, reference.observed))
     policy = decode(RolloutPolicy, {**plain(usual), "label_delay_s": spec.label_delay_s, **changes})
     unknown = sorted(set(policy.guardrails) - _GUARDRAILS)
     if unknown:

@@ -367,6 +367,15 @@ def test_a_strategy_stands_for_a_policy():
         policy_of(strategy_named("balanced"), math.nan)
 
 
+def test_margins_grow_with_the_spread_of_the_losses():
+    alike, rare = (policy_of(strategy_named("balanced"), 0.01, spread) for spread in (0.01, 0.09))
+
+    assert alike.margin == pytest.approx(0.01 * 0.01)
+    assert rare.margin == pytest.approx(3 * alike.margin)
+    with pytest.raises(InvalidRequest, match="spread of losses must be a number that is not negative, got -1"):
+        policy_of(strategy_named("balanced"), 0.01, -1.0)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
