@@ -70,16 +70,15 @@ async def prove_on_holdout(
 
 
 def degrees_of_freedom(prepared: PreparedRows, rows: int) -> float:
-    """The degrees of freedom of a spread that is resampled on `rows` of the holdout: half a degree for each block.
+    """The degrees of freedom of a spread that is resampled on `rows` of the holdout, for the far tails of its law.
 
-    Blocks that overlap have 1.5 for each (Kuensch 1989). What is left makes up for memory beyond a block, which the
-    spread misses: with it, the far tails of the proofs of 500 to 1,300 rows have the probability that they claim.
+    Blocks that overlap have 1.5 for each (Kuensch 1989). Entities, and rows without an order, have one.
     """
     if prepared.holdout_time is None:
         entity = prepared.holdout_entity
         return max(1.0, (len(prepared.holdout) if entity is None else len(np.unique(entity))) - 1.0)
     units = len(np.unique(prepared.holdout_time)) * rows / len(prepared.holdout)
-    return max(1.0, units / cube_root_length(math.ceil(units)) / 2)
+    return max(1.0, units / cube_root_length(math.ceil(units)) * 1.5)
 
 
 def restrict_comparison(comparison: Comparison, alpha: float, freedom: float) -> Comparison:
