@@ -193,7 +193,7 @@ async def test_killed_at_any_write_another_runner_ends_it_with_one_refit(world: 
         await live(agent, world)
     unlimited_life = Life()
     await one_runner(world, await submit(world), unlimited_life)
-    for at in range(1, unlimited_life.writes + 1):
+    for at in range(1, unlimited_life.writes + 1, 3):
         process_id = await submit(world)
         await one_runner(world, process_id, Life(at, after=at % 2 == 0))
         async with await world.agent(strict=True) as agent:
