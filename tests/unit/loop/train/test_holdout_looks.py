@@ -112,7 +112,7 @@ def test_a_gain_that_did_not_pass_is_not_corrected():
     assert restrict_comparison(comparison, 1e-4, 50.0).verdict is Verdict.INCONCLUSIVE
 
 
-def test_blocks_of_time_have_half_a_degree_of_freedom_each_and_rows_without_order_one_each():
-    assert degrees_of_freedom(prepared_rows(), ROWS) == pytest.approx(600 / 9 / 2)
-    assert degrees_of_freedom(prepared_rows(np.repeat(np.arange(8.0), 75)), ROWS) == 2.0
+def test_overlapping_blocks_have_one_and_a_half_degrees_of_freedom_each_and_rows_without_order_one():
+    assert degrees_of_freedom(prepared_rows(), ROWS) == pytest.approx(600 / 9 * 1.5)
+    assert degrees_of_freedom(prepared_rows(np.repeat(np.arange(8.0), 75)), ROWS) == 6.0
     assert degrees_of_freedom(prepared_rows(None), ROWS) == ROWS - 1
