@@ -32,7 +32,7 @@ def years_that_one_look_a_holdout_let_pass(runs, rows, weeks):
 
 
 def test_a_year_of_weekly_candidates_that_are_no_better_passes_one_with_the_risk_agreed_at_most():
-    runs = 60
+    runs = 30
     assert false_years(runs, 1_300, 35, 0.0) <= binom.ppf(0.99, runs, ALPHA) / runs
 
 
@@ -41,12 +41,12 @@ def test_half_a_year_passed_one_in_a_fifth_of_the_cases_where_each_holdout_had_a
 
 
 def test_forty_searches_on_the_same_rows_give_a_false_challenger_with_the_risk_agreed_at_most():
-    runs = 60
+    runs = 40
     assert false_challengers(runs) <= binom.ppf(0.99, runs, ALPHA) / runs
 
 
 def test_the_tenth_look_at_rows_that_do_not_grow_has_at_least_half_of_the_power_of_the_first():
-    assert late_power(150, 1_300, 0, 0.03) >= 0.5
+    assert late_power(80, 1_300, 0, 0.03) >= 0.5
 
 
 def test_a_filter_lets_past_most_that_are_better_by_two_percent_and_one_in_five_that_are_equal():
@@ -55,13 +55,13 @@ def test_a_filter_lets_past_most_that_are_better_by_two_percent_and_one_in_five_
 
 
 def test_a_proof_takes_no_more_risk_than_its_look_has():
-    runs = 600
+    runs = 400
     assert power(runs, Criterion.PROOF, 1_300, 0.0) <= binom.ppf(0.999, runs, ALPHA / 10) / runs
     assert power(200, Criterion.PROOF, 1_300, 0.03) > 0.45
 
 
 def test_many_steps_that_are_each_no_worse_do_not_lead_away_from_the_best_champion_so_far():
-    assert slide(40, with_anchor=False, weeks=15) > 2.0 > 1.5 > slide(40, with_anchor=True, weeks=15)
+    assert slide(20, with_anchor=False, weeks=15) > 2.0 > 1.5 > slide(20, with_anchor=True, weeks=15)
 
 
 @pytest.mark.parametrize(("criterion", "runs"), [(Criterion.FILTER, 300), (Criterion.PROOF, 1_000)])
