@@ -37,7 +37,7 @@ from optagent.loop.train.candidate import (
 )
 from optagent.loop.train.holdout import HoldoutTest
 from optagent.loop.train.prepare import PreparedRows
-from optagent.loop.train.register import register_version
+from optagent.loop.train.register import register_once
 from optagent.loop.train.training_rows import TrainingRows, prepare_window, read_training_rows
 from optagent.loop.train.training_window import choose_window
 
@@ -155,7 +155,7 @@ async def _judge_and_deploy(
     command, run, window = job.command, job.run, result.window or "expanding"
     await run.stage("build")
     built = await asyncio.to_thread(build_candidate, candidate, prepared, command.seed, job.ports.threads)
-    version = await _register_once(job, built, prepared)
+    version = await register_once(built, prepared, run.process.process_id, job.ports)
     champion = await asyncio.to_thread(champion_of, job.spec.model_id, job.ports.registry)
     refits, alpha = is_refitted(command, champion, version), strategy_named(command.strategy).alpha
     test = HoldoutTest(prepared, job.metric, alpha, command.seed, refits, criterion_of(command))
@@ -189,15 +189,6 @@ async def _judge_and_deploy(
         gate_rows = await asyncio.to_thread(read_gate_rows, champion, built.model, gates, test, job.ports.registry)
     await run.stage("deploy")
     return await deploy_candidate(command, version, result, job.ports, gate_rows)
-
-
-async def _register_once(job: Optimization, built: BuiltModel, prepared: PreparedRows) -> ModelVersion:
-    """The candidate as a version without an alias: the one that an earlier runner registered, if it did."""
-    process_id = job.run.process.process_id
-    for version in await asyncio.to_thread(job.ports.registry.versions, job.spec.model_id):
-        if (version.tags.get("process_id"), version.tags.get("rows")) == (process_id, prepared.digest):
-            return version
-    return await asyncio.to_thread(register_version, built, prepared, process_id, job.ports)
 
 
 async def _judge_once(

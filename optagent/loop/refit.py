@@ -15,7 +15,7 @@ from optagent.loop.train.build import BuiltModel
 from optagent.loop.train.candidate import CandidateRecipes, build_candidate
 from optagent.loop.train.prepare import PreparedRows
 from optagent.loop.train.refit import fit_recipes_again, prepare_refit
-from optagent.loop.train.register import register_version
+from optagent.loop.train.register import register_once
 from optagent.loop.train.training_rows import TrainingRows
 
 REFITTED = "optimize.refitted"
@@ -73,7 +73,7 @@ async def _register_and_judge(
     job: Optimization, built: BuiltModel, refit: PreparedRows, measured: ModelVersion
 ) -> Deployable:
     """The refit where its bundle passes, with an entry in the audit log; otherwise the measured version."""
-    version = await _register_once(job, built, refit)
+    version = await register_once(built, refit, job.run.process.process_id, job.ports)
     gates = gates_from(job.command.gates)
     results = await asyncio.to_thread(judge_built_bundle, gates, version, built.model, refit, job.ports)
     verdict, count = verdict_of(results), len(refit.problem.data)
@@ -83,16 +83,6 @@ async def _register_and_judge(
         return Deployable(version, f"version {version.version} was trained again on all {count:,} rows: {rest}")
     reasons = "; ".join(f"{each.name}: {each.verdict}, {each.reason}" for each in results if each.verdict != "pass")
     return Deployable(measured, f"version {version.version}, trained again on all rows, is left out: {reasons}")
-
-
-async def _register_once(job: Optimization, built: BuiltModel, refit: PreparedRows) -> ModelVersion:
-    """The refit as a version without an alias: the one that an earlier runner registered, if it did."""
-    process_id = job.run.process.process_id
-    key = (process_id, refit.digest, refit.measured_as)
-    for version in await asyncio.to_thread(job.ports.registry.versions, job.spec.model_id):
-        if tuple(version.tags.get(name) for name in ("process_id", "rows", MEASURED_AS)) == key:
-            return version
-    return await asyncio.to_thread(register_version, built, refit, process_id, job.ports)
 
 
 def _audit_entry(

@@ -106,6 +106,16 @@ def register_version(
     return version
 
 
+async def register_once(built: BuiltModel, prepared: PreparedRows, process_id: str, ports: Ports) -> ModelVersion:
+    """The model as a version without an alias: the one that an earlier runner of the process registered, if it did."""
+    key = (process_id, prepared.digest, prepared.measured_as)
+    for version in await asyncio.to_thread(ports.registry.versions, prepared.spec.model_id):
+        tags = version.tags
+        if (tags.get("process_id"), tags.get("rows"), tags.get(MEASURED_AS, "")) == key:
+            return version
+    return await asyncio.to_thread(register_version, built, prepared, process_id, ports)
+
+
 def _history_tags(prepared: PreparedRows) -> dict[str, str]:
     """The time of the newest training row, where rows have one, and the version by which a refit was judged."""
     tags = {} if prepared.trained_until is None else {"trained_until": repr(prepared.trained_until)}
