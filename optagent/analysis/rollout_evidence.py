@@ -28,6 +28,7 @@ _HARM_ALPHA: Mapping[RolloutState, Callable[[RolloutPolicy], float]] = {
 LARGEST_ALPHA = 0.49
 """The largest risk of a one-sided bound: a policy that asks for more gets this."""
 
+_SUMS = ("origin", "total", "squares", "products", "last", "power", "fourth")
 _TOO_FEW = "too few rows, or too few that differ by much, for a normal law"
 
 
@@ -181,7 +182,7 @@ def paired_bounds(difference: Vector, times: Vector | None, rollout: Rollout) ->
 
 def _go_on(gate: GateEvidence, difference: Vector, policy: RolloutPolicy) -> ConfidenceSequence:
     """The state after the rows of the gate and then those of shadow: one sequence of the same two models."""
-    sums = {name: getattr(gate, name) for name in ("origin", "total", "squares", "products", "last", "power", "fourth")}
+    sums = {name: getattr(gate, name) for name in _SUMS}
     before = ConfidenceSequence(gate.alpha, max(policy.horizon_rows, gate.block), gate.block, gate.count, **sums)
     return before.after(difference)
 
@@ -189,18 +190,7 @@ def _go_on(gate: GateEvidence, difference: Vector, policy: RolloutPolicy) -> Con
 def sum_gate_rows(difference: Vector, alpha: float) -> GateEvidence:
     """The evidence of (rows,) loss differences on a holdout, in the order of time, for shadow to go on from."""
     after = ConfidenceSequence(alpha, max(1, len(difference)), block_length(difference)).after(difference)
-    return GateEvidence(
-        alpha,
-        after.block,
-        after.count,
-        after.origin,
-        after.total,
-        after.squares,
-        after.products,
-        after.last,
-        after.power,
-        after.fourth,
-    )
+    return GateEvidence(alpha, after.block, after.count, **{name: getattr(after, name) for name in _SUMS})
 
 
 def _block_bounds(
