@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from optagent.domain.mixture import MixtureWeights
 from optagent.domain.rollout import Rollout, shadow_version, shares
 from optagent.errors import InvalidRequest
 
@@ -29,7 +30,8 @@ class RoutingTable:
     it is None while the table is only staged. `budget_ms` is the time that the rollout's candidate may take for a
     request before another version answers it. `digests` are those of the versions' bundles, by version: a gateway
     loads no other bundle, whatever the registry or its cache has under that number. A version without one, as in
-    tables of an older program, is loaded as the registry has it.
+    tables of an older program, is loaded as the registry has it. With a `mixture`, its slots answer together where
+    `champion` would answer alone; the champion is the backup.
     """
 
     model_id: str
@@ -45,6 +47,7 @@ class RoutingTable:
     activate_at: float | None = None
     budget_ms: float = 100.0
     digests: Mapping[str, str] = field(default_factory=dict, hash=False)
+    mixture: MixtureWeights | None = None
 
     def __post_init__(self) -> None:
         if self.revision < 1:
@@ -55,11 +58,14 @@ class RoutingTable:
             raise InvalidRequest(f"a share of {self.share} needs a candidate, and a candidate a share")
         if self.champion in (self.candidate, self.shadow):
             raise InvalidRequest(f"version {self.champion} is the champion, it cannot be compared with itself")
+        if self.mixture is not None and self.rollout_id:
+            raise InvalidRequest(f"a mixture does not answer beside rollout {self.rollout_id}: its champion does")
 
     @property
     def versions(self) -> tuple[str, ...]:
         """All versions that a gateway has to load for this table, each once, the champion first."""
-        versions = (self.champion, self.candidate, self.shadow, *self.warm)
+        mixed = () if self.mixture is None else self.mixture.versions
+        versions = (self.champion, self.candidate, self.shadow, *self.warm, *mixed)
         return tuple(dict.fromkeys(version for version in versions if version is not None))
 
     @property

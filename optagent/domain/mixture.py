@@ -1,0 +1,92 @@
+"""Mixture: the weights by which several versions answer together, and the record of what they were learned from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from optagent.domain.model import Task
+from optagent.errors import InvalidRequest
+
+MIXTURE = "mixture"
+"""The version that answers and records name where a mixture answered."""
+
+
+class MixtureMode(StrEnum):
+    """The state that people or a fault put a mixture in.
+
+    While `LEARNING`, weights follow the labels; while `FROZEN`, they stay as they are; at `CHAMPION_ONLY` the champion
+    answers alone.
+    """
+
+    LEARNING = "learning"
+    FROZEN = "frozen"
+    CHAMPION_ONLY = "champion_only"
+
+
+@dataclass(frozen=True, slots=True)
+class MixtureWeights:
+    """The numbers by which a gateway makes one answer of those of all slots.
+
+    `versions` are those of the `slots`, in the same order; `outputs` is the number of scores of a row, `low` and `high`
+    bound the values of a regression. `mixers` are (rates, slots + outputs or 1), weights of the slots and then biases;
+    `layers` are (shares, members) and `top` is (shares,), as `optagent.mixing` has them. The champion gets at least the
+    share `guard` of the answer. `digest` is that of the learner's state, which had learned from `learned` rows.
+    """
+
+    task: Task
+    slots: tuple[str, ...]
+    versions: tuple[str, ...]
+    mixers: tuple[tuple[float, ...], ...]
+    layers: tuple[tuple[float, ...], ...]
+    top: tuple[float, ...]
+    outputs: int = 1
+    low: float = 0.0
+    high: float = 1.0
+    guard: float = 0.0
+    digest: str = ""
+    learned: int = 0
+
+    def __post_init__(self) -> None:
+        if len(self.slots) != len(self.versions) or not self.slots:
+            raise InvalidRequest(f"a mixture needs a version for each slot: {self.slots} and {self.versions}")
+        if not 0 <= self.guard <= 1:
+            raise InvalidRequest(f"guard must be from 0 to 1, got {self.guard}")
+
+
+@dataclass(frozen=True, slots=True)
+class MixtureEvent:
+    """A change of a mixture beside its learning: who did it, when (POSIX seconds), and after how many passes."""
+
+    at: float
+    by: str
+    kind: str
+    passes: int
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class MixtureRecord:
+    """The journal of a model's mixture: what it has learned, and what answers.
+
+    `state` is the learner's, after so many `passes`; `versions` are the newest models of the slots by name. `pending`
+    are rows that `state` has learned and the archive may not have yet (Arrow IPC as base64 text, "" for none).
+    `published` are the weights that gateways use from `published_at` on. `looked_at` is the time of the last pass,
+    `most_open` the most rows that ever waited for a label, `forgotten` are time ranges (POSIX seconds) whose rows are
+    left out for good, and `began_at` is the time of the first answer.
+    """
+
+    model_id: str
+    mode: MixtureMode = MixtureMode.LEARNING
+    state: Mapping[str, Any] = field(default_factory=dict)
+    passes: int = 0
+    versions: Mapping[str, str] = field(default_factory=dict)
+    pending: str = ""
+    published: MixtureWeights | None = None
+    published_at: float = 0.0
+    looked_at: float = 0.0
+    began_at: float = 0.0
+    most_open: int = 0
+    forgotten: tuple[tuple[float, float], ...] = ()
+    events: tuple[MixtureEvent, ...] = ()
+    reason: str = ""
