@@ -8,9 +8,12 @@ import pyarrow as pa
 
 from optagent.arrays import Mask, Prediction
 from optagent.backtest.history import History, Texts
+from optagent.domain.mixture import MixtureWeights
 from optagent.domain.rollout_look import RolloutState
 from optagent.domain.routing import Arm, RoutingTable
+from optagent.mixing.scorer import MixtureScorer
 from optagent.serving.evidence_record import CANDIDATE, CHAMPION, count_outputs, evidence_schema
+from optagent.serving.mixture_record import SEPARATOR, SaidRecord
 from optagent.training.encoding import Schema
 from optagent.training.predictor import Predictor
 
@@ -19,7 +22,8 @@ from optagent.training.predictor import Predictor
 class AnsweredRows:
     """Rows of a history from `start` on with their predictions, in the order of the history's classes.
 
-    `version` and `arm` (rows,) tell who answered each row. `evidence` has the rows of a rollout, None without one.
+    `version` and `arm` (rows,) tell who answered each row. `evidence` has the rows of a rollout, None without one, and
+    `said` what the slots of a mixture said, None where one version answered.
     """
 
     start: int
@@ -27,6 +31,7 @@ class AnsweredRows:
     version: Texts
     arm: Texts
     evidence: pa.Table | None = None
+    said: SaidRecord | None = None
 
 
 class ReplayedGateway:
@@ -50,6 +55,8 @@ class ReplayedGateway:
         """The answers to rows by `table`, whose versions score all of them at once."""
         history = self._history
         self._predictors = {version: self._predictor(version) for version in table.versions}
+        if table.mixture is not None:
+            return self._mix(table, table.mixture, start, end)
         arm = self._draw_arms(table, start, end)
         asked = dict.fromkeys(name for name in (table.champion, table.candidate, table.shadow) if name is not None)
         scores = {version: history.scores(self._predictor(version), start, end) for version in asked}
@@ -61,6 +68,19 @@ class ReplayedGateway:
             prediction = np.where(_as_column(drawn, prediction), answers[table.candidate], prediction)
         evidence = self._evidence(table, start, end, arm, scores) if table.rollout_id else None
         return AnsweredRows(start, prediction, version, arm, evidence)
+
+    def _mix(self, table: RoutingTable, weights: MixtureWeights, start: int, end: int) -> AnsweredRows:
+        """The answers of a mixture, each of whose versions is asked once."""
+        history, scores = self._history, {}
+        for name in dict.fromkeys(weights.versions):
+            scores[name] = history.scores(self._predictor(name), start, end).reshape(end - start, 1, -1)
+        slots = np.concatenate([scores[name] for name in weights.versions], axis=1)
+        answer = MixtureScorer(weights).mix(slots)
+        prediction = history.in_order(answer.scores, self.schema(table.champion).classes)
+        version = np.full(end - start, table.champion, dtype=np.object_)
+        arm = np.full(end - start, Arm.CHAMPION, dtype=np.object_)
+        said = SaidRecord(SEPARATOR.join(weights.slots), weights.digest, answer.said)
+        return AnsweredRows(start, prediction, version, arm, said=said)
 
     def _predictor(self, version: str) -> Predictor:
         if version not in self._predictors:

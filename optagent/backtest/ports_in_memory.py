@@ -32,4 +32,5 @@ def ports_in_memory(history: History, clock: Clock, tracker: Tracker) -> Ports:
         routes=InMemoryRoutes(clock),
         workers=SequentialWorkers(),
         monitoring=history.spec.monitoring or Monitoring(),
+        mixture_every_s=0.0,
     )

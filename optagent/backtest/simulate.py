@@ -238,8 +238,8 @@ def _notes_on(contender: Contender) -> Iterator[str]:
 
 
 def needs_monitor(policy: RetrainingPolicy | None) -> bool:
-    """True for a policy with triggers beyond the calendar and the count of labels."""
-    return policy is not None and bool(set(policy.triggers) - {Trigger.SCHEDULE, Trigger.NEW_LABELS})
+    """True for a policy with triggers beyond the calendar and the count of rows."""
+    return policy is not None and bool(set(policy.triggers) - {Trigger.SCHEDULE, Trigger.NEW_LABELS, Trigger.GROWTH})
 
 
 def _for_simulation(policy: RetrainingPolicy, ask: BacktestAsk) -> RetrainingPolicy:

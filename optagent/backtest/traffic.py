@@ -1,6 +1,9 @@
 """Replayed traffic: the requests of a history step by step, their late labels, and the supervision of its rollouts."""
 
+from collections.abc import Mapping
+
 import numpy as np
+import pyarrow as pa
 
 from optagent.agent import OptimizationAgent
 from optagent.arrays import Prediction
@@ -13,6 +16,7 @@ from optagent.domain.rollout_look import RolloutState
 from optagent.loop.context import Ports
 from optagent.loop.train.load import load_version
 from optagent.ports import RecordKind
+from optagent.serving.mixture_record import said_columns
 from optagent.training.encoding import Schema
 from optagent.training.predictor import Predictor
 
@@ -65,6 +69,8 @@ class ReplayedTraffic:
         self._answers.append(rows)
         if record:
             predictions = prediction_rows(self._history, rows.start, rows.prediction, rows.version, rows.arm)
+            if rows.said is not None:
+                predictions = _add_columns(predictions, said_columns([rows.said]))
             await self._agent.record_predictions(model_id, predictions)
         if record and rows.evidence is not None:
             self._ports.require("observations").record(model_id, RecordKind.EVIDENCE, rows.evidence)
@@ -91,6 +97,11 @@ class ReplayedTraffic:
     def _load(self, version: str) -> Predictor:
         registry = self._ports.registry
         return load_version(registry.version(self._history.spec.model_id, version), registry)
+
+
+def _add_columns(table: pa.Table, columns: Mapping[str, pa.Array]) -> pa.Table:
+    """The table with further columns."""
+    return pa.table({**{name: table[name] for name in table.column_names}, **columns})
 
 
 def _waits_for_person(rollout: Rollout) -> bool:

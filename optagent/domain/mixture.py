@@ -1,5 +1,6 @@
 """Mixture: the weights by which several versions answer together, and the record of what they were learned from."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -10,6 +11,10 @@ from optagent.errors import InvalidRequest
 
 MIXTURE = "mixture"
 """The version that answers and records name where a mixture answered."""
+
+
+BEGAN, JOINED, RETIRED, FORGOT = "began", "joined", "retired", "forgot"
+"""Kinds of events that change what a mixture has learned, beside its rows."""
 
 
 class MixtureMode(StrEnum):
@@ -66,27 +71,56 @@ class MixtureEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class MixturePoint:
+    """A point of a mixture's history after a pass: rows so far, nats of the answers and of each slot, and weights."""
+
+    at: float
+    rows: int
+    loss: float
+    slots: tuple[str, ...]
+    slot_losses: tuple[float, ...]
+    weights: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class MixtureRecord:
     """The journal of a model's mixture: what it has learned, and what answers.
 
-    `state` is the learner's, after so many `passes`; `versions` are the newest models of the slots by name. `pending`
-    are rows that `state` has learned and the archive may not have yet (Arrow IPC as base64 text, "" for none).
-    `published` are the weights that gateways use from `published_at` on. `looked_at` is the time of the last pass,
-    `most_open` the most rows that ever waited for a label, `forgotten` are time ranges (POSIX seconds) whose rows are
-    left out for good, and `began_at` is the time of the first answer.
+    `state` is the learner's after so many `passes`, and `versions` are the newest models of the slots by name.
+    `pending` are rows that the state has learned and the archive may not have yet (Arrow IPC as base64 text). The
+    gateways use the `published` weights from `published_at` on, and `is_settled` says that archive and audit log have
+    followed. `looked_at` is the time of the last pass and `began_at` that of the first, `open_since` the time of the
+    oldest row that waits for its label, and `most_open` the most rows that ever waited. The slots were renewed after
+    `renewed_at_rows` learned rows, the largest of them with `trained_rows`. `forgotten` are time ranges
+    whose rows are left out for good. Times are POSIX seconds.
     """
 
     model_id: str
+    began_at: float
+    state: Mapping[str, Any]
     mode: MixtureMode = MixtureMode.LEARNING
-    state: Mapping[str, Any] = field(default_factory=dict)
+    reason: str = ""
     passes: int = 0
     versions: Mapping[str, str] = field(default_factory=dict)
     pending: str = ""
     published: MixtureWeights | None = None
     published_at: float = 0.0
+    is_settled: bool = True
     looked_at: float = 0.0
-    began_at: float = 0.0
+    open_since: float = 0.0
     most_open: int = 0
+    trained_rows: int = 0
+    renewed_at_rows: int = 0
     forgotten: tuple[tuple[float, float], ...] = ()
     events: tuple[MixtureEvent, ...] = ()
-    reason: str = ""
+    history: tuple[MixturePoint, ...] = ()
+
+    @property
+    def growth(self) -> float:
+        """The rows that were learned since the slots were renewed, as a part of those of the largest slot.
+
+        Infinite before the first time: then no slot has a model of its own.
+        """
+        if not self.trained_rows:
+            return math.inf
+        return (int(self.state["rows"]) - self.renewed_at_rows) / self.trained_rows

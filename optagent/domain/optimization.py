@@ -1,7 +1,7 @@
 """Optimization: the answer of one whole loop for a model, from the diagnosis to the candidate's rollout."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from optagent.domain.answer import Answer
@@ -30,7 +30,8 @@ class OptimizationResult(Answer):
     positive where the candidate is better; `improvement_percentage` is the difference of the two scores as a share of
     the champion's, 0 for a first model. `corrected_improvement` is the improvement without the luck of having passed,
     None where it did not pass. `version` is the one that was deployed; where it was trained again on all rows after the
-    gates, `measured_as` is the version that they judged. `stages` has the duration of each stage in seconds.
+    gates, `measured_as` is the version that they judged. Where a mixture answers, `slots` are those that were renewed,
+    with their new versions. `stages` has the duration of each stage in seconds.
     """
 
     process_id: str | None = None
@@ -64,6 +65,7 @@ class OptimizationResult(Answer):
     notes: tuple[str, ...] = ()
     error: str | None = None
     measured_as: str | None = None
+    slots: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("old_metrics", "new_metrics"):

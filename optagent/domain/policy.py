@@ -9,6 +9,7 @@ from typing import Any
 from optagent.domain.alert import Alert, AlertKind
 from optagent.domain.diagnosis import Remedy
 from optagent.domain.duration import seconds
+from optagent.domain.slot import DEFAULT_SLOTS, check_slots
 from optagent.domain.strategy import strategy_named
 from optagent.errors import InvalidRequest
 
@@ -20,6 +21,7 @@ class Trigger(StrEnum):
     CONFIDENCE = "confidence"
     SCHEDULE = "schedule"
     NEW_LABELS = "new_labels"
+    GROWTH = "growth"
     MANUAL = "manual"
 
 
@@ -76,6 +78,10 @@ WINDOWS = ("auto", "expanding", "sliding", "weighted", "since_change")
 """Selections of training rows, in this order: the best of the others out of fold, all rows, the newest half, all rows
 with weights that grow with time, the rows since a change. A duration such as 90d selects the newest rows."""
 
+MIXED = "mixture"
+ANSWERS = ("champion", MIXED)
+"""Who answers: one version, or all slots of a mixture together."""
+
 _TRIGGER_OF_ALERT = {
     AlertKind.PERFORMANCE: Trigger.DEGRADATION,
     AlertKind.DATA_DRIFT: Trigger.DRIFT,
@@ -95,6 +101,9 @@ class RetrainingPolicy:
     most `most_a_year` start in a year, not counting runs that found nothing to do. `gates` are the gates of the API,
     `rollout` are fields of `RolloutPolicy` that differ from the strategy's. With `refit`, a candidate that passed its
     gates and goes to shadow is trained again on all labelled rows, the holdout's too, and shadow judges that version.
+    The `answer` is that of one version, the champion, or of the mixture of all `slots`, whose weights follow the
+    labels; with a mixture, an optimization renews the slots, and nothing has to be better than the champion first. The
+    trigger growth is due once so many labelled rows have come, as a part of those that the largest slot has learned.
     """
 
     triggers: tuple[Trigger, ...] = (Trigger.DEGRADATION, Trigger.CONCEPT_DRIFT)
@@ -111,6 +120,9 @@ class RetrainingPolicy:
     gates: Mapping[str, Any] = field(default_factory=dict)
     rollout: Mapping[str, Any] = field(default_factory=dict)
     refit: bool = True
+    answer: str = "champion"
+    slots: tuple[str, ...] = DEFAULT_SLOTS
+    growth: float = 0.125
 
     def __post_init__(self) -> None:
         strategy_named(self.strategy)
@@ -135,6 +147,20 @@ class RetrainingPolicy:
             raise InvalidRequest(f"timeout_s must be at least 1 second, got {self.timeout_s!r}")
         check_window(self.window)
         seconds(self.cooldown)
+        if self.answer not in ANSWERS:
+            raise InvalidRequest(f"answer: unknown {self.answer!r}; one of {list(ANSWERS)}")
+        check_slots(self.slots)
+        if not 0 < self.growth < math.inf:
+            raise InvalidRequest(f"growth must be above 0, got {self.growth!r}")
+        if Trigger.GROWTH in self.triggers and not self.is_mixed:
+            raise InvalidRequest("the trigger growth renews the slots of a mixture: it needs answer: mixture")
+        if self.is_mixed and self.action is not Action.FULL:
+            raise InvalidRequest(f"answer: a mixture needs the action full, which lets it answer, got {self.action}")
+
+    @property
+    def is_mixed(self) -> bool:
+        """True where a mixture answers."""
+        return self.answer == MIXED
 
 
 def check_window(window: str) -> None:
@@ -185,7 +211,8 @@ class PolicyFacts:
     """The facts by which a policy decides. Times are POSIX seconds.
 
     `trained_at` is the time of the champion's training, `runs` are the times at which optimizations of the model were
-    requested, `idle` those of them that found nothing to do; `new_labels` counts labelled rows since `trained_at`.
+    requested, `idle` those of them that found nothing to do; `new_labels` counts labelled rows since `trained_at`, and
+    `growth` is that of the mixture's rows since its slots were renewed, 0 without a mixture.
     """
 
     now: float
@@ -194,6 +221,7 @@ class PolicyFacts:
     runs: Sequence[float] = ()
     new_labels: int = 0
     idle: Sequence[float] = ()
+    growth: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +255,11 @@ def _check_trigger(
         if facts.now - since < seconds(policy.every):
             return None
         return DueTrigger(trigger, f"{policy.every} have passed since the last training", f"schedule:{since:.0f}")
+    if trigger is Trigger.GROWTH:
+        if facts.growth < policy.growth:
+            return None
+        reason = "no slot has a model of its own yet" if math.isinf(facts.growth) else _describe_growth(facts.growth)
+        return DueTrigger(trigger, reason, f"growth:{since:.0f}")
     if trigger is Trigger.NEW_LABELS:
         if facts.new_labels < labels:
             return None
@@ -239,6 +272,10 @@ def _check_trigger(
         return None
     alert = max(unanswered, key=lambda alert: (alert.severity.rank, alert.last_seen))
     return DueTrigger(trigger, f"{alert.kind}: {alert.message}", f"{alert.alert_id}:{since:.0f}")
+
+
+def _describe_growth(growth: float) -> str:
+    return f"labelled rows since the slots were renewed are {growth:.0%} of those that the largest has learned"
 
 
 def stages_of(kind: OptimizationType, remedy: Remedy | None) -> tuple[Stage, ...]:

@@ -14,6 +14,9 @@ CHAMPION_SLOT = "champion"
 ALL_ROWS = "all"
 """The slot of the newest model that was trained on all rows."""
 
+SEARCH_SLOT = "search"
+"""The slot of the recipe that the latest search found, trained on all rows; it joins with the first one."""
+
 DEFAULT_SLOTS = (CHAMPION_SLOT, ALL_ROWS, "1/4", "1/16")
 """The champion, and models of all rows, of the newest quarter and of the newest sixteenth.
 
@@ -57,7 +60,7 @@ def parse_slot(text: str) -> Slot:
     """
     if text == CHAMPION_SLOT:
         return Slot(text)
-    if text == ALL_ROWS:
+    if text in (ALL_ROWS, SEARCH_SLOT):
         return Slot(text, share=1.0)
     if isinstance(text, str) and (share := _SHARE.fullmatch(text)) and int(share[1]) > 1:
         return Slot(text, share=float(Fraction(1, int(share[1]))))

@@ -82,6 +82,7 @@ class Ports:
     min_new_labels: int = 1000
     retention: RetentionRules = field(default_factory=RetentionRules)
     max_queued: int = 1000
+    mixture_every_s: float = 60.0
     draw_report: Callable[[ModelReport], str] | None = None
     draw_backtest: Callable[[BacktestResult], str] | None = None
     backtester: Backtester | None = None

@@ -12,7 +12,7 @@ from optagent.domain.command import OptimizeModel
 from optagent.domain.gate import Criterion, Verdict, gates_from
 from optagent.domain.model import ModelSpec, ModelVersion
 from optagent.domain.optimization import REJECTED, UNCHANGED, OptimizationResult
-from optagent.domain.policy import OptimizationType, Stage, stages_of
+from optagent.domain.policy import Action, OptimizationType, Stage, stages_of
 from optagent.domain.strategy import strategy_named
 from optagent.errors import InvalidData, NotFound
 from optagent.loop.champion import champion_of
@@ -20,6 +20,7 @@ from optagent.loop.context import Optimization, Ports
 from optagent.loop.gates.evaluate import criterion_of
 from optagent.loop.gates.judge import GateJudgement, judge_candidate
 from optagent.loop.gates.log import log_judgement
+from optagent.loop.mixture.renew import renew_slots
 from optagent.loop.observe.champion_health import ChampionHealth, check_champion
 from optagent.loop.observe.labelled_rows import store_labelled_rows_since
 from optagent.loop.observe.reference import decode_reference
@@ -79,6 +80,10 @@ async def _improve(
     rows = await _gather_rows(job)
     prepared = await asyncio.to_thread(rows.prepare, job.command.seed)
     champion, champion_notes = await asyncio.to_thread(champion_candidate, prepared, job.ports.registry)
+    renewing = await _mixed_champion(job)
+    if renewing is not None and stages == (Stage.RETRAIN,):
+        result = replace(result, rows=len(prepared.problem.data), live_rows=rows.live_rows)
+        return await renew_slots(job, champion, rows, prepared, renewing, result)
     prepared, window = await asyncio.to_thread(_take_window, job, rows, prepared, champion, health)
     plan, feature_note = champion.plan, ""
     if Stage.FEATURES in stages:
@@ -97,7 +102,17 @@ async def _improve(
         features=() if plan is None else tuple(step.name for step in plan.steps),
         notes=(*result.notes, *prepared.notes, *champion_notes, *feature_notes, *candidate.notes),
     )
+    if renewing is not None:
+        return await renew_slots(job, candidate, rows, prepared, renewing, result, searched=True)
     return await _judge_and_deploy(job, candidate, rows, prepared, result)
+
+
+async def _mixed_champion(job: Optimization) -> ModelVersion | None:
+    """The champion beside which a mixture's slots are to be renewed; None where one version answers alone."""
+    policy = job.spec.policy
+    if policy is None or not policy.is_mixed or job.command.action != Action.FULL:
+        return None
+    return await asyncio.to_thread(champion_of, job.spec.model_id, job.ports.registry)
 
 
 async def _gather_rows(job: Optimization) -> TrainingRows:

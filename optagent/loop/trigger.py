@@ -11,7 +11,7 @@ from optagent.domain.command import OptimizeModel
 from optagent.domain.duration import seconds
 from optagent.domain.model import ModelSpec
 from optagent.domain.optimization import UNCHANGED
-from optagent.domain.policy import Action, DueTrigger, PolicyFacts, RetrainingPolicy, due_trigger
+from optagent.domain.policy import Action, DueTrigger, PolicyFacts, RetrainingPolicy, Trigger, due_trigger
 from optagent.domain.process import Process, Status
 from optagent.domain.rollout import AUTOMATIC
 from optagent.errors import Conflict, OptAgentError
@@ -77,7 +77,11 @@ async def gather_facts(spec: ModelSpec, ports: Ports) -> PolicyFacts:
     labels = 0
     if ports.observations is not None and spec.policy is not None and "new_labels" in spec.policy.triggers:
         labels = await asyncio.to_thread(_count_labels, spec, ports, max([trained_at, *runs]))
-    return PolicyFacts(now, trained_at, await ports.store.alerts(spec.model_id), runs, labels, idle)
+    growth = 0.0
+    if spec.policy is not None and Trigger.GROWTH in spec.policy.triggers:
+        record = await ports.store.mixture(spec.model_id)
+        growth = 0.0 if record is None else record.growth
+    return PolicyFacts(now, trained_at, await ports.store.alerts(spec.model_id), runs, labels, idle, growth)
 
 
 async def _queue_optimization(

@@ -19,6 +19,9 @@ Array = npt.NDArray[np.float64]
 LOW = 0.005
 """Probabilities of a binary model count between this and one minus it, so that no row costs more than 5.3 nats."""
 
+RATES = (0.0005, 0.002, 0.008, 0.03)
+"""Learning rates of the mixers of log-odds and log-probabilities."""
+
 _SMOOTHING = 0.01
 _HALF = 0.5
 
@@ -60,7 +63,7 @@ class Form(Protocol):
 class BinaryForm:
     """Log loss of a probability; mixers are linear in log-odds (Mattern 2012)."""
 
-    rates: tuple[float, ...] = (0.0005, 0.002, 0.008, 0.03)
+    rates: tuple[float, ...] = RATES
 
     def bound(self, scores: Array) -> Array:
         return np.clip(scores, LOW, 1 - LOW)
@@ -118,7 +121,7 @@ class MulticlassForm:
     """Log loss of probabilities by class; mixers weigh log-probabilities, with a bias for each class."""
 
     outputs: int
-    rates: tuple[float, ...] = (0.0005, 0.002, 0.008, 0.03)
+    rates: tuple[float, ...] = RATES
 
     def bound(self, scores: Array) -> Array:
         total = scores.sum(axis=-1, keepdims=True)

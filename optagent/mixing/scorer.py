@@ -38,7 +38,10 @@ class MixtureScorer:
 
         The others' mean stands in for it. Rows that no slot has scored give NaN.
         """
-        bounded = self._form.bound(slot_scores)
+        return self.mix_bounded(self._form.bound(slot_scores))
+
+    def mix_bounded(self, bounded: Array) -> MixtureAnswer:
+        """The answer by scores that are within the bounds of the loss already."""
         answered = impute_missing(bounded)
         mixed = self._form.mix(self._mixers, answered)
         mean = answered.mean(axis=1, keepdims=True)

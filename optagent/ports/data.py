@@ -30,11 +30,15 @@ class Datasets(Protocol):
 
 
 class RecordKind(StrEnum):
-    """The kinds of recorded rows of a model; a rollout is judged by its evidence."""
+    """The kinds of recorded rows of a model.
+
+    A rollout is judged by its evidence; the learned rows are those from which a mixture has learned its weights.
+    """
 
     PREDICTIONS = "predictions"
     LABELS = "labels"
     EVIDENCE = "evidence"
+    LEARNED = "learned"
 
 
 class Observations(Protocol):
@@ -79,6 +83,10 @@ class Observations(Protocol):
         """The archived rows of rollouts with `since` <= time, a table for each set of types."""
         ...
 
+    def learned_rows(self, model_id: str, since: float) -> list[pa.Table]:
+        """The archived rows that a mixture has learned with `since` <= time, a table for each set of types."""
+        ...
+
     def latest_prediction_time(self, model_id: str) -> float | None:
         """The latest time of an archived prediction in POSIX seconds; None without any."""
         ...
@@ -104,7 +112,7 @@ class Observations(Protocol):
     ) -> Mapping[str, int]:
         """Drops the archived rows that were recorded before that time (POSIX seconds), and the matured training rows of
         the days before `training_before`; returns their number by kind (`predictions`, `labels`, `evidence`,
-        `matured`).
+        `learned`, `matured`).
 
         Rows that were archived together go together, once the newest is older: up to a month later. A label stays a day
         longer, for a prediction that came after it. With `dry_run` nothing is dropped.

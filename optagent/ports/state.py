@@ -9,6 +9,7 @@ from optagent.domain.audit_anchor import AuditTrust
 from optagent.domain.gate import Verdict
 from optagent.domain.label_maturity import LabelHistory
 from optagent.domain.ledger import HoldoutLook
+from optagent.domain.mixture import MixtureRecord
 from optagent.domain.model import ModelSpec
 from optagent.domain.model_report import ModelReport
 from optagent.domain.monitoring import MonitorState, WatchMark
@@ -177,6 +178,14 @@ class Store(Protocol):
 
     async def detector(self, model_id: str) -> Mapping[str, Any] | None:
         """The state that was saved last; None where none was."""
+        ...
+
+    async def save_mixture(self, record: MixtureRecord, before: MixtureRecord | None) -> None:
+        """Replaces the journal `before` of a model's mixture, None for none; Conflict where the stored one differs."""
+        ...
+
+    async def mixture(self, model_id: str) -> MixtureRecord | None:
+        """The journal of a model's mixture; None where it has none."""
         ...
 
     async def save_alerts(self, alerts: Sequence[Alert]) -> None:

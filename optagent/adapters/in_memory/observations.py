@@ -89,6 +89,9 @@ class InMemoryObservations:
     def evidence(self, model_id: str, since: float) -> list[pa.Table]:
         return self._rows(model_id, RecordKind.EVIDENCE, since, float("inf"))
 
+    def learned_rows(self, model_id: str, since: float) -> list[pa.Table]:
+        return self._rows(model_id, RecordKind.LEARNED, since, float("inf"))
+
     def latest_prediction_time(self, model_id: str) -> float | None:
         with self._lock:
             predictions = [rows for kind, rows in self._model(model_id).archived if kind is RecordKind.PREDICTIONS]

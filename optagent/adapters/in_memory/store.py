@@ -21,6 +21,7 @@ from optagent.adapters.state.process_lease import (
 )
 from optagent.adapters.state.store_errors import (
     another_rollout_active,
+    checked_mixture_successor,
     checked_model_successor,
     checked_successor,
     model_exists,
@@ -32,6 +33,7 @@ from optagent.adapters.state.store_errors import (
 from optagent.codec import decode, encode
 from optagent.domain.alert import Alert
 from optagent.domain.label_maturity import LabelHistory
+from optagent.domain.mixture import MixtureRecord
 from optagent.domain.model import ModelSpec
 from optagent.domain.model_report import ModelReport
 from optagent.domain.monitoring import WatchMark
@@ -62,6 +64,7 @@ class InMemoryStore(InMemoryQueue, InMemoryLedger, InMemoryAudit, InMemoryOnce):
         self._watch_marks: dict[str, bytes] = {}
         self._label_histories: dict[str, bytes] = {}
         self._detectors: dict[str, str] = {}
+        self._mixtures: dict[str, bytes] = {}
         self._alerts: dict[str, tuple[str, bytes, float | None]] = {}
         self._rollouts: dict[str, _RolloutRecord] = {}
         self._first_times: dict[str, float] = {}
@@ -167,6 +170,13 @@ class InMemoryStore(InMemoryQueue, InMemoryLedger, InMemoryAudit, InMemoryOnce):
 
     async def detector(self, model_id: str) -> Mapping[str, Any] | None:
         return decode(dict, self._detectors[model_id]) if model_id in self._detectors else None
+
+    async def save_mixture(self, record: MixtureRecord, before: MixtureRecord | None) -> None:
+        stored = await self.mixture(record.model_id)
+        self._mixtures[record.model_id] = encode(checked_mixture_successor(record, before, stored))
+
+    async def mixture(self, model_id: str) -> MixtureRecord | None:
+        return decode(MixtureRecord, self._mixtures[model_id]) if model_id in self._mixtures else None
 
     async def save_alerts(self, alerts: Sequence[Alert]) -> None:
         for alert in alerts:

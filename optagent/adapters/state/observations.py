@@ -86,6 +86,9 @@ class RedisObservations:
     def evidence(self, model_id: str, since: float) -> list[pa.Table]:
         return self._archive.rows(model_id, RecordKind.EVIDENCE, since, float("inf"))
 
+    def learned_rows(self, model_id: str, since: float) -> list[pa.Table]:
+        return self._archive.rows(model_id, RecordKind.LEARNED, since, float("inf"))
+
     def latest_prediction_time(self, model_id: str) -> float | None:
         return self._archive.latest_prediction_time(model_id, RecordKind.PREDICTIONS)
 

@@ -4,6 +4,7 @@ import math
 
 from optagent.codec import encode
 from optagent.domain.ledger import HoldoutLook
+from optagent.domain.mixture import MixtureRecord
 from optagent.domain.model import ModelSpec
 from optagent.domain.rollout import Rollout
 from optagent.domain.routing import RoutingTable
@@ -27,6 +28,16 @@ def checked_model_successor(spec: ModelSpec, before: ModelSpec, stored: ModelSpe
     if encode(stored) not in (encode(before), encode(spec)):
         raise Conflict(f"model {spec.model_id!r} was changed by somebody else")
     return spec
+
+
+def checked_mixture_successor(
+    record: MixtureRecord, before: MixtureRecord | None, stored: MixtureRecord | None
+) -> MixtureRecord:
+    """`record`, which replaces `stored`; Conflict if that is not `before`, and not `record` already."""
+    known = [b"" if each is None else encode(each) for each in (before, record)]
+    if (b"" if stored is None else encode(stored)) not in known:
+        raise Conflict(f"the mixture of {record.model_id!r} was changed by another process")
+    return record
 
 
 def queue_full(max_queued: int) -> Busy:

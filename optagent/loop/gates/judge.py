@@ -5,7 +5,8 @@ import hashlib
 import json
 import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from optagent.loop.gates.rival import find_rival
 from optagent.loop.train.holdout import HoldoutTest
 from optagent.loop.train.holdout_looks import look_at, scores_digest
 from optagent.loop.train.prepare import PreparedRows, digest_of
+from optagent.ports import Registry
 from optagent.training.families.family import FittedModel
 from optagent.training.metrics import METRICS, monitored_metrics
 from optagent.training.plan import FeaturePlan
@@ -142,11 +144,15 @@ def judge_built_bundle(
     gates: Gates, version: ModelVersion, model: FittedModel, prepared: PreparedRows, ports: Ports
 ) -> list[GateResult]:
     """The gates of a version's bundle alone, tried on the rows of the holdout; blocks. Raises what the ports raise."""
-    prediction = model.predict(prepared.holdout.x)
-    with tempfile.TemporaryDirectory(prefix="optagent-judged-") as scratch:
-        folder = ports.registry.fetch(version, Path(scratch))
-        candidate = CandidateBundle(folder, version.digest, prediction, version.version)
+    with open_candidate(version, model.predict(prepared.holdout.x), ports.registry) as candidate:
         return judge_bundle(gates, candidate, prepared, ports.loader)
+
+
+@contextmanager
+def open_candidate(version: ModelVersion, prediction: Prediction, registry: Registry) -> Iterator[CandidateBundle]:
+    """A registered version's own bundle, with what the built model predicts; raises what the registry raises."""
+    with tempfile.TemporaryDirectory(prefix="optagent-judged-") as scratch:
+        yield CandidateBundle(registry.fetch(version, Path(scratch)), version.digest, prediction, version.version)
 
 
 def judged_rows_digest(prepared: PreparedRows) -> str:

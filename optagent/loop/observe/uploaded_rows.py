@@ -43,6 +43,9 @@ class UploadedRows:
     def labels(self, model_id: str, since: float) -> list[pa.Table]:
         return [] if self._labels is None else [_between(self._labels, since, np.inf)]
 
+    def learned_rows(self, model_id: str, since: float) -> list[pa.Table]:
+        return []
+
     def evidence(self, model_id: str, since: float) -> list[pa.Table]:
         return []
 

@@ -7,8 +7,10 @@ from optagent.domain.routing import RoutingTable
 from optagent.errors import ModelNotFound, Unavailable
 from optagent.loop.champion import champion_of
 from optagent.loop.context import Ports
+from optagent.loop.mixture.advance import MixturePorts
 from optagent.loop.rollout.activate import Activation, Sleep, TableNotLoaded, activate_table
 from optagent.ports import Clock, Observations, Registry, Routes, Store
+from optagent.training.encoding import Schema
 
 _REFUSED_REST_S = 60.0
 
@@ -48,11 +50,22 @@ class RolloutContext:
     clock: Clock
     sleep: Sleep = asyncio.sleep
     backoff: Backoff = field(default_factory=Backoff)
+    mixture_every_s: float = 60.0
+    schemas: dict[tuple[str, str], Schema] = field(default_factory=dict)
+
+    @property
+    def mixtures(self) -> MixturePorts:
+        """The ports of mixtures."""
+        return MixturePorts(
+            self.store, self.registry, self.observations, self.clock, self.mixture_every_s, self.schemas
+        )
 
     @classmethod
     def of(cls, ports: Ports) -> "RolloutContext":
         """A context with a new back-off; InvalidRequest where the agent routes no requests or keeps no observations."""
-        return cls(ports.store, ports.require("routes"), ports.registry, ports.require("observations"), ports.clock)
+        routes, observations = ports.require("routes"), ports.require("observations")
+        every_s = ports.mixture_every_s
+        return cls(ports.store, routes, ports.registry, observations, ports.clock, mixture_every_s=every_s)
 
     async def activate(self, table: RoutingTable, patience_s: float, insist: bool = False) -> Activation:
         """`activate_table`; a refused table is tried again after a minute only: each try loads versions."""

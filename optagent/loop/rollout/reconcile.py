@@ -14,12 +14,12 @@ from dataclasses import replace
 
 from optagent.codec import decode, encode, plain, shape_of
 from optagent.domain.audit import AuditEntry, bound_entry
-from optagent.domain.model import CHAMPION
+from optagent.domain.mixture import MixtureWeights
+from optagent.domain.model import CHAMPION, ModelVersion
 from optagent.domain.rollout import AUTOMATIC, Rollout, Transition, abort, rollback
 from optagent.domain.rollout_look import JudgedLook, RolloutState
 from optagent.domain.routing import RoutingTable, table_of
 from optagent.errors import Conflict, Unavailable
-from optagent.loop.champion import champion_of
 from optagent.loop.rollout.activate import PATIENCE_S, Activation, TableNotLoaded
 from optagent.loop.rollout.context import RolloutContext
 
@@ -61,12 +61,12 @@ async def follow_decision(rollout: Rollout, context: RolloutContext) -> Rollout:
         return await context.store.rollout(rollout.rollout_id)
 
 
-async def follow_registry(model_id: str, context: RolloutContext, patience_s: float = PATIENCE_S) -> Activation | None:
-    """Routes all requests of a model without a rollout to the registry's champion; None where there is no champion."""
-    champion = await asyncio.to_thread(champion_of, model_id, context.registry)
-    if champion is None:
-        return None
-    table = RoutingTable(model_id, 1, champion.version, digests={champion.version: champion.digest})
+async def follow_champion(
+    champion: ModelVersion, mixture: MixtureWeights | None, context: RolloutContext, patience_s: float = PATIENCE_S
+) -> Activation:
+    """Routes all requests of a model without a rollout to the registry's champion, or to a mixture beside it."""
+    digests = {champion.version: champion.digest}
+    table = RoutingTable(champion.model_id, 1, champion.version, digests=digests, mixture=mixture)
     return await context.activate(table, patience_s)
 
 

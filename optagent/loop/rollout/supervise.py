@@ -9,10 +9,13 @@ from dataclasses import dataclass, field
 from optagent.domain.model import ModelSpec
 from optagent.domain.rollout import Rollout, Transition
 from optagent.domain.rollout_look import RolloutState
+from optagent.domain.routing import RoutingTable
 from optagent.errors import Conflict, OptAgentError
+from optagent.loop.champion import champion_of
+from optagent.loop.mixture.advance import advance_mixture
 from optagent.loop.rollout.context import RolloutContext
 from optagent.loop.rollout.look import look_and_advance
-from optagent.loop.rollout.reconcile import follow, follow_registry
+from optagent.loop.rollout.reconcile import follow, follow_champion
 
 _log = logging.getLogger(__name__)
 
@@ -72,9 +75,20 @@ async def _supervise_model(spec: ModelSpec, context: RolloutContext, outcome: _M
         rollout = await _carry_on(latest[0], spec, context, outcome)
         if rollout.state.is_active:
             return
-    activation = await follow_registry(spec.model_id, context, _PATIENCE_S)
-    if activation is not None and activation.changed:
-        outcome.done.append(f"{spec.model_id}: version {activation.table.champion} answers")
+    champion = await asyncio.to_thread(champion_of, spec.model_id, context.registry)
+    if champion is None:
+        return
+    mixture, trouble = None, None
+    try:
+        mixture = await advance_mixture(spec, champion, context.mixtures)
+    except OptAgentError as error:  # what answers goes on
+        active, trouble = await context.routes.active_table(spec.model_id), error
+        mixture = None if active is None else active.mixture
+    activation = await follow_champion(champion, mixture, context, _PATIENCE_S)
+    if activation.changed:
+        outcome.done.append(f"{spec.model_id}: {_describe_table(activation.table)}")
+    if trouble is not None:
+        raise trouble
 
 
 async def _carry_on(rollout: Rollout, spec: ModelSpec, context: RolloutContext, outcome: _ModelOutcome) -> Rollout:
@@ -98,6 +112,12 @@ async def _carry_on(rollout: Rollout, spec: ModelSpec, context: RolloutContext, 
     if trouble is not None:
         raise trouble
     return rollout
+
+
+def _describe_table(table: RoutingTable) -> str:
+    if table.mixture is None:
+        return f"version {table.champion} answers"
+    return f"a mixture of versions {', '.join(dict.fromkeys(table.mixture.versions))} answers"
 
 
 def _describe_change(rollout: Rollout, change: Transition) -> str:

@@ -5,12 +5,15 @@ recipe stays as it was judged: columns, parameters, rounds and weights. Whatever
 members) is fitted anew. Nothing is left to judge the refit on: live rows do, in shadow, beside the champion.
 """
 
+import math
 from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 
 from optagent.arrays import Vector
+from optagent.domain.slot import Slot
+from optagent.errors import InvalidData
 from optagent.features.fit import fit_plan
 from optagent.loop.train.candidate import CandidateRecipes
 from optagent.loop.train.prepare import PreparedRows, digest_of, take_rows
@@ -21,6 +24,8 @@ from optagent.training.plan import FeaturePlan
 from optagent.training.problem import Data, Problem
 from optagent.training.row_times import instants
 
+_LEAST_ROWS = 400
+
 
 def prepare_refit(rows: TrainingRows, judged: PreparedRows, window: str, measured_as: str) -> PreparedRows:
     """All labelled rows of the window of `judged`, with the columns that its model was judged with.
@@ -29,6 +34,31 @@ def prepare_refit(rows: TrainingRows, judged: PreparedRows, window: str, measure
     version `measured_as`, encoded for the refit, to try its bundle on.
     """
     table, time, first_position = _rows_of_window(rows, judged)
+    refit = _prepare_all(table, time, judged, window)
+    return replace(refit, first_position=first_position, measured_as=measured_as)
+
+
+def prepare_slot(rows: TrainingRows, judged: PreparedRows, slot: Slot) -> PreparedRows:
+    """All labelled rows of a slot's window, with the columns of `judged`; nothing is held out.
+
+    A slot's rows are the newest share of all, and 400 at least, or those of its time before the newest row. `holdout`
+    stays that of `judged`, to try the model's bundle on. Raises InvalidData for a window of another form than the
+    times of the rows.
+    """
+    table, time = _labelled_rows(rows, judged)
+    count = table.num_rows
+    if slot.share is not None:
+        first = max(0, count - max(_LEAST_ROWS, math.ceil(count * slot.share)))
+    elif time is None or judged.spec.time_column is None:
+        raise InvalidData(f"slot {slot.name}: a duration needs rows with a time_column of dates")
+    else:
+        first = int(np.searchsorted(time, time[-1] - (slot.window_s or 0.0), side="right"))
+    time = None if time is None else time[first:]
+    return replace(_prepare_all(table.slice(first), time, judged, ""), first_position=rows.first_position + first)
+
+
+def _prepare_all(table: pa.Table, time: Vector | None, judged: PreparedRows, window: str) -> PreparedRows:
+    """The rows of a table, all of them to learn from, with the columns of `judged`."""
     schema = _refit_schema(table, judged)
     data = load_data(table, schema, judged.spec.class_weight)
     data = data if time is None else _weigh_rows(data, time, window)
@@ -41,8 +71,6 @@ def prepare_refit(rows: TrainingRows, judged: PreparedRows, window: str, measure
         digest=digest_of(data),
         dev_time=time,
         plan=None,
-        first_position=first_position,
-        measured_as=measured_as,
     )
     return refit if plan is None else refit.with_plan(plan)
 
@@ -60,12 +88,17 @@ def _rows_of_window(rows: TrainingRows, judged: PreparedRows) -> tuple[pa.Table,
     """The labelled rows from the oldest one of `judged` on, in time order, their times, and the place of the first."""
     if judged.dev_time is not None:
         rows = rows.since(float(judged.dev_time.min()) + judged.first_position - rows.first_position)
+    return *_labelled_rows(rows, judged), rows.first_position
+
+
+def _labelled_rows(rows: TrainingRows, judged: PreparedRows) -> tuple[pa.Table, Vector | None]:
+    """The labelled rows, in time order where they have one, and their times."""
     _, has_target = encode_target(rows.table, judged.schema)
     labelled, time = np.flatnonzero(has_target), instants(rows.table, judged.spec)
     if time is None:
-        return take_rows(rows.table, labelled), None, rows.first_position
+        return take_rows(rows.table, labelled), None
     labelled = labelled[np.argsort(time[labelled], kind="stable")]
-    return take_rows(rows.table, labelled), time[labelled], rows.first_position
+    return take_rows(rows.table, labelled), time[labelled]
 
 
 def _refit_schema(table: pa.Table, judged: PreparedRows) -> Schema:

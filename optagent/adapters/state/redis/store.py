@@ -15,6 +15,7 @@ from optagent.adapters.state.redis.alerts import RedisAlerts
 from optagent.adapters.state.redis.audit import RedisAudit
 from optagent.adapters.state.redis.connection import RedisConnection
 from optagent.adapters.state.redis.ledger import RedisLedger
+from optagent.adapters.state.redis.mixtures import RedisMixtures
 from optagent.adapters.state.redis.once import RedisOnce
 from optagent.adapters.state.redis.reports import RedisReports
 from optagent.adapters.state.redis.retention import RedisRetention
@@ -23,7 +24,7 @@ from optagent.codec import encode
 from optagent.domain.model import ModelSpec
 
 
-class RedisStore(RedisRetention, RedisReports, RedisAlerts, RedisLedger, RedisAudit, RedisOnce):
+class RedisStore(RedisRetention, RedisReports, RedisAlerts, RedisLedger, RedisMixtures, RedisAudit, RedisOnce):
     """A Store on the server behind a `redis://`, `rediss://` or `unix://` URL; use it from one event loop."""
 
     def __init__(

@@ -1,0 +1,107 @@
+"""Acts on a mixture by people: freeze and thaw its weights, let the champion answer alone, forget rows for good."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from optagent.domain.mixture import FORGOT, MixtureEvent, MixtureMode, MixtureRecord
+from optagent.domain.model import ModelSpec
+from optagent.errors import Conflict, InvalidRequest, NotFound
+from optagent.loop.champion import champion_of
+from optagent.loop.mixture.advance import MixturePorts, advance_mixture, settle
+from optagent.loop.mixture.relearn import relearn
+from optagent.loop.rollout.context import RolloutContext
+from optagent.loop.rollout.reconcile import follow_champion
+from optagent.ports import Observations
+
+_TRIES = 10
+
+Change = Callable[[MixtureRecord], MixtureRecord]
+
+
+@dataclass(frozen=True, slots=True)
+class MixtureAct:
+    """A person's act on the mixture of a model: by whom, why, and when (POSIX seconds)."""
+
+    model_id: str
+    who: str
+    why: str
+    at: float
+
+
+async def change_mode(act: MixtureAct, mode: MixtureMode, context: RolloutContext) -> MixtureRecord:
+    """Puts a mixture into a mode, and has the gateways follow at once; a second call changes nothing.
+
+    Raises NotFound where the model has no mixture.
+    """
+
+    def change(record: MixtureRecord) -> MixtureRecord:
+        if record.mode is mode:
+            return record
+        reason = "" if mode is MixtureMode.LEARNING else f"{act.who}: {act.why}"
+        return _with_event(replace(record, mode=mode, reason=reason), act, str(mode), {"why": act.why})
+
+    record = await _change_record(act.model_id, change, context.mixtures)
+    await follow_mixture(await context.store.model(act.model_id), context)
+    return record
+
+
+async def forget_rows(act: MixtureAct, start: float, end: float, context: RolloutContext) -> MixtureRecord:
+    """Makes the weights again without the rows from `start` up to `end` (POSIX seconds), which are left out for good.
+
+    Raises InvalidRequest for a range that is empty or does not end before now, and NotFound without a mixture.
+    """
+    if not start < end <= act.at:
+        raise InvalidRequest(f"forget: the range {start!r}..{end!r} must not be empty, and must end before now")
+
+    async def change(record: MixtureRecord) -> MixtureRecord:
+        forgotten = replace(record, forgotten=(*record.forgotten, (start, end)), history=())
+        state = await asyncio.to_thread(_relearned_state, forgotten, context.observations)
+        detail = {"why": act.why, "start": start, "end": end}
+        return _with_event(replace(forgotten, state=state, published_at=0.0, looked_at=0.0), act, FORGOT, detail)
+
+    record = await _settled_record(act.model_id, context.mixtures)
+    changed = await change(record)
+    await context.store.save_mixture(changed, record)
+    await follow_mixture(await context.store.model(act.model_id), context)
+    return changed
+
+
+async def follow_mixture(spec: ModelSpec, context: RolloutContext) -> None:
+    """Has the gateways follow the journal now, where no rollout is active."""
+    if any(rollout.state.is_active for rollout in await context.store.rollouts(spec.model_id, 1)):
+        return
+    champion = await asyncio.to_thread(champion_of, spec.model_id, context.registry)
+    if champion is not None:
+        await follow_champion(champion, await advance_mixture(spec, champion, context.mixtures), context)
+
+
+async def _change_record(model_id: str, change: Change, ports: MixturePorts) -> MixtureRecord:
+    for left in reversed(range(_TRIES)):
+        record = await _settled_record(model_id, ports)
+        changed = change(record)
+        try:
+            await ports.store.save_mixture(changed, record)
+            return changed
+        except Conflict:
+            if not left:
+                raise
+    raise AssertionError("one of the tries returns or raises")
+
+
+async def _settled_record(model_id: str, ports: MixturePorts) -> MixtureRecord:
+    await ports.store.model(model_id)
+    record = await ports.store.mixture(model_id)
+    if record is None:
+        raise NotFound(f"model {model_id!r} has no mixture")
+    return record if record.is_settled else await settle(record, ports)
+
+
+def _relearned_state(record: MixtureRecord, observations: Observations) -> dict[str, object]:
+    *_, (_, learner) = relearn(record, observations)
+    return learner.to_plain()
+
+
+def _with_event(record: MixtureRecord, act: MixtureAct, kind: str, detail: dict[str, object]) -> MixtureRecord:
+    event = MixtureEvent(act.at, act.who, kind, record.passes, detail)
+    return replace(record, events=(*record.events, event))

@@ -1,0 +1,148 @@
+"""Mixture supervision: one pass over the mixture of a model, from the labels that have come to the weights that answer.
+
+The journal is written first, with the rows that it has learned and the weights that are to answer. The archive and the
+audit log follow, then the journal is marked as settled. After a kill between any two of these writes, the next pass
+does the rest: rows are archived again, which readers count once by their ids, and an audit entry may appear twice. Of
+two learners at once, one finds that the journal is no longer what it has read, and learns nothing.
+"""
+
+import asyncio
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from optagent.domain.audit import AuditEntry
+from optagent.domain.mixture import BEGAN, MixtureEvent, MixtureMode, MixtureRecord, MixtureWeights
+from optagent.domain.model import ModelSpec, ModelVersion, Task
+from optagent.domain.rollout import AUTOMATIC
+from optagent.errors import Conflict, InvalidData, NotFound
+from optagent.loop.context import Ports
+from optagent.loop.mixture.answered_rows import read_answered_rows, unpack_table
+from optagent.loop.mixture.learn import follow_policy, learn_rows
+from optagent.loop.observe.reference import decode_reference
+from optagent.loop.train.load import load_version
+from optagent.mixing.learner import MixtureLearner
+from optagent.ports import Clock, Observations, RecordKind, Registry, Store
+from optagent.training.encoding import Schema
+
+PUBLISHED = "mixture.weights"
+"""The action of the audit entry of new weights."""
+
+_QUANTILES = (0.005, 0.995)
+
+
+@dataclass(frozen=True, slots=True)
+class MixturePorts:
+    """The ports of mixtures, the time between two passes, and the schemas of champions that were read before."""
+
+    store: Store
+    registry: Registry
+    observations: Observations
+    clock: Clock
+    every_s: float
+    schemas: dict[tuple[str, str], Schema] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, ports: Ports) -> "MixturePorts":
+        """The ports of an agent; InvalidRequest where it keeps no observations."""
+        return cls(ports.store, ports.registry, ports.require("observations"), ports.clock, ports.mixture_every_s)
+
+    def schema_of(self, champion: ModelVersion) -> Schema:
+        """The schema of a version, read once."""
+        key = (champion.model_id, champion.digest)
+        if key not in self.schemas:
+            self.schemas[key] = load_version(champion, self.registry).schema
+        return self.schemas[key]
+
+
+async def advance_mixture(spec: ModelSpec, champion: ModelVersion, ports: MixturePorts) -> MixtureWeights | None:
+    """The weights that are to answer for a model; None where its champion answers alone.
+
+    Learns first, where the last pass was long enough ago. Where another process was sooner, its weights count. Raises
+    what the ports raise.
+    """
+    if spec.policy is None or not spec.policy.is_mixed:
+        return None
+    try:
+        record = await _bring_up_to_date(spec, champion, ports)
+    except Conflict:
+        stored = await ports.store.mixture(spec.model_id)
+        if stored is None:
+            raise
+        record = stored
+    return None if record.mode is MixtureMode.CHAMPION_ONLY else record.published
+
+
+async def _bring_up_to_date(spec: ModelSpec, champion: ModelVersion, ports: MixturePorts) -> MixtureRecord:
+    record = await ports.store.mixture(spec.model_id)
+    if record is None:
+        record = await begin_mixture(spec, champion, ports)
+    if not record.is_settled:
+        record = await settle(record, ports)
+    if ports.clock.now() - record.looked_at >= ports.every_s or record.published is None:
+        record = await _pass(spec, champion, record, ports)
+    return record
+
+
+async def settle(record: MixtureRecord, ports: MixturePorts) -> MixtureRecord:
+    """Archives the rows that were learned, logs the weights that are to answer, and marks the journal as settled."""
+    rows = unpack_table(record.pending)
+    if rows is not None:
+        await asyncio.to_thread(ports.observations.record, record.model_id, RecordKind.LEARNED, rows)
+        await asyncio.to_thread(ports.observations.drain, record.model_id)
+    if record.published is not None and record.published_at == record.looked_at:
+        await ports.store.append_audit(_audit_entry(record, record.published))
+    settled = replace(record, pending="", is_settled=True)
+    await ports.store.save_mixture(settled, record)
+    return settled
+
+
+async def begin_mixture(spec: ModelSpec, champion: ModelVersion, ports: MixturePorts) -> MixtureRecord:
+    """A new journal, in which every slot stands for the champion; Conflict where there is one already."""
+    assert spec.policy is not None
+    schema, now = await asyncio.to_thread(ports.schema_of, champion), ports.clock.now()
+    low, high = 0.0, 1.0
+    if spec.task is Task.REGRESSION:
+        low, high = await asyncio.to_thread(_range_of_targets, champion, ports.observations)
+    outputs = len(schema.classes) if spec.task is Task.MULTICLASS else 1
+    slots = spec.policy.slots
+    learner = MixtureLearner(spec.task, slots, outputs, low, high)
+    began = MixtureEvent(now, AUTOMATIC, BEGAN, 0, {"slots": list(slots)})
+    record = MixtureRecord(spec.model_id, now, learner.to_plain(), open_since=now, events=(began,))
+    await ports.store.save_mixture(record, None)
+    return record
+
+
+async def _pass(spec: ModelSpec, champion: ModelVersion, record: MixtureRecord, ports: MixturePorts) -> MixtureRecord:
+    schema = await asyncio.to_thread(ports.schema_of, champion)
+    now, form = ports.clock.now(), MixtureLearner.from_plain(record.state).form
+    await asyncio.to_thread(ports.observations.drain, spec.model_id)
+    answered = await asyncio.to_thread(read_answered_rows, ports.observations, spec, schema, form, record, now)
+    assert spec.policy is not None
+    learned = learn_rows(follow_policy(record, spec.policy.slots, now), answered, champion.version, now)
+    await ports.store.save_mixture(learned.record, record)
+    return learned.record if learned.record.is_settled else await settle(learned.record, ports)
+
+
+def _range_of_targets(champion: ModelVersion, observations: Observations) -> tuple[float, float]:
+    """The quantiles .005 and .995 of the targets of the champion's reference."""
+    try:
+        reference = decode_reference(observations.reference(champion.model_id, champion.version))
+    except NotFound:
+        raise InvalidData(
+            f"{champion.model_id}: a mixture of a regression needs the reference of version {champion.version}, whose"
+            " targets bound its answers, and none is kept"
+        ) from None
+    low, high = np.nanquantile(reference.observed.y, _QUANTILES)
+    return float(low), float(high)
+
+
+def _audit_entry(record: MixtureRecord, weights: MixtureWeights) -> AuditEntry:
+    detail = {
+        "digest": weights.digest,
+        "passes": record.passes,
+        "rows": weights.learned,
+        "slots": dict(zip(weights.slots, weights.versions, strict=True)),
+        "guard": weights.guard,
+    }
+    return AuditEntry(record.published_at, AUTOMATIC, PUBLISHED, record.model_id, detail=detail)

@@ -1,0 +1,164 @@
+"""Learning pass of a mixture: the labels that have come change its weights, and the weights that answer follow them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from optagent.domain.mixture import (
+    JOINED,
+    RETIRED,
+    MixtureEvent,
+    MixtureMode,
+    MixturePoint,
+    MixtureRecord,
+    MixtureWeights,
+)
+from optagent.domain.rollout import AUTOMATIC
+from optagent.domain.slot import CHAMPION_SLOT, SEARCH_SLOT, parse_slot
+from optagent.loop.mixture.answered_rows import AnsweredRows, learned_table, pack_table
+from optagent.mixing.guard import GuardedRows, champion_share
+from optagent.mixing.learner import MixtureLearner, state_digest
+from optagent.mixing.scorer import MixtureScorer
+
+LEAST_MOVE = 0.001
+"""New weights answer only where some answer would move by more, as a probability or a part of a regression's range."""
+
+_MOST_POINTS = 400
+_RECORDED_WITHIN_S = 3600.0
+_TRIED_ROWS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class LearningPass:
+    """The journal after a pass, and the number of rows that it learned."""
+
+    record: MixtureRecord
+    rows: int
+
+
+def follow_policy(record: MixtureRecord, slots: Sequence[str], now: float) -> MixtureRecord:
+    """The journal with the slots that its policy names: new ones join, and those that it no longer names retire.
+
+    A slot that an optimization has added beside them stays.
+    """
+    learner = MixtureLearner.from_plain(record.state)
+    joined = [name for name in slots if name not in learner.slots]
+    retired = [name for name in learner.slots if name not in slots and name != SEARCH_SLOT]
+    if not joined and not retired:
+        return record
+    for name in joined:
+        learner.add_slot(name)
+    for name in retired:
+        learner.remove_slot(name)
+    events = [
+        MixtureEvent(now, AUTOMATIC, kind, record.passes, {"slot": name})
+        for kind, names in ((JOINED, joined), (RETIRED, retired))
+        for name in names
+    ]
+    return replace(record, state=learner.to_plain(), events=(*record.events, *events))
+
+
+def learn_rows(record: MixtureRecord, answered: AnsweredRows, champion: str, now: float) -> LearningPass:
+    """Learns the rows whose labels have come, in the order of their requests, and weighs the answers anew.
+
+    `champion` is the version that the champion's slot stands for now. A frozen mixture learns nothing.
+    """
+    learner = MixtureLearner.from_plain(record.state)
+    labelled = np.isfinite(answered.y)
+    most_open = max(record.most_open, len(answered))
+    batch = answered.where(labelled & (record.mode is not MixtureMode.FROZEN))
+    for _, rows in batch.runs():
+        learner.learn(rows)
+    waiting = answered.where(~labelled)
+    record = replace(record, looked_at=now, most_open=most_open, open_since=_open_since(waiting, now))
+    if len(batch):
+        number = record.passes + 1
+        record = replace(
+            record,
+            state=learner.to_plain(),
+            passes=number,
+            pending=pack_table(learned_table(batch, number)),
+            is_settled=False,
+            history=add_point(record.history, learner, now),
+        )
+    guarded = GuardedRows(len(waiting), most_open, _count_since(answered, record.published_at))
+    weights = weights_of(record, learner, champion, guard_of(learner, waiting, guarded))
+    if answers_move(record.published, weights, answered):
+        record = replace(record, published=weights, published_at=now, is_settled=False)
+    return LearningPass(record, len(batch))
+
+
+def weights_of(record: MixtureRecord, learner: MixtureLearner, champion: str, guard: float) -> MixtureWeights:
+    """The weights that the learner has now; a slot without a model of its own yet has the champion's."""
+    versions = tuple(
+        parse_slot(name).version or record.versions.get(name, champion) if name != CHAMPION_SLOT else champion
+        for name in learner.slots
+    )
+    return MixtureWeights(
+        learner.task,
+        learner.slots,
+        versions,
+        tuple(map(tuple, learner.mixers.tolist())),
+        tuple(map(tuple, learner.layers.tolist())),
+        tuple(learner.top.tolist()),
+        learner.outputs,
+        learner.low,
+        learner.high,
+        guard,
+        state_digest(learner.to_plain()),
+        learner.rows,
+    )
+
+
+def guard_of(learner: MixtureLearner, waiting: AnsweredRows, rows: GuardedRows) -> float:
+    """The champion's share beyond its own weight, for which no delay can break the bound against it."""
+    champion, rates = learner.slots.index(CHAMPION_SLOT), len(learner.form.rates)
+    excess = 0.0
+    for _, run in waiting.runs():
+        if CHAMPION_SLOT in run.slots:
+            own = run.said[:, rates + run.slots.index(CHAMPION_SLOT)]
+            answered = np.isfinite(own).all(axis=1)
+            excess += float(learner.form.worst_excess(run.scores[answered], own[answered]).sum())
+    own_weight = float(learner.top @ learner.layers[:, rates + champion])
+    return champion_share(own_weight, float(learner.regret[champion]), excess, learner.bound, rows)
+
+
+def answers_move(published: MixtureWeights | None, weights: MixtureWeights, answered: AnsweredRows) -> bool:
+    """True where new weights would change an answer enough to be published, tried on the newest rows."""
+    if published is None or (published.slots, published.versions) != (weights.slots, weights.versions):
+        return True
+    if published.digest == weights.digest and published.guard == weights.guard:
+        return False
+    before, after = MixtureScorer(published), MixtureScorer(weights)
+    for _, rows in answered.runs():
+        if rows.slots == weights.slots:
+            slots = rows.said[-_TRIED_ROWS:, len(weights.mixers) : len(weights.mixers) + len(weights.slots)]
+            moved = np.abs(before.mix_bounded(slots).scores - after.mix_bounded(slots).scores)
+            if np.nanmax(moved, initial=0.0) > LEAST_MOVE * (weights.high - weights.low):
+                return True
+    return False
+
+
+def add_point(history: tuple[MixturePoint, ...], learner: MixtureLearner, now: float) -> tuple[MixturePoint, ...]:
+    """The history with the learner's present sums; of too many points, every second one goes."""
+    point = MixturePoint(
+        now,
+        learner.rows,
+        learner.loss,
+        learner.slots,
+        tuple(learner.slot_loss.tolist()),
+        tuple(learner.slot_weights.tolist()),
+    )
+    kept = history if len(history) < _MOST_POINTS else history[::2]
+    return (*kept, point)
+
+
+def _open_since(waiting: AnsweredRows, now: float) -> float:
+    """The time of the oldest row that waits for its label, and an hour at least, for rows that are recorded late."""
+    oldest = float(waiting.time_us[0]) / 1e6 if len(waiting) else now
+    return min(oldest, now - _RECORDED_WITHIN_S)
+
+
+def _count_since(answered: AnsweredRows, since: float) -> int:
+    return int((answered.time_us >= since * 1e6).sum())

@@ -1,0 +1,160 @@
+"""Slot renewal: the end of an optimization of a model that a mixture answers for.
+
+Every trained slot gets a new model of the recipe, of all labelled rows of its window up to the newest. What passes the
+hard gates enters its slot, and inherits the slot's record; whether it is any better is for the weights to find out.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from optagent.codec import plain
+from optagent.domain.audit import AuditEntry
+from optagent.domain.gate import GateReport, Verdict, gates_from
+from optagent.domain.mixture import JOINED, RETIRED, MixtureEvent, MixtureRecord
+from optagent.domain.model import ModelVersion
+from optagent.domain.optimization import REJECTED, SUCCESS, OptimizationResult
+from optagent.domain.rollout import AUTOMATIC
+from optagent.domain.slot import CHAMPION_SLOT, MOST_SLOTS, SEARCH_SLOT, Slot, parse_slot
+from optagent.domain.strategy import strategy_named
+from optagent.errors import Conflict, Infeasible, InvalidData
+from optagent.loop.context import Optimization
+from optagent.loop.gates.evaluate import judge_gates
+from optagent.loop.gates.judge import open_candidate
+from optagent.loop.mixture.advance import MixturePorts, begin_mixture
+from optagent.loop.train.candidate import CandidateRecipes, build_candidate
+from optagent.loop.train.holdout import HoldoutTest
+from optagent.loop.train.prepare import PreparedRows
+from optagent.loop.train.refit import fit_recipes_again, prepare_slot
+from optagent.loop.train.register import register_once
+from optagent.loop.train.training_rows import TrainingRows
+from optagent.mixing.learner import MixtureLearner
+
+RENEWED = "mixture.renewed"
+"""The action of the audit entry."""
+
+_TRIES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class SlotModel:
+    """A slot's new model with the report of its hard gates, or the reason why there is none."""
+
+    slot: Slot
+    version: ModelVersion | None = None
+    report: GateReport | None = None
+    rows: int = 0
+    reason: str = ""
+
+    @property
+    def enters(self) -> bool:
+        """True for a model that may stand in its slot."""
+        return self.report is not None and self.report.verdict is Verdict.PASS
+
+
+async def renew_slots(
+    job: Optimization,
+    candidate: CandidateRecipes,
+    rows: TrainingRows,
+    prepared: PreparedRows,
+    champion: ModelVersion,
+    result: OptimizationResult,
+    searched: bool = False,
+) -> OptimizationResult:
+    """The result once every trained slot has its new model; rejected where none of them passed the hard gates.
+
+    A recipe that was `searched` for gets a slot of its own beside the others, which stay as they are. What an earlier
+    runner of the process registered is taken as it is. Raises what the ports raise.
+    """
+    assert job.spec.policy is not None
+    await job.run.stage("renew")
+    names = (SEARCH_SLOT,) if searched else job.spec.policy.slots
+    slots = [slot for slot in map(parse_slot, names) if slot.is_trained]
+    models = [await _train_slot(job, slot, candidate, rows, prepared) for slot in slots]
+    entered = {model.slot.name: model.version.version for model in models if model.enters and model.version}
+    reasons = [f"slot {model.slot.name}: {_describe_refusal(model)}" for model in models if not model.enters]
+    result = replace(
+        result,
+        slots=entered,
+        version=next(iter(entered.values()), None),
+        gates=tuple(plain(gate) for model in models[:1] if model.report for gate in model.report.results),
+        notes=(*result.notes, *reasons),
+    )
+    if not entered:
+        return replace(result, status=REJECTED, verdict=str(Verdict.FAIL), error_message="; ".join(reasons))
+    await _enter(job, champion, entered, max(model.rows for model in models))
+    return replace(result, status=SUCCESS, verdict=str(Verdict.PASS))
+
+
+async def _train_slot(
+    job: Optimization, slot: Slot, candidate: CandidateRecipes, rows: TrainingRows, prepared: PreparedRows
+) -> SlotModel:
+    try:
+        of_slot = await asyncio.to_thread(prepare_slot, rows, prepared, slot)
+        if of_slot.schema.classes != prepared.schema.classes:
+            raise InvalidData("its rows have other classes than the champion's")
+        recipes = fit_recipes_again(candidate, of_slot)
+        built = await asyncio.to_thread(build_candidate, recipes, of_slot, job.command.seed, job.ports.threads)
+    except (InvalidData, Infeasible) as error:
+        return SlotModel(slot, reason=f"its rows cannot be learned from: {error}")
+    version = await register_once(built, of_slot, job.run.process.process_id, job.ports)
+    gates = replace(gates_from(job.command.gates), beats_champion=False, beats_constant=False)
+    test = HoldoutTest(of_slot, job.metric, strategy_named(job.command.strategy).alpha, job.command.seed)
+    prediction = await asyncio.to_thread(built.model.predict, of_slot.holdout.x)
+    with open_candidate(version, prediction, job.ports.registry) as bundle:
+        report = await asyncio.to_thread(judge_gates, gates, bundle, None, test, loader=job.ports.loader)
+    return SlotModel(slot, version, report, len(of_slot.problem.data))
+
+
+async def _enter(job: Optimization, champion: ModelVersion, entered: Mapping[str, str], rows: int) -> None:
+    """Writes the new models into the journal, whoever else writes it, and logs them."""
+    ports = MixturePorts.of(job.ports)
+    for left in reversed(range(_TRIES)):
+        record = await ports.store.mixture(job.spec.model_id)
+        if record is None:
+            record = await begin_mixture(job.spec, champion, ports)
+        try:
+            await ports.store.save_mixture(_with_models(record, entered, rows, ports.clock.now()), record)
+            break
+        except Conflict:
+            if not left:
+                raise
+    detail = {"process_id": job.run.process.process_id, "slots": dict(entered), "rows": rows}
+    await job.ports.store.append_audit(
+        AuditEntry(
+            job.ports.clock.now(), f"process {job.run.process.process_id}", RENEWED, job.spec.model_id, detail=detail
+        )
+    )
+
+
+def _with_models(record: MixtureRecord, entered: Mapping[str, str], rows: int, now: float) -> MixtureRecord:
+    learner, learned = MixtureLearner.from_plain(record.state), int(record.state["rows"])
+    versions = {**record.versions, **entered}
+    if SEARCH_SLOT not in entered:
+        return replace(record, versions=versions, trained_rows=rows, renewed_at_rows=learned)
+    events = list(record.events)
+    if SEARCH_SLOT not in learner.slots:
+        if len(learner.slots) >= MOST_SLOTS:
+            lightest = lightest_slot(learner)
+            learner.remove_slot(lightest)
+            events.append(MixtureEvent(now, AUTOMATIC, RETIRED, record.passes, {"slot": lightest}))
+        learner.add_slot(SEARCH_SLOT)
+        events.append(MixtureEvent(now, AUTOMATIC, JOINED, record.passes, {"slot": SEARCH_SLOT}))
+    return replace(record, versions=versions, state=learner.to_plain(), events=tuple(events))
+
+
+def lightest_slot(learner: MixtureLearner) -> str:
+    """The slot with the least part of the answers, beside the champion's."""
+    others = [
+        (weight, name)
+        for name, weight in zip(learner.slots, learner.slot_weights.tolist(), strict=True)
+        if name != CHAMPION_SLOT
+    ]
+    return min(others)[1]
+
+
+def _describe_refusal(model: SlotModel) -> str:
+    if model.report is None:
+        return model.reason
+    failures = [result for result in model.report.results if result.verdict is not Verdict.PASS]
+    return "; ".join(f"{result.name}: {result.verdict}, {result.reason}" for result in failures)

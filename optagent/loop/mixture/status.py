@@ -1,0 +1,84 @@
+"""Mixture status from its journal: weights, losses of the slots, and the certificate in numbers and in words."""
+
+from optagent.domain.mixture import MixtureRecord
+from optagent.domain.mixture_status import MixtureCertificate, MixtureStatus, SlotStanding
+from optagent.domain.slot import CHAMPION_SLOT
+from optagent.errors import NotFound
+from optagent.mixing.learner import MixtureLearner
+from optagent.ports import Store
+
+_ROUNDING = 1e-6
+
+
+async def read_status(model_id: str, store: Store) -> MixtureStatus:
+    """The status of a model's mixture; raises ModelNotFound, and NotFound where it has none."""
+    spec = await store.model(model_id)
+    record = await store.mixture(model_id)
+    if record is None:
+        answers = (
+            "the champion answers alone" if spec.policy is None or not spec.policy.is_mixed else "it has not begun"
+        )
+        raise NotFound(f"model {model_id!r} has no mixture: {answers}")
+    return status_of(record)
+
+
+def status_of(record: MixtureRecord) -> MixtureStatus:
+    """The status that a journal tells."""
+    learner, published = MixtureLearner.from_plain(record.state), record.published
+    standing = {} if published is None else dict(zip(published.slots, published.versions, strict=True))
+    numbers = zip(
+        learner.slots,
+        learner.slot_weights.tolist(),
+        learner.slot_rows.tolist(),
+        learner.slot_loss.tolist(),
+        learner.regret.tolist(),
+        strict=True,
+    )
+    slots = tuple(
+        SlotStanding(name, standing.get(name, ""), weight, int(rows), loss / rows if rows else None, -regret)
+        for name, weight, rows, loss, regret in numbers
+    )
+    return MixtureStatus(
+        record.model_id,
+        str(record.mode),
+        record.reason,
+        record.began_at,
+        learner.rows,
+        learner.loss / learner.rows if learner.rows else None,
+        slots,
+        certificate_of(record),
+        record.passes,
+        record.published_at,
+        "" if published is None else published.digest,
+        0.0 if published is None else published.guard,
+        record.history,
+        record.events,
+        record.forgotten,
+    )
+
+
+def certificate_of(record: MixtureRecord) -> MixtureCertificate:
+    """The certificate that a journal tells."""
+    learner = MixtureLearner.from_plain(record.state)
+    bound, delayed = learner.bound, (record.most_open + 1) * learner.bound
+    behind_champion = float(learner.regret[learner.slots.index(CHAMPION_SLOT)])
+    worst = int(learner.regret.argmax())
+    behind = float(learner.regret[worst])
+    words = (
+        f"On {learner.rows:,} rows the answers were {_compare(behind_champion, learner.rows)} the champion alone, and "
+        f"{_compare(behind, learner.rows)} the best slot, {learner.slots[worst]}. They can be at most {bound:.2f} nats "
+        f"behind any slot with labels at once, and {delayed:,.1f} with the {record.most_open:,} rows that have waited."
+    )
+    return MixtureCertificate(
+        bound, record.most_open, delayed, behind, behind_champion, behind <= delayed + _ROUNDING, words
+    )
+
+
+def _compare(behind: float, rows: int) -> str:
+    """The nats in words.
+
+    >>> _compare(-12.0, 100)
+    '12.0 nats (0.1200 a row) better than'
+    """
+    word = "worse" if behind > 0 else "better"
+    return f"{abs(behind):.1f} nats ({abs(behind) / max(1, rows):.4f} a row) {word} than"
