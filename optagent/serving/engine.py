@@ -1,6 +1,7 @@
 """Served model: rows by name in, labels with probabilities or values out."""
 
 import math
+from copy import copy
 from typing import Any, Protocol
 
 import numpy as np
@@ -96,6 +97,12 @@ class ServedModel:
         for name, values in zip(self.class_names, by_class.T, strict=True):
             columns[f"probability_{name}"] = pa.array(np.ascontiguousarray(values))
         return pa.table(columns)
+
+    def copy_as(self, version: str) -> "ServedModel":
+        """The same model under the name of another version; both share the engine."""
+        model = copy(self)
+        model.version = version
+        return model
 
     def close(self) -> None:
         """Closes the engine."""

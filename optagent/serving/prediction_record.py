@@ -10,6 +10,7 @@ import pyarrow as pa
 from optagent.arrays import Prediction
 from optagent.serving.column_readers import category_text, microseconds
 from optagent.serving.engine import ServedModel
+from optagent.serving.mixture_record import SaidRecord, is_said_column, said_columns
 from optagent.training.columns import Kind
 from optagent.training.encoding import FeatureColumn
 
@@ -26,7 +27,8 @@ _TYPES = {
 class PredictionRecord(NamedTuple):
     """The rows of one request as they came, and the scores that answered them.
 
-    `time` is the request's arrival in POSIX seconds, `arm` the arm drawn for it, `model` the version that answered.
+    `time` is the request's arrival in POSIX seconds, `arm` the arm drawn for it, `model` the version that answered,
+    which is the champion's where a mixture answered: then `mixture` says what its slots said.
     """
 
     model: ServedModel
@@ -36,13 +38,14 @@ class PredictionRecord(NamedTuple):
     scores: Prediction
     latency_ms: float
     arm: str
+    mixture: SaidRecord | None = None
 
 
 def predictions_table(records: Sequence[PredictionRecord]) -> pa.Table:
-    """The rows of requests that one version answered, in the order of the requests.
+    """The rows of requests that one version answered, or one mixture of the same slots, in the order of the requests.
 
     `id`, `time`, the features, `prediction` (the text of a label; a value), `probability_<label>`, `latency_ms`,
-    `version` and `arm`. A feature of one of these names is left out.
+    `version`, `arm`, and the columns of a mixture. A feature of one of these names is left out.
     """
     model = records[0].model
     counts = [len(record.ids) for record in records]
@@ -57,10 +60,13 @@ def predictions_table(records: Sequence[PredictionRecord]) -> pa.Table:
         "version": pa.array([model.version] * len(place), pa.large_string()),
         "arm": pa.array([record.arm for record in records], pa.large_string()).take(pa.array(place)),
     }
+    said = [record.mixture for record in records if record.mixture is not None]
     features = {
-        column.name: _feature_column([record.rows for record in records], column) for column in model.schema.columns
+        column.name: _feature_column([record.rows for record in records], column)
+        for column in model.schema.columns
+        if not (said and is_said_column(column.name))
     }
-    return pa.table({**features, **bookkeeping})
+    return pa.table({**features, **bookkeeping, **(said_columns(said) if said else {})})
 
 
 def _feature_column(requests: Sequence[Any], column: FeatureColumn) -> pa.ChunkedArray:

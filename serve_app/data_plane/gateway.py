@@ -28,6 +28,7 @@ from serve_app.data_plane.body_limits import SMALL_BODY
 from serve_app.data_plane.evidence import EvidenceRecorder
 from serve_app.data_plane.label_bodies import read_labels
 from serve_app.data_plane.metrics import GatewayMetrics
+from serve_app.data_plane.mixture import FEW_ROWS
 from serve_app.data_plane.payloads import (
     ARROW,
     JSON,
@@ -39,7 +40,7 @@ from serve_app.data_plane.payloads import (
 from serve_app.data_plane.recorder import Recorder
 from serve_app.data_plane.route import ArmAssignment, Route
 from serve_app.data_plane.router import Router
-from serve_app.data_plane.scoring import FEW_ROWS, Scorer, ScoringResult
+from serve_app.data_plane.scoring import Scorer, ScoringResult
 
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
@@ -166,14 +167,19 @@ class DataPlane:
         result = await self._scorer.score(route, assignment, request)
         if len(ids) < request.size:
             ids = [*ids, *self._new_ids(request.size - 1)]
-        model = result.version.model
-        encode = partial(_encode_answer, route.model_id, model, result.scores, ids, arrow)
+        mixture = route.mixture if result.said is not None else None
+        answering = result.version.model if mixture is None else mixture.answer_model
+        encode = partial(_encode_answer, route.model_id, answering, result.scores, ids, arrow)
         answer = encode() if request.size <= FEW_ROWS else await self._scorer.run_in_thread(encode)
         latency_ms = (time.perf_counter() - started_at) * 1000
-        await _send(send, answer, arrow, model.version)
+        await _send(send, answer, arrow, answering.version)
         _count_request(route, assignment, result, request.size, latency_ms)
-        record = PredictionRecord(model, ids, arrival, request.rows, result.scores, latency_ms, assignment.arm)
-        self._recorder.record_predictions(route.model_id, record, request.memory)
+        model = answering if mixture is None else mixture.record_model
+        record = PredictionRecord(
+            model, ids, arrival, request.rows, result.scores, latency_ms, assignment.arm, result.said
+        )
+        memory = request.memory if result.said is None else request.memory + result.said.said.nbytes
+        self._recorder.record_predictions(route.model_id, record, memory)
         if route.table.rollout_id:
             self._evidence_recorder.record(route, assignment, result, request, ids, unit, arrival)
 
@@ -279,5 +285,6 @@ def _count_request(
     else:
         metrics.candidate += 1
     metrics.rows += size
-    metrics.fallbacks += result.version is not assignment.version
+    alone = assignment is route.champion and route.mixture is not None and result.said is None
+    metrics.fallbacks += alone or result.version is not assignment.version
     metrics.add_latency(latency_ms)

@@ -30,6 +30,12 @@ METRICS = (
         "optagent_latency_ms_bucket", "counter", "answered requests of at most so many milliseconds", ("model", "le")
     ),
     MetricDefinition("optagent_latency_ms_sum", "counter", "milliseconds that answered requests took"),
+    MetricDefinition(
+        "optagent_slot_failures",
+        "counter",
+        "requests in which a slot of the mixture did not answer every row",
+        ("model", "slot"),
+    ),
     MetricDefinition("optagent_shadow_rows", "counter", "rows that a shadow was asked for"),
     MetricDefinition("optagent_shadow_failed_rows", "counter", "rows that a shadow failed"),
     MetricDefinition(
@@ -58,12 +64,14 @@ class ModelMetrics:
         "shadow_failed",
         "shadow_lag_s",
         "shadow_rows",
+        "slot_failures",
     )
 
     def __init__(self) -> None:
         self.champion = self.candidate = self.rows = self.fallbacks = self.refused = self.failed = 0
         self.shadow_rows = self.shadow_failed = self.shadow_dropped = 0
         self.shadow_lag_s = self.latency_ms = 0.0
+        self.slot_failures: dict[str, int] = {}
         self.buckets = [0] * (len(BOUNDS_MS) + 1)
 
     def add_latency(self, latency_ms: float) -> None:
@@ -106,6 +114,8 @@ class GatewayMetrics:
             if name == "optagent_requests":
                 yield (model_id, "champion"), model_metrics.champion
                 yield (model_id, "candidate"), model_metrics.candidate
+            elif name == "optagent_slot_failures":
+                yield from (((model_id, slot), failures) for slot, failures in model_metrics.slot_failures.items())
             elif name == "optagent_latency_ms_bucket":
                 total = 0
                 for bound, count in zip((*map(str, BOUNDS_MS), "+Inf"), model_metrics.buckets, strict=True):

@@ -79,7 +79,8 @@ class Recorder:
 
     def record_predictions(self, model_id: str, record: PredictionRecord, memory: int) -> None:
         """Queues the predictions of a request, which take about `memory` bytes; never waits."""
-        group = (model_id, id(record.model))
+        layout = None if record.mixture is None else record.mixture.layout
+        group = (model_id, id(record.model), layout)
         self._add(_Waiting(group, model_id, RecordKind.PREDICTIONS, predictions_table, record, len(record.ids), memory))
 
     def record_evidence(self, model_id: str, outputs: int, record: EvidenceRecord) -> None:

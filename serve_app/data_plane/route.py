@@ -8,7 +8,9 @@ from optagent.domain.routing import Arm, RoutingTable
 from optagent.serving.engine import ServedModel
 from optagent.serving.evidence_record import CANDIDATE, CHAMPION
 from optagent.serving.row_reader import MOST_ROWS
+from serve_app.data_plane.breaker import Breaker
 from serve_app.data_plane.metrics import ModelMetrics
+from serve_app.data_plane.mixture import find_mixture
 from serve_app.data_plane.shadow import Shadow
 
 
@@ -20,6 +22,7 @@ class Version:
         self.blocks = model.engine.blocks
         self.pool = ThreadPoolExecutor(1, "optagent-engine") if self.blocks else None
         self.shadow: Shadow | None = None
+        self.breaker = Breaker()
 
     def close(self) -> None:
         if self.shadow is not None:
@@ -51,7 +54,8 @@ class ArmAssignment:
 class Route:
     """A table with its versions, none of which takes more than `most_rows` in a request.
 
-    `share` is the chance of the rollout's candidate; `shadow` scores each request too.
+    `share` is the chance of the rollout's candidate; `shadow` scores each request too. The `mixture` answers for the
+    arm of the champion, if there is one.
     """
 
     def __init__(self, table: RoutingTable, versions: Mapping[str, Version], metrics: ModelMetrics) -> None:
@@ -64,6 +68,7 @@ class Route:
         self._roles = dict(zip(table.warm, (CHAMPION, CANDIDATE), strict=False)) if table.rollout_id else {}
         self.champion = self._arm_assignment(Arm.CHAMPION, table.champion)
         self.candidate = self._arm_assignment(Arm.CANDIDATE, table.candidate) if table.candidate else None
+        self.mixture = find_mixture(table.mixture, table.champion, versions)
         self.shadow = versions.get(table.shadow) if table.shadow else None
         self.share = self._candidate_share()
         self.most_rows = max((version.model.reader.most_rows for version in versions.values()), default=MOST_ROWS)

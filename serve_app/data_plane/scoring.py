@@ -11,20 +11,23 @@ from optagent.arrays import Prediction
 from optagent.errors import EngineFailed, InvalidData
 from optagent.serving.engine import ServedModel
 from optagent.serving.evidence_record import CANDIDATE
+from optagent.serving.mixture_record import SaidRecord
+from serve_app.data_plane.mixture import FEW_ROWS, score_mixture
 from serve_app.data_plane.payloads import PredictionRequest
 from serve_app.data_plane.route import ArmAssignment, Route, Version
 
-FEW_ROWS = 256
-"""Up to so many rows are scored sooner than they are handed to a thread."""
-
 
 class ScoringResult(NamedTuple):
-    """The version that answered, its scores, whether the version of the arm `failed`, and the time of that version."""
+    """The version that answered, its scores, whether the version of the arm `failed`, and the time of that version.
+
+    `said` is set where the mixture answered; then `version` is the one that stands for it, the champion.
+    """
 
     version: Version
     scores: Prediction
     failed: bool
     drawn_ms: float
+    said: SaidRecord | None = None
 
 
 class Scorer:
@@ -36,6 +39,12 @@ class Scorer:
     async def score(self, route: Route, assignment: ArmAssignment, request: PredictionRequest) -> ScoringResult:
         """Raises InvalidData for rows that break a rule, and EngineFailed where no version answers."""
         started_at = time.perf_counter()
+        if route.mixture is not None and assignment is route.champion:
+            budget_s = route.table.budget_ms / 1000
+            mixed = await score_mixture(route.mixture, request, budget_s, route.metrics, self.run_in_thread)
+            if mixed is not None:
+                took_ms = (time.perf_counter() - started_at) * 1000
+                return ScoringResult(route.mixture.reference, mixed.scores, False, took_ms, mixed.said)
         version, backup = assignment.version, assignment.backup
         error: Exception | None = None
         if version is not None:

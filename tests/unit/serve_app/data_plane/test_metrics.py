@@ -40,6 +40,13 @@ def test_counters_grow_by_what_was_added_since_they_were_told_last(targets: dict
     assert targets["optagent_recorded_rows"].values == {(): 40}
 
 
+def test_failures_of_slots_are_counted_by_the_name_of_the_slot(targets: dict[str, Any]) -> None:
+    metrics = GatewayMetrics()
+    metrics.of_model("m").slot_failures["1/4"] = 2
+    metrics.flush(targets)
+    assert targets["optagent_slot_failures"].values == {(("model", "m"), ("slot", "1/4")): 2}
+
+
 def test_gauges_say_what_is_now(targets: dict[str, Any]) -> None:
     metrics = GatewayMetrics()
     for lag_s in (2.0, 0.5):
