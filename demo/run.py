@@ -121,7 +121,7 @@ async def main(home: Path | None, last_live: str) -> None:
             show_result(OUT, first)
             await agent.set_alias(spec.model_id, "champion", str(first.version))
             timeline.say("champion", f"version {first.version} is live; nobody touches it from here on")
-            text, _ = await agent.create_token(f"demo {time.time():.0f}", ["predict"])
+            text, _ = await agent.create_token(f"demo {time.time():.0f}", ["predict", "label"])
             url = f"{up.api}/api/v1/models/{spec.model_id}"
             await asyncio.to_thread(wait_until_served, url, text, live)
             watched = Market(live, url, text, DAY_S)

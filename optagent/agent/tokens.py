@@ -27,7 +27,11 @@ def new_token(
     text = token_text(token_id, secrets.token_urlsafe(32))
     until = None if expires_s is None else now + expires_s
     own_models = tuple(dict.fromkeys(models))
-    return text, Token(token_id, name, digest_of(text), scopes_named(tuple(scopes)), now, until, models=own_models)
+    own_scopes = scopes_named(tuple(scopes))
+    token = Token(
+        token_id, name, digest_of(text), own_scopes, now, until, models=own_models, predict_sends_labels=False
+    )
+    return text, token
 
 
 class TokenVerbs(AgentBase):
@@ -38,10 +42,10 @@ class TokenVerbs(AgentBase):
     ) -> tuple[str, Token]:
         """A new token: its text, which is not stored and shown only this once, and its stored record.
 
-        Scopes are read, predict, operate (includes read) and admin (includes all). They are for `models`, which need
-        not be registered yet, or for all models where none are given; admin cannot be limited. The text is empty where
-        a request under an idempotency key is repeated and its token exists: if the first answer was lost, revoke that
-        token.
+        Scopes are read, predict, label (to send labels), operate (includes read) and admin (includes all). They are for
+        `models`, which need not be registered yet, or for all models where none are given; admin cannot be limited. The
+        text is empty where a request under an idempotency key is repeated and its token exists: if the first answer was
+        lost, revoke that token.
         """
         token_id = current_actor().derive_id("token") or secrets.token_hex(6)
         work = self._create_token(name, scopes, expires_s, models, token_id)

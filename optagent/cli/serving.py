@@ -37,7 +37,7 @@ def _show(state: ServingState, token: str | None) -> None:
     if token is not None:
         lines.append(f"token      {token} (admin; shown this once)")
     else:
-        lines.append("token      of `optagent token create NAME --scope predict`")
+        lines.append("token      of `optagent token create NAME --scope predict --scope label`")
     for line in (*lines, *state.notes):
         OUT.print(line, highlight=False, soft_wrap=True)
 

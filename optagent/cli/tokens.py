@@ -18,7 +18,8 @@ tokens = group("token", "Say who may use the HTTP API.")
 def create(
     name: Annotated[str, typer.Argument(help="Whose it is.")],
     scope: Annotated[
-        list[str], typer.Option(help="read, predict, operate (includes read) or admin (includes all); repeat.")
+        list[str],
+        typer.Option(help="read, predict, label (send labels), operate (includes read), admin (includes all); repeat."),
     ],
     model: Annotated[
         list[str] | None, typer.Option(help="Limit it to this model; repeat. Unset: all models. Not for admin.")
@@ -45,7 +46,7 @@ def list_(as_json: AsJson = False) -> None:
         [
             token.token_id,
             token.name,
-            ", ".join(token.scopes),
+            ", ".join(token.rights),
             ", ".join(token.models) or "all",
             time_text(token.created_at),
             *("" if at is None else time_text(at) for at in (token.expires_at, token.revoked_at)),
@@ -63,4 +64,5 @@ def revoke(token_id: str) -> None:
 
 
 def _token_fields(token: Token) -> dict[str, object]:
-    return {name: value for name, value in plain(token).items() if name != "digest"}
+    fields = {**plain(token), "scopes": [str(scope) for scope in token.rights]}
+    return {name: value for name, value in fields.items() if name not in ("digest", "predict_sends_labels")}

@@ -18,10 +18,15 @@ MOST_MODELS = 20
 
 
 class Scope(StrEnum):
-    """Right of a token. `ADMIN` includes all others, `OPERATE` includes `READ`."""
+    """Right of a token. `ADMIN` includes all others, `OPERATE` includes `READ`; `PREDICT` and `LABEL` include no other.
+
+    Labels decide what is measured, retrained and rolled out, so whoever asks for predictions need not send them:
+    `LABEL` is for sending them, and for nothing else.
+    """
 
     READ = "read"
     PREDICT = "predict"
+    LABEL = "label"
     OPERATE = "operate"
     ADMIN = "admin"
 
@@ -31,6 +36,7 @@ _INCLUDES = {
     Scope.OPERATE: frozenset({Scope.OPERATE, Scope.READ}),
     Scope.READ: frozenset({Scope.READ}),
     Scope.PREDICT: frozenset({Scope.PREDICT}),
+    Scope.LABEL: frozenset({Scope.LABEL}),
 }
 
 
@@ -39,7 +45,8 @@ class Token:
     """A stored token. `digest` is the SHA-256 of its text, times are POSIX seconds.
 
     Its scopes are for `models`, or for all models where that is empty, as in the tokens of older programs. The scope
-    admin cannot be limited: its holder could make a token without limits.
+    admin cannot be limited: its holder could make a token without limits. `predict_sends_labels` is True for tokens of
+    programs that had no scope for labels: their records lack the field, and their holders keep the right.
     """
 
     token_id: str
@@ -50,6 +57,7 @@ class Token:
     expires_at: float | None = None
     revoked_at: float | None = None
     models: tuple[str, ...] = ()
+    predict_sends_labels: bool = True
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -57,6 +65,13 @@ class Token:
         if not self.scopes:
             raise InvalidRequest(f"a token needs a scope; one of {[str(scope) for scope in Scope]}")
         self._check_models()
+
+    @property
+    def rights(self) -> tuple[Scope, ...]:
+        """Its scopes, and `LABEL` where its scope `PREDICT` stands for both."""
+        if self.predict_sends_labels and Scope.PREDICT in self.scopes and Scope.LABEL not in self.scopes:
+            return (*self.scopes, Scope.LABEL)
+        return self.scopes
 
     @property
     def limit(self) -> str:
@@ -72,7 +87,7 @@ class Token:
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
     def allows(self, scope: Scope) -> bool:
-        return any(scope in _INCLUDES[own] for own in self.scopes)
+        return any(scope in _INCLUDES[own] for own in self.rights)
 
     def allows_model(self, model_id: str) -> bool:
         return not self.models or model_id in self.models

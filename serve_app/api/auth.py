@@ -14,6 +14,7 @@ _TRUSTED_S = 600.0  # how long a verified token is accepted while the store cann
 _PATIENCE_S = 0.25  # how long a request with such a token waits for its lookup
 _RETRY_S = 1.0
 _ANONYMOUS = "anonymous"
+_OF_DATA_PLANE = frozenset({Scope.PREDICT, Scope.LABEL})  # both count by one rate, since a client sends both
 
 
 class Authenticator:
@@ -34,7 +35,7 @@ class Authenticator:
     ) -> None:
         self._tokens = tokens
         self._clock = clock
-        self._limits = dict.fromkeys(Scope, requests_per_minute) | {Scope.PREDICT: predictions_per_minute}
+        self._limits = dict.fromkeys(Scope, requests_per_minute) | dict.fromkeys(_OF_DATA_PLANE, predictions_per_minute)
         self._cache_s = cache_s
         self._on_refused = on_refused
         self._known: dict[str, _KnownToken] = {}
@@ -67,7 +68,7 @@ class Authenticator:
     def _admit(self, known_token: "_KnownToken", scope: Scope, now: float, request_id: str, model_id: str) -> Token:
         token = known_token.token
         if not token.allows(scope):
-            detail = f"token {token.name!r} has the scopes {', '.join(token.scopes)}: this needs {scope}"
+            detail = f"token {token.name!r} has the scopes {', '.join(token.rights)}: this needs {scope}"
             raise self._report_refusal(NotPermitted(detail), scope, now, request_id, token.label)
         if model_id:
             try:
@@ -75,7 +76,7 @@ class Authenticator:
             except NotPermitted as error:
                 raise self._report_refusal(error, scope, now, request_id, token.label) from None
         limit = self._limits[scope]
-        if not known_token.rates[scope is Scope.PREDICT].admits(now, limit):
+        if not known_token.rates[scope in _OF_DATA_PLANE].admits(now, limit):
             raise TooManyRequests(f"token {token.name!r} has made its {limit} requests of this minute: wait a little")
         return token
 

@@ -84,9 +84,9 @@ class _FromDataPlane(Response):
         await scope["app"].state.data_plane(scope, receive, send)
 
 
-def _data_plane_route(body: type[BaseModel], example: dict[str, Any], arrow: str) -> dict[str, Any]:
+def _data_plane_route(scope: Scope, body: type[BaseModel], example: dict[str, Any], arrow: str) -> dict[str, Any]:
     """The arguments of a route whose body the data plane reads."""
-    arguments = needs(Scope.PREDICT, 404, sends=True)
+    arguments = needs(scope, 404, sends=True)
     content = {
         "application/json": {"schema": {"$ref": f"#/components/schemas/{body.__name__}"}, "example": example},
         ARROW: {"schema": {"type": "string", "format": "binary", "description": arrow}},
@@ -95,12 +95,12 @@ def _data_plane_route(body: type[BaseModel], example: dict[str, Any], arrow: str
     return arguments
 
 
-async def _forward_to_data_plane(request: Request) -> Response:
+async def _forward_to_data_plane(request: Request, scope: Scope) -> Response:
     if request.app.state.data_plane is not None:
         return _FromDataPlane()
     context: ApiContext = request.app.state.context
     authorization, model_id = request.headers.get("authorization"), request.path_params["model_id"]
-    await context.authenticator.principal(authorization, Scope.PREDICT, request_id_of(request), model_id)
+    await context.authenticator.principal(authorization, scope, request_id_of(request), model_id)
     raise Unavailable("this process answers no predictions: ask a gateway")
 
 
@@ -108,7 +108,10 @@ async def _forward_to_data_plane(request: Request) -> Response:
     "/predict",
     response_model=Predictions,
     **_data_plane_route(
-        PredictRequest, {"rows": [{"age": 41, "region": "north"}], "key": "customer-17"}, "rows as a table"
+        Scope.PREDICT,
+        PredictRequest,
+        {"rows": [{"age": 41, "region": "north"}], "key": "customer-17"},
+        "rows as a table",
     ),
 )
 async def predict(model_id: ModelId, request: Request) -> Response:
@@ -116,16 +119,19 @@ async def predict(model_id: ModelId, request: Request) -> Response:
 
     The sticky key may be sent as the header `X-Optagent-Key` too. An Arrow IPC stream is answered by one.
     """
-    return await _forward_to_data_plane(request)
+    return await _forward_to_data_plane(request, Scope.PREDICT)
 
 
 @router.post(
     "/labels",
     response_model=Recorded,
     **_data_plane_route(
-        LabelsRequest, {"labels": [{"id": "p-1", "label": "yes"}]}, "a table of id, label and, if known, time"
+        Scope.LABEL,
+        LabelsRequest,
+        {"labels": [{"id": "p-1", "label": "yes"}]},
+        "a table of id, label and, if known, time",
     ),
 )
 async def labels(model_id: ModelId, request: Request) -> Response:
     """Records the true values of earlier predictions."""
-    return await _forward_to_data_plane(request)
+    return await _forward_to_data_plane(request, Scope.LABEL)

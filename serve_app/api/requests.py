@@ -290,6 +290,8 @@ class TokenRequest(Request):
     """A new token; without `expires_seconds` it lasts until it is revoked, without `models` it is for all models."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.@\-]{0,99}$", examples=["ci"])]
-    scopes: Annotated[list[Annotated[str, one_of(Scope)]], Field(min_length=1, max_length=4, examples=[["read"]])]
+    scopes: Annotated[
+        list[Annotated[str, one_of(Scope)]], Field(min_length=1, max_length=len(Scope), examples=[["read"]])
+    ]
     models: Annotated[list[Annotated[str, Field(pattern=ID)]], Field(max_length=MOST_MODELS, examples=[["churn"]])] = []
     expires_seconds: Annotated[float, Field(ge=1, le=1e10)] | None = None

@@ -99,7 +99,7 @@ class Health(BaseModel):
 
 
 class TokenView(BaseModel):
-    """A token without its text and digest; empty `models` mean all."""
+    """A token without its text and digest; empty `models` mean all. `scopes` are its rights."""
 
     token_id: str
     name: str
@@ -112,7 +112,7 @@ class TokenView(BaseModel):
     @classmethod
     def of(cls, token: Token) -> "TokenView":
         values = {name: getattr(token, name) for name in cls.model_fields if name not in ("scopes", "models")}
-        return cls(scopes=[str(scope) for scope in token.scopes], models=list(token.models), **values)
+        return cls(scopes=[str(scope) for scope in token.rights], models=list(token.models), **values)
 
 
 class NewToken(BaseModel):

@@ -46,7 +46,8 @@ Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 
 _PREFIX = "/api/v1/models/"
-_VERBS = frozenset({"predict", "labels"})
+_SCOPES = {"predict": Scope.PREDICT, "labels": Scope.LABEL}
+"""The scope that each verb needs."""
 _LABEL_THREADS = 2
 _SPEC_KEPT_S = 60.0
 _SWITCH_S = 0.0005
@@ -133,10 +134,10 @@ class DataPlane:
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         started_at, arrival = time.perf_counter(), self._clock.now()
-        model_id, verb = _parse_path(scope["path"]) or ("", "")
+        model_id, verb = _parse_path(scope["path"]) or ("", "predict")
         headers = _read_headers(scope["headers"])
         request_id = scope.get("state", {}).get("request_id", "")
-        await self._authenticator.principal(headers.authorization, Scope.PREDICT, request_id, model_id)
+        await self._authenticator.principal(headers.authorization, _SCOPES[verb], request_id, model_id)
         if verb == "labels":
             await self._take_labels(model_id, headers, receive, send)
             return
@@ -229,7 +230,7 @@ def _parse_path(path: str) -> tuple[str, str] | None:
     if not path.startswith(_PREFIX):
         return None
     model_id, _, verb = path[len(_PREFIX) :].partition("/")
-    return (model_id, verb) if verb in _VERBS and model_id else None
+    return (model_id, verb) if verb in _SCOPES and model_id else None
 
 
 def _read_headers(headers: Sequence[tuple[bytes, bytes]]) -> _Headers:

@@ -24,7 +24,7 @@ def calls(document: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
 def test_every_call_is_documented_with_its_scope_and_its_problems(document: dict[str, Any]):
     for name, call in calls(document).items():
         if name != ("GET", "/optimization/health"):
-            assert call["x-scope"] in ("read", "predict", "operate", "admin"), name
+            assert call["x-scope"] in ("read", "predict", "label", "operate", "admin"), name
             assert call["security"] == [{"bearer": []}], name
             assert {"401", "403", "422", "429", "503"} <= set(call["responses"]), name
             assert set(call["responses"]["401"]["content"]) == {"application/problem+json"}, name

@@ -33,6 +33,7 @@ from optagent.domain.optimization import OptimizationResult
 from optagent.domain.process import Status
 from optagent.domain.rollout_look import RolloutState
 from optagent.domain.study import TuningResult
+from optagent.domain.token import Scope
 from optagent.errors import Conflict
 from optagent.loop.observe.reference import decode_reference
 from serve_app.api import create_api
@@ -257,6 +258,8 @@ async def test_tokens_open_what_they_opened_and_no_more(home: RecordedHome):
         codes[token.name] = tuple(answer.status_code for answer in answers)
     allowed = {"reader": (200, 403), "operator": (200, 403), "admin": (200, 200)}
     assert codes == allowed | {"revoked": (401, 401), "expired": (401, 401)}
+    senders = {token.name for token in await home.agent.tokens() if token.allows(Scope.LABEL)}
+    assert senders == {"operator", "admin", "revoked"}  # by predict, which was the scope of labels too, and by admin
 
 
 async def test_a_request_under_an_idempotency_key_of_before_gets_the_answer_of_before(home: RecordedHome):

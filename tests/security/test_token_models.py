@@ -229,7 +229,7 @@ async def test_neither_rows_nor_labels_of_another_model_are_taken(
         agent.model,
         "g1",
     )
-    text, _ = await agent.create_token("bot", ["predict"], models=["churn"])
+    text, _ = await agent.create_token("bot", ["predict", "label"], models=["churn"])
     transport = httpx.ASGITransport(Application(api, plane))
     async with httpx.AsyncClient(transport=transport, base_url="http://optagent/api/v1") as client:
         body = {"row": {}} if verb == "predict" else {"labels": [{"id": "p-1", "label": "yes"}]}

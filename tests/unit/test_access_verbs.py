@@ -48,7 +48,7 @@ async def agent(parts: Parts) -> AsyncIterator[Any]:
 
 async def test_the_text_of_a_token_is_shown_once_and_kept_nowhere(agent, parts):
     text, token = await agent.create_token("shop", ["predict", "read", "predict"])
-    assert token.scopes == (Scope.PREDICT, Scope.READ)
+    assert token.scopes == token.rights == (Scope.PREDICT, Scope.READ)
     assert token.matches(text)
     [stored_token] = await parts.tokens.tokens()
     assert stored_token == token

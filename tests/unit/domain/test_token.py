@@ -8,8 +8,11 @@ from optagent.errors import InvalidRequest
 TEXT = token_text("0123456789ab", "x" * 43)
 
 
-def token(*scopes: Scope, **more: float) -> Token:
-    return Token("0123456789ab", "bot", digest_of(TEXT), scopes or (Scope.READ,), 0.0, **more)
+def token(*scopes: Scope, predict_sends_labels: bool = False, **more: float) -> Token:
+    own_scopes = scopes or (Scope.READ,)
+    return Token(
+        "0123456789ab", "bot", digest_of(TEXT), own_scopes, 0.0, predict_sends_labels=predict_sends_labels, **more
+    )
 
 
 @pytest.mark.parametrize(
@@ -17,12 +20,30 @@ def token(*scopes: Scope, **more: float) -> Token:
     [
         (Scope.READ, {Scope.READ}),
         (Scope.PREDICT, {Scope.PREDICT}),
+        (Scope.LABEL, {Scope.LABEL}),
         (Scope.OPERATE, {Scope.OPERATE, Scope.READ}),
         (Scope.ADMIN, set(Scope)),
     ],
 )
 def test_a_scope_allows_itself_and_what_it_includes(own: Scope, allowed: set[Scope]) -> None:
     assert {scope for scope in Scope if token(own).allows(scope)} == allowed
+
+
+@pytest.mark.parametrize(
+    ("scopes", "rights"),
+    [
+        ((Scope.PREDICT,), (Scope.PREDICT, Scope.LABEL)),
+        ((Scope.OPERATE, Scope.PREDICT), (Scope.OPERATE, Scope.PREDICT, Scope.LABEL)),
+        ((Scope.PREDICT, Scope.LABEL), (Scope.PREDICT, Scope.LABEL)),
+        ((Scope.READ,), (Scope.READ,)),
+    ],
+)
+def test_an_earlier_token_sends_labels_by_its_scope_predict_alone(
+    scopes: tuple[Scope, ...], rights: tuple[Scope, ...]
+) -> None:
+    earlier = token(*scopes, predict_sends_labels=True)
+    assert earlier.rights == rights
+    assert earlier.allows(Scope.LABEL) == (Scope.LABEL in rights)
 
 
 def test_a_token_ends_by_time_and_by_hand() -> None:
@@ -47,7 +68,7 @@ def test_the_id_stands_in_the_text() -> None:
 
 
 def test_an_unknown_scope_lists_the_known_ones() -> None:
-    with pytest.raises(InvalidRequest, match=r"unknown scope write.*'read', 'predict', 'operate', 'admin'"):
+    with pytest.raises(InvalidRequest, match=r"unknown scope write.*'read', 'predict', 'label', 'operate', 'admin'"):
         scopes_named(["read", "write"])
 
 

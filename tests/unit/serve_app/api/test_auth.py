@@ -42,7 +42,8 @@ def clock() -> ManualClock:
 @pytest.fixture
 async def tokens() -> FlakyTokens:
     tokens = FlakyTokens()
-    await tokens.create(Token("0123456789ab", "ci", digest_of(TEXT), (Scope.OPERATE, Scope.PREDICT), 0.0))
+    scopes = (Scope.OPERATE, Scope.PREDICT)
+    await tokens.create(Token("0123456789ab", "ci", digest_of(TEXT), scopes, 0.0, predict_sends_labels=False))
     return tokens
 
 
@@ -195,6 +196,17 @@ async def test_a_token_may_ask_so_often_in_a_minute_and_predictions_are_counted_
     await authenticator.principal(HEADER, Scope.PREDICT)
     clock.advance(120)
     await authenticator.principal(HEADER, Scope.READ)
+
+
+async def test_labels_and_predictions_are_counted_together(tokens: FlakyTokens, clock: ManualClock):
+    text, scopes = token_text("aaaaaaaaaaaa", secrets.token_urlsafe(32)), (Scope.PREDICT, Scope.LABEL)
+    await tokens.create(Token("aaaaaaaaaaaa", "shop", digest_of(text), scopes, 0.0))
+    authenticator, header = Authenticator(tokens, clock, 1, 4), f"Bearer {text}"
+    for scope in (Scope.PREDICT, Scope.LABEL, Scope.LABEL, Scope.PREDICT):
+        await authenticator.principal(header, scope)
+    for scope in scopes:
+        with pytest.raises(TooManyRequests):
+            await authenticator.principal(header, scope)
 
 
 async def test_no_sixty_seconds_admit_much_more_than_the_limit(tokens: FlakyTokens, clock: ManualClock):
