@@ -4,22 +4,15 @@ Blocks of the cube root of the rows missed in .28 of the worlds with a long memo
 those with effects of days.
 """
 
+from functools import partial
+
 import numpy as np
 import pytest
-from scipy.signal import lfilter
 from scipy.stats import binom
 
 from optagent.analysis.bootstrap import Resampling, bootstrap_interval
 from tests.performance.decisions.samples import AR9, DAYS, Draw, count_misses, customers, iid, relative_width
-
-
-def normal(rng: np.random.Generator, rows: int) -> np.ndarray:
-    return rng.normal(size=rows)
-
-
-def autoregressive(rng: np.random.Generator, rows: int) -> np.ndarray:
-    """AR(1) with coefficient .5, mean 0."""
-    return lfilter([1.0], [1.0, -0.5], rng.normal(size=rows + 50))[50:]
+from tests.simulation.streams import autoregressive
 
 
 def mean_score(_: np.ndarray, prediction: np.ndarray) -> float:
@@ -43,12 +36,13 @@ def coverage(series, how: Resampling, worlds: int = 300, rows: int = 300) -> flo
 
 def test_an_interval_holds_the_truth_as_often_as_it_says() -> None:
     # Three standard deviations of a binomial share at 300 worlds: .052.
-    assert coverage(normal, Resampling(resamples=300)) == pytest.approx(0.9, abs=0.052)
+    assert coverage(partial(autoregressive, phi=0.0), Resampling(resamples=300)) == pytest.approx(0.9, abs=0.052)
 
 
 def test_blocks_keep_the_coverage_that_single_rows_lose_on_ordered_rows() -> None:
-    assert coverage(autoregressive, Resampling(resamples=200), rows=1000) < 0.75
-    assert coverage(autoregressive, Resampling(resamples=200, time_ordered=True), rows=1000) > 0.9 - 0.052
+    ordered = partial(autoregressive, phi=0.5)
+    assert coverage(ordered, Resampling(resamples=200), rows=1000) < 0.75
+    assert coverage(ordered, Resampling(resamples=200, time_ordered=True), rows=1000) > 0.9 - 0.052
 
 
 def test_groups_keep_the_coverage_that_single_rows_lose_on_a_panel() -> None:
