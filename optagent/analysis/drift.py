@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from optagent.analysis.binned_counts import BinnedCounts
 from optagent.analysis.drift_evidence import ColumnEvidence, WindowCounts, column_evidence
 from optagent.analysis.drift_summary import GRAVITY, column_drift
 from optagent.analysis.drift_tests import benjamini_hochberg
@@ -31,19 +30,6 @@ class DriftRule:
 
     def floor(self, check: DriftCheck) -> float:
         return self.effect_floor if check is DriftCheck.VALUES else self.share_floor
-
-
-def drift_report(
-    profile: Profile,
-    current: BinnedCounts,
-    previous: BinnedCounts | None,
-    importances: Mapping[str, float],
-    level: float,
-    rule: DriftRule | None = None,
-) -> DriftReport:
-    """The drift of a window and of the one before it, whose places on the clock are not known."""
-    counts = (current,) if previous is None else (current, previous)
-    return report_drift(profile, LiveWindows(counts), importances, level, rule)
 
 
 def report_drift(

@@ -22,9 +22,10 @@ from scipy.spatial.distance import jensenshannon
 from scipy.stats import binom, false_discovery_control, kstwo, norm, poisson
 
 from optagent.analysis.binned_counts import BinCounter, BinnedCounts
-from optagent.analysis.drift import drift_report
+from optagent.analysis.drift import report_drift
 from optagent.analysis.observed_rows import ObservedColumn, ObservedRows
 from optagent.analysis.profile import make_profile
+from optagent.analysis.whole_windows import LiveWindows
 from optagent.domain.drift import DriftStatus
 from optagent.domain.model import Task
 from optagent.sequential.block_baseline import baseline_of
@@ -70,7 +71,7 @@ def ours(statuses: Sequence[DriftStatus], reference: Matrix) -> Judge:
 
     def judge(window: Matrix) -> bool:
         seen.append(folder.fold(_observed(window, len(seen))))
-        report = drift_report(profile, seen[-1], seen[-2] if len(seen) > 1 else None, {}, 1 / EVERY_DAYS)
+        report = report_drift(profile, LiveWindows(tuple(seen[:-3:-1])), {}, 1 / EVERY_DAYS)
         return report.status in statuses
 
     return judge

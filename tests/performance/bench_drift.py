@@ -18,9 +18,10 @@ from pathlib import Path
 import numpy as np
 
 from optagent.analysis.binned_counts import BinCounter, BinnedCounts, merge
-from optagent.analysis.drift import drift_report
+from optagent.analysis.drift import report_drift
 from optagent.analysis.observed_rows import ObservedColumn, ObservedRows
 from optagent.analysis.profile import Profile, make_profile
+from optagent.analysis.whole_windows import LiveWindows
 from optagent.codec import decode, encode
 from optagent.domain.model import Task
 
@@ -94,7 +95,7 @@ def analysis(profile: bytes, now: ObservedRows, before: BinnedCounts) -> Callabl
     def work() -> object:
         stored = decode(Profile, profile)
         folder = BinCounter(stored, WEEK / 32)
-        return drift_report(stored, folder.fold(now), before, {}, 0.01)
+        return report_drift(stored, LiveWindows((folder.fold(now), before)), {}, 0.01)
 
     return work
 

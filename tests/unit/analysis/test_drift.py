@@ -7,10 +7,11 @@ from scipy.signal import lfilter
 from scipy.stats import binom, norm
 
 from optagent.analysis.binned_counts import BinCounter
-from optagent.analysis.drift import DriftRule, drift_report
+from optagent.analysis.drift import DriftRule, report_drift
 from optagent.analysis.drift_tests import TwoSampleResult, persistent_p_value
 from optagent.analysis.observed_rows import ObservedColumn, ObservedRows
 from optagent.analysis.profile import Profile, make_profile
+from optagent.analysis.whole_windows import LiveWindows
 from optagent.codec import decode, encode
 from optagent.domain.drift import DriftCheck, DriftReport, DriftStatus
 from optagent.domain.model import Task
@@ -53,7 +54,9 @@ def reports(coefficient, seed, references, windows, shift=0.0, shifted=0) -> lis
         counts = [
             folder.fold(make_rows(live[first : first + WINDOW], float(first))) for first in range(0, len(live), WINDOW)
         ]
-        drift_reports += [drift_report(profile, now, before, {}, LEVEL) for before, now in pairwise(counts)]
+        drift_reports += [
+            report_drift(profile, LiveWindows((now, before)), {}, LEVEL) for before, now in pairwise(counts)
+        ]
     return drift_reports
 
 
@@ -104,13 +107,14 @@ class Watch:
         return make_rows(x, start, self.columns, rng.normal(size=rows))
 
     def report(self, change=None, rows=2000, before=True, importances=None) -> DriftReport:
-        windows = []
+        counts = []
         for turn in range(2):
             window = self.rows(rows, 10 + turn, turn * 3600.0)
             if change is not None:
                 change(window.x)
-            windows.append(self.folder.fold(window))
-        return drift_report(self.profile, windows[1], windows[0] if before else None, importances or {}, 0.01)
+            counts.insert(0, self.folder.fold(window))
+        live = LiveWindows(tuple(counts if before else counts[:1]))
+        return report_drift(self.profile, live, importances or {}, 0.01)
 
     def column(self, name, *args, **kwargs):
         return next(one for one in self.report(*args, **kwargs).features if one.name == name)
@@ -144,8 +148,8 @@ def test_without_a_window_before_drift_is_only_suspected(watch):
 def test_one_window_alone_is_only_suspected(watch):
     calm, shifted = watch.rows(200, 1), watch.rows(200, 2, 3600.0)
     shifted.x[:, 0] += 0.8
-    folds = [watch.folder.fold(window) for window in (calm, shifted)]
-    assert drift_report(watch.profile, folds[1], folds[0], {}, 0.01).suspected_features == ("number",)
+    live = LiveWindows((watch.folder.fold(shifted), watch.folder.fold(calm)))
+    assert report_drift(watch.profile, live, {}, 0.01).suspected_features == ("number",)
 
 
 def test_one_window_beyond_doubt_is_enough(watch):
@@ -225,18 +229,18 @@ def test_a_handful_of_rows_is_no_drift(watch, rows):
 
 def test_an_empty_window_is_unknown(watch):
     empty = watch.folder.empty()
-    for before in (None, empty, watch.folder.fold(watch.rows(100, 3))):
-        report = drift_report(watch.profile, empty, before, {}, 0.01)
+    for before in ((), (empty,), (watch.folder.fold(watch.rows(100, 3)),)):
+        report = report_drift(watch.profile, LiveWindows((empty, *before)), {}, 0.01)
         assert (report.status, report.prediction_status) == (DriftStatus.UNKNOWN, DriftStatus.UNKNOWN)
         assert (report.score, report.rows_now) == (0.0, 0)
     now = watch.folder.fold(watch.rows(100, 3))
-    assert drift_report(watch.profile, now, empty, {}, 0.01).status is DriftStatus.STABLE
+    assert report_drift(watch.profile, LiveWindows((now, empty)), {}, 0.01).status is DriftStatus.STABLE
 
 
 def test_a_reference_of_one_row_gives_a_report(watch):
     profile = make_profile(watch.rows(1, 0))
     now = BinCounter(profile).fold(watch.rows(500, 1))
-    assert drift_report(profile, now, now, {}, 0.01).rows_then == 1
+    assert report_drift(profile, LiveWindows((now, now)), {}, 0.01).rows_then == 1
 
 
 def test_the_score_weighs_by_importance(watch):
@@ -257,13 +261,15 @@ def test_a_small_effect_is_no_drift_however_significant(watch):
     shifted = watch.rows(2000, 6)
     move(shifted.x)
     now = watch.folder.fold(shifted)
-    assert drift_report(watch.profile, now, now, {}, 0.01, DriftRule(effect_floor=0.5)).drifted_features == ()
-    assert drift_report(watch.profile, counts, counts, {}, 0.01).drifted_features == ()
+    live, rule = LiveWindows((now, now)), DriftRule(effect_floor=0.5)
+    assert report_drift(watch.profile, live, {}, 0.01, rule).drifted_features == ()
+    assert report_drift(watch.profile, LiveWindows((counts, counts)), {}, 0.01).drifted_features == ()
 
 
 def test_prediction_drift_is_reported_apart(watch):
     windows = [replace(watch.rows(2000, seed), prediction=np.full(2000, 3.0)) for seed in (1, 2)]
-    report = drift_report(watch.profile, *(watch.folder.fold(window) for window in windows), {}, 0.01)
+    live = LiveWindows(tuple(watch.folder.fold(window) for window in windows))
+    report = report_drift(watch.profile, live, {}, 0.01)
     assert (report.status, report.prediction_status) == (DriftStatus.STABLE, DriftStatus.DRIFTED)
     assert report.prediction_score > 0.9
 
@@ -271,7 +277,7 @@ def test_prediction_drift_is_reported_apart(watch):
 @pytest.mark.parametrize("level", [0.0, 1.0, float("nan")])
 def test_a_level_that_is_no_chance_is_refused(watch, level):
     with pytest.raises(InvalidRequest, match="level must be between 0 and 1"):
-        drift_report(watch.profile, watch.folder.empty(), None, {}, level)
+        report_drift(watch.profile, LiveWindows((watch.folder.empty(),)), {}, level)
 
 
 @pytest.mark.parametrize("rows_of_reference", [100, 1000, 1_000_000])
@@ -300,8 +306,11 @@ def test_independent_windows_multiply():
 def test_a_profile_read_back_gives_the_same_report(watch):
     again = decode(Profile, encode(watch.profile))
     rows = watch.rows(500, 7)
-    first, second = (BinCounter(profile, 60.0).fold(rows) for profile in (watch.profile, again))
-    assert drift_report(watch.profile, first, None, {}, 0.01) == drift_report(again, second, None, {}, 0.01)
+    first, second = (
+        report_drift(profile, LiveWindows((BinCounter(profile, 60.0).fold(rows),)), {}, 0.01)
+        for profile in (watch.profile, again)
+    )
+    assert first == second
 
 
 def test_a_multiclass_model_is_watched_by_class():
@@ -313,7 +322,7 @@ def test_a_multiclass_model_is_watched_by_class():
     profile = make_profile(rows(0, [2, 2, 2]))
     folder = BinCounter(profile, 30.0)
     for concentration, status in (([2, 2, 2], DriftStatus.STABLE), ([4, 2, 2], DriftStatus.DRIFTED)):
-        counts = [folder.fold(rows(seed, concentration)) for seed in (1, 2)]
-        report = drift_report(profile, counts[1], counts[0], {}, 0.01)
+        live = LiveWindows(tuple(folder.fold(rows(seed, concentration)) for seed in (2, 1)))
+        report = report_drift(profile, live, {}, 0.01)
         assert report.prediction_status is status
         assert [one.name for one in report.predictions][::3] == ["prediction:0", "prediction:label"]

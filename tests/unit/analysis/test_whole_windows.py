@@ -5,7 +5,7 @@ import pytest
 
 from optagent.analysis.binned_counts import BinCounter
 from optagent.analysis.column_groups import ColumnGroups
-from optagent.analysis.drift import drift_report, report_drift
+from optagent.analysis.drift import report_drift
 from optagent.analysis.observed_rows import ObservedColumn, ObservedRows
 from optagent.analysis.profile import Profile, groups_of, make_profile
 from optagent.analysis.reference_series import MOST_BUCKETS
@@ -147,7 +147,7 @@ def test_a_profile_of_before_is_judged_as_before(profile):
     old = replace(profile, span=None, series=None)
     live = live_windows(old)
     report = report_drift(old, live, {}, 0.01)
-    assert report == drift_report(old, live.counts[0], live.counts[1], {}, 0.01)
+    assert report == report_drift(old, LiveWindows(live.counts[:2]), {}, 0.01)
     assert (report.comparison, report.windows) == ("", 2)
 
 
