@@ -17,18 +17,16 @@ from optagent.domain.gate import (
     GateReport,
     GateResult,
     Gates,
-    MeasuredGain,
     Verdict,
     gates_from,
-    judge_gain,
     judge_improvement,
     judge_limit,
     judge_number,
     judge_skill,
-    required_gain,
     verdict_of,
 )
 from optagent.domain.ledger import HoldoutLook
+from optagent.domain.measured_gain import MeasuredGain, judge_gain, required_gain
 from optagent.domain.model import ModelSpec, Task
 from optagent.domain.policy import Action
 from optagent.errors import InvalidData, InvalidRequest

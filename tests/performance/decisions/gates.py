@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from optagent.analysis.bootstrap import Resampling, bootstrap_intervals
-from optagent.domain.gate import Criterion, GateResult, Gates, Verdict, judge_gain
+from optagent.domain.gate import Criterion, GateResult, Gates, Verdict
 from optagent.domain.ledger import HoldoutLook
+from optagent.domain.measured_gain import judge_gain
 from optagent.domain.study import Interval
 from optagent.loop.gates.evaluate import gain_of, resampled_for
 from optagent.loop.train.holdout import Comparison, HoldoutTest
