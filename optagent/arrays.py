@@ -1,5 +1,7 @@
 """Array types: one name for each element type and role, with the shape that its users mean by it."""
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -23,3 +25,8 @@ Multiplicities = npt.NDArray[np.float64]
 """(resamples, rows) number of times that each row was drawn."""
 Units = npt.NDArray[np.generic]
 """(rows,) unit of randomisation of each row, such as a hashed sticky key."""
+
+Score = Callable[[Vector, Prediction], float]
+"""A score of predictions against (rows,) class indexes or values."""
+Resampled = Callable[[Vector, Prediction], Callable[[Multiplicities], Vector]]
+"""Scores of many resamples at once: of the rows, a function from multiplicities to (resamples,) scores."""

@@ -19,12 +19,9 @@ import numpy.typing as npt
 from scipy import stats
 
 from optagent.analysis.block_length import CELLS, cube_root_length, data_driven_length
-from optagent.arrays import Multiplicities, Prediction, Vector
+from optagent.arrays import Multiplicities, Prediction, Resampled, Score, Vector
 from optagent.domain.study import Interval
 from optagent.errors import InvalidData, InvalidRequest
-
-Score = Callable[[Vector, Prediction], float]
-Resampled = Callable[[Vector, Prediction], Callable[[Multiplicities], Vector]]
 
 RULES = 2
 """Number of the rules for blocks and percentiles. By rules 1, blocks had the cube root of the units, and percentiles

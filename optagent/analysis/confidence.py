@@ -8,7 +8,8 @@ from scipy.stats import false_discovery_control, norm
 
 from optagent.analysis.bootstrap import Resampling
 from optagent.analysis.observed_rows import ObservedRows
-from optagent.analysis.performance import IN_TIME, LEAST_ROWS, Measure, Slice, metric_values, predicted_rows, slices_of
+from optagent.analysis.performance import IN_TIME, LEAST_ROWS, Measure, metric_values, predicted_rows
+from optagent.analysis.slices import Slice, slices_of
 from optagent.arrays import Vector
 from optagent.domain.performance import CalibrationPoint, Certainty, ModelConfidence, UncertainSlice
 

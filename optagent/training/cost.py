@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from optagent.arrays import Matrix
+from optagent.arrays import Matrix, Score
 from optagent.domain.model import Task
 from optagent.domain.study import Objective
 from optagent.errors import InvalidRequest
-from optagent.training.crossfit import Crossfit, Measurement, Score
+from optagent.training.crossfit import Crossfit, Measurement
 from optagent.training.families.family import FittedModel
 from optagent.training.metrics import METRICS, metric_named
 

@@ -8,13 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from optagent.arrays import Prediction, Vector
+from optagent.arrays import Score
 from optagent.domain.study import Budget
 from optagent.errors import Infeasible, InvalidRequest
 from optagent.training.families.family import Cache, Family, Fit, FittedModel
 from optagent.training.problem import Problem
-
-Score = Callable[[Vector, Prediction], float]
 
 
 @dataclass(frozen=True, slots=True)

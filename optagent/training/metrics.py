@@ -6,12 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from optagent.arrays import Multiplicities, Prediction, Vector
+from optagent.arrays import Multiplicities, Prediction, Resampled, Score, Vector
 from optagent.domain.model import Task
 from optagent.errors import InvalidData, InvalidRequest
-
-Score = Callable[[Vector, Prediction], float]
-Resampled = Callable[[Vector, Prediction], Callable[[Multiplicities], Vector]]
+from optagent.training.label_scores import F1, PRECISION, RECALL, balanced_accuracy, row_hits, score_once
 
 _EPS = np.finfo(np.float64).eps
 _BINS = 10
@@ -134,71 +132,13 @@ def _log_losses(y: Vector, prediction: Prediction) -> Vector:
     return -np.log(np.clip(probability, _EPS, 1 - _EPS))
 
 
-def _labels(prediction: Prediction) -> npt.NDArray[np.int64]:
-    return (prediction >= 0.5).astype(np.int64) if prediction.ndim == 1 else prediction.argmax(axis=1)
-
-
-def _hits(y: Vector, prediction: Prediction) -> Vector:
-    return (_labels(prediction) == y).astype(np.float64)
-
-
-def _balanced_accuracy(y: Vector, prediction: Prediction) -> float:
-    hits = _hits(y, prediction)
-    return float(np.mean([hits[y == index].mean() for index in np.unique(y)]))
-
-
-def _label_metric(
-    ratio: Callable[[Multiplicities, Multiplicities, Multiplicities], Multiplicities],
-) -> tuple[Score, Resampled]:
-    """The scorers of a metric of labels, from its ratio of hits, predicted and true rows: that of class 1, or the mean
-    over the classes that occur or are predicted; 0 where undefined, as in scikit-learn with `zero_division=0`."""
-
-    def score_resamples(y: Vector, prediction: Prediction) -> Callable[[Multiplicities], Vector]:
-        labels, truth = _labels(prediction), y.astype(np.int64)
-        classes = 2 if prediction.ndim == 1 else prediction.shape[1]
-        hits = labels == truth
-        groups = ((hits, truth), (~hits, labels), (~hits, truth))
-        sums = [_sums_by_class(rows, row_classes, classes) for rows, row_classes in groups]
-
-        def score(counts: Multiplicities) -> Vector:
-            hit, false_alarms, missed = (class_sums(counts) for class_sums in sums)
-            scores = ratio(hit, hit + false_alarms, hit + missed)
-            if prediction.ndim == 1:
-                return scores[:, 1]
-            return scores.sum(axis=1) / (hit + false_alarms + missed > 0).sum(axis=1)
-
-        return score
-
-    return _score_once(score_resamples), score_resamples
-
-
-def _score_once(resampled: Resampled) -> Score:
-    """The scorer of the rows themselves, each drawn once."""
-    return lambda y, prediction: float(resampled(y, prediction)(np.ones((1, len(y))))[0])
-
-
-def _sums_by_class(
-    rows: npt.NDArray[np.bool_], row_classes: npt.NDArray[np.int64], classes: int
-) -> Callable[[Multiplicities], Multiplicities]:
-    """A function from (resamples, rows) counts to (resamples, classes) sums over `rows`, each added to its class."""
-    from scipy.sparse import csr_array
-
-    members = np.flatnonzero(rows)
-    membership = csr_array((np.ones(len(members)), (row_classes[members], members)), shape=(classes, len(rows)))
-    return lambda counts: (membership @ counts.T).T
-
-
-def _ratio(part: Multiplicities, whole: Multiplicities) -> Multiplicities:
-    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
-
-
 def _calibration_error_resampled(y: Vector, prediction: Prediction) -> Callable[[Multiplicities], Vector]:
     """Expected calibration error (Naeini et al. 2015) on ten bins of equal mass of the probability of class 1, or of
     the most probable class. Rows of equal probability share the bins that they fall into."""
     if prediction.ndim == 1:
         confidence, hit = prediction, y
     else:
-        confidence, hit = prediction.max(axis=1), _hits(y, prediction)
+        confidence, hit = prediction.max(axis=1), row_hits(y, prediction)
     order = np.argsort(confidence, kind="stable")
     starts = np.flatnonzero(np.append(True, np.diff(confidence[order]) > 0))
     excess = (hit - confidence)[order]
@@ -257,10 +197,6 @@ def _median_ae(y: Vector, prediction: Prediction) -> float:
     return float(np.median(np.abs(y - prediction)))
 
 
-_precision = _label_metric(lambda hit, predicted, true: _ratio(hit, predicted))
-_recall = _label_metric(lambda hit, predicted, true: _ratio(hit, true))
-_f1 = _label_metric(lambda hit, predicted, true: _ratio(2 * hit, predicted + true))
-
 METRICS = {
     metric.name: metric
     for metric in (
@@ -268,16 +204,16 @@ METRICS = {
         Metric("average_precision", True, (Task.BINARY,), _average_precision, bounded=True, needs_classes=True),
         Metric("log_loss", False, _CLASSIFIERS, *_loss_metric(_log_losses)),
         Metric("brier", False, (Task.BINARY,), *_loss_metric(lambda y, prediction: np.square(y - prediction))),
-        Metric("accuracy", True, _CLASSIFIERS, *_loss_metric(_hits), bounded=True),
-        Metric("balanced_accuracy", True, _CLASSIFIERS, _balanced_accuracy, bounded=True, needs_classes=True),
-        Metric("f1", True, _CLASSIFIERS, *_f1, bounded=True, needs_classes=True),
-        Metric("precision", True, _CLASSIFIERS, *_precision, bounded=True, needs_classes=True),
-        Metric("recall", True, _CLASSIFIERS, *_recall, bounded=True, needs_classes=True),
+        Metric("accuracy", True, _CLASSIFIERS, *_loss_metric(row_hits), bounded=True),
+        Metric("balanced_accuracy", True, _CLASSIFIERS, balanced_accuracy, bounded=True, needs_classes=True),
+        Metric("f1", True, _CLASSIFIERS, *F1, bounded=True, needs_classes=True),
+        Metric("precision", True, _CLASSIFIERS, *PRECISION, bounded=True, needs_classes=True),
+        Metric("recall", True, _CLASSIFIERS, *RECALL, bounded=True, needs_classes=True),
         Metric(
             "calibration_error",
             False,
             _CLASSIFIERS,
-            _score_once(_calibration_error_resampled),
+            score_once(_calibration_error_resampled),
             _calibration_error_resampled,
             bounded=True,
         ),
