@@ -309,6 +309,7 @@ def test_a_token_does_what_its_scopes_say_until_it_is_revoked(product, admin, se
     with product.client(token["token"]) as shop:
         assert predicted(shop, rows[:1], key="customer-17")
         assert shop.get("/models").status_code == 403
+        assert shop.post("/models/churn/labels", json={"labels": [{"id": "p-1", "label": "0"}]}).status_code == 403
         assert product.run("token", "revoke", token["token_id"]).returncode == 0
         until(lambda: shop.post("/models/churn/predict", json={"row": {}}).status_code == 401)
     forged = product.token[:-1] + ("A" if product.token[-1] != "A" else "B")
