@@ -31,7 +31,7 @@ _SCORE = "score_"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class AnsweredRows:
+class MixtureRows:
     """Rows that mixtures answered, in the order of time and then of ids.
 
     `layout` (rows,) are the slots of each, joined; `said` (rows, members + layers, outputs) by that layout, with NaN
@@ -50,11 +50,11 @@ class AnsweredRows:
     def __len__(self) -> int:
         return len(self.y)
 
-    def where(self, mask: Mask) -> "AnsweredRows":
+    def where(self, mask: Mask) -> "MixtureRows":
         """The rows of a mask."""
         rows = np.flatnonzero(mask)
         layout = [self.layout[row] for row in rows.tolist()]
-        return AnsweredRows(
+        return MixtureRows(
             self.ids.take(pa.array(rows)),
             self.time_us[rows],
             layout,
@@ -77,7 +77,7 @@ class AnsweredRows:
 
 def read_answered_rows(
     observations: Observations, spec: ModelSpec, schema: Schema, form: Form, record: MixtureRecord, now: float
-) -> AnsweredRows:
+) -> MixtureRows:
     """The rows that mixtures have answered and that are not learned yet, of the time for which labels are waited for.
 
     Rows of the ranges that are to be forgotten are left out, as are rows without a usable answer.
@@ -96,7 +96,7 @@ def read_answered_rows(
         scores[places] = answers.reshape(len(places), outputs)
     labels = labels_of(observations.labels(spec.model_id, start - EARLY_LABELS_S), schema)
     y = join_labels(distinct.ids, distinct.time_us, labels).y
-    rows = AnsweredRows(distinct.ids, distinct.time_us, layout, said, width, form.bound(scores[:, None])[:, 0], y)
+    rows = MixtureRows(distinct.ids, distinct.time_us, layout, said, width, form.bound(scores[:, None])[:, 0], y)
     return rows.where(np.isfinite(scores).all(axis=1) & (width > 0))
 
 
@@ -105,7 +105,7 @@ def waiting_time_s(spec: ModelSpec) -> float:
     return spec.label_delay_s + EARLY_LABELS_S if spec.label_delay_s else UNKNOWN_DELAY_S
 
 
-def learned_table(rows: AnsweredRows, number: int) -> pa.Table:
+def learned_table(rows: MixtureRows, number: int) -> pa.Table:
     """The rows of a pass as the archive keeps them."""
     columns = {
         "id": rows.ids,
@@ -120,13 +120,13 @@ def learned_table(rows: AnsweredRows, number: int) -> pa.Table:
     return pa.table(columns)
 
 
-def read_learned_table(table: pa.Table, outputs: int) -> AnsweredRows:
+def read_learned_table(table: pa.Table, outputs: int) -> MixtureRows:
     """Rows of passes as the archive keeps them, in the order of the table."""
     said = np.column_stack([table[f"said_{at}"].to_numpy() for at in range(_count_columns(table, "said_"))])
     scores = np.column_stack([table[f"{_SCORE}{at}"].to_numpy() for at in range(outputs)])
     layout = table[SLOTS].to_pylist()
     width = np.array([len(RATES) + len(each.split(SEPARATOR)) + 1 + len(SHARES) for each in layout], dtype=np.int64)
-    return AnsweredRows(
+    return MixtureRows(
         table["id"].combine_chunks(),
         table["time"].cast(pa.int64()).to_numpy(),
         layout,
@@ -172,7 +172,7 @@ def within_ranges(time_us: Rows, ranges: Sequence[tuple[float, float]]) -> Mask:
 
 
 def _gather_said(tables: Sequence[pa.Table], distinct: CountedRows, outputs: int) -> tuple[Array, Rows, Sequence[str]]:
-    """What the slots said of each row, its width, 0 for a row that no mixture answered, and the names of its slots."""
+    """The slots' scores of each row, its width, 0 for a row that no mixture answered, and the names of its slots."""
     read = [read_said(table, outputs) for table in tables]
     widest = max((each[2].shape[1] for each in read if each is not None), default=0)
     said = np.full((len(distinct), widest, outputs), np.nan)

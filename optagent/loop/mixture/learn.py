@@ -16,7 +16,7 @@ from optagent.domain.mixture import (
 )
 from optagent.domain.rollout import AUTOMATIC
 from optagent.domain.slot import CHAMPION_SLOT, SEARCH_SLOT, parse_slot
-from optagent.loop.mixture.answered_rows import AnsweredRows, learned_table, pack_table
+from optagent.loop.mixture.answered_rows import MixtureRows, learned_table, pack_table
 from optagent.mixing.guard import GuardedRows, champion_share
 from optagent.mixing.learner import MixtureLearner, state_digest
 from optagent.mixing.scorer import MixtureScorer
@@ -59,7 +59,7 @@ def follow_policy(record: MixtureRecord, slots: Sequence[str], now: float) -> Mi
     return replace(record, state=learner.to_plain(), events=(*record.events, *events))
 
 
-def learn_rows(record: MixtureRecord, answered: AnsweredRows, champion: str, now: float) -> LearningPass:
+def learn_rows(record: MixtureRecord, answered: MixtureRows, champion: str, now: float) -> LearningPass:
     """Learns the rows whose labels have come, in the order of their requests, and weighs the answers anew.
 
     `champion` is the version that the champion's slot stands for now. A frozen mixture learns nothing.
@@ -111,7 +111,7 @@ def weights_of(record: MixtureRecord, learner: MixtureLearner, champion: str, gu
     )
 
 
-def guard_of(learner: MixtureLearner, waiting: AnsweredRows, rows: GuardedRows) -> float:
+def guard_of(learner: MixtureLearner, waiting: MixtureRows, rows: GuardedRows) -> float:
     """The champion's share beyond its own weight, for which no delay can break the bound against it."""
     champion, rates = learner.slots.index(CHAMPION_SLOT), len(learner.form.rates)
     excess = 0.0
@@ -124,7 +124,7 @@ def guard_of(learner: MixtureLearner, waiting: AnsweredRows, rows: GuardedRows) 
     return champion_share(own_weight, float(learner.regret[champion]), excess, learner.bound, rows)
 
 
-def answers_move(published: MixtureWeights | None, weights: MixtureWeights, answered: AnsweredRows) -> bool:
+def answers_move(published: MixtureWeights | None, weights: MixtureWeights, answered: MixtureRows) -> bool:
     """True where new weights would change an answer enough to be published, tried on the newest rows."""
     if published is None or (published.slots, published.versions) != (weights.slots, weights.versions):
         return True
@@ -154,11 +154,11 @@ def add_point(history: tuple[MixturePoint, ...], learner: MixtureLearner, now: f
     return (*kept, point)
 
 
-def _open_since(waiting: AnsweredRows, now: float) -> float:
+def _open_since(waiting: MixtureRows, now: float) -> float:
     """The time of the oldest row that waits for its label, and an hour at least, for rows that are recorded late."""
     oldest = float(waiting.time_us[0]) / 1e6 if len(waiting) else now
     return min(oldest, now - _RECORDED_WITHIN_S)
 
 
-def _count_since(answered: AnsweredRows, since: float) -> int:
+def _count_since(answered: MixtureRows, since: float) -> int:
     return int((answered.time_us >= since * 1e6).sum())
