@@ -155,6 +155,7 @@ class _Simulation:
             trials=self._trial_count() - trials_before,
             compute_s=time.process_time() - started,
             said=result.get("error_message") or reason_without_rollout(result),
+            slots=result.get("slots") or {},
         )
         return run, result.get("rollout_id")
 

@@ -8,14 +8,21 @@ from typing import Any
 
 from optagent.domain.answer import Answer
 from optagent.domain.duration import seconds
-from optagent.domain.policy import POLICIES, Action, OptimizationType, RetrainingPolicy, Trigger
+from optagent.domain.policy import ANSWERS, POLICIES, Action, OptimizationType, RetrainingPolicy, Trigger, with_answer
 from optagent.domain.policy_run import PolicyRun
 from optagent.domain.study import Interval
 from optagent.errors import InvalidRequest
 
 NEVER = "never"
 SCHEDULED, UNGATED, ORACLE = "scheduled:", "scheduled-ungated:", "oracle:"
-KNOWN = (NEVER, *sorted(POLICIES), "scheduled:30d", "scheduled-ungated:30d", "oracle:30d")
+KNOWN = (
+    NEVER,
+    *sorted(POLICIES),
+    *(f"{name}:{answer}" for name in sorted(POLICIES) for answer in ANSWERS),
+    "scheduled:30d",
+    "scheduled-ungated:30d",
+    "oracle:30d",
+)
 """Names of policies; a duration of any length may follow the last three."""
 
 _YEAR_S = 365 * 86_400
@@ -55,11 +62,16 @@ def contender_named(name: str) -> Contender:
 
     >>> contender_named("scheduled:30d").policy.every
     '30d'
+    >>> contender_named("balanced:champion").policy.is_mixed
+    False
     """
     if name == NEVER:
         return Contender(NEVER)
     if name in POLICIES:
         return Contender(name, POLICIES[name])
+    named, _, answer = name.partition(":")
+    if named in POLICIES and answer in ANSWERS:
+        return Contender(name, with_answer(POLICIES[named], answer))
     for start in (SCHEDULED, UNGATED, ORACLE):
         if name.startswith(start):
             ungated = start != SCHEDULED

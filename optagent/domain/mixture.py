@@ -83,6 +83,14 @@ class MixturePoint:
 
 
 @dataclass(frozen=True, slots=True)
+class SlotTraining:
+    """The training of a slot's model: the rows that it learned, and the rows that the mixture had learned by then."""
+
+    rows: int
+    learned: int
+
+
+@dataclass(frozen=True, slots=True)
 class MixtureRecord:
     """The journal of a model's mixture: what it has learned, and what answers.
 
@@ -90,8 +98,8 @@ class MixtureRecord:
     `pending` are rows that the state has learned and the archive may not have yet (Arrow IPC as base64 text). The
     gateways use the `published` weights from `published_at` on, and `is_settled` says that archive and audit log have
     followed. `looked_at` is the time of the last pass and `began_at` that of the first, `open_since` the time of the
-    oldest row that waits for its label, and `most_open` the most rows that ever waited. The slots were renewed after
-    `renewed_at_rows` learned rows, the largest of them with `trained_rows`. `forgotten` are time ranges
+    oldest row that waits for its label, and `most_open` the most rows that ever waited. `trained` are
+    the trainings of the slots' models by name. `forgotten` are time ranges
     whose rows are left out for good. Times are POSIX seconds.
     """
 
@@ -109,18 +117,12 @@ class MixtureRecord:
     looked_at: float = 0.0
     open_since: float = 0.0
     most_open: int = 0
-    trained_rows: int = 0
-    renewed_at_rows: int = 0
+    trained: Mapping[str, SlotTraining] = field(default_factory=dict)
     forgotten: tuple[tuple[float, float], ...] = ()
     events: tuple[MixtureEvent, ...] = ()
     history: tuple[MixturePoint, ...] = ()
 
-    @property
-    def growth(self) -> float:
-        """The rows that were learned since the slots were renewed, as a part of those of the largest slot.
-
-        Infinite before the first time: then no slot has a model of its own.
-        """
-        if not self.trained_rows:
-            return math.inf
-        return (int(self.state["rows"]) - self.renewed_at_rows) / self.trained_rows
+    def growth_of(self, slot: str) -> float:
+        """The rows since a slot's model was trained, as a part of those that it learned; infinite without one."""
+        training = self.trained.get(slot)
+        return math.inf if training is None else (int(self.state["rows"]) - training.learned) / training.rows

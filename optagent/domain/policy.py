@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -103,7 +103,7 @@ class RetrainingPolicy:
     gates and goes to shadow is trained again on all labelled rows, the holdout's too, and shadow judges that version.
     The `answer` is that of one version, the champion, or of the mixture of all `slots`, whose weights follow the
     labels; with a mixture, an optimization renews the slots, and nothing has to be better than the champion first. The
-    trigger growth is due once so many labelled rows have come, as a part of those that the largest slot has learned.
+    trigger growth is due for a slot once so many labelled rows have come, as a part of those that its model learned.
     """
 
     triggers: tuple[Trigger, ...] = (Trigger.DEGRADATION, Trigger.CONCEPT_DRIFT)
@@ -122,7 +122,7 @@ class RetrainingPolicy:
     refit: bool = True
     answer: str = "champion"
     slots: tuple[str, ...] = DEFAULT_SLOTS
-    growth: float = 0.125
+    growth: float = 0.5
 
     def __post_init__(self) -> None:
         strategy_named(self.strategy)
@@ -184,19 +184,34 @@ POLICIES: Mapping[str, RetrainingPolicy] = {
         (Trigger.CONCEPT_DRIFT,), Action.SHADOW, "conservative", OptimizationType.RETRAIN, cooldown="7d", most_a_year=12
     ),
     "balanced": RetrainingPolicy(
-        (Trigger.DEGRADATION, Trigger.CONCEPT_DRIFT), Action.FULL, "balanced", OptimizationType.RETRAIN, cooldown="3d"
+        (Trigger.DEGRADATION, Trigger.CONCEPT_DRIFT, Trigger.GROWTH),
+        Action.FULL,
+        "balanced",
+        OptimizationType.RETRAIN,
+        cooldown="3d",
+        answer=MIXED,
     ),
     "aggressive": RetrainingPolicy(
-        (Trigger.DEGRADATION, Trigger.CONCEPT_DRIFT, Trigger.DRIFT, Trigger.SCHEDULE),
+        (Trigger.DEGRADATION, Trigger.CONCEPT_DRIFT, Trigger.DRIFT, Trigger.SCHEDULE, Trigger.GROWTH),
         Action.FULL,
         "aggressive",
         OptimizationType.RETRAIN,
         every="30d",
         cooldown="1d",
         most_a_year=365,
+        answer=MIXED,
+        growth=0.25,
     ),
 }
 """Ready-made policies by name."""
+
+
+def with_answer(policy: RetrainingPolicy, answer: str) -> RetrainingPolicy:
+    """The policy with another answer: a mixture is renewed as its rows grow, and waits for nobody."""
+    triggers = tuple(trigger for trigger in policy.triggers if trigger is not Trigger.GROWTH)
+    if answer != MIXED:
+        return replace(policy, answer=answer, triggers=triggers)
+    return replace(policy, answer=answer, triggers=(*triggers, Trigger.GROWTH), action=Action.FULL)
 
 
 def policy_named(name: str) -> RetrainingPolicy:
@@ -212,7 +227,7 @@ class PolicyFacts:
 
     `trained_at` is the time of the champion's training, `runs` are the times at which optimizations of the model were
     requested, `idle` those of them that found nothing to do; `new_labels` counts labelled rows since `trained_at`, and
-    `growth` is that of the mixture's rows since its slots were renewed, 0 without a mixture.
+    `growth` is the largest of a slot's, 0 without a mixture.
     """
 
     now: float
@@ -258,7 +273,7 @@ def _check_trigger(
     if trigger is Trigger.GROWTH:
         if facts.growth < policy.growth:
             return None
-        reason = "no slot has a model of its own yet" if math.isinf(facts.growth) else _describe_growth(facts.growth)
+        reason = "a slot has no model of its own yet" if math.isinf(facts.growth) else _describe_growth(facts.growth)
         return DueTrigger(trigger, reason, f"growth:{since:.0f}")
     if trigger is Trigger.NEW_LABELS:
         if facts.new_labels < labels:
@@ -275,7 +290,7 @@ def _check_trigger(
 
 
 def _describe_growth(growth: float) -> str:
-    return f"labelled rows since the slots were renewed are {growth:.0%} of those that the largest has learned"
+    return f"the labelled rows since a slot's model was trained are {growth:.0%} of those that it has learned"
 
 
 def stages_of(kind: OptimizationType, remedy: Remedy | None) -> tuple[Stage, ...]:

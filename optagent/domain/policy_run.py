@@ -34,7 +34,8 @@ class ReplayedRun:
 
     `version` is the one that competed in the rollout, else the one that was judged. `rollout` is the state of its
     rollout when the replay ended, None without one, and `promoted_at` the time at which it took the champion's place;
-    both are None in results of older versions, which promoted at the gate.
+    both are None in results of older versions, which promoted at the gate. `slots` are those of a mixture that it
+    renewed, with their new versions.
     """
 
     at: float
@@ -50,6 +51,12 @@ class ReplayedRun:
     said: str | None = None
     rollout: str | None = None
     promoted_at: float | None = None
+    slots: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def trainings(self) -> int:
+        """The number of models that it trained for the gates."""
+        return len(self.slots) or int(self.version is not None)
 
     @property
     def is_under_way(self) -> bool:

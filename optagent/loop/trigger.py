@@ -14,6 +14,7 @@ from optagent.domain.optimization import UNCHANGED
 from optagent.domain.policy import Action, DueTrigger, PolicyFacts, RetrainingPolicy, Trigger, due_trigger
 from optagent.domain.process import Process, Status
 from optagent.domain.rollout import AUTOMATIC
+from optagent.domain.slot import parse_slot
 from optagent.errors import Conflict, OptAgentError
 from optagent.loop.champion import champion_of
 from optagent.loop.commands import check_command, new_process
@@ -80,7 +81,8 @@ async def gather_facts(spec: ModelSpec, ports: Ports) -> PolicyFacts:
     growth = 0.0
     if spec.policy is not None and Trigger.GROWTH in spec.policy.triggers:
         record = await ports.store.mixture(spec.model_id)
-        growth = 0.0 if record is None else record.growth
+        slots = [slot.name for slot in map(parse_slot, spec.policy.slots) if slot.is_trained]
+        growth = 0.0 if record is None else max(map(record.growth_of, slots), default=0.0)
     return PolicyFacts(now, trained_at, await ports.store.alerts(spec.model_id), runs, labels, idle, growth)
 
 

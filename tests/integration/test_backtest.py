@@ -85,18 +85,18 @@ def long_table() -> pa.Table:
 
 @pytest.fixture(scope="module")
 def balanced(long_table: pa.Table) -> SimulatedPolicy:
-    return simulate(model(), long_table, contender_named("balanced"), ask("balanced", start=0.25))
+    return simulate(model(), long_table, contender_named("balanced:champion"), ask("balanced:champion", start=0.25))
 
 
 @pytest.fixture(scope="module")
 def result(long_table: pa.Table) -> BacktestResult:
-    wanted = ask("balanced", "scheduled-ungated:8d", start=0.25)
+    wanted = ask("balanced:champion", "scheduled-ungated:8d", start=0.25)
     return run_backtest(model(), long_table, wanted, SequentialWorkers())
 
 
 def test_after_a_change_a_policy_that_watches_is_better_than_doing_nothing(result: BacktestResult) -> None:
-    never, balanced = result.run("never"), result.run("balanced")
-    standing = result.standing("balanced")
+    never, balanced = result.run("never"), result.run("balanced:champion")
+    standing = result.standing("balanced:champion")
     assert never.metric is not None
     assert balanced.metric is not None
     assert standing is not None
@@ -111,7 +111,7 @@ def test_after_a_change_a_policy_that_watches_is_better_than_doing_nothing(resul
 
 def test_nothing_runs_before_there_is_a_reason(result: BacktestResult, table: pa.Table) -> None:
     changed = (START + np.timedelta64(CHANGE, "D")).astype("datetime64[s]").astype(int)
-    runs = result.run("balanced").runs
+    runs = result.run("balanced:champion").runs
     assert runs
     assert all(run.at > changed and run.trigger in ("degradation", "concept_drift") for run in runs)
 
@@ -149,7 +149,7 @@ def test_profit_is_compared_where_the_model_declares_it(table: pa.Table, tmp_pat
     assert first[-2] == f"{never.business['profit']:.5g}"
     assert "profit" in backtest_page(outcome)
     with pytest.raises(InvalidRequest, match="no column 'stake'"):
-        run_backtest(spec, table, ask("balanced"), SequentialWorkers())
+        run_backtest(spec, table, ask("balanced:champion"), SequentialWorkers())
 
 
 def test_what_answers_is_the_champion_of_the_time_and_in_a_ramp_its_candidate(result: BacktestResult) -> None:
@@ -162,7 +162,7 @@ def test_what_answers_is_the_champion_of_the_time_and_in_a_ramp_its_candidate(re
 
 
 def test_for_a_week_after_its_gate_a_candidate_answers_nothing(result: BacktestResult) -> None:
-    balanced = result.run("balanced")
+    balanced = result.run("balanced:champion")
     (passed,) = [run for run in balanced.runs if run.status == "success"]
     week = [one.version for one in balanced.periods if passed.at < one.end <= passed.at + 7 * 86_400]
     assert week
@@ -170,7 +170,7 @@ def test_for_a_week_after_its_gate_a_candidate_answers_nothing(result: BacktestR
 
 
 def test_a_candidate_waits_for_its_rollout_and_no_other_optimization_starts_meanwhile(result: BacktestResult) -> None:
-    runs = result.run("balanced").runs
+    runs = result.run("balanced:champion").runs
     (promoted,) = [run for run in runs if run.promoted]
     assert (promoted.status, promoted.rollout) == ("success", "promoted")
     assert promoted.promoted_at is not None
@@ -181,7 +181,9 @@ def test_the_same_rows_in_any_order_give_the_same_replay_to_the_bit(
     balanced: SimulatedPolicy, long_table: pa.Table
 ) -> None:
     mixed = long_table.take(pa.array(np.random.default_rng(1).permutation(long_table.num_rows)))
-    assert same(simulate(model(), mixed, contender_named("balanced"), ask("balanced", start=0.25)), balanced)
+    assert same(
+        simulate(model(), mixed, contender_named("balanced:champion"), ask("balanced:champion", start=0.25)), balanced
+    )
 
 
 def test_what_comes_later_is_never_used(balanced: SimulatedPolicy, long_table: pa.Table) -> None:
@@ -195,7 +197,7 @@ def test_what_comes_later_is_never_used(balanced: SimulatedPolicy, long_table: p
     for place, name in enumerate(("a", "b"), 1):
         values = table.column(name).to_numpy()
         poisoned = poisoned.set_column(place, name, pa.array(np.where(later, 9.0 - values, values)))
-    outcome = simulate(model(), poisoned, contender_named("balanced"), ask("balanced", start=0.25))
+    outcome = simulate(model(), poisoned, contender_named("balanced:champion"), ask("balanced:champion", start=0.25))
 
     def until_now(simulated: SimulatedPolicy) -> Any:
         unsettled = {"compute_s": 0.0, "said": None, "rollout": None, "promoted": False, "promoted_at": None}
@@ -275,7 +277,7 @@ async def test_the_page_is_drawn_to_a_file(agent: Any, result: BacktestResult, t
 
 def test_a_result_is_plain_json(result: BacktestResult) -> None:
     read = json.loads(json.dumps(plain(result)))
-    assert [run["name"] for run in read["runs"]] == ["never", "balanced", "scheduled-ungated:8d"]
+    assert [run["name"] for run in read["runs"]] == ["never", "balanced:champion", "scheduled-ungated:8d"]
 
 
 async def test_the_model_of_the_store_is_replayed_on_a_file(agent: Any, table: pa.Table, tmp_path: Path) -> None:
@@ -290,7 +292,7 @@ async def test_the_model_of_the_store_is_replayed_on_a_file(agent: Any, table: p
     assert "nobody" in str((await agent.backtest_model("nobody", None, DELAY)).error)
     gone = await agent.backtest_model("power", str(tmp_path / "none.parquet"), DELAY)
     assert "none.parquet" in str(gone.error)
-    strange = Contender("mine", dataclasses.replace(ask("balanced").policies[1].policy, gates={"rmse_max": 1}))
+    strange = Contender("mine", dataclasses.replace(ask("balanced:champion").policies[1].policy, gates={"rmse_max": 1}))
     refused = await agent.backtest_model("power", None, DELAY, [strange])
     assert "policy 'mine': gates: rmse" in str(refused.error)
     assert "unknown argument colour" in str((await agent.backtest_model("power", None, DELAY, colour="red")).error)
@@ -349,7 +351,7 @@ def test_a_history_that_cannot_be_replayed_is_refused(table: pa.Table) -> None:
         error: type[Exception], said: str, spec: ModelSpec, rows: pa.Table = table, asked: BacktestAsk | None = None
     ) -> None:
         with pytest.raises(error, match=said):
-            run_backtest(spec, rows, asked or ask("balanced"), SequentialWorkers())
+            run_backtest(spec, rows, asked or ask("balanced:champion"), SequentialWorkers())
 
     numbered = table.set_column(0, "at", pa.array(np.arange(table.num_rows)))
     alone = table.set_column(4, "label", pa.array(["yes"] * table.num_rows))

@@ -60,7 +60,7 @@ def history(seed: int) -> pa.Table:
 
 def one_year(seed: int) -> RunCounts:
     share = f"{LEARNED / (LEARNED + LIVE):.3f}"
-    policy = contender_named("balanced")
+    policy = contender_named("balanced:champion")
     ask = BacktestAsk((policy,), "1d", parse_start(share), "168h", seed)
     return simulate(model_from(SPEC), history(seed), policy, ask).run.counted
 

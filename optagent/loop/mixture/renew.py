@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from optagent.codec import plain
 from optagent.domain.audit import AuditEntry
 from optagent.domain.gate import GateReport, Verdict, gates_from
-from optagent.domain.mixture import JOINED, RETIRED, MixtureEvent, MixtureRecord
+from optagent.domain.mixture import JOINED, RETIRED, MixtureEvent, MixtureRecord, SlotTraining
 from optagent.domain.model import ModelVersion
 from optagent.domain.optimization import REJECTED, SUCCESS, OptimizationResult
+from optagent.domain.policy import RetrainingPolicy, Trigger
 from optagent.domain.rollout import AUTOMATIC
 from optagent.domain.slot import CHAMPION_SLOT, MOST_SLOTS, SEARCH_SLOT, Slot, parse_slot
 from optagent.domain.strategy import strategy_named
@@ -68,8 +69,7 @@ async def renew_slots(
     """
     assert job.spec.policy is not None
     await job.run.stage("renew")
-    names = (SEARCH_SLOT,) if searched else job.spec.policy.slots
-    slots = [slot for slot in map(parse_slot, names) if slot.is_trained]
+    slots = [parse_slot(SEARCH_SLOT)] if searched else await _due_slots(job, job.spec.policy)
     models = [await _train_slot(job, slot, candidate, rows, prepared) for slot in slots]
     entered = {model.slot.name: model.version.version for model in models if model.enters and model.version}
     reasons = [f"slot {model.slot.name}: {_describe_refusal(model)}" for model in models if not model.enters]
@@ -82,8 +82,18 @@ async def renew_slots(
     )
     if not entered:
         return replace(result, status=REJECTED, verdict=str(Verdict.FAIL), error_message="; ".join(reasons))
-    await _enter(job, champion, entered, max(model.rows for model in models))
+    rows_of_slots = {model.slot.name: model.rows for model in models if model.enters}
+    await _enter(job, champion, entered, rows_of_slots)
     return replace(result, status=SUCCESS, verdict=str(Verdict.PASS))
+
+
+async def _due_slots(job: Optimization, policy: RetrainingPolicy) -> list[Slot]:
+    """The trained slots; of an optimization that the growth of rows has started, those that have grown enough."""
+    slots = [slot for slot in map(parse_slot, policy.slots) if slot.is_trained]
+    record = await job.ports.store.mixture(job.spec.model_id)
+    if job.command.trigger != Trigger.GROWTH or record is None:
+        return slots
+    return [slot for slot in slots if record.growth_of(slot.name) >= policy.growth] or slots
 
 
 async def _train_slot(
@@ -106,7 +116,9 @@ async def _train_slot(
     return SlotModel(slot, version, report, len(of_slot.problem.data))
 
 
-async def _enter(job: Optimization, champion: ModelVersion, entered: Mapping[str, str], rows: int) -> None:
+async def _enter(
+    job: Optimization, champion: ModelVersion, entered: Mapping[str, str], rows: Mapping[str, int]
+) -> None:
     """Writes the new models into the journal, whoever else writes it, and logs them."""
     ports = MixturePorts.of(job.ports)
     for left in reversed(range(_TRIES)):
@@ -119,7 +131,7 @@ async def _enter(job: Optimization, champion: ModelVersion, entered: Mapping[str
         except Conflict:
             if not left:
                 raise
-    detail = {"process_id": job.run.process.process_id, "slots": dict(entered), "rows": rows}
+    detail = {"process_id": job.run.process.process_id, "slots": dict(entered), "rows": dict(rows)}
     await job.ports.store.append_audit(
         AuditEntry(
             job.ports.clock.now(), f"process {job.run.process.process_id}", RENEWED, job.spec.model_id, detail=detail
@@ -127,11 +139,14 @@ async def _enter(job: Optimization, champion: ModelVersion, entered: Mapping[str
     )
 
 
-def _with_models(record: MixtureRecord, entered: Mapping[str, str], rows: int, now: float) -> MixtureRecord:
+def _with_models(
+    record: MixtureRecord, entered: Mapping[str, str], rows: Mapping[str, int], now: float
+) -> MixtureRecord:
     learner, learned = MixtureLearner.from_plain(record.state), int(record.state["rows"])
-    versions = {**record.versions, **entered}
+    trained = {**record.trained, **{name: SlotTraining(count, learned) for name, count in rows.items()}}
+    record = replace(record, versions={**record.versions, **entered}, trained=trained)
     if SEARCH_SLOT not in entered:
-        return replace(record, versions=versions, trained_rows=rows, renewed_at_rows=learned)
+        return record
     events = list(record.events)
     if SEARCH_SLOT not in learner.slots:
         if len(learner.slots) >= MOST_SLOTS:
@@ -140,7 +155,7 @@ def _with_models(record: MixtureRecord, entered: Mapping[str, str], rows: int, n
             events.append(MixtureEvent(now, AUTOMATIC, RETIRED, record.passes, {"slot": lightest}))
         learner.add_slot(SEARCH_SLOT)
         events.append(MixtureEvent(now, AUTOMATIC, JOINED, record.passes, {"slot": SEARCH_SLOT}))
-    return replace(record, versions=versions, state=learner.to_plain(), events=tuple(events))
+    return replace(record, state=learner.to_plain(), events=tuple(events))
 
 
 def lightest_slot(learner: MixtureLearner) -> str:
