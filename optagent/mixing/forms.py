@@ -22,6 +22,8 @@ LOW = 0.005
 RATES = (0.0005, 0.002, 0.008, 0.03)
 """Learning rates of the mixers of log-odds and log-probabilities."""
 
+# Constants as arrays, which numpy takes sooner than numbers of Python.
+_ZERO, _ONE, _LOWEST, _HIGHEST = map(np.array, (0.0, 1.0, LOW, 1 - LOW))
 _SMOOTHING = 0.01
 _HALF = 0.5
 
@@ -66,13 +68,13 @@ class BinaryForm:
     rates: tuple[float, ...] = RATES
 
     def bound(self, scores: Array) -> Array:
-        return np.clip(scores, LOW, 1 - LOW)
+        return _clip(scores, _LOWEST, _HIGHEST)
 
     def unscale(self, said: Array) -> Array:
         return said
 
     def mix(self, mixers: Array, said: Array) -> Array:
-        return self.bound(_sigmoid(_with_bias(_logit(said[:, :, 0])) @ mixers.T))[:, :, None]
+        return self.bound(_sigmoid(np.dot(_with_bias(_logit(said[:, :, 0])), mixers.T)))[:, :, None]
 
     def likelihood(self, said: Array, y: Array) -> Array:
         positive = said[:, :, 0]
@@ -95,13 +97,13 @@ class RegressionForm:
     rates: tuple[float, ...] = (0.004, 0.016, 0.064, 0.25)
 
     def bound(self, scores: Array) -> Array:
-        return np.clip((scores - self.low) / (self.high - self.low), 0.0, 1.0)
+        return _clip((scores - self.low) / (self.high - self.low), _ZERO, _ONE)
 
     def unscale(self, said: Array) -> Array:
         return said * (self.high - self.low) + self.low
 
     def mix(self, mixers: Array, said: Array) -> Array:
-        return np.clip(_with_bias(said[:, :, 0] - _HALF) @ mixers.T + _HALF, 0.0, 1.0)[:, :, None]
+        return _clip(np.dot(_with_bias(said[:, :, 0] - _HALF), mixers.T) + _HALF, _ZERO, _ONE)[:, :, None]
 
     def likelihood(self, said: Array, y: Array) -> Array:
         error = said[:, :, 0] - self.bound(y)[:, None]
@@ -184,20 +186,34 @@ def _linear_stepper(
 
 
 def _with_bias(values: Array) -> Array:
-    return np.concatenate([values, np.ones((len(values), 1))], axis=1)
+    rows, columns = values.shape
+    inputs: Array = np.empty((rows, columns + 1))
+    inputs[:, :columns] = values
+    inputs[:, columns] = 1.0
+    return inputs
 
 
 def _logit(probability: Array) -> Array:
-    logit: Array = np.log(probability / (1 - probability))
-    return logit
+    logit: Array = np.subtract(_ONE, probability)
+    np.divide(probability, logit, out=logit)
+    return np.log(logit, out=logit)
 
 
 def _sigmoid(z: Array) -> Array:
-    return 1.0 / (1.0 + np.exp(-z))
+    share: Array = np.negative(z)
+    np.exp(share, out=share)
+    np.add(_ONE, share, out=share)
+    return np.divide(_ONE, share, out=share)
 
 
 def _within_range(z: Array) -> Array:
-    return np.clip(z + _HALF, 0.0, 1.0)
+    return _clip(z + _HALF, _ZERO, _ONE)
+
+
+def _clip(values: Array, low: Array, high: Array) -> Array:
+    """As np.clip, which takes four times as long for a few values."""
+    clipped: Array = np.minimum(np.maximum(values, low), high)
+    return clipped
 
 
 def _softmax(logits: Array) -> Array:

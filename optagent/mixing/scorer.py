@@ -1,5 +1,6 @@
 """Mixture scorer: one answer out of the scores of all slots, by published weights, with what each layer said."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +32,9 @@ class MixtureScorer:
         self._mixers = np.array(weights.mixers)
         self._layers = np.array(weights.layers)
         self._top = np.array(weights.top)
+        self._rates, self._count = len(weights.mixers), np.array(float(len(weights.slots)))
+        self._slots = slice(self._rates, self._rates + len(weights.slots))
+        self._members = self._slots.stop + 1
         self._champion = weights.slots.index(CHAMPION_SLOT)
 
     def mix(self, slot_scores: Array) -> MixtureAnswer:
@@ -42,16 +46,24 @@ class MixtureScorer:
 
     def mix_bounded(self, bounded: Array) -> MixtureAnswer:
         """The answer by scores that are within the bounds of the loss already."""
-        answered = impute_missing(bounded)
-        mixed = self._form.mix(self._mixers, answered)
-        mean = answered.mean(axis=1, keepdims=True)
-        members = np.concatenate([mixed, answered, mean], axis=1)
-        layers = np.einsum("lm,nmc->nlc", self._layers, members)
+        answered = bounded
+        mean = np.add.reduce(answered, 1, keepdims=True)
+        if not math.isfinite(np.add.reduce(mean, None)):
+            answered = impute_missing(bounded)
+            mean = np.add.reduce(answered, 1, keepdims=True)
+        np.divide(mean, self._count, out=mean)
+        said: Array = np.empty((len(bounded), self._members + len(self._top), bounded.shape[2]))
+        members, layers = said[:, : self._members], said[:, self._members :]
+        said[:, : self._rates] = self._form.mix(self._mixers, answered)
+        said[:, self._slots] = answered
+        members[:, -1:] = mean
+        np.einsum("lm,nmc->nlc", self._layers, members, out=layers)
         answer = np.einsum("l,nlc->nc", self._top, layers)
-        guard = self.weights.guard
-        if guard:
+        if self.weights.guard:
+            guard = self.weights.guard
             answer = (1 - guard) * answer + guard * answered[:, self._champion]
-        said = np.concatenate([mixed, bounded, mean, layers], axis=1)
+        if answered is not bounded:
+            said[:, self._slots] = bounded
         scores = self._form.unscale(answer)
         return MixtureAnswer(scores if scores.shape[1] > 1 else scores[:, 0], said)
 
