@@ -136,7 +136,7 @@ async def score_mixture(
     again and again. Versions whose engines block are asked at the same time, and have `budget_s` for each 256 rows
     after the rows are read. Raises InvalidData for rows that break a rule of the champion.
     """
-    few = request.small and request.size <= FEW_ROWS
+    few = request.small and request.size * len(mixture.members) <= FEW_ROWS
     matrices = mixture.read(request.rows) if few else await run_in_thread(mixture.read, request.rows)
     now = time.monotonic()
     asked = [member for member in mixture.members if member.version.breaker.allows(now)]

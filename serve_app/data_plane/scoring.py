@@ -1,6 +1,7 @@
 """Scoring of a request: by the version of its arm, or by the backup where that version fails."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -8,13 +9,15 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from optagent.arrays import Prediction
-from optagent.errors import EngineFailed, InvalidData
+from optagent.errors import EngineFailed, InvalidData, OptAgentError
 from optagent.serving.engine import ServedModel
 from optagent.serving.evidence_record import CANDIDATE
 from optagent.serving.mixture_record import SaidRecord
-from serve_app.data_plane.mixture import FEW_ROWS, score_mixture
+from serve_app.data_plane.mixture import FEW_ROWS, MixedScores, MixtureRoute, score_mixture
 from serve_app.data_plane.payloads import PredictionRequest
 from serve_app.data_plane.route import ArmAssignment, Route, Version
+
+_log = logging.getLogger("optagent.gateway")
 
 
 class ScoringResult(NamedTuple):
@@ -40,8 +43,7 @@ class Scorer:
         """Raises InvalidData for rows that break a rule, and EngineFailed where no version answers."""
         started_at = time.perf_counter()
         if route.mixture is not None and assignment is route.champion:
-            budget_s = route.table.budget_ms / 1000
-            mixed = await score_mixture(route.mixture, request, budget_s, route.metrics, self.run_in_thread)
+            mixed = await self._mix(route, route.mixture, request)
             if mixed is not None:
                 took_ms = (time.perf_counter() - started_at) * 1000
                 return ScoringResult(route.mixture.reference, mixed.scores, False, took_ms, mixed.said)
@@ -73,6 +75,17 @@ class Scorer:
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _mix(self, route: Route, mixture: MixtureRoute, request: PredictionRequest) -> MixedScores | None:
+        """The answer of the mixture; None where it has none, so that the champion is asked alone."""
+        budget_s = route.table.budget_ms / 1000
+        try:
+            return await score_mixture(mixture, request, budget_s, route.metrics, self.run_in_thread)
+        except OptAgentError:
+            raise
+        except Exception:
+            _log.exception("the mixture of %s fails, its champion is asked alone", route.model_id)
+            return None
 
     async def _score_by(self, version: Version, request: PredictionRequest, budget_s: float | None) -> Prediction:
         model = version.model

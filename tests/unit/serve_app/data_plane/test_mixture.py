@@ -335,6 +335,13 @@ async def test_weights_of_another_task_are_not_used(gateway: Gateway) -> None:
     assert await gateway.answering_version() == "1"
 
 
+async def test_weights_of_another_number_of_slots_are_not_used(gateway: Gateway) -> None:
+    fewer = weights_of(("1", "2"), slots=("champion", "all"))
+    wrong = MixtureWeights(Task.BINARY, SLOTS, ("1", "2", "3"), fewer.mixers, fewer.layers, fewer.top)
+    await gateway.answer_by(champion="1", mixture=wrong)
+    assert await gateway.answering_version() == "1"
+
+
 async def test_new_weights_are_a_table_swap_without_loading_a_version_again(gateway: Gateway, versions: Loads) -> None:
     await gateway.answer_by(champion="1", mixture=WEIGHTS)
     before = await share_of_yes(gateway)
