@@ -1,9 +1,10 @@
 """What serving does under load, beside MLflow, MLServer, LitServe, BentoML and bare frameworks on the same machine.
 
 Parts, by `--only`: `throughput`, `shadow` (what a candidate costs the champion: in shadow, on split traffic, while it
-hangs), `candidate` (raises, hangs, answers NaN, crashes), `beside` (a search on the same machine), `swap`, `kill`. The
-peers live in environments of their own, which `make bench-serve` makes; one whose python is not given is left out. The
-load comes from wrk (Debian: wrk) where it is on the PATH. Nothing else should run on the machine.
+hangs), `mixture` (of four slots, beside one model), `candidate` (raises, hangs, answers NaN, crashes), `beside` (a
+search on the same machine), `swap`, `kill`. The peers live in environments of their own, which `make bench-serve`
+makes; one whose python is not given is left out. The load comes from wrk (Debian: wrk) where it is on the PATH. Nothing
+else should run on the machine.
 """
 
 import argparse
@@ -15,12 +16,12 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
-from tests.performance.serve_bench import beside, killing, misbehaving, shadowing, swapping, throughput
+from tests.performance.serve_bench import beside, killing, misbehaving, shadowing, slots, swapping, throughput
 from tests.performance.serve_bench.made import Made, make
 from tests.performance.serve_bench.system import System, serving
 from tests.performance.serve_bench.tables import say
 
-PARTS = {"throughput": 0, "shadow": 1, "candidate": 1, "beside": 1, "swap": 2, "kill": 2}
+PARTS = {"throughput": 0, "shadow": 1, "mixture": 1, "candidate": 1, "beside": 1, "swap": 2, "kill": 2}
 """By name, the replicas that a part needs; `throughput` brings up by itself what it measures."""
 
 PEERS = ("mlserver", "litserve", "bentoml")
@@ -80,6 +81,7 @@ def _part(name: str, made: Made, system: System | None, options: argparse.Namesp
         return throughput.measure(made, pythons | {peer: getattr(options, peer) for peer in PEERS}, seconds, rounds)
     parts: dict[str, Callable[[], None]] = {
         "shadow": lambda: shadowing.measure(system, seconds, rounds, rate),
+        "mixture": lambda: slots.measure(system, seconds, rounds, rate),
         "candidate": lambda: misbehaving.measure(system, rate),
         "beside": lambda: beside.measure(system, seconds, rounds, rate),
         "swap": lambda: swapping.measure(system, rounds, rate),

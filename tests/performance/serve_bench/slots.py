@@ -1,0 +1,92 @@
+"""A mixture of four slots beside one model: each request is answered by four versions instead of one."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+
+import numpy as np
+
+from optagent.adapters.clock import SystemClock
+from optagent.adapters.state.embedded.embedded_redis import read_endpoint
+from optagent.adapters.state.redis.routes import RedisRoutes
+from optagent.domain.mixture import MIXTURE, MixtureWeights
+from optagent.domain.model import Task
+from optagent.domain.routing import RoutingTable
+from optagent.domain.slot import DEFAULT_SLOTS
+from optagent.loop.rollout.activate import activate_table
+from optagent.mixing.learner import MixtureLearner
+from tests.performance.serve_bench.load import Answers, loaded, throughput
+from tests.performance.serve_bench.made import MODEL
+from tests.performance.serve_bench.shadowing import Ways, in_turn, percentiles
+from tests.performance.serve_bench.system import LOAD_S, System
+from tests.performance.serve_bench.tables import Figure, at_least, at_most, none, show_figures
+
+
+def measure(system: System, seconds: float, rounds: int, rate: float) -> None:
+    weights = _weights(_four_versions(system))
+    ways = Ways(nullcontext, lambda: _mixing(system, weights))
+    title = f"{rate:g} requests/s of one row for {seconds:g} s, {rounds} rounds in turn"
+    show_figures(f"A mixture of four slots: {title}", list(_figures(system, ways, seconds, rounds, rate)))
+
+
+def _figures(system: System, ways: Ways, seconds: float, rounds: int, rate: float) -> Iterator[Figure]:
+    def measured() -> tuple[Answers, float]:
+        return loaded(system.target(), seconds, rate), throughput(system.target(), seconds).requests_a_second
+
+    alone, mixed = in_turn(ways, rounds, measured)
+    before, after = ([answers for answers, _ in runs] for runs in (alone, mixed))
+    for name, percent, asked in (("p50", 50, 1.25), ("p99", 99, 1.3)):
+        one_model = percentiles(before, percent)
+        pairs = [b.percentile(percent) / a.percentile(percent) for a, b in zip(before, after, strict=True)]
+        told = f"by round {min(pairs):.2f} to {max(pairs):.2f}"
+        yield Figure(f"{name} of one model", f"{one_model:.2f} ms")
+        yield at_most(
+            f"{name} of a mixture of four slots", percentiles(after, percent) / one_model, asked, "times", told
+        )
+    rates = [float(np.median([speed for _, speed in runs])) for runs in (alone, mixed)]
+    yield Figure("requests/s of one model, 16 connections", f"{rates[0]:,.0f}")
+    yield at_least("requests/s of a mixture of four slots, times", rates[1] / rates[0], 0.75)
+    yield none("failed", sum(run.failed for run in (*before, *after)))
+    share = float(np.mean(np.concatenate([run.version[run.good] for run in after]) == MIXTURE))
+    yield Figure("answered by the mixture", f"{share:.1%}", "all", share == 1.0)
+
+
+def _four_versions(system: System) -> tuple[str, ...]:
+    """The two that are there, and the same two once more: engines of their own, which share nothing."""
+    for name in ("champion", "candidate"):
+        system.cli("import", str(system.made.folder / name), "--as", MODEL)
+    return tuple(str(number) for number in range(1, len(DEFAULT_SLOTS) + 1))
+
+
+def _weights(versions: tuple[str, ...]) -> MixtureWeights:
+    """The weights that a learner begins with."""
+    learner = MixtureLearner(Task.BINARY, DEFAULT_SLOTS)
+    mixers, layers = (tuple(map(tuple, values.tolist())) for values in (learner.mixers, learner.layers))
+    return MixtureWeights(Task.BINARY, DEFAULT_SLOTS, versions, mixers, layers, tuple(learner.top.tolist()))
+
+
+@contextmanager
+def _mixing(system: System, weights: MixtureWeights) -> Iterator[None]:
+    """All slots answer; at the end the champion does alone."""
+    alone = system.table()
+    _activate(system, replace(alone, mixture=weights))
+    try:
+        yield
+    finally:
+        _activate(system, alone)
+
+
+def _activate(system: System, table: RoutingTable) -> None:
+    asyncio.run(_activate_table(system, table))
+
+
+async def _activate_table(system: System, table: RoutingTable) -> None:
+    endpoint = read_endpoint(system.home / "redis")
+    if endpoint is None:
+        raise RuntimeError("there is no embedded Redis server")
+    routes = RedisRoutes(endpoint.url)
+    try:
+        await activate_table(table, routes, SystemClock(), patience_s=LOAD_S)
+    finally:
+        await routes.close()
