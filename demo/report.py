@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from calendars import Calendar
 from live import Answered, log_loss
 
 from optagent.adapters.pages.page import sections_page
 from optagent.adapters.pages.plot import Plot, in_page_style, plot_of
 from optagent.agent.page_file import write_page
 from optagent.analysis.report.parts import Section, Table
+from optagent.domain.mixture_status import MixtureStatus
 from optagent.domain.process import Process
-from optagent.domain.rollout import Rollout
 
 _ROWS = 250  # in the mean of a point: 50 trading days
 
@@ -31,53 +32,94 @@ class Moment:
     evidence: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """The live answers beside those of the frozen champion, and of the best calendar in hindsight."""
+
+    answered: Answered
+    frozen: Sequence[float]
+    calendar: Calendar
+
+    @property
+    def loss(self) -> float:
+        return log_loss(self.answered.truth, self.answered.live)
+
+    @property
+    def loss_without(self) -> float:
+        return log_loss(self.answered.truth, self.frozen)
+
+    @property
+    def loss_of_calendar(self) -> float:
+        return log_loss(self.answered.truth, self.calendar.probability)
+
+
 def write_report(
     path: Path,
-    answered: Answered,
-    frozen: Sequence[float],
+    compared: Compared,
     moments: Sequence[Moment],
     processes: Sequence[Process],
-    rollouts: Sequence[Rollout],
+    mixture: MixtureStatus,
 ) -> Path:
     """Writes the page, which needs nothing from the network."""
-    count = f"{len(answered.truth):,} predictions over HTTP, 2004 on."
-    lead = f"{count} Without the agent the first champion answers all of them."
-    sections = [_years(answered, frozen), _moments(moments), *_gates(processes), _rollouts(rollouts)]
-    page = sections_page(
-        "A model of market turbulence, kept good by nobody", lead, [_plot(answered, frozen, moments)], sections
+    count = f"{len(compared.answered.truth):,} predictions over HTTP, 2004 on."
+    lead = f"{count} Without the agent the first champion answers all of them. {mixture.certificate.words}"
+    sections = [_years(compared), _slots(mixture), _moments(moments), *_gates(processes)]
+    plots = [_losses(compared), _weights(mixture, 1)]
+    return write_page(sections_page("A model of market turbulence, kept good by nobody", lead, plots, sections), path)
+
+
+def _losses(compared: Compared) -> Plot:
+    frame = pd.DataFrame(
+        {
+            "y": compared.answered.truth,
+            "without the agent": list(compared.frozen),
+            f"best calendar in hindsight: {compared.calendar.name}": compared.calendar.probability,
+            "with the agent: the mixture": compared.answered.live,
+        }
     )
-    return write_page(page, path)
-
-
-def _plot(answered: Answered, frozen: Sequence[float], moments: Sequence[Moment]) -> Plot:
-    frame = pd.DataFrame({"day": answered.day, "y": answered.truth, "live": answered.live, "frozen": list(frozen)})
-    for name in ("live", "frozen"):
-        p = np.clip(frame[name], 1e-6, 1 - 1e-6)
-        frame[name] = -(frame["y"] * np.log(p) + (1 - frame["y"]) * np.log1p(-p))
-    smooth = frame[["live", "frozen"]].rolling(_ROWS, min_periods=_ROWS // 2).mean()
     figure = go.Figure()
-    figure.add_scatter(x=frame["day"], y=smooth["frozen"], name="without the agent", line={"color": "#999"})
-    figure.add_scatter(x=frame["day"], y=smooth["live"], name="with the agent", line={"color": "#2266cc"})
-    for moment in moments:
-        if moment.day is not None and moment.kind in ("rollout", "alert", "policy"):
-            colour = {"rollout": "#3c9a5f", "alert": "#d6453d", "policy": "#d69d3d"}[moment.kind]
-            figure.add_vline(x=moment.day, line={"color": colour, "width": 1, "dash": "dot"}, opacity=0.6)
+    for name, colour in zip(frame.columns[1:], ("#999", "#d69d3d", "#2266cc"), strict=True):
+        p = np.clip(frame[name], 1e-6, 1 - 1e-6)
+        loss = -(frame["y"] * np.log(p) + (1 - frame["y"]) * np.log1p(-p))
+        smooth = loss.rolling(_ROWS, min_periods=_ROWS // 2).mean()
+        figure.add_scatter(x=compared.answered.day, y=smooth, name=name, line={"color": colour})
     figure.update_layout(yaxis_title=f"log-loss, mean of {_ROWS} predictions")
     return plot_of(in_page_style(figure, 420), 0, toolbar=True)
 
 
-def _years(answered: Answered, frozen: Sequence[float]) -> Section:
-    years = np.array([day.year for day in answered.day])
+def _weights(mixture: MixtureStatus, number: int) -> Plot:
+    """The slots' parts of the answers over the labelled rows, stacked."""
+    figure = go.Figure()
+    for slot in mixture.slots:
+        points = [point for point in mixture.history if slot.name in point.slots]
+        parts = [point.weights[point.slots.index(slot.name)] for point in points]
+        figure.add_scatter(x=[point.rows for point in points], y=parts, name=slot.name, stackgroup="weights")
+    figure.update_layout(yaxis_title="part of the answers", xaxis_title="labelled rows")
+    return plot_of(in_page_style(figure, 300), number, toolbar=True)
+
+
+def _years(compared: Compared) -> Section:
+    answered = compared.answered
+    years, truth = np.array([day.year for day in answered.day]), np.array(answered.truth)
     rows = []
     for year in sorted(set(years.tolist())):
         at = np.flatnonzero(years == year)
-        truth, live = np.array(answered.truth)[at], np.array(answered.live)[at]
-        without, with_agent = log_loss(truth, np.array(frozen)[at]), log_loss(truth, live)
-        versions = ", ".join(dict.fromkeys(np.array(answered.version)[at].tolist()))
-        rows.append((str(year), str(len(at)), f"{truth.mean():.2f}", f"{without:.4f}", f"{with_agent:.4f}", versions))
-    return _section(
-        "Log-loss by year", ("year", "rows", "turbulent", "without", "with the agent", "versions that answered"), rows
-    )
+        losses = [
+            f"{log_loss(truth[at], np.array(probability)[at]):.4f}"
+            for probability in (compared.frozen, compared.calendar.probability, answered.live)
+        ]
+        rows.append((str(year), str(len(at)), f"{truth[at].mean():.2f}", *losses))
+    headings = ("year", "rows", "turbulent", "without", "best calendar", "with the agent")
+    return _section("Log-loss by year", headings, rows)
+
+
+def _slots(mixture: MixtureStatus) -> Section:
+    rows = [
+        (slot.name, slot.version, f"{slot.weight:.0%}", f"{slot.loss or 0:.4f}", f"{slot.ahead:+.1f}")
+        for slot in mixture.slots
+    ]
+    headings = ("slot", "version", "part of the answers", "nats a row, alone", "nats that the mixture is ahead of it")
+    return _section("Slots of the mixture", headings, rows)
 
 
 def _moments(moments: Sequence[Moment]) -> Section:
@@ -99,15 +141,6 @@ def _gates(processes: Sequence[Process]) -> list[Section]:
         gates = (Table(("gate", "verdict", "why"), rows),) if rows else ()
         sections.append(Section(title, status, str(reason), gates))
     return sections or [Section("Optimizations", "none")]
-
-
-def _rollouts(rollouts: Sequence[Rollout]) -> Section:
-    rows = [
-        (rollout.rollout_id, f"{rollout.champion} to {rollout.candidate}", str(change.state), change.reason, change.by)
-        for rollout in reversed(rollouts)
-        for change in rollout.transitions
-    ]
-    return _section("Rollouts", ("rollout", "versions", "state", "why", "by"), rows)
 
 
 def _section(title: str, headings: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Section:

@@ -1,8 +1,10 @@
 """`make demo`: the whole loop on real market data, through the live endpoint, on this machine.
 
 A model of market turbulence is tuned on the years to 2003 and goes live; then the days from 2004 on are asked of it
-over HTTP, a few a second, and labels follow days later. Nobody touches it: the monitor notices decay, the policy starts
-an optimization, gates judge the candidate, it competes in shadow, and takes over or does not.
+over HTTP, a few a second, and labels follow days later. Nobody touches it: a mixture of the champion and of newer
+models answers, whose weights follow the labels; as rows come and as the monitor notices decay, the policy has the
+models trained again, and what passes the hard gates answers beside the others. At the end all of it is compared with
+the frozen champion, and with the best retraining calendar that hindsight can name.
 """
 
 import argparse
@@ -11,7 +13,6 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,17 @@ import pandas as pd
 import pyarrow as pa
 import requests
 import yaml
-from live import Market, log_loss
-from report import Moment, write_report
+from calendars import best_calendar
+from live import Market
+from report import Compared, Moment, write_report
 from rich.console import Console
 
 from optagent import create_optimization_agent, load_settings
 from optagent.bootstrap import Serving, parts
 from optagent.cli import configure_logging
+from optagent.domain.audit_chain import ChainReport
+from optagent.domain.mixture_status import MixtureStatus
 from optagent.domain.process import Process
-from optagent.domain.rollout import Rollout
-from optagent.domain.rollout_look import RolloutState
 from optagent.errors import OptAgentError
 from optagent.loop.train.load import load_version
 from optagent.settings import Settings
@@ -53,6 +55,7 @@ def demo_settings(home: Path | None) -> Settings:
         api_port=free_port(8000),
         monitor_every_seconds=2.0,
         supervise_every_seconds=0.5,
+        mixture_every_seconds=0.5,
         max_processes=1,
         observations=None,
     )
@@ -72,15 +75,12 @@ def model_fields(data: Path) -> dict[str, Any]:
             "accuracy_drop_threshold": 0.08,  # of the log-loss
         },
         "policy": {
-            "triggers": ["degradation", "concept_drift", "drift"],
+            "triggers": ["degradation", "concept_drift", "growth"],
             "action": "full",
-            "optimization_type": "tune",
-            "trials": 25,
-            "timeout_s": 40,
-            "cooldown": f"{200 * DAY_S:.0f}s",
-            "most_a_year": 1000,
-            # The way into production is short here: some 400 days of shadow, and no ramp.
-            "rollout": {"ramp": [], "min_rows": 300, "horizon_rows": 2500, "baking_s": 3.0},
+            "optimization_type": "retrain",
+            "answer": "mixture",
+            "cooldown": f"{30 * DAY_S:.1f}s",
+            "most_a_year": 10_000,
         },
     }
 
@@ -130,14 +130,13 @@ async def main(home: Path | None, last_live: str) -> None:
             await follow(agent, spec.model_id, watched, timeline)
             frozen = frozen_predictions(settings, spec.model_id, str(first.version), rows, watched)
             processes = [process for process in await agent.processes(spec.model_id) if process.kind == "optimize"]
-            rollouts = await agent.rollouts(spec.model_id)
-            chain = await agent.verify_audit()
-            path = write_report(
-                Path("demo_report.html"), watched.answered, frozen, timeline.moments, processes, rollouts
-            )
-            show_end(watched, frozen, processes, rollouts, chain, path)
+            mixture, chain = await agent.mixture(spec.model_id), await agent.verify_audit()
+            calendar = await asyncio.to_thread(best_calendar, rows, watched.answered.row)
+            compared = Compared(watched.answered, frozen, calendar)
+            path = write_report(Path("demo_report.html"), compared, timeline.moments, processes, mixture)
+            show_end(compared, processes, mixture, chain, path)
             OUT.print(
-                f"look further: OPT_AGENT_HOME={settings.home} optagent audit list | rollout list | processes",
+                f"look further: OPT_AGENT_HOME={settings.home} optagent mixture {spec.model_id} | audit list",
                 soft_wrap=True,
             )
     finally:
@@ -195,12 +194,7 @@ async def follow(agent: Any, model_id: str, watched: Market, timeline: Timeline)
         processes = [item for item in await agent.processes(model_id) if item.kind == "optimize"]
         for process in reversed(processes):
             tell_process(process, once)
-        rollouts = await agent.rollouts(model_id)
-        for rollout in reversed(rollouts):
-            for number, change in enumerate(rollout.transitions):
-                text = f"version {rollout.candidate}: {change.state}, {change.reason}"
-                once(f"{rollout.rollout_id} {number}", "rollout", text)
-        busy = any(not one.status.has_ended for one in processes) or any(one.state.is_active for one in rollouts)
+        busy = any(not one.status.has_ended for one in processes)
         if watched.ended.is_set():
             ends = ends or time.monotonic() + LAST_S
             if not busy or time.monotonic() > ends:
@@ -211,12 +205,10 @@ async def follow(agent: Any, model_id: str, watched: Market, timeline: Timeline)
 def tell_process(process: Process, once: Callable[..., None]) -> None:
     key = process.process_id
     once(key, "policy", f"{process.command.get('trigger')}: {process.command.get('reason')}")
-    for event in process.history:
-        if event.kind == "stage":
-            once(f"{key} {event.detail['stage']}", "stage", str(event.detail["stage"]))
     if process.status.has_ended:
         result = process.result or {}
-        message = process.error or result.get("error_message") or f"version {result.get('version')} passed every gate"
+        slots = ", ".join(f"{name}: version {version}" for name, version in (result.get("slots") or {}).items())
+        message = process.error or result.get("error_message") or f"new models answer beside the others: {slots}"
         once(f"{key} end", str(result.get("status", process.status)), str(message))
 
 
@@ -231,38 +223,23 @@ def frozen_predictions(
 
 
 def show_end(
-    watched: Market, frozen: list[float], processes: list[Process], rollouts: list[Rollout], chain: Any, path: Path
+    compared: Compared, processes: list[Process], mixture: MixtureStatus, chain: ChainReport, path: Path
 ) -> None:
-    answered = watched.answered
-    took_over = next((index for index, version in enumerate(answered.version) if version != answered.version[0]), None)
+    answered = compared.answered
+    trainings = sum(len((process.result or {}).get("slots") or {}) for process in processes)
     OUT.print(
         f"\n{len(answered.truth):,} predictions over HTTP, {answered.failed} requests failed; "
-        f"{len(processes)} optimizations"
+        f"{len(processes)} optimizations, {trainings} models trained"
     )
-    for name, start in (("all live days", 0), ("since another version answers", took_over)):
-        if start is not None:
-            with_agent = log_loss(answered.truth[start:], answered.live[start:])
-            without = log_loss(answered.truth[start:], frozen[start:])
-            change = 100 * (without - with_agent) / without
-            OUT.print(f"log-loss, {name}: {without:.4f} without the agent, {with_agent:.4f} with it ({change:+.1f} %)")
-    for rollout in reversed(rollouts):
-        if rollout.state is RolloutState.PROMOTED:
-            OUT.print(recovery(rollout, processes), soft_wrap=True)
+    without = compared.loss_without
+    OUT.print(f"log-loss, all live days: {without:.4f} without the agent")
+    best = f"by the best calendar in hindsight, {compared.calendar.name}"
+    for name, loss in ((best, compared.loss_of_calendar), ("with the agent", compared.loss)):
+        OUT.print(f"  {loss:.4f} {name} ({100 * (loss - without) / without:+.1f} %)", highlight=False, soft_wrap=True)
+    OUT.print(mixture.certificate.words, highlight=False, soft_wrap=True)
     state = "whole" if chain.broken is None else f"broken: {chain.broken}"
     OUT.print(f"audit: {chain.links} links, {state}", highlight=False, soft_wrap=True)
     OUT.print(f"report: {path.absolute()}", highlight=False, soft_wrap=True)
-
-
-def recovery(rollout: Rollout, processes: list[Process]) -> str:
-    """The seconds by stage from the cause of a rollout to the champion's place."""
-    process = next((one for one in processes if f"process {one.process_id}" == rollout.transitions[0].by), None)
-    changes = [(str(change.state), change.at) for change in rollout.transitions]
-    if process is not None:
-        stages = [(str(event.detail["stage"]), event.at) for event in process.history if event.kind == "stage"]
-        changes = [("queued", process.created_at), *stages, *changes]
-    spans = [f"{name} {after - at:.0f}" for (name, at), (_, after) in pairwise(changes)]
-    whole = changes[-1][1] - changes[0][1]
-    return f"version {rollout.candidate}: {whole:.0f} s from its cause to the champion's place ({', '.join(spans)} s)"
 
 
 if __name__ == "__main__":
