@@ -127,6 +127,9 @@ class Settings(BaseSettings):
     monitor_every_seconds: float = Field(
         60, gt=0, le=86_400, description="time between two looks of a monitor at its model, and at its policy"
     )
+    mixture_every_seconds: float = Field(
+        60, ge=0, le=86_400, description="least time between two new weights of a mixture, which may have learned since"
+    )
     supervise_every_seconds: float = Field(1, gt=0, le=3600, description="time between two looks at rollouts and queue")
 
     enable_notifications: bool = Field(False, description="send notifications")

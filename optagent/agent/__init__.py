@@ -1,6 +1,7 @@
 """Python SDK: an agent composed of groups of verbs, each of which calls the loop."""
 
 from optagent.agent.audit import AuditVerbs
+from optagent.agent.mixtures import MixtureVerbs
 from optagent.agent.models import ModelVerbs
 from optagent.agent.monitoring import MonitoringVerbs
 from optagent.agent.notifications import NotificationVerbs
@@ -17,6 +18,7 @@ __all__ = ["Command", "OptimizationAgent"]
 
 class OptimizationAgent(
     AuditVerbs,
+    MixtureVerbs,
     ModelVerbs,
     MonitoringVerbs,
     NotificationVerbs,

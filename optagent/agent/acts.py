@@ -46,6 +46,12 @@ def current_actor(door: Door = Door.SDK) -> Actor:
     return local_actor(door) if actor is None else actor
 
 
+def named_actor(who: str) -> Actor:
+    """The actor of this context; where that is a user of this machine, under the name `who`, if given."""
+    actor = current_actor()
+    return replace(actor, name=who) if who and not actor.token_id else actor
+
+
 def local_actor(door: Door) -> Actor:
     try:
         return Actor(getpass.getuser(), door)

@@ -12,6 +12,7 @@ from optagent.errors import Conflict, InvalidRequest
 
 if TYPE_CHECKING:
     from optagent.loop.gates.replay import GateReplay
+    from optagent.loop.mixture.relearn import MixtureReplay
     from optagent.loop.rollout.replay import RolloutReplay
 
 # What replays import (scikit-learn, scipy) takes seconds: it is imported where it is needed.
@@ -64,12 +65,12 @@ class AuditVerbs(AgentBase):
                 self._ports.store, None, lambda lines: file.writelines(f"{line}\n" for line in lines)
             )
 
-    async def replay_decision(self, which: str | int) -> "RolloutReplay | GateReplay":
-        """Makes the decisions of a rollout or an optimization again, and compares bit for bit.
+    async def replay_decision(self, which: str | int) -> "RolloutReplay | GateReplay | MixtureReplay":
+        """Makes the decisions of a rollout, an optimization or a mixture again, and compares bit for bit.
 
-        `which` is the id of a rollout or of a process, or the sequence number of a link of the audit log. The whole log
-        is verified on the way. Raises NotFound, InvalidRequest for a link that is no such decision, and Busy as
-        `verify_audit`.
+        `which` is the id of a rollout, of a process or of a model with a mixture, or the sequence number of a link of
+        the audit log. The whole log is verified on the way. Raises NotFound, InvalidRequest for a link that is no such
+        decision, and Busy as `verify_audit`.
         """
         from optagent.loop.audit import replay_decision
 

@@ -2,13 +2,11 @@
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from optagent.agent.acts import acting_as, current_actor
+from optagent.agent.acts import acting_as, current_actor, named_actor
 from optagent.agent.base import AgentBase
-from optagent.domain.actor import Actor
 from optagent.domain.model import CHALLENGER
 from optagent.domain.rollout import Rollout, abort, promote, rollback
 from optagent.domain.strategy import strategy_named
@@ -43,7 +41,7 @@ class RolloutVerbs(AgentBase):
         is active, or the candidate is another kind of model. `who` is the name of the person, by default the user of
         this machine; over HTTP it is always the token.
         """
-        with acting_as(_named_actor(who)):
+        with acting_as(named_actor(who)):
             asked = {"candidate": candidate, "strategy": strategy, "policy": policy}
             detail = {name: value for name, value in asked.items() if value is not None}
             work = self._start_rollout(model_id, candidate, strategy, policy or {})
@@ -107,15 +105,9 @@ class RolloutVerbs(AgentBase):
     async def _decide(self, verb: str, model_id: str, who: str, why: str) -> Rollout:
         from optagent.loop.rollout.decide import ManualDecision, decide_by_hand
 
-        with acting_as(_named_actor(who)):
+        with acting_as(named_actor(who)):
             actor = current_actor()
             decision_id = actor.derive_id(verb) or uuid.uuid4().hex[:12]
             decision = ManualDecision(model_id, _DECISIONS[verb], str(actor), why, decision_id)
             work = decide_by_hand(decision, self._rollout_context)
             return await self._perform(f"rollout.{verb}", model_id, work, why=why)
-
-
-def _named_actor(who: str) -> Actor:
-    """The actor of this context; where that is a user of this machine, under the name `who`, if given."""
-    actor = current_actor()
-    return replace(actor, name=who) if who and not actor.token_id else actor

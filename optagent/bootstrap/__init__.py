@@ -128,6 +128,7 @@ async def _connect(settings: Settings, ports: dict[str, Any], resources: AsyncEx
         min_new_labels=settings.min_samples_for_retrain,
         retention=settings.retention,
         max_queued=settings.max_queued,
+        mixture_every_s=settings.mixture_every_seconds,
         draw_report=parts.draw_report,
         draw_backtest=parts.draw_backtest,
         backtester=parts.backtester(workers),

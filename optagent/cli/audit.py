@@ -14,6 +14,7 @@ from optagent.domain.audit_anchor import AuditTrust
 from optagent.domain.audit_chain import ChainReport, verify_lines
 from optagent.domain.instant import time_text
 from optagent.errors import InvalidRequest
+from optagent.loop.mixture.relearn import MixtureReplay
 from optagent.loop.rollout.replay import RolloutReplay
 from optagent.settings import load_settings
 
@@ -84,26 +85,43 @@ def new_key() -> None:
 
 
 @audit.command()
-def replay(which: Annotated[str, typer.Argument(metavar="ROLLOUT|PROCESS|SEQUENCE")], as_json: AsJson = False) -> None:
-    """Decide again what a rollout or an optimization came to; exit with 1 where it comes out otherwise.
+def replay(
+    which: Annotated[str, typer.Argument(metavar="ROLLOUT|PROCESS|MODEL|SEQUENCE")], as_json: AsJson = False
+) -> None:
+    """Decide again what a rollout, an optimization or a mixture came to; exit with 1 where it comes out otherwise.
 
     A rollout is decided by its looks and by what people did, an optimization at its gates, by the rows, the bundles and
-    the seed of then. Rows or bundles that have changed since are named: of these nothing can be decided again.
+    the seed of then. Rows or bundles that have changed since are named: of these nothing can be decided again. The
+    weights of a model's mixture are learned again from the archived rows.
     """
-    replayed: RolloutReplay | GateReplay = with_agent(lambda agent: agent.replay_decision(which))
+    replayed: RolloutReplay | GateReplay | MixtureReplay = with_agent(lambda agent: agent.replay_decision(which))
     if as_json:
         print_json({**plain(replayed), "is_same": replayed.is_same})
     else:
-        for line in _rollout_lines(replayed) if isinstance(replayed, RolloutReplay) else _gate_lines(replayed):
+        for line in _replay_lines(replayed):
             OUT.print(line, highlight=False, markup=False, soft_wrap=True)
     if not replayed.is_same:
         raise typer.Exit(1)
+
+
+def _replay_lines(replayed: "RolloutReplay | GateReplay | MixtureReplay") -> list[str]:
+    if isinstance(replayed, MixtureReplay):
+        return _mixture_lines(replayed)
+    return _rollout_lines(replayed) if isinstance(replayed, RolloutReplay) else _gate_lines(replayed)
 
 
 def _rollout_lines(replayed: RolloutReplay) -> list[str]:
     outcome = "comes out the same" if replayed.is_same else f"differs at {replayed.difference}"
     counts = f"{replayed.looks} looks and {replayed.transitions} transitions are the same"
     return [f"{replayed.rollout_id} {outcome} ({counts})"]
+
+
+def _mixture_lines(replayed: MixtureReplay) -> list[str]:
+    outcome = "comes out the same" if replayed.is_same else f"differs at {replayed.difference}"
+    counts = (
+        f"{replayed.rows:,} rows in {replayed.passes:,} passes, {replayed.digests:,} digests of the log are the same"
+    )
+    return [f"the mixture of {replayed.model_id} {outcome} ({counts})"]
 
 
 def _gate_lines(replayed: "GateReplay") -> list[str]:

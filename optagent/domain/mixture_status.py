@@ -1,5 +1,6 @@
 """Mixture status: the standing of a mixture as people read it, with the certificate that bounds its loss."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from optagent.domain.answer import Answer
@@ -65,3 +66,13 @@ class MixtureStatus(Answer):
     history: tuple[MixturePoint, ...] = ()
     events: tuple[MixtureEvent, ...] = ()
     forgotten: tuple[tuple[float, float], ...] = ()
+
+
+def spread_points(history: Sequence[MixturePoint], most: int) -> tuple[MixturePoint, ...]:
+    """At most so many points of a history, evenly spread, the newest among them and, for two or more, the oldest."""
+    if len(history) <= most:
+        return tuple(history)
+    if most < 2:
+        return tuple(history[-1:]) if most else ()
+    last = len(history) - 1
+    return tuple(history[round(place * last / (most - 1))] for place in range(most))

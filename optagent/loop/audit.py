@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from optagent.domain.audit import AuditLink, AuditRecord, ChainPoint, parse_link
+from optagent.domain.audit import AuditEntry, AuditLink, AuditRecord, ChainPoint, parse_link
 from optagent.domain.audit_chain import ChainReport, Verification, closing_line, opening_line
 from optagent.domain.gate_decision import JUDGED
 from optagent.domain.rollout import Rollout
@@ -14,6 +14,8 @@ from optagent.errors import Busy, InvalidRequest, NotFound, OptAgentError
 from optagent.loop.context import Ports
 from optagent.loop.gates.removals import REMOVAL, check_rollout_stays, explain_removals, is_removal
 from optagent.loop.gates.replay import GateReplay, decision_of, ledger_of, replay_gates
+from optagent.loop.mixture.advance import PUBLISHED
+from optagent.loop.mixture.relearn import MixtureReplay, replay_mixture
 from optagent.loop.rollout.replay import ReplayDifference, RolloutReplay, replay_rollout
 from optagent.loop.rollout.replay_audit import differs_from_log
 from optagent.ports import Store
@@ -59,11 +61,11 @@ async def newest_records(store: Store, limit: int, before: int | None = None) ->
         raise OptAgentError(f"the audit log was altered: {error}") from None
 
 
-async def replay_decision(name: str, ports: Ports) -> RolloutReplay | GateReplay:
-    """Makes the decisions of a rollout or an optimization again, and compares bit for bit.
+async def replay_decision(name: str, ports: Ports) -> RolloutReplay | GateReplay | MixtureReplay:
+    """Makes the decisions of a rollout, an optimization or a mixture again, and compares bit for bit.
 
-    `name` is the id of a rollout or of a process, or the sequence number of a link. Raises NotFound, InvalidRequest for
-    a link that is no such decision, and Busy as `verify_audit`.
+    `name` is the id of a rollout, of a process or of a model with a mixture, or the sequence number of a link. Raises
+    NotFound, InvalidRequest for a link that is no such decision, and Busy as `verify_audit`.
     """
     links, number = list[AuditLink](), _sequence_number(name)
 
@@ -74,6 +76,8 @@ async def replay_decision(name: str, ports: Ports) -> RolloutReplay | GateReplay
     removals = [link for link in links if is_removal(link)]
     if number is not None:
         link = _find_link(links, number)
+        if link.entry.action == PUBLISHED:
+            return await replay_logged_mixture(link.entry.target, ports)
         rollout_id = _rollout_of(link)
         if rollout_id is None or rollout_id == name:
             return await _replay_gates(link, report, ports, removals)
@@ -82,8 +86,41 @@ async def replay_decision(name: str, ports: Ports) -> RolloutReplay | GateReplay
         rollout = await ports.store.rollout(name)
     except NotFound:
         check_rollout_stays(name, removals)
-        return await _replay_gates(_last_decision(links, name), report, ports, removals)
+        decision = _last_decision(links, name)
+        if decision is None:
+            return await _replay_named_mixture(name, ports)
+        return await _replay_gates(decision, report, ports, removals)
     return await asyncio.to_thread(_replay_rollout, rollout, links, report)
+
+
+async def replay_logged_mixture(model_id: str, ports: Ports) -> MixtureReplay:
+    """Learns the archived rows of a model's mixture again, and compares each digest in the log, and the journal's.
+
+    The whole log is verified on the way. Raises NotFound where the model has no mixture, and Busy as `verify_audit`.
+    """
+    logged = list[AuditEntry]()
+    target = f'"target":{json.dumps(model_id, ensure_ascii=False)}'
+
+    def take_lines(lines: list[str]) -> None:
+        entries = (parse_link(line).entry for line in lines if target in line and f'"{PUBLISHED}"' in line)
+        logged.extend(entry for entry in entries if (entry.action, entry.target) == (PUBLISHED, model_id))
+
+    report = await verify_audit(ports.store, None, take_lines)
+    record = await ports.store.mixture(model_id)  # after the log, which is never ahead of the journal
+    if record is None:
+        raise NotFound(f"model {model_id!r} has no mixture")
+    replay = await asyncio.to_thread(replay_mixture, record, ports.require("observations"), logged)
+    if replay.is_same and not report.is_whole:
+        return replace(replay, difference=f"the audit log is broken at {report.broken}")
+    return replay
+
+
+async def _replay_named_mixture(name: str, ports: Ports) -> MixtureReplay:
+    if await ports.store.mixture(name) is None:
+        raise NotFound(
+            f"{name!r} is no rollout, and no process with a decision in the audit log; nor is it a model with a mixture"
+        )
+    return await replay_logged_mixture(name, ports)
 
 
 async def _replay_gates(
@@ -138,10 +175,10 @@ def _rollout_of(link: AuditLink) -> str | None:
     return rollout_id if isinstance(rollout_id, str) else None
 
 
-def _last_decision(links: list[AuditLink], process_id: str) -> AuditLink:
-    """The last decision of a process."""
+def _last_decision(links: list[AuditLink], process_id: str) -> AuditLink | None:
+    """The last decision of a process; None where the log has none."""
     for link in reversed(links):
         with suppress(InvalidRequest):
             if link.entry.action == JUDGED and link.entry.detail.get("process_id") == process_id:
                 return link
-    raise NotFound(f"{process_id!r} is no rollout, and no process with a decision in the audit log")
+    return None

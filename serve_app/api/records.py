@@ -23,7 +23,7 @@ Decision = Annotated[
     str,
     Path(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,99}$",
-        description="id of a rollout or of a process, or the number of a link of the audit log",
+        description="id of a rollout, a process or a model with a mixture, or the number of a link of the audit log",
     ),
 ]
 
@@ -50,5 +50,5 @@ async def verify_audit(caller: CurrentCaller, noted: Noted = None) -> ChainRepor
 
 @router.get("/audit/replay/{which}", **needs(Scope.ADMIN, 404))
 async def replay_decision(which: Decision, caller: CurrentCaller) -> DecisionReplay:
-    """Makes the decision of a rollout or an optimization again from its stored facts, and compares bit for bit."""
+    """Makes the decisions of a rollout, an optimization or a mixture again from stored facts; compares bit for bit."""
     return DecisionReplay.of(await caller.agent.replay_decision(which))

@@ -14,6 +14,7 @@ from optagent.domain.token import Token
 
 if TYPE_CHECKING:
     from optagent.loop.gates.replay import GateReplay
+    from optagent.loop.mixture.relearn import MixtureReplay
     from optagent.loop.rollout.replay import RolloutReplay
 
 
@@ -87,7 +88,7 @@ class DecisionReplay(BaseModel):
     detail: dict[str, Any]
 
     @classmethod
-    def of(cls, replay: "RolloutReplay | GateReplay") -> "DecisionReplay":
+    def of(cls, replay: "RolloutReplay | GateReplay | MixtureReplay") -> "DecisionReplay":
         return cls(is_same=replay.is_same, detail=plain(replay))
 
 
