@@ -115,10 +115,19 @@ def model_from(data: Mapping[str, Any], folder: Path | None = None) -> ModelSpec
     if isinstance(fields.get("policy"), str):
         fields["policy"] = policy_named(fields["policy"])
     if isinstance(fields.get("policy"), Mapping):
-        fields["policy"] = decode(RetrainingPolicy, fields["policy"])
+        fields["policy"] = policy_from(fields["policy"])
     if "data" in fields:
         fields["data"] = _with_absolute_path(source_from(fields["data"]), folder or Path.cwd())
     return decode(ModelSpec, fields)
+
+
+def policy_from(fields: Mapping[str, Any]) -> RetrainingPolicy:
+    """The policy of fields as a user writes them: versions among `slots` may be numbers."""
+    slots = fields.get("slots")
+    if isinstance(slots, list | tuple):
+        names = [str(name) if isinstance(name, int) and not isinstance(name, bool) else name for name in slots]
+        fields = {**fields, "slots": names}
+    return decode(RetrainingPolicy, fields)
 
 
 def revision_of(spec: ModelSpec) -> str:

@@ -11,7 +11,6 @@ from optagent.secret_text import hide_secrets
 from optagent.terminal import show_table
 
 _POINTS_SHOWN = 8
-_ROWS_NEEDED = "no labelled rows yet"
 
 _MODES = {
     MixtureMode.LEARNING: "its weights follow the labels",
@@ -39,14 +38,11 @@ def show_mixture(console: Console, status: MixtureStatus) -> None:
 def mixture_lines(status: MixtureStatus) -> list[str]:
     """The mode of a mixture with its reason, and what it has learned from, as sentences."""
     reason = f" ({status.reason})" if status.reason else ""
-    loss = _ROWS_NEEDED if status.loss is None else f"{status.rows:,} rows, {status.loss:.4f} nats a row"
-    lines = [
-        f"the mixture of {status.model_id} is {status.mode.replace('_', ' ')}: "
-        f"{_MODES[MixtureMode(status.mode)]}{reason}",
-        f"learned from {loss}, since {time_text(status.began_at)}"
-        if status.rows
-        else f"{loss}, since {time_text(status.began_at)}",
-    ]
+    learned = "no labelled rows yet"
+    if status.loss is not None:
+        learned = f"learned from {status.rows:,} rows, {status.loss:.4f} nats a row"
+    mode = f"the mixture of {status.model_id} is {status.mode.replace('_', ' ')}: {_MODES[MixtureMode(status.mode)]}"
+    lines = [f"{mode}{reason}", f"{learned}, since {time_text(status.began_at)}"]
     if status.published_at:
         lines.append(f"these weights answer since {time_text(status.published_at)}, digest {status.digest[:12]}")
     if status.guard:

@@ -27,6 +27,10 @@ _LONGER_S = {
     "promote_rollout": 60.0,
     "abort_rollout": 60.0,
     "rollback_rollout": 60.0,
+    "freeze_mixture": 60.0,
+    "thaw_mixture": 60.0,
+    "use_champion_only": 60.0,
+    "forget_mixture_rows": 300.0,  # it learns all archived rows again
 }
 """Limits in seconds of the verbs of the agent that may take longer than `_LIMIT_S`."""
 

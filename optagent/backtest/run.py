@@ -13,7 +13,7 @@ from optagent.arrays import Vector
 from optagent.backtest.compare import PolicyPredictions, advise, period_of, standings_of
 from optagent.backtest.history import History, check_business, history_of
 from optagent.backtest.simulate import SimulatedPolicy, needs_monitor, period_length, simulate
-from optagent.codec import decode
+from optagent.codec import policy_from
 from optagent.domain.backtest import (
     BacktestAsk,
     BacktestResult,
@@ -23,7 +23,6 @@ from optagent.domain.backtest import (
     policy_fields,
 )
 from optagent.domain.model import ModelSpec
-from optagent.domain.policy import RetrainingPolicy
 from optagent.domain.policy_run import LEAST_ROWS, PolicyRun, ReplayedPath
 from optagent.errors import InvalidData, InvalidRequest
 from optagent.ports import Workers
@@ -40,7 +39,7 @@ def contender_from(text: str) -> Contender:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InvalidRequest(f"{path}: cannot be read as a policy: {error}") from None
     try:
-        return Contender(path.stem, decode(RetrainingPolicy, policy_fields(fields)))
+        return Contender(path.stem, policy_from(policy_fields(fields)))
     except InvalidRequest as error:
         raise InvalidRequest(f"{path}: {error}") from None
 

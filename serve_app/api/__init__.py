@@ -18,6 +18,7 @@ from serve_app.api import (
     analyses,
     docs,
     health,
+    mixtures,
     models,
     monitoring,
     optimization,
@@ -78,7 +79,7 @@ def create_api(
     app.state.analyses = analyses.Analyses()
     app.state.polls = monitoring.ProcessPolls(lambda process_id: agent.process(process_id), sleep)
     app.state.knows_token = authenticator.knows
-    for part in (health, optimization, models, predictions, rollouts, tokens, records):
+    for part in (health, optimization, models, mixtures, predictions, rollouts, tokens, records):
         app.include_router(part.router, prefix=PREFIX)
     for router in DASHBOARD:
         app.include_router(router)

@@ -7,12 +7,13 @@ from fastapi import Depends
 from fastapi import Request as HttpRequest
 from pydantic import AliasChoices, Field
 
-from optagent.codec import decode, model_from, source_from
+from optagent.codec import model_from, policy_from, source_from
 from optagent.domain.backtest import KNOWN, BacktestAsk, Contender, contender_named
 from optagent.domain.command import BacktestModel
 from optagent.domain.dataset import FORMATS
 from optagent.domain.model import ModelSpec, Task
-from optagent.domain.policy import POLICIES, WINDOWS, Action, OptimizationType, RetrainingPolicy, Trigger
+from optagent.domain.policy import ANSWERS, POLICIES, WINDOWS, Action, OptimizationType, Trigger
+from optagent.domain.slot import DEFAULT_SLOTS
 from optagent.domain.source_rules import SourceRules
 from optagent.domain.strategy import STRATEGIES
 from optagent.errors import InvalidRequest
@@ -31,6 +32,8 @@ from serve_app.api.requests import (
     one_of,
     small_json,
 )
+
+SLOTS = "of a mixture: champion, all, a share such as 1/4, a duration such as 90d, or a version"
 
 
 async def _current_rules(request: HttpRequest) -> SourceRules:
@@ -92,6 +95,14 @@ class RetrainingFields(Request):
         dict[Name, Any], Field(max_length=20, description="fields of a rollout's policy"), small_json(5000)
     ] = {}
     refit: Annotated[bool, Field(description=REFIT)] = True
+    answer: Annotated[str, one_of(ANSWERS, description="one version answers, or all slots of a mixture together")] = (
+        "champion"
+    )
+    slots: Annotated[
+        list[Annotated[str, Field(max_length=20)] | Annotated[int, Field(ge=1, le=10**9)]],
+        Field(max_length=20, examples=[list(DEFAULT_SLOTS)], description=SLOTS),
+    ] = list(DEFAULT_SLOTS)
+    growth: Annotated[float, Field(ge=0, le=1e6, description="with the trigger growth")] = 0.125
 
 
 Retraining = Annotated[str, one_of(POLICIES, description="a policy by name")] | RetrainingFields | None
@@ -187,7 +198,7 @@ def _contender(policy: str | OwnPolicy) -> Contender:
     if isinstance(policy, str):
         return contender_named(policy)
     fields = policy.policy.model_dump(exclude_unset=True)
-    return Contender(policy.name, decode(RetrainingPolicy, fields), policy.ungated)
+    return Contender(policy.name, policy_from(fields), policy.ungated)
 
 
 def _check_place(data: str | FileData | SqlData) -> None:

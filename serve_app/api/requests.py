@@ -1,4 +1,4 @@
-"""Bodies of requests: searches, rollouts and tokens, with bounds against nonsense and excess.
+"""Bodies of requests: searches, rollouts, mixtures and tokens, with bounds against nonsense and excess.
 
 The rules themselves are those of the domain, which refuses a value in its own words.
 """
@@ -284,6 +284,19 @@ class Decision(Request):
     """The reason of an action by hand, which is stored with it."""
 
     why: Annotated[str, Field(max_length=1000)] = "by hand"
+
+
+class ForgetRequest(Decision):
+    """The time range whose rows a mixture is to forget, and the reason."""
+
+    range: Annotated[
+        Annotated[str, Field(max_length=100)]
+        | Annotated[list[Annotated[str, Field(max_length=100)] | float], Field(min_length=2, max_length=2)],
+        Field(
+            examples=["2026-11-01..2026-11-03"],
+            description="START..END or two instants, which are over; a duration back from now (`90m`, `24h`, `7d`)",
+        ),
+    ]
 
 
 class TokenRequest(Request):

@@ -55,13 +55,15 @@ async def forget_rows(act: MixtureAct, start: float, end: float, context: Rollou
         raise InvalidRequest(f"forget: the range {start!r}..{end!r} must not be empty, and must end before now")
 
     async def change(record: MixtureRecord) -> MixtureRecord:
-        forgotten = replace(record, forgotten=(*record.forgotten, (start, end)), history=())
+        ranges, number = (*record.forgotten, (start, end)), record.passes + 1  # no earlier digest comes out again
+        forgotten = replace(record, forgotten=ranges, passes=number, history=())
         state = await asyncio.to_thread(_relearned_state, forgotten, context.observations)
         detail = {"why": act.why, "start": start, "end": end}
-        return _with_event(replace(forgotten, state=state, published_at=0.0, looked_at=0.0), act, FORGOT, detail)
+        unpublished = replace(forgotten, state=state, published=None, published_at=0.0, looked_at=0.0)
+        return _with_event(unpublished, act, FORGOT, detail)
 
     record = await _settled_record(act.model_id, context.mixtures)
-    changed = await change(record)
+    changed = record if (start, end) in record.forgotten else await change(record)
     await context.store.save_mixture(changed, record)
     await follow_mixture(await context.store.model(act.model_id), context)
     return changed

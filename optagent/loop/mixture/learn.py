@@ -56,7 +56,8 @@ def follow_policy(record: MixtureRecord, slots: Sequence[str], now: float) -> Mi
         for kind, names in ((JOINED, joined), (RETIRED, retired))
         for name in names
     ]
-    return replace(record, state=learner.to_plain(), events=(*record.events, *events))
+    number = record.passes + 1  # other slots are another state, whose digest is not that of the last pass
+    return replace(record, state=learner.to_plain(), passes=number, events=(*record.events, *events))
 
 
 def learn_rows(record: MixtureRecord, answered: MixtureRows, champion: str, now: float) -> LearningPass:

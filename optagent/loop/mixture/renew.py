@@ -155,7 +155,8 @@ def _with_models(
             events.append(MixtureEvent(now, AUTOMATIC, RETIRED, record.passes, {"slot": lightest}))
         learner.add_slot(SEARCH_SLOT)
         events.append(MixtureEvent(now, AUTOMATIC, JOINED, record.passes, {"slot": SEARCH_SLOT}))
-    return replace(record, state=learner.to_plain(), events=tuple(events))
+    number = record.passes + 1  # other slots are another state, whose digest is not that of the last pass
+    return replace(record, state=learner.to_plain(), passes=number, events=tuple(events))
 
 
 def lightest_slot(learner: MixtureLearner) -> str:
