@@ -6,17 +6,11 @@ from rich.console import Console
 
 from optagent.domain.instant import time_text
 from optagent.domain.mixture import MixtureMode, MixturePoint
-from optagent.domain.mixture_status import MixtureStatus, SlotStanding, spread_points
+from optagent.domain.mixture_status import MODE_WORDS, MixtureStatus, SlotStanding, spread_points
 from optagent.secret_text import hide_secrets
 from optagent.terminal import show_table
 
 _POINTS_SHOWN = 8
-
-_MODES = {
-    MixtureMode.LEARNING: "its weights follow the labels",
-    MixtureMode.FROZEN: "its weights stay as they are",
-    MixtureMode.CHAMPION_ONLY: "the champion answers alone",
-}
 
 
 def show_mixture(console: Console, status: MixtureStatus) -> None:
@@ -41,7 +35,9 @@ def mixture_lines(status: MixtureStatus) -> list[str]:
     learned = "no labelled rows yet"
     if status.loss is not None:
         learned = f"learned from {status.rows:,} rows, {status.loss:.4f} nats a row"
-    mode = f"the mixture of {status.model_id} is {status.mode.replace('_', ' ')}: {_MODES[MixtureMode(status.mode)]}"
+    mode = (
+        f"the mixture of {status.model_id} is {status.mode.replace('_', ' ')}: {MODE_WORDS[MixtureMode(status.mode)]}"
+    )
     lines = [f"{mode}{reason}", f"{learned}, since {time_text(status.began_at)}"]
     if status.published_at:
         lines.append(f"these weights answer since {time_text(status.published_at)}, digest {status.digest[:12]}")

@@ -4,7 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from optagent.domain.answer import Answer
-from optagent.domain.mixture import MixtureEvent, MixturePoint
+from optagent.domain.mixture import MixtureEvent, MixtureMode, MixturePoint
+
+MODE_WORDS = {
+    MixtureMode.LEARNING: "its weights follow the labels",
+    MixtureMode.FROZEN: "its weights stay as they are",
+    MixtureMode.CHAMPION_ONLY: "the champion answers alone",
+}
+"""The meaning of each mode of a mixture, as the end of a sentence about it."""
 
 
 @dataclass(frozen=True)

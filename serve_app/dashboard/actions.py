@@ -36,12 +36,21 @@ async def start(request: Request, model_id: ModelId, viewer: Operator) -> Respon
 async def decide(
     request: Request, model_id: ModelId, verb: Literal["promote", "abort", "rollback"], viewer: Operator
 ) -> Response:
-    why = (await read_form(request)).get("why") or _BY_HAND
-    if len(why) > _LONGEST_REASON:
-        raise InvalidRequest(f"the reason has at most {_LONGEST_REASON} characters, got {len(why)}")
+    why = await _reason(request)
     agent = viewer.agent
     decisions = {"promote": agent.promote_rollout, "abort": agent.abort_rollout, "rollback": agent.rollback_rollout}
     await decisions[verb](model_id, why=why)
+    return redirect_to(f"/models/{model_id}")
+
+
+@router.post("/models/{model_id}/mixture/{act}")
+async def change_mixture(
+    request: Request, model_id: ModelId, act: Literal["freeze", "thaw", "champion-only"], viewer: Operator
+) -> Response:
+    why = await _reason(request)
+    agent = viewer.agent
+    acts = {"freeze": agent.freeze_mixture, "thaw": agent.thaw_mixture, "champion-only": agent.use_champion_only}
+    await acts[act](model_id, why=why)
     return redirect_to(f"/models/{model_id}")
 
 
@@ -49,3 +58,11 @@ async def decide(
 async def cancel(process_id: ProcessId, viewer: Operator) -> Response:
     await viewer.agent.cancel(process_id)
     return redirect_to(f"/processes/{process_id}")
+
+
+async def _reason(request: Request) -> str:
+    """The reason that a form gives; InvalidRequest where it is too long."""
+    why = (await read_form(request)).get("why") or _BY_HAND
+    if len(why) > _LONGEST_REASON:
+        raise InvalidRequest(f"the reason has at most {_LONGEST_REASON} characters, got {len(why)}")
+    return why

@@ -2,8 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import cycle
 from typing import Any
 
+from optagent.domain.mixture import MixturePoint
+from optagent.domain.mixture_status import MixtureStatus, SlotStanding
 from optagent.domain.rollout import Rollout
 from optagent.domain.study import Trial, TrialState
 from optagent.domain.study_report import StudyReport
@@ -11,6 +14,7 @@ from optagent.domain.study_report import StudyReport
 Chart = Mapping[str, Any]
 
 _STATE_COLOURS = {"shadow": "#2f7ed8", "ramp": "#e09a2b", "baking": "#3c9a5f"}
+_SLOT_COLOURS = ("#2f7ed8", "#e09a2b", "#3c9a5f", "#8e5ea2", "#c0504d", "#5b9aa0", "#9a8f7a", "#6b6b6b")
 _TRIALS = {TrialState.COMPLETE: ("#2f7ed8", "trained to the end"), TrialState.PRUNED: ("#9a8f7a", "stopped early")}
 
 
@@ -79,6 +83,59 @@ def importances(report: StudyReport) -> Chart | None:
         "marker": {"color": "#2f7ed8"},
     }
     return _chart([bars], "", x="share", height=120 + 22 * len(smallest_first))
+
+
+def mixture_weights(status: MixtureStatus) -> Chart | None:
+    """The part of each slot in the answers over time, stacked; None before the first labels."""
+    if not status.history:
+        return None
+    at = [_iso_time(point.at) for point in status.history]
+    names = dict.fromkeys(name for point in status.history for name in point.slots)
+    traces = [
+        {
+            "x": at,
+            "y": [dict(zip(point.slots, point.weights, strict=True)).get(name, 0.0) for point in status.history],
+            "name": name,
+            "mode": "lines",
+            "stackgroup": "slots",
+            "line": {"width": 0.5, "color": colour},
+        }
+        for name, colour in zip(names, cycle(_SLOT_COLOURS), strict=False)
+    ]
+    return _chart(traces, "part of the answers")
+
+
+def mixture_gains(status: MixtureStatus) -> Chart | None:
+    """The nats by which the answers are ahead of each slot, summed up over time; None before the first labels."""
+    if not status.history:
+        return None
+    traces = []
+    for slot, colour in zip(status.slots, cycle(_SLOT_COLOURS), strict=False):
+        sums = _sums_ahead(slot, status.history)
+        traces.append(
+            {
+                "x": [_iso_time(point.at) for point, _ in sums],
+                "y": [ahead for _, ahead in sums],
+                "text": [f"{point.rows:,} rows" for point, _ in sums],
+                "name": slot.name,
+                "mode": "lines",
+                "line": {"color": colour},
+            }
+        )
+    return _chart(traces, "nats ahead of the slot", lines=[0.0, -status.certificate.bound])
+
+
+def _sums_ahead(slot: SlotStanding, history: Sequence[MixturePoint]) -> list[tuple[MixturePoint, float]]:
+    """The points since a slot has joined, with the nats ahead of it.
+
+    They are counted back from today's, for a point's sum of the answers' losses has rows from before the slot joined.
+    """
+    differences = [
+        (point, dict(zip(point.slots, point.slot_losses, strict=True))[slot.name] - point.loss)
+        for point in history
+        if slot.name in point.slots
+    ]
+    return [(point, slot.ahead - (differences[-1][1] - difference)) for point, difference in differences]
 
 
 def _trial_points(trials: Sequence[Trial]) -> dict[str, Any]:

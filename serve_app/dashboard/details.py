@@ -8,6 +8,8 @@ from fastapi import APIRouter, Query, Request, Response
 
 from optagent.codec import plain
 from optagent.domain.command import BacktestModel
+from optagent.domain.mixture import MixtureMode
+from optagent.domain.mixture_status import MODE_WORDS, MixtureStatus
 from optagent.domain.model import CHAMPION
 from optagent.domain.monitoring import AnalysisType
 from optagent.domain.policy import Action, OptimizationType
@@ -27,6 +29,17 @@ _ROWS = 20
 _TRIALS = 30
 _DECISIONS = {"promote": promote, "abort": abort, "rollback": rollback}
 
+_MIXTURE_ACTS = {
+    MixtureMode.LEARNING: ("freeze", "champion-only"),
+    MixtureMode.FROZEN: ("thaw", "champion-only"),
+    MixtureMode.CHAMPION_ONLY: ("thaw",),
+}
+_EFFECTS = {
+    "freeze": "Its weights stay as they are, whatever labels come, until it is thawed.",
+    "thaw": "The mixture answers, and its weights follow the labels again.",
+    "champion-only": "The champion answers all requests alone, at once, until the mixture is thawed.",
+}
+
 Span = Annotated[str, Query(alias="range", max_length=100)]
 Kind = Annotated[AnalysisType, Query()]
 
@@ -36,8 +49,9 @@ async def model_page(request: Request, model_id: ModelId, viewer: Reader) -> Res
     """A model with its versions, rollout, alerts, processes and searches."""
     agent = viewer.agent
     spec = await agent.model(model_id)
-    versions, rollouts, alerts, processes, studies = await asyncio.gather(
+    versions, mixture, rollouts, alerts, processes, studies = await asyncio.gather(
         agent.versions(model_id),
+        _answer_or_none(agent.mixture(model_id)),
         agent.rollouts(model_id, _ROWS),
         agent.alerts(model_id, _ROWS),
         agent.processes(model_id, _ROWS),
@@ -51,6 +65,7 @@ async def model_page(request: Request, model_id: ModelId, viewer: Reader) -> Res
         spec=spec,
         described=plain(spec),
         champion=next((version for version in versions if CHAMPION in version.aliases), None),
+        **_mixture_values(mixture),
         versions=versions[:_ROWS],
         more_versions=max(0, len(versions) - _ROWS),
         rollout=latest,
@@ -136,6 +151,20 @@ async def study_page(request: Request, study_id: ProcessId, viewer: Reader) -> R
 async def study_plots_page(study_id: ProcessId, viewer: Reader) -> Response:
     """All plots of a search, as the page that `optagent studies STUDY --html` writes."""
     return plots_response(await viewer.agent.study_page(study_id))
+
+
+def _mixture_values(mixture: MixtureStatus | None) -> dict[str, Any]:
+    """The variables of the section of a mixture, which is left out for None."""
+    if mixture is None:
+        return {"mixture": None}
+    mode = MixtureMode(mixture.mode)
+    return {
+        "mixture": mixture,
+        "mode_words": MODE_WORDS[mode],
+        "mixture_weights": charts.mixture_weights(mixture),
+        "mixture_gains": charts.mixture_gains(mixture),
+        "mixture_acts": {act: _EFFECTS[act] for act in _MIXTURE_ACTS[mode]},
+    }
 
 
 def _is_backtest(process: Process) -> bool:

@@ -1,8 +1,11 @@
 """Dashboard over the whole control plane: who may see its pages, what they show, and its actions."""
 
+import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from html import unescape
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,6 +13,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
+from optagent.adapters.in_memory.clock import ManualClock
 from optagent.adapters.in_memory.store import InMemoryStore
 from optagent.agent import OptimizationAgent
 from optagent.codec import model_from
@@ -23,8 +27,10 @@ from optagent.domain.study import Interval, Objective, Trial, TrialState
 from optagent.domain.study_report import StudyReport, summarize
 from optagent.errors import NotFound, Unavailable
 from serve_app.asgi import Application
+from serve_app.dashboard import charts
 from serve_app.dashboard.page import PageRoute
 from tests.api.conftest import NOW
+from tests.fakes.mixtures import MixedTraffic
 
 EVIL = "<script>alert('x')</script>"
 
@@ -352,3 +358,78 @@ async def test_what_pages_load_is_there(client: httpx.AsyncClient, name: str) ->
     assert answer.status_code == 200
     assert len(answer.content) > 1000
     assert (await client.get("http://optagent/dashboard/static/..%2fpage.py")).status_code == 404
+
+
+@pytest.fixture
+async def mixed(
+    agent: OptimizationAgent, clock: ManualClock, churn: dict[str, Any], make_rows: Any, tmp_path: Path
+) -> MixedTraffic:
+    """A model whose mixture has learned from 400 rows."""
+    traffic = MixedTraffic(agent, clock)
+    await traffic.begin(churn, make_rows(), tmp_path)
+    await traffic.run(4)
+    return traffic
+
+
+async def test_a_mixture_with_its_slots_certificate_and_charts(browser: Browser, mixed: MixedTraffic) -> None:
+    answer = await (await browser("read")).get("/dashboard/models/churn")
+    text, status = visible_text(answer), await mixed.agent.mixture("churn")
+    assert "Champion: 1 . A mixture of champion, all, 1/4, 1/16 answers." in text
+    assert "learning its weights follow the labels, from 400 labelled rows since 2023-11-14" in text
+    assert status.certificate.words in text
+    assert "fault, please report" not in text
+    weights, gains = (
+        json.loads(unescape(re.search(rf'id="chart-mixture-{name}" data-chart="([^"]*)"', answer.text)[1]))
+        for name in ("weights", "gains")
+    )
+    assert [trace["name"] for trace in weights["data"]] == ["champion", "all", "1/4", "1/16"]
+    assert [sum(part) for part in zip(*(trace["y"] for trace in weights["data"]), strict=True)] == pytest.approx(
+        [1] * 4
+    )
+    assert [trace["y"][-1] for trace in gains["data"]] == pytest.approx([slot.ahead for slot in status.slots])
+    assert "Freeze" not in text
+
+
+async def test_an_operator_freezes_thaws_and_lets_the_champion_answer_alone(
+    browser: Browser, mixed: MixedTraffic
+) -> None:
+    client, page = await browser("operate"), "/dashboard/models/churn"
+    text = (await client.get(page)).text
+    assert "Freeze for churn? Its weights stay as they are, whatever labels come, until it is thawed." in text
+    assert "Thaw" not in text
+    answer = await submit_form(client, f"{page}/mixture/freeze", why="odd labels")
+    assert answer.headers["location"] == page
+    assert ": odd labels)" in visible_text(await client.get(page))
+    assert (await submit_form(client, f"{page}/mixture/champion-only")).status_code == 303
+    text = visible_text(await client.get(page))
+    assert "champion only the champion answers alone" in text
+    assert "answers. It is retrained" not in text
+    assert await mixed.weights() is None
+    assert (await submit_form(client, f"{page}/mixture/thaw")).status_code == 303
+    assert await mixed.weights() is not None
+    assert (await submit_form(client, f"{page}/mixture/forget")).status_code == 422
+    acts = [entry.action for entry in await mixed.agent.audit(20) if "dashboard" in entry.actor]
+    assert acts == ["mixture.thaw", "mixture.champion_only", "mixture.freeze"]
+
+
+async def test_a_reader_may_not_act_on_a_mixture(browser: Browser, mixed: MixedTraffic) -> None:
+    answer = await submit_form(await browser("read"), "/dashboard/models/churn/mixture/freeze")
+    assert answer.status_code == 403
+    assert (await mixed.agent.mixture("churn")).mode == "learning"
+
+
+async def test_a_slot_that_joined_late_is_compared_from_then_on(mixed: MixedTraffic) -> None:
+    status = await mixed.agent.mixture("churn")
+    first, second, *_ = status.history
+    joined = replace(status.slots[0], name="90d", ahead=-2.0)
+    names, weights = (*second.slots, "90d"), (*second.weights, 0.0)
+    before = [replace(first, loss=10.0), replace(second, slots=names, weights=weights, loss=15.0)]
+    later = replace(before[1], at=second.at + 100, loss=20.0)
+    points = [
+        before[0],
+        replace(before[1], slot_losses=(*second.slot_losses, 4.0)),
+        replace(later, slot_losses=(*second.slot_losses, 6.0)),
+    ]
+    chart = charts.mixture_gains(replace(status, slots=(joined,), history=tuple(points)))
+    assert chart is not None
+    assert chart["data"][0]["y"] == [1.0, -2.0]  # 4 - 15 = -11, then 6 - 20 = -14

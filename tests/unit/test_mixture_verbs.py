@@ -149,6 +149,14 @@ async def test_a_model_without_a_mixture_is_told_so(traffic: MixedTraffic, churn
         await agent.replay_mixture("plain")
 
 
+async def test_a_policy_that_lets_the_champion_answer_is_told(traffic: MixedTraffic) -> None:
+    await traffic.agent.update_model("churn", {"policy": "conservative"})
+    status = await traffic.agent.mixture("churn")
+    assert (status.mode, status.reason) == ("champion_only", "the model's policy says answer: champion")
+    await traffic.supervise()
+    assert await traffic.weights() is None
+
+
 async def test_archived_rows_give_every_published_digest_again(traffic: MixedTraffic) -> None:
     replay = await traffic.agent.replay_decision("churn")
     published = [record for record in await traffic.agent.audit_records(50) if record.action == PUBLISHED]

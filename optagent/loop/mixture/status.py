@@ -1,6 +1,8 @@
 """Mixture status from its journal: weights, losses of the slots, and the certificate in numbers and in words."""
 
-from optagent.domain.mixture import MixtureRecord
+from dataclasses import replace
+
+from optagent.domain.mixture import MixtureMode, MixtureRecord
 from optagent.domain.mixture_status import MixtureCertificate, MixtureStatus, SlotStanding
 from optagent.domain.slot import CHAMPION_SLOT
 from optagent.errors import NotFound
@@ -13,13 +15,14 @@ _ROUNDING = 1e-6
 async def read_status(model_id: str, store: Store) -> MixtureStatus:
     """The status of a model's mixture; raises ModelNotFound, and NotFound where it has none."""
     spec = await store.model(model_id)
-    record = await store.mixture(model_id)
+    record, is_mixed = await store.mixture(model_id), spec.policy is not None and spec.policy.is_mixed
     if record is None:
-        answers = (
-            "the champion answers alone" if spec.policy is None or not spec.policy.is_mixed else "it has not begun"
-        )
+        answers = "it has not begun" if is_mixed else "the champion answers alone"
         raise NotFound(f"model {model_id!r} has no mixture: {answers}")
-    return status_of(record)
+    status = status_of(record)
+    if not is_mixed:
+        return replace(status, mode=str(MixtureMode.CHAMPION_ONLY), reason="the model's policy says answer: champion")
+    return status
 
 
 def status_of(record: MixtureRecord) -> MixtureStatus:
