@@ -14,9 +14,10 @@ from optagent.domain.model import CHAMPION
 from optagent.domain.rollout import Rollout
 from optagent.domain.rollout_look import RolloutState
 from optagent.loop.context import Ports
+from optagent.loop.observe.record import checked_predictions
 from optagent.loop.train.load import load_version
 from optagent.ports import RecordKind
-from optagent.serving.mixture_record import said_columns
+from optagent.serving.mixture_record import SaidRecord, said_columns
 from optagent.training.encoding import Schema
 from optagent.training.predictor import Predictor
 
@@ -69,11 +70,18 @@ class ReplayedTraffic:
         self._answers.append(rows)
         if record:
             predictions = prediction_rows(self._history, rows.start, rows.prediction, rows.version, rows.arm)
-            if rows.said is not None:
-                predictions = _add_columns(predictions, said_columns([rows.said]))
-            await self._agent.record_predictions(model_id, predictions)
+            if rows.said is None:
+                await self._agent.record_predictions(model_id, predictions)
+            else:
+                self._record_mixed(predictions, rows.said)
         if record and rows.evidence is not None:
             self._ports.require("observations").record(model_id, RecordKind.EVIDENCE, rows.evidence)
+
+    def _record_mixed(self, predictions: pa.Table, said: SaidRecord) -> None:
+        """Records the answers of a mixture as a gateway does, which nobody may who records rows by the agent."""
+        spec = self._history.spec
+        rows = _add_columns(checked_predictions(predictions, spec, self._ports.clock.now()), said_columns([said]))
+        self._ports.require("observations").record(spec.model_id, RecordKind.PREDICTIONS, rows)
 
     async def record_labels(self) -> None:
         """Records the labels that have come by now."""

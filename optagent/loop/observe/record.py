@@ -17,6 +17,7 @@ from optagent.domain.model import ModelSpec, Task
 from optagent.errors import InvalidData
 from optagent.loop.observe.tabular_input import TEXT, first_names, read_columns
 from optagent.serving.column_readers import LONGEST_TEXT
+from optagent.serving.mixture_record import is_said_column
 from optagent.training.columns import LONGEST_NAME, Kind, kind_of
 from optagent.training.values import timestamps
 
@@ -35,9 +36,13 @@ def checked_predictions(rows: Any, spec: ModelSpec, now: float) -> pa.Table:
     `version`, `arm`.
 
     The features follow as they were sent. Rows without a time get `now`, and those without an arm "champion".
-    InvalidData names row, value and rule.
+    InvalidData names row, value and rule, and a column of a mixture's own: only what serves a mixture tells what its
+    slots said, from which its weights are learned.
     """
     columns = read_columns(rows)
+    for name in columns:
+        if is_said_column(name):
+            raise InvalidData(f"column {name!r}: only a gateway records the columns of a mixture; leave it out")
     count = len(columns["id"])
     answers = _answers(columns, spec)
     checked = {

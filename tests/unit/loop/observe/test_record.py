@@ -314,3 +314,9 @@ def test_any_payload_is_a_table_of_as_many_rows_or_is_refused(rows, spec):
         assert table.num_rows == len(rows)
         assert storable_rows(table).num_rows == len(rows)
         assert table["id"].null_count == table["time"].null_count == 0
+
+
+@pytest.mark.parametrize("name", ["mixture_slots", "mixture_digest", "said_0", "said_12"])
+def test_nobody_who_records_rows_may_tell_what_the_slots_of_a_mixture_said(name):
+    with pytest.raises(InvalidData, match=f"column '{name}': only a gateway records the columns of a mixture"):
+        predictions({"id": ["a"], "probability": [0.5], name: [0.5]})
