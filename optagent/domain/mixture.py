@@ -98,9 +98,10 @@ class MixtureRecord:
     `pending` are rows that the state has learned and the archive may not have yet (Arrow IPC as base64 text). The
     gateways use the `published` weights from `published_at` on, and `is_settled` says that archive and audit log have
     followed. `looked_at` is the time of the last pass and `began_at` that of the first, `open_since` the time of the
-    oldest row that waits for its label, and `most_open` the most rows that ever waited. `trained` are
-    the trainings of the slots' models by name. `forgotten` are time ranges
-    whose rows are left out for good. Times are POSIX seconds.
+    oldest row that waits for its label, and `most_open` the most rows that ever waited. `trained` are the trainings of
+    the slots' models by name. `forgotten` are time ranges whose rows are left out for good. Labels have not been
+    learned since `held_since`, 0 where they are: the mixture is frozen, or `waits_for` a fault to end, in words. Times
+    are POSIX seconds.
     """
 
     model_id: str
@@ -118,6 +119,8 @@ class MixtureRecord:
     open_since: float = 0.0
     most_open: int = 0
     trained: Mapping[str, SlotTraining] = field(default_factory=dict)
+    held_since: float = 0.0
+    waits_for: str = ""
     forgotten: tuple[tuple[float, float], ...] = ()
     events: tuple[MixtureEvent, ...] = ()
     history: tuple[MixturePoint, ...] = ()

@@ -10,15 +10,18 @@ import asyncio
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from optagent.analysis.label_join import concat_texts
 from optagent.domain.audit import AuditEntry
 from optagent.domain.mixture import BEGAN, MixtureEvent, MixtureMode, MixtureRecord, MixtureWeights
 from optagent.domain.model import ModelSpec, ModelVersion, Task
 from optagent.domain.rollout import AUTOMATIC
-from optagent.errors import Conflict, InvalidData, NotFound
+from optagent.errors import Conflict, InvalidData, ModelNotFound, NotFound, Unavailable
 from optagent.loop.context import Ports
 from optagent.loop.mixture.answered_rows import read_answered_rows, unpack_table
-from optagent.loop.mixture.learn import follow_policy, learn_rows
+from optagent.loop.mixture.learn import follow_policy, learn_rows, version_of
 from optagent.loop.observe.reference import decode_reference
 from optagent.loop.train.load import load_version
 from optagent.mixing.learner import MixtureLearner
@@ -79,7 +82,8 @@ async def _bring_up_to_date(spec: ModelSpec, champion: ModelVersion, ports: Mixt
         record = await begin_mixture(spec, champion, ports)
     if not record.is_settled:
         record = await settle(record, ports)
-    if ports.clock.now() - record.looked_at >= ports.every_s or record.published is None:
+    is_early = 0 <= ports.clock.now() - record.looked_at < ports.every_s
+    if not is_early or record.published is None:
         record = await _pass(spec, champion, record, ports)
     return record
 
@@ -88,13 +92,24 @@ async def settle(record: MixtureRecord, ports: MixturePorts) -> MixtureRecord:
     """Archives the rows that were learned, logs the weights that are to answer, and marks the journal as settled."""
     rows = unpack_table(record.pending)
     if rows is not None:
-        await asyncio.to_thread(ports.observations.record, record.model_id, RecordKind.LEARNED, rows)
-        await asyncio.to_thread(ports.observations.drain, record.model_id)
+        await asyncio.to_thread(_archive_rows, record.model_id, rows, ports.observations)
     if record.published is not None and record.published_at == record.looked_at:
         await ports.store.append_audit(_audit_entry(record, record.published))
     settled = replace(record, pending="", is_settled=True)
     await ports.store.save_mixture(settled, record)
     return settled
+
+
+def _archive_rows(model_id: str, rows: pa.Table, observations: Observations) -> None:
+    """Archives learned rows; raises Unavailable until they are there, since the next pass would learn them again."""
+    oldest = pc.min(rows["time"].cast(pa.int64())).as_py() / 1e6 - 1.0
+    observations.record(model_id, RecordKind.LEARNED, rows)
+    while observations.drain(model_id):
+        pass
+    known = concat_texts([table["id"] for table in observations.learned_rows(model_id, oldest)])
+    left = int(pc.sum(pc.invert(pc.is_in(rows["id"], value_set=known))).as_py())
+    if left:
+        raise Unavailable(f"{model_id}: {left:,} rows that its mixture has learned are not archived yet; try again")
 
 
 async def begin_mixture(spec: ModelSpec, champion: ModelVersion, ports: MixturePorts) -> MixtureRecord:
@@ -119,9 +134,27 @@ async def _pass(spec: ModelSpec, champion: ModelVersion, record: MixtureRecord, 
     await asyncio.to_thread(ports.observations.drain, spec.model_id)
     answered = await asyncio.to_thread(read_answered_rows, ports.observations, spec, schema, form, record, now)
     assert spec.policy is not None
-    learned = learn_rows(follow_policy(record, spec.policy.slots, now), answered, champion.version, now)
+    record_now = follow_policy(record, spec.policy.slots, now)
+    missing = await asyncio.to_thread(_missing_versions, record_now, ports.registry)
+    learned = learn_rows(record_now, answered, champion.version, now, missing=missing)
     await ports.store.save_mixture(learned.record, record)
     return learned.record if learned.record.is_settled else await settle(learned.record, ports)
+
+
+def _missing_versions(record: MixtureRecord, registry: Registry) -> frozenset[str]:
+    """The versions of slots that have left the registry."""
+    versions = {version_of(slot, record) for slot in record.state["slots"]} - {None}
+    return frozenset(
+        version for version in versions if version and not _is_registered(record.model_id, version, registry)
+    )
+
+
+def _is_registered(model_id: str, version: str, registry: Registry) -> bool:
+    try:
+        registry.version(model_id, version)
+    except ModelNotFound:
+        return False
+    return True
 
 
 def _range_of_targets(champion: ModelVersion, observations: Observations) -> tuple[float, float]:

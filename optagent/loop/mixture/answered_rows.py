@@ -21,11 +21,12 @@ from optagent.training.encoding import Schema
 from optagent.training.live_answers import encode_predictions
 
 MOST_ROWS = 200_000
-"""The newest rows that a pass reads; older ones are not learned any more."""
+"""The newest answered rows among which a pass learns; older ones are not learned any more."""
 
 UNKNOWN_DELAY_S = 30 * 86_400.0
 """The time for which a label is waited for where the model names no label horizon."""
 
+_COPIES_WITHIN_S = 3600.0
 _PASS, _OUTCOME = "pass", "outcome"
 _SCORE = "score_"
 
@@ -80,13 +81,15 @@ def read_answered_rows(
 ) -> MixtureRows:
     """The rows that mixtures have answered and that are not learned yet, of the time for which labels are waited for.
 
-    Rows of the ranges that are to be forgotten are left out, as are rows without a usable answer.
+    Rows of the ranges that are to be forgotten are left out, as are rows without a usable answer. An id that comes
+    again more than an hour after its first row has left that time counts as another row.
     """
-    start = max(record.open_since, (record.looked_at or now) - waiting_time_s(spec))
+    start = first_time(record, spec, now)
     outputs = len(schema.classes) if len(schema.classes) > 2 else 1
     tables = [table for table in observations.predictions(spec.model_id, start, np.inf) if SLOTS in table.schema.names]
     distinct = deduplicate_rows(tables)
-    distinct = distinct.select(np.flatnonzero(_to_learn(distinct, observations, record, start))[-MOST_ROWS:])
+    distinct = distinct.select(np.arange(len(distinct))[-MOST_ROWS:])
+    distinct = distinct.select(np.flatnonzero(_to_learn(distinct, observations, record, start)))
     said, width, layout = _gather_said(tables, distinct, outputs)
     scores = np.full((len(distinct), outputs), np.nan)
     for index, table in enumerate(tables):
@@ -98,6 +101,16 @@ def read_answered_rows(
     y = join_labels(distinct.ids, distinct.time_us, labels).y
     rows = MixtureRows(distinct.ids, distinct.time_us, layout, said, width, form.bound(scores[:, None])[:, 0], y)
     return rows.where(np.isfinite(scores).all(axis=1) & (width > 0))
+
+
+def first_time(record: MixtureRecord, spec: ModelSpec, now: float) -> float:
+    """The time (POSIX seconds) of the oldest row that a pass reads.
+
+    No row is given up while learning is held. After a clock that went back, all rows of the waiting time are read.
+    """
+    if now < record.looked_at:
+        return min(record.held_since or now, now) - waiting_time_s(spec)
+    return max(record.open_since, (record.held_since or record.looked_at or now) - waiting_time_s(spec))
 
 
 def waiting_time_s(spec: ModelSpec) -> float:
@@ -156,7 +169,7 @@ def unpack_table(text: str) -> pa.Table | None:
 
 def _to_learn(distinct: CountedRows, observations: Observations, record: MixtureRecord, start: float) -> Mask:
     """(rows,): those that no pass has learned, and that are not to be forgotten."""
-    tables = observations.learned_rows(record.model_id, start)
+    tables = observations.learned_rows(record.model_id, start - _COPIES_WITHIN_S)
     pending = unpack_table(record.pending)
     known = concat_texts([table["id"] for table in (*tables, *([] if pending is None else [pending]))])
     fresh: Mask = ~pc.is_in(distinct.ids, value_set=known).to_numpy(zero_copy_only=False)

@@ -1,6 +1,6 @@
 """Learning pass of a mixture: the labels that have come change its weights, and the weights that answer follow them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -60,19 +60,34 @@ def follow_policy(record: MixtureRecord, slots: Sequence[str], now: float) -> Mi
     return replace(record, state=learner.to_plain(), passes=number, events=(*record.events, *events))
 
 
-def learn_rows(record: MixtureRecord, answered: MixtureRows, champion: str, now: float) -> LearningPass:
+def learn_rows(
+    record: MixtureRecord,
+    answered: MixtureRows,
+    champion: str,
+    now: float,
+    waits_for: str = "",
+    missing: Collection[str] = (),
+) -> LearningPass:
     """Learns the rows whose labels have come, in the order of their requests, and weighs the answers anew.
 
-    `champion` is the version that the champion's slot stands for now. A frozen mixture learns nothing.
+    `champion` is the version that the champion's slot stands for now, and any slot whose version is `missing`. A frozen
+    mixture learns nothing, nor does one that `waits_for` a fault to end: labelled rows wait as if they had no label.
     """
     learner = MixtureLearner.from_plain(record.state)
     labelled = np.isfinite(answered.y)
     most_open = max(record.most_open, len(answered))
-    batch = answered.where(labelled & (record.mode is not MixtureMode.FROZEN))
+    is_held = record.mode is MixtureMode.FROZEN or bool(waits_for)
+    batch, waiting = answered.where(labelled & (not is_held)), answered.where(~labelled | is_held)
     for _, rows in batch.runs():
         learner.learn(rows)
-    waiting = answered.where(~labelled)
-    record = replace(record, looked_at=now, most_open=most_open, open_since=_open_since(waiting, now))
+    record = replace(
+        record,
+        looked_at=now,
+        most_open=most_open,
+        open_since=_open_since(waiting, now),
+        held_since=(record.held_since or now) if is_held else 0.0,
+        waits_for=waits_for,
+    )
     if len(batch):
         number = record.passes + 1
         record = replace(
@@ -84,18 +99,18 @@ def learn_rows(record: MixtureRecord, answered: MixtureRows, champion: str, now:
             history=add_point(record.history, learner, now),
         )
     guarded = GuardedRows(len(waiting), most_open, _count_since(answered, record.published_at))
-    weights = weights_of(record, learner, champion, guard_of(learner, waiting, guarded))
-    if answers_move(record.published, weights, answered):
+    weights = weights_of(record, learner, champion, guard_of(learner, waiting, guarded), missing)
+    if not record.published_at or answers_move(record.published, weights, answered):
         record = replace(record, published=weights, published_at=now, is_settled=False)
     return LearningPass(record, len(batch))
 
 
-def weights_of(record: MixtureRecord, learner: MixtureLearner, champion: str, guard: float) -> MixtureWeights:
-    """The weights that the learner has now; a slot without a model of its own yet has the champion's."""
-    versions = tuple(
-        parse_slot(name).version or record.versions.get(name, champion) if name != CHAMPION_SLOT else champion
-        for name in learner.slots
-    )
+def weights_of(
+    record: MixtureRecord, learner: MixtureLearner, champion: str, guard: float, missing: Collection[str] = ()
+) -> MixtureWeights:
+    """The weights that the learner has now; a slot whose model is not there, or not yet, has the champion's."""
+    versions = tuple(version_of(name, record) or champion for name in learner.slots)
+    versions = tuple(champion if version in missing else version for version in versions)
     return MixtureWeights(
         learner.task,
         learner.slots,
@@ -110,6 +125,11 @@ def weights_of(record: MixtureRecord, learner: MixtureLearner, champion: str, gu
         state_digest(learner.to_plain()),
         learner.rows,
     )
+
+
+def version_of(slot: str, record: MixtureRecord) -> str | None:
+    """The version of a slot's own; None for the champion's slot, and for one that has no model yet."""
+    return None if slot == CHAMPION_SLOT else parse_slot(slot).version or record.versions.get(slot)
 
 
 def guard_of(learner: MixtureLearner, waiting: MixtureRows, rows: GuardedRows) -> float:
@@ -157,7 +177,7 @@ def add_point(history: tuple[MixturePoint, ...], learner: MixtureLearner, now: f
 
 def _open_since(waiting: MixtureRows, now: float) -> float:
     """The time of the oldest row that waits for its label, and an hour at least, for rows that are recorded late."""
-    oldest = float(waiting.time_us[0]) / 1e6 if len(waiting) else now
+    oldest = float(waiting.time_us[0] - 1) / 1e6 if len(waiting) else now  # a float may be above the microsecond
     return min(oldest, now - _RECORDED_WITHIN_S)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from optagent.arrays import Rows
+from optagent.arrays import Mask, Rows
 from optagent.domain.audit import AuditEntry
 from optagent.domain.mixture import BEGAN, FORGOT, JOINED, RETIRED, MixtureEvent, MixtureRecord
 from optagent.errors import InvalidData
@@ -19,13 +19,18 @@ from optagent.ports import Observations
 @dataclass(frozen=True, slots=True)
 class MixtureReplay:
     """The number of passes and rows that were learned again, the digests of the audit log that came out the same, and
-    the first difference as text, "" for none."""
+    the first difference as text, "" for none.
+
+    `gone` are the learned rows that have left the archive. Without them the weights cannot be made again, and no digest
+    is compared.
+    """
 
     model_id: str
     passes: int
     rows: int
     digests: int
     difference: str = ""
+    gone: int = 0
 
     @property
     def is_same(self) -> bool:
@@ -35,45 +40,71 @@ class MixtureReplay:
 def replay_mixture(record: MixtureRecord, observations: Observations, logged: Sequence[AuditEntry]) -> MixtureReplay:
     """Learns the archived rows again, and compares every logged digest and the state in the journal.
 
-    `logged` are the audit entries of the model's weights. Rows of a pass that have left the archive are a difference.
+    `logged` are the audit entries of the model's weights. Those of before rows were forgotten cannot come out again.
     """
-    digests: dict[int, set[str]] = {}
-    for entry in logged:
-        if int(entry.detail["passes"]) >= _first_replayed(record):
-            digests.setdefault(int(entry.detail["passes"]), set()).add(str(entry.detail["digest"]))
-    passes = rows = same = 0
+    table = _all_learned(record, observations)
+    rows = 0 if table is None else table.num_rows
+    if gone := int(record.state["rows"]) - rows:
+        return MixtureReplay(record.model_id, record.passes, rows, 0, _describe_gone(record, table, gone), gone)
+    given: dict[int, set[str]] = {}
     learner = _first_learner(record)
-    for number, learner in relearn(record, observations):
-        passes, rows, digest = number, learner.rows, state_digest(learner.to_plain())
-        for other in digests.pop(number, set()):
-            if other != digest:
-                text = f"pass {number}: the log has {other[:12]}, the rows give {digest[:12]}"
-                return MixtureReplay(record.model_id, passes, rows, same, text)
-            same += 1
+    for number, learner in _relearn_table(record, table):
+        given.setdefault(number, set()).add(state_digest(learner.to_plain()))
+    same = 0
+    for entry in _comparable(logged, record):
+        number, digest = int(entry.detail["passes"]), str(entry.detail["digest"])
+        if digest not in given.get(number, set()):
+            others = ", ".join(sorted(each[:12] for each in given.get(number, set()))) or "nothing"
+            text = f"pass {number}: the log has {digest[:12]}, the rows give {others}"
+            return MixtureReplay(record.model_id, number, learner.rows, same, text)
+        same += 1
     expected, digest = state_digest(record.state), state_digest(learner.to_plain())
     difference = "" if digest == expected else f"the journal has {expected[:12]}, the archived rows give {digest[:12]}"
-    return MixtureReplay(record.model_id, passes, rows, same, difference)
+    return MixtureReplay(record.model_id, record.passes, learner.rows, same, difference)
 
 
 def relearn(record: MixtureRecord, observations: Observations) -> Iterator[tuple[int, MixtureLearner]]:
     """The learner after each pass, from the beginning, without the rows that are to be forgotten.
 
-    Starts with pass 0, before any row. Raises InvalidData where a record holds no beginning.
+    Starts with pass 0, before any row; a pass comes again after each slot that joins or retires behind it. Raises
+    InvalidData where a record holds no beginning.
     """
-    table, learner = _all_learned(record, observations), _first_learner(record)
-    yield 0, learner
+    yield from _relearn_table(record, _all_learned(record, observations))
+
+
+def _relearn_table(record: MixtureRecord, table: pa.Table | None) -> Iterator[tuple[int, MixtureLearner]]:
+    learner = _first_learner(record)
     numbers = np.zeros(0, dtype=np.int64) if table is None else table["pass"].to_numpy()
     events = [event for event in record.events if event.kind in (JOINED, RETIRED)]
-    for number in range(1, record.passes + 1):
-        while events and events[0].passes < number:
-            _apply(learner, events.pop(0))
+    for number in range(record.passes + 1):
         places = np.flatnonzero(numbers == number)
         if table is not None and len(places):
             for _, rows in read_learned_table(table.take(pa.array(places)), learner.outputs).runs():
                 learner.learn(rows)
         yield number, learner
-    for event in events:
-        _apply(learner, event)
+        while events and events[0].passes <= number:
+            _apply(learner, events.pop(0))
+            yield number, learner
+
+
+def _describe_gone(record: MixtureRecord, table: pa.Table | None, gone: int) -> str:
+    """The rows that have left the archive, in words; a negative number of them are too many."""
+    if gone < 0:
+        return f"the archive has {-gone:,} rows more than the journal has learned"
+    passes = record.passes - (0 if table is None else len(pc.unique(table["pass"])))
+    whole = f", {passes:,} of its {record.passes:,} passes wholly" if passes else ""
+    return (
+        f"{gone:,} of {int(record.state['rows']):,} learned rows have left the archive, erased or past their retention"
+        f"{whole}: the weights cannot be made again from the rest"
+    )
+
+
+def _comparable(logged: Sequence[AuditEntry], record: MixtureRecord) -> Iterator[AuditEntry]:
+    """The entries of weights that were made since rows were forgotten for the last time."""
+    event = next((event for event in reversed(record.events) if event.kind == FORGOT), None)
+    for entry in logged:
+        if event is None or int(entry.detail["passes"]) > event.passes or entry.at > event.at:
+            yield entry
 
 
 def _first_learner(record: MixtureRecord) -> MixtureLearner:
@@ -87,18 +118,13 @@ def _first_learner(record: MixtureRecord) -> MixtureLearner:
     )
 
 
-def _first_replayed(record: MixtureRecord) -> int:
-    """The first pass whose logged digests can come out again: those before rows were forgotten cannot."""
-    return max((event.passes for event in record.events if event.kind == FORGOT), default=0)
-
-
 def _apply(learner: MixtureLearner, event: MixtureEvent) -> None:
     change = learner.add_slot if event.kind == JOINED else learner.remove_slot
     change(str(event.detail["slot"]))
 
 
 def _all_learned(record: MixtureRecord, observations: Observations) -> pa.Table | None:
-    """All rows that were learned, each once, in the order in which they were, None for none."""
+    """The rows that were learned, as often as they were, in the order in which they were, None for none."""
     pending = unpack_table(record.pending)
     tables = [*observations.learned_rows(record.model_id, -np.inf), *([] if pending is None else [pending])]
     if not tables:
@@ -106,14 +132,18 @@ def _all_learned(record: MixtureRecord, observations: Observations) -> pa.Table 
     table = pa.concat_tables(tables, promote_options="default").combine_chunks()
     order = pc.sort_indices(table, sort_keys=[("pass", "ascending"), ("time", "ascending"), ("id", "ascending")])
     table = table.take(order)
-    return table.filter(pa.array(_first_of_id(table) & ~within_ranges(_times(table), record.forgotten)))
+    return table.filter(pa.array(_first_in_pass(table) & ~within_ranges(_times(table), record.forgotten)))
 
 
-def _first_of_id(table: pa.Table) -> np.ndarray:
-    """(rows,): the first row of each id; a pass that was archived twice counts once."""
-    codes = pc.dictionary_encode(table["id"]).combine_chunks().indices.to_numpy()
+def _first_in_pass(table: pa.Table) -> Mask:
+    """(rows,): the first row of each id in its pass; a pass that was archived twice counts once.
+
+    Rows are in the order of passes, times and ids, and a pass learns an id once.
+    """
+    codes = pc.dictionary_encode(table["id"]).combine_chunks().indices.to_numpy().astype(np.int64)
+    passes: Rows = table["pass"].to_numpy()
     first = np.zeros(len(codes), dtype=np.bool_)
-    first[np.unique(codes, return_index=True)[1]] = True
+    first[np.unique(passes * (int(codes.max(initial=0)) + 1) + codes, return_index=True)[1]] = True
     return first
 
 
