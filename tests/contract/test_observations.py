@@ -15,7 +15,8 @@ from optagent.ports import Observations, RecordKind
 
 NOON = 1_700_049_600.0  # 2023-11-15T12:00:00Z
 DAY = 86_400.0
-PREDICTIONS, LABELS, EVIDENCE = RecordKind.PREDICTIONS, RecordKind.LABELS, RecordKind.EVIDENCE
+PREDICTIONS, LABELS = RecordKind.PREDICTIONS, RecordKind.LABELS
+EVIDENCE, LEARNED = RecordKind.EVIDENCE, RecordKind.LEARNED
 
 Make = Callable[..., Observations]
 
@@ -179,6 +180,34 @@ def test_evidence_is_found_by_time_and_kept_apart(observations):
     assert observations.evidence("fraud", 0.0) == []
     assert ids(everything(observations)) == ["p"]
     assert observations.latest_prediction_time("churn") == NOON
+
+
+def test_learned_rows_are_found_by_time_bit_for_bit_and_kept_apart(observations):
+    said = [0.1 + 0.2, float("nan"), 5e-324, -0.0]
+    table = rows(list("abcd"), [NOON - DAY, NOON, NOON + 1, NOON + DAY], outcome=[1.0, 0.0, 1.0, 0.0], said_0=said)
+    observations.record("churn", LEARNED, table)
+    observations.record("churn", PREDICTIONS, rows(["e"]))
+    assert observations.learned_rows("churn", 0.0) == []
+    observations.drain("churn")
+    assert ids(observations.learned_rows("churn", NOON)) == ["b", "c", "d"]
+    assert ids(observations.learned_rows("churn", NOON + DAY + 1)) == []
+    assert ids(everything(observations)) == ["e"]
+    (found,) = observations.learned_rows("churn", float("-inf"))
+    assert found["said_0"].to_numpy().tobytes() == table["said_0"].to_numpy().tobytes()
+    assert observations.learned_rows("other", 0.0) == []
+
+
+def test_learned_rows_are_pruned_and_erased(observations):
+    observations.record("churn", LEARNED, rows(["a", "b"], outcome=[1.0, 0.0]))
+    observations.drain("churn")
+    observations.record("churn", LEARNED, rows(["a", "c"], outcome=[1.0, 0.0]))
+    assert observations.erase("churn", ["a"]) == {"learned": 2}
+    assert ids(observations.learned_rows("churn", 0.0)) == ["b", "c"]
+    now = time.time()
+    assert observations.prune("churn", now - 60) == {}
+    assert observations.prune("churn", now + 60, dry_run=True) == {"learned": 2}
+    assert observations.prune("churn", now + 60) == {"learned": 2}
+    assert observations.learned_rows("churn", 0.0) == []
 
 
 def test_too_many_waiting_rows_are_refused_with_the_numbers_and_nothing_is_lost(make):
