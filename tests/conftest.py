@@ -11,6 +11,9 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+# Two workers of pytest-xdist and what they start share two cores: OpenMP's threads would spin while they wait for one.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq

@@ -3,11 +3,10 @@
 import ast
 import re
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-FILES = [path for part in ("optagent", "serve_app", "jobs", "demo") for path in sorted((ROOT / part).rglob("*.py"))]
-TREES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
 
 PARTICIPLE = re.compile(
     r"[a-z]{2,}ed|begun|chosen|drawn|found|given|gone|held|kept|known|left|lost|made|meant|met|put|said|seen|sent|shown"
@@ -17,8 +16,14 @@ PARTICIPLES_THAT_STAY = {"bounded", "drained", "matured", "resampled", "served"}
 RIDDLES = re.compile(r"(What|Whether|Who|How|Which|Where|Why)\b")
 
 
+@cache
+def trees() -> dict[str, ast.Module]:
+    files = [path for part in ("optagent", "serve_app", "jobs", "demo") for path in sorted((ROOT / part).rglob("*.py"))]
+    return {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in files}
+
+
 def nodes(*kinds: type) -> list[tuple[str, ast.AST]]:
-    return [(name, node) for name, tree in TREES.items() for node in ast.walk(tree) if isinstance(node, kinds)]
+    return [(name, node) for name, tree in trees().items() for node in ast.walk(tree) if isinstance(node, kinds)]
 
 
 def is_lone_participle(name: str) -> bool:
@@ -47,9 +52,9 @@ def test_no_docstring_opens_with_a_riddle():
 
 
 def test_a_module_says_what_no_other_does():
-    counts = Counter(first_sentence(tree) for tree in TREES.values() if ast.get_docstring(tree))
+    counts = Counter(first_sentence(tree) for tree in trees().values() if ast.get_docstring(tree))
     assert [sentence for sentence, count in counts.items() if count > 1] == []
 
 
 def test_every_module_with_code_says_what_it_is():
-    assert [file for file, tree in TREES.items() if tree.body and not ast.get_docstring(tree)] == []
+    assert [file for file, tree in trees().items() if tree.body and not ast.get_docstring(tree)] == []

@@ -63,7 +63,7 @@ def reports(coefficient, seed, references, windows, shift=0.0, shifted=0) -> lis
 @pytest.mark.parametrize("coefficient", [0.0, 0.6])
 def test_without_drift_windows_alarm_no_more_often_than_the_level_says(coefficient):
     """Also where every row half repeats the one before it."""
-    drift_reports = reports(coefficient, seed=1, references=3, windows=12)
+    drift_reports = reports(coefficient, seed=1, references=2, windows=12)
     most = binom.ppf(0.995, len(drift_reports), LEVEL)
     assert sum(report.status is DriftStatus.DRIFTED for report in drift_reports) <= most
     assert sum(report.prediction_status is DriftStatus.DRIFTED for report in drift_reports) <= most

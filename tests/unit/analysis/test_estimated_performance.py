@@ -87,7 +87,7 @@ def test_the_estimate_is_not_trusted_on_the_electricity_market() -> None:
 
 
 def test_the_truth_falls_outside_the_interval_no_more_often_than_its_level_allows() -> None:
-    estimator = fit_pape(miscalibrated_rows(4000, 0), draws=100)
+    estimator = fit_pape(miscalibrated_rows(4000, 0), draws=50)
     windows = [miscalibrated_rows(500, seed, hardness=3.0) for seed in range(1, 101)]
     history = estimate_history(estimator, windows, BINARY, alpha=0.1)
     assert set(history) == {"accuracy", "precision", "recall", "f1", "auc", "log_loss", "brier"}
@@ -208,8 +208,8 @@ def noisy(rows: int, seed: int, centre: float = 0.0, factor: float = 1.0) -> Obs
 
 
 def test_the_loss_model_follows_a_covariate_shift() -> None:
-    estimator = fit_loss_model(noisy(4000, 0))
-    shifted = [noisy(500, seed, centre=0.7) for seed in range(1, 41)]
+    estimator = fit_loss_model(noisy(4000, 0), draws=50)
+    shifted = [noisy(500, seed, centre=0.7) for seed in range(1, 26)]
     history = estimate_history(estimator, shifted, REGRESSION, alpha=0.1)
     assert set(history) == {"mae", "rmse"}
     before = noisy(4000, 0)
@@ -218,11 +218,11 @@ def test_the_loss_model_follows_a_covariate_shift() -> None:
     realised = np.mean([each for _, each in pairs])
     assert realised > 1.25 * mae_before
     assert np.mean([interval.estimate for interval, _ in pairs]) == pytest.approx(realised, rel=0.1)
-    assert coverage(pairs).missed <= 4 + 3 * 2
+    assert coverage(pairs).missed <= 2.5 + 3 * 1.5
 
 
 def test_the_loss_model_is_refused_where_errors_grew_for_no_reason_it_knows() -> None:
-    estimator = fit_loss_model(noisy(2000, 0), draws=100)
+    estimator = fit_loss_model(noisy(2000, 0), draws=50)
     history = estimate_history(estimator, [noisy(300, seed, factor=1.5) for seed in range(1, 9)], REGRESSION)
     estimate = estimated_performance(estimator, noisy(300, 9), REGRESSION, history=history)
     assert not estimate.trusted
@@ -238,7 +238,7 @@ def test_the_errors_that_the_loss_model_left_are_added_where_features_shift() ->
         x = rng.normal(size=(rows, 2)) + np.array([0.0, centre])
         return make_rows(x[:, 0], x[:, 0] + np.exp(0.4 * x[:, 1]) * rng.normal(size=rows), x, classes=0)
 
-    estimator = fit_loss_model(world(4000, 0), draws=100)
+    estimator = fit_loss_model(world(4000, 0), draws=50)
     history = estimate_history(estimator, [world(500, seed, 1.0) for seed in range(1, 31)], REGRESSION)
     for name, pairs in history.items():
         bias = np.mean([interval.estimate / realised - 1 for interval, realised in pairs])

@@ -107,13 +107,13 @@ def test_a_loss_that_has_hardly_grown_or_has_few_labels_is_not_explained():
 
 @pytest.mark.parametrize("rows", [300, 1500])
 def test_the_noise_of_a_calibration_error_is_what_probabilities_that_fit_would_show(rows):
-    """By simulation: the mean error of forty windows of probabilities that fit."""
+    """By simulation: the mean error of twenty windows of probabilities that fit."""
     errors = [
-        metric_values(make_rows(rows, seed), (metric_named("calibration_error", Task.BINARY),))[0] for seed in range(40)
+        metric_values(make_rows(rows, seed), (metric_named("calibration_error", Task.BINARY),))[0] for seed in range(20)
     ]
     noise = np.mean([calibration_noise(one.interval) for one in errors])
     assert noise == pytest.approx(np.mean([one.value for one in errors]), rel=0.25)
-    assert sum(one.value > 2 * calibration_noise(one.interval) for one in errors) <= 2
+    assert sum(one.value > 2 * calibration_noise(one.interval) for one in errors) <= 1
 
 
 def test_unusable_shares_need_enough_rows():

@@ -60,7 +60,7 @@ def split(rng, share, better=0.0, rows=20_000):
 
 @pytest.mark.parametrize("correlation", [0.0, 0.6])
 def test_a_candidate_that_is_no_better_is_promoted_no_more_often_than_alpha(correlation):
-    ends = [run_shadow(paired_losses(seed, correlation=correlation)).state for seed in range(100)]
+    ends = [run_shadow(paired_losses(seed, correlation=correlation), every=1_000).state for seed in range(100)]
     decided = sum(state in (RolloutState.RAMP, RolloutState.ROLLED_BACK) for state in ends)
 
     assert decided <= binom.ppf(0.999, 100, POLICY.shadow_alpha)
