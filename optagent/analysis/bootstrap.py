@@ -16,7 +16,7 @@ from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy.special import stdtrit
 
 from optagent.analysis.block_length import CELLS, cube_root_length, data_driven_length
 from optagent.arrays import Multiplicities, Prediction, Resampled, Score, Vector
@@ -193,7 +193,7 @@ def percentiles(values: Vector, alpha: float, rows: int, how: Resampling) -> tup
 
 def _expanded_tail(tail: float, parts: float) -> float:
     """The share of resamples beyond a percentile, for a mean of so many independent parts."""
-    quantile = stats.t.ppf(tail, parts - 1) * math.sqrt(parts / (parts - 1))
+    quantile = stdtrit(parts - 1, tail) * math.sqrt(parts / (parts - 1))
     return max(_NORMAL.cdf(float(quantile)), 1e-15)
 
 

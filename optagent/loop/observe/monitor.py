@@ -12,7 +12,6 @@ from optagent.domain.model import ModelSpec
 from optagent.domain.model_report import ModelReport
 from optagent.domain.monitoring import Monitoring, Window
 from optagent.errors import OptAgentError
-from optagent.loop.observe.label_history import awaited_delay
 from optagent.ports import Observations, Store
 
 _STEPS_BACK = range(30)  # windows
@@ -51,6 +50,8 @@ async def watch_once(
     A window is analyzed when it closes, and again for the findings that need labels once its labels had time to come.
     The store remembers the analyzed windows after their alerts, so that an interrupted pass is repeated.
     """
+    from optagent.loop.observe.label_history import awaited_delay  # what it imports takes a second
+
     monitor_pass = MonitorPass(spec.model_id)
     try:
         drained = await asyncio.to_thread(observations.drain, spec.model_id)
