@@ -1,7 +1,6 @@
 """Mixture: the weights by which several versions answer together, and the record of what they were learned from."""
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -15,6 +14,10 @@ MIXTURE = "mixture"
 
 BEGAN, JOINED, RETIRED, FORGOT = "began", "joined", "retired", "forgot"
 """Kinds of events that change what a mixture has learned, beside its rows."""
+
+
+_FRESH = 2 / 3
+_LIGHT = 0.05
 
 
 class MixtureMode(StrEnum):
@@ -125,7 +128,24 @@ class MixtureRecord:
     events: tuple[MixtureEvent, ...] = ()
     history: tuple[MixturePoint, ...] = ()
 
-    def growth_of(self, slot: str) -> float:
-        """The rows since a slot's model was trained, as a part of those that it learned; infinite without one."""
+    def due_slots(self, slots: Sequence[str], growth: float) -> tuple[str, ...]:
+        """Those of the trained slots whose models are to be trained again.
+
+        A slot is due once the rows that have come since are the share `growth` of all rows, or two thirds of those that
+        its model learned. One that has less than a twentieth of the answers waits for twice as many.
+        """
+        return tuple(slot for slot in slots if self._is_due(slot, growth))
+
+    def _is_due(self, slot: str, growth: float) -> bool:
         training = self.trained.get(slot)
-        return math.inf if training is None else (int(self.state["rows"]) - training.learned) / training.rows
+        if training is None:
+            return True
+        learned = int(self.state["rows"])
+        whole = max(each.rows + learned - each.learned for each in self.trained.values())
+        patience = 2 if self._weight_of(slot) < _LIGHT else 1
+        return learned - training.learned >= patience * min(growth * whole, _FRESH * training.rows)
+
+    def _weight_of(self, slot: str) -> float:
+        """The slot's newest part of the answers; 1 before the first pass."""
+        newest = self.history[-1] if self.history else None
+        return 1.0 if newest is None or slot not in newest.slots else newest.weights[newest.slots.index(slot)]

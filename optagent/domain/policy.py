@@ -103,7 +103,7 @@ class RetrainingPolicy:
     gates and goes to shadow is trained again on all labelled rows, the holdout's too, and shadow judges that version.
     The `answer` is that of one version, the champion, or of the mixture of all `slots`, whose weights follow the
     labels; with a mixture, an optimization renews the slots, and nothing has to be better than the champion first. The
-    trigger growth is due for a slot once so many labelled rows have come, as a part of those that its model learned.
+    trigger growth is due once the rows have grown by the share `growth` since the largest slot's model was trained.
     """
 
     triggers: tuple[Trigger, ...] = (Trigger.DEGRADATION, Trigger.CONCEPT_DRIFT)
@@ -122,7 +122,7 @@ class RetrainingPolicy:
     refit: bool = True
     answer: str = "champion"
     slots: tuple[str, ...] = DEFAULT_SLOTS
-    growth: float = 0.5
+    growth: float = 0.0625
 
     def __post_init__(self) -> None:
         strategy_named(self.strategy)
@@ -200,7 +200,7 @@ POLICIES: Mapping[str, RetrainingPolicy] = {
         cooldown="1d",
         most_a_year=365,
         answer=MIXED,
-        growth=0.25,
+        growth=0.03,
     ),
 }
 """Ready-made policies by name."""
@@ -227,7 +227,7 @@ class PolicyFacts:
 
     `trained_at` is the time of the champion's training, `runs` are the times at which optimizations of the model were
     requested, `idle` those of them that found nothing to do; `new_labels` counts labelled rows since `trained_at`, and
-    `growth` is the largest of a slot's, 0 without a mixture.
+    `due_slots` are those of a mixture for which enough rows have come.
     """
 
     now: float
@@ -236,7 +236,7 @@ class PolicyFacts:
     runs: Sequence[float] = ()
     new_labels: int = 0
     idle: Sequence[float] = ()
-    growth: float = 0.0
+    due_slots: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,9 +271,9 @@ def _check_trigger(
             return None
         return DueTrigger(trigger, f"{policy.every} have passed since the last training", f"schedule:{since:.0f}")
     if trigger is Trigger.GROWTH:
-        if facts.growth < policy.growth:
+        if not facts.due_slots:
             return None
-        reason = "a slot has no model of its own yet" if math.isinf(facts.growth) else _describe_growth(facts.growth)
+        reason = f"enough rows have come to train slots {', '.join(facts.due_slots)}"
         return DueTrigger(trigger, reason, f"growth:{since:.0f}")
     if trigger is Trigger.NEW_LABELS:
         if facts.new_labels < labels:
@@ -287,10 +287,6 @@ def _check_trigger(
         return None
     alert = max(unanswered, key=lambda alert: (alert.severity.rank, alert.last_seen))
     return DueTrigger(trigger, f"{alert.kind}: {alert.message}", f"{alert.alert_id}:{since:.0f}")
-
-
-def _describe_growth(growth: float) -> str:
-    return f"the labelled rows since a slot's model was trained are {growth:.0%} of those that it has learned"
 
 
 def stages_of(kind: OptimizationType, remedy: Remedy | None) -> tuple[Stage, ...]:

@@ -78,12 +78,12 @@ async def gather_facts(spec: ModelSpec, ports: Ports) -> PolicyFacts:
     labels = 0
     if ports.observations is not None and spec.policy is not None and "new_labels" in spec.policy.triggers:
         labels = await asyncio.to_thread(_count_labels, spec, ports, max([trained_at, *runs]))
-    growth = 0.0
+    due_slots: tuple[str, ...] = ()
     if spec.policy is not None and Trigger.GROWTH in spec.policy.triggers:
         record = await ports.store.mixture(spec.model_id)
         slots = [slot.name for slot in map(parse_slot, spec.policy.slots) if slot.is_trained]
-        growth = 0.0 if record is None else max(map(record.growth_of, slots), default=0.0)
-    return PolicyFacts(now, trained_at, await ports.store.alerts(spec.model_id), runs, labels, idle, growth)
+        due_slots = () if record is None else record.due_slots(slots, spec.policy.growth)
+    return PolicyFacts(now, trained_at, await ports.store.alerts(spec.model_id), runs, labels, idle, due_slots)
 
 
 async def _queue_optimization(

@@ -88,12 +88,13 @@ async def renew_slots(
 
 
 async def _due_slots(job: Optimization, policy: RetrainingPolicy) -> list[Slot]:
-    """The trained slots; of an optimization that the growth of rows has started, those that have grown enough."""
+    """The trained slots; of an optimization that the growth of rows has started, those that are due."""
     slots = [slot for slot in map(parse_slot, policy.slots) if slot.is_trained]
     record = await job.ports.store.mixture(job.spec.model_id)
     if job.command.trigger != Trigger.GROWTH or record is None:
         return slots
-    return [slot for slot in slots if record.growth_of(slot.name) >= policy.growth] or slots
+    due = record.due_slots([slot.name for slot in slots], policy.growth)
+    return [slot for slot in slots if slot.name in due] or slots
 
 
 async def _train_slot(
