@@ -16,7 +16,7 @@ LABELS_AFTER_DAYS = 4
 
 
 @dataclass(frozen=True)
-class Calendar:
+class CalendarAnswers:
     """A calendar's answers to the asked rows in order; `newest` are the days that it learns from, None for all."""
 
     every: int
@@ -30,14 +30,14 @@ class Calendar:
         return f"LightGBM each {self.every} days on {rows}"
 
 
-def best_calendar(rows: pd.DataFrame, asked: list[int]) -> Calendar:
+def best_calendar(rows: pd.DataFrame, asked: list[int]) -> CalendarAnswers:
     """The calendar of least log-loss on the rows that were asked, which are indexes of `rows`."""
     truth = rows.loc[asked, "turbulent"].to_numpy()
     calendars = [_run(rows, asked, every, newest) for every in EVERY_DAYS for newest in NEWEST_DAYS]
     return min(calendars, key=lambda calendar: log_loss(truth, calendar.probability))
 
 
-def _run(rows: pd.DataFrame, asked: list[int], every: int, newest: int | None) -> Calendar:
+def _run(rows: pd.DataFrame, asked: list[int], every: int, newest: int | None) -> CalendarAnswers:
     features = rows.drop(columns=["date", "at", "turbulent"]).assign(ticker=rows["ticker"].astype("category"))
     days, asked_rows = rows["date"], rows.loc[asked]
     answers, trainings, model, trained_on = np.empty(len(asked)), 0, None, None
@@ -50,4 +50,4 @@ def _run(rows: pd.DataFrame, asked: list[int], every: int, newest: int | None) -
             model.fit(features[known], rows.loc[known, "turbulent"])
             trained_on, trainings = day, trainings + 1
         answers[asked_rows.index.get_indexer(part.index)] = model.predict_proba(features.loc[part.index])[:, 1]
-    return Calendar(every, newest, answers.tolist(), trainings)
+    return CalendarAnswers(every, newest, answers.tolist(), trainings)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from calendars import Calendar
+from calendars import CalendarAnswers
 from live import Answered, log_loss
 
 from optagent.adapters.pages.page import sections_page
@@ -38,7 +38,7 @@ class Compared:
 
     answered: Answered
     frozen: Sequence[float]
-    calendar: Calendar
+    calendar: CalendarAnswers
 
     @property
     def loss(self) -> float:
