@@ -5,6 +5,7 @@ the bounds of the form, scaled to 0..1. Such losses are exp-concave (Cesa-Bianch
 loss with constant 1, squared loss of numbers in 0..1 with constant 1/2, which is what `likelihood` takes it by.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -34,6 +35,11 @@ class Form(Protocol):
     @property
     def rates(self) -> tuple[float, ...]:
         """The learning rates of the mixers."""
+        ...
+
+    @property
+    def most_excess(self) -> float:
+        """The nats by which the loss of an answer to a row can be above another's at most."""
         ...
 
     def bound(self, scores: Array) -> Array:
@@ -67,6 +73,10 @@ class BinaryForm:
 
     rates: tuple[float, ...] = RATES
 
+    @property
+    def most_excess(self) -> float:
+        return math.log((1 - LOW) / LOW)
+
     def bound(self, scores: Array) -> Array:
         return _clip(scores, _LOWEST, _HIGHEST)
 
@@ -96,6 +106,10 @@ class RegressionForm:
     high: float
     rates: tuple[float, ...] = (0.004, 0.016, 0.064, 0.25)
 
+    @property
+    def most_excess(self) -> float:
+        return 0.5
+
     def bound(self, scores: Array) -> Array:
         return _clip((scores - self.low) / (self.high - self.low), _ZERO, _ONE)
 
@@ -124,6 +138,11 @@ class MulticlassForm:
 
     outputs: int
     rates: tuple[float, ...] = RATES
+
+    @property
+    def most_excess(self) -> float:
+        least = _SMOOTHING / self.outputs
+        return math.log((1 - _SMOOTHING + least) / least)
 
     def bound(self, scores: Array) -> Array:
         total = scores.sum(axis=-1, keepdims=True)

@@ -29,6 +29,7 @@ UNKNOWN_DELAY_S = 30 * 86_400.0
 _COPIES_WITHIN_S = 3600.0
 _PASS, _OUTCOME = "pass", "outcome"
 _SCORE = "score_"
+_SMALL_BYTES = 32_768  # compressing each column of so little takes longer than the rest of a pass
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -157,7 +158,8 @@ def _count_columns(table: pa.Table, prefix: str) -> int:
 def pack_table(table: pa.Table) -> str:
     """A table as base64 text."""
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+    options = pa.ipc.IpcWriteOptions(compression="zstd" if table.nbytes > _SMALL_BYTES else None)
+    with pa.ipc.new_stream(sink, table.schema, options=options) as writer:
         writer.write_table(table)
     return base64.b64encode(sink.getvalue()).decode()
 

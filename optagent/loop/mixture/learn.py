@@ -74,7 +74,7 @@ def learn_rows(
     mixture learns nothing, nor does one that `waits_for` a fault to end: labelled rows wait as if they had no label.
     """
     learner = MixtureLearner.from_plain(record.state)
-    labelled = np.isfinite(answered.y)
+    labelled, newest = np.isfinite(answered.y), _count_since(answered, record.looked_at)
     most_open = max(record.most_open, len(answered))
     is_held = record.mode is MixtureMode.FROZEN or bool(waits_for)
     batch, waiting = answered.where(labelled & (not is_held)), answered.where(~labelled | is_held)
@@ -98,7 +98,7 @@ def learn_rows(
             is_settled=False,
             history=add_point(record.history, learner, now),
         )
-    guarded = GuardedRows(len(waiting), most_open, _count_since(answered, record.published_at))
+    guarded = GuardedRows(len(waiting), most_open, newest)
     weights = weights_of(record, learner, champion, guard_of(learner, waiting, guarded), missing)
     if not record.published_at or answers_move(record.published, weights, answered):
         record = replace(record, published=weights, published_at=now, is_settled=False)
@@ -142,7 +142,8 @@ def guard_of(learner: MixtureLearner, waiting: MixtureRows, rows: GuardedRows) -
             answered = np.isfinite(own).all(axis=1)
             excess += float(learner.form.worst_excess(run.scores[answered], own[answered]).sum())
     own_weight = float(learner.top @ learner.layers[:, rates + champion])
-    return champion_share(own_weight, float(learner.regret[champion]), excess, learner.bound, rows)
+    behind = float(learner.regret[champion]) + max(0.0, excess)
+    return champion_share(own_weight, behind, learner.bound, learner.form.most_excess, rows)
 
 
 def answers_move(published: MixtureWeights | None, weights: MixtureWeights, answered: MixtureRows) -> bool:
