@@ -18,6 +18,7 @@ class AlertKind(StrEnum):
     LATENCY = "latency"
     PIPELINE = "pipeline"
     LABELS = "labels"
+    MIXTURE = "mixture"
 
 
 class Severity(StrEnum):

@@ -53,7 +53,8 @@ class MixtureCertificate(Answer):
 class MixtureStatus(Answer):
     """The mixture of a model: who answers with what part, what it has learned, and how its loss compares.
 
-    `mode` is learning, frozen or champion_only, and `reason` says why it is not learning. `rows` are those that it has
+    `mode` is learning, frozen or champion_only, and `reason` says why it is not learning; in the mode learning, it
+    names a fault for whose end learning waits. `rows` are those that it has
     learned, and `loss` their nats a row, None before the first. `digest` is that of the weights that answer since
     `published_at` (POSIX seconds), in which the champion has at least the share `guard`.
     """

@@ -20,6 +20,7 @@ from optagent.domain.model import ModelSpec, ModelVersion, Task
 from optagent.domain.rollout import AUTOMATIC
 from optagent.errors import Conflict, InvalidData, ModelNotFound, NotFound, Unavailable
 from optagent.loop.context import Ports
+from optagent.loop.mixture.alerts import fault_of, reconcile_alerts
 from optagent.loop.mixture.answered_rows import read_answered_rows, unpack_table
 from optagent.loop.mixture.learn import follow_policy, learn_rows, version_of
 from optagent.loop.observe.reference import decode_reference
@@ -136,9 +137,12 @@ async def _pass(spec: ModelSpec, champion: ModelVersion, record: MixtureRecord, 
     assert spec.policy is not None
     record_now = follow_policy(record, spec.policy.slots, now)
     missing = await asyncio.to_thread(_missing_versions, record_now, ports.registry)
-    learned = learn_rows(record_now, answered, champion.version, now, missing=missing)
+    alerts = await ports.store.alerts(spec.model_id)
+    learned = learn_rows(record_now, answered, champion.version, now, fault_of(alerts), missing)
     await ports.store.save_mixture(learned.record, record)
-    return learned.record if learned.record.is_settled else await settle(learned.record, ports)
+    after = learned.record if learned.record.is_settled else await settle(learned.record, ports)
+    await reconcile_alerts(after, alerts, ports.store, now)
+    return after
 
 
 def _missing_versions(record: MixtureRecord, registry: Registry) -> frozenset[str]:

@@ -147,18 +147,23 @@ def guard_of(learner: MixtureLearner, waiting: MixtureRows, rows: GuardedRows) -
 
 
 def answers_move(published: MixtureWeights | None, weights: MixtureWeights, answered: MixtureRows) -> bool:
-    """True where new weights would change an answer enough to be published, tried on the newest rows."""
+    """True where new weights would change an answer enough to be published, tried on the newest rows.
+
+    Without any, a guard that differs is taken to change one.
+    """
     if published is None or (published.slots, published.versions) != (weights.slots, weights.versions):
         return True
     if published.digest == weights.digest and published.guard == weights.guard:
         return False
     before, after = MixtureScorer(published), MixtureScorer(weights)
-    for _, rows in answered.runs():
-        if rows.slots == weights.slots:
-            slots = rows.said[-_TRIED_ROWS:, len(weights.mixers) : len(weights.mixers) + len(weights.slots)]
-            moved = np.abs(before.mix_bounded(slots).scores - after.mix_bounded(slots).scores)
-            if np.nanmax(moved, initial=0.0) > LEAST_MOVE * (weights.high - weights.low):
-                return True
+    runs = [rows for _, rows in answered.runs() if rows.slots == weights.slots]
+    if not runs:
+        return abs(published.guard - weights.guard) > LEAST_MOVE
+    for rows in runs:
+        slots = rows.said[-_TRIED_ROWS:, len(weights.mixers) : len(weights.mixers) + len(weights.slots)]
+        moved = np.abs(before.mix_bounded(slots).scores - after.mix_bounded(slots).scores)
+        if np.nanmax(moved, initial=0.0) > LEAST_MOVE * (weights.high - weights.low):
+            return True
     return False
 
 

@@ -44,7 +44,7 @@ def status_of(record: MixtureRecord) -> MixtureStatus:
     return MixtureStatus(
         record.model_id,
         str(record.mode),
-        record.reason,
+        record.reason or (f"learning waits for the end of a fault: {record.waits_for}" if record.waits_for else ""),
         record.began_at,
         learner.rows,
         learner.loss / learner.rows if learner.rows else None,

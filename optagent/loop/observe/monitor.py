@@ -16,6 +16,7 @@ from optagent.ports import Observations, Store
 
 _STEPS_BACK = range(30)  # windows
 _NEED_LABELS = frozenset({AlertKind.PERFORMANCE, AlertKind.CONCEPT_DRIFT})
+_OF_WINDOWS = frozenset(AlertKind) - {AlertKind.MIXTURE}  # the passes over a mixture look after its alerts
 _LATE_KINDS = _NEED_LABELS | {AlertKind.PIPELINE}  # missing labels become visible once they are due
 
 
@@ -128,7 +129,7 @@ async def _reconcile_findings(
     findings = [*early, *late]
     kinds = {finding.kind for finding in findings}
     if latest.quality is None or latest.quality.rows:
-        kinds |= set(AlertKind) - _NEED_LABELS
+        kinds |= _OF_WINDOWS - _NEED_LABELS
     if any(has_judged_labels(report) for report in reports):
         kinds |= _NEED_LABELS
     alerts = [alert for alert in await store.alerts(model_id) if alert.kind in kinds]

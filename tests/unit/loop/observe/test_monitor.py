@@ -76,6 +76,14 @@ async def test_without_predictions_there_is_nothing_to_look_at():
     assert await world.watch(5) == MonitorPass("churn")
 
 
+async def test_a_window_without_findings_leaves_the_alert_of_a_mixture_open():
+    world = World()
+    world.record(0.5)
+    await world.store.save_alerts([Alert("m", "churn", AlertKind.MIXTURE, Severity.WARNING, "waits", {}, START, START)])
+    await world.watch(1.1)
+    assert await world.open_kinds() == [AlertKind.MIXTURE]
+
+
 async def test_what_waits_is_archived_before_a_window_is_looked_at():
     world = World()
     world.record(0.5, 0.6)
