@@ -24,6 +24,7 @@ from optagent.domain.retention import (
 from optagent.domain.rollout import Rollout
 from optagent.errors import InvalidRequest, ModelNotFound, OptAgentError, Unavailable
 from optagent.loop.context import Ports
+from optagent.loop.mixture.advance import MixturePorts, settle
 from optagent.ports import Observations, Registry
 
 _log = logging.getLogger(__name__)
@@ -63,11 +64,19 @@ async def erase_rows(model_id: str, ids: Sequence[str], ports: Ports, who: str) 
     distinct = sorted(set(ids))
     if not distinct or "" in distinct:
         raise InvalidRequest(f"ids: at least one is needed and none may be empty, got {len(distinct)}")
+    await _settle_mixture(model_id, ports)
     rows = await asyncio.to_thread(ports.require("observations").erase, model_id, distinct)
     digest = sha256("\n".join(distinct).encode()).hexdigest()
     detail = {"ids": len(distinct), "ids_sha256": digest, "rows": dict(rows)}
     await ports.store.append_audit(AuditEntry(ports.clock.now(), who, ERASED, model_id, detail=detail))
     return rows
+
+
+async def _settle_mixture(model_id: str, ports: Ports) -> None:
+    """Has rows that only the journal of a mixture holds archived, where an erasure reaches them."""
+    record = await ports.store.mixture(model_id)
+    if record is not None and not record.is_settled:
+        await settle(record, MixturePorts.of(ports))
 
 
 async def _prune_model(spec: ModelSpec, ports: Ports, who: str, dry_run: bool) -> Pruning:

@@ -9,7 +9,7 @@ from optagent.domain.model import ModelSpec
 from optagent.errors import Conflict, InvalidRequest, NotFound
 from optagent.loop.champion import champion_of
 from optagent.loop.mixture.advance import MixturePorts, advance_mixture, settle
-from optagent.loop.mixture.relearn import relearn
+from optagent.loop.mixture.relearn import count_gone, relearn
 from optagent.loop.rollout.context import RolloutContext
 from optagent.loop.rollout.reconcile import follow_champion
 from optagent.ports import Observations
@@ -49,6 +49,7 @@ async def change_mode(act: MixtureAct, mode: MixtureMode, context: RolloutContex
 async def forget_rows(act: MixtureAct, start: float, end: float, context: RolloutContext) -> MixtureRecord:
     """Makes the weights again without the rows from `start` up to `end` (POSIX seconds), which are left out for good.
 
+    They are made of the rows that the archive has: the event tells their number, and how many are `gone` from it.
     Raises InvalidRequest for a range that is empty or does not end before now, and NotFound without a mixture.
     """
     if not start < end <= act.at:
@@ -57,8 +58,9 @@ async def forget_rows(act: MixtureAct, start: float, end: float, context: Rollou
     async def change(record: MixtureRecord) -> MixtureRecord:
         ranges, number = (*record.forgotten, (start, end)), record.passes + 1  # no earlier digest comes out again
         forgotten = replace(record, forgotten=ranges, passes=number, history=())
+        gone = await asyncio.to_thread(count_gone, record, context.observations)
         state = await asyncio.to_thread(_relearned_state, forgotten, context.observations)
-        detail = {"why": act.why, "start": start, "end": end}
+        detail = {"why": act.why, "start": start, "end": end, "rows": state["rows"], "gone": gone}
         unpublished = replace(forgotten, state=state, published=None, published_at=0.0, looked_at=0.0)
         return _with_event(unpublished, act, FORGOT, detail)
 

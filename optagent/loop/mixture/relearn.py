@@ -63,6 +63,12 @@ def replay_mixture(record: MixtureRecord, observations: Observations, logged: Se
     return MixtureReplay(record.model_id, record.passes, learner.rows, same, difference)
 
 
+def count_gone(record: MixtureRecord, observations: Observations) -> int:
+    """The number of learned rows that have left the archive, erased or past their retention."""
+    table = _all_learned(record, observations)
+    return int(record.state["rows"]) - (0 if table is None else table.num_rows)
+
+
 def relearn(record: MixtureRecord, observations: Observations) -> Iterator[tuple[int, MixtureLearner]]:
     """The learner after each pass, from the beginning, without the rows that are to be forgotten.
 
