@@ -9,6 +9,7 @@ from optagent.agent.base import AgentBase
 from optagent.domain.mixture import MixtureMode
 from optagent.domain.mixture_status import MixtureStatus
 from optagent.domain.time_range import Instant, parse_time_range
+from optagent.errors import Conflict
 
 if TYPE_CHECKING:
     from optagent.loop.mixture.acts import MixtureAct
@@ -32,7 +33,7 @@ class MixtureVerbs(AgentBase):
         return await read_status(model_id, self._ports.store)
 
     async def freeze_mixture(self, model_id: str, who: str = "", why: str = "by hand") -> MixtureStatus:
-        """Leaves the weights as they are, whatever labels come."""
+        """Leaves the weights as they are, whatever labels come; Conflict where the champion answers alone."""
         return await self._put_into_mode(model_id, MixtureMode.FROZEN, "freeze", who, why)
 
     async def thaw_mixture(self, model_id: str, who: str = "", why: str = "by hand") -> MixtureStatus:
@@ -77,12 +78,20 @@ class MixtureVerbs(AgentBase):
         return RolloutContext.of(self._ports)
 
     async def _put_into_mode(self, model_id: str, mode: MixtureMode, verb: str, who: str, why: str) -> MixtureStatus:
-        from optagent.loop.mixture.acts import change_mode
-
         with acting_as(named_actor(who)):
-            work = change_mode(self._act(model_id, why), mode, self._mixture_context)
+            work = self._change_mode(self._act(model_id, why), mode)
             await self._perform(f"mixture.{verb}", model_id, work, why=why)
         return await self.mixture(model_id)
+
+    async def _change_mode(self, act: "MixtureAct", mode: MixtureMode) -> None:
+        from optagent.loop.mixture.acts import change_mode
+
+        record = await self._ports.store.mixture(act.model_id)
+        if mode is MixtureMode.FROZEN and record is not None and record.mode is MixtureMode.CHAMPION_ONLY:
+            raise Conflict(
+                f"the champion of {act.model_id!r} answers alone: a frozen mixture would answer; thaw it first"
+            )
+        await change_mode(act, mode, self._mixture_context)
 
     def _act(self, model_id: str, why: str) -> "MixtureAct":
         from optagent.loop.mixture.acts import MixtureAct

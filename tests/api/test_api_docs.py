@@ -52,6 +52,11 @@ def test_the_calls_that_were_promised_are_there(document: dict[str, Any]):
         ("POST", "/models/{model_id}/rollout/promote"),
         ("POST", "/models/{model_id}/rollout/abort"),
         ("POST", "/models/{model_id}/rollout/rollback"),
+        ("GET", "/models/{model_id}/mixture"),
+        ("POST", "/models/{model_id}/mixture/freeze"),
+        ("POST", "/models/{model_id}/mixture/thaw"),
+        ("POST", "/models/{model_id}/mixture/champion-only"),
+        ("POST", "/models/{model_id}/mixture/forget"),
     }
 
 

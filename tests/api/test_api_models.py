@@ -107,7 +107,9 @@ async def test_versions_and_aliases_are_those_of_the_registry(agent: Optimizatio
     assert missing.status_code == 404
 
 
-@pytest.mark.parametrize("path", ["", "/versions", "/aliases", "/alerts", "/label-maturity", "/rollout", "/rollouts"])
+@pytest.mark.parametrize(
+    "path", ["", "/versions", "/aliases", "/alerts", "/label-maturity", "/rollout", "/rollouts", "/mixture"]
+)
 async def test_an_unknown_model_is_404_everywhere(call, path: str):
     answer = await call("read", "GET", f"/models/nobody{path}")
     assert (answer.status_code, answer.json()["type"]) == (404, "urn:optagent:model-not-found")

@@ -24,7 +24,7 @@ from optagent.cli import audit as audit_command
 from optagent.domain.audit import AuditEntry
 from optagent.domain.mixture import MixturePoint
 from optagent.domain.mixture_status import spread_points
-from optagent.errors import InvalidRequest, ModelNotFound, NotFound
+from optagent.errors import Conflict, InvalidRequest, ModelNotFound, NotFound
 from optagent.loop.mixture.advance import PUBLISHED
 from tests.fakes.mixtures import MixedTraffic
 from tests.fakes.routes import InMemoryRoutes
@@ -83,6 +83,15 @@ async def test_the_champion_answers_alone_at_once_until_the_mixture_is_thawed(tr
     assert await traffic.weights() is None
     await traffic.agent.thaw_mixture("churn")
     assert (await traffic.weights()).slots == ("champion", "all", "1/4", "1/16")
+
+
+async def test_freezing_does_not_bring_back_a_mixture_that_was_put_aside(traffic: MixedTraffic) -> None:
+    await traffic.agent.use_champion_only("churn", why="complaints")
+    with pytest.raises(Conflict, match="the champion of 'churn' answers alone"):
+        await traffic.agent.freeze_mixture("churn")
+    assert await traffic.weights() is None
+    refused = (await traffic.agent.audit(1))[0]
+    assert (refused.action, refused.outcome.endswith("thaw it first")) == ("mixture.freeze", True)
 
 
 @pytest.mark.parametrize(
