@@ -49,10 +49,10 @@ def test_a_trial_that_hangs_is_stopped_and_the_others_go_on(ray_cluster: Any, im
         defaults={one.name: one.defaults(Task.BINARY) for one in families},
         trials=2,
         timeout_s=120,
-        trial_timeout_s=10.0,
+        trial_timeout_s=4.0,
     )
     outcome = RayTuner(ray_cluster).search(study, a_problem())
     hung, other = sorted(outcome.trials, key=lambda trial: trial.family)
     assert (hung.family, hung.state) == ("hangs:Hangs", TrialState.INFEASIBLE)
-    assert hung.error == "the trial hung for over 10 s"
+    assert hung.error == "the trial hung for over 4 s"
     assert (other.family, other.state, other.error) == ("linear", TrialState.COMPLETE, None)

@@ -102,3 +102,21 @@ def test_a_column_that_live_rows_lack_is_missing_in_them():
     both = read_rows(own(), live().drop_columns(["a"]))
     assert both.table["a"].null_count == 40
     assert datetime.fromtimestamp(START, UTC).year == 2023
+
+
+def test_a_history_of_daily_rows_is_read_in_one_piece_beside_the_models_own():
+    """Arithmetic on a column costs the same for each of its pieces, however few rows it has."""
+    days = [live(2, START + (60 + 2 * day) * DAY) for day in range(30)]
+    rows = read_rows(own(), *days).table
+
+    assert rows.column("a").num_chunks <= 2
+    assert rows.column("a").to_pylist()[60:] == [0.0, 1.0] * 30
+
+
+def test_days_whose_columns_changed_meanwhile_are_read_in_their_order():
+    early, late = (live(2, START + (60 + day) * DAY, a=pa.array([day, day + 1])) for day in (0, 4))
+    between = live(2, START + 62 * DAY).drop_columns(["units"])
+    rows = read_rows(own(), early, between, late).table
+
+    assert rows.column("a").to_pylist()[60:] == [0.0, 1.0, 0.0, 1.0, 4.0, 5.0]
+    assert rows.column("units").to_pylist()[60:] == [None, 0, None, None, None, 0]
