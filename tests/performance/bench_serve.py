@@ -1,7 +1,7 @@
 """What serving does under load, beside MLflow, MLServer, LitServe, BentoML and bare frameworks on the same machine.
 
-Parts, by `--only`: `throughput`, `shadow` (what a candidate costs the champion: in shadow, on split traffic, while it
-hangs), `mixture` (of four slots, beside one model), `candidate` (raises, hangs, answers NaN, crashes), `beside` (a
+Parts, by `--only`: `throughput`, `mixture` (of four slots, beside one model), `shadow` (what a candidate costs the
+champion: in shadow, on split traffic, while it hangs), `candidate` (raises, hangs, answers NaN, crashes), `beside` (a
 search on the same machine), `swap`, `kill`. The peers live in environments of their own, which `make bench-serve`
 makes; one whose python is not given is left out. The load comes from wrk (Debian: wrk) where it is on the PATH. Nothing
 else should run on the machine.
@@ -21,8 +21,8 @@ from tests.performance.serve_bench.made import Made, make
 from tests.performance.serve_bench.system import System, serving
 from tests.performance.serve_bench.tables import say
 
-PARTS = {"throughput": 0, "shadow": 1, "mixture": 1, "candidate": 1, "beside": 1, "swap": 2, "kill": 2}
-"""By name, the replicas that a part needs; `throughput` brings up by itself what it measures."""
+PARTS = {"throughput": 0, "mixture": 0, "shadow": 1, "candidate": 1, "beside": 1, "swap": 2, "kill": 2}
+"""By name, the replicas that a part needs; those with 0 bring up by themselves what they measure."""
 
 PEERS = ("mlserver", "litserve", "bentoml")
 
@@ -76,12 +76,13 @@ def _measured(made: Made, folder: Path, replicas: int, names: list[str], options
 
 def _part(name: str, made: Made, system: System | None, options: argparse.Namespace) -> None:
     seconds, rounds, rate = options.seconds, options.rounds, options.rate
+    if name == "mixture":
+        return slots.measure(made, seconds, rounds, rate)
     if system is None:
         pythons = dict.fromkeys(("uvicorn", "fastapi", "mlflow"), sys.executable)
         return throughput.measure(made, pythons | {peer: getattr(options, peer) for peer in PEERS}, seconds, rounds)
     parts: dict[str, Callable[[], None]] = {
         "shadow": lambda: shadowing.measure(system, seconds, rounds, rate),
-        "mixture": lambda: slots.measure(system, seconds, rounds, rate),
         "candidate": lambda: misbehaving.measure(system, rate),
         "beside": lambda: beside.measure(system, seconds, rounds, rate),
         "swap": lambda: swapping.measure(system, rounds, rate),

@@ -1,9 +1,11 @@
 """A mixture of four slots beside one model: each request is answered by four versions instead of one."""
 
 import asyncio
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -17,17 +19,46 @@ from optagent.domain.slot import DEFAULT_SLOTS
 from optagent.loop.rollout.activate import activate_table
 from optagent.mixing.learner import MixtureLearner
 from tests.performance.serve_bench.load import Answers, loaded, throughput
-from tests.performance.serve_bench.made import MODEL
+from tests.performance.serve_bench.made import MODEL, Made
 from tests.performance.serve_bench.shadowing import Ways, in_turn, percentiles
-from tests.performance.serve_bench.system import LOAD_S, System
+from tests.performance.serve_bench.system import LOAD_S, System, serving
 from tests.performance.serve_bench.tables import Figure, at_least, at_most, none, show_figures
 
 
-def measure(system: System, seconds: float, rounds: int, rate: float) -> None:
-    weights = _weights(_four_versions(system))
-    ways = Ways(nullcontext, lambda: _mixing(system, weights))
+class UnsupervisedSystem(System):
+    """A system whose tables are set from outside: its supervisor, which would take them back, looks once an hour."""
+
+    def __init__(self, work: Path, replicas: int, made: Made) -> None:
+        super().__init__(work, replicas, made)
+        self._env["OPT_AGENT_SUPERVISE_EVERY_SECONDS"] = "3600"
+
+    def route(self) -> None:
+        self.activate(RoutingTable(MODEL, 1, self.champion))
+
+    def activate(self, table: RoutingTable) -> None:
+        asyncio.run(self._activate_table(table))
+
+    async def _activate_table(self, table: RoutingTable) -> None:
+        endpoint = read_endpoint(self.home / "redis")
+        if endpoint is None:
+            raise RuntimeError("there is no embedded Redis server")
+        routes = RedisRoutes(endpoint.url)
+        try:
+            await activate_table(table, routes, SystemClock(), patience_s=LOAD_S)
+        finally:
+            await routes.close()
+
+
+def measure(made: Made, seconds: float, rounds: int, rate: float) -> None:
     title = f"{rate:g} requests/s of one row for {seconds:g} s, {rounds} rounds in turn"
-    show_figures(f"A mixture of four slots: {title}", list(_figures(system, ways, seconds, rounds, rate)))
+    with (
+        tempfile.TemporaryDirectory(prefix="optagent-bench-") as folder,
+        serving(Path(folder) / "mixture", 1, made, UnsupervisedSystem) as system,
+    ):
+        assert isinstance(system, UnsupervisedSystem)
+        weights = _weights(_import_four_versions(system))
+        ways = Ways(nullcontext, lambda: _mixing(system, weights))
+        show_figures(f"A mixture of four slots: {title}", list(_figures(system, ways, seconds, rounds, rate)))
 
 
 def _figures(system: System, ways: Ways, seconds: float, rounds: int, rate: float) -> Iterator[Figure]:
@@ -52,7 +83,7 @@ def _figures(system: System, ways: Ways, seconds: float, rounds: int, rate: floa
     yield Figure("answered by the mixture", f"{share:.1%}", "all", share == 1.0)
 
 
-def _four_versions(system: System) -> tuple[str, ...]:
+def _import_four_versions(system: System) -> tuple[str, ...]:
     """The two that are there, and the same two once more: engines of their own, which share nothing."""
     for name in ("champion", "candidate"):
         system.cli("import", str(system.made.folder / name), "--as", MODEL)
@@ -67,26 +98,11 @@ def _weights(versions: tuple[str, ...]) -> MixtureWeights:
 
 
 @contextmanager
-def _mixing(system: System, weights: MixtureWeights) -> Iterator[None]:
-    """All slots answer; at the end the champion does alone."""
-    alone = system.table()
-    _activate(system, replace(alone, mixture=weights))
+def _mixing(system: UnsupervisedSystem, weights: MixtureWeights) -> Iterator[None]:
+    """All slots answer; at the end the champion does alone, with all versions still loaded."""
+    alone = replace(system.table(), mixture=None, warm=weights.versions)
+    system.activate(replace(alone, mixture=weights))
     try:
         yield
     finally:
-        _activate(system, alone)
-
-
-def _activate(system: System, table: RoutingTable) -> None:
-    asyncio.run(_activate_table(system, table))
-
-
-async def _activate_table(system: System, table: RoutingTable) -> None:
-    endpoint = read_endpoint(system.home / "redis")
-    if endpoint is None:
-        raise RuntimeError("there is no embedded Redis server")
-    routes = RedisRoutes(endpoint.url)
-    try:
-        await activate_table(table, routes, SystemClock(), patience_s=LOAD_S)
-    finally:
-        await routes.close()
+        system.activate(alone)

@@ -112,10 +112,14 @@ class System:
         self.register(["lightgbm"])
         for name in ("champion", "candidate"):
             self.cli("import", str(self.made.folder / name), "--as", MODEL)
+        self.route()
         self.wait(lambda: self._share() is not None, LOAD_S, "a first answer")
         share, meant = self._share(), self.made.champion[0]
         if share is None or abs(share - meant) > 1e-6:
             raise RuntimeError(f"it answers {share}, the model says {meant}")
+
+    def route(self) -> None:
+        """Waits for the supervisor, which has the first version answer."""
 
     def down(self) -> None:
         """Never raises, so that what went wrong before is what is told."""
@@ -233,10 +237,10 @@ class System:
 
 
 @contextmanager
-def serving(work: Path, replicas: int, made: Made) -> Iterator[System]:
+def serving(work: Path, replicas: int, made: Made, kind: type[System] = System) -> Iterator[System]:
     """Up with two versions registered, the first champion; down at the end, whatever happens."""
     work.mkdir()
-    system = System(work, replicas, made)
+    system = kind(work, replicas, made)
     try:
         system.up()
         yield system
