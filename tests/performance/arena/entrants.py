@@ -5,6 +5,7 @@ from functools import partial
 
 from tests.performance.arena.calendars import BACK, EVERY, Calendar, calendar_name
 from tests.performance.arena.entrant import Entrant, Outcome, replay
+from tests.performance.arena.mixtures import CalendarMixture, recalibration
 from tests.performance.arena.peers import AdaptiveForest, AdwinTrigger, LastBlock
 from tests.performance.arena.policies import POLICIES, has_answers, policy_name, replay_policy
 from tests.performance.arena.streams import StreamFiles, stream_named
@@ -15,10 +16,14 @@ _CALENDARS: dict[str, Callable[[], Entrant]] = {
 }
 _BY_GROUP: dict[str, dict[str, Callable[[], Entrant]]] = {
     NEVER: {NEVER: Calendar},
+    "recalibration": {"recalibration alone": recalibration},
     CALENDAR: _CALENDARS,
     "adwin": {"newest 30 when ADWIN alarms": AdwinTrigger},
     RIVER: {"river: adaptive random forest": AdaptiveForest},
     "repeat": {"labels of the last block": LastBlock},
+    "mixture": {
+        f"mixture of four slots, every {every} blocks": partial(CalendarMixture, every=every) for every in (10, 30)
+    },
 }
 _ANSWERS = ("champion", "mixture") if has_answers() else ("champion",)
 _REPLAYED = {policy_name(name, answer): (name, answer) for answer in _ANSWERS for name in POLICIES}

@@ -9,6 +9,7 @@ from tests.performance.arena import synthetic
 from tests.performance.arena.calendars import Calendar
 from tests.performance.arena.entrant import Known, Matrix, Outcome, Vector, replay
 from tests.performance.arena.entrants import CALENDARS, NEVER, names_of
+from tests.performance.arena.mixtures import CalendarMixture, recalibration
 from tests.performance.arena.peers import AdwinTrigger, LastBlock
 from tests.performance.arena.policies import replay_policy
 from tests.performance.arena.stream import Stream, stream_of
@@ -62,7 +63,18 @@ def test_a_day_without_rows_is_a_day_of_waiting_for_labels(stream):
     assert [newest - stream.first for _, newest in listener.heard[2:5]] == [0, 2, 2]
 
 
-@pytest.mark.parametrize("make", [Calendar, lambda: Calendar(1), lambda: Calendar(1, 5), AdwinTrigger, LastBlock])
+ENTRANTS = {
+    "never": Calendar,
+    "all rows": lambda: Calendar(5),
+    "window": lambda: Calendar(5, 5),
+    "adwin": AdwinTrigger,
+    "repeat": LastBlock,
+    "recalibration": recalibration,
+    "mixture": lambda: CalendarMixture(every=5),
+}
+
+
+@pytest.mark.parametrize("make", ENTRANTS.values(), ids=ENTRANTS)
 def test_answers_do_not_depend_on_labels_that_have_not_come(make, stream):
     day = 6
     changed = np.where(stream.number >= stream.first + day, 1 - stream.y, stream.y)
@@ -76,6 +88,18 @@ def test_a_calendar_trains_on_its_days_and_never_trains_once(stream):
     assert replay("never", Calendar(), stream).trainings == 1
     assert replay("each", Calendar(1, 5), stream).trainings == blocks
     assert replay("tenth", Calendar(10), stream).trainings == -(-blocks // 10)
+
+
+def test_a_mixture_trains_three_of_its_four_slots_and_learns_each_answer_once(stream):
+    mixture, blocks = CalendarMixture(every=10), list(stream.blocks())
+    assert replay("mixture", mixture, stream).trainings == 1 + 3 * ((len(blocks) - 1) // 10)
+    assert mixture.learner.rows == blocks[-1].known - stream.start
+
+
+def test_recalibration_trains_nothing(stream):
+    calibrated, never = replay("recalibration", recalibration(), stream), replay(NEVER, Calendar(), stream)
+    assert calibrated.trainings == 1
+    assert np.allclose(calibrated.answers[:50], np.clip(never.answers[:50], 0.005, 0.995)), "it begins as it is"
 
 
 def test_a_window_holds_the_newest_blocks():
