@@ -51,21 +51,21 @@ Runs = Mapping[str, Sequence["Future[Outcome]"]]
 
 
 def main() -> None:
-    given = _parser().parse_args()
-    files = StreamFiles(given.elec2, given.flights, given.blocks)
-    groups = [group for group in given.contenders if not (group == RIVER and given.no_river)]
+    options = _parser().parse_args()
+    files = StreamFiles(options.elec2, options.flights, options.blocks)
+    groups = [group for group in options.contenders if not (group == RIVER and options.no_river)]
     began = time.perf_counter()
-    with ProcessPoolExecutor(given.processes, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(options.processes, get_context("spawn")) as pool:
         runs: dict[str, Runs] = {}
-        for name in given.only or DEFAULT:
+        for name in options.only or DEFAULT:
             reason = reason_to_leave_out(name, files)
             if reason is None:
-                runs[name] = _start_runs(pool, name, files, names_of(groups), given.seeds)
+                runs[name] = _start_runs(pool, name, files, names_of(groups), options.seeds)
             else:
                 print(f"{reason}\n", flush=True)
         for name, of_stream in runs.items():
             _print_stream(name, files, of_stream)
-    print(f"{time.perf_counter() - began:.0f} s of wall time with {given.processes} processes")
+    print(f"{time.perf_counter() - began:.0f} s of wall time with {options.processes} processes")
 
 
 def _parser() -> argparse.ArgumentParser:

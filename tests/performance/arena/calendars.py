@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 import lightgbm as lgb
 import numpy as np
 
-from tests.performance.arena.entrant import Known, Matrix, Vector
+from optagent.arrays import Matrix, Vector
+from tests.performance.arena.entrant import Known
 
 ROUNDS, LEARNING_RATE, LEAVES = 100, 0.05, 31
 PARAMS = {

@@ -7,11 +7,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from optagent.arrays import Matrix, Vector
 from optagent.domain.policy_run import PolicyRun
 from tests.performance.arena.stream import Stream
-
-Vector = npt.NDArray[np.float64]
-Matrix = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,7 +59,7 @@ class Outcome:
 
 
 def replay(name: str, entrant: Entrant, stream: Stream) -> Outcome:
-    """The entrant's outcome. It gets copies of the known rows' places only: no later label is within its reach."""
+    """The entrant's outcome. It is given the known rows alone, so that no later label is within its reach."""
     began, answers = time.process_time(), np.full(len(stream.y), np.nan)
     for looks, block in enumerate(stream.blocks()):
         end = block.known

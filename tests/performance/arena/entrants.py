@@ -38,9 +38,9 @@ def names_of(groups: Iterable[str]) -> list[str]:
     >>> names_of(["repeat"])
     ['never', 'labels of the last block']
     """
-    chosen = {NEVER, *groups}
-    names = [name for group, entrants in _BY_GROUP.items() if group in chosen for name in entrants]
-    return [*names, *(_REPLAYED if POLICY in chosen else ())]
+    wanted = {NEVER, *groups}
+    names = [name for group, entrants in _BY_GROUP.items() if group in wanted for name in entrants]
+    return [*names, *(_REPLAYED if POLICY in wanted else ())]
 
 
 def seeds_of(name: str, seeds: int) -> int:

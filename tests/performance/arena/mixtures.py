@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import lightgbm as lgb
 import numpy as np
 
+from optagent.arrays import Matrix, Vector
 from optagent.domain.mixture import MixtureWeights
 from optagent.domain.model import Task
 from optagent.domain.slot import CHAMPION_SLOT, DEFAULT_SLOTS, parse_slot
@@ -12,7 +13,7 @@ from optagent.mixing.forms import Array
 from optagent.mixing.learner import LearnedRows, MixtureLearner
 from optagent.mixing.scorer import MixtureScorer
 from tests.performance.arena.calendars import fit_model
-from tests.performance.arena.entrant import Known, Matrix, Vector
+from tests.performance.arena.entrant import Known
 
 LEAST_ROWS = 400
 """The fewest rows that a slot's model learns from."""

@@ -5,9 +5,11 @@ from typing import Any
 
 import lightgbm as lgb
 import numpy as np
+import numpy.typing as npt
 
+from optagent.arrays import Matrix, Vector
 from tests.performance.arena.calendars import fit_model
-from tests.performance.arena.entrant import Known, Matrix, Vector
+from tests.performance.arena.entrant import Known
 
 WINDOW = 30
 """The newest blocks from which a model learns when ADWIN alarms."""
@@ -85,26 +87,23 @@ class AdaptiveForest:
 class LastBlock:
     """The labels of the newest known block, row by row, in the place of a model.
 
-    A label is answered by the share of 1 among the rows that such a label preceded, so that log loss can judge it.
+    A label is answered by the share of 1 among the rows that such a label preceded, so that log loss can judge it. The
+    counts of pairs begin with one each.
     """
 
     trainings: int = 0
-    _counts: Matrix = field(default_factory=lambda: np.ones((2, 2)))
+    _counts: npt.NDArray[np.float64] = field(default_factory=lambda: np.ones((2, 2)))
     _asked: Vector = field(default_factory=lambda: np.zeros(0))
     _labels: Vector = field(default_factory=lambda: np.zeros(0))
 
     def learn(self, known: Known) -> None:
         self._labels = known.y[known.newest]
-        came = known.y[np.isfinite(known.answers)]
-        came = came[len(came) - self._count_new(len(came)) :]
-        np.add.at(self._counts, (self._asked[: len(came)].astype(int), came.astype(int)), 1)
-        self._asked = self._asked[len(came) :]
+        labels = known.y[np.isfinite(known.answers)]
+        labels = labels[int(self._counts.sum() - 4) :]
+        np.add.at(self._counts, (self._asked[: len(labels)].astype(int), labels.astype(int)), 1)
+        self._asked = self._asked[len(labels) :]
 
     def answer(self, x: Matrix) -> Vector:
         repeated = self._labels[np.minimum(np.arange(len(x)), len(self._labels) - 1)]
         self._asked = np.append(self._asked, repeated)
         return (self._counts[:, 1] / self._counts.sum(axis=1))[repeated.astype(int)]
-
-    def _count_new(self, came: int) -> int:
-        """The rows, of those whose labels have come, that were not counted before."""
-        return came - int(self._counts.sum() - 4)

@@ -46,8 +46,8 @@ def replay_policy(name: str, answer: str, stream: Stream, seed: int) -> Outcome:
     """The outcome of a policy. Its trainings are the versions that it registered, with those that only judged."""
     began = time.process_time()
     ask = ask_of(stream, seed)
-    spec = dataclasses.replace(stream.told.spec, families=(NAME,))
-    history = history_of(stream.told.table, spec, ask)
+    spec = dataclasses.replace(stream.history.spec, families=(NAME,))
+    history = history_of(stream.history.table, spec, ask)
     with _quiet_logs():
         replay = _FromAllRows(history, contender_of(name, answer), ask)
         policy = asyncio.run(replay.run())
@@ -58,7 +58,7 @@ def replay_policy(name: str, answer: str, stream: Stream, seed: int) -> Outcome:
 def ask_of(stream: Stream, seed: int = 0) -> BacktestAsk:
     """A look a block; a second more than a block later the labels come, so that the block's own first row is late."""
     delay = f"{int(seconds(stream.block)) + 1}s"
-    return BacktestAsk((), delay, stream.told.start, stream.block, seed=seed)
+    return BacktestAsk((), delay, stream.history.start, stream.block, seed=seed)
 
 
 class _FromAllRows(_Simulation):

@@ -40,7 +40,7 @@ def _gains_of(by_name: Mapping[str, Sequence[Outcome]], never: Outcome, stream: 
         )
         for seed in range(seeds)
     ]
-    blocks = round(period_length(stream.told.spec, ask_of(stream)) / seconds(stream.block))
+    blocks = round(period_length(stream.history.spec, ask_of(stream)) / seconds(stream.block))
     try:
         standings = standings_of(paths, METRICS["auc"], (number - stream.first) // blocks)
     except InvalidData as error:

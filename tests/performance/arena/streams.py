@@ -25,7 +25,7 @@ class StreamFiles:
 class _Entry:
     title: str
     block: str
-    told: Callable[[], Told] | None = None
+    make_history: Callable[[], Told] | None = None
 
 
 _ENTRIES = {
@@ -33,11 +33,11 @@ _ENTRIES = {
     "stocks": _Entry("whether a share's next day is turbulent, blocks of a week", "7d", lambda: stocks("turbulent")),
     "flights": _Entry("every fourth flight from New York in 2013, late or not, blocks of a day", "1d"),
     "year": _Entry("a year of half hours with two changes, blocks of a day", "1d", year),
-    "sea": _Entry("SEA, four concepts, 10 % noise, blocks of 50 rows", "1d", synthetic.sea),
-    "hyperplane": _Entry("a rotating hyperplane, 5 % noise, blocks of 50 rows", "1d", synthetic.hyperplane),
-    "still": _Entry("a stream without change, blocks of 50 rows", "1d", synthetic.still),
-    "seasonal": _Entry("a yearly and a weekly cycle, blocks of 49 rows", "7d", synthetic.seasonal),
-    "noisy": _Entry("no change, 20 % of labels flipped in a stretch, blocks of 50 rows", "1d", synthetic.noisy),
+    "sea": _Entry("SEA, four concepts, 10 % noise, blocks of 50 rows", "1d", synthetic.sea_history),
+    "hyperplane": _Entry("a rotating hyperplane, 5 % noise, blocks of 50 rows", "1d", synthetic.hyperplane_history),
+    "still": _Entry("a stream without change, blocks of 50 rows", "1d", synthetic.still_history),
+    "seasonal": _Entry("a yearly and a weekly cycle, blocks of 49 rows", "7d", synthetic.seasonal_history),
+    "noisy": _Entry("no change, 20 % of labels flipped in a stretch, blocks of 50 rows", "1d", synthetic.noisy_history),
     "up": _Entry("whether a share rises next day, which is noise, blocks of a week", "7d", lambda: stocks("up")),
 }
 NAMES = tuple(_ENTRIES)
@@ -62,14 +62,14 @@ def reason_to_leave_out(name: str, files: StreamFiles) -> str | None:
 @lru_cache(maxsize=2)
 def stream_named(name: str, files: StreamFiles) -> Stream:
     """The stream of that name, one of `NAMES`; it is kept for the next entrant of the same process."""
-    return stream_of(name, _told(name, files), _ENTRIES[name].block, files.most_blocks)
+    return stream_of(name, _read_history(name, files), _ENTRIES[name].block, files.most_blocks)
 
 
-def _told(name: str, files: StreamFiles) -> Told:
+def _read_history(name: str, files: StreamFiles) -> Told:
     if name == "elec2" and files.elec2 is not None:
         return elec2(files.elec2, _ALL_DAYS)
     if name == "flights" and files.flights is not None:
         return flights(files.flights)
-    make = _ENTRIES[name].told
+    make = _ENTRIES[name].make_history
     assert make is not None, f"{name} is made of a file"
     return make()

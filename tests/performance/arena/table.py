@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from optagent.arrays import Vector
 from optagent.backtest.compare import score_or_none
 from optagent.training.metrics import METRICS
 from tests.performance.arena.entrant import Outcome
@@ -13,7 +14,6 @@ from tests.performance.arena.entrant import Outcome
 LEAST = 0.005
 """Probabilities are at least so far from 0 and 1 before log loss judges them."""
 _HEAD = "| entrant | AUC | log loss | trainings | core-seconds | worst block |\n|---|---|---|---|---|---|"
-Vector = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,8 +69,8 @@ def score_of(outcomes: Sequence[Outcome], never: Outcome, answered: Answered) ->
 
 def best_in_hindsight(scores: Sequence[Score], calendars: Collection[str]) -> str | None:
     """The calendar with the lowest log loss, the cheapest of equal ones; None where no calendar took part."""
-    took_part = [score for score in scores if score.name in calendars]
-    best = min(took_part, key=lambda score: (score.log_loss, score.trainings), default=None)
+    rows = [score for score in scores if score.name in calendars]
+    best = min(rows, key=lambda score: (score.log_loss, score.trainings), default=None)
     return None if best is None else best.name
 
 

@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from optagent.arrays import Matrix, Vector
 from tests.performance.arena import synthetic
 from tests.performance.arena.calendars import Calendar
-from tests.performance.arena.entrant import Known, Matrix, Outcome, Vector, replay
+from tests.performance.arena.entrant import Known, Outcome, replay
 from tests.performance.arena.entrants import CALENDARS, NEVER, names_of
 from tests.performance.arena.mixtures import CalendarMixture, recalibration
 from tests.performance.arena.peers import AdwinTrigger, LastBlock
@@ -33,7 +34,7 @@ class Listener:
 
 @pytest.fixture(scope="module")
 def stream() -> Stream:
-    return stream_of("sea", synthetic.sea(1_500), "1d")
+    return stream_of("sea", synthetic.sea_history(1_500), "1d")
 
 
 def without_days(stream: Stream, *days: int) -> Stream:
@@ -119,7 +120,7 @@ def test_the_last_block_is_repeated_row_by_row(stream):
 
 
 def test_a_policy_begins_with_the_model_of_the_other_entrants():
-    stream = stream_of("sea", synthetic.sea(4_000), "1d")
+    stream = stream_of("sea", synthetic.sea_history(4_000), "1d")
     policy, never = replay_policy("conservative", "champion", stream, 0), replay(NEVER, Calendar(), stream)
     assert policy.trainings == 1
     assert np.array_equal(policy.answers, never.answers)
