@@ -7,7 +7,7 @@ from tests.performance.arena.calendars import BACK, EVERY, Calendar, calendar_na
 from tests.performance.arena.entrant import Entrant, Outcome, replay
 from tests.performance.arena.mixtures import CalendarMixture, recalibration
 from tests.performance.arena.peers import AdaptiveForest, AdwinTrigger, LastBlock
-from tests.performance.arena.policies import POLICIES, has_answers, policy_name, replay_policy
+from tests.performance.arena.policies import NAMES, replay_policy
 from tests.performance.arena.streams import StreamFiles, stream_named
 
 NEVER, CALENDAR, RIVER, POLICY = "never", "calendar", "river", "policies"
@@ -25,11 +25,9 @@ _BY_GROUP: dict[str, dict[str, Callable[[], Entrant]]] = {
         f"mixture of four slots, every {every} blocks": partial(CalendarMixture, every=every) for every in (10, 30)
     },
 }
-_ANSWERS = ("champion", "mixture") if has_answers() else ("champion",)
-_REPLAYED = {policy_name(name, answer): (name, answer) for answer in _ANSWERS for name in POLICIES}
 GROUPS = (*_BY_GROUP, POLICY)
 CALENDARS = frozenset(_CALENDARS)
-REPLAYED = frozenset(_REPLAYED)
+REPLAYED = frozenset(NAMES)
 
 
 def names_of(groups: Iterable[str]) -> list[str]:
@@ -40,18 +38,18 @@ def names_of(groups: Iterable[str]) -> list[str]:
     """
     wanted = {NEVER, *groups}
     names = [name for group, entrants in _BY_GROUP.items() if group in wanted for name in entrants]
-    return [*names, *(_REPLAYED if POLICY in wanted else ())]
+    return [*names, *(NAMES if POLICY in wanted else ())]
 
 
 def seeds_of(name: str, seeds: int) -> int:
     """The runs of an entrant: only policies differ from seed to seed."""
-    return seeds if name in _REPLAYED else 1
+    return seeds if name in REPLAYED else 1
 
 
 def run_entrant(stream_name: str, files: StreamFiles, name: str, seed: int) -> Outcome:
     """The outcome of an entrant on a stream, in this process."""
     stream = stream_named(stream_name, files)
-    if name in _REPLAYED:
-        return replay_policy(*_REPLAYED[name], stream, seed)
+    if name in REPLAYED:
+        return replay_policy(name, stream, seed)
     make = next(entrants[name] for entrants in _BY_GROUP.values() if name in entrants)
     return replay(name, make(), stream)

@@ -9,7 +9,7 @@ from optagent.backtest.simulate import SimulatedPolicy, _quiet_logs, _Simulation
 from optagent.domain.backtest import BacktestAsk, Contender, contender_named
 from optagent.domain.duration import seconds
 from optagent.domain.model import CHAMPION
-from optagent.domain.policy import RetrainingPolicy
+from optagent.domain.policy import ANSWERS
 from optagent.loop.train.build import build_recipe
 from optagent.loop.train.features import current_recipe
 from optagent.loop.train.prepare import PreparedRows
@@ -20,39 +20,21 @@ from tests.performance.arena.entrant import Outcome
 from tests.performance.arena.plain_family import NAME
 from tests.performance.arena.stream import Stream
 
-POLICIES = ("conservative", "balanced", "aggressive")
+NAMES = tuple(f"{name}:{answer}" for answer in ANSWERS for name in ("conservative", "balanced", "aggressive"))
+"""Policies with each way to answer."""
 
 
-def has_answers() -> bool:
-    """True where policies can say how they answer: by the champion, or by a mixture."""
-    return any(each.name == "answer" for each in dataclasses.fields(RetrainingPolicy))
-
-
-def contender_of(name: str, answer: str) -> Contender:
-    """The policy of that name, with that way to answer where policies have one."""
-    contender = contender_named(name)
-    if not has_answers():
-        return contender
-    assert contender.policy is not None
-    policy = dataclasses.replace(contender.policy, **{"answer": answer})
-    return Contender(policy_name(name, answer), policy)
-
-
-def policy_name(name: str, answer: str) -> str:
-    return f"{name}, {answer}"
-
-
-def replay_policy(name: str, answer: str, stream: Stream, seed: int) -> Outcome:
+def replay_policy(name: str, stream: Stream, seed: int) -> Outcome:
     """The outcome of a policy. Its trainings are the versions that it registered, with those that only judged."""
     began = time.process_time()
     ask = ask_of(stream, seed)
     spec = dataclasses.replace(stream.history.spec, families=(NAME,))
     history = history_of(stream.history.table, spec, ask)
     with _quiet_logs():
-        replay = _FromAllRows(history, contender_of(name, answer), ask)
+        replay = _FromAllRows(history, contender_named(name), ask)
         policy = asyncio.run(replay.run())
     core_s = time.process_time() - began
-    return Outcome(policy_name(name, answer), policy.prediction, replay.trainings, core_s, policy.run)
+    return Outcome(name, policy.prediction, replay.trainings, core_s, policy.run)
 
 
 def ask_of(stream: Stream, seed: int = 0) -> BacktestAsk:

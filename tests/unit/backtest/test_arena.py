@@ -121,7 +121,7 @@ def test_the_last_block_is_repeated_row_by_row(stream):
 
 def test_a_policy_begins_with_the_model_of_the_other_entrants():
     stream = stream_of("sea", synthetic.sea_history(4_000), "1d")
-    policy, never = replay_policy("conservative", "champion", stream, 0), replay(NEVER, Calendar(), stream)
+    policy, never = replay_policy("conservative:champion", stream, 0), replay(NEVER, Calendar(), stream)
     assert policy.trainings == 1
     assert np.array_equal(policy.answers, never.answers)
 
