@@ -204,6 +204,7 @@ async def test_a_page_of_another_model_is_403(browser: httpx.AsyncClient, path: 
 
 @pytest.mark.parametrize(
     "path", ["/models/delays/optimize", "/models/delays/rollout/start", "/models/delays/rollout/abort",
+             "/models/delays/mixture/freeze", "/models/delays/mixture/champion-only",
              "/processes/tune-1/cancel"]
 )  # fmt: skip
 async def test_a_form_about_another_model_does_nothing(
