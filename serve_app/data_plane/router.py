@@ -6,7 +6,7 @@ It follows the tables in the store of all gateways, and goes on with the last kn
 import asyncio
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
@@ -14,6 +14,7 @@ from optagent.domain.routing import RoutingTable
 from optagent.errors import OptAgentError, Unavailable
 from optagent.ports import Clock, Loader, Routes
 from serve_app.data_plane.metrics import GatewayMetrics
+from serve_app.data_plane.mixture import MixtureRoute
 from serve_app.data_plane.route import Route, Version
 
 _ALIVE_BEATS = 5
@@ -225,12 +226,24 @@ class Router:
         if not loaded or any(route.table == table and route.loaded == set(loaded) for route in routes):
             return
         route = Route(table, loaded, self._metrics.of_model(model_id))
+        self._fuse(route.mixture, [other.mixture for other in routes])
         earlier = [other for other in self._upcoming.get(model_id, ()) if other.table.revision < table.revision]
         if route.starts_at <= self._clock.now() or model_id not in self._current:
             self._current[model_id] = route
             self._upcoming.pop(model_id, None)
         else:
             self._upcoming[model_id] = [*(other for other in earlier if other.starts_at < route.starts_at), route]
+
+    def _fuse(self, mixture: MixtureRoute | None, earlier: Sequence[MixtureRoute | None]) -> None:
+        """Starts to fuse the versions of a mixture, unless they are those of an earlier one with other weights."""
+        if mixture is None:
+            return
+        for other in filter(None, earlier):
+            if other.fusion.fuses == mixture.fusion.fuses:
+                mixture.fusion = other.fusion
+                return
+        if mixture.fusion.is_possible:
+            asyncio.get_running_loop().run_in_executor(self._pool, mixture.fusion.make)
 
     async def _beat_forever(self) -> None:
         """Sends a heartbeat every `beat_s`, and tries again what failed before."""
