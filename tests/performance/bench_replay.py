@@ -3,9 +3,10 @@
     PYTHONPATH=. OMP_NUM_THREADS=1 .venv/bin/python tests/performance/bench_replay.py --rows-a-day 10
 
 Years of rows that come in one batch a day and are looked at once a week: a binary model of ten numeric features, of
-which the world never changes, under a policy that trains again by the calendar once in a while and is monitored. A look
-without an event is one after which no optimization ran. `--digest` prints a hash of all that was predicted and decided:
-two programs that print the same replayed the same, to the bit.
+which the world never changes, under a policy that trains again by the calendar and is monitored, under one that only
+trains by the calendar, or under one that waits for labels. A look without an event is one that runs no optimization.
+`--digest` prints a hash of all that was predicted and decided: two programs that print the same replayed the same, to
+the bit.
 """
 
 import argparse
@@ -34,11 +35,11 @@ MONITORED = RetrainingPolicy(
     "aggressive",
     OptimizationType.RETRAIN,
     every="365d",
-    cooldown="30d",
-    most_a_year=12,
+    cooldown="7d",
 )
+SCHEDULED = replace(MONITORED, triggers=(Trigger.SCHEDULE,))
 BY_LABELS = replace(MONITORED, triggers=(Trigger.NEW_LABELS,), every=None, min_new_labels=10**9)
-POLICIES = {"monitored": MONITORED, "labels": BY_LABELS}
+POLICIES = {"monitored": MONITORED, "scheduled": SCHEDULED, "labels": BY_LABELS}
 
 
 @dataclass
@@ -100,13 +101,16 @@ def main() -> None:
     parser.add_argument("--rows-a-day", type=int, default=10)
     parser.add_argument("--step", default="7d")
     parser.add_argument("--policy", choices=sorted(POLICIES), default="monitored")
+    parser.add_argument("--every", default="365d", help="of the calendar by which the model is trained again")
     parser.add_argument("--digest", action="store_true")
     arguments = parser.parse_args()
     rows = history(arguments.years, arguments.rows_a_day)
+    policy = POLICIES[arguments.policy]
+    policy = replace(policy, every=arguments.every) if policy.every else policy
     ask = BacktestAsk((), "7d", start=0.15, step=arguments.step)
     started = time.process_time()
     with timed_looks() as looks:
-        outcome = replay.simulate(model(), rows, Contender("daily", POLICIES[arguments.policy]), ask)
+        outcome = replay.simulate(model(), rows, Contender("daily", policy), ask)
     total = time.process_time() - started
     tenth = max(1, len(looks.quiet) // 10)
     print(f"{rows.num_rows:,} rows, {len(looks.quiet)} looks without an event and {len(looks.busy)} with one")

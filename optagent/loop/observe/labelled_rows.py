@@ -76,10 +76,11 @@ def count_labelled_rows(observations: Observations, spec: ModelSpec, since: floa
     """The number of stored labelled rows that are newer than `since`, a POSIX time."""
     day = datetime.fromtimestamp(max(0.0, since), UTC).strftime("%Y-%m-%d")
     start = pa.scalar(datetime.fromtimestamp(max(0.0, since), UTC), pa.timestamp("us", "UTC"))
-    count = 0
-    for rows in observations.matured(spec.model_id, day):
-        count += int(pc.sum(pc.greater_equal(rows.column(spec.time_column or "time"), start)).as_py() or 0)
-    return count
+    days = observations.matured(spec.model_id, day)
+    if not days:
+        return 0
+    newer = pc.greater_equal(days[0].column(spec.time_column or "time"), start)
+    return int(pc.sum(newer).as_py() or 0) + sum(rows.num_rows for rows in days[1:])  # no later day has older rows
 
 
 def labelled_rows(observations: Observations, spec: ModelSpec, schema: Schema, window: Window) -> pa.Table:
