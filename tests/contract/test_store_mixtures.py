@@ -40,6 +40,7 @@ async def test_a_journal_reads_back_as_it_was_to_the_last_bit(store):
         is_settled=False,
         waits_for="pipeline",
         held_since=2.5,
+        harm={"profit": {"19675": (0.1 + 0.2, 3.0)}},
         forgotten=((0.1, 0.3),),
         events=(MixtureEvent(1.0, "ana", "forgot", 3, {"start": 0.1}),),
         history=(MixturePoint(1.0, 2, 0.7, ("champion",), (0.1 + 0.2,), (1.0,)),),

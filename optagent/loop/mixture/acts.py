@@ -9,6 +9,7 @@ from optagent.domain.model import ModelSpec
 from optagent.errors import Conflict, InvalidRequest, NotFound
 from optagent.loop.champion import champion_of
 from optagent.loop.mixture.advance import MixturePorts, advance_mixture, settle
+from optagent.loop.mixture.harm import without_days
 from optagent.loop.mixture.relearn import count_gone, relearn
 from optagent.loop.rollout.context import RolloutContext
 from optagent.loop.rollout.reconcile import follow_champion
@@ -39,7 +40,8 @@ async def change_mode(act: MixtureAct, mode: MixtureMode, context: RolloutContex
         if record.mode is mode:
             return record
         reason = "" if mode is MixtureMode.LEARNING else f"{act.who}: {act.why}"
-        return _with_event(replace(record, mode=mode, reason=reason), act, str(mode), {"why": act.why})
+        harm = {} if record.mode is MixtureMode.CHAMPION_ONLY else record.harm  # it is judged anew
+        return _with_event(replace(record, mode=mode, reason=reason, harm=harm), act, str(mode), {"why": act.why})
 
     record = await _change_record(act.model_id, change, context.mixtures)
     await follow_mixture(await context.store.model(act.model_id), context)
@@ -56,8 +58,9 @@ async def forget_rows(act: MixtureAct, start: float, end: float, context: Rollou
         raise InvalidRequest(f"forget: the range {start!r}..{end!r} must not be empty, and must end before now")
 
     async def change(record: MixtureRecord) -> MixtureRecord:
-        ranges, number = (*record.forgotten, (start, end)), record.passes + 1  # no earlier digest comes out again
-        forgotten = replace(record, forgotten=ranges, passes=number, history=())
+        ranges, harm = (*record.forgotten, (start, end)), without_days(record.harm, start, end)
+        number = record.passes + 1  # no earlier digest comes out again
+        forgotten = replace(record, forgotten=ranges, harm=harm, passes=number, history=())
         gone = await asyncio.to_thread(count_gone, record, context.observations)
         state = await asyncio.to_thread(_relearned_state, forgotten, context.observations)
         detail = {"why": act.why, "start": start, "end": end, "rows": state["rows"], "gone": gone}

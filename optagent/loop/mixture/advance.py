@@ -22,6 +22,7 @@ from optagent.errors import Conflict, InvalidData, ModelNotFound, NotFound, Unav
 from optagent.loop.context import Ports
 from optagent.loop.mixture.alerts import fault_of, reconcile_alerts
 from optagent.loop.mixture.answered_rows import read_answered_rows, unpack_table
+from optagent.loop.mixture.harm import harm_event, watch_harm
 from optagent.loop.mixture.learn import follow_policy, learn_rows, version_of
 from optagent.loop.observe.reference import decode_reference
 from optagent.loop.train.load import load_version
@@ -31,6 +32,9 @@ from optagent.training.encoding import Schema
 
 PUBLISHED = "mixture.weights"
 """The action of the audit entry of new weights."""
+
+HARMED = "mixture.harmed"
+"""The action of the audit entry by which the champion answers alone, since a metric of the user's has fallen."""
 
 _QUANTILES = (0.005, 0.995)
 
@@ -96,6 +100,9 @@ async def settle(record: MixtureRecord, ports: MixturePorts) -> MixtureRecord:
         await asyncio.to_thread(_archive_rows, record.model_id, rows, ports.observations)
     if record.published is not None and record.published_at == record.looked_at:
         await ports.store.append_audit(_audit_entry(record, record.published))
+    harm = harm_event(record)
+    if harm is not None and harm.at == record.looked_at:
+        await ports.store.append_audit(AuditEntry(harm.at, AUTOMATIC, HARMED, record.model_id, detail=harm.detail))
     settled = replace(record, pending="", is_settled=True)
     await ports.store.save_mixture(settled, record)
     return settled
@@ -139,8 +146,9 @@ async def _pass(spec: ModelSpec, champion: ModelVersion, record: MixtureRecord, 
     missing = await asyncio.to_thread(_missing_versions, record_now, ports.registry)
     alerts = await ports.store.alerts(spec.model_id)
     learned = learn_rows(record_now, answered, champion.version, now, fault_of(alerts), missing)
-    await ports.store.save_mixture(learned.record, record)
-    after = learned.record if learned.record.is_settled else await settle(learned.record, ports)
+    after = watch_harm(learned.record, learned.rows, spec, schema, form, now)
+    await ports.store.save_mixture(after, record)
+    after = after if after.is_settled else await settle(after, ports)
     await reconcile_alerts(after, alerts, ports.store, now)
     return after
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from optagent.domain.alert import Alert, AlertKind, Finding, Severity, update_alerts
 from optagent.domain.mixture import MixtureRecord
+from optagent.loop.mixture.harm import harm_event
 from optagent.loop.mixture.status import certificate_of
 from optagent.ports import Store
 
@@ -27,6 +28,10 @@ def findings_of_mixture(record: MixtureRecord) -> tuple[Finding, ...]:
         message = "the answers are further behind a slot than the certificate allows, which is a defect of this program"
         evidence = {"behind": certificate.behind, "bound_with_delay": certificate.bound_with_delay}
         findings.append(Finding(AlertKind.MIXTURE, Severity.CRITICAL, message, evidence))
+    harm = harm_event(record)
+    if harm is not None:
+        message = f"the champion answers alone until the mixture is thawed: {harm.detail['why']}"
+        findings.append(Finding(AlertKind.MIXTURE, Severity.CRITICAL, message, harm.detail))
     if record.waits_for:
         message = (
             "learning waits until the fault of its labels or pipeline is over; the labels of this time are learned "

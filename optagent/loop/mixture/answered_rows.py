@@ -1,13 +1,14 @@
 """Answered rows of a mixture: those that wait to be learned, with what every slot said and with their labels so far."""
 
 import base64
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from optagent.analysis.expression import compile_expression
 from optagent.analysis.label_join import CountedRows, concat_texts, deduplicate_rows, join_labels
 from optagent.arrays import Mask, Rows, Vector
 from optagent.domain.mixture import MixtureRecord
@@ -19,6 +20,7 @@ from optagent.ports import Observations
 from optagent.serving.mixture_record import SEPARATOR, SLOTS, read_said
 from optagent.training.encoding import Schema
 from optagent.training.live_answers import encode_predictions
+from optagent.training.live_values import column_named, read_numbers
 
 MOST_ROWS = 200_000
 """The newest answered rows among which a pass learns; older ones are not learned any more."""
@@ -38,7 +40,7 @@ class MixtureRows:
 
     `layout` (rows,) are the slots of each, joined; `said` (rows, members + layers, outputs) by that layout, with NaN
     beyond a layout's own width; `width` (rows,) is that. `scores` (rows, outputs) are the bounded answers, and `y`
-    (rows,) outcomes, NaN where none is known.
+    (rows,) outcomes, NaN where none is known. `columns` are (rows,) numbers that the user's own metrics read.
     """
 
     ids: pa.LargeStringArray
@@ -48,6 +50,7 @@ class MixtureRows:
     width: Rows
     scores: Array
     y: Vector
+    columns: Mapping[str, Vector] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.y)
@@ -64,6 +67,7 @@ class MixtureRows:
             self.width[rows],
             self.scores[rows],
             self.y[rows],
+            {name: values[rows] for name, values in self.columns.items()},
         )
 
     def runs(self) -> Iterator[tuple[slice, LearnedRows]]:
@@ -99,9 +103,31 @@ def read_answered_rows(
         answers = np.where(usable if answers.ndim == 1 else usable[:, None], answers, np.nan)
         scores[places] = answers.reshape(len(places), outputs)
     labels = labels_of(observations.labels(spec.model_id, start - EARLY_LABELS_S), schema)
-    y = join_labels(distinct.ids, distinct.time_us, labels).y
-    rows = MixtureRows(distinct.ids, distinct.time_us, layout, said, width, form.bound(scores[:, None])[:, 0], y)
+    joined = join_labels(distinct.ids, distinct.time_us, labels)
+    names = metric_columns(spec)
+    outcomes = {name: values for name, values in joined.outcome.items() if name in names}
+    columns = {**_read_columns(tables, distinct, names - outcomes.keys()), **outcomes}
+    bounded = form.bound(scores[:, None])[:, 0]
+    rows = MixtureRows(distinct.ids, distinct.time_us, layout, said, width, bounded, joined.y, columns)
     return rows.where(np.isfinite(scores).all(axis=1) & (width > 0))
+
+
+def metric_columns(spec: ModelSpec) -> frozenset[str]:
+    """The columns that the user's own metrics of a model read."""
+    texts = spec.monitoring.business.values() if spec.monitoring is not None else ()
+    return frozenset(name for text in texts for name in compile_expression(text).names)
+
+
+def _read_columns(tables: Sequence[pa.Table], distinct: CountedRows, names: Collection[str]) -> dict[str, Vector]:
+    """(rows,) numbers of recorded columns by name, NaN where a row has none."""
+    columns = {name: np.full(len(distinct), np.nan) for name in sorted(names)}
+    for index, table in enumerate(tables):
+        places = np.flatnonzero(distinct.table == index)
+        for name, values in columns.items():
+            column = column_named(table, name)
+            if column is not None and len(places):
+                values[places] = read_numbers(column).numbers[distinct.row[places]]
+    return columns
 
 
 def first_time(record: MixtureRecord, spec: ModelSpec, now: float) -> float:

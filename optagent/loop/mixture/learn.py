@@ -31,10 +31,10 @@ _TRIED_ROWS = 200
 
 @dataclass(frozen=True, slots=True)
 class LearningPass:
-    """The journal after a pass, and the number of rows that it learned."""
+    """The journal after a pass, and the rows that it learned."""
 
     record: MixtureRecord
-    rows: int
+    rows: MixtureRows
 
 
 def follow_policy(record: MixtureRecord, slots: Sequence[str], now: float) -> MixtureRecord:
@@ -102,7 +102,7 @@ def learn_rows(
     weights = weights_of(record, learner, champion, guard_of(learner, waiting, guarded), missing)
     if not record.published_at or answers_move(record.published, weights, answered):
         record = replace(record, published=weights, published_at=now, is_settled=False)
-    return LearningPass(record, len(batch))
+    return LearningPass(record, batch)
 
 
 def weights_of(

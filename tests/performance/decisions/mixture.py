@@ -179,19 +179,19 @@ def stream_of(name: str, seed: int, rows: int, late: str = "") -> Stream:
     return Stream(scores, y, delay)
 
 
-def worst_once(runs: int, name: str, rows: int = 300) -> float:
+def worst_once(runs: int, name: str, rows: int = 200) -> float:
     """The worst regret against any slot with labels at once, as a part of the bound."""
     return max(run_mixture(stream_of(name, seed, rows), 1).slot_ratio for seed in range(runs))
 
 
-def worst_late(runs: int, name: str, late: str = "fixed", rows: int = 1_200, is_guarded: bool = True) -> float:
+def worst_late(runs: int, name: str, late: str = "fixed", rows: int = 600, is_guarded: bool = True) -> float:
     """The worst regret against the champion with late labels, as a part of (D + 1) times the bound."""
     return max(
         run_mixture(stream_of(name, seed, rows, late), DELAY // 4, is_guarded).champion_ratio for seed in range(runs)
     )
 
 
-def worst_late_slot(runs: int, name: str, late: str = "fixed", rows: int = 1_200) -> float:
+def worst_late_slot(runs: int, name: str, late: str = "fixed", rows: int = 600) -> float:
     """The worst regret against any slot with late labels, as a part of (D + 1) times the bound."""
     outcomes = (run_mixture(stream_of(name, seed, rows, late), DELAY // 4) for seed in range(runs))
     return max(run.slot_ratio / (run.most_open + 1) for run in outcomes)
