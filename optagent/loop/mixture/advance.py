@@ -36,6 +36,7 @@ PUBLISHED = "mixture.weights"
 HARMED = "mixture.harmed"
 """The action of the audit entry by which the champion answers alone, since a metric of the user's has fallen."""
 
+_MOST_DRAINS = 20  # of a million rows each; others go on recording meanwhile
 _QUANTILES = (0.005, 0.995)
 
 
@@ -110,14 +111,22 @@ async def settle(record: MixtureRecord, ports: MixturePorts) -> MixtureRecord:
 
 def _archive_rows(model_id: str, rows: pa.Table, observations: Observations) -> None:
     """Archives learned rows; raises Unavailable until they are there, since the next pass would learn them again."""
-    oldest = pc.min(rows["time"].cast(pa.int64())).as_py() / 1e6 - 1.0
     observations.record(model_id, RecordKind.LEARNED, rows)
-    while observations.drain(model_id):
-        pass
+    left = rows.num_rows
+    for _ in range(_MOST_DRAINS):
+        moved = observations.drain(model_id)
+        left = _count_unarchived(model_id, rows, observations)
+        if not left:
+            return
+        if not moved:
+            break
+    raise Unavailable(f"{model_id}: {left:,} rows that its mixture has learned are not archived yet; try again")
+
+
+def _count_unarchived(model_id: str, rows: pa.Table, observations: Observations) -> int:
+    oldest = pc.min(rows["time"].cast(pa.int64())).as_py() / 1e6 - 1.0
     known = concat_texts([table["id"] for table in observations.learned_rows(model_id, oldest)])
-    left = int(pc.sum(pc.invert(pc.is_in(rows["id"], value_set=known))).as_py())
-    if left:
-        raise Unavailable(f"{model_id}: {left:,} rows that its mixture has learned are not archived yet; try again")
+    return int(pc.sum(pc.invert(pc.is_in(rows["id"], value_set=known))).as_py())
 
 
 async def begin_mixture(spec: ModelSpec, champion: ModelVersion, ports: MixturePorts) -> MixtureRecord:

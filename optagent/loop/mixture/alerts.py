@@ -6,6 +6,7 @@ from dataclasses import replace
 from optagent.domain.alert import Alert, AlertKind, Finding, Severity, update_alerts
 from optagent.domain.mixture import MixtureRecord
 from optagent.loop.mixture.harm import harm_event
+from optagent.loop.mixture.learn import version_of
 from optagent.loop.mixture.status import certificate_of
 from optagent.ports import Store
 
@@ -38,7 +39,19 @@ def findings_of_mixture(record: MixtureRecord) -> tuple[Finding, ...]:
             "then, unless they are forgotten"
         )
         findings.append(Finding(AlertKind.MIXTURE, Severity.WARNING, message, {"fault": record.waits_for}))
+    missing = [f"{slot} (version {version})" for slot, version in _missing_versions(record)]
+    if missing:
+        message = f"the champion stands in for slots whose version has left the registry: {', '.join(missing)}"
+        findings.append(Finding(AlertKind.MIXTURE, Severity.WARNING, message, {"slots": missing}))
     return tuple(findings)
+
+
+def _missing_versions(record: MixtureRecord) -> list[tuple[str, str]]:
+    """The slots, each with the version of its own, for which another one answers."""
+    published = record.published
+    standing = {} if published is None else dict(zip(published.slots, published.versions, strict=True))
+    own = {slot: version_of(slot, record) for slot in standing}
+    return [(slot, version) for slot, version in own.items() if version and version != standing[slot]]
 
 
 async def reconcile_alerts(record: MixtureRecord, alerts: Sequence[Alert], store: Store, now: float) -> None:

@@ -177,12 +177,13 @@ async def test_rows_that_wait_behind_others_in_the_queue_are_archived_before_the
     assert (await world.replay()).is_same
 
 
-async def test_nothing_more_is_learned_while_another_process_holds_the_learned_rows(world):
+@pytest.mark.parametrize("moved", [0, 7], ids=["idle", "while others record"])
+async def test_nothing_more_is_learned_while_another_process_holds_the_learned_rows(world, moved):
     class Held(MortalPort):
         """Observations whose learned rows another process has taken and not archived yet."""
 
         def drain(self, model_id, most=1):
-            return 0
+            return moved
 
         def record(self, model_id, kind, rows):
             if kind is not RecordKind.LEARNED:

@@ -184,9 +184,12 @@ async def test_a_slot_whose_version_vanished_is_answered_by_the_champion_until_i
     world.registry.names.remove("2")
     await world.advance()
     assert (await world.record()).published.versions == ("1", "1", "3")
+    (alert,) = await world.store.alerts("churn")
+    assert alert.message.endswith("whose version has left the registry: all (version 2)")
     world.registry.names.add("2")
     await world.advance()
     assert (await world.record()).published.versions == ("1", "2", "3")
+    assert not (await world.store.alerts("churn"))[0].is_open
 
 
 async def test_slots_join_and_retire_with_the_policy_and_replay_agrees(world):
