@@ -12,8 +12,9 @@ The first fifth of a stream is learned from, the rest answered block by block, e
 entrant that trains LightGBM has one recipe (100 rounds at .05, 31 leaves) and begins with the same model; policies go
 through gates, shadow, ramp and baking as live. A table a stream: AUC and log loss of all answers (probabilities clipped
 to .005 to .995), trainings, processor seconds, and the most by which a block's mean log loss was above that of never
-training again. The best calendar, chosen in hindsight by log loss, is in bold. Of policies, trainings are the versions
-that were registered; they are replayed with `--seeds` seeds.
+training again. The best calendar, chosen in hindsight by log loss, is in bold. A mixture of four slots is the product's
+learner over models that a calendar trains, without the loop. Of policies, trainings are the versions that were
+registered; they are replayed with `--seeds` seeds.
 
 Files are read where they are; a stream without its file is left out.
 """

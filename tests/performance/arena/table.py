@@ -13,7 +13,7 @@ from tests.performance.arena.entrant import Outcome
 
 LEAST = 0.005
 """Probabilities are at least so far from 0 and 1 before log loss judges them."""
-_HEAD = "| entrant | AUC | log loss | trainings | core-seconds | worst block |\n|---|---|---|---|---|---|"
+_HEAD = "| entrant | AUC | log loss | trainings | core-seconds | worst block against never |\n|---|---|---|---|---|---|"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
