@@ -11,8 +11,8 @@ from optagent.domain.audit_chain import ChainReport
 from optagent.errors import Conflict, InvalidRequest
 
 if TYPE_CHECKING:
+    from optagent.domain.mixture_status import MixtureReplay
     from optagent.loop.gates.replay import GateReplay
-    from optagent.loop.mixture.relearn import MixtureReplay
     from optagent.loop.rollout.replay import RolloutReplay
 
 # What replays import (scikit-learn, scipy) takes seconds: it is imported where it is needed.

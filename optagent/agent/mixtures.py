@@ -12,8 +12,8 @@ from optagent.domain.time_range import Instant, parse_time_range
 from optagent.errors import Conflict
 
 if TYPE_CHECKING:
+    from optagent.domain.mixture_status import MixtureReplay
     from optagent.loop.mixture.acts import MixtureAct
-    from optagent.loop.mixture.relearn import MixtureReplay
     from optagent.loop.rollout.context import RolloutContext
 
 # What gateways are routed by imports scikit-learn, which takes a second: it is imported where it is needed.

@@ -13,8 +13,8 @@ from optagent.domain.audit import AuditRecord, ChainPoint, parse_point
 from optagent.domain.audit_anchor import AuditTrust
 from optagent.domain.audit_chain import ChainReport, verify_lines
 from optagent.domain.instant import time_text
+from optagent.domain.mixture_status import MixtureReplay
 from optagent.errors import InvalidRequest
-from optagent.loop.mixture.relearn import MixtureReplay
 from optagent.loop.rollout.replay import RolloutReplay
 from optagent.settings import load_settings
 

@@ -84,3 +84,24 @@ def spread_points(history: Sequence[MixturePoint], most: int) -> tuple[MixturePo
         return tuple(history[-1:]) if most else ()
     last = len(history) - 1
     return tuple(history[round(place * last / (most - 1))] for place in range(most))
+
+
+@dataclass(frozen=True, slots=True)
+class MixtureReplay:
+    """The number of passes and rows that were learned again, the digests of the audit log that came out the same, and
+    the first difference as text, "" for none.
+
+    `gone` are the learned rows that have left the archive. Without them the weights cannot be made again, and no digest
+    is compared.
+    """
+
+    model_id: str
+    passes: int
+    rows: int
+    digests: int
+    difference: str = ""
+    gone: int = 0
+
+    @property
+    def is_same(self) -> bool:
+        return not self.difference

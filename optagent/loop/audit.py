@@ -9,13 +9,14 @@ from dataclasses import replace
 from optagent.domain.audit import AuditEntry, AuditLink, AuditRecord, ChainPoint, parse_link
 from optagent.domain.audit_chain import ChainReport, Verification, closing_line, opening_line
 from optagent.domain.gate_decision import JUDGED
+from optagent.domain.mixture_status import MixtureReplay
 from optagent.domain.rollout import Rollout
 from optagent.errors import Busy, InvalidRequest, NotFound, OptAgentError
 from optagent.loop.context import Ports
 from optagent.loop.gates.removals import REMOVAL, check_rollout_stays, explain_removals, is_removal
 from optagent.loop.gates.replay import GateReplay, decision_of, ledger_of, replay_gates
 from optagent.loop.mixture.advance import PUBLISHED
-from optagent.loop.mixture.relearn import MixtureReplay, replay_mixture
+from optagent.loop.mixture.relearn import replay_mixture
 from optagent.loop.rollout.replay import ReplayDifference, RolloutReplay, replay_rollout
 from optagent.loop.rollout.replay_audit import differs_from_log
 from optagent.ports import Store

@@ -24,7 +24,7 @@ from optagent.domain.retention import (
 from optagent.domain.rollout import Rollout
 from optagent.errors import InvalidRequest, ModelNotFound, OptAgentError, Unavailable
 from optagent.loop.context import Ports
-from optagent.loop.mixture.advance import MixturePorts, settle
+from optagent.loop.mixture.ports import MixturePorts
 from optagent.ports import Observations, Registry
 
 _log = logging.getLogger(__name__)
@@ -76,6 +76,8 @@ async def _settle_mixture(model_id: str, ports: Ports) -> None:
     """Has rows that only the journal of a mixture holds archived, where an erasure reaches them."""
     record = await ports.store.mixture(model_id)
     if record is not None and not record.is_settled:
+        from optagent.loop.mixture.advance import settle  # what it imports takes a second
+
         await settle(record, MixturePorts.of(ports))
 
 

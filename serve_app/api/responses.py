@@ -13,8 +13,8 @@ from optagent.domain.rollout import Rollout
 from optagent.domain.token import Token
 
 if TYPE_CHECKING:
+    from optagent.domain.mixture_status import MixtureReplay
     from optagent.loop.gates.replay import GateReplay
-    from optagent.loop.mixture.relearn import MixtureReplay
     from optagent.loop.rollout.replay import RolloutReplay
 
 

@@ -11,9 +11,10 @@ from optagent.serving.evidence_record import CANDIDATE, CHAMPION, EvidenceRecord
 from serve_app.data_plane.backlog_room import BacklogRoom
 from serve_app.data_plane.payloads import PredictionRequest
 from serve_app.data_plane.recorder import Recorder
-from serve_app.data_plane.route import ArmAssignment, Route, Version
+from serve_app.data_plane.route import ArmAssignment, Route
 from serve_app.data_plane.scoring import ScoringResult
 from serve_app.data_plane.shadow import Shadow, ShadowRequest
+from serve_app.data_plane.version import Version
 
 
 class EvidenceRecorder:

@@ -4,7 +4,7 @@ import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +19,7 @@ from optagent.serving.row_reader import RowReader
 from serve_app.data_plane.fusion import Fusion
 from serve_app.data_plane.metrics import ModelMetrics
 from serve_app.data_plane.payloads import PredictionRequest
-
-if TYPE_CHECKING:
-    from serve_app.data_plane.route import Version
+from serve_app.data_plane.version import Version
 
 FEW_ROWS = 256
 """Up to so many rows are scored sooner than they are handed to a thread. The budget of a table is for so many."""
@@ -33,7 +31,7 @@ RunInThread = Callable[..., Awaitable[Any]]
 class MixtureMember(NamedTuple):
     """A version of a mixture: the places of its slots, and the number of its row reader among those that differ."""
 
-    version: "Version"
+    version: Version
     places: tuple[int, ...]
     reader: int
 
@@ -53,7 +51,7 @@ class MixtureRoute:
     """
 
     def __init__(
-        self, weights: MixtureWeights, champion: str, reference: "Version", versions: Mapping[str, "Version"]
+        self, weights: MixtureWeights, champion: str, reference: Version, versions: Mapping[str, Version]
     ) -> None:
         self.reference = reference
         self.answer_model = reference.model.copy_as(MIXTURE)
@@ -93,7 +91,7 @@ class MixtureRoute:
         """(rows, slots, outputs), NaN throughout."""
         return np.full((rows, len(self.slots), self._weights.outputs), np.nan)
 
-    def _find_members(self, versions: Mapping[str, "Version"]) -> tuple[MixtureMember, ...]:
+    def _find_members(self, versions: Mapping[str, Version]) -> tuple[MixtureMember, ...]:
         """Each version once that is loaded and answers as the reference does."""
         reference = self.reference.model
         columns = [reference.schema.columns]
@@ -110,9 +108,7 @@ class MixtureRoute:
         return tuple(members)
 
 
-def find_mixture(
-    weights: MixtureWeights | None, champion: str, versions: Mapping[str, "Version"]
-) -> MixtureRoute | None:
+def find_mixture(weights: MixtureWeights | None, champion: str, versions: Mapping[str, Version]) -> MixtureRoute | None:
     """The mixture of these weights; None where there are none, or where they do not fit the loaded versions."""
     if weights is None:
         return None

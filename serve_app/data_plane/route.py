@@ -1,35 +1,14 @@
 """Routes: a routing table with its loaded versions, which assigns the requests of a model to an arm."""
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 
 from optagent.domain.rollout_look import RolloutState
 from optagent.domain.routing import Arm, RoutingTable
-from optagent.serving.engine import ServedModel
 from optagent.serving.evidence_record import CANDIDATE, CHAMPION
 from optagent.serving.row_reader import MOST_ROWS
-from serve_app.data_plane.breaker import Breaker
 from serve_app.data_plane.metrics import ModelMetrics
 from serve_app.data_plane.mixture import find_mixture
-from serve_app.data_plane.shadow import Shadow
-
-
-class Version:
-    """A loaded version, with a thread of its own where its engine blocks, so that no other version waits for it."""
-
-    def __init__(self, model: ServedModel) -> None:
-        self.model = model
-        self.blocks = model.engine.blocks
-        self.pool = ThreadPoolExecutor(1, "optagent-engine") if self.blocks else None
-        self.shadow: Shadow | None = None
-        self.breaker = Breaker()
-
-    def close(self) -> None:
-        if self.shadow is not None:
-            self.shadow.close()
-        if self.pool is not None:
-            self.pool.shutdown(wait=False, cancel_futures=True)
-        self.model.close()
+from serve_app.data_plane.version import Version
 
 
 class ArmAssignment:

@@ -15,7 +15,8 @@ from optagent.errors import OptAgentError, Unavailable
 from optagent.ports import Clock, Loader, Routes
 from serve_app.data_plane.metrics import GatewayMetrics
 from serve_app.data_plane.mixture import MixtureRoute
-from serve_app.data_plane.route import Route, Version
+from serve_app.data_plane.route import Route
+from serve_app.data_plane.version import Version
 
 _ALIVE_BEATS = 5
 _LOADS_AT_ONCE = 2

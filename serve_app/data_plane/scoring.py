@@ -15,7 +15,8 @@ from optagent.serving.evidence_record import CANDIDATE
 from optagent.serving.mixture_record import SaidRecord
 from serve_app.data_plane.mixture import FEW_ROWS, MixedScores, MixtureRoute, score_mixture
 from serve_app.data_plane.payloads import PredictionRequest
-from serve_app.data_plane.route import ArmAssignment, Route, Version
+from serve_app.data_plane.route import ArmAssignment, Route
+from serve_app.data_plane.version import Version
 
 _log = logging.getLogger("optagent.gateway")
 

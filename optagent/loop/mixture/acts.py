@@ -8,8 +8,9 @@ from optagent.domain.mixture import FORGOT, MixtureEvent, MixtureMode, MixtureRe
 from optagent.domain.model import ModelSpec
 from optagent.errors import Conflict, InvalidRequest, NotFound
 from optagent.loop.champion import champion_of
-from optagent.loop.mixture.advance import MixturePorts, advance_mixture, settle
+from optagent.loop.mixture.advance import advance_mixture, settle
 from optagent.loop.mixture.harm import without_days
+from optagent.loop.mixture.ports import MixturePorts
 from optagent.loop.mixture.relearn import count_gone, relearn
 from optagent.loop.rollout.context import RolloutContext
 from optagent.loop.rollout.reconcile import follow_champion

@@ -7,7 +7,7 @@ two learners at once, one finds that the journal is no longer what it has read, 
 """
 
 import asyncio
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -19,16 +19,14 @@ from optagent.domain.mixture import BEGAN, MixtureEvent, MixtureMode, MixtureRec
 from optagent.domain.model import ModelSpec, ModelVersion, Task
 from optagent.domain.rollout import AUTOMATIC
 from optagent.errors import Conflict, InvalidData, ModelNotFound, NotFound, Unavailable
-from optagent.loop.context import Ports
 from optagent.loop.mixture.alerts import fault_of, reconcile_alerts
 from optagent.loop.mixture.answered_rows import read_answered_rows, unpack_table
 from optagent.loop.mixture.harm import harm_event, watch_harm
 from optagent.loop.mixture.learn import follow_policy, learn_rows, version_of
+from optagent.loop.mixture.ports import MixturePorts
 from optagent.loop.observe.reference import decode_reference
-from optagent.loop.train.load import load_version
 from optagent.mixing.learner import MixtureLearner
-from optagent.ports import Clock, Observations, RecordKind, Registry, Store
-from optagent.training.encoding import Schema
+from optagent.ports import Observations, RecordKind, Registry
 
 PUBLISHED = "mixture.weights"
 """The action of the audit entry of new weights."""
@@ -38,30 +36,6 @@ HARMED = "mixture.harmed"
 
 _MOST_DRAINS = 20  # of a million rows each; others go on recording meanwhile
 _QUANTILES = (0.005, 0.995)
-
-
-@dataclass(frozen=True, slots=True)
-class MixturePorts:
-    """The ports of mixtures, the time between two passes, and the schemas of champions that were read before."""
-
-    store: Store
-    registry: Registry
-    observations: Observations
-    clock: Clock
-    every_s: float
-    schemas: dict[tuple[str, str], Schema] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, ports: Ports) -> "MixturePorts":
-        """The ports of an agent; InvalidRequest where it keeps no observations."""
-        return cls(ports.store, ports.registry, ports.require("observations"), ports.clock, ports.mixture_every_s)
-
-    def schema_of(self, champion: ModelVersion) -> Schema:
-        """The schema of a version, read once."""
-        key = (champion.model_id, champion.digest)
-        if key not in self.schemas:
-            self.schemas[key] = load_version(champion, self.registry).schema
-        return self.schemas[key]
 
 
 async def advance_mixture(spec: ModelSpec, champion: ModelVersion, ports: MixturePorts) -> MixtureWeights | None:

@@ -1,7 +1,6 @@
 """Relearning of a mixture: the archived rows give its state again, pass by pass and bit for bit, or without some."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -10,31 +9,11 @@ import pyarrow.compute as pc
 from optagent.arrays import Mask, Rows
 from optagent.domain.audit import AuditEntry
 from optagent.domain.mixture import BEGAN, FORGOT, JOINED, RETIRED, MixtureEvent, MixtureRecord
+from optagent.domain.mixture_status import MixtureReplay
 from optagent.errors import InvalidData
 from optagent.loop.mixture.answered_rows import read_learned_table, unpack_table, within_ranges
 from optagent.mixing.learner import MixtureLearner, state_digest
 from optagent.ports import Observations
-
-
-@dataclass(frozen=True, slots=True)
-class MixtureReplay:
-    """The number of passes and rows that were learned again, the digests of the audit log that came out the same, and
-    the first difference as text, "" for none.
-
-    `gone` are the learned rows that have left the archive. Without them the weights cannot be made again, and no digest
-    is compared.
-    """
-
-    model_id: str
-    passes: int
-    rows: int
-    digests: int
-    difference: str = ""
-    gone: int = 0
-
-    @property
-    def is_same(self) -> bool:
-        return not self.difference
 
 
 def replay_mixture(record: MixtureRecord, observations: Observations, logged: Sequence[AuditEntry]) -> MixtureReplay:

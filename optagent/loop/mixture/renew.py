@@ -22,7 +22,8 @@ from optagent.errors import Conflict, Infeasible, InvalidData
 from optagent.loop.context import Optimization
 from optagent.loop.gates.evaluate import judge_gates
 from optagent.loop.gates.judge import open_candidate
-from optagent.loop.mixture.advance import MixturePorts, begin_mixture
+from optagent.loop.mixture.advance import begin_mixture
+from optagent.loop.mixture.ports import MixturePorts
 from optagent.loop.train.candidate import CandidateRecipes, build_candidate
 from optagent.loop.train.holdout import HoldoutTest
 from optagent.loop.train.prepare import PreparedRows

@@ -7,7 +7,7 @@ from optagent.domain.routing import RoutingTable
 from optagent.errors import ModelNotFound, Unavailable
 from optagent.loop.champion import champion_of
 from optagent.loop.context import Ports
-from optagent.loop.mixture.advance import MixturePorts
+from optagent.loop.mixture.ports import MixturePorts
 from optagent.loop.rollout.activate import Activation, Sleep, TableNotLoaded, activate_table
 from optagent.ports import Clock, Observations, Registry, Routes, Store
 from optagent.training.encoding import Schema

@@ -13,12 +13,14 @@ from optagent.adapters.in_memory.observations import InMemoryObservations
 from optagent.adapters.in_memory.store import InMemoryStore
 from optagent.domain.dataset import FileSource
 from optagent.domain.mixture import MixtureRecord, MixtureWeights
+from optagent.domain.mixture_status import MixtureReplay
 from optagent.domain.model import CHAMPION, ModelSpec, ModelVersion, Task
 from optagent.domain.policy import Action, RetrainingPolicy
 from optagent.errors import ModelNotFound
-from optagent.loop.mixture.advance import PUBLISHED, MixturePorts, advance_mixture
+from optagent.loop.mixture.advance import PUBLISHED, advance_mixture
 from optagent.loop.mixture.answered_rows import MixtureRows, read_answered_rows
-from optagent.loop.mixture.relearn import MixtureReplay, replay_mixture
+from optagent.loop.mixture.ports import MixturePorts
+from optagent.loop.mixture.relearn import replay_mixture
 from optagent.loop.rollout.context import RolloutContext
 from optagent.mixing.learner import MixtureLearner
 from optagent.mixing.scorer import MixtureScorer
