@@ -11,9 +11,10 @@ from optagent.loop.champion import champion_of
 from optagent.loop.mixture.advance import advance_mixture, settle
 from optagent.loop.mixture.harm import without_days
 from optagent.loop.mixture.ports import MixturePorts
-from optagent.loop.mixture.relearn import count_gone, relearn
+from optagent.loop.mixture.relearn import catch_up, count_gone, relearn
 from optagent.loop.rollout.context import RolloutContext
 from optagent.loop.rollout.reconcile import follow_champion
+from optagent.mixing.learner import MixtureLearner
 from optagent.ports import Observations
 
 _TRIES = 10
@@ -58,21 +59,51 @@ async def forget_rows(act: MixtureAct, start: float, end: float, context: Rollou
     if not start < end <= act.at:
         raise InvalidRequest(f"forget: the range {start!r}..{end!r} must not be empty, and must end before now")
 
-    async def change(record: MixtureRecord) -> MixtureRecord:
-        ranges, harm = (*record.forgotten, (start, end)), without_days(record.harm, start, end)
-        number = record.passes + 1  # no earlier digest comes out again
-        forgotten = replace(record, forgotten=ranges, harm=harm, passes=number, history=())
-        gone = await asyncio.to_thread(count_gone, record, context.observations)
-        state = await asyncio.to_thread(_relearned_state, forgotten, context.observations)
-        detail = {"why": act.why, "start": start, "end": end, "rows": state["rows"], "gone": gone}
-        unpublished = replace(forgotten, state=state, published=None, published_at=0.0, looked_at=0.0)
-        return _with_event(unpublished, act, FORGOT, detail)
-
     record = await _settled_record(act.model_id, context.mixtures)
-    changed = record if (start, end) in record.forgotten else await change(record)
-    await context.store.save_mixture(changed, record)
+    if (start, end) in record.forgotten:
+        return record
+    gone = await asyncio.to_thread(count_gone, record, context.observations)
+    learner = await asyncio.to_thread(_relearn_without, record, start, end, context.observations)
+    for left in reversed(range(_TRIES)):
+        changed = _forget(record, replace(act, at=context.clock.now()), start, end, learner, gone)
+        try:
+            await context.store.save_mixture(changed, record)
+            break
+        except Conflict:  # learning everything again takes longer than the time between two passes
+            before, record = record, await _settled_record(act.model_id, context.mixtures)
+            if not left or record.forgotten != before.forgotten:
+                raise
+            now_forgotten = _without_rows(record, start, end)
+            learner = await asyncio.to_thread(catch_up, learner, before, now_forgotten, context.observations)
     await follow_mixture(await context.store.model(act.model_id), context)
     return changed
+
+
+def _without_rows(record: MixtureRecord, start: float, end: float) -> MixtureRecord:
+    return replace(record, forgotten=(*record.forgotten, (start, end)))
+
+
+def _relearn_without(record: MixtureRecord, start: float, end: float, observations: Observations) -> MixtureLearner:
+    *_, (_, learner) = relearn(_without_rows(record, start, end), observations)
+    return learner
+
+
+def _forget(
+    record: MixtureRecord, act: MixtureAct, start: float, end: float, learner: MixtureLearner, gone: int
+) -> MixtureRecord:
+    """The journal with the state that was learned without the rows, whose weights are to be published anew."""
+    detail = {"why": act.why, "start": start, "end": end, "rows": learner.rows, "gone": gone}
+    changed = replace(
+        _without_rows(record, start, end),
+        state=learner.to_plain(),
+        passes=record.passes + 1,  # no earlier digest comes out again
+        harm=without_days(record.harm, start, end),
+        history=(),
+        published=None,
+        published_at=0.0,
+        looked_at=0.0,
+    )
+    return _with_event(changed, act, FORGOT, detail)
 
 
 async def follow_mixture(spec: ModelSpec, context: RolloutContext) -> None:
@@ -103,11 +134,6 @@ async def _settled_record(model_id: str, ports: MixturePorts) -> MixtureRecord:
     if record is None:
         raise NotFound(f"model {model_id!r} has no mixture")
     return record if record.is_settled else await settle(record, ports)
-
-
-def _relearned_state(record: MixtureRecord, observations: Observations) -> dict[str, object]:
-    *_, (_, learner) = relearn(record, observations)
-    return learner.to_plain()
 
 
 def _with_event(record: MixtureRecord, act: MixtureAct, kind: str, detail: dict[str, object]) -> MixtureRecord:

@@ -15,6 +15,8 @@ from optagent.loop.mixture.answered_rows import read_learned_table, unpack_table
 from optagent.mixing.learner import MixtureLearner, state_digest
 from optagent.ports import Observations
 
+_MARGIN_S = 3600.0
+
 
 def replay_mixture(record: MixtureRecord, observations: Observations, logged: Sequence[AuditEntry]) -> MixtureReplay:
     """Learns the archived rows again, and compares every logged digest and the state in the journal.
@@ -57,11 +59,30 @@ def relearn(record: MixtureRecord, observations: Observations) -> Iterator[tuple
     yield from _relearn_table(record, _all_learned(record, observations))
 
 
+def catch_up(
+    learner: MixtureLearner, before: MixtureRecord, record: MixtureRecord, observations: Observations
+) -> MixtureLearner:
+    """The learner of a journal, brought on to a later one of the same mixture, whose forgotten rows are left out."""
+    is_in_order = record.looked_at >= before.looked_at
+    table = _all_learned(record, observations, before.open_since - _MARGIN_S if is_in_order else -np.inf)
+    events = record.events[len(before.events) :]
+    for _ in _learn_passes(learner, range(before.passes + 1, record.passes + 1), table, events):
+        pass
+    return learner
+
+
 def _relearn_table(record: MixtureRecord, table: pa.Table | None) -> Iterator[tuple[int, MixtureLearner]]:
-    learner = _first_learner(record)
+    yield from _learn_passes(_first_learner(record), range(record.passes + 1), table, record.events)
+
+
+def _learn_passes(
+    learner: MixtureLearner, passes: range, table: pa.Table | None, changes: Sequence[MixtureEvent]
+) -> Iterator[tuple[int, MixtureLearner]]:
     numbers = np.zeros(0, dtype=np.int64) if table is None else table["pass"].to_numpy()
-    events = [event for event in record.events if event.kind in (JOINED, RETIRED)]
-    for number in range(record.passes + 1):
+    events = [event for event in changes if event.kind in (JOINED, RETIRED)]
+    while events and events[0].passes < passes.start:
+        _apply(learner, events.pop(0))
+    for number in passes:
         places = np.flatnonzero(numbers == number)
         if table is not None and len(places):
             for _, rows in read_learned_table(table.take(pa.array(places)), learner.outputs).runs():
@@ -108,10 +129,10 @@ def _apply(learner: MixtureLearner, event: MixtureEvent) -> None:
     change(str(event.detail["slot"]))
 
 
-def _all_learned(record: MixtureRecord, observations: Observations) -> pa.Table | None:
+def _all_learned(record: MixtureRecord, observations: Observations, since: float = -np.inf) -> pa.Table | None:
     """The rows that were learned, as often as they were, in the order in which they were, None for none."""
     pending = unpack_table(record.pending)
-    tables = [*observations.learned_rows(record.model_id, -np.inf), *([] if pending is None else [pending])]
+    tables = [*observations.learned_rows(record.model_id, since), *([] if pending is None else [pending])]
     if not tables:
         return None
     table = pa.concat_tables(tables, promote_options="default").combine_chunks()

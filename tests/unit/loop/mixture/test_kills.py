@@ -124,6 +124,34 @@ async def test_a_kill_while_rows_are_forgotten_forgets_them_wholly_or_not_at_all
     assert replay.is_same, replay.difference
 
 
+async def test_rows_are_forgotten_though_passes_go_on_while_the_weights_are_made_again(world):
+    class Busy(MortalPort):
+        """A store that passes write to before each of three tries to forget."""
+
+        tries = 0
+
+        async def save_mixture(self, record, before):
+            if record.forgotten and self.tries < 3:
+                self.tries += 1
+                slots = ("champion", "all", "1/16") if self.tries == 2 else world.spec.policy.slots
+                world.spec = replace(world.spec, policy=replace(world.spec.policy, slots=slots))
+                await world.store.save_model(world.spec)
+                await learn(world)
+            await self._port.save_mixture(record, before)
+
+    await world.begin()
+    await learn(world)
+    end = world.clock.now() - 600
+    await learn(world)
+    busy = Busy(world.store, Lifetime(-1, True))
+    await forget_rows(act(world), end - 20, end, replace(world.context(), store=busy))
+    assert busy.tries == 3
+    assert await world.learned() == 80
+    assert (await world.record()).state["slots"] == ["champion", "all", "1/16"]
+    replay = await world.replay()
+    assert replay.is_same, replay.difference
+
+
 async def test_of_two_learners_at_once_one_learns_and_the_other_takes_its_weights(world):
     await world.begin()
     await world.answer()
