@@ -1,12 +1,13 @@
 """Acts on a mixture by people: freeze and thaw its weights, let the champion answer alone, forget rows for good."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from optagent.domain.mixture import FORGOT, MixtureEvent, MixtureMode, MixtureRecord
 from optagent.domain.model import ModelSpec
-from optagent.errors import Conflict, InvalidRequest, NotFound
+from optagent.errors import Conflict, InvalidRequest, NotFound, Unavailable
 from optagent.loop.champion import champion_of
 from optagent.loop.mixture.advance import advance_mixture, settle
 from optagent.loop.mixture.harm import without_days
@@ -16,6 +17,8 @@ from optagent.loop.rollout.context import RolloutContext
 from optagent.loop.rollout.reconcile import follow_champion
 from optagent.mixing.learner import MixtureLearner
 from optagent.ports import Observations
+
+_log = logging.getLogger(__name__)
 
 _TRIES = 10
 
@@ -107,12 +110,15 @@ def _forget(
 
 
 async def follow_mixture(spec: ModelSpec, context: RolloutContext) -> None:
-    """Has the gateways follow the journal now, where no rollout is active."""
+    """Has the gateways follow the journal now, where no rollout is active; what is down follows at the next pass."""
     if any(rollout.state.is_active for rollout in await context.store.rollouts(spec.model_id, 1)):
         return
-    champion = await asyncio.to_thread(champion_of, spec.model_id, context.registry)
-    if champion is not None:
-        await follow_champion(champion, await advance_mixture(spec, champion, context.mixtures), context)
+    try:
+        champion = await asyncio.to_thread(champion_of, spec.model_id, context.registry)
+        if champion is not None:
+            await follow_champion(champion, await advance_mixture(spec, champion, context.mixtures), context)
+    except (Conflict, Unavailable) as error:  # the act is in the journal
+        _log.warning("the mixture of %s is changed, not everything follows yet: %s", spec.model_id, error)
 
 
 async def _change_record(model_id: str, change: Change, ports: MixturePorts) -> MixtureRecord:

@@ -10,6 +10,7 @@ from optagent.mixing.learner import MixtureLearner
 from optagent.ports import Store
 
 _ROUNDING = 1e-6
+_MOST_EVENTS = 100
 
 
 async def read_status(model_id: str, store: Store) -> MixtureStatus:
@@ -55,7 +56,7 @@ def status_of(record: MixtureRecord) -> MixtureStatus:
         "" if published is None else published.digest,
         0.0 if published is None else published.guard,
         record.history,
-        record.events,
+        record.events[-_MOST_EVENTS:],
         record.forgotten,
     )
 
