@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from optagent.adapters.clock import SystemClock
 from optagent.adapters.state.embedded.embedded_redis import read_endpoint
@@ -18,6 +19,7 @@ from optagent.domain.routing import RoutingTable
 from optagent.domain.slot import DEFAULT_SLOTS
 from optagent.loop.rollout.activate import activate_table
 from optagent.mixing.learner import MixtureLearner
+from tests.performance.serve_bench.killing import REPLICA
 from tests.performance.serve_bench.load import Answers, loaded, throughput
 from tests.performance.serve_bench.made import MODEL, Made
 from tests.performance.serve_bench.shadowing import Ways, in_turn, percentiles
@@ -62,8 +64,14 @@ def measure(made: Made, seconds: float, rounds: int, rate: float) -> None:
 
 
 def _figures(system: System, ways: Ways, seconds: float, rounds: int, rate: float) -> Iterator[Figure]:
+    used: dict[bool, list[float]] = {False: [], True: []}
+
     def measured() -> tuple[Answers, float]:
-        return loaded(system.target(), seconds, rate), throughput(system.target(), seconds).requests_a_second
+        answers, before = loaded(system.target(), seconds, rate), _gateway_cpu_s(system)
+        speed = throughput(system.target(), seconds).requests_a_second
+        is_mixed = system.table().mixture is not None
+        used[is_mixed].append((_gateway_cpu_s(system) - before) / (speed * seconds) * 1e6)
+        return answers, speed
 
     alone, mixed = in_turn(ways, rounds, measured)
     before, after = ([answers for answers, _ in runs] for runs in (alone, mixed))
@@ -78,9 +86,17 @@ def _figures(system: System, ways: Ways, seconds: float, rounds: int, rate: floa
     rates = [float(np.median([speed for _, speed in runs])) for runs in (alone, mixed)]
     yield Figure("requests/s of one model, 16 connections", f"{rates[0]:,.0f}")
     yield at_least("requests/s of a mixture of four slots, times", rates[1] / rates[0], 0.75)
+    cpu_us = [float(np.median(used[is_mixed])) for is_mixed in (False, True)]
+    yield Figure("CPU of the gateway a request at 16 connections", f"{cpu_us[0]:.0f} and {cpu_us[1]:.0f} us")
     yield none("failed", sum(run.failed for run in (*before, *after)))
     share = float(np.mean(np.concatenate([run.version[run.good] for run in after]) == MIXTURE))
     yield Figure("answered by the mixture", f"{share:.1%}", "all", share == 1.0)
+
+
+def _gateway_cpu_s(system: System) -> float:
+    """The time that the gateways have computed so far, in seconds: what other processes do changes it little."""
+    times = [psutil.Process(pid).cpu_times() for pid in system.pids(REPLICA)]
+    return sum(time.user + time.system for time in times)
 
 
 def _import_four_versions(system: System) -> tuple[str, ...]:
