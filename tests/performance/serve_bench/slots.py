@@ -25,6 +25,7 @@ from tests.performance.serve_bench.made import MODEL, Made
 from tests.performance.serve_bench.shadowing import Ways, in_turn, percentiles
 from tests.performance.serve_bench.system import LOAD_S, System, serving
 from tests.performance.serve_bench.tables import Figure, at_least, at_most, none, show_figures
+from tests.performance.serve_bench.throughput import WARM_UP_S
 
 
 class UnsupervisedSystem(System):
@@ -67,6 +68,7 @@ def _figures(system: System, ways: Ways, seconds: float, rounds: int, rate: floa
     used: dict[bool, list[float]] = {False: [], True: []}
 
     def measured() -> tuple[Answers, float]:
+        loaded(system.target(), WARM_UP_S, rate)  # graphs are fused right after the table has changed
         answers, before = loaded(system.target(), seconds, rate), _gateway_cpu_s(system)
         speed = throughput(system.target(), seconds).requests_a_second
         is_mixed = system.table().mixture is not None
