@@ -10,6 +10,7 @@ from tests.performance.decisions.mixture import (
     worst_late,
     worst_once,
 )
+from tests.performance.decisions.mixture_harm import harmed_share
 
 
 @pytest.mark.parametrize("name", STREAMS)
@@ -39,3 +40,12 @@ def test_regret_against_other_slots_under_delays_is_no_promise_but_stays_below_t
 @pytest.mark.parametrize("seed", range(5))
 def test_recalibration_alone_is_never_behind_the_model_that_is_never_trained_by_more_than_the_bound(seed: int):
     assert run_mixture(stream_of("recalibration", seed, 300), 1).slot_ratio <= 1
+
+
+@pytest.mark.parametrize("memory", [0.0, 0.5])
+def test_a_mixture_that_does_no_harm_is_hardly_ever_taken_out_however_often_is_looked(memory: float):
+    assert harmed_share(60, fall=0.0, memory=memory, days=60) <= 0.05  # at .02, 4 or more of 60 are 3 in 100
+
+
+def test_a_harm_as_large_as_the_spread_of_days_is_seen_within_a_month():
+    assert harmed_share(20, fall=1.0, memory=0.0, days=30) >= 0.75

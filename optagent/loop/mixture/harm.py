@@ -29,6 +29,7 @@ DaySums = Mapping[str, Mapping[str, tuple[float, float]]]
 """By metric and day (its number since 1970): the sum of the differences, and the number of rows."""
 
 _DAY_S = 86_400
+_FEWEST_DAYS = 14  # from seven days, four times as many mixtures without harm as ALPHA where days have memory .5
 _MOST_DAYS = 400
 
 
@@ -97,6 +98,8 @@ def find_harm(sums: DaySums, until: float) -> Harm | None:
     """The first metric that is below the champion's beyond doubt, by the days that ended before `until`."""
     for name, by_day in sums.items():
         days = sorted((day for day in by_day if (int(day) + 1) * _DAY_S <= until), key=int)
+        if len(days) < _FEWEST_DAYS:
+            continue
         means = np.array([by_day[day][0] / by_day[day][1] for day in days])
         bounds = t_bounds(means, ALPHA / len(sums), ALPHA / len(sums))
         if bounds is not None and bounds.high < 0:
