@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,6 +14,7 @@ from optagent.analysis.label_join import CountedRows, concat_texts, deduplicate_
 from optagent.arrays import Mask, Rows, Vector
 from optagent.domain.mixture import MixtureRecord
 from optagent.domain.model import ModelSpec
+from optagent.errors import InvalidRequest
 from optagent.loop.observe.window_rows import EARLY_LABELS_S, labels_of
 from optagent.mixing.forms import RATES, Array, Form
 from optagent.mixing.learner import SHARES, LearnedRows
@@ -113,9 +115,12 @@ def read_answered_rows(
 
 
 def metric_columns(spec: ModelSpec) -> frozenset[str]:
-    """The columns that the user's own metrics of a model read."""
-    texts = spec.monitoring.business.values() if spec.monitoring is not None else ()
-    return frozenset(name for text in texts for name in compile_expression(text).names)
+    """The columns that the user's own metrics of a model read; none for one that is no expression."""
+    names: set[str] = set()
+    for text in spec.monitoring.business.values() if spec.monitoring is not None else ():
+        with suppress(InvalidRequest):
+            names.update(compile_expression(text).names)
+    return frozenset(names)
 
 
 def _read_columns(tables: Sequence[pa.Table], distinct: CountedRows, names: Collection[str]) -> dict[str, Vector]:

@@ -1,5 +1,6 @@
 """Harm to the user's own metrics: what falls below the champion alone beyond doubt puts the champion in alone."""
 
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from optagent.loop.mixture.advance import HARMED
 from optagent.loop.mixture.harm import find_harm, without_days
 from optagent.loop.mixture.status import status_of
 from tests.unit.loop.mixture.conftest import NOISE, SPEC
+from tests.unit.loop.mixture.test_kills import Killed, Lifetime
 from tests.unit.loop.mixture.test_passes import DAY, act
 
 HIT = "where(prediction == label, 1, 0)"
@@ -63,12 +65,12 @@ async def test_a_metric_that_rises_leaves_the_mixture_in(world):
 
 
 async def test_a_metric_that_nobody_can_compute_judges_nothing(world):
-    watch(world, profit="stake * 2", nonsense="label + 1")
+    watch(world, profit="stake * 2", nonsense="label + 1", broken="import os")
     await world.begin()
     await answer_for_days(world, 10)
     record = await world.record()
     assert record.mode is MixtureMode.LEARNING
-    assert record.harm == {"profit": {}, "nonsense": {}}
+    assert record.harm == {"profit": {}, "nonsense": {}, "broken": {}}
 
 
 async def test_a_metric_may_read_what_was_asked(world):
@@ -115,3 +117,23 @@ def test_a_day_that_has_not_ended_is_not_judged():
     means = np.full(15, -1.0)
     assert find_harm(day_sums(means), 13.9 * DAY) is None
     assert find_harm(day_sums(means), 14.0 * DAY) is not None
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("number", range(1, 11))
+async def test_a_kill_at_any_write_still_puts_the_champion_in_alone_and_tells_of_it(world, number, after):
+    watch(world, misses=MISS)
+    await world.begin()
+    record, today = await world.record(), int(world.clock.now() // DAY)
+    proof = {str(today - day): (-10.0 - day % 2, 10.0) for day in range(1, 30)}
+    await world.store.save_mixture(replace(record, harm={"misses": proof}), record)
+    await world.answer()
+    lifetime = Lifetime(number, after)
+    with suppress(Killed):
+        await world.advance(store=lifetime.wrap(world.store), observations=lifetime.wrap(world.observations))
+    assert await world.advance() is None
+    assert (await world.record()).mode is MixtureMode.CHAMPION_ONLY
+    assert await world.learned() == 20
+    assert HARMED in {entry.action for entry in await world.store.audit(1_000)}
+    assert [alert.is_open for alert in await world.store.alerts("churn")] == [True]
+    assert (await world.replay()).is_same
