@@ -89,20 +89,25 @@ def learn_rows(
         waits_for=waits_for,
     )
     if len(batch):
-        number = record.passes + 1
-        record = replace(
-            record,
-            state=learner.to_plain(),
-            passes=number,
-            pending=pack_table(learned_table(batch, number)),
-            is_settled=False,
-            history=add_point(record.history, learner, now),
-        )
+        record = _add_pass(record, learner, batch)
     guarded = GuardedRows(len(waiting), most_open, newest)
     weights = weights_of(record, learner, champion, guard_of(learner, waiting, guarded), missing)
     if not record.published_at or answers_move(record.published, weights, answered):
         record = replace(record, published=weights, published_at=now, is_settled=False)
     return LearningPass(record, batch)
+
+
+def _add_pass(record: MixtureRecord, learner: MixtureLearner, batch: MixtureRows) -> MixtureRecord:
+    """The journal once the learner has learned the rows of one more pass."""
+    number = record.passes + 1
+    return replace(
+        record,
+        state=learner.to_plain(),
+        passes=number,
+        pending=pack_table(learned_table(batch, number)),
+        is_settled=False,
+        history=add_point(record.history, learner, record.looked_at),
+    )
 
 
 def weights_of(
