@@ -229,7 +229,8 @@ def show_end(
     trainings = sum(len((process.result or {}).get("slots") or {}) for process in processes)
     OUT.print(
         f"\n{len(answered.truth):,} predictions over HTTP, {answered.failed} requests failed; "
-        f"{len(processes)} optimizations, {trainings} models trained"
+        f"{len(processes)} optimizations, {trainings} models trained",
+        soft_wrap=True,
     )
     without = compared.loss_without
     OUT.print(f"log-loss, all live days: {without:.4f} without the agent")
