@@ -108,9 +108,12 @@ async def _improve(
 
 
 async def _mixed_champion(job: Optimization) -> ModelVersion | None:
-    """The champion beside which a mixture's slots are to be renewed; None where one version answers alone."""
+    """The champion beside which a mixture's slots are to be renewed; None where one version answers alone.
+
+    The action shadow is a person's wish to compare a candidate with the champion, by a rollout.
+    """
     policy = job.spec.policy
-    if policy is None or not policy.is_mixed or job.command.action != Action.FULL:
+    if policy is None or not policy.is_mixed or job.command.action == Action.SHADOW:
         return None
     return await asyncio.to_thread(champion_of, job.spec.model_id, job.ports.registry)
 

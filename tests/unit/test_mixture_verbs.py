@@ -2,23 +2,16 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from io import StringIO
-from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from optagent import create_optimization_agent, terminal_mixture
-from optagent.adapters.in_memory.clock import ManualClock
-from optagent.adapters.in_memory.observations import InMemoryObservations
-from optagent.adapters.in_memory.registry import InMemoryRegistry
-from optagent.adapters.in_memory.store import InMemoryStore
-from optagent.adapters.in_memory.tracker import InMemoryTracker
-from optagent.adapters.in_memory.tuner import SequentialTuner
+from optagent import terminal_mixture
 from optagent.cli import app, mixtures
 from optagent.cli import audit as audit_command
 from optagent.domain.audit import AuditEntry
@@ -27,31 +20,8 @@ from optagent.domain.mixture_status import spread_points
 from optagent.errors import Conflict, InvalidRequest, ModelNotFound, NotFound
 from optagent.loop.mixture.advance import PUBLISHED
 from tests.fakes.mixtures import MixedTraffic
-from tests.fakes.routes import InMemoryRoutes
 
 START = 1_700_000_000.0
-
-
-@pytest.fixture
-async def traffic(tmp_path: Path, churn: dict[str, Any], make_rows: Any) -> AsyncIterator[MixedTraffic]:
-    """A model whose mixture has learned from 400 rows."""
-    clock = ManualClock(START)
-    agent = await create_optimization_agent(
-        strict=True,
-        clock=clock,
-        store=InMemoryStore(clock),
-        registry=InMemoryRegistry(clock),
-        routes=InMemoryRoutes(clock),
-        tracker=InMemoryTracker(),
-        observations=InMemoryObservations(),
-        tuner=SequentialTuner(),
-        home=str(tmp_path / "home"),
-    )
-    async with agent:
-        mixed = MixedTraffic(agent, clock)
-        await mixed.begin(churn, make_rows(), tmp_path)
-        await mixed.run(4)
-        yield mixed
 
 
 async def test_the_slots_weights_losses_and_the_certificate_are_told(traffic: MixedTraffic) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from optagent.codec import plain
 from optagent.domain.audit import AuditEntry
-from optagent.domain.gate import GateReport, Verdict, gates_from
+from optagent.domain.gate import GateReport, Gates, Verdict, gates_from
 from optagent.domain.mixture import JOINED, RETIRED, MixtureEvent, MixtureRecord, SlotTraining
 from optagent.domain.model import ModelVersion
 from optagent.domain.optimization import REJECTED, SUCCESS, OptimizationResult
@@ -110,12 +110,19 @@ async def _train_slot(
     except (InvalidData, Infeasible) as error:
         return SlotModel(slot, reason=f"its rows cannot be learned from: {error}")
     version = await register_once(built, of_slot, job.run.process.process_id, job.ports)
-    gates = replace(gates_from(job.command.gates), beats_champion=False, beats_constant=False)
+    gates = slot_gates(gates_from(job.command.gates), job.spec.policy)
     test = HoldoutTest(of_slot, job.metric, strategy_named(job.command.strategy).alpha, job.command.seed)
     prediction = await asyncio.to_thread(built.model.predict, of_slot.holdout.x)
     with open_candidate(version, prediction, job.ports.registry) as bundle:
         report = await asyncio.to_thread(judge_gates, gates, bundle, None, test, loader=job.ports.loader)
     return SlotModel(slot, version, report, len(of_slot.problem.data))
+
+
+def slot_gates(gates: Gates, policy: RetrainingPolicy | None) -> Gates:
+    """The hard gates of a slot: nothing has to be better, and all slots together keep the limit of latency."""
+    slots = 1 if policy is None else len(policy.slots)
+    limit_ms = gates.max_latency_ms / slots
+    return replace(gates, beats_champion=False, beats_constant=False, max_latency_ms=limit_ms)
 
 
 async def _enter(
