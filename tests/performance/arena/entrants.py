@@ -31,14 +31,14 @@ REPLAYED = frozenset(NAMES)
 
 
 def names_of(groups: Iterable[str]) -> list[str]:
-    """The entrants of these groups, and `never`, by which all are measured.
+    """The entrants of these groups, policies by their own names, and `never`, by which all are measured.
 
     >>> names_of(["repeat"])
     ['never', 'labels of the last block']
     """
     wanted = {NEVER, *groups}
     names = [name for group, entrants in _BY_GROUP.items() if group in wanted for name in entrants]
-    return [*names, *(NAMES if POLICY in wanted else ())]
+    return [*names, *(name for name in NAMES if POLICY in wanted or name in wanted)]
 
 
 def seeds_of(name: str, seeds: int) -> int:
