@@ -78,7 +78,7 @@ async def test_what_is_old_goes_and_the_log_says_how_much(world):
     assert (await world.processes("churn"))[0].process_id == "old"
     (pruning,) = await world.prune()
     assert replace(would, dry_run=False) == pruning
-    assert pruning.rows == {"predictions": 2, "labels": 2, "evidence": 2}
+    assert pruning.rows == {"predictions": 2, "labels": 2, "evidence": 2, "learned": 2}
     assert (pruning.plan.processes, pruning.plan.rollouts) == (("old",), ("r-old",))
     assert await world.processes("churn") == []
     assert [rollout.rollout_id for rollout in await world.rollouts("churn")] == ["r-new"]
@@ -136,7 +136,7 @@ async def test_a_store_that_takes_no_claim_is_pruned_all_the_same(world, monkeyp
 async def test_erased_rows_are_gone_and_the_log_has_their_number_and_digest_but_no_id(world):
     record(world, "ana-1", "bob-2")
     erased = await world.erase("churn", ["bob-2", "ana-1", "ana-1", "nobody"])
-    assert erased == {"predictions": 2, "labels": 2, "evidence": 2}
+    assert erased == {"predictions": 2, "labels": 2, "evidence": 2, "learned": 2}
     assert await world.erase("churn", ["ana-1"]) == {}
     newest, entry = await entries(world, "retention.erased")
     assert newest.detail["rows"] == {}
