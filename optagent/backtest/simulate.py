@@ -118,9 +118,12 @@ class _Simulation:
             await self._agent.watch_once(self._spec.model_id)
         if self._policy is not None and Trigger.NEW_LABELS in self._policy.triggers:
             self._store_labelled_rows()
-        for process in await self._agent.trigger_once():
+        processes = await self._agent.trigger_once()
+        for process in processes:
             self._store_labelled_rows()
             self._runs.append(await self._run_process(process))
+        if processes and self._policy is not None and self._policy.is_mixed:
+            await self._traffic.supervise()  # live, new models of slots answer within a minute
 
     def _store_labelled_rows(self) -> None:
         """Stores training rows of the labels that have come since the last call."""
