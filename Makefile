@@ -82,7 +82,7 @@ bench-ensemble: .venv/.made .venv-flaml/.made
 bench-features: .venv/.made
 	OMP_NUM_THREADS=1 $(BIN)/python tests/performance/bench_features.py
 
-# Some half hour on two cores: make bench-loop ELEC2=elec2.csv.gz FLIGHTS=nycflights13.parquet
+# An hour or two on two cores, nine streams and all entrants: make bench-loop ELEC2=elec2.csv.gz FLIGHTS=nycflights13.parquet
 bench-loop: .venv/.made
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tests/performance/bench_loop.py $(if $(ELEC2),--elec2 $(ELEC2)) \
 		$(if $(FLIGHTS),--flights $(FLIGHTS))
