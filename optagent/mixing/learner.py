@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from optagent.arrays import Mask, Vector
+from optagent.domain.mixture import MixtureWeights
 from optagent.domain.model import Task
 from optagent.errors import InvalidData, InvalidRequest
 from optagent.mixing.forms import Array, Form, form_of
@@ -181,6 +182,23 @@ class MixtureLearner:
         by_slot = np.abs(self.mixers[:, :count])
         by_slot /= np.maximum(by_slot.sum(axis=1, keepdims=True), _TINY)
         return members[rates : rates + count] + members[-1] / count + members[:rates] @ by_slot
+
+    def weights(self, versions: Sequence[str], guard: float = 0.0) -> MixtureWeights:
+        """The weights as they travel in a routing table, with a version for each slot and the champion's guard."""
+        return MixtureWeights(
+            self.task,
+            self.slots,
+            tuple(versions),
+            tuple(map(tuple, self.mixers.tolist())),
+            tuple(map(tuple, self.layers.tolist())),
+            tuple(self.top.tolist()),
+            self.outputs,
+            self.low,
+            self.high,
+            guard,
+            state_digest(self.to_plain()),
+            self.rows,
+        )
 
     def to_plain(self) -> dict[str, Any]:
         """The state as data that JSON gives back exactly."""

@@ -3,11 +3,11 @@
 from dataclasses import replace
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Query
+from fastapi import APIRouter, Query
 
 from optagent.domain.mixture_status import MixtureStatus, spread_points
 from optagent.domain.token import Scope
-from serve_app.api.requests import Decision, ForgetRequest, ModelId
+from serve_app.api.requests import ForgetRequest, ModelId, Why
 from serve_app.api.security import CurrentCaller, GuardedRoute, needs
 
 router = APIRouter(prefix="/models/{model_id}/mixture", tags=["mixtures"], route_class=GuardedRoute)
@@ -15,7 +15,6 @@ router = APIRouter(prefix="/models/{model_id}/mixture", tags=["mixtures"], route
 Points = Annotated[
     int, Query(ge=0, le=1000, description="so many points of the history at most, evenly spread over its time")
 ]
-Why = Annotated[Decision, Body(default_factory=Decision)]
 
 
 @router.get("", **needs(Scope.READ, 404))

@@ -5,7 +5,7 @@ The rules themselves are those of the domain, which refuses a value in its own w
 
 from typing import Annotated, Any
 
-from fastapi import Path, Query
+from fastapi import Body, Path, Query
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
@@ -284,6 +284,10 @@ class Decision(Request):
     """The reason of an action by hand, which is stored with it."""
 
     why: Annotated[str, Field(max_length=1000)] = "by hand"
+
+
+Why = Annotated[Decision, Body(default_factory=Decision)]
+"""The body of an action by hand, which may be left out."""
 
 
 class ForgetRequest(Decision):

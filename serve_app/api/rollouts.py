@@ -6,14 +6,13 @@ from fastapi import APIRouter, Body, Query
 
 from optagent.domain.rollout import Rollout
 from optagent.domain.token import Scope
-from serve_app.api.requests import Decision, Limit, ModelId, RolloutRequest
+from serve_app.api.requests import Limit, ModelId, RolloutRequest, Why
 from serve_app.api.responses import limit_looks
 from serve_app.api.security import CurrentCaller, GuardedRoute, needs
 
 router = APIRouter(prefix="/models/{model_id}", tags=["rollouts"], route_class=GuardedRoute)
 
 Looks = Annotated[int, Query(ge=0, le=10_000, description="so many of the newest looks at the evidence")]
-Why = Annotated[Decision, Body(default_factory=Decision)]
 
 
 @router.get("/rollout", **needs(Scope.READ, 404))

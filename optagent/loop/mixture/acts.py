@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from optagent.domain.mixture import FORGOT, MixtureEvent, MixtureMode, MixtureRecord
@@ -11,7 +10,7 @@ from optagent.errors import Conflict, InvalidRequest, NotFound, Unavailable
 from optagent.loop.champion import champion_of
 from optagent.loop.mixture.advance import advance_mixture, settle
 from optagent.loop.mixture.harm import without_days
-from optagent.loop.mixture.ports import MixturePorts
+from optagent.loop.mixture.ports import TRIES, MixturePorts, change_journal
 from optagent.loop.mixture.relearn import catch_up, count_gone, relearn
 from optagent.loop.rollout.context import RolloutContext
 from optagent.loop.rollout.reconcile import follow_champion
@@ -19,10 +18,6 @@ from optagent.mixing.learner import MixtureLearner
 from optagent.ports import Observations
 
 _log = logging.getLogger(__name__)
-
-_TRIES = 10
-
-Change = Callable[[MixtureRecord], MixtureRecord]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +43,8 @@ async def change_mode(act: MixtureAct, mode: MixtureMode, context: RolloutContex
         harm = {} if record.mode is MixtureMode.CHAMPION_ONLY else record.harm  # it is judged anew
         return _with_event(replace(record, mode=mode, reason=reason, harm=harm), act, str(mode), {"why": act.why})
 
-    record = await _change_record(act.model_id, change, context.mixtures)
+    ports = context.mixtures
+    record = await change_journal(lambda: _settled_record(act.model_id, ports), change, ports.store)
     await follow_mixture(await context.store.model(act.model_id), context)
     return record
 
@@ -67,7 +63,7 @@ async def forget_rows(act: MixtureAct, start: float, end: float, context: Rollou
         return record
     gone = await asyncio.to_thread(count_gone, record, context.observations)
     learner = await asyncio.to_thread(_relearn_without, record, start, end, context.observations)
-    for left in reversed(range(_TRIES)):
+    for left in reversed(range(TRIES)):
         changed = _forget(record, replace(act, at=context.clock.now()), start, end, learner, gone)
         try:
             await context.store.save_mixture(changed, record)
@@ -119,19 +115,6 @@ async def follow_mixture(spec: ModelSpec, context: RolloutContext) -> None:
             await follow_champion(champion, await advance_mixture(spec, champion, context.mixtures), context)
     except (Conflict, Unavailable) as error:  # the act is in the journal
         _log.warning("the mixture of %s is changed, not everything follows yet: %s", spec.model_id, error)
-
-
-async def _change_record(model_id: str, change: Change, ports: MixturePorts) -> MixtureRecord:
-    for left in reversed(range(_TRIES)):
-        record = await _settled_record(model_id, ports)
-        changed = change(record)
-        try:
-            await ports.store.save_mixture(changed, record)
-            return changed
-        except Conflict:
-            if not left:
-                raise
-    raise AssertionError("one of the tries returns or raises")
 
 
 async def _settled_record(model_id: str, ports: MixturePorts) -> MixtureRecord:

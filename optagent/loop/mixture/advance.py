@@ -27,6 +27,7 @@ from optagent.loop.mixture.ports import MixturePorts
 from optagent.loop.observe.reference import decode_reference
 from optagent.mixing.learner import MixtureLearner
 from optagent.ports import Observations, RecordKind, Registry
+from optagent.serving.evidence_record import count_outputs
 
 PUBLISHED = "mixture.weights"
 """The action of the audit entry of new weights."""
@@ -110,7 +111,7 @@ async def begin_mixture(spec: ModelSpec, champion: ModelVersion, ports: MixtureP
     low, high = 0.0, 1.0
     if spec.task is Task.REGRESSION:
         low, high = await asyncio.to_thread(_range_of_targets, champion, ports.observations)
-    outputs = len(schema.classes) if spec.task is Task.MULTICLASS else 1
+    outputs = count_outputs(spec.task, schema.classes)
     slots = spec.policy.slots
     learner = MixtureLearner(spec.task, slots, outputs, low, high)
     began = MixtureEvent(now, AUTOMATIC, BEGAN, 0, {"slots": list(slots)})

@@ -19,6 +19,7 @@ from optagent.loop.observe.window_rows import EARLY_LABELS_S, labels_of
 from optagent.mixing.forms import RATES, Array, Form
 from optagent.mixing.learner import SHARES, LearnedRows
 from optagent.ports import Observations
+from optagent.serving.evidence_record import count_outputs
 from optagent.serving.mixture_record import SEPARATOR, SLOTS, read_said
 from optagent.training.encoding import Schema
 from optagent.training.live_answers import encode_predictions
@@ -92,7 +93,7 @@ def read_answered_rows(
     again more than an hour after its first row has left that time counts as another row.
     """
     start = first_time(record, spec, now)
-    outputs = len(schema.classes) if len(schema.classes) > 2 else 1
+    outputs = count_outputs(spec.task, schema.classes)
     tables = [table for table in observations.predictions(spec.model_id, start, np.inf) if SLOTS in table.schema.names]
     distinct = deduplicate_rows(tables)
     distinct = distinct.select(np.arange(len(distinct))[-MOST_ROWS:])

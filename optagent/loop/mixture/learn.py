@@ -18,7 +18,7 @@ from optagent.domain.rollout import AUTOMATIC
 from optagent.domain.slot import CHAMPION_SLOT, SEARCH_SLOT, parse_slot
 from optagent.loop.mixture.answered_rows import MixtureRows, learned_table, pack_table
 from optagent.mixing.guard import GuardedRows, champion_share
-from optagent.mixing.learner import MixtureLearner, state_digest
+from optagent.mixing.learner import MixtureLearner
 from optagent.mixing.scorer import MixtureScorer
 
 LEAST_MOVE = 0.001
@@ -42,22 +42,28 @@ def follow_policy(record: MixtureRecord, slots: Sequence[str], now: float) -> Mi
 
     A slot that an optimization has added beside them stays.
     """
-    learner = MixtureLearner.from_plain(record.state)
-    joined = [name for name in slots if name not in learner.slots]
-    retired = [name for name in learner.slots if name not in slots and name != SEARCH_SLOT]
-    if not joined and not retired:
+    present = record.state["slots"]
+    joined = [(JOINED, name) for name in slots if name not in present]
+    retired = [(RETIRED, name) for name in present if name not in slots and name != SEARCH_SLOT]
+    return change_slots(record, [*joined, *retired], now)
+
+
+def change_slots(record: MixtureRecord, changes: Sequence[tuple[str, str]], now: float) -> MixtureRecord:
+    """The journal after slots have joined or retired, in this order; each change is a kind of event and a slot."""
+    if not changes:
         return record
-    for name in joined:
-        learner.add_slot(name)
-    for name in retired:
-        learner.remove_slot(name)
-    events = [
-        MixtureEvent(now, AUTOMATIC, kind, record.passes, {"slot": name})
-        for kind, names in ((JOINED, joined), (RETIRED, retired))
-        for name in names
-    ]
+    learner = MixtureLearner.from_plain(record.state)
+    events = [MixtureEvent(now, AUTOMATIC, kind, record.passes, {"slot": name}) for kind, name in changes]
+    for event in events:
+        apply_slot_event(learner, event)
     number = record.passes + 1  # other slots are another state, whose digest is not that of the last pass
     return replace(record, state=learner.to_plain(), passes=number, events=(*record.events, *events))
+
+
+def apply_slot_event(learner: MixtureLearner, event: MixtureEvent) -> None:
+    """Lets the slot of an event join the learner, or retire from it."""
+    change = learner.add_slot if event.kind == JOINED else learner.remove_slot
+    change(str(event.detail["slot"]))
 
 
 def learn_rows(
@@ -114,22 +120,8 @@ def weights_of(
     record: MixtureRecord, learner: MixtureLearner, champion: str, guard: float, missing: Collection[str] = ()
 ) -> MixtureWeights:
     """The weights that the learner has now; a slot whose model is not there, or not yet, has the champion's."""
-    versions = tuple(version_of(name, record) or champion for name in learner.slots)
-    versions = tuple(champion if version in missing else version for version in versions)
-    return MixtureWeights(
-        learner.task,
-        learner.slots,
-        versions,
-        tuple(map(tuple, learner.mixers.tolist())),
-        tuple(map(tuple, learner.layers.tolist())),
-        tuple(learner.top.tolist()),
-        learner.outputs,
-        learner.low,
-        learner.high,
-        guard,
-        state_digest(learner.to_plain()),
-        learner.rows,
-    )
+    versions = [version_of(name, record) or champion for name in learner.slots]
+    return learner.weights([champion if version in missing else version for version in versions], guard)
 
 
 def version_of(slot: str, record: MixtureRecord) -> str | None:

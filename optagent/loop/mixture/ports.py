@@ -1,12 +1,18 @@
 """Mixture ports: the outside world of the mixtures of an agent, which is light to import."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from optagent.domain.mixture import MixtureRecord
 from optagent.domain.model import ModelVersion
+from optagent.errors import Conflict
 from optagent.loop.context import Ports
 from optagent.loop.train.load import load_version
 from optagent.ports import Clock, Observations, Registry, Store
 from optagent.training.encoding import Schema
+
+TRIES = 10
+"""Times that a change of a journal is tried where another process is sooner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,3 +37,19 @@ class MixturePorts:
         if key not in self.schemas:
             self.schemas[key] = load_version(champion, self.registry).schema
         return self.schemas[key]
+
+
+async def change_journal(
+    read: Callable[[], Awaitable[MixtureRecord]], change: Callable[[MixtureRecord], MixtureRecord], store: Store
+) -> MixtureRecord:
+    """The changed journal, read and changed again where another process was sooner; Conflict after ten times."""
+    for left in reversed(range(TRIES)):
+        record = await read()
+        changed = change(record)
+        try:
+            await store.save_mixture(changed, record)
+            return changed
+        except Conflict:
+            if not left:
+                raise
+    raise AssertionError("one of the tries returns or raises")

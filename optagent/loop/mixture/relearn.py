@@ -12,6 +12,7 @@ from optagent.domain.mixture import BEGAN, FORGOT, JOINED, RETIRED, MixtureEvent
 from optagent.domain.mixture_status import MixtureReplay
 from optagent.errors import InvalidData
 from optagent.loop.mixture.answered_rows import read_learned_table, unpack_table, within_ranges
+from optagent.loop.mixture.learn import apply_slot_event
 from optagent.mixing.learner import MixtureLearner, state_digest
 from optagent.ports import Observations
 
@@ -81,7 +82,7 @@ def _learn_passes(
     numbers = np.zeros(0, dtype=np.int64) if table is None else table["pass"].to_numpy()
     events = [event for event in changes if event.kind in (JOINED, RETIRED)]
     while events and events[0].passes < passes.start:
-        _apply(learner, events.pop(0))
+        apply_slot_event(learner, events.pop(0))
     for number in passes:
         places = np.flatnonzero(numbers == number)
         if table is not None and len(places):
@@ -89,7 +90,7 @@ def _learn_passes(
                 learner.learn(rows)
         yield number, learner
         while events and events[0].passes <= number:
-            _apply(learner, events.pop(0))
+            apply_slot_event(learner, events.pop(0))
             yield number, learner
 
 
@@ -122,11 +123,6 @@ def _first_learner(record: MixtureRecord) -> MixtureLearner:
     return MixtureLearner(
         learner.task, beginning.detail["slots"], learner.outputs, float(state["low"]), float(state["high"])
     )
-
-
-def _apply(learner: MixtureLearner, event: MixtureEvent) -> None:
-    change = learner.add_slot if event.kind == JOINED else learner.remove_slot
-    change(str(event.detail["slot"]))
 
 
 def _all_learned(record: MixtureRecord, observations: Observations, since: float = -np.inf) -> pa.Table | None:

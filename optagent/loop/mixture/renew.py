@@ -11,19 +11,19 @@ from dataclasses import dataclass, replace
 from optagent.codec import plain
 from optagent.domain.audit import AuditEntry
 from optagent.domain.gate import GateReport, Gates, Verdict, gates_from
-from optagent.domain.mixture import JOINED, RETIRED, MixtureEvent, MixtureRecord, SlotTraining
+from optagent.domain.mixture import JOINED, RETIRED, MixtureRecord, SlotTraining
 from optagent.domain.model import ModelVersion
 from optagent.domain.optimization import REJECTED, SUCCESS, OptimizationResult
 from optagent.domain.policy import RetrainingPolicy, Trigger
-from optagent.domain.rollout import AUTOMATIC
 from optagent.domain.slot import CHAMPION_SLOT, MOST_SLOTS, SEARCH_SLOT, Slot, parse_slot
 from optagent.domain.strategy import strategy_named
-from optagent.errors import Conflict, Infeasible, InvalidData
+from optagent.errors import Infeasible, InvalidData
 from optagent.loop.context import Optimization
 from optagent.loop.gates.evaluate import judge_gates
 from optagent.loop.gates.judge import open_candidate
 from optagent.loop.mixture.advance import begin_mixture
-from optagent.loop.mixture.ports import MixturePorts
+from optagent.loop.mixture.learn import change_slots
+from optagent.loop.mixture.ports import MixturePorts, change_journal
 from optagent.loop.train.candidate import CandidateRecipes, build_candidate
 from optagent.loop.train.holdout import HoldoutTest
 from optagent.loop.train.prepare import PreparedRows
@@ -34,8 +34,6 @@ from optagent.mixing.learner import MixtureLearner
 
 RENEWED = "mixture.renewed"
 """The action of the audit entry."""
-
-_TRIES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,16 +128,11 @@ async def _enter(
 ) -> None:
     """Writes the new models into the journal, whoever else writes it, and logs them."""
     ports = MixturePorts.of(job.ports)
-    for left in reversed(range(_TRIES)):
-        record = await ports.store.mixture(job.spec.model_id)
-        if record is None:
-            record = await begin_mixture(job.spec, champion, ports)
-        try:
-            await ports.store.save_mixture(_with_models(record, entered, rows, ports.clock.now()), record)
-            break
-        except Conflict:
-            if not left:
-                raise
+
+    async def read() -> MixtureRecord:
+        return await ports.store.mixture(job.spec.model_id) or await begin_mixture(job.spec, champion, ports)
+
+    await change_journal(read, lambda record: _with_models(record, entered, rows, ports.clock.now()), ports.store)
     detail = {"process_id": job.run.process.process_id, "slots": dict(entered), "rows": dict(rows)}
     await job.ports.store.append_audit(
         AuditEntry(
@@ -154,18 +147,10 @@ def _with_models(
     learner, learned = MixtureLearner.from_plain(record.state), int(record.state["rows"])
     trained = {**record.trained, **{name: SlotTraining(count, learned) for name, count in rows.items()}}
     record = replace(record, versions={**record.versions, **entered}, trained=trained)
-    if SEARCH_SLOT not in entered:
+    if SEARCH_SLOT not in entered or SEARCH_SLOT in learner.slots:
         return record
-    events = list(record.events)
-    if SEARCH_SLOT not in learner.slots:
-        if len(learner.slots) >= MOST_SLOTS:
-            lightest = lightest_slot(learner)
-            learner.remove_slot(lightest)
-            events.append(MixtureEvent(now, AUTOMATIC, RETIRED, record.passes, {"slot": lightest}))
-        learner.add_slot(SEARCH_SLOT)
-        events.append(MixtureEvent(now, AUTOMATIC, JOINED, record.passes, {"slot": SEARCH_SLOT}))
-    number = record.passes + 1  # other slots are another state, whose digest is not that of the last pass
-    return replace(record, state=learner.to_plain(), passes=number, events=tuple(events))
+    retired = [(RETIRED, lightest_slot(learner))] if len(learner.slots) >= MOST_SLOTS else []
+    return change_slots(record, [*retired, (JOINED, SEARCH_SLOT)], now)
 
 
 def lightest_slot(learner: MixtureLearner) -> str:

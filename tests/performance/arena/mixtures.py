@@ -6,7 +6,6 @@ import lightgbm as lgb
 import numpy as np
 
 from optagent.arrays import Matrix, Vector
-from optagent.domain.mixture import MixtureWeights
 from optagent.domain.model import Task
 from optagent.domain.slot import CHAMPION_SLOT, DEFAULT_SLOTS, parse_slot
 from optagent.mixing.forms import Array
@@ -44,7 +43,7 @@ class CalendarMixture:
     def answer(self, x: Matrix) -> Vector:
         by_model = {id(model): np.asarray(model.predict(x)) for model in self._models.values()}
         scores = np.stack([by_model[id(self._models[name])] for name in self.learner.slots], axis=1)
-        answer = MixtureScorer(weights_of(self.learner)).mix(scores[:, :, None])
+        answer = MixtureScorer(self.learner.weights(self.learner.slots)).mix(scores[:, :, None])
         self._waiting.append((answer.said, answer.scores))
         return answer.scores
 
@@ -71,9 +70,3 @@ class CalendarMixture:
 def recalibration() -> CalendarMixture:
     """The first model alone, under a mixture that calibrates it."""
     return CalendarMixture((CHAMPION_SLOT,))
-
-
-def weights_of(learner: MixtureLearner) -> MixtureWeights:
-    """The learner's weights as they travel in a routing table."""
-    mixers, layers = (tuple(map(tuple, each.tolist())) for each in (learner.mixers, learner.layers))
-    return MixtureWeights(learner.task, learner.slots, learner.slots, mixers, layers, tuple(learner.top.tolist()))

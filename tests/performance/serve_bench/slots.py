@@ -110,9 +110,7 @@ def _import_four_versions(system: System) -> tuple[str, ...]:
 
 def _weights(versions: tuple[str, ...]) -> MixtureWeights:
     """The weights that a learner begins with."""
-    learner = MixtureLearner(Task.BINARY, DEFAULT_SLOTS)
-    mixers, layers = (tuple(map(tuple, values.tolist())) for values in (learner.mixers, learner.layers))
-    return MixtureWeights(Task.BINARY, DEFAULT_SLOTS, versions, mixers, layers, tuple(learner.top.tolist()))
+    return MixtureLearner(Task.BINARY, DEFAULT_SLOTS).weights(versions)
 
 
 @contextmanager

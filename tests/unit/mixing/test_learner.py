@@ -4,7 +4,6 @@ import math
 import numpy as np
 import pytest
 
-from optagent.domain.mixture import MixtureWeights
 from optagent.domain.model import Task
 from optagent.errors import InvalidData, InvalidRequest
 from optagent.mixing.learner import LearnedRows, MixtureLearner, state_digest
@@ -13,28 +12,12 @@ from optagent.mixing.scorer import MixtureScorer
 SLOTS = ("champion", "all", "1/4", "1/16")
 
 
-def weights_of(learner, guard=0.0):
-    """The learner's weights as they travel in a routing table."""
-    return MixtureWeights(
-        learner.task,
-        learner.slots,
-        learner.slots,
-        tuple(map(tuple, learner.mixers.tolist())),
-        tuple(map(tuple, learner.layers.tolist())),
-        tuple(learner.top.tolist()),
-        learner.outputs,
-        learner.low,
-        learner.high,
-        guard,
-    )
-
-
 def replay(learner, slot_scores, y, step=1, wait=0):
     """Answers rows in steps, and learns them after `wait` more rows; the learned rows, all of them in order."""
     waiting, learned = [], []
     for start in range(0, len(y), step):
         rows = slice(start, start + step)
-        answer = MixtureScorer(weights_of(learner)).mix(slot_scores[rows])
+        answer = MixtureScorer(learner.weights(learner.slots)).mix(slot_scores[rows])
         scores = learner.form.bound(np.reshape(answer.scores, (-1, 1, learner.outputs)))[:, 0]
         waiting.append(LearnedRows(learner.slots, answer.said, scores, y[rows]))
         while sum(len(batch.y) for batch in waiting) > wait:
@@ -130,7 +113,7 @@ def test_the_answer_goes_on_without_a_slot_that_fails():
     learner = MixtureLearner(Task.BINARY, SLOTS)
     scores, _ = binary_rows(3)
     scores[1, 0] = np.nan
-    answer = MixtureScorer(weights_of(learner)).mix(scores)
+    answer = MixtureScorer(learner.weights(learner.slots)).mix(scores)
     assert np.isfinite(answer.scores).all()
     assert np.isnan(answer.said[1, 4]).all()
 
@@ -138,7 +121,7 @@ def test_the_answer_goes_on_without_a_slot_that_fails():
 def test_the_guard_gives_the_champion_its_share():
     learner = MixtureLearner(Task.BINARY, SLOTS)
     scores, _ = binary_rows(20)
-    alone = MixtureScorer(weights_of(learner, guard=1.0)).mix(scores)
+    alone = MixtureScorer(learner.weights(SLOTS, guard=1.0)).mix(scores)
     assert alone.scores == pytest.approx(np.clip(scores[:, 0, 0], 0.005, 0.995))
 
 
@@ -168,7 +151,7 @@ def test_rows_of_another_layout_are_learned_by_the_names_of_their_slots():
     learner = MixtureLearner(Task.BINARY, ("champion", "1/4"))
     other = MixtureLearner(Task.BINARY, ("1/4", "champion", "all"))
     scores, y = binary_rows(30, slots=3)
-    answer = MixtureScorer(weights_of(other)).mix(scores)
+    answer = MixtureScorer(other.weights(other.slots)).mix(scores)
     learner.learn(LearnedRows(other.slots, answer.said, answer.scores[:, None], y))
     assert learner.slot_loss[0] == pytest.approx(other_loss(scores[:, 1, 0], y))
 
@@ -189,7 +172,7 @@ def test_probabilities_of_zero_and_one_cost_no_more_than_the_bound_of_a_row():
 def test_constant_predictions_are_answered():
     learner = MixtureLearner(Task.BINARY, SLOTS)
     replay(learner, np.full((100, 4, 1), 0.5), np.ones(100))
-    assert MixtureScorer(weights_of(learner)).mix(np.full((1, 4, 1), 0.5)).scores[0] > 0.5
+    assert MixtureScorer(learner.weights(learner.slots)).mix(np.full((1, 4, 1), 0.5)).scores[0] > 0.5
 
 
 def test_an_outcome_that_is_no_class_is_refused_before_anything_is_learned():

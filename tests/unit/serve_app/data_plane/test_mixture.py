@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -44,9 +45,7 @@ def weights_of(
     versions: tuple[str, ...], digest: str = "d1", task: Task = Task.BINARY, slots: tuple[str, ...] = SLOTS
 ) -> MixtureWeights:
     """The weights that a learner begins with."""
-    learner = MixtureLearner(task, slots)
-    mixers, layers = (tuple(map(tuple, values.tolist())) for values in (learner.mixers, learner.layers))
-    return MixtureWeights(task, slots, versions, mixers, layers, tuple(learner.top.tolist()), digest=digest)
+    return replace(MixtureLearner(task, slots).weights(versions), digest=digest)
 
 
 WEIGHTS = weights_of(("1", "2", "3"))
