@@ -10,6 +10,7 @@ from optagent.errors import InvalidData
 from optagent.training.metrics import Metric
 
 MOST_ROWS = 2_000
+_MOST_AT_ONCE = 20_000  # rows of one call, those of all permutations together
 
 
 class Predicts(Protocol):
@@ -67,13 +68,24 @@ def _permutation_importance(
     other columns."""
     before = model.predict(x)
     importances = np.zeros(x.shape[1])
-    for column in range(x.shape[1]):
-        rng = np.random.default_rng([seed, column])
-        shuffled = x.copy()
-        for _ in range(repeats):
-            shuffled[:, column] = rng.permutation(x[:, column])
-            importances[column] += effect(before, model.predict(shuffled)) / repeats
+    at_once = max(1, _MOST_AT_ONCE // (len(x) * repeats))
+    for start in range(0, x.shape[1], at_once):
+        columns = range(start, min(start + at_once, x.shape[1]))
+        # One call for all of them, since a call of a pipeline costs more than the scoring of a window's rows.
+        after = model.predict(np.concatenate([_permute_column(x, column, seed, repeats) for column in columns]))
+        by_column = after.reshape(len(columns), repeats, *before.shape)
+        importances[start : columns.stop] = [
+            sum(effect(before, predictions) for predictions in of_column) / repeats for of_column in by_column
+        ]
     return np.maximum(importances, 0.0)
+
+
+def _permute_column(x: Matrix, column: int, seed: int, repeats: int) -> Matrix:
+    """(repeats * rows, columns): copies of x, each with another order of the values of one column."""
+    rng = np.random.default_rng([seed, column])
+    copies = np.tile(x, (repeats, 1))
+    copies[:, column] = np.concatenate([rng.permutation(x[:, column]) for _ in range(repeats)])
+    return copies
 
 
 def _mean_change(before: Prediction, after: Prediction) -> float:

@@ -87,17 +87,29 @@ def test_probabilities_of_several_classes_are_permuted_too() -> None:
     assert effects[1] == effects[2] == 0
 
 
-def test_no_more_rows_than_allowed_are_asked_for() -> None:
-    class Counting(Linear):
-        most = 0
+class Counting(Linear):
+    """A model that notes the rows of each call."""
 
-        def predict(self, x: np.ndarray) -> np.ndarray:
-            self.most = max(self.most, len(x))
-            return super().predict(x)
+    def __init__(self) -> None:
+        self.calls: list[int] = []
 
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        self.calls.append(len(x))
+        return super().predict(x)
+
+
+def test_all_permutations_of_a_few_rows_are_predicted_in_one_call() -> None:
     model = Counting()
     contributions(model, np.zeros((5000, 2), np.float32), most_rows=100)
-    assert model.most == 100
+    assert model.calls == [100, 200]
+
+
+def test_a_call_is_bounded_however_many_columns_there_are() -> None:
+    model = Counting()
+    effects = contributions(model, np.zeros((2000, 25), np.float32))
+    assert max(model.calls) == 20_000
+    assert sum(model.calls) == 2000 * 26
+    assert effects.shape == (25,)
 
 
 def test_few_rows_and_few_labels_do_not_crash() -> None:
