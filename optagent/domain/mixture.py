@@ -103,9 +103,10 @@ class MixtureRecord:
     followed. `looked_at` is the time of the last pass and `began_at` that of the first, `open_since` the time of the
     oldest row that waits for its label, and `most_open` the most rows that ever waited. `trained` are the trainings of
     the slots' models by name. `forgotten` are time ranges whose rows are left out for good. Labels have not been
-    learned since `held_since`, 0 where they are: the mixture is frozen, or `waits_for` a fault to end, in words. `harm`
-    sums the user's own metrics of the answers less those of the champion, by metric and day since 1970, with the number
-    of rows. Times are POSIX seconds.
+    learned since `held_since`, 0 where they are: the mixture is frozen, or `waits_for` a fault to end, in words. The
+    last pass has `given_up` so many rows, since too many newer ones wait for their labels. `harm` sums the user's own
+    metrics of the answers less those of the champion, by metric and day since 1970, with the number of rows. Times are
+    POSIX seconds.
     """
 
     model_id: str
@@ -125,6 +126,7 @@ class MixtureRecord:
     trained: Mapping[str, SlotTraining] = field(default_factory=dict)
     held_since: float = 0.0
     waits_for: str = ""
+    given_up: int = 0
     harm: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
     forgotten: tuple[tuple[float, float], ...] = ()
     events: tuple[MixtureEvent, ...] = ()

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from optagent.domain.alert import Alert, AlertKind, Finding, Severity, update_alerts
 from optagent.domain.mixture import MixtureRecord
+from optagent.loop.mixture.answered_rows import MOST_ROWS
 from optagent.loop.mixture.harm import harm_event
 from optagent.loop.mixture.learn import version_of
 from optagent.loop.mixture.status import certificate_of
@@ -39,6 +40,12 @@ def findings_of_mixture(record: MixtureRecord) -> tuple[Finding, ...]:
             "then, unless they are forgotten"
         )
         findings.append(Finding(AlertKind.MIXTURE, Severity.WARNING, message, {"fault": record.waits_for}))
+    if record.given_up:
+        message = (
+            f"more than {MOST_ROWS:,} answered rows wait for their labels, the most that a pass reads: "
+            f"{record.given_up:,} older ones are given up, and will not be learned"
+        )
+        findings.append(Finding(AlertKind.MIXTURE, Severity.WARNING, message, {"rows": record.given_up}))
     missing = [f"{slot} (version {version})" for slot, version in _missing_versions(record)]
     if missing:
         message = f"the champion stands in for slots whose version has left the registry: {', '.join(missing)}"

@@ -3,7 +3,7 @@
 import base64
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -44,6 +44,7 @@ class MixtureRows:
     `layout` (rows,) are the slots of each, joined; `said` (rows, members + layers, outputs) by that layout, with NaN
     beyond a layout's own width; `width` (rows,) is that. `scores` (rows, outputs) are the bounded answers, and `y`
     (rows,) outcomes, NaN where none is known. `columns` are (rows,) numbers that the user's own metrics read.
+    `given_up` counts older rows that wait as well, and will not be learned: more than `MOST_ROWS` are newer.
     """
 
     ids: pa.LargeStringArray
@@ -54,6 +55,7 @@ class MixtureRows:
     scores: Array
     y: Vector
     columns: Mapping[str, Vector] = field(default_factory=dict)
+    given_up: int = 0
 
     def __len__(self) -> int:
         return len(self.y)
@@ -96,6 +98,8 @@ def read_answered_rows(
     outputs = count_outputs(spec.task, schema.classes)
     tables = [table for table in observations.predictions(spec.model_id, start, np.inf) if SLOTS in table.schema.names]
     distinct = deduplicate_rows(tables)
+    older = distinct.select(np.arange(len(distinct))[:-MOST_ROWS])
+    given_up = int(_to_learn(older, observations, record, start).sum()) if len(older) else 0
     distinct = distinct.select(np.arange(len(distinct))[-MOST_ROWS:])
     distinct = distinct.select(np.flatnonzero(_to_learn(distinct, observations, record, start)))
     said, width, layout = _gather_said(tables, distinct, outputs)
@@ -112,7 +116,7 @@ def read_answered_rows(
     columns = {**_read_columns(tables, distinct, names - outcomes.keys()), **outcomes}
     bounded = form.bound(scores[:, None])[:, 0]
     rows = MixtureRows(distinct.ids, distinct.time_us, layout, said, width, bounded, joined.y, columns)
-    return rows.where(np.isfinite(scores).all(axis=1) & (width > 0))
+    return replace(rows.where(np.isfinite(scores).all(axis=1) & (width > 0)), given_up=given_up)
 
 
 def metric_columns(spec: ModelSpec) -> frozenset[str]:

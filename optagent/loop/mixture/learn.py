@@ -93,6 +93,7 @@ def learn_rows(
         open_since=_open_since(waiting, now),
         held_since=(record.held_since or now) if is_held else 0.0,
         waits_for=waits_for,
+        given_up=answered.given_up,
     )
     if len(batch):
         record = _add_pass(record, learner, batch)

@@ -8,6 +8,7 @@ import pytest
 from optagent.domain.mixture import MixtureMode
 from optagent.loop.mixture import answered_rows
 from optagent.loop.mixture.acts import MixtureAct, change_mode, forget_rows
+from optagent.loop.mixture.alerts import findings_of_mixture
 from tests.unit.loop.mixture.conftest import POLICY, SPEC, START
 
 DAY = 86_400.0
@@ -139,6 +140,20 @@ async def test_rows_without_a_label_do_not_grow_the_work_of_a_pass(world, monkey
         assert len(world.waiting_rows(await world.record())) <= 50
     assert max(read) <= 50 + 40
     assert (await world.record()).most_open <= 50
+
+
+async def test_people_are_told_of_rows_that_are_given_up_since_too_many_wait(world, monkeypatch):
+    monkeypatch.setattr(answered_rows, "MOST_ROWS", 50)
+    await world.begin()
+    await world.answer(90, label=False)
+    await world.advance()
+    record = await world.record()
+    assert record.given_up == 40
+    (finding,) = findings_of_mixture(record)
+    assert "40 older ones are given up" in finding.message
+    await world.advance(7_200.0)
+    await world.advance()
+    assert findings_of_mixture(await world.record()) == (), "the rows that are left fit into a pass"
 
 
 async def test_one_row_that_waits_for_ever_does_not_make_every_pass_read_what_was_learned(world, monkeypatch):
