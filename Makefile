@@ -114,7 +114,7 @@ down: .venv/.made
 lock: .venv/.made
 	$(BIN)/uv pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes --extra demo \
 		pyproject.toml --output-file requirements.txt
-	$(BIN)/uv pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes --extra demo --extra dev --extra bench \
+	$(BIN)/uv pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes --extra demo --extra dev --extra docs --extra bench \
 		--constraint requirements.txt pyproject.toml --output-file requirements-dev.txt
 
 clean:
