@@ -67,7 +67,7 @@ def submit(dashboard: str, environment: dict[str, str], *job: str) -> subprocess
 def test_a_job_tunes_a_model_on_the_cluster(dashboard, environment, churn, tmp_path):
     (tmp_path / "model.yaml").write_text(yaml.safe_dump(churn))
     register = ("--register", str(tmp_path / "model.yaml"))
-    done = submit(dashboard, environment, "jobs/tune.py", "--model", "churn", "--trials", "4", *register)
+    done = submit(dashboard, environment, "-m", "optagent.jobs.tune", "--model", "churn", "--trials", "4", *register)
     assert done.returncode == 0, done.stdout + done.stderr
     line = next(line for line in done.stdout.splitlines() if line.startswith("{") and "process_id" in line)
     result = json.loads(line)
@@ -77,7 +77,7 @@ def test_a_job_tunes_a_model_on_the_cluster(dashboard, environment, churn, tmp_p
 def test_a_job_analyzes_files_a_window_a_task(dashboard, environment, make_rows, tmp_path):
     pq.write_table(make_rows(600, seed=7), tmp_path / "live.parquet")
     asked = ("--model", "churn", "--data", str(tmp_path / "live.parquet"), "--windows", "2", "--type", "drift")
-    done = submit(dashboard, environment, "jobs/monitor.py", *asked)
+    done = submit(dashboard, environment, "-m", "optagent.jobs.monitor", *asked)
     assert done.returncode == 0, done.stdout + done.stderr
     reports = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"model_id"')]
     assert [report["quality"]["rows"] for report in reports] == [300, 300, 600]
@@ -86,6 +86,6 @@ def test_a_job_analyzes_files_a_window_a_task(dashboard, environment, make_rows,
 
 
 def test_a_job_for_an_unknown_model_fails_with_the_reason(dashboard, environment):
-    done = submit(dashboard, environment, "jobs/tune.py", "--model", "nobody")
+    done = submit(dashboard, environment, "-m", "optagent.jobs.tune", "--model", "nobody")
     assert done.returncode != 0
     assert "no model 'nobody'" in done.stdout + done.stderr

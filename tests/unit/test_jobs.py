@@ -13,8 +13,6 @@ from optagent.domain.command import AnalyzeModel
 from optagent.errors import ModelNotFound
 from optagent.settings import load_settings
 
-JOBS = Path(__file__).parents[2] / "jobs"
-
 
 class RecordingAgent:
     """Keeps what it was asked for, and which cluster it was made for; knows no model of the name nobody."""
@@ -41,7 +39,7 @@ class RecordingAgent:
 
 @pytest.fixture
 def run_job(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Runs a job's file as `python` does; answers the exit code and the agent that the job had."""
+    """Runs a job's module as `python -m` does; answers the exit code and the agent that the job had."""
     agent = RecordingAgent()
 
     async def create(strict: bool) -> RecordingAgent:
@@ -54,7 +52,7 @@ def run_job(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(import_module("optagent.cli.app"), "create_optimization_agent", create)
         monkeypatch.setattr(sys, "argv", [job, *arguments])
         with pytest.raises(SystemExit) as ended:
-            runpy.run_path(str(JOBS / f"{job}.py"), run_name="__main__")
+            runpy.run_module(f"optagent.jobs.{job}", run_name="__main__")
         return ended.value.code, agent
 
     return run
