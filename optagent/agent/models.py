@@ -1,6 +1,7 @@
 """Model verbs: models are registered and changed, and their versions are listed, imported and given aliases."""
 
 import asyncio
+import logging
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import fields
@@ -16,6 +17,8 @@ from optagent.domain.model import CHAMPION, ModelSpec, ModelVersion
 from optagent.errors import Conflict, InvalidRequest, PreconditionFailed
 from optagent.loop.train.import_model import import_model
 from optagent.loop.train.study import check_spec
+
+_log = logging.getLogger(__name__)
 
 # Fields of a model that can change without another meaning of its versions.
 _CHANGEABLE = ("description", "families", "metric", "monitoring", "policy", "search_space")
@@ -52,7 +55,8 @@ class ModelVerbs(AgentBase):
 
     async def _register(self, spec: ModelSpec, replace: bool) -> ModelSpec:
         _check_model(spec)
-        await asyncio.to_thread(self._ports.check_data, spec)
+        for note in await asyncio.to_thread(self._ports.check_data, spec):
+            _log.warning("model %s: %s", spec.model_id, note)
         if replace:
             await self._ports.store.save_model(spec)
         else:

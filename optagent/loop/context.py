@@ -98,9 +98,12 @@ class Ports:
         """The model's own monitoring, or that of the settings."""
         return spec.monitoring or self.monitoring
 
-    def check_data(self, spec: ModelSpec) -> None:
-        """Raises InvalidData where the model's rows cannot be read, split and encoded by its specification."""
-        prepare(spec, self.datasets, seed=0)
+    def check_data(self, spec: ModelSpec) -> tuple[str, ...]:
+        """Notes about the model's rows, such as on columns that are left out.
+
+        Raises InvalidData where they cannot be read, split and encoded by its specification.
+        """
+        return prepare(spec, self.datasets, seed=0).notes
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from optagent.arrays import Matrix, Rows, Vector
 from optagent.domain.model import ModelSpec, Task
 from optagent.errors import InvalidData, InvalidRequest
 from optagent.training.columns import Kind, kind_of, require_columns
+from optagent.training.pandas_index import index_columns
 from optagent.training.problem import Data, span_of
 from optagent.training.target import Label, encode_labels, learn_classes
 from optagent.training.values import Coder, as_column
@@ -71,10 +72,15 @@ def target_schema(table: pa.Table, spec: ModelSpec) -> Schema:
 def fit_schema(table: pa.Table, spec: ModelSpec, rows: Rows | None = None) -> Schema:
     """The schema learned from `rows` of the table (by default all), so that no holdout row takes part.
 
-    Only the classes are learned from the whole table. Columns without a value or with a single one are left out, and
-    a note says so.
+    Only the classes are learned from the whole table. Columns without a value or with a single one, and the index of a
+    pandas frame that `features` does not name, are left out, and a note says so.
     """
     notes = [f"ignore: there is no column {name!r}" for name in spec.ignore if name not in table.schema.names]
+    notes += [
+        f"{name or 'the first column, which has no name'}: left out, it is the index of a pandas frame; name it in"
+        " features to learn from it"
+        for name in _index_left_out(table, spec)
+    ]
     candidates = [_fit_column(_rows_of(table.column(name), rows), name, notes) for name in _feature_names(table, spec)]
     columns = tuple(column for column in candidates if column is not None)
     if not columns:
@@ -134,8 +140,19 @@ def _feature_names(table: pa.Table, spec: ModelSpec) -> Sequence[str]:
             raise InvalidRequest(f"features: {sensitive} are sensitive columns, which are never learned from")
         require_columns(spec.features, names, "features")
         return spec.features
-    excluded = {spec.target, spec.time_column, spec.entity, *spec.sensitive_columns, *spec.ignore}
+    excluded = {*_columns_of_other_use(spec), *_index_left_out(table, spec)}
     return [name for name in names if name not in excluded and kind_of(table.schema.field(name).type) is not None]
+
+
+def _columns_of_other_use(spec: ModelSpec) -> set[str | None]:
+    return {spec.target, spec.time_column, spec.entity, *spec.sensitive_columns, *spec.ignore}
+
+
+def _index_left_out(table: pa.Table, spec: ModelSpec) -> list[str]:
+    """The index columns that would be features, had the frame had them as columns."""
+    if spec.features:
+        return []
+    return [name for name in index_columns(table.schema) if name not in _columns_of_other_use(spec)]
 
 
 def _rows_of(column: pa.ChunkedArray, rows: Rows | None) -> pa.ChunkedArray:

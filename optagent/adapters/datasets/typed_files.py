@@ -9,6 +9,7 @@ import pyarrow.types as pt
 from optagent.adapters.datasets.choice import choose_columns, refuse_duplicates
 from optagent.adapters.datasets.files import Files, reading
 from optagent.adapters.datasets.limits import Meter, fixed_width
+from optagent.training.pandas_index import index_columns, mark_index
 
 
 def read_typed_files(files: Files, columns: Sequence[str] | None, meter: Meter) -> pa.Table:
@@ -23,7 +24,13 @@ def read_typed_files(files: Files, columns: Sequence[str] | None, meter: Meter) 
         for batch in dataset.to_batches(columns=names):
             meter.add(batch.num_rows, batch.nbytes, len(names), files.where)
             batches.append(batch)
-        return pa.Table.from_batches(batches, schema=fields)
+        return pa.Table.from_batches(batches, schema=mark_index(fields, _index_names(dataset, names)))
+
+
+def _index_names(dataset: ds.Dataset, names: Sequence[str]) -> list[str]:
+    """Those of the names that hold a pandas index, by the first file: pandas writes the files of a folder alike."""
+    index = index_columns(dataset.schema)
+    return [name for name in names if name in index]
 
 
 def _dataset(files: Files) -> ds.Dataset:

@@ -123,7 +123,8 @@ def _decode_dictionaries(table: pa.Table) -> pa.Table:
         {
             name: pc.cast(values, values.type.value_type) if pa.types.is_dictionary(values.type) else values
             for name, values in zip(table.column_names, table.columns, strict=True)
-        }
+        },
+        metadata=table.schema.metadata,  # it says which column is an index
     )
 
 
