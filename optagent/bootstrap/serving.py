@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
+import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
-from contextlib import AbstractContextManager, AsyncExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
@@ -31,6 +35,8 @@ _NAME = "optagent"
 _HEALTH = "/api/v1/optimization/health"
 _HEALTHY_S = 60.0
 _POLL_S = 0.1
+_WATCH_S, _GIVE_UP_S = 5.0, 300.0
+_START_TURN_S = 300.0
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _ANY = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound
 
@@ -61,7 +67,7 @@ class Serving:
         Unavailable."""
         parts.notifier(self._settings)  # a channel that cannot be used is refused here, not by the supervisor
         check_certificate(self._settings)
-        with self._lock_exclusively():
+        with self._lock_exclusively(), _one_start_at_a_time():
             head = None
             if self._settings.ray_address is None:
                 if self._head.running() is None:
@@ -77,6 +83,17 @@ class Serving:
             if started:
                 self._wait_until_healthy(api)
             return ServingState(started, address, api, dashboard, self._notes())
+
+    def watch(self, stop: Event) -> None:
+        """Looks at the API until `stop` is set; raises Unavailable once it has not been healthy for five minutes."""
+        api, healthy_at = self._api(self._settings.ray_address or ""), time.monotonic()
+        while not stop.wait(_WATCH_S):
+            fault = _fault_of_health(api) if self._is_reachable() else ""
+            now = time.monotonic()
+            if not fault:
+                healthy_at = now
+            elif now - healthy_at > _GIVE_UP_S:
+                raise Unavailable(f"the API at {api} has not been healthy for {now - healthy_at:.0f} s: {fault}")
 
     async def first_token(self) -> str | None:
         """The text of a new admin token, None where there are tokens already."""
@@ -148,21 +165,46 @@ class Serving:
         return ()
 
     def _wait_until_healthy(self, api: str) -> None:
-        if self._settings.ray_address is not None and self._settings.api_host in _LOOPBACK:
-            return  # it listens only on the cluster's own machines, and this may be another one
-        give_up, message = time.monotonic() + _HEALTHY_S, ""
+        if not self._is_reachable():
+            return
+        give_up, fault = time.monotonic() + _HEALTHY_S, ""
         while time.monotonic() < give_up:
-            try:
-                url = f"{api}{_HEALTH}"
-                with urllib.request.urlopen(url, timeout=10, context=_of_any_name()) as answer:  # noqa: S310 - our own
-                    if answer.status == 200:
-                        return
-            except urllib.error.HTTPError as error:
-                message = error.read(2000).decode(errors="replace")
-            except OSError as error:
-                message = str(error)
+            fault = _fault_of_health(api)
+            if not fault:
+                return
             time.sleep(_POLL_S)
-        raise Unavailable(f"the API at {api} is not healthy after {_HEALTHY_S:g} s: {message}")
+        raise Unavailable(f"the API at {api} is not healthy after {_HEALTHY_S:g} s: {fault}")
+
+    def _is_reachable(self) -> bool:
+        """False where the API listens only on the machines of a cluster, of which this may be none."""
+        return self._settings.ray_address is None or self._settings.api_host not in _LOOPBACK
+
+
+@contextmanager
+def _one_start_at_a_time() -> Iterator[None]:
+    """Keeps two products of a user from starting side by side on a machine, since both would choose the same ports.
+
+    One that takes longer than five minutes is not waited for.
+    """
+    lock = FileLock(Path(tempfile.gettempdir()) / f"optagent-start-{os.getuid()}.lock")
+    with suppress(Timeout, OSError):
+        lock.acquire(timeout=_START_TURN_S)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _fault_of_health(api: str) -> str:
+    """The reason why the API is not healthy; "" where it is."""
+    try:
+        url = f"{api}{_HEALTH}"
+        with urllib.request.urlopen(url, timeout=10, context=_of_any_name()) as answer:  # noqa: S310 - our own
+            return "" if answer.status == 200 else f"status {answer.status}"
+    except urllib.error.HTTPError as error:
+        return error.read(2000).decode(errors="replace") or f"status {error.code}"
+    except OSError as error:
+        return str(error) or type(error).__name__
 
 
 def _of_any_name() -> ssl.SSLContext:

@@ -1,15 +1,29 @@
 """Serving commands: bring the whole product up and take it down."""
 
 import asyncio
+import signal
+import subprocess
+import sys
+from threading import Event
+from typing import Annotated
+
+import typer
 
 from optagent.bootstrap import Serving, ServingState
 from optagent.cli.app import ERR, OUT, AsJson, app, print_json
 from optagent.settings import load_settings
 
+Foreground = Annotated[
+    bool,
+    typer.Option("--foreground", help="Stay until SIGTERM or Ctrl-C, then take it down: for containers and services."),
+]
+
 
 @app.command()
-def up(as_json: AsJson = False) -> None:
+def up(as_json: AsJson = False, foreground: Foreground = False) -> None:
     """Bring up the API, the prediction endpoint and the monitors, on this machine or on OPT_AGENT_RAY_ADDRESS."""
+    if foreground:
+        raise typer.Exit(_stay_up(["--json"] if as_json else []))
     serving = Serving(load_settings())
     state = serving.up(_say)
     token = asyncio.run(serving.first_token())
@@ -23,6 +37,27 @@ def up(as_json: AsJson = False) -> None:
 def down() -> None:
     """Take down what `up` has brought up; what is recorded and registered stays."""
     OUT.print("down" if Serving(load_settings()).down(_say) else "nothing is up", highlight=False)
+
+
+def _stay_up(options: list[str]) -> int:
+    """Brings everything up, watches it until a signal, and takes it down; the exit code of what failed, else 0."""
+    serving, stop = Serving(load_settings()), Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    code = _run_apart("up", *options)
+    try:
+        if code == 0:
+            serving.watch(stop)
+    finally:
+        code = code or _run_apart("down")
+    return code
+
+
+def _run_apart(*words: str) -> int:
+    """The exit code of a command of ours in a process that no signal for this one reaches: Ray would end with it."""
+    return subprocess.run(
+        [sys.executable, "-m", "optagent.cli", *words], start_new_session=True, check=False
+    ).returncode
 
 
 def _show(state: ServingState, token: str | None) -> None:
