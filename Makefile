@@ -8,7 +8,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: demo test unit lint advisories fuzz format hooks bench bench-search bench-monitor bench-serve bench-rollout bench-ensemble bench-features bench-loop bench-decisions bench-soak up down lock clean
 
 demo: .venv/.made
-	$(BIN)/python demo/run.py
+	$(BIN)/optagent demo
 
 # All tests take two cores. Of those that are no unit tests, a file is run by one of two workers, each of which has Ray,
 # Redis and MLflow of its own; the folder with the longest files goes first, so that none of them is left for the end.

@@ -73,7 +73,7 @@ def year(days: int = 365) -> Told:
 
 def stocks(target: str) -> Told:
     """Five shares by the day: whether the next day is `turbulent`, or `up`, which is noise."""
-    from demo.market import direction, prices, turbulence
+    from optagent.demo.market import direction, prices, turbulence
 
     made = turbulence if target == "turbulent" else direction
     spec = {

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import lightgbm as lgb
 import numpy as np
 import pandas as pd
-from live import log_loss
+
+from optagent.demo.live import log_loss
 
 EVERY_DAYS = (30, 90, 365)
 NEWEST_DAYS = (None, 730, 365)
@@ -49,5 +50,6 @@ def _run(rows: pd.DataFrame, asked: list[int], every: int, newest: int | None) -
             model = lgb.LGBMClassifier(n_estimators=100, learning_rate=0.05, verbose=-1, n_jobs=1, random_state=0)
             model.fit(features[known], rows.loc[known, "turbulent"])
             trained_on, trainings = day, trainings + 1
-        answers[asked_rows.index.get_indexer(part.index)] = model.predict_proba(features.loc[part.index])[:, 1]
+        probabilities = np.asarray(model.predict_proba(features.loc[part.index]))
+        answers[asked_rows.index.get_indexer(part.index)] = probabilities[:, 1]
     return CalendarAnswers(every, newest, answers.tolist(), trainings)

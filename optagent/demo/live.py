@@ -10,13 +10,20 @@ import numpy as np
 import pandas as pd
 import requests
 
+from optagent.errors import Unavailable
+
 _LABELS_AFTER_DAYS = 4
 _TIMEOUT_S = 10
+_SERVED_S = 120.0
+_POLL_S = 0.2
 
 
 @dataclass
 class Answered:
-    """The questions and answers so far; `failed` counts requests without an answer."""
+    """The questions and answers so far; `failed` counts requests without an answer, of predictions and of labels.
+
+    `row` grows last: each other list has as many entries or one more.
+    """
 
     day: list[Any] = field(default_factory=list)
     truth: list[int] = field(default_factory=list)
@@ -41,6 +48,12 @@ class Market(threading.Thread):
         self._session.headers["Authorization"] = f"Bearer {token}"
 
     def run(self) -> None:
+        try:
+            self._live_days()
+        finally:
+            self.ended.set()
+
+    def _live_days(self) -> None:
         first = self._days[0][0]
         began_at = time.time()
         waiting: deque[tuple[Any, list[dict[str, Any]]]] = deque()
@@ -56,15 +69,13 @@ class Market(threading.Thread):
                 known_labels += waiting.popleft()[1]
             if known_labels:
                 self._post("labels", {"labels": known_labels})
-        self.ended.set()
 
     def _ask(self, day: Any, part: pd.DataFrame, ids: list[str]) -> None:
         rows = part[self._features].astype(object).where(part[self._features].notna(), None).to_dict("records")
         answer = self._post("predict", {"rows": rows, "ids": ids})
-        answered = self.answered
         if answer is None:
-            answered.failed += 1
             return
+        answered = self.answered
         for index, (truth, prediction) in enumerate(zip(part["turbulent"], answer["predictions"], strict=True)):
             answered.day.append(day)
             answered.truth.append(int(truth))
@@ -72,13 +83,32 @@ class Market(threading.Thread):
             answered.version.append(str(prediction["version"]))
             answered.row.append(int(part.index[index]))
 
-    def _post(self, what: str, body: dict[str, Any]) -> Any:
+    def _post(self, verb: str, body: dict[str, Any]) -> Any:
         try:
-            answer = self._session.post(f"{self._url}/{what}", json=body, timeout=_TIMEOUT_S)
+            answer = self._session.post(f"{self._url}/{verb}", json=body, timeout=_TIMEOUT_S)
             answer.raise_for_status()
             return answer.json() if answer.content else {}
         except requests.RequestException:
+            self.answered.failed += 1
             return None
+
+
+def wait_until_served(url: str, token: str, rows: pd.DataFrame) -> None:
+    """Returns once the endpoint of a model answers its first row; Unavailable after two minutes."""
+    row = rows.iloc[0].drop(["date", "at", "turbulent"]).to_dict()
+    give_up = time.monotonic() + _SERVED_S
+    while True:
+        try:
+            headers = {"Authorization": f"Bearer {token}"}
+            answer = requests.post(f"{url}/predict", json={"row": row}, headers=headers, timeout=_TIMEOUT_S)
+            if answer.ok:
+                return
+            message = answer.text
+        except requests.RequestException as error:
+            message = str(error)
+        if time.monotonic() > give_up:
+            raise Unavailable(f"the model is not served within {_SERVED_S:g} s: {message}")
+        time.sleep(_POLL_S)
 
 
 def log_loss(truth: Any, probability: Any) -> float:

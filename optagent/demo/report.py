@@ -2,43 +2,31 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import plotly.graph_objects as go
-from calendars import CalendarAnswers
-from live import Answered, log_loss
 
 from optagent.adapters.pages.page import sections_page
 from optagent.adapters.pages.plot import Plot, in_page_style, plot_of
-from optagent.agent.page_file import write_page
 from optagent.analysis.report.parts import Section, Table
+from optagent.demo.board import ROWS_OF_A_POINT, WITH, WITHOUT, rolling_loss
+from optagent.demo.calendars import CalendarAnswers
+from optagent.demo.live import Answered, log_loss
+from optagent.demo.timeline import Moment
 from optagent.domain.mixture_status import MixtureStatus
 from optagent.domain.process import Process
 
-_ROWS = 250  # in the mean of a point: 50 trading days
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """Something that happened: `seconds` into the demo, on a `day` of the market."""
-
-    seconds: float
-    day: Any
-    kind: str
-    text: str
-    evidence: str = ""
+CALENDAR = "best calendar in hindsight"
+_COLOURS = {WITHOUT: "#999", CALENDAR: "#d69d3d", WITH: "#2266cc"}
 
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """The live answers beside those of the frozen champion, and of the best calendar in hindsight."""
+    """The live answers beside those of the frozen champion and of the best calendar in hindsight, None if not tried."""
 
     answered: Answered
     frozen: Sequence[float]
-    calendar: CalendarAnswers
+    calendar: CalendarAnswers | None = None
 
     @property
     def loss(self) -> float:
@@ -49,41 +37,36 @@ class Compared:
         return log_loss(self.answered.truth, self.frozen)
 
     @property
-    def loss_of_calendar(self) -> float:
-        return log_loss(self.answered.truth, self.calendar.probability)
+    def loss_of_calendar(self) -> float | None:
+        return None if self.calendar is None else log_loss(self.answered.truth, self.calendar.probability)
+
+    @property
+    def probabilities(self) -> dict[str, Sequence[float]]:
+        """The answers by the name of who gave them, the live ones last."""
+        calendar = {} if self.calendar is None else {CALENDAR: self.calendar.probability}
+        return {WITHOUT: self.frozen, **calendar, WITH: self.answered.live}
 
 
-def write_report(
-    path: Path,
-    compared: Compared,
-    moments: Sequence[Moment],
-    processes: Sequence[Process],
-    mixture: MixtureStatus,
-) -> Path:
-    """Writes the page, which needs nothing from the network."""
-    count = f"{len(compared.answered.truth):,} predictions over HTTP, 2004 on."
+def demo_page(
+    compared: Compared, moments: Sequence[Moment], processes: Sequence[Process], mixture: MixtureStatus
+) -> str:
+    """The page as text, which needs nothing from the network."""
+    answered = compared.answered
+    first = f"{answered.day[0]:%Y-%m-%d} on" if answered.day else "no day"
+    count = f"{len(answered.truth):,} predictions over HTTP, {first}."
     lead = f"{count} Without the agent the first champion answers all of them. {mixture.certificate.words}"
     sections = [_years(compared), _slots(mixture), _moments(moments), *_gates(processes)]
     plots = [_losses(compared), _weights(mixture, 1)]
-    return write_page(sections_page("A model of market turbulence, kept good by nobody", lead, plots, sections), path)
+    return sections_page("A model of market turbulence, kept good by nobody", lead, plots, sections)
 
 
 def _losses(compared: Compared) -> Plot:
-    frame = pd.DataFrame(
-        {
-            "y": compared.answered.truth,
-            "without the agent": list(compared.frozen),
-            f"best calendar in hindsight: {compared.calendar.name}": compared.calendar.probability,
-            "with the agent: the mixture": compared.answered.live,
-        }
-    )
-    figure = go.Figure()
-    for name, colour in zip(frame.columns[1:], ("#999", "#d69d3d", "#2266cc"), strict=True):
-        p = np.clip(frame[name], 1e-6, 1 - 1e-6)
-        loss = -(frame["y"] * np.log(p) + (1 - frame["y"]) * np.log1p(-p))
-        smooth = loss.rolling(_ROWS, min_periods=_ROWS // 2).mean()
-        figure.add_scatter(x=compared.answered.day, y=smooth, name=name, line={"color": colour})
-    figure.update_layout(yaxis_title=f"log-loss, mean of {_ROWS} predictions")
+    answered, figure = compared.answered, go.Figure()
+    for name, probability in compared.probabilities.items():
+        smooth = rolling_loss(answered.truth, probability)
+        title = f"{name}: {compared.calendar.name}" if name == CALENDAR and compared.calendar else name
+        figure.add_scatter(x=answered.day, y=smooth, name=title, line={"color": _COLOURS[name]})
+    figure.update_layout(yaxis_title=f"log-loss, mean of {ROWS_OF_A_POINT} predictions")
     return plot_of(in_page_style(figure, 420), 0, toolbar=True)
 
 
@@ -105,11 +88,10 @@ def _years(compared: Compared) -> Section:
     for year in sorted(set(years.tolist())):
         at = np.flatnonzero(years == year)
         losses = [
-            f"{log_loss(truth[at], np.array(probability)[at]):.4f}"
-            for probability in (compared.frozen, compared.calendar.probability, answered.live)
+            f"{log_loss(truth[at], np.array(probability)[at]):.4f}" for probability in compared.probabilities.values()
         ]
         rows.append((str(year), str(len(at)), f"{truth[at].mean():.2f}", *losses))
-    headings = ("year", "rows", "turbulent", "without", "best calendar", "with the agent")
+    headings = ("year", "rows", "turbulent", *compared.probabilities)
     return _section("Log-loss by year", headings, rows)
 
 

@@ -1,0 +1,1 @@
+"""Demonstration of the whole loop on this machine, for `optagent demo`."""
