@@ -10,6 +10,7 @@ from optagent.agent.pages import PageVerbs
 from optagent.agent.processes import ProcessVerbs
 from optagent.agent.retention import RetentionVerbs
 from optagent.agent.rollouts import RolloutVerbs
+from optagent.agent.scoring import ScoringVerbs
 from optagent.agent.tokens import TokenVerbs
 from optagent.loop.commands import Command
 
@@ -27,6 +28,7 @@ class OptimizationAgent(
     ProcessVerbs,
     RetentionVerbs,
     RolloutVerbs,
+    ScoringVerbs,
     TokenVerbs,
 ):
     """All verbs of the SDK. Made by `create_optimization_agent`; use it from one event loop, and close it at the end.

@@ -40,6 +40,8 @@ _PORTS = (
     "observations",
     "registry",
     "routes",
+    "row_files",
+    "scoring_workers",
     "store",
     "studies",
     "tokens",
@@ -56,8 +58,9 @@ async def create_optimization_agent(
 
     `overrides` are settings by name (`max_trials=20`) or whole ports (`store`, `tuner`, `tracker`, `registry`,
     `datasets`, `clock`, `importer`, `studies`, `observations`, `monitors`, `notifier`, `routes`, `tokens`, `launcher`,
-    `loader`, `workers`). With `strict`, refused requests raise instead of answering with an `error`. Where both `store`
-    and `observations` are given, Redis is not needed, and there are no `routes` and `tokens` but those given too.
+    `loader`, `workers`, `row_files`, `scoring_workers`). With `strict`, refused requests raise instead of answering
+    with an `error`. Where both `store` and `observations` are given, Redis is not needed, and there are no `routes` and
+    `tokens` but those given too.
 
     Raises InvalidRequest for a bad setting and Unavailable, within 5 s and by name, for a configured Redis or MLflow
     that does not answer. Ray is not started before a search needs it.
@@ -123,6 +126,8 @@ async def _connect(settings: Settings, ports: dict[str, Any], resources: AsyncEx
         launcher=ports.get("launcher") or parts.launcher(cluster, recipe),
         workers=workers,
         loader=loader,
+        row_files=ports.get("row_files") or parts.row_files(),
+        scoring_workers=ports.get("scoring_workers") or (workers if settings.ray_address is not None else None),
         notifier=notifier,
         monitoring=parts.monitoring(settings),
         min_new_labels=settings.min_samples_for_retrain,

@@ -27,6 +27,7 @@ from optagent.ports import (
     Observations,
     Registry,
     Routes,
+    RowFiles,
     Sessions,
     Store,
     Studies,
@@ -186,6 +187,12 @@ def datasets(settings: Settings) -> Datasets:
     from optagent.adapters.datasets import FileDatasets
 
     return FileDatasets(settings.row_limit)
+
+
+def row_files() -> RowFiles:
+    from optagent.adapters.datasets.row_files import LocalRowFiles
+
+    return LocalRowFiles()
 
 
 def clock() -> Clock:

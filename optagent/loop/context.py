@@ -28,6 +28,7 @@ from optagent.ports import (
     Observations,
     Registry,
     Routes,
+    RowFiles,
     Store,
     Studies,
     Tokens,
@@ -45,11 +46,13 @@ _WITHOUT = {
     "draw_backtest": "draws no pages: give it `draw_backtest`",
     "draw_report": "draws no pages: give it `draw_report`",
     "importer": "imports no models: give it `importer`",
+    "loader": "loads no versions: give it `loader`",
     "launcher": "starts no processes: give it `launcher`",
     "monitors": "starts no monitors: give it `monitors`",
     "notifier": "tells nobody: set OPT_AGENT_ENABLE_NOTIFICATIONS, or give it `notifier`",
     "observations": "keeps no observations: give it `observations`",
     "routes": "routes no requests: give it `routes`",
+    "row_files": "scores no files: give it `row_files`",
     "studies": "keeps no studies: give it `studies` beside its own tuner",
     "tokens": "keeps no tokens: give it `tokens`",
     "workers": "has no workers: give it `workers`",
@@ -77,6 +80,8 @@ class Ports:
     launcher: Launcher | None = None
     workers: Workers | None = None
     loader: Loader | None = None
+    row_files: RowFiles | None = None
+    scoring_workers: Workers | None = None
     notifier: Notifier | None = None
     monitoring: Monitoring = field(default_factory=Monitoring)
     min_new_labels: int = 1000

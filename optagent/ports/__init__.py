@@ -3,6 +3,7 @@
 from optagent.ports.data import Clock, Datasets, Observations, RecordKind
 from optagent.ports.models import Importer, Registry
 from optagent.ports.notifying import Notifier
+from optagent.ports.row_files import RowBatches, RowFiles, RowOutput, RowScratch
 from optagent.ports.search import OnProgress, OnTrial, Studies, Tracker, Tuner
 from optagent.ports.serving import IdempotencyStore, Launcher, Loader, Routes, Sessions, Tokens
 from optagent.ports.state import Monitors, Store
@@ -23,6 +24,10 @@ __all__ = [
     "RecordKind",
     "Registry",
     "Routes",
+    "RowBatches",
+    "RowFiles",
+    "RowOutput",
+    "RowScratch",
     "Sessions",
     "Store",
     "Studies",

@@ -48,6 +48,7 @@ ADMIN_VERBS = {
     "register_model",
     "replay_decision",
     "revoke_token",
+    "score",  # no route calls it: it reads and writes files of the machine
     "tokens",
     "verify_audit",
 }

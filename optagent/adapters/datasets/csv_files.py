@@ -16,7 +16,7 @@ from optagent.adapters.datasets.files import Files, is_named_as_data, reading
 from optagent.adapters.datasets.limits import Meter
 from optagent.errors import InvalidData
 
-_HEAD_BYTES = 1 << 18
+HEAD_BYTES = 1 << 18
 _VALUE_BYTES = 8
 _PLAIN_NAME = re.compile(r"[\w .()%/-]{1,100}")
 
@@ -44,10 +44,10 @@ def _read_file(files: Files, path: str, columns: Sequence[str] | None, meter: Me
         with files.filesystem.open_input_stream(path, compression=None) as stream:
             compression = compression_of(stream.read(8))
         with files.filesystem.open_input_stream(path, compression=compression) as stream:
-            names, separator = _read_header(stream.read(_HEAD_BYTES), where)
+            names, separator = read_header(stream.read(HEAD_BYTES), where)
         if not is_named_as_data(path):
             _require_plain_header(names, where)
-        partitions = _partition_values(files, path)
+        partitions = partition_values(files, path)
         placeholder = pa.schema([(name, pa.string()) for name in [*names, *partitions]])
         selected = choose_columns(placeholder, columns, where)
         stored = [name for name in selected if name in names]
@@ -65,7 +65,8 @@ def _read_file(files: Files, path: str, columns: Sequence[str] | None, meter: Me
         return table.select(selected)
 
 
-def _read_header(head: bytes, where: str) -> tuple[list[str], str]:
+def read_header(head: bytes, where: str) -> tuple[list[str], str]:
+    """The names of the columns and the separator, by the first bytes of a file; raises InvalidData."""
     if not head.strip():
         raise InvalidData(f"{where}: the file is empty")
     check_content(head, "csv", "", where)
@@ -89,7 +90,7 @@ def _require_plain_header(names: Sequence[str], where: str) -> None:
         )
 
 
-def _partition_values(files: Files, path: str) -> dict[str, pa.Scalar]:
+def partition_values(files: Files, path: str) -> dict[str, pa.Scalar]:
     """Values of the folders such as `day=3` between the root and the file, typed over all files."""
     options = ds.FileSystemFactoryOptions(
         partition_base_dir=files.root, partitioning=ds.HivePartitioning.discover(), exclude_invalid_files=False
