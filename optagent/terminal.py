@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from optagent.domain.ensemble_result import EnsembleResult
@@ -192,6 +193,11 @@ def _show_end(console: Console, result: EnsembleResult | FeatureResult) -> None:
     for note in result.notes:
         console.print(f"[yellow]note:[/yellow] {note}", highlight=False)
     console.print(f"{result.duration_s:.0f} s; process {result.process_id}", highlight=False)
+
+
+def show_warning(console: Console, text: str) -> None:
+    """Prints a warning on one line."""
+    console.print(f"[yellow]warning:[/yellow] {escape(text)}", highlight=False, soft_wrap=True)
 
 
 def show_table(console: Console, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

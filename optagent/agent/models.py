@@ -4,7 +4,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from optagent.domain.model import CHAMPION, ModelSpec, ModelVersion
 from optagent.errors import Conflict, InvalidRequest, PreconditionFailed
 from optagent.loop.train.import_model import import_model
 from optagent.loop.train.study import check_spec
+from optagent.training.version_warnings import version_warnings
 
 _log = logging.getLogger(__name__)
 
@@ -105,9 +106,10 @@ class ModelVerbs(AgentBase):
         return await self._ports.store.model(model_id)
 
     async def versions(self, model_id: str) -> list[ModelVersion]:
-        """The versions of a model, the newest first."""
+        """The versions of a model, the newest first, with warnings about those in use."""
         await self._ports.store.model(model_id)
-        return await asyncio.to_thread(self._ports.registry.versions, model_id)
+        versions = await asyncio.to_thread(self._ports.registry.versions, model_id)
+        return [replace(version, warnings=version_warnings(version)) for version in versions]
 
     async def set_alias(self, model_id: str, alias: str, version: str) -> ModelVersion:
         """Moves an alias to a version, which may be given by another alias.

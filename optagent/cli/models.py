@@ -58,3 +58,6 @@ def versions(model: str, as_json: AsJson = False) -> None:
         for item in all_versions
     ]
     terminal.show_table(OUT, ["version", "alias", "family", "metrics", "created"], rows)
+    for version in all_versions:
+        for warning in version.warnings:
+            terminal.show_warning(OUT, f"version {version.version}: {warning}")

@@ -113,7 +113,10 @@ class ModelSpec:
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
-    """One registered bundle. `digest` is the SHA-256 of the bundle's manifest, `created_at` a POSIX time."""
+    """One registered bundle. `digest` is the SHA-256 of the bundle's manifest, `created_at` a POSIX time.
+
+    `warnings` are sentences about a version in use, such as that it is worse than default parameters.
+    """
 
     model_id: str
     version: str
@@ -122,3 +125,4 @@ class ModelVersion:
     aliases: tuple[str, ...] = ()
     metrics: Mapping[str, float] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()

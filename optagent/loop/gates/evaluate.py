@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from optagent.analysis.bootstrap import bootstrap_intervals
 from optagent.arrays import Prediction
 from optagent.domain.command import OptimizeModel
@@ -33,7 +31,7 @@ from optagent.errors import InvalidData, InvalidRequest
 from optagent.loop.gates.anchor import ANCHOR, unmeasured_anchor
 from optagent.loop.gates.bias import judge_bias
 from optagent.loop.gates.bundle import CandidateBundle, guarded_gate, judge_bundle
-from optagent.loop.train.holdout import Baseline, Comparison, HoldoutTest, compare_on_holdout
+from optagent.loop.train.holdout import Baseline, Comparison, HoldoutTest, compare_on_holdout, constant_prediction
 from optagent.loop.train.holdout_looks import degrees_of_freedom, record_look
 from optagent.loop.train.prepare import PreparedRows
 from optagent.ports import Loader, Store
@@ -193,18 +191,10 @@ def _judge_skill(prediction: Prediction, test: HoldoutTest) -> GateResult:
     prepared, spec = test.prepared, test.prepared.spec
     metric_names = _SKILL if spec.class_weight == "none" else _WEIGHTED_SKILL
     metric = metric_named(metric_names.get(spec.task, "rmse"), spec.task)
-    constant = Baseline(CONSTANT, np.broadcast_to(_constant(prepared), prediction.shape))
+    constant = Baseline(CONSTANT, constant_prediction(prepared))
     skill_test = replace(test, metric=metric, alpha=resampled_alpha(test.alpha))
     comparison = compare_on_holdout(prediction, constant, skill_test)
     return judge_skill(CONSTANT, widen_interval(comparison.improvement, test.alpha), metric.name, len(prepared.holdout))
-
-
-def _constant(prepared: PreparedRows) -> Prediction:
-    """The best prediction that is the same for every row: the shares of the classes, or the mean."""
-    y = prepared.problem.data.y
-    if prepared.spec.task is not Task.MULTICLASS:
-        return np.asarray(y.mean())
-    return np.bincount(y.astype(np.int64), minlength=len(prepared.schema.classes)) / len(y)
 
 
 def _judge_improvement(

@@ -14,6 +14,7 @@ from typing import Any
 from optagent.arrays import Prediction, Rows
 from optagent.codec import decode, encode, plain
 from optagent.domain.gate import GateReport, GateResult, Gates, Verdict
+from optagent.domain.model import CHAMPION as CHAMPION_ALIAS
 from optagent.domain.model import ModelVersion
 from optagent.domain.study import Interval
 from optagent.errors import InvalidData
@@ -23,13 +24,14 @@ from optagent.loop.gates.anchor import attach_anchor
 from optagent.loop.gates.bundle import CandidateBundle, judge_bundle
 from optagent.loop.gates.evaluate import CHAMPION, judge_gates, spend_look_and_judge
 from optagent.loop.gates.rival import find_rival
-from optagent.loop.train.holdout import HoldoutTest
+from optagent.loop.train.holdout import HoldoutTest, constant_scores
 from optagent.loop.train.holdout_looks import look_at, scores_digest
 from optagent.loop.train.prepare import PreparedRows, digest_of
 from optagent.ports import Registry
 from optagent.training.families.family import FittedModel
 from optagent.training.metrics import METRICS, monitored_metrics
 from optagent.training.plan import FeaturePlan
+from optagent.training.version_warnings import version_warnings
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +138,16 @@ async def judge_candidate(
             "rival_sha256": None if rival.version is None else rival.version.digest,
             **anchor,
         },
-        notes=() if baseline is None or why is None else (why,),
+        notes=_warn_of_first(version, prediction, test) if champion is None else (why,) if baseline and why else (),
     )
+
+
+def _warn_of_first(version: ModelVersion, prediction: Prediction, test: HoldoutTest) -> tuple[str, ...]:
+    """Notes about a first version, which becomes champion without a comparison, where one answer for all is better."""
+    name = test.metric.name
+    scores = {f"holdout_{name}": score for metric, score in _scores(prediction, test, None).items() if metric == name}
+    metrics = {**scores, **constant_scores(test.prepared, test.metric)}
+    return version_warnings(replace(version, aliases=(CHAMPION_ALIAS,), metrics=metrics))
 
 
 def judge_built_bundle(

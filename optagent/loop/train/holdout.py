@@ -10,7 +10,7 @@ import numpy as np
 from optagent.analysis.bootstrap import RULES, Resampling, bootstrap_interval, paired_interval
 from optagent.arrays import Prediction, Rows
 from optagent.domain.gate import Criterion, Verdict
-from optagent.domain.model import ModelVersion
+from optagent.domain.model import ModelVersion, Task
 from optagent.domain.study import Interval
 from optagent.errors import CorruptBundle, InvalidData
 from optagent.loop.champion import champion_of
@@ -21,6 +21,7 @@ from optagent.training.encoding import encode
 from optagent.training.folds import MIN_HOLDOUT_ROWS
 from optagent.training.manifest import Manifest
 from optagent.training.metrics import Metric
+from optagent.training.version_warnings import CONSTANT
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +146,23 @@ def compare_on_holdout(candidate: Prediction, baseline: Baseline, test: HoldoutT
     return Comparison(
         score_interval(candidate), baseline.name, score_interval(baseline_prediction), improvement, verdict, len(rows)
     )
+
+
+def constant_prediction(prepared: PreparedRows) -> Prediction:
+    """The best prediction of the holdout that is the same for every row: the shares of the classes, or the mean."""
+    y, rows = prepared.problem.data.y, len(prepared.holdout)
+    if prepared.spec.task is not Task.MULTICLASS:
+        return np.full(rows, y.mean())
+    classes = len(prepared.schema.classes)
+    return np.broadcast_to(np.bincount(y.astype(np.int64), minlength=classes) / len(y), (rows, classes))
+
+
+def constant_scores(prepared: PreparedRows, metric: Metric) -> dict[str, float]:
+    """The score of one answer for every row of the holdout, by the name under which a version is registered with it."""
+    try:
+        return {f"{CONSTANT}{metric.name}": metric.score(prepared.holdout.y, constant_prediction(prepared))}
+    except InvalidData:  # the metric is undefined on a holdout of one class
+        return {}
 
 
 def champion_on_holdout(prepared: PreparedRows, registry: Registry) -> tuple[Baseline | None, str | None]:

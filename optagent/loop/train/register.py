@@ -26,6 +26,7 @@ from optagent.loop.train.prepare import PreparedRows, digest_of
 from optagent.ports import Observations, Registry
 from optagent.training.bundle import load_bundle, save_bundle
 from optagent.training.predictor import Predictor
+from optagent.training.version_warnings import BASELINE_TAG, version_warnings
 
 _log = logging.getLogger(__name__)
 
@@ -43,26 +44,33 @@ async def register_result(
 ) -> Result:
     """The end of a search: registers the built model, and answers the result with the comparison and the version.
 
-    `result` is a dataclass with the fields of `Comparison.answer`, and `duration_s`.
+    `result` is a dataclass with the fields of `Comparison.answer`, `duration_s` and `notes`, which say where a version
+    that is in use from now on is worse than what it was compared with.
     """
     await run.stage("register")
     process_id = run.process.process_id
-    version = await asyncio.to_thread(register, built, prepared, comparison.verdict, metrics, process_id, ports)
+    version = await asyncio.to_thread(register, built, prepared, comparison, metrics, process_id, ports)
     duration_s = ports.clock.now() - run.process.created_at
-    return replace(result, **comparison.answer(version), duration_s=duration_s)
+    notes = result.notes + _warning_notes(version)
+    return replace(result, **comparison.answer(version), duration_s=duration_s, notes=notes)
+
+
+def _warning_notes(version: ModelVersion) -> tuple[str, ...]:
+    return tuple(f"version {version.version}: {warning}" for warning in version_warnings(version))
 
 
 def register(
     built: BuiltModel,
     prepared: PreparedRows,
-    verdict: Verdict,
+    comparison: Comparison,
     metrics: Mapping[str, float],
     process_id: str,
     ports: Ports,
 ) -> ModelVersion:
     """A new version, whole or not at all, with its alias set last; the holdout is kept as its monitoring reference."""
-    version = register_version(built, prepared, process_id, ports, metrics, {"verdict": str(verdict)})
-    alias = alias_earned(verdict, champion_of(version.model_id, ports.registry) is not None)
+    tags = {"verdict": str(comparison.verdict), BASELINE_TAG: comparison.baseline_name}
+    version = register_version(built, prepared, process_id, ports, metrics, tags)
+    alias = alias_earned(comparison.verdict, champion_of(version.model_id, ports.registry) is not None)
     if alias is None:
         return version
     ports.registry.set_alias(version.model_id, alias, version.version)

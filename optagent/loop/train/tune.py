@@ -14,7 +14,7 @@ from optagent.loop.context import Ports
 from optagent.loop.process import Run
 from optagent.loop.train.build import BuiltModel, build_default, build_trial
 from optagent.loop.train.ensemble import WeightSearch, build_ensemble, search_weights_of_trials
-from optagent.loop.train.holdout import Baseline, HoldoutTest, baseline_for
+from optagent.loop.train.holdout import Baseline, HoldoutTest, baseline_for, constant_scores
 from optagent.loop.train.holdout_looks import prove_on_holdout
 from optagent.loop.train.load import load_version
 from optagent.loop.train.prepare import PreparedRows, prepare
@@ -51,7 +51,8 @@ async def tune(command: TuneModel, spec: ModelSpec, ports: Ports, run: Run) -> T
         comparison = await prove_on_holdout(prediction, baseline, test, run.process.process_id, ports)
         notes = (*notes, *_weight_notes(weights), *((note,) if note else ()))
         result = _tuning_result(study, outcome, built, notes, run)
-        record.metrics = {f"cv_{study.metric}": built.score, **comparison.scores(study.metric)}
+        scores = {**comparison.scores(study.metric), **constant_scores(prepared, test.metric)}
+        record.metrics = {f"cv_{study.metric}": built.score, **scores}
         result = await register_result(result, built, comparison, record.metrics, prepared, ports, run)
         record.tags = {"version": str(result.version), "verdict": str(result.verdict)}
         record.with_plots = True
