@@ -13,7 +13,8 @@ from optagent.errors import EngineFailed, InvalidData, OptAgentError
 from optagent.serving.engine import ServedModel
 from optagent.serving.evidence_record import CANDIDATE
 from optagent.serving.mixture_record import SaidRecord
-from serve_app.data_plane.mixture import FEW_ROWS, MixedScores, MixtureRoute, score_mixture
+from optagent.serving.served_mixture import MixedScores
+from serve_app.data_plane.mixture import FEW_ROWS, MixtureRoute, score_mixture
 from serve_app.data_plane.payloads import PredictionRequest
 from serve_app.data_plane.route import ArmAssignment, Route
 from serve_app.data_plane.version import Version

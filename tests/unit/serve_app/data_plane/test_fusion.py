@@ -10,11 +10,11 @@ import pytest
 
 from optagent.domain.model import Task
 from optagent.serving.engine import ServedModel
+from optagent.serving.fusion import Fusion
 from optagent.serving.onnx_engine import OnnxEngine
 from optagent.serving.onnx_graph import Graph
 from optagent.training.columns import Kind
 from optagent.training.encoding import FeatureColumn, Schema
-from serve_app.data_plane.fusion import Fusion
 from serve_app.data_plane.mixture import MixtureRoute
 from tests.unit.serve_app.data_plane.test_gateway import NOW, ROW, SCHEMA, Acts, Gateway, Versions, constant_scores
 from tests.unit.serve_app.data_plane.test_mixture import WEIGHTS, mixed_score, share_of_yes, slot_failures, weights_of
@@ -121,7 +121,7 @@ def test_other_versions_are_not_fused(models: list[ServedModel]) -> None:
 def test_graphs_that_are_too_large_together_are_not_fused(monkeypatch: pytest.MonkeyPatch) -> None:
     models = [ServedModel(SCHEMA, CountingOnnx(1.0), name) for name in ("1", "2")]
     assert Fusion(models).is_possible
-    monkeypatch.setattr("serve_app.data_plane.fusion.MOST_BYTES", 100)
+    monkeypatch.setattr("optagent.serving.fusion.MOST_BYTES", 100)
     assert not Fusion(models).is_possible
 
 

@@ -10,7 +10,7 @@ from optagent.serving.evidence_record import count_outputs
 from optagent.serving.onnx_engine import OnnxEngine
 from optagent.serving.onnx_fused import MOST_BYTES, FusedEngine
 
-_log = logging.getLogger("optagent.gateway")
+_log = logging.getLogger("optagent.serving")
 
 
 class Fusion:
