@@ -112,9 +112,9 @@ down: .venv/.made
 	touch $@
 
 lock: .venv/.made
-	$(BIN)/uv pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes --extra demo \
+	$(BIN)/uv pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes --extra all \
 		pyproject.toml --output-file requirements.txt
-	$(BIN)/uv pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes --extra demo --extra dev --extra docs --extra bench \
+	$(BIN)/uv pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes --extra all --extra dev --extra docs --extra bench \
 		--constraint requirements.txt pyproject.toml --output-file requirements-dev.txt
 
 clean:

@@ -38,6 +38,10 @@ class UnsupportedFormat(InvalidRequest):
     """The data is in a format that cannot be read; the message lists those that can."""
 
 
+class MissingExtra(InvalidRequest):
+    """The request needs a library of an extra that is not installed; the message has the command that installs it."""
+
+
 class NotFound(OptAgentError, LookupError):
     """The requested object does not exist."""
 

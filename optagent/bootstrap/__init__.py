@@ -108,7 +108,7 @@ async def _connect(settings: Settings, ports: dict[str, Any], resources: AsyncEx
     if notifier is not None:
         resources.callback(notifier.close)
     recipe = partial(strict_agent, settings)
-    workers = ports.get("workers") or parts.workers(cluster)
+    workers = ports.get("workers") or parts.workers(cluster, settings)
     return Ports(
         store=store,
         datasets=ports.get("datasets") or parts.datasets(settings),

@@ -16,6 +16,7 @@ from optagent.domain.model import ModelSpec
 from optagent.domain.model_report import ModelReport
 from optagent.domain.monitoring import Monitoring
 from optagent.errors import InvalidRequest, Unavailable
+from optagent.extras import is_installed, missing_library, require_library
 from optagent.ports import (
     Clock,
     Datasets,
@@ -36,6 +37,7 @@ from optagent.ports import (
     Tuner,
     Workers,
 )
+from optagent.ports.absent import AbsentPort, AbsentRegistry
 from optagent.settings import Settings
 
 if TYPE_CHECKING:
@@ -48,6 +50,8 @@ if TYPE_CHECKING:
     from optagent.loop.context import Backtester
 
 Recipe = Callable[[], "Awaitable[OptimizationAgent]"]
+
+_A_REGISTRY = "a registry of models"
 
 
 def make_home(settings: Settings) -> None:
@@ -154,30 +158,44 @@ def cluster(settings: Settings) -> RayCluster:
 
 
 def monitors(on: RayCluster, recipe: Recipe, settings: Settings) -> Monitors:
+    if not is_installed("ray"):
+        return AbsentPort("ray", "a monitor on a cluster")
     from optagent.adapters.cluster.ray_monitors import RayMonitors
 
     return RayMonitors(on, recipe, check_every_s=settings.monitor_every_seconds)
 
 
 def launcher(on: RayCluster, recipe: Recipe) -> Launcher:
+    if not is_installed("ray"):
+        return AbsentPort("ray", "a process on a cluster")
     from optagent.adapters.cluster.ray_launcher import RayLauncher
 
     return RayLauncher(on, recipe)
 
 
-def workers(on: RayCluster) -> Workers:
+def workers(on: RayCluster, settings: Settings) -> Workers:
+    """Workers on the cluster; without Ray and the address of a cluster, the caller's thread."""
+    if not is_installed("ray") and settings.ray_address is None:
+        from optagent.adapters.in_memory.workers import SequentialWorkers
+
+        return SequentialWorkers()
     from optagent.adapters.cluster.ray_workers import RayWorkers
 
     return RayWorkers(on)
 
 
 def tuner(settings: Settings, on: RayCluster) -> Tuner:
+    for library in ("ray", "optuna"):
+        if not is_installed(library):
+            return AbsentPort(library, "a search")
     from optagent.adapters.search.ray_tune import RayTuner
 
     return RayTuner(on, _trials_url(settings))
 
 
 def studies(settings: Settings) -> Studies:
+    if not is_installed("optuna"):
+        return AbsentPort("optuna", "the history of searches")
     from optagent.adapters.search.study_history import StudyHistory
 
     return StudyHistory(_trials_url(settings))
@@ -203,16 +221,23 @@ def clock() -> Clock:
 
 def tracking_uri(settings: Settings) -> str:
     """The MLflow of studies and versions: the configured one, or the SQLite database of the home folder."""
-    return settings.mlflow_tracking_uri or f"sqlite:///{settings.home / 'mlflow' / 'mlflow.db'}"
+    return settings.mlflow_tracking_uri or f"sqlite:///{_mlflow_database(settings)}"
 
 
 def tracker(settings: Settings) -> Tracker:
+    """The tracker; MissingExtra where MLflow is not installed, but is configured or has been used by this home."""
+    if not is_installed("mlflow"):
+        if settings.mlflow_tracking_uri is not None or _mlflow_database(settings).exists():
+            raise missing_library("mlflow", f"the MLflow at {_shown_address(settings)}")
+        return AbsentPort("mlflow", _A_REGISTRY)
     from optagent.adapters.models.mlflow_tracker import MlflowTracker
 
     return MlflowTracker(**_mlflow(settings))
 
 
 def importer(settings: Settings) -> Importer:
+    if not is_installed("mlflow"):
+        return AbsentPort("mlflow", "the import of a model")
     from optagent.adapters.models.mlflow_import import MlflowImporter
 
     return MlflowImporter(**_mlflow(settings))
@@ -243,6 +268,8 @@ def monitoring(settings: Settings) -> Monitoring:
 
 def loader(settings: Settings) -> Loader:
     """A loader that runs versions of the registry in processes of their own."""
+    if not is_installed("mlflow"):
+        return AbsentPort("mlflow", _A_REGISTRY)
     from optagent.adapters.serving.isolated import IsolatedLoader
 
     return IsolatedLoader(registry_recipe(settings), bundle_cache(settings), None, settings.max_rows)
@@ -260,21 +287,27 @@ def backtester(workers: Workers) -> Backtester:
 
 
 def draw_report(report: ModelReport) -> str:
+    _require_page_libraries()
     from optagent.adapters.pages.report import report_page
 
     return report_page(report)
 
 
 def draw_backtest(result: BacktestResult) -> str:
+    _require_page_libraries()
     from optagent.adapters.pages.backtest import backtest_page
 
     return backtest_page(result)
 
 
 def notifier(settings: Settings) -> Notifier | None:
-    """The notifier; None where notifications are not enabled, InvalidRequest for a channel that cannot be used."""
+    """The notifier; None where notifications are not enabled, InvalidRequest for a channel that cannot be used.
+
+    MissingExtra where they are enabled and apprise is not installed.
+    """
     if not settings.enable_notifications:
         return None
+    require_library("apprise", "a notification")
     from optagent.adapters.notifier import AppriseNotifier, email_url
 
     urls = []
@@ -287,6 +320,12 @@ def notifier(settings: Settings) -> Notifier | None:
     return AppriseNotifier([*urls, *settings.further_urls])
 
 
+def _require_page_libraries() -> None:
+    """Raises MissingExtra where a library that draws pages is not installed."""
+    for library in ("jinja2", "plotly"):
+        require_library(library, "an HTML page")
+
+
 def cache_folder() -> Path:
     return Path(platformdirs.user_cache_dir("optagent"))
 
@@ -297,9 +336,7 @@ def _audit_key_file(settings: Settings) -> Path:
 
 def bundle_cache(settings: Settings) -> Path:
     """The cache of bundles of one registry: homes with another MLflow do not share it."""
-    from optagent.adapters.models.mlflow_health import hide_credentials
-
-    address = hide_credentials(tracking_uri(settings))  # a changed password leaves the cache where it is
+    address = _shown_address(settings)  # a changed password leaves the cache where it is
     return cache_folder() / "bundles" / hashlib.sha256(address.encode()).hexdigest()[:16]
 
 
@@ -313,7 +350,19 @@ def _trials_url(settings: Settings) -> str:
     return storage.get_secret_value() if storage else f"sqlite:///{settings.home / 'trials.db'}"
 
 
+def _mlflow_database(settings: Settings) -> Path:
+    return settings.home / "mlflow" / "mlflow.db"
+
+
+def _shown_address(settings: Settings) -> str:
+    from optagent.adapters.models.mlflow_health import hide_credentials
+
+    return hide_credentials(tracking_uri(settings))
+
+
 def _registry_at(mlflow: Mapping[str, Any]) -> Registry:
+    if not is_installed("mlflow"):
+        return AbsentRegistry("mlflow", _A_REGISTRY)
     from optagent.adapters.models.mlflow_registry import MlflowRegistry
 
     return MlflowRegistry(**mlflow)

@@ -25,6 +25,7 @@ from optagent.bootstrap.server_certificate import check_certificate, tls_files
 from optagent.domain.actor import Door
 from optagent.domain.token import Scope
 from optagent.errors import Conflict, Unavailable
+from optagent.extras import require_library
 from optagent.settings import Settings
 
 if TYPE_CHECKING:
@@ -64,7 +65,9 @@ class Serving:
 
     def up(self, say: Say = lambda step: None) -> ServingState:
         """Starts all and returns once the API answers; calls `say` at each step. Raises Conflict for a taken port, and
-        Unavailable."""
+        Unavailable, and MissingExtra where Ray Serve is not installed."""
+        for library in ("ray", "fastapi"):
+            require_library(library, "the API", extra="serve")
         parts.notifier(self._settings)  # a channel that cannot be used is refused here, not by the supervisor
         check_certificate(self._settings)
         with self._lock_exclusively(), _one_start_at_a_time():

@@ -31,6 +31,7 @@ from optagent.cli import (
 from optagent.cli.app import ERR, app
 from optagent.domain.actor import Door
 from optagent.errors import Conflict, InvalidRequest, NotFound, OptAgentError
+from optagent.extras import missing_import
 from optagent.log_filter import hide_in
 from optagent.settings import PREFIX, load_settings
 
@@ -73,12 +74,22 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         app(arguments, prog_name="optagent")
     except OptAgentError as error:
-        ERR.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
+        _print_error(error)
         sys.exit(2 if isinstance(error, InvalidRequest | NotFound | Conflict) else 1)
+    except ModuleNotFoundError as error:
+        refusal = missing_import(error)
+        if refusal is None:
+            raise
+        _print_error(refusal)
+        sys.exit(2)
     except KeyboardInterrupt:
         ERR.print("stopped")
         sys.exit(130)
     sys.exit(0)
+
+
+def _print_error(error: OptAgentError) -> None:
+    ERR.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
 
 
 def run_job(command: str) -> NoReturn:

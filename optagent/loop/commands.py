@@ -21,6 +21,7 @@ from optagent.domain.study import Progress
 from optagent.errors import InvalidRequest
 from optagent.loop.context import Ports
 from optagent.loop.process import LEASE_S, Run, run_claimed, run_created
+from optagent.ports.absent import require_present
 
 # What the loop's stages import (scikit-learn, scipy) takes seconds: it is imported where it is needed.
 
@@ -125,7 +126,10 @@ HANDLERS: Mapping[type[Any], Handler] = {
 
 
 async def check_command(command: Command, ports: Ports) -> Job:
-    """The command as a job; raises ModelNotFound, and InvalidRequest where it does not fit the model."""
+    """The command as a job; raises ModelNotFound, InvalidRequest where it does not fit the model, and MissingExtra."""
+    if not isinstance(command, BacktestModel):
+        require_present(ports.tuner)
+        require_present(ports.registry)
     return await HANDLERS[type(command)].check(command, ports)
 
 

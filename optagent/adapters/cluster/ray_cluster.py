@@ -7,6 +7,7 @@ import threading
 
 from optagent.adapters.cluster.serve_environment import use_token
 from optagent.errors import Unavailable
+from optagent.extras import require_library
 
 LOG = logging.getLogger("optagent.cluster")
 _ATTEMPTS = 3
@@ -38,7 +39,11 @@ class RayCluster:
         self._thread: threading.Thread | None = None
 
     def connect(self) -> None:
-        """Connects or starts; does nothing if connected. Raises Unavailable with the address and Ray's reason."""
+        """Connects or starts; does nothing if connected. Raises Unavailable with the address and Ray's reason.
+
+        MissingExtra where Ray is not installed.
+        """
+        require_library("ray", "a Ray cluster")
         with self._lock:
             import ray
 

@@ -8,6 +8,7 @@ from optagent.adapters.datasets.choice import choose_columns
 from optagent.adapters.datasets.limits import Meter, available_bytes
 from optagent.domain.dataset import DataSource, FileSource, SqlSource
 from optagent.errors import InvalidData, InvalidRequest
+from optagent.extras import require_library
 
 
 class FileDatasets:
@@ -40,6 +41,7 @@ class FileDatasets:
 
 
 def _read_query(source: SqlSource, columns: Sequence[str] | None, meter: Meter) -> tuple[pa.Table, str]:
+    require_library("sqlalchemy", "a query")
     from optagent.adapters.datasets.sql import read_sql  # SQLAlchemy takes a while to load
 
     return read_sql(source, columns, meter)

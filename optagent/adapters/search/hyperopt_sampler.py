@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from optagent.adapters.search.branches import Branch, Space, branches_of, preset_parameters, untried_choices
 from optagent.adapters.search.trial_values import values_of
+from optagent.extras import require_library
 
 _BRANCH = "branch"
 _OBSERVATIONS = 400
@@ -24,6 +25,7 @@ class HyperoptSampler(BaseSampler):
     """
 
     def __init__(self, seed: int) -> None:
+        require_library("hyperopt", "the sampler hyperopt")
         self._seed = seed
         self._random = RandomSampler(seed=seed)
         self._branches: list[Branch] = []

@@ -2,6 +2,7 @@
 
 from optagent.domain.model import Task
 from optagent.errors import InvalidRequest
+from optagent.extras import EXTRAS, require_library
 from optagent.training.families.engineered import Engineered
 from optagent.training.families.ensemble import Ensemble
 from optagent.training.families.family import Family
@@ -26,9 +27,12 @@ OURS |= {family.name: family for family in (Ensemble(OURS), Engineered(OURS))}  
 def family_named(name: str) -> Family:
     """The family of that name, or a user's own by dotted path or entry point.
 
-    InvalidRequest lists the known families, or says what is wrong with the user's. Our names come first.
+    InvalidRequest lists the known families, or says what is wrong with the user's. MissingExtra: the library of one
+    of ours is not installed. Our names come first.
     """
     check_name(name)
+    if name in EXTRAS:
+        require_library(name, f"the family {name}")
     return OURS.get(name) or user_family(name)
 
 
