@@ -7,9 +7,7 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, cast
-
-from pydantic import TypeAdapter, ValidationError
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from optagent.domain.dataset import DataSource, FileSource, SqlSource
 from optagent.domain.model import ModelSpec
@@ -18,15 +16,20 @@ from optagent.domain.policy import RetrainingPolicy, policy_named
 from optagent.errors import InvalidRequest
 from optagent.secret_text import hide_secrets
 
+if TYPE_CHECKING:  # the command line starts without pydantic
+    from pydantic import TypeAdapter
+
 T = TypeVar("T")
 _SECRETS = re.compile(r"(?<=://)(.*@)?([^?]*).*", re.DOTALL)  # a login, which may hold any character, and a query
 
-_ADAPTERS: dict[Any, TypeAdapter[Any]] = {}
+_ADAPTERS: "dict[Any, TypeAdapter[Any]]" = {}
 
 
-def _adapter(kind: Any) -> TypeAdapter[Any]:
+def _adapter(kind: Any) -> "TypeAdapter[Any]":
     """The pydantic adapter of a type, built once: building takes milliseconds."""
     if kind not in _ADAPTERS:
+        from pydantic import TypeAdapter
+
         _ADAPTERS[kind] = TypeAdapter(kind)
     return _ADAPTERS[kind]
 
@@ -67,6 +70,8 @@ def _without_secrets(value: Any) -> Any:
 
 def decode(kind: type[T], data: bytes | str | Mapping[str, Any]) -> T:
     """A `kind` object; InvalidRequest names the field and the rule, and lists the known fields for an unknown one."""
+    from pydantic import ValidationError
+
     try:
         if isinstance(data, bytes | str):
             return _adapter(kind).validate_json(data)

@@ -1,20 +1,26 @@
 """Terminal output: the live progress of a search, its result, and tables."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from optagent.domain.ensemble_result import EnsembleResult
-from optagent.domain.feature_result import FeatureResult
-from optagent.domain.optimization import SUCCESS, OptimizationResult
-from optagent.domain.study import Interval, Progress, Trial, TrialState, TuningResult
-from optagent.domain.study_report import StudyReport, StudySummary
 from optagent.secret_text import hide_secrets
+
+if TYPE_CHECKING:
+    from rich.live import Live
+
+    from optagent.domain.ensemble_result import EnsembleResult
+    from optagent.domain.feature_result import FeatureResult
+    from optagent.domain.optimization import OptimizationResult
+    from optagent.domain.study import Interval, Progress, Trial, TuningResult
+    from optagent.domain.study_report import StudyReport, StudySummary
 
 _QUIET_EVERY_S = 5.0
 _FRONT_SHOWN = 10
@@ -46,6 +52,8 @@ def search_display(console: Console, title: str) -> Iterator[SearchDisplay]:
     if not console.is_terminal:
         yield SearchDisplay(console, None)
         return
+    from rich.live import Live
+
     with Live("starting Ray and its workers …", console=console, refresh_per_second=8) as live:
         yield SearchDisplay(console, live)
 
@@ -151,6 +159,8 @@ def show_features(console: Console, result: FeatureResult) -> None:
 
 def show_optimization(console: Console, result: OptimizationResult) -> None:
     """Prints the notes, the candidate's verdict at each gate, the scores beside the champion's, and the outcome."""
+    from optagent.domain.optimization import SUCCESS
+
     for note in result.notes:
         console.print(f"[dim]{note}[/dim]", highlight=False)
     if result.gates:
@@ -212,6 +222,8 @@ def show_table(console: Console, headings: Sequence[str], rows: Sequence[Sequenc
 
 def show_studies(console: Console, summaries: Sequence[StudySummary]) -> None:
     """Prints searches, one a line."""
+    from optagent.domain.study import TrialState
+
     rows = [
         [
             summary.study_id,

@@ -10,7 +10,6 @@ import typer
 from rich.logging import RichHandler
 from rich.markup import escape
 
-from optagent.agent.acts import acting_as, local_actor
 from optagent.cli import (
     admin,
     audit,
@@ -28,12 +27,11 @@ from optagent.cli import (
     serving,
     tokens,
 )
-from optagent.cli.app import ERR, app
+from optagent.cli.app import ERR, app, load_settings
 from optagent.domain.actor import Door
 from optagent.errors import Conflict, InvalidRequest, NotFound, OptAgentError
 from optagent.extras import missing_import
 from optagent.log_filter import hide_in
-from optagent.settings import PREFIX, load_settings
 
 __all__ = ["COMMANDS", "app", "configure_logging", "main", "run_job"]
 
@@ -94,6 +92,9 @@ def _print_error(error: OptAgentError) -> None:
 
 def run_job(command: str) -> NoReturn:
     """Runs a command with the arguments of this process on the cluster of its Ray job; prints the result as JSON."""
+    from optagent.agent.acts import acting_as, local_actor
+    from optagent.settings import PREFIX
+
     os.environ[f"{PREFIX}RAY_ADDRESS"] = "auto"
     with acting_as(local_actor(Door.JOB)):
         main([command, "--json", *sys.argv[1:]])

@@ -1,8 +1,7 @@
 """Operator commands: show the settings, and test the channels of notices."""
 
 from optagent import terminal
-from optagent.cli.app import OUT, AsJson, app, print_json, with_agent
-from optagent.settings import load_settings
+from optagent.cli.app import OUT, AsJson, app, load_settings, print_json, with_agent
 
 
 @app.command()

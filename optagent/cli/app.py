@@ -4,17 +4,21 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from optagent.agent import OptimizationAgent
-from optagent.agent.acts import acting_as, current_actor
-from optagent.bootstrap import create_optimization_agent
 from optagent.codec import without_secrets
 from optagent.domain.actor import Door
 from optagent.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from optagent.agent import OptimizationAgent
+    from optagent.settings import Settings
+
+# `--help` and completion wait for what is imported here: the agent and the settings take a second, and are imported
+# where a command needs them.
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Keeps production models good."
@@ -45,7 +49,21 @@ def choose_model(argument: str | None, option: str | None) -> str:
     return model
 
 
-def with_agent(verb: Callable[[OptimizationAgent], Awaitable[Any]], register: Path | None = None) -> Any:
+def load_settings() -> "Settings":
+    """The settings of this process; raises InvalidRequest."""
+    from optagent.settings import load_settings
+
+    return load_settings()
+
+
+async def create_optimization_agent(strict: bool) -> "OptimizationAgent":
+    """An agent from the settings of this process."""
+    from optagent.bootstrap import create_optimization_agent
+
+    return await create_optimization_agent(strict=strict)
+
+
+def with_agent(verb: Callable[["OptimizationAgent"], Awaitable[Any]], register: Path | None = None) -> Any:
     """The answer of one verb, from an agent that is made for it; the model of a file is registered first."""
 
     async def call() -> Any:
@@ -53,6 +71,8 @@ def with_agent(verb: Callable[[OptimizationAgent], Awaitable[Any]], register: Pa
             if register is not None:
                 await agent.register_model(register)
             return await verb(agent)
+
+    from optagent.agent.acts import acting_as, current_actor
 
     with acting_as(current_actor(Door.COMMAND_LINE)):
         return asyncio.run(call())

@@ -6,20 +6,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from optagent import terminal
-from optagent.bootstrap.parts import add_audit_key, audit_keyring
-from optagent.cli.app import OUT, AsJson, group, print_json, with_agent
+from optagent.cli.app import OUT, AsJson, group, load_settings, print_json, with_agent
 from optagent.codec import plain
-from optagent.domain.audit import AuditRecord, ChainPoint, parse_point
-from optagent.domain.audit_anchor import AuditTrust
-from optagent.domain.audit_chain import ChainReport, verify_lines
 from optagent.domain.instant import time_text
-from optagent.domain.mixture_status import MixtureReplay
 from optagent.errors import InvalidRequest
-from optagent.loop.rollout.replay import RolloutReplay
-from optagent.settings import load_settings
 
 if TYPE_CHECKING:
+    from optagent.domain.audit import AuditRecord
+    from optagent.domain.audit_chain import ChainReport
+    from optagent.domain.audit_signature import AuditKeyring
+    from optagent.domain.mixture_status import MixtureReplay
     from optagent.loop.gates.replay import GateReplay
+    from optagent.loop.rollout.replay import RolloutReplay
 
 audit = group("audit", "See who did what, and that the log of it is whole.")
 
@@ -58,8 +56,10 @@ def verify(
             raise InvalidRequest("--key-file goes with --file: the log itself has OPT_AGENT_AUDIT_KEY_FILE")
         report: ChainReport = with_agent(lambda agent: agent.verify_audit(noted))
     else:
+        from optagent.bootstrap.parts import audit_keyring
+
         keyring = None if key_file is None else audit_keyring(load_settings(), key_file)
-        report = _verify_file(file, None if noted is None else parse_point(noted), AuditTrust(None, keyring))
+        report = _verify_file(file, noted, keyring)
     print_json(plain(report)) if as_json else _show(report)
     if not report.is_whole:
         raise typer.Exit(1)
@@ -80,6 +80,8 @@ def new_key() -> None:
 
     Copy the file of keys to all machines of the deployment. Programs read it again when they need to.
     """
+    from optagent.bootstrap.parts import add_audit_key
+
     keyring = add_audit_key(load_settings())
     OUT.print(f"key {keyring.ids[-1]} signs from now on, after {len(keyring.ids) - 1} older keys", highlight=False)
 
@@ -105,18 +107,21 @@ def replay(
 
 
 def _replay_lines(replayed: "RolloutReplay | GateReplay | MixtureReplay") -> list[str]:
+    from optagent.domain.mixture_status import MixtureReplay
+    from optagent.loop.rollout.replay import RolloutReplay
+
     if isinstance(replayed, MixtureReplay):
         return _mixture_lines(replayed)
     return _rollout_lines(replayed) if isinstance(replayed, RolloutReplay) else _gate_lines(replayed)
 
 
-def _rollout_lines(replayed: RolloutReplay) -> list[str]:
+def _rollout_lines(replayed: "RolloutReplay") -> list[str]:
     outcome = "comes out the same" if replayed.is_same else f"differs at {replayed.difference}"
     counts = f"{replayed.looks} looks and {replayed.transitions} transitions are the same"
     return [f"{replayed.rollout_id} {outcome} ({counts})"]
 
 
-def _mixture_lines(replayed: MixtureReplay) -> list[str]:
+def _mixture_lines(replayed: "MixtureReplay") -> list[str]:
     outcome = "comes out the same" if replayed.is_same else f"differs at {replayed.difference}"
     counts = (
         f"{replayed.rows:,} rows in {replayed.passes:,} passes, {replayed.digests:,} digests of the log are the same"
@@ -134,15 +139,20 @@ def _gate_lines(replayed: "GateReplay") -> list[str]:
     return [*lines, *(f"library: {library}" for library in replayed.libraries)]
 
 
-def _verify_file(file: Path, noted: ChainPoint | None, trust: AuditTrust) -> ChainReport:
+def _verify_file(file: Path, noted: str | None, keyring: "AuditKeyring | None") -> "ChainReport":
+    from optagent.domain.audit import parse_point
+    from optagent.domain.audit_anchor import AuditTrust
+    from optagent.domain.audit_chain import verify_lines
+
+    point = None if noted is None else parse_point(noted)
     try:
         with file.open(encoding="utf-8", newline="\n", errors="backslashreplace") as lines:
-            return verify_lines(lines, noted, trust)
+            return verify_lines(lines, point, AuditTrust(None, keyring))
     except OSError as error:
         raise InvalidRequest(f"{file} cannot be read: {error.strerror}") from None
 
 
-def _show(report: ChainReport) -> None:
+def _show(report: "ChainReport") -> None:
     range_text = "" if report.first is None else f", {report.first} to {report.last} hold"
     lines = [f"{report.links} links were read{range_text}"]
     if report.is_trimmed:

@@ -1,16 +1,17 @@
 """Backtest command: replays a history under retraining policies."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from optagent import terminal
-from optagent.agent import OptimizationAgent
-from optagent.analysis.report.backtest_table import replay_facts, short_policies_table
 from optagent.cli.app import ERR, OUT, AsJson, ModelArgument, ModelOption, app, choose_model, print_json, with_agent
 from optagent.codec import plain
 from optagent.domain.backtest import KNOWN, BacktestResult, parse_start
+
+if TYPE_CHECKING:
+    from optagent.agent import OptimizationAgent
 
 
 @app.command("backtest")
@@ -39,7 +40,7 @@ def backtest_policies(
     model_id, policies = choose_model(model, model_option), contenders_from(policy)
     ERR.print(f"replaying {', '.join(one.name for one in policies)} …", highlight=False, markup=False)
 
-    async def replay(agent: OptimizationAgent) -> BacktestResult:
+    async def replay(agent: "OptimizationAgent") -> BacktestResult:
         more = {"start": parse_start(start), "step": step, "seed": seed, "trials": trials, "seeds": seeds}
         result = await agent.backtest_model(model_id, data, label_delay, policies, **more)
         if html is not None:
@@ -54,6 +55,8 @@ def backtest_policies(
 
 def show(result: BacktestResult) -> None:
     """Prints the facts of the replay, the policies beside each other, and the recommendation."""
+    from optagent.analysis.report.backtest_table import replay_facts, short_policies_table
+
     for name, value in replay_facts(result):
         OUT.print(f"[dim]{name}:[/dim] {value}", highlight=False)
     terminal.show_table(OUT, *short_policies_table(result))

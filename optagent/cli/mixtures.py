@@ -1,18 +1,19 @@
 """Mixture command: shows the versions that answer together, and holds, frees or mends their weights by hand."""
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from optagent import terminal_mixture
-from optagent.agent import OptimizationAgent
 from optagent.cli.app import OUT, AsJson, app, print_json, with_agent
 from optagent.codec import plain
-from optagent.domain.mixture_status import MixtureStatus
 from optagent.errors import InvalidRequest
 
-Verb = Callable[[OptimizationAgent], Awaitable[MixtureStatus]]
+if TYPE_CHECKING:
+    from optagent.agent import OptimizationAgent
+    from optagent.domain.mixture_status import MixtureStatus
+
+Verb = Callable[["OptimizationAgent"], Awaitable["MixtureStatus"]]
 
 
 @app.command()
@@ -45,5 +46,7 @@ def mixture(
         acts["--forget"] = lambda agent: agent.forget_mixture_rows(model, forget, why=why)
     if len(acts) > 1:
         raise InvalidRequest(f"one act at a time, got {' and '.join(acts)}")
+    from optagent import terminal_mixture
+
     status: MixtureStatus = with_agent(next(iter(acts.values()), lambda agent: agent.mixture(model)))
     print_json(plain(status)) if as_json else terminal_mixture.show_mixture(OUT, status)

@@ -1,13 +1,11 @@
 """Monitoring commands: record, analyze and watch a model."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from optagent import terminal, terminal_report
-from optagent.agent import OptimizationAgent
-from optagent.bootstrap import running_cluster
+from optagent import terminal
 from optagent.cli.app import (
     ERR,
     OUT,
@@ -17,15 +15,17 @@ from optagent.cli.app import (
     Register,
     app,
     choose_model,
+    load_settings,
     print_json,
     with_agent,
 )
 from optagent.codec import plain
-from optagent.domain.command import AnalyzeModel
 from optagent.domain.instant import time_text
-from optagent.domain.model_report import ModelReport
 from optagent.errors import InvalidRequest
-from optagent.settings import load_settings
+
+if TYPE_CHECKING:
+    from optagent.agent import OptimizationAgent
+    from optagent.domain.model_report import ModelReport
 
 
 @app.command()
@@ -41,7 +41,7 @@ def record(
     if predictions is None and labels is None and reference is None:
         raise InvalidRequest("name a file: --predictions, --labels or --reference")
 
-    async def take(agent: OptimizationAgent) -> list[str]:
+    async def take(agent: "OptimizationAgent") -> list[str]:
         counts = []
         if reference is not None:
             counts.append(f"{await agent.set_reference(model, reference):,} rows of reference")
@@ -82,18 +82,22 @@ def analyze(
     if data is None and windows:
         raise InvalidRequest("--windows goes with --data")
 
-    async def look(agent: OptimizationAgent) -> list[ModelReport]:
+    async def look(agent: "OptimizationAgent") -> "list[ModelReport]":
         asked = (analysis_type, time_range, version, separability)
         if data is None:
             asked = (analysis_type, time_range or "24h", version, separability)
             reports = [await agent.analyze_model(model_id, *asked)]
         elif windows:
+            from optagent.domain.command import AnalyzeModel
+
             reports = await agent.analyze_windows(AnalyzeModel(model_id, *asked), data, labels, windows)
         else:
             reports = [await agent.analyze_files(model_id, data, labels, *asked)]
         if html is not None:
             await agent.draw_report(reports[-1], html)
         return reports
+
+    from optagent import terminal_report
 
     for report in with_agent(look, register):
         print_json(plain(report)) if as_json else terminal_report.show_report(OUT, report)
@@ -104,6 +108,8 @@ def analyze(
 @app.command()
 def labels(model: str, as_json: AsJson = False) -> None:
     """Say at what age the labels of a model come, and which label delay that suggests."""
+    from optagent import terminal_report
+
     maturity = with_agent(lambda agent: agent.label_maturity(model))
     print_json(plain(maturity)) if as_json else terminal_report.show_labels(OUT, maturity)
 
@@ -115,6 +121,8 @@ def alerts(
     as_json: AsJson = False,
 ) -> None:
     """List what is wrong, and what was: open alerts first."""
+    from optagent import terminal_report
+
     all_alerts = with_agent(lambda agent: agent.alerts(model, limit))
     print_json([plain(alert) for alert in all_alerts]) if as_json else terminal_report.show_alerts(OUT, all_alerts)
 
@@ -126,7 +134,7 @@ def watch(
     shards: Annotated[int, typer.Option(min=1, help="Actors that archive what is recorded.")] = 1,
 ) -> None:
     """Have a running Ray cluster watch a model: that of `up`, or OPT_AGENT_RAY_ADDRESS."""
-    if running_cluster(load_settings()) is None:
+    if _running_cluster() is None:
         raise InvalidRequest(
             "a monitor lives as long as its cluster: start one (optagent up), or set OPT_AGENT_RAY_ADDRESS=auto"
         )
@@ -138,7 +146,7 @@ def watch(
 @app.command()
 def monitors(as_json: AsJson = False) -> None:
     """List the monitors of a running Ray cluster."""
-    if running_cluster(load_settings()) is None:
+    if _running_cluster() is None:
         raise InvalidRequest("start a cluster (optagent up), or name one: set OPT_AGENT_RAY_ADDRESS=auto")
     states = with_agent(lambda agent: agent.monitors())
     if as_json:
@@ -155,3 +163,10 @@ def monitors(as_json: AsJson = False) -> None:
         for state in states
     ]
     terminal.show_table(OUT, ["model", "shard", "alive", "archived", "since", "last report", "error"], rows)
+
+
+def _running_cluster() -> str | None:
+    """The address of the cluster that monitors run on; None where none is up."""
+    from optagent.bootstrap import running_cluster
+
+    return running_cluster(load_settings())

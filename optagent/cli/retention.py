@@ -1,15 +1,17 @@
 """Retention commands: prune what is older than the settings say, and erase the rows of given ids."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from optagent.cli.app import ERR, OUT, AsJson, app, print_json, with_agent
 from optagent.codec import plain
 from optagent.domain.instant import time_text
-from optagent.domain.retention import Pruning
 from optagent.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from optagent.domain.retention import Pruning
 
 
 @app.command()
@@ -53,7 +55,7 @@ def _read_ids(file: Path) -> list[str]:
         raise InvalidRequest(f"{file} cannot be read as lines of ids: {error}") from None
 
 
-def _describe(pruning: Pruning) -> str:
+def _describe(pruning: "Pruning") -> str:
     plan, verb = pruning.plan, "would go" if pruning.dry_run else "went"
     if pruning.is_empty:
         return f"{plan.model_id}: nothing is old enough"

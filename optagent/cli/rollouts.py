@@ -1,18 +1,20 @@
 """Rollout commands: start, show, promote, abort and roll back rollouts."""
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
 
 from optagent import terminal
-from optagent.agent import OptimizationAgent
 from optagent.cli.app import OUT, AsJson, group, print_json, with_agent
 from optagent.codec import plain
 from optagent.domain.instant import time_text
-from optagent.domain.rollout import Rollout
 from optagent.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from optagent.agent import OptimizationAgent
+    from optagent.domain.rollout import Rollout
 
 rollouts = group("rollout", "Let a candidate compete with the champion on live requests.")
 
@@ -90,12 +92,12 @@ def list_(
     )
 
 
-def _act(verb: Callable[[OptimizationAgent], Awaitable[Rollout]], as_json: bool) -> None:
+def _act(verb: Callable[["OptimizationAgent"], Awaitable["Rollout"]], as_json: bool) -> None:
     rollout: Rollout = with_agent(verb)
     print_json(plain(rollout)) if as_json else _show(rollout)
 
 
-def _show(rollout: Rollout) -> None:
+def _show(rollout: "Rollout") -> None:
     summary = f"{rollout.rollout_id}: version {rollout.candidate} against {rollout.champion} of {rollout.model_id}"
     OUT.print(f"{summary} is [bold]{rollout.state}[/bold]", highlight=False)
     rows = [

@@ -1,12 +1,11 @@
 """Search commands: searches, their studies and their processes."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from optagent import terminal
-from optagent.agent import OptimizationAgent
 from optagent.cli.app import (
     ERR,
     OUT,
@@ -21,9 +20,12 @@ from optagent.cli.app import (
 )
 from optagent.codec import plain
 from optagent.domain.instant import time_text
-from optagent.domain.study import TuningResult
-from optagent.domain.study_report import StudyReport, StudySummary
 from optagent.errors import InvalidRequest, NotFound
+
+if TYPE_CHECKING:
+    from optagent.agent import OptimizationAgent
+    from optagent.domain.study import TuningResult
+    from optagent.domain.study_report import StudyReport, StudySummary
 
 
 @app.command()
@@ -54,7 +56,7 @@ def tune(
     """Search for better parameters of a registered model on the cluster."""
     model_id = choose_model(model, model_option)
 
-    async def search(agent: OptimizationAgent) -> TuningResult:
+    async def search(agent: "OptimizationAgent") -> "TuningResult":
         show = ERR if as_json else OUT
         with terminal.search_display(show, f"Tuning {model_id}") as display:
             return await agent.tune_hyperparameters(
@@ -90,7 +92,7 @@ def studies(
 ) -> None:
     """List searches, or show one: its best trials, which parameters mattered, the Pareto front, plots."""
 
-    async def look(agent: OptimizationAgent) -> tuple[list[StudySummary] | StudyReport, list[Path]]:
+    async def look(agent: "OptimizationAgent") -> "tuple[list[StudySummary] | StudyReport, list[Path]]":
         found = await agent.studies(name)
         if name is None or found or name in [spec.model_id for spec in await agent.models()]:
             if html is not None:

@@ -2,16 +2,15 @@
 
 import asyncio
 import signal
-import subprocess
 import sys
-from threading import Event
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from optagent.bootstrap import Serving, ServingState
-from optagent.cli.app import ERR, OUT, AsJson, app, print_json
-from optagent.settings import load_settings
+from optagent.cli.app import ERR, OUT, AsJson, app, load_settings, print_json
+
+if TYPE_CHECKING:
+    from optagent.bootstrap import ServingState
 
 Foreground = Annotated[
     bool,
@@ -24,6 +23,8 @@ def up(as_json: AsJson = False, foreground: Foreground = False) -> None:
     """Bring up the API, the prediction endpoint and the monitors, on this machine or on OPT_AGENT_RAY_ADDRESS."""
     if foreground:
         raise typer.Exit(_stay_up(["--json"] if as_json else []))
+    from optagent.bootstrap import Serving
+
     serving = Serving(load_settings())
     state = serving.up(_say)
     token = asyncio.run(serving.first_token())
@@ -36,11 +37,17 @@ def up(as_json: AsJson = False, foreground: Foreground = False) -> None:
 @app.command()
 def down() -> None:
     """Take down what `up` has brought up; what is recorded and registered stays."""
+    from optagent.bootstrap import Serving
+
     OUT.print("down" if Serving(load_settings()).down(_say) else "nothing is up", highlight=False)
 
 
 def _stay_up(options: list[str]) -> int:
     """Brings everything up, watches it until a signal, and takes it down; the exit code of what failed, else 0."""
+    from threading import Event
+
+    from optagent.bootstrap import Serving
+
     serving, stop = Serving(load_settings()), Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -55,12 +62,14 @@ def _stay_up(options: list[str]) -> int:
 
 def _run_apart(*words: str) -> int:
     """The exit code of a command of ours in a process that no signal for this one reaches: Ray would end with it."""
+    import subprocess
+
     return subprocess.run(
         [sys.executable, "-m", "optagent.cli", *words], start_new_session=True, check=False
     ).returncode
 
 
-def _show(state: ServingState, token: str | None) -> None:
+def _show(state: "ServingState", token: str | None) -> None:
     lines = [
         "up" if state.started else "it is up already",
         f"API        {state.api}/api/v1",

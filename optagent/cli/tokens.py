@@ -1,6 +1,6 @@
 """Token commands: create, list and revoke bearer tokens."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,7 +9,9 @@ from optagent.cli.app import ERR, OUT, AsJson, group, print_json, with_agent
 from optagent.codec import plain
 from optagent.domain.duration import seconds
 from optagent.domain.instant import time_text
-from optagent.domain.token import Token
+
+if TYPE_CHECKING:
+    from optagent.domain.token import Token
 
 tokens = group("token", "Say who may use the HTTP API.")
 
@@ -63,6 +65,6 @@ def revoke(token_id: str) -> None:
     OUT.print(f"revoked {token.token_id} of {token.name}", highlight=False)
 
 
-def _token_fields(token: Token) -> dict[str, object]:
+def _token_fields(token: "Token") -> dict[str, object]:
     fields = {**plain(token), "scopes": [str(scope) for scope in token.rights]}
     return {name: value for name, value in fields.items() if name not in ("digest", "predict_sends_labels")}
