@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 # `--help` and completion wait for what is imported here: the agent and the settings take a second, and are imported
 # where a command needs them.
 
-app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Keeps production models good."
-)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Keeps production models good.")
 OUT = Console()
 ERR = Console(stderr=True)
 
