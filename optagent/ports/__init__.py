@@ -1,6 +1,6 @@
 """Ports: the loop's interfaces to the outside. One contract suite tests an in-memory and a real adapter of each."""
 
-from optagent.ports.data import Clock, Datasets, Observations, RecordKind
+from optagent.ports.data import Clock, Datasets, Observations, OpenRows, RecordKind
 from optagent.ports.models import Importer, Registry
 from optagent.ports.notifying import Notifier
 from optagent.ports.row_files import RowBatches, RowFiles, RowOutput, RowScratch
@@ -21,6 +21,7 @@ __all__ = [
     "Observations",
     "OnProgress",
     "OnTrial",
+    "OpenRows",
     "RecordKind",
     "Registry",
     "Routes",

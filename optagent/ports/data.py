@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
-from optagent.domain.dataset import DataSource
+from optagent.domain.dataset import DataSource, FileSource
 
 
 class Clock(Protocol):
@@ -26,6 +28,25 @@ class Datasets(Protocol):
         Raises InvalidData (no such file or column, a file of another format than its name says, duplicate columns, more
         rows than the limit) or Unavailable (a database or object store that does not answer).
         """
+        ...
+
+    def open(self, source: FileSource) -> "OpenRows":
+        """Files of which a part is to be read; raises as `read` does."""
+        ...
+
+
+class OpenRows(Protocol):
+    """A file of rows that is read in parts; `where` names it in messages."""
+
+    where: str
+    schema: pa.Schema
+
+    def read(self, columns: Sequence[str]) -> pa.Table:
+        """All rows with these columns, in that order; raises InvalidData for more rows or bytes than the limits."""
+        ...
+
+    def take(self, places: npt.NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
+        """The rows at these places, in that order, with these columns."""
         ...
 
 

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from optagent.adapters.datasets.choice import choose_columns
+from optagent.adapters.datasets.choice import choose_columns, refuse_duplicates
 from optagent.adapters.datasets.limits import Meter, available_bytes
 from optagent.domain.dataset import DataSource, FileSource, SqlSource
 from optagent.errors import InvalidData, InvalidRequest
 from optagent.extras import require_library
+from optagent.ports import OpenRows
 
 
 class FileDatasets:
@@ -29,7 +30,7 @@ class FileDatasets:
 
     def read(self, source: DataSource, columns: Sequence[str] | None = None) -> pa.Table:
         """The rows of `source`, with all supported columns or those in `columns`, in that order."""
-        meter = Meter(self._row_limit, int(available_bytes() * self._memory_fraction))
+        meter = Meter(self._row_limit, self._byte_limit)
         if isinstance(source, SqlSource):
             table, where = _read_query(source, columns, meter)
         else:
@@ -38,6 +39,27 @@ class FileDatasets:
         if not table.num_rows:
             raise InvalidData(f"{where}: no rows")
         return table
+
+    def open(self, source: FileSource) -> OpenRows:
+        """The files of `source`, of which columns and rows are read as they are asked for; a CSV file is read now."""
+        rows = _open_files(source, self._row_limit, self._byte_limit)
+        refuse_duplicates(rows.schema.names, rows.where)
+        return rows
+
+    @property
+    def _byte_limit(self) -> int:
+        return int(available_bytes() * self._memory_fraction)
+
+
+def _open_files(source: FileSource, row_limit: int, byte_limit: int) -> OpenRows:
+    from optagent.adapters.datasets.csv_files import read_csv_files
+    from optagent.adapters.datasets.files import find_files
+    from optagent.adapters.datasets.open_rows import OpenTable, OpenTypedFiles
+
+    files = find_files(source)
+    if files.format == "csv":
+        return OpenTable(read_csv_files(files, None, Meter(row_limit, byte_limit)), files.where)
+    return OpenTypedFiles(files, row_limit, byte_limit)
 
 
 def _read_query(source: SqlSource, columns: Sequence[str] | None, meter: Meter) -> tuple[pa.Table, str]:

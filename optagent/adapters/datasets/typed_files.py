@@ -15,7 +15,13 @@ from optagent.training.pandas_index import index_columns, mark_index
 def read_typed_files(files: Files, columns: Sequence[str] | None, meter: Meter) -> pa.Table:
     """The rows of all files, in the order of their names; folders such as `day=2024-01-31` become columns."""
     with reading(files.where, files.remote):
-        dataset = _dataset(files)
+        dataset = open_dataset(files)
+    return read_columns(dataset, files, columns, meter)
+
+
+def read_columns(dataset: ds.Dataset, files: Files, columns: Sequence[str] | None, meter: Meter) -> pa.Table:
+    """The rows of an open dataset, with all supported columns or those in `columns`."""
+    with reading(files.where, files.remote):
         names = choose_columns(dataset.schema, columns, files.where)
         fields = pa.schema([dataset.schema.field(name) for name in names])
         rows = dataset.count_rows()
@@ -33,7 +39,8 @@ def _index_names(dataset: ds.Dataset, names: Sequence[str]) -> list[str]:
     return [name for name in names if name in index]
 
 
-def _dataset(files: Files) -> ds.Dataset:
+def open_dataset(files: Files) -> ds.Dataset:
+    """The files as one dataset, of which only the schemas are read."""
     kind = ds.ParquetFileFormat() if files.format == "parquet" else ds.IpcFileFormat()
     options = ds.FileSystemFactoryOptions(
         partition_base_dir=files.root, partitioning=ds.HivePartitioning.discover(), exclude_invalid_files=False

@@ -6,7 +6,8 @@ import pyarrow as pa
 
 from optagent.adapters.datasets.choice import choose_columns
 from optagent.adapters.datasets.limits import Meter
-from optagent.domain.dataset import DataSource, SqlSource
+from optagent.adapters.datasets.open_rows import OpenTable
+from optagent.domain.dataset import DataSource, FileSource, SqlSource
 from optagent.errors import InvalidData
 
 
@@ -28,3 +29,6 @@ class InMemoryDatasets:
         if not table.num_rows:
             raise InvalidData(f"{name}: no rows")
         return table.select(names)
+
+    def open(self, source: FileSource) -> OpenTable:
+        return OpenTable(self.read(source), source.uri)
