@@ -6,6 +6,7 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -34,6 +35,16 @@ def prepare_database(path: Path, artifact_root: str, cache_folder: Path) -> str:
         raise Unavailable(f"MLflow database {path}: {error}") from error
     _check_revision(path, uri, template)
     return uri
+
+
+def check_stored_revision(path: Path, cache_folder: Path) -> None:
+    """Raises Unavailable as `prepare_database` does for a database of another version, without importing MLflow.
+
+    Where this version of MLflow has not made a database yet there is nothing to compare with, and nothing is raised.
+    """
+    template = cache_folder / f"mlflow-{metadata.version('mlflow')}.db"
+    if _has_content(path) and _has_content(template):
+        _check_revision(path, f"sqlite:///{path}", template)
 
 
 def _template(cache_folder: Path) -> Path:

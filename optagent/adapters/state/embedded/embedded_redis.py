@@ -117,6 +117,22 @@ def _running_server(folder: Path, binary: Path, max_memory: int) -> RedisEndpoin
     )
 
 
+def running_endpoint(home: Path) -> RedisEndpoint | None:
+    """The endpoint of the server of a home that runs, None where none does; nothing is started, and nothing made.
+
+    Raises Unavailable for a server of another machine, and for one that is supervised and does not answer.
+    """
+    folder = home.absolute() / "redis"
+    if not (folder / supervisor.SUPERVISOR).exists() or not _is_supervised(folder):
+        return None
+    endpoint = read_endpoint(folder)
+    if endpoint is not None:
+        _refuse_another_machine(folder, endpoint)
+    if endpoint is None or not endpoint.answers():
+        raise Unavailable(f"the embedded Redis server in {folder} does not answer: {_log_tail(folder)}")
+    return endpoint
+
+
 def _spawn(folder: Path, binary: Path, max_memory: int) -> None:
     log = folder / supervisor.LOG
     if log.exists() and log.stat().st_size > supervisor.LOG_LIMIT:
