@@ -5,6 +5,7 @@ Nothing is started, made or changed.
 
 from collections.abc import Mapping
 from functools import partial
+from importlib.util import find_spec
 
 from optagent.bootstrap import parts
 from optagent.bootstrap.checkup.api import check_api
@@ -13,7 +14,7 @@ from optagent.bootstrap.checkup.libraries import check_libraries, check_python
 from optagent.bootstrap.checkup.runner import LIMIT_S, Check, run_checks
 from optagent.bootstrap.checkup.store import check_redis, look_at_configured, look_at_embedded
 from optagent.bootstrap.checkup.tracking import check_mlflow, check_ray
-from optagent.domain.checkup import CheckResult, Checkup
+from optagent.domain.checkup import CheckResult, Checkup, ok
 from optagent.settings import Settings
 
 
@@ -43,6 +44,8 @@ def _check_redis(settings: Settings) -> list[CheckResult]:
 
 
 def _check_mlflow(settings: Settings) -> CheckResult:
+    if find_spec("mlflow") is None:
+        return ok("mlflow", "not installed: pip install 'optagent[mlflow]' adds it")
     from optagent.adapters.models.mlflow_database import check_stored_revision
     from optagent.adapters.models.mlflow_health import check_server, hide_credentials, sqlite_path
 
@@ -58,6 +61,8 @@ def _check_mlflow(settings: Settings) -> CheckResult:
 
 
 def _check_ray(settings: Settings) -> CheckResult:
+    if find_spec("ray") is None:
+        return ok("ray", "not installed: pip install 'optagent[serve]' adds it")
     return check_ray(settings.ray_address, _running_head(settings))
 
 
