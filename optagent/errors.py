@@ -70,6 +70,10 @@ class Unavailable(OptAgentError):
     """An external service (Redis, MLflow, Ray, a data source) does not answer; the message names it and its address."""
 
 
+class UnusableHome(Unavailable):
+    """The home folder cannot be used: read-only, full, or of another version; the message says what to do."""
+
+
 class Busy(OptAgentError):
     """Too much work is waiting already; the message says how much. Try again later."""
 

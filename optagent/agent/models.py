@@ -170,6 +170,8 @@ def _read_spec(model: ModelSpec | Mapping[str, Any] | Path) -> ModelSpec:
         return model
     if not isinstance(model, Path):
         return model_from(model)
+    if not model.exists():
+        raise InvalidRequest(f"{model}: no such file: optagent init ID ROWS --target COLUMN writes one")
     try:
         fields = yaml.safe_load(model.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

@@ -77,7 +77,10 @@ def history_of(table: pa.Table, spec: ModelSpec, ask: BacktestAsk) -> History:
     """The history, sorted and cut. Raises InvalidRequest for what cannot be simulated, and InvalidData for unusable
     rows."""
     if spec.time_column is None:
-        raise InvalidRequest(f"{spec.model_id}: a backtest needs a time_column of dates, the model names none")
+        raise InvalidRequest(
+            f"{spec.model_id}: a backtest needs a time_column of dates, the model names none: add it"
+            " to its model.yaml and optagent register that; optagent init names candidates"
+        )
     if not table.num_rows:
         raise InvalidData("history: no rows")
     required = [spec.target, spec.time_column, *(columns_of(spec) or ())]

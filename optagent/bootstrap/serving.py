@@ -149,7 +149,9 @@ class Serving:
 
         host, port = self._settings.api_host, self._settings.api_port
         if not is_free(host, port):
-            raise Conflict(f"port {port} of {host} is taken: set OPT_AGENT_API_PORT to another")
+            raise Conflict(
+                f"port {port} of {host} is taken: set OPT_AGENT_API_PORT to another (optagent doctor names the program)"
+            )
 
     def _api(self, address: str) -> str:
         """The URL of the API from this machine, or at the cluster's host where it listens on all addresses."""

@@ -1,5 +1,6 @@
 """Command line: each command is one verb of the agent. A refused request exits with 2, another failure with 1."""
 
+import errno
 import logging
 import os
 import sys
@@ -31,7 +32,7 @@ from optagent.cli import (
 )
 from optagent.cli.app import ERR, app, load_settings
 from optagent.domain.actor import Door
-from optagent.errors import Conflict, InvalidRequest, NotFound, OptAgentError
+from optagent.errors import Conflict, InvalidRequest, NotFound, OptAgentError, Unavailable, UnusableHome
 from optagent.extras import missing_import
 from optagent.log_filter import hide_in
 
@@ -59,6 +60,9 @@ COMMANDS = (
 """The modules of the program's commands; each registers its commands with `app` when it is imported."""
 
 
+_DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
 @app.callback()
 def _log(verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Debug mode.")] = False) -> None:
     configure_logging("DEBUG" if verbose else None)
@@ -76,13 +80,20 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         app(arguments, prog_name="optagent")
     except OptAgentError as error:
-        _print_error(error)
-        sys.exit(2 if isinstance(error, InvalidRequest | NotFound | Conflict) else 1)
+        _print_error(str(error))
+        if isinstance(error, Unavailable):
+            ERR.print("optagent doctor checks what this installation needs", highlight=False)
+        sys.exit(2 if isinstance(error, InvalidRequest | NotFound | Conflict | UnusableHome) else 1)
     except ModuleNotFoundError as error:
         refusal = missing_import(error)
         if refusal is None:
             raise
-        _print_error(refusal)
+        _print_error(str(refusal))
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in _DISK_FAULTS:
+            raise
+        _print_error(f"{error.filename or 'a file'}: {error.strerror}; optagent doctor looks at the home and its disk")
         sys.exit(2)
     except KeyboardInterrupt:
         ERR.print("stopped")
@@ -90,8 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     sys.exit(0)
 
 
-def _print_error(error: OptAgentError) -> None:
-    ERR.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
+def _print_error(text: str) -> None:
+    ERR.print(f"[red]error:[/red] {escape(text)}", highlight=False, soft_wrap=True)
 
 
 def run_job(command: str) -> NoReturn:

@@ -63,6 +63,8 @@ async def create_optimization_agent(strict: bool) -> "OptimizationAgent":
 
 def with_agent(verb: Callable[["OptimizationAgent"], Awaitable[Any]], register: Path | None = None) -> Any:
     """The answer of one verb, from an agent that is made for it; the model of a file is registered first."""
+    from optagent.agent.acts import acting_as, current_actor
+    from optagent.bootstrap.usable_home import require_usable_home
 
     async def call() -> Any:
         async with await create_optimization_agent(strict=True) as agent:
@@ -70,8 +72,7 @@ def with_agent(verb: Callable[["OptimizationAgent"], Awaitable[Any]], register: 
                 await agent.register_model(register)
             return await verb(agent)
 
-    from optagent.agent.acts import acting_as, current_actor
-
+    require_usable_home(load_settings())
     with acting_as(current_actor(Door.COMMAND_LINE)):
         return asyncio.run(call())
 

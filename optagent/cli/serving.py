@@ -24,7 +24,9 @@ def up(as_json: AsJson = False, foreground: Foreground = False) -> None:
     if foreground:
         raise typer.Exit(_stay_up(["--json"] if as_json else []))
     from optagent.bootstrap import Serving
+    from optagent.bootstrap.usable_home import require_usable_home
 
+    require_usable_home(load_settings())
     serving = Serving(load_settings())
     state = serving.up(_say)
     token = asyncio.run(serving.first_token())

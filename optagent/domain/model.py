@@ -84,7 +84,9 @@ class ModelSpec:
         if self.horizon < 0:
             raise InvalidRequest(f"label_horizon must not be negative, got {self.label_horizon}")
         if self.horizon and not self.time_ordered:
-            raise InvalidRequest("label_horizon needs a time_column, or rows_in_time_order")
+            raise InvalidRequest(
+                "label_horizon needs a time_column, or rows_in_time_order: optagent init names candidates"
+            )
         if not 0.05 <= self.holdout_fraction <= 0.5:
             raise InvalidRequest(f"holdout_fraction must be between 0.05 and 0.5, got {self.holdout_fraction}")
         if not 2 <= self.folds <= 20:

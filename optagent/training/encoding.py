@@ -64,7 +64,10 @@ def columns_of(spec: ModelSpec) -> tuple[str, ...] | None:
 
 def target_schema(table: pa.Table, spec: ModelSpec) -> Schema:
     """A schema of the target alone, without features, which is all that a split needs."""
-    require_columns([spec.target], table.schema.names, "target")
+    try:
+        require_columns([spec.target], table.schema.names, "target")
+    except InvalidData as error:
+        raise InvalidData(f"{error}; optagent init ID ROWS --target COLUMN takes another") from None
     classes = learn_classes(table.column(spec.target), spec)
     return Schema(columns=(), target=spec.target, task=spec.task, classes=classes)
 

@@ -15,6 +15,7 @@ from optagent.training.columns import Kind, kind_of
 
 Label = bool | int | str
 MAX_CLASSES = 1000
+_ANOTHER = "; give more rows, or another target (optagent init ID ROWS --target COLUMN)"
 
 
 def learn_classes(values: pa.ChunkedArray, spec: ModelSpec) -> tuple[Label, ...]:
@@ -27,14 +28,16 @@ def learn_classes(values: pa.ChunkedArray, spec: ModelSpec) -> tuple[Label, ...]
     target = _typed_target(values, name, task)
     present = target.filter(pc.is_valid(target))
     if not len(present):
-        raise InvalidData(f"target {name!r}: no row has a value")
+        raise InvalidData(f"target {name!r}: no row has a value{_ANOTHER}")
     if not task.classifies:
         if pc.min_max(present)["min"] == pc.min_max(present)["max"]:
-            raise InvalidData(f"target {name!r}: every row has the same value")
+            raise InvalidData(f"target {name!r}: every row has the same value{_ANOTHER}")
         return ()
     classes: list[Label] = sorted(pc.unique(present).to_pylist())
     if len(classes) == 1:
-        raise InvalidData(f"target {name!r}: every row is of the class {classes[0]!r}")
+        raise InvalidData(
+            f"target {name!r}: every row is of the class {classes[0]!r}, a model needs rows of two at least{_ANOTHER}"
+        )
     if len(classes) > MAX_CLASSES:
         raise InvalidData(f"target {name!r}: {len(classes):,} classes, the limit is {MAX_CLASSES}; is it a regression?")
     if task is Task.BINARY and len(classes) > 2:

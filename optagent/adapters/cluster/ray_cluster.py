@@ -91,7 +91,10 @@ class RayCluster:
         try:
             socket.create_connection((host.removeprefix("ray://"), int(port)), _CONNECT_S).close()
         except OSError as error:
-            raise Unavailable(f"no Ray cluster at {self._place}: {error}") from None
+            raise Unavailable(
+                f"no Ray cluster at {self._place}: {error}; start it (ray start --head), or unset OPT_AGENT_RAY_ADDRESS"
+                " for one on this machine"
+            ) from None
 
     def _own_ray(self, ready: threading.Event, errors: list[Exception]) -> None:
         import ray

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from optagent.adapters.models.version_errors import no_version
 from optagent.domain.model import ModelVersion
-from optagent.errors import CorruptBundle, InvalidRequest, ModelNotFound
+from optagent.errors import CorruptBundle, InvalidRequest
 from optagent.ports import Clock
 from optagent.training.manifest import bundle_digest, verify_bundle
 
@@ -59,7 +60,7 @@ class InMemoryRegistry:
                 return self._with_aliases(self._find_version(model_id, alias_or_version))
             number = self._aliases.get(model_id, {}).get(alias_or_version)
             if number is None:
-                raise ModelNotFound(f"{model_id} alias {alias_or_version}: not in the registry")
+                raise no_version(model_id, alias_or_version, "not in the registry")
             return self._with_aliases(self._find_version(model_id, number))
 
     def versions(self, model_id: str) -> list[ModelVersion]:
@@ -90,7 +91,7 @@ class InMemoryRegistry:
         for registered in self._versions.get(model_id, []):
             if registered.version == version:
                 return registered
-        raise ModelNotFound(f"{model_id} version {version}: not in the registry")
+        raise no_version(model_id, version, "not in the registry")
 
     def _with_aliases(self, version: ModelVersion) -> ModelVersion:
         aliases = self._aliases.get(version.model_id, {})

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from optagent.adapters.models.mlflow_client import quiet_mlflow
 from optagent.adapters.private_folder import make_private_folder
-from optagent.errors import Unavailable
+from optagent.errors import Unavailable, UnusableHome
 
 _LOCK_S = 120.0
 
@@ -91,7 +91,7 @@ def _check_revision(path: Path, uri: str, template: Path) -> None:
     if revision is None:
         raise Unavailable(f"MLflow database {path}: not an MLflow database; give another path")
     if revision != needed:
-        raise Unavailable(
+        raise UnusableHome(
             f"MLflow database {path}: its schema is {revision}, the installed MLflow needs {needed}; "
             f"copy the file, then run: mlflow db upgrade {uri}"
         )

@@ -12,6 +12,7 @@ from urllib.request import url2pathname
 
 from optagent.adapters.models.mlflow_artifact import BUNDLE, artifact_digest, save_artifact
 from optagent.adapters.models.mlflow_connection import MlflowConnection
+from optagent.adapters.models.version_errors import no_version
 from optagent.domain.model import ModelVersion
 from optagent.errors import CorruptBundle, InvalidRequest, ModelNotFound, NotFound
 from optagent.training.bundle import sync_folder
@@ -149,9 +150,12 @@ class MlflowRegistry:
     def _row(self, model_id: str, alias_or_version: str) -> Any:
         is_number = alias_or_version.isdigit()
         label = f"{model_id} {'version' if is_number else 'alias'} {alias_or_version}"
-        with self._lookup(label) as client:
-            lookup = client.get_model_version if is_number else client.get_model_version_by_alias
-            row = lookup(model_id, alias_or_version)
+        try:
+            with self._lookup(label) as client:
+                lookup = client.get_model_version if is_number else client.get_model_version_by_alias
+                row = lookup(model_id, alias_or_version)
+        except ModelNotFound as error:
+            raise no_version(model_id, alias_or_version, f"not in MLflow at {self._server.address}") from error
         if _DIGEST not in row.tags:
             raise ModelNotFound(f"{label}: not registered by optagent, its digest is unknown")
         return row

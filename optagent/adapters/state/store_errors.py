@@ -12,7 +12,7 @@ from optagent.errors import Busy, Conflict, InvalidRequest, ModelNotFound, NotFo
 
 
 def no_model(model_id: str) -> ModelNotFound:
-    return ModelNotFound(f"no model {model_id!r}")
+    return ModelNotFound(f"no model {model_id!r}: optagent models lists them, optagent register FILE adds one")
 
 
 def model_exists(model_id: str) -> Conflict:

@@ -2,21 +2,16 @@
 
 import os
 import stat
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from optagent.bootstrap.usable_home import nearest_folder, write_probe
 from optagent.domain.checkup import CheckResult, fault, ok, warning
 
 _ELSEWHERE = "make it writable, or set OPT_AGENT_HOME to another folder"
 _LEAST_FREE, _LITTLE_FREE = 200_000_000, 2_000_000_000
 _LEAST_FILES = 1000
-
-
-def write_probe(folder: Path) -> None:
-    """Makes and removes a file in the folder; raises OSError."""
-    tempfile.TemporaryFile(dir=folder).close()
 
 
 def check_home(home: Path, probe: Callable[[Path], None] = write_probe) -> CheckResult:
@@ -48,8 +43,3 @@ def check_disk(home: Path, statvfs: Callable[[Path], Any] = os.statvfs) -> Check
     if status.f_files > 0 and status.f_favail < _LEAST_FILES:
         return fault("disk", f"{status.f_favail:,} more files fit on the disk of {place}", remedy)
     return warning("disk", message, remedy) if free < _LITTLE_FREE else ok("disk", message)
-
-
-def nearest_folder(path: Path) -> Path:
-    """The path, or the first of its parents that is there."""
-    return next(each for each in (path, *path.parents) if each.exists())

@@ -194,8 +194,9 @@ def load_or_make_reference(
     except NotFound:
         if version is None or predictor is None:
             raise NotFound(
-                f"model {spec.model_id!r} has no version and no reference: tune it, import one, or give the rows that"
-                " it is to be compared with (set_reference)"
+                f"model {spec.model_id!r} has no version and no reference: tune it (optagent tune"
+                f" {spec.model_id}), import one (optagent import URI --as {spec.model_id}), or give the rows that it is"
+                " to be compared with (set_reference)"
             ) from None
     measured = _measured_reference(spec.model_id, predictor, observations)
     if measured is not None:

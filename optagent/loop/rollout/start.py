@@ -112,7 +112,10 @@ def plan_rollout(
     """
     champion = champion_of(spec.model_id, registry)
     if champion is None:
-        raise Conflict(f"model {spec.model_id!r} has no champion that a candidate could replace")
+        raise Conflict(
+            f"model {spec.model_id!r} has no champion that a candidate could replace: optagent tune {spec.model_id}"
+            " makes one"
+        )
     candidate = registry.version(spec.model_id, request.candidate)
     if candidate.version == champion.version:
         raise InvalidRequest(f"{request.candidate}: version {champion.version} is the champion already")

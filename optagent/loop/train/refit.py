@@ -50,7 +50,7 @@ def prepare_slot(rows: TrainingRows, judged: PreparedRows, slot: Slot) -> Prepar
     if slot.share is not None:
         first = max(0, count - max(_LEAST_ROWS, math.ceil(count * slot.share)))
     elif time is None or judged.spec.time_column is None:
-        raise InvalidData(f"slot {slot.name}: a duration needs rows with a time_column of dates")
+        raise InvalidData(f"slot {slot.name}: a duration needs rows with a time_column of dates (model.yaml)")
     else:
         first = int(np.searchsorted(time, time[-1] - (slot.window_s or 0.0), side="right"))
     time = None if time is None else time[first:]
