@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
@@ -103,3 +105,20 @@ def test_what_is_not_there_is_refused(place: Place, tmp_path: Path) -> None:
     with pytest.raises(InvalidData, match=r"missing.*no such file"):
         datasets.read(missing)
     assert not (tmp_path / "missing.db").exists()
+
+
+@pytest.mark.parametrize("kind", ["in_memory", "parquet", "csv", "arrow"])
+def test_open_rows_are_read_by_columns_and_by_places(tmp_path: Path, kind: str) -> None:
+    source = FileSource("rows") if kind == "in_memory" else FileSource(str(tmp_path / f"rows.{kind}"))
+    if kind == "parquet":
+        pq.write_table(TABLE, source.uri)
+    elif kind == "csv":
+        pacsv.write_csv(TABLE, source.uri)
+    elif kind == "arrow":
+        with pa.ipc.new_file(source.uri, TABLE.schema) as writer:
+            writer.write_table(TABLE)
+    datasets = InMemoryDatasets({"rows": TABLE}) if kind == "in_memory" else FileDatasets(row_limit=ROW_LIMIT)
+    rows = datasets.open(source)
+    assert rows.schema.names == ["n", "x", "word"]
+    assert rows.read(["x", "n"]).to_pydict() == TABLE.select(["x", "n"]).to_pydict()
+    assert rows.take(np.array([0, 2]), ["word"]).to_pydict() == {"word": ["a", "c"]}
