@@ -65,7 +65,11 @@ class BatchScorer:
         return BatchScores(np.empty(0) if outputs == 1 else np.empty((0, outputs)))
 
     def score(self, rows: pa.Table) -> BatchScores:
-        """Raises InvalidData for rows that break a rule, and EngineFailed where no version answers."""
+        """The scores of rows that have the columns of the schema, and others, which are ignored.
+
+        Raises InvalidData for rows that break a rule, and EngineFailed where no version answers.
+        """
+        rows = rows.select(list(self.schema.names))
         if self.mixture is None:
             return BatchScores(self._score_alone(rows))
         mixed, missing = self._mix(self.mixture, rows)
