@@ -155,6 +155,7 @@ ON_THE_CLUSTER = {
         "hanging_trial",
         "monitor_actor",
         "ray_launcher",
+        "score_on_ray",
         "search_faults",
         "tuner",
     )

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from optagent.domain.routing import Arm
@@ -96,7 +95,7 @@ class ScoringRun:
         if scratch is not None and not self.plan.has_ids:
             columns = {ID: pa.array(ids or [], pa.large_string()), **columns}
         columns |= {name: answers[name] for name in answers.schema.names}
-        columns[VERSION] = pa.array(np.full(table.num_rows, model.version, object), pa.large_string())
+        columns[VERSION] = pa.repeat(pa.scalar(model.version, pa.large_string()), table.num_rows)
         return pa.table(columns)
 
     def notes(self) -> Iterator[str]:
