@@ -13,6 +13,7 @@ from optagent.domain.mixture import MixtureWeights
 from optagent.errors import EngineFailed, OptAgentError
 from optagent.serving.engine import ServedModel
 from optagent.serving.evidence_record import count_outputs
+from optagent.serving.forest_engine import find_fast_engine
 from optagent.serving.mixture_record import SaidRecord
 from optagent.serving.onnx_engine import OnnxEngine
 from optagent.serving.served_mixture import MixedScores, ServedMixture, drop_no_numbers, find_reference
@@ -53,11 +54,6 @@ class BatchScorer:
     def most_rows(self) -> int:
         """The rows of a table at most."""
         return self.alone.reader.most_rows
-
-    def fuse(self) -> None:
-        """Makes one session of the mixture's engines, where that is possible; it takes as long as loading them."""
-        if self.mixture is not None and self.mixture.fusion.is_possible:
-            self.mixture.fusion.make()
 
     def empty_scores(self) -> BatchScores:
         """The scores of no rows."""
@@ -109,6 +105,18 @@ class BatchScorer:
             raise EngineFailed(f"version {self.alone.version} does not answer: {reason}") from error
 
 
+def make_scorer(champion: str, models: Mapping[str, ServedModel], weights: MixtureWeights | None) -> BatchScorer:
+    """A scorer with the engines that are the fastest for thousands of rows; takes as long as loading the models."""
+    fast = {}
+    for name, model in models.items():
+        fast[name] = model.copy_as(model.version)
+        fast[name].engine = find_fast_engine(model.engine, len(model.schema.columns))
+    scorer = BatchScorer(champion, fast, weights)
+    if scorer.mixture is not None and scorer.mixture.fusion.is_possible:
+        scorer.mixture.fusion.make()
+    return scorer
+
+
 @dataclass(frozen=True)
 class ScorerRecipe:
     """The parts of a scorer of compiled versions, as values that another process can be sent.
@@ -128,9 +136,7 @@ class ScorerRecipe:
         for name, (schema, graph) in self.graphs.items():
             engine = OnnxEngine(graph, len(schema.columns), count_outputs(schema.task, schema.classes))
             models[name] = ServedModel(schema, engine, name, self.most_rows)
-        scorer = BatchScorer(self.champion, models, self.weights)
-        scorer.fuse()
-        return scorer
+        return make_scorer(self.champion, models, self.weights)
 
 
 def recipe_of(champion: str, models: Mapping[str, ServedModel], weights: MixtureWeights | None) -> ScorerRecipe | None:

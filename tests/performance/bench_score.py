@@ -31,7 +31,7 @@ from optagent.loop.context import Ports
 from optagent.loop.score.answering import LoadedScorer
 from optagent.loop.score.score_file import ScoreRequest, score_file
 from optagent.mixing.learner import MixtureLearner
-from optagent.serving.batch_scorer import BatchScorer, recipe_of
+from optagent.serving.batch_scorer import BatchScorer, make_scorer, recipe_of
 from optagent.serving.boosted_trees import lightgbm_forest
 from optagent.serving.engine import ServedModel
 from optagent.serving.onnx_engine import INPUT, OnnxEngine
@@ -52,10 +52,11 @@ class FixedClock:
 
 @dataclass(frozen=True)
 class Round:
-    """What one scoring took: rows a second, microseconds of processor a row, the load average before it."""
+    """What one scoring took: rows a second, microseconds of processor a row, MiB of memory, the load average before."""
 
     rate: float
     cpu_us: float
+    grown: float
     load: float
 
 
@@ -75,11 +76,13 @@ def trained_graphs(count: int) -> list[bytes]:
     return graphs
 
 
+def models_of(graphs: Mapping[str, bytes]) -> dict[str, ServedModel]:
+    return {name: ServedModel(SCHEMA, OnnxEngine(graph, COLUMNS, 1), name) for name, graph in graphs.items()}
+
+
 def loaded_scorer(graphs: Mapping[str, bytes], weights: MixtureWeights | None) -> LoadedScorer:
-    models = {name: ServedModel(SCHEMA, OnnxEngine(graph, COLUMNS, 1), name) for name, graph in graphs.items()}
-    scorer = BatchScorer("1", models, weights)
-    scorer.fuse()
-    return LoadedScorer(scorer, recipe_of("1", models, weights), (), ())
+    models = models_of(graphs)
+    return LoadedScorer(make_scorer("1", models, weights), recipe_of("1", models, weights), (), ())
 
 
 def write_rows(folder: Path, rows: int) -> dict[str, Path]:
@@ -99,17 +102,19 @@ def write_rows(folder: Path, rows: int) -> dict[str, Path]:
 def measure(data: Path, out: Path, loaded: LoadedScorer, threads: int) -> Round:
     absent: Any = None
     ports = Ports(absent, absent, absent, absent, absent, FixedClock(), threads=threads, row_files=LocalRowFiles())
-    load, started_at, cpu = os.getloadavg()[0], time.perf_counter(), time.process_time()
+    load, memory = os.getloadavg()[0], psutil.Process().memory_info().rss
+    started_at, cpu = time.perf_counter(), time.process_time()
     account = score_file(ScoreRequest("bench", str(data), out, overwrite=True), lambda: loaded, ports)
     took, cpu_s = time.perf_counter() - started_at, time.process_time() - cpu
-    return Round(account.rows / took, cpu_s / account.rows * 1e6, load)
+    grown = (psutil.Process().memory_info().rss - memory) / 2**20
+    return Round(account.rows / took, cpu_s / account.rows * 1e6, grown, load)
 
 
-def check_bits(data: Path, out: Path, loaded: LoadedScorer) -> bool:
-    """True where the output has the bits of answers to requests of 10,000 rows."""
+def check_bits(data: Path, out: Path, engines: BatchScorer) -> bool:
+    """True where the output has the bits that the engines of gateways give requests of 10,000 rows."""
     rows, shares = pq.read_table(data, columns=list(NAMES)), pq.read_table(out)["probability_yes"]
     for start in range(0, rows.num_rows, 10_000):
-        part = loaded.scorer.score(rows.slice(start, 10_000)).scores
+        part = engines.score(rows.slice(start, 10_000)).scores
         if not np.array_equal(shares.slice(start, 10_000).to_numpy(), part):
             return False
     return True
@@ -117,8 +122,9 @@ def check_bits(data: Path, out: Path, loaded: LoadedScorer) -> bool:
 
 def figures(work: Path, files: Mapping[str, Path], rounds: int) -> Iterator[tuple[str, list[Round]]]:
     graphs = {str(number): graph for number, graph in enumerate(trained_graphs(len(DEFAULT_SLOTS)), 1)}
-    alone = loaded_scorer({"1": graphs["1"]}, None)
-    mixed = loaded_scorer(graphs, MixtureLearner(Task.BINARY, DEFAULT_SLOTS).weights(tuple(graphs)))
+    weights = MixtureLearner(Task.BINARY, DEFAULT_SLOTS).weights(tuple(graphs))
+    alone, mixed = loaded_scorer({"1": graphs["1"]}, None), loaded_scorer(graphs, weights)
+    engines, mixed_engines = BatchScorer("1", models_of(graphs)), BatchScorer("1", models_of(graphs), weights)
     out = work / "scored.parquet"
     cases = [
         ("Parquet, two threads", files["parquet"], alone, 2),
@@ -129,7 +135,7 @@ def figures(work: Path, files: Mapping[str, Path], rounds: int) -> Iterator[tupl
     ]
     for name, data, loaded, threads in cases:
         yield name, [measure(data, out, loaded, threads) for _ in range(rounds)]
-        if data == files["parquet"] and not check_bits(data, out, loaded):
+        if data == files["parquet"] and not check_bits(data, out, mixed_engines if loaded is mixed else engines):
             raise SystemExit(f"{name}: the answers differ from those to requests")
 
 
@@ -140,18 +146,19 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="optagent-bench-") as folder:
         files = write_rows(Path(folder), options.rows)
-        before = psutil.Process().memory_info().rss
         print(f"{options.rows:,} rows of {COLUMNS} columns, {TREES} trees of {LEAVES} leaves, best of {options.rounds}")
-        print("| file | rows/s | asked | us of processor a row | load average of the rounds |")
-        print("|---|---:|---:|---:|---|")
+        print(
+            "| file | rows/s | asked | us of processor a row | MiB that memory grew by | load average of the rounds |"
+        )
+        print("|---|---:|---:|---:|---:|---|")
         for name, rounds in figures(Path(folder), files, options.rounds):
             best = max(rounds, key=lambda each: each.rate)
             asked = f">= {ASKED:,}" if name == "Parquet, two threads" else ""
             loads = ", ".join(f"{each.load:.1f}" for each in rounds)
             cpu_us = min(each.cpu_us for each in rounds)
-            print(f"| {name} | {best.rate:,.0f} | {asked} | {cpu_us:.2f} | {loads} |", flush=True)
-        grown = (psutil.Process().memory_info().rss - before) / 2**20
-        print(f"memory grew by {grown:,.0f} MiB, that of the engines and of a check of all rows included")
+            print(
+                f"| {name} | {best.rate:,.0f} | {asked} | {cpu_us:.2f} | {rounds[0].grown:,.0f} | {loads} |", flush=True
+            )
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from optagent.errors import NotFound, OptAgentError
 from optagent.loop.champion import champion_of
 from optagent.loop.context import Ports
 from optagent.ports import Loader
-from optagent.serving.batch_scorer import BatchScorer, ScorerRecipe, recipe_of
+from optagent.serving.batch_scorer import BatchScorer, ScorerRecipe, make_scorer, recipe_of
 from optagent.serving.engine import ServedModel
 
 _LOADS_AT_ONCE = 4
@@ -91,8 +91,7 @@ def load_scorer(model_id: str, answering: AnsweringVersions, loader: Loader) -> 
     if not models:
         raise errors[answering.champion]
     models = {name: models[name] for name in answering.names if name in models}
-    scorer = BatchScorer(answering.champion, models, answering.weights)
-    scorer.fuse()
+    scorer = make_scorer(answering.champion, models, answering.weights)
     notes = [f"version {name} cannot be loaded and is left out: {error}" for name, error in errors.items()]
     if answering.weights is not None and scorer.mixture is None:
         notes.append(f"the mixture's weights do not fit the loaded versions: version {scorer.alone.version} answers")
