@@ -108,3 +108,7 @@ class SearchFailed(OptAgentError):
 
 class Cancelled(OptAgentError):
     """The process was asked to stop."""
+
+
+REFUSALS = (InvalidRequest, NotFound, Conflict, UnusableHome)
+"""The errors of requests that were refused, by which nothing was done: the command line exits with 2 for them."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from ray.util.metrics import Counter, Gauge
 
-from serve_app.data_plane.metrics import METRICS, GatewayMetrics
+from serve_app.data_plane.metrics import METRICS, ROLLOUT_STATE, GatewayMetrics
 
 _EVERY_S = 1.0
 
@@ -32,8 +32,7 @@ class RolloutStates:
     """Exports the state of each model's rollout: a gauge that is 1 for it, and 0 for the state before."""
 
     def __init__(self) -> None:
-        description = "1 for the state that the model's latest rollout is in"
-        self._gauge = Gauge("optagent_rollout_state", description, ("model", "state"))
+        self._gauge = Gauge(ROLLOUT_STATE.name, ROLLOUT_STATE.description, ROLLOUT_STATE.tags)
         self._exported: dict[str, str] = {}
 
     def __call__(self, states: Mapping[str, str]) -> None:

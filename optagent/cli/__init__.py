@@ -32,7 +32,7 @@ from optagent.cli import (
 )
 from optagent.cli.app import ERR, app, load_settings
 from optagent.domain.actor import Door
-from optagent.errors import Conflict, InvalidRequest, NotFound, OptAgentError, Unavailable, UnusableHome
+from optagent.errors import REFUSALS, OptAgentError, Unavailable
 from optagent.extras import missing_import
 from optagent.log_filter import hide_in
 
@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _print_error(str(error))
         if isinstance(error, Unavailable):
             ERR.print("optagent doctor checks what this installation needs", highlight=False)
-        sys.exit(2 if isinstance(error, InvalidRequest | NotFound | Conflict | UnusableHome) else 1)
+        sys.exit(2 if isinstance(error, REFUSALS) else 1)
     except ModuleNotFoundError as error:
         refusal = missing_import(error)
         if refusal is None:

@@ -26,6 +26,10 @@ ERR = Console(stderr=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ModelArgument = Annotated[str | None, typer.Argument(metavar="MODEL", help="A registered model.", show_default=False)]
+RegisteredModel = Annotated[str, typer.Argument(metavar="MODEL", help="A registered model.")]
+ProcessArgument = Annotated[
+    str, typer.Argument(metavar="PROCESS", help="The id of a run, as `optagent processes` lists it.")
+]
 ModelOption = Annotated[str | None, typer.Option("--model", help="The same by name, as in a job.")]
 Register = Annotated[Path | None, typer.Option(help="First register the model of this YAML file.")]
 

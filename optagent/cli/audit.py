@@ -66,7 +66,7 @@ def verify(
 
 
 @audit.command()
-def export(file: Path, as_json: AsJson = False) -> None:
+def export(file: Annotated[Path, typer.Argument(help="The new file.")], as_json: AsJson = False) -> None:
     """Write the log to a new file of JSON lines that can be verified alone."""
     report: ChainReport = with_agent(lambda agent: agent.export_audit(file))
     print_json(plain(report)) if as_json else _show(report)
@@ -88,7 +88,14 @@ def new_key() -> None:
 
 @audit.command()
 def replay(
-    which: Annotated[str, typer.Argument(metavar="ROLLOUT|PROCESS|MODEL|SEQUENCE")], as_json: AsJson = False
+    which: Annotated[
+        str,
+        typer.Argument(
+            metavar="ROLLOUT|PROCESS|MODEL|SEQUENCE",
+            help="A rollout, an optimization, the model of a mixture, or the number of an entry.",
+        ),
+    ],
+    as_json: AsJson = False,
 ) -> None:
     """Decide again what a rollout, an optimization or a mixture came to; exit with 1 where it comes out otherwise.
 

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from optagent import terminal
-from optagent.cli.app import OUT, AsJson, app, print_json, with_agent
+from optagent.cli.app import OUT, AsJson, RegisteredModel, app, print_json, with_agent
 from optagent.codec import plain
 
 Strategy = Annotated[str, typer.Option(help="conservative, balanced or aggressive.")]
@@ -49,7 +49,7 @@ def ensemble(
 
 @app.command()
 def features(
-    model: str,
+    model: RegisteredModel,
     max_features: Annotated[int, typer.Option(help="Most features to add.")] = 20,
     timeout: Annotated[float, typer.Option(help="Time limit of the search in seconds.")] = 900.0,
     memory: Annotated[float, typer.Option(help="Memory limit of the search in megabytes.")] = 1024.0,

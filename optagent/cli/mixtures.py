@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from optagent.cli.app import OUT, AsJson, app, print_json, with_agent
+from optagent.cli.app import OUT, AsJson, RegisteredModel, app, print_json, with_agent
 from optagent.codec import plain
 from optagent.errors import InvalidRequest
 
@@ -18,7 +18,7 @@ Verb = Callable[["OptimizationAgent"], Awaitable["MixtureStatus"]]
 
 @app.command()
 def mixture(
-    model: str,
+    model: RegisteredModel,
     freeze: Annotated[bool, typer.Option("--freeze", help="Leave the weights as they are.")] = False,
     thaw: Annotated[bool, typer.Option("--thaw", help="Let the weights follow the labels again.")] = False,
     champion_only: Annotated[

@@ -6,13 +6,15 @@ from typing import Annotated
 import typer
 
 from optagent import terminal
-from optagent.cli.app import OUT, AsJson, app, print_json, with_agent
+from optagent.cli.app import OUT, AsJson, RegisteredModel, app, print_json, with_agent
 from optagent.codec import plain
 from optagent.domain.instant import time_text
 
 
 @app.command()
-def register(file: Path, as_json: AsJson = False) -> None:
+def register(
+    file: Annotated[Path, typer.Argument(help="The YAML file that describes the model.")], as_json: AsJson = False
+) -> None:
     """Register a model from a YAML file, or replace it."""
     spec = with_agent(lambda agent: agent.register_model(file))
     print_json(plain(spec)) if as_json else OUT.print(f"registered {spec.model_id}", highlight=False)
@@ -42,7 +44,7 @@ def models(as_json: AsJson = False) -> None:
 
 
 @app.command()
-def versions(model: str, as_json: AsJson = False) -> None:
+def versions(model: RegisteredModel, as_json: AsJson = False) -> None:
     """List the versions of a model, the newest first."""
     all_versions = with_agent(lambda agent: agent.versions(model))
     if as_json:

@@ -13,6 +13,7 @@ from optagent.cli.app import (
     ModelArgument,
     ModelOption,
     Register,
+    RegisteredModel,
     app,
     choose_model,
     load_settings,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 @app.command()
 def record(
-    model: str,
+    model: RegisteredModel,
     predictions: Annotated[Path | None, typer.Option(help="Parquet, CSV or Arrow file of predictions.")] = None,
     labels: Annotated[Path | None, typer.Option(help="Parquet, CSV or Arrow file of labels.")] = None,
     reference: Annotated[
@@ -106,7 +107,7 @@ def analyze(
 
 
 @app.command()
-def labels(model: str, as_json: AsJson = False) -> None:
+def labels(model: RegisteredModel, as_json: AsJson = False) -> None:
     """Say at what age the labels of a model come, and which label delay that suggests."""
     from optagent import terminal_report
 
@@ -129,7 +130,7 @@ def alerts(
 
 @app.command()
 def watch(
-    model: str,
+    model: RegisteredModel,
     stop: Annotated[bool, typer.Option("--stop", help="Stop watching.")] = False,
     shards: Annotated[int, typer.Option(min=1, help="Actors that archive what is recorded.")] = 1,
 ) -> None:

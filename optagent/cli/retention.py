@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from optagent.cli.app import ERR, OUT, AsJson, app, print_json, with_agent
+from optagent.cli.app import ERR, OUT, AsJson, RegisteredModel, app, print_json, with_agent
 from optagent.codec import plain
 from optagent.domain.instant import time_text
 from optagent.errors import InvalidRequest
@@ -35,7 +35,7 @@ def prune(
 
 @app.command()
 def erase(
-    model: str,
+    model: RegisteredModel,
     names: Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Ids of recorded rows.")] = None,
     ids: Annotated[Path | None, typer.Option(help="A text file with an id on each line.")] = None,
     as_json: AsJson = False,

@@ -7,7 +7,7 @@ import typer
 import yaml
 
 from optagent import terminal
-from optagent.cli.app import OUT, AsJson, group, print_json, with_agent
+from optagent.cli.app import OUT, AsJson, RegisteredModel, group, print_json, with_agent
 from optagent.codec import plain
 from optagent.domain.instant import time_text
 from optagent.errors import InvalidRequest
@@ -24,7 +24,7 @@ _LOOKS_SHOWN = 5
 
 @rollouts.command()
 def start(
-    model: str,
+    model: RegisteredModel,
     candidate: Annotated[str, typer.Option(help="A version, or an alias.")] = "challenger",
     strategy: Annotated[str, typer.Option(help="conservative, balanced or aggressive.")] = "balanced",
     policy: Annotated[
@@ -39,25 +39,25 @@ def start(
 
 
 @rollouts.command()
-def status(model: str, as_json: AsJson = False) -> None:
+def status(model: RegisteredModel, as_json: AsJson = False) -> None:
     """Show the model's latest rollout, and what its looks have found."""
     _act(lambda agent: agent.latest_rollout(model), as_json)
 
 
 @rollouts.command()
-def promote(model: str, why: Why = "by hand", as_json: AsJson = False) -> None:
+def promote(model: RegisteredModel, why: Why = "by hand", as_json: AsJson = False) -> None:
     """Put the candidate in the champion's place, to be watched; while it is watched, end that."""
     _act(lambda agent: agent.promote_rollout(model, why=why), as_json)
 
 
 @rollouts.command()
-def abort(model: str, why: Why = "by hand", as_json: AsJson = False) -> None:
+def abort(model: RegisteredModel, why: Why = "by hand", as_json: AsJson = False) -> None:
     """Give all requests to the champion again."""
     _act(lambda agent: agent.abort_rollout(model, why=why), as_json)
 
 
 @rollouts.command()
-def rollback(model: str, why: Why = "by hand", as_json: AsJson = False) -> None:
+def rollback(model: RegisteredModel, why: Why = "by hand", as_json: AsJson = False) -> None:
     """Put the champion of before in its place again."""
     _act(lambda agent: agent.rollback_rollout(model, why=why), as_json)
 

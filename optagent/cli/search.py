@@ -12,6 +12,7 @@ from optagent.cli.app import (
     AsJson,
     ModelArgument,
     ModelOption,
+    ProcessArgument,
     Register,
     app,
     choose_model,
@@ -137,13 +138,13 @@ def processes(
 
 
 @app.command()
-def status(process_id: str) -> None:
+def status(process_id: ProcessArgument) -> None:
     """Print all that is known of one run, as JSON."""
     print_json(plain(with_agent(lambda agent: agent.process(process_id))))
 
 
 @app.command()
-def cancel(process_id: str) -> None:
+def cancel(process_id: ProcessArgument) -> None:
     """Ask a run to stop."""
     with_agent(lambda agent: agent.cancel(process_id))
     OUT.print(f"asked {process_id} to stop", highlight=False)

@@ -59,7 +59,11 @@ def list_(as_json: AsJson = False) -> None:
 
 
 @tokens.command()
-def revoke(token_id: str) -> None:
+def revoke(
+    token_id: Annotated[
+        str, typer.Argument(metavar="TOKEN", help="The id of a token, as `optagent token list` shows it.")
+    ],
+) -> None:
     """End a token; gateways refuse it within seconds."""
     token = with_agent(lambda agent: agent.revoke_token(token_id))
     OUT.print(f"revoked {token.token_id} of {token.name}", highlight=False)

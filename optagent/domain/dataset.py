@@ -12,7 +12,9 @@ class FileSource:
     """Files by path, glob or URI (local, s3, gcs); without a `format` it follows from the name."""
 
     uri: str
+    """Path, glob or URI of the files. A relative path is one below the folder of the model.yaml."""
     format: str | None = None
+    """parquet, csv or arrow. Unset: by the ending of the name."""
 
     def __post_init__(self) -> None:
         if not self.uri.strip():
@@ -26,7 +28,9 @@ class SqlSource:
     """The rows of one query to a database by its SQLAlchemy URL; `${NAME}` in it is read from the environment."""
 
     url: str
+    """SQLAlchemy URL of the database."""
     query: str
+    """The query, whose result is the rows."""
 
     def __post_init__(self) -> None:
         if "://" not in self.url:

@@ -44,28 +44,32 @@ _WORST_FIRST = (Verdict.ERROR, Verdict.FAIL, Verdict.INCONCLUSIVE)
 
 @dataclass(frozen=True, slots=True)
 class Gates:
-    """The conditions on a candidate, measured on rows that no search saw.
-
-    `metrics_min` and `metrics_max` are limits of metrics by name, for the estimate; where a metric's interval contains
-    the limit, the gate passes and its reason says so, or it is inconclusive if `strict`. `min_validation_samples` is
-    the least number of holdout rows. `max_bias` is the largest difference between groups of a sensitive column.
-    `max_latency_ms` limits the 99th percentile of serving one row. `beats_champion` is True, False or "not_worse"; in
-    the last case `margin`, a share of the champion's score, is the loss that still counts as no worse. `beats_constant`
-    demands skill: of two models without any, one is always luckier than the other. After a change it also keeps out a
-    model that has only begun to learn.
-    """
+    """The conditions on a candidate, measured on rows that no search saw."""
 
     metrics_min: Mapping[str, float] = field(default_factory=dict)
+    """The least values of metrics by name, for the estimate. Written as `<metric>_min`, such as `accuracy_min`."""
     metrics_max: Mapping[str, float] = field(default_factory=dict)
+    """The greatest values of metrics by name, for the estimate. Written as `<metric>_max`, such as `log_loss_max`."""
     min_validation_samples: int = 100
+    """The least number of holdout rows."""
     enable_bias_check: bool = False
+    """True: the groups of each sensitive column are compared. For classifiers."""
     max_bias: float = 0.1
+    """The largest difference between groups of a sensitive column."""
     enable_security_scan: bool = True
+    """True: the candidate's files are checked, and loaded in a process of their own first."""
     max_latency_ms: float = 500.0
+    """The limit of the 99th percentile of serving one row, in milliseconds."""
     beats_champion: bool | str = True
+    """True: the candidate has to be better than the champion; `not_worse`: no worse, within the margin; false: it is
+    not compared."""
     margin: float = 0.0
+    """The loss that still counts as no worse, a share of the champion's score."""
     beats_constant: bool = False
+    """True: the candidate has to be better than one answer to every row, for of two models without skill one is always
+    luckier. After a change this also keeps out a model that has only begun to learn."""
     strict: bool = False
+    """True: a metric whose interval contains its limit is inconclusive; false: it passes, and the reason says so."""
 
     def __post_init__(self) -> None:
         for name, limit in (*self.metrics_min.items(), *self.metrics_max.items()):

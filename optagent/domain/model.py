@@ -32,37 +32,54 @@ class Task(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """The description of a model that optagent monitors and optimizes.
-
-    Empty `features` mean every column but the target, the time column, the `entity`, `sensitive_columns` (used for bias
-    checks, never learned from) and `ignore`. `entity` is the column of the customer or machine that a row is of: rows
-    of one are never on both sides of a split. `label_horizon` is the time from a row to its label: a duration with a
-    time column of dates, otherwise a number in the unit of the time column (or rows, with `rows_in_time_order`). Empty
-    `metric` and `families` mean the defaults of the task, `monitoring` None means that of the settings. Without a
-    `policy` the model is optimized only on request.
-    """
+    """The description of a model that optagent monitors and optimizes."""
 
     model_id: str
+    """The model's name. In a model.yaml it is written `id`."""
     task: Task
+    """The kind of answer that the model gives."""
     data: DataSource
+    """The labelled rows to learn from: files, or the query of a database."""
     target: str
+    """The column of labels."""
     features: tuple[str, ...] = ()
+    """The columns to learn from. Empty: every column but the target, the time column, `entity`, `sensitive_columns` and
+    `ignore`."""
     ignore: tuple[str, ...] = ()
+    """Columns that are no features."""
     time_column: str | None = None
+    """The column of each row's time: rows are then split by time, the newest are the holdout."""
     rows_in_time_order: bool = False
+    """True where the rows are in the order of time, and no column tells it."""
     label_horizon: str | float = 0.0
+    """The time from a row to its label: rows whose labels would not be known yet are purged before each cut. A duration
+    such as 7d with a time column of dates, otherwise a number in the unit of the time column, or of rows with
+    `rows_in_time_order`."""
     sensitive_columns: tuple[str, ...] = ()
+    """Columns that bias is checked over, and that are never learned from."""
     positive_class: str | None = None
+    """The label that probabilities are of, for a binary model. Unset: the last label in sorted order."""
     class_weight: str = "none"
+    """`balanced` weighs rows by the rarity of their class in training, `none` weighs them alike."""
     metric: str = ""
+    """The metric that searches improve and gates compare. Empty: the default of the task."""
     families: tuple[str, ...] = ()
+    """The model families that are searched, by name, or a family of your own as package.module:Class. Empty:
+    lightgbm."""
     search_space: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Changes of what is searched, by family and parameter: `{low, high, log}`, a list of choices, or one value."""
     holdout_fraction: float = 0.2
+    """The share of the rows, the newest where they have a time, that no search sees and gates judge by."""
     folds: int = 4
+    """The number of folds of the other rows, on which trials are scored."""
     description: str = ""
+    """Text for people."""
     monitoring: Monitoring | None = None
+    """How the model is watched. Unset: as the settings say."""
     policy: RetrainingPolicy | None = None
+    """When the model is optimized without a request: a name, or the fields of a policy. Unset: on request only."""
     entity: str | None = None
+    """The column of the customer or machine that a row is of: rows of one are never on both sides of a split."""
 
     def __post_init__(self) -> None:
         if not MODEL_ID.fullmatch(self.model_id):

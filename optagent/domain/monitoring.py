@@ -20,26 +20,29 @@ class AnalysisType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Monitoring:
-    """The thresholds of decay, and the tolerated frequency of false alarms.
-
-    `accuracy_drop_threshold` is the fall of a metric that counts as degraded: absolute for metrics between 0 and 1, a
-    share of the reference for losses and errors. `drift_score_threshold` is the importance-weighted effect that counts
-    as drift. With `performance_window_rows`, each point of a metric over time has that many rows instead of an equal
-    span of time. `false_alarm_every` is the mean time between false alarms where nothing changes. `slices` are feature
-    columns whose values are judged separately. `business` are metrics by name, each an arithmetic expression over
-    outcome columns (further columns of the labels), `prediction`, `label` and, for classifiers, `probability`, such as
-    `"profit": "stake * (prediction == label) - fee"`; their mean per row is tracked.
-    """
+    """The thresholds of decay, and the tolerated frequency of false alarms."""
 
     accuracy_drop_threshold: float = 0.05
+    """The fall of a metric that counts as degraded: absolute for metrics between 0 and 1, a share of the reference for
+    losses and errors."""
     drift_score_threshold: float = 0.1
+    """The importance-weighted effect that counts as drift."""
     confidence_threshold: float = 0.8
+    """The probability below which a prediction is unsure."""
     performance_window_hours: float = 24.0
+    """The length of the current window, in hours."""
     performance_window_rows: int | None = None
+    """The rows of each point of a metric over time. Unset: points are equal spans of time."""
     alert_cooldown_minutes: float = 60.0
+    """The least time between two notices of one alert, in minutes."""
     false_alarm_every: str = "90d"
+    """The mean time between false alarms where nothing changes, as a duration."""
     slices: tuple[str, ...] = ()
+    """Feature columns whose values are judged separately."""
     business: Mapping[str, str] = field(default_factory=dict)
+    """Metrics of your own by name, whose mean per row is tracked: each an arithmetic expression over outcome columns
+    (further columns of the labels), `prediction`, `label` and, for classifiers, `probability`, such as
+    `stake * (prediction == label) - fee`."""
 
     def __post_init__(self) -> None:
         for name in ("accuracy_drop_threshold", "drift_score_threshold", "confidence_threshold"):

@@ -93,36 +93,45 @@ _TRIGGER_OF_ALERT = {
 
 @dataclass(frozen=True, slots=True)
 class RetrainingPolicy:
-    """The rules by which a model is optimized without a request.
-
-    `every` is the time between scheduled runs, `min_new_labels` the number of labelled rows since the last training
-    that start a run (None: the setting). The `optimization_type` auto follows the diagnosis, which climbs past the
-    remedies that failed. `window` selects the rows to learn from. After every run, no other starts for `cooldown`; at
-    most `most_a_year` start in a year, not counting runs that found nothing to do. `gates` are the gates of the API,
-    `rollout` are fields of `RolloutPolicy` that differ from the strategy's. With `refit`, a candidate that passed its
-    gates and goes to shadow is trained again on all labelled rows, the holdout's too, and shadow judges that version.
-    The `answer` is that of one version, the champion, or of the mixture of all `slots`, whose weights follow the
-    labels; with a mixture, an optimization renews the slots, and nothing has to be better than the champion first. The
-    trigger growth is due once the rows have grown by the share `growth` since the largest slot's model was trained.
-    """
+    """The rules by which a model is optimized without a request."""
 
     triggers: tuple[Trigger, ...] = (Trigger.DEGRADATION, Trigger.CONCEPT_DRIFT)
+    """The causes that start an optimization."""
     action: Action = Action.CANDIDATE
+    """How far a candidate that passed its gates may go without a person."""
     strategy: str = "balanced"
+    """The trade-off between cost and caution: conservative, balanced or aggressive."""
     optimization_type: OptimizationType = OptimizationType.AUTO
+    """What an optimization does; `auto` follows the diagnosis, which climbs past the remedies that failed."""
     every: str | None = None
+    """The time between scheduled runs, with the trigger schedule."""
     min_new_labels: int | None = None
+    """Labelled rows since the last training that start a run, with the trigger new_labels. Unset: the setting
+    min_samples_for_retrain."""
     cooldown: str = "1d"
+    """The time after every run in which no other starts, as a duration."""
     most_a_year: int = 52
+    """Most runs in a year, not counting those that found nothing to do."""
     window: str = "auto"
+    """The rows to learn from: auto, expanding, sliding, weighted, since_change, or a duration such as 90d."""
     trials: int | None = None
+    """Trials of a search. Unset: as the settings and the strategy say."""
     timeout_s: float | None = None
+    """Wall time of a search, in seconds. Unset: as the settings and the strategy say."""
     gates: Mapping[str, Any] = field(default_factory=dict)
+    """Conditions on a candidate that differ from the defaults, by name."""
     rollout: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the rollout that differ from the strategy's."""
     refit: bool = True
+    """True: a candidate that passed its gates and goes to shadow is trained again on all labelled rows, the holdout's
+    too, and shadow judges that version."""
     answer: str = "champion"
+    """Who answers: one version, the champion, or the mixture of all `slots`, whose weights follow the labels. With a
+    mixture, an optimization renews the slots, and nothing has to be better than the champion first."""
     slots: tuple[str, ...] = DEFAULT_SLOTS
+    """The slots of the mixture: champion, all, search, a share such as 1/4, a duration such as 90d, or a version."""
     growth: float = 0.0625
+    """The share by which the rows have to grow since the largest slot's model was trained, with the trigger growth."""
 
     def __post_init__(self) -> None:
         strategy_named(self.strategy)

@@ -39,42 +39,49 @@ class AlphaSplit:
 
 @dataclass(frozen=True, slots=True)
 class RolloutPolicy:
-    """The rules of one rollout; losses are per row, the candidate's less the champion's.
-
-    `alpha` is the risk of one wrong decision in the whole rollout. `margin` is the loss that still counts as no worse
-    in shadow, `ramp_margin` the one on split traffic (None: the same). `ramp` lists the candidate's shares, in order;
-    without any, shadow leads straight to the champion's place. Shadow and each step need `min_rows`. An undecided
-    rollout ends after `horizon_rows` in shadow, or `ramp_horizon_rows` over all steps. `guardrails` are the highest
-    tolerated rates of bad rows. `label_delay_s` is the time to wait for the label of a request, `budget_ms` the time
-    that the candidate may take for one. With `hold`, a candidate that passed in shadow stays there until somebody
-    promotes it. `block` is the number of rows that shadow averages; None means that it follows from the rows.
-
-    `tuned_rows` are the labelled rows after which shadow's bounds are narrowest: the patience is apart from it. With a
-    `block_s`, rows are compared by blocks of so many seconds, such as days, where they have more in common within one
-    than between two; `block_effects` says that they are known to. Each step of a ramp that follows shadow lasts for
-    `step_rows` requests, with labels or without (None: `min_rows`).
-    """
+    """The rules of one rollout; losses are per row, the candidate's less the champion's."""
 
     alpha: float = 0.05
+    """The risk of one wrong decision in the whole rollout."""
     alpha_split: AlphaSplit = field(default_factory=AlphaSplit)
+    """The shares of that risk: of the stages, of all guardrails, of the sample ratio."""
     margin: float = 0.0
+    """The loss that still counts as no worse in shadow."""
     ramp_margin: float | None = None
+    """The loss that still counts as no worse on split traffic. Unset: the same."""
     shadow: bool = True
+    """True: the candidate is asked about every request first, and its answers are thrown away."""
     ramp: tuple[float, ...] = (0.05, 0.25, 0.5)
+    """The candidate's shares of the requests, in order. Without any, shadow leads straight to the champion's place."""
     min_rows: int = 1000
+    """The least labelled rows of shadow, and of each step of a ramp without shadow."""
     horizon_rows: int = 50_000
+    """The rows in shadow after which an undecided rollout ends."""
     ramp_horizon_rows: int = 500_000
+    """The rows over all steps of the ramp after which an undecided rollout ends."""
     block: int | None = None
+    """The number of rows that shadow averages. Unset: it follows from the rows."""
     guardrails: Mapping[str, float] = field(default_factory=lambda: {ERRORS: 0.01, SLOW: 0.05})
+    """The highest tolerated rates of bad rows, by name: errors, and answers that come too late."""
     baking_s: float = 3600.0
+    """The time that the candidate answers everything before it is promoted, in seconds."""
     max_duration_s: float = 14 * 86400.0
+    """The patience: the time after which an undecided rollout ends, in seconds."""
     label_delay_s: float = 0.0
+    """The time to wait for the label of a request, in seconds."""
     budget_ms: float = 100.0
+    """The time that the candidate may take for a request, in milliseconds."""
     hold: bool = False
+    """True: a candidate that passed in shadow stays there until somebody promotes it."""
     tuned_rows: int = 2_000
+    """The labelled rows after which shadow's bounds are narrowest; the patience is apart from it."""
     block_s: float = 0.0
+    """The length of blocks such as days, in seconds, by which rows are compared where they have more in common within
+    one than between two. 0: rows are compared one by one."""
     block_effects: bool = False
+    """True: rows of one block are known to have more in common."""
     step_rows: int | None = None
+    """The requests, with labels or without, that each step of a ramp after shadow lasts for. Unset: `min_rows`."""
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha < 1:

@@ -7,21 +7,22 @@ from optagent.errors import InvalidRequest
 
 @dataclass(frozen=True, slots=True)
 class Strategy:
-    """A trade-off between cost and caution.
-
-    `trials` and `timeout` are shares of the limits in the settings (1.0 is all of them). `reduction_factor` is that of
-    ASHA: of so many trials that reach a rung, one goes on. `alpha` is the error rate of every interval and test;
-    `margin` is the loss of quality, as a share of the champion's, that still counts as no worse.
-    """
+    """A trade-off between cost and caution."""
 
     name: str
+    """The name by which it is chosen."""
     trials: float
+    """The share of the trials that the settings allow."""
     timeout: float
+    """The share of the wall time that the settings allow."""
     reduction_factor: int
+    """The factor of early stopping (ASHA): of so many trials that reach a rung, one goes on."""
     grace_units: int
-    concurrency: float
+    """Units of budget that each trial has before it may be stopped."""
     alpha: float
+    """The error rate of every interval and test."""
     margin: float
+    """The loss of quality, as a share of the champion's, that still counts as no worse."""
 
 
 STRATEGIES = {
@@ -33,7 +34,6 @@ STRATEGIES = {
             timeout=0.5,
             reduction_factor=2,
             grace_units=9,
-            concurrency=0.5,
             alpha=0.01,
             margin=0.0,
         ),
@@ -43,7 +43,6 @@ STRATEGIES = {
             timeout=1.0,
             reduction_factor=3,
             grace_units=3,
-            concurrency=1.0,
             alpha=0.05,
             margin=0.01,
         ),
@@ -53,7 +52,6 @@ STRATEGIES = {
             timeout=1.0,
             reduction_factor=4,
             grace_units=1,
-            concurrency=1.0,
             alpha=0.1,
             margin=0.02,
         ),

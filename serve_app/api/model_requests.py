@@ -102,7 +102,7 @@ class RetrainingFields(Request):
         list[Annotated[str, Field(max_length=20)] | Annotated[int, Field(ge=1, le=10**9)]],
         Field(max_length=20, examples=[list(DEFAULT_SLOTS)], description=SLOTS),
     ] = list(DEFAULT_SLOTS)
-    growth: Annotated[float, Field(ge=0, le=1e6, description="with the trigger growth")] = 0.125
+    growth: Annotated[float, Field(ge=0, le=1e6, description="with the trigger growth")] = 0.0625
 
 
 Retraining = Annotated[str, one_of(POLICIES, description="a policy by name")] | RetrainingFields | None

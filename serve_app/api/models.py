@@ -16,7 +16,9 @@ from serve_app.api.security import Caller, CurrentCaller, GuardedRoute, needs
 
 router = APIRouter(prefix="/models", tags=["models"], route_class=GuardedRoute)
 
-Alias = Annotated[str, Path(pattern=r"^[a-z][a-z0-9_\-]{0,49}$", examples=["challenger"])]
+Alias = Annotated[
+    str, Path(pattern=r"^[a-z][a-z0-9_\-]{0,49}$", examples=["challenger"], description="name of an alias")
+]
 IfMatch = Annotated[
     str | None, Header(alias="If-Match", max_length=1000, description="the `ETag` of the model that is to be changed")
 ]

@@ -133,8 +133,8 @@ async def events(process: FoundProcess, watch: Watches) -> AsyncIterator[ServerS
 @router.get("/processes", **needs(Scope.READ))
 async def processes(
     caller: CurrentCaller,
-    model_id: Annotated[str | None, Query(max_length=100)] = None,
-    status: Status | None = None,
+    model_id: Annotated[str | None, Query(max_length=100, description="only those of this model")] = None,
+    status: Annotated[Status | None, Query(description="only those of this status")] = None,
     limit: Limit = 100,
     cursor: Annotated[str | None, Query(max_length=500, description="`next_cursor` of the page before")] = None,
 ) -> Processes:

@@ -34,7 +34,7 @@ def one_of(names: Any, **options: Any) -> Any:
 WINDOW = f"the rows that are learned from: {', '.join(WINDOWS)}, or a duration such as 90d"
 REFIT = "what passed and goes to shadow is trained again on all labelled rows, the holdout's too, and judged there"
 ModelId = Annotated[str, Path(pattern=ID, examples=["churn"], description="id of a registered model")]
-ProcessId = Annotated[str, Path(pattern=ID, examples=["tune-3f2a9c0d1e4b"])]
+ProcessId = Annotated[str, Path(pattern=ID, examples=["tune-3f2a9c0d1e4b"], description="id of a process")]
 Limit = Annotated[int, Query(ge=1, le=1000, description="most that are answered")]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Amount = Annotated[float, Field(ge=0, le=1e12)]

@@ -11,7 +11,7 @@ from serve_app.api.security import CurrentCaller, GuardedRoute, needs
 
 router = APIRouter(prefix="/tokens", tags=["tokens"], route_class=GuardedRoute)
 
-TokenId = Annotated[str, Path(pattern="^[0-9a-f]{12}$", examples=["0f1e2d3c4b5a"])]
+TokenId = Annotated[str, Path(pattern="^[0-9a-f]{12}$", examples=["0f1e2d3c4b5a"], description="id of a token")]
 
 
 @router.get("", **needs(Scope.ADMIN))

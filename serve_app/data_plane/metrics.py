@@ -47,6 +47,11 @@ METRICS = (
     MetricDefinition("optagent_record_waiting_rows", "gauge", "rows that wait to be recorded", ()),
 )
 
+ROLLOUT_STATE = MetricDefinition(
+    "optagent_rollout_state", "gauge", "1 for the state that the model's latest rollout is in", ("model", "state")
+)
+"""The metric that the supervisor exports beside those of gateways."""
+
 
 class ModelMetrics:
     """The counts of one model. Each number is changed by one thread only, so no count is lost."""
