@@ -18,7 +18,8 @@ RIDDLES = re.compile(r"(What|Whether|Who|How|Which|Where|Why)\b")
 
 @cache
 def trees() -> dict[str, ast.Module]:
-    files = [path for part in ("optagent", "serve_app") for path in sorted((ROOT / part).rglob("*.py"))]
+    parts = ("optagent", "serve_app", "reference")
+    files = [path for part in parts for path in sorted((ROOT / part).rglob("*.py"))]
     return {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in files}
 
 
