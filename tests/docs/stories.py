@@ -1,0 +1,108 @@
+"""Stories of the documentation: folders of examples whose scripts run one after the other in one working folder."""
+
+import contextlib
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+
+_STEP = re.compile(r"\d\d-.+\.(sh|py)")
+_UP = re.compile(r"^\s*optagent up\b", re.M)
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """A folder of examples. Numbered scripts are its steps, in the order of their names; other files are their data."""
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def steps(self) -> list[Path]:
+        return [path for path in sorted(self.folder.iterdir()) if _STEP.fullmatch(path.name)]
+
+    @property
+    def data(self) -> list[Path]:
+        return [path for path in sorted(self.folder.iterdir()) if path not in self.steps and path.is_file()]
+
+    @property
+    def needs_a_system(self) -> bool:
+        return any(_UP.search(step.read_text(encoding="utf-8")) for step in self.steps if step.suffix == ".sh")
+
+
+def stories() -> list[Story]:
+    """Every story, by name."""
+    return [Story(folder) for folder in sorted(EXAMPLES.glob("*/")) if folder.name != "__pycache__"]
+
+
+def tell_story(story: Story, home: Path, step_s: float) -> None:
+    """Runs the steps of a story in a new folder below `home`, each for at most `step_s` seconds.
+
+    A story that brings up a system waits until no other test has one, and takes it down at the end.
+    """
+    work = home / "work"
+    work.mkdir()
+    for path in story.data:
+        shutil.copy(path, work)
+    environment = _environment(home / "state")
+    with _only_system(story, work, environment):
+        for step in story.steps:
+            done = _run_step(step, work, environment, step_s)
+            assert done.returncode == 0, f"{story.name}/{step.name}:\n{done.stdout}\n{done.stderr}"
+
+
+def _run_step(step: Path, work: Path, environment: dict[str, str], step_s: float) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable] if step.suffix == ".py" else ["bash", "-euo", "pipefail"]
+    # Into files: a program that a step leaves in the background would hold a pipe open.
+    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
+        code = subprocess.run(
+            [*command, str(step)], cwd=work, env=environment, stdout=output, stderr=errors, timeout=step_s
+        ).returncode
+        output.seek(0)
+        errors.seek(0)
+        return subprocess.CompletedProcess(command, code, output.read(), errors.read())
+
+
+def _environment(home: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("OPT_AGENT_")}
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)
+    return {
+        **kept,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "OPT_AGENT_HOME": str(home),
+        "OPT_AGENT_API_PORT": str(_free_port()),
+        "OPT_AGENT_NUM_CPUS": "2",
+    }
+
+
+@contextlib.contextmanager
+def _only_system(story: Story, work: Path, environment: dict[str, str]) -> Iterator[None]:
+    """One `optagent up` at a time on a machine, since ports of Ray are fixed; nothing for a story without one."""
+    if not story.needs_a_system:
+        yield
+        return
+    with FileLock(Path(tempfile.gettempdir()) / "optagent-tests-up.lock", timeout=1800):
+        try:
+            yield
+        finally:
+            command = [sys.executable, "-m", "optagent.cli", "down"]
+            subprocess.run(command, cwd=work, env=environment, capture_output=True, timeout=120)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
