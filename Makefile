@@ -13,10 +13,10 @@ demo: .venv/.made
 # All tests take two cores. Of those that are no unit tests, a file is run by one of two workers, each of which has Ray,
 # Redis and MLflow of its own; the folder with the longest files goes first, so that none of them is left for the end.
 test: unit
-	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder tests/e2e tests/integration tests/security tests/contract tests/simulation tests/api
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder tests/e2e tests/docs tests/integration tests/security tests/contract tests/simulation tests/api
 
 unit: .venv/.made
-	$(BIN)/pytest --numprocesses 2 tests/unit optagent
+	$(BIN)/pytest --numprocesses 2 tests/unit optagent reference
 
 lint: .venv/.made
 	$(BIN)/ruff format --check .

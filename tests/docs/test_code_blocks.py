@@ -36,13 +36,11 @@ def test_code_on_a_page_is_included_from_an_example(page: Path):
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.relative_to(DOCS).as_posix())
 def test_what_a_page_includes_exists(page: Path):
-    for _, line in code_lines(page):
-        include = _INCLUDE.fullmatch(line)
-        assert include is not None
+    for include in filter(None, (_INCLUDE.fullmatch(line) for _, line in code_lines(page))):
         text = (ROOT / include["file"]).read_text(encoding="utf-8")
         if include["section"] is not None:
-            assert f"[start:{include['section']}]" in text, line
-            assert f"[end:{include['section']}]" in text, line
+            assert f"[start:{include['section']}]" in text, include[0]
+            assert f"[end:{include['section']}]" in text, include[0]
 
 
 def test_a_block_that_is_typed_by_hand_is_found(tmp_path: Path):
