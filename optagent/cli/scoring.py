@@ -5,14 +5,14 @@ from typing import Annotated
 
 import typer
 
-from optagent.cli.app import ERR, OUT, AsJson, app, print_json, with_agent
+from optagent.cli.app import ERR, OUT, AsJson, RegisteredModel, app, print_json, with_agent
 from optagent.codec import plain
 from optagent.errors import InvalidRequest
 
 
 @app.command()
 def score(
-    model: str,
+    model: RegisteredModel,
     data: Annotated[str, typer.Option(help="Parquet, CSV or Arrow: a path, a folder, a glob, or an address.")],
     out: Annotated[Path, typer.Option(help="A new Parquet, CSV or Arrow file, by its name.")],
     version: Annotated[
