@@ -27,7 +27,7 @@ Recorded rows are Parquet files below `OPT_AGENT_OBSERVATIONS`, a folder a model
 names the files that count. Columns of the kinds:
 """
 _TEXT, _TIME = "large_string", "timestamp[us, tz=UTC]"
-_PREDICTIONS = {
+PREDICTION_COLUMNS = {
     "id": (_TEXT, "the name of the row, by which its label comes"),
     "time": (_TIME, "arrival of the request"),
     "*features*": ("double, bool, large_string or timestamp", "the row as it came"),
@@ -40,7 +40,7 @@ _PREDICTIONS = {
     "mixture_digest": (_TEXT, "the digest of the mixture's weights"),
     "said_*number*": ("double", "what each slot and layer said"),
 }
-_LABELS = {
+LABEL_COLUMNS = {
     "id": (_TEXT, "the id of the prediction"),
     "time": (_TIME, "when the label was known"),
     "label": ("large_string or double", "what came true; the latest one counts"),
@@ -56,8 +56,8 @@ def formats_page() -> ReferencePage:
     add_shape(page, FileEntry)
     page.add_heading("Archive of recorded rows")
     page.add_text(_ARCHIVE)
-    _add_columns(page, "Predictions", _PREDICTIONS)
-    _add_columns(page, "Labels", _LABELS)
+    _add_columns(page, "Predictions", PREDICTION_COLUMNS)
+    _add_columns(page, "Labels", LABEL_COLUMNS)
     page.add_heading("Evidence of a rollout", 3)
     _add_schema(page, evidence_schema(1))
     add_shape(page, ArchiveManifest)

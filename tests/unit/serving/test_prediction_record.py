@@ -16,6 +16,7 @@ from optagent.serving.prediction_record import PredictionRecord, predictions_tab
 from optagent.training.encoding import encode
 from optagent.training.live_rows import encode_live, model_matrix
 from optagent.training.predictor import Predictor
+from reference.formats import PREDICTION_COLUMNS
 
 MakePredictor = Callable[..., Predictor]
 MakeRows = Callable[[Task], pa.Table]
@@ -81,3 +82,20 @@ def test_values_of_other_types_that_the_reader_takes_do_not_change_the_columns(m
     row = both.to_pylist()[1]
     assert (row["a"], row["b"], row["count"], row["city"], row["open"]) == (1.0, 2.0**60, None, "7", False)
     assert row["day"].date().isoformat() == "1970-01-02"
+
+
+@pytest.mark.parametrize("task", list(Task))
+def test_the_reference_has_their_columns_and_types(
+    task: Task, make_predictor: MakePredictor, make_served_rows: MakeRows
+) -> None:
+    model = make_served_model(make_predictor("lightgbm", task))
+    rows = make_served_rows(task).drop_columns(["label"]).slice(0, 3)
+    table = predictions_table([make_record(model, rows, ["a", "b", "c"])])
+    beside = [field for field in table.schema if field.name not in rows.schema.names]
+    own = [field for field in beside if not field.name.startswith("probability_")]
+    assert {field.name for field in own} == {name for name in PREDICTION_COLUMNS if not name.startswith(MORE)}
+    assert [field.name for field in own if str(field.type) not in PREDICTION_COLUMNS[field.name][0]] == []
+
+
+MORE = ("*", "probability_", "said_", "mixture_")
+"""The beginnings of columns of some models only."""
