@@ -34,13 +34,18 @@ class Answered:
 
 
 class Market(threading.Thread):
-    """Asks for all shares of a day at once, `day_s` seconds after the day before; stops after the last one."""
+    """Asks for all shares of a day at once, `day_s` seconds after the day before.
 
-    def __init__(self, rows: pd.DataFrame, url: str, token: str, day_s: float) -> None:
+    It stops at the first day after `last_day` at which `enough` is set, and after the last of the rows.
+    """
+
+    def __init__(self, rows: pd.DataFrame, url: str, token: str, day_s: float, last_day: str) -> None:
         super().__init__(name="market", daemon=True)
         self.answered = Answered()
         self.today: Any = None
+        self.enough = threading.Event()
         self.ended = threading.Event()
+        self._last_day = pd.Timestamp(last_day)
         self._days = [(day, part) for day, part in rows.groupby("date", sort=True)]
         self._features = [name for name in rows.columns if name not in ("date", "at", "turbulent")]
         self._url, self._day_s = url, day_s
@@ -59,6 +64,8 @@ class Market(threading.Thread):
         waiting: deque[tuple[Any, list[dict[str, Any]]]] = deque()
         for day, part in self._days:
             time.sleep(max(0.0, began_at + (day - first).days * self._day_s - time.time()))
+            if day > self._last_day and self.enough.is_set():
+                return
             self.today = day
             ids = [f"{day:%Y-%m-%d} {ticker}" for ticker in part["ticker"]]
             self._ask(day, part, ids)

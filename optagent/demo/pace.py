@@ -1,12 +1,13 @@
 """Pace of a demo: the days that it lives through, the length of each, and the model's fields on that clock."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from optagent.domain.slot import ALL_ROWS, CHAMPION_SLOT, DEFAULT_SLOTS
 from optagent.settings import Settings, load_settings
 
 
@@ -14,23 +15,50 @@ from optagent.settings import Settings, load_settings
 class DemoPace:
     """The first and the last live day, the seconds of a calendar day, and the size of the first search.
 
-    `last_s` bounds the wait for processes that still run when the days are over. A demo `with_companions` also tries to
-    learn noise, and compares with retraining calendars.
+    The days go on after the last one, to `latest_live` at most, until new models have answered for `days_after`: on a
+    busy machine they are trained late. `last_s` bounds the wait for processes that still run when the days are over. A
+    demo `with_companions` also tries to learn noise, and compares with retraining calendars.
     """
 
     first_live: str
     last_live: str
+    latest_live: str
+    days_after: int
     day_s: float
     trials: int
     search_s: float
     families: tuple[str, ...]
+    slots: tuple[str, ...]
     monitor_every_s: float
     last_s: float
     with_companions: bool
 
 
-WHOLE = DemoPace("2004-01-01", "2010-12-31", 0.12, 40, 60.0, ("lightgbm", "xgboost"), 2.0, 60.0, True)
-FAST = DemoPace("2004-01-01", "2005-03-31", 0.04, 4, 300.0, ("lightgbm",), 1.0, 60.0, False)
+WHOLE = DemoPace(
+    first_live="2004-01-01",
+    last_live="2010-12-31",
+    latest_live="2010-12-31",
+    days_after=0,
+    day_s=0.12,
+    trials=40,
+    search_s=60.0,
+    families=("lightgbm", "xgboost"),
+    slots=DEFAULT_SLOTS,
+    monitor_every_s=2.0,
+    last_s=60.0,
+    with_companions=True,
+)
+FAST = replace(
+    WHOLE,
+    last_live="2004-12-31",
+    days_after=90,
+    day_s=0.04,
+    trials=4,
+    search_s=300.0,
+    families=("lightgbm",),
+    slots=(CHAMPION_SLOT, ALL_ROWS, "1/4"),
+    with_companions=False,
+)
 
 
 def demo_settings(folder: Path, pace: DemoPace) -> Settings:
@@ -81,6 +109,7 @@ def model_fields(data: Path, pace: DemoPace) -> dict[str, Any]:
             "action": "full",
             "optimization_type": "retrain",
             "answer": "mixture",
+            "slots": list(pace.slots),
             "cooldown": f"{30 * day_s:.1f}s",
             "most_a_year": 10_000,
         },

@@ -130,10 +130,10 @@ class Demo:
 
     async def _open_market(self, agent: Any, url: str, rows: pd.DataFrame) -> Market:
         """A market whose days have begun, asked of the endpoint with a token of its own."""
-        live = rows[(rows["date"] >= self._pace.first_live) & (rows["date"] <= self._pace.last_live)]
+        live = rows[(rows["date"] >= self._pace.first_live) & (rows["date"] <= self._pace.latest_live)]
         text, _ = await agent.create_token("demo market", ["predict", "label"])
         await asyncio.to_thread(wait_until_served, url, text, live)
-        live_market = Market(live, url, text, self._pace.day_s)
+        live_market = Market(live, url, text, self._pace.day_s, self._pace.last_live)
         self._board.answered = live_market.answered
         self._timeline.day = lambda: live_market.today
         live_market.start()
@@ -141,7 +141,7 @@ class Demo:
 
     async def _follow(self, agent: Any, model_id: str, live_market: Market, frozen: FrozenChampion) -> None:
         """Says what the loop does until the days are over, a model was trained, and nothing is under way."""
-        over_at = float("inf")
+        over_at = enough_at = float("inf")
         while True:
             for alert in await agent.alerts(model_id):
                 self._timeline.say_once(alert.alert_id, "alert", f"{alert.severity}: {alert.kind}: {alert.message}")
@@ -152,6 +152,10 @@ class Demo:
             self._board.frozen = frozen.answers
             with suppress(NotFound):  # no label has come yet
                 self._board.mixture = await agent.mixture(model_id)
+            if trained_models(processes):
+                enough_at = min(enough_at, time.monotonic() + self._pace.days_after * self._pace.day_s)
+            if time.monotonic() >= enough_at:
+                live_market.enough.set()
             if live_market.ended.is_set():
                 over_at = min(over_at, time.monotonic())
                 is_idle = all(process.status.has_ended for process in processes)

@@ -1,7 +1,6 @@
 """The whole analysis on real data (share prices, an electricity market, car loans), and its false alarms."""
 
 import asyncio
-import importlib.util
 import tempfile
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +19,7 @@ from optagent.adapters.in_memory.registry import InMemoryRegistry
 from optagent.adapters.in_memory.store import InMemoryStore
 from optagent.adapters.in_memory.tracker import InMemoryTracker
 from optagent.adapters.in_memory.tuner import SequentialTuner
+from optagent.demo import market as demo_market
 from optagent.domain.diagnosis import Condition
 from optagent.domain.drift import DriftStatus
 from optagent.domain.model_report import ModelReport
@@ -70,12 +70,7 @@ async def analyzed(
 @pytest.fixture(scope="module")
 def market() -> ModuleType:
     pytest.importorskip("bokeh_sampledata", reason="the prices are in bokeh-sampledata, of the extra 'demo'")
-    found = importlib.util.spec_from_file_location("market", ROOT / "demo" / "market.py")
-    assert found is not None
-    assert found.loader is not None
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    return module
+    return demo_market
 
 
 @pytest.fixture(scope="module")
