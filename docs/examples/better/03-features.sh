@@ -1,0 +1,1 @@
+optagent features churn --timeout 30

@@ -1,0 +1,1 @@
+optagent tune pumps --trials 6

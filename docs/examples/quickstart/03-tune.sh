@@ -1,0 +1,2 @@
+optagent tune churn --trials 10
+optagent versions churn

@@ -1,0 +1,1 @@
+optagent prune --dry-run
