@@ -9,6 +9,7 @@ days = pd.to_timedelta(np.sort(random.integers(0, 240, count)), unit="D")
 rows = pd.DataFrame(
     {
         "day": pd.Timestamp("2026-01-01", tz="UTC") + days,
+        "customer": random.integers(0, 3_000, count),
         "tenure": random.integers(0, 72, count),
         "plan": random.choice(["basic", "family", "business"], count, p=[0.5, 0.3, 0.2]),
         "region": random.choice(["north", "south"], count),

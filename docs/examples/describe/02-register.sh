@@ -1,0 +1,2 @@
+optagent register model.yaml
+optagent models

@@ -1,0 +1,1 @@
+optagent register wrong.yaml || echo "exit code $?"

@@ -1,0 +1,2 @@
+optagent register turbulence.yaml
+optagent tune turbulence --trials 8

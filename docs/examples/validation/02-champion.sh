@@ -1,0 +1,2 @@
+optagent register linear.yaml
+optagent tune churn --trials 3

@@ -1,0 +1,3 @@
+optagent register model.yaml
+optagent tune churn --trials 6
+optagent versions churn

@@ -1,0 +1,3 @@
+optagent register model.yaml
+optagent record pumps --reference reference.parquet
+optagent record pumps --predictions answers.parquet --labels labels.parquet
