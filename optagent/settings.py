@@ -52,25 +52,37 @@ class Settings(BaseSettings):
     alert_cooldown_minutes: float = Field(60, ge=0, description="least time between two notices of one alert")
     false_alarm_every: str = Field("90d", description="mean time between false alarms where nothing changes")
     observations: Path | None = Field(
-        None, description="folder of recorded predictions and labels; unset: in the home folder"
+        None,
+        description="folder of recorded predictions and labels, with hard links, one for all machines; unset: in the "
+        "home folder",
     )
     data_roots: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="folders, and URLs such as s3://bucket/rows, of data named over HTTP; unset: home/data"
     )
     source_variables: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="environment variables that a database URL may name over HTTP as ${NAME}"
+        (), description="environment variables that a database URL may name over HTTP as ${NAME}; unset: none"
     )
     families_allowed: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="modules, or whole paths, of own families that a model may name over HTTP"
+        (), description="modules, or whole paths, of own families that a model may name over HTTP; unset: none"
     )
     max_backlog: int = Field(1_000_000, ge=1, description="most recorded rows of a model that wait for the archive")
-    observations_kept: str = Field("365d", description="time that recorded predictions, labels and evidence are kept")
+    observations_kept: str = Field(
+        "365d",
+        description="time that recorded predictions, labels and evidence are kept since they came; whole files go, up "
+        "to a month later for a quiet model",
+    )
     training_rows_kept: str | None = Field(
         None,
         description="time that labelled rows are kept to learn from; unset: for ever, as replays of gates need them",
     )
-    processes_kept: str = Field("365d", description="time that ended processes, and rollouts of old versions, are kept")
-    versions_kept: int = Field(100, ge=2, description="newest versions of a model that are kept, beside those in use")
+    processes_kept: str = Field(
+        "365d", description="time that ended processes, and rollouts whose candidate is gone, are kept"
+    )
+    versions_kept: int = Field(
+        100,
+        ge=2,
+        description="newest versions of a model that are kept, with bundles and references, beside those in use",
+    )
     audit_folder: Path | None = Field(
         None, description="folder that the audit log is archived to, one for all machines; unset: in the home folder"
     )
@@ -94,11 +106,16 @@ class Settings(BaseSettings):
         None, description="certificates that sign redis_host's, as PEM; unset: the system's"
     )
     redis_max_memory_mb: int | None = Field(
-        None, ge=32, description="memory of the embedded server, in megabytes; unset: a quarter of the machine's"
+        None,
+        ge=32,
+        description="memory of the embedded server, in megabytes, above which it refuses writes; unset: a quarter of "
+        "the machine's",
     )
 
     study_storage: SecretStr | None = Field(
-        None, description="SQLAlchemy URL of the trial store; unset: SQLite in the home folder"
+        None,
+        description="trial store: a SQLAlchemy URL, or a Redis URL for Optuna's journal; unset: SQLite in the home "
+        "folder",
     )
     mlflow_tracking_uri: str | None = Field(
         None, repr=False, description="MLflow server or database; unset: SQLite in the home folder"
@@ -123,7 +140,9 @@ class Settings(BaseSettings):
     shadow_backlog: int = Field(10_000, ge=1, description="most rows that wait for a shadow; more are dropped")
     record_backlog: int = Field(100_000, ge=1, description="most rows that wait to be recorded; more are dropped")
     max_processes: int = Field(2, ge=1, description="most queued processes that run at a time")
-    max_queued: int = Field(1000, ge=1, description="most processes that wait in the queue; more are refused")
+    max_queued: int = Field(
+        1000, ge=1, description="most processes that wait in the queue; what people ask for beyond is refused"
+    )
     monitor_every_seconds: float = Field(
         60, gt=0, le=86_400, description="time between two looks of a monitor at its model, and at its policy"
     )

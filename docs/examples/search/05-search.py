@@ -17,7 +17,7 @@ async def main():
     if "error" not in result:
         print(f"Best parameters: {result['best_params']}")
         print(f"Best score: {result['best_score']:.4f}")
-        print(f"Holdout: {result.holdout.value:.4f} ({result.holdout.low:.4f} to {result.holdout.high:.4f})")
+        print(f"Holdout: {result.holdout.estimate:.4f} ({result.holdout.low:.4f} to {result.holdout.high:.4f})")
     await agent.close()
 
 

@@ -7,8 +7,8 @@ async def main():
     agent = await create_optimization_agent()
     result = await agent.tune_hyperparameters("churn", trials=3, seed=1)
     gain = result.improvement
-    print(f"holdout {result.holdout.value:.4f}, beside {result.baseline_name}")
-    print(f"improvement {gain.value:+.4f}, between {gain.low:+.4f} and {gain.high:+.4f}")
+    print(f"holdout {result.holdout.estimate:.4f}, beside {result.baseline_name}")
+    print(f"improvement {gain.estimate:+.4f}, between {gain.low:+.4f} and {gain.high:+.4f}")
     print(result.verdict, result.aliases)
     await agent.close()
 
