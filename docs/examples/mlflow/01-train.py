@@ -13,7 +13,7 @@ rows.to_parquet("rows.parquet", index=False)
 
 features = rows.drop(columns="failed")
 model = lgb.LGBMClassifier(n_estimators=60, num_leaves=15, verbose=-1, n_jobs=1).fit(
-    features[:3000], rows["failed"][:3000]
+    features[:3200], rows["failed"][:3200]
 )
 signature = mlflow.models.infer_signature(features, model.predict(features))
 mlflow.lightgbm.save_model(model, "old_model", signature=signature)

@@ -1,0 +1,1 @@
+optagent register policy.yaml
