@@ -18,7 +18,8 @@ rows = pd.DataFrame(
     }
 )
 new, annoyed = rows["tenure"] < 9, rows["calls"] >= 4
-pull = -2.0 + 1.6 * new + 1.8 * annoyed + 0.03 * (rows["spend"] - 48) * (rows["plan"] == "basic")
+misfit = (rows["plan"] == "family") == (rows["region"] == "north")
+pull = -3.0 + 1.6 * new + 1.8 * annoyed + 2.0 * misfit + 0.03 * (rows["spend"] - 48) * (rows["plan"] == "basic")
 rows["churned"] = (random.random(count) < 1 / (1 + np.exp(-pull))).astype(int)
 rows.to_parquet("rows.parquet", index=False)
 print(f"{len(rows):,} rows, {rows['churned'].mean():.1%} churned")
