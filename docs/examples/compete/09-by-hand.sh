@@ -1,3 +1,3 @@
 optagent rollout status churn
-optagent rollout abort churn --why "the story ends here" || true     # refused where it has ended by itself
-optagent rollout list churn
+optagent rollout rollback churn --why "to see how it is done"
+optagent versions churn
