@@ -1,2 +1,2 @@
 optagent register with-part-time.yaml
-optagent optimize credit retrain --gates '{"enable_bias_check": true, "max_bias": 0.1}' || echo "exit code $?"
+optagent optimize credit retrain --gates '{"enable_bias_check": true, "max_bias": 0.1}'
