@@ -1,0 +1,1 @@
+optagent score churn --data rows.parquet --out scored.parquet
