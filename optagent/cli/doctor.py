@@ -3,9 +3,8 @@
 import typer
 from rich.markup import escape
 
-from optagent.cli.app import OUT, AsJson, app, print_json
+from optagent.cli.app import OUT, AsJson, app, load_settings, print_json
 from optagent.domain.checkup import CheckLevel, CheckResult
-from optagent.settings import load_settings
 
 _COLOURS = {CheckLevel.OK: "green", CheckLevel.WARNING: "yellow", CheckLevel.FAULT: "red"}
 

@@ -7,9 +7,7 @@ import typer
 from rich.console import Console
 
 from optagent import terminal
-from optagent.bootstrap.parts import datasets
-from optagent.cli.app import OUT, AsJson, app, print_json
-from optagent.settings import load_settings
+from optagent.cli.app import OUT, AsJson, app, load_settings, print_json
 
 if TYPE_CHECKING:
     from optagent.training.outline.model_outline import ModelOutline
@@ -27,7 +25,8 @@ def init(
     as_json: AsJson = False,
 ) -> None:
     """Write a model.yaml from a file of rows: task, times, sensitive columns, leaks that it sees."""
-    from optagent.agent.outline import describe_model  # what it imports takes a second
+    from optagent.agent.outline import describe_model
+    from optagent.bootstrap.parts import datasets
 
     outline = describe_model(model, data, target, out, datasets(load_settings()), force=force)
     if as_json:
