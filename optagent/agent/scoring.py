@@ -1,6 +1,7 @@
 """Scoring verbs: files of any size are answered by a model, and recorded where that is asked."""
 
 import asyncio
+import threading
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -44,4 +45,8 @@ class ScoringVerbs(AgentBase):
         names = None if columns is None else tuple(columns)
         request = ScoreRequest(model_id, str(data), Path(out), names, record, overwrite)
         load = partial(load_scorer, model_id, answering, self._ports.require("loader"))
-        return await asyncio.to_thread(score_file, request, load, self._ports)
+        stopped = threading.Event()
+        try:
+            return await asyncio.to_thread(score_file, request, load, self._ports, stopped.is_set)
+        finally:
+            stopped.set()  # the thread of a call that was cancelled ends after the next table

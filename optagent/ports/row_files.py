@@ -1,6 +1,6 @@
 """Row file ports: files of any size are read in tables of some rows, and written whole or not at all."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
@@ -18,7 +18,7 @@ class RowBatches(Protocol):
     paths: Sequence[str]
     """The files, empty where they are not on this machine."""
 
-    def read(self, columns: Mapping[str, Kind | None], most_rows: int) -> Iterator[pa.Table]:
+    def read(self, columns: Mapping[str, Kind | None], most_rows: int) -> Generator[pa.Table]:
         """The rows in tables of `most_rows`, of fewer at the end of each file; the first is empty where there is none.
 
         A column whose kind is given is read as that kind where its values have no type of their own, as in CSV; one

@@ -1,6 +1,6 @@
 """Row batches: files of any size as tables of so many rows, with the memory of a few tables."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -32,7 +32,7 @@ class FileBatches:
             self._schema = schemas[0] if len(schemas) == 1 else pa.unify_schemas(schemas, promote_options="permissive")
         self.names: Sequence[str] = self._schema.names
 
-    def read(self, columns: Mapping[str, Kind | None], most_rows: int) -> Iterator[pa.Table]:
+    def read(self, columns: Mapping[str, Kind | None], most_rows: int) -> Generator[pa.Table]:
         """The rows of one file after another in tables of these columns."""
         require_columns(list(columns), self.names, self.where)
         empty = None

@@ -3,8 +3,8 @@
 import os
 import secrets
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from optagent.domain.routing import Arm
 from optagent.domain.scored_file import ScoredFile
-from optagent.errors import Busy, OptAgentError, Unavailable
+from optagent.errors import Busy, Cancelled, OptAgentError, Unavailable
 from optagent.loop.context import Ports
 from optagent.loop.score.answering import LoadedScorer
 from optagent.loop.score.columns import ID, VERSION, ColumnPlan, carry_columns, plan_columns, read_ids
@@ -43,25 +43,34 @@ class ScoreRequest:
     overwrite: bool = False
 
 
-def score_file(request: ScoreRequest, load: Any, ports: Ports) -> ScoredFile:
-    """The account of the output; `load` makes the `LoadedScorer`, once the files can be read and written. Blocks.
+def score_file(
+    request: ScoreRequest,
+    load: Callable[[], LoadedScorer],
+    ports: Ports,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> ScoredFile:
+    """The account of the output; `load` makes the scorer, once the files can be read and written. Blocks.
 
-    Raises InvalidData and InvalidRequest for what cannot be read, scored or written, and EngineFailed. Then there is
-    no output, and nothing is recorded but where recording itself fails in the middle, which the message says.
+    Raises InvalidData and InvalidRequest for what cannot be read, scored or written, EngineFailed, and Cancelled once
+    `cancelled` answers True. Then there is no output, and nothing is recorded but where recording itself fails in the
+    middle, which the message says.
     """
     files = ports.require("row_files")
     rows: RowBatches = files.open(request.data)
     room: AbstractContextManager[Any] = files.scratch(request.out) if request.record else nullcontext()
     with files.create(request.out, request.overwrite, rows.paths) as output, room as scratch:
-        loaded: LoadedScorer = load()
-        try:
+        with closing(load()) as loaded:
             run = ScoringRun(request, rows, loaded.scorer, ports.clock.now())
-            tables = rows.read(run.plan.read, min(loaded.scorer.most_rows, MOST_ROWS))
-            for table, scores in _score_tables(loaded, tables, ports):
-                output.write(run.answers(table, scores, scratch))
-            recorded = record_tables(request.model_id, scratch, run.rows, ports) if scratch is not None else 0
-        finally:
-            loaded.close()
+            most_rows = min(loaded.scorer.most_rows, MOST_ROWS)
+            with (
+                closing(rows.read(run.plan.read, most_rows)) as tables,
+                closing(_score_tables(loaded, tables, ports)) as scored_tables,
+            ):
+                for table, scores in scored_tables:
+                    if cancelled():
+                        raise Cancelled(f"{request.out}: scoring was stopped, there is no output")
+                    output.write(run.answers(table, scores, scratch))
+        recorded = record_tables(request.model_id, scratch, run.rows, ports) if scratch is not None else 0
     notes = (*loaded.notes, *run.plan.notes(), *run.notes())
     return ScoredFile(request.model_id, run.version, run.rows, str(request.out), recorded, notes)
 

@@ -1,7 +1,7 @@
 """Scored tables: rows and their scores in order, by threads of this process or by workers of a cluster."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 
@@ -11,7 +11,7 @@ from optagent.errors import InvalidData
 from optagent.ports import Workers
 from optagent.serving.batch_scorer import BatchScorer, BatchScores, ScorerRecipe
 
-ScoredTables = Iterator[tuple[pa.Table, BatchScores]]
+ScoredTables = Generator[tuple[pa.Table, BatchScores]]
 
 _AHEAD = 2  # tables a thread, so that none waits for the reader or the writer
 _WINDOW = 4  # tables a worker between two looks at the results

@@ -1,7 +1,10 @@
 """Files to score: what is read and written, what is refused, and that a refusal leaves nothing behind."""
 
+import asyncio
 import errno
 import os
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -123,6 +126,30 @@ async def test_an_output_that_exists_is_refused_and_stays(scored: Scored, rows: 
     assert scored.out.read_bytes() == before
 
 
+async def test_a_scoring_that_is_stopped_leaves_nothing(
+    scored: Scored, make_rows: MakeRows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(score_file, "MOST_ROWS", 10)
+    path = scored.write(features_of(make_rows(1_000, seed=5)))
+    write, begun, ended = row_output.TableFile.write, asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def write_and_wait(file: Any, table: pa.Table) -> None:
+        write(file, table)
+        loop.call_soon_threadsafe(begun.set)
+        ended.wait(30)
+
+    monkeypatch.setattr(row_output.TableFile, "write", write_and_wait)
+    scoring = asyncio.create_task(scored.agent.score("churn", path, scored.out))
+    await begun.wait()
+    scoring.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await scoring
+    ended.set()
+    await asyncio.to_thread(_wait_until, lambda: scored.left_behind() == [])
+    assert not scored.out.exists()
+
+
 async def test_the_input_is_never_the_output(scored: Scored, rows: pa.Table) -> None:
     path = scored.write(rows)
     link = scored.folder / "link.parquet"
@@ -242,6 +269,13 @@ async def test_a_cluster_gives_the_same_answers(scored: Scored, make_rows: MakeR
     assert output.equals(expected)
     _, empty = await scored(rows.slice(0, 0), overwrite=True)
     assert empty.schema.equals(expected.schema)
+
+
+def _wait_until(condition: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
 
 
 def _read_arrow(path: Path) -> pa.Table:
