@@ -1,3 +1,3 @@
 optagent register model.yaml
-optagent tune churn --trials 20
+optagent tune churn --trials 12
 optagent versions churn

@@ -1,2 +1,2 @@
-optagent tune churn --method portfolio --trials 20
-optagent tune churn --trials 12 --objective auc --objective latency_p99_ms
+optagent tune churn --method portfolio --trials 12
+optagent tune churn --trials 10 --objective auc --objective latency_p99_ms
