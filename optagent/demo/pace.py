@@ -15,15 +15,15 @@ from optagent.settings import Settings, load_settings
 class DemoPace:
     """The first and the last live day, the seconds of a calendar day, and the size of the first search.
 
-    The days go on after the last one, to `latest_live` at most, until new models have answered for `days_after`: on a
-    busy machine they are trained late. `last_s` bounds the wait for processes that still run when the days are over. A
-    demo `with_companions` also tries to learn noise, and compares with retraining calendars.
+    The days go on after the last one, to `latest_live` at most, until `rows_after` labelled rows have followed the
+    first new models: on a busy machine they are trained late. `last_s` bounds the wait for processes that still run
+    when the days are over. A demo `with_companions` also tries to learn noise, and compares with retraining calendars.
     """
 
     first_live: str
     last_live: str
     latest_live: str
-    days_after: int
+    rows_after: int
     day_s: float
     trials: int
     search_s: float
@@ -38,7 +38,7 @@ WHOLE = DemoPace(
     first_live="2004-01-01",
     last_live="2010-12-31",
     latest_live="2010-12-31",
-    days_after=0,
+    rows_after=0,
     day_s=0.12,
     trials=40,
     search_s=60.0,
@@ -51,7 +51,7 @@ WHOLE = DemoPace(
 FAST = replace(
     WHOLE,
     last_live="2004-12-31",
-    days_after=90,
+    rows_after=250,
     day_s=0.04,
     trials=4,
     search_s=300.0,

@@ -27,12 +27,12 @@ from optagent.demo.folder import NAME, check_report_path, hold_demo_folder, repo
 from optagent.demo.frozen import FrozenChampion
 from optagent.demo.live import Market, wait_until_served
 from optagent.demo.live_page import LivePage, open_browser, serve_live_page
-from optagent.demo.pace import DemoPace, demo_settings, model_fields
+from optagent.demo.pace import FAST, DemoPace, demo_settings, model_fields
 from optagent.demo.product import bring_up_product, stop_when_terminated
 from optagent.demo.report import Compared, demo_page
 from optagent.demo.timeline import Timeline, trained_models
 from optagent.domain.process import Process
-from optagent.errors import NotFound
+from optagent.errors import NotFound, SearchFailed
 from optagent.settings import Settings, load_settings
 from optagent.terminal import search_display, show_result
 
@@ -120,9 +120,15 @@ class Demo:
         spec, pace = await agent.register_model(model_fields(data, self._pace)), self._pace
         self._timeline.say("search", f"{pace.trials} trials on the days before {pace.first_live}")
         with search_display(self._console, f"Tuning {spec.model_id}") as display:
-            result = await agent.tune_hyperparameters(
-                spec.model_id, trials=pace.trials, timeout_s=pace.search_s, on_progress=display
-            )
+            try:
+                result = await agent.tune_hyperparameters(
+                    spec.model_id, trials=pace.trials, timeout_s=pace.search_s, on_progress=display
+                )
+            except SearchFailed as error:  # a busy machine
+                self._timeline.say("search", f"{error}; {FAST.trials} trials are given more")
+                result = await agent.tune_hyperparameters(
+                    spec.model_id, trials=FAST.trials, timeout_s=FAST.search_s, on_progress=display
+                )
         show_result(self._console, result)
         await agent.set_alias(spec.model_id, "champion", str(result.version))
         self._timeline.say("champion", f"version {result.version} is live; nobody touches it from here on")
@@ -141,7 +147,7 @@ class Demo:
 
     async def _follow(self, agent: Any, model_id: str, live_market: Market, frozen: FrozenChampion) -> None:
         """Says what the loop does until the days are over, a model was trained, and nothing is under way."""
-        over_at = enough_at = float("inf")
+        over_at = enough_rows = float("inf")
         while True:
             for alert in await agent.alerts(model_id):
                 self._timeline.say_once(alert.alert_id, "alert", f"{alert.severity}: {alert.kind}: {alert.message}")
@@ -152,10 +158,10 @@ class Demo:
             self._board.frozen = frozen.answers
             with suppress(NotFound):  # no label has come yet
                 self._board.mixture = await agent.mixture(model_id)
-            if trained_models(processes):
-                enough_at = min(enough_at, time.monotonic() + self._pace.days_after * self._pace.day_s)
-            if time.monotonic() >= enough_at:
-                live_market.enough.set()
+            if trained_models(processes) and (mixture := self._board.mixture) is not None:
+                enough_rows = min(enough_rows, mixture.rows + self._pace.rows_after)
+                if mixture.rows >= enough_rows:
+                    live_market.enough.set()
             if live_market.ended.is_set():
                 over_at = min(over_at, time.monotonic())
                 is_idle = all(process.status.has_ended for process in processes)
