@@ -65,7 +65,7 @@ def test_the_page_becomes_the_report_at_the_end(page: LivePage) -> None:
     page.show_report("<p>the report</p>", wait_s=0)
     assert requests.get(f"{page.url}board", timeout=10).headers["Demo-Report"] == "/report"
     assert requests.get(f"{page.url}report", timeout=10).text == "<p>the report</p>"
-    assert page.taken.is_set()
+    assert page.taken.wait(10)
 
 
 def test_another_sites_name_for_this_machine_is_refused(page: LivePage) -> None:
