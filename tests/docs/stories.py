@@ -55,9 +55,10 @@ def tell_story(story: Story, home: Path, step_s: float) -> None:
     """
     work = home / "work"
     work.mkdir()
+    (home / "user").mkdir()
     for path in story.data:
         shutil.copy(path, work)
-    environment = _environment(home / "state")
+    environment = _environment(home)
     with _only_system(story, work, environment):
         for step in story.steps:
             done = _run_step(step, work, environment, step_s)
@@ -77,12 +78,14 @@ def _run_step(step: Path, work: Path, environment: dict[str, str], step_s: float
 
 
 def _environment(home: Path) -> dict[str, str]:
+    """The variables of a reader who has installed optagent, and has neither settings nor files of it."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("OPT_AGENT_")}
     kept.pop("PYTHONDONTWRITEBYTECODE", None)
     return {
         **kept,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "OPT_AGENT_HOME": str(home),
+        "HOME": str(home / "user"),
+        "OPT_AGENT_HOME": str(home / "state"),
         "OPT_AGENT_API_PORT": str(_free_port()),
         "OPT_AGENT_NUM_CPUS": "2",
     }

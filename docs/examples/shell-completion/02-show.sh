@@ -1,0 +1,1 @@
+optagent --show-completion bash
