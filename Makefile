@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Set, it would make every Ray worker compile its imports anew: 6 s instead of 1.6.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test unit docs docs-serve reference lint advisories fuzz format hooks bench bench-search bench-monitor bench-serve bench-rollout bench-ensemble bench-features bench-loop bench-decisions bench-soak bench-score up down lock clean
+.PHONY: demo test unit docs docs-serve screenshots reference lint advisories fuzz format hooks bench bench-search bench-monitor bench-serve bench-rollout bench-ensemble bench-features bench-loop bench-decisions bench-soak bench-score up down lock clean
 
 demo: .venv/.made
 	$(BIN)/optagent demo
@@ -34,6 +34,10 @@ docs: reference
 
 docs-serve: reference
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
+
+# Pictures of the dashboard during a rollout, by Chromium (Debian: chromium); some three minutes.
+screenshots: .venv/.made
+	$(BIN)/python -m tests.docs.screenshots
 
 # docs/reference from the code.
 reference: .venv/.made

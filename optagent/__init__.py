@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from optagent.bootstrap import create_optimization_agent
     from optagent.domain.model import ModelSpec
     from optagent.domain.study import TuningResult
+    from optagent.notebook import ProgressView
     from optagent.settings import Settings, load_settings
 
 __version__ = "0.1.0"
@@ -18,6 +19,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "ModelSpec": "optagent.domain.model",
     "OptimizationAgent": "optagent.agent",
+    "ProgressView": "optagent.notebook",
     "Settings": "optagent.settings",
     "TuningResult": "optagent.domain.study",
     "create_optimization_agent": "optagent.bootstrap",
@@ -27,6 +29,7 @@ _HOMES = {
 __all__ = [
     "ModelSpec",
     "OptimizationAgent",
+    "ProgressView",
     "Settings",
     "TuningResult",
     "create_optimization_agent",

@@ -2,10 +2,24 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
+from importlib import import_module
 from typing import Any
 
 
-class Answer(Mapping[str, Any]):
+class Viewable:
+    """Base of results that show themselves in a notebook. What draws them is loaded when it is asked for."""
+
+    __slots__ = ()
+
+    def to_frame(self) -> Any:
+        """The result's table as a pandas frame, a row an item; raises InvalidRequest for one that was refused."""
+        return import_module("optagent.notebook").frame_of(self)
+
+    def _repr_html_(self) -> str:
+        return str(import_module("optagent.notebook").html_of(self))
+
+
+class Answer(Viewable, Mapping[str, Any]):
     """Base of frozen dataclasses that map field names to values, without fields that are None.
 
     So an answer holds `error` only where the request was refused.

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from optagent.domain.answer import Viewable
 from optagent.domain.study import Objective, Trial, TrialState
 
 _MIN_COMPLETE_TRIALS = 4
@@ -22,7 +23,7 @@ class StudySummary:
 
 
 @dataclass(frozen=True, slots=True)
-class StudyReport:
+class StudyReport(Viewable):
     """A study with its trials by number.
 
     `importances` are shares that sum to 1, the largest first; a parameter is named `family.parameter`. They are empty

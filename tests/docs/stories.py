@@ -58,14 +58,15 @@ def tell_story(story: Story, home: Path, step_s: float) -> None:
     (home / "user").mkdir()
     for path in story.data:
         shutil.copy(path, work)
-    environment = _environment(home)
-    with _only_system(story, work, environment):
+    environment = story_environment(home)
+    with only_system(story, work, environment):
         for step in story.steps:
-            done = _run_step(step, work, environment, step_s)
+            done = run_step(step, work, environment, step_s)
             assert done.returncode == 0, f"{story.name}/{step.name}:\n{done.stdout}\n{done.stderr}"
 
 
-def _run_step(step: Path, work: Path, environment: dict[str, str], step_s: float) -> "subprocess.CompletedProcess[str]":
+def run_step(step: Path, work: Path, environment: dict[str, str], step_s: float) -> "subprocess.CompletedProcess[str]":
+    """The exit code and the output of a step, which ends within `step_s` seconds or raises TimeoutExpired."""
     command = [sys.executable] if step.suffix == ".py" else ["bash", "-euo", "pipefail"]
     # Into files: a program that a step leaves in the background would hold a pipe open.
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
@@ -77,7 +78,8 @@ def _run_step(step: Path, work: Path, environment: dict[str, str], step_s: float
         return subprocess.CompletedProcess(command, code, output.read(), errors.read())
 
 
-def _environment(home: Path) -> dict[str, str]:
+def story_environment(home: Path) -> dict[str, str]:
+    """The environment of a story's steps, with a home and a port of its own."""
     """The variables of a reader who has installed optagent, and has neither settings nor files of it."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("OPT_AGENT_")}
     kept.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -92,7 +94,7 @@ def _environment(home: Path) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _only_system(story: Story, work: Path, environment: dict[str, str]) -> Iterator[None]:
+def only_system(story: Story, work: Path, environment: dict[str, str]) -> Iterator[None]:
     """One `optagent up` at a time on a machine, since ports of Ray are fixed; nothing for a story without one."""
     if not story.needs_a_system:
         yield

@@ -109,8 +109,20 @@ class RayTuner:
                 storage_path=folder,
                 stop=StopWhen(watch.look),
                 verbose=0,
+                progress_reporter=_silent_reporter(),
                 trial_dirname_creator=lambda trial: trial.trial_id,
             )
+
+
+def _silent_reporter() -> Any:
+    """A reporter of Tune that never reports: its own clears the cell of a notebook, whatever the verbosity."""
+    from ray.tune.progress_reporter import ProgressReporter
+
+    class SilentReporter(ProgressReporter):
+        def should_report(self, trials: Any, done: bool = False) -> bool:
+            return False
+
+    return SilentReporter()
 
 
 class _Watch:
