@@ -6,6 +6,9 @@ from typing import Annotated
 import typer
 
 from optagent.cli.app import ERR, OUT, AsJson, app, print_json
+from optagent.extras import require_library
+
+_LIBRARIES = ("bokeh_sampledata", "fastapi", "mlflow", "plotly", "ray")
 
 
 @app.command()
@@ -19,6 +22,8 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Let the loop keep a model of market turbulence good: live endpoint, late labels, retraining, and a report."""
+    for library in _LIBRARIES:
+        require_library(library, "the demo", "demo")
     from optagent.codec import plain
     from optagent.demo.pace import FAST, WHOLE
     from optagent.demo.run import DemoAsk, run_demo

@@ -1,6 +1,5 @@
 """Folder of a demo: one demo at a time uses it, and each begins with an empty one."""
 
-import errno
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -56,17 +55,6 @@ def check_report_path(path: Path) -> None:
         raise InvalidRequest(
             f"the report cannot be written to {path.parent}: {reason}; --report FILE names another"
         ) from None
-
-
-@contextmanager
-def report_full_disk(home: Path) -> Iterator[None]:
-    """A context in which a full disk is reported as an error of ours that says so."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise InvalidRequest(f"the disk is full: {error.filename or home} cannot be written; {_ELSEWHERE}") from error
 
 
 def _empty(folder: Path, take_down: Callable[[], object]) -> None:

@@ -5,27 +5,20 @@ log(High / Low) above 2.5 %. Every feature is known at the close of its day.
 """
 
 from importlib.resources import files
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from optagent.errors import InvalidRequest
+from optagent.extras import require_library
 
 WINDOWS = (5, 10, 21, 63)
 TURBULENT = 0.025
 
 
-def check_prices() -> None:
-    """Raises InvalidRequest with the command to run where the package of the prices is not installed."""
-    if find_spec("bokeh_sampledata") is None:
-        raise InvalidRequest('the prices that the demo learns from are not installed: pip install "optagent[demo]"')
-
-
 def prices() -> pd.DataFrame:
-    """The prices, one row a share and day: Ticker, Date, Open, High, Low, Close, Volume."""
-    check_prices()
+    """The prices, one row a share and day: Ticker, Date, Open, High, Low, Close, Volume; raises MissingExtra."""
+    require_library("bokeh_sampledata", "the demo", "demo")
     with (files("bokeh_sampledata") / "_data" / "stocks.csv.gz").open("rb") as file:
         return pd.read_csv(file, compression="gzip", parse_dates=["Date"])
 

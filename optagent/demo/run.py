@@ -23,7 +23,7 @@ from optagent.demo import market
 from optagent.demo.board import Board
 from optagent.demo.calendars import best_calendar
 from optagent.demo.ending import DemoResult, demo_result, show_demo_result
-from optagent.demo.folder import NAME, check_report_path, hold_demo_folder, report_full_disk
+from optagent.demo.folder import NAME, check_report_path, hold_demo_folder
 from optagent.demo.frozen import FrozenChampion
 from optagent.demo.live import Market, wait_until_served
 from optagent.demo.live_page import LivePage, open_browser, serve_live_page
@@ -52,15 +52,14 @@ class DemoAsk:
 def run_demo(ask: DemoAsk, console: Console) -> DemoResult:
     """Runs a demo to its end, and leaves its report and its folder behind, nothing else.
 
-    Raises InvalidRequest and Conflict before anything was started, for what a folder, the disk and a missing package
-    refuse, and what the parts of the product raise.
+    Raises InvalidRequest and Conflict before anything was started, for what a folder and the disk refuse, and what
+    the parts of the product raise.
     """
-    market.check_prices()
     check_report_path(ask.report)
     home = (ask.home or load_settings().home).expanduser().absolute()
     settings, timeline = demo_settings(home / NAME, ask.pace), Timeline(console)
     serving, board = Serving(settings), Board(timeline)
-    with report_full_disk(home), hold_demo_folder(home, serving.down), serve_live_page(board.render) as page:
+    with hold_demo_folder(home, serving.down), serve_live_page(board.render) as page:
         timeline.say("page", f"{page.url} moves while the demo runs")
         if ask.with_browser:
             open_browser(page.url)

@@ -1,11 +1,11 @@
 """`optagent demo` refuses in a sentence, with exit code 2, before it starts anything."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from optagent.cli import main
-from optagent.demo import market
 
 
 def code_of(*arguments: str) -> object:
@@ -26,9 +26,10 @@ def test_a_home_below_a_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFi
     assert "cannot be written: Not a directory" in capsys.readouterr().err.replace("\n", " ")
 
 
+@pytest.mark.parametrize("library", ["bokeh_sampledata", "ray"])
 def test_a_missing_extra_is_refused_with_the_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(market, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, library, None)
     assert code_of("--home", str(tmp_path / "home")) == 2
     assert 'pip install "optagent[demo]"' in capsys.readouterr().err

@@ -1,13 +1,12 @@
 """A demo's folder: one demo at a time, an empty start, and nothing of somebody else's is deleted."""
 
-import errno
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from optagent.demo import folder as demo_folder
-from optagent.demo.folder import check_report_path, hold_demo_folder, report_full_disk
+from optagent.demo.folder import check_report_path, hold_demo_folder
 from optagent.errors import Conflict, InvalidRequest
 
 
@@ -76,16 +75,6 @@ def test_a_disk_with_no_room_is_refused_before_anything_starts(tmp_path: Path, m
     with pytest.raises(InvalidRequest, match="12 MB: make room"), hold_demo_folder(tmp_path, lambda: None):
         pass
     assert not (tmp_path / "demo").exists()
-
-
-def test_a_disk_that_fills_up_is_said_to_be_full(tmp_path: Path) -> None:
-    with pytest.raises(InvalidRequest, match="the disk is full"), report_full_disk(tmp_path):
-        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "rows"))
-
-
-def test_another_failure_of_the_disk_is_no_full_disk(tmp_path: Path) -> None:
-    with pytest.raises(PermissionError), report_full_disk(tmp_path):
-        raise PermissionError(errno.EACCES, "Permission denied")
 
 
 def test_a_report_that_could_not_be_written_is_refused_at_the_start(tmp_path: Path) -> None:

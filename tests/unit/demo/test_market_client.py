@@ -1,5 +1,6 @@
 """The demo's market: labels come days later, failures are counted, and days go on until new models have answered."""
 
+import sys
 from typing import Any
 
 import pandas as pd
@@ -8,7 +9,7 @@ import requests
 
 from optagent.demo import market
 from optagent.demo.live import Market
-from optagent.errors import InvalidRequest
+from optagent.errors import MissingExtra
 
 
 class Reply:
@@ -91,6 +92,6 @@ def test_a_market_that_breaks_has_ended() -> None:
 
 
 def test_prices_that_are_not_installed_are_said_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(market, "find_spec", lambda name: None)
-    with pytest.raises(InvalidRequest, match=r'pip install "optagent\[demo\]"'):
+    monkeypatch.setitem(sys.modules, "bokeh_sampledata", None)
+    with pytest.raises(MissingExtra, match=r'pip install "optagent\[demo\]"'):
         market.prices()
