@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from optagent.bootstrap import Serving, ServingState
@@ -24,18 +24,12 @@ async def bring_up_product(serving: Serving, timeline: Timeline) -> AsyncIterato
         await asyncio.to_thread(serving.down)
 
 
-@contextlib.contextmanager
-def stop_when_terminated() -> Iterator[None]:
-    """A context in which SIGTERM and SIGHUP end the present task as Ctrl-C does."""
+def cancel_when_terminated() -> None:
+    """Lets SIGTERM and SIGHUP cancel the present task; to be called again after each connection to Ray, which takes
+    them for itself."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     with contextlib.suppress(NotImplementedError):  # on Windows
-        for number in numbers:
-            loop.add_signal_handler(number, task.cancel)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(NotImplementedError):
-            for number in numbers:
-                loop.remove_signal_handler(number)
+        for name in ("SIGTERM", "SIGHUP"):
+            if hasattr(signal, name):
+                loop.add_signal_handler(getattr(signal, name), task.cancel)

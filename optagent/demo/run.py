@@ -28,7 +28,7 @@ from optagent.demo.frozen import FrozenChampion
 from optagent.demo.live import Market, wait_until_served
 from optagent.demo.live_page import LivePage, open_browser, serve_live_page
 from optagent.demo.pace import FAST, DemoPace, demo_settings, model_fields
-from optagent.demo.product import bring_up_product, stop_when_terminated
+from optagent.demo.product import bring_up_product, cancel_when_terminated
 from optagent.demo.report import Compared, demo_page
 from optagent.demo.timeline import Timeline, trained_models
 from optagent.domain.process import Process
@@ -63,7 +63,10 @@ def run_demo(ask: DemoAsk, console: Console) -> DemoResult:
         timeline.say("page", f"{page.url} moves while the demo runs")
         if ask.with_browser:
             open_browser(page.url)
-        return asyncio.run(Demo(ask, settings, board, page, console).run(serving))
+        try:
+            return asyncio.run(Demo(ask, settings, board, page, console).run(serving))
+        except asyncio.CancelledError:  # by a signal, with everything down by now
+            raise KeyboardInterrupt from None
 
 
 class Demo:
@@ -76,21 +79,23 @@ class Demo:
 
     async def run(self, serving: Serving) -> DemoResult:
         """The figures of all its days; raises CancelledError once everything is down where it was stopped."""
-        with stop_when_terminated():
-            rows, data = await asyncio.to_thread(self._write_history)
-            self._timeline.say("start", "bringing up Ray, the API and the monitors on this machine")
-            async with (
-                bring_up_product(serving, self._timeline) as up,
-                await create_optimization_agent(self._settings, strict=True) as agent,
-            ):
-                await self._show_doors(agent, up.api)
-                if self._pace.with_companions:
-                    await self._show_noise(agent)
-                model_id, version = await self._tune_first(agent, data)
-                live_market = await self._open_market(agent, f"{up.api}/api/v1/models/{model_id}", rows)
-                frozen = await asyncio.to_thread(FrozenChampion.of_version, self._settings, model_id, version, rows)
-                await self._follow(agent, model_id, live_market, frozen)
-                return await self._end(agent, model_id, rows, frozen)
+        cancel_when_terminated()
+        rows, data = await asyncio.to_thread(self._write_history)
+        self._timeline.say("start", "bringing up Ray, the API and the monitors on this machine")
+        async with (
+            bring_up_product(serving, self._timeline) as up,
+            await create_optimization_agent(self._settings, strict=True) as agent,
+        ):
+            cancel_when_terminated()
+            await self._show_doors(agent, up.api)
+            if self._pace.with_companions:
+                await self._show_noise(agent)
+            model_id, version = await self._tune_first(agent, data)
+            cancel_when_terminated()
+            live_market = await self._open_market(agent, f"{up.api}/api/v1/models/{model_id}", rows)
+            frozen = await asyncio.to_thread(FrozenChampion.of_version, self._settings, model_id, version, rows)
+            await self._follow(agent, model_id, live_market, frozen)
+            return await self._end(agent, model_id, rows, frozen)
 
     def _write_history(self) -> tuple[pd.DataFrame, Path]:
         """All days on the clock of the demo, and the file of those before the first live one."""
