@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Set, it would make every Ray worker compile its imports anew: 6 s instead of 1.6.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test unit docs docs-serve screenshots reference lint advisories fuzz format hooks bench bench-search bench-monitor bench-serve bench-rollout bench-ensemble bench-features bench-loop bench-decisions bench-soak bench-score up down lock clean
+.PHONY: demo test test-docs unit docs docs-serve screenshots reference lint advisories fuzz format hooks bench bench-search bench-monitor bench-serve bench-rollout bench-ensemble bench-features bench-loop bench-decisions bench-soak bench-score up down lock clean
 
 demo: .venv/.made
 	$(BIN)/optagent demo
@@ -13,7 +13,11 @@ demo: .venv/.made
 # All tests take two cores. Of those that are no unit tests, a file is run by one of two workers, each of which has Ray,
 # Redis and MLflow of its own; the folder with the longest files goes first, so that none of them is left for the end.
 test: unit
-	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder tests/e2e tests/docs tests/integration tests/security tests/contract tests/simulation tests/api
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder tests/e2e tests/integration tests/security tests/contract tests/simulation tests/api
+
+# The site is built, walked and looked at, and the code of its pages is run story by story: some ten minutes.
+test-docs: .venv/.made
+	$(BIN)/pytest --numprocesses 2 --dist load tests/docs
 
 unit: .venv/.made
 	$(BIN)/pytest --numprocesses 2 tests/unit optagent reference

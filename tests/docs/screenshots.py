@@ -28,6 +28,11 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-gpu", "--no-first-run"]
 SIZES = {"desk": (1280, 860), "phone": (390, 844)}
 TRAFFIC = "08-traffic.py"
+SLOWER = {
+    "07-rollout.sh": ("min_rows=200", "min_rows=40"),
+    TRAFFIC: ("time.sleep(0.1)", "time.sleep(1)"),
+}
+"""Changes of the story by step, so that the evidence of several looks is seen before the candidate is proven."""
 STEP_S, RAMP_S = 600.0, 300.0
 
 
@@ -97,7 +102,7 @@ def rollout_under_way() -> Iterator[LiveSystem]:
         for path in story.data:
             shutil.copy(path, work)
         with only_system(story, work, environment):
-            for step in story.steps:
+            for step in (slow_down(step, Path(folder)) for step in story.steps):
                 if step.name == TRAFFIC:
                     break
                 print(step.name, flush=True)
@@ -112,6 +117,17 @@ def rollout_under_way() -> Iterator[LiveSystem]:
             finally:
                 traffic.kill()
                 traffic.wait()
+
+
+def slow_down(step: Path, folder: Path) -> Path:
+    """The step, or a copy of it in the folder with what is to be slower."""
+    if step.name not in SLOWER:
+        return step
+    text, (before, after) = step.read_text(), SLOWER[step.name]
+    assert before in text, f"{step.name} has no {before}"
+    slower = folder / step.name
+    slower.write_text(text.replace(before, after))
+    return slower
 
 
 def create_token(work: Path, environment: dict[str, str]) -> str:
