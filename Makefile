@@ -1,11 +1,12 @@
 # Two commands do all the set-up: `make demo` and `make test`. Both make .venv from the lock files when they have changed.
 PYTHON ?= python3
 BIN := .venv/bin
+COMPILE := $(BIN)/uv pip compile --quiet --no-header --universal --python-version 3.11
 
 # Set, it would make every Ray worker compile its imports anew: 6 s instead of 1.6.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-docs unit docs docs-serve screenshots reference lint advisories fuzz format hooks bench bench-search bench-monitor bench-serve bench-rollout bench-ensemble bench-features bench-loop bench-decisions bench-soak bench-score up down lock clean
+.PHONY: demo test test-docs test-oldest unit docs docs-serve screenshots reference lint advisories fuzz format hooks bench bench-search bench-monitor bench-serve bench-rollout bench-ensemble bench-features bench-loop bench-decisions bench-soak bench-score up down lock clean
 
 demo: .venv/.made
 	$(BIN)/optagent demo
@@ -21,6 +22,11 @@ test-docs: .venv/.made
 
 unit: .venv/.made
 	$(BIN)/pytest --numprocesses 2 tests/unit optagent reference
+
+# The unit and contract tests with the oldest libraries that pyproject.toml allows; some half an hour on two cores.
+test-oldest: .venv-oldest/.made
+	.venv-oldest/bin/pytest --numprocesses 2 tests/unit
+	.venv-oldest/bin/pytest --numprocesses 2 --dist loadfile tests/contract
 
 lint: .venv/.made
 	$(BIN)/ruff format --check .
@@ -112,6 +118,12 @@ bench-loop: .venv/.made
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tests/performance/bench_windows.py $(if $(ELEC2),--elec2 $(ELEC2)) \
 		$(if $(FLIGHTS),--flights $(FLIGHTS))
 
+.venv-oldest/.made: requirements-oldest.txt pyproject.toml .venv/.made
+	$(PYTHON) -m venv .venv-oldest
+	$(BIN)/uv pip sync --quiet --compile-bytecode --require-hashes --python .venv-oldest/bin/python $<
+	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --python .venv-oldest/bin/python --editable .
+	touch $@
+
 .venv-%/.made: tests/performance/peers/%.txt .venv/.made
 	$(PYTHON) -m venv .venv-$*
 	$(BIN)/uv pip sync --quiet --require-hashes --python .venv-$*/bin/python $<
@@ -134,11 +146,14 @@ down: .venv/.made
 	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python --editable .
 	touch $@
 
+# The oldest versions that are allowed, with the newest tools to test them with.
 lock: .venv/.made
-	$(BIN)/uv pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes --extra all \
-		pyproject.toml --output-file requirements.txt
-	$(BIN)/uv pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes --extra all --extra dev --extra docs --extra bench \
+	$(COMPILE) --generate-hashes --extra all pyproject.toml --output-file requirements.txt
+	$(COMPILE) --generate-hashes --extra all --extra dev --extra docs --extra bench \
 		--constraint requirements.txt pyproject.toml --output-file requirements-dev.txt
+	$(COMPILE) --resolution lowest-direct --extra all pyproject.toml --output-file .venv/oldest.txt
+	$(COMPILE) --generate-hashes --no-annotate --extra all --extra dev --extra bench --constraint .venv/oldest.txt \
+		pyproject.toml requirements-oldest.in --output-file requirements-oldest.txt
 
 clean:
 	rm -rf .venv .venv-* build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -46,5 +46,5 @@ def in_page_style(figure: go.Figure, height: int) -> go.Figure:
         margin={"l": 60, "r": 20, "t": 40, "b": 50},
         legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"},
     )
-    figure.update_xaxes(gridcolor="#8883", zerolinecolor="#8886", automargin=True)
-    return figure.update_yaxes(gridcolor="#8883", zerolinecolor="#8886", automargin=True)
+    figure.update_xaxes(gridcolor="rgba(136,136,136,.2)", zerolinecolor="rgba(136,136,136,.4)", automargin=True)
+    return figure.update_yaxes(gridcolor="rgba(136,136,136,.2)", zerolinecolor="rgba(136,136,136,.4)", automargin=True)
