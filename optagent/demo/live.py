@@ -45,12 +45,18 @@ class Market(threading.Thread):
         self.today: Any = None
         self.enough = threading.Event()
         self.ended = threading.Event()
+        self._stopped = threading.Event()
         self._last_day = pd.Timestamp(last_day)
         self._days = [(day, part) for day, part in rows.groupby("date", sort=True)]
         self._features = [name for name in rows.columns if name not in ("date", "at", "turbulent")]
         self._url, self._day_s = url, day_s
         self._session = requests.Session()
         self._session.headers["Authorization"] = f"Bearer {token}"
+
+    def stop(self) -> None:
+        """Ends the days; blocks until the last request has been answered."""
+        self._stopped.set()
+        self.join(_TIMEOUT_S)
 
     def run(self) -> None:
         try:
@@ -63,7 +69,8 @@ class Market(threading.Thread):
         began_at = time.time()
         waiting: deque[tuple[Any, list[dict[str, Any]]]] = deque()
         for day, part in self._days:
-            time.sleep(max(0.0, began_at + (day - first).days * self._day_s - time.time()))
+            if self._stopped.wait(max(0.0, began_at + (day - first).days * self._day_s - time.time())):
+                return
             if day > self._last_day and self.enough.is_set():
                 return
             self.today = day

@@ -64,14 +64,15 @@ FAST = replace(
 def demo_settings(folder: Path, pace: DemoPace) -> Settings:
     """Settings of this machine alone, whatever the user's own name: a demo must not write to servers that others use.
 
-    The API is on the loopback interface, on the user's port or, where that is taken, on any.
+    The API is on the loopback interface, on any free port: of two demos that start at once, each would find the user's
+    port free, and take it many seconds later.
     """
     from optagent.adapters.cluster.free_ports import free_port
 
     return load_settings(
         home=folder,
         api_host="127.0.0.1",
-        api_port=free_port(load_settings().api_port),
+        api_port=free_port(),
         tls_certificate_file=None,
         tls_key_file=None,
         ray_address=None,

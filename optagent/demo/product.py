@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 from optagent.bootstrap import Serving, ServingState
@@ -21,7 +22,8 @@ async def bring_up_product(serving: Serving, timeline: Timeline) -> AsyncIterato
     finally:
         timeline.say("stop", "taking everything down")
         await asyncio.wait([start])
-        await asyncio.to_thread(serving.down)
+        with _collect_no_garbage():
+            await asyncio.to_thread(serving.down)
 
 
 def cancel_when_terminated() -> None:
@@ -33,3 +35,14 @@ def cancel_when_terminated() -> None:
         for name in ("SIGTERM", "SIGHUP"):
             if hasattr(signal, name):
                 loop.add_signal_handler(getattr(signal, name), task.cancel)
+
+
+@contextlib.contextmanager
+def _collect_no_garbage() -> Iterator[None]:
+    """A context in which cycles wait: Ray ends the process where any thread frees a reference while it disconnects."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()

@@ -8,6 +8,7 @@ with the best retraining calendar that hindsight can name.
 """
 
 import asyncio
+import gc
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -93,8 +94,11 @@ class Demo:
             model_id, version = await self._tune_first(agent, data)
             cancel_when_terminated()
             live_market = await self._open_market(agent, f"{up.api}/api/v1/models/{model_id}", rows)
-            frozen = await asyncio.to_thread(FrozenChampion.of_version, self._settings, model_id, version, rows)
-            await self._follow(agent, model_id, live_market, frozen)
+            try:
+                frozen = await asyncio.to_thread(FrozenChampion.of_version, self._settings, model_id, version, rows)
+                await self._follow(agent, model_id, live_market, frozen)
+            finally:
+                live_market.stop()
             return await self._end(agent, model_id, rows, frozen)
 
     def _write_history(self) -> tuple[pd.DataFrame, Path]:
@@ -133,6 +137,7 @@ class Demo:
                 result = await agent.tune_hyperparameters(
                     spec.model_id, trials=FAST.trials, timeout_s=FAST.search_s, on_progress=display
                 )
+        gc.collect()  # references to Ray's objects go while it is connected
         show_result(self._console, result)
         await agent.set_alias(spec.model_id, "champion", str(result.version))
         self._timeline.say("champion", f"version {result.version} is live; nobody touches it from here on")

@@ -84,6 +84,15 @@ def test_days_go_on_after_the_last_one_where_they_have_not() -> None:
     assert len(asked_by(Endpoint(), days(8), "2004-01-03", enough=False).answered.row) == 16
 
 
+def test_a_market_that_is_stopped_asks_no_more() -> None:
+    client = Market(days(8), "http://x", "token", 3600.0, "2004-01-08")
+    client._session = endpoint = Endpoint()  # type: ignore[assignment]
+    client.start()
+    client.stop()  # while it waits an hour for the second day
+    assert client.ended.is_set()
+    assert len(endpoint.sent) <= 1
+
+
 def test_a_market_that_breaks_has_ended() -> None:
     client = Market(days(1).drop(columns="turbulent"), "http://x", "token", 0.0, "2004-01-01")
     with pytest.raises(KeyError):
