@@ -12,7 +12,6 @@ from tests.performance.arena.entrant import Known, Outcome, replay
 from tests.performance.arena.entrants import CALENDARS, NEVER, names_of
 from tests.performance.arena.mixtures import CalendarMixture, recalibration
 from tests.performance.arena.peers import AdwinTrigger, LastBlock
-from tests.performance.arena.policies import replay_policy
 from tests.performance.arena.stream import Stream, stream_of
 from tests.performance.arena.streams import StreamFiles, reason_to_leave_out
 from tests.performance.arena.table import Answered, Score, best_in_hindsight, score_of, table_of
@@ -117,13 +116,6 @@ def test_the_last_block_is_repeated_row_by_row(stream):
     of_ones, of_zeros = np.unique(third[labels == 1]), np.unique(third[labels == 0])
     assert len(of_ones) == len(of_zeros) == 1
     assert of_ones != of_zeros
-
-
-def test_a_policy_begins_with_the_model_of_the_other_entrants():
-    stream = stream_of("sea", synthetic.sea_history(4_000), "1d")
-    policy, never = replay_policy("conservative:champion", stream, 0), replay(NEVER, Calendar(), stream)
-    assert policy.trainings == 1
-    assert np.array_equal(policy.answers, never.answers)
 
 
 def test_the_best_calendar_is_the_one_with_the_lowest_log_loss_whatever_others_reach():
