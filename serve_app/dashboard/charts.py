@@ -8,7 +8,7 @@ from typing import Any
 from optagent.domain.mixture import MixturePoint
 from optagent.domain.mixture_status import MixtureStatus, SlotStanding
 from optagent.domain.rollout import Rollout
-from optagent.domain.study import Trial, TrialState
+from optagent.domain.study import Interval, Trial, TrialState
 from optagent.domain.study_report import StudyReport
 
 Chart = Mapping[str, Any]
@@ -38,11 +38,23 @@ def evidence(rollout: Rollout) -> Chart | None:
                 "name": state,
                 "line": {"color": colour},
                 "text": [f"{look.rows:,} rows" for look, _ in measured],
+                "error_y": _bars([interval for _, interval in measured]),
             },
         ]
     if not traces:
         return None
     return _chart(traces, "improvement, loss a row", lines=[-rollout.policy.margin])
+
+
+def _bars(intervals: Sequence[Interval]) -> Chart:
+    """Bars for intervals, by which that of a single look is seen too: a band needs two."""
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [interval.high - interval.estimate for interval in intervals],
+        "arrayminus": [interval.estimate - interval.low for interval in intervals],
+        "thickness": 1,
+    }
 
 
 def trials(report: StudyReport) -> Chart | None:

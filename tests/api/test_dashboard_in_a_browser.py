@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import uvicorn
+from axe_playwright_python.async_playwright import Axe
 from fastapi import FastAPI
 from playwright.async_api import Page, async_playwright, expect
 
@@ -105,3 +106,25 @@ async def test_a_page_keeps_up_by_itself_and_says_when_nothing_answers(
     await store.save_process(running.with_event(NOW + 6, "failed", Status.FAILED, error="out of memory"))
     await expect(page.get_by_role("alert")).to_have_text("out of memory")
     await expect(page.locator("main[data-live]")).to_have_count(0)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_no_page_has_a_serious_fault_of_accessibility(
+    page: Page,
+    agent: OptimizationAgent,
+    rivals: str,
+    store: InMemoryStore,
+    process: Callable[..., Process],
+    scheme: Any,
+) -> None:
+    rollout = await agent.start_rollout(rivals, "2")
+    await store.create_process(process(1, progress={"trials_done": 1, "trials_total": 9, "best_score": None}), 3600)
+    await page.emulate_media(color_scheme=scheme)
+    paths = ("", "/models/churn", f"/rollouts/{rollout.rollout_id}", "/processes", "/processes/tune-1")
+    serious = {}
+    for path in paths:
+        await page.goto(f"/dashboard{path}")
+        for fault in (await Axe().run(page)).response["violations"]:
+            if fault["impact"] in ("serious", "critical"):
+                serious[path, fault["id"]] = [node["failureSummary"] for node in fault["nodes"]]
+    assert serious == {}

@@ -26,6 +26,9 @@ ROOT = Path(__file__).parents[2]
 TAKEN, SHOWN = ROOT / "build" / "screenshots", ROOT / "docs" / "images"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-gpu", "--no-first-run"]
+PICTURES = ("rollout", "process", "audit")
+"""The pages that the documentation shows."""
+
 SIZES = {"desk": (1280, 860), "phone": (390, 844)}
 TRAFFIC = "08-traffic.py"
 SLOWER = {
@@ -87,9 +90,9 @@ def main() -> None:
             for size in SIZES:
                 take_pages(browser, system, pages, scheme, size)
         browser.close()
-    for name in pages:
+    for name in PICTURES:
         shutil.copy(TAKEN / f"{name}-light-desk.png", SHOWN / f"{name}.png")
-    print(f"{len(list(TAKEN.iterdir()))} pictures in {TAKEN.relative_to(ROOT)}, {len(pages)} of them in docs/images")
+    print(f"{len(list(TAKEN.iterdir()))} pictures in {TAKEN.relative_to(ROOT)}, {len(PICTURES)} of them in docs/images")
 
 
 @contextmanager
