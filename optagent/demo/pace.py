@@ -16,8 +16,9 @@ class DemoPace:
     """The first and the last live day, the seconds of a calendar day, and the size of the first search.
 
     The days go on after the last one, to `latest_live` at most, until `rows_after` labelled rows have followed the
-    first new models: on a busy machine they are trained late. `last_s` bounds the wait for processes that still run
-    when the days are over. A demo `with_companions` also tries to learn noise, and compares with retraining calendars.
+    first new models: on a busy machine they are trained late. `last_s` bounds the wait for further models that are
+    being trained when the days are over. A demo `with_companions` also tries to learn noise, and compares with
+    retraining calendars.
     """
 
     first_live: str
@@ -25,6 +26,7 @@ class DemoPace:
     latest_live: str
     rows_after: int
     day_s: float
+    cooldown_days: int
     trials: int
     search_s: float
     families: tuple[str, ...]
@@ -40,6 +42,7 @@ WHOLE = DemoPace(
     latest_live="2010-12-31",
     rows_after=0,
     day_s=0.12,
+    cooldown_days=30,
     trials=40,
     search_s=60.0,
     families=("lightgbm", "xgboost"),
@@ -50,11 +53,13 @@ WHOLE = DemoPace(
 )
 FAST = replace(
     WHOLE,
-    last_live="2004-12-31",
-    rows_after=250,
+    last_live="2004-09-30",
+    rows_after=150,
     day_s=0.04,
-    trials=4,
+    cooldown_days=365,
+    trials=3,
     search_s=300.0,
+    last_s=0.0,
     families=("lightgbm",),
     slots=(CHAMPION_SLOT, ALL_ROWS, "1/4"),
     with_companions=False,
@@ -111,7 +116,7 @@ def model_fields(data: Path, pace: DemoPace) -> dict[str, Any]:
             "optimization_type": "retrain",
             "answer": "mixture",
             "slots": list(pace.slots),
-            "cooldown": f"{30 * day_s:.1f}s",
+            "cooldown": f"{pace.cooldown_days * day_s:.1f}s",
             "most_a_year": 10_000,
         },
     }

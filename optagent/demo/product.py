@@ -7,6 +7,7 @@ import logging
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from optagent.bootstrap import Serving, ServingState
 from optagent.demo.timeline import Timeline
@@ -23,7 +24,7 @@ async def bring_up_product(serving: Serving, timeline: Timeline) -> AsyncIterato
         timeline.say("stop", "taking everything down")
         await asyncio.wait([start])
         with _collect_no_garbage():
-            await asyncio.to_thread(serving.down)
+            await asyncio.to_thread(serving.down, partial(timeline.say, "stop"))
 
 
 def cancel_when_terminated() -> None:

@@ -38,6 +38,7 @@ from optagent.settings import Settings, load_settings
 from optagent.terminal import search_display, show_result
 
 _POLL_S = 0.5
+_MOST_WAIT_S = 120.0  # for the first new model once all days are over
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +174,9 @@ class Demo:
                     live_market.enough.set()
             if live_market.ended.is_set():
                 over_at = min(over_at, time.monotonic())
-                is_idle = all(process.status.has_ended for process in processes)
-                if (is_idle and trained_models(processes)) or time.monotonic() - over_at > self._pace.last_s:
+                is_idle, waited_s = all(process.status.has_ended for process in processes), time.monotonic() - over_at
+                is_over = trained_models(processes) and (is_idle or waited_s >= self._pace.last_s)
+                if is_over or waited_s > _MOST_WAIT_S:
                     return
             await asyncio.sleep(_POLL_S)
 

@@ -64,7 +64,7 @@ def test_the_loop_trains_a_model_while_the_endpoint_answers(tmp_path: Path) -> N
     assert result["models_trained"] >= 1
     assert len(set(result["slots"].values())) > 1
     assert result["failed_requests"] == 0
-    assert result["predictions"] > 1000
+    assert result["predictions"] > 500
     assert result["audit_broken"] is None
     assert "kept good by nobody" in Path(result["report"]).read_text(encoding="utf-8")
     assert not (Path(result["home"]) / "up" / "head.json").exists()
