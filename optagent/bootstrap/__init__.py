@@ -8,9 +8,10 @@ from functools import partial
 from typing import Any
 
 from optagent.agent import OptimizationAgent
-from optagent.bootstrap import parts
+from optagent.bootstrap import model_parts, parts
 from optagent.bootstrap.gateway import GatewayPorts, create_gateway_ports
-from optagent.bootstrap.parts import running_cluster, tracking_uri
+from optagent.bootstrap.model_parts import tracking_uri
+from optagent.bootstrap.parts import running_cluster
 from optagent.bootstrap.serving import Serving, ServingState
 from optagent.errors import InvalidRequest
 from optagent.loop.context import Ports
@@ -81,7 +82,7 @@ async def strict_agent(settings: Settings) -> OptimizationAgent:
 
 
 async def _connect(settings: Settings, ports: dict[str, Any], resources: AsyncExitStack) -> Ports:
-    tracker: Tracker = ports.get("tracker") or parts.tracker(settings)
+    tracker: Tracker = ports.get("tracker") or model_parts.tracker(settings)
     resources.push_async_callback(asyncio.to_thread, tracker.close)
     await asyncio.to_thread(tracker.check)
     redis_url = None
@@ -99,7 +100,7 @@ async def _connect(settings: Settings, ports: dict[str, Any], resources: AsyncEx
         if port is not None:
             resources.push_async_callback(port.close)
     cluster = parts.cluster(settings)
-    loader = ports.get("loader") or (None if "registry" in ports else parts.loader(settings))
+    loader = ports.get("loader") or (None if "registry" in ports else model_parts.loader(settings))
     if loader is not None:
         resources.push_async_callback(asyncio.to_thread, loader.close)
     tuner = ports.get("tuner") or parts.tuner(settings, cluster)
@@ -113,11 +114,11 @@ async def _connect(settings: Settings, ports: dict[str, Any], resources: AsyncEx
         store=store,
         datasets=ports.get("datasets") or parts.datasets(settings),
         tuner=tuner,
-        registry=ports.get("registry") or parts.registry(settings),
+        registry=ports.get("registry") or model_parts.registry(settings),
         tracker=tracker,
         clock=ports.get("clock") or parts.clock(),
         limits=SearchLimits(settings.max_trials, settings.timeout_seconds, settings.early_stopping_rounds),
-        importer=ports.get("importer") or parts.importer(settings),
+        importer=ports.get("importer") or model_parts.importer(settings),
         studies=ports.get("studies") or (parts.studies(settings) if "tuner" not in ports else None),
         observations=observations,
         monitors=ports.get("monitors") or parts.monitors(cluster, recipe, settings),

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from optagent.bootstrap import parts
+from optagent.bootstrap import model_parts, parts
 from optagent.domain.source_rules import SourceRules
 from optagent.errors import NotFound
 from optagent.ports import Clock, IdempotencyStore, Loader, Observations, Routes, Sessions, Store, Tokens
@@ -73,7 +73,7 @@ async def create_gateway_ports(settings: Settings) -> GatewayPorts:
         observations = parts.observations(url, settings)
         rows_for = partial(reference_rows, parts.observations_folder(settings))
         loader = IsolatedLoader(
-            parts.registry_recipe(settings), parts.bundle_cache(settings), rows_for, settings.max_rows
+            model_parts.registry_recipe(settings), model_parts.bundle_cache(settings), rows_for, settings.max_rows
         )
         sessions = parts.sessions(url)
         for port in (routes, store, tokens, sessions, kept_answers):

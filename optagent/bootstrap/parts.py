@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import platformdirs
+from typing import TYPE_CHECKING
 
 from optagent.domain.audit_signature import AuditKeyring
 from optagent.domain.backtest import BacktestAsk, BacktestResult
@@ -16,28 +13,24 @@ from optagent.domain.model import ModelSpec
 from optagent.domain.model_report import ModelReport
 from optagent.domain.monitoring import Monitoring
 from optagent.errors import InvalidRequest, Unavailable
-from optagent.extras import is_installed, missing_library, require_library
+from optagent.extras import is_installed, require_library
 from optagent.ports import (
     Clock,
     Datasets,
-    Importer,
     Launcher,
-    Loader,
     Monitors,
     Notifier,
     Observations,
-    Registry,
     Routes,
     RowFiles,
     Sessions,
     Store,
     Studies,
     Tokens,
-    Tracker,
     Tuner,
     Workers,
 )
-from optagent.ports.absent import AbsentPort, AbsentRegistry
+from optagent.ports.absent import AbsentPort
 from optagent.settings import Settings
 
 if TYPE_CHECKING:
@@ -50,8 +43,6 @@ if TYPE_CHECKING:
     from optagent.loop.context import Backtester
 
 Recipe = Callable[[], "Awaitable[OptimizationAgent]"]
-
-_A_REGISTRY = "a registry of models"
 
 
 def make_home(settings: Settings) -> None:
@@ -219,41 +210,6 @@ def clock() -> Clock:
     return SystemClock()
 
 
-def tracking_uri(settings: Settings) -> str:
-    """The MLflow of studies and versions: the configured one, or the SQLite database of the home folder."""
-    return settings.mlflow_tracking_uri or f"sqlite:///{_mlflow_database(settings)}"
-
-
-def tracker(settings: Settings) -> Tracker:
-    """The tracker; MissingExtra where MLflow is not installed, but is configured or has been used by this home."""
-    if not is_installed("mlflow"):
-        if settings.mlflow_tracking_uri is not None or _mlflow_database(settings).exists():
-            raise missing_library("mlflow", f"the MLflow at {_shown_address(settings)}")
-        return AbsentPort("mlflow", _A_REGISTRY)
-    from optagent.adapters.models.mlflow_tracker import MlflowTracker
-
-    return MlflowTracker(**_mlflow(settings))
-
-
-def importer(settings: Settings) -> Importer:
-    if not is_installed("mlflow"):
-        return AbsentPort("mlflow", "the import of a model")
-    from optagent.adapters.models.mlflow_import import MlflowImporter
-
-    return MlflowImporter(**_mlflow(settings))
-
-
-def registry(settings: Settings) -> Registry:
-    return _registry_at(_mlflow(settings))
-
-
-def registry_recipe(settings: Settings) -> Callable[[], Registry]:
-    """A function that makes the registry in another process, and carries nothing else of the settings."""
-    from functools import partial
-
-    return partial(_registry_at, _mlflow(settings))
-
-
 def monitoring(settings: Settings) -> Monitoring:
     """The monitoring of models whose specification has none of its own."""
     return Monitoring(
@@ -264,15 +220,6 @@ def monitoring(settings: Settings) -> Monitoring:
         alert_cooldown_minutes=settings.alert_cooldown_minutes,
         false_alarm_every=settings.false_alarm_every,
     )
-
-
-def loader(settings: Settings) -> Loader:
-    """A loader that runs versions of the registry in processes of their own."""
-    if not is_installed("mlflow"):
-        return AbsentPort("mlflow", _A_REGISTRY)
-    from optagent.adapters.serving.isolated import IsolatedLoader
-
-    return IsolatedLoader(registry_recipe(settings), bundle_cache(settings), None, settings.max_rows)
 
 
 def backtester(workers: Workers) -> Backtester:
@@ -326,18 +273,8 @@ def _require_page_libraries() -> None:
         require_library(library, "an HTML page")
 
 
-def cache_folder() -> Path:
-    return Path(platformdirs.user_cache_dir("optagent"))
-
-
 def _audit_key_file(settings: Settings) -> Path:
     return settings.audit_key_file or settings.home / "audit.key"
-
-
-def bundle_cache(settings: Settings) -> Path:
-    """The cache of bundles of one registry: homes with another MLflow do not share it."""
-    address = _shown_address(settings)  # a changed password leaves the cache where it is
-    return cache_folder() / "bundles" / hashlib.sha256(address.encode()).hexdigest()[:16]
 
 
 def observations_folder(settings: Settings) -> Path:
@@ -348,31 +285,3 @@ def observations_folder(settings: Settings) -> Path:
 def _trials_url(settings: Settings) -> str:
     storage = settings.study_storage
     return storage.get_secret_value() if storage else f"sqlite:///{settings.home / 'trials.db'}"
-
-
-def _mlflow_database(settings: Settings) -> Path:
-    return settings.home / "mlflow" / "mlflow.db"
-
-
-def _shown_address(settings: Settings) -> str:
-    from optagent.adapters.models.mlflow_health import hide_credentials
-
-    return hide_credentials(tracking_uri(settings))
-
-
-def _registry_at(mlflow: Mapping[str, Any]) -> Registry:
-    if not is_installed("mlflow"):
-        return AbsentRegistry("mlflow", _A_REGISTRY)
-    from optagent.adapters.models.mlflow_registry import MlflowRegistry
-
-    return MlflowRegistry(**mlflow)
-
-
-def _mlflow(settings: Settings) -> dict[str, Any]:
-    local = settings.mlflow_tracking_uri is None
-    return {
-        "tracking_uri": tracking_uri(settings),
-        "experiment": settings.mlflow_experiment_name,
-        "artifact_root": str(settings.home / "mlflow" / "artifacts") if local else None,
-        "cache_folder": cache_folder(),
-    }

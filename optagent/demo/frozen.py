@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 import pyarrow as pa
 
-from optagent.bootstrap import parts
+from optagent.bootstrap import model_parts
 from optagent.loop.train.load import load_version
 from optagent.settings import Settings
 from optagent.training.predictor import Predictor
@@ -21,7 +21,7 @@ class FrozenChampion:
 
     @classmethod
     def of_version(cls, settings: Settings, model_id: str, version: str, rows: pd.DataFrame) -> "FrozenChampion":
-        registry = parts.registry(settings)
+        registry = model_parts.registry(settings)
         return cls(load_version(registry.version(model_id, version), registry), rows)
 
     def catch_up(self, asked: Sequence[int]) -> None:

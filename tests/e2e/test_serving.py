@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 from filelock import FileLock
 
-from optagent.bootstrap import parts
+from optagent.bootstrap import model_parts
 from optagent.loop.train.load import load_version
 from optagent.serving.engine import Answer, Engine, ServedModel
 from optagent.serving.native_engine import NativeEngine
@@ -390,7 +390,7 @@ def answers_of(admin: httpx.Client, model_id: str, version: str, rows: list[dict
 
 
 def test_ensembles_and_plans_of_features_answer_to_the_bit_what_their_bundles_do_here(product, admin, composed):
-    registry = parts.registry(load_settings(home=product.home))
+    registry = model_parts.registry(load_settings(home=product.home))
     for model_id, (version, rows) in composed.items():
         known = registry.version(model_id, version)
         assert known.tags["form"] == {"trees": "ensemble", "crossed": "engineered"}[model_id]

@@ -21,7 +21,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from optagent import create_optimization_agent
-from optagent.bootstrap import parts
+from optagent.bootstrap import model_parts, parts
 from optagent.loop.train.load import load_version
 from optagent.loop.train.prepare import PreparedRows, prepare
 from optagent.settings import load_settings
@@ -55,7 +55,7 @@ async def searched(fields: dict[str, Any], budget: float, home: Path) -> tuple[F
             spec.model_id, method="portfolio", trials=100_000, timeout_s=budget, ensemble=MEMBERS
         )
         seconds = time.perf_counter() - began
-        registry = parts.registry(settings)
+        registry = model_parts.registry(settings)
         predictor = load_version(registry.version(spec.model_id, str(result.version)), registry)
         prepared = prepare(spec, parts.datasets(settings))
         y, x = prepared.holdout.y, prepared.holdout.x

@@ -17,7 +17,7 @@ import pytest
 
 from optagent.adapters.serving.bundle_cache import BundleCache
 from optagent.adapters.serving.isolated import IsolatedLoader
-from optagent.bootstrap import parts
+from optagent.bootstrap import model_parts, parts
 from optagent.domain.dataset import FileSource
 from optagent.domain.model import ModelSpec, Task
 from optagent.errors import CorruptBundle, ModelNotFound, Unavailable
@@ -111,9 +111,9 @@ def test_a_home_does_not_answer_by_the_model_of_another_while_its_mlflow_is_away
 
     staging, production = settings("staging"), settings("live", mlflow_tracking_uri="http://127.0.0.1:9")
     parts.make_home(staging)
-    parts.registry(staging).register("churn", save(tmp_path / "bundle"), {}, {})
+    model_parts.registry(staging).register("churn", save(tmp_path / "bundle"), {}, {})
     for home in (staging, production):
-        with Closing(parts.loader(home)) as loader:
+        with Closing(model_parts.loader(home)) as loader:
             if home is production:
                 with pytest.raises(Unavailable, match=r"127[.]0[.]0[.]1:9"):
                     loader.load("churn", "1")
@@ -214,7 +214,7 @@ def test_what_the_process_of_a_model_is_given_carries_no_settings(
     settings = load_settings(
         home=tmp_path, redis_password="planted-1", smtp_password="planted-2", slack_webhook_url="planted-3"
     )
-    with Closing(parts.loader(settings)) as loader:
+    with Closing(model_parts.loader(settings)) as loader:
         recipes = loader._rows_for + loader._registry  # type: ignore[attr-defined]
     assert b"planted" not in recipes
     assert b"Settings" not in recipes

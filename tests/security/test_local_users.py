@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from optagent.bootstrap import parts
+from optagent.bootstrap import model_parts, parts
 from optagent.errors import InvalidRequest
 from optagent.settings import load_settings
 
@@ -56,7 +56,7 @@ def test_the_files_of_a_home_lie_below_closed_folders(tmp_path: Path, monkeypatc
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     settings = load_settings(home=tmp_path / "home")
     parts.make_home(settings)
-    parts.registry(settings).versions("churn")  # makes the database of MLflow
+    model_parts.registry(settings).versions("churn")  # makes the database of MLflow
     parts.studies(settings)
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert {path.name for path in files} >= {"mlflow.db"}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from optagent.adapters.datasets import FileDatasets
-from optagent.bootstrap import Serving, parts
+from optagent.bootstrap import Serving, model_parts, parts
 from optagent.cli import main
 from optagent.domain.command import TuneModel
 from optagent.domain.dataset import SqlSource
@@ -45,7 +45,7 @@ def ports_without(settings: Settings) -> Ports:
     """Ports of the composition root that check no service; the others are not asked."""
     cluster = parts.cluster(settings)
     nothing: Any = None
-    return Ports(nothing, nothing, parts.tuner(settings, cluster), parts.registry(settings), nothing, nothing)
+    return Ports(nothing, nothing, parts.tuner(settings, cluster), model_parts.registry(settings), nothing, nothing)
 
 
 def draw(settings: Settings) -> object:
@@ -74,8 +74,8 @@ def sample(settings: Settings) -> object:
         ("fastapi", "serve", lambda settings: Serving(settings).up()),
         ("hyperopt", "search", sample),
         ("jinja2", "pages", draw),
-        ("mlflow", "mlflow", lambda settings: parts.importer(settings).convert()),  # type: ignore[call-arg]
-        ("mlflow", "mlflow", lambda settings: parts.registry(settings).register()),  # type: ignore[call-arg]
+        ("mlflow", "mlflow", lambda settings: model_parts.importer(settings).convert()),  # type: ignore[call-arg]
+        ("mlflow", "mlflow", lambda settings: model_parts.registry(settings).register()),  # type: ignore[call-arg]
         ("optuna", "search", lambda settings: parts.studies(settings).summaries()),
         ("plotly", "pages", draw),
         ("ray", "search", lambda settings: parts.cluster(settings).connect()),
@@ -101,19 +101,19 @@ async def test_a_search_is_refused_before_a_process_is_stored(block, settings, l
 
 def test_an_mlflow_that_is_configured_or_was_used_is_not_passed_over(block, settings):
     block("mlflow")
-    parts.tracker(settings).check()
+    model_parts.tracker(settings).check()
     configured = settings.model_copy(update={"mlflow_tracking_uri": "http://ann:secret@mlflow:5000"})
     with pytest.raises(MissingExtra, match="the MLflow at http://mlflow:5000 needs mlflow"):
-        parts.tracker(configured)
+        model_parts.tracker(configured)
     (settings.home / "mlflow").mkdir()
     (settings.home / "mlflow" / "mlflow.db").touch()
     with pytest.raises(MissingExtra):
-        parts.tracker(settings)
+        model_parts.tracker(settings)
 
 
 def test_a_home_without_mlflow_has_no_versions(block, settings):
     block("mlflow")
-    registry = parts.registry(settings)
+    registry = model_parts.registry(settings)
     assert registry.versions("churn") == []
     with pytest.raises(ModelNotFound, match="MLflow is not installed"):
         registry.version("churn", "champion")

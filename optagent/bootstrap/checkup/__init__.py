@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import partial
 from importlib.util import find_spec
 
-from optagent.bootstrap import parts
+from optagent.bootstrap import model_parts, parts
 from optagent.bootstrap.checkup.api import check_api
 from optagent.bootstrap.checkup.home import check_disk, check_home
 from optagent.bootstrap.checkup.libraries import check_libraries, check_python
@@ -49,13 +49,13 @@ def _check_mlflow(settings: Settings) -> CheckResult:
     from optagent.adapters.models.mlflow_database import check_stored_revision
     from optagent.adapters.models.mlflow_health import check_server, hide_credentials, sqlite_path
 
-    uri = parts.tracking_uri(settings)
+    uri = model_parts.tracking_uri(settings)
 
     def check() -> None:
         check_server(uri)
         path = sqlite_path(uri)
         if path is not None:
-            check_stored_revision(path, parts.cache_folder())
+            check_stored_revision(path, model_parts.cache_folder())
 
     return check_mlflow(check, hide_credentials(uri))
 
