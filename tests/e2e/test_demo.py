@@ -35,7 +35,12 @@ def start_demo(home: Path, *options: str) -> "subprocess.Popen[str]":
     home.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "optagent.cli", "demo", "--fast", "--no-browser", "--home", str(home), *options]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, env=environment, cwd=home, text=True, **pipes)
+    # As in a terminal, where SIGINT is not ignored, also where a shell has put the tests into the background.
+    return subprocess.Popen(command, env=environment, cwd=home, text=True, preexec_fn=listen_to_ctrl_c, **pipes)
+
+
+def listen_to_ctrl_c() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def url_of_page(demo: "subprocess.Popen[str]") -> str:
