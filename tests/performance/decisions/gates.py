@@ -25,7 +25,7 @@ from optagent.loop.train.holdout_looks import degrees_of_freedom, restrict_compa
 from optagent.sequential.holdout_ledger import share_of_look
 from optagent.sequential.row_sample import sample_rows
 from tests.performance.decisions.case import Case
-from tests.simulation.streams import DAY_S, Series, autoregressive
+from tests.simulation.streams import DAY_S, Series, autoregressive, daily_cycle, day_effects
 
 ALPHA, SPREAD, MEMORY = 0.05, 0.3, 0.13  # AR(.13) has a long-run variance of 1.3
 WEEKS, WEEK_S = 52, 7 * DAY_S
@@ -38,10 +38,13 @@ def differences(rng: np.random.Generator, worlds: int, rows: int, memory: float 
     return SPREAD * autoregressive(rng, worlds * rows, memory).reshape(worlds, rows)
 
 
-def measure_intervals(gains: Series, alpha: float) -> list[Interval]:
-    """The paired interval of each world's mean, by the resamples that the loop draws for rows in the order of time."""
+def measure_intervals(gains: Series, alpha: float, times: Series | None = None) -> list[Interval]:
+    """The paired interval of each world's mean, by the resamples that the loop draws for rows in the order of time.
+
+    Rows that share one of the `times` (rows,) came together; without them each row has its own.
+    """
     rows, worlds = gains.shape[1], _Worlds(gains)
-    how = Resampling(seed=0, time_ordered=True, groups=np.arange(rows))
+    how = Resampling(seed=0, time_ordered=True, groups=np.arange(rows) if times is None else times)
     scores = [worlds.scores_of(place) for place in range(len(gains))]
     intervals = bootstrap_intervals(scores, np.zeros(rows), np.zeros(rows), alpha, how)
     assert all(isinstance(each, Interval) for each in intervals)
@@ -166,6 +169,29 @@ def _first_looks(
     return tuple(judge(interval, alpha, criterion, rows) for interval in intervals)
 
 
+def false_proofs(runs: int, world: str, rows: int = 1_300, share: float = 0.1) -> float:
+    """The share of equal candidates that pass the proof where rows go together.
+
+    A `share` of the variance is common to the rows of a request of 30 (`bursts`), of a day of 100 rows (`days`), or is
+    that of a cycle of days (`cycle`).
+    """
+    rng = np.random.default_rng([19, rows])
+    times = np.arange(rows) * (DAY_S / 100)
+    if world == "bursts":
+        times = np.repeat(times[::30], 30)[:rows]
+    common = {
+        "bursts": lambda: rng.standard_normal(rows // 30 + 1).repeat(30)[:rows],
+        "days": lambda: day_effects(rng, times),
+        "cycle": lambda: daily_cycle(times),
+    }[world]
+    own = differences(rng, runs, rows)
+    gains = np.sqrt(1 - share) * own + np.sqrt(share) * SPREAD * np.array([common() for _ in range(runs)])
+    alpha = Line().share(0.0, "").alpha_spent
+    intervals = measure_intervals(gains, resampled_for(Criterion.PROOF, alpha), times)
+    passes = [judge(each, alpha, Criterion.PROOF, rows).verdict is Verdict.PASS for each in intervals]
+    return float(np.mean(passes))
+
+
 def slide(runs: int, with_anchor: bool, weeks: int = 26) -> float:
     """The mean loss in percent after half a year of weekly candidates, each worse than its champion by half a percent.
 
@@ -285,6 +311,22 @@ CASES = [
             partial(power, criterion=Criterion.PROOF, rows=1_300, gain=0.0, memory=memory),
         )
         for memory in (0.0, 0.6, 0.9)
+    ),
+    *(
+        Case(
+            f"gate-proof-{world}",
+            "champion gate",
+            f"{title}, equal candidate",
+            "proof passed, 1,300 rows",
+            ".005",
+            2_000,
+            partial(false_proofs, world=world),
+        )
+        for world, title in (
+            ("bursts", "requests of 30 rows, a tenth of the variance theirs"),
+            ("days", "effects of days, a tenth of the variance"),
+            ("cycle", "a daily cycle, a tenth of the variance"),
+        )
     ),
     *(
         Case(
