@@ -110,6 +110,7 @@ def run_job(command: str) -> NoReturn:
     from optagent.agent.acts import acting_as, local_actor
     from optagent.settings import PREFIX
 
-    os.environ[f"{PREFIX}RAY_ADDRESS"] = "auto"
+    # Ray names the cluster of a job in its environment; "auto" is that which was started last on the machine.
+    os.environ[f"{PREFIX}RAY_ADDRESS"] = os.environ.get("RAY_ADDRESS") or "auto"
     with acting_as(local_actor(Door.JOB)):
         main([command, "--json", *sys.argv[1:]])

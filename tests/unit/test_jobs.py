@@ -47,8 +47,11 @@ def run_job(monkeypatch: pytest.MonkeyPatch) -> Any:
         agent.address = load_settings().ray_address
         return agent
 
-    def run(job: str, *arguments: str) -> tuple[Any, RecordingAgent]:
+    def run(job: str, *arguments: str, cluster: str = "10.0.0.2:6379") -> tuple[Any, RecordingAgent]:
         monkeypatch.setenv("OPT_AGENT_RAY_ADDRESS", "10.0.0.1:6379")
+        monkeypatch.delenv("RAY_ADDRESS", raising=False)
+        if cluster:
+            monkeypatch.setenv("RAY_ADDRESS", cluster)
         monkeypatch.setattr(import_module("optagent.cli.app"), "create_optimization_agent", create)
         monkeypatch.setattr(sys, "argv", [job, *arguments])
         with pytest.raises(SystemExit) as ended:
@@ -71,9 +74,14 @@ def run_job(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_a_job_calls_the_verb_of_its_command_on_its_own_cluster(run_job, capsys, job, arguments, verb, given):
     code, agent = run_job(job, *arguments)
     ((called, positional),) = agent.calls
-    assert (code, agent.address) == (0, "auto")
+    assert (code, agent.address) == (0, "10.0.0.2:6379"), "Ray names the cluster of a job in its environment"
     assert (called, positional[: len(given)]) == (verb, given)
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == {"process_id": "p1"}
+
+
+def test_a_job_whose_ray_names_no_cluster_takes_that_of_the_machine(run_job):
+    _, agent = run_job("tune", "--model", "churn", cluster="")
+    assert agent.address == "auto"
 
 
 @pytest.mark.parametrize("job", [("tune",), ("monitor", "--data", "x.csv")])
