@@ -26,8 +26,9 @@ def up(as_json: AsJson = False, foreground: Foreground = False) -> None:
     from optagent.bootstrap import Serving
     from optagent.bootstrap.usable_home import require_usable_home
 
-    require_usable_home(load_settings())
-    serving = Serving(load_settings())
+    settings = load_settings()
+    require_usable_home(settings)
+    serving = Serving(settings)
     state = serving.up(_say)
     token = asyncio.run(serving.first_token())
     if as_json:

@@ -1,8 +1,6 @@
 """Dashboard in a browser: signing in, charts, pages that update themselves, and questions before actions."""
 
 import asyncio
-import os
-import shutil
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -20,10 +18,9 @@ from optagent.domain.rollout_look import Look
 from optagent.domain.study import Interval
 from serve_app.asgi import Application
 from tests.api.conftest import NOW
+from tests.browser import CHROMIUM, launch_options
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 CUT_OFF = "Failed to load resource: net::ERR_FAILED"  # what a test cut off itself
-QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-gpu", "--no-first-run"]
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian: chromium)")
 
@@ -46,8 +43,7 @@ async def page(address: str, agent: OptimizationAgent) -> AsyncIterator[Page]:
     text, _ = await agent.create_token("ana", ["operate"])
     complaints: list[str] = []
     async with async_playwright() as playwright:
-        root = ["--no-sandbox"] if os.geteuid() == 0 else []
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=[*QUIET, *root])
+        browser = await playwright.chromium.launch(**launch_options())
         page = await browser.new_page(base_url=address)
         page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))

@@ -5,7 +5,6 @@ documentation show, light and for a desk, are copied to docs/images.
 """
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -20,12 +19,11 @@ from typing import Any
 import requests
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from tests.browser import CHROMIUM, launch_options
 from tests.docs.stories import EXAMPLES, Story, only_system, run_step, story_environment
 
 ROOT = Path(__file__).parents[2]
 TAKEN, SHOWN = ROOT / "build" / "screenshots", ROOT / "docs" / "images"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-gpu", "--no-first-run"]
 PICTURES = ("rollout", "process", "audit")
 """The pages that the documentation shows."""
 
@@ -83,8 +81,7 @@ def main() -> None:
     TAKEN.mkdir(parents=True)
     SHOWN.mkdir(exist_ok=True)
     with rollout_under_way() as system, sync_playwright() as playwright:
-        root = ["--no-sandbox"] if os.geteuid() == 0 else []
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*QUIET, *root])
+        browser = playwright.chromium.launch(**launch_options())
         pages = system.pages()
         for scheme in ("light", "dark"):
             for size in SIZES:

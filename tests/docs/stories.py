@@ -4,7 +4,6 @@ import contextlib
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -13,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock
+
+from optagent.adapters.cluster.free_ports import free_port
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 
@@ -88,7 +89,7 @@ def story_environment(home: Path) -> dict[str, str]:
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "HOME": str(home / "user"),
         "OPT_AGENT_HOME": str(home / "state"),
-        "OPT_AGENT_API_PORT": str(_free_port()),
+        "OPT_AGENT_API_PORT": str(free_port()),
         "OPT_AGENT_NUM_CPUS": "2",
     }
 
@@ -105,9 +106,3 @@ def only_system(story: Story, work: Path, environment: dict[str, str]) -> Iterat
         finally:
             command = [sys.executable, "-m", "optagent.cli", "down"]
             subprocess.run(command, cwd=work, env=environment, capture_output=True, timeout=120)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

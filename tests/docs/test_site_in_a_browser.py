@@ -1,7 +1,5 @@
 """The site in a browser: opened as files, it asks for nothing from elsewhere, can be searched, and is accessible."""
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,8 +7,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect, sync_playwright
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-gpu", "--no-first-run"]
+from tests.browser import CHROMIUM, launch_options
+
 PAGES = ("reference/model-yaml", "reference/cli", "reference/http", "reference/python", "explain/mixture")
 
 pytestmark = [
@@ -24,8 +22,7 @@ def page(request: pytest.FixtureRequest) -> Iterator[Page]:
     """A page of a browser of that colour scheme; at the end, nothing but files must have been asked for."""
     asked: list[str] = []
     with sync_playwright() as playwright:
-        root = ["--no-sandbox"] if os.geteuid() == 0 else []
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*QUIET, *root])
+        browser = playwright.chromium.launch(**launch_options())
         page = browser.new_page(color_scheme=request.param)
         page.on("request", lambda asking: asked.append(asking.url))
         yield page

@@ -154,19 +154,26 @@ def late_power(runs: int, rows: int, slide: int, gain: float) -> float:
 
 def power(runs: int, criterion: Criterion, rows: int, gain: float, memory: float = MEMORY) -> float:
     """The share of candidates that pass at their first look."""
-    return float(
-        np.mean([result.verdict is Verdict.PASS for result in _first_looks(runs, criterion, rows, gain, memory)])
-    )
+    return _share_passed(_first_looks(runs, criterion, rows, gain, memory))
 
 
 @cache
 def _first_looks(
     runs: int, criterion: Criterion, rows: int, gain: float, memory: float = MEMORY
 ) -> tuple[GateResult, ...]:
-    alpha = ALPHA if criterion is Criterion.FILTER else Line().share(0.0, "").alpha_spent
     rng = np.random.default_rng([13, rows])
-    intervals = measure_intervals(gain + differences(rng, runs, rows, memory), resampled_for(criterion, alpha))
-    return tuple(judge(interval, alpha, criterion, rows) for interval in intervals)
+    return _judge_first(gain + differences(rng, runs, rows, memory), criterion)
+
+
+def _judge_first(gains: Series, criterion: Criterion, times: Series | None = None) -> tuple[GateResult, ...]:
+    """The verdict on each world's candidate, the first of its line."""
+    alpha = ALPHA if criterion is Criterion.FILTER else Line().share(0.0, "").alpha_spent
+    intervals = measure_intervals(gains, resampled_for(criterion, alpha), times)
+    return tuple(judge(interval, alpha, criterion, gains.shape[1]) for interval in intervals)
+
+
+def _share_passed(results: Sequence[GateResult]) -> float:
+    return float(np.mean([result.verdict is Verdict.PASS for result in results]))
 
 
 def false_proofs(runs: int, world: str, rows: int = 1_300, share: float = 0.1) -> float:
@@ -186,10 +193,7 @@ def false_proofs(runs: int, world: str, rows: int = 1_300, share: float = 0.1) -
     }[world]
     own = differences(rng, runs, rows)
     gains = np.sqrt(1 - share) * own + np.sqrt(share) * SPREAD * np.array([common() for _ in range(runs)])
-    alpha = Line().share(0.0, "").alpha_spent
-    intervals = measure_intervals(gains, resampled_for(Criterion.PROOF, alpha), times)
-    passes = [judge(each, alpha, Criterion.PROOF, rows).verdict is Verdict.PASS for each in intervals]
-    return float(np.mean(passes))
+    return _share_passed(_judge_first(gains, Criterion.PROOF, times))
 
 
 def slide(runs: int, with_anchor: bool, weeks: int = 26) -> float:
