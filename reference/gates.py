@@ -41,14 +41,12 @@ _VERDICTS = {
 def gates_page() -> ReferencePage:
     page = ReferencePage("Gates", _INTRODUCTION.strip())
     page.add_heading("Each gate")
-    rows = [[code(name), page.describe(f"gate {name}", text)] for name, text in _GATES.items()]
-    page.add_table(["gate", "passes where"], rows)
+    page.add_meanings("gate", "passes where", _GATES, _GATES)
     page.add_heading("Fields")
     add_fields(page, Gates, {"metrics_min": "<metric>_min", "metrics_max": "<metric>_max"})
     page.add_heading("Verdicts")
     page.add_text("The verdict of all gates together is the worst one: an error, a failure, inconclusive, a pass.")
-    rows = [[code(verdict), page.describe(f"verdict {verdict}", _VERDICTS.get(verdict))] for verdict in Verdict]
-    page.add_table(["verdict", "meaning"], rows)
+    page.add_meanings("verdict", "meaning", Verdict, _VERDICTS)
     page.add_heading("Error rates by strategy")
     page.add_text(
         "All looks of a model in a year, and all looks at the same rows, share one `alpha`. Where shadow judges the "

@@ -51,8 +51,7 @@ class _NoPort:
 def http_page() -> ReferencePage:
     page = ReferencePage("HTTP API", _INTRODUCTION.strip())
     page.add_heading("Scopes")
-    rows = [[code(scope), page.describe(f"scope {scope}", _SCOPES.get(scope))] for scope in Scope]
-    page.add_table(["scope", "with it"], rows)
+    page.add_meanings("scope", "with it", Scope, _SCOPES)
     document = api_document()
     _add_problems(page, document)
     shown: dict[str, Document] = {}

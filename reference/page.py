@@ -1,7 +1,8 @@
 """Reference page: Markdown that is put together piece by piece, and the names on it that lack a description."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 _SPACE = re.compile(r"\s+")
 
@@ -30,6 +31,11 @@ class ReferencePage:
         """A table; cells are Markdown, and lines and columns of a cell are made safe."""
         lines = [header, ["---"] * len(header), *rows]
         self._blocks.append("\n".join(f"| {' | '.join(map(_cell, cells))} |" for cells in lines))
+
+    def add_meanings(self, kind: str, heading: str, names: Iterable[object], texts: Mapping[Any, str]) -> None:
+        """A table of names and their texts; one without a text is noted as undocumented, as a name of that kind."""
+        rows = [[code(name), self.describe(f"{kind} {name}", texts.get(name))] for name in names]
+        self.add_table([kind, heading], rows)
 
     def describe(self, name: str, description: str | None) -> str:
         """The description of `name` as one line; a missing one is noted as undocumented."""

@@ -39,11 +39,9 @@ def policies_page() -> ReferencePage:
     page.add_heading("Fields of a policy")
     add_fields(page, RetrainingPolicy)
     page.add_heading("Triggers")
-    rows = [[code(trigger), page.describe(f"trigger {trigger}", _TRIGGERS.get(trigger))] for trigger in Trigger]
-    page.add_table(["trigger", "is due by"], rows)
+    page.add_meanings("trigger", "is due by", Trigger, _TRIGGERS)
     page.add_heading("Actions")
-    rows = [[code(action), page.describe(f"action {action}", _ACTIONS.get(action))] for action in Action]
-    page.add_table(["action", "meaning"], rows)
+    page.add_meanings("action", "meaning", Action, _ACTIONS)
     _add_stages(page)
     page.add_heading("Strategies")
     _add_side_by_side(page, Strategy, STRATEGIES)
