@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
+from optagent.adapters.cluster.job_cluster import find_job_cluster
 from optagent.agent import OptimizationAgent
 from optagent.bootstrap import model_parts, parts
 from optagent.bootstrap.gateway import GatewayPorts, create_gateway_ports
@@ -25,6 +26,7 @@ __all__ = [
     "ServingState",
     "create_gateway_ports",
     "create_optimization_agent",
+    "find_job_cluster",
     "running_cluster",
     "strict_agent",
     "tracking_uri",

@@ -108,9 +108,9 @@ def _print_error(text: str) -> None:
 def run_job(command: str) -> NoReturn:
     """Runs a command with the arguments of this process on the cluster of its Ray job; prints the result as JSON."""
     from optagent.agent.acts import acting_as, local_actor
+    from optagent.bootstrap import find_job_cluster
     from optagent.settings import PREFIX
 
-    # Ray names the cluster of a job in its environment; "auto" is that which was started last on the machine.
-    os.environ[f"{PREFIX}RAY_ADDRESS"] = os.environ.get("RAY_ADDRESS") or "auto"
+    os.environ[f"{PREFIX}RAY_ADDRESS"] = find_job_cluster() or os.environ.get("RAY_ADDRESS") or "auto"
     with acting_as(local_actor(Door.JOB)):
         main([command, "--json", *sys.argv[1:]])

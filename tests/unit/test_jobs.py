@@ -74,7 +74,7 @@ def run_job(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_a_job_calls_the_verb_of_its_command_on_its_own_cluster(run_job, capsys, job, arguments, verb, given):
     code, agent = run_job(job, *arguments)
     ((called, positional),) = agent.calls
-    assert (code, agent.address) == (0, "10.0.0.2:6379"), "Ray names the cluster of a job in its environment"
+    assert (code, agent.address) == (0, "10.0.0.2:6379"), "a job is not a process of another cluster"
     assert (called, positional[: len(given)]) == (verb, given)
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == {"process_id": "p1"}
 
