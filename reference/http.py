@@ -160,7 +160,7 @@ def _add_schema(page: ReferencePage, name: str, schema: Document) -> None:
             code(field),
             _type_text(kind),
             "*needed*" if field in needed else code(value_text(kind["default"])) if kind.get("default") else "",
-            texts.get(field) or sentence(kind.get("description", "")),
+            texts.get(field) or sentence(page.describe(f"body {name} {field}", kind.get("description"))),
         ]
         for field, kind in schema.get("properties", {}).items()
     ]

@@ -7,7 +7,8 @@ from fastapi import APIRouter, Query
 
 from optagent.domain.mixture_status import MixtureStatus, spread_points
 from optagent.domain.token import Scope
-from serve_app.api.requests import ForgetRequest, ModelId, Why
+from serve_app.api.requests import ModelId
+from serve_app.api.rollout_requests import ForgetRequest, Why
 from serve_app.api.security import CurrentCaller, GuardedRoute, needs
 
 router = APIRouter(prefix="/models/{model_id}/mixture", tags=["mixtures"], route_class=GuardedRoute)

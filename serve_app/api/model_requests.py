@@ -23,10 +23,12 @@ from serve_app.api.requests import (
     WINDOW,
     Amount,
     GateLimits,
+    ModelField,
     Name,
     Request,
     SearchSpaces,
     Seconds,
+    SeedField,
     Share,
     Whole,
     one_of,
@@ -111,7 +113,15 @@ Retraining = Annotated[str, one_of(POLICIES, description="a policy by name")] | 
 class RegisterRequest(Request):
     """A model as in `model.yaml`. The server reads the place of its data, so only an admin may register a model."""
 
-    id: Annotated[str, Field(pattern=ID, examples=["churn"], validation_alias=AliasChoices("id", "model_id"))]
+    id: Annotated[
+        str,
+        Field(
+            pattern=ID,
+            examples=["churn"],
+            validation_alias=AliasChoices("id", "model_id"),
+            description="the name of the model, in all commands and addresses",
+        ),
+    ]
     task: Annotated[str, one_of(Task, examples=["binary"])]
     data: Annotated[str, Field(min_length=1, max_length=2000, examples=["/data/churn.parquet"])] | FileData | SqlData
     target: Annotated[Name, Field(examples=["churned"])]
@@ -155,31 +165,43 @@ class ModelChanges(Request):
 class AliasRequest(Request):
     """The version that an alias is to point to."""
 
-    version: Annotated[Name, Field(examples=["3"])]
+    version: Annotated[Name, Field(examples=["3"], description="a version by number")]
 
 
 class OwnPolicy(Request):
     """A custom policy, with the name under which it is compared."""
 
-    name: Annotated[str, Field(min_length=1, max_length=100, examples=["weekly"])]
-    policy: RetrainingFields
+    name: Annotated[
+        str, Field(min_length=1, max_length=100, examples=["weekly"], description="its column in the comparison")
+    ]
+    policy: Annotated[RetrainingFields, Field(description="the policy, field by field")]
     ungated: Annotated[bool, Field(description="what it trains becomes champion whatever the gates say")] = False
 
 
 class BacktestRequest(Request):
     """Replay a history under several policies. Without `data` it is the model's own when the replay runs."""
 
-    model_id: Annotated[str, Field(pattern=ID, examples=["churn"])]
-    data: Annotated[str, Field(min_length=1, max_length=2000)] | FileData | SqlData | None = None
-    label_delay: Annotated[str, Field(max_length=20, examples=["5d"])]
+    model_id: ModelField
+    data: Annotated[
+        Annotated[str, Field(min_length=1, max_length=2000)] | FileData | SqlData | None,
+        Field(description="the history; left out: the model's rows when the replay runs"),
+    ] = None
+    label_delay: Annotated[
+        str, Field(max_length=20, examples=["5d"], description="time after which the label of a row is known")
+    ]
     policies: Annotated[
         list[Annotated[str, Field(max_length=100, examples=list(KNOWN))] | OwnPolicy],
-        Field(min_length=1, max_length=20),
+        Field(min_length=1, max_length=20, description="by name, or written out with a name"),
     ] = ["conservative", "balanced", "aggressive"]
-    start: Annotated[str, Field(max_length=40, description="a date")] | Share = 0.3
-    step: Annotated[str, Field(max_length=20)] = "24h"
-    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
-    max_trials: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    start: Annotated[
+        Annotated[str, Field(max_length=40)] | Share,
+        Field(description="a date, or the share of the rows from which the first version learns"),
+    ] = 0.3
+    step: Annotated[str, Field(max_length=20, description="time between two looks of the monitor")] = "24h"
+    seed: SeedField = 0
+    max_trials: Annotated[
+        Annotated[int, Field(ge=1, le=100_000)] | None, Field(description="most trials of each search")
+    ] = None
     seeds: Annotated[int, Field(ge=1, le=20, description="replays of each policy, with seeds of their own")] = 1
 
     def command(self, rules: SourceRules) -> BacktestModel:

@@ -18,7 +18,6 @@ router = APIRouter(prefix="/models/{model_id}", tags=["predictions"])
 ARROW = "application/vnd.apache.arrow.stream"
 Row = Annotated[dict[str, Any], Field(examples=[{"age": 41, "region": "north"}])]
 Id = Annotated[str, Field(min_length=1, max_length=200)] | int
-Key = Annotated[Id, Field(description="requests of one key are answered by one version")]
 
 
 class PredictRequest(BaseModel):
@@ -26,10 +25,13 @@ class PredictRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    row: Row | None = None
-    rows: Annotated[list[Row], Field(min_length=1)] | dict[str, list[Any]] | None = None
-    ids: list[Id] | None = None
-    key: Key | None = None
+    row: Annotated[Row | None, Field(description="one row by feature")] = None
+    rows: Annotated[
+        Annotated[list[Row], Field(min_length=1)] | dict[str, list[Any]] | None,
+        Field(description="a list of rows, or a list of values for each feature"),
+    ] = None
+    ids: Annotated[list[Id] | None, Field(description="the name of each row, by which its label comes")] = None
+    key: Annotated[Id | None, Field(description="requests of one key are answered by one version")] = None
 
 
 class Prediction(BaseModel):
@@ -53,8 +55,8 @@ class Label(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    id: Id
-    label: str | float | bool
+    id: Annotated[Id, Field(description="the id of the prediction")]
+    label: Annotated[str | float | bool, Field(description="a class, or the number of a regression")]
     time: Annotated[str | float | None, Field(description="when it was known; now, where it is left out")] = None
 
 
@@ -63,7 +65,7 @@ class LabelsRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    labels: Annotated[list[Label], Field(min_length=1)]
+    labels: Annotated[list[Label], Field(min_length=1, description="one for each prediction")]
 
 
 class Recorded(BaseModel):

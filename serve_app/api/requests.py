@@ -1,11 +1,11 @@
-"""Bodies of requests: searches, rollouts, mixtures and tokens, with bounds against nonsense and excess.
+"""Bodies of requests for analyses, searches, optimizations and tokens, with bounds against nonsense and excess.
 
 The rules themselves are those of the domain, which refuses a value in its own words.
 """
 
 from typing import Annotated, Any
 
-from fastapi import Body, Path, Query
+from fastapi import Path, Query
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
@@ -64,6 +64,13 @@ GateLimits = Annotated[
     Field(max_length=100),
 ]
 Whole = Annotated[int, Field(ge=1, le=1_000_000_000)]
+ModelField = Annotated[str, Field(pattern=ID, examples=["churn"], description="id of a registered model")]
+StrategyField = Annotated[str, one_of(STRATEGIES, description="gives what is left out: limits, trials, margins")]
+SeedField = Annotated[int, Field(ge=0, le=2**31 - 1, description="of all that is drawn at random")]
+TrialsField = Annotated[
+    Annotated[int, Field(ge=1, le=100_000)] | None, Field(description="most trials; left out: the strategy's")
+]
+TimeoutField = Annotated[Seconds | None, Field(description="most seconds; left out: the strategy's")]
 
 
 class Request(BaseModel):
@@ -75,41 +82,47 @@ class Request(BaseModel):
 class AnalyzeRequest(Request):
     """Analyze the requests and answers of a model in a time range."""
 
-    model_id: Annotated[str, Field(pattern=ID, examples=["churn"])]
-    analysis_type: Annotated[str, one_of(AnalysisType)] = "full"
+    model_id: ModelField
+    analysis_type: Annotated[str, one_of(AnalysisType, description="the sections of the report")] = "full"
     time_range: Annotated[
         Annotated[str, Field(max_length=100)]
         | Annotated[list[Annotated[str, Field(max_length=100)] | float], Field(min_length=2, max_length=2)],
         Field(description="a duration back from now (`90m`, `24h`, `7d`), START..END, or two instants"),
     ] = "24h"
     version: Annotated[Name, Field(description="a version or an alias")] = "champion"
-    separability: bool = False
-    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+    separability: Annotated[
+        bool, Field(description="ask a classifier whether it tells these rows from the reference's")
+    ] = False
+    seed: SeedField = 0
 
 
 class HyperparameterRequest(Request):
     """Search for better parameters of a model; the settings and the strategy give the fields that are left out."""
 
-    model_id: Annotated[str, Field(pattern=ID, examples=["churn"])]
-    optimization_method: Annotated[str, one_of(METHODS)] = "optuna"
-    max_trials: Annotated[int, Field(ge=1, le=100_000)] | None = None
-    timeout_seconds: Seconds | None = None
-    strategy: Annotated[str, one_of(STRATEGIES)] = "balanced"
+    model_id: ModelField
+    optimization_method: Annotated[str, one_of(METHODS, description="the sampler of trials")] = "optuna"
+    max_trials: TrialsField = None
+    timeout_seconds: TimeoutField = None
+    strategy: StrategyField = "balanced"
     objectives: Annotated[
         list[Name], Field(max_length=10, description="a metric first, then further metrics or costs")
     ] = []
-    early_stopping: Annotated[str, one_of(STOPPING)] = "asha"
-    max_concurrent: Annotated[int, Field(ge=1, le=10_000)] | None = None
-    cpus_per_trial: Annotated[int, Field(ge=1, le=1024)] = 1
-    gpus_per_trial: Annotated[int, Field(ge=0, le=64)] = 0
-    trial_timeout_seconds: Seconds | None = None
-    trial_memory_mb: Annotated[float, Field(ge=1, le=1e8)] | None = None
-    max_cpu_seconds: Seconds | None = None
+    early_stopping: Annotated[str, one_of(STOPPING, description="the rule by which a poor trial ends early")] = "asha"
+    max_concurrent: Annotated[
+        Annotated[int, Field(ge=1, le=10_000)] | None, Field(description="most trials at a time; left out: all cores")
+    ] = None
+    cpus_per_trial: Annotated[int, Field(ge=1, le=1024, description="cores of a trial")] = 1
+    gpus_per_trial: Annotated[int, Field(ge=0, le=64, description="GPUs of a trial")] = 0
+    trial_timeout_seconds: Annotated[Seconds | None, Field(description="most seconds of a trial")] = None
+    trial_memory_mb: Annotated[
+        Annotated[float, Field(ge=1, le=1e8)] | None, Field(description="most megabytes of memory of a trial")
+    ] = None
+    max_cpu_seconds: Annotated[Seconds | None, Field(description="most core-seconds of the whole search")] = None
     transfer: Annotated[bool, Field(description="try what was good in earlier searches")] = True
     ensemble: Annotated[
         int, Field(ge=0, le=100, description="try an ensemble of so many best trials at the end; 0: none")
     ] = 0
-    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+    seed: SeedField = 0
 
     def command(self) -> TuneModel:
         """Raises InvalidRequest."""
@@ -144,7 +157,7 @@ class EnsembleRequest(Request):
             description="two or more of the same rows and target: MODEL (its champion), MODEL@ALIAS or MODEL/VERSION",
         ),
     ]
-    ensemble_method: Annotated[str, one_of(ENSEMBLE_METHODS)] = "weighted"
+    ensemble_method: Annotated[str, one_of(ENSEMBLE_METHODS, description="the way of combining answers")] = "weighted"
     optimization_target: Annotated[
         Name | Annotated[list[Name], Field(max_length=10)] | None,
         Field(examples=["accuracy"], description="a metric that has to improve, or several: none may become worse"),
@@ -153,11 +166,15 @@ class EnsembleRequest(Request):
         str | None,
         Field(pattern=ID, description="the model of which it becomes a version; by default the first base model's"),
     ] = None
-    max_latency_ms: Annotated[float, Field(gt=0, le=1e6)] | None = None
-    max_size_mb: Annotated[float, Field(gt=0, le=1e6)] | None = None
-    max_models: Annotated[int, Field(ge=1, le=1000)] | None = None
-    strategy: Annotated[str, one_of(STRATEGIES)] = "balanced"
-    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+    max_latency_ms: Annotated[
+        Annotated[float, Field(gt=0, le=1e6)] | None, Field(description="most milliseconds for one row")
+    ] = None
+    max_size_mb: Annotated[
+        Annotated[float, Field(gt=0, le=1e6)] | None, Field(description="most megabytes of the bundle")
+    ] = None
+    max_models: Annotated[Annotated[int, Field(ge=1, le=1000)] | None, Field(description="most members")] = None
+    strategy: StrategyField = "balanced"
+    seed: SeedField = 0
 
     def command(self) -> EnsembleModels:
         """Raises InvalidRequest."""
@@ -178,12 +195,12 @@ class EnsembleRequest(Request):
 class FeaturesRequest(Request):
     """Look for features with which a model's champion would be better."""
 
-    model_id: Annotated[str, Field(pattern=ID, examples=["churn"])]
-    max_features: Annotated[int, Field(ge=1, le=1000)] = 20
-    timeout_seconds: Seconds = 900.0
-    memory_mb: Annotated[float, Field(ge=1, le=1e8)] = 1024.0
-    strategy: Annotated[str, one_of(STRATEGIES)] = "balanced"
-    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+    model_id: ModelField
+    max_features: Annotated[int, Field(ge=1, le=1000, description="most new columns")] = 20
+    timeout_seconds: Annotated[Seconds, Field(description="most seconds")] = 900.0
+    memory_mb: Annotated[float, Field(ge=1, le=1e8, description="most megabytes that the columns may take")] = 1024.0
+    strategy: StrategyField = "balanced"
+    seed: SeedField = 0
 
     def command(self) -> EngineerFeatures:
         """Raises InvalidRequest."""
@@ -195,22 +212,25 @@ class FeaturesRequest(Request):
 class OptimizeRequest(Request):
     """Run the whole loop for a model: look, learn, find a candidate, prove it, let it compete."""
 
-    model_id: Annotated[str, Field(pattern=ID, examples=["churn"])]
-    optimization_type: Annotated[str, one_of(OptimizationType)] = "full"
+    model_id: ModelField
+    optimization_type: Annotated[str, one_of(OptimizationType, description="the remedy that is tried")] = "full"
     action: Annotated[
         str, one_of((Action.CANDIDATE, Action.SHADOW, Action.FULL), description="what a candidate that passed may do")
     ] = "candidate"
-    strategy: Annotated[str, one_of(STRATEGIES)] = "balanced"
-    max_trials: Annotated[int, Field(ge=1, le=100_000)] | None = None
-    timeout_seconds: Seconds | None = None
+    strategy: StrategyField = "balanced"
+    max_trials: TrialsField = None
+    timeout_seconds: TimeoutField = None
     window: Annotated[str, Field(max_length=20, examples=list(WINDOWS), description=WINDOW)] = "auto"
     gates: Annotated[
         GateLimits,
-        Field(examples=[{"accuracy_min": 0.7, "min_validation_samples": 100, "max_latency_ms": 500}]),
+        Field(
+            examples=[{"accuracy_min": 0.7, "min_validation_samples": 100, "max_latency_ms": 500}],
+            description="limits of the gates by name; those that are left out are the strategy's",
+        ),
     ] = {}
-    ensemble: Annotated[int, Field(ge=2, le=100)] = 10
+    ensemble: Annotated[int, Field(ge=2, le=100, description="best trials of which an ensemble is tried")] = 10
     time_range: Annotated[str, Field(max_length=100, description="what is looked at: `24h`, or START..END")] = "24h"
-    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+    seed: SeedField = 0
     refit: Annotated[bool, Field(description=REFIT)] = True
 
     def command(self) -> OptimizeModel:
@@ -234,81 +254,23 @@ class OptimizeRequest(Request):
 class BatchRequest(Request):
     """Several searches at once, each accepted or refused by itself."""
 
-    requests: Annotated[list[HyperparameterRequest], Field(min_length=1, max_length=100)]
-
-
-class AlphaSplitFields(Request):
-    """The shares of the risk of a wrong decision by its parts; they sum to 1 at most."""
-
-    shadow: Share = 0.4
-    ramp: Share = 0.3
-    baking: Share = 0.1
-    guardrails: Share = 0.1
-    sample_ratio: Share = 0.1
-
-
-class PolicyFields(Request):
-    """The rules of a rollout; its strategy gives the fields that are left out."""
-
-    alpha: Annotated[Share, Field(description="left out: the strategy's")] = 0.05
-    alpha_split: AlphaSplitFields = AlphaSplitFields()
-    margin: Annotated[Amount, Field(description="left out: the strategy's, of the champion's loss")] = 0.0
-    ramp_margin: Annotated[Amount | None, Field(description="left out: the strategy's")] = None
-    shadow: bool = True
-    ramp: Annotated[list[Share], Field(max_length=20, description="the candidate's shares, rising")] = [0.05, 0.25, 0.5]
-    min_rows: Whole = 1000
-    horizon_rows: Whole = 50_000
-    ramp_horizon_rows: Whole = 500_000
-    block: Whole | None = None
-    guardrails: Annotated[dict[Name, Share], Field(max_length=100)] = {"errors": 0.01, "slow": 0.05}
-    baking_s: Amount = 3600.0
-    max_duration_s: Amount = 14 * 86400.0
-    label_delay_s: Annotated[Amount, Field(description="left out: the model's label horizon, if a duration")] = 0.0
-    budget_ms: Annotated[float, Field(ge=1, le=60_000)] = 100.0
-    hold: Annotated[bool, Field(description="proved in shadow, it stays there until somebody promotes it")] = False
-    tuned_rows: Annotated[Whole, Field(description="labelled rows after which bounds are narrowest")] = 2000
-    block_s: Annotated[Amount, Field(description="left out: a day, or the label horizon if longer")] = 0.0
-    step_rows: Annotated[Whole | None, Field(description="of each step after shadow; left out: by the traffic")] = None
-    block_effects: Annotated[bool, Field(description="left out: as the champion's reference tells")] = False
-
-
-class RolloutRequest(Request):
-    """Start the rollout of a candidate: in shadow first, then as the policy says."""
-
-    candidate: Annotated[Name, Field(description="a version or an alias")] = "challenger"
-    strategy: Annotated[str, one_of(STRATEGIES)] = "balanced"
-    policy: PolicyFields | None = None
-
-
-class Decision(Request):
-    """The reason of an action by hand, which is stored with it."""
-
-    why: Annotated[str, Field(max_length=1000)] = "by hand"
-
-
-Why = Annotated[Decision, Body(default_factory=Decision)]
-"""The body of an action by hand, which may be left out."""
-
-
-class ForgetRequest(Decision):
-    """The time range whose rows a mixture is to forget, and the reason."""
-
-    range: Annotated[
-        Annotated[str, Field(max_length=100)]
-        | Annotated[list[Annotated[str, Field(max_length=100)] | float], Field(min_length=2, max_length=2)],
-        Field(
-            examples=["2026-11-01..2026-11-03"],
-            description="START..END or two instants, which are over; a duration back from now (`90m`, `24h`, `7d`)",
-        ),
-    ]
+    requests: Annotated[list[HyperparameterRequest], Field(min_length=1, max_length=100, description="the searches")]
 
 
 class TokenRequest(Request):
     """A new token; without `expires_seconds` it lasts until it is revoked, without `models` it is for all models."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.@\-]{0,99}$", examples=["ci"])]
-    scopes: Annotated[
-        list[Annotated[str, one_of(Scope)]], Field(min_length=1, max_length=len(Scope), examples=[["read"]])
+    name: Annotated[
+        str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.@\-]{0,99}$", examples=["ci"], description="for the audit log")
     ]
-    models: Annotated[list[Annotated[str, Field(pattern=ID)]], Field(max_length=MOST_MODELS, examples=[["churn"]])] = []
-    expires_seconds: Annotated[float, Field(ge=1, le=1e10)] | None = None
+    scopes: Annotated[
+        list[Annotated[str, one_of(Scope)]],
+        Field(min_length=1, max_length=len(Scope), examples=[["read"]], description="the calls that it allows"),
+    ]
+    models: Annotated[
+        list[Annotated[str, Field(pattern=ID)]],
+        Field(max_length=MOST_MODELS, examples=[["churn"]], description="the models that it is for; none: all"),
+    ] = []
+    expires_seconds: Annotated[
+        Annotated[float, Field(ge=1, le=1e10)] | None, Field(description="seconds until it ends; left out: never")
+    ] = None

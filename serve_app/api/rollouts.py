@@ -6,8 +6,9 @@ from fastapi import APIRouter, Body, Query
 
 from optagent.domain.rollout import Rollout
 from optagent.domain.token import Scope
-from serve_app.api.requests import Limit, ModelId, RolloutRequest, Why
+from serve_app.api.requests import Limit, ModelId
 from serve_app.api.responses import limit_looks
+from serve_app.api.rollout_requests import RolloutRequest, Why
 from serve_app.api.security import CurrentCaller, GuardedRoute, needs
 
 router = APIRouter(prefix="/models/{model_id}", tags=["rollouts"], route_class=GuardedRoute)
