@@ -12,8 +12,8 @@ from optagent.errors import Infeasible
 from optagent.features.context import FeatureSearchContext
 from optagent.features.fit import fit_plan
 from optagent.training.families.family import Cache
-from optagent.training.plan import GROUPED, Step
 from optagent.training.problem import Data, Fold
+from optagent.training.steps import FITTED, Step
 from optagent.training.transform import transform_data
 
 Steps = tuple[Step, ...]
@@ -87,9 +87,9 @@ class _StepLosses:
         return self._losses[key]
 
     def _transform(self, steps: Steps, fold: Fold) -> tuple[Data, Cache | None]:
-        """The data with these steps. Group means are those of the fold's training rows; without any, all folds share
-        one matrix."""
-        if any(isinstance(step, GROUPED) for step in steps):
+        """The data with these steps. Means and shares are those of the fold's training rows; without any, all folds
+        share one matrix."""
+        if any(isinstance(step, FITTED) for step in steps):
             return transform_data(fit_plan(self._data, steps, fold.train), self._data), None
         if self._last_transform is None or self._last_transform[0] != steps:
             self._last_transform = steps, transform_data(fit_plan(self._data, steps), self._data), {}

@@ -2,29 +2,33 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from optagent.arrays import Vector
-from optagent.training.plan import (
+from optagent.arrays import Matrix, Vector
+from optagent.training.problem import Data
+from optagent.training.steps import (
     Calendar,
+    CategoryShare,
     DatePart,
     Difference,
     GroupDifference,
     GroupMean,
+    MissingCount,
+    PairShare,
     Power,
     Product,
     Ratio,
     Step,
     WindowSummary,
 )
-from optagent.training.problem import Data
 
 _PARTS: tuple[DatePart, ...] = ("hour", "weekday", "day", "month", "yearday")
 _NUMBERED = re.compile(r"(.*?)[_\- ]?(\d+)")
 _SAMPLE_ROWS = 10_000  # enough to see the values of a column
+_MOST_PAIRS = 10_000  # of codes: the table of a pair is part of the plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,8 @@ class CandidateInputs:
     inverse.
 
     `names` are all columns in their order. `windows` are columns of one name with different numbers, such as range_5,
-    range_10 and range_21.
+    range_10 and range_21. `levels` are the numbers of codes of the categories, `missing` the columns with missing
+    values.
     """
 
     names: tuple[str, ...]
@@ -43,6 +48,8 @@ class CandidateInputs:
     dates: frozenset[str]
     one_signed: frozenset[str]
     windows: tuple[tuple[str, ...], ...] = ()
+    levels: Mapping[str, int] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
 
 
 def candidate_inputs(data: Data, dates: Collection[str] = (), left_out: Collection[str] = ()) -> CandidateInputs:
@@ -70,6 +77,8 @@ def candidate_inputs(data: Data, dates: Collection[str] = (), left_out: Collecti
         dates=frozenset(set(dates) - excluded),
         one_signed=frozenset(one_signed),
         windows=_window_families([name for name in data.names if name in numbers]),
+        levels={data.names[index]: levels for index, levels in zip(data.categorical, data.levels, strict=True)},
+        missing=tuple(name for name in _columns_with_missing(data.names, sample) if name not in excluded),
     )
 
 
@@ -80,6 +89,8 @@ def candidates(inputs: CandidateInputs, order: Sequence[str], flexible: bool = T
     are left out, and so is a ratio that is the inverse of another.
     """
     place = {name: index for index, name in enumerate(inputs.names)}
+    if len(inputs.missing) > 1:
+        yield MissingCount(inputs.missing)
     for window in inputs.windows:
         yield from (WindowSummary(window, "mean"), WindowSummary(window, "range"))
     for index, name in enumerate(order):
@@ -102,6 +113,8 @@ def without_name_clashes(steps: Iterator[Step], columns: Collection[str]) -> Ite
 def _single_column_steps(name: str, inputs: CandidateInputs, flexible: bool) -> Iterator[Step]:
     if name in inputs.dates:
         yield from (Calendar(name, part) for part in _PARTS)
+    if name in inputs.categories:
+        yield CategoryShare(name)
     if name in inputs.numbers and not flexible:
         yield from (Power(name, 2), Power(name, 3))
 
@@ -117,9 +130,15 @@ def _pair_steps(a: str, b: str, inputs: CandidateInputs, flexible: bool) -> Iter
                 yield Ratio(b, a)
     elif {a, b} <= inputs.dates:
         yield Difference(a, b)
+    elif {a, b} <= inputs.categories and inputs.levels.get(a, 1) * inputs.levels.get(b, 1) <= _MOST_PAIRS:
+        yield PairShare(a, b)
     for category, number in ((a, b), (b, a)):
         if category in inputs.categories and number in inputs.numbers:
             yield from (GroupMean(category, number), GroupDifference(category, number))
+
+
+def _columns_with_missing(names: Sequence[str], sample: Matrix) -> list[str]:
+    return [name for index, name in enumerate(names) if np.isnan(sample[:, index]).any()]
 
 
 def _window_families(names: Sequence[str]) -> tuple[tuple[str, ...], ...]:

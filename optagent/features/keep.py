@@ -20,8 +20,8 @@ from optagent.features.screening import ScreeningResult
 from optagent.features.screening_statistics import ChanceBar, ScreeningTarget, step_values
 from optagent.features.searches import FeatureSearch, numeric_columns, select_columns, select_rows
 from optagent.features.shadow_features import ShadowWins, count_shadow_wins
-from optagent.training.plan import Step
 from optagent.training.problem import Data, Fold
+from optagent.training.steps import Step
 from optagent.training.transform import transform_data
 
 Steps = tuple[Step, ...]

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 from optagent.domain.study import Interval
 from optagent.errors import InvalidRequest
-from optagent.training.plan import AnyStep, FeaturePlan
+from optagent.training.plan import FeaturePlan
+from optagent.training.steps import AnyStep
 
 
 @dataclass(frozen=True, slots=True)

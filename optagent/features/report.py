@@ -13,7 +13,8 @@ from optagent.features.screening import ScreeningResult
 from optagent.features.screening_statistics import Screen, step_values
 from optagent.features.searches import FeatureSearch
 from optagent.features.stability import drift_over_blocks, rank_stability, stability
-from optagent.training.plan import FeaturePlan, Step
+from optagent.training.plan import FeaturePlan
+from optagent.training.steps import Step
 from optagent.training.transform import apply_plan
 
 _ALIKE = 0.9

@@ -17,8 +17,8 @@ from optagent.arrays import Matrix
 from optagent.features.basis import Curves, curves
 from optagent.features.fit import fit_plan
 from optagent.features.residual import Residual, permuted_residuals
-from optagent.training.plan import Step
 from optagent.training.problem import Data
+from optagent.training.steps import Step
 from optagent.training.transform import Transformer
 
 _LEAST_SHARE = 0.05  # of a candidate's curves that must lie on the rows of the question

@@ -14,8 +14,8 @@ from optagent.features.generate import CandidateInputs, candidates, most_promisi
 from optagent.features.refits import PlainFits, inner_folds
 from optagent.features.residual import Residual, components_of, residual_of
 from optagent.features.screening_statistics import Block, ScreeningTarget
-from optagent.training.plan import Step
 from optagent.training.problem import Data, Fold, Problem
+from optagent.training.steps import Step
 
 FEWEST_ROWS = 150
 """With fewer rows, a residual shows nothing beyond chance."""

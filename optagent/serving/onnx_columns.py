@@ -68,7 +68,11 @@ def gather_columns(graph: Graph, numbers: list[int]) -> str:
 
 def look_up_codes(graph: Graph, source: int, table: npt.NDArray[Any]) -> str:
     """The row of `table` for the code of each row; the last row of the table is for missing values."""
-    code = graph.add("Gather", graph.rows, graph.constant(np.int64(source)), axis=1)
+    return look_up(graph, graph.add("Gather", graph.rows, graph.constant(np.int64(source)), axis=1), table)
+
+
+def look_up(graph: Graph, code: str, table: npt.NDArray[Any]) -> str:
+    """The row of `table` for each of the codes (rows,); the last row of the table is for missing ones."""
     missing = graph.constant(np.float32(len(table) - 1))
     whole = graph.cast(graph.add("Where", graph.add("IsNaN", code), missing, code), 1)
     return graph.add("Gather", graph.constant(table), whole, axis=0)

@@ -1,11 +1,14 @@
 """Feature plans as ONNX, computed in 32 bits like the transformer itself."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from optagent.errors import InvalidRequest
-from optagent.serving.onnx_columns import Levels, gather_columns, look_up_codes
+from optagent.serving.onnx_columns import Levels, gather_columns, look_up, look_up_codes
 from optagent.serving.onnx_graph import Graph
-from optagent.training.plan import FeaturePlan, GroupDifference, GroupMean, Power, Step
+from optagent.training.plan import FeaturePlan
+from optagent.training.steps import CategoryShare, GroupDifference, GroupMean, MissingCount, PairShare, Power, Step
 
 _PAIRS = {"product": "Mul", "ratio": "Div", "difference": "Sub"}
 
@@ -30,12 +33,35 @@ def _add_step(graph: Graph, step: Step, place: dict[str, int], levels: Levels) -
         square = graph.add("Mul", value, value)
         return graph.add("Mul", square, value) if step.degree == 3 else square
     if isinstance(step, GroupMean | GroupDifference):
-        source = place[step.category]
-        table = np.full((max(levels[source], len(step.means)) + 1, 1), np.nan, dtype=np.float32)
-        table[: len(step.means), 0] = step.means
-        means = look_up_codes(graph, source, table)
+        means = _look_up(graph, place[step.category], step.means, levels)
         return graph.add("Sub", column(step.number), means) if isinstance(step, GroupDifference) else means
+    if isinstance(step, CategoryShare):
+        return _look_up(graph, place[step.category], step.shares, levels)
+    if isinstance(step, PairShare):
+        return _look_up_pair(graph, step, place, levels)
+    if isinstance(step, MissingCount):
+        missing = graph.add("IsNaN", gather_columns(graph, [place[name] for name in step.over]))
+        axes = graph.constant(np.array([1], dtype=np.int64))
+        return graph.add("ReduceSum", graph.cast(missing, 32), axes, keepdims=1)
     raise InvalidRequest(f"the step {step.name!r} of its plan has no ONNX form")
+
+
+def _look_up(graph: Graph, source: int, numbers: Sequence[float], levels: Levels) -> str:
+    table = np.full((max(levels[source], len(numbers)) + 1, 1), np.nan, dtype=np.float32)
+    table[: len(numbers), 0] = numbers
+    return look_up_codes(graph, source, table)
+
+
+def _look_up_pair(graph: Graph, step: PairShare, place: dict[str, int], levels: Levels) -> str:
+    """The share of the pair of codes, whose place in the table is the first times the columns plus the second."""
+    rows, columns = (max(levels[place[name]], size) for name, size in zip(step.columns, step.sizes, strict=True))
+    table = np.full((rows, columns), np.nan, dtype=np.float32)
+    table[: step.sizes[0], : step.sizes[1]] = step.shares
+    first, second = (
+        graph.add("Gather", graph.rows, graph.constant(np.int64(place[name])), axis=1) for name in step.columns
+    )
+    code = graph.add("Add", graph.add("Mul", first, graph.constant(np.float32(columns))), second)
+    return look_up(graph, code, np.append(table.ravel(), np.float32(np.nan))[:, None])
 
 
 def _replace_infinite(graph: Graph, value: str) -> str:

@@ -10,8 +10,19 @@ import numpy.typing as npt
 
 from optagent.arrays import Matrix, Vector
 from optagent.errors import InvalidData
-from optagent.training.plan import Calendar, FeaturePlan, GroupDifference, GroupMean, Power, Step, WindowSummary
+from optagent.training.plan import FeaturePlan
 from optagent.training.problem import Data
+from optagent.training.steps import (
+    Calendar,
+    CategoryShare,
+    GroupDifference,
+    GroupMean,
+    MissingCount,
+    PairShare,
+    Power,
+    Step,
+    WindowSummary,
+)
 
 Indexes = npt.NDArray[np.intp]
 Write = Callable[[Matrix, Matrix], object]
@@ -108,18 +119,51 @@ def _compile_powers(steps: Sequence[Power], place: Places) -> Write:
 
 
 def _compile_groups(steps: Sequence[GroupMean | GroupDifference], place: Places) -> Write:
-    columns = _indexes([step.category for step in steps], place)
-    levels = np.array([len(step.means) for step in steps])
+    return _compile_look_ups(_indexes([step.category for step in steps], place), [step.means for step in steps])
+
+
+def _compile_shares(steps: Sequence[CategoryShare], place: Places) -> Write:
+    return _compile_look_ups(_indexes([step.category for step in steps], place), [step.shares for step in steps])
+
+
+def _compile_look_ups(columns: Indexes, numbers: Sequence[Sequence[float]]) -> Write:
+    """The number of the code in each of the columns; missing where the code has none."""
+    levels = np.array([len(each) for each in numbers])
     missing = int(levels.max())
-    table = np.full((len(steps), missing + 1), np.nan, dtype=np.float32)
-    for row, step in zip(table, steps, strict=True):
-        row[: len(step.means)] = step.means
-    step_indexes = np.arange(len(steps))
+    table = np.full((len(columns), missing + 1), np.nan, dtype=np.float32)
+    for row, each in zip(table, numbers, strict=True):
+        row[: len(each)] = each
+    step_indexes = np.arange(len(columns))
 
     def write(x: Matrix, out: Matrix) -> None:
         codes = x.take(columns, axis=1)
         has_level = (codes >= 0) & (codes < levels)
         out[:] = table[step_indexes, np.where(has_level, codes, missing).astype(np.intp)]
+
+    return write
+
+
+def _compile_pair_shares(steps: Sequence[PairShare], place: Places) -> Write:
+    tables = [np.array(step.shares, dtype=np.float32) for step in steps]
+    columns = [_indexes(step.columns, place) for step in steps]
+
+    def write(x: Matrix, out: Matrix) -> None:
+        for position, (table, pair) in enumerate(zip(tables, columns, strict=True)):
+            codes = x.take(pair, axis=1)
+            a, b = codes.T
+            known = (a >= 0) & (a < len(table)) & (b >= 0) & (b < table.shape[1])
+            first, second = (np.where(known, each, 0).astype(np.intp) for each in (a, b))
+            out[:, position] = np.where(known, table[first, second], _NAN)
+
+    return write
+
+
+def _compile_missing_counts(steps: Sequence[MissingCount], place: Places) -> Write:
+    over = [_indexes(step.over, place) for step in steps]
+
+    def write(x: Matrix, out: Matrix) -> None:
+        for position, columns in enumerate(over):
+            out[:, position] = np.isnan(x.take(columns, axis=1)).sum(axis=1)
 
     return write
 
@@ -189,8 +233,11 @@ _COMPILERS: dict[str, Callable[[Any, Places], Write]] = {
     "power": _compile_powers,
     "group_mean": _compile_groups,
     "group_difference": _compile_group_differences,
+    "category_share": _compile_shares,
+    "pair_share": _compile_pair_shares,
     "calendar": _compile_calendars,
     "window": _compile_windows,
+    "missing_count": _compile_missing_counts,
 }
 
 

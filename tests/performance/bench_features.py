@@ -25,10 +25,10 @@ from optagent.training.encoding import encode_target, fit_schema, load_data, tar
 from optagent.training.families.registry import family_named
 from optagent.training.folds import make_folds, split
 from optagent.training.metrics import METRICS, metric_named
-from optagent.training.plan import Product, Ratio, Step
 from optagent.training.problem import Data, Fold, Problem
 from optagent.training.recipe import refit
 from optagent.training.row_times import instants
+from optagent.training.steps import Product, Ratio, Step
 from optagent.training.transform import Transformer, transform_data
 
 DATA = Path(__file__).parents[3] / "shared" / "data"

@@ -12,7 +12,7 @@ from optagent.features.generate import (
     without_name_clashes,
 )
 from optagent.features.screening_statistics import step_values
-from optagent.training.plan import Calendar, Difference, GroupMean, Power, Product, Ratio, WindowSummary
+from optagent.training.steps import Calendar, Difference, GroupMean, Power, Product, Ratio, WindowSummary
 
 
 def numbers(names: list[str], **fields) -> CandidateInputs:

@@ -11,12 +11,15 @@ from optagent.codec import decode, encode
 from optagent.domain.model import Task
 from optagent.errors import InvalidData, InvalidRequest
 from optagent.features.fit import fit_plan
-from optagent.training.plan import (
+from optagent.training.plan import FeaturePlan
+from optagent.training.steps import (
     Calendar,
+    CategoryShare,
     Difference,
-    FeaturePlan,
     GroupDifference,
     GroupMean,
+    MissingCount,
+    PairShare,
     Power,
     Product,
     Ratio,
@@ -37,6 +40,9 @@ STEPS = (
     *(Calendar("day", part) for part in ("hour", "weekday", "day", "month", "yearday")),
     WindowSummary(("r_5", "r_10", "r_21"), "mean"),
     WindowSummary(("r_5", "r_10", "r_21"), "range"),
+    CategoryShare("shop", (0.75, 0.25)),
+    PairShare("shop", "a", ((0.5, 0.25, 0.0), (0.125, 0.0, 0.125))),
+    MissingCount(("a", "b", "shop")),
 )
 PLAN = FeaturePlan(COLUMNS, STEPS, dropped=("b",))
 HOSTILE = (0.0, -0.0, 1.0, -3.5, 2.0, math.nan, 3.4e38, -3.4e38, 1e-45, 1e-38, 7.25, 1e9, 20_000.417)
@@ -88,6 +94,24 @@ def test_the_numbers_are_those_of_the_formulas() -> None:
     assert values["b - mean by shop"] == -9
     assert values["mean of r_5, r_10, r_21"] == 3
     assert values["range of r_5, r_10, r_21"] == 5
+    assert (values["share of shop"], values["number of missing values"]) == (0.25, 0)
+    assert math.isnan(values["share of shop and a"]), "3 is no code of a"
+
+
+def test_a_pair_that_was_never_seen_has_the_share_0_and_a_missing_code_none() -> None:
+    x = np.zeros((4, len(COLUMNS)), dtype=np.float32)
+    x[:, 0], x[:, 2] = [1, 2, 0, math.nan], [0, 0, 1, 1]
+    values = dict(zip((step.name for step in STEPS), Transformer(PLAN).compute_steps(x).T, strict=True))
+    np.testing.assert_array_equal(values["share of shop and a"], [0.25, 0.0, 0.125, math.nan])
+    np.testing.assert_array_equal(values["number of missing values"], [0, 0, 0, 1])
+
+
+def test_shares_are_those_of_the_given_rows_and_of_no_label(make_data) -> None:
+    x = np.array([[0, 1], [0, 1], [1, 0], [np.nan, 0], [1, 1]])
+    data = make_data(x, np.arange(5.0), names=("shop", "town"), categorical=(0, 1), levels=(3, 2))
+    one, both = fit_plan(data, [CategoryShare("shop"), PairShare("shop", "town")], np.arange(4)).steps
+    assert one.shares == (0.5, 0.25, 0.0)
+    assert both.shares == ((0.0, 0.5), (0.25, 0.0), (0.0, 0.0))
 
 
 def test_the_calendar_is_that_of_python() -> None:
@@ -154,6 +178,9 @@ def test_twenty_features_of_one_row_take_less_than_a_fifth_of_a_millisecond() ->
         (lambda: FeaturePlan(("a",), dropped=("b",)), "no column 'b'"),
         (lambda: FeaturePlan(("a",), dropped=("a",)), "nothing to learn from"),
         (lambda: GroupMean("a", "b", (math.nan,)), "must be finite, got nan"),
+        (lambda: FeaturePlan(("a", "b"), (PairShare("a", "b"),)), "has no shares"),
+        (lambda: PairShare("a", "b", ((0.5,), (0.1, 0.4))), "rows have different lengths"),
+        (lambda: MissingCount(("a",)), "at least 2 columns"),
         (lambda: WindowSummary(("a",), "mean"), "at least 2 different columns"),
         (lambda: decode(FeaturePlan, b'{"columns": ["a"], "steps": [{"kind": "eval", "a": "a"}]}'), "eval"),
         (

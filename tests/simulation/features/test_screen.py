@@ -19,8 +19,8 @@ from optagent.features.screening_statistics import (
     screen_block,
     step_values,
 )
-from optagent.training.plan import Product
 from optagent.training.problem import Data
+from optagent.training.steps import Product
 
 DRAWS = 59
 

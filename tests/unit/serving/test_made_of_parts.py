@@ -16,11 +16,23 @@ from optagent.training.families.engineered import EngineeredModel
 from optagent.training.families.ensemble import EnsembleModel
 from optagent.training.families.parts import ModelPart
 from optagent.training.families.registry import family_named
-from optagent.training.plan import Calendar, Difference, FeaturePlan, GroupDifference, GroupMean, Power, Product, Ratio
+from optagent.training.plan import FeaturePlan
 from optagent.training.predictor import Predictor
 from optagent.training.problem import Data, Problem
 from optagent.training.recipe import Recipe, train_recipe
 from optagent.training.stack import Stack, StackColumn
+from optagent.training.steps import (
+    Calendar,
+    CategoryShare,
+    Difference,
+    GroupDifference,
+    GroupMean,
+    MissingCount,
+    PairShare,
+    Power,
+    Product,
+    Ratio,
+)
 
 MakePredictor = Callable[..., Predictor]
 MakeRows = Callable[[Task], pa.Table]
@@ -48,6 +60,8 @@ def make_engineered(make_predictor: MakePredictor, table: pa.Table, family: str,
     names = plain.schema.names
     steps = [Product("a", "b"), Ratio("a", "count"), Difference("b", "a"), Power("a", 2), Power("b", 3)]
     steps += [GroupMean("city", "a", (0.1, 0.2, -0.3)), GroupDifference("city", "b", (1.0, 0.0, 0.5))]
+    steps += [CategoryShare("city", (0.6, 0.3, 0.1)), MissingCount(("a", "b", "count"))]
+    steps += [PairShare("city", "shop", ((0.5, 0.1), (0.1, 0.2), (0.1, 0.0)))]
     plan = FeaturePlan(names, (*steps, *([Calendar("day", "weekday")] if calendar else [])), ("b",))
     x = encode(table, plain.schema)
     codes = [(index, column.levels) for index, column in enumerate(plain.schema.columns) if column.levels]

@@ -16,8 +16,8 @@ from optagent.loop.train.prepare import PreparedRows
 from optagent.loop.train.refit import fit_recipes_again, prepare_refit
 from optagent.loop.train.training_rows import TrainingRows, prepare_window
 from optagent.loop.train.training_window import window_named
-from optagent.training.plan import GroupMean
 from optagent.training.recipe import Recipe
+from optagent.training.steps import GroupMean
 
 DAY = 86_400.0
 COUNT = 1000

@@ -15,10 +15,11 @@ from optagent.training.families.engineered import PLAN, Engineered, EngineeredMo
 from optagent.training.families.ensemble import WEIGHTS, Ensemble, EnsembleModel
 from optagent.training.families.parts import PARTS, ModelPart
 from optagent.training.families.registry import FAMILIES, OURS, family_named
-from optagent.training.plan import Difference, FeaturePlan, GroupMean, Product, Ratio
+from optagent.training.plan import FeaturePlan
 from optagent.training.problem import Data
 from optagent.training.recipe import Recipe, train_recipe
 from optagent.training.stack import Stack, StackColumn
+from optagent.training.steps import Difference, GroupMean, Product, Ratio
 
 NAMES = ("a", "b", "c")
 PLAN_OF = FeaturePlan(
