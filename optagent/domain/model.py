@@ -62,7 +62,8 @@ class ModelSpec:
     class_weight: str = "none"
     """`balanced` weighs rows by the rarity of their class in training, `none` weighs them alike."""
     metric: str = ""
-    """The metric that searches improve and gates compare. Empty: the default of the task."""
+    """The metric that searches improve and gates compare. Empty: the default of the task. `pinball_90` makes a
+    regression answer the 90th percentile instead of the mean."""
     families: tuple[str, ...] = ()
     """The model families that are searched, by name, or a family of your own as package.module:Class. Empty:
     lightgbm."""

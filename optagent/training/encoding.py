@@ -12,6 +12,7 @@ from optagent.arrays import Matrix, Rows, Vector
 from optagent.domain.model import ModelSpec, Task
 from optagent.errors import InvalidData, InvalidRequest
 from optagent.training.columns import Kind, kind_of, require_columns
+from optagent.training.metrics import quantile_of
 from optagent.training.pandas_index import index_columns
 from optagent.training.problem import Data, span_of
 from optagent.training.target import Label, encode_labels, learn_classes
@@ -112,8 +113,8 @@ def encode_target(table: pa.Table, schema: Schema) -> tuple[Vector, npt.NDArray[
     return encode_labels(table.column(schema.target), schema.target, schema.task, schema.classes)
 
 
-def load_data(table: pa.Table, schema: Schema, class_weight: str = "none") -> Data:
-    """The table as `Data`, without the rows that have no target."""
+def load_data(table: pa.Table, schema: Schema, class_weight: str = "none", metric: str = "") -> Data:
+    """The table as `Data`, without the rows that have no target; the model's `metric` says what it is to answer."""
     y, has_target = encode_target(table, schema)
     categorical = tuple(index for index, column in enumerate(schema.columns) if column.kind is Kind.CATEGORICAL)
     return Data(
@@ -125,6 +126,7 @@ def load_data(table: pa.Table, schema: Schema, class_weight: str = "none") -> Da
         levels=tuple(schema.columns[index].levels for index in categorical),
         n_classes=len(schema.classes),
         weight=balanced_weights(y, len(schema.classes)) if class_weight == "balanced" else None,
+        quantile=quantile_of(metric),
     )
 
 

@@ -15,6 +15,7 @@ _EPS = np.finfo(np.float64).eps
 _BINS = 10
 _CLASSIFIERS = (Task.BINARY, Task.MULTICLASS)
 _REGRESSION = (Task.REGRESSION,)
+_PINBALL, _LEVELS = "pinball_", (1, 5, 10, 25, 50, 75, 90, 95, 99)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +159,15 @@ def _calibration_error_resampled(y: Vector, prediction: Prediction) -> Callable[
     return error
 
 
+def quantile_of(metric: str) -> float | None:
+    """The quantile that a metric asks a model to answer; None where it asks for another answer.
+
+    >>> quantile_of("pinball_90"), quantile_of("rmse")
+    (0.9, None)
+    """
+    return int(metric.removeprefix(_PINBALL)) / 100 if metric.startswith(_PINBALL) else None
+
+
 def _pinball(quantile: float) -> tuple[Score, Resampled]:
     """The loss of a forecast of this quantile (Koenker and Bassett 1978)."""
     return _loss_metric(
@@ -221,8 +231,7 @@ METRICS = {
         Metric("mae", False, _REGRESSION, *_loss_metric(lambda y, prediction: np.abs(y - prediction))),
         Metric("r2", True, _REGRESSION, _r2, _r2_resampled, bounded=True),
         Metric("median_ae", False, _REGRESSION, _median_ae),
-        Metric("pinball_50", False, _REGRESSION, *_pinball(0.5)),
-        Metric("pinball_90", False, _REGRESSION, *_pinball(0.9)),
+        *(Metric(f"{_PINBALL}{level:02d}", False, _REGRESSION, *_pinball(level / 100)) for level in _LEVELS),
     )
 }
 
@@ -234,10 +243,12 @@ _MONITORED = {
 }
 
 
-def monitored_metrics(task: Task) -> list[Metric]:
-    """The metrics that the monitor reports for a model of this task.
+def monitored_metrics(task: Task, metric: str = "") -> list[Metric]:
+    """The metrics that the monitor reports for a model of this task; a `metric` that asks for a quantile is one more.
 
-    >>> [metric.name for metric in monitored_metrics(Task.REGRESSION)]
-    ['rmse', 'mae', 'r2', 'pinball_50', 'pinball_90']
+    >>> [metric.name for metric in monitored_metrics(Task.REGRESSION, "pinball_10")]
+    ['rmse', 'mae', 'r2', 'pinball_50', 'pinball_90', 'pinball_10']
     """
-    return [METRICS[name] for name in _MONITORED[task]]
+    names = _MONITORED[task]
+    asks_more = quantile_of(metric) is not None and metric not in names
+    return [METRICS[name] for name in ((*names, metric) if asks_more else names)]

@@ -33,7 +33,8 @@ class Data:
 
     `x` is (rows, columns) float32, C-ordered, NaN where missing; columns listed in `categorical` hold codes 0, 1, 2 …
     of at most `levels[column]` levels, NaN where missing or unseen. `y` is (rows,) float64: the class index 0 … k-1 for
-    classifiers, the value for regressions. `weight` is (rows,) or None.
+    classifiers, the value for regressions. `weight` is (rows,) or None. A regression with a `quantile` is to answer
+    that quantile of the target, by families that can; otherwise its mean.
     """
 
     x: Matrix
@@ -44,6 +45,7 @@ class Data:
     levels: tuple[int, ...] = ()
     n_classes: int = 0
     weight: Vector | None = None
+    quantile: float | None = None
 
     def __len__(self) -> int:
         return len(self.y)

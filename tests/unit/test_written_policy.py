@@ -9,6 +9,7 @@ from optagent.backtest.run import contender_from
 from optagent.codec import model_from
 from optagent.domain.model import ModelSpec
 from optagent.errors import InvalidRequest
+from optagent.loop.train.study import check_spec
 
 MIXED = "triggers: [growth]\naction: full\nanswer: mixture\n"
 
@@ -77,3 +78,11 @@ def test_a_policy_file_of_a_backtest_is_read_alike(tmp_path: Path) -> None:
     policy = contender_from(str(file)).policy
     assert policy is not None
     assert policy.slots == ("champion", "2")
+
+
+@pytest.mark.parametrize("policy", ["balanced", {"triggers": ["growth"], "action": "full", "answer": "mixture"}])
+def test_a_mixture_is_refused_where_the_metric_asks_for_a_quantile(policy: object) -> None:
+    fields = {"id": "load", "task": "regression", "data": "/data/rows.parquet", "target": "y", "metric": "pinball_90"}
+    with pytest.raises(InvalidRequest, match="pinball_90 asks for a quantile"):
+        check_spec(model_from({**fields, "policy": policy}))
+    check_spec(model_from({**fields, "policy": {"triggers": ["degradation"]}}))

@@ -37,7 +37,7 @@ from optagent.loop.train.prepare import PreparedRows
 from optagent.ports import Loader, Store
 from optagent.sequential.holdout_ledger import resampled_alpha, widen_interval
 from optagent.sequential.selected_gain import corrected_gain
-from optagent.training.metrics import Metric, metric_named
+from optagent.training.metrics import Metric, metric_named, quantile_of
 
 SAMPLES, CHAMPION, CONSTANT = "validation samples", "champion", "constant"
 _RESAMPLED = 0.1  # of a proof: 1,000 resamples tell the quantile of .05 best, from which the far tails follow
@@ -190,7 +190,8 @@ def _judge_skill(prediction: Prediction, test: HoldoutTest) -> GateResult:
     """Passes where the candidate is better than one constant answer, by a metric that shows skill."""
     prepared, spec = test.prepared, test.prepared.spec
     metric_names = _SKILL if spec.class_weight == "none" else _WEIGHTED_SKILL
-    metric = metric_named(metric_names.get(spec.task, "rmse"), spec.task)
+    name = spec.metric if quantile_of(spec.metric) is not None else metric_names.get(spec.task, "rmse")
+    metric = metric_named(name, spec.task)
     constant = Baseline(CONSTANT, constant_prediction(prepared))
     skill_test = replace(test, metric=metric, alpha=resampled_alpha(test.alpha))
     comparison = compare_on_holdout(prediction, constant, skill_test)

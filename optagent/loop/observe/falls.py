@@ -48,7 +48,7 @@ def falls_since_reference(
 ) -> tuple[Degradation, ...]:
     """The falls of the metrics of `rows`, which `current` are; the watched ones with the intervals that alarms need."""
     level, watched = performance_level(spec, monitoring), watched_names(spec)
-    then, baseline = reference_metrics(reference.observed, spec.task), baseline_of_reference(reference)
+    then, baseline = reference_metrics(reference.observed, spec.task, spec.metric), baseline_of_reference(reference)
     wide_then = wide_now = NOT_WIDER
     if baseline is not None:
         wide_then = _reference_widening(reference)

@@ -14,7 +14,7 @@ from optagent.training.metrics import metric_named, monitored_metrics
 
 def realised_performance(inputs: AnalysisInputs, points: Sequence[Window], slices: Sequence[str]) -> Performance:
     """The metrics of the window and of its `points`, its `slices`, and the fall of the matured rows' metrics."""
-    rows, measures = inputs.rows, monitored_metrics(inputs.spec.task)
+    rows, measures = inputs.rows, monitored_metrics(inputs.spec.task, inputs.spec.metric)
     main = metric_named(inputs.spec.metric, inputs.spec.task)
     maturity, metrics, over_time = _corrected_metrics(inputs, points)
     uncorrected = metrics if maturity is None or not maturity.corrected else None
@@ -37,7 +37,7 @@ def _corrected_metrics(
 ) -> tuple[WindowMaturity | None, tuple[MetricValue, ...], tuple[PerformancePoint, ...]]:
     """The maturity of the window, None where nothing is known of it, with the metrics of the window and of its parts,
     corrected where that can be done."""
-    rows, measures, curve = inputs.rows, monitored_metrics(inputs.spec.task), inputs.label_curve
+    rows, measures, curve = inputs.rows, monitored_metrics(inputs.spec.task, inputs.spec.metric), inputs.label_curve
     main = metric_named(inputs.spec.metric, inputs.spec.task)
     maturity = None if curve is None else WindowMaturity(provisional=False)
     if inputs.is_young and curve is not None and len(rows):

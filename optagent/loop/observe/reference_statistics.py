@@ -17,9 +17,9 @@ _CACHE_SIZE = 8  # references of models that are analyzed in turn; the cache com
 
 
 @lru_cache(maxsize=_CACHE_SIZE)
-def reference_metrics(reference: ObservedRows, task: Task) -> tuple[MetricValue, ...]:
-    """The monitored metrics of the reference's rows."""
-    return metric_values(reference, monitored_metrics(task))
+def reference_metrics(reference: ObservedRows, task: Task, metric: str = "") -> tuple[MetricValue, ...]:
+    """The monitored metrics of the reference's rows, for a model of this metric."""
+    return metric_values(reference, monitored_metrics(task, metric))
 
 
 @lru_cache(maxsize=_CACHE_SIZE)

@@ -20,11 +20,13 @@ from optagent.loop.observe.window_rows import labels_of
 from optagent.serving.evidence_record import CANDIDATE, CHAMPION, evidence_schema
 from optagent.training.encoding import Schema
 from optagent.training.live_values import column_named
+from optagent.training.metrics import quantile_of
 
 RowScores = npt.NDArray[np.float64]
 
 _LARGEST_ERROR = 0.999  # quantile of the champion's errors on its reference, beyond which an error costs no more
-_ABSOLUTE = frozenset({"mae", "median_ae", "pinball_50"})
+_ABSOLUTE = frozenset({"mae", "median_ae"})
+_MEDIAN = 0.5
 _SAME_TIME_US = 2_500_000  # before and after a request, the time in which a slow machine would make the champion slow
 
 
@@ -37,18 +39,23 @@ class RowLoss:
     row cannot settle a comparison, as an infinite log loss would.
 
     Regressions: the squared error, which is lowest for the best forecast of the mean; the absolute error where the
-    model's metric asks for the median. Errors above `largest` count as `largest`: the mean of unlimited squares is not
-    near enough to normal for an interval. The limit is fixed before the rollout, and the same for both versions.
+    model's metric asks for the median, and the pinball loss where it asks for another `quantile`. Errors above
+    `largest` count as `largest`: the mean of unlimited squares is not near enough to normal for an interval. The limit
+    is fixed before the rollout, and the same for both versions.
     """
 
     task: Task
     power: int = 2
     largest: float = np.inf
+    quantile: float = 0.5
 
     def __call__(self, y: Vector, scores: RowScores) -> Vector:
         """(rows,) losses of (rows, outputs) scores; NaN without a label, and where a score is not finite."""
         if self.task is Task.REGRESSION:
-            losses = np.minimum(np.abs(y - scores[:, 0]), self.largest) ** self.power
+            errors = y - scores[:, 0]
+            losses = np.minimum(np.abs(errors), self.largest) ** self.power
+            if self.quantile != _MEDIAN:
+                losses *= np.where(errors > 0, self.quantile, 1 - self.quantile)
         elif self.task is Task.BINARY:
             losses = np.clip(np.square(scores[:, 0] - y), 0.0, 1.0)
         else:
@@ -64,7 +71,9 @@ def row_loss(task: Task, metric: str, reference: ObservedRows) -> RowLoss:
     errors = np.abs(reference.y - reference.prediction)
     errors = errors[np.isfinite(errors)]
     largest = float(np.quantile(errors, _LARGEST_ERROR)) if len(errors) else 0.0
-    return RowLoss(task, 1 if metric in _ABSOLUTE else 2, largest if largest > 0 else np.inf)
+    quantile = quantile_of(metric)
+    power = 1 if metric in _ABSOLUTE or quantile is not None else 2
+    return RowLoss(task, power, largest if largest > 0 else np.inf, _MEDIAN if quantile is None else quantile)
 
 
 def loss_moments(loss: RowLoss, reference: ObservedRows) -> tuple[float, float]:

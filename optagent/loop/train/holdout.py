@@ -149,8 +149,12 @@ def compare_on_holdout(candidate: Prediction, baseline: Baseline, test: HoldoutT
 
 
 def constant_prediction(prepared: PreparedRows) -> Prediction:
-    """The best prediction of the holdout that is the same for every row: the shares of the classes, or the mean."""
+    """The best prediction of the holdout that is the same for every row: shares of classes, the mean, or the
+    quantile that the metric asks for."""
     y, rows = prepared.problem.data.y, len(prepared.holdout)
+    quantile = prepared.problem.data.quantile
+    if quantile is not None:
+        return np.full(rows, np.quantile(y, quantile))
     if prepared.spec.task is not Task.MULTICLASS:
         return np.full(rows, y.mean())
     classes = len(prepared.schema.classes)

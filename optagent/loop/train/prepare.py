@@ -99,7 +99,7 @@ def prepare_table(table: pa.Table, spec: ModelSpec, seed: int = 0, least_holdout
     folds = make_folds(dev_time, y[parts.dev], spec, np.arange(len(parts.dev)), seed=seed, entity=dev_entity)
     schema = fit_schema(table, spec, parts.dev)
     holdout_rows = table.take(pa.array(parts.holdout))  # a slice would keep the whole table in memory
-    data = load_data(take_rows(table, parts.dev), schema, spec.class_weight)
+    data = load_data(take_rows(table, parts.dev), schema, spec.class_weight, spec.metric)
     return PreparedRows(
         spec=spec,
         problem=Problem(data, folds),

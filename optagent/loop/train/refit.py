@@ -60,7 +60,7 @@ def prepare_slot(rows: TrainingRows, judged: PreparedRows, slot: Slot) -> Prepar
 def _prepare_all(table: pa.Table, time: Vector | None, judged: PreparedRows, window: str) -> PreparedRows:
     """The rows of a table, all of them to learn from, with the columns of `judged`."""
     schema = _refit_schema(table, judged)
-    data = load_data(table, schema, judged.spec.class_weight)
+    data = load_data(table, schema, judged.spec.class_weight, judged.spec.metric)
     data = data if time is None else _weigh_rows(data, time, window)
     plan = None if judged.plan is None else _fit_again(judged.plan, data)
     refit = replace(

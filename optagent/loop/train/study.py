@@ -17,7 +17,7 @@ from optagent.ports import Registry
 from optagent.training.cost import COSTS, objective_named
 from optagent.training.families.family import Family
 from optagent.training.families.registry import families_for, family_named
-from optagent.training.metrics import metric_named
+from optagent.training.metrics import metric_named, quantile_of
 
 DEFAULT_FAMILY = "lightgbm"
 
@@ -64,6 +64,11 @@ def check_spec(spec: ModelSpec) -> None:
     """Raises InvalidRequest for a metric, family, override or expression that is unknown, wrong or does not fit."""
     metric_named(spec.metric, spec.task)
     spaces_of(spec)
+    if quantile_of(spec.metric) is not None and spec.policy is not None and spec.policy.is_mixed:
+        raise InvalidRequest(
+            f"policy: a mixture answers the mean, and the metric {spec.metric} asks for a quantile: write the policy"
+            " out, with `answer: champion`"
+        )
     for name, text in (spec.monitoring.business if spec.monitoring else {}).items():
         try:
             compile_expression(text)

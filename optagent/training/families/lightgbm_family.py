@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 FILE = "model.txt"
 OBJECTIVES = {Task.BINARY: "binary", Task.MULTICLASS: "multiclass", Task.REGRESSION: "regression"}
+QUANTILE = "quantile"
 _BINNINGS_KEPT = 2
 _SUBSETS_KEPT = 41
 _LARGE_CELLS = 20_000_000  # of a matrix: from this size on one binning is kept; it takes the memory of half a matrix
@@ -125,8 +126,12 @@ class LightGBM:
             text = (folder / FILE).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise CorruptBundle(f"{FILE}: {error}") from error
-        objectives = {Task.BINARY: "binary sigmoid:1", Task.MULTICLASS: f"multiclass num_class:{n_classes}"}
-        check_text(text, objectives.get(task, OBJECTIVES[task]), n_classes if task is Task.MULTICLASS else 1)
+        objectives = {
+            Task.BINARY: ("binary sigmoid:1",),
+            Task.MULTICLASS: (f"multiclass num_class:{n_classes}",),
+            Task.REGRESSION: (OBJECTIVES[Task.REGRESSION], QUANTILE),
+        }
+        check_text(text, objectives[task], n_classes if task is Task.MULTICLASS else 1)
         try:
             return LightGBMModel(lightgbm.Booster(model_str=text))
         except (lightgbm.basic.LightGBMError, ValueError) as error:
@@ -211,6 +216,8 @@ def _booster_params(settings: Mapping[str, Any], data: Data) -> dict[str, Any]:
         params[name] = penalty(settings[name])
     if data.task is Task.MULTICLASS:
         params["num_class"] = class_count(data.task, data.n_classes)
+    if data.quantile is not None:
+        params |= {"objective": QUANTILE, "alpha": data.quantile}
     return params
 
 

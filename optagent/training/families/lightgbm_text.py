@@ -28,15 +28,17 @@ _CATEGORIES = ("cat_boundaries", "cat_threshold")
 _FIELDS = {*_PER_INNER_NODE, *_INNER_NODE_STATISTICS, *_PER_LEAF, *_SINGLE_VALUES, *_CATEGORIES}
 
 
-def check_text(text: str, objective: str, trees_per_round: int) -> None:
-    """Raises CorruptBundle for a text that is cut off, belongs to another task, or has a tree that points outside
+def check_text(text: str, objectives: Sequence[str], trees_per_round: int) -> None:
+    """Raises CorruptBundle for a text that is cut off, has another objective, or has a tree that points outside
     itself."""
     head = _HEAD.match(text)
     if head is None:
         raise CorruptBundle("model.txt: not a LightGBM model")
     classes, per_round, last_column = (int(head[group]) for group in (1, 2, 3))
-    if head[4] != objective or not classes == per_round == trees_per_round:
-        raise CorruptBundle(f"model.txt: a {objective!r} model is needed, got {head[4]!r} of {per_round} trees a round")
+    if head[4] not in objectives or not classes == per_round == trees_per_round:
+        raise CorruptBundle(
+            f"model.txt: a {' or '.join(objectives)} model is needed, got {head[4]!r} of {per_round} trees a round"
+        )
     sizes = [int(size) for size in head[7].split()]
     names = head[5].split(" ")
     if len(names) != last_column + 1 or len(head[6].split(" ")) != len(names) or len(sizes) % per_round:

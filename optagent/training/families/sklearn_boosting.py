@@ -80,8 +80,10 @@ class HistGradientBoosting:
         settings["l2_regularization"] = penalty(settings["l2_regularization"])
         levels = zip(data.categorical, data.levels, strict=True)
         native = [column for column, count in levels if count <= settings["max_bins"]]
+        quantile = {} if data.quantile is None else {"loss": "quantile", "quantile": data.quantile}
         estimator = _estimator(data.task)(
             **settings,
+            **quantile,
             max_iter=1,
             warm_start=True,
             early_stopping=False,

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 FILE = "model.ubj"
 OBJECTIVES = {Task.BINARY: "binary:logistic", Task.MULTICLASS: "multi:softprob", Task.REGRESSION: "reg:squarederror"}
+QUANTILE = "reg:quantileerror"
 _BINNINGS_KEPT = 2
 _FOLDS_KEPT = 40
 
@@ -122,7 +123,8 @@ class XGBoost:
             content = (folder / FILE).read_bytes()
         except OSError as error:
             raise CorruptBundle(f"{FILE}: {error}") from error
-        check_ubj(content, OBJECTIVES[task], n_classes if task is Task.MULTICLASS else 0)
+        objectives = (OBJECTIVES[task], QUANTILE) if task is Task.REGRESSION else (OBJECTIVES[task],)
+        check_ubj(content, objectives, n_classes if task is Task.MULTICLASS else 0)
         try:
             return XGBoostModel(xgboost.Booster(model_file=bytearray(content)))
         except xgboost.core.XGBoostError as error:
@@ -203,6 +205,8 @@ def _booster_params(settings: Mapping[str, Any], data: Data) -> dict[str, Any]:
     }
     if data.task is Task.MULTICLASS:
         params["num_class"] = class_count(data.task, data.n_classes)
+    if data.quantile is not None:
+        params |= {"objective": QUANTILE, "quantile_alpha": data.quantile}
     return params
 
 

@@ -6,7 +6,7 @@ Universal Binary JSON as XGBoost writes it: https://ubjson.org, names and sizes 
 """
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,8 +33,8 @@ _PER_NODE = (
 )
 
 
-def check_ubj(content: bytes, objective: str, classes: int) -> None:
-    """Raises CorruptBundle for a file that is cut short, belongs to another task, or has a tree that points outside
+def check_ubj(content: bytes, objectives: Sequence[str], classes: int) -> None:
+    """Raises CorruptBundle for a file that is cut short, has another objective, or has a tree that points outside
     itself.
 
     `classes` is 0 except for a multiclass model.
@@ -42,9 +42,9 @@ def check_ubj(content: bytes, objective: str, classes: int) -> None:
     try:
         learner = _UbjsonReader(content).read_document()["learner"]
         params, actual = learner["learner_model_param"], learner["objective"]["name"]
-        if actual != objective or int(params["num_class"]) != classes:
+        if actual not in objectives or int(params["num_class"]) != classes:
             raise CorruptBundle(
-                f"model.ubj: a {objective} model is needed, got {actual} of {params['num_class']} classes"
+                f"model.ubj: a {' or '.join(objectives)} model is needed, got {actual} of {params['num_class']} classes"
             )
         model = learner["gradient_booster"]["model"]
         sound = learner["gradient_booster"]["name"] == "gbtree" and _is_sound_forest(model, max(1, classes))

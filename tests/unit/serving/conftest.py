@@ -54,10 +54,10 @@ def make_rows(task: Task, count: int = 300) -> pa.Table:
 
 
 @cache
-def train_predictor(family: str, task: Task, rounds: int = 12, **params: Any) -> Predictor:
+def train_predictor(family: str, task: Task, rounds: int = 12, metric: str = "", **params: Any) -> Predictor:
     table = make_rows(task)
     schema = fit_schema(table, ModelSpec("shop", task, FileSource("rows.csv"), "label"))
-    data = load_data(table, schema)
+    data = load_data(table, schema, metric=metric)
     with threadpool_limits(1):
         fit = family_named(family).start(params, data, np.arange(len(data)), seed=1)
         fit.advance(rounds)

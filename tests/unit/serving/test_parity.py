@@ -76,6 +76,19 @@ def test_every_family_compiles_to_the_same_answers(
     np.testing.assert_allclose(one_by_one, compiled.engine.scores(probes[-5:]), rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("family", ["lightgbm", "xgboost", "hist_gradient_boosting"])
+def test_a_model_of_a_quantile_compiles_to_the_same_answers(
+    family: str, make_predictor: MakePredictor, make_served_rows: MakeRows
+) -> None:
+    predictor, table = make_predictor(family, Task.REGRESSION, metric="pinball_90"), make_served_rows(Task.REGRESSION)
+    compiled = compile_onnx(predictor)
+    assert compiled.engine is not None, compiled.reason
+    rows = encode(table, predictor.schema)
+    probes, expected = score_answerable_rows(NativeEngine(predictor), probe_rows(predictor, rows, compiled.thresholds))
+    assert largest_difference(expected, compiled.engine.scores(probes)) < TOLERANCE
+    assert predictor.scores(rows).mean() > make_predictor(family, Task.REGRESSION).scores(rows).mean() + 0.3
+
+
 @pytest.mark.parametrize("family", ["random_forest", "xgboost"])
 def test_the_faster_engine_is_chosen_and_both_are_measured(
     family: str, make_predictor: MakePredictor, make_served_rows: MakeRows

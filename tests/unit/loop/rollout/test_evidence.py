@@ -246,5 +246,12 @@ def test_the_median_is_judged_by_the_absolute_error_where_the_model_asks_for_it(
     assert loss(np.zeros(1), np.array([[3.0]]))[0] == 3.0
 
 
+def test_a_quantile_is_judged_by_its_own_loss_on_both_sides():
+    reference = regression(np.array([-9.0, 9.0]))
+    loss = row_loss(Task.REGRESSION, "pinball_90", reference)
+    np.testing.assert_allclose(loss(np.zeros(2), np.array([[1.0], [-1.0]])), [0.1, 0.9])
+    assert row_loss(Task.REGRESSION, "pinball_50", reference)(np.zeros(1), np.array([[3.0]]))[0] == 3.0
+
+
 def test_a_champion_without_an_error_leaves_errors_as_they_are():
     assert row_loss(Task.REGRESSION, "", regression(np.zeros(5))).largest == np.inf

@@ -12,6 +12,7 @@ from optagent.domain.space import Categorical, Float, Int
 from optagent.errors import CorruptBundle, Infeasible, InvalidData, InvalidRequest
 from optagent.training.families.names import NAMES
 from optagent.training.families.registry import FAMILIES, OURS, families_for, family_named
+from optagent.training.metrics import METRICS
 
 TRAIN, VALID = np.arange(0, 240), np.arange(240, 320)[::-1].copy()
 EVERY = pytest.mark.parametrize("task", list(Task))
@@ -306,3 +307,22 @@ def test_naming_the_families_loads_none_of_their_libraries():
     )
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert process.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["lightgbm", "xgboost", "hist_gradient_boosting"])
+def test_a_booster_answers_the_quantile_that_its_data_ask_for_and_its_file_keeps_it(name, make_data, tmp_path):
+    family, data = family_named(name), replace(make_data(Task.REGRESSION, rows=900, categorical=False), quantile=0.9)
+    train, valid = np.arange(600), np.arange(600, 900)
+    fit, fit_of_mean = (
+        family.start(_gentle(family, Task.REGRESSION), each, train, valid)
+        for each in (data, replace(data, quantile=None))
+    )
+    fit.advance(60)
+    fit_of_mean.advance(60)
+    above, mean, model = fit.predict_valid(), fit_of_mean.predict_valid(), fit.model()
+    assert 0.75 < (data.y[valid] <= above).mean() < 0.99
+    loss = METRICS["pinball_90"].score
+    assert loss(data.y[valid], above) < loss(data.y[valid], mean)
+    model.save(tmp_path)
+    loaded = family.load(tmp_path, Task.REGRESSION, 0)
+    np.testing.assert_array_equal(loaded.predict(data.x[valid]), model.predict(data.x[valid]))

@@ -142,12 +142,12 @@ def test_an_xgboost_file_cut_anywhere_is_refused_before_the_library_sees_it(task
     content = _write_model("xgboost", make_data, tmp_path, task).read_bytes()
     objective = {"binary": "binary:logistic", "multiclass": "multi:softprob", "regression": "reg:squarederror"}[task]
     classes = 3 if task is Task.MULTICLASS else 0
-    check_ubj(content, objective, classes)
+    check_ubj(content, (objective,), classes)
     for size in [*range(0, len(content), 997), len(content) - 1]:
         with pytest.raises(CorruptBundle):
-            check_ubj(content[:size], objective, classes)
+            check_ubj(content[:size], (objective,), classes)
     with pytest.raises(CorruptBundle, match="bytes too many"):
-        check_ubj(content + b"}", objective, classes)
+        check_ubj(content + b"}", (objective,), classes)
 
 
 @pytest.mark.parametrize("name", ["left_children", "split_indices", "categories_segments", "right_children"])
