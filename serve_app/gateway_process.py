@@ -19,6 +19,7 @@ from serve_app.remote_agent import RemoteAgent
 _log = logging.getLogger("optagent.gateway")
 
 _READY_S = 60.0
+_SETTLING_S = 30.0
 _POLL_S = 0.05
 
 
@@ -45,6 +46,7 @@ class GatewayProcess:
             ports.store.model,
             gateway_id,
             Backlogs(limits.shadow_backlog, limits.record_backlog),
+            _SETTLING_S,
         )
         api = create_api(
             agent,

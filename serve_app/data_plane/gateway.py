@@ -51,6 +51,7 @@ _SCOPES = {"predict": Scope.PREDICT, "labels": Scope.LABEL}
 _LABEL_THREADS = 2
 _SPEC_KEPT_S = 60.0
 _SWITCH_S = 0.0005
+_SETTLING_POLL_S = 0.05
 
 
 class RequestAuthenticator(Protocol):
@@ -91,8 +92,11 @@ class DataPlane:
         find_model: Callable[[str], Awaitable[ModelSpec]],
         gateway_id: str,
         backlogs: Backlogs | None = None,
+        settling_s: float = 0.0,
     ) -> None:
         backlogs = backlogs or Backlogs()
+        self._settling_s = settling_s
+        self._settled_at = 0.0
         self.metrics = GatewayMetrics()
         self._recorder = Recorder(observations, self.metrics, backlogs.record, backlogs.record_bytes)
         self._router = Router(routes, loader, clock, self.metrics, gateway_id)
@@ -115,6 +119,7 @@ class DataPlane:
         await asyncio.to_thread(_warm_up)
         self._recorder.start()
         self._router.start()
+        self._settled_at = self._clock.now() + self._settling_s
 
     async def close(self) -> None:
         """Records the answered requests, as far as that is possible within seconds, and closes the versions."""
@@ -143,7 +148,7 @@ class DataPlane:
             return
         route = self._router.find_route(model_id, arrival)
         if route is None:
-            raise await self._refusal(model_id)
+            route = await self._await_route(model_id)
         try:
             await self._predict(route, headers, receive, send, started_at, arrival)
         except InvalidRequest:
@@ -207,13 +212,21 @@ class DataPlane:
             entry = self._specs[model_id] = (await self._find_model(model_id), time.monotonic())
         return entry[0]
 
-    async def _refusal(self, model_id: str) -> Exception:
-        """The error for a model that no version answers for."""
-        refusal = self._router.refusal(model_id)
-        if refusal is not None:
-            return refusal
-        await self._find_model(model_id)
-        return Conflict(f"{model_id} has no champion yet: give a version the alias 'champion'")
+    async def _await_route(self, model_id: str) -> Route:
+        """The route of a model that has none yet: after a start, the tables of champions come within seconds.
+
+        Raises the reason where there is none once the gateway has settled, or where its versions do not load.
+        """
+        if self._router.refusal(model_id) is None:
+            await self._find_model(model_id)
+        while self._clock.now() < self._settled_at and not self._router.has_failed(model_id):
+            await asyncio.sleep(_SETTLING_POLL_S)
+            route = self._router.find_route(model_id, self._clock.now())
+            if route is not None:
+                return route
+        raise self._router.refusal(model_id) or Conflict(
+            f"{model_id} has no champion yet: give a version the alias 'champion'"
+        )
 
     def _new_ids(self, size: int) -> list[str]:
         begin, ids = self._ids_begin, self._ids

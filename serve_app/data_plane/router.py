@@ -106,6 +106,11 @@ class Router:
             self._current[model_id] = upcoming.pop(0)
         return self._current.get(model_id)
 
+    def has_failed(self, model_id: str) -> bool:
+        """True where a version of the model's table did not load."""
+        table = self._active.get(model_id)
+        return table is not None and any(key in self._failed for key in _version_keys(table))
+
     def refusal(self, model_id: str) -> OptAgentError | None:
         """The reason why a model has no route right now; None for a model without a table."""
         if not self._has_tables:

@@ -89,12 +89,20 @@ class Versions:
 class Gateway:
     """A data plane with its surroundings."""
 
-    def __init__(self, versions: Versions, shadow_backlog: int = 10_000) -> None:
+    def __init__(self, versions: Versions, shadow_backlog: int = 10_000, settling_s: float = 0.0) -> None:
         self.clock = ManualClock(NOW)
         self.routes = InMemoryRoutes(self.clock)
         self.observations = InMemoryObservations()
         self.plane = DataPlane(
-            self.routes, versions, self.observations, OneToken(), self.clock, find_model, "g1", Backlogs(shadow_backlog)
+            self.routes,
+            versions,
+            self.observations,
+            OneToken(),
+            self.clock,
+            find_model,
+            "g1",
+            Backlogs(shadow_backlog),
+            settling_s,
         )
         api = FastAPI()
         api.state.max_body_bytes, api.state.knows_token = 1_000_000, bool
@@ -279,6 +287,19 @@ async def test_a_model_that_nobody_answers_for_is_refused_with_the_reason(gatewa
     await gateway.answer_by(champion="1")
     response = await gateway.predict()
     assert (response.status_code, "altered" in response.text) == (503, True)
+
+
+async def test_after_a_start_a_request_waits_for_the_table_of_its_model(versions: Versions) -> None:
+    gateway = Gateway(versions, settling_s=60.0)
+    await gateway.plane.start()
+    asked = asyncio.create_task(gateway.predict())
+    await asyncio.sleep(0.01)
+    assert not asked.done()
+    await gateway.answer_by(champion="1")
+    assert (await asked).status_code == 200
+    assert (await gateway.client.post("/api/v1/models/none/predict", json={"row": ROW})).status_code == 404
+    await gateway.plane.close()
+    await gateway.client.aclose()
 
 
 async def test_before_the_tables_are_known_nothing_is_said_of_models(versions: Versions) -> None:
