@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from optagent.domain.dataset import DataSource, FileSource, SqlSource
+from optagent.domain.fold_scheme import FoldScheme
 from optagent.domain.model import ModelSpec
 from optagent.domain.monitoring import Monitoring
 from optagent.domain.policy import RetrainingPolicy, policy_named
@@ -117,6 +118,8 @@ def model_from(data: Mapping[str, Any], folder: Path | None = None) -> ModelSpec
         fields["model_id"] = fields.pop("id")
     if isinstance(fields.get("monitoring"), Mapping):
         fields["monitoring"] = decode(Monitoring, fields["monitoring"])
+    if "folds" in fields:
+        fields["folds"] = _folds_from(fields["folds"])
     if isinstance(fields.get("policy"), str):
         fields["policy"] = policy_named(fields["policy"])
     if isinstance(fields.get("policy"), Mapping):
@@ -124,6 +127,15 @@ def model_from(data: Mapping[str, Any], folder: Path | None = None) -> ModelSpec
     if "data" in fields:
         fields["data"] = _with_absolute_path(source_from(fields["data"]), folder or Path.cwd())
     return decode(ModelSpec, fields)
+
+
+def _folds_from(folds: Any) -> Any:
+    """The folds that a user describes by a number or by the fields of a scheme."""
+    if isinstance(folds, Mapping):
+        return decode(FoldScheme, folds)
+    if isinstance(folds, int | FoldScheme) or str(folds).isdecimal():
+        return folds
+    raise InvalidRequest(f"folds: a whole number or a mapping with a scheme is needed, got {folds!r}")
 
 
 def policy_from(fields: Mapping[str, Any]) -> RetrainingPolicy:

@@ -5,6 +5,7 @@ from http import HTTPStatus
 from typing import Any, cast
 
 from optagent.domain.dataset import FileSource, SqlSource
+from optagent.domain.fold_scheme import FoldScheme
 from optagent.domain.model import ModelSpec
 from optagent.domain.monitoring import Monitoring
 from optagent.domain.policy import RetrainingPolicy
@@ -34,6 +35,7 @@ _NOUNS = {
     "MonitoringFields": Monitoring,
     "RetrainingFields": RetrainingPolicy,
     "PolicyFields": RolloutPolicy,
+    "FoldFields": FoldScheme,
     "FileData": FileSource,
     "SqlData": SqlSource,
 }

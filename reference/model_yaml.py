@@ -1,6 +1,7 @@
 """Reference page of model.yaml: every field, and the families, parameters and metrics that it may name."""
 
 from optagent.domain.dataset import FileSource, SqlSource
+from optagent.domain.fold_scheme import FoldScheme
 from optagent.domain.model import ModelSpec, Task
 from optagent.domain.monitoring import Monitoring
 from optagent.domain.space import Categorical, Parameter
@@ -29,6 +30,9 @@ def model_yaml_page() -> ReferencePage:
     page.add_text(_DATA)
     for source in (FileSource, SqlSource):
         add_fields(page, source)
+    page.add_heading("folds")
+    page.add_text("A number, or a mapping: [validation of a trading model](../explain/trading-validation.md).")
+    add_fields(page, FoldScheme)
     page.add_heading("monitoring")
     page.add_text("The fields of `monitoring`. Without it, the settings of the same names hold.")
     add_fields(page, Monitoring)

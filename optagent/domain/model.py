@@ -8,6 +8,7 @@ from typing import Any
 
 from optagent.domain.dataset import DataSource
 from optagent.domain.duration import seconds
+from optagent.domain.fold_scheme import FoldScheme
 from optagent.domain.monitoring import Monitoring
 from optagent.domain.policy import RetrainingPolicy
 from optagent.errors import InvalidRequest
@@ -71,8 +72,9 @@ class ModelSpec:
     """Changes of what is searched, by family and parameter: `{low, high, log}`, a list of choices, or one value."""
     holdout_fraction: float = 0.2
     """The share of the rows, the newest where they have a time, that no search sees and gates judge by."""
-    folds: int = 4
-    """The number of folds of the other rows, on which trials are scored."""
+    folds: int | FoldScheme = 4
+    """The number of folds of the other rows, on which trials are scored. With an order in time also a scheme, such as
+    `{scheme: combinatorial_purged, groups: 8, test: 2, embargo: 5d}`."""
     description: str = ""
     """Text for people."""
     monitoring: Monitoring | None = None
@@ -107,7 +109,9 @@ class ModelSpec:
             )
         if not 0.05 <= self.holdout_fraction <= 0.5:
             raise InvalidRequest(f"holdout_fraction must be between 0.05 and 0.5, got {self.holdout_fraction}")
-        if not 2 <= self.folds <= 20:
+        if isinstance(self.folds, FoldScheme) and not self.time_ordered:
+            raise InvalidRequest(f"folds: {self.folds.scheme} needs a time_column, or rows_in_time_order")
+        if not isinstance(self.folds, FoldScheme) and not 2 <= self.folds <= 20:
             raise InvalidRequest(f"folds must be between 2 and 20, got {self.folds}")
         if self.class_weight not in ("none", "balanced"):
             raise InvalidRequest(f"class_weight: unknown {self.class_weight!r}; one of ['balanced', 'none']")
@@ -119,6 +123,11 @@ class ModelSpec:
     @property
     def time_ordered(self) -> bool:
         return self.time_column is not None or self.rows_in_time_order
+
+    @property
+    def fold_parts(self) -> int:
+        """The number of parts of the development rows that validate: folds, or the groups of a scheme."""
+        return self.folds.groups if isinstance(self.folds, FoldScheme) else self.folds
 
     @property
     def horizon(self) -> float:

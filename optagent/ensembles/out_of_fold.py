@@ -9,7 +9,7 @@ from optagent.arrays import Prediction, Rows, Vector
 from optagent.domain.model import Task
 from optagent.ensembles.members import Members, members_of
 from optagent.errors import InvalidData
-from optagent.training.problem import Fold
+from optagent.training.problem import Fold, average_repeats
 
 
 def out_of_fold(
@@ -17,11 +17,12 @@ def out_of_fold(
 ) -> tuple[Members, Rows]:
     """Members on the rows that some fold validates, ascending, and the positions of those rows in `y`.
 
-    `predictions` holds, by model, a prediction of each fold's validation rows. Raises InvalidData for folds that share
-    a validation row or train on one of their own, and for a model without a prediction for every fold.
+    `predictions` holds, by model, a prediction of each fold's validation rows; a row that several folds validate has
+    the mean of theirs. Raises InvalidData for a fold that trains on one of its validation rows, and for a model without
+    a prediction for every fold.
     """
     rows = _validation_rows(folds)
-    members = {name: _in_row_order(name, parts, folds, rows) for name, parts in predictions.items()}
+    members = {name: _in_row_order(name, parts, folds) for name, parts in predictions.items()}
     return members_of(task, members, y[rows]), rows
 
 
@@ -32,17 +33,14 @@ def _validation_rows(folds: Sequence[Fold]) -> Rows:
         overlap = len(np.intersect1d(fold.train, fold.valid))
         if overlap:
             raise InvalidData(f"fold {number}: {overlap} rows are validated that it is trained on")
-    rows, times = np.unique(np.concatenate([fold.valid for fold in folds]), return_counts=True)
-    if (times > 1).any():
-        raise InvalidData(f"row {rows[times > 1][0]} is validated by more than one fold")
-    return rows
+    return np.unique(np.concatenate([fold.valid for fold in folds]))
 
 
-def _in_row_order(name: str, parts: Sequence[Prediction], folds: Sequence[Fold], rows: Rows) -> Prediction:
+def _in_row_order(name: str, parts: Sequence[Prediction], folds: Sequence[Fold]) -> Prediction:
     if len(parts) != len(folds):
         raise InvalidData(f"{name}: predictions of {len(parts)} folds, there are {len(folds)}")
     for number, (part, fold) in enumerate(zip(parts, folds, strict=True), 1):
         if len(part) != len(fold.valid):
             raise InvalidData(f"{name}: {len(part)} predictions for the {len(fold.valid)} rows of fold {number}")
-    joined = np.concatenate(parts)
-    return joined[np.argsort(np.concatenate([fold.valid for fold in folds]), kind="stable")]
+    rows, prediction = average_repeats(np.concatenate([fold.valid for fold in folds]), np.concatenate(parts))
+    return prediction[np.argsort(rows, kind="stable")]

@@ -16,7 +16,7 @@ from optagent.features.keep import KeptSteps
 from optagent.features.refits import PlainFits
 from optagent.features.searches import FeatureSearch
 from optagent.features.shadow_features import permutation_importance
-from optagent.training.problem import Fold
+from optagent.training.problem import Fold, average_repeats
 from optagent.training.transform import transform_data
 
 _IMPORTANCE_ROWS = 5_000
@@ -25,7 +25,7 @@ _IMPORTANCE_ROWS = 5_000
 @dataclass(frozen=True, slots=True, eq=False)
 class NestedResult:
     """Both predictions on the rows of the folds that could be searched, and the mean importance of each feature over
-    the folds."""
+    the folds. A row that several folds validate comes once, with the mean of their predictions."""
 
     rows: Rows
     plain: Prediction
@@ -58,7 +58,9 @@ def run_nested_test(
     if not rows:
         return "no fold has enough rows before it to search in, and none can judge"
     mean = {name: float(np.mean(values)) for name, values in worth.items()}
-    return NestedResult(np.concatenate(rows), np.concatenate(plain), np.concatenate(engineered), mean)
+    judged, plain_mean = average_repeats(np.concatenate(rows), np.concatenate(plain))
+    _, engineered_mean = average_repeats(np.concatenate(rows), np.concatenate(engineered))
+    return NestedResult(judged, plain_mean, engineered_mean, mean)
 
 
 def improvement(context: FeatureSearchContext, result: NestedResult) -> Interval:

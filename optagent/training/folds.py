@@ -6,6 +6,7 @@ would be judged on, since two labels that overlap in time share what they know (
 Financial Machine Learning, ch. 7). Nothing is trained on rows that come after those that judge. Cuts lie between
 distinct times, so that rows of one instant, such as the stocks of one day, are never on both sides. Rows without an
 order are split at random, by class for classifiers. Rows of one entity are never on both sides either, see `entities`.
+A scheme of `combinatorial_folds` trains on later rows as well, but for the holdout's.
 """
 
 from dataclasses import dataclass
@@ -15,8 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from optagent.arrays import Codes, Rows, Vector
+from optagent.domain.fold_scheme import FoldScheme
 from optagent.domain.model import ModelSpec
 from optagent.errors import InvalidData
+from optagent.training.combinatorial_folds import combinatorial_folds, group_bounds
 from optagent.training.entities import entity_folds, holdout_of_entities, without_entities
 from optagent.training.problem import Fold
 
@@ -44,8 +47,8 @@ def split(
     Raises InvalidData where a part would be too small, or of one class.
     """
     _check_lengths(time, y)
-    if len(y) < spec.folds + 2:
-        raise InvalidData(f"{len(y)} rows are too few for {spec.folds} folds and a holdout")
+    if len(y) < spec.fold_parts + 2:
+        raise InvalidData(f"{len(y)} rows are too few for {spec.fold_parts} folds and a holdout")
     wanted = round(len(y) * spec.holdout_fraction)
     if wanted < MIN_HOLDOUT_ROWS:
         raise InvalidData(
@@ -81,10 +84,12 @@ def make_folds(
     Raises InvalidData, naming the fold, for one that would have no training row or a single class.
     """
     _check_lengths(time, y)
-    if len(rows) < spec.folds + 1:
-        raise InvalidData(f"{len(rows)} rows are too few for {spec.folds} folds")
-    if time is None:
-        folds = _random_folds(y, spec, rows, seed, entity)
+    if len(rows) < spec.fold_parts + 1:
+        raise InvalidData(f"{len(rows)} rows are too few for {spec.fold_parts} folds")
+    if isinstance(spec.folds, FoldScheme):
+        folds = _combinatorial(time, spec, spec.folds, rows, entity)
+    elif time is None:
+        folds = _random_folds(y, spec, spec.folds, rows, seed, entity)
     else:
         wanted = [round(len(rows) * number / (spec.folds + 1)) for number in range(1, spec.folds + 1)]
         folds = _walk_forward(time, spec, rows, wanted, entity)
@@ -93,10 +98,7 @@ def make_folds(
         if not len(fold.train) and entity is not None:
             raise InvalidData(f"{name}: no training row is left. {_EVERY_ENTITY_RECURS}, or use fewer folds")
         if not len(fold.train):
-            raise InvalidData(
-                f"{name}: no training row is left after purging a label horizon of {spec.label_horizon};"
-                " use fewer folds"
-            )
+            raise InvalidData(f"{name}: no training row is left after purging {_purge_text(spec)}; use fewer folds")
         _check_classes(y, fold.train, spec, f"{name} (training rows)", "fewer folds")
         _check_classes(y, fold.valid, spec, f"{name} (validation rows)", "fewer folds")
     return folds
@@ -126,6 +128,22 @@ def _walk_forward(
         train = order[:start][when[:start] + gap < when[start]] if gap else order[:start]
         folds.append(Fold(train=without_entities(train, order[start:end], entity), valid=order[start:end]))
     return tuple(folds)
+
+
+def _combinatorial(
+    time: Vector | None, spec: ModelSpec, scheme: FoldScheme, rows: Rows, entity: Codes | None
+) -> tuple[Fold, ...]:
+    if time is None:
+        raise InvalidData(f"folds: {scheme.scheme} needs rows in time order")
+    order = rows[np.argsort(time[rows], kind="stable")]
+    when = time[order]
+    cuts = [0, *_cuts(when, group_bounds(len(order), scheme.groups)[1:], f"{scheme.groups} groups")]
+    return combinatorial_folds(order, when, cuts, scheme, spec.horizon, entity)
+
+
+def _purge_text(spec: ModelSpec) -> str:
+    horizon = f"a label horizon of {spec.label_horizon}"
+    return f"{horizon} and an embargo of {spec.folds.embargo}" if isinstance(spec.folds, FoldScheme) else horizon
 
 
 def _cuts(when: Vector, wanted: list[int], purpose: str) -> list[int]:
@@ -158,15 +176,17 @@ def _random_split(y: Vector, spec: ModelSpec, seed: int, entity: Codes | None) -
     return Split(dev, holdout)
 
 
-def _random_folds(y: Vector, spec: ModelSpec, rows: Rows, seed: int, entity: Codes | None) -> tuple[Fold, ...]:
+def _random_folds(
+    y: Vector, spec: ModelSpec, count: int, rows: Rows, seed: int, entity: Codes | None
+) -> tuple[Fold, ...]:
     from sklearn.model_selection import KFold, StratifiedKFold
 
     kind = StratifiedKFold if spec.task.classifies else KFold
-    strata = _strata(y[rows], spec.folds) if spec.task.classifies else None
+    strata = _strata(y[rows], count) if spec.task.classifies else None
     if entity is None:
-        splits = list(kind(spec.folds, shuffle=True, random_state=seed).split(rows, strata))
+        splits = list(kind(count, shuffle=True, random_state=seed).split(rows, strata))
     else:
-        splits = entity_folds(strata, entity[rows], spec.folds, seed)
+        splits = entity_folds(strata, entity[rows], count, seed)
     return tuple(Fold(train=rows[train], valid=rows[valid]) for train, valid in splits)
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from optagent.arrays import Matrix, Rows, Vector
+from optagent.arrays import Codes, Matrix, Prediction, Rows, Vector
 from optagent.domain.model import Task
 
 
@@ -21,10 +21,15 @@ def span_of(rows: Rows) -> slice | None:
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """Row positions of one split; `train` and `valid` share no row."""
+    """Row positions of one split; `train` and `valid` share no row.
+
+    `group` (valid rows,) numbers the stretch of time of each validation row where several folds validate the same ones;
+    None where a row is validated by one fold only.
+    """
 
     train: Rows
     valid: Rows
+    group: Codes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,3 +66,18 @@ class Problem:
 
     data: Data
     folds: tuple[Fold, ...]
+
+
+def average_repeats(rows: Rows, prediction: Prediction) -> tuple[Rows, Prediction]:
+    """Each row once, with the mean of its predictions: ascending where a row is predicted repeatedly, otherwise as they
+    are.
+
+    >>> average_repeats(np.array([4, 2, 4]), np.array([0.1, 0.5, 0.3]))
+    (array([2, 4]), array([0.5, 0.2]))
+    """
+    unique, place, times = np.unique(rows, return_inverse=True, return_counts=True)
+    if len(unique) == len(rows):
+        return rows, prediction
+    total = np.zeros((len(unique), *prediction.shape[1:]))
+    np.add.at(total, place, prediction)
+    return unique, total / times.reshape(-1, *[1] * (prediction.ndim - 1))

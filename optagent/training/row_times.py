@@ -6,6 +6,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from optagent.arrays import Vector
+from optagent.domain.fold_scheme import FoldScheme
 from optagent.domain.model import ModelSpec
 from optagent.errors import InvalidData
 from optagent.training.columns import Kind, kind_of, require_columns
@@ -66,9 +67,12 @@ def _seconds(values: pa.ChunkedArray) -> Vector:
 
 
 def _check_horizon(spec: ModelSpec, dates: bool, where: str) -> None:
-    """Raises InvalidData unless the horizon is a duration for dates and a number for other times: a mixture would purge
-    the wrong rows."""
-    if not spec.horizon or isinstance(spec.label_horizon, str) == dates:
-        return
-    expected = "a duration such as 24h" if dates else "a number in the unit of the time"
-    raise InvalidData(f"label_horizon {spec.label_horizon!r}: with {where} it is {expected}")
+    """Raises InvalidData unless the horizon and an embargo are durations for dates and numbers for other times: a
+    mixture would purge the wrong rows."""
+    spans = [("label_horizon", spec.label_horizon, spec.horizon)]
+    if isinstance(spec.folds, FoldScheme):
+        spans.append(("embargo", spec.folds.embargo, spec.folds.embargo_span))
+    for name, span, length in spans:
+        if length and isinstance(span, str) != dates:
+            expected = "a duration such as 24h" if dates else "a number in the unit of the time"
+            raise InvalidData(f"{name} {span!r}: with {where} it is {expected}")

@@ -11,6 +11,7 @@ from optagent.codec import model_from, policy_from, source_from
 from optagent.domain.backtest import KNOWN, BacktestAsk, Contender, contender_named
 from optagent.domain.command import BacktestModel
 from optagent.domain.dataset import FORMATS
+from optagent.domain.fold_scheme import FOLD_SCHEMES
 from optagent.domain.model import ModelSpec, Task
 from optagent.domain.policy import ANSWERS, POLICIES, WINDOWS, Action, OptimizationType, Trigger
 from optagent.domain.slot import DEFAULT_SLOTS
@@ -110,6 +111,15 @@ class RetrainingFields(Request):
 Retraining = Annotated[str, one_of(POLICIES, description="a policy by name")] | RetrainingFields | None
 
 
+class FoldFields(Request):
+    """Folds by a scheme, for rows in time order."""
+
+    scheme: Annotated[str, one_of(FOLD_SCHEMES, examples=["combinatorial_purged"])]
+    groups: Annotated[int, Field(ge=3, le=20)] = 8
+    test: Annotated[int, Field(ge=1, le=19)] = 2
+    embargo: Annotated[str, Field(max_length=20, examples=["5d"])] | Amount = 0.0
+
+
 class RegisterRequest(Request):
     """A model as in `model.yaml`. The server reads the place of its data, so only an admin may register a model."""
 
@@ -138,7 +148,7 @@ class RegisterRequest(Request):
     families: list[Name] = []
     search_space: SearchSpaces = {}
     holdout_fraction: Annotated[float, Field(ge=0.05, le=0.5)] = 0.2
-    folds: Annotated[int, Field(ge=2, le=20)] = 4
+    folds: Annotated[int, Field(ge=2, le=20)] | FoldFields = 4
     description: Annotated[str, Field(max_length=10_000)] = ""
     monitoring: MonitoringFields | None = None
     policy: Retraining = None

@@ -121,12 +121,20 @@ def test_predictions_by_fold_are_laid_out_by_row() -> None:
     np.testing.assert_array_equal(members.y, [0, 0, 1, 1])
 
 
+def test_a_row_that_several_folds_validate_has_the_mean_of_their_predictions() -> None:
+    folds = (Fold(np.array([0]), np.array([2, 1])), Fold(np.array([0]), np.array([2, 3])))
+    members, rows = out_of_fold(
+        Task.BINARY, np.zeros(4), folds, {"a": [np.array([0.6, 0.4]), np.array([0.2, 0.7])], "b": [np.ones(2)] * 2}
+    )
+    assert rows.tolist() == [1, 2, 3]
+    np.testing.assert_allclose(members.predictions, [[0.4, 0.4, 0.7], [1, 1, 1]])
+
+
 @pytest.mark.parametrize(
     ("folds", "parts", "message"),
     [
         ([], [], "no fold"),
         ([([0, 1], [1, 2])], [2], "fold 1: 1 rows are validated that it is trained on"),
-        ([([0], [1, 2]), ([0], [2, 3])], [2, 2], "row 2 is validated by more than one fold"),
         ([([0], [1, 2]), ([0], [3, 4])], [2], "b: predictions of 1 folds, there are 2"),
         ([([0], [1, 2])], [3], "b: 3 predictions for the 2 rows of fold 1"),
     ],

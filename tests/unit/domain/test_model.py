@@ -44,7 +44,7 @@ def test_data_is_a_path_a_uri_with_its_format_or_a_query(tmp_path: Path):
         ({"task": "ranking"}, "task: input should be 'binary', 'multiclass' or 'regression', got 'ranking'"),
         ({"target": ""}, "target: a column is needed"),
         ({"folds": 1}, "folds must be between 2 and 20, got 1"),
-        ({"folds": "many"}, "folds: input should be a valid integer"),
+        ({"folds": "many"}, "folds: a whole number or a mapping with a scheme is needed, got 'many'"),
         ({"holdout_fraction": 0.9}, "holdout_fraction must be between 0.05 and 0.5, got 0.9"),
         ({"label_horizon": "1d"}, "label_horizon needs a time_column, or rows_in_time_order"),
         ({"label_horizon": "soon", "time_column": "t"}, "'soon' is not a duration"),
