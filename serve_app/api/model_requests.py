@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends
 from fastapi import Request as HttpRequest
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Discriminator, Field, Tag
 
 from optagent.codec import model_from, policy_from, source_from
 from optagent.domain.backtest import KNOWN, BacktestAsk, Contender, contender_named
@@ -120,6 +120,13 @@ class FoldFields(Request):
     embargo: Annotated[str, Field(max_length=20, examples=["5d"])] | Amount = 0.0
 
 
+Folds = Annotated[
+    Annotated[int, Field(ge=2, le=20), Tag("number")] | Annotated[FoldFields, Tag("scheme")],
+    Discriminator(lambda folds: "scheme" if isinstance(folds, dict | FoldFields) else "number"),
+]
+"""A number or a scheme: the tag says which of the two an error is of."""
+
+
 class RegisterRequest(Request):
     """A model as in `model.yaml`. The server reads the place of its data, so only an admin may register a model."""
 
@@ -148,7 +155,7 @@ class RegisterRequest(Request):
     families: list[Name] = []
     search_space: SearchSpaces = {}
     holdout_fraction: Annotated[float, Field(ge=0.05, le=0.5)] = 0.2
-    folds: Annotated[int, Field(ge=2, le=20)] | FoldFields = 4
+    folds: Folds = 4
     description: Annotated[str, Field(max_length=10_000)] = ""
     monitoring: MonitoringFields | None = None
     policy: Retraining = None
