@@ -1,8 +1,10 @@
 """The rules of names that CONTRIBUTING states, kept over all product code."""
 
 import ast
+import gc
 import re
 from collections import Counter
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -13,6 +15,7 @@ PARTICIPLE = re.compile(
     r"|taken|thrown|told|written"
 )
 PARTICIPLES_THAT_STAY = {"bounded", "drained", "matured", "resampled", "served"}
+KINDS = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 RIDDLES = re.compile(r"(What|Whether|Who|How|Which|Where|Why)\b")
 
 
@@ -20,11 +23,35 @@ RIDDLES = re.compile(r"(What|Whether|Who|How|Which|Where|Why)\b")
 def trees() -> dict[str, ast.Module]:
     parts = ("optagent", "serve_app", "reference")
     files = [path for part in parts for path in sorted((ROOT / part).rglob("*.py"))]
-    return {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in files}
+    gc.disable()  # a million nodes, none of which is garbage: to look for some takes most of the time
+    try:
+        return {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in files}
+    finally:
+        gc.enable()
+
+
+@cache
+def definitions() -> list[tuple[str, ast.AST]]:
+    """Modules, classes and functions with their files; definitions are sought in statements, not in expressions."""
+    waiting: list[tuple[str, ast.AST]] = list(trees().items())
+    entries = []
+    while waiting:
+        name, node = waiting.pop()
+        entries.append((name, node))
+        waiting += [(name, each) for each in statements_below(node) if isinstance(each, KINDS)]
+    return entries
+
+
+def statements_below(node: ast.AST) -> Iterator[ast.stmt]:
+    for field in ("body", "orelse", "finalbody", "handlers", "cases"):
+        for each in getattr(node, field, ()):
+            yield each
+            if not isinstance(each, KINDS):
+                yield from statements_below(each)
 
 
 def nodes(*kinds: type) -> list[tuple[str, ast.AST]]:
-    return [(name, node) for name, tree in trees().items() for node in ast.walk(tree) if isinstance(node, kinds)]
+    return [(name, node) for name, node in definitions() if isinstance(node, kinds)]
 
 
 def is_lone_participle(name: str) -> bool:
