@@ -100,6 +100,44 @@ async def agent() -> AsyncIterator[Any]:
         yield made
 
 
+@pytest.fixture
+async def traffic(begun_traffic: Any) -> Any:
+    """A model whose mixture has learned from 400 rows."""
+    await begun_traffic.run(4)
+    return begun_traffic
+
+
+@pytest.fixture
+async def begun_traffic(tmp_path: Path, churn: dict[str, Any], make_rows: Any) -> AsyncIterator[Any]:
+    """A model whose mixture answers and has learned nothing yet."""
+    from optagent import create_optimization_agent
+    from optagent.adapters.in_memory.clock import ManualClock
+    from optagent.adapters.in_memory.observations import InMemoryObservations
+    from optagent.adapters.in_memory.registry import InMemoryRegistry
+    from optagent.adapters.in_memory.store import InMemoryStore
+    from optagent.adapters.in_memory.tracker import InMemoryTracker
+    from optagent.adapters.in_memory.tuner import SequentialTuner
+    from tests.fakes.mixtures import MixedTraffic
+    from tests.fakes.routes import InMemoryRoutes
+
+    clock = ManualClock(1_700_000_000.0)
+    agent = await create_optimization_agent(
+        strict=True,
+        clock=clock,
+        store=InMemoryStore(clock),
+        registry=InMemoryRegistry(clock),
+        routes=InMemoryRoutes(clock),
+        tracker=InMemoryTracker(),
+        observations=InMemoryObservations(),
+        tuner=SequentialTuner(),
+        home=str(tmp_path / "home"),
+    )
+    async with agent:
+        mixed = MixedTraffic(agent, clock)
+        await mixed.begin(churn, make_rows(), tmp_path)
+        yield mixed
+
+
 @pytest.fixture(scope="session")
 def mlflow_templates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where new MLflow databases are copied from. Migrating one takes 5 s, so all workers of pytest-xdist share it."""

@@ -1,9 +1,5 @@
 """Reports of a model, as the views of them are shown."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import Any
-
 import pytest
 
 from optagent.domain.alert import AlertKind, Finding, Severity
@@ -244,41 +240,3 @@ def _sector() -> ColumnDrift:
     then, now = {"bank": 0.4, "oil": 0.5, "tin": 0.1}, {"bank": 0.1, "oil": 0.6, "gas": 0.3}
     before, after = Summary(40_000, 0.0, shares=then), Summary(12_000, 0.0, unseen=0.3, shares=now)
     return ColumnDrift("sector", "categorical", DriftStatus.UNKNOWN, 0.0, 0.0, before, after)
-
-
-@pytest.fixture
-async def traffic(begun_traffic: Any) -> Any:
-    """A model whose mixture has learned from 400 rows."""
-    await begun_traffic.run(4)
-    return begun_traffic
-
-
-@pytest.fixture
-async def begun_traffic(tmp_path: Path, churn: dict[str, Any], make_rows: Any) -> AsyncIterator[Any]:
-    """A model whose mixture answers and has learned nothing yet."""
-    from optagent import create_optimization_agent
-    from optagent.adapters.in_memory.clock import ManualClock
-    from optagent.adapters.in_memory.observations import InMemoryObservations
-    from optagent.adapters.in_memory.registry import InMemoryRegistry
-    from optagent.adapters.in_memory.store import InMemoryStore
-    from optagent.adapters.in_memory.tracker import InMemoryTracker
-    from optagent.adapters.in_memory.tuner import SequentialTuner
-    from tests.fakes.mixtures import MixedTraffic
-    from tests.fakes.routes import InMemoryRoutes
-
-    clock = ManualClock(1_700_000_000.0)
-    agent = await create_optimization_agent(
-        strict=True,
-        clock=clock,
-        store=InMemoryStore(clock),
-        registry=InMemoryRegistry(clock),
-        routes=InMemoryRoutes(clock),
-        tracker=InMemoryTracker(),
-        observations=InMemoryObservations(),
-        tuner=SequentialTuner(),
-        home=str(tmp_path / "home"),
-    )
-    async with agent:
-        mixed = MixedTraffic(agent, clock)
-        await mixed.begin(churn, make_rows(), tmp_path)
-        yield mixed
