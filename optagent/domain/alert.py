@@ -19,6 +19,7 @@ class AlertKind(StrEnum):
     PIPELINE = "pipeline"
     LABELS = "labels"
     MIXTURE = "mixture"
+    INTERVALS = "intervals"
 
 
 class Severity(StrEnum):

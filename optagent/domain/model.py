@@ -83,6 +83,9 @@ class ModelSpec:
     """When the model is optimized without a request: a name, or the fields of a policy. Unset: on request only."""
     entity: str | None = None
     """The column of the customer or machine that a row is of: rows of one are never on both sides of a split."""
+    intervals: bool = False
+    """True where answers are to have prediction intervals, or sets of labels, on request. Their thresholds follow the
+    labels that come."""
 
     def __post_init__(self) -> None:
         if not MODEL_ID.fullmatch(self.model_id):

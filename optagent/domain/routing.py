@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from optagent.domain.mixture import MixtureWeights
+from optagent.domain.prediction_interval import IntervalThresholds
 from optagent.domain.rollout import Rollout, shadow_version, shares
 from optagent.errors import InvalidRequest
 
@@ -31,7 +32,8 @@ class RoutingTable:
     request before another version answers it. `digests` are those of the versions' bundles, by version: a gateway
     loads no other bundle, whatever the registry or its cache has under that number. A version without one, as in
     tables of an older program, is loaded as the registry has it. With a `mixture`, its slots answer together where
-    `champion` would answer alone; the champion is the backup.
+    `champion` would answer alone; the champion is the backup. By the `intervals` an answer gets its interval or set of
+    labels, where a request asks for one; None where the model has none.
     """
 
     model_id: str
@@ -48,6 +50,7 @@ class RoutingTable:
     budget_ms: float = 100.0
     digests: Mapping[str, str] = field(default_factory=dict, hash=False)
     mixture: MixtureWeights | None = None
+    intervals: IntervalThresholds | None = None
 
     def __post_init__(self) -> None:
         if self.revision < 1:

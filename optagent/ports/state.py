@@ -13,6 +13,7 @@ from optagent.domain.mixture import MixtureRecord
 from optagent.domain.model import ModelSpec
 from optagent.domain.model_report import ModelReport
 from optagent.domain.monitoring import MonitorState, WatchMark
+from optagent.domain.prediction_interval import IntervalRecord
 from optagent.domain.process import Process, ProcessSummary
 from optagent.domain.queue_order import QueueHead
 from optagent.domain.rollout import Rollout
@@ -186,6 +187,14 @@ class Store(Protocol):
 
     async def mixture(self, model_id: str) -> MixtureRecord | None:
         """The journal of a model's mixture; None where it has none."""
+        ...
+
+    async def save_intervals(self, record: IntervalRecord, before: IntervalRecord | None) -> None:
+        """Replaces the journal `before` of a model's intervals, as `save_mixture` does that of a mixture."""
+        ...
+
+    async def intervals(self, model_id: str) -> IntervalRecord | None:
+        """The journal of a model's intervals; None where it has none."""
         ...
 
     async def save_alerts(self, alerts: Sequence[Alert]) -> None:

@@ -32,6 +32,23 @@ class PredictRequest(BaseModel):
     ] = None
     ids: Annotated[list[Id] | None, Field(description="the name of each row, by which its label comes")] = None
     key: Annotated[Id | None, Field(description="requests of one key are answered by one version")] = None
+    interval: Annotated[
+        float | None,
+        Field(
+            ge=0.5,
+            le=0.99,
+            description="the share of outcomes that an interval, or a set of labels, is to cover; one between .5, .8,"
+            " .9, .95 and .99 is answered by the next higher one",
+        ),
+    ] = None
+
+
+class AnswerInterval(BaseModel):
+    """The range of a regression's answer, in units of the target, with the share of outcomes that it is to cover."""
+
+    level: float
+    low: float
+    high: float
 
 
 class Prediction(BaseModel):
@@ -41,6 +58,9 @@ class Prediction(BaseModel):
     prediction: str | float
     probabilities: dict[str, float] | None = None
     version: str
+    interval: AnswerInterval | None = None
+    set: list[str | float] | None = None
+    level: float | None = None
 
 
 class Predictions(BaseModel):

@@ -21,11 +21,13 @@ from optagent.domain.model import ModelSpec
 from optagent.domain.token import Scope
 from optagent.errors import Conflict, EngineFailed, InvalidRequest
 from optagent.ports import Clock, Loader, Observations, RecordKind, Routes
+from optagent.serving.answer_interval import AskedInterval, add_intervals
 from optagent.serving.engine import ServedModel
 from optagent.serving.prediction_record import PredictionRecord
 from serve_app.data_plane.arrow_bodies import table_bytes
 from serve_app.data_plane.body_limits import SMALL_BODY
 from serve_app.data_plane.evidence import EvidenceRecorder
+from serve_app.data_plane.interval_request import find_interval
 from serve_app.data_plane.label_bodies import read_labels
 from serve_app.data_plane.metrics import GatewayMetrics
 from serve_app.data_plane.mixture import FEW_ROWS
@@ -169,13 +171,14 @@ class DataPlane:
             request = await self._scorer.run_in_thread(read_predict_request, body, arrow, route.most_rows)
         ids = request.ids or self._new_ids(1)
         unit = headers.key or request.key or ids[0]
+        interval = None if request.level is None else find_interval(route.table, request.level)
         assignment = route.assign_arm(unit)
         result = await self._scorer.score(route, assignment, request)
         if len(ids) < request.size:
             ids = [*ids, *self._new_ids(request.size - 1)]
         mixture = route.mixture if result.said is not None else None
         answering = result.version.model if mixture is None else mixture.answer_model
-        encode = partial(_encode_answer, route.model_id, answering, result.scores, ids, arrow)
+        encode = partial(_encode_answer, route.model_id, answering, result.scores, ids, arrow, interval)
         answer = encode() if request.size <= FEW_ROWS else await self._scorer.run_in_thread(encode)
         latency_ms = (time.perf_counter() - started_at) * 1000
         await _send(send, answer, arrow, answering.version)
@@ -280,11 +283,20 @@ async def _send(send: Send, answer: bytes, arrow: bool = False, version: str = "
     await send({"type": "http.response.body", "body": answer})
 
 
-def _encode_answer(model_id: str, model: ServedModel, scores: Prediction, ids: Sequence[str], arrow: bool) -> bytes:
+def _encode_answer(
+    model_id: str,
+    model: ServedModel,
+    scores: Prediction,
+    ids: Sequence[str],
+    arrow: bool,
+    interval: AskedInterval | None,
+) -> bytes:
     """The body of an answer."""
     if arrow:
         return table_bytes(model.format_table(scores).add_column(0, "id", [list(ids)]))
     answers = model.format_answers(scores)
+    if interval is not None:
+        add_intervals(answers, model, scores, interval)
     for name, answer in zip(ids, answers, strict=True):
         answer["id"] = name
     return encode_json({"model_id": model_id, "predictions": answers})

@@ -25,6 +25,7 @@ class PredictBody(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     row: dict[str, Any] | UnsetType = UNSET
     ids: Sequence[str | int] | None = None
     key: str | int | None = None
+    interval: Any = None
 
 
 class _PredictOutline(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -32,6 +33,7 @@ class _PredictOutline(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     row: Raw = Raw(b"")
     ids: Raw = Raw(b"null")
     key: str | int | None = None
+    interval: Any = None
 
 
 class _LabelsOutline(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -63,6 +65,7 @@ def read_predict_body(body: bytes, most_rows: int) -> PredictBody:
     _check_counts(body, most_rows + MOST_COLUMNS)
     outline = decode(_decode_predict_outline, body)
     fields = PredictBody(ids=_read_list(outline.ids, most_rows, "ids", _decode_ids, _decode_id), key=outline.key)
+    fields.interval = outline.interval
     rows = bytes(memoryview(outline.rows)[:1])
     if rows == b"{":
         fields.rows = {

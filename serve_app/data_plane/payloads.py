@@ -17,6 +17,7 @@ from serve_app.data_plane.body_limits import (
     VALUE_BYTES,
     too_many_rows,
 )
+from serve_app.data_plane.interval_request import read_level
 from serve_app.data_plane.json_bodies import read_predict_body
 
 JSON, ARROW = b"application/json", b"application/vnd.apache.arrow.stream"
@@ -30,6 +31,7 @@ class PredictionRequest(NamedTuple):
     """Rows to predict, as they came: a list of objects, columns by name, or a table. `ids` may be empty.
 
     `small` says that nothing in it takes long, whatever it says; `memory` is about the number of bytes that it takes.
+    `level` is that of the intervals which the answer is to have, None for none.
     """
 
     rows: Any
@@ -38,6 +40,7 @@ class PredictionRequest(NamedTuple):
     key: str | None
     small: bool
     memory: int
+    level: float | None = None
 
 
 def is_arrow(content_type: bytes, content_encoding: bytes) -> bool:
@@ -77,7 +80,8 @@ def read_predict_request(body: bytes, arrow: bool, most_rows: int) -> Prediction
     if key is not None:
         key = _checked_key(str(key))
     ids = () if fields.ids is None else _checked_ids(fields.ids, size)
-    return PredictionRequest(rows, size, ids, key, len(body) <= SMALL_BODY, len(body) + VALUE_BYTES * cells)
+    level = None if fields.interval is None else read_level(fields.interval)
+    return PredictionRequest(rows, size, ids, key, len(body) <= SMALL_BODY, len(body) + VALUE_BYTES * cells, level)
 
 
 def read_key(header: bytes) -> str:

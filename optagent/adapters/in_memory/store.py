@@ -21,6 +21,7 @@ from optagent.adapters.state.process_lease import (
 )
 from optagent.adapters.state.store_errors import (
     another_rollout_active,
+    checked_interval_successor,
     checked_mixture_successor,
     checked_model_successor,
     checked_successor,
@@ -37,6 +38,7 @@ from optagent.domain.mixture import MixtureRecord
 from optagent.domain.model import ModelSpec
 from optagent.domain.model_report import ModelReport
 from optagent.domain.monitoring import WatchMark
+from optagent.domain.prediction_interval import IntervalRecord
 from optagent.domain.process import Process, Status
 from optagent.domain.rollout import Rollout
 from optagent.errors import Conflict, LeaseLost, ProcessNotFound
@@ -65,6 +67,7 @@ class InMemoryStore(InMemoryQueue, InMemoryLedger, InMemoryAudit, InMemoryOnce):
         self._label_histories: dict[str, bytes] = {}
         self._detectors: dict[str, str] = {}
         self._mixtures: dict[str, bytes] = {}
+        self._intervals: dict[str, bytes] = {}
         self._alerts: dict[str, tuple[str, bytes, float | None]] = {}
         self._rollouts: dict[str, _RolloutRecord] = {}
         self._first_times: dict[str, float] = {}
@@ -177,6 +180,13 @@ class InMemoryStore(InMemoryQueue, InMemoryLedger, InMemoryAudit, InMemoryOnce):
 
     async def mixture(self, model_id: str) -> MixtureRecord | None:
         return decode(MixtureRecord, self._mixtures[model_id]) if model_id in self._mixtures else None
+
+    async def save_intervals(self, record: IntervalRecord, before: IntervalRecord | None) -> None:
+        stored = await self.intervals(record.model_id)
+        self._intervals[record.model_id] = encode(checked_interval_successor(record, before, stored))
+
+    async def intervals(self, model_id: str) -> IntervalRecord | None:
+        return decode(IntervalRecord, self._intervals[model_id]) if model_id in self._intervals else None
 
     async def save_alerts(self, alerts: Sequence[Alert]) -> None:
         for alert in alerts:

@@ -6,6 +6,7 @@ from optagent.codec import encode
 from optagent.domain.ledger import HoldoutLook
 from optagent.domain.mixture import MixtureRecord
 from optagent.domain.model import ModelSpec
+from optagent.domain.prediction_interval import IntervalRecord
 from optagent.domain.rollout import Rollout
 from optagent.domain.routing import RoutingTable
 from optagent.errors import Busy, Conflict, InvalidRequest, ModelNotFound, NotFound, TooManyRequests
@@ -34,10 +35,24 @@ def checked_mixture_successor(
     record: MixtureRecord, before: MixtureRecord | None, stored: MixtureRecord | None
 ) -> MixtureRecord:
     """`record`, which replaces `stored`; Conflict if that is not `before`, and not `record` already."""
-    known = [b"" if each is None else encode(each) for each in (before, record)]
-    if (b"" if stored is None else encode(stored)) not in known:
+    if not _may_replace(record, before, stored):
         raise Conflict(f"the mixture of {record.model_id!r} was changed by another process")
     return record
+
+
+def checked_interval_successor(
+    record: IntervalRecord, before: IntervalRecord | None, stored: IntervalRecord | None
+) -> IntervalRecord:
+    """`record`, the journal of intervals that replaces `stored`; Conflict as with a mixture."""
+    if not _may_replace(record, before, stored):
+        raise Conflict(f"the intervals of {record.model_id!r} were changed by another process")
+    return record
+
+
+def _may_replace(record: object, before: object | None, stored: object | None) -> bool:
+    """True where the stored journal is the one that was read, or is `record` already."""
+    known = [b"" if each is None else encode(each) for each in (before, record)]
+    return (b"" if stored is None else encode(stored)) in known
 
 
 def queue_full(max_queued: int) -> Busy:

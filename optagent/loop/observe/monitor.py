@@ -16,7 +16,7 @@ from optagent.ports import Observations, Store
 
 _STEPS_BACK = range(30)  # windows
 _NEED_LABELS = frozenset({AlertKind.PERFORMANCE, AlertKind.CONCEPT_DRIFT})
-_OF_WINDOWS = frozenset(AlertKind) - {AlertKind.MIXTURE}  # the passes over a mixture look after its alerts
+_OF_WINDOWS = frozenset(AlertKind) - {AlertKind.MIXTURE, AlertKind.INTERVALS}  # whose passes look after their alerts
 _LATE_KINDS = _NEED_LABELS | {AlertKind.PIPELINE}  # missing labels become visible once they are due
 
 

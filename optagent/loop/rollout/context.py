@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass, field, replace
 
+from optagent.domain.prediction_interval import IntervalThresholds
 from optagent.domain.routing import RoutingTable
 from optagent.errors import ModelNotFound, Unavailable
 from optagent.loop.champion import champion_of
@@ -41,7 +42,11 @@ class Backoff:
 
 @dataclass(frozen=True, slots=True)
 class RolloutContext:
-    """All the ports that rollouts need, and the back-off of the process that advances them."""
+    """All the ports that rollouts need, and the back-off of the process that advances them.
+
+    `intervals` are the thresholds that answer for each model, None for none; a model that is not there keeps those of
+    its active table.
+    """
 
     store: Store
     routes: Routes
@@ -52,6 +57,7 @@ class RolloutContext:
     backoff: Backoff = field(default_factory=Backoff)
     mixture_every_s: float = 60.0
     schemas: dict[tuple[str, str], Schema] = field(default_factory=dict)
+    intervals: dict[str, IntervalThresholds | None] = field(default_factory=dict)
 
     @property
     def mixtures(self) -> MixturePorts:
@@ -69,7 +75,7 @@ class RolloutContext:
 
     async def activate(self, table: RoutingTable, patience_s: float, insist: bool = False) -> Activation:
         """`activate_table`; a refused table is tried again after a minute only: each try loads versions."""
-        table = await self._add_digests(table)
+        table = await self._add_intervals(await self._add_digests(table))
         subject, now = f"{table.model_id}: {table.rollout_id}: {table.bundles}", self.clock.now()
         refusal = self.backoff.rest_reason(subject, now)
         if refusal is not None:
@@ -101,6 +107,12 @@ class RolloutContext:
             if not digest and not digests.get(version):
                 digests[version] = await self._ask_digest(table.model_id, version)
         return replace(table, digests={version: digests[version] for version in table.versions if digests.get(version)})
+
+    async def _add_intervals(self, table: RoutingTable) -> RoutingTable:
+        if table.model_id in self.intervals:
+            return replace(table, intervals=self.intervals[table.model_id])
+        active = await self.routes.active_table(table.model_id)
+        return table if active is None else replace(table, intervals=active.intervals)
 
     async def _ask_digest(self, model_id: str, version: str) -> str:
         try:

@@ -3,15 +3,16 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 
 from optagent.domain.model import ModelSpec
 from optagent.domain.rollout import Rollout, Transition
 from optagent.domain.rollout_look import RolloutState
 from optagent.domain.routing import RoutingTable
-from optagent.errors import Conflict, OptAgentError
+from optagent.errors import Conflict, InvalidData, OptAgentError
 from optagent.loop.champion import champion_of
+from optagent.loop.intervals.advance import advance_intervals
 from optagent.loop.mixture.advance import advance_mixture
 from optagent.loop.rollout.context import RolloutContext
 from optagent.loop.rollout.look import look_and_advance
@@ -51,13 +52,8 @@ async def supervise(context: RolloutContext) -> SupervisorPass:
     async def report_on(spec: ModelSpec) -> _ModelOutcome:
         outcome = _ModelOutcome()
         async with turn:
-            try:
-                await _supervise_model(spec, context, outcome)
-            except OptAgentError as error:
-                outcome.error = str(error)
-            except Exception as error:
-                _log.exception("the rollout of %s is not supervised", spec.model_id)
-                outcome.error = f"{type(error).__name__}: {error}"
+            await _try_step(_supervise_model(spec, context, outcome), spec, outcome)
+            await _try_step(_follow_labels(spec, context), spec, outcome)
         return outcome
 
     reports = await asyncio.gather(*map(report_on, specs))
@@ -91,6 +87,34 @@ async def _supervise_model(spec: ModelSpec, context: RolloutContext, outcome: _M
         raise trouble
 
 
+async def _try_step(step: Awaitable[None], spec: ModelSpec, outcome: _ModelOutcome) -> None:
+    """Awaits a step; the first error of a model is reported, and holds up no other step."""
+    try:
+        await step
+    except OptAgentError as error:
+        outcome.error = outcome.error or str(error)
+    except Exception as error:
+        _log.exception("%s is not supervised", spec.model_id)
+        outcome.error = outcome.error or f"{type(error).__name__}: {error}"
+
+
+async def _follow_labels(spec: ModelSpec, context: RolloutContext) -> None:
+    """Brings the intervals of a model to the labels that have come; its table has them from the next pass on.
+
+    Where a port is away, the thresholds of before go on; a champion without a usable holdout has none.
+    """
+    if not spec.intervals:
+        context.intervals[spec.model_id] = None
+        return
+    champion = await asyncio.to_thread(champion_of, spec.model_id, context.registry)
+    try:
+        thresholds = None if champion is None else await advance_intervals(spec, champion, context.mixtures)
+    except InvalidData:
+        context.intervals[spec.model_id] = None
+        raise
+    context.intervals[spec.model_id] = thresholds
+
+
 async def _carry_on(rollout: Rollout, spec: ModelSpec, context: RolloutContext, outcome: _ModelOutcome) -> Rollout:
     """The rollout after its last decision is settled, a look is taken, and the decision of that look is settled.
 
@@ -116,7 +140,7 @@ async def _carry_on(rollout: Rollout, spec: ModelSpec, context: RolloutContext, 
 
 def _describe_table(table: RoutingTable) -> str:
     if table.mixture is None:
-        return f"version {table.champion} answers"
+        return f"version {table.champion} answers{', with intervals' if table.intervals else ''}"
     return f"a mixture of versions {', '.join(dict.fromkeys(table.mixture.versions))} answers"
 
 

@@ -14,6 +14,7 @@ from optagent.adapters.state.redis import scripts
 from optagent.adapters.state.redis.alerts import RedisAlerts
 from optagent.adapters.state.redis.audit import RedisAudit
 from optagent.adapters.state.redis.connection import RedisConnection
+from optagent.adapters.state.redis.intervals import RedisIntervals
 from optagent.adapters.state.redis.ledger import RedisLedger
 from optagent.adapters.state.redis.mixtures import RedisMixtures
 from optagent.adapters.state.redis.once import RedisOnce
@@ -24,7 +25,9 @@ from optagent.codec import encode
 from optagent.domain.model import ModelSpec
 
 
-class RedisStore(RedisRetention, RedisReports, RedisAlerts, RedisLedger, RedisMixtures, RedisAudit, RedisOnce):
+class RedisStore(
+    RedisRetention, RedisReports, RedisAlerts, RedisLedger, RedisMixtures, RedisIntervals, RedisAudit, RedisOnce
+):
     """A Store on the server behind a `redis://`, `rediss://` or `unix://` URL; use it from one event loop."""
 
     def __init__(

@@ -1,0 +1,1 @@
+"""Conformal prediction: scores of answers, and the thresholds that make intervals and sets of labels of them."""
