@@ -9,7 +9,8 @@ import numpy as np
 from optagent.arrays import Prediction, Vector
 from optagent.domain.model import Task
 
-_LEAST_PROBABILITY = 1e-6
+_SHARES = (0.4, 0.9999)  # a label that is not the most probable one scores at least one half
+_GREATEST = 1e300
 
 
 def nonconformity_scores(task: Task, prediction: Prediction, y: Vector) -> Vector:
@@ -35,12 +36,12 @@ class ScoreScale:
     def __init__(self, task: Task, floor: float) -> None:
         self._is_share, self._floor = task.classifies, floor
         self.low = float(self.to_scale(np.zeros(1))[0])
-        self.high = float(self.to_scale(np.ones(1))[0]) if self._is_share else np.inf
+        self.high = float(self.to_scale(np.full(1, _GREATEST))[0])
 
     def to_scale(self, scores: Vector) -> Vector:
         if not self._is_share:
-            return np.log(np.maximum(scores, self._floor))
-        shares = np.clip(scores, _LEAST_PROBABILITY, 1.0 - _LEAST_PROBABILITY)
+            return np.log(np.clip(scores, self._floor, _GREATEST))
+        shares = np.clip(scores, *_SHARES)
         return np.log(shares / (1.0 - shares))
 
     def to_scores(self, places: Vector) -> Vector:

@@ -21,6 +21,6 @@ def test_a_label_scores_by_its_probability_and_the_most_probable_one_zero():
 
 @pytest.mark.parametrize("task", [Task.REGRESSION, Task.BINARY])
 def test_the_scale_gives_back_what_lies_on_it(task):
-    scores = np.array([1e-3, 0.25, 0.5, 0.75])
+    scores = np.array([0.5, 0.6, 0.75, 0.99])
     scale = ScoreScale(task, 1e-6)
     np.testing.assert_allclose(scale.to_scores(scale.to_scale(scores)), scores)

@@ -47,31 +47,31 @@ def test_too_small_a_holdout_is_refused_with_the_way_out():
 @pytest.mark.parametrize("unit", [1e-9, 1.0, 1e9])
 def test_the_unit_of_the_target_does_not_matter(unit):
     tracker = IntervalTracker(Task.REGRESSION, normal_scores(300) * unit)
-    share = misses(tracker, normal_scores(3_000, seed=1, scale=3.0) * unit)
-    np.testing.assert_allclose(share, 1 - np.array(LEVELS), atol=0.02)
+    share = misses(tracker, normal_scores(1_200, seed=1, scale=3.0) * unit)
+    np.testing.assert_allclose(share, 1 - np.array(LEVELS), atol=0.03)
 
 
+ROWS = 1_500
 SEQUENCES = {
-    "growing": lambda rows: np.exp(np.arange(rows) / 500.0),
-    "shrinking": lambda rows: np.exp(-np.arange(rows) / 500.0),
-    "jumps": lambda rows: np.where(np.arange(rows) // 300 % 2, 50.0, 0.2) * (1 + normal_scores(rows)),
-    "against the interval": None,
+    "growing": np.exp(np.arange(ROWS) / 300.0),
+    "shrinking": np.exp(-np.arange(ROWS) / 300.0),
+    "jumps": np.where(np.arange(ROWS) // 150 % 2, 50.0, 0.2) * (1 + normal_scores(ROWS)),
+    "just above the threshold": np.where(np.arange(ROWS) % 400 < 200, 0.01, np.inf),
 }
 
 
 @pytest.mark.parametrize("name", SEQUENCES)
 def test_the_share_of_misses_is_within_its_bound_on_sequences_that_nobody_believes_in(name):
-    rows, tracker = 4_000, IntervalTracker(Task.REGRESSION, normal_scores(300))
+    tracker = IntervalTracker(Task.REGRESSION, normal_scores(300))
     missed, places = np.zeros(len(LEVELS)), []
-    for row in range(rows):
+    for number in SEQUENCES[name].tolist():
         served = tracker.thresholds
-        make = SEQUENCES[name]
-        score = make(rows)[row : row + 1] if make else np.array([1e-3 if row % 400 < 200 else served[2] * 1.01])
+        score = np.array([min(number, served[2] * 1.01, 100.0) if number == np.inf else number])
         missed += score > served
         places.append(float(tracker.places(score)[0]))
         tracker.learn(score, served[None], 1)
-    bound = (np.ptp([*places, -10.0, 3.0]) + 4) * 11 / rows
-    assert np.abs(missed / rows - (1 - np.array(LEVELS))).max() <= bound
+    bound = (np.ptp([*places, np.log(3.0)]) + 4) * 11 / ROWS  # a step is an eleventh
+    assert np.abs(missed / ROWS - (1 - np.array(LEVELS))).max() <= bound < 0.11
 
 
 def test_levels_never_cross():
@@ -84,8 +84,8 @@ def test_levels_never_cross():
 
 def test_after_rows_that_were_all_certain_it_comes_back_at_once():
     tracker = IntervalTracker(Task.BINARY, np.concatenate([np.zeros(50), np.full(60, 0.6)]))
-    misses(tracker, np.zeros(5_000))
-    assert misses(tracker, np.full(300, 0.8))[2] < 0.5
+    misses(tracker, np.zeros(1_000), batch=10)
+    assert misses(tracker, np.full(300, 0.8))[2] < 0.15
 
 
 def test_a_set_may_hold_every_label_where_labels_are_noise():
