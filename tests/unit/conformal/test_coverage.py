@@ -20,7 +20,9 @@ def test_of_few_outcomes_the_share_is_told_and_nothing_is_judged():
 
 def test_only_the_newest_week_counts():
     coverage = measure_coverage(days([100] * 30 + [180] * 7))
-    assert coverage.rows == 1_400 and coverage.shares[2] == 0.9 and coverage.p_value > 0.4
+    assert coverage.rows == 1_400
+    assert coverage.shares[2] == 0.9
+    assert coverage.p_value > 0.4
 
 
 def test_a_week_far_below_the_level_is_seen():

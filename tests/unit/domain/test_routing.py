@@ -1,9 +1,13 @@
 """Routing: the arm of a key, and the table of a rollout."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from optagent.codec import decode, encode
+from optagent.domain.prediction_interval import IntervalThresholds
 from optagent.domain.rollout import abort, begin, promote
 from optagent.domain.rollout_policy import RolloutPolicy
 from optagent.domain.routing import Arm, RoutingTable, table_of
@@ -72,3 +76,22 @@ def test_an_ended_rollout_leaves_the_champion_alone() -> None:
 def test_a_table_that_contradicts_itself_is_refused(fields: dict[str, object], message: str) -> None:
     with pytest.raises(InvalidRequest, match=message):
         RoutingTable(**{"model_id": "churn", "revision": 1, "champion": "1", **fields})  # type: ignore[arg-type]
+
+
+def test_a_table_of_before_there_were_intervals_is_still_read() -> None:
+    stored = json.loads(encode(RoutingTable("churn", 1, "1")))
+    del stored["intervals"]
+    assert decode(RoutingTable, json.dumps(stored)) == RoutingTable("churn", 1, "1")
+
+
+def test_other_thresholds_answer_otherwise() -> None:
+    one, other = (
+        RoutingTable("churn", 1, "1", intervals=IntervalThresholds((1.0, 2.0, 3.0, 4.0, last))) for last in (5.0, 6.0)
+    )
+    assert not one.answers_like(other)
+
+
+@pytest.mark.parametrize("thresholds", [(1.0,), (5.0, 4.0, 3.0, 2.0, 1.0), (-1.0, 0.0, 1.0, 2.0, 3.0)])
+def test_thresholds_that_cannot_be_are_refused(thresholds: tuple[float, ...]) -> None:
+    with pytest.raises(InvalidRequest, match="thresholds"):
+        IntervalThresholds(thresholds)
