@@ -7,6 +7,7 @@ from optagent.errors import MissingExtra
 
 EXTRAS: Mapping[str, str] = {
     "apprise": "notify",
+    "catboost": "catboost",
     "fastapi": "serve",
     "hyperopt": "search",
     "jinja2": "pages",

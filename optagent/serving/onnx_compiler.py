@@ -12,10 +12,12 @@ from optagent.errors import InvalidRequest
 from optagent.serving.boosted_trees import lightgbm_forest, xgboost_forest
 from optagent.serving.engine import Engine
 from optagent.serving.evidence_record import count_outputs
+from optagent.serving.oblivious_trees import catboost_forest
 from optagent.serving.onnx_columns import Levels, add_margin, add_tree_columns
 from optagent.serving.onnx_combined import add_combined
 from optagent.serving.onnx_engine import OnnxEngine
 from optagent.serving.onnx_graph import Graph, add_forest
+from optagent.serving.onnx_oblivious import add_oblivious_forest
 from optagent.serving.onnx_plan import add_plan
 from optagent.serving.sklearn_trees import histogram_forest, sklearn_forest
 from optagent.serving.trees import Forest, LinkFunction
@@ -84,6 +86,12 @@ def _add_xgboost(graph: Graph, source: _CompilerInput) -> _Scores:
     return _add_trees(graph, xgboost_forest(source.model._booster, source.task, source.outputs))
 
 
+def _add_catboost(graph: Graph, source: _CompilerInput) -> _Scores:
+    forest = catboost_forest(source.model, source.task, source.outputs, source.levels)
+    _check_count(forest.leaves.size)
+    return add_oblivious_forest(graph, forest, source.levels), forest.thresholds_by_column(len(source.levels))
+
+
 def _add_histograms(graph: Graph, source: _CompilerInput) -> _Scores:
     levels = max(source.levels, default=0)
     return _add_trees(graph, histogram_forest(source.model._estimator, source.task, source.outputs, levels))
@@ -148,16 +156,20 @@ def _add_trees(graph: Graph, forest: Forest) -> _Scores:
 
 
 def _check_size(forest: Forest) -> Forest:
-    nodes = sum(len(tree.column) for tree in forest.trees)
+    _check_count(sum(len(tree.column) for tree in forest.trees))
+    return forest
+
+
+def _check_count(nodes: int) -> None:
     if nodes > MOST_NODES:
         raise InvalidRequest(f"{nodes:,} nodes, the limit is {MOST_NODES:,}")
-    return forest
 
 
 _Compiler = Callable[[Graph, _CompilerInput], _Scores]
 _COMPILERS: dict[str, _Compiler] = {
     "lightgbm": _add_lightgbm,
     "xgboost": _add_xgboost,
+    "catboost": _add_catboost,
     "random_forest": _add_sklearn_forest,
     "extra_trees": _add_sklearn_forest,
     "hist_gradient_boosting": _add_histograms,

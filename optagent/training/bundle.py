@@ -29,7 +29,7 @@ from optagent.training.predictor import Predictor
 
 __all__ = ["bundle_digest", "load_bundle", "save_bundle", "sync_folder", "verify_bundle"]
 
-_LIBRARIES = ("optagent", "lightgbm", "numpy", "scikit-learn", "skops", "xgboost", "xgboost-cpu")
+_LIBRARIES = ("optagent", "catboost", "lightgbm", "numpy", "scikit-learn", "skops", "xgboost", "xgboost-cpu")
 _FACTS = frozenset({"model_id", "task", "params", "rounds", "created_at"})
 _OPTIONAL_FACTS = frozenset({"data", "trained_until"})
 

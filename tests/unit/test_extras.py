@@ -71,6 +71,7 @@ def sample(settings: Settings) -> object:
     ("library", "extra", "work"),
     [
         ("apprise", "notify", notify),
+        ("catboost", "catboost", lambda settings: family_named("catboost")),
         ("fastapi", "serve", lambda settings: Serving(settings).up()),
         ("hyperopt", "search", sample),
         ("jinja2", "pages", draw),

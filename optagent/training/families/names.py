@@ -4,6 +4,7 @@ NAMES = frozenset(
     {
         "lightgbm",
         "xgboost",
+        "catboost",
         "random_forest",
         "extra_trees",
         "hist_gradient_boosting",

@@ -3,6 +3,7 @@
 from optagent.domain.model import Task
 from optagent.errors import InvalidRequest
 from optagent.extras import EXTRAS, require_library
+from optagent.training.families.catboost_family import CatBoost
 from optagent.training.families.engineered import Engineered
 from optagent.training.families.ensemble import Ensemble
 from optagent.training.families.family import Family
@@ -15,7 +16,15 @@ from optagent.training.families.sklearn_linear import Linear
 from optagent.training.families.user_family import installed_families, is_path, user_family
 from optagent.training.families.xgboost_family import XGBoost
 
-_ALL: tuple[Family, ...] = (LightGBM(), XGBoost(), RandomForest(), ExtraTrees(), HistGradientBoosting(), Linear())
+_ALL: tuple[Family, ...] = (
+    LightGBM(),
+    XGBoost(),
+    RandomForest(),
+    ExtraTrees(),
+    HistGradientBoosting(),
+    Linear(),
+    CatBoost(),
+)
 
 FAMILIES: dict[str, Family] = {family.name: family for family in _ALL}
 

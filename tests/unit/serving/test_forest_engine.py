@@ -59,7 +59,7 @@ def test_scores_have_the_bits_of_the_engine(family: str, task: Task) -> None:
         np.testing.assert_array_equal(forest.scores(some_rows(count)), engine.scores(some_rows(count)))
 
 
-@pytest.mark.parametrize("family", ["xgboost", "random_forest", "linear"])
+@pytest.mark.parametrize("family", ["xgboost", "random_forest", "linear", "catboost"])
 def test_models_of_another_kind_keep_their_engine(family: str) -> None:
     engine = compiled_engine(family, Task.BINARY)
     assert find_fast_engine(engine, COLUMNS) is engine

@@ -36,12 +36,12 @@ from optagent.training.steps import (
 
 MakePredictor = Callable[..., Predictor]
 MakeRows = Callable[[Task], pa.Table]
-FAMILIES = ("lightgbm", "xgboost", "random_forest", "linear")
+FAMILIES = ("lightgbm", "xgboost", "random_forest", "linear", "catboost")
 
 
 def make_ensemble(make_predictor: MakePredictor, task: Task, kind: str = "weighted_mean") -> Predictor:
     parts = {name: make_predictor(name, task) for name in FAMILIES}
-    weights, outputs = (0.4, 0.3, 0.2, 0.1), 3 if task is Task.MULTICLASS else 1
+    weights, outputs = (0.3, 0.2, 0.2, 0.1, 0.2), 3 if task is Task.MULTICLASS else 1
     combined = {
         "weighted_mean": lambda: WeightedMean(task, FAMILIES, weights),
         "hard_vote": lambda: HardVote(task, FAMILIES, weights),

@@ -16,7 +16,7 @@ from optagent.serving.onnx_fused import FusedEngine, fuse_models
 from optagent.training.encoding import encode
 from optagent.training.predictor import Predictor
 
-FAMILIES = ("lightgbm", "xgboost", "random_forest", "linear", "hist_gradient_boosting")
+FAMILIES = ("lightgbm", "xgboost", "random_forest", "linear", "hist_gradient_boosting", "catboost")
 
 
 @pytest.mark.parametrize("task", list(Task))

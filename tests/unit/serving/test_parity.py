@@ -101,7 +101,7 @@ def test_the_faster_engine_is_chosen_and_both_are_measured(
     assert choice.max_difference < TOLERANCE
 
 
-@pytest.mark.parametrize("family", ["lightgbm", "xgboost", "hist_gradient_boosting", "extra_trees"])
+@pytest.mark.parametrize("family", ["lightgbm", "xgboost", "hist_gradient_boosting", "extra_trees", "catboost"])
 def test_rows_at_and_beside_a_threshold_fall_on_the_same_side(
     family: str, make_predictor: MakePredictor, make_served_rows: MakeRows
 ) -> None:

@@ -466,7 +466,7 @@ async def test_labels_are_recorded_by_the_id_of_their_prediction(gateway: Gatewa
 
 
 def test_what_a_gateway_imports_is_no_library_of_models() -> None:
-    heavy = ("mlflow", "lightgbm", "xgboost", "sklearn", "scipy", "pandas", "ray", "onnx")
+    heavy = ("mlflow", "catboost", "lightgbm", "xgboost", "sklearn", "scipy", "pandas", "ray", "onnx")
     source = f"import sys, serve_app.data_plane.gateway\nprint([name for name in {heavy} if name in sys.modules])"
     process = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
     assert process.stdout.strip() == "[]"

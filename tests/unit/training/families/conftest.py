@@ -39,6 +39,7 @@ def _data(task: Task, rows: int = 320, seed: int = 0, weighted: bool = False, ca
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
     """Threads that wait for each other on a busy machine make a small model slow."""
+    import catboost  # noqa: F401
     import lightgbm  # noqa: F401
     import xgboost  # noqa: F401
     from sklearn.ensemble import HistGradientBoostingClassifier  # noqa: F401

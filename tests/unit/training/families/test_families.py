@@ -17,7 +17,7 @@ from optagent.training.metrics import METRICS
 TRAIN, VALID = np.arange(0, 240), np.arange(240, 320)[::-1].copy()
 EVERY = pytest.mark.parametrize("task", list(Task))
 FAMILY = pytest.mark.parametrize("family", list(FAMILIES.values()), ids=list(FAMILIES))
-FILES = {"lightgbm": "model.txt", "xgboost": "model.ubj"}
+FILES = {"lightgbm": "model.txt", "xgboost": "model.ubj", "catboost": "model.json"}
 
 
 def _loss(y, prediction):
@@ -45,6 +45,7 @@ def _gentle(family, task):
     changes = {
         "lightgbm": {"learning_rate": 0.05, "num_leaves": 8},
         "xgboost": {"learning_rate": 0.05, "max_depth": 3},
+        "catboost": {"depth": 4},
         "hist_gradient_boosting": {"learning_rate": 0.05, "max_leaf_nodes": 8},
     }
     return _params(family, task, **changes.get(family.name, {"min_samples_leaf": 3} if family.name != "linear" else {}))
@@ -147,6 +148,7 @@ def test_another_seed_gives_another_model_where_there_is_chance(family, make_dat
     chance = {
         "lightgbm": {"bagging_fraction": 0.5},
         "xgboost": {"subsample": 0.5},
+        "catboost": {"subsample": 0.5},
         "hist_gradient_boosting": {"max_features": 0.5},
     }
     predictions = []
@@ -240,8 +242,8 @@ def test_a_refused_parameter_is_infeasible_in_the_librarys_words(family, make_da
 
 @FAMILY
 def test_an_unknown_parameter_is_refused_by_name(family, make_data):
-    with pytest.raises(InvalidRequest, match=r"unknown parameter 'depth'; one of \["):
-        family.start({"depth": 3}, make_data(Task.BINARY), TRAIN)
+    with pytest.raises(InvalidRequest, match=r"unknown parameter 'deepness'; one of \["):
+        family.start({"deepness": 3}, make_data(Task.BINARY), TRAIN)
 
 
 @FAMILY
@@ -283,8 +285,9 @@ def test_a_family_is_ours_where_the_registry_has_it():
     assert [family.name for family in OURS.values()] == list(OURS)
 
 
-def test_the_registry_names_six_families_for_every_task():
+def test_the_registry_names_seven_families_for_every_task():
     assert sorted(FAMILIES) == [
+        "catboost",
         "extra_trees",
         "hist_gradient_boosting",
         "lightgbm",
@@ -295,15 +298,15 @@ def test_the_registry_names_six_families_for_every_task():
     assert all(FAMILIES[name].name == name for name in FAMILIES)
     assert all(families_for(task) == tuple(FAMILIES.values()) for task in Task)
     assert family_named("linear") is FAMILIES["linear"]
-    with pytest.raises(InvalidRequest, match=r"unknown family 'catboost'; one of \['extra_trees', .*'xgboost'\]"):
-        family_named("catboost")
+    with pytest.raises(InvalidRequest, match=r"unknown family 'boost'; one of \['catboost', .*'xgboost'\]"):
+        family_named("boost")
 
 
 def test_naming_the_families_loads_none_of_their_libraries():
     code = (
         "import sys; from optagent.training.families.registry import FAMILIES; from optagent.domain.model import Task;"
         "[family.space(task) for family in FAMILIES.values() for task in Task];"
-        "print(sorted({'lightgbm', 'xgboost', 'sklearn', 'skops', 'pandas', 'scipy'} & set(sys.modules)))"
+        "print(sorted({'catboost', 'lightgbm', 'xgboost', 'sklearn', 'skops', 'pandas', 'scipy'} & set(sys.modules)))"
     )
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert process.stdout.strip() == "[]"
