@@ -98,6 +98,8 @@ def show_result(console: Console, result: TuningResult) -> None:
     if result.front:
         show_front(console, result)
     console.print(verdict_in_words(result), highlight=False)
+    if result.selection:
+        console.print(f"selection: {result.selection.words}", highlight=False)
     for note in result.notes:
         console.print(f"[yellow]note:[/yellow] {note}", highlight=False)
     console.print(
@@ -244,6 +246,8 @@ def show_study(console: Console, report: StudyReport) -> None:
     show_studies(console, [report.summary])
     console.print(f"Best {min(_TRIALS_SHOWN, len(report.trials))} of {len(report.trials)} trials", highlight=False)
     _show_trials(console, report.summary, report.ranked_trials()[:_TRIALS_SHOWN])
+    if report.selection:
+        console.print(f"Selection: {report.selection.words}", highlight=False)
     if report.importances:
         console.print("Importance of parameters: what sets the best trials apart", highlight=False)
         rows = [[name, f"{share:.1%}", "━" * round(30 * share)] for name, share in report.importances.items()]

@@ -7,6 +7,7 @@ from typing import Any
 
 from optagent.domain.answer import Answer
 from optagent.domain.model import Task
+from optagent.domain.selection_skill import SelectionSkill
 from optagent.domain.space import SearchSpace
 from optagent.errors import InvalidRequest
 
@@ -94,7 +95,8 @@ class Trial:
 
     `score` is the best mean over folds up to the last budget (None without one), reached at `rounds` of the family's
     own training steps; `units` is the budget that it was trained with. `measurements` are scores by budget. `others`
-    are the final values of the study's other objectives.
+    are the final values of the study's other objectives. `block_gains` are what it gains over a constant answer in
+    blocks of the validation rows, the oldest first.
     """
 
     number: int
@@ -108,6 +110,7 @@ class Trial:
     error: str | None = None
     measurements: Mapping[int, float] = field(default_factory=dict)
     others: Mapping[str, float] = field(default_factory=dict)
+    block_gains: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +243,7 @@ class TuningResult(Answer):
     best_score: float | None = None
     front: tuple[Mapping[str, Any], ...] = ()
     hypervolume: tuple[float, ...] = ()
+    selection: SelectionSkill | None = None
     holdout: Interval | None = None
     baseline_name: str | None = None
     baseline_holdout: Interval | None = None

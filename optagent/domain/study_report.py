@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from optagent.domain.answer import Viewable
+from optagent.domain.selection_skill import SelectionSkill
 from optagent.domain.study import Objective, Trial, TrialState
 
 _MIN_COMPLETE_TRIALS = 4
@@ -28,13 +29,14 @@ class StudyReport(Viewable):
 
     `importances` are shares that sum to 1, the largest first; a parameter is named `family.parameter`. They are empty
     where the trials say nothing about them. `front` has the trials that no other trial beats in every objective, the
-    best by the first objective first; it is empty for a single objective.
+    best by the first objective first; it is empty for a single objective. `selection` is None for too few trials.
     """
 
     summary: StudySummary
     trials: tuple[Trial, ...]
     importances: Mapping[str, float]
     front: tuple[Trial, ...] = ()
+    selection: SelectionSkill | None = None
 
     def ranked_trials(self) -> list[Trial]:
         """The complete trials by score, the best first; then those stopped early; then the rest."""

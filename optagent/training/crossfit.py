@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from optagent.arrays import Score
+from optagent.arrays import Prediction, Score
 from optagent.domain.study import Budget
 from optagent.errors import Infeasible, InvalidRequest
 from optagent.training.families.family import Cache, Family, Fit, FittedModel
@@ -63,6 +63,7 @@ class Crossfit:
         self._stops = _stops(budget, family.score_growth)
         self._reached = 0
         self._best: Measurement | None = None
+        self._best_predictions: tuple[Prediction, ...] = ()
         self._finished = False
 
     def advance(self, units: int, deadline: Callable[[], bool] | None = None) -> Measurement:
@@ -83,6 +84,12 @@ class Crossfit:
         """The model of the last fold, which has learned from the most rows, as it was at its best."""
         assert self._best is not None, "nothing was trained yet"
         return self._fits[-1].model(self._best.best_rounds)
+
+    @property
+    def best_predictions(self) -> tuple[Prediction, ...]:
+        """The predictions of each fold's validation rows that the best score is of."""
+        assert self._best is not None, "nothing was trained yet"
+        return self._best_predictions
 
     @cached_property
     def _fits(self) -> tuple[Fit, ...]:
@@ -106,6 +113,7 @@ class Crossfit:
                 name: float(np.mean([score(*validation) for validation in validations]))
                 for name, score in self._others.items()
             }
+            self._best_predictions = tuple(prediction for _, prediction in validations)
             self._best = Measurement(units, rounds, mean, rounds, scores, False, others)
         rounds_since_best = rounds - self._best.best_rounds
         self._finished = units == self._budget.max_units or rounds_since_best >= self._budget.patience_rounds

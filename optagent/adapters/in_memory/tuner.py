@@ -13,6 +13,7 @@ from optagent.training.crossfit import Crossfit
 from optagent.training.families.registry import family_named
 from optagent.training.metrics import metric_named
 from optagent.training.problem import Problem
+from optagent.training.validation_blocks import ValidationBlocks
 
 
 class SequentialTuner:
@@ -45,11 +46,12 @@ class SequentialTuner:
         draw = random.Random(study.seed)
         trials: list[Trial] = []
         cache: dict[Any, Any] = {}
+        blocks = ValidationBlocks(problem, metric_named(study.metric, study.task).score, study.maximize)
         while len(trials) < study.trials:
             if cancelled():
                 raise Cancelled(f"the search {study.study_id} was cancelled after {len(trials)} trials")
             family, params = _suggest(study, len(trials), draw)
-            trial = _run_trial(study, problem, len(trials), family, params, cache, until)
+            trial = _run_trial(study, blocks, len(trials), family, params, cache, until)
             timed_out = time.monotonic() >= until
             if timed_out and trial.score is None and trial.error is None:
                 break
@@ -83,15 +85,16 @@ def _draw_value(item: Parameter, draw: random.Random) -> Any:
 
 def _run_trial(
     study: Study,
-    problem: Problem,
+    blocks: ValidationBlocks,
     number: int,
     family: str,
     params: Mapping[str, Any],
     cache: dict[Any, Any],
     until: float,
 ) -> Trial:
-    started_at = time.monotonic()
+    started_at, problem = time.monotonic(), blocks.problem
     state, score, rounds, units, error = TrialState.COMPLETE, None, 0, 0, None
+    gains: tuple[float, ...] = ()
     others: dict[str, float] = {}
     try:
         crossfit = Crossfit(
@@ -107,6 +110,7 @@ def _run_trial(
         )
         reached = crossfit.advance(study.budget.max_units, deadline=lambda: time.monotonic() >= until)
         score, rounds, units = reached.score, reached.best_rounds, reached.units
+        gains = blocks.gains(crossfit.best_predictions)
         rows = problem.data.x[problem.folds[-1].valid]
         names = [objective.name for objective in study.others]
         others = dict(zip(names, objective_values(study.objectives, crossfit, reached, rows)[1:], strict=True))
@@ -117,4 +121,6 @@ def _run_trial(
     except Exception as reason:
         state, error = TrialState.FAILED, f"{type(reason).__name__}: {reason}"
     duration = time.monotonic() - started_at
-    return Trial(number, family, dict(params), state, score, rounds, units, duration, error, others=others)
+    return Trial(
+        number, family, dict(params), state, score, rounds, units, duration, error, others=others, block_gains=gains
+    )

@@ -16,6 +16,8 @@ def study_page(report: StudyReport, study: optuna.Study) -> str:
     """History, importances, slices and the front, as far as the study has them; 5 MB, most of it plotly's script."""
     summary = report.summary
     counts = ", ".join(f"{count} {state}" for state, count in summary.counts.items())
+    if report.selection:
+        counts += f". Selection: {report.selection.words}"
     plots = [plot_of(figure, place, toolbar=True) for place, figure in enumerate(_figures(report, study))]
     return sections_page(f"{summary.model_id}: study {summary.study_id}", counts, plots)
 

@@ -21,11 +21,12 @@ _HANGS_AFTER_S = 20.0  # beyond its limit: a new worker may still be loading its
 
 @dataclass(slots=True)
 class _Live:
-    """A trial on a worker, and the last result that the worker reported for it."""
+    """A trial on a worker, the last result that the worker reported for it, and its gains at the last rung."""
 
     running: RunningTrial
     started_at: float
     last_result: dict[str, Any] = field(default_factory=dict)
+    block_gains: tuple[float, ...] = ()
 
 
 class StudySearcher(Searcher):
@@ -76,6 +77,7 @@ class StudySearcher(Searcher):
             live.last_result = result
             if result["at_rung"]:
                 self._store.measure(live.running, result["units"], tuple(result["values"]))
+                live.block_gains = tuple(result.get("block_gains", ()))
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         if trial_id not in self._live:
@@ -151,6 +153,7 @@ class StudySearcher(Searcher):
             error=error,
             measurements={units: values[0] for units, values in running.measured.items()},
             others=others,
+            block_gains=live.block_gains if state.has_score else (),
         )
         LOG.debug("%s: trial %d %s, score %s, %s", self._study.study_id, trial.number, state, trial.score, trial.params)
         self._store.tell(running, trial)

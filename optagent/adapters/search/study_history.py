@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from optagent.analysis.pareto import front_of
+from optagent.analysis.selection_skill import judge_selection
 from optagent.codec import decode
 from optagent.domain.study import Objective, Trial
 from optagent.domain.study_report import StudyReport, StudySummary, can_rank_parameters, summarize
@@ -107,4 +108,5 @@ def _report_study(storage: BaseStorage, study: FrozenStudy) -> StudyReport:
         from optagent.adapters.search.study_importances import importances_of
 
         importances = importances_of(study.study_name, storage)
-    return StudyReport(summary, tuple(trials), importances, front_of(summary.objectives, trials))
+    selection = judge_selection(trials, summary.objectives[0].maximize)
+    return StudyReport(summary, tuple(trials), importances, front_of(summary.objectives, trials), selection)

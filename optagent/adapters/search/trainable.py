@@ -18,6 +18,7 @@ from optagent.training.crossfit import Crossfit, Measurement
 from optagent.training.families.registry import family_named
 from optagent.training.metrics import metric_named
 from optagent.training.problem import Problem
+from optagent.training.validation_blocks import ValidationBlocks
 
 REPORT_EVERY_S = 2.0
 _HOLD_LIMIT_S = 30.0
@@ -57,6 +58,7 @@ class TrainingTrial(tune.Trainable):
         self._study, problem, workers = ray.get(config["shared"].ref)
         self._problem = ray.get(problem)
         self._score = metric_named(self._study.metric, self._study.task).score
+        self._blocks = ValidationBlocks(self._problem, self._score, self._study.maximize)
         self._other_scores = other_scores(self._study.objectives, self._study.task)
         self._cache: dict[Any, Any] = {}
         self._spent = False
@@ -118,6 +120,7 @@ class TrainingTrial(tune.Trainable):
             "state": "trained",
             "score": reached.score,
             "values": self._objective_values(reached) if at_rung else (reached.score,),
+            "block_gains": self._blocks.gains(self._crossfit.best_predictions) if at_rung else (),
             "units": reached.units,
             "rounds": reached.best_rounds,
             "at_rung": at_rung,

@@ -10,7 +10,7 @@ import numpy as np
 from optagent.analysis.bootstrap import RULES, Resampling, bootstrap_interval, paired_interval
 from optagent.arrays import Prediction, Rows
 from optagent.domain.gate import Criterion, Verdict
-from optagent.domain.model import ModelVersion, Task
+from optagent.domain.model import ModelVersion
 from optagent.domain.study import Interval
 from optagent.errors import CorruptBundle, InvalidData
 from optagent.loop.champion import champion_of
@@ -21,6 +21,7 @@ from optagent.training.encoding import encode
 from optagent.training.folds import MIN_HOLDOUT_ROWS
 from optagent.training.manifest import Manifest
 from optagent.training.metrics import Metric
+from optagent.training.validation_blocks import constant_answer
 from optagent.training.version_warnings import CONSTANT
 
 
@@ -151,14 +152,9 @@ def compare_on_holdout(candidate: Prediction, baseline: Baseline, test: HoldoutT
 def constant_prediction(prepared: PreparedRows) -> Prediction:
     """The best prediction of the holdout that is the same for every row: shares of classes, the mean, or the
     quantile that the metric asks for."""
-    y, rows = prepared.problem.data.y, len(prepared.holdout)
-    quantile = prepared.problem.data.quantile
-    if quantile is not None:
-        return np.full(rows, np.quantile(y, quantile))
-    if prepared.spec.task is not Task.MULTICLASS:
-        return np.full(rows, y.mean())
-    classes = len(prepared.schema.classes)
-    return np.broadcast_to(np.bincount(y.astype(np.int64), minlength=classes) / len(y), (rows, classes))
+    data = prepared.problem.data
+    answer = constant_answer(prepared.spec.task, len(prepared.schema.classes), data.y, data.quantile)
+    return np.broadcast_to(answer, (len(prepared.holdout), *answer.shape))
 
 
 def constant_scores(prepared: PreparedRows, metric: Metric) -> dict[str, float]:

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 
+from optagent.analysis.selection_skill import judge_selection
 from optagent.arrays import Prediction
 from optagent.domain.command import TuneModel
 from optagent.domain.model import ModelSpec
@@ -126,6 +127,7 @@ def _tuning_result(
         best_score=built.score,
         front=pareto_front(study, outcome),
         hypervolume=hypervolume_over_time(study, outcome),
+        selection=judge_selection(outcome.trials, study.maximize),
         trials=len(outcome.trials),
         pruned=outcome.count(TrialState.PRUNED),
         failed=outcome.count(TrialState.FAILED, TrialState.INFEASIBLE),
