@@ -41,7 +41,9 @@ class Settings(BaseSettings):
     )
 
     max_trials: int = Field(100, ge=1, le=100_000, description="trials of a search, unless the call says otherwise")
-    timeout_seconds: float = Field(3600, ge=1, description="wall time of a search, in seconds")
+    timeout_seconds: float = Field(
+        3600, ge=1, description="wall time of a search, in seconds, for a command that names no limit"
+    )
     early_stopping_rounds: int = Field(50, ge=1, description="rounds without improvement that end a trial")
     row_limit: int = Field(20_000_000, ge=1, description="most rows that are read from one source")
 

@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack
 from typing import Any, Self, TypeVar
 
 from optagent.agent.acts import ActRecorder, current_actor
+from optagent.agent.command_start import command_start
 from optagent.codec import plain
 from optagent.domain.study import Progress
 from optagent.errors import OptAgentError
@@ -46,10 +47,10 @@ class AgentBase:
 
     async def _run(self, command: Command, on_progress: Callable[[Progress], None] = lambda progress: None) -> Any:
         """Runs a command now, in this program, as a process of its own."""
-        process_id = new_process_id(command, current_actor())
+        process_id, began_at = new_process_id(command, current_actor()), command_start()
         work = begin_command(command, process_id, self._ports)
         job, process = await self._perform_command(command, process_id, work)
-        return await run_begun(job, process, self._ports, on_progress)
+        return await run_begun(job, process, self._ports, on_progress, began_at)
 
     async def _perform(self, action: str, target: str, work: Coroutine[Any, Any, Result], **detail: Any) -> Result:
         """The answer of a change, which has an entry in the audit log, whether it was done or refused."""

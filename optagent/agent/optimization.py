@@ -39,9 +39,10 @@ class OptimizationVerbs(AgentBase):
         """Searches for better parameters, judges the best on a holdout that no trial saw, and registers it.
 
         The first version of a model becomes its champion; a later one becomes challenger when it beats the champion.
-        `more` are the other fields of `TuneModel`: `objectives`, `max_concurrent`, `cpus_per_trial`, `seed`,
-        `stopping`, `trial_timeout_s`, `trial_memory_mb`, `max_cpu_s`, `transfer`, and `ensemble`, the number of best
-        trials of which an ensemble is tried at the end. `resume` goes on with the model's last search that did not
+        `timeout_s` is the limit of the whole, from the start of Ray to the answer; without it, the setting bounds the
+        search alone. `more` are the other fields of `TuneModel`: `objectives`, `max_concurrent`, `cpus_per_trial`,
+        `seed`, `stopping`, `trial_timeout_s`, `trial_memory_mb`, `max_cpu_s`, `transfer`, and `ensemble`, the number of
+        best trials of which an ensemble is tried at the end. `resume` goes on with the model's last search that did not
         succeed, or with the process of that id, as it was asked: every finished trial is kept. `on_progress` is called
         from another thread.
         """
@@ -94,6 +95,7 @@ class OptimizationVerbs(AgentBase):
         max_models: int | None = None,
         strategy: str = "balanced",
         seed: int = 0,
+        timeout_s: float | None = None,
     ) -> EnsembleResult:
         """Trains the base models fold by fold, searches for weights, and registers an ensemble that beats the best.
 
@@ -102,6 +104,7 @@ class OptimizationVerbs(AgentBase):
         has to improve, no other may become worse; by default the model's. The ensemble becomes a version of
         `model_id`, by default of the first base model; its first version becomes champion, a later one challenger
         when it beats the champion on the holdout. Where no ensemble is shown to be better, the answer says so.
+        `timeout_s` is the limit of the whole: base models that cannot be trained fold by fold in it are left out.
         """
 
         async def ensemble() -> EnsembleResult:
@@ -115,6 +118,7 @@ class OptimizationVerbs(AgentBase):
                 max_models,
                 strategy,
                 seed,
+                timeout_s,
             )
             result: EnsembleResult = await self._run(command)
             return result

@@ -31,6 +31,7 @@ from optagent.cli import (
     tokens,
 )
 from optagent.cli.app import ERR, app, load_settings
+from optagent.cli.process_start import PROCESS_START, process_start
 from optagent.domain.actor import Door
 from optagent.errors import REFUSALS, OptAgentError, Unavailable
 from optagent.extras import missing_import
@@ -76,7 +77,8 @@ def configure_logging(level: str | None = None) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Runs the command line, by default with the arguments of this process."""
+    """Runs the command line, by default with the arguments of this process, from whose start a time limit counts."""
+    PROCESS_START.set(process_start() if arguments is None else None)
     try:
         app(arguments, prog_name="optagent")
     except OptAgentError as error:

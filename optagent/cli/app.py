@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from optagent.cli.process_start import PROCESS_START
 from optagent.codec import without_secrets
 from optagent.domain.actor import Door
 from optagent.errors import InvalidRequest
@@ -68,6 +69,7 @@ async def create_optimization_agent(strict: bool) -> "OptimizationAgent":
 def with_agent(verb: Callable[["OptimizationAgent"], Awaitable[Any]], register: Path | None = None) -> Any:
     """The answer of one verb, from an agent that is made for it; the model of a file is registered first."""
     from optagent.agent.acts import acting_as, current_actor
+    from optagent.agent.command_start import counting_from
     from optagent.bootstrap.usable_home import require_usable_home
 
     async def call() -> Any:
@@ -77,7 +79,7 @@ def with_agent(verb: Callable[["OptimizationAgent"], Awaitable[Any]], register: 
             return await verb(agent)
 
     require_usable_home(load_settings())
-    with acting_as(current_actor(Door.COMMAND_LINE)):
+    with acting_as(current_actor(Door.COMMAND_LINE)), counting_from(PROCESS_START.get()):
         return asyncio.run(call())
 
 

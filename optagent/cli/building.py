@@ -26,6 +26,7 @@ def ensemble(
     max_latency: Annotated[float | None, typer.Option(help="Most milliseconds of one row.")] = None,
     max_size: Annotated[float | None, typer.Option(help="Most megabytes.")] = None,
     max_models: Annotated[int | None, typer.Option(help="Most models.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Time limit of the whole command in seconds.")] = None,
     strategy: Strategy = "balanced",
     seed: Seed = 0,
     as_json: AsJson = False,
@@ -42,6 +43,7 @@ def ensemble(
             max_models=max_models,
             strategy=strategy,
             seed=seed,
+            timeout_s=timeout,
         )
     )
     print_json(plain(result)) if as_json else terminal.show_ensemble(OUT, result)

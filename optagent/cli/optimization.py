@@ -22,7 +22,7 @@ def optimize(
     action: Annotated[str, typer.Option(help="How far one that passed may go: candidate, shadow, full.")] = "candidate",
     strategy: Annotated[str, typer.Option(help="conservative, balanced or aggressive.")] = "balanced",
     trials: Annotated[int | None, typer.Option(help="Trials of a search.")] = None,
-    timeout: Annotated[float | None, typer.Option(help="Time limit of a search in seconds.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Time limit of the whole command in seconds.")] = None,
     window: Annotated[str, typer.Option(help="auto, expanding, sliding, weighted or since_change.")] = "auto",
     gates: Annotated[str, typer.Option(help='JSON, such as {"accuracy_min": 0.7, "max_latency_ms": 50}.')] = "{}",
     time_range: Annotated[str, typer.Option(help="What is looked at: 24h, or START..END.")] = "24h",

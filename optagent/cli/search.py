@@ -39,7 +39,7 @@ def tune(
     ] = "optuna",
     objective: Annotated[list[str] | None, typer.Option(help="A metric first, then metrics or costs; repeat.")] = None,
     trials: Annotated[int | None, typer.Option(help="Number of trials.")] = None,
-    timeout: Annotated[float | None, typer.Option(help="Time limit in seconds.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Time limit of the whole command in seconds.")] = None,
     strategy: Annotated[str, typer.Option(help="conservative, balanced or aggressive.")] = "balanced",
     early_stopping: Annotated[str, typer.Option(help="asha, median or none.")] = "asha",
     max_concurrent: Annotated[int | None, typer.Option(help="Most trials at a time.")] = None,

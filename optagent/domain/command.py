@@ -28,9 +28,10 @@ _BASE = re.compile(
 class TuneModel:
     """Search for better parameters of a model. None means the setting, scaled by the strategy.
 
-    Empty `objectives` mean the model's metric; otherwise the first is a metric, and the others are further metrics or
-    costs. `resume` is the id of a study to continue. `ensemble` is the number of best trials to build an ensemble of at
-    the end; 0 means none.
+    `timeout_s` is the limit of the whole command, the ensemble and the validation included; the setting is one of the
+    search alone. Empty `objectives` mean the model's metric; otherwise the first is a metric, and the others are
+    further metrics or costs. `resume` is the id of a study to continue. `ensemble` is the number of best trials to
+    build an ensemble of at the end; 0 means none.
     """
 
     model_id: str
@@ -119,7 +120,7 @@ class EnsembleModels:
     `base_models` are two or more of `MODEL` (its champion), `MODEL@ALIAS` or `MODEL/VERSION`; all must learn the same
     target from the same rows. `method` is weighted, stacking, voting or auto. Empty `metrics` mean the metric of the
     model; the first has to improve, no other may become worse. The ensemble becomes a version of `model_id`, by default
-    the model of the first base model. None means no limit.
+    the model of the first base model. None means no limit; `timeout_s` is that of the whole command.
     """
 
     base_models: tuple[str, ...]
@@ -131,6 +132,7 @@ class EnsembleModels:
     max_models: int | None = None
     strategy: str = "balanced"
     seed: int = 0
+    timeout_s: float | None = None
 
     def __post_init__(self) -> None:
         for name in self.base_models:
@@ -149,6 +151,7 @@ class EnsembleModels:
         _check_whole_number("max_models", self.max_models, at_least=1)
         for name in ("max_latency_ms", "max_size_mb"):
             _check_above_zero(name, getattr(self, name))
+        _check_at_least_one("timeout_s", self.timeout_s, "second")
 
     @property
     def target_model_id(self) -> str:

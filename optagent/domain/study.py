@@ -119,6 +119,7 @@ class Study:
 
     The champion's family and parameters are tried first, then `defaults`, one trial per family. `metric` is the first
     objective, `others` come after it. `data_digest` identifies the rows, so that a study never continues on others.
+    Of so many best trials as `kept_predictions`, the out-of-fold predictions are kept.
     """
 
     study_id: str
@@ -145,6 +146,7 @@ class Study:
     max_cpu_s: float | None = None
     niceness: int = 10
     data_digest: str = ""
+    kept_predictions: int = 0
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
@@ -203,10 +205,15 @@ def progress_of(study: Study, trials: Sequence[Trial], running: int, elapsed_s: 
 
 @dataclass(frozen=True, slots=True)
 class SearchOutcome:
-    """Every trial of a search, in the order in which they ended; `timed_out` is True where the time limit ended it."""
+    """Every trial of a search, in the order in which they ended; `timed_out` is True where the time limit ended it.
+
+    `predictions` holds, by the number of a trial, an array of predictions for the validation rows of each fold: of the
+    best trials of this run of the search, as many as the study asks for and memory allows.
+    """
 
     trials: tuple[Trial, ...]
     timed_out: bool = False
+    predictions: Mapping[int, Sequence[Any]] = field(default_factory=dict)
 
     def best(self, maximize: bool) -> Trial | None:
         """The best complete trial; among equals the one that ended first."""

@@ -133,8 +133,13 @@ async def check_command(command: Command, ports: Ports) -> Job:
     return await HANDLERS[type(command)].check(command, ports)
 
 
-async def run_job(job: Job, ports: Ports, run: Run) -> Any:
-    """Does the work of a job within a process, and answers its result."""
+async def run_job(job: Job, ports: Ports, run: Run, began_at: float | None = None) -> Any:
+    """Does the work of a job within a process, and answers its result.
+
+    The limit of a command counts from `began_at` of `time.monotonic`, by default from now.
+    """
+    if isinstance(job.command, TuneModel | EnsembleModels | OptimizeModel):
+        run.limit_time(job.command.timeout_s, began_at)
     return await HANDLERS[type(job.command)].run(job.command, job.spec, ports, run)
 
 
@@ -175,9 +180,19 @@ async def begin_command(command: Command, process_id: str, ports: Ports) -> tupl
     return job, process
 
 
-async def run_begun(job: Job, process: Process, ports: Ports, on_progress: Callable[[Progress], None]) -> Any:
+async def run_begun(
+    job: Job,
+    process: Process,
+    ports: Ports,
+    on_progress: Callable[[Progress], None],
+    began_at: float | None = None,
+) -> Any:
     """Does the work of a process that `begin_command` has stored, and answers its result."""
-    return await run_created(process, lambda run: run_job(job, ports, run), ports.store, ports.clock, on_progress)
+
+    async def work(run: Run) -> Any:
+        return await run_job(job, ports, run, began_at)
+
+    return await run_created(process, work, ports.store, ports.clock, on_progress)
 
 
 async def run_queued_process(process_id: str, ports: Ports) -> None:

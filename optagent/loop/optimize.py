@@ -39,11 +39,14 @@ from optagent.loop.train.candidate import (
 from optagent.loop.train.holdout import HoldoutTest
 from optagent.loop.train.prepare import PreparedRows
 from optagent.loop.train.register import register_once
+from optagent.loop.train.start import starting
 from optagent.loop.train.training_rows import TrainingRows, prepare_window, read_training_rows
 from optagent.loop.train.training_window import choose_window
 
 _OF_ROWS = ("rows", "features", "search", "candidate", "gate", "refit")
 """Stages whose stored outcome depends on the rows."""
+
+_GATES_S = 6.0  # of a limit: the candidate's bundle is loaded and tried in a process of its own, and so is its refit's
 
 
 async def optimize(command: OptimizeModel, spec: ModelSpec, ports: Ports, run: Run) -> OptimizationResult:
@@ -77,8 +80,10 @@ async def _improve(
 ) -> OptimizationResult:
     """Finds a candidate by these stages, judges it, and deploys it where it passes."""
     await job.run.stage("prepare")
-    rows = await _gather_rows(job)
-    prepared = await asyncio.to_thread(rows.prepare, job.command.seed)
+    async with starting(job.ports.tuner if Stage.TUNE in stages else None):
+        rows = await _gather_rows(job)
+        prepared = await asyncio.to_thread(rows.prepare, job.command.seed)
+    job.run.set_end_aside(_GATES_S)
     champion, champion_notes = await asyncio.to_thread(champion_candidate, prepared, job.ports.registry)
     renewing = await _mixed_champion(job)
     if renewing is not None and stages == (Stage.RETRAIN,):
@@ -87,9 +92,7 @@ async def _improve(
     prepared, window = await asyncio.to_thread(_take_window, job, rows, prepared, champion, health)
     plan, feature_note = champion.plan, ""
     if Stage.FEATURES in stages:
-        features, feature_note = await search_features(
-            job.command, champion.recipes[0], prepared, job.metric, job.ports, job.run
-        )
+        features, feature_note = await search_features(job, champion.recipes[0], prepared, Stage.TUNE in stages)
         plan = features or plan
     prepared = prepared if plan is None else prepared.with_plan(plan)
     candidate = await search_candidate(job.command, stages, champion, prepared, job.ports, job.run)

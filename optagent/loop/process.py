@@ -5,17 +5,20 @@ import contextlib
 import dataclasses
 import logging
 import threading
+import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
 from optagent.codec import plain
+from optagent.domain.deadline import Deadline
 from optagent.domain.process import Process, Status
 from optagent.domain.study import Progress
 from optagent.errors import Cancelled, Conflict, OptAgentError, ProcessNotFound, Unavailable
 from optagent.ports import Clock, Store
 from optagent.retry import retry_unavailable
 from optagent.secret_text import hide_secrets
+from optagent.training.time_shares import finish_seconds
 
 LOG = logging.getLogger("optagent.process")
 LEASE_S = 15.0
@@ -27,11 +30,21 @@ class Run:
     """A process as its own work sees it. `report` and `cancelled` may be called from any thread.
 
     Once `is_lost` is True, another runner has the process: this one stops, and leaves all writing to the other.
+    `deadline` is that of the command, in seconds of `monotonic`; a runner that takes over has the whole limit again.
     """
 
-    def __init__(self, process: Process, store: Store, clock: Clock, on_progress: Callable[[Progress], None]) -> None:
+    def __init__(
+        self,
+        process: Process,
+        store: Store,
+        clock: Clock,
+        on_progress: Callable[[Progress], None],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.process = process
         self.is_lost = False
+        self.deadline = Deadline()
+        self._monotonic = monotonic
         self._store = store
         self._clock = clock
         self._on_progress = on_progress
@@ -52,6 +65,20 @@ class Run:
     def stop(self) -> None:
         """Makes `cancelled` answer True."""
         self._stop.set()
+
+    def limit_time(self, limit_s: float | None, began_at: float | None = None) -> None:
+        """Sets the deadline of a command that began at `began_at`, None for now; no limit is no deadline."""
+        self.deadline = Deadline.after(limit_s, self._monotonic() if began_at is None else began_at)
+
+    def left_s(self) -> float:
+        """The seconds that are left until the deadline; infinite without one."""
+        return self.deadline.left_s(self._monotonic())
+
+    def set_end_aside(self, more_s: float = 0.0) -> None:
+        """Moves the deadline forward by what the end of the command will take, and `more_s`."""
+        if self.deadline.is_set:
+            spent_s = self.deadline.limit_s - self.left_s()
+            self.deadline = self.deadline.earlier_by(finish_seconds(spent_s) + more_s)
 
     async def stage(self, name: str) -> None:
         """Enters a stage; raises Cancelled where the process was asked to stop."""

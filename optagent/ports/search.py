@@ -33,11 +33,13 @@ class Tuner(Protocol):
         on_progress: OnProgress = ...,
         on_trial: OnTrial = ...,
         cancelled: Callable[[], bool] = ...,
+        is_over: Callable[[], bool] = ...,
     ) -> SearchOutcome:
         """Runs all trials of a study, or as many as the time limit permits. Blocks; call it from a thread.
 
-        A trial that raises or is infeasible is recorded and the search goes on. Raises Unavailable when the cluster is
-        lost and Cancelled when `cancelled` returned True.
+        A trial that raises or is infeasible is recorded and the search goes on. Once `is_over` answers True, the search
+        ends as at its own time limit: trials under way are stopped. Raises Unavailable when the cluster is lost and
+        Cancelled when `cancelled` returned True.
         """
         ...
 

@@ -37,7 +37,8 @@ class Crossfit:
 
     Scores are taken at fixed units, whatever units `advance` is called with: after every unit or, for a family that is
     expensive to train on (`score_growth`), each time the units have grown by that share and at the rungs of the budget.
-    So advancing rung by rung gives the same scores as advancing at once.
+    So advancing rung by rung gives the same scores as advancing at once. With `keeps_predictions`, those of the best
+    score may be handed on.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Crossfit:
         threads: int = 1,
         cache: Cache | None = None,
         others: Mapping[str, Score] | None = None,
+        keeps_predictions: bool = False,
     ) -> None:
         self._family = family
         self._problem = problem
@@ -59,6 +61,7 @@ class Crossfit:
         self._others = others or {}
         self._sign = 1.0 if maximize else -1.0
         self._budget = budget
+        self._keeps_predictions = keeps_predictions
         self._start = partial(family.start, params, problem.data, seed=seed, threads=threads, cache=cache)
         self._stops = _stops(budget, family.score_growth)
         self._reached = 0
@@ -90,6 +93,12 @@ class Crossfit:
         """The predictions of each fold's validation rows that the best score is of."""
         assert self._best is not None, "nothing was trained yet"
         return self._best_predictions
+
+    @property
+    def predictions(self) -> tuple[Prediction, ...]:
+        """The best predictions in 32 bits, to be handed on; empty unless they are kept."""
+        handed = self._best_predictions if self._keeps_predictions else ()
+        return tuple(np.array(prediction, dtype=np.float32) for prediction in handed)
 
     @cached_property
     def _fits(self) -> tuple[Fit, ...]:

@@ -67,6 +67,11 @@ class Problem:
     data: Data
     folds: tuple[Fold, ...]
 
+    @property
+    def fit_share(self) -> float:
+        """The rows of one training on all rows, as a share of those that the trainings of all folds read together."""
+        return len(self.data) / max(1, sum(len(fold.train) for fold in self.folds))
+
 
 def average_repeats(rows: Rows, prediction: Prediction) -> tuple[Rows, Prediction]:
     """Each row once, with the mean of its predictions: ascending where a row is predicted repeatedly, otherwise as they

@@ -57,11 +57,14 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class OutOfFold:
-    """A recipe's predictions of each fold's validation rows, and the serving cost of the last fold's model."""
+    """A recipe's predictions of each fold's validation rows, and the serving cost of the last fold's model.
+
+    The cost is unknown where a search has kept the predictions and no model.
+    """
 
     predictions: tuple[Prediction, ...]
-    latency_ms: float
-    size_mb: float
+    latency_ms: float | None = None
+    size_mb: float | None = None
 
 
 def predict_out_of_fold(problem: Problem, recipe: Recipe, seed: int = 0) -> OutOfFold:

@@ -70,7 +70,10 @@ SeedField = Annotated[int, Field(ge=0, le=2**31 - 1, description="of all that is
 TrialsField = Annotated[
     Annotated[int, Field(ge=1, le=100_000)] | None, Field(description="most trials; left out: the strategy's")
 ]
-TimeoutField = Annotated[Seconds | None, Field(description="most seconds; left out: the strategy's")]
+TimeoutField = Annotated[
+    Seconds | None, Field(description="most seconds of the whole command; left out: the strategy's, for its search")
+]
+EnsembleTimeoutField = Annotated[Seconds | None, Field(description="most seconds of the whole command")]
 
 
 class Request(BaseModel):
@@ -175,6 +178,7 @@ class EnsembleRequest(Request):
     max_models: Annotated[Annotated[int, Field(ge=1, le=1000)] | None, Field(description="most members")] = None
     strategy: StrategyField = "balanced"
     seed: SeedField = 0
+    timeout_seconds: EnsembleTimeoutField = None
 
     def command(self) -> EnsembleModels:
         """Raises InvalidRequest."""
@@ -189,6 +193,7 @@ class EnsembleRequest(Request):
             max_models=self.max_models,
             strategy=self.strategy,
             seed=self.seed,
+            timeout_s=self.timeout_seconds,
         )
 
 

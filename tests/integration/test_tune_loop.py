@@ -139,7 +139,7 @@ class FailingTuner:
     def share(self, problem):
         return problem
 
-    def search(self, study, problem, on_progress=None, on_trial=None, cancelled=None):
+    def search(self, study, problem, on_progress=None, on_trial=None, cancelled=None, is_over=None):
         trial = Trial(0, "lightgbm", {}, TrialState.FAILED, error="MemoryError: no room")
         return SearchOutcome((trial, replace(trial, number=1)))
 
@@ -147,7 +147,7 @@ class FailingTuner:
 class WaitingTuner(FailingTuner):
     """Searches until it is cancelled."""
 
-    def search(self, study, problem, on_progress=None, on_trial=None, cancelled=None):
+    def search(self, study, problem, on_progress=None, on_trial=None, cancelled=None, is_over=None):
         while not cancelled():
             pass
         raise Cancelled("cancelled after 0 trials")

@@ -8,6 +8,7 @@ from typing import Any
 from optagent.domain.space import Categorical, Float, Parameter, SearchSpace
 from optagent.domain.study import Progress, SearchOutcome, Study, Trial, TrialState, progress_of
 from optagent.errors import Cancelled, Infeasible
+from optagent.training.best_predictions import BestPredictions, keeps_predictions
 from optagent.training.cost import objective_values, other_scores
 from optagent.training.crossfit import Crossfit
 from optagent.training.families.registry import family_named
@@ -40,19 +41,25 @@ class SequentialTuner:
         on_progress: Callable[[Progress], None] = lambda progress: None,
         on_trial: Callable[[Trial], None] = lambda trial: None,
         cancelled: Callable[[], bool] = lambda: False,
+        is_over: Callable[[], bool] = lambda: False,
     ) -> SearchOutcome:
         started_at = time.monotonic()
         until = started_at + study.timeout_s
+
+        def is_time_over() -> bool:
+            return time.monotonic() >= until or is_over()
+
         draw = random.Random(study.seed)
         trials: list[Trial] = []
         cache: dict[Any, Any] = {}
         blocks = ValidationBlocks(problem, metric_named(study.metric, study.task).score, study.maximize)
+        best = BestPredictions(study)
         while len(trials) < study.trials:
             if cancelled():
                 raise Cancelled(f"the search {study.study_id} was cancelled after {len(trials)} trials")
             family, params = _suggest(study, len(trials), draw)
-            trial = _run_trial(study, blocks, len(trials), family, params, cache, until)
-            timed_out = time.monotonic() >= until
+            trial = _run_trial(study, blocks, len(trials), family, params, cache, is_time_over, best)
+            timed_out = is_time_over()
             if timed_out and trial.score is None and trial.error is None:
                 break
             trials.append(trial)
@@ -60,7 +67,7 @@ class SequentialTuner:
             on_progress(progress_of(study, trials, 0, time.monotonic() - started_at))
             if timed_out:
                 break
-        return SearchOutcome(tuple(trials), timed_out=len(trials) < study.trials)
+        return SearchOutcome(tuple(trials), timed_out=len(trials) < study.trials, predictions=best.by_trial)
 
 
 def _suggest(study: Study, number: int, draw: random.Random) -> tuple[str, Mapping[str, Any]]:
@@ -90,7 +97,8 @@ def _run_trial(
     family: str,
     params: Mapping[str, Any],
     cache: dict[Any, Any],
-    until: float,
+    is_time_over: Callable[[], bool],
+    best: BestPredictions,
 ) -> Trial:
     started_at, problem = time.monotonic(), blocks.problem
     state, score, rounds, units, error = TrialState.COMPLETE, None, 0, 0, None
@@ -107,8 +115,9 @@ def _run_trial(
             seed=study.seed,
             cache=cache,
             others=other_scores(study.objectives, study.task),
+            keeps_predictions=keeps_predictions(study, problem),
         )
-        reached = crossfit.advance(study.budget.max_units, deadline=lambda: time.monotonic() >= until)
+        reached = crossfit.advance(study.budget.max_units, deadline=is_time_over)
         score, rounds, units = reached.score, reached.best_rounds, reached.units
         gains = blocks.gains(crossfit.best_predictions)
         rows = problem.data.x[problem.folds[-1].valid]
@@ -116,6 +125,8 @@ def _run_trial(
         others = dict(zip(names, objective_values(study.objectives, crossfit, reached, rows)[1:], strict=True))
         if not reached.finished and units < study.budget.max_units:
             state = TrialState.PRUNED
+        else:
+            best.add(number, score, crossfit.predictions)
     except Infeasible as reason:
         state, error = TrialState.INFEASIBLE, str(reason)
     except Exception as reason:

@@ -48,6 +48,7 @@ class RayTuner:
         on_progress: Callable[[Progress], None] = lambda progress: None,
         on_trial: Callable[[Trial], None] = lambda trial: None,
         cancelled: Callable[[], bool] = lambda: False,
+        is_over: Callable[[], bool] = lambda: False,
     ) -> SearchOutcome:
         from optagent.adapters.search.trial_store import TrialStore, open_storage  # Optuna takes a while to load
 
@@ -58,7 +59,7 @@ class RayTuner:
         from optagent.adapters.search.searcher import StudySearcher
 
         searcher = StudySearcher(study, store, on_trial)
-        watch = _Watch(study, searcher, on_progress, cancelled)
+        watch = _Watch(study, searcher, on_progress, cancelled, is_over)
         folder = tempfile.mkdtemp(prefix="optagent-tune-")
         try:
             if not store.is_exhausted:
@@ -74,7 +75,7 @@ class RayTuner:
         on_progress(searcher.progress())
         if watch.was_cancelled:
             raise Cancelled(f"the search {study.study_id} was cancelled after {len(searcher.trials)} trials")
-        return SearchOutcome(tuple(searcher.trials), timed_out=watch.timed_out)
+        return SearchOutcome(tuple(searcher.trials), watch.timed_out, searcher.best_predictions.by_trial)
 
     def _run(self, study: Study, problem: Problem, searcher: Any, watch: "_Watch", folder: str) -> None:
         import ray
@@ -100,7 +101,7 @@ class RayTuner:
                 name=study.study_id,
                 config={"shared": SharedStudy(study, ref, min(share.trials(), study.trials))},
                 search_alg=searcher,
-                scheduler=StudyScheduler(study, searcher),
+                scheduler=StudyScheduler(study, searcher, watch.look),
                 num_samples=-1,  # the searcher says when it has finished
                 max_concurrent_trials=workers,
                 resources_per_trial={"cpu": study.cpus_per_trial, "gpu": study.gpus_per_trial},
@@ -134,12 +135,14 @@ class _Watch:
         searcher: Any,
         on_progress: Callable[[Progress], None],
         cancelled: Callable[[], bool],
+        is_over: Callable[[], bool],
     ) -> None:
         self.timed_out = False
         self.was_cancelled = False
         self._searcher = searcher
         self._on_progress = on_progress
         self._cancelled = cancelled
+        self._is_over = is_over
         self._until = time.monotonic() + study.timeout_s
         self._next = 0.0
 
@@ -150,7 +153,7 @@ class _Watch:
             self._next = now + _PROGRESS_EVERY_S
             self._on_progress(self._searcher.progress())
             self.was_cancelled = self._cancelled()
-        self.timed_out = now >= self._until
+        self.timed_out = now >= self._until or self._is_over()
         return self.timed_out or self.was_cancelled
 
 

@@ -1,7 +1,9 @@
 """Trial scheduler: Ray Tune's hook for the rules of `successive_halving`, for one objective or several."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import ray
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from optagent.adapters.search.searcher import StudySearcher
@@ -14,14 +16,17 @@ if TYPE_CHECKING:
 
 
 class StudyScheduler(FIFOScheduler):
-    """Stops poor trials at the rungs, and those that hang. (Tune's own ASHA knows one objective, and forgets its rungs
-    when a search is resumed.)"""
+    """Stops poor trials at the rungs, those that hang, and all of them once `is_over` answers True.
 
-    def __init__(self, study: Study, searcher: StudySearcher) -> None:
+    (Tune's own ASHA knows one objective, and forgets its rungs when a search is resumed.)
+    """
+
+    def __init__(self, study: Study, searcher: StudySearcher, is_over: Callable[[], bool] = lambda: False) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         signs = [objective.sign for objective in study.objectives]
         self._stopping = EarlyStopping(study.stopping, study.budget.rungs, study.budget.reduction_factor, signs)
         self._searcher = searcher
+        self._is_over = is_over
         for trial in searcher.trials:
             complete = trial.state is TrialState.COMPLETE
             self._stopping.restore(trial.number, searcher.measured.get(trial.number, {}), complete)
@@ -47,6 +52,9 @@ class StudyScheduler(FIFOScheduler):
 
     def choose_trial_to_run(self, tune_controller: "TuneController") -> "Trial | None":
         """The next trial to run; stops trials that hang on the way, since Tune calls this at each of its steps."""
+        if self._is_over():
+            self._stop_all(tune_controller)
+            return None
         overdue = set(self._searcher.overdue())
         live = list(tune_controller.get_live_trials()) if overdue else []  # type: ignore[no-untyped-call]
         for trial in live:
@@ -55,3 +63,12 @@ class StudyScheduler(FIFOScheduler):
                 tune_controller.stop_trial(trial)  # type: ignore[no-untyped-call]
         trial_to_run: Trial | None = super().choose_trial_to_run(tune_controller)
         return trial_to_run
+
+    def _stop_all(self, tune_controller: "TuneController") -> None:
+        """Stops every trial with its worker: Tune would wait up to 15 s for a training step under way."""
+        self._searcher.stop_live("the search was ended first")
+        for trial in list(tune_controller.get_live_trials()):  # type: ignore[no-untyped-call]
+            worker = trial.temporary_state.ray_actor
+            tune_controller.stop_trial(trial)  # type: ignore[no-untyped-call]
+            if worker is not None:
+                ray.kill(worker)

@@ -13,6 +13,7 @@ from ray.tune.search import Searcher
 
 from optagent.adapters.search.trial_store import RunningTrial, TrialStore
 from optagent.domain.study import Progress, Study, Trial, TrialState, progress_of
+from optagent.training.best_predictions import BestPredictions
 
 LOG = logging.getLogger("optagent.search")
 _LOST_WORKERS_A_TRIAL = 1
@@ -46,6 +47,7 @@ class StudySearcher(Searcher):
         super().__init__(metric="score", mode="max" if study.maximize else "min")
         self.trials: list[Trial] = list(store.earlier_trials)
         self.measured = store.measured
+        self.best_predictions = BestPredictions(study)
         self._study = study
         self._store = store
         self._on_trial = on_trial
@@ -158,6 +160,8 @@ class StudySearcher(Searcher):
         LOG.debug("%s: trial %d %s, score %s, %s", self._study.study_id, trial.number, state, trial.score, trial.params)
         self._store.tell(running, trial)
         self.trials.append(trial)
+        if state is TrialState.COMPLETE and trial.score is not None:
+            self.best_predictions.add(trial.number, trial.score, result["predictions"].take())
         self._on_trial(trial)
 
     def save(self, checkpoint_path: str) -> None:

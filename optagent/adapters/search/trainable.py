@@ -11,8 +11,10 @@ from ray._private.worker import global_worker
 from ray.experimental import internal_kv
 
 from optagent.adapters.cluster.cpu_priority import lower_priority
+from optagent.arrays import Prediction
 from optagent.domain.study import Study
 from optagent.errors import Infeasible
+from optagent.training.best_predictions import keeps_predictions
 from optagent.training.cost import objective_values, other_scores
 from optagent.training.crossfit import Crossfit, Measurement
 from optagent.training.families.registry import family_named
@@ -44,6 +46,17 @@ class SharedStudy:
         return {"ref": self.ref} if inside_ray else {}
 
 
+class HandedPredictions:
+    """Out-of-fold predictions on their way to the searcher, which takes them once: Tune keeps the result of a trial."""
+
+    def __init__(self, predictions: tuple[Prediction, ...]) -> None:
+        self._predictions = predictions
+
+    def take(self) -> tuple[Prediction, ...]:
+        predictions, self._predictions = self._predictions, ()
+        return predictions
+
+
 class TrainingTrial(tune.Trainable):
     """Trains one trial from rung to rung.
 
@@ -60,6 +73,7 @@ class TrainingTrial(tune.Trainable):
         self._score = metric_named(self._study.metric, self._study.task).score
         self._blocks = ValidationBlocks(self._problem, self._score, self._study.maximize)
         self._other_scores = other_scores(self._study.objectives, self._study.task)
+        self._keeps_predictions = keeps_predictions(self._study, self._problem)
         self._cache: dict[Any, Any] = {}
         self._spent = False
         self._at_rest_mb = 0.0
@@ -108,6 +122,7 @@ class TrainingTrial(tune.Trainable):
                 threads=max(1, int(study.cpus_per_trial)),
                 cache=self._cache,
                 others=self._other_scores,
+                keeps_predictions=self._keeps_predictions,
             )
         until = time.monotonic() + REPORT_EVERY_S
         rung = next(rung for rung in study.budget.rungs if rung > self._units)
@@ -125,6 +140,7 @@ class TrainingTrial(tune.Trainable):
             "rounds": reached.best_rounds,
             "at_rung": at_rung,
             "finished": finished,
+            "predictions": HandedPredictions(self._crossfit.predictions if finished else ()),
             "done": finished,
         }
 

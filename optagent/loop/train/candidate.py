@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 from optagent.codec import decode
@@ -12,7 +13,7 @@ from optagent.domain.strategy import strategy_named
 from optagent.domain.study import Study
 from optagent.errors import CorruptBundle, InvalidRequest, ModelNotFound
 from optagent.loop.champion import champion_of
-from optagent.loop.context import Ports
+from optagent.loop.context import Optimization, Ports
 from optagent.loop.process import Run
 from optagent.loop.train.build import BuiltModel, build_recipe
 from optagent.loop.train.ensemble import WeightSearch, build_members, search_weights_of_trials
@@ -20,16 +21,21 @@ from optagent.loop.train.features import current_recipe, propose_features
 from optagent.loop.train.holdout import HoldoutTest
 from optagent.loop.train.load import load_version
 from optagent.loop.train.prepare import PreparedRows
-from optagent.loop.train.search import best_recipes, best_trial, run_search
+from optagent.loop.train.search import best_recipes, best_trial, known_predictions, run_search
+from optagent.loop.train.search_clock import SearchClock
 from optagent.loop.train.study import plan_study
 from optagent.loop.train.track import track_study
 from optagent.ports import Registry
 from optagent.training.combined import Combined, from_json, to_json
 from optagent.training.families.engineered import EngineeredModel
 from optagent.training.families.ensemble import EnsembleModel
-from optagent.training.metrics import Metric, metric_named
+from optagent.training.metrics import metric_named
 from optagent.training.plan import FeaturePlan
-from optagent.training.recipe import Recipe
+from optagent.training.recipe import OutOfFold, Recipe
+from optagent.training.time_shares import AfterSearch
+
+_FEATURES_SHARE = 0.3  # of the time left, where a search follows
+_FITS = 2  # the candidate, and its refit
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +93,22 @@ def champion_candidate(prepared: PreparedRows, registry: Registry) -> tuple["Can
 
 
 async def search_features(
-    command: OptimizeModel, recipe: Recipe, prepared: PreparedRows, metric: Metric, ports: Ports, run: Run
+    job: Optimization, recipe: Recipe, prepared: PreparedRows, searches: bool
 ) -> tuple[FeaturePlan | None, str]:
-    """The plan that is better out of fold with the current parameters, or None; and the reason as text."""
+    """The plan that is better out of fold with the current parameters, or None; and the reason as text.
+
+    `searches` says that a search for parameters follows, for which the larger share of the time is left.
+    """
+    command, ports, run = job.command, job.ports, job.run
     if "features" in run.stage_outputs:
         output = run.stage_outputs["features"]
         return None if output["plan"] is None else decode(FeaturePlan, output["plan"]), output["said"]
     await run.stage("engineer")
     features = EngineerFeatures(command.model_id, strategy=command.strategy, seed=command.seed)
-    if command.timeout_s is not None:
-        features = replace(features, timeout_s=command.timeout_s)
-    proposal = await asyncio.to_thread(propose_features, features, prepared, recipe, metric, ports, run)
+    if run.deadline.is_set:
+        share = _FEATURES_SHARE if searches else 1 - _FEATURES_SHARE
+        features = replace(features, timeout_s=max(1.0, min(features.timeout_s, run.left_s() * share)))
+    proposal = await asyncio.to_thread(propose_features, features, prepared, recipe, job.metric, ports, run)
     plan = proposal.plan if proposal.accepted else None
     await run.keep("features", {"plan": plan, "said": proposal.why})
     return plan, proposal.why
@@ -153,10 +164,12 @@ async def _tune(
 ) -> CandidateRecipes:
     """The best trial of a search, or several of its trials under one weighting."""
     shared = replace(prepared, problem=await asyncio.to_thread(ports.tuner.share, prepared.problem))
-    single, best, notes = await _search_recipes(command, recipe, shared, ports, run)
-    if Stage.ENSEMBLE not in stages:
+    members = command.ensemble if Stage.ENSEMBLE in stages else 0
+    found = await _search_recipes(command, recipe, shared, members, ports, run)
+    single, notes = found.single, found.notes
+    if not members:
         return CandidateRecipes((single,), None, prepared.plan, notes)
-    weights = await _search_weights(best, command, prepared, ports, run)
+    weights = await _search_weights(found.best, command, prepared, ports, run, found.known)
     if isinstance(weights, str):
         return CandidateRecipes((single,), None, prepared.plan, (*notes, weights))
     notes = (*notes, weights.choice.reason)
@@ -168,37 +181,52 @@ async def _tune(
 
 
 async def _search_weights(
-    recipes: Sequence[Recipe], command: OptimizeModel, prepared: PreparedRows, ports: Ports, run: Run
+    recipes: Sequence[Recipe],
+    command: OptimizeModel,
+    prepared: PreparedRows,
+    ports: Ports,
+    run: Run,
+    known: Mapping[str, OutOfFold] = MappingProxyType({}),
 ) -> WeightSearch | str:
     await run.stage("ensemble")
     metric = metric_named(prepared.spec.metric, prepared.spec.task)
     test = HoldoutTest(prepared, metric, strategy_named(command.strategy).alpha, command.seed)
-    return await asyncio.to_thread(search_weights_of_trials, recipes, test, ports, run)
+    return await asyncio.to_thread(search_weights_of_trials, recipes, test, ports, run, known)
+
+
+@dataclass(frozen=True, slots=True)
+class _SearchedRecipes:
+    """The recipe that a search chose, the best of its trials with the predictions that it has kept, and notes."""
+
+    single: Recipe
+    best: list[Recipe]
+    notes: tuple[str, ...]
+    known: Mapping[str, OutOfFold] = field(default_factory=dict)
 
 
 async def _search_recipes(
-    command: OptimizeModel, recipe: Recipe, prepared: PreparedRows, ports: Ports, run: Run
-) -> tuple[Recipe, list[Recipe], tuple[str, ...]]:
-    """The recipe that a search chose, the best of its trials, and notes."""
+    command: OptimizeModel, recipe: Recipe, prepared: PreparedRows, members: int, ports: Ports, run: Run
+) -> _SearchedRecipes:
     if "search" in run.stage_outputs:
         output = run.stage_outputs["search"]
         best = [Recipe.from_plain(data) for data in output["best"]]
-        return Recipe.from_plain(output["single"]), best, tuple(output["said"])
+        return _SearchedRecipes(Recipe.from_plain(output["single"]), best, tuple(output["said"]))
     await run.stage("search")
-    study = _plan_study(command, recipe, prepared, ports, run)
+    study = replace(_plan_study(command, recipe, prepared, ports, run), kept_predictions=members)
+    clock = SearchClock(study, prepared, AfterSearch(_FITS, members), run)
     async with track_study(study, ports, run) as record:
         record.tags = {"process": run.process.process_id}
-        outcome = await run_search(study, prepared, ports, run)
+        outcome = await run_search(study, prepared, ports, run, clock)
         trial = best_trial(study, outcome, strategy_named(command.strategy).margin)
         assert trial is not None, "a search without a score has raised"
         record.metrics = {f"cv_{study.metric}": float("nan") if trial.score is None else trial.score}
     single = Recipe(f"trial {trial.number}", trial.family, trial.params, trial.rounds)
-    best = best_recipes(study, outcome, command.ensemble)
+    best = clock.affordable_recipes(best_recipes(study, outcome, members), outcome)
     trials = f"{len(outcome.trials)} trials, the best ({study.metric} {trial.score:.5g} over the folds)"
     notes = (f"{trials}: {trial.family}",)
     output = {"single": single.to_plain(), "best": [each.to_plain() for each in best], "said": notes}
     await run.keep("search", {**output, "trials": len(outcome.trials)})
-    return single, best, notes
+    return _SearchedRecipes(single, best, notes, known_predictions(outcome))
 
 
 def _plan_study(command: OptimizeModel, recipe: Recipe, prepared: PreparedRows, ports: Ports, run: Run) -> Study:

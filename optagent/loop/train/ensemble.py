@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -28,13 +29,14 @@ from optagent.ensembles.select import EnsembleGoal, MemberData, choose_ensemble
 from optagent.ensembles.shares import weights_of
 from optagent.ensembles.stack_loss import StackFeatures
 from optagent.ensembles.target import Target, gains, target_of
-from optagent.errors import Infeasible, InvalidData, InvalidRequest
+from optagent.errors import Infeasible, InvalidData, InvalidRequest, SearchFailed
 from optagent.loop.context import Ports
 from optagent.loop.process import Run
 from optagent.loop.train.build import BuiltModel, put_behind_plan
 from optagent.loop.train.holdout import Baseline, HoldoutTest, champion_on_holdout
 from optagent.loop.train.holdout_looks import prove_on_holdout
 from optagent.loop.train.load import load_version
+from optagent.loop.train.members import train_members, with_costs
 from optagent.loop.train.prepare import PreparedRows, prepare
 from optagent.loop.train.register import register_result
 from optagent.ports import Registry, Workers
@@ -44,7 +46,7 @@ from optagent.training.families.ensemble import Ensemble, EnsembleModel
 from optagent.training.families.parts import ModelPart, check_part
 from optagent.training.families.registry import family_named
 from optagent.training.metrics import Metric, metric_named
-from optagent.training.recipe import OutOfFold, Recipe, predict_out_of_fold, train_recipe
+from optagent.training.recipe import OutOfFold, Recipe, train_recipe
 
 _ONE_ROW_SET = (
     *("task", "data", "target", "time_column", "rows_in_time_order", "label_horizon", "holdout_fraction", "entity"),
@@ -90,6 +92,7 @@ async def create_ensemble(command: EnsembleModels, spec: ModelSpec, ports: Ports
         lambda: [recipe_of(name, prepared, ports.registry) for name in command.base_models]
     )
     await run.stage("ensemble")
+    run.set_end_aside()
     strategy = strategy_named(command.strategy)
     budget = EnsembleBudget(command.max_latency_ms, command.max_size_mb, command.max_models)
     goal = EnsembleGoal(metrics_of(command.metrics, spec), command.method, budget, strategy.alpha, command.seed)
@@ -132,20 +135,28 @@ def recipe_of(name: str, prepared: PreparedRows, registry: Registry) -> Recipe:
 
 
 def search_weights(
-    recipes: Sequence[Recipe], prepared: PreparedRows, goal: EnsembleGoal, workers: Workers, run: Run
+    recipes: Sequence[Recipe],
+    prepared: PreparedRows,
+    goal: EnsembleGoal,
+    workers: Workers,
+    run: Run,
+    known: Mapping[str, OutOfFold] = MappingProxyType({}),
 ) -> WeightSearch:
-    """Trains every recipe on every fold, and searches for weights by the out-of-fold predictions. Blocks."""
+    """Searches for weights by out-of-fold predictions: those `known` by a recipe's name, the others trained. Blocks.
+
+    Members for whose training the command's time does not suffice are left out; raises SearchFailed where fewer than
+    two are left.
+    """
     problem, spec = prepared.problem, prepared.spec
-    with workers.share(problem) as pool:
-        predict = partial(predict_out_of_fold, seed=goal.seed)
-        out_of_folds: list[OutOfFold] = pool.map(predict, recipes, run.is_cancelled)
-    predictions = {recipe.name: each.predictions for recipe, each in zip(recipes, out_of_folds, strict=True)}
+    unknown = [recipe for recipe in recipes if recipe.name not in known]
+    by_name = {**known, **(train_members(unknown, problem, goal.seed, workers, run) if unknown else {})}
+    recipes = [recipe for recipe in recipes if recipe.name in by_name]
+    if len(recipes) < 2:
+        limit = f"the time limit of {run.deadline.limit_s:g} s"
+        raise SearchFailed(f"{len(recipes)} models were trained fold by fold within {limit}: allow more time")
+    predictions = {recipe.name: by_name[recipe.name].predictions for recipe in recipes}
     members, rows = out_of_fold(spec.task, problem.data.y, problem.folds, predictions)
-    members = replace(
-        members,
-        latency_ms=tuple(each.latency_ms for each in out_of_folds),
-        size_mb=tuple(each.size_mb for each in out_of_folds),
-    )
+    members = with_costs(members, by_name)
     time = None if prepared.dev_time is None else prepared.dev_time[rows]
     entity = None if prepared.dev_entity is None else prepared.dev_entity[rows]
     data = MemberData(members, spec, time, _stack_features(prepared, rows), entity)
@@ -156,16 +167,21 @@ def search_weights(
 
 
 def search_weights_of_trials(
-    recipes: Sequence[Recipe], test: HoldoutTest, ports: Ports, run: Run
+    recipes: Sequence[Recipe],
+    test: HoldoutTest,
+    ports: Ports,
+    run: Run,
+    known: Mapping[str, OutOfFold] = MappingProxyType({}),
 ) -> WeightSearch | str:
     """The search for weights of these recipes, or the reason why there was none, as text: the search for parameters
-    that asked for it does not fail. Blocks."""
+    that asked for it does not fail. `known` are the predictions that it has kept. Blocks."""
     if len(recipes) < 2:
-        return f"no ensemble: {len(recipes)} of the trials was trained to its end"
+        within = f" that fit into the time limit of {run.deadline.limit_s:g} s" if run.deadline.is_set else ""
+        return f"no ensemble: {len(recipes)} of the trials was trained to its end{within}"
     goal = EnsembleGoal((test.metric,), "weighted", alpha=test.alpha, seed=test.seed)
     try:
-        return search_weights(recipes, test.prepared, goal, ports.require("workers"), run)
-    except (Infeasible, InvalidData, InvalidRequest) as error:
+        return search_weights(recipes, test.prepared, goal, ports.require("workers"), run, known)
+    except (Infeasible, InvalidData, InvalidRequest, SearchFailed) as error:
         return f"no ensemble: {error}"
 
 

@@ -10,19 +10,26 @@ from optagent.errors import SearchFailed
 from optagent.loop.context import Ports
 from optagent.loop.process import Run
 from optagent.loop.train.prepare import PreparedRows
+from optagent.loop.train.search_clock import SearchClock
 from optagent.training.cost import COSTS
-from optagent.training.recipe import Recipe
+from optagent.training.recipe import OutOfFold, Recipe
 
 
-async def run_search(study: Study, prepared: PreparedRows, ports: Ports, run: Run) -> SearchOutcome:
+async def run_search(study: Study, prepared: PreparedRows, ports: Ports, run: Run, clock: SearchClock) -> SearchOutcome:
     """Runs the study; raises SearchFailed, with the reason most trials gave, when none came to a score."""
+
+    def record(trial: Trial) -> None:
+        clock.record(trial)
+        ports.tracker.log_trial(study, trial)
+
     outcome = await asyncio.to_thread(
         ports.tuner.search,
         study,
         prepared.problem,
         on_progress=run.report,
-        on_trial=lambda trial: ports.tracker.log_trial(study, trial),
+        on_trial=record,
         cancelled=run.is_cancelled,
+        is_over=clock.is_over,
     )
     if best_trial(study, outcome) is None:
         raise SearchFailed(_explain_failure(study, outcome))
@@ -63,6 +70,11 @@ def best_recipes(study: Study, outcome: SearchOutcome, count: int) -> list[Recip
         Recipe(f"trial {trial.number}", trial.family, trial.params, trial.rounds)
         for trial in list(distinct.values())[:count]
     ]
+
+
+def known_predictions(outcome: SearchOutcome) -> dict[str, OutOfFold]:
+    """The out-of-fold predictions that the search has kept, by the name of a trial's recipe."""
+    return {f"trial {number}": OutOfFold(tuple(parts)) for number, parts in outcome.predictions.items()}
 
 
 def pareto_front(study: Study, outcome: SearchOutcome) -> tuple[dict[str, Any], ...]:

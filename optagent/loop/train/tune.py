@@ -20,32 +20,46 @@ from optagent.loop.train.holdout_looks import prove_on_holdout
 from optagent.loop.train.load import load_version
 from optagent.loop.train.prepare import PreparedRows, prepare
 from optagent.loop.train.register import register_result
-from optagent.loop.train.search import best_recipes, best_trial, hypervolume_over_time, pareto_front, run_search
+from optagent.loop.train.search import (
+    best_recipes,
+    best_trial,
+    hypervolume_over_time,
+    known_predictions,
+    pareto_front,
+    run_search,
+)
+from optagent.loop.train.search_clock import SearchClock
+from optagent.loop.train.start import starting
 from optagent.loop.train.study import champion_params, plan_study
 from optagent.loop.train.track import track_study
 from optagent.ports import Registry
 from optagent.training.families.engineered import Engineered, EngineeredModel
 from optagent.training.metrics import metric_named
 from optagent.training.plan import FeaturePlan
+from optagent.training.time_shares import AfterSearch
 
 
 async def tune(command: TuneModel, spec: ModelSpec, ports: Ports, run: Run) -> TuningResult:
     """Prepares rows, searches, builds, validates and registers; each stage is stored before it starts."""
     await run.stage("prepare")
-    study, prepared, notes = await asyncio.to_thread(_prepare_study, command, spec, ports, run)
+    async with starting(ports.tuner):
+        study, prepared, notes = await asyncio.to_thread(_prepare_study, command, spec, ports, run)
     await run.stage("search")
+    run.set_end_aside()
     prepared = replace(prepared, problem=await asyncio.to_thread(ports.tuner.share, prepared.problem))
     strategy = strategy_named(command.strategy)
     test = HoldoutTest(prepared, metric_named(study.metric, study.task), strategy.alpha, study.seed)
+    clock = SearchClock(study, prepared, AfterSearch(2, command.ensemble), run)
     async with track_study(study, ports, run) as record:
-        outcome = await run_search(study, prepared, ports, run)
+        outcome = await run_search(study, prepared, ports, run, clock)
         best = best_trial(study, outcome, strategy.margin)
         assert best is not None, "a search without a score has raised"
         weights: WeightSearch | str | None = None
         if command.ensemble:
             await run.stage("ensemble")
-            recipes = best_recipes(study, outcome, command.ensemble)
-            weights = await asyncio.to_thread(search_weights_of_trials, recipes, test, ports, run)
+            recipes = clock.affordable_recipes(best_recipes(study, outcome, command.ensemble), outcome)
+            known = known_predictions(outcome)
+            weights = await asyncio.to_thread(search_weights_of_trials, recipes, test, ports, run, known)
         await run.stage("validate")
         built = await asyncio.to_thread(_build, best, weights, study, prepared, ports.threads)
         prediction, baseline, note = await asyncio.to_thread(_predict_holdout, built, best, study, prepared, ports)
@@ -69,7 +83,8 @@ def _prepare_study(
     prepared = prepare(spec, ports.datasets, command.seed)
     plan, notes = champion_plan(prepared, ports.registry)
     prepared = prepared if plan is None else prepared.with_plan(plan)
-    return replace(study, data_digest=prepared.digest), prepared, (*prepared.notes, *notes)
+    study = replace(study, data_digest=prepared.digest, kept_predictions=command.ensemble)
+    return study, prepared, (*prepared.notes, *notes)
 
 
 def champion_plan(prepared: PreparedRows, registry: Registry) -> tuple[FeaturePlan | None, tuple[str, ...]]:
