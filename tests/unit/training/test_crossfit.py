@@ -9,7 +9,7 @@ from optagent.errors import Infeasible, InvalidRequest
 from optagent.training.crossfit import Crossfit
 from optagent.training.families.registry import FAMILIES, family_named
 from optagent.training.problem import Data, Fold, Problem
-from optagent.training.recipe import refit
+from optagent.training.recipe import Recipe, predict_out_of_fold, refit
 
 RUNGS = (3, 9, 27, 81)
 
@@ -132,3 +132,20 @@ def test_a_refit_looks_at_its_rows_only(problem):
         models = [refit(family, {}, table, rows, rounds=20, seed=2, threads=1) for table in (data, changed)]
         np.testing.assert_array_equal(*(model.predict(data.x) for model in models))
         assert brier(data.y[160:], models[0].predict(data.x[160:])) < 0.25
+
+
+@pytest.mark.parametrize("family", ["lightgbm", "xgboost", "linear"])
+def test_kept_predictions_are_those_of_a_training_to_the_best_rounds(problem, family):
+    params = FAMILIES[family].defaults(Task.BINARY)
+    trial = crossfit(problem, family, params, keeps_predictions=True)
+    measured = trial.advance(9)
+    again = predict_out_of_fold(problem, Recipe("again", family, params, measured.best_rounds))
+    for kept, trained in zip(trial.predictions, again.predictions, strict=True):
+        assert kept.dtype == np.float32
+        np.testing.assert_allclose(kept, trained, atol=1e-6)
+
+
+def test_a_trial_that_nobody_asked_keeps_no_predictions(problem):
+    trial = crossfit(problem)
+    trial.advance(3)
+    assert trial.predictions == ()
