@@ -55,7 +55,7 @@ _PORTS = (
 
 
 async def create_optimization_agent(
-    settings: Settings | None = None, *, strict: bool = False, **overrides: Any
+    settings: Settings | None = None, *, strict: bool = False, starts_cluster: bool = False, **overrides: Any
 ) -> OptimizationAgent:
     """An agent that is ready to work; close it, or use it as `async with await create_optimization_agent() as agent`.
 
@@ -66,7 +66,8 @@ async def create_optimization_agent(
     `tokens` but those given too.
 
     Raises InvalidRequest for a bad setting and Unavailable, within 5 s and by name, for a configured Redis or MLflow
-    that does not answer. Ray is not started before a search needs it.
+    that does not answer. Ray is not started before a search needs it; with `starts_cluster` at once, in a thread, for a
+    program that will search.
     """
     ports = {name: overrides.pop(name) for name in _PORTS if name in overrides}
     if settings is not None and overrides:
@@ -74,7 +75,7 @@ async def create_optimization_agent(
     settings = settings or load_settings(**overrides)
     parts.make_home(settings)
     async with AsyncExitStack() as resources:
-        agent_ports = await _connect(settings, ports, resources)
+        agent_ports = await _connect(settings, ports, resources, starts_cluster)
         return OptimizationAgent(agent_ports, resources.pop_all(), strict=strict)
 
 
@@ -83,7 +84,11 @@ async def strict_agent(settings: Settings) -> OptimizationAgent:
     return await create_optimization_agent(settings, strict=True)
 
 
-async def _connect(settings: Settings, ports: dict[str, Any], resources: AsyncExitStack) -> Ports:
+async def _connect(settings: Settings, ports: dict[str, Any], resources: AsyncExitStack, starts_cluster: bool) -> Ports:
+    cluster = parts.cluster(settings)
+    if starts_cluster and "tuner" not in ports:
+        resources.push_async_callback(asyncio.to_thread, cluster.close)
+        cluster.start_connecting()
     tracker: Tracker = ports.get("tracker") or model_parts.tracker(settings)
     resources.push_async_callback(asyncio.to_thread, tracker.close)
     await asyncio.to_thread(tracker.check)
@@ -101,7 +106,6 @@ async def _connect(settings: Settings, ports: dict[str, Any], resources: AsyncEx
     for port in (routes, tokens):
         if port is not None:
             resources.push_async_callback(port.close)
-    cluster = parts.cluster(settings)
     loader = ports.get("loader") or (None if "registry" in ports else model_parts.loader(settings))
     if loader is not None:
         resources.push_async_callback(asyncio.to_thread, loader.close)

@@ -59,21 +59,26 @@ def load_settings() -> "Settings":
     return load_settings()
 
 
-async def create_optimization_agent(strict: bool) -> "OptimizationAgent":
+async def create_optimization_agent(strict: bool, starts_cluster: bool = False) -> "OptimizationAgent":
     """An agent from the settings of this process."""
     from optagent.bootstrap import create_optimization_agent
 
-    return await create_optimization_agent(strict=strict)
+    return await create_optimization_agent(strict=strict, starts_cluster=starts_cluster)
 
 
-def with_agent(verb: Callable[["OptimizationAgent"], Awaitable[Any]], register: Path | None = None) -> Any:
-    """The answer of one verb, from an agent that is made for it; the model of a file is registered first."""
+def with_agent(
+    verb: Callable[["OptimizationAgent"], Awaitable[Any]], register: Path | None = None, searches: bool = False
+) -> Any:
+    """The answer of one verb, from an agent that is made for it; the model of a file is registered first.
+
+    For a verb that `searches`, the cluster starts beside the agent.
+    """
     from optagent.agent.acts import acting_as, current_actor
     from optagent.agent.command_start import counting_from
     from optagent.bootstrap.usable_home import require_usable_home
 
     async def call() -> Any:
-        async with await create_optimization_agent(strict=True) as agent:
+        async with await create_optimization_agent(strict=True, starts_cluster=searches) as agent:
             if register is not None:
                 await agent.register_model(register)
             return await verb(agent)

@@ -81,7 +81,7 @@ def tune(
                 seed=seed,
             )
 
-    result = with_agent(search, register)
+    result = with_agent(search, register, searches=True)
     print_json(plain(result)) if as_json else terminal.show_result(OUT, result)
 
 

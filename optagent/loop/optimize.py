@@ -5,6 +5,7 @@ Rows, splits and the trained model are not stored: they are made again from the 
 """
 
 import asyncio
+from contextlib import nullcontext
 from dataclasses import replace
 
 from optagent.codec import plain
@@ -80,7 +81,7 @@ async def _improve(
 ) -> OptimizationResult:
     """Finds a candidate by these stages, judges it, and deploys it where it passes."""
     await job.run.stage("prepare")
-    async with starting(job.ports.tuner if Stage.TUNE in stages else None):
+    async with starting(job.ports.tuner, job.spec) if Stage.TUNE in stages else nullcontext():
         rows = await _gather_rows(job)
         prepared = await asyncio.to_thread(rows.prepare, job.command.seed)
     job.run.set_end_aside(_GATES_S)

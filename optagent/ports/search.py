@@ -1,9 +1,10 @@
 """Search ports: the cluster that runs trials, and the history of studies."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from optagent.domain.model import Task
 from optagent.domain.study import Progress, SearchOutcome, Study, Trial
 from optagent.domain.study_report import StudyReport, StudySummary
 from optagent.training.problem import Problem
@@ -17,6 +18,13 @@ class Tuner(Protocol):
 
     def check(self) -> None:
         """Raises Unavailable when there is no cluster to run on and none can be started."""
+        ...
+
+    def start(self, task: Task, families: Sequence[str]) -> None:
+        """Starts or connects the cluster, and has its workers load what trials of these families and this task need.
+
+        Returns once there is a cluster, and does not wait for the workers. Raises Unavailable.
+        """
         ...
 
     def share(self, problem: Problem) -> Problem:

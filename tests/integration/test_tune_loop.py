@@ -136,6 +136,9 @@ class FailingTuner:
     def close(self):
         """Nothing to close."""
 
+    def start(self, task, families):
+        """Nothing to start."""
+
     def share(self, problem):
         return problem
 

@@ -7,6 +7,7 @@ the seconds of each stage. `--members 0` tries no ensemble. `--commands optimize
 """
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
@@ -105,7 +106,7 @@ def stage_seconds(folder: Path, answer: dict[str, Any], began_at: float, seconds
         (event["at"], event["detail"].get("stage") or event["kind"]) for event in json.loads(done.stdout)["history"]
     ]
     moments = [(began_at, "opening"), *events, (began_at + seconds, "")]
-    return {name: end - at for (at, name), (end, _) in zip(moments, moments[1:], strict=False) if name != "started"}
+    return {name: end - at for (at, name), (end, _) in itertools.pairwise(moments) if name != "started"}
 
 
 def main() -> None:

@@ -42,7 +42,7 @@ def run_job(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Runs a job's module as `python -m` does; answers the exit code and the agent that the job had."""
     agent = RecordingAgent()
 
-    async def create(strict: bool) -> RecordingAgent:
+    async def create(strict: bool, starts_cluster: bool) -> RecordingAgent:
         assert strict
         agent.address = load_settings().ray_address
         return agent

@@ -1,5 +1,6 @@
 """Ray cluster: connects to the cluster at an address, or starts one on this machine."""
 
+import contextlib
 import logging
 import os
 import socket
@@ -7,7 +8,7 @@ import threading
 
 from optagent.adapters.cluster.serve_environment import use_token
 from optagent.errors import Unavailable
-from optagent.extras import require_library
+from optagent.extras import is_installed, require_library
 
 LOG = logging.getLogger("optagent.cluster")
 _ATTEMPTS = 3
@@ -61,6 +62,13 @@ class RayCluster:
                 self._thread = None
                 raise Unavailable(f"no Ray cluster at {self._place}: {errors[0]}") from errors[0]
 
+    def start_connecting(self) -> None:
+        """Connects or starts in a thread; `connect` waits for it, and tries again where it failed."""
+        if is_installed("ray"):
+            import ray  # noqa: F401  (here, so that no two threads import it at once)
+
+            threading.Thread(target=self._connect_quietly, name="ray-start", daemon=True).start()
+
     def close(self) -> None:
         """Disconnects, and stops the cluster where this object started it."""
         with self._lock:
@@ -68,6 +76,10 @@ class RayCluster:
                 self._stop.set()
                 self._thread.join(timeout=30)
                 self._thread = None
+
+    def _connect_quietly(self) -> None:
+        with contextlib.suppress(Exception):  # whoever needs the cluster gets the error
+            self.connect()
 
     @property
     def _place(self) -> str:

@@ -2,9 +2,10 @@
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from optagent.domain.model import Task
 from optagent.domain.space import Categorical, Float, Parameter, SearchSpace
 from optagent.domain.study import Progress, SearchOutcome, Study, Trial, TrialState, progress_of
 from optagent.errors import Cancelled, Infeasible
@@ -26,6 +27,9 @@ class SequentialTuner:
 
     def check(self) -> None:
         """Does nothing, as the caller's thread is always there."""
+
+    def start(self, task: Task, families: Sequence[str]) -> None:
+        """Does nothing, as the caller's thread has loaded what it needs."""
 
     def share(self, problem: Problem) -> Problem:
         """The problem itself, as trials read it in place."""

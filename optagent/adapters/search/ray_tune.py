@@ -6,15 +6,17 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from optagent.adapters.cluster.ray_cluster import RayCluster
+from optagent.domain.model import Task
 from optagent.domain.study import Progress, SearchOutcome, Study, Trial
 from optagent.errors import Cancelled, Unavailable
 from optagent.training.problem import Problem
 
 _PROGRESS_EVERY_S = 0.25
+_MOST_WARM = 16
 _REGISTERING = threading.Lock()
 
 
@@ -25,9 +27,29 @@ class RayTuner:
         self._cluster = cluster
         self._storage_url = storage_url
         self._shared: dict[int, tuple[Problem, Any]] = {}
+        self._is_warm = False
+        self._loading: list[Any] = []
 
     def check(self) -> None:
         self._cluster.connect()
+
+    def start(self, task: Task, families: Sequence[str]) -> None:
+        self._cluster.connect()
+        self._load_on_workers(task, tuple(families))
+        import optagent.adapters.search.scheduler
+        import optagent.adapters.search.trial_store  # noqa: F401  (they take a second: now, while rows are read)
+
+    def _load_on_workers(self, task: Task, families: tuple[str, ...]) -> None:
+        """Sends each core of the cluster a task whose worker, with all that it has loaded, a trial takes over."""
+        if not self._is_warm:
+            import ray
+
+            from optagent.adapters.search.warm_up import load_trial_libraries
+
+            self._is_warm = True
+            load = ray.remote(load_trial_libraries)
+            cores = int(ray.cluster_resources().get("CPU", 0))  # type: ignore[no-untyped-call]
+            self._loading = [load.remote(task, families) for _ in range(min(cores, _MOST_WARM))]
 
     def share(self, problem: Problem) -> Problem:
         self._cluster.connect()

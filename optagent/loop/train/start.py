@@ -4,19 +4,19 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from optagent.domain.model import ModelSpec
+from optagent.loop.train.study import families_of
 from optagent.ports import Tuner
 
 
 @asynccontextmanager
-async def starting(tuner: Tuner | None) -> AsyncIterator[None]:
-    """Starts or connects the cluster of `tuner`, if one is given, in a thread meanwhile.
+async def starting(tuner: Tuner, spec: ModelSpec) -> AsyncIterator[None]:
+    """Starts the cluster of `tuner` for the families of a model in a thread meanwhile.
 
     Its error is raised once the block has ended well.
     """
-    if tuner is None:
-        yield
-        return
-    start = asyncio.create_task(asyncio.to_thread(tuner.check))
+    families = [family.name for family in families_of(spec)]
+    start = asyncio.create_task(asyncio.to_thread(tuner.start, spec.task, families))
     try:
         yield
     except BaseException:

@@ -42,7 +42,7 @@ from optagent.training.time_shares import AfterSearch
 async def tune(command: TuneModel, spec: ModelSpec, ports: Ports, run: Run) -> TuningResult:
     """Prepares rows, searches, builds, validates and registers; each stage is stored before it starts."""
     await run.stage("prepare")
-    async with starting(ports.tuner):
+    async with starting(ports.tuner, spec):
         study, prepared, notes = await asyncio.to_thread(_prepare_study, command, spec, ports, run)
     await run.stage("search")
     run.set_end_aside()

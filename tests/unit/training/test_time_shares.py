@@ -26,7 +26,7 @@ from optagent.training.time_shares import (
 ROWS = np.arange(400)
 PROBLEM = Problem(
     Data(np.zeros((400, 1), np.float32), np.zeros(400), ("a",), Task.BINARY, n_classes=2),
-    tuple(Fold(ROWS[ROWS % 4 != k], ROWS[ROWS % 4 == k]) for k in range(4)),
+    tuple(Fold(np.delete(ROWS, ROWS[k::4]), ROWS[k::4]) for k in range(4)),
 )
 STUDY = Study(
     study_id="s",
