@@ -10,7 +10,7 @@ import numpy.typing as npt
 from optagent.arrays import Vector
 from optagent.domain.model import Task
 from optagent.errors import InvalidRequest
-from optagent.serving.trees import Forest, LinkFunction, Tree
+from optagent.serving.trees import Forest, LinkFunction, Tree, constant_tree
 
 LINKS = {
     Task.BINARY: LinkFunction.SIGMOID,
@@ -60,8 +60,7 @@ def _lightgbm_tree(fields: Mapping[str, str], output: int) -> Tree:
     if fields.get("is_linear", "0") != "0":
         raise InvalidRequest("LightGBM: linear trees are not compiled")
     if len(leaves) == 1:
-        no_child = np.array([-1])
-        return Tree(np.zeros(1, np.int64), np.zeros(1), no_child, no_child, np.zeros(1, np.bool_), leaves, output)
+        return constant_tree(float(leaves[0]), output)
     left, right, column, decision = (
         _parse_numbers(fields[name]).astype(np.int64)
         for name in ("left_child", "right_child", "split_feature", "decision_type")
@@ -85,6 +84,7 @@ def _lightgbm_tree(fields: Mapping[str, str], output: int) -> Tree:
         value=np.concatenate([np.zeros(inner), leaves]),
         output=output,
         members=dict(_lightgbm_category_sets(fields, np.flatnonzero(by_code), threshold)),
+        cover=np.concatenate([_parse_numbers(fields.get(name, "")) for name in ("internal_count", "leaf_count")]),
     )
 
 
@@ -130,7 +130,8 @@ def _xgboost_tree(tree: Mapping[str, Any], output: int) -> Tree:
         missing_left[node] = not missing_left[node]
     leaf = left < 0
     column = np.asarray(tree["split_indices"], dtype=np.int64)
-    return Tree(column, values, left, right, missing_left, np.where(leaf, values, 0.0), output, members)
+    cover = np.asarray(tree.get("sum_hessian", ()), dtype=np.float64)
+    return Tree(column, values, left, right, missing_left, np.where(leaf, values, 0.0), output, members, cover)
 
 
 def _parse_numbers(text: str) -> Vector:

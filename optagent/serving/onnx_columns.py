@@ -17,10 +17,10 @@ Levels = Sequence[int]
 
 def add_tree_columns(graph: Graph, columns: Any, levels: Levels) -> tuple[str, npt.NDArray[np.int64]]:
     """The columns that a forest is fitted on, and the position of each of the transformer's columns among them."""
-    numbers = _source_columns(columns, "number")
-    tables = _category_tables(columns, levels)
+    numbers = step_columns(columns, "number")
+    tables = category_tables(columns, levels)
     parts = [gather_columns(graph, numbers)] if numbers else []
-    order = _output_positions(columns, "number")
+    order = output_positions(columns, "number")
     for source, (positions, table) in tables.items():
         order += positions
         parts.append(look_up_codes(graph, source, table))
@@ -32,10 +32,10 @@ def add_tree_columns(graph: Graph, columns: Any, levels: Levels) -> tuple[str, n
 def add_margin(graph: Graph, columns: Any, weights: Vector, intercept: Vector, levels: Levels) -> str:
     """The sum of the columns' contributions to each output; `weights` are (the transformer's columns, outputs)."""
     parts = [graph.constant(intercept[None, :])]
-    numbers = _source_columns(columns, "number")
+    numbers = step_columns(columns, "number")
     if numbers:
         parts += _number_parts(graph, columns, numbers, weights)
-    for source, (positions, table) in _category_tables(columns, levels).items():
+    for source, (positions, table) in category_tables(columns, levels).items():
         parts.append(look_up_codes(graph, source, table.astype(np.float64) @ weights[positions]))
     total = parts[0]
     for part in parts[1:]:
@@ -53,8 +53,8 @@ def _number_parts(graph: Graph, columns: Any, numbers: list[int], weights: Vecto
     filled = graph.add("Where", missing, graph.constant(steps["impute"].statistics_.astype(np.float32)), values)
     centred = graph.add("Sub", filled, graph.constant(steps["scale"].mean_.astype(np.float32)))
     scaled = graph.add("Div", centred, graph.constant(steps["scale"].scale_.astype(np.float32)))
-    value_weights = weights[_output_positions(columns, "number")]
-    missing_weights = weights[_output_positions(columns, "missing")]
+    value_weights = weights[output_positions(columns, "number")]
+    missing_weights = weights[output_positions(columns, "missing")]
     return [
         graph.add("MatMul", graph.cast(scaled, 64), graph.constant(value_weights)),
         graph.add("MatMul", graph.cast(missing, 64), graph.constant(missing_weights)),
@@ -78,7 +78,7 @@ def look_up(graph: Graph, code: str, table: npt.NDArray[Any]) -> str:
     return graph.add("Gather", graph.constant(table), whole, axis=0)
 
 
-def _category_tables(columns: Any, levels: Levels) -> dict[int, tuple[list[int], npt.NDArray[np.float32]]]:
+def category_tables(columns: Any, levels: Levels) -> dict[int, tuple[list[int], npt.NDArray[np.float32]]]:
     """By categorical column: the transformer's columns that are made from it, and their numbers for each code and NaN.
 
     The numbers come from the transformer itself, so the lookup agrees with it on every level.
@@ -86,7 +86,7 @@ def _category_tables(columns: Any, levels: Levels) -> dict[int, tuple[list[int],
     widths = columns.output_indices_
     width = max((span.stop for span in widths.values()), default=0)
     tables = {}
-    for source in [*_source_columns(columns, "onehot"), *_source_columns(columns, "target")]:
+    for source in [*step_columns(columns, "onehot"), *step_columns(columns, "target")]:
         probe = np.zeros((levels[source] + 1, columns.n_features_in_), dtype=np.float32)
         probe[:, source] = [*range(levels[source]), np.nan]
         positions = [at for at in range(width) if sum_by_column(columns, _unit_vector(width, at))[source]]
@@ -100,10 +100,10 @@ def _unit_vector(width: int, at: int) -> Vector:
     return vector
 
 
-def _source_columns(columns: Any, step: str) -> list[int]:
+def step_columns(columns: Any, step: str) -> list[int]:
     return next((list(sources) for name, _, sources in columns.transformers_ if name == step), [])
 
 
-def _output_positions(columns: Any, step: str) -> list[int]:
+def output_positions(columns: Any, step: str) -> list[int]:
     span = columns.output_indices_.get(step, slice(0, 0))
     return list(range(span.start, span.stop))

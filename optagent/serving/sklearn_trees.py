@@ -44,6 +44,7 @@ def _member_trees(tree: Any, task: Task, outputs: int) -> Iterator[Tree]:
             missing_left=tree.missing_go_to_left.astype(np.bool_),
             value=values[:, position],
             output=output,
+            cover=tree.weighted_n_node_samples,
         )
 
 
@@ -80,4 +81,5 @@ def _histogram_tree(tree: Any, output: int, sources: npt.NDArray[np.int64], code
         value=nodes["value"].astype(np.float64),
         output=output,
         members=members,
+        cover=nodes["count"].astype(np.float64),
     )

@@ -28,7 +28,8 @@ class Tree:
 
     A row goes left where its value is at most `threshold` (below it in a strict forest), where the node is among
     `members` and the value is one of its codes, or where the value is missing and `missing_left` says so. `left` and
-    `right` are negative at a leaf, whose `value` is added to output number `output`.
+    `right` are negative at a leaf, whose `value` is added to output number `output`. `cover` is the number (or the
+    weight) of the training rows that came to each node, empty where it is not known.
     """
 
     column: Nodes
@@ -39,6 +40,7 @@ class Tree:
     value: Vector
     output: int = 0
     members: Mapping[int, npt.NDArray[Any]] = field(default_factory=dict)
+    cover: Vector = field(default_factory=lambda: np.empty(0))
 
     @property
     def is_leaf(self) -> Truths:
@@ -77,5 +79,12 @@ def constant_tree(value: float, output: int) -> Tree:
     """A tree of one leaf, with the value that a sum starts with."""
     no_child = np.array([-1])
     return Tree(
-        np.zeros(1, np.int64), np.zeros(1), no_child, no_child, np.zeros(1, np.bool_), np.array([value]), output
+        column=np.zeros(1, np.int64),
+        threshold=np.zeros(1),
+        left=no_child,
+        right=no_child,
+        missing_left=np.zeros(1, np.bool_),
+        value=np.array([value]),
+        output=output,
+        cover=np.ones(1),
     )

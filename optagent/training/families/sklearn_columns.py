@@ -65,11 +65,11 @@ def numeric_columns(data: Data) -> list[int]:
 def sum_by_column(columns: ColumnTransformer, values: Vector) -> Vector:
     """(columns,) sums of `values` over the outputs of each column, such as its one-hot levels."""
     sums = np.zeros(columns.n_features_in_)
-    np.add.at(sums, _source_columns(columns), values)
+    np.add.at(sums, source_columns(columns), values)
     return sums
 
 
-def _source_columns(columns: ColumnTransformer) -> npt.NDArray[np.int64]:
+def source_columns(columns: ColumnTransformer) -> npt.NDArray[np.int64]:
     """(outputs,) the column from which each output is computed."""
     origins: list[int] = []
     for name, step, sources in columns.transformers_:

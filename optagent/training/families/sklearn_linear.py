@@ -8,7 +8,7 @@ from warnings import catch_warnings, simplefilter
 
 import numpy as np
 
-from optagent.arrays import Prediction, Rows, Vector
+from optagent.arrays import Matrix, Prediction, Rows, Vector
 from optagent.domain.model import Task
 from optagent.domain.space import Categorical, Float, SearchSpace
 from optagent.training.families.family import Cache
@@ -95,6 +95,7 @@ class LinearFit:
     def model(self, rounds: int | None = None) -> SklearnModel:
         steps = check_rounds(rounds, self.rounds)
         pipeline = self._pipeline if steps == self.rounds else self._fit(steps)
+        _store_means(pipeline, self._data.x_of(self._rows_of(steps)))
         return SklearnModel(pipeline, self._data.task, _importances)
 
     def _fit(self, rounds: int) -> Any:
@@ -102,7 +103,7 @@ class LinearFit:
         from sklearn.pipeline import Pipeline
         from threadpoolctl import threadpool_limits
 
-        rows = self._rows[: max(_FEWEST_ROWS, ceil(len(self._rows) * rounds / FULL_ROUNDS))]
+        rows = self._rows_of(rounds)
         y = self._data.y[rows]
         scaling = self._settings["scaling"]
         pipeline = Pipeline(
@@ -117,6 +118,9 @@ class LinearFit:
             pipeline.fit(self._data.x_of(rows), y, model__sample_weight=normalised_weight(self._data, rows))
         forget_folds(pipeline["columns"])
         return pipeline
+
+    def _rows_of(self, rounds: int) -> Rows:
+        return self._rows[: max(_FEWEST_ROWS, ceil(len(self._rows) * rounds / FULL_ROUNDS))]
 
     def _estimator(self) -> Any:
         strength = {name: value for name, value in self._settings.items() if name != "scaling"}
@@ -138,6 +142,11 @@ def _stratified_positions(data: Data, train: Rows, seed: int) -> Rows:
         place[members] = (np.arange(len(members)) + 0.5) / len(members)
         place[members[0]] = -1.0
     return shuffled[np.argsort(place, kind="stable")]
+
+
+def _store_means(pipeline: Any, x: Matrix) -> None:
+    """Has the estimator keep the means of its columns on the training rows, from which its reasons are told."""
+    pipeline["model"].column_means_ = np.asarray(pipeline["columns"].transform(x), dtype=np.float64).mean(axis=0)
 
 
 def _estimator(task: Task) -> type:

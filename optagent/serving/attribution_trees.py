@@ -1,0 +1,203 @@
+"""Tree attribution: exact path-dependent SHAP values of a forest, from tables that are made once.
+
+Of a leaf of value v, the game v·∏o_j·∏z_j (o_j: the row satisfies the path's splits on column j; z_j: the share of the
+training rows that does) has the Shapley values v·(o_i - z_i)·∫∏_{j≠i}((1-t)·z_j + t·o_j)dt (Owen 1972; Lundberg et al.
+2020, algorithm 1). The integrand is a polynomial, so Gauss-Legendre quadrature with half as many points as a path has
+columns gives the integral exactly. As in Linear TreeSHAP (Yu et al. 2022), the leaves below an edge are summed first,
+so that a row costs nodes times points. All trees of a block go down and up a level at a time.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from optagent.arrays import Mask, Vector
+from optagent.errors import Conflict
+from optagent.serving.tree_arrays import NO_COVERS, Indexes, TreeArrays, find_levels, split_trees
+
+Points = npt.NDArray[np.float64]
+"""(3 · nodes, points) a number for each state of each edge, at each point of the quadrature."""
+
+MOST_KEPT = 2_000_000
+"""Nodes times points of tables that are kept, in 48 bytes each; those of larger forests are made anew for each call."""
+
+
+class EdgeTables(NamedTuple):
+    """`ratio`: the factor of an edge over that of the edge above it on the same column; `gain`: weights of its sum."""
+
+    ratio: Points
+    gain: Points
+
+
+class TreeBlock:
+    """Trees that are walked together. Nodes are numbered by level, the roots first; the edge of a node leads to it.
+
+    An edge is in state 2 where the row satisfies it and all edges above it on the same column, in state 1 where it does
+    not but satisfies those above, and otherwise in state 0. It contributes to `output` for the column `owner` of the row;
+    `expected` are the sums of the outputs before any column is known.
+    """
+
+    def __init__(self, trees: TreeArrays) -> None:
+        levels = find_levels(trees)
+        order = np.concatenate(levels)
+        place = np.full(len(trees.left), -1, dtype=np.intp)
+        place[order] = np.arange(len(order))
+        left, right = (np.where(child[order] >= 0, place[child[order]], -1) for child in (trees.left, trees.right))
+        self._roots, self._nodes = len(levels[0]), len(order)
+        bounds = np.cumsum([0, *map(len, levels)])
+        inner = np.flatnonzero(left >= 0)
+        parent = np.zeros(self._nodes, dtype=np.intp)
+        parent[left[inner]] = parent[right[inner]] = inner
+        self._parent, self._is_left = parent, np.zeros(self._nodes, dtype=np.bool_)
+        self._is_left[left[inner]] = True
+        self._levels = [(slice(a, b), parent[a:b]) for a, b in pairwise(bounds[1:])]
+        self._up = [(at, left[at], right[at]) for at in np.split(inner, np.searchsorted(inner, bounds[1:-1]))][::-1]
+        self._read_splits(trees, order)
+        self._leaf_value = np.where(left < 0, trees.value[order], 1.0)[:, None]
+        self._above = self._find_above(trees.player[order])
+        self._chains = self._find_chains()
+        self._share, self._passed, depth = self._find_shares(trees.cover[order])
+        self.points = max(1, (int(depth.max()) + 1) // 2)
+        self.owner, self.output = self._edge_source, trees.output[order]
+        self.expected = self._expect_sums(left < 0, trees.value[order])
+
+    @property
+    def cells(self) -> int:
+        """The size of the tables, nodes times points."""
+        return self._nodes * self.points
+
+    def contributions(self, x: Vector, tables: EdgeTables) -> Vector:
+        """(nodes,) the contributions of the edges of one row, to be summed by `owner` and output; 0 for the roots."""
+        state = self._find_states(x)
+        state *= self._nodes
+        state += np.arange(self._nodes)
+        sums = tables.ratio.take(state, axis=0, mode="clip")
+        sums[: self._roots] = 1.0
+        for level, parents in self._levels:
+            sums[level] *= sums.take(parents, axis=0, mode="clip")
+        sums *= self._leaf_value
+        for inner, left, right in self._up:
+            sums[inner] = sums.take(left, axis=0, mode="clip") + sums.take(right, axis=0, mode="clip")
+        edges: Vector = np.einsum("nq,nq->n", tables.gain.take(state, axis=0, mode="clip"), sums)
+        edges[: self._roots] = 0.0
+        return edges
+
+    def _find_states(self, x: Vector) -> Indexes:
+        values = x.take(self._edge_source)
+        goes_left = values <= self._edge_threshold
+        if len(self._coded):
+            codes = values[self._coded]
+            known = (codes >= 0) & (codes < self._unknown)  # False for NaN
+            goes_left[self._coded] = self._members[
+                self._member_rows, np.where(known, codes, self._unknown).astype(np.intp)
+            ]
+        missing = np.isnan(values)
+        goes_left[missing] = self._edge_missing_left[missing]
+        satisfied = goes_left == self._is_left
+        for edges, above in self._chains:
+            satisfied[edges] &= satisfied[above]
+        state: Indexes = (satisfied[self._above] | self._is_first).astype(np.intp)
+        state += satisfied
+        return state
+
+    def _read_splits(self, trees: TreeArrays, order: Indexes) -> None:
+        """The splits of the parents, by edge."""
+        nodes = order[self._parent]
+        self._edge_source, self._edge_threshold = trees.source[nodes], trees.threshold[nodes]
+        self._edge_missing_left = trees.missing_left[nodes]
+        by_code = np.isnan(trees.threshold)
+        self._coded = np.flatnonzero(by_code[nodes])
+        self._members, self._member_rows = trees.members, np.cumsum(by_code)[nodes[self._coded]] - 1
+        self._unknown = trees.members.shape[1] - 1
+
+    def _find_above(self, player: Indexes) -> Indexes:
+        """(nodes,) the next edge above on the same column; 0 where there is none, and `_is_first` is True."""
+        player = player[self._parent]
+        above, at = np.zeros(self._nodes, dtype=np.intp), self._parent.copy()
+        self._is_first = np.ones(self._nodes, dtype=np.bool_)
+        active = np.arange(self._roots, self._nodes)
+        while len(active):
+            active = active[at[active] >= self._roots]
+            same = player[at[active]] == player[active]
+            ended = active[same]
+            above[ended], self._is_first[ended] = at[ended], False
+            active = active[~same]
+            at[active] = self._parent[at[active]]
+        return above
+
+    def _find_chains(self) -> Sequence[tuple[Indexes, Indexes]]:
+        """Edges that have one above on the same column, those with fewest above first, and the next above of each."""
+        length = np.zeros(self._nodes, dtype=np.intp)
+        for level, _ in self._levels:
+            length[level] = np.where(self._is_first[level], 0, length[self._above[level]] + 1)
+        chains = [np.flatnonzero(length == count) for count in range(1, int(length.max()) + 1)]
+        return [(edges, self._above[edges]) for edges in chains]
+
+    def _find_shares(self, cover: Vector) -> tuple[Vector, Vector, Indexes]:
+        """Of each edge: the share of the rows of its parent, the product on its column, and the columns of its path."""
+        share, depth = np.ones(self._nodes), np.zeros(self._nodes, dtype=np.intp)
+        above = cover[self._parent[self._roots :]]
+        if not np.isfinite(cover).all() or (cover < 0).any() or (above <= 0).any():
+            raise Conflict(NO_COVERS)
+        share[self._roots :] = cover[self._roots :] / above
+        passed = share.copy()
+        for level, parents in self._levels:
+            first = self._is_first[level]
+            passed[level] *= np.where(first, 1.0, passed[self._above[level]])
+            depth[level] = depth[parents] + first
+        return share, passed, depth
+
+    def make_tables(self) -> EdgeTables:
+        """The tables of all edges in all states."""
+        nodes, weights = np.polynomial.legendre.leggauss(self.points)
+        t, weights = (nodes + 1) / 2, weights / 2
+        passed, first = self._passed[:, None], self._is_first[:, None]
+        factor = (1 - t) * passed + t
+        slope = (1 - passed) / factor
+        factor_above = np.where(first, 1.0, factor[self._above])
+        slope_above = np.where(first, 0.0, slope[self._above])
+        size = self._nodes
+        ratio, gain = np.empty((3 * size, self.points)), np.zeros((3 * size, self.points))
+        ratio[:size] = self._share[:, None]
+        ratio[size : 2 * size] = (1 - t) * passed / factor_above
+        ratio[2 * size :] = factor / factor_above
+        gain[size : 2 * size] = weights * (-1 / (1 - t) - slope_above)
+        gain[2 * size :] = weights * (slope - slope_above)
+        return EdgeTables(ratio, gain)
+
+    def _expect_sums(self, leaf: Mask, value: Vector) -> Vector:
+        """(outputs,) the sums of the trees that are expected before any column is known."""
+        reached = np.ones(self._nodes)
+        for level, parents in self._levels:
+            reached[level] = reached[parents] * self._share[level]
+        return np.bincount(self.output[leaf], reached[leaf] * value[leaf]).astype(np.float64)
+
+
+class TreeAttributor:
+    """Contributions of the columns of rows to the sums of a forest, in blocks of trees."""
+
+    def __init__(self, arrays: Mapping[str, Any]) -> None:
+        """Takes the arrays of `tree_arrays.forest_arrays`; raises Conflict for trees without covers."""
+        self._columns, self._outputs = int(arrays["columns"]), int(arrays["outputs"])
+        self._scale = 1.0 / float(arrays["mean_of"])
+        trees = TreeArrays(**{name: arrays[name] for name in TreeArrays._fields})
+        self._blocks = [TreeBlock(part) for part in split_trees(trees)]
+        self._keys = [block.output * self._columns + block.owner for block in self._blocks]
+        self.base = np.asarray(arrays["start"], dtype=np.float64).copy()
+        for block in self._blocks:
+            self.base[: len(block.expected)] += block.expected * self._scale
+        keeps = sum(block.cells for block in self._blocks) <= MOST_KEPT
+        self._tables = [block.make_tables() if keeps else None for block in self._blocks]
+
+    def contributions(self, x: npt.NDArray[Any]) -> Points:
+        """(rows, outputs, columns) the contributions to the margins, which with `base` (outputs,) they sum to."""
+        rows = np.asarray(x, dtype=np.float64)
+        totals = np.zeros((len(rows), self._outputs * self._columns))
+        for block, keys, kept in zip(self._blocks, self._keys, self._tables, strict=True):
+            tables = kept or block.make_tables()
+            for row, total in zip(rows, totals, strict=True):
+                total += np.bincount(keys, block.contributions(row, tables), len(total))
+        return (totals * self._scale).reshape(len(rows), self._outputs, self._columns)
