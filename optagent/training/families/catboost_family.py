@@ -114,7 +114,12 @@ class CatBoost:
             valid_pool = None
             if valid is not None:
                 valid_pool = valid_pools.get(rows_key(valid), lambda: _pool(data, valid, threads))
-        booster_params = {**_booster_params(settings), "loss_function": LOSSES[data.task], "thread_count": threads}
+        is_constant = bool((data.y[train] == data.y[train][0]).all())
+        booster_params = {
+            **_booster_params(settings, is_constant),
+            "loss_function": LOSSES[data.task],
+            "thread_count": threads,
+        }
         return CatBoostFit({**booster_params, "random_seed": library_seed(seed)}, data, train_pool, valid_pool)
 
     def load(self, folder: Path, task: Task, n_classes: int) -> CatBoostModel:
@@ -173,8 +178,9 @@ class CatBoostFit:
             return CatBoostModel(document, self._task)
 
 
-def _booster_params(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The booster's parameters. It writes no files beside its work, and learns a target of one value as a constant."""
+def _booster_params(settings: Mapping[str, Any], is_constant: bool) -> dict[str, Any]:
+    """The booster's parameters. It writes no files beside its work. Rows are sampled by their gradients, of which a
+    constant target has none."""
     params = {
         **settings,
         "bootstrap_type": "MVS",
@@ -182,7 +188,7 @@ def _booster_params(settings: Mapping[str, Any]) -> dict[str, Any]:
         "allow_writing_files": False,
         "logging_level": "Silent",
     }
-    if settings["subsample"] == 1:
+    if settings["subsample"] == 1 or is_constant:
         params["bootstrap_type"] = "No"
         del params["subsample"]
     return params
