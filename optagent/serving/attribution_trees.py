@@ -36,8 +36,8 @@ class TreeBlock:
     """Trees that are walked together. Nodes are numbered by level, the roots first; the edge of a node leads to it.
 
     An edge is in state 2 where the row satisfies it and all edges above it on the same column, in state 1 where it does
-    not but satisfies those above, and otherwise in state 0. It contributes to `output` for the column `owner` of the row;
-    `expected` are the sums of the outputs before any column is known.
+    not but satisfies those above, and otherwise in state 0. It contributes to `output` for the column `owner` of the
+    row; `expected` are the sums of the outputs before any column is known.
     """
 
     def __init__(self, trees: TreeArrays) -> None:

@@ -20,9 +20,10 @@ from optagent.training.encoding import encode
 from optagent.training.families.engineered import EngineeredModel
 from optagent.training.families.ensemble import EnsembleModel
 from optagent.training.families.parts import ModelPart
-from optagent.training.plan import FeaturePlan, GroupMean, Product
+from optagent.training.plan import FeaturePlan
 from optagent.training.predictor import Predictor
 from optagent.training.stack import Stack, StackColumn
+from optagent.training.steps import GroupMean, Product
 
 MakePredictor = Callable[..., Predictor]
 MakeRows = Callable[[Task], pa.Table]
