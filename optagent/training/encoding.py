@@ -21,6 +21,8 @@ from optagent.training.values import Coder, as_column
 MAX_CATEGORIES = 254
 """Categories of a column that keep a level of their own; with the level of the others, 255 fit any family's bins."""
 
+_MOST_DIFFERENT = 0.5  # of the texts of a column of categories, as a share
+
 
 @dataclass(frozen=True, slots=True)
 class FeatureColumn:
@@ -182,15 +184,18 @@ def _fit_column(values: pa.ChunkedArray, name: str, notes: list[str]) -> Feature
 
 
 def _fit_categories(values: pa.ChunkedArray, name: str, notes: list[str]) -> FeatureColumn | None:
-    counts = pc.value_counts(values.drop_null())
+    present = values.drop_null()
+    counts = pa.table(pc.value_counts(present).flatten(), ["value", "count"])
     if len(counts) < 2:
         notes.append(_left_out_note(name, values=len(counts)))
         return None
-    ranking = sorted((-count.as_py(), value.as_py()) for value, count in zip(*counts.flatten(), strict=True))
-    if len(ranking) > MAX_CATEGORIES:
-        notes.append(f"{name}: {len(ranking):,} categories, the {MAX_CATEGORIES} most frequent are kept apart")
-    categories = tuple(category for _, category in ranking[:MAX_CATEGORIES])
-    return FeatureColumn(name, Kind.CATEGORICAL, categories, other=len(ranking) > MAX_CATEGORIES)
+    order = [("count", "descending"), ("value", "ascending")]
+    most_frequent = counts["value"].take(pc.select_k_unstable(counts, MAX_CATEGORIES, order)).to_pylist()
+    if len(counts) > MAX_CATEGORIES:
+        notes.append(f"{name}: {len(counts):,} categories, the {MAX_CATEGORIES} most frequent are kept apart")
+    if len(counts) > max(MAX_CATEGORIES, _MOST_DIFFERENT * len(present)):
+        notes[-1] += f"; in {len(present):,} rows that looks like ids or free text, which ignore leaves out"
+    return FeatureColumn(name, Kind.CATEGORICAL, tuple(most_frequent), other=len(counts) > MAX_CATEGORIES)
 
 
 def _left_out_note(name: str, values: int) -> str:

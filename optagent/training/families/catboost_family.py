@@ -54,12 +54,14 @@ class CatBoost:
         "border_count": (1, 1023),
         "one_hot_max_size": (2, 255),
         "max_ctr_complexity": (1, 8),
+        "leaf_estimation_iterations": (1, 100),
     }
 
     def supports(self, task: Task) -> bool:
         return task in LOSSES
 
     def space(self, task: Task) -> SearchSpace:
+        newton = (Categorical("leaf_estimation_iterations", (1, 10)),) if task is Task.BINARY else ()
         return SearchSpace(
             (
                 Float("learning_rate", 0.01, 0.3, log=True),
@@ -72,6 +74,7 @@ class CatBoost:
                 Categorical("one_hot_max_size", (2, 10, 255)),
                 Categorical("max_ctr_complexity", (1, 2, 4)),
                 Categorical("boosting_type", ("Plain", "Ordered")),
+                *newton,
             )
         )
 
@@ -88,6 +91,7 @@ class CatBoost:
             "one_hot_max_size": 2,
             "max_ctr_complexity": 4,
             "boosting_type": "Plain",
+            **({"leaf_estimation_iterations": 10} if task is Task.BINARY else {}),
         }
 
     def start(

@@ -94,6 +94,14 @@ def test_categories_beyond_the_cap_share_one_level() -> None:
     np.testing.assert_array_equal(unseen, [MAX_CATEGORIES, np.nan])
 
 
+def test_texts_that_nearly_all_differ_are_said_to_look_like_ids_or_free_text() -> None:
+    words = [f"w{index:03}" for index in range(MAX_CATEGORIES + 6)]
+    (note,) = fit_schema(table(x=[*words, *words[6:]]), spec()).notes
+    assert note.endswith("in 514 rows that looks like ids or free text, which ignore leaves out")
+    (note,) = fit_schema(table(x=[*words, *words[6:], *words]), spec()).notes
+    assert note == "x: 260 categories, the 254 most frequent are kept apart"
+
+
 def test_an_unseen_category_is_missing() -> None:
     schema = fit_schema(table(x=["a", "b"]), spec())
     np.testing.assert_array_equal(encode(pa.table({"x": ["b", "z"]}), schema)[:, 0], [1, np.nan])
