@@ -81,6 +81,12 @@ def searched(tuner: Tuner, problem: Problem) -> Searched:
     return Searched(study, outcome, progress, told)
 
 
+def test_every_trial_has_its_gains_in_blocks_of_the_validation_rows(searched):
+    scored = [trial for trial in searched.outcome.trials if trial.state.has_score]
+    assert {len(trial.block_gains) for trial in scored} == {8}  # 160 rows, at least 20 in each
+    assert all(np.mean(trial.block_gains) > 0 for trial in scored)
+
+
 def test_every_trial_is_done_once_and_the_last_progress_is_the_whole(searched):
     outcome, progress = searched.outcome, searched.progress
     assert sorted(trial.number for trial in outcome.trials) == [0, 1, 2, 3, 4]

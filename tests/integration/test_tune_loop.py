@@ -218,3 +218,23 @@ def test_an_interval_that_is_not_a_number_never_passes():
 )
 def test_an_alias_is_earned_by_the_verdict(verdict, champion, alias):
     assert alias_earned(verdict, champion) == alias
+
+
+async def test_a_search_over_combinatorial_folds_weighs_an_ensemble_and_tells_the_skill_of_its_selection(agent, churn):
+    folds = {"scheme": "combinatorial_purged", "groups": 3, "test": 2, "embargo": "2d"}
+    await agent.register_model({**churn, "families": ["linear"], "folds": folds})
+    result = await agent.tune_hyperparameters("churn", trials=5, ensemble=2)
+    assert "error" not in result
+    assert result.selection.trials == 5
+    assert result.selection.blocks == 15  # three groups of five
+    assert 0 <= result.selection.overfitting <= 1
+    assert result.selection.sharpe > 0
+    assert any("trial" in note for note in result.notes)  # the ensemble was accepted or the single trial kept
+
+
+async def test_features_are_searched_on_combinatorial_folds_too(agent, churn):
+    folds = {"scheme": "combinatorial_purged", "groups": 3, "test": 2, "embargo": "1d"}
+    await agent.register_model({**churn, "families": ["linear"], "folds": folds})
+    await agent.tune_hyperparameters("churn", trials=1)
+    result = await agent.engineer_features("churn")
+    assert "error" not in result
