@@ -6,7 +6,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --no-header --universal --python-versio
 # Set, it would make every Ray worker compile its imports anew: 6 s instead of 1.6.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-docs test-oldest unit docs docs-serve screenshots reference lint advisories fuzz format hooks bench bench-search bench-monitor bench-serve bench-rollout bench-ensemble bench-features bench-loop bench-decisions bench-soak bench-score up down lock clean
+.PHONY: demo test test-docs test-oldest unit docs docs-serve screenshots reference lint advisories fuzz format hooks bench bench-search bench-monitor bench-serve bench-rollout bench-ensemble bench-features bench-loop bench-decisions bench-soak bench-score bench-explain up down lock clean
 
 demo: .venv/.made
 	$(BIN)/optagent demo
@@ -66,6 +66,10 @@ hooks: .venv/.made
 
 bench: .venv/.made
 	$(BIN)/pytest tests/performance --override-ini "python_files=bench_*.py" --benchmark-only --benchmark-columns min,median,max,rounds
+
+# A minute or two on one core: the reasons of one row by family, beside the libraries' own contributions.
+bench-explain: .venv/.made
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tests/performance/bench_explain.py
 
 # Some twenty minutes on two cores.
 bench-search: .venv/.made

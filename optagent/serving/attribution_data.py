@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from optagent.codec import encode
 from optagent.domain.model import Task
-from optagent.errors import Conflict, Malformed
+from optagent.errors import Conflict, InvalidRequest, Malformed
 from optagent.serving.attribution_linear import linear_arrays
 from optagent.serving.boosted_trees import lightgbm_forest, xgboost_forest
 from optagent.serving.evidence_record import count_outputs
@@ -72,7 +72,10 @@ def _read_part(family: str, source: _Source) -> Arrays:
     reader = _READERS.get(family)
     if reader is None:
         raise Conflict(f"a model of the family {family} gives no reasons: {', '.join(_READERS)} do")
-    return reader(source)
+    try:
+        return reader(source)
+    except InvalidRequest as error:
+        raise Conflict(f"this model gives no reasons: {error}") from None
 
 
 def _read_lightgbm(source: _Source) -> Arrays:

@@ -1,6 +1,7 @@
 """Served model: rows by name in, labels with probabilities or values out."""
 
 import math
+from collections.abc import Callable
 from copy import copy
 from typing import Any, Protocol
 
@@ -9,6 +10,7 @@ import pyarrow as pa
 
 from optagent.arrays import Matrix, Prediction
 from optagent.domain.model import Task
+from optagent.serving.reasons import RowExplainer
 from optagent.serving.row_reader import MOST_ROWS, RowReader
 from optagent.training.encoding import Schema
 from optagent.training.families.feasible import finite
@@ -37,8 +39,11 @@ class Engine(Protocol):
 class ServedModel:
     """A version with its row reader and its engine. It stores nothing of a call, so threads may share it.
 
-    `reason` says why this engine was chosen.
+    `reason` says why this engine was chosen. `load_explainer` makes, within seconds, what tells the reasons of answers:
+    a loader sets it. It raises Conflict for a version that gives none.
     """
+
+    load_explainer: Callable[[], RowExplainer] | None = None
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """Prediction routes, for the documents: the data plane answers predictions and labels, mostly before they come here."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -41,6 +41,9 @@ class PredictRequest(BaseModel):
             " .9, .95 and .99 is answered by the next higher one",
         ),
     ] = None
+    explain: Annotated[
+        int | None, Field(ge=1, description="so many features are named that moved each answer most; up to 200 rows")
+    ] = None
 
 
 class AnswerInterval(BaseModel):
@@ -51,12 +54,35 @@ class AnswerInterval(BaseModel):
     high: float
 
 
+class FeatureContribution(BaseModel):
+    """A feature and the amount by which its value moved the answer away from the base."""
+
+    feature: str
+    contribution: float
+
+
+class AnswerReasons(BaseModel):
+    """The features that moved an answer most. `base`, the contributions and those of `others` sum to `sum`.
+
+    `of` is the class that they speak for (of two classes the second, else the predicted one), or the target of a
+    regression. `unit` is `log-odds`, `probability`, or `value` for that of the target.
+    """
+
+    of: str | float
+    unit: Literal["log-odds", "probability", "value"]
+    base: float
+    features: list[FeatureContribution]
+    others: float
+    sum: float
+
+
 class Prediction(BaseModel):
     """The answer for one row; its label is sent later by the same `id`."""
 
     id: str
     prediction: str | float
     probabilities: dict[str, float] | None = None
+    reasons: Annotated[AnswerReasons | None, Field(description="where the request has `explain`")] = None
     version: str
     interval: AnswerInterval | None = None
     set: list[str | float] | None = None
@@ -139,7 +165,8 @@ async def _forward_to_data_plane(request: Request, scope: Scope) -> Response:
 async def predict(model_id: ModelId, request: Request) -> Response:
     """Predictions for one row or many, by the version of the request's arm, or by another version where that fails.
 
-    The sticky key may be sent as the header `X-Optagent-Key` too. An Arrow IPC stream is answered by one.
+    The sticky key may be sent as the header `X-Optagent-Key` too, and `explain` as `X-Optagent-Explain`. An Arrow IPC
+    stream is answered by one. Where the version that answers gives no reasons, `explain` is answered with 409.
     """
     return await _forward_to_data_plane(request, Scope.PREDICT)
 

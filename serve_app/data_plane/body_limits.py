@@ -11,6 +11,7 @@ __all__ = [
     "LONGEST_TEXT",
     "MOST_CELLS",
     "MOST_COLUMNS",
+    "MOST_EXPLAINED",
     "MOST_LABELS",
     "MOST_LABEL_CELLS",
     "MOST_LABEL_COLUMNS",
@@ -32,6 +33,10 @@ MOST_COLUMNS = 10_000
 
 MOST_CELLS = 2_500_000
 """Rows times columns: as many as there are 32-bit numbers in the largest body of the default settings, 10 MB."""
+
+MOST_EXPLAINED = 200
+"""Rows of one request that asks for reasons. A row of a usual model takes less than a millisecond, of a large forest a
+hundred."""
 
 MOST_LABELS = 100_000
 """Labels of one request; their ids and numbers fill some 2 MB."""

@@ -16,17 +16,14 @@ from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
 
-from optagent.arrays import Prediction
 from optagent.domain.model import ModelSpec
 from optagent.domain.token import Scope
 from optagent.errors import Conflict, EngineFailed, InvalidRequest
 from optagent.ports import Clock, Loader, Observations, RecordKind, Routes
-from optagent.serving.answer_interval import AskedInterval, add_intervals
-from optagent.serving.engine import ServedModel
 from optagent.serving.prediction_record import PredictionRecord
-from serve_app.data_plane.arrow_bodies import table_bytes
 from serve_app.data_plane.body_limits import SMALL_BODY
 from serve_app.data_plane.evidence import EvidenceRecorder
+from serve_app.data_plane.explaining import AnswerExplainer
 from serve_app.data_plane.interval_request import find_interval
 from serve_app.data_plane.label_bodies import read_labels
 from serve_app.data_plane.metrics import GatewayMetrics
@@ -34,8 +31,12 @@ from serve_app.data_plane.mixture import FEW_ROWS
 from serve_app.data_plane.payloads import (
     ARROW,
     JSON,
+    AnswerExtras,
+    ask_reasons,
+    encode_answer,
     encode_json,
     is_arrow,
+    read_explain,
     read_key,
     read_predict_request,
 )
@@ -79,6 +80,7 @@ class _Headers(NamedTuple):
     content_type: bytes
     content_encoding: bytes
     key: str | None
+    explain: int
 
 
 class DataPlane:
@@ -104,6 +106,7 @@ class DataPlane:
         self._router = Router(routes, loader, clock, self.metrics, gateway_id)
         self._evidence_recorder = EvidenceRecorder(self._recorder, clock, backlogs.shadow, backlogs.shadow_bytes)
         self._scorer = Scorer()
+        self._explainer = AnswerExplainer()
         # Its own, since a store that does not answer holds a thread for seconds, and cannot be interrupted.
         self._label_threads = ThreadPoolExecutor(_LABEL_THREADS, "optagent-labels")
         self._observations = observations
@@ -128,6 +131,7 @@ class DataPlane:
         await self._router.close()
         await asyncio.to_thread(self._recorder.close)
         self._scorer.close()
+        self._explainer.close()
         self._label_threads.shutdown(wait=False)
 
     @property
@@ -173,12 +177,17 @@ class DataPlane:
         unit = headers.key or request.key or ids[0]
         interval = None if request.level is None else find_interval(route.table, request.level)
         assignment = route.assign_arm(unit)
+        request = ask_reasons(request, headers.explain)
+        if request.explain:  # what a version waits for once is no time of its own
+            started_at += await self._explainer.prepare(route, assignment, request)
         result = await self._scorer.score(route, assignment, request)
+        reasons = await self._explainer.explain(result.version, request, result.scores) if request.explain else None
         if len(ids) < request.size:
             ids = [*ids, *self._new_ids(request.size - 1)]
         mixture = route.mixture if result.said is not None else None
         answering = result.version.model if mixture is None else mixture.answer_model
-        encode = partial(_encode_answer, route.model_id, answering, result.scores, ids, arrow, interval)
+        extras = AnswerExtras(reasons, interval)
+        encode = partial(encode_answer, route.model_id, answering, result.scores, ids, arrow, extras)
         answer = encode() if request.size <= FEW_ROWS else await self._scorer.run_in_thread(encode)
         latency_ms = (time.perf_counter() - started_at) * 1000
         await _send(send, answer, arrow, answering.version)
@@ -252,6 +261,7 @@ def _parse_path(path: str) -> tuple[str, str] | None:
 def _read_headers(headers: Sequence[tuple[bytes, bytes]]) -> _Headers:
     authorization = key = None
     content_type = content_encoding = b""
+    explain = 0
     for name, value in headers:
         if name == b"authorization":
             authorization = value.decode("latin-1")
@@ -261,7 +271,9 @@ def _read_headers(headers: Sequence[tuple[bytes, bytes]]) -> _Headers:
             content_encoding = value
         elif name == b"x-optagent-key":
             key = read_key(value)
-    return _Headers(authorization, content_type, content_encoding, key)
+        elif name == b"x-optagent-explain":
+            explain = read_explain(value)
+    return _Headers(authorization, content_type, content_encoding, key, explain)
 
 
 async def _read_body(receive: Receive) -> bytes:
@@ -281,25 +293,6 @@ async def _send(send: Send, answer: bytes, arrow: bool = False, version: str = "
         headers.append((b"x-optagent-version", version.encode()))
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": answer})
-
-
-def _encode_answer(
-    model_id: str,
-    model: ServedModel,
-    scores: Prediction,
-    ids: Sequence[str],
-    arrow: bool,
-    interval: AskedInterval | None,
-) -> bytes:
-    """The body of an answer."""
-    if arrow:
-        return table_bytes(model.format_table(scores).add_column(0, "id", [list(ids)]))
-    answers = model.format_answers(scores)
-    if interval is not None:
-        add_intervals(answers, model, scores, interval)
-    for name, answer in zip(ids, answers, strict=True):
-        answer["id"] = name
-    return encode_json({"model_id": model_id, "predictions": answers})
 
 
 def _count_request(

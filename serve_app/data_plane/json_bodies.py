@@ -26,6 +26,7 @@ class PredictBody(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     ids: Sequence[str | int] | None = None
     key: str | int | None = None
     interval: Any = None
+    explain: Any = None
 
 
 class _PredictOutline(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -34,6 +35,7 @@ class _PredictOutline(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     ids: Raw = Raw(b"null")
     key: str | int | None = None
     interval: Any = None
+    explain: Any = None
 
 
 class _LabelsOutline(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -64,8 +66,8 @@ def read_predict_body(body: bytes, most_rows: int) -> PredictBody:
         return fields
     _check_counts(body, most_rows + MOST_COLUMNS)
     outline = decode(_decode_predict_outline, body)
-    fields = PredictBody(ids=_read_list(outline.ids, most_rows, "ids", _decode_ids, _decode_id), key=outline.key)
-    fields.interval = outline.interval
+    ids = _read_list(outline.ids, most_rows, "ids", _decode_ids, _decode_id)
+    fields = PredictBody(ids=ids, key=outline.key, interval=outline.interval, explain=outline.explain)
     rows = bytes(memoryview(outline.rows)[:1])
     if rows == b"{":
         fields.rows = {

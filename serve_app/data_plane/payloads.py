@@ -7,12 +7,18 @@ import msgspec
 import pyarrow as pa
 import pyarrow.types as pt
 
-from optagent.errors import InvalidData, InvalidRequest, UnsupportedFormat
-from serve_app.data_plane.arrow_bodies import read_table
+from optagent.arrays import Prediction
+from optagent.errors import InvalidData, InvalidRequest, TooLarge, UnsupportedFormat
+from optagent.serving.answer_interval import AskedInterval, add_intervals
+from optagent.serving.column_readers import value_repr
+from optagent.serving.engine import ServedModel
+from optagent.serving.reasons import Reasons, reasons_column
+from serve_app.data_plane.arrow_bodies import read_table, table_bytes
 from serve_app.data_plane.body_limits import (
     FEW_COLUMNS,
     LONGEST_NAME,
     MOST_COLUMNS,
+    MOST_EXPLAINED,
     SMALL_BODY,
     VALUE_BYTES,
     too_many_rows,
@@ -22,9 +28,17 @@ from serve_app.data_plane.json_bodies import read_predict_body
 
 JSON, ARROW = b"application/json", b"application/vnd.apache.arrow.stream"
 
+_LONGEST_COUNT = 10  # digits
 _FORMATS = f"{JSON.decode()} or {ARROW.decode()}"
 
 encode_json = msgspec.json.Encoder().encode
+
+
+class AnswerExtras(NamedTuple):
+    """The reasons of each row, and the interval of all answers, where a request asks for them."""
+
+    reasons: Sequence[Reasons] | None = None
+    interval: AskedInterval | None = None
 
 
 class PredictionRequest(NamedTuple):
@@ -32,6 +46,7 @@ class PredictionRequest(NamedTuple):
 
     `small` says that nothing in it takes long, whatever it says; `memory` is about the number of bytes that it takes.
     `level` is that of the intervals which the answer is to have, None for none.
+    `explain` is the number of features to name for each row, 0 for none.
     """
 
     rows: Any
@@ -41,6 +56,7 @@ class PredictionRequest(NamedTuple):
     small: bool
     memory: int
     level: float | None = None
+    explain: int = 0
 
 
 def is_arrow(content_type: bytes, content_encoding: bytes) -> bool:
@@ -81,12 +97,50 @@ def read_predict_request(body: bytes, arrow: bool, most_rows: int) -> Prediction
         key = _checked_key(str(key))
     ids = () if fields.ids is None else _checked_ids(fields.ids, size)
     level = None if fields.interval is None else read_level(fields.interval)
-    return PredictionRequest(rows, size, ids, key, len(body) <= SMALL_BODY, len(body) + VALUE_BYTES * cells, level)
+    explain = 0 if fields.explain is None else _checked_count(fields.explain, size)
+    memory = len(body) + VALUE_BYTES * cells
+    return PredictionRequest(rows, size, ids, key, len(body) <= SMALL_BODY, memory, level, explain)
 
 
 def read_key(header: bytes) -> str:
     """The sticky key in the value of a header."""
     return _checked_key(header.decode("latin-1"))
+
+
+def read_explain(header: bytes) -> int:
+    """The number of features to name in the value of a header."""
+    text = header.decode("latin-1")
+    return _checked_count(int(text) if text.isdecimal() and len(text) < _LONGEST_COUNT else text)
+
+
+def ask_reasons(request: PredictionRequest, explain: int) -> PredictionRequest:
+    """The request with the number of a header, unless its body has one."""
+    if request.explain or not explain:
+        return request
+    return request._replace(explain=_checked_count(explain, request.size))
+
+
+def encode_answer(
+    model_id: str,
+    model: ServedModel,
+    scores: Prediction,
+    ids: Sequence[str],
+    arrow: bool,
+    extras: AnswerExtras,
+) -> bytes:
+    """The body of an answer, with what was asked for beside it."""
+    reasons, interval = extras
+    if arrow:
+        table = model.format_table(scores).add_column(0, "id", [list(ids)])
+        return table_bytes(table if reasons is None else table.append_column("reasons", reasons_column(reasons)))
+    answers = model.format_answers(scores)
+    if interval is not None:
+        add_intervals(answers, model, scores, interval)
+    for name, answer in zip(ids, answers, strict=True):
+        answer["id"] = name
+    for answer, reason in zip(answers, reasons or (), strict=False):
+        answer["reasons"] = reason
+    return encode_json({"model_id": model_id, "predictions": answers})
 
 
 def _request_from_table(table: pa.Table, body_size: int) -> PredictionRequest:
@@ -124,6 +178,16 @@ def _checked_key(key: str) -> str:
     if not 0 < len(key) <= LONGEST_NAME:
         raise InvalidRequest(f"key: 1 to {LONGEST_NAME} characters are needed")
     return key
+
+
+def _checked_count(explain: Any, size: int = 0) -> int:
+    """The number of features to name for each of `size` rows."""
+    if type(explain) is not int or explain < 1:
+        shown = value_repr(explain)[:60]
+        raise InvalidRequest(f"explain: a whole number from 1 to the number of features is needed, got {shown}")
+    if size > MOST_EXPLAINED:
+        raise TooLarge(f"rows: {size:,} to explain in one call, the limit is {MOST_EXPLAINED:,}")
+    return explain
 
 
 def _short_text(value: bytes) -> str:

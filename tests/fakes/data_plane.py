@@ -18,7 +18,7 @@ from optagent.domain.model import ModelSpec, Task
 from optagent.domain.routing import RoutingTable
 from optagent.domain.token import Scope
 from optagent.errors import ModelNotFound, NotAuthenticated, Unavailable
-from optagent.ports import RecordKind
+from optagent.ports import Loader, RecordKind
 from optagent.serving.engine import ServedModel
 from optagent.training.columns import Kind
 from optagent.training.encoding import FeatureColumn, Schema
@@ -100,11 +100,11 @@ async def find_model(model_id: str) -> ModelSpec:
 class PlaneCaller:
     """Calls a data plane as a server does, without a network."""
 
-    def __init__(self) -> None:
+    def __init__(self, loader: Loader | None = None) -> None:
         self.observations = CountingObservations()
         self.routes = InMemoryRoutes(ManualClock(NOW))
         self.plane = DataPlane(
-            self.routes, HalfLoader(), self.observations, OneToken(), ManualClock(NOW), find_model, "g1"
+            self.routes, loader or HalfLoader(), self.observations, OneToken(), ManualClock(NOW), find_model, "g1"
         )
         api = FastAPI()
         api.state.max_body_bytes, api.state.knows_token = MOST_BODY, lambda authorization: True

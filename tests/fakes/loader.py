@@ -7,9 +7,11 @@ from tempfile import TemporaryDirectory
 
 from optagent.errors import CorruptBundle
 from optagent.ports import Registry
+from optagent.serving.attribution_data import read_attribution
 from optagent.serving.engine import ServedModel
 from optagent.serving.native_engine import NativeEngine
 from optagent.serving.onnx_compiler import compile_onnx
+from optagent.serving.reasons import RowExplainer
 from optagent.serving.row_reader import MOST_ROWS
 from optagent.training.bundle import load_bundle
 
@@ -32,6 +34,7 @@ class InMemoryLoader:
         compiled = compile_onnx(predictor)
         engine = compiled.engine or NativeEngine(predictor)
         model = ServedModel(predictor.schema, engine, found.version, self._most_rows, reason=compiled.reason)
+        model.load_explainer = lambda: RowExplainer(predictor.schema, read_attribution(predictor))
         with self._lock:
             self._loaded.append(model)
         return model

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +23,7 @@ from optagent.adapters.serving.isolated import IsolatedEngine, IsolatedLoader, P
 from optagent.domain.dataset import FileSource
 from optagent.domain.model import ModelSpec, Task
 from optagent.domain.routing import RoutingTable
-from optagent.errors import CorruptBundle, EngineFailed, Infeasible, ModelNotFound
+from optagent.errors import Conflict, CorruptBundle, EngineFailed, Infeasible, ModelNotFound
 from optagent.serving.engine import ServedModel
 from optagent.training.bundle import bundle_digest, load_bundle, save_bundle
 from optagent.training.encoding import fit_schema, load_data
@@ -204,6 +205,36 @@ def test_what_cannot_be_loaded_is_told_in_the_registry_s_words(loader: IsolatedL
         loader.load("m", "2")
 
 
+async def test_reasons_are_served_from_a_gateway_that_has_no_library_of_the_model(
+    loader: IsolatedLoader, folders: Path
+) -> None:
+    clock, routes = SystemClock(), InMemoryRoutes(SystemClock())
+    plane = DataPlane(routes, loader, InMemoryObservations(), Anyone(), clock, no_model, "g1")
+    await plane.start()
+    for revision, version in ((1, "1"), (2, "2")):
+        await routes.stage(RoutingTable("m", revision, version))
+        while not await routes.acknowledgements("m", revision):
+            await asyncio.sleep(0.02)
+        await routes.activate("m", revision, clock.now())
+        await asyncio.sleep(0.01)
+        if version == "1":
+            [answer] = (await predicted(plane, {"row": {"a": 0.3, "b": None}, "explain": 1}))["predictions"]
+    booster = load_bundle(folders / "1").model._booster  # type: ignore[attr-defined]
+    [[*contributions, base]] = booster.predict(np.array([[0.3, np.nan]], dtype=np.float32), pred_contrib=True)
+    most = int(np.argmax(np.abs(contributions)))
+    assert answer["reasons"] == {
+        "of": "value",
+        "unit": "value",
+        "base": pytest.approx(base),
+        "features": [{"feature": "ab"[most], "contribution": pytest.approx(contributions[most])}],
+        "others": pytest.approx(contributions[1 - most]),
+        "sum": pytest.approx(answer["prediction"], abs=1e-6),
+    }
+    with pytest.raises(Conflict, match=r"m version 2: a model of the family .*Moody gives no reasons: lightgbm,"):
+        await predicted(plane, {"row": {"a": 7.0, "b": 0.0}, "explain": 1})
+    await plane.close()
+
+
 async def test_the_champion_answers_whatever_the_process_of_a_candidate_does(loader: IsolatedLoader) -> None:
     clock = SystemClock()
     routes, observations = InMemoryRoutes(clock), InMemoryObservations()
@@ -240,18 +271,24 @@ async def no_model(model_id: str) -> ModelSpec:
 
 async def asked(plane: DataPlane, mood: float) -> tuple[str, float]:
     """The version that answers one row, and after how many seconds."""
-    sent = []
+    started_at = time.monotonic()
+    answer = await predicted(plane, {"row": {"a": mood, "b": 0.0}})
+    return answer["predictions"][0]["version"], time.monotonic() - started_at
+
+
+async def predicted(plane: DataPlane, body: dict[str, object]) -> dict[str, Any]:
+    """The answer to a prediction request."""
+    sent: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, object]:
-        return {"type": "http.request", "body": json.dumps({"row": {"a": mood, "b": 0.0}}).encode()}
+        return {"type": "http.request", "body": json.dumps(body).encode()}
 
     async def send(message: dict[str, object]) -> None:
         sent.append(message)
 
-    started_at = time.monotonic()
     scope = {"type": "http", "method": "POST", "path": "/api/v1/models/m/predict", "headers": []}
     await plane(scope, receive, send)
-    return json.loads(sent[1]["body"])["predictions"][0]["version"], time.monotonic() - started_at
+    return json.loads(sent[1]["body"])
 
 
 def state(pid: int) -> str:

@@ -8,6 +8,7 @@ import pickle
 import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,14 @@ from optagent.adapters.serving.child_process import ChildProcess, ModelRaised
 from optagent.adapters.serving.frames import BrokenFrame
 from optagent.arrays import Matrix, Prediction
 from optagent.codec import decode
-from optagent.errors import CorruptBundle, EngineFailed, InvalidRequest, OptAgentError, Unavailable
+from optagent.errors import Conflict, CorruptBundle, EngineFailed, InvalidRequest, OptAgentError, Unavailable
 from optagent.ports import Registry
 from optagent.retry import GrowingPauses
+from optagent.serving.attribution_data import unpack_arrays
 from optagent.serving.engine import ServedModel
 from optagent.serving.evidence_record import count_outputs
 from optagent.serving.onnx_engine import OnnxEngine
+from optagent.serving.reasons import RowExplainer
 from optagent.serving.row_reader import MOST_ROWS
 from optagent.training.encoding import Schema
 from optagent.training.families.feasible import check_columns
@@ -110,7 +113,9 @@ class IsolatedLoader:
                 with self._lock:
                     self._engines = [*(other for other in self._engines if not other.is_closed), engine]
             reason = str(loaded.description["reason"])
-            return ServedModel(schema, engine, version, self._most_rows, reason=reason)
+            model = ServedModel(schema, engine, version, self._most_rows, reason=reason)
+            model.load_explainer = partial(self._load_explainer, loaded.key, schema)
+            return model
         except (KeyError, InvalidRequest) as error:
             child.end()
             raise EngineFailed(f"{label}: what its process tells is not understood: {error}") from None
@@ -127,15 +132,24 @@ class IsolatedLoader:
         for engine in engines:
             engine.close()
 
-    def _load_child(self, key: _BundleKey, compiles: bool = True) -> _LoadedChild:
+    def _load_explainer(self, key: _BundleKey, schema: Schema) -> RowExplainer:
+        """The explainer of a version, from arrays that a child reads in its bundle; raises Conflict for none."""
+        try:
+            loaded = self._load_child(key, compiles=False, explains=True)
+        except Conflict as refusal:
+            raise Conflict(f"{key.label}: {refusal}") from None
+        loaded.child.end()
+        return RowExplainer(schema, unpack_arrays(loaded.graph))
+
+    def _load_child(self, key: _BundleKey, compiles: bool = True, explains: bool = False) -> _LoadedChild:
         """A child that has loaded the bundle, which is fetched first where the cache has no sound copy."""
         if key.digest and self._cache.has(key.digest):
             try:
-                return self._start_scorer(key, compiles)
+                return self._start_scorer(key, compiles, explains)
             except CorruptBundle as error:
                 _log.warning("%s: the cached bundle is refused: %s", key.label, error)
         key = replace(key, digest=self._fetch_bundle(key))
-        return self._start_scorer(key, compiles)
+        return self._start_scorer(key, compiles, explains)
 
     def _fetch_bundle(self, key: _BundleKey) -> str:
         """Has the bundle fetched into the cache; answers its digest."""
@@ -149,13 +163,14 @@ class IsolatedLoader:
         child.end()
         return str(answer["digest"])
 
-    def _start_scorer(self, key: _BundleKey, compiles: bool) -> _LoadedChild:
+    def _start_scorer(self, key: _BundleKey, compiles: bool, explains: bool) -> _LoadedChild:
         request = {
             "model_id": key.model_id,
             "version": key.version,
             "bundle": str(self._cache.path(key.digest)),
             "digest": key.digest,
             "compiles": compiles,
+            "explains": explains,
             "memory_bytes": self._limits.memory_bytes,
         }
         child, description, graph = self._start_child(_SCORER, key.label, request, self._rows_for)

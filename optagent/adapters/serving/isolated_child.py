@@ -1,4 +1,4 @@
-"""Isolated model process: loads one version, then either compiles it and ends, or stays and scores. See `isolated`.
+"""Isolated model process: loads one version, then compiles it or reads its arrays and ends, or stays and scores.
 
 Its arguments are two sockets: requests come over the first, and the process ends when the other end of the second
 closes. It may run a user's code, so it has neither secrets nor the registry: it gets the folder of a bundle, and its
@@ -24,6 +24,7 @@ from optagent.arrays import Matrix
 from optagent.codec import encode
 from optagent.domain.model import Task
 from optagent.errors import InvalidData, OptAgentError
+from optagent.serving.attribution_data import pack_arrays, read_attribution
 from optagent.serving.native_engine import NativeEngine
 from optagent.serving.onnx_compiler import compile_onnx
 from optagent.serving.parity import choose_engine, random_rows
@@ -41,6 +42,8 @@ _HOP_US = 150.0  # measured: one row to this process and back
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
+    """A loaded version, and what is sent of it besides: an ONNX graph, or the arrays that explain it."""
+
     predictor: Predictor
     description: Mapping[str, Any]
     graph: bytes = b""
@@ -63,6 +66,9 @@ def main(channel: socket.socket, lifeline: socket.socket) -> None:
 
 def _load(request: Mapping[str, Any], recipe: bytes | bytearray) -> _Loaded:
     predictor = load_bundle(Path(request["bundle"]), request["digest"])
+    if request["explains"]:
+        arrays = pack_arrays(read_attribution(predictor))
+        return _Loaded(predictor, _describe(request, predictor, "its arrays are read"), arrays)
     if not request["compiles"]:  # it was loaded before, and did not compile
         return _Loaded(predictor, _describe(request, predictor, "started again"))
     rows_for = pickle.loads(recipe)  # noqa: S301 - the parent's own function

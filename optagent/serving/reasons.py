@@ -1,0 +1,77 @@
+"""Reasons: the columns of a row that moved a model's answer most, with the contribution of each."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from optagent.arrays import Matrix, Prediction
+from optagent.domain.model import Task
+from optagent.serving.attribution import make_attributor
+from optagent.training.encoding import Schema
+
+Reasons = dict[str, Any]
+"""`of` (a class or the target), `unit`, `base`, `features` (of `feature` and `contribution` each), `others`, `sum`."""
+
+
+class RowExplainer:
+    """Names the features that moved answers most. It stores nothing of a call, so threads may share it."""
+
+    def __init__(self, schema: Schema, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Takes the arrays that `attribution_data` reads, and makes the tables; raises Conflict for a model without."""
+        self._attributor = make_attributor(dict(arrays))
+        self._unit = str(arrays["unit"])
+        self._schema = schema
+
+    def explain(self, x: Matrix, scores: Prediction, count: int) -> list[Reasons]:
+        """The `count` largest contributions to each answer, whose `base`, contributions and `others` sum to `sum`.
+
+        They are those to the class that is predicted, of two classes to the second one. Of equal ones, the feature that
+        comes first in the schema wins.
+        """
+        outputs = scores.argmax(axis=1) if scores.ndim == 2 else np.zeros(len(x), dtype=np.intp)
+        contributions = self._attributor.contributions(x)[np.arange(len(x)), outputs]
+        first = np.argsort(-np.abs(contributions), axis=1, kind="stable")[:, :count]
+        return [
+            self._format(int(output), row, places)
+            for output, row, places in zip(outputs, contributions, first, strict=True)
+        ]
+
+    def _format(self, output: int, contributions: npt.NDArray[Any], places: npt.NDArray[Any]) -> Reasons:
+        names, base, total = self._schema.names, float(self._attributor.base[output]), float(contributions.sum())
+        chosen = contributions[places]
+        return {
+            "of": self._name_output(output),
+            "unit": self._unit,
+            "base": base,
+            "features": [
+                {"feature": names[place], "contribution": value}
+                for place, value in zip(places.tolist(), chosen.tolist(), strict=True)
+            ],
+            "others": total - float(chosen.sum()),
+            "sum": base + total,
+        }
+
+    def _name_output(self, output: int) -> Any:
+        if self._schema.task is Task.REGRESSION:
+            return self._schema.target
+        return self._schema.classes[1 if self._schema.task is Task.BINARY else output]
+
+
+def reasons_column(reasons: Sequence[Reasons]) -> pa.Array:
+    """Reasons as a column of structs; classes are texts."""
+    return pa.array([{**row, "of": str(row["of"])} for row in reasons], _COLUMN_TYPE)
+
+
+_COLUMN_TYPE = pa.struct(
+    {
+        "of": pa.string(),
+        "unit": pa.string(),
+        "base": pa.float64(),
+        "features": pa.list_(pa.struct({"feature": pa.string(), "contribution": pa.float64()})),
+        "others": pa.float64(),
+        "sum": pa.float64(),
+    }
+)

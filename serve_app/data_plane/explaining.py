@@ -1,0 +1,88 @@
+"""Explaining of answers: reasons by the version that answered, by tables that are made when first asked for."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from optagent.arrays import Prediction
+from optagent.errors import Conflict, InvalidRequest
+from optagent.serving.reasons import Reasons, RowExplainer
+from serve_app.data_plane.payloads import PredictionRequest
+from serve_app.data_plane.route import ArmAssignment, Route
+from serve_app.data_plane.version import Version
+
+_RETRY_S = 5.0
+
+
+class AnswerExplainer:
+    """Explains answers. A version costs nothing until it is asked, and its tables go with it.
+
+    Its threads are its own: to load a version takes seconds, and a large forest tens of milliseconds for a row.
+    """
+
+    def __init__(self) -> None:
+        self._load_thread = ThreadPoolExecutor(1, "optagent-load-reasons")
+        self._thread = ThreadPoolExecutor(1, "optagent-reasons")
+        self._explainers: WeakKeyDictionary[Version, tuple[asyncio.Future[RowExplainer], float]] = WeakKeyDictionary()
+
+    async def prepare(self, route: Route, assignment: ArmAssignment, request: PredictionRequest) -> float:
+        """The seconds that it took to have the tables of the version that is to answer.
+
+        Raises InvalidRequest for more features than there are, and Conflict where the answer has no reasons.
+        """
+        started_at = time.perf_counter()
+        if route.mixture is not None and assignment is route.champion:
+            raise Conflict(
+                f"{route.model_id} is answered by a mixture of versions, which gives no reasons: a version alone does;"
+                f" optagent mixture {route.model_id} --champion-only"
+            )
+        version = assignment.version or assignment.backup
+        if version is None:
+            return 0.0
+        features = len(version.model.schema.columns)
+        if request.explain > features:
+            raise InvalidRequest(
+                f"explain: a whole number from 1 to {features} is needed, the number of features of version"
+                f" {version.model.version}, got {request.explain}"
+            )
+        await self._find_explainer(version)
+        return time.perf_counter() - started_at
+
+    async def explain(self, version: Version, request: PredictionRequest, scores: Prediction) -> Sequence[Reasons]:
+        """The reasons of the version's answer to each row."""
+        explainer = await self._find_explainer(version)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, _read_and_explain, explainer, version, request, scores)
+
+    def close(self) -> None:
+        for thread in (self._load_thread, self._thread):
+            thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _find_explainer(self, version: Version) -> RowExplainer:
+        """The explainer of a version; requests that come while it is loaded wait for the same one."""
+        future, since = self._explainers.get(version, (None, 0.0))
+        now = time.monotonic()
+        if future is None or (_may_succeed_later(future) and now - since > _RETRY_S):
+            load = version.model.load_explainer
+            if load is None:
+                raise Conflict(f"version {version.model.version} gives no reasons: its loader has none")
+            future = asyncio.get_running_loop().run_in_executor(self._load_thread, load)
+            self._explainers[version] = future, now
+        return await asyncio.shield(future)  # a caller that leaves must not end it for the others
+
+
+def _may_succeed_later(future: asyncio.Future[RowExplainer]) -> bool:
+    """True where the load failed by something that may pass; that a model gives no reasons does not."""
+    if not future.done():
+        return False
+    return future.cancelled() or not isinstance(future.exception(), Conflict | None)
+
+
+def _read_and_explain(
+    explainer: RowExplainer, version: Version, request: PredictionRequest, scores: Prediction
+) -> Sequence[Reasons]:
+    rows: Any = request.rows
+    return explainer.explain(version.model.reader.read(rows), scores, request.explain)
