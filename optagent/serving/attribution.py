@@ -22,6 +22,8 @@ class Attributor(Protocol):
 
     base: npt.NDArray[np.float64]
     """(outputs,) the margin that is expected before any column of the row is known."""
+    cells: int
+    """The numbers that a row costs, some 5 nanoseconds each."""
 
     def contributions(self, x: Matrix) -> Matrix64:
         """(rows, outputs, columns) what each column of encoded rows adds to each margin."""
@@ -49,7 +51,7 @@ class PlanAttributor:
         plan = decode(FeaturePlan, arrays["plan"].tobytes())
         self._transform = Transformer(plan)
         self._inner = make_attributor(part_arrays(arrays, "inner"))
-        self.base = self._inner.base
+        self.base, self.cells = self._inner.base, self._inner.cells
         place = {name: index for index, name in enumerate(plan.columns)}
         self._shares = np.zeros((len(plan.names), len(plan.columns)))
         for row, sources in zip(self._shares, _find_sources(plan), strict=True):
@@ -67,6 +69,7 @@ class SumAttributor:
     def __init__(self, arrays: Arrays) -> None:
         self._arrays = arrays
         self._members = [make_attributor(part_arrays(arrays, str(at))) for at in range(len(arrays["weights"]))]
+        self.cells = sum(member.cells for member in self._members)
         bases = [weight * member.base for weight, member in zip(arrays["weights"], self._members, strict=True)]
         self.base = arrays["intercepts"] + np.sum(bases, axis=0)
 

@@ -72,6 +72,7 @@ class LinearAttributor:
         self.base = arrays["base"]
         self._arrays = arrays
         self._columns = int(arrays["columns"])
+        self.cells = self._columns * len(self.base)
 
     def contributions(self, x: npt.NDArray[Any]) -> Matrix64:
         """(rows, outputs, columns) the contributions to the margins, which with `base` (outputs,) they sum to."""

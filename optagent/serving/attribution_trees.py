@@ -19,13 +19,14 @@ from optagent.errors import Conflict
 from optagent.serving.tree_arrays import NO_COVERS, Indexes, TreeArrays, find_levels, split_trees
 
 Points = npt.NDArray[np.float64]
-"""(3 · nodes, points) a number for each state of each edge, at each point of the quadrature."""
+"""(edges, points) numbers at each point of the quadrature."""
 
 MOST_KEPT = 2_000_000
-"""Nodes times points of tables that are kept, in 48 bytes each; those of larger forests are made anew for each call."""
+"""Nodes times points of tables that are kept, in 48 bytes each; larger forests do without, and take twice the time."""
+_LEAST = 1e-250
 
 
-class EdgeTables(NamedTuple):
+class EdgeWeights(NamedTuple):
     """`ratio`: the factor of an edge over that of the edge above it on the same column; `gain`: weights of its sum."""
 
     ratio: Points
@@ -63,25 +64,29 @@ class TreeBlock:
         self.points = max(1, (int(depth.max()) + 1) // 2)
         self.owner, self.output = self._edge_source, trees.output[order]
         self.expected = self._expect_sums(left < 0, trees.value[order])
+        self._tables: EdgeWeights | None = None
 
     @property
     def cells(self) -> int:
-        """The size of the tables, nodes times points."""
+        """The numbers that a row costs: nodes times points."""
         return self._nodes * self.points
 
-    def contributions(self, x: Vector, tables: EdgeTables) -> Vector:
+    def keep_tables(self) -> None:
+        """Makes the weights of all edges in all states, one state after the other, and keeps them."""
+        states = [self._weigh_states(np.full(self._nodes, state)) for state in range(3)]
+        self._tables = EdgeWeights(*(np.concatenate(parts) for parts in zip(*states, strict=True)))
+
+    def contributions(self, x: Vector) -> Vector:
         """(nodes,) the contributions of the edges of one row, to be summed by `owner` and output; 0 for the roots."""
-        state = self._find_states(x)
-        state *= self._nodes
-        state += np.arange(self._nodes)
-        sums = tables.ratio.take(state, axis=0, mode="clip")
+        weights = self._weigh_edges(self._find_states(x))
+        sums = weights.ratio
         sums[: self._roots] = 1.0
         for level, parents in self._levels:
             sums[level] *= sums.take(parents, axis=0, mode="clip")
         sums *= self._leaf_value
         for inner, left, right in self._up:
             sums[inner] = sums.take(left, axis=0, mode="clip") + sums.take(right, axis=0, mode="clip")
-        edges: Vector = np.einsum("nq,nq->n", tables.gain.take(state, axis=0, mode="clip"), sums)
+        edges: Vector = np.einsum("nq,nq->n", weights.gain, sums)
         edges[: self._roots] = 0.0
         return edges
 
@@ -148,25 +153,32 @@ class TreeBlock:
             first = self._is_first[level]
             passed[level] *= np.where(first, 1.0, passed[self._above[level]])
             depth[level] = depth[parents] + first
-        return share, passed, depth
+        return share, np.maximum(passed, _LEAST), depth  # so that nothing is divided by 0
 
-    def make_tables(self) -> EdgeTables:
-        """The tables of all edges in all states."""
+    def _weigh_edges(self, state: Indexes) -> EdgeWeights:
+        """The weights of each edge in its state, as new arrays."""
+        if self._tables is None:
+            return self._weigh_states(state)
+        state *= self._nodes
+        state += np.arange(self._nodes)
+        return EdgeWeights(*(table.take(state, axis=0, mode="clip") for table in self._tables))
+
+    def _weigh_states(self, state: Indexes) -> EdgeWeights:
+        """The same, computed. An edge of state 0 has the factor of one that is not satisfied, and so has that above."""
         nodes, weights = np.polynomial.legendre.leggauss(self.points)
         t, weights = (nodes + 1) / 2, weights / 2
-        passed, first = self._passed[:, None], self._is_first[:, None]
-        factor = (1 - t) * passed + t
-        slope = (1 - passed) / factor
-        factor_above = np.where(first, 1.0, factor[self._above])
-        slope_above = np.where(first, 0.0, slope[self._above])
-        size = self._nodes
-        ratio, gain = np.empty((3 * size, self.points)), np.zeros((3 * size, self.points))
-        ratio[:size] = self._share[:, None]
-        ratio[size : 2 * size] = (1 - t) * passed / factor_above
-        ratio[2 * size :] = factor / factor_above
-        gain[size : 2 * size] = weights * (-1 / (1 - t) - slope_above)
-        gain[2 * size :] = weights * (slope - slope_above)
-        return EdgeTables(ratio, gain)
+        share, share_above = self._passed[:, None], self._passed[self._above][:, None]
+        satisfied, satisfied_above = (state == 2)[:, None], (state > 0)[:, None]
+        factor = (1 - t) * share
+        np.add(factor, t, out=factor, where=satisfied)
+        factor_above = (1 - t) * share_above
+        np.add(factor_above, t, out=factor_above, where=satisfied_above)
+        gain = (satisfied - share) / factor
+        gain -= (satisfied_above - share_above) / factor_above * ~self._is_first[:, None]
+        gain *= weights
+        factor_above[self._is_first] = 1.0
+        factor /= factor_above
+        return EdgeWeights(factor, gain)
 
     def _expect_sums(self, leaf: Mask, value: Vector) -> Vector:
         """(outputs,) the sums of the trees that are expected before any column is known."""
@@ -189,15 +201,16 @@ class TreeAttributor:
         self.base = np.asarray(arrays["start"], dtype=np.float64).copy()
         for block in self._blocks:
             self.base[: len(block.expected)] += block.expected * self._scale
-        keeps = sum(block.cells for block in self._blocks) <= MOST_KEPT
-        self._tables = [block.make_tables() if keeps else None for block in self._blocks]
+        self.cells = sum(block.cells for block in self._blocks)
+        if self.cells <= MOST_KEPT:
+            for block in self._blocks:
+                block.keep_tables()
 
     def contributions(self, x: npt.NDArray[Any]) -> Points:
         """(rows, outputs, columns) the contributions to the margins, which with `base` (outputs,) they sum to."""
         rows = np.asarray(x, dtype=np.float64)
         totals = np.zeros((len(rows), self._outputs * self._columns))
-        for block, keys, kept in zip(self._blocks, self._keys, self._tables, strict=True):
-            tables = kept or block.make_tables()
+        for block, keys in zip(self._blocks, self._keys, strict=True):
             for row, total in zip(rows, totals, strict=True):
-                total += np.bincount(keys, block.contributions(row, tables), len(total))
+                total += np.bincount(keys, block.contributions(row), len(total))
         return (totals * self._scale).reshape(len(rows), self._outputs, self._columns)

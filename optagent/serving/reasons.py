@@ -17,11 +17,15 @@ Reasons = dict[str, Any]
 
 
 class RowExplainer:
-    """Names the features that moved answers most. It stores nothing of a call, so threads may share it."""
+    """Names the features that moved answers most. It stores nothing of a call, so threads may share it.
+
+    `cells` are the numbers that a row costs, some 5 nanoseconds each.
+    """
 
     def __init__(self, schema: Schema, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Takes the arrays that `attribution_data` reads, and makes the tables; raises Conflict for a model without."""
         self._attributor = make_attributor(dict(arrays))
+        self.cells = self._attributor.cells
         self._unit = str(arrays["unit"])
         self._schema = schema
 
