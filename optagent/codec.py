@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from optagent.domain.dataset import DataSource, FileSource, SqlSource
 from optagent.domain.fold_scheme import FoldScheme
+from optagent.domain.history import HistorySpec
 from optagent.domain.model import ModelSpec
 from optagent.domain.monitoring import Monitoring
 from optagent.domain.policy import RetrainingPolicy, policy_named
@@ -120,6 +121,8 @@ def model_from(data: Mapping[str, Any], folder: Path | None = None) -> ModelSpec
         fields["monitoring"] = decode(Monitoring, fields["monitoring"])
     if "folds" in fields:
         fields["folds"] = _folds_from(fields["folds"])
+    if isinstance(fields.get("history"), Mapping):
+        fields["history"] = decode(HistorySpec, fields["history"])
     if isinstance(fields.get("policy"), str):
         fields["policy"] = policy_named(fields["policy"])
     if isinstance(fields.get("policy"), Mapping):

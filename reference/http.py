@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from optagent.domain.dataset import FileSource, SqlSource
 from optagent.domain.fold_scheme import FoldScheme
+from optagent.domain.history import HistorySpec
 from optagent.domain.model import ModelSpec
 from optagent.domain.monitoring import Monitoring
 from optagent.domain.policy import RetrainingPolicy
@@ -33,6 +34,7 @@ _NOUNS = {
     "RegisterRequest": ModelSpec,
     "ModelChanges": ModelSpec,
     "MonitoringFields": Monitoring,
+    "HistoryFields": HistorySpec,
     "RetrainingFields": RetrainingPolicy,
     "PolicyFields": RolloutPolicy,
     "FoldFields": FoldScheme,

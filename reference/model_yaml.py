@@ -2,6 +2,7 @@
 
 from optagent.domain.dataset import FileSource, SqlSource
 from optagent.domain.fold_scheme import FoldScheme
+from optagent.domain.history import HistorySpec
 from optagent.domain.model import ModelSpec, Task
 from optagent.domain.monitoring import Monitoring
 from optagent.domain.space import Categorical, Parameter
@@ -36,6 +37,9 @@ def model_yaml_page() -> ReferencePage:
     page.add_heading("monitoring")
     page.add_text("The fields of `monitoring`. Without it, the settings of the same names hold.")
     add_fields(page, Monitoring)
+    page.add_heading("history")
+    page.add_text("The fields of `history`: lags and rolling means of earlier rows.")
+    add_fields(page, HistorySpec)
     page.add_heading("policy")
     page.add_text("A name, or fields: see [policies](policies.md).")
     _add_families(page)

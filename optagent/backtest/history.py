@@ -16,6 +16,7 @@ from optagent.domain.model import ModelSpec
 from optagent.errors import InvalidData, InvalidRequest
 from optagent.training.columns import Kind, kind_of, require_columns
 from optagent.training.encoding import Schema, columns_of, encode_target, target_schema
+from optagent.training.history.table import complete_history, plan_history
 from optagent.training.predictor import Predictor
 from optagent.training.row_times import instants
 from optagent.training.target import Label
@@ -100,6 +101,7 @@ def history_of(table: pa.Table, spec: ModelSpec, ask: BacktestAsk) -> History:
         raise InvalidRequest(
             f"history: {', '.join(reserved)} are names of what is recorded; ignore or rename the columns"
         )
+    table = complete_history(table, spec)
     schema = target_schema(table, spec)
     values, labelled = encode_target(table, schema)
     y = np.full(len(time), np.nan)
@@ -130,7 +132,9 @@ def recorded_columns(history: History) -> list[str]:
     spec = history.spec
     out = {spec.target, spec.time_column, *spec.ignore, *spec.sensitive_columns}
     if spec.features:
-        return list(dict.fromkeys([*spec.features, *([spec.entity] if spec.entity else [])]))
+        plan = plan_history(history.table, spec)
+        named = [name for name in (spec.entity, plan and plan.key) if name]
+        return list(dict.fromkeys([*spec.features, *named, *(plan.names if plan else ())]))
     return [name for name in history.table.schema.names if name not in out]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from optagent.domain.dataset import DataSource
 from optagent.domain.duration import seconds
 from optagent.domain.fold_scheme import FoldScheme
+from optagent.domain.history import HistorySpec
 from optagent.domain.monitoring import Monitoring
 from optagent.domain.policy import RetrainingPolicy
 from optagent.errors import InvalidRequest
@@ -86,6 +87,8 @@ class ModelSpec:
     intervals: bool = False
     """True where answers are to have prediction intervals, or sets of labels, on request. Their thresholds follow the
     labels that come."""
+    history: HistorySpec | None = None
+    """The lags and rolling means of a row's past that are features, too. Unset: none."""
 
     def __post_init__(self) -> None:
         if not MODEL_ID.fullmatch(self.model_id):
@@ -102,6 +105,7 @@ class ModelSpec:
             raise InvalidRequest(f"features: the target {self.target!r} cannot be a feature")
         if self.entity is not None and self.entity in ("", self.target, self.time_column):
             raise InvalidRequest(f"entity: {self.entity!r} must be a column beside the target and the time")
+        self._check_history()
         if self.time_column and self.rows_in_time_order:
             raise InvalidRequest("give time_column or rows_in_time_order, not both")
         if self.horizon < 0:
@@ -122,6 +126,25 @@ class ModelSpec:
             raise InvalidRequest("class_weight: balanced is for classifiers, this model is a regression")
         if self.positive_class is not None and self.task is not Task.BINARY:
             raise InvalidRequest(f"positive_class is for binary models, this one is {self.task}")
+
+    def _check_history(self) -> None:
+        if self.history is None:
+            return
+        if not self.time_column:
+            raise InvalidRequest("history needs a time_column: earlier rows are those of an earlier time")
+        if self.history.key in (self.target, self.time_column):
+            raise InvalidRequest(
+                f"history: the key {self.history.key!r} must be a column beside the target and the time"
+            )
+        for name in self.history.columns:
+            if name == self.target:
+                raise InvalidRequest(
+                    f"history: columns: {name!r} is the target, whose earlier values a served row need not know yet"
+                )
+            if name == self.time_column or name in (*self.sensitive_columns, *self.ignore):
+                raise InvalidRequest(f"history: columns: {name!r} is no feature of the model")
+            if self.features and name not in self.features:
+                raise InvalidRequest(f"history: columns: {name!r} is not among the features {list(self.features)}")
 
     @property
     def time_ordered(self) -> bool:

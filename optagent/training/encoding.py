@@ -12,6 +12,8 @@ from optagent.arrays import Matrix, Rows, Vector
 from optagent.domain.model import ModelSpec, Task
 from optagent.errors import InvalidData, InvalidRequest
 from optagent.training.columns import Kind, kind_of, require_columns
+from optagent.training.history.plan import SINCE, HistoryPlan
+from optagent.training.history.table import plan_history
 from optagent.training.metrics import quantile_of
 from optagent.training.pandas_index import index_columns
 from optagent.training.problem import Data, span_of
@@ -43,6 +45,7 @@ class Schema:
     """The mapping from a table to a matrix; plain data, stored as JSON beside the model.
 
     `classes` are in the order of the class indexes (the positive class of a binary model last), empty for regressions.
+    `history` makes some of the columns, of earlier rows.
     """
 
     columns: tuple[FeatureColumn, ...]
@@ -50,6 +53,7 @@ class Schema:
     task: Task
     classes: tuple[Label, ...] = ()
     notes: tuple[str, ...] = ()
+    history: HistoryPlan | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -61,8 +65,8 @@ def columns_of(spec: ModelSpec) -> tuple[str, ...] | None:
     if not spec.features:
         return None
     time = (spec.time_column,) if spec.time_column else ()
-    entity = (spec.entity,) if spec.entity else ()
-    return tuple(dict.fromkeys((*spec.features, spec.target, *time, *entity, *spec.sensitive_columns)))
+    named = [name for name in (spec.entity, spec.history and spec.history.key) if name]
+    return tuple(dict.fromkeys((*spec.features, spec.target, *time, *named, *spec.sensitive_columns)))
 
 
 def target_schema(table: pa.Table, spec: ModelSpec) -> Schema:
@@ -91,7 +95,8 @@ def fit_schema(table: pa.Table, spec: ModelSpec, rows: Rows | None = None) -> Sc
     columns = tuple(column for column in candidates if column is not None)
     if not columns:
         raise InvalidData(f"features: no column is left to learn from; {'; '.join(notes) or 'there is none'}")
-    return replace(target_schema(table, spec), columns=columns, notes=tuple(notes))
+    history = plan_history(table, spec) if SINCE in table.schema.names else None
+    return replace(target_schema(table, spec), columns=columns, notes=tuple(notes), history=history)
 
 
 def encode(table: pa.Table, schema: Schema, rows: Rows | None = None) -> Matrix:
@@ -146,13 +151,15 @@ def _feature_names(table: pa.Table, spec: ModelSpec) -> Sequence[str]:
         if sensitive:
             raise InvalidRequest(f"features: {sensitive} are sensitive columns, which are never learned from")
         require_columns(spec.features, names, "features")
-        return spec.features
+        plan = plan_history(table, spec) if SINCE in names else None
+        return spec.features if plan is None else (*spec.features, *plan.names)
     excluded = {*_columns_of_other_use(spec), *_index_left_out(table, spec)}
     return [name for name in names if name not in excluded and kind_of(table.schema.field(name).type) is not None]
 
 
 def _columns_of_other_use(spec: ModelSpec) -> set[str | None]:
-    return {spec.target, spec.time_column, spec.entity, *spec.sensitive_columns, *spec.ignore}
+    key = spec.history.key if spec.history else None
+    return {spec.target, spec.time_column, spec.entity, key, *spec.sensitive_columns, *spec.ignore}
 
 
 def _index_left_out(table: pa.Table, spec: ModelSpec) -> list[str]:

@@ -27,6 +27,18 @@ def instants(table: pa.Table, spec: ModelSpec) -> Vector | None:
     name = spec.time_column
     require_columns([name], table.schema.names, "time_column")
     values = table.column(name)
+    seconds = seconds_of(values, name)
+    _check_horizon(spec, dates=not is_numeric_time(values.type), where=f"time_column {name!r}")
+    return seconds
+
+
+def is_numeric_time(kind: pa.DataType) -> bool:
+    """True for times that are numbers, not dates."""
+    return kind_of(kind.value_type if pt.is_dictionary(kind) else kind) is Kind.NUMERIC
+
+
+def seconds_of(values: pa.ChunkedArray, name: str) -> Vector:
+    """(rows,) the times in a column of this name, as `instants` has them; raises InvalidData."""
     if values.null_count:
         row = pc.index(pc.is_null(values), True).as_py()
         raise InvalidData(f"time_column {name!r}: {values.null_count} rows without a time, the first is row {row}")
@@ -37,7 +49,6 @@ def instants(table: pa.Table, spec: ModelSpec) -> Vector | None:
         values = _parse_texts(values, name)
     elif kind not in (Kind.NUMERIC, Kind.DATETIME):
         raise InvalidData(f"time_column {name!r}: type {values.type} has no order in time")
-    _check_horizon(spec, dates=kind is not Kind.NUMERIC, where=f"time_column {name!r}")
     seconds = _seconds(values)
     if not np.isfinite(seconds).all():
         row = int(np.argmin(np.isfinite(seconds)))

@@ -12,6 +12,7 @@ from optagent.domain.backtest import KNOWN, BacktestAsk, Contender, contender_na
 from optagent.domain.command import BacktestModel
 from optagent.domain.dataset import FORMATS
 from optagent.domain.fold_scheme import FOLD_SCHEMES
+from optagent.domain.history import MOST_BACK, MOST_LISTED
 from optagent.domain.model import ModelSpec, Task
 from optagent.domain.policy import ANSWERS, POLICIES, WINDOWS, Action, OptimizationType, Trigger
 from optagent.domain.slot import DEFAULT_SLOTS
@@ -108,6 +109,9 @@ class RetrainingFields(Request):
     growth: Annotated[float, Field(ge=0, le=1e6, description="with the trigger growth")] = 0.0625
 
 
+Back = Annotated[int, Field(ge=1, le=MOST_BACK)]
+"""A number of rows before a row."""
+
 Retraining = Annotated[str, one_of(POLICIES, description="a policy by name")] | RetrainingFields | None
 
 
@@ -125,6 +129,15 @@ Folds = Annotated[
     Discriminator(lambda folds: "scheme" if isinstance(folds, dict | FoldFields) else "number"),
 ]
 """A number or a scheme: the tag says which of the two an error is of."""
+
+
+class HistoryFields(Request):
+    """The features that are made of a row's past: of the rows of the same key with an earlier time."""
+
+    key: Name | None = None
+    lags: Annotated[list[Back], Field(max_length=MOST_LISTED, examples=[[1, 7]])] = []
+    rolling: Annotated[list[Back], Field(max_length=MOST_LISTED, examples=[[7, 30]])] = []
+    columns: Annotated[list[Name], Field(max_length=100)] = []
 
 
 class RegisterRequest(Request):
@@ -148,6 +161,7 @@ class RegisterRequest(Request):
     rows_in_time_order: bool = False
     entity: Annotated[Name | None, Field(description="column of the customer whose rows stay together")] = None
     label_horizon: Annotated[str, Field(max_length=20)] | Amount = 0.0
+    history: Annotated[HistoryFields | None, Field(description="lags and rolling means of a row's past")] = None
     sensitive_columns: list[Name] = []
     positive_class: Name | None = None
     class_weight: Annotated[str, one_of(("none", "balanced"))] = "none"

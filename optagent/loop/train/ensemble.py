@@ -49,7 +49,17 @@ from optagent.training.metrics import Metric, metric_named
 from optagent.training.recipe import OutOfFold, Recipe, train_recipe
 
 _ONE_ROW_SET = (
-    *("task", "data", "target", "time_column", "rows_in_time_order", "label_horizon", "holdout_fraction", "entity"),
+    *(
+        "task",
+        "data",
+        "target",
+        "time_column",
+        "rows_in_time_order",
+        "label_horizon",
+        "holdout_fraction",
+        "entity",
+        "history",
+    ),
 )
 _WORTH_SHARING = 5_000_000  # predictions: fewer are computed here sooner than they are handed over
 

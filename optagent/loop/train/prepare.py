@@ -13,6 +13,7 @@ from optagent.ports import Datasets
 from optagent.training.encoding import Schema, columns_of, encode_target, fit_schema, load_data, target_schema
 from optagent.training.entities import entities_of
 from optagent.training.folds import make_folds, split
+from optagent.training.history.table import ensure_history
 from optagent.training.plan import FeaturePlan
 from optagent.training.problem import Data, Problem, span_of
 from optagent.training.row_times import instants
@@ -85,6 +86,7 @@ def prepare_table(table: pa.Table, spec: ModelSpec, seed: int = 0, least_holdout
 
     The holdout has `holdout_fraction` of the rows, and at least `least_holdout` rows where they have an order.
     """
+    table = ensure_history(table, spec)
     y, has_target = encode_target(table, target_schema(table, spec))
     time = instants(table, spec)
     notes = []

@@ -16,6 +16,7 @@ from optagent.loop.train.training_window import TrainingWindow, restrict_rows
 from optagent.ports import Datasets, Observations
 from optagent.training.columns import Kind, kind_of
 from optagent.training.encoding import columns_of
+from optagent.training.history.table import complete_history, plan_history
 from optagent.training.row_times import instants
 
 _LEAST_HOLDOUT = 500  # rows of a window that was not asked for as a duration: fewer show a gate no difference
@@ -63,9 +64,10 @@ def read_training_rows(
     tables = [] if observations is None else observations.matured(spec.model_id)
     live, notes = _select_live_rows(spec, table, tables, until)
     if live is None or not live.num_rows:
-        return TrainingRows(spec, table, until=until, notes=notes)
+        return TrainingRows(spec, complete_history(table, spec), until=until, notes=notes)
     ordered_spec = spec if spec.time_ordered else replace(spec, rows_in_time_order=True)
     whole = pa.concat_tables([_decode_dictionaries(table), live], promote_options="permissive")
+    whole = complete_history(whole, spec)  # a live row has the past that its answer was given by, where it has one
     return TrainingRows(ordered_spec, whole, live.num_rows, until, notes)
 
 
@@ -90,16 +92,15 @@ def _select_live_rows(
     name = spec.time_column or "time"
     if spec.time_column and kind_of(table.schema.field(spec.time_column).type) is Kind.NUMERIC:
         return None, (f"live rows are left out: their times are dates, {spec.time_column!r} holds numbers",)
-    parts = []
+    parts, plan = [], plan_history(table, spec)
+    schema = table.schema
+    for computed in () if plan is None else plan.names:
+        schema = schema if computed in schema.names else schema.append(pa.field(computed, pa.float64()))
     end = pa.scalar(datetime.fromtimestamp(until, UTC), pa.timestamp("us", "UTC"))
     for rows in _merge_alike(tables):
         early = rows.filter(pc.less(rows.column(name), end))
         if early.num_rows:
-            parts.append(
-                pa.table(
-                    {each: _cast_column(early, each, table.schema.field(each).type) for each in table.column_names}
-                )
-            )
+            parts.append(pa.table({each: _cast_column(early, each, schema.field(each).type) for each in schema.names}))
     if not parts:
         return None, ()
     live = pa.concat_tables(parts, promote_options="permissive").combine_chunks()  # a day may have lacked a column
