@@ -40,10 +40,10 @@ class ScoringVerbs(AgentBase):
         from optagent.loop.score.answering import find_answering, load_scorer
         from optagent.loop.score.score_file import ScoreRequest, score_file
 
-        await self._ports.store.model(model_id)
+        spec = await self._ports.store.model(model_id)
         answering = await find_answering(model_id, version, self._ports)
         names = None if columns is None else tuple(columns)
-        request = ScoreRequest(model_id, str(data), Path(out), names, record, overwrite)
+        request = ScoreRequest(model_id, str(data), Path(out), names, record, overwrite, spec.data)
         load = partial(load_scorer, model_id, answering, self._ports.require("loader"))
         stopped = threading.Event()
         try:

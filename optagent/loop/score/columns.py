@@ -11,6 +11,7 @@ import pyarrow.types as pt
 from optagent.errors import InvalidData, InvalidRequest
 from optagent.training.columns import LONGEST_NAME, Kind, require_columns
 from optagent.training.encoding import Schema
+from optagent.training.history.sent import columns_to_send
 
 ID, VERSION = "id", "version"
 _SHOWN = 10
@@ -48,7 +49,8 @@ def plan_columns(
     column asked for that has the name of an answer.
     """
     present = set(names)
-    missing = [name for name in schema.names if name not in present]
+    needed = columns_to_send(schema)
+    missing = [name for name in needed if name not in present]
     if missing:
         shown = ", ".join(repr(name[:LONGEST_NAME]) for name in missing[:_SHOWN])
         rest = f" and {len(missing) - _SHOWN:,} more" if len(missing) > _SHOWN else ""
@@ -59,7 +61,8 @@ def plan_columns(
     clashes = [name for name in carried if name in answers]
     if clashes:
         raise InvalidRequest(f"--columns: {clashes[0]!r} is the name of an answer, which the output has by itself")
-    read: dict[str, Kind | None] = {column.name: column.kind for column in schema.columns}
+    read: dict[str, Kind | None] = {column.name: column.kind for column in schema.columns if column.name in present}
+    read.update({name: needed[name] for name in needed if name not in read})
     further = (*carried, ID) if record and has_ids else carried
     read.update({name: None for name in further if name not in read})
     ignored = tuple(name for name in names if name not in read and name != schema.target)

@@ -11,12 +11,14 @@ from typing import Any
 
 import pyarrow as pa
 
+from optagent.domain.dataset import DataSource
 from optagent.domain.routing import Arm
 from optagent.domain.scored_file import ScoredFile
 from optagent.errors import Busy, Cancelled, OptAgentError, Unavailable
 from optagent.loop.context import Ports
 from optagent.loop.score.answering import LoadedScorer
 from optagent.loop.score.columns import ID, VERSION, ColumnPlan, carry_columns, plan_columns, read_ids
+from optagent.loop.score.past import FilePast
 from optagent.loop.score.tables import ScoredTables, score_by_workers, score_in_threads
 from optagent.ports import Observations, RecordKind, RowBatches, RowScratch
 from optagent.serving.batch_scorer import BatchScorer, BatchScores
@@ -32,7 +34,8 @@ _RECORDED_AT_ONCE = 5_000  # rows of a call, as gateways have it
 class ScoreRequest:
     """A file to score: the address of the rows, the path of the answers, and what becomes of them.
 
-    `columns` are those to carry over, None for `id` where there is one.
+    `columns` are those to carry over, None for `id` where there is one. `source` has the model's own rows, which
+    are the past of the file's where the model has a history.
     """
 
     model_id: str
@@ -41,6 +44,7 @@ class ScoreRequest:
     columns: tuple[str, ...] | None = None
     record: bool = False
     overwrite: bool = False
+    source: DataSource | None = None
 
 
 def score_file(
@@ -61,9 +65,10 @@ def score_file(
     with files.create(request.out, request.overwrite, rows.paths) as output, room as scratch:
         with closing(load()) as loaded:
             run = ScoringRun(request, rows, loaded.scorer, ports.clock.now())
+            past = FilePast(loaded.scorer.schema, request.source, ports.datasets)
             most_rows = min(loaded.scorer.most_rows, MOST_ROWS)
             with (
-                closing(rows.read(run.plan.read, most_rows)) as tables,
+                closing(past.extend(rows.read(run.plan.read, most_rows))) as tables,
                 closing(_score_tables(loaded, tables, ports)) as scored_tables,
             ):
                 for table, scores in scored_tables:
@@ -71,7 +76,7 @@ def score_file(
                         raise Cancelled(f"{request.out}: scoring was stopped, there is no output")
                     output.write(run.answers(table, scores, scratch))
         recorded = record_tables(request.model_id, scratch, run.rows, ports) if scratch is not None else 0
-    notes = (*loaded.notes, *run.plan.notes(), *run.notes())
+    notes = (*loaded.notes, *run.plan.notes(), *run.notes(), *past.notes())
     return ScoredFile(request.model_id, run.version, run.rows, str(request.out), recorded, notes)
 
 

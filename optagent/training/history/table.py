@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from optagent.arrays import Codes
+from optagent.arrays import Codes, Matrix64, Vector
 from optagent.domain.model import ModelSpec
 from optagent.errors import InvalidData
 from optagent.training.columns import Kind, kind_of, require_columns
@@ -52,8 +52,12 @@ def with_history(table: pa.Table, plan: HistoryPlan) -> pa.Table:
     """
     require_columns([plan.time, *plan.columns, *([plan.key] if plan.key else [])], table.schema.names, "history")
     time = seconds_of(table.column(plan.time), plan.time)
-    values = np.column_stack([_numbers(table.column(name), name) for name in plan.columns])
-    matrix = history_matrix(plan, key_codes(table, plan.key), time, values)
+    values = np.column_stack([numbers_of(table.column(name), name) for name in plan.columns])
+    return with_columns(table, plan, history_matrix(plan, key_codes(table, plan.key), time, values))
+
+
+def with_columns(table: pa.Table, plan: HistoryPlan, matrix: Matrix64) -> pa.Table:
+    """The table with the columns of a plan from (rows, names of the plan) numbers, but for values that it has."""
     for at, name in enumerate(plan.names):
         computed = pa.chunked_array([pa.array(np.ascontiguousarray(matrix[:, at]), from_pandas=True)])
         place = table.schema.get_field_index(name)
@@ -107,7 +111,8 @@ def _is_numeric(table: pa.Table, name: str) -> bool:
     return kind_of(table.schema.field(name).type) is Kind.NUMERIC
 
 
-def _numbers(values: pa.ChunkedArray, name: str) -> np.ndarray:
+def numbers_of(values: pa.ChunkedArray, name: str) -> Vector:
+    """(rows,) the numbers in a column of this name, NaN where there is none; raises InvalidData for other types."""
     if kind_of(values.type) not in (Kind.NUMERIC, Kind.BOOLEAN):
         raise InvalidData(f"history: column {name!r} is of type {values.type}, not numeric")
-    return pc.fill_null(as_column(values, Kind.NUMERIC), np.nan).to_numpy()
+    return np.asarray(pc.fill_null(as_column(values, Kind.NUMERIC), np.nan).to_numpy(), dtype=np.float64)
