@@ -1,6 +1,7 @@
 """Ports: the loop's interfaces to the outside. One contract suite tests an in-memory and a real adapter of each."""
 
 from optagent.ports.data import Clock, Datasets, Observations, OpenRows, RecordKind
+from optagent.ports.histories import Histories
 from optagent.ports.models import Importer, Registry
 from optagent.ports.notifying import Notifier
 from optagent.ports.row_files import RowBatches, RowFiles, RowOutput, RowScratch
@@ -12,6 +13,7 @@ from optagent.ports.workers import WorkerPool, Workers
 __all__ = [
     "Clock",
     "Datasets",
+    "Histories",
     "IdempotencyStore",
     "Importer",
     "Launcher",

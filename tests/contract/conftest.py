@@ -10,14 +10,16 @@ from typing import Any, Generic, TypeVar
 import pytest
 
 from optagent.adapters.in_memory.clock import ManualClock
+from optagent.adapters.in_memory.histories import InMemoryHistories
 from optagent.adapters.in_memory.store import InMemoryStore
 from optagent.adapters.state.embedded.embedded_redis import EmbeddedRedis
+from optagent.adapters.state.redis.histories import RedisHistories
 from optagent.adapters.state.redis.idempotency import RedisIdempotencyStore
 from optagent.adapters.state.redis.routes import RedisRoutes
 from optagent.adapters.state.redis.sessions import RedisSessions
 from optagent.adapters.state.redis.store import RedisStore
 from optagent.adapters.state.redis.tokens import RedisTokens
-from optagent.ports import IdempotencyStore, Routes, Sessions, Store, Tokens
+from optagent.ports import Histories, IdempotencyStore, Routes, Sessions, Store, Tokens
 from tests.fakes.idempotency import InMemoryKeptAnswers
 from tests.fakes.routes import InMemoryRoutes
 from tests.fakes.sessions import InMemorySessions
@@ -76,6 +78,15 @@ async def under_test(either: Make) -> AsyncIterator[UnderTest[Store]]:
 @pytest.fixture
 def store(under_test: UnderTest[Store]) -> Store:
     return under_test.port
+
+
+@pytest.fixture
+async def histories(either: Make) -> AsyncIterator[Histories]:
+    async with either(
+        lambda clock: InMemoryHistories(most_rows=2_000),
+        lambda url, prefix: RedisHistories(url, prefix, most_rows=2_000),
+    ) as made:
+        yield made.port
 
 
 @pytest.fixture

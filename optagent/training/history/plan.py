@@ -1,7 +1,9 @@
 """History plan: the columns that a version computes of each row's past. Plain data, stored as JSON in its schema."""
 
+import json
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 
 SINCE = "time since the row before"
 """The column of the time since the newest earlier row of the key, in seconds, or in the unit of a numeric time."""
@@ -34,6 +36,12 @@ class HistoryPlan:
             for name in (*(f"{column} lag {lag}" for lag in self.lags), *(f"{column} mean {w}" for w in self.rolling))
         )
         return (*of_columns, SINCE)
+
+    @cached_property
+    def digest(self) -> str:
+        """A name for the plan, which another one does not have."""
+        facts = (self.time, self.key, self.columns, self.lags, self.rolling)
+        return sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
     @property
     def depth(self) -> int:

@@ -6,11 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from optagent.arrays import Vector
+from optagent.arrays import Matrix64, Vector
 from optagent.training.history.plan import HistoryPlan
 
-LATE_ROWS = 100
-"""Rows that are kept beyond those that the plan needs, so that a row that comes late finds all of its past."""
+_LEAST_LATE = 16
 
 
 class PastRow(NamedTuple):
@@ -22,10 +21,25 @@ class PastRow(NamedTuple):
 
 
 class Past(NamedTuple):
-    """The rows before a time, the newest first; not `whole` where older ones were there and are not kept."""
+    """The rows before a time, the newest first: their times, and (rows, columns of the plan) numbers.
 
-    rows: Sequence[PastRow]
+    It is not `whole` where older ones were there and are not kept.
+    """
+
+    time: Vector
+    values: Matrix64
     whole: bool = True
+
+
+def kept_rows(plan: HistoryPlan) -> int:
+    """The rows of a series that are kept: twice those that the plan needs, so that a row that comes late finds all of
+    its past where no more rows than that were sooner, or 16."""
+    return plan.depth + max(plan.depth, _LEAST_LATE)
+
+
+def no_past(plan: HistoryPlan) -> Past:
+    """The past of the first row of a series."""
+    return Past(np.empty(0), np.empty((0, len(plan.columns))))
 
 
 class SeriesState:
@@ -40,6 +54,9 @@ class SeriesState:
         self._ids: set[str] = set()
         self._forgot = False
 
+    def __len__(self) -> int:
+        return len(self._rows)
+
     def add(self, row: PastRow) -> None:
         """Adds a row, unless one of its id is there; the oldest one goes where there are too many."""
         if row.row_id in self._ids:
@@ -50,11 +67,13 @@ class SeriesState:
             self._ids.remove(self._rows.pop(0).row_id)
             self._forgot = True
 
-    def before(self, time: float, most: int) -> Past:
-        """The newest `most` rows with an earlier time."""
+    def before(self, time: float, plan: HistoryPlan) -> Past:
+        """The newest rows with an earlier time, as many as the plan needs."""
         end = bisect_left(self._rows, time, key=lambda row: row.time)
-        start = max(0, end - most)
-        return Past(self._rows[start:end][::-1], whole=start > 0 or not self._forgot)
+        start = max(0, end - plan.depth)
+        rows = self._rows[start:end][::-1]
+        values = np.array([row.values for row in rows], dtype=np.float64).reshape(len(rows), len(plan.columns))
+        return Past(np.array([row.time for row in rows]), values, whole=start > 0 or not self._forgot)
 
 
 def past_row(time: float, numbers: Sequence[float], row_id: str) -> PastRow:
@@ -74,21 +93,21 @@ def served_history(plan: HistoryPlan, past: Past, time: float) -> Vector:
     A lag or a window that reaches beyond the rows that are kept is missing: less than the whole is no mean of it.
     """
     out = np.full(len(plan.names), np.nan)
-    rows, width = past.rows[: plan.depth], len(plan.lags) + len(plan.rolling)
-    if not rows:
+    values, width = past.values[: plan.depth], len(plan.lags) + len(plan.rolling)
+    count = len(values)
+    if not count:
         return out
-    values = np.array([row.values for row in rows], dtype=np.float64).reshape(len(rows), -1)
     for place, lag in enumerate(plan.lags):
-        if lag <= len(rows):
+        if lag <= count:
             out[place:-1:width] = values[lag - 1]
     if plan.rolling:
         present = ~np.isnan(values)
-        sums = np.add.accumulate(np.where(present, values, 0.0), axis=0)  # in the order of the rows
+        sums = np.add.accumulate(np.where(present, values, 0.0), axis=0)  # one after the other, as the table's
         counts = np.add.accumulate(present, axis=0, dtype=np.int64)
     for place, window in enumerate(plan.rolling, len(plan.lags)):
-        if window <= len(rows) or past.whole:
-            last = min(window, len(rows)) - 1
+        if window <= count or past.whole:
+            last = min(window, count) - 1
             known = counts[last] > 0
             out[place:-1:width][known] = sums[last][known] / counts[last][known]
-    out[-1] = time - rows[0].time
+    out[-1] = time - past.time[0]
     return out

@@ -7,9 +7,9 @@ import pyarrow as pa
 from optagent.arrays import Codes, Matrix64, Vector
 from optagent.training.history.plan import HistoryPlan
 from optagent.training.history.series import history_matrix
-from optagent.training.history.state import LATE_ROWS
+from optagent.training.history.state import kept_rows
 from optagent.training.history.table import key_texts, numbers_of, with_columns
-from optagent.training.row_times import seconds_of
+from optagent.training.row_times import comparable_times
 
 _NO_KEY = ""  # of the one series of all rows
 _Series = tuple[Vector, Matrix64]
@@ -28,7 +28,7 @@ class StreamedHistory:
         self._plan = plan
         self._series: dict[str, _Series] = {}
         keys, time, values = self._read(earlier)
-        keyed = np.flatnonzero(np.not_equal(keys, None))
+        keyed = np.array([at for at, key in enumerate(keys) if key is not None], dtype=np.int64)
         keys, time, values = keys[keyed], time[keyed], values[keyed]
         names, codes = np.unique(keys, return_inverse=True)
         order = np.lexsort((time, codes))
@@ -58,7 +58,7 @@ class StreamedHistory:
 
     def _read(self, table: pa.Table) -> tuple[npt.NDArray[np.object_], Vector, Matrix64]:
         plan = self._plan
-        time = seconds_of(table.column(plan.time), plan.time)
+        time = comparable_times(table.column(plan.time), plan.time)
         values = np.column_stack([numbers_of(table.column(name), name) for name in plan.columns])
         if plan.key is None:
             keys = np.full(table.num_rows, _NO_KEY, dtype=np.object_)
@@ -71,7 +71,7 @@ class StreamedHistory:
         if name in self._series:
             return self._series[name]
         rows = self._earlier.pop(name, np.empty(0, dtype=np.int64))
-        rows = rows[self._earlier_time[rows] < first][-self._plan.depth - LATE_ROWS :]
+        rows = rows[self._earlier_time[rows] < first][-kept_rows(self._plan) :]
         return self._earlier_time[rows], self._earlier_values[rows]
 
     def _count_late(self, pasts: list[_Series], codes: Codes, time: Vector) -> None:
@@ -83,5 +83,5 @@ class StreamedHistory:
         order = np.lexsort((*values.T[::-1], time, codes))
         edges = np.searchsorted(codes[order], np.arange(len(names) + 1))
         for at, name in enumerate(names):
-            rows = order[edges[at] : edges[at + 1]][-self._plan.depth - LATE_ROWS :]
+            rows = order[edges[at] : edges[at + 1]][-kept_rows(self._plan) :]
             self._series[name] = time[rows], values[rows]

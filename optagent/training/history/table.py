@@ -11,7 +11,7 @@ from optagent.training.columns import Kind, kind_of, require_columns
 from optagent.training.history.plan import HistoryPlan
 from optagent.training.history.series import history_matrix
 from optagent.training.pandas_index import index_columns
-from optagent.training.row_times import is_numeric_time, seconds_of
+from optagent.training.row_times import comparable_times, is_numeric_time
 from optagent.training.values import as_column
 
 
@@ -51,7 +51,7 @@ def with_history(table: pa.Table, plan: HistoryPlan) -> pa.Table:
     Raises InvalidData for a column that is missing, or that is no time, key or number.
     """
     require_columns([plan.time, *plan.columns, *([plan.key] if plan.key else [])], table.schema.names, "history")
-    time = seconds_of(table.column(plan.time), plan.time)
+    time = comparable_times(table.column(plan.time), plan.time)
     values = np.column_stack([numbers_of(table.column(name), name) for name in plan.columns])
     return with_columns(table, plan, history_matrix(plan, key_codes(table, plan.key), time, values))
 

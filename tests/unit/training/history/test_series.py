@@ -3,7 +3,7 @@ import pytest
 
 from optagent.training.history.plan import HistoryPlan
 from optagent.training.history.series import history_matrix
-from optagent.training.history.state import LATE_ROWS, PastRow, SeriesState, past_row, served_history
+from optagent.training.history.state import PastRow, SeriesState, kept_rows, past_row, served_history
 
 PLAN = HistoryPlan("t", ("a", "b"), "k", lags=(3, 1), rolling=(7, 2))
 Arrival = tuple[int, float, list[float], str]
@@ -30,7 +30,7 @@ def served_rows(plan: HistoryPlan, rows: list[Arrival], burst: int = 1, keep: in
     served = []
     for start in range(0, len(rows), burst):
         for key, time, _, _ in rows[start : start + burst]:
-            past = states.setdefault(key, SeriesState(keep)).before(time, plan.depth)
+            past = states.setdefault(key, SeriesState(keep)).before(time, plan)
             served.append(served_history(plan, past, time))
         for key, time, numbers, row_id in rows[start : start + burst]:
             states[key].add(past_row(time, numbers, row_id))
@@ -87,8 +87,8 @@ def test_a_window_beyond_the_rows_that_are_kept_is_missing_instead_of_wrong() ->
     for time in range(1, 6):
         state.add(PastRow(float(time), (float(time), None), str(time)))
     plan = HistoryPlan("t", ("a", "b"), lags=(1,), rolling=(2, 3))
-    newest = served_history(plan, state.before(9.0, plan.depth), 9.0)
-    late = served_history(plan, state.before(5.0, plan.depth), 5.0)
+    newest = served_history(plan, state.before(9.0, plan), 9.0)
+    late = served_history(plan, state.before(5.0, plan), 5.0)
     np.testing.assert_array_equal(newest, [5.0, 4.5, 4.0, np.nan, np.nan, np.nan, 4.0])
     np.testing.assert_array_equal(late, [4.0, 3.5, np.nan, np.nan, np.nan, np.nan, 1.0])
-    assert LATE_ROWS >= 1
+    assert (kept_rows(plan), kept_rows(PLAN), kept_rows(HistoryPlan("t", ("a",), lags=(30,)))) == (19, 23, 60)
