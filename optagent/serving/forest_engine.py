@@ -62,7 +62,7 @@ class ForestEngine:
         attributes = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
         self._outputs = int(attributes["n_targets"])
         self._trees = _read_trees(attributes, columns)
-        self._finish = start_session(_graph_after(model, node, self._outputs))
+        self._finish = start_session(_graph_after(model, node, self._outputs)).run
         self._columns = columns
         self._engine = engine
 

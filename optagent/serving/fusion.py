@@ -33,9 +33,10 @@ class Fusion:
     def make(self) -> None:
         """Makes the engine, which takes as long as loading all of the versions. Without it, each is asked alone."""
         schema = self._models[0].schema
-        graphs = [engine.graph for engine in self.fuses if isinstance(engine, OnnxEngine)]
+        engines = [engine for engine in self.fuses if isinstance(engine, OnnxEngine)]
+        graphs, most = [engine.graph for engine in engines], min(engine.rows_at_once for engine in engines)
         try:
-            fused = FusedEngine(graphs, len(schema.columns), count_outputs(schema.task, schema.classes))
+            fused = FusedEngine(graphs, len(schema.columns), count_outputs(schema.task, schema.classes), most)
             self._check_answers(fused)
         except Exception:
             _log.exception("the versions of a mixture are asked one by one, since their graphs cannot be fused")

@@ -55,7 +55,7 @@ def catboost_forest(model: CatBoostModel, task: Task, outputs: int, levels: Leve
             places.setdefault(number, SplitPlace(tree, bit))
     questions, tables = _read_questions(model, places, levels)
     order = {number: at for at, number in enumerate(questions)}
-    splits = np.full((max(map(len, trees)), len(trees)), len(questions))
+    splits = np.full((max(1, *map(len, trees)), len(trees)), len(questions))
     for tree, numbers in enumerate(trees):
         splits[: len(numbers), tree] = [order[number] for number in numbers]
     return ObliviousForest(

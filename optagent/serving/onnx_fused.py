@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from optagent.arrays import Matrix, Prediction
 from optagent.errors import InvalidRequest
-from optagent.serving.onnx_engine import INPUT, OUTPUT, start_session
+from optagent.serving.onnx_engine import ANY_NUMBER, INPUT, OUTPUT, start_session
 from optagent.training.families.feasible import check_columns
 
 MOST_BYTES = 16_000_000
@@ -22,10 +22,13 @@ _VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5  # wire types
 
 
 class FusedEngine:
-    """One session of ONNX Runtime for several models of these `columns` and `outputs`, for any number of threads."""
+    """One session of ONNX Runtime for several models of these `columns` and `outputs`, for any number of threads.
 
-    def __init__(self, models: Sequence[bytes], columns: int, outputs: int) -> None:
-        self._run = start_session(fuse_models(models))
+    `rows_at_once` is that of the model which takes fewest.
+    """
+
+    def __init__(self, models: Sequence[bytes], columns: int, outputs: int, rows_at_once: int = ANY_NUMBER) -> None:
+        self._session = start_session(fuse_models(models))._replace(rows_at_once=rows_at_once)
         self._names = [f"{OUTPUT}.{number}" for number in range(len(models))]
         self._columns = columns
         self._flat = outputs == 1
@@ -33,7 +36,7 @@ class FusedEngine:
     def scores_of_each(self, x: Matrix) -> list[Prediction]:
         """The scores of each model as that one's engine gives them, bit for bit."""
         check_columns(x, self._columns)
-        scores = self._run(self._names, {INPUT: x}, None)
+        scores = self._session.scores(self._names, x)
         return [values[:, 0] for values in scores] if self._flat else list(scores)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from optagent.serving.onnx_engine import INPUT, OUTPUT
+from optagent.serving.onnx_engine import ANY_NUMBER, INPUT, OUTPUT
 from optagent.serving.trees import Forest, LinkFunction, Tree, constant_tree
 
 _OPSET, _ML_OPSET, _IR = 21, 5, 10
@@ -23,6 +23,7 @@ class Graph:
     def __init__(self, columns: int) -> None:
         self.rows = INPUT
         self._columns = columns
+        self._rows_at_once = ANY_NUMBER
         self._nodes: list[Any] = []
         self._constants: list[Any] = []
 
@@ -46,6 +47,10 @@ class Graph:
 
         return self.add("Cast", value, to={32: TensorProto.FLOAT, 64: TensorProto.DOUBLE, 1: TensorProto.INT64}[bits])
 
+    def limit_rows(self, rows: int) -> None:
+        """Lets the graph take so many rows at once, for the sake of memory, or fewer if that was said before."""
+        self._rows_at_once = min(self._rows_at_once, rows)
+
     def add_link(self, margin: str, link: LinkFunction) -> str:
         if link is LinkFunction.SIGMOID:
             return self.add("Sigmoid", margin)
@@ -59,6 +64,8 @@ class Graph:
         rows = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [None, self._columns])
         answer = helper.make_tensor_value_info(OUTPUT, TensorProto.DOUBLE, [None, outputs])
         graph = helper.make_graph(self._nodes, "model", [rows], [answer], self._constants)
+        if self._rows_at_once < ANY_NUMBER:
+            graph.doc_string = str(self._rows_at_once)  # where the engine reads it
         versions = [helper.make_opsetid("", _OPSET), helper.make_opsetid("ai.onnx.ml", _ML_OPSET)]
         return bytes(helper.make_model(graph, opset_imports=versions, ir_version=_IR).SerializeToString())
 
