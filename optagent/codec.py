@@ -15,6 +15,7 @@ from optagent.domain.history import HistorySpec
 from optagent.domain.model import ModelSpec
 from optagent.domain.monitoring import Monitoring
 from optagent.domain.policy import RetrainingPolicy, policy_named
+from optagent.domain.trading import Trading
 from optagent.errors import InvalidRequest
 from optagent.secret_text import hide_secrets
 
@@ -118,7 +119,7 @@ def model_from(data: Mapping[str, Any], folder: Path | None = None) -> ModelSpec
     if "id" in fields:
         fields["model_id"] = fields.pop("id")
     if isinstance(fields.get("monitoring"), Mapping):
-        fields["monitoring"] = decode(Monitoring, fields["monitoring"])
+        fields["monitoring"] = _monitoring_from(fields["monitoring"])
     if "folds" in fields:
         fields["folds"] = _folds_from(fields["folds"])
     if isinstance(fields.get("history"), Mapping):
@@ -130,6 +131,12 @@ def model_from(data: Mapping[str, Any], folder: Path | None = None) -> ModelSpec
     if "data" in fields:
         fields["data"] = _with_absolute_path(source_from(fields["data"]), folder or Path.cwd())
     return decode(ModelSpec, fields)
+
+
+def _monitoring_from(fields: Mapping[str, Any]) -> Monitoring:
+    if isinstance(fields.get("trading"), Mapping):
+        fields = {**fields, "trading": decode(Trading, fields["trading"])}
+    return decode(Monitoring, fields)
 
 
 def _folds_from(folds: Any) -> Any:

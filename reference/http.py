@@ -12,6 +12,7 @@ from optagent.domain.monitoring import Monitoring
 from optagent.domain.policy import RetrainingPolicy
 from optagent.domain.rollout_policy import RolloutPolicy
 from optagent.domain.token import Scope
+from optagent.domain.trading import Trading
 from reference.nouns import field_texts, value_text
 from reference.page import ReferencePage, code, codes, sentence
 from serve_app.api import create_api
@@ -38,6 +39,7 @@ _NOUNS = {
     "RetrainingFields": RetrainingPolicy,
     "PolicyFields": RolloutPolicy,
     "FoldFields": FoldScheme,
+    "TradingFields": Trading,
     "FileData": FileSource,
     "SqlData": SqlSource,
 }

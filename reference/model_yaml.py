@@ -6,6 +6,7 @@ from optagent.domain.history import HistorySpec
 from optagent.domain.model import ModelSpec, Task
 from optagent.domain.monitoring import Monitoring
 from optagent.domain.space import Categorical, Parameter
+from optagent.domain.trading import Trading
 from optagent.training.families.family import Family
 from optagent.training.families.registry import FAMILIES
 from optagent.training.metrics import METRICS, default_metric
@@ -37,6 +38,9 @@ def model_yaml_page() -> ReferencePage:
     page.add_heading("monitoring")
     page.add_text("The fields of `monitoring`. Without it, the settings of the same names hold.")
     add_fields(page, Monitoring)
+    page.add_heading("trading", 3)
+    page.add_text("The fields of `monitoring: trading`.")
+    add_fields(page, Trading)
     page.add_heading("history")
     page.add_text("The fields of `history`: lags and rolling means of earlier rows.")
     add_fields(page, HistorySpec)

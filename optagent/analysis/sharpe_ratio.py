@@ -76,6 +76,17 @@ def lucky_ratio(trials: int, variance: float) -> float:
     return math.sqrt(variance) * ((1 - _EULER) * first + _EULER * second)
 
 
+def variance_without_skill(periods: int) -> float:
+    """The variance of the Sharpe ratio of so many independent normal returns of mean 0, by Student's t.
+
+    >>> round(variance_without_skill(16), 4)
+    0.0721
+    """
+    if periods < 4:
+        raise InvalidRequest(f"the variance of a Sharpe ratio needs at least 4 periods, got {periods}")
+    return (periods - 1) / (periods - 3) / periods
+
+
 def deflated_probability(returns: Vector, trials: int, variance: float) -> float:
     """Deflated Sharpe ratio: the probability that the best of `trials` strategies has a true ratio above 0, given how
     lucky the best of so many is expected to be.

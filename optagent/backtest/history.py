@@ -196,15 +196,25 @@ def business_of(history: History, prediction: Prediction, metrics: Mapping[str, 
     no row has what it needs."""
     if not metrics:
         return {}
-    table, y = history.table.slice(history.first), history.y[history.first :][: len(prediction)]
-    columns: dict[str, Column] = {}
-    for name, values in zip(table.schema.names, table.columns, strict=True):
-        if kind_of(values.type) in (Kind.NUMERIC, Kind.BOOLEAN):
-            columns[name] = pc.cast(values, pa.float64(), safe=False).to_numpy()
-    columns |= answer_columns(history.spec.task, history.schema.classes, prediction, y)
+    columns, y = expression_columns(history, prediction), _y_of(history, prediction)
     means = {}
     for name, text in metrics.items():
         values = compile_expression(text)(columns)
         usable = values[~np.isnan(values) & ~np.isnan(y)]
         means[name] = float(usable.mean()) if len(usable) else None
     return means
+
+
+def expression_columns(history: History, prediction: Prediction) -> dict[str, Column]:
+    """The columns that an expression may read, for the rows that are predicted: numbers, answers and labels."""
+    table = history.table.slice(history.first, len(prediction))
+    columns: dict[str, Column] = {}
+    for name, values in zip(table.schema.names, table.columns, strict=True):
+        if kind_of(values.type) in (Kind.NUMERIC, Kind.BOOLEAN):
+            columns[name] = pc.cast(values, pa.float64(), safe=False).to_numpy()
+    labels = _y_of(history, prediction)
+    return columns | answer_columns(history.spec.task, history.schema.classes, prediction, labels)
+
+
+def _y_of(history: History, prediction: Prediction) -> npt.NDArray[np.float64]:
+    return history.y[history.first :][: len(prediction)]

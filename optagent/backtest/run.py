@@ -13,6 +13,7 @@ from optagent.arrays import Vector
 from optagent.backtest.compare import PolicyPredictions, advise, period_of, standings_of
 from optagent.backtest.history import History, check_business, history_of
 from optagent.backtest.simulate import SimulatedPolicy, needs_monitor, period_length, simulate
+from optagent.backtest.trading import check_trading
 from optagent.codec import policy_from
 from optagent.domain.backtest import (
     BacktestAsk,
@@ -65,6 +66,7 @@ def run_backtest(
     """
     history = history_of(table, spec, ask)
     check_business(history)
+    check_trading(history)
     longest_first = sorted(ask.policies, key=_expected_effort, reverse=True)
     paths = [(contender, seed) for contender in longest_first for seed in _seeds(ask)]
     with workers.share((spec, table, ask)) as crew:

@@ -26,6 +26,7 @@ from optagent.backtest.compare import period_of, score_or_none
 from optagent.backtest.history import History, business_of, history_of
 from optagent.backtest.ports_in_memory import ports_in_memory
 from optagent.backtest.rollout_outcome import after_rollout, reason_without_rollout
+from optagent.backtest.trading import trading_of
 from optagent.backtest.traffic import PERSON, ReplayedTraffic
 from optagent.domain.backtest import BacktestAsk, Contender
 from optagent.domain.duration import seconds
@@ -202,6 +203,7 @@ class _Simulation:
             (*_notes_on(self._contender), *dict.fromkeys(errors)),
             business_of(history, prediction, self._monitoring.business),
             self._contender.oracle,
+            trading=trading_of(history, prediction, self._monitoring.trading),
         )
 
     def _periods(self, prediction: Prediction) -> list[Period]:

@@ -7,6 +7,7 @@ from enum import StrEnum
 from itertools import pairwise
 
 from optagent.domain.duration import seconds
+from optagent.domain.trading import Trading
 from optagent.errors import InvalidRequest
 
 
@@ -43,6 +44,9 @@ class Monitoring:
     """Metrics of your own by name, whose mean per row is tracked: each an arithmetic expression over outcome columns
     (further columns of the labels), `prediction`, `label` and, for classifiers, `probability`, such as
     `stake * (prediction == label) - fee`."""
+    trading: Trading | None = None
+    """The rule that turns answers into positions, whose turnover, costs, drawdown and Sharpe ratio a backtest tells.
+    Unset: the model does not trade."""
 
     def __post_init__(self) -> None:
         for name in ("accuracy_drop_threshold", "drift_score_threshold", "confidence_threshold"):

@@ -7,6 +7,7 @@ from statistics import median
 from optagent.domain.gate import Verdict
 from optagent.domain.policy import RetrainingPolicy
 from optagent.domain.rollout_look import RolloutState
+from optagent.domain.trading_result import TradingResult
 
 LEAST_ROWS = 50
 """A period with fewer labelled rows is not judged; a monitor needs as many."""
@@ -105,8 +106,9 @@ class PolicyRun:
     """One policy's run over the history.
 
     `metric` is that of all its answers together (prequential). `business` has the mean per labelled row of each metric
-    that the model declares, None where no row has the columns that it needs. Where several seeds were replayed, `paths`
-    has the run of each, `metric` is their mean, and everything else is that of the first.
+    that the model declares, None where no row has the columns that it needs; `trading` is None for a model without a
+    rule. Where several seeds were replayed, `paths` has the run of each, `metric` is their mean, and everything else is
+    that of the first.
     """
 
     name: str
@@ -121,6 +123,7 @@ class PolicyRun:
     business: Mapping[str, float | None] = field(default_factory=dict)
     oracle: bool = False
     paths: tuple[ReplayedPath, ...] = ()
+    trading: TradingResult | None = None
 
     @property
     def counts_by_seed(self) -> tuple[RunCounts, ...]:

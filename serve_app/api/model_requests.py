@@ -63,6 +63,16 @@ class SqlData(Request):
     query: Annotated[str, Field(min_length=1, max_length=20_000)]
 
 
+class TradingFields(Request):
+    """The rule that turns answers into positions, for the trading figures of a backtest."""
+
+    position: Annotated[str, Field(min_length=1, max_length=1000, examples=["where(probability > 0.55, 1, 0)"])]
+    returns: Annotated[str, Field(min_length=1, max_length=1000, examples=["next_return"])]
+    cost: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    asset: Name | None = None
+    periods_a_year: Annotated[float, Field(gt=0, le=1e9)] = 252.0
+
+
 class MonitoringFields(Request):
     """Thresholds of a model's monitoring; fields that are left out stay as they are."""
 
@@ -75,6 +85,7 @@ class MonitoringFields(Request):
     false_alarm_every: Annotated[str, Field(max_length=20, examples=["90d"])] = "90d"
     slices: Annotated[list[Name], Field(max_length=100)] = []
     business: Annotated[dict[Name, Annotated[str, Field(max_length=1000)]], Field(max_length=100)] = {}
+    trading: TradingFields | None = None
 
 
 class RetrainingFields(Request):

@@ -177,6 +177,25 @@ def test_profit_is_compared_where_the_model_declares_it(table: pa.Table, tmp_pat
         run_backtest(spec, table, ask("balanced:champion"), SequentialWorkers())
 
 
+def test_the_trades_of_a_policy_are_told_where_the_model_declares_their_rule(table: pa.Table) -> None:
+    gain = pa.array(np.where(np.asarray(table.column("label")) == "yes", 0.01, -0.01))
+    rule = {"position": "where(probability > 0.5, 1, -1)", "returns": "gain", "cost": 0.001, "asset": "region"}
+    spec = model(monitoring={"performance_window_hours": 48, "trading": rule}, ignore=["gain"])
+    rows = table.append_column("gain", gain)
+    outcome = run_backtest(spec, rows, ask("scheduled-ungated:8d"), SequentialWorkers())
+    never, scheduled = outcome.runs
+    assert never.trading is not None
+    assert scheduled.trading is not None
+    assert scheduled.trading.sharpe.estimate > never.trading.sharpe.estimate  # type: ignore[union-attr]
+    assert scheduled.trading.cost_a_trade == pytest.approx(0.002, rel=0.1)  # from long to short, and back
+    headings, (first, _) = policies_table(outcome)
+    assert headings[-6:] == ["Sharpe a year", "drawdown", "return a year", "turnover", "trades", "cost a trade"]
+    assert first[-2] == str(never.trading.trades)
+    assert decode(BacktestResult, plain(outcome)) == outcome
+    with pytest.raises(InvalidRequest, match="no column 'gain'"):
+        run_backtest(spec, table, ask("never"), SequentialWorkers())
+
+
 def test_what_answers_is_the_champion_of_the_time_and_in_a_ramp_its_candidate(result: BacktestResult) -> None:
     for run in result.runs:
         promoted = [(one.at, one.promoted_at, one.version) for one in run.runs if one.promoted_at is not None]

@@ -25,19 +25,22 @@ _HEADINGS = (
     "compute s",
 )
 _SHORT = ("policy", "metric", "against never", "trained, passed, promoted", "under way", "days", "missed")
+_TRADING = ("Sharpe a year", "drawdown", "return a year", "turnover", "trades", "cost a trade")
+_TRADING_SHOWN = 4
 _RUNS = ("when", "trigger", "why it ran", "status", "version", "champion since", "window", "why not")
 
 
 def policies_table(result: BacktestResult) -> tuple[list[str], list[list[str]]]:
     """Headings, and a row for each policy."""
-    return [*_HEADINGS, *_business_metrics(result)], [
-        [*_policy_row(result, run), *_means(result, run)] for run in result.runs
+    trading = _TRADING if _trades(result) else ()
+    return [*_HEADINGS, *_business_metrics(result), *trading], [
+        [*_policy_row(result, run), *_means(result, run), *_trading_cells(run)[: len(trading)]] for run in result.runs
     ]
 
 
 def short_policies_table(result: BacktestResult) -> tuple[list[str], list[list[str]]]:
     """The same table with fewer columns, so that it fits a terminal."""
-    rows = []
+    rows, trading = [], _TRADING[:_TRADING_SHOWN] if _trades(result) else ()
     for run in result.runs:
         standing = result.standing(run.name)
         gain = None if standing is None else standing.against_never
@@ -51,9 +54,10 @@ def short_policies_table(result: BacktestResult) -> tuple[list[str], list[list[s
                 _days_text(run),
                 f"{_over_seeds(run, 'missed')} of {_over_seeds(run, 'bad_periods')}",
                 *_means(result, run),
+                *_trading_cells(run)[: len(trading)],
             ]
         )
-    return [*_SHORT, *_business_metrics(result)], rows
+    return [*_SHORT, *_business_metrics(result), *trading], rows
 
 
 def runs_table(run: PolicyRun) -> tuple[Sequence[str], list[list[str]]]:
@@ -104,6 +108,26 @@ def _business_metrics(result: BacktestResult) -> list[str]:
 def _means(result: BacktestResult, run: PolicyRun) -> list[str]:
     values = [run.business.get(name) for name in _business_metrics(result)]
     return ["" if value is None else f"{value:.5g}" for value in values]
+
+
+def _trades(result: BacktestResult) -> bool:
+    return any(run.trading is not None for run in result.runs)
+
+
+def _trading_cells(run: PolicyRun) -> list[str]:
+    """The figures of a policy's trades, under the headings of `_TRADING`."""
+    trading = run.trading
+    if trading is None:
+        return [""] * len(_TRADING)
+    ratio = trading.sharpe
+    return [
+        "" if ratio is None else f"{ratio.estimate:.2f} ({ratio.low:.2f} to {ratio.high:.2f})",
+        f"{trading.drawdown:.1%}",
+        f"{trading.annual_return:.1%}",
+        f"{trading.turnover:.3g}",
+        str(trading.trades),
+        f"{trading.cost_a_trade:.3%}",
+    ]
 
 
 def _policy_row(result: BacktestResult, run: PolicyRun) -> list[str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from optagent.analysis.expression import compile_expression
+from optagent.analysis.trading import check_trading_rule
 from optagent.domain.command import TuneModel
 from optagent.domain.model import ModelSpec
 from optagent.domain.space import SearchSpace
@@ -74,6 +75,8 @@ def check_spec(spec: ModelSpec) -> None:
             compile_expression(text)
         except InvalidRequest as error:
             raise InvalidRequest(f"monitoring: business: {name}: {error}") from None
+    if spec.monitoring is not None and spec.monitoring.trading is not None:
+        check_trading_rule(spec.monitoring.trading, spec.target)
 
 
 def plan_study(
