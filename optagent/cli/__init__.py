@@ -31,7 +31,7 @@ from optagent.cli import (
     tokens,
 )
 from optagent.cli.app import ERR, app, load_settings
-from optagent.cli.process_start import PROCESS_START, process_start
+from optagent.cli.own_process import PROCESS_START, end_process, process_start
 from optagent.domain.actor import Door
 from optagent.errors import REFUSALS, OptAgentError, Unavailable
 from optagent.extras import missing_import
@@ -77,8 +77,21 @@ def configure_logging(level: str | None = None) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Runs the command line, by default with the arguments of this process, from whose start a time limit counts."""
-    PROCESS_START.set(process_start() if arguments is None else None)
+    """Runs the command line with these arguments, by default with those of this process, and ends with its exit code.
+
+    In the latter case a time limit counts from the start of the process, which ends at once.
+    """
+    if arguments is not None:
+        _run(arguments)
+    PROCESS_START.set(process_start())
+    try:
+        _run(None)
+    except SystemExit as end:
+        end_process(end.code if isinstance(end.code, int) else int(end.code is not None))
+
+
+def _run(arguments: Sequence[str] | None) -> NoReturn:
+    """Runs the command line, and raises SystemExit."""
     try:
         app(arguments, prog_name="optagent")
     except OptAgentError as error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from optagent.cli.process_start import PROCESS_START
+from optagent.cli.own_process import PROCESS_START
 from optagent.codec import without_secrets
 from optagent.domain.actor import Door
 from optagent.errors import InvalidRequest

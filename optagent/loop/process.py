@@ -78,7 +78,7 @@ class Run:
         """Moves the deadline forward by what the end of the command will take, and `more_s`."""
         if self.deadline.is_set:
             spent_s = self.deadline.limit_s - self.left_s()
-            self.deadline = self.deadline.earlier_by(finish_seconds(spent_s) + more_s)
+            self.deadline = self.deadline.earlier_by(finish_seconds(spent_s, self.deadline.limit_s) + more_s)
 
     async def stage(self, name: str) -> None:
         """Enters a stage; raises Cancelled where the process was asked to stop."""

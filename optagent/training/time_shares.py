@@ -8,7 +8,7 @@ from optagent.domain.study import Study, Trial, TrialState
 from optagent.training.problem import Problem
 
 _ENSEMBLE_SHARE = 1 / 3  # of the whole limit, at most
-_FINISH_S, _FINISH_SHARE = 4.0, 0.4
+_FINISH_S, _FINISH_SHARE = 3.0, 0.3
 _WEIGHING_S = 0.5
 _WEIGHING_S_A_CELL = 4e-6
 
@@ -107,9 +107,9 @@ def fits_another_wave(last: Wave, workers: int, left_s: float) -> bool:
     return left_s > 0 and last.seconds + fits_s <= left_s
 
 
-def finish_seconds(opening_s: float) -> float:
-    """The seconds to set aside for what does not grow with the trials: registration, gates and the end of a command.
+def finish_seconds(opening_s: float, limit_s: float) -> float:
+    """The seconds to set aside for what does not grow with the trials: registration and the end of a command.
 
-    A busy machine that was slow to come to a search is slow to come to an end.
+    A busy machine that was slow to come to a search is slow to come to an end. At most a quarter of the limit.
     """
-    return max(_FINISH_S, _FINISH_SHARE * opening_s)
+    return min(max(_FINISH_S, _FINISH_SHARE * opening_s), limit_s / 4)

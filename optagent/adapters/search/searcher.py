@@ -151,7 +151,7 @@ class StudySearcher(Searcher):
             score=result.get("score") if state.has_score else None,
             rounds=result.get("rounds", 0),
             units=result.get("units", 0),
-            duration_s=self._clock() - live.started_at,
+            duration_s=result.get("seconds", self._clock() - live.started_at),  # a new worker loads its libraries first
             error=error,
             measurements={units: values[0] for units, values in running.measured.items()},
             others=others,

@@ -140,6 +140,7 @@ class TrainingTrial(tune.Trainable):
             "rounds": reached.best_rounds,
             "at_rung": at_rung,
             "finished": finished,
+            "seconds": time.monotonic() - self._started_at,
             "predictions": HandedPredictions(self._crossfit.predictions if finished else ()),
             "done": finished,
         }

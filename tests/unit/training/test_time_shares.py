@@ -95,5 +95,6 @@ def test_another_wave_needs_time_for_itself_and_for_the_models_of_all_rows():
 
 
 def test_a_machine_that_was_slow_to_open_gets_more_time_to_close():
-    assert finish_seconds(0.0) == finish_seconds(1.0)
-    assert finish_seconds(60.0) > finish_seconds(30.0) > finish_seconds(1.0)
+    assert finish_seconds(0.0, 600.0) == finish_seconds(1.0, 600.0)
+    assert finish_seconds(60.0, 600.0) > finish_seconds(30.0, 600.0) > finish_seconds(1.0, 600.0)
+    assert finish_seconds(1000.0, 600.0) == 150.0
