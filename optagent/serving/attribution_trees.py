@@ -27,7 +27,8 @@ _LEAST = 1e-250
 
 
 class EdgeWeights(NamedTuple):
-    """`ratio`: the factor of an edge over that of the edge above it on the same column; `gain`: weights of its sum."""
+    """`ratio`: the factor of an edge over that of the edge above it on the same column, times the value of its leaf, if
+    any; `gain`: the weights of the sum of all that is below it."""
 
     ratio: Points
     gain: Points
@@ -55,9 +56,13 @@ class TreeBlock:
         self._parent, self._is_left = parent, np.zeros(self._nodes, dtype=np.bool_)
         self._is_left[left[inner]] = True
         self._levels = [(slice(a, b), parent[a:b]) for a, b in pairwise(bounds[1:])]
-        self._up = [(at, left[at], right[at]) for at in np.split(inner, np.searchsorted(inner, bounds[1:-1]))][::-1]
+        self._up = [
+            (slice(at[0], at[-1] + 1), left[at], right[at])
+            for at in reversed(np.split(inner, np.searchsorted(inner, bounds[1:-1])))
+            if len(at)
+        ]
         self._read_splits(trees, order)
-        self._leaf_value = np.where(left < 0, trees.value[order], 1.0)[:, None]
+        self._value = np.where(left < 0, trees.value[order], 1.0)[:, None]
         self._above = self._find_above(trees.player[order])
         self._chains = self._find_chains()
         self._share, self._passed, depth = self._find_shares(trees.cover[order])
@@ -83,9 +88,8 @@ class TreeBlock:
         sums[: self._roots] = 1.0
         for level, parents in self._levels:
             sums[level] *= sums.take(parents, axis=0, mode="clip")
-        sums *= self._leaf_value
         for inner, left, right in self._up:
-            sums[inner] = sums.take(left, axis=0, mode="clip") + sums.take(right, axis=0, mode="clip")
+            np.add(sums.take(left, axis=0, mode="clip"), sums.take(right, axis=0, mode="clip"), out=sums[inner])
         edges: Vector = np.einsum("nq,nq->n", weights.gain, sums)
         edges[: self._roots] = 0.0
         return edges
@@ -178,6 +182,7 @@ class TreeBlock:
         gain *= weights
         factor_above[self._is_first] = 1.0
         factor /= factor_above
+        factor *= self._value
         return EdgeWeights(factor, gain)
 
     def _expect_sums(self, leaf: Mask, value: Vector) -> Vector:

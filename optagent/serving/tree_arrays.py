@@ -114,11 +114,16 @@ def split_trees(trees: TreeArrays) -> Sequence[TreeArrays]:
 
 
 def find_levels(trees: TreeArrays) -> list[Indexes]:
-    """The nodes by level; raises InvalidData for what is no tree, so that this ends."""
-    levels, left, count = [trees.roots], trees.left, len(trees.roots)
+    """The nodes by level, inner ones before leaves; raises InvalidData for what is no tree, so that this ends."""
+    left, count = trees.left, len(trees.roots)
+    levels = [_put_leaves_last(trees.roots, left)]
     while len(inner := levels[-1][left[levels[-1]] >= 0]):
-        levels.append(np.concatenate([left[inner], trees.right[inner]]))
+        levels.append(_put_leaves_last(np.concatenate([left[inner], trees.right[inner]]), left))
         count += 2 * len(inner)
         if count > len(left):
             raise InvalidData("the nodes of the model's trees are no trees: one is the child of two")
     return levels
+
+
+def _put_leaves_last(nodes: Indexes, left: Indexes) -> Indexes:
+    return nodes[np.argsort(left[nodes] < 0, kind="stable")]
