@@ -60,7 +60,7 @@ def _is_sound(document: Document, outputs: int) -> bool:
     features, trees = document["features_info"], document["oblivious_trees"]
     if not _PARTS | {"model_info"} >= document.keys() or not features.keys() <= _FEATURES:
         return False
-    if scale != 1 or not _are_numbers(bias) or not trees or not _are_features_sound(features):
+    if type(scale) is not int or scale != 1 or not _are_numbers(bias) or not trees or not _are_features_sound(features):
         return False
     tables, ctrs = document.get("ctr_data", {}), features.get("ctrs", [])
     if not all(_is_ctr_sound(ctr, features, tables) for ctr in ctrs) or not all(map(_is_table_sound, tables.values())):

@@ -102,6 +102,7 @@ TAMPERED: dict[str, Change] = {
     "borders out of order": lambda m: m["features_info"]["float_features"][0]["borders"].reverse(),
     "a column twice": lambda m: m["features_info"]["float_features"][0].update(flat_feature_index=1),
     "a scale": lambda m: m.update(scale_and_bias=[2, m["scale_and_bias"][1]]),
+    "a scale that is no number": lambda m: m.update(scale_and_bias=[True, m["scale_and_bias"][1]]),
     "an unknown part": lambda m: m.update(text_processing={}),
     "an unknown feature": lambda m: m["features_info"].update(text_features=[]),
     "a statistic without its table": lambda m: m["ctr_data"].pop(statistic(m)["identifier"]),
