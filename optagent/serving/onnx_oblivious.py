@@ -25,7 +25,7 @@ def add_oblivious_forest(graph: Graph, forest: ObliviousForest, levels: Levels) 
     bits = graph.add("Gather", is_above, graph.constant(forest.splits.ravel()), axis=0)
     deepest, trees = forest.splits.shape
     graph.limit_rows(max(1, _BITS_AT_ONCE // forest.splits.size))
-    numbers = graph.cast(_sum_parts(graph, bits, (2 ** np.arange(deepest)).astype(np.float64), trees), 1)
+    numbers = graph.cast(_sum_parts(graph, bits, np.exp2(np.arange(deepest)), trees), 1)
     leaves = graph.add("Add", numbers, graph.constant(forest.first_leaf[:, None]))
     values = graph.add("Gather", graph.constant(forest.leaves), leaves, axis=0)
     summed = graph.add("ReduceSum", values, graph.constant(np.array([0])), keepdims=0)

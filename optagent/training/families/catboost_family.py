@@ -121,7 +121,7 @@ class CatBoost:
         is_constant = bool((data.y[train] == data.y[train][0]).all())
         booster_params = {
             **_booster_params(settings, is_constant),
-            "loss_function": LOSSES[data.task],
+            "loss_function": LOSSES[data.task] if data.quantile is None else f"Quantile:alpha={data.quantile}",
             "thread_count": threads,
         }
         return CatBoostFit({**booster_params, "random_seed": library_seed(seed)}, data, train_pool, valid_pool)

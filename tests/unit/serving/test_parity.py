@@ -76,7 +76,7 @@ def test_every_family_compiles_to_the_same_answers(
     np.testing.assert_allclose(one_by_one, compiled.engine.scores(probes[-5:]), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("family", ["lightgbm", "xgboost", "hist_gradient_boosting"])
+@pytest.mark.parametrize("family", ["lightgbm", "xgboost", "hist_gradient_boosting", "catboost"])
 def test_a_model_of_a_quantile_compiles_to_the_same_answers(
     family: str, make_predictor: MakePredictor, make_served_rows: MakeRows
 ) -> None:

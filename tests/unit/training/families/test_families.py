@@ -312,7 +312,7 @@ def test_naming_the_families_loads_none_of_their_libraries():
     assert process.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("name", ["lightgbm", "xgboost", "hist_gradient_boosting"])
+@pytest.mark.parametrize("name", ["lightgbm", "xgboost", "hist_gradient_boosting", "catboost"])
 def test_a_booster_answers_the_quantile_that_its_data_ask_for_and_its_file_keeps_it(name, make_data, tmp_path):
     family, data = family_named(name), replace(make_data(Task.REGRESSION, rows=900, categorical=False), quantile=0.9)
     train, valid = np.arange(600), np.arange(600, 900)
