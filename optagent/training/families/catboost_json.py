@@ -123,8 +123,10 @@ def _is_category_sound(feature: Mapping[str, Any], number: int) -> bool:
 
 
 def _feature_facts(feature: Mapping[str, Any], number: int) -> dict[str, Any]:
+    """The numbers of a column; CatBoost names columns by their place, and those of a table of numbers alone by ''."""
     place = feature["flat_feature_index"]
-    return {"feature_id": str(place), "feature_index": number, "flat_feature_index": place}
+    name = str(place) if feature["feature_id"] else ""
+    return {"feature_id": name, "feature_index": number, "flat_feature_index": place}
 
 
 def _is_ctr_sound(ctr: Mapping[str, Any], features: Mapping[str, Any], tables: Mapping[str, Any]) -> bool:

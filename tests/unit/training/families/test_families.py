@@ -329,3 +329,13 @@ def test_a_booster_answers_the_quantile_that_its_data_ask_for_and_its_file_keeps
     model.save(tmp_path)
     loaded = family.load(tmp_path, Task.REGRESSION, 0)
     np.testing.assert_array_equal(loaded.predict(data.x[valid]), model.predict(data.x[valid]))
+
+
+@FAMILY
+@EVERY
+def test_a_model_of_numbers_alone_is_loaded_as_it_was_saved(family, task, make_data, tmp_path):
+    data = make_data(task, categorical=False)
+    model = _train(family, data, rounds=3).model()
+    model.save(tmp_path)
+    loaded = family.load(tmp_path, task, data.n_classes)
+    np.testing.assert_array_equal(loaded.predict(data.x[VALID]), model.predict(data.x[VALID]))
