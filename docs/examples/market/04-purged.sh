@@ -1,0 +1,2 @@
+optagent register purged.yaml
+optagent tune turbulence-purged --trials 8
