@@ -89,6 +89,9 @@ class ModelSpec:
     labels that come."""
     history: HistorySpec | None = None
     """The lags and rolling means of a row's past that are features, too. Unset: none."""
+    weights: str = "none"
+    """`uniqueness` weighs a row in training by how little its label's window (`label_horizon`) overlaps with that of
+    others, `none` weighs them alike."""
 
     def __post_init__(self) -> None:
         if not MODEL_ID.fullmatch(self.model_id):
@@ -124,6 +127,10 @@ class ModelSpec:
             raise InvalidRequest(f"class_weight: unknown {self.class_weight!r}; one of ['balanced', 'none']")
         if self.class_weight == "balanced" and not self.task.classifies:
             raise InvalidRequest("class_weight: balanced is for classifiers, this model is a regression")
+        if self.weights not in ("none", "uniqueness"):
+            raise InvalidRequest(f"weights: unknown {self.weights!r}; one of ['none', 'uniqueness']")
+        if self.weights == "uniqueness" and not self.horizon:
+            raise InvalidRequest("weights: uniqueness needs a label_horizon above 0, in which labels can overlap")
         if self.positive_class is not None and self.task is not Task.BINARY:
             raise InvalidRequest(f"positive_class is for binary models, this one is {self.task}")
 

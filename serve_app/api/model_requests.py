@@ -176,6 +176,7 @@ class RegisterRequest(Request):
     sensitive_columns: list[Name] = []
     positive_class: Name | None = None
     class_weight: Annotated[str, one_of(("none", "balanced"))] = "none"
+    weights: Annotated[str, one_of(("none", "uniqueness"))] = "none"
     metric: Annotated[str, Field(max_length=100)] = ""
     families: list[Name] = []
     search_space: SearchSpaces = {}

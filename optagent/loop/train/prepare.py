@@ -18,6 +18,7 @@ from optagent.training.plan import FeaturePlan
 from optagent.training.problem import Data, Problem, span_of
 from optagent.training.row_times import instants
 from optagent.training.transform import transform_data
+from optagent.training.uniqueness import weigh_labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,7 @@ def prepare_table(table: pa.Table, spec: ModelSpec, seed: int = 0, least_holdout
     schema = fit_schema(table, spec, parts.dev)
     holdout_rows = table.take(pa.array(parts.holdout))  # a slice would keep the whole table in memory
     data = load_data(take_rows(table, parts.dev), schema, spec.class_weight, spec.metric)
+    data = weigh_labels(data, dev_time, spec)
     return PreparedRows(
         spec=spec,
         problem=Problem(data, folds),

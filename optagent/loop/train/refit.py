@@ -23,6 +23,7 @@ from optagent.training.encoding import Schema, encode_target, fit_schema, load_d
 from optagent.training.plan import FeaturePlan
 from optagent.training.problem import Data, Problem
 from optagent.training.row_times import instants
+from optagent.training.uniqueness import weigh_labels
 
 _LEAST_ROWS = 400
 
@@ -61,6 +62,7 @@ def _prepare_all(table: pa.Table, time: Vector | None, judged: PreparedRows, win
     """The rows of a table, all of them to learn from, with the columns of `judged`."""
     schema = _refit_schema(table, judged)
     data = load_data(table, schema, judged.spec.class_weight, judged.spec.metric)
+    data = weigh_labels(data, time, judged.spec)
     data = data if time is None else _weigh_rows(data, time, window)
     plan = None if judged.plan is None else _fit_again(judged.plan, data)
     refit = replace(

@@ -71,6 +71,8 @@ def test_data_is_a_path_a_uri_with_its_format_or_a_query(tmp_path: Path):
         ({"features": ["a", "label"]}, "the target 'label' cannot be a feature"),
         ({"families": ["xgboost", "xgboost"]}, "families: a name stands twice"),
         ({"class_weight": "heavy"}, "class_weight: unknown 'heavy'"),
+        ({"weights": "heavy"}, "weights: unknown 'heavy'"),
+        ({"weights": "uniqueness"}, "uniqueness needs a label_horizon above 0"),
         ({"task": "regression", "class_weight": "balanced"}, "balanced is for classifiers"),
         (
             {"task": "regression", "positive_class": "yes"},
