@@ -1,5 +1,6 @@
 """Study: one search for parameters, its trials, early stopping, progress and outcome."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -111,6 +112,11 @@ class Trial:
     measurements: Mapping[int, float] = field(default_factory=dict)
     others: Mapping[str, float] = field(default_factory=dict)
     block_gains: tuple[float, ...] = ()
+
+    @property
+    def params_key(self) -> str:
+        """A text that is the same for trials with the same parameters."""
+        return f"{self.family} {json.dumps(dict(self.params), sort_keys=True, default=str)}"
 
 
 @dataclass(frozen=True, slots=True)

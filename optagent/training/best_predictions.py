@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from optagent.arrays import Prediction
-from optagent.domain.study import Study
+from optagent.domain.study import Study, Trial
 from optagent.training.problem import Problem
 
 MOST_BYTES = 256_000_000
@@ -13,29 +13,35 @@ MOST_BYTES = 256_000_000
 
 
 class BestPredictions:
-    """The predictions of up to `study.kept_predictions` trials with the best scores, in `MOST_BYTES` at most."""
+    """The predictions of up to `study.kept_predictions` trials with the best scores, in `MOST_BYTES` at most.
+
+    Of trials with the same parameters the first is kept, and of those with the same score the earlier ones.
+    """
 
     def __init__(self, study: Study, most_bytes: int = MOST_BYTES) -> None:
         self._count = study.kept_predictions
         self._sign = 1 if study.maximize else -1
         self._most_bytes = most_bytes
-        self._by_trial: dict[int, tuple[float, tuple[Prediction, ...]]] = {}
+        self._by_params: dict[str, tuple[Trial, tuple[Prediction, ...]]] = {}
 
     @property
     def by_trial(self) -> Mapping[int, tuple[Prediction, ...]]:
         """By the number of a trial, a prediction of the validation rows of each fold."""
-        return {number: predictions for number, (_, predictions) in self._by_trial.items()}
+        return {trial.number: predictions for trial, predictions in self._by_params.values()}
 
-    def add(self, number: int, score: float, predictions: Sequence[Prediction]) -> None:
+    def add(self, trial: Trial, predictions: Sequence[Prediction]) -> None:
         """Copies the predictions of a trial where it is among the best, and drops those that are no longer."""
-        if not predictions or not self._count:
+        if not predictions or not self._count or trial.params_key in self._by_params:
             return
-        self._by_trial[number] = (self._sign * score, tuple(np.array(part, dtype=np.float32) for part in predictions))
-        while len(self._by_trial) > self._count or self._bytes() > self._most_bytes:
-            del self._by_trial[min(self._by_trial, key=lambda trial: self._by_trial[trial][0])]
+        self._by_params[trial.params_key] = (trial, tuple(np.array(part, dtype=np.float32) for part in predictions))
+        while len(self._by_params) > self._count or self._bytes() > self._most_bytes:
+            del self._by_params[min(reversed(self._by_params), key=self._worth)]  # of equals the newest
+
+    def _worth(self, params: str) -> float:
+        return self._sign * (self._by_params[params][0].score or 0.0)
 
     def _bytes(self) -> int:
-        return sum(part.nbytes for _, predictions in self._by_trial.values() for part in predictions)
+        return sum(part.nbytes for _, predictions in self._by_params.values() for part in predictions)
 
 
 def keeps_predictions(study: Study, problem: Problem, most_bytes: int = MOST_BYTES) -> bool:

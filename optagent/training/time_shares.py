@@ -8,7 +8,7 @@ from optagent.domain.study import Study, Trial, TrialState
 from optagent.training.problem import Problem
 
 _ENSEMBLE_SHARE = 1 / 3  # of the whole limit, at most
-_FINISH_S, _FINISH_SHARE = 3.0, 0.3
+_FINISH_S, _FINISH_SHARE = 3.0, 0.5
 _WEIGHING_S = 0.5
 _WEIGHING_S_A_CELL = 4e-6
 

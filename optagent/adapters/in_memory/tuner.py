@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from optagent.arrays import Prediction
 from optagent.domain.model import Task
 from optagent.domain.space import Categorical, Float, Parameter, SearchSpace
 from optagent.domain.study import Progress, SearchOutcome, Study, Trial, TrialState, progress_of
@@ -58,7 +59,7 @@ class SequentialTuner:
         cache: dict[Any, Any] = {}
         blocks = ValidationBlocks(problem, metric_named(study.metric, study.task).score, study.maximize)
         best = BestPredictions(study)
-        while len(trials) < study.trials:
+        while len(trials) < study.trials and not is_time_over():
             if cancelled():
                 raise Cancelled(f"the search {study.study_id} was cancelled after {len(trials)} trials")
             family, params = _suggest(study, len(trials), draw)
@@ -108,6 +109,7 @@ def _run_trial(
     state, score, rounds, units, error = TrialState.COMPLETE, None, 0, 0, None
     gains: tuple[float, ...] = ()
     others: dict[str, float] = {}
+    predictions: tuple[Prediction, ...] = ()
     try:
         crossfit = Crossfit(
             family_named(family),
@@ -130,12 +132,14 @@ def _run_trial(
         if not reached.finished and units < study.budget.max_units:
             state = TrialState.PRUNED
         else:
-            best.add(number, score, crossfit.predictions)
+            predictions = crossfit.predictions
     except Infeasible as reason:
         state, error = TrialState.INFEASIBLE, str(reason)
     except Exception as reason:
         state, error = TrialState.FAILED, f"{type(reason).__name__}: {reason}"
     duration = time.monotonic() - started_at
-    return Trial(
+    trial = Trial(
         number, family, dict(params), state, score, rounds, units, duration, error, others=others, block_gains=gains
     )
+    best.add(trial, predictions)
+    return trial

@@ -161,7 +161,7 @@ class StudySearcher(Searcher):
         self._store.tell(running, trial)
         self.trials.append(trial)
         if state is TrialState.COMPLETE and trial.score is not None:
-            self.best_predictions.add(trial.number, trial.score, result["predictions"].take())
+            self.best_predictions.add(trial, result["predictions"].take())
         self._on_trial(trial)
 
     def save(self, checkpoint_path: str) -> None:

@@ -1,7 +1,6 @@
 """Parameter search: runs a study on the tuner, and selects the trials that are worth building."""
 
 import asyncio
-import json
 from typing import Any
 
 from optagent.analysis.pareto import front_of, hypervolume, points_of
@@ -65,7 +64,7 @@ def best_recipes(study: Study, outcome: SearchOutcome, count: int) -> list[Recip
     ranked = sorted(complete_trials(outcome), key=lambda trial: -sign * (trial.score or 0.0))
     distinct: dict[str, Trial] = {}
     for trial in ranked:
-        distinct.setdefault(f"{trial.family} {json.dumps(dict(trial.params), sort_keys=True, default=str)}", trial)
+        distinct.setdefault(trial.params_key, trial)
     return [
         Recipe(f"trial {trial.number}", trial.family, trial.params, trial.rounds)
         for trial in list(distinct.values())[:count]
