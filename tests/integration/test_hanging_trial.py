@@ -56,3 +56,30 @@ def test_a_trial_that_hangs_is_stopped_and_the_others_go_on(ray_cluster: Any, im
     assert (hung.family, hung.state) == ("hangs:Hangs", TrialState.INFEASIBLE)
     assert hung.error == "the trial hung for over 4 s"
     assert (other.family, other.state, other.error) == ("linear", TrialState.COMPLETE, None)
+
+
+def test_a_search_whose_time_is_over_waits_for_no_trial_and_keeps_those_that_ended(
+    ray_cluster: Any, importable: Path
+) -> None:
+    (importable / "hangs.py").write_text(FAMILY)
+    families = [family_named("hangs:Hangs"), family_named("linear")]
+    study = Study(
+        study_id="hanging-at-the-end",
+        model_id="m",
+        task=Task.BINARY,
+        metric="auc",
+        maximize=True,
+        spaces={one.name: one.space(Task.BINARY) for one in families},
+        defaults={one.name: one.defaults(Task.BINARY) for one in families},
+        trials=2,
+        timeout_s=3600,
+        kept_predictions=2,
+    )
+    ended: list[int] = []
+    outcome = RayTuner(ray_cluster).search(
+        study, a_problem(), on_trial=lambda trial: ended.append(trial.number), is_over=lambda: bool(ended)
+    )
+    assert [(trial.family, trial.state) for trial in outcome.trials] == [("linear", TrialState.COMPLETE)]
+    assert outcome.timed_out
+    [predictions] = outcome.predictions.values()
+    assert [len(part) for part in predictions] == [100]
