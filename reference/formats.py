@@ -7,6 +7,7 @@ import pyarrow as pa
 from optagent.adapters.state.archive.manifest import ArchiveManifest, DataFile
 from optagent.domain.audit import AuditEntry, AuditLink
 from optagent.domain.mixture import MixtureEvent, MixturePoint, MixtureRecord, MixtureWeights, SlotTraining
+from optagent.domain.prediction_interval import IntervalRecord, IntervalThresholds, ServedThresholds
 from optagent.domain.routing import RoutingTable
 from optagent.serving.evidence_record import evidence_schema
 from optagent.training.manifest import FileEntry, Manifest
@@ -70,6 +71,9 @@ def formats_page() -> ReferencePage:
     page.add_heading("Journal of a mixture")
     for noun in (MixtureRecord, MixtureWeights, MixtureEvent, MixturePoint, SlotTraining):
         add_shape(page, noun)
+    page.add_heading("Journal of intervals")
+    for kept in (IntervalRecord, IntervalThresholds, ServedThresholds):
+        add_shape(page, kept)
     return page
 
 

@@ -60,6 +60,7 @@ _TERMS: Mapping[str, Any] = {
     "holdout": "The newest rows, which no search sees and gates judge by.",
     "idempotency key": KeyClaim,
     "interval": Interval,
+    "interval (of an answer)": "The range, or the set of labels, that is to hold a given share of the outcomes.",
     "label": "What came true of a prediction, sent later by the same id.",
     "label horizon": "The longest time from a row to its label.",
     "label maturity": "The share of a window's labels that has come, of those that ever come.",

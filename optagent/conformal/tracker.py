@@ -5,7 +5,8 @@ correction that moves up with each row that its level missed, and down with each
 rests where the share of misses is right: adaptive conformal inference (Gibbs and Candes 2021) in the form of a
 conformal PID controller, its quantile tracking beside a forecast of the score (Angelopoulos, Candes and Tibshirani
 2023). Rows are judged by the thresholds that answered them, so that late labels cannot break the sum. While scores stay
-within a range of R on the tracker's scale, the share of misses of T rows is within (R + 1) / (step * T) of 1 - level.
+within a range of R on the tracker's scale and the step is the same, the share of misses of T rows is within
+(R + 4) / (step * T) of 1 - level, with labels at once; each row that waits for its label adds 1 / T at most.
 """
 
 from collections.abc import Mapping
@@ -25,7 +26,7 @@ Thresholds = npt.NDArray[np.float64]
 LEAST_SCORES = 100
 """Labelled rows of a holdout below which the highest level has no finite threshold."""
 
-MOST_SCORES = 1_000
+MOST_SCORES = 300
 """The newest scores whose quantiles are the thresholds before their correction."""
 
 _QUICK = 10
@@ -42,19 +43,21 @@ class IntervalTracker:
     """
 
     def __init__(self, task: Task, scores: Vector) -> None:
-        """Starts from the scores of rows that the model was not trained on, the newest last; raises InvalidData."""
+        """Starts by split conformal from the scores of rows that the model was not trained on, the newest last.
+
+        Raises InvalidData for too few of them.
+        """
         scores = np.asarray(scores, dtype=np.float64)
         if len(scores) < LEAST_SCORES or not np.isfinite(scores).all():
             raise InvalidData(
                 f"intervals need at least {LEAST_SCORES} labelled rows of the holdout, got"
                 f" {int(np.isfinite(scores).sum())}: give the model more data, or a larger holdout_fraction"
             )
-        newest = scores[-MOST_SCORES:]
-        self._start(task, _EXACT * float(newest.max()) or _EXACT)
-        self.newest: Vector = self._scale.to_scale(newest)
-        self.corrections = np.zeros(len(LEVELS))
-        self.rows = 0
-        self.lag = 0.0
+        self._start(task, _EXACT * float(scores.max()) or _EXACT)
+        places = self._scale.to_scale(scores)
+        self.newest: Vector = _thin(places)  # not the newest of the holdout: one burst among them would count for all
+        self.corrections = _conformal_quantiles(places) - _conformal_quantiles(self.newest)
+        self.rows, self.lag = 0, 0.0
 
     def _start(self, task: Task, floor: float) -> None:
         self.task, self.floor = task, floor
@@ -70,14 +73,14 @@ class IntervalTracker:
         """Thresholds on the scale of steps, on which 0.01 is one per cent."""
         return self._scale.to_scale(thresholds)
 
-    def learn(self, scores: Vector, served: Thresholds, lag: int) -> None:
+    def learn(self, scores: Vector, served: Thresholds, lag: float) -> None:
         """Learns the scores of answered rows, in order; `served` (rows, levels) are the thresholds that answered them.
 
-        `lag` counts the rows that were learned between the answer and the label, those of this batch included.
+        `lag` is the mean number of rows learned between an answer and its label, those of this batch included.
         """
         if not len(scores):
             return
-        self.lag = max(float(lag), _DECAY * self.lag)
+        self.lag = max(lag, _DECAY * self.lag)
         missed = (scores[:, None] > served).sum(axis=0) - len(scores) * (1.0 - np.array(LEVELS))
         self.newest = np.concatenate([self.newest, self._scale.to_scale(scores)])[-MOST_SCORES:]
         self.rows += len(scores)
@@ -106,6 +109,12 @@ class IntervalTracker:
         tracker.corrections = np.array(state["corrections"], dtype=np.float64)
         tracker.rows, tracker.lag = int(state["rows"]), float(state["lag"])
         return tracker
+
+
+def _thin(places: Vector) -> Vector:
+    """At most `MOST_SCORES` of the places, evenly spread, in their order."""
+    count = min(MOST_SCORES, len(places))
+    return places[np.arange(count) * len(places) // count]
 
 
 def _conformal_quantiles(places: Vector) -> Vector:

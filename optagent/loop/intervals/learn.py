@@ -59,7 +59,7 @@ def _learn_fresh(record: IntervalRecord, rows: ScoredRows, fresh: Rows, now: flo
     places = np.maximum(places, 0)
     served = np.array([each.thresholds for each in record.served])[places]
     learned = np.array([each.learned for each in record.served])[places]
-    tracker.learn(scores, served, int(tracker.rows + len(fresh) - learned.min()))
+    tracker.learn(scores, served, float(tracker.rows + len(fresh) - learned.mean()))
     published = _thresholds_to_publish(record, tracker)
     return replace(
         record,

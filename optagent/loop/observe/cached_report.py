@@ -13,6 +13,7 @@ from optagent.domain.model import ModelSpec
 from optagent.domain.model_report import ModelReport
 from optagent.domain.monitoring import AnalysisType
 from optagent.loop.context import Ports
+from optagent.loop.intervals.report import with_coverage
 from optagent.loop.observe.analyze import analyze
 from optagent.loop.observe.inputs import AnalysisInputs, gather_inputs
 from optagent.loop.observe.label_history import LabelSource, maturity_of, refresh_label_history
@@ -39,6 +40,12 @@ async def analyze_cached(command: AnalyzeModel, ports: Ports, detect: Detect | N
     inputs = await _with_label_maturity(inputs, ports.store, observations, saves=detect is not None)
     if detect is not None:
         inputs = replace(inputs, concept=await detect(inputs, ports))
+    report = await _find_or_make_report(inputs, ports)
+    record = await ports.store.intervals(spec.model_id) if spec.intervals else None
+    return with_coverage(report, record, inputs.window)
+
+
+async def _find_or_make_report(inputs: AnalysisInputs, ports: Ports) -> ModelReport:
     if not inputs.is_closed:
         return await asyncio.to_thread(analyze, inputs)
     digest = await asyncio.to_thread(inputs.digest)
