@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import re
 import signal
@@ -195,6 +196,18 @@ def test_a_search_waits_in_the_queue_runs_and_registers_a_champion(admin, served
     processes = admin.get("/optimization/processes", params={"model_id": "churn"}).json()["processes"]
     assert {process["status"] for process in processes} == {"succeeded"}
     assert processes[0]["progress"]["trials_done"] == 2
+
+
+def test_an_answer_has_its_reasons_where_they_are_asked_for(admin, served, rows):
+    answers = predicted(admin, rows[:20], explain=2)
+    for answer in answers:
+        reasons = answer["reasons"]
+        contributions = [feature["contribution"] for feature in reasons["features"]]
+        assert reasons["base"] + sum(contributions) + reasons["others"] == pytest.approx(reasons["sum"])
+        assert abs(contributions[0]) >= abs(contributions[1])
+        share = answer["probabilities"][str(reasons["of"])]
+        assert math.log(share / (1 - share)) == pytest.approx(reasons["sum"], abs=1e-6)
+    assert "reasons" not in predicted(admin, rows[:1])[0]
 
 
 def test_a_queued_search_can_be_taken_back(admin, served):
