@@ -44,6 +44,7 @@ class Run:
         self.process = process
         self.is_lost = False
         self.deadline = Deadline()
+        self.end_aside_s = 0.0
         self._monotonic = monotonic
         self._store = store
         self._clock = clock
@@ -70,15 +71,20 @@ class Run:
         """Sets the deadline of a command that began at `began_at`, None for now; no limit is no deadline."""
         self.deadline = Deadline.after(limit_s, self._monotonic() if began_at is None else began_at)
 
-    def left_s(self) -> float:
-        """The seconds that are left until the deadline; infinite without one."""
-        return self.deadline.left_s(self._monotonic())
+    def left_s(self, end_s: float | None = None) -> float:
+        """The seconds that are left until the deadline; infinite without one.
+
+        With `end_s`, only so much is set aside for the end of the command.
+        """
+        spare_s = 0.0 if end_s is None else max(0.0, self.end_aside_s - end_s)
+        return self.deadline.earlier_by(-spare_s).left_s(self._monotonic())
 
     def set_end_aside(self, more_s: float = 0.0) -> None:
         """Moves the deadline forward by what the end of the command will take, and `more_s`."""
         if self.deadline.is_set:
             spent_s = self.deadline.limit_s - self.left_s()
-            self.deadline = self.deadline.earlier_by(finish_seconds(spent_s, self.deadline.limit_s) + more_s)
+            self.end_aside_s = finish_seconds(spent_s, self.deadline.limit_s) + more_s
+            self.deadline = self.deadline.earlier_by(self.end_aside_s)
 
     async def stage(self, name: str) -> None:
         """Enters a stage; raises Cancelled where the process was asked to stop."""

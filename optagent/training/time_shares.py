@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from optagent.domain.study import Study, Trial, TrialState
 from optagent.training.problem import Problem
 
+LEAST_FINISH_S = 3.0
+"""The least time to set aside for registration and the end of a command."""
+
 _ENSEMBLE_SHARE = 1 / 3  # of the whole limit, at most
-_FINISH_S, _FINISH_SHARE = 3.0, 0.5
+_FINISH_SHARE = 0.5
 _WEIGHING_S = 0.5
 _WEIGHING_S_A_CELL = 4e-6
 
@@ -112,4 +115,4 @@ def finish_seconds(opening_s: float, limit_s: float) -> float:
 
     A busy machine that was slow to come to a search is slow to come to an end. At most a quarter of the limit.
     """
-    return min(max(_FINISH_S, _FINISH_SHARE * opening_s), limit_s / 4)
+    return min(max(LEAST_FINISH_S, _FINISH_SHARE * opening_s), limit_s / 4)
