@@ -47,6 +47,7 @@ class GatewayProcess:
             gateway_id,
             Backlogs(limits.shadow_backlog, limits.record_backlog),
             _SETTLING_S,
+            ports.histories,
         )
         api = create_api(
             agent,

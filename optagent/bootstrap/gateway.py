@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from optagent.bootstrap import model_parts, parts
 from optagent.domain.source_rules import SourceRules
 from optagent.errors import NotFound
-from optagent.ports import Clock, IdempotencyStore, Loader, Observations, Routes, Sessions, Store, Tokens
+from optagent.ports import Clock, Histories, IdempotencyStore, Loader, Observations, Routes, Sessions, Store, Tokens
 from optagent.settings import Settings
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class GatewayPorts:
     sessions: Sessions
     kept_answers: IdempotencyStore
     observations: Observations
+    histories: Histories
     loader: Loader
     clock: Clock
     limits: GatewayLimits
@@ -75,8 +76,8 @@ async def create_gateway_ports(settings: Settings) -> GatewayPorts:
         loader = IsolatedLoader(
             model_parts.registry_recipe(settings), model_parts.bundle_cache(settings), rows_for, settings.max_rows
         )
-        sessions = parts.sessions(url)
-        for port in (routes, store, tokens, sessions, kept_answers):
+        sessions, histories = parts.sessions(url), parts.histories(url)
+        for port in (routes, store, tokens, sessions, kept_answers, histories):
             resources.push_async_callback(port.close)
         for blocking in (observations, loader):
             resources.push_async_callback(asyncio.to_thread, blocking.close)
@@ -87,6 +88,7 @@ async def create_gateway_ports(settings: Settings) -> GatewayPorts:
             sessions=sessions,
             kept_answers=kept_answers,
             observations=observations,
+            histories=histories,
             loader=loader,
             clock=parts.clock(),
             limits=_limits(settings),

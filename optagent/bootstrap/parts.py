@@ -17,6 +17,7 @@ from optagent.extras import is_installed, require_library
 from optagent.ports import (
     Clock,
     Datasets,
+    Histories,
     Launcher,
     Monitors,
     Notifier,
@@ -106,6 +107,12 @@ def routes(url: str) -> Routes:
     from optagent.adapters.state.redis.routes import RedisRoutes
 
     return RedisRoutes(url)
+
+
+def histories(url: str) -> Histories:
+    from optagent.adapters.state.redis.histories import RedisHistories
+
+    return RedisHistories(url)
 
 
 def tokens(url: str) -> Tokens:

@@ -13,6 +13,7 @@ from optagent.serving.engine import ServedModel
 from optagent.serving.mixture_record import SaidRecord, is_said_column, said_columns
 from optagent.training.columns import Kind
 from optagent.training.encoding import FeatureColumn
+from optagent.training.history.table import key_text, key_texts
 
 _TIME = pa.timestamp("us", "UTC")
 _TYPES = {
@@ -45,7 +46,8 @@ def predictions_table(records: Sequence[PredictionRecord]) -> pa.Table:
     """The rows of requests that one version answered, or one mixture of the same slots, in the order of the requests.
 
     `id`, `time`, the features, `prediction` (the text of a label; a value), `probability_<label>`, `latency_ms`,
-    `version`, `arm`, and the columns of a mixture. A feature of one of these names is left out.
+    `version`, `arm`, and the columns of a mixture. A feature of one of these names is left out. The key of a history is
+    recorded, too.
     """
     model = records[0].model
     counts = [len(record.ids) for record in records]
@@ -66,6 +68,9 @@ def predictions_table(records: Sequence[PredictionRecord]) -> pa.Table:
         for column in model.schema.columns
         if not (said and is_said_column(column.name))
     }
+    plan = model.schema.history
+    if plan is not None and plan.key is not None and plan.key not in features:
+        features[plan.key] = _key_column([record.rows for record in records], plan.key, counts)
     return pa.table({**features, **bookkeeping, **(said_columns(said) if said else {})})
 
 
@@ -82,6 +87,19 @@ def _feature_column(requests: Sequence[Any], column: FeatureColumn) -> pa.Chunke
         else:
             plain += map(itemgetter(column.name), rows)
     return pa.chunked_array([*chunks, _array_of_kind(plain, column.kind)], _TYPES[column.kind])
+
+
+def _key_column(requests: Sequence[Any], key: str, counts: Sequence[int]) -> pa.ChunkedArray:
+    """The key by which rows had their history, as text; null where a row has none."""
+    chunks: list[pa.Array] = []
+    for rows, count in zip(requests, counts, strict=True):
+        if isinstance(rows, pa.Table):
+            known = key in rows.schema.names
+            chunks += key_texts(rows[key], key).chunks if known else [pa.nulls(count, pa.large_string())]
+        else:
+            values = rows.get(key, [None] * count) if isinstance(rows, Mapping) else [row.get(key) for row in rows]
+            chunks.append(pa.array(map(key_text, values), pa.large_string()))
+    return pa.chunked_array(chunks, pa.large_string())
 
 
 def _array_of_kind(values: list[Any], kind: Kind) -> pa.Array:

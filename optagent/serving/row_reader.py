@@ -1,7 +1,7 @@
 """Row reader: rows by name, as JSON brings them, to the matrix of a model; errors name the row, column and rule."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from operator import itemgetter
 from typing import Any
@@ -25,7 +25,7 @@ class RowReader:
     """Reads rows by a schema, with one reader for each column. Valid rows give what `training.encoding.encode` gives.
 
     Every column must be present; null and NaN are missing values. Columns that the schema does not have are refused
-    unless `ignore_unknown`.
+    unless `ignore_unknown`, but for those that a history is made of.
     """
 
     def __init__(self, schema: Schema, most_rows: int = MOST_ROWS, ignore_unknown: bool = False) -> None:
@@ -34,6 +34,10 @@ class RowReader:
         self._ignore_unknown = ignore_unknown
         self._names = schema.names
         self._known = frozenset(schema.names)
+        plan = schema.history
+        self._allowed = (
+            frozenset[str]() if plan is None else frozenset((plan.key or plan.time, plan.time, *plan.columns))
+        )
         self._readers = tuple(reader_for(column) for column in schema.columns)
         self._pick = _make_picker(self._names)
         self._other_readers = tuple(
@@ -41,6 +45,10 @@ class RowReader:
             for at, (column, reader) in enumerate(zip(schema.columns, self._readers, strict=True))
             if column.kind is not Kind.NUMERIC
         )
+
+    def allow(self, names: Iterable[str]) -> None:
+        """Lets rows have columns of these names, which are not read."""
+        self._allowed = self._allowed.union(names)
 
     def read(self, rows: Any) -> Matrix:
         """(rows, columns) from one row (a mapping), a list of rows, columns (a mapping of names to lists), or Arrow."""
@@ -142,7 +150,10 @@ class RowReader:
             if name not in columns:
                 raise InvalidData(f"{where}: the column {name!r} is missing; give null where there is no value")
         if not self._ignore_unknown:
-            odd = next(name for name in columns if name not in self._known)
+            unknown = [name for name in columns if name not in self._known and name not in self._allowed]
+            if not unknown:
+                return
+            odd = unknown[0]
             if not isinstance(odd, str):
                 raise InvalidData(f"{where}: names of columns are texts, got {_describe(odd)}")
             require_columns([odd], self._names, where)

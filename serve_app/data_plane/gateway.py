@@ -19,7 +19,7 @@ import pyarrow as pa
 from optagent.domain.model import ModelSpec
 from optagent.domain.token import Scope
 from optagent.errors import Conflict, EngineFailed, InvalidRequest
-from optagent.ports import Clock, Loader, Observations, RecordKind, Routes
+from optagent.ports import Clock, Histories, Loader, Observations, RecordKind, Routes
 from optagent.serving.prediction_record import PredictionRecord
 from serve_app.data_plane.body_limits import SMALL_BODY
 from serve_app.data_plane.evidence import EvidenceRecorder
@@ -28,6 +28,7 @@ from serve_app.data_plane.interval_request import find_interval
 from serve_app.data_plane.label_bodies import read_labels
 from serve_app.data_plane.metrics import GatewayMetrics
 from serve_app.data_plane.mixture import FEW_ROWS
+from serve_app.data_plane.past import RequestPasts
 from serve_app.data_plane.payloads import (
     ARROW,
     JSON,
@@ -97,6 +98,7 @@ class DataPlane:
         gateway_id: str,
         backlogs: Backlogs | None = None,
         settling_s: float = 0.0,
+        histories: Histories | None = None,
     ) -> None:
         backlogs = backlogs or Backlogs()
         self._settling_s = settling_s
@@ -107,6 +109,7 @@ class DataPlane:
         self._evidence_recorder = EvidenceRecorder(self._recorder, clock, backlogs.shadow, backlogs.shadow_bytes)
         self._scorer = Scorer()
         self._explainer = AnswerExplainer()
+        self._pasts = RequestPasts(histories, self._scorer.run_in_thread)
         # Its own, since a store that does not answer holds a thread for seconds, and cannot be interrupted.
         self._label_threads = ThreadPoolExecutor(_LABEL_THREADS, "optagent-labels")
         self._observations = observations
@@ -130,6 +133,7 @@ class DataPlane:
         """Records the answered requests, as far as that is possible within seconds, and closes the versions."""
         await self._router.close()
         await asyncio.to_thread(self._recorder.close)
+        await self._pasts.close()
         self._scorer.close()
         self._explainer.close()
         self._label_threads.shutdown(wait=False)
@@ -173,6 +177,7 @@ class DataPlane:
             request = read_predict_request(body, arrow, route.most_rows)
         else:
             request = await self._scorer.run_in_thread(read_predict_request, body, arrow, route.most_rows)
+        request, sent_rows = await self._pasts.extend(route, request, arrival)
         ids = request.ids or self._new_ids(1)
         unit = headers.key or request.key or ids[0]
         interval = None if request.level is None else find_interval(route.table, request.level)
@@ -200,6 +205,8 @@ class DataPlane:
         self._recorder.record_predictions(route.model_id, record, memory)
         if route.table.rollout_id:
             self._evidence_recorder.record(route, assignment, result, request, ids, unit, arrival)
+        if sent_rows:
+            self._pasts.keep(route, request, sent_rows, ids, arrival)
 
     async def _take_labels(self, model_id: str, headers: _Headers, receive: Receive, send: Send) -> None:
         arrow = is_arrow(headers.content_type, headers.content_encoding)

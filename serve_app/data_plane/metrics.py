@@ -42,6 +42,16 @@ METRICS = (
         "optagent_shadow_dropped_rows", "counter", "rows that no shadow was asked for, since too many waited"
     ),
     MetricDefinition("optagent_shadow_lag_s", "gauge", "seconds by which a shadow is behind"),
+    MetricDefinition(
+        "optagent_history_missing_rows",
+        "counter",
+        "rows that were answered without their history, which Redis did not give",
+    ),
+    MetricDefinition(
+        "optagent_history_unkept_rows",
+        "counter",
+        "answered rows that are no past of later ones, for their time in the future or for Redis",
+    ),
     MetricDefinition("optagent_recorded_rows", "counter", "rows that were recorded", ()),
     MetricDefinition("optagent_record_dropped_rows", "counter", "rows that were answered and not recorded", ()),
     MetricDefinition("optagent_record_waiting_rows", "gauge", "rows that wait to be recorded", ()),
@@ -62,6 +72,8 @@ class ModelMetrics:
         "champion",
         "failed",
         "fallbacks",
+        "history_missing",
+        "history_unkept",
         "latency_ms",
         "refused",
         "rows",
@@ -75,6 +87,7 @@ class ModelMetrics:
     def __init__(self) -> None:
         self.champion = self.candidate = self.rows = self.fallbacks = self.refused = self.failed = 0
         self.shadow_rows = self.shadow_failed = self.shadow_dropped = 0
+        self.history_missing = self.history_unkept = 0
         self.shadow_lag_s = self.latency_ms = 0.0
         self.slot_failures: dict[str, int] = {}
         self.buckets = [0] * (len(BOUNDS_MS) + 1)
@@ -145,4 +158,6 @@ _OF_MODEL = {
     "optagent_shadow_failed_rows": "shadow_failed",
     "optagent_shadow_dropped_rows": "shadow_dropped",
     "optagent_shadow_lag_s": "shadow_lag_s",
+    "optagent_history_missing_rows": "history_missing",
+    "optagent_history_unkept_rows": "history_unkept",
 }

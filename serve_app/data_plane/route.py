@@ -1,11 +1,12 @@
 """Routes: a routing table with its loaded versions, which assigns the requests of a model to an arm."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from optagent.domain.rollout_look import RolloutState
 from optagent.domain.routing import Arm, RoutingTable
 from optagent.serving.evidence_record import CANDIDATE, CHAMPION
 from optagent.serving.row_reader import MOST_ROWS
+from optagent.training.history.plan import HistoryPlan
 from serve_app.data_plane.metrics import ModelMetrics
 from serve_app.data_plane.mixture import find_mixture
 from serve_app.data_plane.version import Version
@@ -34,7 +35,7 @@ class Route:
     """A table with its versions, none of which takes more than `most_rows` in a request.
 
     `share` is the chance of the rollout's candidate; `shadow` scores each request too. The `mixture` answers for the
-    arm of the champion, if there is one.
+    arm of the champion, if there is one. `plans` are those by which its versions read the past of rows.
     """
 
     def __init__(self, table: RoutingTable, versions: Mapping[str, Version], metrics: ModelMetrics) -> None:
@@ -50,6 +51,11 @@ class Route:
         self.mixture = find_mixture(table.mixture, table.champion, versions)
         self.shadow = versions.get(table.shadow) if table.shadow else None
         self.share = self._candidate_share()
+        plans = {name: version.model.schema.history for name, version in versions.items()}
+        self.champion_plan = plans.get(table.champion)
+        self.plans = tuple(dict.fromkeys(plan for plan in plans.values() if plan is not None))
+        if self.plans:
+            _allow_each_others_columns(versions, self.plans)
         self.most_rows = max((version.model.reader.most_rows for version in versions.values()), default=MOST_ROWS)
 
     def assign_arm(self, key: str) -> ArmAssignment:
@@ -92,3 +98,10 @@ class Route:
         if self.champion.role == CANDIDATE:
             return 1.0 - table.share
         return table.share
+
+
+def _allow_each_others_columns(versions: Mapping[str, Version], plans: Sequence[HistoryPlan]) -> None:
+    """Lets the versions of a route read rows that have the history of another one among them."""
+    names = {name for plan in plans for name in (plan.key, plan.time, *plan.columns, *plan.names) if name is not None}
+    for version in versions.values():
+        version.model.reader.allow(names)

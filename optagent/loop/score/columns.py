@@ -66,7 +66,9 @@ def plan_columns(
     further = (*carried, ID) if record and has_ids else carried
     read.update({name: None for name in further if name not in read})
     ignored = tuple(name for name in names if name not in read and name != schema.target)
-    return ColumnPlan(read, schema.names, carried, has_ids, ignored)
+    key = schema.history and schema.history.key
+    features = tuple(dict.fromkeys((*schema.names, *((key,) if key else ()))))
+    return ColumnPlan(read, features, carried, has_ids, ignored)
 
 
 def carry_columns(table: pa.Table, names: Sequence[str]) -> pa.Table:

@@ -1,5 +1,7 @@
 """History of tables: each row's lags, rolling means and gap, from the earlier rows of its key in the same table."""
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -93,6 +95,17 @@ def key_texts(values: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     if kind not in (Kind.CATEGORICAL, Kind.NUMERIC) or pa.types.is_decimal(values.type):
         raise InvalidData(f"history: the key {name!r} needs texts or whole numbers, it is of type {values.type}")
     return pc.cast(values, pa.large_string())
+
+
+def key_text(value: Any) -> str | None:
+    """The key of one row as `key_texts` has it, None for a missing one; raises ValueError for what is no key."""
+    if value is None or value != value:
+        return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise ValueError
+    return str(value)
 
 
 def _possible_features(table: pa.Table, spec: ModelSpec) -> list[str]:
