@@ -15,6 +15,7 @@ _log = logging.getLogger("optagent.supervisor")
 _STUCK_S = 120.0
 _MONITORS_EVERY_S = 5.0
 _NOTICES_EVERY_S = 5.0
+_HISTORIES_EVERY_S = 5.0
 _RETENTION_EVERY_S = 600.0  # between two looks at the day: the first on each day prunes
 _AT_ONCE = 4  # monitors that start: one that does not come up is waited for for a minute
 _NUMBER = re.compile(r"\d[\d.]*")
@@ -53,6 +54,7 @@ class SupervisorLoops:
             ("rollouts", self._supervise_rollouts, every_s),
             ("queue", self._start_queued, every_s),
             ("monitors", self._start_monitors, max(every_s, _MONITORS_EVERY_S)),
+            ("histories", self._seed_histories, max(every_s, _HISTORIES_EVERY_S)),
             ("policies", self._apply_policies, max(every_s, policies_every_s)),
             ("retention", self._prune, max(every_s, _RETENTION_EVERY_S)),
         ]
@@ -136,6 +138,14 @@ class SupervisorLoops:
         for process in policy_pass.queued:
             _log.info("%s of %s: %s", process.process_id, process.model_id, process.command.get("reason"))
         return policy_pass.errors
+
+    async def _seed_histories(self) -> Mapping[str, str]:
+        """Gives routed versions with a history the past that is in their model's data."""
+        agent = await self._lazy_agent.agent()
+        seeded = await agent.seed_histories_once()
+        for model_id, rows in seeded.rows.items():
+            _log.info("%s: %d rows of its data are the past of served rows", model_id, rows)
+        return seeded.errors
 
     async def _prune(self) -> Mapping[str, str]:
         """Lets go of what is older than the settings say, once a day."""

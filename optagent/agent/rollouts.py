@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from optagent.loop.rollout.context import RolloutContext
     from optagent.loop.rollout.replay import RolloutReplay
     from optagent.loop.rollout.supervise import SupervisorPass
+    from optagent.loop.seed_history import Plans, SeedingPass
 
 _DECISIONS = {"promote": promote, "abort": abort, "rollback": rollback}
 
@@ -87,6 +88,20 @@ class RolloutVerbs(AgentBase):
         from optagent.loop.rollout.supervise import supervise
 
         return await supervise(self._rollout_context)
+
+    async def seed_histories_once(self) -> "SeedingPass":
+        """Keeps the newest rows of the data of models with a history, as the past of served rows; errors are reported
+        by model.
+
+        To be called every few seconds. What was kept once is not read again.
+        """
+        from optagent.loop.seed_history import seed_histories
+
+        return await seed_histories(self._ports, self._history_plans)
+
+    @cached_property
+    def _history_plans(self) -> "Plans":
+        return {}
 
     @cached_property
     def _rollout_context(self) -> "RolloutContext":

@@ -17,7 +17,7 @@ from optagent.bootstrap.serving import Serving, ServingState
 from optagent.errors import InvalidRequest
 from optagent.loop.context import Ports
 from optagent.loop.train.study import SearchLimits
-from optagent.ports import Notifier, Observations, Routes, Store, Tokens, Tracker
+from optagent.ports import Histories, Notifier, Observations, Routes, Store, Tokens, Tracker
 from optagent.settings import Settings, load_settings
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
 _PORTS = (
     "clock",
     "datasets",
+    "histories",
     "importer",
     "launcher",
     "loader",
@@ -60,10 +61,10 @@ async def create_optimization_agent(
     """An agent that is ready to work; close it, or use it as `async with await create_optimization_agent() as agent`.
 
     `overrides` are settings by name (`max_trials=20`) or whole ports (`store`, `tuner`, `tracker`, `registry`,
-    `datasets`, `clock`, `importer`, `studies`, `observations`, `monitors`, `notifier`, `routes`, `tokens`, `launcher`,
-    `loader`, `workers`, `row_files`, `scoring_workers`). With `strict`, refused requests raise instead of answering
-    with an `error`. Where both `store` and `observations` are given, Redis is not needed, and there are no `routes` and
-    `tokens` but those given too.
+    `datasets`, `clock`, `importer`, `studies`, `observations`, `monitors`, `notifier`, `routes`, `histories`, `tokens`,
+    `launcher`, `loader`, `workers`, `row_files`, `scoring_workers`). With `strict`, refused requests raise instead of
+    answering with an `error`. Where both `store` and `observations` are given, Redis is not needed, and there are no
+    `routes`, `histories` and `tokens` but those given too.
 
     Raises InvalidRequest for a bad setting and Unavailable, within 5 s and by name, for a configured Redis or MLflow
     that does not answer. Ray is not started before a search needs it; with `starts_cluster` at once, in a thread, for a
@@ -103,7 +104,8 @@ async def _connect(settings: Settings, ports: dict[str, Any], resources: AsyncEx
     await asyncio.to_thread(observations.check)
     routes: Routes | None = ports.get("routes") or (parts.routes(redis_url) if redis_url else None)
     tokens: Tokens | None = ports.get("tokens") or (parts.tokens(redis_url) if redis_url else None)
-    for port in (routes, tokens):
+    histories: Histories | None = ports.get("histories") or (parts.histories(redis_url) if redis_url else None)
+    for port in (routes, tokens, histories):
         if port is not None:
             resources.push_async_callback(port.close)
     loader = ports.get("loader") or (None if "registry" in ports else model_parts.loader(settings))
@@ -129,6 +131,7 @@ async def _connect(settings: Settings, ports: dict[str, Any], resources: AsyncEx
         observations=observations,
         monitors=ports.get("monitors") or parts.monitors(cluster, recipe, settings),
         routes=routes,
+        histories=histories,
         tokens=tokens,
         launcher=ports.get("launcher") or parts.launcher(cluster, recipe),
         workers=workers,

@@ -20,6 +20,7 @@ from optagent.loop.train.study import SearchLimits
 from optagent.ports import (
     Clock,
     Datasets,
+    Histories,
     Importer,
     Launcher,
     Loader,
@@ -45,6 +46,7 @@ _WITHOUT = {
     "backtester": "replays no histories: give it `backtester`",
     "draw_backtest": "draws no pages: give it `draw_backtest`",
     "draw_report": "draws no pages: give it `draw_report`",
+    "histories": "keeps no history of served rows: give it `histories`",
     "importer": "imports no models: give it `importer`",
     "loader": "loads no versions: give it `loader`",
     "launcher": "starts no processes: give it `launcher`",
@@ -76,6 +78,7 @@ class Ports:
     observations: Observations | None = None
     monitors: Monitors | None = None
     routes: Routes | None = None
+    histories: Histories | None = None
     tokens: Tokens | None = None
     launcher: Launcher | None = None
     workers: Workers | None = None

@@ -70,12 +70,22 @@ def load_bundle(folder: Path, digest: str | None = None) -> Predictor:
     has imported the family before.
     """
     manifest = verify_bundle(folder, digest)
-    try:
-        schema = decode(Schema, (folder / SCHEMA).read_bytes())
-    except InvalidRequest as error:
-        raise CorruptBundle(f"{folder / SCHEMA}: {error}") from None
+    schema = _read_schema(folder)
     model = _bundle_family(folder, manifest, digest).load(folder / MODEL, manifest.task, len(manifest.classes))
     return Predictor(manifest, schema, model)
+
+
+def load_bundle_schema(folder: Path, digest: str) -> Schema:
+    """The schema of a verified bundle, whose model is not loaded; raises CorruptBundle."""
+    verify_bundle(folder, digest)
+    return _read_schema(folder)
+
+
+def _read_schema(folder: Path) -> Schema:
+    try:
+        return decode(Schema, (folder / SCHEMA).read_bytes())
+    except InvalidRequest as error:
+        raise CorruptBundle(f"{folder / SCHEMA}: {error}") from None
 
 
 def _bundle_family(folder: Path, manifest: Manifest, digest: str | None) -> Family:

@@ -92,7 +92,7 @@ def _read_series(rows: Any, size: int, plan: HistoryPlan, needs_key: bool) -> Se
         return [None] * size
     if isinstance(values, pa.ChunkedArray):
         values = key_texts(values, plan.key).to_pylist()
-    return [_series_name(value, plan.key, row) for row, value in enumerate(_sized(values, size, plan.key))]
+    return [_series_name(value, plan.key, row) for row, value in enumerate(_check_size(values, size, plan.key))]
 
 
 def _series_name(value: Any, name: str, row: int) -> str | None:
@@ -116,7 +116,7 @@ def _read_times(rows: Any, size: int, plan: HistoryPlan, arrival: float) -> Sequ
         values = [None if moment is None else str(moment) for moment in values.to_pylist()]
     if values is None:
         raise InvalidData(f"row 0: the column {plan.time!r} is missing, whose numbers order the rows")
-    return [_read_time(value, plan, row, arrival) for row, value in enumerate(_sized(values, size, plan.time))]
+    return [_read_time(value, plan, row, arrival) for row, value in enumerate(_check_size(values, size, plan.time))]
 
 
 def _read_time(value: Any, plan: HistoryPlan, row: int, arrival: float) -> float:
@@ -135,7 +135,7 @@ def _read_time(value: Any, plan: HistoryPlan, row: int, arrival: float) -> float
     return number
 
 
-def _sized(values: Sequence[Any], size: int, name: str) -> Sequence[Any]:
+def _check_size(values: Sequence[Any], size: int, name: str) -> Sequence[Any]:
     if len(values) != size:
         raise InvalidData(f"columns: {name!r} has {len(values)} values; there are {size} rows")
     return values
