@@ -46,7 +46,7 @@ def share_time(
     beside others had less of the cores than the training will have, so that this is rather too much.
     """
     best = best_trials(study, trials, max(1, after.members))
-    costs = [fit_seconds(trial, study, problem) for trial in best]
+    costs = [fit_seconds(trial, problem) for trial in best]
     ensemble_s = 0.0
     if after.members and len(costs) > 1:
         wanted_s = weighing_seconds(problem, len(costs)) + math.fsum(costs)
@@ -54,10 +54,9 @@ def share_time(
     return TimeShares(ensemble_s, after.fits * max(costs[:1], default=0.0))
 
 
-def fit_seconds(trial: Trial, study: Study, problem: Problem) -> float:
-    """The seconds that a training by a trial's parameters on all development rows will take."""
-    untrained = study.budget.max_units / max(1, trial.units) if trial.state is TrialState.PRUNED else 1.0
-    return trial.duration_s * untrained * problem.fit_share
+def fit_seconds(trial: Trial, problem: Problem) -> float:
+    """The seconds that a training by a trial's parameters on all development rows will take, for as many rounds."""
+    return trial.duration_s * problem.fit_share
 
 
 def weighing_seconds(problem: Problem, members: int) -> float:

@@ -2,13 +2,15 @@
 
     .venv/bin/python tests/performance/bench_limit.py --adult adult.csv.gz --seconds 60 --members 10
 
-For each table: the seconds of the whole command, those from its start to the first result of a trial, its trials, and
-the seconds of each stage. `--members 0` tries no ensemble. `--commands optimize` asks for `optimize MODEL tune`.
+For each table: the seconds of the whole command, those from its start to the first result of a trial, the CPU of all
+its processes until then, its trials, and the seconds of each stage. `--members 0` tries no ensemble. `--command
+optimize` runs the whole loop.
 """
 
 import argparse
 import itertools
 import json
+import math
 import os
 import subprocess
 import sys
@@ -26,11 +28,16 @@ _FIRST = "OPTAGENT_BENCH_FIRST"
 _CHILD = """
 import os, time
 import optagent.cli
+def cpu_seconds():
+    import psutil
+    me = psutil.Process()
+    times = [process.cpu_times() for process in [me, *me.children(recursive=True)]]
+    return sum(each.user + each.system for each in times)
 def note(self, trial_id, result, before=[]):
     if not before:
         before.append(True)
         with open(os.environ["OPTAGENT_BENCH_FIRST"], "w") as file:
-            file.write(repr(time.time()))
+            file.write(f"{time.time()} {cpu_seconds()}")
     return original(self, trial_id, result)
 import importlib.util, sys
 class Finder:
@@ -93,8 +100,10 @@ def run_command(folder: Path, arguments: list[str], address: str | None) -> dict
     if done.returncode:
         return {"seconds": seconds, "error": done.stderr.strip()[-500:]}
     answer = json.loads(done.stdout.splitlines()[-1])
-    first = float((folder / "first").read_text()) - began_at if (folder / "first").exists() else float("nan")
-    return {"seconds": seconds, "first": first, "answer": answer, "began_at": began_at}
+    at, cpu = (
+        map(float, (folder / "first").read_text().split()) if (folder / "first").exists() else (math.nan, math.nan)
+    )
+    return {"seconds": seconds, "first": at - began_at, "cpu": cpu, "answer": answer, "began_at": began_at}
 
 
 def stage_seconds(folder: Path, answer: dict[str, Any], began_at: float, seconds: float) -> dict[str, float]:
@@ -123,8 +132,9 @@ def main() -> None:
     tables = {"1,000 rows": (small_table(1_000), "label", [])}
     if given.adult:
         tables["adult"] = (pacsv.read_csv(given.adult), "income", ["split"])
-    print("| table | limit, s | whole command, s | first result of a trial, s | trials | seconds by stage |")
-    print("|---|---|---|---|---|---|")
+    heads = ["table", "limit, s", "whole command, s", "first result of a trial, s", "CPU until then, s", "trials"]
+    print(f"| {' | '.join(heads)} | seconds by stage |")
+    print("|---|---|---|---|---|---|---|")
     for name, (table, target, ignored) in tables.items():
         for _ in range(given.runs):
             with tempfile.TemporaryDirectory(prefix="optagent-limit-") as scratch:
@@ -143,6 +153,7 @@ def main() -> None:
                 stages = stage_seconds(folder, timed["answer"], timed["began_at"], timed["seconds"])
                 spelled = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in stages.items())
                 line = f"| {name} | {given.seconds:g} | {timed['seconds']:.1f} | {timed['first']:.1f} "
+                line += f"| {timed['cpu']:.1f} "
                 print(f"{line}| {timed['answer'].get('trials', '')} | {spelled} |", flush=True)
 
 

@@ -49,6 +49,6 @@ class SearchClock:
 
     def affordable_recipes(self, recipes: Sequence[Recipe], outcome: SearchOutcome) -> list[Recipe]:
         """The first of these recipes of trials whose models can all be trained, as an ensemble, in the time left."""
-        costs = {f"trial {trial.number}": fit_seconds(trial, self._study, self._problem) for trial in outcome.trials}
+        costs = {f"trial {trial.number}": fit_seconds(trial, self._problem) for trial in outcome.trials}
         left_s = self._run.left_s() - weighing_seconds(self._problem, len(recipes))
         return list(recipes[: count_affordable([costs[recipe.name] for recipe in recipes], left_s)])

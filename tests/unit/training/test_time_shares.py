@@ -45,12 +45,12 @@ def a_trial(number: int, score: float | None, seconds: float, state: TrialState 
 
 def test_a_training_on_all_rows_costs_its_share_of_the_rows_of_all_folds():
     assert PROBLEM.fit_share == pytest.approx(1 / 3)
-    assert fit_seconds(a_trial(0, 0.5, 6.0), STUDY, PROBLEM) == pytest.approx(2.0)
+    assert fit_seconds(a_trial(0, 0.5, 6.0), PROBLEM) == pytest.approx(2.0)
 
 
-def test_a_trial_that_was_stopped_early_counts_as_if_it_had_been_trained_to_its_end():
-    stopped = replace(a_trial(0, 0.5, 6.0, TrialState.PRUNED), units=27)
-    assert fit_seconds(stopped, STUDY, PROBLEM) == pytest.approx(6.0)
+def test_a_trial_that_was_stopped_early_is_trained_again_for_as_many_rounds_and_no_more():
+    stopped = replace(a_trial(0, 0.5, 6.0, TrialState.PRUNED), units=3)
+    assert share_time(AfterSearch(fits=1), STUDY, [stopped], PROBLEM, limit_s=60.0).fits_s == pytest.approx(2.0)
 
 
 def test_time_is_set_aside_for_the_best_trial_and_not_for_the_slowest():
