@@ -42,7 +42,7 @@ def model_yaml_page() -> ReferencePage:
     page.add_text("The fields of `monitoring: trading`.")
     add_fields(page, Trading)
     page.add_heading("history")
-    page.add_text("The fields of `history`: lags and rolling means of earlier rows.")
+    page.add_text("The fields of `history`: see [lags and rolling means](../how-to/history.md).")
     add_fields(page, HistorySpec)
     page.add_heading("policy")
     page.add_text("A name, or fields: see [policies](policies.md).")

@@ -1,7 +1,7 @@
 """Feature plans: the columns that a model gets besides, or instead of, the encoded ones. Plain data, stored as JSON.
 
-Every step needs one row alone. Lags and rolling windows over earlier rows are left out on purpose: a served row comes
-without its history. Where the caller sends lagged values as columns of the row, `WindowSummary` summarises them.
+Every step needs one row alone. Lags and rolling means of earlier rows are columns of the row already, by its `history`.
+Where the caller sends lagged values as columns of the row, `WindowSummary` summarises them.
 """
 
 from collections import Counter

@@ -83,8 +83,8 @@ def store(under_test: UnderTest[Store]) -> Store:
 @pytest.fixture
 async def histories(either: Make) -> AsyncIterator[Histories]:
     async with either(
-        lambda clock: InMemoryHistories(most_rows=2_000),
-        lambda url, prefix: RedisHistories(url, prefix, most_rows=2_000),
+        lambda clock: InMemoryHistories(most_rows=200),
+        lambda url, prefix: RedisHistories(url, prefix, most_rows=200, read_s=5.0),
     ) as made:
         yield made.port
 

@@ -24,7 +24,10 @@ MOST_ROWS = 2_000_000
 KEPT_S = 90 * 86_400
 
 _ROWS_AT_ONCE = 500
-_READ_S, _READ_A_ROW_S = 0.05, 0.0005  # an answer without history is better than a late one
+READ_S = 0.05
+"""Seconds to wait for the past of a request: an answer without history is better than a late one."""
+
+_READ_A_ROW_S = 0.0005
 _STALE_AT_ONCE = 100
 
 # KEYS: series by last use, count of rows, mark of seeding. ARGV: beginning of the keys of series, rows of one, rows of
@@ -72,11 +75,15 @@ return 'OK'
 
 
 class RedisHistories(RedisAdapter):
-    """Histories on the server behind a `redis://`, `rediss://` or `unix://` URL; use it from one event loop."""
+    """Histories on the server behind a `redis://`, `rediss://` or `unix://` URL; use it from one event loop.
 
-    def __init__(self, url: str, prefix: str = "optagent", most_rows: int = MOST_ROWS) -> None:
+    A read takes at most `read_s`, and half a millisecond more for each row.
+    """
+
+    def __init__(self, url: str, prefix: str = "optagent", most_rows: int = MOST_ROWS, read_s: float = READ_S) -> None:
         super().__init__(RedisConnection(url, prefix))
         self._most_rows = most_rows
+        self._read_s = read_s
 
     async def pasts(self, model_id: str, plan: HistoryPlan, rows: Sequence[tuple[str, float]]) -> list[Past]:
         pasts: list[Past] = []
@@ -85,7 +92,7 @@ class RedisHistories(RedisAdapter):
         return pasts
 
     async def _read(self, model_id: str, plan: HistoryPlan, rows: Sequence[tuple[str, float]]) -> list[Past]:
-        series, limit_s = self._key(model_id, plan, "rows", ""), _READ_S + _READ_A_ROW_S * len(rows)
+        series, limit_s = self._key(model_id, plan, "rows", ""), self._read_s + _READ_A_ROW_S * len(rows)
         pipe = self._link.redis.pipeline(transaction=False)
         for name, time in rows:
             before = f"({time!r}"

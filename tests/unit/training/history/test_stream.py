@@ -8,7 +8,7 @@ from optagent.training.history.table import with_history
 PLAN = HistoryPlan("day", ("price",), "shop", lags=(1, 3), rolling=(2, 5), numeric_time=True)
 
 
-def rows_of(count: int = 300, seed: int = 0) -> pa.Table:
+def rows_of(count: int = 120, seed: int = 0) -> pa.Table:
     rng = np.random.default_rng(seed)
     shops = rng.choice(["a", "b", "c", None], count, p=[0.4, 0.3, 0.2, 0.1])
     return pa.table({"shop": shops, "day": np.sort(rng.integers(0, 200, count)), "price": rng.normal(size=count)})
@@ -24,7 +24,7 @@ def test_a_stream_in_time_order_has_the_history_of_one_table_whatever_its_parts(
     rows = rows_of()
     cut = int(np.searchsorted(rows["day"].to_numpy(), 90))
     whole = with_history(rows, PLAN).slice(cut).combine_chunks()
-    for size in (1, 7, 1000):
+    for size in (5, 1000):
         extended, _ = streamed(rows.slice(0, cut), rows.slice(cut), size)
         for name in PLAN.names:
             np.testing.assert_array_equal(extended[name].to_numpy(), whole[name].to_numpy())
