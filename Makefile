@@ -6,7 +6,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --no-header --universal --python-versio
 # Set, it would make every Ray worker compile its imports anew: 6 s instead of 1.6.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-docs test-oldest unit docs docs-serve screenshots reference lint advisories fuzz format hooks bench bench-search bench-monitor bench-serve bench-rollout bench-ensemble bench-features bench-loop bench-decisions bench-soak bench-score bench-explain up down lock clean
+.PHONY: demo test test-docs test-oldest unit docs docs-serve screenshots reference lint advisories fuzz format hooks bench bench-automl bench-search bench-monitor bench-serve bench-rollout bench-ensemble bench-features bench-loop bench-decisions bench-soak bench-score starting-points bench-explain up down lock clean
 
 demo: .venv/.made
 	$(BIN)/optagent demo
@@ -106,10 +106,19 @@ bench-soak: .venv/.made
 bench-score: .venv/.made
 	$(BIN)/python tests/performance/bench_score.py
 
-# Some fifteen minutes on two cores. FLAML lives in an environment of its own.
-bench-ensemble: .venv/.made .venv-flaml/.made
+# Some five minutes on two cores.
+bench-ensemble: .venv/.made
 	$(BIN)/python tests/performance/bench_ensemble.py
-	$(BIN)/python tests/performance/bench_automl.py --flaml .venv-flaml/bin/python
+
+# Some two hours on two cores a minute of search: twelve tables, three entrants, three seeds. The tables and the peers live
+# in environments of their own: make bench-automl AUTOML="--seconds 300 --seeds 0 --data FOLDER"
+bench-automl: .venv/.made .venv-tables/.made .venv-flaml/.made .venv-autogluon/.made
+	$(BIN)/python -m tests.performance.bench_automl --flaml .venv-flaml/bin/python \
+		--autogluon .venv-autogluon/bin/python $(or $(AUTOML),--seconds 60 --seeds 0 1 2)
+
+# At most an hour on one core: measures what is missing in losses.csv, then chooses the starting points of searches.
+starting-points: .venv/.made .venv-tables/.made
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.performance.automl.learn_starting_points
 
 # Some half an hour on two cores. LightGBM's threads would spin between its short predictions.
 bench-features: .venv/.made
