@@ -41,10 +41,10 @@ class OptimizationVerbs(AgentBase):
         The first version of a model becomes its champion; a later one becomes challenger when it beats the champion.
         `timeout_s` is the limit of the whole, from the start of Ray to the answer; without it, the setting bounds the
         search alone. `more` are the other fields of `TuneModel`: `objectives`, `max_concurrent`, `cpus_per_trial`,
-        `seed`, `stopping`, `trial_timeout_s`, `trial_memory_mb`, `max_cpu_s`, `transfer`, and `ensemble`, the number of
-        best trials of which an ensemble is tried at the end. `resume` goes on with the model's last search that did not
-        succeed, or with the process of that id, as it was asked: every finished trial is kept. `on_progress` is called
-        from another thread.
+        `seed`, `stopping`, `trial_timeout_s`, `trial_memory_mb`, `max_cpu_s`, `transfer`, `starting_points`, and
+        `ensemble`, the number of best trials of which an ensemble is tried at the end. `resume` goes on with the
+        model's last search that did not succeed, or with the process of that id, as it was asked: every finished trial
+        is kept. `on_progress` is called from another thread.
         """
 
         async def tune() -> TuningResult:

@@ -49,6 +49,7 @@ def tune(
     trial_memory: Annotated[float | None, typer.Option(help="Memory limit of a trial in megabytes.")] = None,
     max_cpu: Annotated[float | None, typer.Option(help="Most core-seconds of the whole search.")] = None,
     transfer: Annotated[bool, typer.Option(help="Try what was good in earlier searches.")] = True,
+    starting_points: Annotated[bool, typer.Option(help="Try what was good on public tables first.")] = True,
     ensemble: Annotated[int, typer.Option(help="Try an ensemble of so many best trials at the end; 0: none.")] = 0,
     seed: Annotated[int, typer.Option(help="Same seed and one trial at a time: same answer.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the last search that did not succeed.")] = False,
@@ -77,6 +78,7 @@ def tune(
                 trial_memory_mb=trial_memory,
                 max_cpu_s=max_cpu,
                 transfer=transfer,
+                starting_points=starting_points,
                 ensemble=ensemble,
                 seed=seed,
             )

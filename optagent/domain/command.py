@@ -31,7 +31,8 @@ class TuneModel:
     `timeout_s` is the limit of the whole command, the ensemble and the validation included; the setting is one of the
     search alone. Empty `objectives` mean the model's metric; otherwise the first is a metric, and the others are
     further metrics or costs. `resume` is the id of a study to continue. `ensemble` is the number of best trials to
-    build an ensemble of at the end; 0 means none.
+    build an ensemble of at the end; 0 means none. `starting_points` asks parameters first that were good on public
+    tables.
     """
 
     model_id: str
@@ -51,6 +52,7 @@ class TuneModel:
     transfer: bool = True
     resume: str | None = None
     ensemble: int = 0
+    starting_points: bool = True
 
     def __post_init__(self) -> None:
         _check_model_id(self.model_id)

@@ -123,9 +123,10 @@ class Trial:
 class Study:
     """A search's spaces, objectives, sampler and limits.
 
-    The champion's family and parameters are tried first, then `defaults`, one trial per family. `metric` is the first
-    objective, `others` come after it. `data_digest` identifies the rows, so that a study never continues on others.
-    Of so many best trials as `kept_predictions`, the out-of-fold predictions are kept.
+    The champion's family and parameters are tried first, then `defaults`, one trial per family, then `starting_points`,
+    each a family and parameters. `metric` is the first objective, `others` come after it. `data_digest` identifies the
+    rows, so that a study never continues on others. Of so many best trials as `kept_predictions`, the out-of-fold
+    predictions are kept.
     """
 
     study_id: str
@@ -153,6 +154,7 @@ class Study:
     niceness: int = 10
     data_digest: str = ""
     kept_predictions: int = 0
+    starting_points: tuple[tuple[str, Mapping[str, Any]], ...] = ()
 
     @property
     def objectives(self) -> tuple[Objective, ...]:

@@ -122,6 +122,7 @@ class HyperparameterRequest(Request):
     ] = None
     max_cpu_seconds: Annotated[Seconds | None, Field(description="most core-seconds of the whole search")] = None
     transfer: Annotated[bool, Field(description="try what was good in earlier searches")] = True
+    starting_points: Annotated[bool, Field(description="try what was good on public tables first")] = True
     ensemble: Annotated[
         int, Field(ge=0, le=100, description="try an ensemble of so many best trials at the end; 0: none")
     ] = 0
@@ -144,6 +145,7 @@ class HyperparameterRequest(Request):
             trial_memory_mb=self.trial_memory_mb,
             max_cpu_s=self.max_cpu_seconds,
             transfer=self.transfer,
+            starting_points=self.starting_points,
             ensemble=self.ensemble,
             seed=self.seed,
         )

@@ -55,6 +55,8 @@ class GPSampler(BaseSampler):
         if not branches:
             return {}
         preset = preset_parameters(trial)
+        if any(branch.space.keys() <= preset.keys() for branch in branches):
+            return {}  # nothing is left to suggest
         choices = [choice for choice in untried_choices(branches) if not choice.keys() & preset.keys()]
         if choices:
             return choices[0]

@@ -67,7 +67,8 @@ class PortfolioSampler(BaseSampler):
     def _member_for(self, study: Study, trial: FrozenTrial) -> BaseSampler:
         if trial.number not in self._turns:
             name = self._choose_member(study, trial)
-            study._storage.set_trial_system_attr(trial._trial_id, SUGGESTED_BY, name)
+            if "fixed_params" not in trial.system_attrs:  # what was enqueued is no merit of a member
+                study._storage.set_trial_system_attr(trial._trial_id, SUGGESTED_BY, name)
             self._turns[trial.number] = name
         return self._members[self._turns[trial.number]]
 

@@ -22,6 +22,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from optagent.adapters.search.samplers import sampler_named
+from optagent.adapters.search.starting_points import StartingPoints
 from optagent.adapters.search.transfer import Transfer, find_good_parameters
 from optagent.adapters.search.trial_values import MEASURED
 from optagent.codec import decode, encode, plain
@@ -111,6 +112,7 @@ class TrialStore:
             if number < len(first):
                 self._study.enqueue_trial(first[number])
         self._transfer = self._build_transfer(study, first)
+        self._starting_points = self._build_starting_points(study, first)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="trial-store")
         self._writes: deque[Future[None]] = deque()
 
@@ -120,11 +122,12 @@ class TrialStore:
         return not self._unasked
 
     def ask(self) -> RunningTrial:
-        """The next parameters to try: the champion's, the defaults of each family, then the sampler's own."""
+        """The next parameters to try: the champion's and the defaults of each family; then those that were good in
+        earlier searches, starting points, and the sampler's own."""
         number = self._unasked.pop()
-        transferred = self._transfer.next(number)
-        if transferred is not None:
-            self._study.enqueue_trial(transferred)
+        known = self._transfer.next(number) or self._starting_points.next(number)
+        if known is not None:
+            self._study.enqueue_trial(known)
         handle = self._study.ask()
         family = self._families[0]
         if len(self._families) > 1:
@@ -142,6 +145,7 @@ class TrialStore:
     def tell(self, running: RunningTrial, trial: Trial) -> None:
         """Stores the result of a trial; raises Unavailable where the storage did not take an earlier one."""
         self._transfer.record(trial)
+        self._starting_points.record(trial)
         running.handle.set_user_attr("trial", encode(trial).decode())
         running.handle.set_user_attr(MEASURED, json.dumps(running.measured))
         if trial.error:
@@ -180,6 +184,12 @@ class TrialStore:
         return Transfer(
             [params for params in candidates if params not in first], after=len(first), maximize=study.maximize
         )
+
+    def _build_starting_points(self, study: Study, first: list[dict[str, Any]]) -> StartingPoints:
+        points = [(family, self._to_optuna(family, params)) for family, params in study.starting_points]
+        known = [*first, *(trial.params for trial in self._study.get_trials(deepcopy=False))]
+        new = [(family, params) for family, params in points if not any(params.items() <= one.items() for one in known)]
+        return StartingPoints(new, after=len(first), trials=study.trials)
 
 
 def _open_study(study: Study, storage: BaseStorage) -> optuna.Study:

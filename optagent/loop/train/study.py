@@ -18,6 +18,7 @@ from optagent.ports import Registry
 from optagent.training.cost import COSTS, objective_named
 from optagent.training.families.family import Family
 from optagent.training.families.registry import families_for, family_named
+from optagent.training.families.starting_points import starting_points_of
 from optagent.training.metrics import metric_named, quantile_of
 
 DEFAULT_FAMILY = "lightgbm"
@@ -87,13 +88,14 @@ def plan_study(
     metric, *others = objectives_of(spec, command)
     trials = command.trials if command.trials is not None else max(1, round(limits.trials * strategy.trials))
     timeout = command.timeout_s if command.timeout_s is not None else max(1.0, limits.timeout_s * strategy.timeout)
+    spaces = spaces_of(spec)
     return Study(
         study_id=command.resume or process_id,
         model_id=spec.model_id,
         task=spec.task,
         metric=metric.name,
         maximize=metric.maximize,
-        spaces=spaces_of(spec),
+        spaces=spaces,
         defaults={family.name: family.defaults(spec.task) for family in families_of(spec)},
         sampler=method_named(command.method),
         trials=trials,
@@ -110,6 +112,7 @@ def plan_study(
         trial_timeout_s=command.trial_timeout_s,
         trial_memory_mb=command.trial_memory_mb,
         max_cpu_s=command.max_cpu_s,
+        starting_points=starting_points_of(spaces, spec.task) if command.starting_points else (),
     )
 
 
