@@ -239,12 +239,27 @@ async def test_a_key_or_a_time_that_breaks_a_rule_is_refused_by_name(make_shop, 
     assert message in response.json()["detail"]
 
 
-async def test_versions_with_other_histories_or_none_compete_on_the_same_rows(make_shop) -> None:
-    other = HistoryPlan("at", ("price",), "shop", lags=(2,), rolling=())
-    shop = make_shop(Versions(a=schema_of(PLAN), b=schema_of(other), c=PLAIN))
+async def test_a_champion_without_history_and_a_shadow_with_one_read_the_same_rows(make_shop) -> None:
+    shop = make_shop(Versions(a=schema_of(PLAN), c=PLAIN))
     await shop.start(champion="c", warm=("c", "a"), rollout_id="r1", state="shadow", shadow="a", share=0.0)
     for day in range(3):
         assert (await shop.ask(price("x", day, float(day)))).status_code == 200
-    await shop.plane.close()
-    await asyncio.to_thread(lambda: None)
+    async with asyncio.timeout(5):
+        while len(shop.seen) < 3:  # the shadow's thread gathers a batch
+            await asyncio.sleep(0.005)
     assert shop.versions.engines["c"].rows == [[0.0], [1.0], [2.0]]
+    np.testing.assert_array_equal(np.array(shop.seen)[:, 1], [np.nan, 0.0, 1.0])
+
+
+async def test_a_candidate_with_another_history_answers_by_its_own_past(make_shop) -> None:
+    other = HistoryPlan("at", ("price",), "shop", lags=(2,), rolling=())
+    shop = make_shop(Versions(a=schema_of(PLAN), b=schema_of(other)))
+    await shop.start(champion="a", warm=("a", "b"), rollout_id="r1", state="shadow", shadow="b", share=0.0)
+    for day in range(3):
+        assert (await shop.ask(price("x", day, float(day)))).status_code == 200
+    candidate = shop.versions.engines["b"]
+    async with asyncio.timeout(5):
+        while len(candidate.rows) < 3:
+            await asyncio.sleep(0.005)
+    assert candidate.rows[-1] == [2.0, 0.0, 86_400.0]
+    assert shop.seen[-1] == [2.0, 1.0, 0.5, 86_400.0]
