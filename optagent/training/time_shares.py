@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from optagent.domain.study import Study, Trial, TrialState
+from optagent.training.families.registry import family_named
 from optagent.training.problem import Problem
 
 LEAST_FINISH_S = 3.0
@@ -18,11 +19,12 @@ _WEIGHING_S_A_CELL = 4e-6
 
 @dataclass(frozen=True, slots=True)
 class AfterSearch:
-    """The steps that follow a search: `fits` trainings on all development rows, and an ensemble of up to `members`
-    trials (0: none)."""
+    """The steps that follow a search: `fits` trainings of the best trial on all development rows, an ensemble of up to
+    `members` trials (0: none), and where it `has_baseline` a training by the defaults of the best trial's family."""
 
     fits: int = 2
     members: int = 0
+    has_baseline: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +53,26 @@ def share_time(
     if after.members and len(costs) > 1:
         wanted_s = weighing_seconds(problem, len(costs)) + math.fsum(costs)
         ensemble_s = min(wanted_s, limit_s * _ENSEMBLE_SHARE)
-    return TimeShares(ensemble_s, after.fits * max(costs[:1], default=0.0))
+    fits_s = after.fits * max(costs[:1], default=0.0)
+    if after.has_baseline and best:
+        fits_s += baseline_seconds(best[0], study, trials, problem)
+    return TimeShares(ensemble_s, fits_s)
 
 
 def fit_seconds(trial: Trial, problem: Problem) -> float:
     """The seconds that a training by a trial's parameters on all development rows will take, for as many rounds."""
     return trial.duration_s * problem.fit_share
+
+
+def baseline_seconds(best: Trial, study: Study, trials: Sequence[Trial], problem: Problem) -> float:
+    """The seconds of a training by the defaults of a trial's family: by the trial of these defaults, else by its own.
+
+    It takes as many rounds as the library's defaults, whatever the trial had.
+    """
+    defaults = dict(study.defaults.get(best.family, {}))
+    trial = next((each for each in trials if each.family == best.family and dict(each.params) == defaults), best)
+    family = family_named(trial.family)
+    return fit_seconds(trial, problem) * family.default_rounds / max(1, trial.units * family.rounds_per_unit)
 
 
 def weighing_seconds(problem: Problem, members: int) -> float:

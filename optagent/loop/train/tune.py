@@ -49,7 +49,7 @@ async def tune(command: TuneModel, spec: ModelSpec, ports: Ports, run: Run) -> T
     prepared = replace(prepared, problem=await asyncio.to_thread(ports.tuner.share, prepared.problem))
     strategy = strategy_named(command.strategy)
     test = HoldoutTest(prepared, metric_named(study.metric, study.task), strategy.alpha, study.seed)
-    clock = SearchClock(study, prepared, AfterSearch(2, command.ensemble), run)
+    clock = SearchClock(study, prepared, AfterSearch(1, command.ensemble, has_baseline=True), run)
     async with track_study(study, ports, run) as record:
         outcome = await run_search(study, prepared, ports, run, clock)
         best = best_trial(study, outcome, strategy.margin)

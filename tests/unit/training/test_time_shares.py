@@ -60,6 +60,16 @@ def test_time_is_set_aside_for_the_best_trial_and_not_for_the_slowest():
     assert shares.total_s == pytest.approx(2.0)
 
 
+def test_the_baseline_takes_the_rounds_of_the_library_at_the_pace_of_the_trial_with_the_defaults():
+    family = family_named("lightgbm")
+    study = replace(STUDY, defaults={"lightgbm": {"num_leaves": 31}})
+    best = replace(a_trial(0, 0.4, 3.0), family="lightgbm", params={"num_leaves": 7})
+    default = replace(a_trial(1, 0.5, 6.0), family="lightgbm", params={"num_leaves": 31}, units=3)
+    shares = share_time(AfterSearch(1, has_baseline=True), study, [best, default], PROBLEM, limit_s=600.0)
+    pace_s = 2.0 / (3 * family.rounds_per_unit)
+    assert shares.fits_s == pytest.approx(1.0 + pace_s * family.default_rounds)
+
+
 def test_before_the_first_trial_nothing_is_known_and_nothing_set_aside():
     assert share_time(AfterSearch(2, 10), STUDY, [], PROBLEM, 60.0).total_s == 0.0
 
