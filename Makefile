@@ -11,14 +11,15 @@ unexport PYTHONDONTWRITEBYTECODE
 demo: .venv/.made
 	$(BIN)/optagent demo
 
-# All tests take two cores. Of those that are no unit tests, a file is run by one of two workers, each of which has Ray,
-# Redis and MLflow of its own; the folder with the longest files goes first, so that none of them is left for the end.
+# All tests take two cores. Those that are no unit tests wait half of their time, so that three workers share the cores. A
+# file is run by one of them; each has Ray, Redis and MLflow of its own. The folder with the longest files goes first, so
+# that none of them is left for the end.
 test: unit
-	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder tests/e2e tests/integration tests/security tests/contract tests/simulation tests/api
+	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder tests/e2e tests/integration tests/security tests/contract tests/simulation tests/api
 
 # The site is built, walked and looked at, and the code of its pages is run story by story: some ten minutes.
 test-docs: .venv/.made
-	$(BIN)/pytest --numprocesses 2 --dist load tests/docs
+	$(BIN)/pytest --numprocesses 3 --dist load tests/docs
 
 unit: .venv/.made
 	$(BIN)/pytest --numprocesses 2 tests/unit optagent reference
