@@ -117,7 +117,8 @@ bench-automl: .venv/.made .venv-tables/.made .venv-flaml/.made .venv-autogluon/.
 	$(BIN)/python -m tests.performance.bench_automl --flaml .venv-flaml/bin/python \
 		--autogluon .venv-autogluon/bin/python $(or $(AUTOML),--seconds 60 --seeds 0 1 2)
 
-# At most an hour on one core: measures what is missing in losses.csv, then chooses the starting points of searches.
+# Ten minutes of one core for all but CatBoost, and an hour or more for it: measures what is missing in losses.csv, then
+# chooses the starting points of searches.
 starting-points: .venv/.made .venv-tables/.made
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.performance.automl.learn_starting_points
 
