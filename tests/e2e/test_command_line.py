@@ -152,7 +152,7 @@ def test_a_ray_cluster_that_does_not_answer_is_named(optagent, churn, tmp_path):
     assert done.returncode == 1
     assert "no Ray cluster at 127.0.0.1:1" in done.stderr
     failed = optagent.said("processes", "elsewhere")[0]
-    assert (failed["status"], failed["stage"]) == ("failed", "search")
+    assert (failed["status"], failed["stage"]) == ("failed", "prepare"), "before any work that needs it"
 
 
 def test_config_shows_each_value_and_where_it_came_from(optagent, tmp_path):

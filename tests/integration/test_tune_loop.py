@@ -92,7 +92,7 @@ async def test_a_strict_agent_raises(agent, churn):
     ("change", "message"),
     [
         ({"metric": "rmse"}, "unknown metric 'rmse' for a binary model"),
-        ({"families": ["catboost"]}, "unknown family 'catboost'; one of"),
+        ({"families": ["prophet"]}, "unknown family 'prophet'; one of"),
         ({"search_space": {"xgboost": {}}}, r"\['xgboost'\] are not among the model's families \['lightgbm'\]"),
         ({"search_space": {"lightgbm": {"leaves": 3}}}, "search_space: lightgbm: unknown parameter 'leaves'"),
         ({"search_space": {"lightgbm": {"learning_rate": {"low": 5, "high": 9}}}}, "outside its legal range"),

@@ -155,8 +155,10 @@ class TroubledAgent:
             raise Unavailable(f"the monitor does not come up (try {self.tries})")
         self.watched.append(model_id)
 
-    async def trigger_once(self) -> tuple[Any, ...]:
-        return ()
+    async def seed_histories_once(self) -> Any:
+        from optagent.loop.seed_history import SeedingPass
+
+        return SeedingPass()
 
     async def apply_policies_once(self) -> Any:
         from optagent.loop.trigger import PolicyPass
