@@ -77,25 +77,10 @@ def churn(rows_file: Path) -> dict[str, Any]:
 async def agent() -> AsyncIterator[Any]:
     """An agent whose every port is in memory but for the files that it reads."""
     from optagent import create_optimization_agent
-    from optagent.adapters.in_memory.clock import ManualClock
-    from optagent.adapters.in_memory.observations import InMemoryObservations
-    from optagent.adapters.in_memory.registry import InMemoryRegistry
-    from optagent.adapters.in_memory.store import InMemoryStore
-    from optagent.adapters.in_memory.tracker import InMemoryTracker
-    from optagent.adapters.in_memory.tuner import SequentialTuner
     from optagent.adapters.in_memory.workers import SequentialWorkers
+    from tests.fakes.ports_in_memory import ports_in_memory
 
-    clock = ManualClock(1_700_000_000.0)
-    made = await create_optimization_agent(
-        clock=clock,
-        store=InMemoryStore(clock),
-        registry=InMemoryRegistry(clock),
-        tracker=InMemoryTracker(),
-        observations=InMemoryObservations(),
-        tuner=SequentialTuner(),
-        workers=SequentialWorkers(),
-        early_stopping_rounds=10,
-    )
+    made = await create_optimization_agent(**ports_in_memory(), workers=SequentialWorkers(), early_stopping_rounds=10)
     async with made:
         yield made
 
@@ -111,29 +96,15 @@ async def traffic(begun_traffic: Any) -> Any:
 async def begun_traffic(tmp_path: Path, churn: dict[str, Any], make_rows: Any) -> AsyncIterator[Any]:
     """A model whose mixture answers and has learned nothing yet."""
     from optagent import create_optimization_agent
-    from optagent.adapters.in_memory.clock import ManualClock
-    from optagent.adapters.in_memory.observations import InMemoryObservations
-    from optagent.adapters.in_memory.registry import InMemoryRegistry
-    from optagent.adapters.in_memory.store import InMemoryStore
-    from optagent.adapters.in_memory.tracker import InMemoryTracker
-    from optagent.adapters.in_memory.tuner import SequentialTuner
     from tests.fakes.mixtures import MixedTraffic
+    from tests.fakes.ports_in_memory import ports_in_memory
     from tests.fakes.routes import InMemoryRoutes
 
-    clock = ManualClock(1_700_000_000.0)
-    agent = await create_optimization_agent(
-        strict=True,
-        clock=clock,
-        store=InMemoryStore(clock),
-        registry=InMemoryRegistry(clock),
-        routes=InMemoryRoutes(clock),
-        tracker=InMemoryTracker(),
-        observations=InMemoryObservations(),
-        tuner=SequentialTuner(),
-        home=str(tmp_path / "home"),
-    )
+    ports = ports_in_memory()
+    routes, home = InMemoryRoutes(ports["clock"]), str(tmp_path / "home")
+    agent = await create_optimization_agent(strict=True, **ports, routes=routes, home=home)
     async with agent:
-        mixed = MixedTraffic(agent, clock)
+        mixed = MixedTraffic(agent, ports["clock"])
         await mixed.begin(churn, make_rows(), tmp_path)
         yield mixed
 

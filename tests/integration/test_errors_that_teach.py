@@ -82,27 +82,17 @@ REFUSALS = {
 @pytest.fixture
 async def strict_agent(tmp_path, monkeypatch):
     """An agent in memory that raises what it refuses, in an empty working folder."""
-    from optagent.adapters.in_memory.clock import ManualClock
-    from optagent.adapters.in_memory.observations import InMemoryObservations
-    from optagent.adapters.in_memory.registry import InMemoryRegistry
-    from optagent.adapters.in_memory.store import InMemoryStore
-    from optagent.adapters.in_memory.tracker import InMemoryTracker
-    from optagent.adapters.in_memory.tuner import SequentialTuner
     from optagent.adapters.in_memory.workers import SequentialWorkers
+    from tests.fakes.ports_in_memory import ports_in_memory
     from tests.fakes.routes import InMemoryRoutes
 
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
-    clock = ManualClock(1_700_000_000.0)
+    ports = ports_in_memory()
     agent = await create_optimization_agent(
         strict=True,
-        clock=clock,
-        store=InMemoryStore(clock),
-        registry=InMemoryRegistry(clock),
-        routes=InMemoryRoutes(clock),
-        tracker=InMemoryTracker(),
-        observations=InMemoryObservations(),
-        tuner=SequentialTuner(),
+        **ports,
+        routes=InMemoryRoutes(ports["clock"]),
         workers=SequentialWorkers(),
         home=str(tmp_path / "home"),
     )

@@ -36,11 +36,12 @@ def a_problem() -> Problem:
     return Problem(Data(x, y, ("a", "b", "c"), Task.BINARY, n_classes=2), (Fold(rows[:100], rows[100:]),))
 
 
-def test_a_trial_that_hangs_is_stopped_and_the_others_go_on(ray_cluster: Any, importable: Path) -> None:
+def study_of_one_that_hangs(importable: Path, study_id: str, **limits: Any) -> Study:
+    """Two trials: one of a family that hangs, and one of linear models."""
     (importable / "hangs.py").write_text(FAMILY)
     families = [family_named("hangs:Hangs"), family_named("linear")]
-    study = Study(
-        study_id="hanging",
+    return Study(
+        study_id=study_id,
         model_id="m",
         task=Task.BINARY,
         metric="auc",
@@ -48,9 +49,12 @@ def test_a_trial_that_hangs_is_stopped_and_the_others_go_on(ray_cluster: Any, im
         spaces={one.name: one.space(Task.BINARY) for one in families},
         defaults={one.name: one.defaults(Task.BINARY) for one in families},
         trials=2,
-        timeout_s=120,
-        trial_timeout_s=4.0,
+        **limits,
     )
+
+
+def test_a_trial_that_hangs_is_stopped_and_the_others_go_on(ray_cluster: Any, importable: Path) -> None:
+    study = study_of_one_that_hangs(importable, "hanging", timeout_s=120, trial_timeout_s=4.0)
     outcome = RayTuner(ray_cluster).search(study, a_problem())
     hung, other = sorted(outcome.trials, key=lambda trial: trial.family)
     assert (hung.family, hung.state) == ("hangs:Hangs", TrialState.INFEASIBLE)
@@ -61,20 +65,7 @@ def test_a_trial_that_hangs_is_stopped_and_the_others_go_on(ray_cluster: Any, im
 def test_a_search_whose_time_is_over_waits_for_no_trial_and_keeps_those_that_ended(
     ray_cluster: Any, importable: Path
 ) -> None:
-    (importable / "hangs.py").write_text(FAMILY)
-    families = [family_named("hangs:Hangs"), family_named("linear")]
-    study = Study(
-        study_id="hanging-at-the-end",
-        model_id="m",
-        task=Task.BINARY,
-        metric="auc",
-        maximize=True,
-        spaces={one.name: one.space(Task.BINARY) for one in families},
-        defaults={one.name: one.defaults(Task.BINARY) for one in families},
-        trials=2,
-        timeout_s=3600,
-        kept_predictions=2,
-    )
+    study = study_of_one_that_hangs(importable, "hanging-at-the-end", timeout_s=3600, kept_predictions=2)
     ended: list[int] = []
     outcome = RayTuner(ray_cluster).search(
         study, a_problem(), on_trial=lambda trial: ended.append(trial.number), is_over=lambda: bool(ended)
