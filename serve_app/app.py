@@ -18,7 +18,7 @@ from optagent.log_filter import hide_in
 from optagent.settings import Settings, load_settings
 from serve_app.control import LazyAgent, VerbServer
 from serve_app.gateway_process import create_gateway
-from serve_app.ray_metrics import RolloutStates
+from serve_app.ray_metrics import ModelGauges, RolloutStates
 from serve_app.supervisor import SupervisorLoops
 
 _THREADS = 32  # of Control: each verb that blocks takes one
@@ -66,6 +66,7 @@ class Supervisor:
             RolloutStates(),
             settings.enable_notifications,
             settings.monitor_every_seconds,
+            ModelGauges(),
         )
 
     async def check_health(self) -> None:

@@ -1,12 +1,14 @@
-"""Ray metrics of gateways and rollouts, which the cluster exports to Prometheus and its dashboard."""
+"""Ray metrics of gateways, rollouts, models and the system, which the cluster exports to Prometheus."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from math import nan
 from typing import Any
 
 from ray.util.metrics import Counter, Gauge
 
 from serve_app.data_plane.metrics import METRICS, ROLLOUT_STATE, GatewayMetrics
+from serve_app.model_metrics import MODEL_METRICS, MetricSample
 
 _EVERY_S = 1.0
 
@@ -43,3 +45,21 @@ class RolloutStates:
             if model_id in states:
                 self._gauge.set(1, {"model": model_id, "state": state})
         self._exported = dict(states)
+
+
+class ModelGauges:
+    """Exports the samples of models and the system; one that is no longer there becomes NaN, which tools leave out."""
+
+    def __init__(self) -> None:
+        self._gauges: dict[str, Any] = {
+            definition.name: (Gauge(definition.name, definition.description, definition.tags), definition.tags)
+            for definition in MODEL_METRICS
+        }
+        self._exported: set[tuple[str, tuple[str, ...]]] = set()
+
+    def __call__(self, samples: Iterable[MetricSample]) -> None:
+        values = {(sample.name, sample.tags): sample.value for sample in samples}
+        for (name, tag_values), value in {**dict.fromkeys(self._exported, nan), **values}.items():
+            gauge, tags = self._gauges[name]
+            gauge.set(float(value), dict(zip(tags, tag_values, strict=True)))
+        self._exported = set(values)

@@ -5,10 +5,11 @@ import contextlib
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from optagent.agent.acts import SUPERVISOR, acting_as
 from serve_app.control import LazyAgent
+from serve_app.model_metrics import MetricSample, samples_of
 
 _log = logging.getLogger("optagent.supervisor")
 
@@ -18,7 +19,11 @@ _NOTICES_EVERY_S = 5.0
 _HISTORIES_EVERY_S = 5.0
 _RETENTION_EVERY_S = 600.0  # between two looks at the day: the first on each day prunes
 _AT_ONCE = 4  # monitors that start: one that does not come up is waited for for a minute
+_SIGNS_EVERY_S = 15.0  # as often as Prometheus asks by default
 _NUMBER = re.compile(r"\d[\d.]*")
+
+PublishSamples = Callable[[Iterable[MetricSample]], None]
+"""Takes the samples of all models and of the system."""
 
 PublishStates = Callable[[Mapping[str, str]], None]
 """Takes the state of each model's rollout, by model."""
@@ -32,7 +37,8 @@ class SupervisorLoops:
 
     A model with a failure holds up no other.
 
-    `publish_states` is given the state of each model's rollout after each look. With `notify`, people get messages.
+    `publish_states` is given the state of each model's rollout after each look, `publish_samples` the figures of all
+    models. With `notify`, people get messages.
     """
 
     def __init__(
@@ -43,6 +49,7 @@ class SupervisorLoops:
         publish_states: PublishStates = lambda states: None,
         notify: bool = False,
         policies_every_s: float = 60.0,
+        publish_samples: PublishSamples | None = None,
     ) -> None:
         self._lazy_agent = lazy_agent
         self._max_processes = max_processes
@@ -58,6 +65,9 @@ class SupervisorLoops:
             ("policies", self._apply_policies, max(every_s, policies_every_s)),
             ("retention", self._prune, max(every_s, _RETENTION_EVERY_S)),
         ]
+        if publish_samples is not None:
+            self._publish_samples = publish_samples
+            steps.append(("metrics", self._publish_signs, max(every_s, _SIGNS_EVERY_S)))
         if notify:
             steps.append(("notices", self._send_notices, max(every_s, _NOTICES_EVERY_S)))
         self._loops = [asyncio.create_task(self._repeat(*step)) for step in steps]
@@ -152,6 +162,13 @@ class SupervisorLoops:
         agent = await self._lazy_agent.agent()
         prunings = await agent.prune_once_a_day()
         return {each.plan.model_id: each.error for each in prunings if each.error}
+
+    async def _publish_signs(self) -> Mapping[str, str]:
+        """Exports the figures of models and of the system."""
+        agent = await self._lazy_agent.agent()
+        signs, parts = await asyncio.gather(agent.vital_signs(), agent.health())
+        self._publish_samples(samples_of(signs, parts))
+        return {}
 
     async def _send_notices(self) -> Mapping[str, str]:
         agent = await self._lazy_agent.agent()

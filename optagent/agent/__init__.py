@@ -1,6 +1,7 @@
 """Python SDK: an agent composed of groups of verbs, each of which calls the loop."""
 
 from optagent.agent.audit import AuditVerbs
+from optagent.agent.fleet import FleetVerbs
 from optagent.agent.mixtures import MixtureVerbs
 from optagent.agent.models import ModelVerbs
 from optagent.agent.monitoring import MonitoringVerbs
@@ -19,6 +20,7 @@ __all__ = ["Command", "OptimizationAgent"]
 
 class OptimizationAgent(
     AuditVerbs,
+    FleetVerbs,
     MixtureVerbs,
     ModelVerbs,
     MonitoringVerbs,

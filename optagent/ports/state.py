@@ -15,8 +15,10 @@ from optagent.domain.model_report import ModelReport
 from optagent.domain.monitoring import MonitorState, WatchMark
 from optagent.domain.prediction_interval import IntervalRecord
 from optagent.domain.process import Process, ProcessSummary
+from optagent.domain.quality_point import MOST_POINTS, QualityPoint
 from optagent.domain.queue_order import QueueHead
 from optagent.domain.rollout import Rollout
+from optagent.domain.vital_signs import StoreMemory
 
 
 class Store(Protocol):
@@ -31,6 +33,10 @@ class Store(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+    async def memory(self) -> StoreMemory:
+        """The memory of the store's server; zeros where it keeps all in this process."""
+        ...
 
     def unreadable_records(self) -> list[str]:
         """A sentence for each record that was left out of the lists that were read through this store."""
@@ -155,6 +161,22 @@ class Store(Protocol):
 
     async def find_report(self, key: str, digest: str) -> ModelReport | None:
         """The stored report of `key`; None without one, or where its rows have another digest."""
+        ...
+
+    async def save_quality(self, model_id: str, points: Sequence[QualityPoint]) -> None:
+        """Stores points of a model's quality; each replaces the point of a window with the same end.
+
+        The newest `MOST_POINTS` of a model are kept.
+        """
+        ...
+
+    async def quality(
+        self, model_ids: Sequence[str], since: float = 0.0, most: int = MOST_POINTS
+    ) -> dict[str, list[QualityPoint]]:
+        """The points of each of these models whose windows end at `since` (POSIX seconds) or later, the oldest first.
+
+        Of each model, the newest `most` are read; a model without points has an empty list.
+        """
         ...
 
     async def save_watch_mark(self, model_id: str, mark: WatchMark) -> None:

@@ -17,6 +17,7 @@ from optagent.ports import Clock, IdempotencyStore, Sessions
 from serve_app.api import (
     analyses,
     docs,
+    fleet,
     health,
     mixtures,
     models,
@@ -79,7 +80,7 @@ def create_api(
     app.state.analyses = analyses.Analyses()
     app.state.polls = monitoring.ProcessPolls(lambda process_id: agent.process(process_id), sleep)
     app.state.knows_token = authenticator.knows
-    for part in (health, optimization, models, mixtures, predictions, rollouts, tokens, records):
+    for part in (health, optimization, fleet, models, mixtures, predictions, rollouts, tokens, records):
         app.include_router(part.router, prefix=PREFIX)
     for router in DASHBOARD:
         app.include_router(router)

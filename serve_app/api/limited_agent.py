@@ -12,6 +12,7 @@ from typing import Any, cast
 from optagent.agent import Command, OptimizationAgent
 from optagent.domain.alert import Alert
 from optagent.domain.command import EnsembleModels, parse_base
+from optagent.domain.fleet import Fleet
 from optagent.domain.model import ModelSpec
 from optagent.domain.process import Process
 from optagent.domain.queue_order import QueueHead
@@ -32,6 +33,7 @@ OF_A_MODEL = frozenset(
         "mixture",
         "model",
         "promote_rollout",
+        "quality",
         "rollback_rollout",
         "set_alias",
         "start_rollout",
@@ -65,6 +67,9 @@ class LimitedAgent:
 
     async def models(self) -> list[ModelSpec]:
         return [spec for spec in await self._agent.models() if self._token.allows_model(spec.model_id)]
+
+    async def fleet(self, *arguments: Any, **keywords: Any) -> Fleet:
+        return await self._agent.fleet(*arguments, **{**keywords, "model_ids": self._token.models})
 
     async def alerts(self, model_id: str | None = None, limit: int = 100) -> list[Alert]:
         alerts = await self._ask_each(self._agent.alerts, model_id, limit)

@@ -40,7 +40,9 @@ from optagent.domain.model_report import ModelReport
 from optagent.domain.monitoring import WatchMark
 from optagent.domain.prediction_interval import IntervalRecord
 from optagent.domain.process import Process, Status
+from optagent.domain.quality_point import MOST_POINTS, QualityPoint
 from optagent.domain.rollout import Rollout
+from optagent.domain.vital_signs import StoreMemory
 from optagent.errors import Conflict, LeaseLost, ProcessNotFound
 from optagent.ports import Clock
 
@@ -63,6 +65,7 @@ class InMemoryStore(InMemoryQueue, InMemoryLedger, InMemoryAudit, InMemoryOnce):
         InMemoryAudit.__init__(self, audit_kept)
         self._models: dict[str, bytes] = {}
         self._reports: dict[str, tuple[str, bytes]] = {}
+        self._quality: dict[str, dict[float, bytes]] = {}
         self._watch_marks: dict[str, bytes] = {}
         self._label_histories: dict[str, bytes] = {}
         self._detectors: dict[str, str] = {}
@@ -77,6 +80,9 @@ class InMemoryStore(InMemoryQueue, InMemoryLedger, InMemoryAudit, InMemoryOnce):
 
     async def close(self) -> None:
         pass
+
+    async def memory(self) -> StoreMemory:
+        return StoreMemory()
 
     async def save_model(self, spec: ModelSpec) -> None:
         self._models[spec.model_id] = encode(spec)
@@ -154,6 +160,21 @@ class InMemoryStore(InMemoryQueue, InMemoryLedger, InMemoryAudit, InMemoryOnce):
     async def find_report(self, key: str, digest: str) -> ModelReport | None:
         stored_digest, data = self._reports.get(key, (None, b""))
         return decode(ModelReport, data) if stored_digest == digest else None
+
+    async def save_quality(self, model_id: str, points: Sequence[QualityPoint]) -> None:
+        stored = self._quality.get(model_id, {}) | {point.window.end: encode(point) for point in points}
+        self._quality[model_id] = dict(sorted(stored.items())[-MOST_POINTS:])
+
+    async def quality(
+        self, model_ids: Sequence[str], since: float = 0.0, most: int = MOST_POINTS
+    ) -> dict[str, list[QualityPoint]]:
+        newest = {
+            model_id: [data for end, data in self._quality.get(model_id, {}).items() if end >= since][
+                -checked_limit(most) :
+            ]
+            for model_id in model_ids
+        }
+        return {model_id: [decode(QualityPoint, data) for data in points] for model_id, points in newest.items()}
 
     async def save_watch_mark(self, model_id: str, mark: WatchMark) -> None:
         self._watch_marks[model_id] = encode(mark)

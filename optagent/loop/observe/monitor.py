@@ -11,6 +11,7 @@ from optagent.domain.alert import Alert, AlertKind, update_alerts
 from optagent.domain.model import ModelSpec
 from optagent.domain.model_report import ModelReport
 from optagent.domain.monitoring import Monitoring, Window
+from optagent.domain.quality_point import QualityPoint, quality_point
 from optagent.errors import OptAgentError
 from optagent.ports import Observations, Store
 
@@ -70,12 +71,20 @@ async def watch_once(
                 return replace(monitor_pass, error=errors[0])
             alerts, notify = await _reconcile_findings(spec.model_id, reports, store, monitoring, now)
             await store.save_alerts(alerts)
+            await store.save_quality(spec.model_id, _quality_points(spec, reports))
             monitor_pass = replace(monitor_pass, reports=reports, alerts=alerts, notify=notify)
             mark = replace(mark, analyzed=windows)
         await store.save_watch_mark(spec.model_id, replace(mark, due=due))
         return monitor_pass
     except OptAgentError as error:
         return replace(monitor_pass, error=str(error))
+
+
+def _quality_points(spec: ModelSpec, reports: Sequence[ModelReport]) -> list[QualityPoint]:
+    from optagent.training.metrics import metric_named  # what it imports takes a second
+
+    metric = metric_named(spec.metric, spec.task).name
+    return [point for report in reports if (point := quality_point(report, metric)) is not None]
 
 
 def due_windows(

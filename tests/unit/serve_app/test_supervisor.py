@@ -9,6 +9,7 @@ import pytest
 
 from optagent.domain.retention import Pruning, RetentionPlan
 from optagent.domain.rollout_look import RolloutState
+from optagent.domain.vital_signs import VitalSigns
 from optagent.errors import Unavailable
 from optagent.loop.rollout.supervise import SupervisorPass
 from optagent.loop.trigger import PolicyPass
@@ -38,6 +39,12 @@ class SlowAgent:
         if self.failing:
             raise Unavailable(self.failing)
         return SupervisorPass(states={"churn": RolloutState.SHADOW})
+
+    async def vital_signs(self) -> VitalSigns:
+        return VitalSigns(5.0, waiting=7)
+
+    async def health(self) -> dict[str, str]:
+        return {"redis": "ok"}
 
     async def start_queued(self, max_processes: int) -> tuple[str, ...]:
         self.queued.append(max_processes)
@@ -101,6 +108,25 @@ async def telling(agent: SlowAgent, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
     running = SupervisorLoops(LazyAgent(make_agent), 0.01, 3, notify=True)
     yield running
     await running.close()
+
+
+async def test_the_figures_of_models_are_published_again_and_again(agent, monkeypatch):
+    monkeypatch.setattr(supervisor, "_SIGNS_EVERY_S", 0.01)
+    published: list[dict[str, float]] = []
+
+    async def make_agent() -> Any:
+        return agent
+
+    running = SupervisorLoops(
+        LazyAgent(make_agent),
+        0.01,
+        3,
+        publish_samples=lambda samples: published.append({sample.name: sample.value for sample in samples}),
+    )
+    await until(lambda: len(published) > 2)
+    await running.close()
+    assert published[-1]["optagent_queued_processes"] == 7
+    assert published[-1]["optagent_part_up"] == 1
 
 
 async def until(condition: Callable[[], bool]) -> None:

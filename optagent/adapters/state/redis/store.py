@@ -18,15 +18,25 @@ from optagent.adapters.state.redis.intervals import RedisIntervals
 from optagent.adapters.state.redis.ledger import RedisLedger
 from optagent.adapters.state.redis.mixtures import RedisMixtures
 from optagent.adapters.state.redis.once import RedisOnce
+from optagent.adapters.state.redis.quality import RedisQuality
 from optagent.adapters.state.redis.reports import RedisReports
 from optagent.adapters.state.redis.retention import RedisRetention
 from optagent.adapters.state.store_errors import checked_model_successor, model_exists, no_model
 from optagent.codec import encode
 from optagent.domain.model import ModelSpec
+from optagent.domain.vital_signs import StoreMemory
 
 
 class RedisStore(
-    RedisRetention, RedisReports, RedisAlerts, RedisLedger, RedisMixtures, RedisIntervals, RedisAudit, RedisOnce
+    RedisRetention,
+    RedisReports,
+    RedisQuality,
+    RedisAlerts,
+    RedisLedger,
+    RedisMixtures,
+    RedisIntervals,
+    RedisAudit,
+    RedisOnce,
 ):
     """A Store on the server behind a `redis://`, `rediss://` or `unix://` URL; use it from one event loop."""
 
@@ -34,6 +44,10 @@ class RedisStore(
         self, url: str, prefix: str = "optagent", audit_kept: int = MAX_LINKS, audit_files: AuditFiles | None = None
     ) -> None:
         super().__init__(RedisConnection(url, prefix), audit_kept, audit_files)
+
+    async def memory(self) -> StoreMemory:
+        memory: dict[str, Any] = await self._link.ask(lambda: self._link.redis.info("memory"))
+        return StoreMemory(int(memory.get("used_memory", 0)), int(memory.get("maxmemory", 0)))
 
     def unreadable_records(self) -> list[str]:
         return self._link.unreadable.sentences()

@@ -145,6 +145,20 @@ async def test_predictions_from_the_future_hide_nothing():
     assert world.looked_at == [0]
 
 
+async def test_each_analyzed_window_is_a_point_of_the_models_quality():
+    world = World()
+    world.record(0.5, 1.5)
+    world.findings = {1: [DROP]}
+    await world.watch(1.1)
+    await world.watch(2.1)
+    points = (await world.store.quality(["churn"]))["churn"]
+    assert [(point.window, point.metric, point.rows) for point in points] == [
+        (day_window(0), "auc", 10),
+        (day_window(1), "auc", 10),
+    ]
+    assert points[1].findings == ("performance",)
+
+
 async def test_findings_become_alerts_and_someone_is_told_once():
     world = World()
     world.record(0.5)
