@@ -8,9 +8,10 @@ from serve_app.model_metrics import MODEL_METRICS
 
 _INTRODUCTION = """
 Gateways count, and export once a second as Ray metrics; the supervisor exports the figures of models and of the system
-every 15 seconds. Ray's own exporter gives them to Prometheus on each node, with the prefix `ray_`. A counter only
-grows, since its process was started; a gauge without a value any more, as that of a slot that has retired, becomes
-`NaN`. [Watching with Prometheus and Grafana](../operate/metrics.md) has a dashboard and rules.
+every 15 seconds. Ray's own exporter gives them to Prometheus on each node, with `ray_` before each name, and `_total`
+behind that of a counter. A counter only grows, since its process was started; a gauge without a value any more, as that
+of a slot that has retired, becomes `NaN`. [Watching with Prometheus and Grafana](../operate/metrics.md) has a dashboard
+and rules.
 """
 
 
