@@ -5,6 +5,7 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -22,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from filelock import FileLock
+from prometheus_client.parser import text_string_to_metric_families
 
 from optagent.bootstrap import model_parts
 from optagent.loop.train.load import load_version
@@ -313,6 +315,74 @@ def test_a_served_model_is_watched(product, served):
         return [(one["model_id"], one["alive"]) for one in json.loads(said.stdout)]
 
     assert until(watched) == [("churn", True)]
+
+
+def exporters(product: Product) -> Path:
+    """The file in which Ray names the exporters of this product's cluster."""
+    (session,) = Path("/tmp/ray").glob(f"session_*_{product.head}")
+    return session / "prom_metrics_service_discovery.json"
+
+
+def test_ray_exports_the_figures_of_models_and_of_the_system(product, served):
+    def exported() -> bool:
+        addresses = [target for group in json.loads(exporters(product).read_text()) for target in group["targets"]]
+        text = "".join(httpx.get(f"http://{address}/metrics", timeout=10).text for address in addresses)
+        names = {family.name for family in text_string_to_metric_families(text)}
+        return {
+            "ray_optagent_requests",
+            "ray_optagent_model_health",
+            "ray_optagent_part_up",
+            "ray_optagent_redis_used_bytes",
+        } <= names and 'model="churn"' in text
+
+    assert until(exported)
+
+
+@pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is not installed (Debian: prometheus)")
+def test_prometheus_answers_each_query_of_the_dashboard_and_each_rule(product, served, tmp_path):
+    deploy, port = Path(__file__).parents[2] / "deploy", free_port()
+    config = {
+        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+        "rule_files": [str(deploy / "prometheus" / "rules.yaml")],
+        "scrape_configs": [{"job_name": "optagent", "file_sd_configs": [{"files": [str(exporters(product))]}]}],
+    }
+    (tmp_path / "prometheus.yaml").write_text(json.dumps(config))
+    dashboard = json.loads((deploy / "grafana" / "optagent.json").read_text())
+    queries = {
+        (panel["title"], target["refId"]): target["expr"].replace("$__rate_interval", "30s").replace("$model", ".*")
+        for panel in dashboard["panels"]
+        for target in panel.get("targets", [])
+    }
+    command = [
+        "prometheus",
+        f"--config.file={tmp_path / 'prometheus.yaml'}",
+        f"--storage.tsdb.path={tmp_path / 'series'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as prometheus:
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1", timeout=30) as client:
+
+                def answer_of(query: str) -> list[Any]:
+                    answer = client.get("/query", params={"query": query})
+                    assert answer.status_code == 200, (query, answer.text)
+                    return answer.json()["data"]["result"]
+
+                def scraped() -> bool:
+                    with contextlib.suppress(httpx.TransportError):
+                        return client.get("/status/buildinfo").is_success and bool(
+                            answer_of("ray_optagent_model_health")
+                        )
+                    return False
+
+                assert until(scraped)
+                answers = {place: answer_of(query) for place, query in queries.items()}
+                asked = client.get("/rules").json()["data"]["groups"]
+        finally:
+            prometheus.terminate()
+    for title in ("Models: good", "Parts that do not answer", "Processes that wait", "Memory of Redis"):
+        assert answers[title, "A"], title
+    assert [rule["lastError"] for group in asked for rule in group["rules"] if rule.get("lastError")] == []
 
 
 def test_a_token_does_what_its_scopes_say_until_it_is_revoked(product, admin, served, rows):
