@@ -68,6 +68,16 @@ class Process:
         return sum(event.kind == "started" for event in self.history)
 
     @property
+    def started_at(self) -> float | None:
+        """The POSIX time at which its present runner started it; None while it has had none."""
+        return next((event.at for event in reversed(self.history) if event.kind == "started"), None)
+
+    @property
+    def worked_s(self) -> float | None:
+        """The seconds from that start to its latest change: those in the queue are not among them."""
+        return None if self.started_at is None else self.updated_at - self.started_at
+
+    @property
     def may_start_again(self) -> bool:
         """True where another runner may take over once the present one is gone."""
         return self.durable and self.starts < MOST_STARTS

@@ -18,6 +18,7 @@ from optagent.errors import NotAuthenticated
 from serve_app.api.errors import problem, problem_response, request_id_of
 from serve_app.dashboard.asset_files import asset_url
 from serve_app.dashboard.session import PREFIX
+from serve_app.dashboard.sparkline import sparkline
 from serve_app.templating import load_templates
 
 _HEADERS = {
@@ -125,4 +126,5 @@ _TEMPLATES.filters |= {
     "pretty": _format_json,
     "part": lambda value: quote(str(value), safe=""),
     "chart": json.dumps,
+    "spark": sparkline,
 }

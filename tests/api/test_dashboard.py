@@ -19,8 +19,10 @@ from optagent.agent import OptimizationAgent
 from optagent.codec import model_from
 from optagent.domain.alert import Alert, AlertKind, Severity
 from optagent.domain.audit import AuditEntry
-from optagent.domain.model import ModelSpec
+from optagent.domain.fleet import Fleet
+from optagent.domain.monitoring import Window
 from optagent.domain.process import Status
+from optagent.domain.quality_point import QualityPoint
 from optagent.domain.rollout import advance
 from optagent.domain.rollout_look import Look
 from optagent.domain.study import Interval, Objective, Trial, TrialState
@@ -137,7 +139,8 @@ async def test_all_models_with_what_is_wrong_and_what_is_under_way(
     await store.create_process(running, 60)
     answer = await (await browser("read")).get("/dashboard")
     text = visible_text(answer)
-    assert "churn binary 1 – concept drift tune running" in text
+    assert "1 model: 1 critical" in text
+    assert "churn binary critical concept drift: the loss rose" in text
     assert "31 of 100, best 0.8125" in text
     assert EVIL not in answer.text
     assert "&lt;script&gt;" in answer.text
@@ -151,6 +154,37 @@ async def test_many_models_come_by_the_page(browser: Browser, store: InMemorySto
     first, second = visible_text(await client.get("/dashboard")), visible_text(await client.get("/dashboard?start=25"))
     assert ("1 to 25 of 30" in first, "m24" in first, "m25" in first) == (True, True, False)
     assert ("26 to 30 of 30" in second, "m24" in second, "m29" in second) == (True, False, True)
+
+
+async def test_a_page_beyond_the_last_leads_to_the_last(
+    browser: Browser, store: InMemoryStore, churn: dict[str, Any]
+) -> None:
+    spec = model_from(churn)
+    for number in range(30):
+        await store.save_model(replace(spec, model_id=f"m{number:02d}"))
+    answer = await (await browser("read")).get("/dashboard?start=500&q=binary&order=model")
+    assert answer.headers["location"] == "/dashboard?q=binary&order=model&start=25"
+
+
+async def test_words_find_models_and_what_fits_none_is_said(browser: Browser, rivals: str) -> None:
+    client = await browser("read")
+    assert "churn binary" in visible_text(await client.get("/dashboard?q=chu"))
+    answer = await client.get("/dashboard", params={"q": EVIL})
+    assert "No model fits" in answer.text
+    assert EVIL not in answer.text
+
+
+async def test_a_metric_over_time_is_drawn_with_its_interval_and_told_in_words(
+    browser: Browser, rivals: str, store: InMemoryStore
+) -> None:
+    day = 86_400.0
+    for number in range(3):
+        window = Window(NOW - (number + 1) * day, NOW - number * day)
+        value = Interval(0.8 + number / 100, 0.7, 0.9, 0.05)
+        await store.save_quality("churn", [QualityPoint(window, NOW, "1", 50, 40, "auc", realised=value, drift=0.125)])
+    answer = await (await browser("read")).get("/dashboard")
+    assert 'aria-label="auc in 3 windows: first 0.82, last 0.8, lowest 0.8, highest 0.82"' in answer.text
+    assert "auc 0.8 0.7 to 0.9, 40 rows 0.12" in visible_text(answer)
 
 
 async def test_a_model_with_its_versions_searches_and_processes(browser: Browser, rivals: str) -> None:
@@ -332,11 +366,11 @@ async def test_older_audit_entries_are_a_page_away(browser: Browser, agent: Opti
 async def test_what_is_away_is_said_on_the_page(
     browser: Browser, agent: OptimizationAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def away() -> list[ModelSpec]:
+    async def away(*arguments: Any) -> Fleet:
         raise Unavailable("redis does not answer")
 
     client = await browser("read")
-    monkeypatch.setattr(agent, "models", away)
+    monkeypatch.setattr(agent, "fleet", away)
     answer = await client.get("/dashboard")
     assert answer.status_code == 503
     assert "redis does not answer" in answer.text

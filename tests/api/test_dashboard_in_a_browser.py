@@ -50,7 +50,7 @@ async def page(address: str, agent: OptimizationAgent) -> AsyncIterator[Page]:
         await page.goto("/")
         await page.get_by_label("Token").fill(text)
         await page.get_by_role("button", name="Sign in").click()
-        await expect(page.get_by_role("heading", name="Models")).to_be_visible()
+        await expect(page.get_by_role("heading", name="Fleet")).to_be_visible()
         yield page
         await browser.close()
     assert [message for message in complaints if message != CUT_OFF] == []

@@ -155,7 +155,7 @@ def sign_in(page: Page, token: str) -> None:
     page.goto("/dashboard")
     page.get_by_label("Token").fill(token)
     page.get_by_role("button", name="Sign in").click()
-    page.get_by_role("heading", name="Models").wait_for()
+    page.get_by_role("heading", name="Fleet").wait_for()
 
 
 if __name__ == "__main__":
