@@ -26,7 +26,7 @@ def evidence(rollout: Rollout) -> Chart | None:
         measured = [(look, look.improvement) for look in looks if look.improvement is not None]
         if not measured:
             continue
-        at = [_iso_time(look.at) for look, _ in measured]
+        at = [iso_time(look.at) for look, _ in measured]
         band = {"x": at, "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
         traces += [
             {**band, "y": [interval.low for _, interval in measured]},
@@ -43,7 +43,7 @@ def evidence(rollout: Rollout) -> Chart | None:
         ]
     if not traces:
         return None
-    return _chart(traces, "improvement, loss a row", lines=[-rollout.policy.margin])
+    return chart_of(traces, "improvement, loss a row", lines=[-rollout.policy.margin])
 
 
 def _bars(intervals: Sequence[Interval]) -> Chart:
@@ -79,7 +79,7 @@ def trials(report: StudyReport) -> Chart | None:
     numbers = [trial.number for trial in complete]
     line = {"color": "#3c9a5f", "shape": "hv"}
     traces.append({"x": numbers, "y": best, "mode": "lines", "name": "best so far", "line": line})
-    return _chart(traces, objective.name, x="trial")
+    return chart_of(traces, objective.name, x="trial")
 
 
 def importances(report: StudyReport) -> Chart | None:
@@ -94,14 +94,14 @@ def importances(report: StudyReport) -> Chart | None:
         "y": smallest_first,
         "marker": {"color": "#2f7ed8"},
     }
-    return _chart([bars], "", x="share", height=120 + 22 * len(smallest_first))
+    return chart_of([bars], "", x="share", height=120 + 22 * len(smallest_first))
 
 
 def mixture_weights(status: MixtureStatus) -> Chart | None:
     """The part of each slot in the answers over time, stacked; None before the first labels."""
     if not status.history:
         return None
-    at = [_iso_time(point.at) for point in status.history]
+    at = [iso_time(point.at) for point in status.history]
     names = dict.fromkeys(name for point in status.history for name in point.slots)
     traces = [
         {
@@ -114,7 +114,7 @@ def mixture_weights(status: MixtureStatus) -> Chart | None:
         }
         for name, colour in zip(names, cycle(_SLOT_COLOURS), strict=False)
     ]
-    return _chart(traces, "part of the answers")
+    return chart_of(traces, "part of the answers")
 
 
 def mixture_gains(status: MixtureStatus) -> Chart | None:
@@ -126,7 +126,7 @@ def mixture_gains(status: MixtureStatus) -> Chart | None:
         sums = _sums_ahead(slot, status.history)
         traces.append(
             {
-                "x": [_iso_time(point.at) for point, _ in sums],
+                "x": [iso_time(point.at) for point, _ in sums],
                 "y": [ahead for _, ahead in sums],
                 "text": [f"{point.rows:,} rows" for point, _ in sums],
                 "name": slot.name,
@@ -134,7 +134,7 @@ def mixture_gains(status: MixtureStatus) -> Chart | None:
                 "line": {"color": colour},
             }
         )
-    return _chart(traces, "nats ahead of the slot", lines=[0.0, -status.certificate.bound])
+    return chart_of(traces, "nats ahead of the slot", lines=[0.0, -status.certificate.bound])
 
 
 def _sums_ahead(slot: SlotStanding, history: Sequence[MixturePoint]) -> list[tuple[MixturePoint, float]]:
@@ -156,7 +156,11 @@ def _trial_points(trials: Sequence[Trial]) -> dict[str, Any]:
     return {"x": [trial.number for trial in trials], "y": scores, "mode": "markers", "text": texts}
 
 
-def _chart(traces: Sequence[Chart], y: str, x: str = "", height: int = 320, lines: Sequence[float] = ()) -> Chart:
+def chart_of(traces: Sequence[Chart], y: str, x: str = "", height: int = 320, lines: Sequence[float] = ()) -> Chart:
+    """Traces with the layout that all charts share; `lines` are dotted, across the whole width.
+
+    `y` and `x` title the axes, `height` is in pixels.
+    """
     dashed = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "line": {"dash": "dot", "color": "#888", "width": 1}}
     layout = {
         "height": height,
@@ -169,5 +173,6 @@ def _chart(traces: Sequence[Chart], y: str, x: str = "", height: int = 320, line
     return {"data": list(traces), "layout": layout}
 
 
-def _iso_time(at: float) -> str:
+def iso_time(at: float) -> str:
+    """POSIX seconds as plotly reads them."""
     return datetime.fromtimestamp(at, UTC).isoformat()

@@ -20,6 +20,7 @@ from optagent.loop.commands import HANDLERS
 from serve_app.api.requests import ModelId, ProcessId
 from serve_app.dashboard import charts
 from serve_app.dashboard.page import PageRoute, plots_response, render_page
+from serve_app.dashboard.quality_charts import drift_map, marks_of, metric_over_time
 from serve_app.dashboard.session import PREFIX, Reader
 
 router = APIRouter(prefix=PREFIX, route_class=PageRoute)
@@ -27,6 +28,7 @@ router = APIRouter(prefix=PREFIX, route_class=PageRoute)
 _LIVE_S = 3.0
 _ROWS = 20
 _TRIALS = 30
+_POINTS = 90
 _DECISIONS = {"promote": promote, "abort": abort, "rollback": rollback}
 
 _MIXTURE_ACTS = {
@@ -49,8 +51,9 @@ async def model_page(request: Request, model_id: ModelId, viewer: Reader) -> Res
     """A model with its versions, rollout, alerts, processes and searches."""
     agent = viewer.agent
     spec = await agent.model(model_id)
-    versions, mixture, rollouts, alerts, processes, studies = await asyncio.gather(
+    versions, points, mixture, rollouts, alerts, processes, studies = await asyncio.gather(
         agent.versions(model_id),
+        agent.quality(model_id, limit=_POINTS),
         _answer_or_none(agent.mixture(model_id)),
         agent.rollouts(model_id, _ROWS),
         agent.alerts(model_id, _ROWS),
@@ -65,6 +68,9 @@ async def model_page(request: Request, model_id: ModelId, viewer: Reader) -> Res
         spec=spec,
         described=plain(spec),
         champion=next((version for version in versions if CHAMPION in version.aliases), None),
+        metric_chart=metric_over_time(points, marks_of(alerts, versions, rollouts)),
+        drift_chart=drift_map(points),
+        newest=points[-1] if points else None,
         **_mixture_values(mixture),
         versions=versions[:_ROWS],
         more_versions=max(0, len(versions) - _ROWS),
