@@ -10,10 +10,11 @@ from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from optagent import terminal, terminal_mixture, terminal_report
+from optagent import terminal, terminal_fleet, terminal_mixture, terminal_report
 from optagent.domain.backtest import BacktestResult
 from optagent.domain.ensemble_result import EnsembleResult
 from optagent.domain.feature_result import FeatureResult
+from optagent.domain.fleet import Fleet
 from optagent.domain.mixture_status import MixtureStatus
 from optagent.domain.model_report import ModelReport
 from optagent.domain.optimization import OptimizationResult
@@ -37,6 +38,7 @@ _PRINTERS: Mapping[type, Callable[[Any, Any], None]] = {
     OptimizationResult: terminal.show_optimization,
     StudyReport: terminal.show_study,
     ModelReport: terminal_report.show_report,
+    Fleet: terminal_fleet.show_fleet,
     MixtureStatus: terminal_mixture.show_mixture,
 }
 

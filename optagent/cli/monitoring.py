@@ -20,6 +20,7 @@ from optagent.cli.app import (
     print_json,
     with_agent,
 )
+from optagent.cli.fleet import show_live
 from optagent.codec import plain
 from optagent.domain.instant import time_text
 from optagent.errors import InvalidRequest
@@ -130,11 +131,18 @@ def alerts(
 
 @app.command()
 def watch(
-    model: RegisteredModel,
+    model: Annotated[str | None, typer.Argument(help="A registered model.")] = None,
     stop: Annotated[bool, typer.Option("--stop", help="Stop watching.")] = False,
     shards: Annotated[int, typer.Option(min=1, help="Actors that archive what is recorded.")] = 1,
+    live: Annotated[bool, typer.Option("--live", help="Show all models in this terminal, until Ctrl-C.")] = False,
 ) -> None:
-    """Have a running Ray cluster watch a model: that of `up`, or OPT_AGENT_RAY_ADDRESS."""
+    """Have a running Ray cluster watch a model: that of `up`, or OPT_AGENT_RAY_ADDRESS; or show all models, live."""
+    if live:
+        if model is not None or stop:
+            raise InvalidRequest("--live shows all models: optagent fleet WORDS --live shows some")
+        return show_live("", "health", 25, 30.0)
+    if model is None:
+        raise InvalidRequest("name a model to watch, or show all of them: optagent watch --live")
     if _running_cluster() is None:
         raise InvalidRequest(
             "a monitor lives as long as its cluster: start one (optagent up), or set OPT_AGENT_RAY_ADDRESS=auto"
