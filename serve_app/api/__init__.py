@@ -35,6 +35,7 @@ from serve_app.api.responses import ProblemDocument, PublicResponse
 from serve_app.api.security import ApiContext
 from serve_app.dashboard import PREFIX as DASHBOARD_PREFIX
 from serve_app.dashboard import ROUTERS as DASHBOARD
+from serve_app.dashboard.changes import PagePolls
 
 PREFIX = "/api/v1"
 DESCRIPTION = (
@@ -79,6 +80,7 @@ def create_api(
     app.state.data_plane, app.state.max_body_bytes = data_plane, max_body_bytes
     app.state.analyses = analyses.Analyses()
     app.state.polls = monitoring.ProcessPolls(lambda process_id: agent.process(process_id), sleep)
+    app.state.page_polls = PagePolls()
     app.state.knows_token = authenticator.knows
     for part in (health, optimization, fleet, models, mixtures, predictions, rollouts, tokens, records):
         app.include_router(part.router, prefix=PREFIX)

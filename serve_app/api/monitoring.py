@@ -14,6 +14,7 @@ from optagent.codec import encode, without_secrets
 from optagent.domain.process import Process
 from optagent.errors import NotFound, Unavailable
 from serve_app.admission import Places
+from serve_app.shared_polls import SharedPolls
 
 _LONGEST_S = 900.0  # then a stream ends, and its client connects again with a token that is still valid
 _AGAIN_MS = 1000
@@ -25,31 +26,11 @@ _WATCHERS_OF_ONE = 4
 Find = Callable[[str], Awaitable[Process]]
 
 
-class ProcessPolls:
+class ProcessPolls(SharedPolls[str, Process]):
     """Polls of processes, one at a time for each process however many wait for it."""
 
     def __init__(self, find: Find, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
-        self.watchers = Places("waits and streams", _WATCHERS, _WATCHERS_OF_ONE)
-        self._find = find
-        self._sleep = sleep
-        self._polls: dict[str, asyncio.Task[Process]] = {}
-
-    async def next_look(self, process_id: str) -> Process:
-        """The process as it is at its next poll, half a second from now at most; raises the error of the poll."""
-        poll = self._polls.get(process_id)
-        if poll is None:
-            poll = self._polls[process_id] = asyncio.ensure_future(self._poll(process_id))
-            poll.add_done_callback(lambda ended: self._forget(process_id, ended))
-        return await asyncio.shield(poll)
-
-    async def _poll(self, process_id: str) -> Process:
-        await self._sleep(_POLL_S)
-        return await self._find(process_id)
-
-    def _forget(self, process_id: str, poll: "asyncio.Task[Process]") -> None:
-        del self._polls[process_id]
-        if not poll.cancelled():
-            poll.exception()  # retrieved, where nobody waits any more
+        super().__init__(find, Places("waits and streams", _WATCHERS, _WATCHERS_OF_ONE), _POLL_S, sleep)
 
 
 async def _always() -> bool:

@@ -4,9 +4,9 @@ A browser signs in with a token and gets a session, whose id is in a cookie that
 themselves and work without scripting too; nothing is loaded from other sites.
 """
 
-from serve_app.dashboard import actions, assets, details, pages, sign_in
+from serve_app.dashboard import actions, assets, changes, details, pages, sign_in
 from serve_app.dashboard.session import PREFIX
 
 __all__ = ["PREFIX", "ROUTERS"]
 
-ROUTERS = (assets.router, sign_in.router, pages.router, details.router, actions.router)
+ROUTERS = (assets.router, sign_in.router, pages.router, details.router, changes.router, actions.router)

@@ -25,7 +25,6 @@ from serve_app.dashboard.session import PREFIX, Reader
 
 router = APIRouter(prefix=PREFIX, route_class=PageRoute)
 
-_LIVE_S = 3.0
 _ROWS = 20
 _TRIALS = 30
 _POINTS = 90
@@ -64,7 +63,7 @@ async def model_page(request: Request, model_id: ModelId, viewer: Reader) -> Res
     return await render_page(
         request,
         "model.html",
-        live_s=_LIVE_S,
+        follows=f"model:{model_id}",
         spec=spec,
         described=plain(spec),
         champion=next((version for version in versions if CHAMPION in version.aliases), None),
@@ -107,7 +106,7 @@ async def rollout_page(request: Request, rollout_id: ProcessId, viewer: Reader) 
     return await render_page(
         request,
         "rollout.html",
-        live_s=_LIVE_S if rollout.state.is_active else 0,
+        follows=f"rollout:{rollout_id}" if rollout.state.is_active or not rollout.is_settled else "",
         rollout=rollout,
         looks=looks,
         evidence=charts.evidence(rollout),
@@ -124,7 +123,7 @@ async def process_page(request: Request, process_id: ProcessId, viewer: Reader) 
     return await render_page(
         request,
         "process.html",
-        live_s=0 if process.status.has_ended else _LIVE_S / 3,
+        follows="" if process.status.has_ended else f"process:{process_id}",
         process=process,
         result=process.result or {},
         drawable=_is_backtest(process) and process.result is not None,
@@ -145,7 +144,7 @@ async def study_page(request: Request, study_id: ProcessId, viewer: Reader) -> R
     return await render_page(
         request,
         "study.html",
-        live_s=_LIVE_S,
+        follows=f"process:{study_id}",
         report=report,
         trials=report.ranked_trials()[:_TRIALS],
         scores=charts.trials(report),

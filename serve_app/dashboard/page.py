@@ -53,11 +53,11 @@ class PageRoute(APIRoute):
 
 
 async def render_page(
-    request: Request, template: str, *, code: int = 200, live_s: float = 0, **values: Any
+    request: Request, template: str, *, code: int = 200, follows: str = "", **values: Any
 ) -> Response:
-    """The page of a template, rendered beside the event loop. It reloads itself every `live_s`, where above 0."""
+    """The page of a template, rendered beside the event loop. It fetches itself anew when what it `follows` changes."""
     viewer = getattr(request.state, "viewer", None)
-    variables = {"viewer": viewer, "live_s": live_s, "here": request.url.path, **without_secrets(values)}
+    variables = {"viewer": viewer, "follows": follows, "here": request.url.path, **without_secrets(values)}
     text = await asyncio.to_thread(_TEMPLATES.get_template(template).render, variables)
     return HTMLResponse(text, code, _HEADERS)
 

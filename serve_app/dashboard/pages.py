@@ -13,8 +13,6 @@ from serve_app.dashboard.session import PREFIX, Auditor, Reader
 
 router = APIRouter(prefix=PREFIX, route_class=PageRoute)
 
-_LIVE_S = 5.0
-_ALL_LIVE_S = 10.0
 _MODELS = 25
 _DAYS = 30
 _PROCESSES = 100
@@ -48,7 +46,7 @@ async def fleet_page(
     return await render_page(
         request,
         "fleet.html",
-        live_s=_ALL_LIVE_S,
+        follows="fleet",
         fleet=fleet,
         days=_DAYS,
         words=words,
@@ -72,7 +70,7 @@ async def processes_page(request: Request, viewer: Reader) -> Response:
     """The newest processes, with the places of the queued ones."""
     processes = await viewer.agent.processes(limit=_PROCESSES)
     turn = await viewer.agent.queue_places([process.process_id for process in processes])
-    return await render_page(request, "processes.html", live_s=_LIVE_S, processes=processes, turn=turn)
+    return await render_page(request, "processes.html", follows="processes", processes=processes, turn=turn)
 
 
 @router.get("/audit")

@@ -96,12 +96,15 @@ async def test_a_page_keeps_up_by_itself_and_says_when_nothing_answers(
     await expect(page.get_by_text("7 of 9, best 0.875")).to_be_visible()
     await expect(page.locator("details#command")).to_have_attribute("open", "")
     await page.route("**/tune-1", lambda route: route.abort())
+    running = running.with_progress(NOW + 6, {"trials_done": 8, "trials_total": 9, "best_score": 0.875})
+    await store.save_process(running)
     await expect(page.locator("#away")).to_be_visible()
     await page.unroute("**/tune-1")
     await expect(page.locator("#away")).to_be_hidden()
-    await store.save_process(running.with_event(NOW + 6, "failed", Status.FAILED, error="out of memory"))
+    await expect(page.get_by_text("8 of 9")).to_be_visible()
+    await store.save_process(running.with_event(NOW + 7, "failed", Status.FAILED, error="out of memory"))
     await expect(page.get_by_role("alert")).to_have_text("out of memory")
-    await expect(page.locator("main[data-live]")).to_have_count(0)
+    await expect(page.locator("main[data-follows]")).to_have_count(0)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

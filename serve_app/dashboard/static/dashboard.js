@@ -37,24 +37,63 @@ async function refresh(main) {
   const away = document.getElementById("away");
   try {
     const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
-    if (answer.redirected) return location.reload();
+    if (answer.redirected) {
+      location.reload();
+      return true;
+    }
     if (!answer.ok) throw new Error(String(answer.status));
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("main");
     away.hidden = true;
-    if (isBusy(main)) return;
+    if (isBusy(main)) return false;
     take(main, fresh);
-    if (fresh.dataset.live) main.dataset.live = fresh.dataset.live;
-    else delete main.dataset.live;
+    if (fresh.dataset.follows) main.dataset.follows = fresh.dataset.follows;
+    else delete main.dataset.follows;
+    return true;
   } catch {
     away.hidden = false;
+    return false;
   }
 }
 
-async function keepFresh(main) {
-  while (main.dataset.live) {
-    await new Promise((resolve) => setTimeout(resolve, 1000 * main.dataset.live));
-    if (!isBusy(main)) await refresh(main);
+// One stream tells of changes. It is closed while nobody looks, and a page that is looked at again fetches itself.
+function follow(main) {
+  const away = document.getElementById("away");
+  let stream = null;
+  let waits = false;
+
+  async function update() {
+    waits = isBusy(main) || !(await refresh(main));
+    if (!main.dataset.follows) close();
   }
+  function close() {
+    stream?.close();
+    stream = null;
+  }
+  function open() {
+    if (stream || document.hidden || !main.dataset.follows) return;
+    let known = null;
+    stream = new EventSource(`/dashboard/changes?of=${encodeURIComponent(main.dataset.follows)}`);
+    stream.addEventListener("revision", (event) => {
+      away.hidden = true;
+      if (known !== null && known !== event.data) update();
+      known = event.data;
+    });
+    stream.addEventListener("changed", (event) => { known = event.data; update(); });
+    stream.onerror = () => {
+      if (stream?.readyState !== EventSource.CLOSED) { away.hidden = false; return; }
+      close();  // refused: a fetch of the page leads to signing in, where the session has ended
+      update();
+      setTimeout(open, 5000);
+    };
+  }
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) return close();
+    update();
+    open();
+  });
+  setInterval(() => { if (waits && !document.hidden) update(); }, 1000);
+  addEventListener("pagehide", close);
+  open();
 }
 
 document.addEventListener("input", (event) => { event.target.dataset.touched = "yes"; });
@@ -66,4 +105,4 @@ document.addEventListener("submit", (event) => {
   if (button && event.target.method === "post") setTimeout(() => { button.disabled = true; });
 });
 draw(document);
-keepFresh(document.querySelector("main"));
+follow(document.querySelector("main"));
