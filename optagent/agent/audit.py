@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TextIO
 from optagent.agent.base import AgentBase
 from optagent.domain.audit import AuditEntry, AuditRecord, parse_point
 from optagent.domain.audit_chain import ChainReport
+from optagent.domain.audit_search import AuditSearch
 from optagent.errors import Conflict, InvalidRequest
 
 if TYPE_CHECKING:
@@ -32,14 +33,16 @@ class AuditVerbs(AgentBase):
         """The newest lines of the audit log, the latest first."""
         return await self._ports.store.audit(limit)
 
-    async def audit_records(self, limit: int = 100, before: int | None = None) -> list[AuditRecord]:
+    async def audit_records(
+        self, limit: int = 100, before: int | None = None, search: AuditSearch | None = None
+    ) -> list[AuditRecord]:
         """The newest entries with their sequence numbers, the latest first, also those that were archived.
 
-        `before` continues a list: the sequence number of its last entry.
+        `before` continues a list: the sequence number of its last entry. With a `search`, only entries that fit it.
         """
         from optagent.loop.audit import newest_records
 
-        return await newest_records(self._ports.store, limit, before)
+        return await newest_records(self._ports.store, limit, before, search)
 
     async def verify_audit(self, noted: str | None = None) -> ChainReport:
         """Checks that the audit log is whole: no entry altered, none missing, all in their order, from the oldest on.

@@ -1,5 +1,6 @@
 """Audit commands: list, verify and export the audit log, and replay decisions."""
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,7 +9,9 @@ import typer
 from optagent import terminal
 from optagent.cli.app import OUT, AsJson, group, load_settings, print_json, with_agent
 from optagent.codec import plain
+from optagent.domain.audit_search import AuditSearch
 from optagent.domain.instant import time_text
+from optagent.domain.time_range import parse_time_range
 from optagent.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -30,10 +33,21 @@ Noted = Annotated[
 def list_(
     limit: Annotated[int, typer.Option(min=1, help="How many.")] = 20,
     before: Annotated[int | None, typer.Option(min=1, help="Go on before this number of an earlier list.")] = None,
+    actor: Annotated[str, typer.Option(help="Part of the name of who acted.")] = "",
+    action: Annotated[str, typer.Option(help="Part of the action, such as rollout.")] = "",
+    target: Annotated[str, typer.Option(help="Part of the id of a model, a process, a rollout.")] = "",
+    time_range: Annotated[str | None, typer.Option("--range", help="90m, 24h, 7d, or START..END.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List what was done and what was refused, the newest first."""
-    records: list[AuditRecord] = with_agent(lambda agent: agent.audit_records(limit, before))
+    """List what was done and what was refused, the newest first; words and a time range narrow it down."""
+    since, until = None, None
+    if time_range is not None:
+        window = parse_time_range(time_range, time.time())
+        since, until = window.start, window.end
+    search = AuditSearch(actor, action, target, since, until)
+    records: list[AuditRecord] = with_agent(
+        lambda agent: agent.audit_records(limit, before, None if search.is_open else search)
+    )
     if as_json:
         return print_json([plain(record) for record in records])
     rows = [

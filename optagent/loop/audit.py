@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from optagent.domain.audit import AuditEntry, AuditLink, AuditRecord, ChainPoint, parse_link
 from optagent.domain.audit_chain import ChainReport, Verification, closing_line, opening_line
+from optagent.domain.audit_search import AuditSearch
 from optagent.domain.gate_decision import JUDGED
 from optagent.domain.mixture_status import MixtureReplay
 from optagent.domain.rollout import Rollout
@@ -48,14 +49,28 @@ async def verify_audit(store: Store, noted: ChainPoint | None, take_lines: Calla
             raise Busy(f"the audit log dropped links while it was read, up to {page.start.sequence}: try again")
 
 
-async def newest_records(store: Store, limit: int, before: int | None = None) -> list[AuditRecord]:
-    """The newest entries of the log, archive and all, the newest first; those before sequence number `before`."""
+async def newest_records(
+    store: Store, limit: int, before: int | None = None, search: AuditSearch | None = None
+) -> list[AuditRecord]:
+    """The newest entries of the log that fit a search, archive and all, the newest first; those before sequence number
+    `before`.
+
+    A search reads the log back to its start, a part at a time, until there are `limit` entries.
+    """
     page = await store.audit_links(_END, 1)  # no link: only the head and the start
     last = page.head.sequence if before is None else min(before - 1, page.head.sequence)
-    after = max(page.start.sequence, last - limit)
-    if last <= after:
-        return []
-    links = (await store.audit_links(after, last - after)).links
+    part, records = (limit if search is None else max(limit, _PORTION)), list[AuditRecord]()
+    while last > page.start.sequence and len(records) < limit:
+        after = max(page.start.sequence, last - part)
+        newest = await _read_records(store, after, last - after)
+        records += [record for record in newest if search is None or search.matches(record)]
+        last = after
+    return records[:limit]
+
+
+async def _read_records(store: Store, after: int, count: int) -> list[AuditRecord]:
+    """So many entries after a sequence number, the newest first."""
+    links = (await store.audit_links(after, count)).links
     try:
         return [link.record for link in reversed(links)]
     except InvalidRequest as error:

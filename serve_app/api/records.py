@@ -2,11 +2,13 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Depends, Path, Query
+from pydantic import FiniteFloat
 
 from optagent.domain.alert import Alert
 from optagent.domain.audit import AuditRecord
 from optagent.domain.audit_chain import ChainReport
+from optagent.domain.audit_search import AuditSearch
 from optagent.domain.token import Scope
 from serve_app.api.requests import Limit
 from serve_app.api.responses import DecisionReplay
@@ -18,6 +20,20 @@ Noted = Annotated[
 ]
 
 Before = Annotated[int | None, Query(ge=1, le=10**15, description="continues a list: the `sequence` of its last entry")]
+
+Part = Annotated[str, Query(max_length=200, description="a part of it that must fit; upper and lower case are alike")]
+Since = Annotated[FiniteFloat | None, Query(description="POSIX time: earlier entries are left out")]
+Until = Annotated[FiniteFloat | None, Query(description="POSIX time: entries of then and later are left out")]
+
+
+def _search(
+    actor: Part = "", action: Part = "", target: Part = "", since: Since = None, until: Until = None
+) -> AuditSearch | None:
+    search = AuditSearch(actor, action, target, since, until)
+    return None if search.is_open else search
+
+
+Search = Annotated[AuditSearch | None, Depends(_search)]
 
 Decision = Annotated[
     str,
@@ -37,9 +53,12 @@ async def alerts(caller: CurrentCaller, limit: Limit = 100) -> list[Alert]:
 
 
 @router.get("/audit", **needs(Scope.ADMIN))
-async def audit(caller: CurrentCaller, limit: Limit = 100, before: Before = None) -> list[AuditRecord]:
-    """The audit log, the newest entries first: each request for a change, by its caller, and its outcome."""
-    return await caller.agent.audit_records(limit, before)
+async def audit(caller: CurrentCaller, search: Search, limit: Limit = 100, before: Before = None) -> list[AuditRecord]:
+    """The audit log, the newest entries first: each request for a change, by its caller, and its outcome.
+
+    The words narrow it down, all together; a search goes back to the start of the log.
+    """
+    return await caller.agent.audit_records(limit, before, search)
 
 
 @router.get("/audit/verify", **needs(Scope.ADMIN))

@@ -1,13 +1,16 @@
 """Overview pages: the fleet of all models with its alerts, processes, and the audit log."""
 
 import asyncio
+import time
 from typing import Annotated
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
 
 from optagent.codec import plain
+from optagent.domain.audit_search import AuditSearch
 from optagent.domain.fleet import FleetOrder
+from optagent.domain.time_range import parse_time_range
 from serve_app.dashboard.page import PageRoute, redirect_to, render_page
 from serve_app.dashboard.session import PREFIX, Auditor, Reader
 
@@ -24,6 +27,7 @@ _ORDERS = {
     FleetOrder.MODEL: "name",
 }
 
+Part = Annotated[str, Query(max_length=200)]
 Words = Annotated[str, Query(alias="q", max_length=200)]
 Order = Annotated[FleetOrder, Query()]
 
@@ -75,10 +79,22 @@ async def processes_page(request: Request, viewer: Reader) -> Response:
 
 @router.get("/audit")
 async def audit_page(
-    request: Request, viewer: Auditor, verify: bool = False, before: Annotated[int | None, Query(ge=1)] = None
+    request: Request,
+    viewer: Auditor,
+    verify: bool = False,
+    before: Annotated[int | None, Query(ge=1)] = None,
+    actor: Part = "",
+    action: Part = "",
+    target: Part = "",
+    time_range: Annotated[str, Query(alias="range", max_length=100)] = "",
 ) -> Response:
-    """The newest entries of the audit log, or those before a number; with `verify`, a check of its chain too."""
-    entries = await viewer.agent.audit_records(_ENTRIES, before)
+    """The newest entries of the audit log that fit the words and the time range; `verify` checks its chain too."""
+    window = parse_time_range(time_range, time.time()) if time_range else None
+    span = (None, None) if window is None else (window.start, window.end)
+    search = AuditSearch(actor, action, target, *span)
+    entries = await viewer.agent.audit_records(_ENTRIES, before, None if search.is_open else search)
     chain = plain(await viewer.agent.verify_audit()) if verify else None
-    older = entries[-1].sequence if len(entries) == _ENTRIES else None
-    return await render_page(request, "audit.html", entries=entries, chain=chain, older=older)
+    words = {"actor": actor, "action": action, "target": target, "range": time_range}
+    asked = {name: text for name, text in words.items() if text}
+    older = urlencode({**asked, "before": entries[-1].sequence}) if len(entries) == _ENTRIES else ""
+    return await render_page(request, "audit.html", entries=entries, chain=chain, older=older, words=words)

@@ -32,6 +32,25 @@ async def test_a_broken_log_is_200_with_the_link_that_broke(call, store: InMemor
     assert report["broken"]["why"] == "link 4 stands in its place"
 
 
+async def test_entries_are_found_by_words_and_times_back_to_the_start_of_the_log(call, store: InMemoryStore):
+    for number in range(1500):
+        await store.append_audit(
+            AuditEntry(float(number), "ana" if number % 700 == 5 else "bob", "model.update", "churn")
+        )
+
+    async def numbers(**words: str | float) -> list[int]:
+        answer = await call("admin", "GET", "/audit", params=words)
+        assert answer.status_code == 200, answer.text
+        return [entry["sequence"] for entry in answer.json()]
+
+    assert await numbers(actor="ANA") == [1406, 706, 6]
+    assert await numbers(actor="ana", limit=2) == [1406, 706]
+    assert await numbers(actor="ana", before=706) == [6]
+    assert await numbers(action="update", since=10, until=12) == [12, 11]
+    assert await numbers(target="fraud") == []
+    assert (await call("admin", "GET", "/audit", params={"since": 5, "until": 4})).status_code == 422
+
+
 @pytest.mark.parametrize("noted", ["", "1", "1:abc", f"1:{'0' * 65}", "NaN"])
 async def test_a_noted_head_that_is_none_is_422(call, noted: str):
     answer = await call("admin", "GET", "/audit/verify", params={"noted": noted})

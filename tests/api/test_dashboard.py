@@ -363,6 +363,18 @@ async def test_older_audit_entries_are_a_page_away(browser: Browser, agent: Opti
     assert "?before=" not in page
 
 
+async def test_the_audit_log_is_searched_and_its_words_stay_in_the_form(browser: Browser, store: InMemoryStore) -> None:
+    for number in range(250):
+        await store.append_audit(AuditEntry(float(number), "ana", "rollout.promote", f"m{number % 2}"))
+    client = await browser("admin")
+    answer = await client.get("/dashboard/audit?action=promote&target=m1&actor=%22%3E%3Cb%3E")
+    assert "No entry fits." in visible_text(answer)
+    assert 'value="&#34;&gt;&lt;b&gt;"' in answer.text
+    answer = await client.get("/dashboard/audit?action=promote")
+    assert "action=promote" in re.search(r'href="(\?[^"]*before=\d+)"', answer.text)[1]
+    assert (await client.get("/dashboard/audit?range=soon")).status_code == 422
+
+
 async def test_what_is_away_is_said_on_the_page(
     browser: Browser, agent: OptimizationAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
