@@ -1,4 +1,4 @@
-"""Notebook views: results as HTML and as frames, and the progress of a search in a cell.
+"""Notebook views: results as HTML and as frames, and the progress of a long call in a cell.
 
 A result shows in a notebook what the command line prints of it. `Viewable`, the base of results, asks for both.
 """
@@ -10,7 +10,7 @@ from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from optagent import terminal, terminal_fleet, terminal_mixture, terminal_report
+from optagent import terminal, terminal_fleet, terminal_mixture, terminal_progress, terminal_report
 from optagent.domain.backtest import BacktestResult
 from optagent.domain.ensemble_result import EnsembleResult
 from optagent.domain.feature_result import FeatureResult
@@ -18,6 +18,7 @@ from optagent.domain.fleet import Fleet
 from optagent.domain.mixture_status import MixtureStatus
 from optagent.domain.model_report import ModelReport
 from optagent.domain.optimization import OptimizationResult
+from optagent.domain.process import StageProgress
 from optagent.domain.study import Interval, Progress, TuningResult
 from optagent.domain.study_report import StudyReport
 from optagent.errors import InvalidRequest
@@ -137,18 +138,18 @@ def _pairs(item: Any) -> list[tuple[Any, Any]]:
 
 
 class ProgressView:
-    """Progress of a search, for `on_progress`: a bar in a notebook's cell, a line every few seconds elsewhere."""
+    """Progress of a long call, for `on_progress`: a bar in a notebook's cell, a line every few seconds elsewhere."""
 
     def __init__(self) -> None:
         self._handle = _new_cell()
-        self._line = None if self._handle is not None else terminal.SearchDisplay(_terminal(), None)
+        self._line = None if self._handle is not None else terminal_progress.ProgressDisplay(_terminal(), None)
         self._shown_at = 0.0
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: Progress | StageProgress) -> None:
         if self._line is not None:
             return self._line(progress)
-        is_last = progress.trials_done >= progress.trials_total
-        if is_last or time.monotonic() - self._shown_at >= _EVERY_S:
+        done, total = terminal_progress.counted_parts(progress) or (0, 0)  # a new stage is shown at once, as the last
+        if done >= total or time.monotonic() - self._shown_at >= _EVERY_S:
             self._shown_at = time.monotonic()
             self._handle.update(_Html(_progress_html(progress)))
 
@@ -163,9 +164,10 @@ class _Html:
         return self._text
 
 
-def _progress_html(progress: Progress) -> str:
-    line = terminal.progress_line(progress)
-    return f'<progress max="{progress.trials_total}" value="{progress.trials_done}"></progress> {line}'
+def _progress_html(progress: Progress | StageProgress) -> str:
+    parts = terminal_progress.counted_parts(progress)
+    bar = "" if parts is None else f'<progress max="{parts[1]}" value="{parts[0]}"></progress> '
+    return f"{bar}{terminal_progress.progress_line(progress)}"
 
 
 def _new_cell() -> Any:

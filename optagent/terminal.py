@@ -1,10 +1,8 @@
-"""Terminal output: the live progress of a search, its result, and tables."""
+"""Terminal output: the results of searches and of optimizations, and tables."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -14,67 +12,15 @@ from rich.table import Table
 from optagent.secret_text import hide_secrets
 
 if TYPE_CHECKING:
-    from rich.live import Live
-
     from optagent.domain.ensemble_result import EnsembleResult
     from optagent.domain.feature_result import FeatureResult
     from optagent.domain.optimization import OptimizationResult
-    from optagent.domain.study import Interval, Progress, Trial, TuningResult
+    from optagent.domain.study import Interval, Trial, TuningResult
     from optagent.domain.study_report import StudyReport, StudySummary
 
-_QUIET_EVERY_S = 5.0
 _FRONT_SHOWN = 10
 _TRIALS_SHOWN = 20
 _FEATURES_SHOWN = 20
-
-
-class SearchDisplay:
-    """A live line in a terminal; elsewhere a plain line every few seconds."""
-
-    def __init__(self, console: Console, live: Live | None) -> None:
-        self._console = console
-        self._live = live
-        self._printed_at = 0.0
-        self._done = -1
-
-    def __call__(self, progress: Progress) -> None:
-        if self._live is not None:
-            self._live.update(progress_table(progress))
-        elif progress.trials_done != self._done and time.monotonic() - self._printed_at >= _QUIET_EVERY_S:
-            self._printed_at, self._done = time.monotonic(), progress.trials_done
-            self._console.print(progress_line(progress), highlight=False, soft_wrap=True)
-
-
-@contextmanager
-def search_display(console: Console, title: str) -> Iterator[SearchDisplay]:
-    """A context in which a search shows its progress while it runs."""
-    console.print(f"[bold]{title}[/bold]", highlight=False)
-    if not console.is_terminal:
-        yield SearchDisplay(console, None)
-        return
-    from rich.live import Live
-
-    with Live("starting Ray and its workers …", console=console, refresh_per_second=8) as live:
-        yield SearchDisplay(console, live)
-
-
-def progress_line(progress: Progress) -> str:
-    """The state of a search in one line."""
-    best = "–" if progress.best_score is None else f"{progress.best_score:.5f}"
-    left = "?" if progress.eta_s is None else f"{progress.eta_s:.0f} s"
-    return (
-        f"trials {progress.trials_done}/{progress.trials_total}  best {best}  stopped early {progress.pruned}  "
-        f"failed {progress.failed}  running {progress.running}  {progress.elapsed_s:.0f} s gone, {left} left"
-    )
-
-
-def progress_table(progress: Progress) -> Table:
-    """The state of a search as a table with a progress bar."""
-    table = Table.grid(padding=(0, 2))
-    share = progress.trials_done / progress.trials_total
-    bar = "━" * round(30 * share)
-    table.add_row(f"[green]{bar}[/green]{'─' * (30 - len(bar))}", progress_line(progress))
-    return table
 
 
 def show_result(console: Console, result: TuningResult) -> None:

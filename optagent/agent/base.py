@@ -7,10 +7,10 @@ from typing import Any, Self, TypeVar
 from optagent.agent.acts import ActRecorder, current_actor
 from optagent.agent.command_start import command_start
 from optagent.codec import plain
-from optagent.domain.study import Progress
 from optagent.errors import OptAgentError
 from optagent.loop.commands import Command, begin_command, new_process_id, run_begun, target_of
 from optagent.loop.context import Ports
+from optagent.loop.process import OnRunProgress
 
 Result = TypeVar("Result")
 
@@ -45,7 +45,7 @@ class AgentBase:
                 raise
             return refuse(str(error))
 
-    async def _run(self, command: Command, on_progress: Callable[[Progress], None] = lambda progress: None) -> Any:
+    async def _run(self, command: Command, on_progress: OnRunProgress = lambda progress: None) -> Any:
         """Runs a command now, in this program, as a process of its own."""
         process_id, began_at = new_process_id(command, current_actor()), command_start()
         work = begin_command(command, process_id, self._ports)

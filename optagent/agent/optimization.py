@@ -13,10 +13,11 @@ from optagent.domain.dataset import DataSource, FileSource
 from optagent.domain.ensemble_result import EnsembleResult
 from optagent.domain.feature_result import FeatureResult
 from optagent.domain.optimization import FAILED, OptimizationResult
-from optagent.domain.process import Process, Status
+from optagent.domain.process import Process, StageProgress, Status
 from optagent.domain.study import Progress, TuningResult
 from optagent.domain.study_report import StudyReport, StudySummary
 from optagent.errors import Conflict, InvalidRequest, OptAgentError, ProcessNotFound
+from optagent.loop.process import OnRunProgress
 from optagent.loop.trigger import PolicyPass, apply_policies
 
 _BACKTEST_FIELDS = {"start", "step", "seed", "trials", "seeds"}
@@ -44,7 +45,7 @@ class OptimizationVerbs(AgentBase):
         `seed`, `stopping`, `trial_timeout_s`, `trial_memory_mb`, `max_cpu_s`, `transfer`, `starting_points`, and
         `ensemble`, the number of best trials of which an ensemble is tried at the end. `resume` goes on with the
         model's last search that did not succeed, or with the process of that id, as it was asked: every finished trial
-        is kept. `on_progress` is called from another thread.
+        is kept. `on_progress` is told of its trials, from another thread.
         """
 
         async def tune() -> TuningResult:
@@ -54,7 +55,12 @@ class OptimizationVerbs(AgentBase):
                 _check_names(more, _field_names(TuneModel) - {"model_id", "resume"})
                 objectives = tuple(more.get("objectives", ()))
                 command = TuneModel(model_id, method, trials, timeout_s, strategy, **{**more, "objectives": objectives})
-            result: TuningResult = await self._run(command, on_progress)
+
+            def tell_trials(progress: Progress | StageProgress) -> None:
+                if isinstance(progress, Progress):
+                    on_progress(progress)
+
+            result: TuningResult = await self._run(command, tell_trials)
             return result
 
         return await self._answer(tune(), lambda error: TuningResult(model_id=str(model_id), error=error))
@@ -96,6 +102,7 @@ class OptimizationVerbs(AgentBase):
         strategy: str = "balanced",
         seed: int = 0,
         timeout_s: float | None = None,
+        on_progress: OnRunProgress = lambda progress: None,
     ) -> EnsembleResult:
         """Trains the base models fold by fold, searches for weights, and registers an ensemble that beats the best.
 
@@ -105,6 +112,7 @@ class OptimizationVerbs(AgentBase):
         `model_id`, by default of the first base model; its first version becomes champion, a later one challenger
         when it beats the champion on the holdout. Where no ensemble is shown to be better, the answer says so.
         `timeout_s` is the limit of the whole: base models that cannot be trained fold by fold in it are left out.
+        `on_progress` is told of stages and of trained members, from any thread.
         """
 
         async def ensemble() -> EnsembleResult:
@@ -120,7 +128,7 @@ class OptimizationVerbs(AgentBase):
                 seed,
                 timeout_s,
             )
-            result: EnsembleResult = await self._run(command)
+            result: EnsembleResult = await self._run(command, on_progress)
             return result
 
         return await self._answer(ensemble(), lambda error: EnsembleResult(model_id=str(model_id or ""), error=error))
@@ -133,16 +141,18 @@ class OptimizationVerbs(AgentBase):
         memory_mb: float = 1024.0,
         strategy: str = "balanced",
         seed: int = 0,
+        on_progress: OnRunProgress = lambda progress: None,
     ) -> FeatureResult:
         """Proposes columns made of columns, proves them out of fold with the champion's parameters, and registers a
         model with them where it is better on rows that no search for them saw.
 
-        Later searches of the model keep its champion's features.
+        Later searches of the model keep its champion's features. `on_progress` is told of stages, and of blocks of
+        candidates where workers share them, from any thread.
         """
 
         async def engineer() -> FeatureResult:
             command = EngineerFeatures(model_id, max_features, timeout_s, memory_mb, strategy, seed)
-            result: FeatureResult = await self._run(command)
+            result: FeatureResult = await self._run(command, on_progress)
             return result
 
         return await self._answer(engineer(), lambda error: FeatureResult(model_id=str(model_id), error=error))
@@ -153,6 +163,7 @@ class OptimizationVerbs(AgentBase):
         optimization_type: str = "full",
         action: str = "candidate",
         strategy: str = "balanced",
+        on_progress: OnRunProgress = lambda progress: None,
         **more: Any,
     ) -> OptimizationResult:
         """Diagnoses the model, learns from new rows, finds a candidate, judges it by every gate, and deploys it.
@@ -160,14 +171,15 @@ class OptimizationVerbs(AgentBase):
         `optimization_type` is full (features, search, ensemble), retrain, tune, features, ensemble or auto (what the
         diagnosis asks for). `action` is candidate, shadow or full. `more` are the other fields of `OptimizeModel`:
         `trials`, `timeout_s`, `window`, `gates`, `ensemble`, `time_range`, `seed`, `refit`. The answer's `status` is
-        success where a candidate passed every gate; otherwise `error_message` says why there is none.
+        success where a candidate passed every gate; otherwise `error_message` says why there is none. `on_progress` is
+        told of stages, trials and members, from any thread.
         """
 
         async def optimize() -> OptimizationResult:
             own_arguments = {"model_id", "optimization_type", "action", "strategy"}
             _check_names(more, _field_names(OptimizeModel) - own_arguments)
             command = OptimizeModel(model_id, optimization_type, action, strategy, **more)
-            result: OptimizationResult = await self._run(command)
+            result: OptimizationResult = await self._run(command, on_progress)
             return result
 
         def refuse(error: str) -> OptimizationResult:
@@ -196,6 +208,7 @@ class OptimizationVerbs(AgentBase):
         data: DataSource | str | None,
         label_delay: str,
         policies: Sequence[str | Contender] = ("conservative", "balanced", "aggressive"),
+        on_progress: OnRunProgress = lambda progress: None,
         **more: Any,
     ) -> BacktestResult:
         """Replays a model's history under each policy, in parallel, and recommends one.
@@ -203,7 +216,8 @@ class OptimizationVerbs(AgentBase):
         `data` has rows with labels and dates; a text is a file or URI, None the model's own data. `label_delay` is how
         long after its row a label is known. `more` are the other fields of `BacktestAsk`: `start`, `step`, `seed`,
         `trials`, `seeds`. The answer holds each policy's runs and metric over time, its difference to doing nothing
-        with an interval, and what is recommended with what confidence.
+        with an interval, and what is recommended with what confidence. `on_progress` is told of stages and of finished
+        replays, from any thread.
         """
 
         async def backtest() -> BacktestResult:
@@ -211,7 +225,7 @@ class OptimizationVerbs(AgentBase):
             contenders = tuple(contender_named(policy) if isinstance(policy, str) else policy for policy in policies)
             source = FileSource(data) if isinstance(data, str) else data
             command = BacktestModel(model_id, source, BacktestAsk(contenders, label_delay, **more))
-            result: BacktestResult = await self._run(command)
+            result: BacktestResult = await self._run(command, on_progress)
             return result
 
         return await self._answer(backtest(), lambda error: BacktestResult(model_id=str(model_id), error=error))

@@ -59,8 +59,11 @@ def run_backtest(
     ask: BacktestAsk,
     workers: Workers,
     cancelled: Callable[[], bool] = lambda: False,
+    on_replay: Callable[[int, int], None] = lambda done, total: None,
 ) -> BacktestResult:
     """Simulates each policy as an item of the workers' work, and compares their predictions. Blocks.
+
+    `on_replay` is told how many replays, of how many, are done: one for each policy and seed.
 
     Raises InvalidRequest, InvalidData for unusable rows, Unavailable, and Cancelled when `cancelled` returned True.
     """
@@ -69,8 +72,9 @@ def run_backtest(
     check_trading(history)
     longest_first = sorted(ask.policies, key=_expected_effort, reverse=True)
     paths = [(contender, seed) for contender in longest_first for seed in _seeds(ask)]
+    on_replay(0, len(paths))
     with workers.share((spec, table, ask)) as crew:
-        simulations = crew.map(_simulate_path, paths, cancelled)
+        simulations = crew.map(_simulate_path, paths, cancelled, lambda done: on_replay(done, len(paths)))
     by_name: dict[str, list[SimulatedPolicy]] = {}
     for simulation in simulations:
         by_name.setdefault(simulation.run.name, []).append(simulation)

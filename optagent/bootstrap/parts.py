@@ -232,10 +232,16 @@ def monitoring(settings: Settings) -> Monitoring:
 def backtester(workers: Workers) -> Backtester:
     """A function that replays policies as items of work for the workers."""
 
-    def replay(spec: ModelSpec, table: pa.Table, ask: BacktestAsk, cancelled: Callable[[], bool]) -> BacktestResult:
+    def replay(
+        spec: ModelSpec,
+        table: pa.Table,
+        ask: BacktestAsk,
+        cancelled: Callable[[], bool],
+        on_replay: Callable[[int, int], None],
+    ) -> BacktestResult:
         from optagent.backtest.run import run_backtest
 
-        return run_backtest(spec, table, ask, workers, cancelled)
+        return run_backtest(spec, table, ask, workers, cancelled, on_replay)
 
     return replay
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +18,7 @@ from optagent.errors import InvalidRequest
 if TYPE_CHECKING:
     from optagent.agent import OptimizationAgent
     from optagent.settings import Settings
+    from optagent.terminal_progress import ProgressDisplay
 
 # `--help` and completion wait for what is imported here: the agent and the settings take a second, and are imported
 # where a command needs them.
@@ -86,6 +88,15 @@ def with_agent(
     require_usable_home(load_settings())
     with acting_as(current_actor(Door.COMMAND_LINE)), counting_from(PROCESS_START.get()):
         return asyncio.run(call())
+
+
+@contextmanager
+def show_progress(title: str, as_json: bool, waiting: str = "starting …") -> "Iterator[ProgressDisplay]":
+    """A context in which a long command shows its progress; where it prints JSON, on standard error."""
+    from optagent.terminal_progress import progress_display
+
+    with progress_display(ERR if as_json else OUT, title, waiting) as display:
+        yield display
 
 
 def print_json(data: Any) -> None:

@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from optagent import terminal
-from optagent.cli.app import ERR, OUT, AsJson, ModelArgument, ModelOption, app, choose_model, print_json, with_agent
+from optagent.cli.app import (
+    ERR,
+    OUT,
+    AsJson,
+    ModelArgument,
+    ModelOption,
+    app,
+    choose_model,
+    print_json,
+    show_progress,
+    with_agent,
+)
 from optagent.codec import plain
 from optagent.domain.backtest import KNOWN, BacktestResult, parse_start
 
@@ -38,11 +49,12 @@ def backtest_policies(
     from optagent.backtest.run import contenders_from  # what it imports takes a second
 
     model_id, policies = choose_model(model, model_option), contenders_from(policy)
-    ERR.print(f"replaying {', '.join(one.name for one in policies)} …", highlight=False, markup=False)
+    title = f"Replaying {', '.join(one.name for one in policies)}"
 
     async def replay(agent: "OptimizationAgent") -> BacktestResult:
         more = {"start": parse_start(start), "step": step, "seed": seed, "trials": trials, "seeds": seeds}
-        result = await agent.backtest_model(model_id, data, label_delay, policies, **more)
+        with show_progress(title, as_json) as display:
+            result = await agent.backtest_model(model_id, data, label_delay, policies, on_progress=display, **more)
         if html is not None:
             await agent.draw_backtest(result, html)
         return result

@@ -1,12 +1,17 @@
 """Building commands: look for ensembles and features."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from optagent import terminal
-from optagent.cli.app import OUT, AsJson, RegisteredModel, app, print_json, with_agent
+from optagent.cli.app import OUT, AsJson, RegisteredModel, app, print_json, show_progress, with_agent
 from optagent.codec import plain
+
+if TYPE_CHECKING:
+    from optagent.agent import OptimizationAgent
+    from optagent.domain.ensemble_result import EnsembleResult
+    from optagent.domain.feature_result import FeatureResult
 
 Strategy = Annotated[str, typer.Option(help="conservative, balanced or aggressive.")]
 Seed = Annotated[int, typer.Option(help="Same seed: same answer.")]
@@ -32,20 +37,25 @@ def ensemble(
     as_json: AsJson = False,
 ) -> None:
     """Look for an ensemble that is better than the best of its models, and register it."""
-    result = with_agent(
-        lambda agent: agent.create_ensemble(
-            [*(base_models or ()), *(model_options or ())],
-            method,
-            metric or (),
-            into,
-            max_latency_ms=max_latency,
-            max_size_mb=max_size,
-            max_models=max_models,
-            strategy=strategy,
-            seed=seed,
-            timeout_s=timeout,
-        )
-    )
+    names = [*(base_models or ()), *(model_options or ())]
+
+    async def combine(agent: "OptimizationAgent") -> "EnsembleResult":
+        with show_progress(f"Looking for an ensemble of {', '.join(names)}", as_json) as display:
+            return await agent.create_ensemble(
+                names,
+                method,
+                metric or (),
+                into,
+                max_latency_ms=max_latency,
+                max_size_mb=max_size,
+                max_models=max_models,
+                strategy=strategy,
+                seed=seed,
+                timeout_s=timeout,
+                on_progress=display,
+            )
+
+    result = with_agent(combine)
     print_json(plain(result)) if as_json else terminal.show_ensemble(OUT, result)
 
 
@@ -60,7 +70,12 @@ def features(
     as_json: AsJson = False,
 ) -> None:
     """Look for features with which the champion would be better, prove them, and register a model with them."""
-    result = with_agent(
-        lambda agent: agent.engineer_features(model, max_features, timeout, memory, strategy=strategy, seed=seed)
-    )
+
+    async def engineer(agent: "OptimizationAgent") -> "FeatureResult":
+        with show_progress(f"Looking for features of {model}", as_json) as display:
+            return await agent.engineer_features(
+                model, max_features, timeout, memory, strategy=strategy, seed=seed, on_progress=display
+            )
+
+    result = with_agent(engineer)
     print_json(plain(result)) if as_json else terminal.show_features(OUT, result)

@@ -1,14 +1,28 @@
 """Optimization command: runs the whole loop for a model."""
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from optagent import terminal
-from optagent.cli.app import OUT, AsJson, ModelArgument, ModelOption, app, choose_model, print_json, with_agent
+from optagent.cli.app import (
+    OUT,
+    AsJson,
+    ModelArgument,
+    ModelOption,
+    app,
+    choose_model,
+    print_json,
+    show_progress,
+    with_agent,
+)
 from optagent.codec import plain
 from optagent.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from optagent.agent import OptimizationAgent
+    from optagent.domain.optimization import OptimizationResult
 
 
 @app.command()
@@ -36,19 +50,23 @@ def optimize(
         gate_fields = json.loads(gates)
     except ValueError as error:
         raise InvalidRequest(f"--gates: not JSON: {error}") from None
-    result = with_agent(
-        lambda agent: agent.optimize_model(
-            model_id,
-            type_option or optimization_type,
-            action,
-            strategy,
-            trials=trials,
-            timeout_s=timeout,
-            window=window,
-            gates=gate_fields,
-            time_range=time_range,
-            seed=seed,
-            refit=refit,
-        )
-    )
+
+    async def improve(agent: "OptimizationAgent") -> "OptimizationResult":
+        with show_progress(f"Optimizing {model_id}", as_json) as display:
+            return await agent.optimize_model(
+                model_id,
+                type_option or optimization_type,
+                action,
+                strategy,
+                on_progress=display,
+                trials=trials,
+                timeout_s=timeout,
+                window=window,
+                gates=gate_fields,
+                time_range=time_range,
+                seed=seed,
+                refit=refit,
+            )
+
+    result = with_agent(improve)
     print_json(plain(result)) if as_json else terminal.show_optimization(OUT, result)

@@ -7,7 +7,6 @@ import typer
 
 from optagent import terminal
 from optagent.cli.app import (
-    ERR,
     OUT,
     AsJson,
     ModelArgument,
@@ -17,6 +16,7 @@ from optagent.cli.app import (
     app,
     choose_model,
     print_json,
+    show_progress,
     with_agent,
 )
 from optagent.codec import plain
@@ -59,8 +59,7 @@ def tune(
     model_id = choose_model(model, model_option)
 
     async def search(agent: "OptimizationAgent") -> "TuningResult":
-        show = ERR if as_json else OUT
-        with terminal.search_display(show, f"Tuning {model_id}") as display:
+        with show_progress(f"Tuning {model_id}", as_json, "starting Ray and its workers …") as display:
             return await agent.tune_hyperparameters(
                 model_id,
                 method,

@@ -35,7 +35,8 @@ from optagent.demo.timeline import Timeline, trained_models
 from optagent.domain.process import Process
 from optagent.errors import NotFound, SearchFailed
 from optagent.settings import Settings, load_settings
-from optagent.terminal import search_display, show_result
+from optagent.terminal import show_result
+from optagent.terminal_progress import progress_display
 
 _POLL_S = 0.5
 _MOST_WAIT_S = 120.0  # for the first new model once all days are over
@@ -128,7 +129,7 @@ class Demo:
         """Searches for the first version, which becomes champion; the model's id and that version."""
         spec, pace = await agent.register_model(model_fields(data, self._pace)), self._pace
         self._timeline.say("search", f"{pace.trials} trials on the days before {pace.first_live}")
-        with search_display(self._console, f"Tuning {spec.model_id}") as display:
+        with progress_display(self._console, f"Tuning {spec.model_id}", "starting Ray and its workers …") as display:
             try:
                 result = await agent.tune_hyperparameters(
                     spec.model_id, trials=pace.trials, timeout_s=pace.search_s, on_progress=display

@@ -111,6 +111,20 @@ class Process:
 
 
 @dataclass(frozen=True, slots=True)
+class StageProgress:
+    """The stage that a process is in, and how many of its `total` parts are done; `total` is None where none counts.
+
+    `unit` names the parts, such as `replays`; `elapsed_s` are the seconds since this program took the process up.
+    """
+
+    stage: str
+    done: int = 0
+    total: int | None = None
+    unit: str = ""
+    elapsed_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessSummary:
     """The part of a process by which policies count: without its command, its stages and its result."""
 

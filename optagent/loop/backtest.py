@@ -45,7 +45,11 @@ async def backtest(command: BacktestModel, spec: ModelSpec, ports: Ports, run: R
     spec = replace(spec, monitoring=ports.monitoring_of(spec))
     table = await asyncio.to_thread(ports.datasets.read, command.data or spec.data)
     await run.stage("replay")
-    return await asyncio.to_thread(replay, spec, table, command.ask, run.is_cancelled)
+
+    def count_replays(done: int, total: int) -> None:
+        run.count_done(done, total, "replays")
+
+    return await asyncio.to_thread(replay, spec, table, command.ask, run.is_cancelled, count_replays)
 
 
 def _settle_contender(contender: Contender, min_new_labels: int) -> Contender:

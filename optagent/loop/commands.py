@@ -17,10 +17,9 @@ from optagent.domain.command import (
 )
 from optagent.domain.model import ModelSpec
 from optagent.domain.process import Process, Status
-from optagent.domain.study import Progress
 from optagent.errors import InvalidRequest
 from optagent.loop.context import Ports
-from optagent.loop.process import LEASE_S, Run, run_claimed, run_created
+from optagent.loop.process import LEASE_S, OnRunProgress, Run, run_claimed, run_created
 from optagent.ports.absent import require_present
 
 # What the loop's stages import (scikit-learn, scipy) takes seconds: it is imported where it is needed.
@@ -184,7 +183,7 @@ async def run_begun(
     job: Job,
     process: Process,
     ports: Ports,
-    on_progress: Callable[[Progress], None],
+    on_progress: OnRunProgress,
     began_at: float | None = None,
 ) -> Any:
     """Does the work of a process that `begin_command` has stored, and answers its result."""

@@ -39,8 +39,11 @@ from optagent.ports import (
 )
 from optagent.training.metrics import Metric, metric_named
 
-Backtester = Callable[[ModelSpec, pa.Table, BacktestAsk, Callable[[], bool]], BacktestResult]
-"""Function that replays the rows of a model under policies, and gives up when its last argument answers True."""
+OnReplay = Callable[[int, int], None]
+"""Function that is called after each replay, with the number of those that are done, and of all."""
+
+Backtester = Callable[[ModelSpec, pa.Table, BacktestAsk, Callable[[], bool], OnReplay], BacktestResult]
+"""Function that replays the rows of a model under policies, and gives up when its fourth argument answers True."""
 
 _WITHOUT = {
     "backtester": "replays no histories: give it `backtester`",

@@ -12,7 +12,7 @@ from typing import Any
 
 from optagent.codec import plain
 from optagent.domain.deadline import Deadline
-from optagent.domain.process import Process, Status
+from optagent.domain.process import Process, StageProgress, Status
 from optagent.domain.study import Progress
 from optagent.errors import Cancelled, Conflict, OptAgentError, ProcessNotFound, Unavailable
 from optagent.ports import Clock, Store
@@ -25,12 +25,14 @@ LEASE_S = 15.0
 BEAT_S = 1.0
 _LAST_PAUSES_S = (1.0, 2.0, 3.0, 4.0)  # between the tries of the last write
 
+OnRunProgress = Callable[[Progress | StageProgress], None]  # of stages, of parts that are done, of a search
+
 
 class Run:
-    """A process as its own work sees it. `report` and `cancelled` may be called from any thread.
+    """A process as its own work sees it. `report`, `count_done` and `cancelled` may be called from any thread.
 
-    Once `is_lost` is True, another runner has the process: this one stops, and leaves all writing to the other.
-    `deadline` is that of the command, in seconds of `monotonic`; a runner that takes over has the whole limit again.
+    Once `is_lost` is True, another runner has the process: this one stops, and leaves all writing to the other. The
+    `deadline` is the command's, in seconds of `monotonic`; a runner that takes over has the whole limit again.
     """
 
     def __init__(
@@ -38,7 +40,7 @@ class Run:
         process: Process,
         store: Store,
         clock: Clock,
-        on_progress: Callable[[Progress], None],
+        on_progress: OnRunProgress,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.process = process
@@ -46,6 +48,7 @@ class Run:
         self.deadline = Deadline()
         self.end_aside_s = 0.0
         self._monotonic = monotonic
+        self._began_at = monotonic()
         self._store = store
         self._clock = clock
         self._on_progress = on_progress
@@ -58,6 +61,11 @@ class Run:
         """Keeps the newest progress; it is stored with the next heartbeat."""
         self._progress = progress
         self._on_progress(progress)
+
+    def count_done(self, done: int = 0, total: int | None = None, unit: str = "") -> None:
+        """Tells the present stage, and how many of its parts are done; this is shown, and not stored."""
+        elapsed_s = self._monotonic() - self._began_at
+        self._on_progress(StageProgress(self.process.stage or "", done, total, unit, elapsed_s))
 
     def is_cancelled(self) -> bool:
         """True once the process was asked to stop, or is lost."""
@@ -94,6 +102,7 @@ class Run:
         async with self._lock:
             self.process = self.process.with_event(self._clock.now(), "stage", stage=name)
             await self._save()
+        self.count_done()
 
     async def keep(self, name: str, output: Any) -> None:
         """Stores the output of a stage as plain data: a runner that takes over finds it in `kept`."""
@@ -190,7 +199,7 @@ async def run_created(
     work: Callable[[Run], Awaitable[Any]],
     store: Store,
     clock: Clock,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_progress: OnRunProgress = lambda progress: None,
 ) -> Any:
     """Does the work of a process that the caller holds, and stores its end; passes its answer or its error on."""
     run = Run(process.with_event(clock.now(), "started", status=Status.RUNNING, error=None), store, clock, on_progress)

@@ -14,9 +14,13 @@ class WorkerPool(Protocol):
     size: int
 
     def map(
-        self, work: Callable[[Any, T], R], items: Sequence[T], cancelled: Callable[[], bool] = lambda: False
+        self,
+        work: Callable[[Any, T], R],
+        items: Sequence[T],
+        cancelled: Callable[[], bool] = lambda: False,
+        on_done: Callable[[int], None] = lambda done: None,
     ) -> list[R]:
-        """The results of `work(value, item)` for all items, in order.
+        """The results of `work(value, item)` for all items, in order; `on_done` is told how many there are by now.
 
         `work` is a function of a module, or a partial of one. Its error is raised here, and the rest of the work is
         abandoned. Raises Cancelled when `cancelled` returned True, and Unavailable where workers are lost and cannot be

@@ -40,6 +40,13 @@ def dies_once(folder: str, item: int) -> int:
     return item * 10
 
 
+def test_a_crew_tells_how_many_items_are_done(workers: Workers):
+    told: list[int] = []
+    with workers.share(np.ones((5, 2))) as crew:
+        crew.map(row_sum, range(5), on_done=told.append)
+    assert told == [1, 2, 3, 4, 5]
+
+
 def test_a_crew_answers_every_item_in_order_call_after_call(workers: Workers):
     rows = np.arange(12.0).reshape(6, 2)
     with workers.share(rows) as crew:

@@ -96,9 +96,9 @@ class RecordingWorkers(SequentialWorkers):
         self._value = value
         yield self
 
-    def map(self, work: Any, items: Any, cancelled: Any) -> list[SimulatedPolicy]:
+    def map(self, work: Any, items: Any, cancelled: Any, on_done: Any) -> list[SimulatedPolicy]:
         with super().share(self._value) as pool:
-            results = pool.map(work, items, cancelled)
+            results = pool.map(work, items, cancelled, on_done)
         self.simulations |= {one.run.name: one for one in results}
         return results
 

@@ -5,9 +5,11 @@ import pytest
 from optagent import ProgressView
 from optagent.domain.ensemble_result import EnsembleResult
 from optagent.domain.optimization import OptimizationResult
+from optagent.domain.process import StageProgress
 from optagent.domain.study import Interval, Objective, Progress, Trial, TrialState, TuningResult
 from optagent.domain.study_report import StudyReport, summarize
 from optagent.errors import InvalidRequest
+from optagent.notebook import _progress_html
 
 AUC = (Objective("auc", True),)
 
@@ -87,3 +89,18 @@ def test_outside_of_a_notebook_progress_is_a_line(capsys):
         )
     )
     assert "trials 3/10" in capsys.readouterr().err
+
+
+def test_outside_of_a_notebook_a_stage_is_a_line_and_its_parts_do_not_flood_a_log(capsys):
+    view = ProgressView()
+    view(StageProgress("replay"))
+    for done in range(50):
+        view(StageProgress("replay", done, 50, "replays"))
+    view(StageProgress("validate", elapsed_s=7.0))
+    assert capsys.readouterr().err.splitlines() == ["replay  0 s gone", "validate  7 s gone"]
+
+
+def test_in_a_notebook_a_stage_is_a_text_and_counted_parts_are_a_bar():
+    assert _progress_html(StageProgress("prepare", elapsed_s=2.0)) == "prepare  2 s gone"
+    bar = _progress_html(StageProgress("ensemble", 1, 3, "members"))
+    assert bar == '<progress max="3" value="1"></progress> ensemble  1/3 members  0 s gone'

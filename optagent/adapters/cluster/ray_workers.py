@@ -74,7 +74,11 @@ class RayPool:
             self._start_worker()
 
     def map(
-        self, work: Callable[[Any, T], R], items: Sequence[T], cancelled: Callable[[], bool] = lambda: False
+        self,
+        work: Callable[[Any, T], R],
+        items: Sequence[T],
+        cancelled: Callable[[], bool] = lambda: False,
+        on_done: Callable[[int], None] = lambda done: None,
     ) -> list[R]:
         import ray
 
@@ -96,6 +100,7 @@ class RayPool:
                     waiting.append(number)
                 else:
                     results[number] = answer[0]
+                    on_done(len(items) - len(waiting) - len(running))
             if cancelled():
                 raise Cancelled("the work was cancelled")
         return results

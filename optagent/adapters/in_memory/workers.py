@@ -27,11 +27,16 @@ class SequentialPool:
         self._value = value
 
     def map(
-        self, work: Callable[[Any, T], R], items: Sequence[T], cancelled: Callable[[], bool] = lambda: False
+        self,
+        work: Callable[[Any, T], R],
+        items: Sequence[T],
+        cancelled: Callable[[], bool] = lambda: False,
+        on_done: Callable[[int], None] = lambda done: None,
     ) -> list[R]:
         results = []
         for item in items:
             if cancelled():
                 raise Cancelled("the work was cancelled")
             results.append(work(self._value, item))
+            on_done(len(results))
         return results

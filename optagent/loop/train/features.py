@@ -1,7 +1,7 @@
 """Feature engineering: columns made of columns, kept where the champion's own parameters score better with them."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 
 from optagent.analysis.bootstrap import Resampling
@@ -86,11 +86,11 @@ def propose_features(
         rules=ProposalRules(alpha=strategy_named(command.strategy).alpha),
         seed=command.seed,
         threads=ports.threads,
-        spread=_spread_over(ports.workers, run.is_cancelled),
+        spread=_spread_over(ports.workers, run),
     )
 
 
-def _spread_over(workers: Workers | None, cancelled: Callable[[], bool]) -> Spread:
+def _spread_over(workers: Workers | None, run: Run) -> Spread:
     """Spreads blocks over workers that share the rows, where there are enough rows and candidates for it."""
 
     def spread(screen: Screen, blocks: Iterable[Block]) -> Iterable[BlockStatistics]:
@@ -98,7 +98,12 @@ def _spread_over(workers: Workers | None, cancelled: Callable[[], bool]) -> Spre
         if workers is None or len(screen.residuals) * sum(len(block.steps) for block in every_block) < _WORTH_SHARING:
             return screen_serially(screen, every_block)
         with workers.share(screen) as pool:
-            return pool.map(screen_block, every_block, cancelled)
+            return pool.map(
+                screen_block,
+                every_block,
+                run.is_cancelled,
+                lambda done: run.count_done(done, len(every_block), "blocks of candidates"),
+            )
 
     return spread
 

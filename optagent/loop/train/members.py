@@ -28,15 +28,22 @@ def train_members(
     for the next one and for the models of all rows. One that comes too late is stopped, and earlier waves are kept.
     """
     predict = partial(predict_out_of_fold, seed=seed)
+
+    def count_done(done: int) -> None:
+        run.count_done(len(trained) + done, len(recipes), "members")
+
+    def is_over() -> bool:
+        return run.is_cancelled() or run.left_s() <= 0
+
+    trained: dict[str, OutOfFold] = {}
     with workers.share(problem) as pool:
         if not run.deadline.is_set:
-            return _by_name(recipes, pool.map(predict, recipes, run.is_cancelled))
-        trained: dict[str, OutOfFold] = {}
+            return _by_name(recipes, pool.map(predict, recipes, run.is_cancelled, count_done))
         wave = Wave(0.0, 0, problem.fit_share)
         while len(trained) < len(recipes) and fits_another_wave(wave, pool.size, run.left_s()):
             part, began_at = recipes[len(trained) : len(trained) + pool.size], clock()
             try:
-                results: list[OutOfFold] = pool.map(predict, part, lambda: run.is_cancelled() or run.left_s() <= 0)
+                results: list[OutOfFold] = pool.map(predict, part, is_over, count_done)
             except Cancelled:
                 if run.is_cancelled():
                     raise

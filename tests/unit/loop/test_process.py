@@ -234,3 +234,19 @@ async def test_a_beat_that_loses_its_cancellation_does_not_hold_up_the_end(clock
             with pytest.raises(ValueError, match="bad rows"):
                 await run_new(work, store, clock)
     assert (await store.process("p1")).status is (Status.SUCCEEDED if error is None else Status.FAILED)
+
+
+async def test_a_run_tells_each_stage_and_the_parts_that_are_done(store, clock):
+    told: list[Any] = []
+
+    async def work(run: Run) -> None:
+        await run.stage("replay")
+        run.count_done(1, 3, "replays")
+
+    await store.create_process(PENDING, LEASE_S)
+    await run_created(PENDING, work, store, clock, told.append)
+    assert [(each.stage, each.done, each.total, each.unit) for each in told] == [
+        ("replay", 0, None, ""),
+        ("replay", 1, 3, "replays"),
+    ]
+    assert (await store.process("p1")).progress == {}
