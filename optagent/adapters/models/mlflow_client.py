@@ -6,6 +6,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from optagent.import_lock import IMPORTS
+
 _DEFAULTS = {
     # Telemetry, and the search for a uv project in the working directory, whose files MLflow would copy into models.
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -33,7 +35,8 @@ def quiet_mlflow() -> Iterator[None]:
     global _depth
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
-    import mlflow  # noqa: F401  (its import sets the levels that are changed here)
+    with IMPORTS:
+        import mlflow  # noqa: F401  (its import sets the levels that are changed here)
 
     with _lock:
         _depth += 1

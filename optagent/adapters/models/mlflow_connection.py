@@ -13,6 +13,7 @@ from optagent.adapters.models.mlflow_client import quiet_mlflow
 from optagent.adapters.models.mlflow_database import prepare_database
 from optagent.adapters.models.mlflow_health import check_server, hide_credentials, sqlite_path
 from optagent.errors import InvalidRequest, NotFound, Unavailable
+from optagent.import_lock import IMPORTS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -93,13 +94,17 @@ class MlflowConnection:
 
     def _open_client(self) -> "MlflowClient":
         if self._client is None:
-            if self._path is not None:
-                assert self._artifact_root is not None
-                prepare_database(self._path, self._artifact_root, self._cache_folder)
-            from mlflow import MlflowClient
-
-            self._client = MlflowClient(self.tracking_uri, registry_uri=self.tracking_uri)
+            with IMPORTS:  # a client loads SQLAlchemy when it is made
+                self._client = self._make_client()
         return self._client
+
+    def _make_client(self) -> "MlflowClient":
+        if self._path is not None:
+            assert self._artifact_root is not None
+            prepare_database(self._path, self._artifact_root, self._cache_folder)
+        from mlflow import MlflowClient
+
+        return MlflowClient(self.tracking_uri, registry_uri=self.tracking_uri)
 
     def _find_or_create(self, client: "MlflowClient") -> str:
         from mlflow.exceptions import MlflowException

@@ -13,6 +13,7 @@ from optagent.adapters.cluster.ray_cluster import RayCluster
 from optagent.domain.model import Task
 from optagent.domain.study import Progress, SearchOutcome, Study, Trial
 from optagent.errors import Cancelled, Unavailable
+from optagent.import_lock import IMPORTS
 from optagent.training.problem import Problem
 
 _PROGRESS_EVERY_S = 0.25
@@ -36,8 +37,9 @@ class RayTuner:
     def start(self, task: Task, families: Sequence[str]) -> None:
         self._cluster.connect()
         self._load_on_workers(task, tuple(families))
-        import optagent.adapters.search.scheduler
-        import optagent.adapters.search.trial_store  # noqa: F401  (they take a second: now, while rows are read)
+        with IMPORTS:  # they take a second: now, while rows are read
+            import optagent.adapters.search.scheduler
+            import optagent.adapters.search.trial_store  # noqa: F401
 
     def _load_on_workers(self, task: Task, families: tuple[str, ...]) -> None:
         """Sends each core of the cluster a task whose worker, with all that it has loaded, a trial takes over."""
