@@ -63,10 +63,14 @@ def add_fields(page: ReferencePage, noun: type[Any], rename: Mapping[str, str] |
 
 
 def add_shape(page: ReferencePage, noun: type[Any], level: int = 3) -> None:
-    """Adds the names and types of a noun, and its docstring, which says what they are."""
+    """Adds a noun with its docstring and its fields; a field without a description is undocumented."""
     page.add_heading(noun.__name__, level)
     page.add_text(page.describe(noun.__name__, inspect.getdoc(noun)))
-    page.add_table(["field", "type"], [[code(entry.name), entry.kind] for entry in field_entries(noun)])
+    rows = [
+        [code(entry.name), entry.kind, page.describe(f"{noun.__name__}.{entry.name}", entry.description)]
+        for entry in field_entries(noun)
+    ]
+    page.add_table(["field", "type", "meaning"], rows)
 
 
 def field_texts(noun: type[Any]) -> dict[str, str]:

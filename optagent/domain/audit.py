@@ -39,20 +39,22 @@ _UNREADABLE = 0
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One action in the audit log; `at` is a POSIX time.
-
-    `actor` is the text of an `Actor`, "anonymous", or "optagent" for what happens by itself; `action` is a verb such as
-    `rollout.promote` or `auth.refused`; `target` is the object that the actor acted on; `outcome` is "done" or the
-    reason for a refusal. An entry holds no feature values and no secrets.
-    """
+    """One action in the audit log. An entry holds no feature values and no secrets."""
 
     at: float
+    """The time of the action."""
     actor: str
+    """The text of an `Actor`, `anonymous`, or `optagent` for what happens by itself."""
     action: str
+    """A verb, such as `rollout.promote` or `auth.refused`."""
     target: str = ""
+    """The object that the actor acted on."""
     outcome: str = "done"
+    """`done`, or the reason for a refusal."""
     request_id: str = ""
+    """The id of the HTTP request by which it came; empty for other ways."""
     detail: Mapping[str, Any] = field(default_factory=dict)
+    """The arguments of the action and its results; of a decision, all that is needed to make it again."""
 
     def __post_init__(self) -> None:
         if not (isinstance(self.at, int | float) and math.isfinite(self.at)):
@@ -85,16 +87,18 @@ GENESIS = ChainPoint(0, "0" * 64)
 
 @dataclass(frozen=True, slots=True)
 class AuditLink:
-    """An entry at its place in the chain. `text` is the canonical JSON of the entry, `digest` covers its every byte.
-
-    `signature` is that of the key `key_id`; both are empty for a link that is not signed.
-    """
+    """An entry at its place in the chain."""
 
     sequence: int
+    """Its place in the chain, from 1."""
     text: str
+    """The canonical JSON of the entry."""
     digest: str
+    """The SHA-256, in hexadecimal, over the digest of the link before, `sequence` and every byte of `text`."""
     key_id: str = ""
+    """The key that signed it; empty where it is not signed."""
     signature: str = ""
+    """The signature of that key; empty where it is not signed."""
 
     @property
     def point(self) -> ChainPoint:

@@ -34,26 +34,33 @@ class MixtureMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MixtureWeights:
-    """The numbers by which a gateway makes one answer of those of all slots.
-
-    `versions` are those of the `slots`, in the same order; `outputs` is the number of scores of a row, `low` and `high`
-    bound the values of a regression. `mixers` are (rates, slots + outputs or 1), weights of the slots and then biases;
-    `layers` are (shares, members) and `top` is (shares,), as `optagent.mixing` has them. The champion gets at least the
-    share `guard` of the answer. `digest` is that of the learner's state, which had learned from `learned` rows.
-    """
+    """The numbers by which a gateway makes one answer of those of all slots."""
 
     task: Task
+    """The task of the model."""
     slots: tuple[str, ...]
+    """The names of the slots."""
     versions: tuple[str, ...]
+    """The versions of the slots, in the same order."""
     mixers: tuple[tuple[float, ...], ...]
+    """For each learning rate the weights of the slots, and then a bias for each output: (rates, slots + outputs
+    or 1), as `optagent.mixing` has them."""
     layers: tuple[tuple[float, ...], ...]
+    """For each share rate the weights of the members: (shares, members)."""
     top: tuple[float, ...]
+    """The weights of the share rates: (shares,)."""
     outputs: int = 1
+    """The number of scores of a row."""
     low: float = 0.0
+    """The least value of a regression's answer."""
     high: float = 1.0
+    """The largest value of a regression's answer."""
     guard: float = 0.0
+    """The least share of the answer that the champion has."""
     digest: str = ""
+    """The digest of the learner's state."""
     learned: int = 0
+    """The number of rows that this state had learned from."""
 
     def __post_init__(self) -> None:
         if len(self.slots) != len(self.versions) or not self.slots:
@@ -64,73 +71,97 @@ class MixtureWeights:
 
 @dataclass(frozen=True, slots=True)
 class MixtureEvent:
-    """A change of a mixture beside its learning: who did it, when (POSIX seconds), and after how many passes."""
+    """A change of a mixture beside its learning."""
 
     at: float
+    """The time of the change."""
     by: str
+    """The text of the actor who changed it."""
     kind: str
+    """The kind of change, such as `joined` or `frozen`."""
     passes: int
+    """The number of passes before it."""
     detail: Mapping[str, Any] = field(default_factory=dict)
+    """The values of the change, such as slots and versions."""
 
 
 @dataclass(frozen=True, slots=True)
 class MixturePoint:
-    """A point of a mixture's history after a pass: rows so far, nats of the answers and of each slot, and weights."""
+    """A point of a mixture's history, after a pass."""
 
     at: float
+    """The time of the pass."""
     rows: int
+    """The number of rows that were learned so far."""
     loss: float
+    """The loss of the answers so far, in nats."""
     slots: tuple[str, ...]
+    """The names of the slots."""
     slot_losses: tuple[float, ...]
+    """The loss of each slot alone so far, in nats."""
     weights: tuple[float, ...]
+    """The part of the answers that each slot has."""
 
 
 @dataclass(frozen=True, slots=True)
 class SlotTraining:
-    """The training of a slot's model: the rows that it learned, and the rows that the mixture had learned by then."""
+    """The training of a slot's model."""
 
     rows: int
+    """The number of rows that the model learned."""
     learned: int
+    """The number of rows that the mixture had learned by then."""
 
 
 @dataclass(frozen=True, slots=True)
 class MixtureRecord:
-    """The journal of a model's mixture: what it has learned, and what answers.
-
-    `state` is the learner's after so many `passes`, and `versions` are the newest models of the slots by name.
-    `pending` are rows that the state has learned and the archive may not have yet (Arrow IPC as base64 text). The
-    gateways use the `published` weights from `published_at` on, and `is_settled` says that archive and audit log have
-    followed. `looked_at` is the time of the last pass and `began_at` that of the first, `open_since` the time of the
-    oldest row that waits for its label, and `most_open` the most rows that ever waited. `trained` are the trainings of
-    the slots' models by name. `forgotten` are time ranges whose rows are left out for good. Labels have not been
-    learned since `held_since`, 0 where they are: the mixture is frozen, or `waits_for` a fault to end, in words. The
-    last pass has `given_up` so many rows, since too many newer ones wait for their labels. `harm` sums the user's own
-    metrics of the answers less those of the champion, by metric and day since 1970, with the number of rows. Times are
-    POSIX seconds.
-    """
+    """The journal of a model's mixture: what it has learned, and what answers."""
 
     model_id: str
+    """The model whose mixture it is."""
     began_at: float
+    """The time of the first pass."""
     state: Mapping[str, Any]
+    """The learner's state after so many `passes`."""
     mode: MixtureMode = MixtureMode.LEARNING
+    """The state that people or a fault put it in."""
     reason: str = ""
+    """The reason for that mode, in words."""
     passes: int = 0
+    """The number of passes over new labels."""
     versions: Mapping[str, str] = field(default_factory=dict)
+    """The newest models of the slots, by slot."""
     pending: str = ""
+    """Rows that the state has learned and the archive may not have yet: Arrow IPC as base64 text."""
     published: MixtureWeights | None = None
+    """The weights that the gateways use."""
     published_at: float = 0.0
+    """The time from which they use them."""
     is_settled: bool = True
+    """True once the archive and the audit log have followed."""
     looked_at: float = 0.0
+    """The time of the last pass."""
     open_since: float = 0.0
+    """The time of the oldest row that waits for its label."""
     most_open: int = 0
+    """The most rows that ever waited at a time."""
     trained: Mapping[str, SlotTraining] = field(default_factory=dict)
+    """The trainings of the slots' models, by slot."""
     held_since: float = 0.0
+    """The time since which labels are not learned; 0 where they are."""
     waits_for: str = ""
+    """The fault whose end the mixture waits for, in words."""
     given_up: int = 0
+    """The rows that the last pass gave up, since too many newer ones wait for their labels."""
     harm: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
+    """The user's own metrics of the answers less those of the champion: by metric and day since 1970 their sum, and
+    the number of rows."""
     forgotten: tuple[tuple[float, float], ...] = ()
+    """Time ranges whose rows are left out for good."""
     events: tuple[MixtureEvent, ...] = ()
+    """The changes beside its learning, the oldest first."""
     history: tuple[MixturePoint, ...] = ()
+    """The points after passes, the oldest first."""
 
     def due_slots(self, slots: Sequence[str], growth: float) -> tuple[str, ...]:
         """Those of the trained slots whose models are to be trained again.

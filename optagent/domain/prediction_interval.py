@@ -26,13 +26,14 @@ def level_place(level: float) -> int:
 
 @dataclass(frozen=True, slots=True)
 class IntervalThresholds:
-    """The scores up to which a value or label belongs to an answer's interval or set, one for each of `LEVELS`.
+    """The thresholds of an answer's interval or set of labels.
 
     For a regression the score is the distance from the answer in units of the target; for classes it is 1 minus the
     probability of the label, and 0 for the most probable one.
     """
 
     thresholds: tuple[float, ...]
+    """The scores up to which a value or label belongs to the interval or set, one for each of `LEVELS`."""
 
     def __post_init__(self) -> None:
         if len(self.thresholds) != len(LEVELS) or list(self.thresholds) != sorted(self.thresholds):
@@ -43,33 +44,39 @@ class IntervalThresholds:
 
 @dataclass(frozen=True, slots=True)
 class ServedThresholds:
-    """Thresholds that answered from `at` (POSIX seconds) on, and the rows that the tracker had learned by then."""
+    """Thresholds that answered for some time."""
 
     at: float
+    """The time from which they answered."""
     learned: int
+    """The number of rows that the tracker had learned by then."""
     thresholds: tuple[float, ...]
+    """The thresholds, one for each of `LEVELS`."""
 
 
 @dataclass(frozen=True, slots=True)
 class IntervalRecord:
-    """The journal of a model's intervals: what they have learned, and the thresholds that answer.
-
-    `state` is the tracker's, which started from the holdout of the champion `version` at `began_at`. The gateways use
-    the `published` thresholds. `looked_at` is the time of the last pass, `open_since` the time of the oldest row that
-    waits for its label. `known` are the rows since then that were learned, as 8 bytes of a hash of each id (base64
-    text). `served` are the thresholds of the time since `open_since`, the oldest first. `covered` counts, by day since
-    1970 of the rows, the learned rows and then those that each level has covered. Learning waits while `waits_for`
-    names a fault, in words. Times are POSIX seconds.
-    """
+    """The journal of a model's intervals: what they have learned, and the thresholds that answer."""
 
     model_id: str
+    """The model whose intervals these are."""
     version: str
+    """The champion from whose holdout the tracker started."""
     began_at: float
+    """The time at which it started."""
     state: Mapping[str, Any]
+    """The tracker's state."""
     published: IntervalThresholds
+    """The thresholds that the gateways use."""
     looked_at: float = 0.0
+    """The time of the last pass."""
     open_since: float = 0.0
+    """The time of the oldest row that waits for its label."""
     known: str = ""
+    """The rows since then that were learned: 8 bytes of a hash of each id, as base64 text."""
     served: tuple[ServedThresholds, ...] = ()
+    """The thresholds of the time since `open_since`, the oldest first."""
     covered: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """By day since 1970, the learned rows, and then those that each level has covered."""
     waits_for: str = ""
+    """The fault whose end the learning waits for, in words."""

@@ -24,33 +24,40 @@ class Arm(StrEnum):
 class RoutingTable:
     """The assignment of a model's requests to versions.
 
-    `revision` counts the tables of the model. `candidate` answers its `share` of the requests and `champion` the
-    others. `shadow` gets a copy of each request, and its answers are discarded. `warm` are versions that stay loaded,
-    so that a return to them takes one swap. `rollout_id`, `state` and `step` are those of the table's rollout, "" and 0
-    without one; the rows of evidence carry them. The table applies to requests from `activate_at` (POSIX seconds) on;
-    it is None while the table is only staged. `budget_ms` is the time that the rollout's candidate may take for a
-    request before another version answers it. `digests` are those of the versions' bundles, by version: a gateway
-    loads no other bundle, whatever the registry or its cache has under that number. A version without one, as in
-    tables of an older program, is loaded as the registry has it. With a `mixture`, its slots answer together where
-    `champion` would answer alone; the champion is the backup. By the `intervals` an answer gets its interval or set of
-    labels, where a request asks for one; None where the model has none.
+    A version without a digest, as in tables of an older program, is loaded as the registry has it. With a `mixture` its
+    slots answer together where `champion` would answer alone; the champion is the backup.
     """
 
     model_id: str
+    """The model whose requests these are."""
     revision: int
+    """The count of the model's tables; a gateway takes no older one."""
     champion: str
+    """The version that answers the requests that nothing else is drawn for."""
     candidate: str | None = None
+    """The version that answers its `share` of the requests."""
     share: float = 0.0
+    """The share of the requests that the candidate answers, from 0 to 1."""
     shadow: str | None = None
+    """The version that gets a copy of each request, and whose answers are discarded."""
     warm: tuple[str, ...] = ()
+    """Versions that stay loaded, so that a return to them takes one swap."""
     rollout_id: str = ""
+    """The rollout that made the table; empty without one. Rows of evidence carry it."""
     state: str = ""
+    """The state of that rollout."""
     step: int = 0
+    """The step of its ramp, from 0."""
     activate_at: float | None = None
+    """The time from which requests follow the table; unset while it is only staged."""
     budget_ms: float = 100.0
+    """The milliseconds that the rollout's candidate may take, before another version answers the request."""
     digests: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """The digests of the versions' bundles, by version: a gateway loads no other bundle under that number."""
     mixture: MixtureWeights | None = None
+    """The weights by which the slots of a mixture answer; unset where one version answers."""
     intervals: IntervalThresholds | None = None
+    """The thresholds by which an answer gets its interval or set of labels; unset where the model has none."""
 
     def __post_init__(self) -> None:
         if self.revision < 1:

@@ -24,34 +24,45 @@ MODEL = "model"
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:
-    """One file of a bundle: its SHA-256 in hexadecimal and its size in bytes."""
+    """One file of a bundle, by which a change of it is seen."""
 
     sha256: str
+    """The digest of its bytes, in hexadecimal."""
     size: int
+    """Its bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The contents of `manifest.json`; its own SHA-256 is the digest of the bundle.
-
-    `data` describes the training rows (such as `digest` and `rows`), `libraries` the versions that wrote the bundle,
-    `files` every other file by its path below the folder. `trained_until` is the time of the newest training row in the
-    unit of the rows' times (POSIX seconds for dates), None where rows have no order or the bundle does not tell.
-    """
+    """The contents of `manifest.json`; its own SHA-256 is the digest of the bundle."""
 
     format: int
+    """The version of the bundle's layout; a number that is not known is refused."""
     model_id: str
+    """The model of which the bundle is a version."""
     task: Task
+    """The task of the model."""
     family: str
+    """The family that trained it, and that reads its files."""
     params: Mapping[str, Any]
+    """The parameters that it was trained with."""
     rounds: int
+    """The rounds of boosting, the trees or the epochs that it was trained for."""
     classes: tuple[Label, ...]
+    """The labels in the order of its probabilities; empty for a regression."""
     features: tuple[str, ...]
+    """The columns that it reads, in order."""
     created_at: float
+    """The time at which it was written."""
     data: Mapping[str, Any] = field(default_factory=dict)
+    """Facts about the training rows, such as the `digest` and the number of `rows`."""
     libraries: Mapping[str, str] = field(default_factory=dict)
+    """The versions of the libraries that wrote it, by name."""
     files: Mapping[str, FileEntry] = field(default_factory=dict)
+    """Every other file, by its path below the folder."""
     trained_until: float | None = None
+    """The time of the newest training row in the unit of the rows' times (POSIX seconds for dates); unset where
+    rows have no order, or the bundle does not tell."""
 
     def to_json(self) -> bytes:
         return json.dumps(plain(self), indent=2, sort_keys=True, allow_nan=False).encode() + b"\n"

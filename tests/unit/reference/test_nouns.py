@@ -7,7 +7,7 @@ from enum import StrEnum
 import pytest
 
 from optagent.errors import InvalidRequest
-from reference.nouns import add_fields, field_entries, field_texts, kind_text, rules_of
+from reference.nouns import add_fields, add_shape, field_entries, field_texts, kind_text, rules_of
 from reference.page import ReferencePage
 
 COLOURS = ("red", "blue")
@@ -59,6 +59,12 @@ def test_rules_are_in_the_words_of_the_refusals_without_the_refused_value():
         "width, height must not be negative",
         "name: unknown `name`; one of `red`, `blue`",
     ]
+
+
+def test_a_field_of_a_record_without_a_text_is_undocumented_too():
+    page = ReferencePage("Tiles", "All tiles.")
+    add_shape(page, Tile)
+    assert page.undocumented == ["Tile.width", "Tile.limits", "Tile.size"]
 
 
 def test_a_field_without_a_text_is_undocumented():

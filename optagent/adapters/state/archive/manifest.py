@@ -33,13 +33,18 @@ class ArchivedCall:
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
-    """A file below the model's folder. `types` stands for its columns, `first` and `last` are times in microseconds."""
+    """A file of recorded rows below the model's folder."""
 
     path: str
+    """Its place below the folder: kind, day and name."""
     types: str
+    """A digest that stands for the names and types of its columns."""
     rows: int
+    """The number of its rows."""
     first: int
+    """The time of its oldest row, in microseconds since 1970."""
     last: int
+    """The time of its newest row, in microseconds since 1970."""
 
     @property
     def kind_and_day(self) -> tuple[str, str]:
@@ -55,13 +60,18 @@ class DataFile:
 
 @dataclass(frozen=True, slots=True)
 class ArchiveManifest:
-    """The files that count, and the archived calls by epoch: every call before `below`, and those in `held`."""
+    """The files that count, and the recorded calls that are in them, so that none is archived twice."""
 
     number: int = 0
+    """Its place in the row of manifests; the highest one counts."""
     floor: int = 0
+    """The number below which a writer that started earlier may no longer add files."""
     below: Mapping[str, str] = field(default_factory=dict)
+    """For each epoch of the store, the entry id before which every call is archived."""
     held: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """For each epoch, the ids of archived calls from there on."""
     files: tuple[DataFile, ...] = ()
+    """The files that count."""
 
     def holds(self, call: ArchivedCall) -> bool:
         return call.entry_id in self.held.get(call.epoch, ()) or (
