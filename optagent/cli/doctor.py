@@ -13,7 +13,7 @@ _COLOURS = {CheckLevel.OK: "green", CheckLevel.WARNING: "yellow", CheckLevel.FAU
 def doctor(as_json: AsJson = False) -> None:
     """Check Ray, Serve, Redis, MLflow, disk, port, clock and versions; exit with 1 where something is at fault.
 
-    Nothing is started, made or changed.
+    Nothing is started, made or changed, but for an empty task that a running Ray cluster is given.
     """
     from optagent.bootstrap.checkup import check_installation
 

@@ -24,6 +24,21 @@ _BEFORE_START = {
 }
 
 
+START_REMEDY = "start it (ray start --head), or unset OPT_AGENT_RAY_ADDRESS for one on this machine"
+
+
+def find_connect_error(address: str) -> OSError | None:
+    """The reason why nothing can be reached at `host:port`; None where it can, and for an address of another form."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return None
+    try:
+        socket.create_connection((host, int(port)), _CONNECT_S).close()
+    except OSError as error:
+        return error
+    return None
+
+
 class RayCluster:
     """Connects once, and stops only a cluster that it started; `own` says that the one at `address` is a RayHead.
 
@@ -97,16 +112,9 @@ class RayCluster:
 
     def _check_address(self) -> None:
         """Raises Unavailable if no process listens at the address, for which Ray itself would wait a minute."""
-        host, _, port = (self._address or "").rpartition(":")
-        if not host or not port.isdigit():
-            return
-        try:
-            socket.create_connection((host.removeprefix("ray://"), int(port)), _CONNECT_S).close()
-        except OSError as error:
-            raise Unavailable(
-                f"no Ray cluster at {self._place}: {error}; start it (ray start --head), or unset OPT_AGENT_RAY_ADDRESS"
-                " for one on this machine"
-            ) from None
+        error = find_connect_error(self._address or "")
+        if error is not None:
+            raise Unavailable(f"no Ray cluster at {self._place}: {error}; {START_REMEDY}")
 
     def _own_ray(self, ready: threading.Event, errors: list[Exception]) -> None:
         import ray

@@ -1,19 +1,21 @@
 """Checkup of an installation: the checks of `optagent doctor`, on the parts that the settings name.
 
-Nothing is started, made or changed.
+Nothing is started, made or changed, but for an empty task on a Ray cluster that runs.
 """
 
 from collections.abc import Mapping
 from functools import partial
 from importlib.util import find_spec
 
+from optagent.adapters.cluster.ray_probe import probe_cluster
 from optagent.bootstrap import model_parts, parts
 from optagent.bootstrap.checkup.api import check_api
 from optagent.bootstrap.checkup.home import check_disk, check_home
 from optagent.bootstrap.checkup.libraries import check_libraries, check_python
+from optagent.bootstrap.checkup.ray import PROBE_S, check_ray
 from optagent.bootstrap.checkup.runner import LIMIT_S, Check, run_checks
 from optagent.bootstrap.checkup.store import check_redis, look_at_configured, look_at_embedded
-from optagent.bootstrap.checkup.tracking import check_mlflow, check_ray
+from optagent.bootstrap.checkup.tracking import check_mlflow
 from optagent.domain.checkup import CheckResult, Checkup, ok
 from optagent.settings import Settings
 
@@ -63,7 +65,8 @@ def _check_mlflow(settings: Settings) -> CheckResult:
 def _check_ray(settings: Settings) -> CheckResult:
     if find_spec("ray") is None:
         return ok("ray", "not installed: pip install 'optagent[serve]' adds it")
-    return check_ray(settings.ray_address, _running_head(settings))
+    probe = partial(probe_cluster, own=settings.ray_address is None, limit_s=PROBE_S)
+    return check_ray(settings.ray_address, _running_head(settings), probe)
 
 
 def _running_head(settings: Settings) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from optagent.domain.checkup import CheckResult, Checkup, fault
 
-LIMIT_S = 9.0
+LIMIT_S = 24.0
 
 Check = Callable[[], CheckResult | list[CheckResult]]
 

@@ -13,14 +13,16 @@ from typing import Any
 import pytest
 
 from optagent.adapters.cluster.free_ports import is_free
+from optagent.adapters.cluster.ray_probe import RayProbe, read_probe
 from optagent.adapters.state.redis.server_state import ServerState
 from optagent.bootstrap.checkup import check_installation
 from optagent.bootstrap.checkup.api import ask_health, check_api
 from optagent.bootstrap.checkup.home import check_disk, check_home
 from optagent.bootstrap.checkup.libraries import check_libraries, check_python
+from optagent.bootstrap.checkup.ray import check_ray
 from optagent.bootstrap.checkup.runner import run_checks
 from optagent.bootstrap.checkup.store import check_redis, judge_clock, judge_server, look_at_configured
-from optagent.bootstrap.checkup.tracking import check_mlflow, check_ray
+from optagent.bootstrap.checkup.tracking import check_mlflow
 from optagent.domain.checkup import CheckLevel, CheckResult, ok
 from optagent.errors import Unavailable
 from optagent.settings import load_settings
@@ -224,12 +226,51 @@ def test_an_mlflow_that_does_not_answer_is_a_fault_with_its_reason():
     assert check_mlflow(lambda: None, "http://tracking").level is CheckLevel.OK
 
 
-def test_a_cluster_is_looked_for_where_the_settings_say(listener: int):
-    assert check_ray(None, None).level is CheckLevel.OK
-    assert check_ray("auto", None).level is CheckLevel.OK
-    assert check_ray(f"127.0.0.1:{listener}", None).level is CheckLevel.OK
-    result = check_ray(f"127.0.0.1:{unreachable_port()}", None)
+ANSWERED = RayProbe(has_ray=True, cores=4, free=1, task_s=0.25)
+
+
+def test_ray_may_be_absent_and_a_closed_port_is_a_fault(listener: int):
+    def refuse(address: str) -> RayProbe:
+        raise AssertionError(f"{address} was asked")
+
+    assert check_ray(None, None, refuse).level is CheckLevel.OK
+    result = check_ray(f"127.0.0.1:{unreachable_port()}", None, refuse)
     assert (result.level, "ray start --head" in result.remedy) == (CheckLevel.FAULT, True)
+    own = check_ray(None, f"127.0.0.1:{unreachable_port()}", refuse)
+    assert (own.level, own.remedy) == (CheckLevel.FAULT, "optagent down, then optagent up")
+
+
+def test_a_cluster_that_does_an_empty_task_is_sound_wherever_it_is(listener: int):
+    asked: list[str] = []
+
+    def answer(address: str) -> RayProbe:
+        asked.append(address)
+        return ANSWERED
+
+    for address, running in ((f"127.0.0.1:{listener}", None), (None, f"127.0.0.1:{listener}"), ("auto", None)):
+        assert "an empty task in 0.2 s; 4 cores, 1 free" in check_ray(address, running, answer).message
+    assert asked == [f"127.0.0.1:{listener}", f"127.0.0.1:{listener}", "auto"]
+
+
+@pytest.mark.parametrize(
+    ("probe", "level", "words"),
+    [
+        (RayProbe(), CheckLevel.WARNING, "Ray was not loaded within 15 s"),
+        (RayProbe(has_ray=True), CheckLevel.FAULT, "no program is let in within 15 s"),
+        (RayProbe(has_ray=True, error="Version mismatch"), CheckLevel.FAULT, "refuses: Version mismatch"),
+        (RayProbe(has_ray=True, cores=0), CheckLevel.FAULT, "no core"),
+        (RayProbe(has_ray=True, cores=2, free=2), CheckLevel.FAULT, "(2 cores, 2 free) has not done an empty task"),
+    ],
+)
+def test_a_cluster_that_takes_no_work_is_told_by_the_step_that_hangs(probe: RayProbe, level: CheckLevel, words: str):
+    result = check_ray("auto", None, lambda address: probe)
+    assert (result.level, words in result.message, bool(result.remedy)) == (level, True, True)
+
+
+def test_a_probe_is_what_its_program_printed_whatever_else_is_there():
+    lines = ["2026-12-01 INFO worker.py", '{"has_ray": true}', '{"cores": 2, "free": 1}', '{"task_s": 0.5}', "{"]
+    assert read_probe(lines) == RayProbe(True, 2, 1, 0.5)
+    assert read_probe(lines[:2]) == RayProbe(True)
 
 
 # all together
