@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from optagent.arrays import Vector
 from optagent.demo.live import Answered, log_loss
 from optagent.demo.svg import HEIGHT, WIDTH, Chart, line_chart, stacked_chart
 from optagent.demo.timeline import Timeline
 from optagent.domain.mixture_status import MixtureStatus
+from optagent.templating import load_templates
 
 WITHOUT, WITH = "without the agent", "with the agent"
 ROWS_OF_A_POINT = 250  # 50 trading days
@@ -73,10 +73,4 @@ def _weight_chart(mixture: MixtureStatus) -> Chart | None:
     return stacked_chart(names, parts)
 
 
-_TEMPLATES = Environment(
-    loader=FileSystemLoader(Path(__file__).parent / "page"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+_TEMPLATES = load_templates(Path(__file__).parent / "page")

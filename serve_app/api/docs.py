@@ -10,8 +10,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from optagent.templating import load_templates
 from serve_app.fixed_content import FixedContent
-from serve_app.templating import load_templates
 
 _REF = "#/components/schemas/"
 _ANY_HOST = "https://this.host.invalid"

@@ -15,11 +15,11 @@ from fastapi.routing import APIRoute
 from optagent.codec import without_secrets
 from optagent.domain.instant import time_text
 from optagent.errors import NotAuthenticated
+from optagent.templating import load_templates
 from serve_app.api.errors import problem, problem_response, request_id_of
 from serve_app.dashboard.asset_files import asset_url
 from serve_app.dashboard.session import PREFIX
 from serve_app.dashboard.sparkline import sparkline
-from serve_app.templating import load_templates
 
 _HEADERS = {
     # Plotly styles its drawings inline; no script but ours runs.

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from optagent.adapters.pages.plot import Plot
 from optagent.analysis.report.parts import Section
+from optagent.templating import load_templates
 
 
 def render_page(template: str, title: str, plots: Sequence[Plot], **values: Any) -> str:
@@ -36,11 +36,5 @@ def _sentence(text: str) -> str:
     return f"{start}{text[1:]}{'' if text.endswith(('.', ':')) else '.'}"
 
 
-_TEMPLATES = Environment(
-    loader=FileSystemLoader(Path(__file__).parent / "templates"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+_TEMPLATES = load_templates(Path(__file__).parent / "templates")
 _TEMPLATES.filters["sentence"] = _sentence

@@ -1,4 +1,4 @@
-"""Jinja templates of the control plane: values are escaped, and a missing name is an error."""
+"""Jinja templates of pages, the application's and the demo's: values are escaped, and a missing name is an error."""
 
 from pathlib import Path
 
