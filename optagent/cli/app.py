@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -61,31 +61,44 @@ def load_settings() -> "Settings":
     return load_settings()
 
 
-async def create_optimization_agent(strict: bool, starts_cluster: bool = False) -> "OptimizationAgent":
-    """An agent from the settings of this process."""
+async def create_optimization_agent(
+    settings: "Settings", strict: bool, starts_cluster: bool = False, known_model: str | None = None
+) -> "OptimizationAgent":
+    """An agent; `known_model` is the id of one that has to be registered, or else no cluster starts."""
     from optagent.bootstrap import create_optimization_agent
+    from optagent.bootstrap.known_model import require_known_model
 
-    return await create_optimization_agent(strict=strict, starts_cluster=starts_cluster)
+    async with AsyncExitStack() as door:
+        if known_model is not None:
+            await door.enter_async_context(require_known_model(known_model, settings))
+        return await create_optimization_agent(settings, strict=strict, starts_cluster=starts_cluster)
 
 
 def with_agent(
-    verb: Callable[["OptimizationAgent"], Awaitable[Any]], register: Path | None = None, searches: bool = False
+    verb: Callable[["OptimizationAgent"], Awaitable[Any]], register: Path | None = None, searches: str | None = None
 ) -> Any:
     """The answer of one verb, from an agent that is made for it; the model of a file is registered first.
 
-    For a verb that `searches`, the cluster starts beside the agent.
+    For a verb that `searches` for a model of that id, the cluster starts beside the agent, once the model is known.
     """
     from optagent.agent.acts import acting_as, current_actor
     from optagent.agent.command_start import counting_from
     from optagent.bootstrap.usable_home import require_usable_home
+    from optagent.extras import is_installed
+
+    settings = load_settings()
+    starts_cluster = searches is not None and is_installed("ray")
+    known_model = searches if starts_cluster and register is None else None
 
     async def call() -> Any:
-        async with await create_optimization_agent(strict=True, starts_cluster=searches) as agent:
+        async with await create_optimization_agent(
+            settings=settings, strict=True, starts_cluster=starts_cluster, known_model=known_model
+        ) as agent:
             if register is not None:
                 await agent.register_model(register)
             return await verb(agent)
 
-    require_usable_home(load_settings())
+    require_usable_home(settings)
     with acting_as(current_actor(Door.COMMAND_LINE)), counting_from(PROCESS_START.get()):
         return asyncio.run(call())
 

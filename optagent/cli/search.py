@@ -82,7 +82,7 @@ def tune(
                 seed=seed,
             )
 
-    result = with_agent(search, register, searches=True)
+    result = with_agent(search, register, searches=model_id)
     print_json(plain(result)) if as_json else terminal.show_result(OUT, result)
 
 

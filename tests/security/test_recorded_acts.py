@@ -230,7 +230,7 @@ class Workshop:
         self.tokens = InMemoryTokens()
         self.observations = InMemoryObservations()
 
-    async def make_agent(self, strict: bool = True, starts_cluster: bool = False) -> OptimizationAgent:
+    async def make_agent(self, strict: bool = True, **options: Any) -> OptimizationAgent:
         return await create_optimization_agent(
             strict=strict,
             clock=self.clock,

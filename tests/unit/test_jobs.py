@@ -11,7 +11,7 @@ import pytest
 
 from optagent.domain.command import AnalyzeModel
 from optagent.errors import ModelNotFound
-from optagent.settings import load_settings
+from optagent.settings import Settings
 
 
 class RecordingAgent:
@@ -42,9 +42,9 @@ def run_job(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Runs a job's module as `python -m` does; answers the exit code and the agent that the job had."""
     agent = RecordingAgent()
 
-    async def create(strict: bool, starts_cluster: bool) -> RecordingAgent:
+    async def create(settings: Settings, strict: bool, **options: Any) -> RecordingAgent:
         assert strict
-        agent.address = load_settings().ray_address
+        agent.address = settings.ray_address
         return agent
 
     def run(job: str, *arguments: str, cluster: str = "10.0.0.2:6379") -> tuple[Any, RecordingAgent]:
