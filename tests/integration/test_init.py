@@ -81,6 +81,38 @@ def test_each_column_has_its_part_and_its_reason(tmp_path, frame):
     assert "sensitive_columns" not in fields(tmp_path)
 
 
+def test_two_columns_that_tell_the_target_together_are_proposed_in_a_comment(tmp_path):
+    rng = np.random.default_rng(3)
+    late, due = rng.random(1200) < 0.4, rng.normal(100, 30, 1200)
+    first = pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 300, 1200), "D")
+    frame = pd.DataFrame(
+        {
+            "time": first,
+            "due": due,
+            "paid": due + np.where(late, -1, 1) * rng.uniform(1, 9, 1200),
+            "begin_date": first,
+            "end_date": first + pd.to_timedelta(np.where(late, 40, 5) + rng.integers(0, 9, 1200), "D"),
+            "other": rng.normal(size=1200),
+            "late": np.where(late, "yes", "no"),
+        }
+    )
+    outline = describe(tmp_path, frame, "late")
+    assert (outline.time_column, len(outline.suspects)) == ("time", 2)
+    numbers, dates = outline.suspects
+    assert {numbers.column, dates.column} & {"due", "paid"}
+    assert {numbers.column, dates.column} & {"begin_date", "end_date"}
+    assert "tells the target almost alone (auc" in numbers.reason
+    assert "ignore" not in fields(tmp_path)
+
+
+def test_two_strong_columns_without_a_leak_are_left_alone(tmp_path):
+    rng = np.random.default_rng(4)
+    label = rng.random(2000) < 0.5
+    frame = pd.DataFrame({name: label * 2.0 + rng.normal(size=2000) for name in "abcdef"})
+    outline = describe(tmp_path, frame.assign(label=np.where(label, "yes", "no")), "label")
+    assert outline.suspects == ()
+
+
 def test_dates_in_three_forms_are_named_and_are_no_time_column(tmp_path, frame):
     outline = describe(tmp_path, frame.drop(columns=["signed_up"]))
     (remark,) = outline.unusable_times

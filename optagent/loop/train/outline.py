@@ -12,6 +12,7 @@ from optagent.training.columns import kind_of, require_columns
 from optagent.training.outline.leaks import find_leaks
 from optagent.training.outline.model_outline import ModelOutline, Remark, TargetOutline
 from optagent.training.outline.names import is_entity_name, is_like_target, sensitive_attribute
+from optagent.training.outline.pair_leaks import find_pair_leaks
 from optagent.training.outline.roles import describe_constant, describe_unique, entity_remark, is_constant, is_unique
 from optagent.training.outline.target_outline import outline_target
 from optagent.training.outline.times import describe_time, is_time_candidate, rank_of_time, unreadable_dates
@@ -64,6 +65,9 @@ def outline_model(rows: OpenRows, target: str) -> ModelOutline:
     leaks = find_leaks(look.sample, features, look.y, look.target.task, len(look.target.classes))
     ignored, suspects = _keep_a_feature(look, [*constants, *unusable], [*ids, *leaks], time_column)
     known = {*(remark.column for remark in (*ignored, *suspects)), time_column}
+    alone = [name for name in features if name not in known]
+    pairs = find_pair_leaks(look.sample, alone, look.y, look.target.task, len(look.target.classes))
+    known |= {remark.column for remark in pairs}
     named = [name for name in look.names if name not in known and is_like_target(name, target)]
     reason = f"has a name like {target}: ignore it unless it is known before {target} is"
     return ModelOutline(
@@ -75,7 +79,7 @@ def outline_model(rows: OpenRows, target: str) -> ModelOutline:
         times=tuple(times),
         unusable_times=tuple(unusable),
         ignored=tuple(ignored),
-        suspects=(*suspects, *(Remark(name, reason) for name in named)),
+        suspects=(*suspects, *pairs, *(Remark(name, reason) for name in named)),
         sensitive=_find_sensitive(look),
         entities=_find_entities(look, {remark.column for remark in (*constants, *ids)}),
         left_out=tuple(look.left_out),

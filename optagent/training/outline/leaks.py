@@ -31,26 +31,37 @@ Codes = npt.NDArray[np.int64]
 
 def find_leaks(sample: pa.Table, names: list[str], y: Vector, task: Task, classes: int) -> list[Remark]:
     """Those of the columns that predict `y` (class indexes or values of the sample's rows) almost alone."""
-    fit = np.random.default_rng(0).permutation(len(y)) < len(y) // 2
-    if not _is_enough(y, fit, task, classes):
+    fit = first_half(len(y))
+    if not is_enough(y, fit, task, classes):
         return []
-    metric = {Task.BINARY: "auc", Task.MULTICLASS: "balanced_accuracy"}.get(task, "r2")
+    metric = metric_name(task)
     leaks = []
     for name in names:
-        score = _score(_codes(sample.column(name)), y, fit, task, classes)
+        score = codes_score(column_codes(sample.column(name)), y, fit, task, classes)
         if score >= LEAK:
             leaks.append(Remark(name, f"tells the target almost alone ({metric} {score:.3f} by itself)"))
     return leaks
 
 
-def _is_enough(y: Vector, fit: npt.NDArray[np.bool_], task: Task, classes: int) -> bool:
+def metric_name(task: Task) -> str:
+    """The metric by which leaks of a task are told."""
+    return {Task.BINARY: "auc", Task.MULTICLASS: "balanced_accuracy"}.get(task, "r2")
+
+
+def first_half(rows: int) -> npt.NDArray[np.bool_]:
+    """True for a random half of the rows, always the same, whose targets predict those of the others."""
+    return np.random.default_rng(0).permutation(rows) < rows // 2
+
+
+def is_enough(y: Vector, fit: npt.NDArray[np.bool_], task: Task, classes: int) -> bool:
+    """True where each half has rows enough to tell a leak from chance."""
     if not task.classifies:
         return len(y) >= 2 * _LEAST_ROWS
     halves = (np.bincount(y[half].astype(np.int64), minlength=classes) for half in (fit, ~fit))
     return min(int(counts.min()) for counts in halves) >= _LEAST
 
 
-def _score(codes: Codes, y: Vector, fit: npt.NDArray[np.bool_], task: Task, classes: int) -> float:
+def codes_score(codes: Codes, y: Vector, fit: npt.NDArray[np.bool_], task: Task, classes: int) -> float:
     """The score on the second half of what the bins of the first one predict; the metrics need two values of `y`."""
     bins = int(codes.max()) + 1
     counts = np.bincount(codes[fit], minlength=bins)
@@ -64,7 +75,7 @@ def _score(codes: Codes, y: Vector, fit: npt.NDArray[np.bool_], task: Task, clas
     return METRICS["r2" if task is Task.REGRESSION else "auc"].score(y[~fit], prediction[:, 0])
 
 
-def _codes(values: pa.ChunkedArray) -> Codes:
+def column_codes(values: pa.ChunkedArray) -> Codes:
     """The bin of each row; 0 is that of rows without a value."""
     kind = kind_of(values.type)
     assert kind is not None, "columns of other types are not looked at"
@@ -72,7 +83,11 @@ def _codes(values: pa.ChunkedArray) -> Codes:
         values = pc.cast(values, values.type.value_type) if pt.is_dictionary(values.type) else values
         indices = values.combine_chunks().dictionary_encode().indices
         return np.asarray(pc.fill_null(pc.add(pc.cast(indices, pa.int64()), 1), 0).to_numpy(zero_copy_only=False))
-    numbers = np.asarray(pc.fill_null(as_column(values, kind), np.nan).to_numpy(), dtype=np.float64)
+    return number_codes(np.asarray(pc.fill_null(as_column(values, kind), np.nan).to_numpy(), dtype=np.float64))
+
+
+def number_codes(numbers: Vector) -> Codes:
+    """The bin of each number: at most 64 of equal counts, and 0 for what is not finite."""
     present = np.isfinite(numbers)
     codes = np.zeros(len(numbers), np.int64)
     if present.any():

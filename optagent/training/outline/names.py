@@ -1,29 +1,10 @@
 """Names of columns: those that suggest a protected attribute, an id, or the target under another name."""
 
 import re
+import unicodedata
 
-_SENSITIVE = {
-    "sex": "sex",
-    "gender": "sex",
-    "race": "race or ethnic origin",
-    "ethnicity": "race or ethnic origin",
-    "ethnic": "race or ethnic origin",
-    "age": "age",
-    "dob": "age",
-    "birthdate": "age",
-    "birthday": "age",
-    "religion": "religion",
-    "nationality": "nationality",
-    "citizenship": "nationality",
-    "country_of_birth": "nationality",
-    "native_country": "nationality",
-    "marital": "family status",
-    "pregnant": "pregnancy",
-    "disability": "disability",
-    "disabled": "disability",
-    "orientation": "sexual orientation",
-    "skin": "race or ethnic origin",
-}
+from optagent.training.outline.protected_names import PROTECTED_NAMES
+
 _ID = re.compile(r"(^|_)(id|ids|uuid|guid|key|index|rowid|number|no|nr|code|hash)$|^unnamed_\d+$")
 _ENTITY = re.compile(
     r"customer|client|user|account|patient|member|person|employee|machine|device|vehicle|sensor|store|shop|company"
@@ -31,15 +12,17 @@ _ENTITY = re.compile(
 )
 _ENDINGS = ("_flag", "_label", "_target", "_ind", "ed", "s")
 _LEAST_STEM = 4
+_LETTERS = str.maketrans({"ß": "ss", "ł": "l", "Ł": "L"})  # letters that are no others with an accent
 
 
 def plain_name(name: str) -> str:
-    """The name in lower case with underscores between its words.
+    """The name in lower case without accents, with underscores between its words.
 
-    >>> plain_name("CustomerID"), plain_name("Country of Birth")
-    ('customer_id', 'country_of_birth')
+    >>> plain_name("CustomerID"), plain_name("Country of Birth"), plain_name("Nationalité")
+    ('customer_id', 'country_of_birth', 'nationalite')
     """
-    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
+    letters = unicodedata.normalize("NFKD", name.translate(_LETTERS))
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", "".join(each for each in letters if not unicodedata.combining(each)))
     return re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")
 
 
@@ -48,10 +31,13 @@ def sensitive_attribute(name: str) -> str | None:
 
     >>> sensitive_attribute("applicant_age"), sensitive_attribute("page_views"), sensitive_attribute("NativeCountry")
     ('age', None, 'nationality')
+    >>> [sensitive_attribute(name) for name in ("Staatsangehörigkeit", "fecha_de_nacimiento", "płeć", "eta")]
+    ['nationality', 'age', 'sex', None]
     """
     plain = plain_name(name)
-    words = plain.split("_")
-    return next((meant for word, meant in _SENSITIVE.items() if word in words or ("_" in word and word in plain)), None)
+    words = {*plain.split("_"), *re.split(r"[\W_]+", name.lower())}
+    attributes = (meant for word, meant in PROTECTED_NAMES.items() if word in words or ("_" in word and word in plain))
+    return next(attributes, None)
 
 
 def is_id_name(name: str) -> bool:
