@@ -5,6 +5,7 @@ from optagent.domain.strategy import STRATEGIES
 from optagent.loop.gates.anchor import ANCHOR
 from optagent.loop.gates.bias import BIAS
 from optagent.loop.gates.bundle import LATENCY, PARITY, SECURITY, SERVABLE
+from optagent.loop.gates.coverage import COVERAGE
 from optagent.loop.gates.evaluate import CHAMPION, CONSTANT, SAMPLES
 from optagent.serving.parity import TOLERANCE
 from reference.nouns import add_fields
@@ -25,6 +26,9 @@ _GATES = {
     "<metric>_min, <metric>_max": "The estimate of the metric is within its limit; with `strict`, its whole interval.",
     f"{BIAS} by <column>": "The groups of a sensitive column differ by at most `max_bias`, in demographic parity and "
     "equalized odds. Switched by `enable_bias_check`.",
+    COVERAGE: "90 % intervals that start from the older half of the holdout, and follow its labels, cover 90 % of the "
+    "newer half within `max_coverage_gap`, beyond chance; sets of labels may cover more. Only for models with "
+    "`intervals: true`.",
     CONSTANT: "The candidate is better than one answer to every row. Switched by `beats_constant`.",
     CHAMPION: "The candidate is better than the champion on the same rows, or no worse by `beats_champion`.",
     ANCHOR: "With `not_worse`, the candidate is no worse than the best champion so far either, so that small losses "

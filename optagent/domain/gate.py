@@ -70,6 +70,9 @@ class Gates:
     luckier. After a change this also keeps out a model that has only begun to learn."""
     strict: bool = False
     """True: a metric whose interval contains its limit is inconclusive; false: it passes, and the reason says so."""
+    max_coverage_gap: float = 0.05
+    """The most by which 90 % intervals may cover less or more than 90 % of the holdout's newer half, beyond chance. For
+    models with `intervals: true`; 1 switches it off."""
 
     def __post_init__(self) -> None:
         for name, limit in (*self.metrics_min.items(), *self.metrics_max.items()):
@@ -88,6 +91,9 @@ class Gates:
         if not 0 <= self.max_bias <= 1:
             raise InvalidRequest(f"max_bias must be between 0 and 1, got {self.max_bias!r}")
         _check_number("max_latency_ms", self.max_latency_ms)
+        _check_number("max_coverage_gap", self.max_coverage_gap)
+        if not 0 < self.max_coverage_gap <= 1:
+            raise InvalidRequest(f"max_coverage_gap must be above 0 and at most 1, got {self.max_coverage_gap!r}")
         if not self.max_latency_ms > 0:
             raise InvalidRequest(f"max_latency_ms must be above 0, got {self.max_latency_ms!r}")
         if not isinstance(self.beats_champion, bool) and self.beats_champion != NOT_WORSE:

@@ -134,6 +134,12 @@ def test_what_is_not_asked_for_is_not_judged(judge):
     assert list(verdicts(judge(replace(OPEN, enable_security_scan=True)))) == ["security", *NAMES]
 
 
+def test_the_coverage_of_intervals_is_judged_where_the_model_has_them(judge, prepared):
+    with_intervals = replace(prepared, spec=replace(CHURN, intervals=True))
+    assert list(verdicts(judge(prepared=with_intervals))) == [*NAMES, "coverage"]
+    assert judge(prepared=with_intervals).result("coverage").measured >= 0.85
+
+
 def test_too_few_rows_of_holdout_fail(judge):
     result = judge(replace(OPEN, min_validation_samples=401)).result("validation samples")
     assert (result.verdict, result.measured, result.required) == (Verdict.FAIL, 400, 401)

@@ -145,6 +145,19 @@ async def test_every_decision_of_a_model_replays_bit_for_bit_also_once_the_champ
     assert any(name.startswith("bias by sex") for name in replay.same)
 
 
+async def test_the_coverage_of_intervals_is_judged_again_where_the_decision_judged_it(world: World):
+    first = await world.optimize()
+    await world.store.save_model(replace(await world.spec(), intervals=True))
+    before = await world.agent.replay_decision(first.process_id)
+    assert before.is_same, describe(before)
+    second = await world.optimize()
+    replay = await world.agent.replay_decision(second.process_id)
+    assert replay.is_same, describe(replay)
+    assert "coverage" in replay.same
+    await world.store.save_model(replace(await world.spec(), intervals=False))
+    assert await world.agent.replay_decision(second.process_id) == replay
+
+
 NOT_WORSE = {"beats_champion": "not_worse", "margin": 0.1}
 
 

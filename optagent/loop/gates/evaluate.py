@@ -31,6 +31,7 @@ from optagent.errors import InvalidData, InvalidRequest
 from optagent.loop.gates.anchor import ANCHOR, unmeasured_anchor
 from optagent.loop.gates.bias import judge_bias
 from optagent.loop.gates.bundle import CandidateBundle, guarded_gate, judge_bundle
+from optagent.loop.gates.coverage import COVERAGE, judge_coverage
 from optagent.loop.train.holdout import Baseline, Comparison, HoldoutTest, compare_on_holdout, constant_prediction
 from optagent.loop.train.holdout_looks import degrees_of_freedom, record_look
 from optagent.loop.train.prepare import PreparedRows
@@ -134,6 +135,8 @@ def holdout_gates(
         *_judge_limits(gates, prediction, test),
         *judge_bias(gates, prediction, test.prepared),
     ]
+    if test.prepared.spec.intervals:
+        results.append(guarded_gate(COVERAGE, lambda: judge_coverage(gates, prediction, test.prepared)))
     if gates.beats_constant:
         results.append(guarded_gate(CONSTANT, lambda: _judge_skill(prediction, test)))
     if gates.beats_champion is not False:

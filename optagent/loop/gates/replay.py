@@ -20,6 +20,7 @@ from optagent.errors import InvalidRequest
 from optagent.loop.context import Ports
 from optagent.loop.gates.bundle import LATENCY, PARITY, SECURITY, SERVABLE
 from optagent.loop.gates.compare import compare_gate, compare_ledger, compare_process, compare_values
+from optagent.loop.gates.coverage import COVERAGE
 from optagent.loop.gates.decision_materials import DecisionMaterials, find_materials
 from optagent.loop.gates.evaluate import holdout_gates
 from optagent.loop.gates.judge import as_logged
@@ -84,7 +85,7 @@ def replay_gates(
     decision = decision_of(entry)
     replay = GateReplay(decision.process_id, entry.target, decision.version, entry.outcome)
     changed = [*compare_process(decision, process), *compare_ledger(decision, entry.outcome, looks)]
-    materials = find_materials(decision, spec, ports)
+    materials = find_materials(decision, _spec_of_then(decision, spec), ports)
     if not isinstance(materials, DecisionMaterials):
         return replace(replay, changed=(*materials, *changed))
     same, difference = _judge_again(decision, entry.outcome, materials)
@@ -93,6 +94,11 @@ def replay_gates(
     return replace(
         replay, same=same, not_computed=stand, changed=tuple(changed), difference=difference, libraries=libraries
     )
+
+
+def _spec_of_then(decision: GateDecision, spec: ModelSpec) -> ModelSpec:
+    """The model with intervals where the decision judged their coverage: they may be set since, or older than it."""
+    return replace(spec, intervals=any(result.name == COVERAGE for result in decision.results))
 
 
 def _judge_again(
