@@ -8,6 +8,7 @@ from optagent.agent.base import AgentBase
 from optagent.domain.alert import Alert
 from optagent.domain.command import AnalyzeModel
 from optagent.domain.dataset import DataSource, FileSource
+from optagent.domain.interval_status import IntervalStatus
 from optagent.domain.label_maturity import LabelMaturity
 from optagent.domain.model import CHAMPION, ModelSpec
 from optagent.domain.model_report import ModelReport
@@ -157,6 +158,15 @@ class MonitoringVerbs(AgentBase):
         from optagent.loop.observe.cached_report import current_label_maturity
 
         return await current_label_maturity(AnalyzeModel(model_id, "performance", "1h", version), self._ports)
+
+    async def intervals(self, model_id: str) -> IntervalStatus:
+        """The coverage that a model's intervals were asked for and the one that was seen, in all and by tenth of time.
+
+        Raises ModelNotFound, and NotFound where it has none.
+        """
+        from optagent.loop.intervals.status import read_interval_status
+
+        return await read_interval_status(model_id, self._ports.store)
 
     async def _store_reference(self, model_id: str, rows: Any) -> int:
         spec = await self._ports.store.model(model_id)

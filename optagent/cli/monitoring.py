@@ -117,6 +117,15 @@ def labels(model: RegisteredModel, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def intervals(model: RegisteredModel, as_json: AsJson = False) -> None:
+    """Say how much a model's intervals were to cover, and how much they did: in all, by level and by tenth of time."""
+    from optagent import terminal_intervals
+
+    status = with_agent(lambda agent: agent.intervals(model))
+    print_json(plain(status)) if as_json else terminal_intervals.show_intervals(OUT, status)
+
+
+@app.command()
 def alerts(
     model: Annotated[str | None, typer.Argument(help="Only those of this model.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many.")] = 20,

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binom
+from scipy.stats import binom, binomtest
 
 from optagent.domain.prediction_interval import LEVELS
+from optagent.domain.study import Interval
 
 WATCHED = LEVELS.index(0.9)
 """The place of the level whose coverage alarms."""
@@ -23,6 +24,7 @@ WINDOW_DAYS = 7
 LEAST_ROWS = 100
 """Outcomes below which nothing is judged."""
 
+_ALPHA = 0.05
 _MEDIAN = 0.4549  # of chi-square with one degree of freedom
 
 
@@ -51,6 +53,15 @@ def measure_coverage(counts: Mapping[str, tuple[int, ...]]) -> RealisedCoverage 
         count, covered = math.ceil(rows / dispersion), math.ceil(totals[1 + WATCHED] / dispersion)
         p_value = float(binom.cdf(covered, count, LEVELS[WATCHED]))
     return RealisedCoverage(rows, tuple((totals[1:] / rows).tolist()), p_value)
+
+
+def coverage_interval(rows: int, covered: int) -> Interval | None:
+    """The share of covered rows, with its interval exact for independent rows (Clopper and Pearson 1934); None for no
+    rows."""
+    if not rows:
+        return None
+    bounds = binomtest(covered, rows).proportion_ci(1 - _ALPHA)
+    return Interval(covered / rows, float(bounds.low), float(bounds.high), _ALPHA)
 
 
 def _dispersion(rows: np.ndarray, covered: np.ndarray) -> float:

@@ -28,6 +28,7 @@ OF_A_MODEL = frozenset(
         "analyze_model",
         "forget_mixture_rows",
         "freeze_mixture",
+        "intervals",
         "label_maturity",
         "latest_rollout",
         "mixture",

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 
 from optagent.codec import revision_of
 from optagent.domain.alert import Alert
+from optagent.domain.interval_status import IntervalStatus
 from optagent.domain.label_maturity import LabelMaturity
 from optagent.domain.model import ModelSpec, ModelVersion
 from optagent.domain.token import Scope
@@ -104,6 +105,13 @@ async def label_maturity_of(model_id: ModelId, caller: CurrentCaller, request: R
         request.state.token, ("labels", model_id), lambda: caller.agent.label_maturity(model_id)
     )
     return maturity
+
+
+@router.get("/{model_id}/intervals", **needs(Scope.READ, 404))
+async def intervals_of(model_id: ModelId, caller: CurrentCaller) -> IntervalStatus:
+    """The coverage that a model's intervals were asked for and the one that was seen, in all and by tenth of time."""
+    status: IntervalStatus = await caller.agent.intervals(model_id)
+    return status
 
 
 def revisions_of(if_match: str | None) -> tuple[str, ...]:

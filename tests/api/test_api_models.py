@@ -10,7 +10,9 @@ from optagent.adapters.in_memory.store import InMemoryStore
 from optagent.agent import OptimizationAgent
 from optagent.codec import model_from
 from optagent.domain.alert import Alert, AlertKind, Severity
+from optagent.domain.prediction_interval import IntervalRecord, IntervalThresholds
 from optagent.domain.token import digest_of
+from tests.api.conftest import NOW
 from tests.fakes.tokens import InMemoryTokens
 
 
@@ -250,3 +252,22 @@ async def test_the_api_alone_hands_predictions_to_the_data_plane_it_was_given(ap
     api.state.data_plane = plane
     async with httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://optagent/api/v1") as client:
         assert (await client.post("/models/churn/predict", content=b"abc")).text == "cba"
+
+
+async def test_the_coverage_of_intervals_is_read_by_tenth_of_time(call, agent, churn: dict[str, Any]):
+    await agent.register_model({**churn, "intervals": True})
+    assert (await call("read", "GET", "/models/churn/intervals")).status_code == 404
+    thresholds = (0.1, 0.2, 0.3, 0.4, 0.5)
+    days = {str(day): (10, 5, 8, 9, 10, 10) for day in range(20)}
+    record = IntervalRecord("churn", "1", NOW, {}, IntervalThresholds(thresholds), covered=days)
+    await agent._ports.store.save_intervals(record, None)
+    status = (await call("read", "GET", "/models/churn/intervals")).json()
+    assert (status["level"], status["rows"], status["width"], status["alert_is_open"]) == (0.9, 200, None, False)
+    assert status["coverage"]["estimate"] == 0.9
+    assert [spell["rows"] for spell in status["tenths"]] == [20] * 10
+
+
+async def test_a_model_without_intervals_says_how_it_gets_them(call, churn_id: str):
+    answer = await call("read", "GET", f"/models/{churn_id}/intervals")
+    assert answer.status_code == 404
+    assert "set intervals: true in its model.yaml" in answer.json()["detail"]

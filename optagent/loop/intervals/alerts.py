@@ -8,6 +8,7 @@ from optagent.domain.alert import Alert, AlertKind, Finding, Severity, update_al
 from optagent.domain.model import ModelSpec
 from optagent.domain.monitoring import Monitoring
 from optagent.domain.prediction_interval import LEVELS, IntervalRecord
+from optagent.loop.mixture.alerts import is_news
 from optagent.ports import Store
 
 _DAY_S = 86_400.0
@@ -33,11 +34,17 @@ def findings_of_intervals(record: IntervalRecord, monitoring: Monitoring) -> tup
 async def reconcile_interval_alerts(
     record: IntervalRecord, spec: ModelSpec, alerts: Sequence[Alert], store: Store, now: float
 ) -> None:
-    """Opens, renews or resolves the alert of a model's intervals; `alerts` are those of the model."""
+    """Opens, renews or resolves the alert of a model's intervals; `alerts` are those of the model.
+
+    One that says the same as at the last pass is stored again once in a while only.
+    """
     monitoring = spec.monitoring or Monitoring()
     before = [alert for alert in alerts if alert.kind is AlertKind.INTERVALS]
     findings = findings_of_intervals(record, monitoring)
     if not findings and not any(alert.is_open for alert in before):
         return
     current, _ = update_alerts(spec.model_id, before, findings, now, monitoring.alert_cooldown_minutes * 60)
-    await store.save_alerts(current)
+    known = {alert.alert_id: alert for alert in before}
+    changed = [alert for alert in current if is_news(alert, known.get(alert.alert_id))]
+    if changed:
+        await store.save_alerts(changed)

@@ -3,27 +3,24 @@
 from dataclasses import replace
 
 import numpy as np
-from scipy.stats import binomtest
 
-from optagent.conformal.coverage import WATCHED
+from optagent.conformal.coverage import WATCHED, coverage_interval
 from optagent.domain.model_report import ModelReport
 from optagent.domain.monitoring import Window
 from optagent.domain.performance import MetricValue
 from optagent.domain.prediction_interval import IntervalRecord
-from optagent.domain.study import Interval
 
 COVERAGE = "coverage_90"
 """The name of the metric."""
 
 _DAY_S = 86_400.0
 _LEAST_ROWS = 30
-_ALPHA = 0.05
 
 
 def with_coverage(report: ModelReport, record: IntervalRecord | None, window: Window) -> ModelReport:
     """The report with the coverage among its metrics, where the model has intervals and outcomes on days of the window.
 
-    Whole days are counted. The interval is exact for independent rows (Clopper and Pearson 1934).
+    Whole days are counted.
     """
     if record is None or report.performance is None:
         return report
@@ -35,7 +32,6 @@ def with_coverage(report: ModelReport, record: IntervalRecord | None, window: Wi
     rows, covered = int(totals[0]), int(totals[1 + WATCHED])
     value = MetricValue(COVERAGE, True, True, rows, reason=f"{rows} labelled rows are fewer than {_LEAST_ROWS}")
     if rows >= _LEAST_ROWS:
-        bounds = binomtest(covered, rows).proportion_ci(1 - _ALPHA)
-        value = replace(value, interval=Interval(covered / rows, bounds.low, bounds.high, _ALPHA), reason="")
+        value = replace(value, interval=coverage_interval(rows, covered), reason="")
     performance = replace(report.performance, metrics=(*report.performance.metrics, value))
     return replace(report, performance=performance)

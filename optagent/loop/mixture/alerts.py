@@ -72,12 +72,12 @@ async def reconcile_alerts(record: MixtureRecord, alerts: Sequence[Alert], store
     untold = [replace(alert, notified_at=None) if worst > alert.severity.rank else alert for alert in before]
     current, _ = update_alerts(record.model_id, untold, findings, now, _AGAIN_AFTER_S)
     known = {alert.alert_id: alert for alert in before}
-    changed = [alert for alert in current if _is_news(alert, known.get(alert.alert_id))]
+    changed = [alert for alert in current if is_news(alert, known.get(alert.alert_id))]
     if changed:
         await store.save_alerts(changed)
 
 
-def _is_news(alert: Alert, before: Alert | None) -> bool:
+def is_news(alert: Alert, before: Alert | None) -> bool:
     """True for an alert that differs from the stored one by more than the time at which it was seen last."""
     if before is None or alert.last_seen - before.last_seen >= _REFRESH_S:
         return True

@@ -181,6 +181,22 @@ async def test_a_week_of_too_low_coverage_alarms_and_better_days_end_it(world):
     assert not alert.is_open
 
 
+async def test_an_alert_that_says_the_same_is_not_stored_at_each_pass(world):
+    await world.begin()
+    record = await world.record()
+    bad = {str(day): (200, 80, 130, 150, 170, 190) for day in range(7)}
+    await world.store.save_intervals(replace(record, covered=bad), record)
+    await world.supervise()
+    opened_at = world.clock.now()
+    for _ in range(3):
+        await world.supervise(300.0)
+        [alert] = await world.store.alerts("rent")
+        assert alert.last_seen == opened_at
+    await world.supervise(3_600.0)
+    [alert] = await world.store.alerts("rent")
+    assert alert.last_seen == world.clock.now()
+
+
 async def test_a_journal_that_changed_meanwhile_is_not_overwritten(world):
     await world.begin()
     record = await world.record()

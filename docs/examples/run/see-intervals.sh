@@ -1,0 +1,1 @@
+optagent intervals rent
