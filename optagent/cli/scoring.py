@@ -23,13 +23,16 @@ def score(
         str | None, typer.Option(help="Columns to carry over, separated by commas; by default: id.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output where it exists.")] = False,
+    interval: Annotated[
+        float | None, typer.Option(help="Add the range, or the set of labels, of this coverage, such as 0.9.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Answer the rows of a file by a model's champion or mixture."""
     names = None if columns is None else [name.strip() for name in columns.split(",")]
     if names is not None and not all(names):
         raise InvalidRequest(f"--columns takes names separated by commas, got {columns!r}")
-    result = with_agent(lambda agent: agent.score(model, data, out, version, record, names, overwrite))
+    result = with_agent(lambda agent: agent.score(model, data, out, version, record, names, overwrite, interval))
     if as_json:
         return print_json(plain(result))
     for note in result.notes:

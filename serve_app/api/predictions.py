@@ -165,8 +165,9 @@ async def _forward_to_data_plane(request: Request, scope: Scope) -> Response:
 async def predict(model_id: ModelId, request: Request) -> Response:
     """Predictions for one row or many, by the version of the request's arm, or by another version where that fails.
 
-    The sticky key may be sent as the header `X-Optagent-Key` too, and `explain` as `X-Optagent-Explain`. An Arrow IPC
-    stream is answered by one. Where the version that answers gives no reasons, `explain` is answered with 409.
+    The sticky key may be sent as the header `X-Optagent-Key` too, `explain` as `X-Optagent-Explain`, and `interval` as
+    `X-Optagent-Interval`. An Arrow IPC stream is answered by one. Where the version that answers gives no reasons, or
+    the model has no intervals, what asks for them is answered with 409.
     """
     return await _forward_to_data_plane(request, Scope.PREDICT)
 

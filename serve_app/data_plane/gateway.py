@@ -24,7 +24,7 @@ from optagent.serving.prediction_record import PredictionRecord
 from serve_app.data_plane.body_limits import SMALL_BODY
 from serve_app.data_plane.evidence import EvidenceRecorder
 from serve_app.data_plane.explaining import AnswerExplainer
-from serve_app.data_plane.interval_request import find_interval
+from serve_app.data_plane.interval_request import find_interval, read_header_level
 from serve_app.data_plane.label_bodies import read_labels
 from serve_app.data_plane.metrics import GatewayMetrics
 from serve_app.data_plane.mixture import FEW_ROWS
@@ -82,6 +82,7 @@ class _Headers(NamedTuple):
     content_encoding: bytes
     key: str | None
     explain: int
+    level: float | None
 
 
 class DataPlane:
@@ -180,7 +181,8 @@ class DataPlane:
         request, sent_rows = await self._pasts.extend(route, request, arrival)
         ids = request.ids or self._new_ids(1)
         unit = headers.key or request.key or ids[0]
-        interval = None if request.level is None else find_interval(route.table, request.level)
+        level = headers.level if request.level is None else request.level
+        interval = None if level is None else find_interval(route.table, level)
         assignment = route.assign_arm(unit)
         request = ask_reasons(request, headers.explain)
         if request.explain:  # what a version waits for once is no time of its own
@@ -266,7 +268,7 @@ def _parse_path(path: str) -> tuple[str, str] | None:
 
 
 def _read_headers(headers: Sequence[tuple[bytes, bytes]]) -> _Headers:
-    authorization = key = None
+    authorization = key = level = None
     content_type = content_encoding = b""
     explain = 0
     for name, value in headers:
@@ -280,7 +282,9 @@ def _read_headers(headers: Sequence[tuple[bytes, bytes]]) -> _Headers:
             key = read_key(value)
         elif name == b"x-optagent-explain":
             explain = read_explain(value)
-    return _Headers(authorization, content_type, content_encoding, key, explain)
+        elif name == b"x-optagent-interval":
+            level = read_header_level(value)
+    return _Headers(authorization, content_type, content_encoding, key, explain, level)
 
 
 async def _read_body(receive: Receive) -> bytes:

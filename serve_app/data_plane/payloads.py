@@ -9,7 +9,7 @@ import pyarrow.types as pt
 
 from optagent.arrays import Prediction
 from optagent.errors import InvalidData, InvalidRequest, TooLarge, UnsupportedFormat
-from optagent.serving.answer_interval import AskedInterval, add_intervals
+from optagent.serving.answer_interval import AskedInterval, add_intervals, interval_columns
 from optagent.serving.column_readers import value_repr
 from optagent.serving.engine import ServedModel
 from optagent.serving.reasons import Reasons, reasons_column
@@ -132,7 +132,12 @@ def encode_answer(
     reasons, interval = extras
     if arrow:
         table = model.format_table(scores).add_column(0, "id", [list(ids)])
-        return table_bytes(table if reasons is None else table.append_column("reasons", reasons_column(reasons)))
+        beside = {} if interval is None else interval_columns(model, scores, interval)
+        if reasons is not None:
+            beside["reasons"] = reasons_column(reasons)
+        for name, column in beside.items():
+            table = table.append_column(name, column)
+        return table_bytes(table)
     answers = model.format_answers(scores)
     if interval is not None:
         add_intervals(answers, model, scores, interval)

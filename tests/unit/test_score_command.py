@@ -43,10 +43,10 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_options_reach_the_verb(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
     agent = RecordingAgent()
-    assert run(agent, "--version", "3", "--record", "--columns", "id, region", "--overwrite") == 0
+    assert run(agent, "--version", "3", "--record", "--columns", "id, region", "--overwrite", "--interval", "0.9") == 0
     [call] = agent.calls
     assert (call[0], call[1], str(call[2]), *call[3:]) == (
-        "churn", "new.parquet", "scored.parquet", "3", True, ["id", "region"], True
+        "churn", "new.parquet", "scored.parquet", "3", True, ["id", "region"], True, 0.9
     )  # fmt: skip
     shown = capsys.readouterr()
     assert shown.out == "1,234 rows by the mixture in scored.parquet, 1,234 recorded\n"

@@ -1,1 +1,1 @@
-optagent intervals rent
+optagent intervals churn

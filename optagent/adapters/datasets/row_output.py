@@ -1,6 +1,7 @@
 """Row output: a table file that grows beside its path, and gets its name once it is whole."""
 
 import errno
+import json
 import os
 import uuid
 from collections.abc import Iterator, Sequence
@@ -37,8 +38,10 @@ class TableFile:
         self._rows = 0
 
     def write(self, table: pa.Table) -> None:
-        """Rows reach a Parquet file in groups of 131,072."""
+        """Rows reach a Parquet file in groups of 131,072. Lists are JSON in a CSV file."""
         with writing(self._path):
+            if self._format == "csv":
+                table = _write_lists_out(table)
             if self._writer is None:
                 self._sink = pa.OSFile(str(self._scratch), "wb")
                 self._writer = self._open(table.schema)
@@ -75,6 +78,17 @@ class TableFile:
             return pa.ipc.new_file(self._sink, schema)
         texts = [field.name for field in schema if not pa.types.is_floating(field.type)]
         return pq.ParquetWriter(self._sink, schema, use_dictionary=texts or False)
+
+
+def _write_lists_out(table: pa.Table) -> pa.Table:
+    """The table with each list as a text, in JSON."""
+    for at, field in enumerate(table.schema):
+        if pa.types.is_list(field.type):
+            texts = [
+                None if value is None else json.dumps(value, ensure_ascii=False) for value in table[at].to_pylist()
+            ]
+            table = table.set_column(at, field.name, pa.array(texts, pa.large_string()))
+    return table
 
 
 class TableScratch:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from optagent.domain.mixture import MixtureWeights
 from optagent.domain.model import CHAMPION
+from optagent.domain.prediction_interval import IntervalThresholds
 from optagent.errors import NotFound, OptAgentError
 from optagent.loop.champion import champion_of
 from optagent.loop.context import Ports
@@ -19,12 +20,16 @@ _LOADS_AT_ONCE = 4
 
 @dataclass(frozen=True, slots=True)
 class AnsweringVersions:
-    """The version that answers, or with `weights` those that answer together; `digests` are those of their bundles."""
+    """The version that answers, or with `weights` those that answer together; `digests` are those of their bundles.
+
+    `thresholds` are those of the routing table, whoever answers; None where it has none.
+    """
 
     champion: str
     weights: MixtureWeights | None = None
     digests: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    thresholds: IntervalThresholds | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -53,10 +58,11 @@ async def find_answering(model_id: str, version: str | None, ports: Ports) -> An
 
     Raises ModelNotFound for an unknown version, and NotFound for a model without a champion.
     """
+    table = None if ports.routes is None else await ports.routes.active_table(model_id)
+    thresholds = None if table is None else table.intervals
     if version is not None:
         chosen = await asyncio.to_thread(ports.registry.version, model_id, version)
-        return AnsweringVersions(chosen.version, None, {chosen.version: chosen.digest})
-    table = None if ports.routes is None else await ports.routes.active_table(model_id)
+        return AnsweringVersions(chosen.version, None, {chosen.version: chosen.digest}, thresholds=thresholds)
     champion = await asyncio.to_thread(champion_of, model_id, ports.registry)
     if table is None and champion is None:
         raise NotFound(
@@ -72,7 +78,7 @@ async def find_answering(model_id: str, version: str | None, ports: Ports) -> An
             f"version {table.champion} answers by the routing table, as in gateways; the registry's champion is"
             f" {champion.version}, which `optagent up` routes to, or take it by --version {CHAMPION}"
         )
-    return AnsweringVersions(table.champion, table.mixture, table.digests, tuple(notes))
+    return AnsweringVersions(table.champion, table.mixture, table.digests, tuple(notes), thresholds)
 
 
 def load_scorer(model_id: str, answering: AnsweringVersions, loader: Loader) -> LoadedScorer:

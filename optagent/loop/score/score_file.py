@@ -21,6 +21,7 @@ from optagent.loop.score.columns import ID, VERSION, ColumnPlan, carry_columns, 
 from optagent.loop.score.past import FilePast
 from optagent.loop.score.tables import ScoredTables, score_by_workers, score_in_threads
 from optagent.ports import Observations, RecordKind, RowBatches, RowScratch
+from optagent.serving.answer_interval import AskedInterval, interval_columns
 from optagent.serving.batch_scorer import BatchScorer, BatchScores
 from optagent.serving.prediction_record import PredictionRecord, predictions_table
 
@@ -35,7 +36,7 @@ class ScoreRequest:
     """A file to score: the address of the rows, the path of the answers, and what becomes of them.
 
     `columns` are those to carry over, None for `id` where there is one. `source` has the model's own rows, which
-    are the past of the file's where the model has a history.
+    are the past of the file's where the model has a history. With an `interval`, each answer gets its range or set.
     """
 
     model_id: str
@@ -45,6 +46,7 @@ class ScoreRequest:
     record: bool = False
     overwrite: bool = False
     source: DataSource | None = None
+    interval: AskedInterval | None = None
 
 
 def score_file(
@@ -85,13 +87,14 @@ class ScoringRun:
 
     def __init__(self, request: ScoreRequest, rows: RowBatches, scorer: BatchScorer, now: float) -> None:
         empty = scorer.empty_scores()
-        answers = [*scorer.alone.format_table(empty.scores).schema.names, VERSION]
+        beside = {} if request.interval is None else interval_columns(scorer.alone, empty.scores, request.interval)
+        answers = [*scorer.alone.format_table(empty.scores).schema.names, *beside, VERSION]
         self.plan: ColumnPlan = plan_columns(
             rows.names, scorer.schema, request.columns, answers, rows.where, request.record
         )
         model = scorer.alone if scorer.mixture is None else scorer.mixture.answer_model
         self.version, self.rows = model.version, 0
-        self._scorer, self._where, self._now = scorer, rows.where, now
+        self._scorer, self._where, self._now, self._interval = scorer, rows.where, now, request.interval
         self._missing: Counter[str] = Counter()
         self._alone = 0
         self._ids_begin = secrets.token_hex(8)
@@ -109,6 +112,8 @@ class ScoringRun:
         if scratch is not None and not self.plan.has_ids:
             columns = {ID: pa.array(ids or [], pa.large_string()), **columns}
         columns |= {name: answers[name] for name in answers.schema.names}
+        if self._interval is not None:
+            columns |= interval_columns(model, scores.scores, self._interval)
         columns[VERSION] = pa.repeat(pa.scalar(model.version, pa.large_string()), table.num_rows)
         return pa.table(columns)
 

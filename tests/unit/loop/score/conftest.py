@@ -22,6 +22,7 @@ from optagent.agent import OptimizationAgent
 from optagent.codec import model_from
 from optagent.domain.mixture import MixtureWeights
 from optagent.domain.model import CHAMPION, ModelSpec
+from optagent.domain.prediction_interval import IntervalThresholds
 from optagent.domain.routing import RoutingTable
 from optagent.domain.scored_file import ScoredFile
 from optagent.mixing.learner import MixtureLearner
@@ -62,11 +63,16 @@ class Scored:
         account = await self.agent.score("churn", data, options.pop("out", self.out), **options)
         return account, pq.read_table(account.path)
 
-    async def answer_by(self, weights: MixtureWeights | None = None, champion: str = "1") -> None:
+    async def answer_by(
+        self,
+        weights: MixtureWeights | None = None,
+        champion: str = "1",
+        intervals: IntervalThresholds | None = None,
+    ) -> None:
         """Routes requests as a supervisor would."""
         active = await self.routes.active_table("churn")
         revision = active.revision + 1 if active else 1
-        await self.routes.stage(RoutingTable("churn", revision, champion, mixture=weights))
+        await self.routes.stage(RoutingTable("churn", revision, champion, mixture=weights, intervals=intervals))
         await self.routes.activate("churn", revision, NOW)
 
     def left_behind(self) -> list[str]:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from fastapi import FastAPI
 
+from optagent.domain.prediction_interval import IntervalThresholds
 from serve_app.asgi import Application
 from serve_app.data_plane.gateway import DataPlane
 from tests.fakes.data_plane import ARROW, OneToken, stream
@@ -16,7 +17,8 @@ from tests.unit.loop.score.conftest import NOW, Scored, features_of, mixture_wei
 
 ROWS = 23_457
 ASK = "/api/v1/models/churn/predict"
-AskGateway = Callable[[pa.Table], Any]
+KEPT = IntervalThresholds((0.3, 0.5, 0.6, 0.7, 1.0))
+AskGateway = Callable[..., Any]
 
 
 @pytest.fixture
@@ -24,7 +26,7 @@ async def ask_gateway(scored: Scored) -> AsyncIterator[AskGateway]:
     """`await ask_gateway(rows)`: the answers to requests of 10,000 rows, and what was recorded of them in the end."""
     planes: list[DataPlane] = []
 
-    async def ask(rows: pa.Table) -> pa.Table:
+    async def ask(rows: pa.Table, **more_headers: str) -> pa.Table:
         observations = scored.agent._ports.require("observations")
         plane = DataPlane(
             scored.routes, scored.loader, observations, OneToken(), scored.clock, scored.agent.model, "g1"
@@ -34,7 +36,7 @@ async def ask_gateway(scored: Scored) -> AsyncIterator[AskGateway]:
         api = FastAPI()
         api.state.max_body_bytes, api.state.knows_token = 100_000_000, bool
         transport = httpx.ASGITransport(Application(api, plane))
-        headers = {"Authorization": "Bearer good", "Content-Type": ARROW}
+        headers = {"Authorization": "Bearer good", "Content-Type": ARROW, **more_headers}
         async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers) as client:
             table = await scored.routes.active_table("churn")
             assert table is not None
@@ -72,6 +74,21 @@ async def test_the_same_rows_get_the_same_bits(
     assert set(output["version"].to_pylist()) == {account.version}
     assert output.schema.names == [*answers.schema.names, "version"]
     for name in answers.schema.names:
+        assert output[name].to_pylist() == answers[name].to_pylist(), name
+
+
+@pytest.mark.parametrize("mixed", [False, True], ids=["champion", "mixture"])
+async def test_the_same_rows_get_the_same_sets_of_labels(
+    scored: Scored, ask_gateway: AskGateway, make_rows: Callable[..., pa.Table], mixed: bool
+) -> None:
+    await scored.answer_by(mixture_weights(scored.spec) if mixed else None, intervals=KEPT)
+    rows = features_of(make_rows(500, seed=9))
+    _, output = await scored(rows, interval=0.85)
+    answers = await ask_gateway(rows, **{"X-Optagent-Interval": "0.85"})
+    assert output.schema.names[-3:] == ["set", "level", "version"]
+    assert {len(labels) for labels in output["set"].to_pylist()} == {1, 2}
+    assert set(output["level"].to_pylist()) == {0.9}
+    for name in ("set", "level"):
         assert output[name].to_pylist() == answers[name].to_pylist(), name
 
 

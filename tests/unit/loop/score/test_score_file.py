@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import json
 import os
 import threading
 import time
@@ -19,7 +20,8 @@ import pytest
 from optagent.adapters.datasets import row_output
 from optagent.adapters.in_memory.workers import SequentialWorkers
 from optagent.domain.model import CHAMPION
-from optagent.errors import Busy, InvalidData, InvalidRequest, NotFound, Unavailable
+from optagent.domain.prediction_interval import IntervalThresholds
+from optagent.errors import Busy, Conflict, InvalidData, InvalidRequest, NotFound, Unavailable
 from optagent.loop.score import score_file
 from tests.unit.loop.score.conftest import FEATURES, Scored, features_of, mixture_weights
 
@@ -371,3 +373,29 @@ async def test_where_recording_fails_there_is_no_output_and_the_number_is_said(
     message = await refusal(scored, rows, Unavailable, record=True)
     assert message == "0 of 50 rows are recorded, and there is no output: Redis does not answer"
     assert os.listdir(scored.folder) == ["new.parquet"]
+
+
+async def test_sets_of_labels_are_texts_in_a_csv_file(scored: Scored, rows: pa.Table) -> None:
+    await scored.answer_by(intervals=IntervalThresholds((1.0, 1.0, 1.0, 1.0, 1.0)))
+    await scored(rows, out=scored.folder / "scored.csv", interval=0.9)
+    table = pacsv.read_csv(scored.folder / "scored.csv")
+    assert {frozenset(json.loads(text)) for text in table["set"].to_pylist()} == {frozenset({"no", "yes"})}
+
+
+@pytest.mark.parametrize("level", [0, 1, 90, float("nan"), True, "0.9"])
+async def test_what_is_no_level_is_refused_before_any_work(scored: Scored, level: Any) -> None:
+    with pytest.raises(InvalidRequest, match=r"0\.5 to 0\.99"):
+        await scored.agent.score("no-such-model", "no-such-file", scored.out, interval=level)
+
+
+async def test_intervals_of_a_model_that_has_none_are_refused(scored: Scored, rows: pa.Table) -> None:
+    await scored.answer_by()
+    with pytest.raises(Conflict, match=r"churn has no intervals yet: set intervals: true in its model\.yaml"):
+        await scored(rows, interval=0.9)
+    assert not scored.out.exists()
+
+
+async def test_a_column_that_an_interval_gives_cannot_be_carried_over(scored: Scored, rows: pa.Table) -> None:
+    await scored.answer_by(intervals=IntervalThresholds((0.5, 0.6, 0.7, 0.8, 0.9)))
+    with pytest.raises(InvalidRequest, match="'set' is the name of an answer"):
+        await scored(rows.append_column("set", [[1] * rows.num_rows]), interval=0.9, columns=["set"])

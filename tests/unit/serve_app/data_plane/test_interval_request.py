@@ -5,11 +5,13 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from optagent.domain.model import Task
 from optagent.domain.prediction_interval import IntervalThresholds
 from optagent.training.encoding import Schema
+from tests.fakes.data_plane import ARROW, stream
 from tests.unit.serve_app.data_plane.test_gateway import PREDICT, ROW, SCHEMA, Acts, Gateway, Versions, constant_scores
 
 KEPT = IntervalThresholds((0.5, 0.6, 0.7, 0.8, 1.0))
@@ -117,3 +119,47 @@ async def test_new_thresholds_load_no_version_again(gateway: Gateway) -> None:
     await ask(gateway, 0.9)
     await gateway.answer_by(champion="3", intervals=IntervalThresholds((1.0, 2.0, 3.0, 4.0, 5.0)))
     assert (await ask(gateway, 0.9))["interval"]["high"] == 15.5
+
+
+async def ask_in_arrow(gateway: Gateway, level: str) -> Any:
+    """The answer to a stream of two rows with the header."""
+    headers = {"Content-Type": ARROW, "X-Optagent-Interval": level}
+    return await gateway.client.post(PREDICT, content=stream(pa.Table.from_pylist([ROW, ROW])), headers=headers)
+
+
+@pytest.mark.parametrize(
+    ("version", "columns"), [("1", {"set": [["no", "yes"]] * 2}), ("2", {"set": [["c", "b"]] * 2}),
+                             ("3", {"low": [11.8] * 2, "high": [13.2] * 2})]
+)  # fmt: skip
+async def test_a_stream_of_arrow_asks_by_a_header_and_gets_columns(
+    gateway: Gateway, version: str, columns: dict[str, Any]
+) -> None:
+    await gateway.answer_by(champion=version, intervals=KEPT)
+    response = await ask_in_arrow(gateway, "0.85")
+    assert response.status_code == 200, response.text
+    table = pa.ipc.open_stream(response.content).read_all()
+    assert table.schema.names[-1 - len(columns) :] == [*columns, "level"]
+    assert table["level"].to_pylist() == [0.9, 0.9]
+    for name, values in columns.items():
+        assert table[name].to_pylist() == values, name
+
+
+async def test_the_body_of_a_request_decides_before_its_header(gateway: Gateway) -> None:
+    await gateway.answer_by(champion="3", intervals=KEPT)
+    headers = {"X-Optagent-Interval": "0.5"}
+    for body, level in (({"row": ROW}, 0.5), ({"row": ROW, "interval": 0.99}, 0.99)):
+        answer = (await gateway.predict(body, headers=headers)).json()["predictions"][0]
+        assert answer["interval"]["level"] == level
+
+
+@pytest.mark.parametrize("level", ["", "1", "90", "nan", "inf", "a lot"])
+async def test_a_header_that_is_no_level_is_refused(gateway: Gateway, level: str) -> None:
+    await gateway.answer_by(champion="3", intervals=KEPT)
+    response = await ask_in_arrow(gateway, level)
+    assert response.status_code == 422, response.text
+    assert "0.5 to 0.99" in response.json()["detail"]
+
+
+async def test_a_stream_that_asks_a_model_without_intervals_is_refused(gateway: Gateway) -> None:
+    await gateway.answer_by(champion="3")
+    assert (await ask_in_arrow(gateway, "0.9")).status_code == 409

@@ -1,0 +1,1 @@
+optagent score churn --data new.parquet --out scored.parquet --interval 0.9
