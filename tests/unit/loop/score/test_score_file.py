@@ -377,7 +377,7 @@ async def test_where_recording_fails_there_is_no_output_and_the_number_is_said(
 
 async def test_sets_of_labels_are_texts_in_a_csv_file(scored: Scored, rows: pa.Table) -> None:
     await scored.answer_by(intervals=IntervalThresholds((1.0, 1.0, 1.0, 1.0, 1.0)))
-    await scored(rows, out=scored.folder / "scored.csv", interval=0.9)
+    await scored.agent.score("churn", scored.write(rows), scored.folder / "scored.csv", interval=0.9)
     table = pacsv.read_csv(scored.folder / "scored.csv")
     assert {frozenset(json.loads(text)) for text in table["set"].to_pylist()} == {frozenset({"no", "yes"})}
 
