@@ -9,6 +9,7 @@ import numpy.typing as npt
 from optagent.arrays import Matrix, Matrix64
 from optagent.codec import decode
 from optagent.serving.attribution_linear import LinearAttributor
+from optagent.serving.attribution_oblivious import ObliviousAttributor
 from optagent.serving.attribution_trees import TreeAttributor
 from optagent.training.plan import FeaturePlan
 from optagent.training.stack import standardise
@@ -90,6 +91,7 @@ def _find_sources(plan: FeaturePlan) -> list[tuple[str, ...]]:
 
 _KINDS: dict[str, Callable[[Arrays], Attributor]] = {
     "trees": TreeAttributor,
+    "oblivious": ObliviousAttributor,
     "linear": LinearAttributor,
     "plan": PlanAttributor,
     "sum": SumAttributor,

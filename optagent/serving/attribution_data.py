@@ -18,6 +18,8 @@ from optagent.errors import Conflict, InvalidRequest, Malformed
 from optagent.serving.attribution_linear import linear_arrays
 from optagent.serving.boosted_trees import lightgbm_forest, xgboost_forest
 from optagent.serving.evidence_record import count_outputs
+from optagent.serving.oblivious_arrays import oblivious_arrays
+from optagent.serving.oblivious_trees import catboost_forest
 from optagent.serving.onnx_columns import Levels, category_tables
 from optagent.serving.sklearn_trees import histogram_forest, sklearn_forest
 from optagent.serving.tree_arrays import forest_arrays
@@ -84,6 +86,13 @@ def _read_lightgbm(source: _Source) -> Arrays:
 
 def _read_xgboost(source: _Source) -> Arrays:
     return _forest_arrays(xgboost_forest(source.model._booster, source.task, source.outputs), source)
+
+
+def _read_catboost(source: _Source) -> Arrays:
+    unit = np.array(LOG_ODDS if source.task.classifies else VALUE)
+    forest = catboost_forest(source.model, source.task, source.outputs, source.levels)
+    weights = [tree["leaf_weights"] for tree in source.model.document["oblivious_trees"]]
+    return {"kind": np.array("oblivious"), "unit": unit, **oblivious_arrays(forest, weights, source.levels)}
 
 
 def _read_histograms(source: _Source) -> Arrays:
@@ -188,6 +197,7 @@ _NAMES = {LOG_ODDS: "log-odds", PROBABILITY: "probabilities", VALUE: "values"}
 _READERS: dict[str, Callable[[_Source], Arrays]] = {
     "lightgbm": _read_lightgbm,
     "xgboost": _read_xgboost,
+    "catboost": _read_catboost,
     "hist_gradient_boosting": _read_histograms,
     "random_forest": _read_sklearn_forest,
     "extra_trees": _read_sklearn_forest,

@@ -54,22 +54,44 @@ class SplitPlace(NamedTuple):
 
 
 class StatisticTable(NamedTuple):
-    """The number of a statistic's borders below it, for the cases of its sources, of which the last varies fastest."""
+    """The number of a statistic's borders below it, for the cases of its sources, of which the last varies fastest.
+
+    `owners` are the columns that it is a statistic of: those whose categories it counts.
+    """
 
     sources: Sources
     ranks: npt.NDArray[np.uint8]
+    owners: tuple[int, ...]
 
 
-def list_sources(features: Mapping[str, Any]) -> Iterator[tuple[Sources, Sequence[float], bool]]:
-    """The sources and the borders of each feature of a model, in the order in which splits are numbered.
+class ModelFeature(NamedTuple):
+    """A feature that splits ask: its sources, its owners among their columns, and its borders.
 
     Borders that are not nested are categories, of which a code is one.
     """
+
+    sources: Sources
+    owners: tuple[int, ...]
+    borders: Sequence[float]
+    is_nested: bool
+
+
+class AskedStatistic(NamedTuple):
+    """A feature of categorical columns, with the places of the splits by its borders."""
+
+    feature: ModelFeature
+    places: Sequence[SplitPlace]
+
+
+def list_features(features: Mapping[str, Any]) -> Iterator[ModelFeature]:
+    """The features of a model, in the order in which splits are numbered."""
     categories = features.get("categorical_features", ())
     for feature in features.get("float_features", ()):
-        yield (Source(feature["flat_feature_index"], tuple(feature["borders"])),), feature["borders"], True
+        column, numbers = feature["flat_feature_index"], feature["borders"]
+        yield ModelFeature((Source(column, tuple(numbers)),), (column,), numbers, True)
     for feature in categories:
-        yield (Source(feature["flat_feature_index"]),), feature.get("values", ()), False
+        column = feature["flat_feature_index"]
+        yield ModelFeature((Source(column),), (column,), feature.get("values", ()), False)
     for statistic in features.get("ctrs", ()):
         codes = {element["cat_feature_index"] for element in statistic["elements"] if "cat_feature_index" in element}
         borders: dict[int, set[float]] = {}
@@ -77,24 +99,34 @@ def list_sources(features: Mapping[str, Any]) -> Iterator[tuple[Sources, Sequenc
             if "border" in element:
                 column = features["float_features"][element["float_feature_index"]]["flat_feature_index"]
                 borders.setdefault(column, set()).add(element["border"])
-        numbers = [Source(column, tuple(sorted(borders[column]))) for column in sorted(borders)]
+        sides = [Source(column, tuple(sorted(borders[column]))) for column in sorted(borders)]
         texts = [Source(categories[code]["flat_feature_index"]) for code in sorted(codes)]
-        yield (*texts, *numbers), statistic["borders"], True
+        counted = [
+            each["cat_feature_index"]
+            for each in statistic["elements"]
+            if each["combination_element"] == "cat_feature_value"
+        ]
+        owners = tuple(sorted({int(categories[code]["flat_feature_index"]) for code in counted}))
+        yield ModelFeature((*texts, *sides), owners, statistic["borders"], True)
 
 
 def fill_tables(
-    model: CatBoostModel, statistics: Sequence[tuple[Sources, Sequence[SplitPlace]]], levels: Levels
+    model: CatBoostModel, statistics: Sequence[AskedStatistic], levels: Levels
 ) -> tuple[StatisticTable, ...]:
-    """The tables of statistics, each with the splits by its borders; raises InvalidRequest for too many cells."""
-    cells = sum(prod(source.size(levels) for source in sources) for sources, _ in statistics)
+    """The tables of statistics; raises InvalidRequest for too many cells."""
+    cells = sum(prod(source.size(levels) for source in each.feature.sources) for each in statistics)
     if cells > MOST_CELLS:
         raise InvalidRequest(
             f"the statistics of its categories have {cells:,} cells, the limit is {MOST_CELLS:,}; a smaller"
             " max_ctr_complexity makes fewer"
         )
     return tuple(
-        StatisticTable(sources, read_truths(model, sources, places, levels).sum(axis=1).astype(np.uint8))
-        for sources, places in statistics
+        StatisticTable(
+            feature.sources,
+            read_truths(model, feature.sources, places, levels).sum(axis=1).astype(np.uint8),
+            feature.owners,
+        )
+        for feature, places in statistics
     )
 
 
@@ -112,3 +144,29 @@ def read_truths(model: CatBoostModel, sources: Sources, places: Sequence[SplitPl
             probe[:, source.column] = of_source[case]
         parts.append(model.leaf_numbers(probe, first, last)[:, trees - first] >> bits & 1 == 1)
     return np.concatenate(parts)
+
+
+def list_cases(tables: Sequence[StatisticTable]) -> tuple[list[Source], list[tuple[int, float]]]:
+    """What cells of tables depend on: the sources by their codes, and the columns with a border that is asked for."""
+    sources = sorted({source for table in tables for source in table.sources})
+    codes = [source for source in sources if not source.borders]
+    return codes, sorted({(source.column, border) for source in sources for border in source.borders})
+
+
+def find_strides(
+    tables: Sequence[StatisticTable], levels: Levels
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """(most cases of a table, tables) the cases on which a table depends, and the cells by which each moves on."""
+    codes, borders = list_cases(tables)
+    place: dict[tuple[int, float | None], int] = {(source.column, None): at for at, source in enumerate(codes)}
+    place |= {(column, border): at for at, (column, border) in enumerate(borders, len(codes))}
+    moves: list[list[tuple[int, int]]] = []
+    for table in tables:
+        stride, of_table = 1, []
+        for source in reversed(table.sources):
+            of_table += [(place[source.column, border], stride) for border in source.borders or (None,)]
+            stride *= source.size(levels)
+        moves.append(of_table)
+    most = max(map(len, moves))
+    padded = np.array([of_table + [(0, 0)] * (most - len(of_table)) for of_table in moves])
+    return padded[:, :, 0].T, padded[:, :, 1].T.astype(np.float32)

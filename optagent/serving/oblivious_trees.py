@@ -9,7 +9,14 @@ import numpy.typing as npt
 from optagent.arrays import Vector
 from optagent.domain.model import Task
 from optagent.serving.boosted_trees import LINKS
-from optagent.serving.category_statistics import Levels, Sources, SplitPlace, StatisticTable, fill_tables, list_sources
+from optagent.serving.category_statistics import (
+    AskedStatistic,
+    Levels,
+    SplitPlace,
+    StatisticTable,
+    fill_tables,
+    list_features,
+)
 from optagent.serving.trees import LinkFunction
 from optagent.training.families.catboost_model import CatBoostModel
 
@@ -78,16 +85,17 @@ def _read_questions(
     The borders of a statistic become ranks; each category of a column that is asked for has a table of its own.
     """
     questions: dict[int, tuple[int, float]] = {}
-    statistics: list[tuple[Sources, list[SplitPlace]]] = []
+    statistics: list[AskedStatistic] = []
     first = 0
-    for sources, borders, is_nested in list_sources(model.document["features_info"]):
-        asked = {first + at: border for at, border in enumerate(borders) if first + at in places}
-        first += len(borders)
-        if asked and not levels[sources[0].column]:
-            questions |= {number: (sources[0].column, border) for number, border in asked.items()}
+    for feature in list_features(model.document["features_info"]):
+        asked = {first + at: border for at, border in enumerate(feature.borders) if first + at in places}
+        first += len(feature.borders)
+        column = feature.sources[0].column
+        if asked and not levels[column]:
+            questions |= {number: (column, border) for number, border in asked.items()}
             continue
-        for numbers in [list(asked)] if is_nested and asked else [[number] for number in asked]:
+        for numbers in [list(asked)] if feature.is_nested and asked else [[number] for number in asked]:
             column = len(levels) + len(statistics)
             questions |= {number: (column, rank + 0.5) for rank, number in enumerate(numbers)}
-            statistics.append((sources, [places[number] for number in numbers]))
+            statistics.append(AskedStatistic(feature, [places[number] for number in numbers]))
     return questions, fill_tables(model, statistics, levels)

@@ -6,10 +6,9 @@ ONNX Runtime's own operator for trees is slower, since it walks them node by nod
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from optagent.arrays import Vector
-from optagent.serving.category_statistics import Levels, Source, StatisticTable
+from optagent.serving.category_statistics import Levels, Source, StatisticTable, find_strides, list_cases
 from optagent.serving.oblivious_trees import ObliviousForest
 from optagent.serving.onnx_graph import Graph
 
@@ -37,12 +36,10 @@ def _add_columns(graph: Graph, tables: Sequence[StatisticTable], levels: Levels)
     columns = graph.add("Transpose", graph.rows)
     if not tables:
         return columns
-    sources = sorted({source for table in tables for source in table.sources})
-    codes = [source for source in sources if not source.borders]
-    borders = sorted({(source.column, border) for source in sources for border in source.borders})
+    codes, borders = list_cases(tables)
     parts = [_add_codes(graph, columns, codes, levels), *([_add_sides(graph, columns, borders)] if borders else [])]
     cases = parts[0] if len(parts) == 1 else graph.add("Concat", *parts, axis=0)
-    places, strides = _find_strides(tables, codes, borders, levels)
+    places, strides = find_strides(tables, levels)
     moves = graph.add("Gather", cases, graph.constant(places.ravel()), axis=0)
     moves = graph.add("Mul", moves, graph.constant(strides.reshape(-1, 1)))
     cells = _sum_parts(graph, moves, np.ones(len(strides)), len(tables))
@@ -64,24 +61,6 @@ def _add_sides(graph: Graph, columns: str, borders: Sequence[tuple[int, float]])
     numbers = graph.add("Gather", columns, graph.constant(np.array([column for column, _ in borders])), axis=0)
     at = np.array([[border] for _, border in borders], dtype=np.float32)
     return graph.cast(graph.add("Greater", numbers, graph.constant(at)), 32)
-
-
-def _find_strides(
-    tables: Sequence[StatisticTable], codes: Sequence[Source], borders: Sequence[tuple[int, float]], levels: Levels
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """(most cases of a table, tables) the cases on which a table depends, and the cells by which each moves on."""
-    place: dict[tuple[int, float | None], int] = {(source.column, None): at for at, source in enumerate(codes)}
-    place |= {(column, border): at for at, (column, border) in enumerate(borders, len(codes))}
-    moves: list[list[tuple[int, int]]] = []
-    for table in tables:
-        stride, of_table = 1, []
-        for source in reversed(table.sources):
-            of_table += [(place[source.column, border], stride) for border in source.borders or (None,)]
-            stride *= source.size(levels)
-        moves.append(of_table)
-    most = max(map(len, moves))
-    padded = np.array([of_table + [(0, 0)] * (most - len(of_table)) for of_table in moves])
-    return padded[:, :, 0].T, padded[:, :, 1].T.astype(np.float32)
 
 
 def _sum_parts(graph: Graph, values: str, weights: Vector, count: int) -> str:

@@ -27,7 +27,7 @@ from optagent.training.steps import GroupMean, Product
 
 MakePredictor = Callable[..., Predictor]
 MakeRows = Callable[[Task], pa.Table]
-FAMILIES = ("lightgbm", "xgboost", "hist_gradient_boosting", "random_forest", "extra_trees", "linear")
+FAMILIES = ("lightgbm", "xgboost", "catboost", "hist_gradient_boosting", "random_forest", "extra_trees", "linear")
 
 
 def attributor_of(predictor: Predictor) -> Attributor:
@@ -95,6 +95,30 @@ def library_contributions(predictor: Predictor, x: Matrix) -> np.ndarray:
 
     rows = xgboost.DMatrix(x, feature_types=booster.feature_types, enable_categorical=True, nthread=1)
     return booster.predict(rows, pred_contribs=True).reshape(len(x), -1, x.shape[1] + 1)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"one_hot_max_size": 255},
+        {"one_hot_max_size": 2, "max_ctr_complexity": 1},
+        {"one_hot_max_size": 2, "max_ctr_complexity": 4, "depth": 8},
+        {"boosting_type": "Ordered", "max_ctr_complexity": 2},
+    ],
+    ids=str,
+)
+def test_contributions_are_those_of_catboost_on_numbers_categories_and_their_statistics(
+    params: dict[str, object], task: Task, make_predictor: MakePredictor, make_served_rows: MakeRows
+) -> None:
+    predictor = make_predictor("catboost", task, **params)
+    x = encode(make_served_rows(task), predictor.schema)[:80]
+    attributor = attributor_of(predictor)
+    pool = predictor.model._pool(x)  # type: ignore[attr-defined]
+    values = predictor.model._booster.get_feature_importance(pool, type="ShapValues")  # type: ignore[attr-defined]
+    expected = np.asarray(values).reshape(len(x), -1, x.shape[1] + 1)
+    np.testing.assert_allclose(attributor.contributions(x), expected[:, :, :-1], rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(np.tile(attributor.base, (len(x), 1)), expected[:, :, -1], rtol=1e-6, atol=1e-6)
 
 
 SMALL = {"hist_gradient_boosting": {"max_leaf_nodes": 8}, "extra_trees": {"max_depth": 3}}
