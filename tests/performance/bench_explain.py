@@ -26,6 +26,7 @@ from optagent.serving.engine import ServedModel
 from optagent.serving.onnx_compiler import compile_onnx
 from optagent.serving.reasons import RowExplainer
 from optagent.training.encoding import encode, fit_schema, load_data
+from optagent.training.families.catboost_model import CatBoostModel
 from optagent.training.families.registry import FAMILIES
 from optagent.training.manifest import FORMAT, Manifest
 from optagent.training.predictor import Predictor
@@ -36,11 +37,12 @@ TRAIN, ASKED, CALLS, TREES = 20_000, 200, 1_000, 200
 PARAMS: dict[str, dict[str, Any]] = {
     "lightgbm": {},
     "xgboost": {"max_depth": 5},
+    "catboost": {"depth": 6},
     "hist_gradient_boosting": {},
     "random_forest": {"max_depth": 6},
     "linear": {},
 }
-TITLES = {"xgboost": " (depth 5)", "random_forest": " (depth 6)"}
+TITLES = {"xgboost": " (depth 5)", "catboost": " (depth 6)", "random_forest": " (depth 6)"}
 
 Call = Callable[[int], Any]
 
@@ -70,6 +72,9 @@ def library_call(predictor: Predictor, x: np.ndarray) -> Call | None:
     booster = getattr(predictor.model, "_booster", None)
     if predictor.manifest.family == "lightgbm":
         return lambda at: booster.predict(x[at : at + 1], pred_contrib=True, num_threads=1)[0]
+    if isinstance(predictor.model, CatBoostModel):
+        pool_of, shares = predictor.model._pool, predictor.model._booster.get_feature_importance
+        return lambda at: shares(pool_of(x[at : at + 1]), type="ShapValues", thread_count=1)[0]
     if predictor.manifest.family != "xgboost":
         return None
     booster.set_param({"nthread": 1})
