@@ -147,7 +147,7 @@ def read_truths(model: CatBoostModel, sources: Sources, places: Sequence[SplitPl
 
 
 def list_cases(tables: Sequence[StatisticTable]) -> tuple[list[Source], list[tuple[int, float]]]:
-    """What cells of tables depend on: the sources by their codes, and the columns with a border that is asked for."""
+    """The cases that cells of tables depend on: sources by their codes, and columns with a border each."""
     sources = sorted({source for table in tables for source in table.sources})
     codes = [source for source in sources if not source.borders]
     return codes, sorted({(source.column, border) for source in sources for border in source.borders})

@@ -68,7 +68,7 @@ def _read_tree(forest: ObliviousForest, number: int, weights: Vector, output: in
 
 
 def _table_arrays(tables: Sequence[StatisticTable], levels: Levels) -> Arrays:
-    """What the ranks of the tables are looked up by, for the codes of some columns and sides of some borders."""
+    """The ranks of the tables, and the codes of columns and sides of borders that they are looked up by."""
     if not tables:
         return {}
     codes, borders = list_cases(tables)

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from optagent.arrays import Matrix, Prediction
+from optagent.arrays import Matrix, Matrix64, Prediction, Vector
 from optagent.domain.model import Task
 from optagent.serving.attribution import make_attributor
 from optagent.training.encoding import Schema
@@ -26,8 +26,8 @@ class RowExplainer:
         """Takes the arrays that `attribution_data` reads, and makes the tables; raises Conflict for a model without."""
         self._attributor = make_attributor(dict(arrays))
         self.cells = self._attributor.cells
-        self._unit = str(arrays["unit"])
-        self._schema = schema
+        self.unit = str(arrays["unit"])
+        self._schema, self.names = schema, schema.names
 
     def explain(self, x: Matrix, scores: Prediction, count: int) -> list[Reasons]:
         """The `count` largest contributions to each answer, whose `base`, contributions and `others` sum to `sum`.
@@ -37,31 +37,49 @@ class RowExplainer:
         """
         outputs = scores.argmax(axis=1) if scores.ndim == 2 else np.zeros(len(x), dtype=np.intp)
         contributions = self._attributor.contributions(x)[np.arange(len(x)), outputs]
-        first = np.argsort(-np.abs(contributions), axis=1, kind="stable")[:, :count]
-        return [
-            self._format(int(output), row, places)
-            for output, row, places in zip(outputs, contributions, first, strict=True)
-        ]
+        bases = self._attributor.base[outputs]
+        return name_reasons(self._schema, self.names, self.unit, (outputs, bases), contributions, count)
 
-    def _format(self, output: int, contributions: npt.NDArray[Any], places: npt.NDArray[Any]) -> Reasons:
-        names, base, total = self._schema.names, float(self._attributor.base[output]), float(contributions.sum())
-        chosen = contributions[places]
-        return {
-            "of": self._name_output(output),
-            "unit": self._unit,
-            "base": base,
-            "features": [
-                {"feature": names[place], "contribution": value}
-                for place, value in zip(places.tolist(), chosen.tolist(), strict=True)
-            ],
-            "others": total - float(chosen.sum()),
-            "sum": base + total,
-        }
+    def read_margins(self, x: Matrix) -> tuple[float, Matrix64]:
+        """The base of the first output, and the (rows, columns) contributions to it."""
+        return float(self._attributor.base[0]), self._attributor.contributions(x)[:, 0]
 
-    def _name_output(self, output: int) -> Any:
-        if self._schema.task is Task.REGRESSION:
-            return self._schema.target
-        return self._schema.classes[1 if self._schema.task is Task.BINARY else output]
+
+def name_reasons(
+    schema: Schema,
+    names: Sequence[str],
+    unit: str,
+    answered: tuple[npt.NDArray[np.intp], Vector],
+    contributions: Matrix64,
+    count: int,
+) -> list[Reasons]:
+    """The `count` largest contributions (rows, names) to the outputs that `answered`, (rows,) each with their bases."""
+    first = np.argsort(-np.abs(contributions), axis=1, kind="stable")[:, :count]
+    outputs, bases = answered
+    rows = zip(outputs.tolist(), bases.tolist(), contributions, first, strict=True)
+    return [
+        {"of": _name_output(schema, output), "unit": unit, **_list_features(names, base, row, places)}
+        for output, base, row, places in rows
+    ]
+
+
+def _list_features(names: Sequence[str], base: float, contributions: Vector, places: npt.NDArray[np.intp]) -> Reasons:
+    chosen, total = contributions[places], float(contributions.sum())
+    return {
+        "base": base,
+        "features": [
+            {"feature": names[place], "contribution": value}
+            for place, value in zip(places.tolist(), chosen.tolist(), strict=True)
+        ],
+        "others": total - float(chosen.sum()),
+        "sum": base + total,
+    }
+
+
+def _name_output(schema: Schema, output: int) -> Any:
+    if schema.task is Task.REGRESSION:
+        return schema.target
+    return schema.classes[1 if schema.task is Task.BINARY else output]
 
 
 def reasons_column(reasons: Sequence[Reasons]) -> pa.Array:

@@ -50,7 +50,7 @@ class ServedMixture:
         self.record_model = reference if reference.version == champion else reference.copy_as(champion)
         self.slots = weights.slots
         self.readers: list[RowReader] = [reference.reader]
-        self._weights = weights
+        self.weights = weights
         self._text = SEPARATOR.join(weights.slots)
         self._scorer = MixtureScorer(weights)
         self.members = self._find_members(models)
@@ -61,7 +61,7 @@ class ServedMixture:
         answer = self._scorer.mix(slot_scores)
         if not math.isfinite(np.add.reduce(answer.scores, axis=None)):
             return None
-        return MixedScores(answer.scores, SaidRecord(self._text, self._weights.digest, answer.said))
+        return MixedScores(answer.scores, SaidRecord(self._text, self.weights.digest, answer.said))
 
     def read(self, rows: Any) -> list[Matrix | None]:
         """The matrix of each reader, None for one that refuses rows that the first reader takes.
@@ -78,7 +78,7 @@ class ServedMixture:
 
     def empty_scores(self, rows: int) -> Array:
         """(rows, slots, outputs), NaN throughout."""
-        return np.full((rows, len(self.slots), self._weights.outputs), np.nan)
+        return np.full((rows, len(self.slots), self.weights.outputs), np.nan)
 
     def fill_scores(
         self, slot_scores: Array, members: Sequence[MixtureMember], matrices: Sequence[Matrix | None]
@@ -104,14 +104,14 @@ class ServedMixture:
         reference = self.reference_model
         columns = [reference.schema.columns]
         members: list[MixtureMember] = []
-        for name in dict.fromkeys(self._weights.versions):
+        for name in dict.fromkeys(self.weights.versions):
             model = models.get(name)
             if model is None or not _answer_alike(model, reference):
                 continue
             if model.schema.columns not in columns:
                 columns.append(model.schema.columns)
                 self.readers.append(model.reader)
-            places = tuple(at for at, other in enumerate(self._weights.versions) if other == name)
+            places = tuple(at for at, other in enumerate(self.weights.versions) if other == name)
             members.append(MixtureMember(name, model, places, columns.index(model.schema.columns)))
         return tuple(members)
 

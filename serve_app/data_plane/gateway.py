@@ -21,6 +21,7 @@ from optagent.domain.token import Scope
 from optagent.errors import Conflict, EngineFailed, InvalidRequest
 from optagent.ports import Clock, Histories, Loader, Observations, RecordKind, Routes
 from optagent.serving.prediction_record import PredictionRecord
+from optagent.serving.reasons import Reasons
 from serve_app.data_plane.body_limits import SMALL_BODY
 from serve_app.data_plane.evidence import EvidenceRecorder
 from serve_app.data_plane.explaining import AnswerExplainer
@@ -33,6 +34,7 @@ from serve_app.data_plane.payloads import (
     ARROW,
     JSON,
     AnswerExtras,
+    PredictionRequest,
     ask_reasons,
     encode_answer,
     encode_json,
@@ -188,7 +190,7 @@ class DataPlane:
         if request.explain:  # what a version waits for once is no time of its own
             started_at += await self._explainer.prepare(route, assignment, request)
         result = await self._scorer.score(route, assignment, request)
-        reasons = await self._explainer.explain(result.version, request, result.scores) if request.explain else None
+        reasons = await self._explain(route, result, request) if request.explain else None
         if len(ids) < request.size:
             ids = [*ids, *self._new_ids(request.size - 1)]
         mixture = route.mixture if result.said is not None else None
@@ -209,6 +211,11 @@ class DataPlane:
             self._evidence_recorder.record(route, assignment, result, request, ids, unit, arrival)
         if sent_rows:
             self._pasts.keep(route, request, sent_rows, ids, arrival)
+
+    async def _explain(self, route: Route, result: ScoringResult, request: PredictionRequest) -> Sequence[Reasons]:
+        if route.mixture is None or result.said is None:
+            return await self._explainer.explain(result.version, request, result.scores)
+        return await self._explainer.explain_mixture(route.model_id, route.mixture, request, result.said)
 
     async def _take_labels(self, model_id: str, headers: _Headers, receive: Receive, send: Send) -> None:
         arrow = is_arrow(headers.content_type, headers.content_encoding)

@@ -34,12 +34,14 @@ MANY = Schema(
 )
 
 
-def linear_explainer(schema: Schema = SCHEMA, outputs: int = 1) -> RowExplainer:
+def linear_explainer(
+    schema: Schema = SCHEMA, outputs: int = 1, slope: float = 2.0, unit: str = "log-odds"
+) -> RowExplainer:
     """Contributions are 2 · a, or -2 · a to the second output, and 1 for Oslo."""
-    weights = np.array([[2.0, -2.0, 0.0][:outputs]])
+    weights = np.array([[slope, -slope, 0.0][:outputs]])
     arrays = {
         "kind": np.array("linear"),
-        "unit": np.array("log-odds"),
+        "unit": np.array(unit),
         "columns": np.array(2),
         "base": np.full(outputs, 0.5),
         "numbers": np.array([0]),
@@ -206,10 +208,58 @@ async def test_where_the_backup_answers_the_reasons_are_its_own(gateway: Gateway
     assert versions.loads == ["2", "1"]
 
 
-async def test_a_mixture_gives_no_reasons(gateway: Gateway, versions: Explained) -> None:
+def explain_slots(versions: Explained, *slopes: float) -> None:
+    """Versions 1, 2 ... that answer what their explainers say."""
+    for number, slope in enumerate(slopes, 1):
+        explainer = linear_explainer(slope=slope)
+
+        def answer(x: Any, explainer: RowExplainer = explainer) -> Any:
+            base, contributions = explainer.read_margins(x)
+            return 1 / (1 + np.exp(-base - contributions.sum(axis=1)))
+
+        versions.engines[str(number)], versions.explainers[str(number)] = Acts(answer), explainer
+
+
+async def test_the_reasons_of_a_mixture_sum_to_the_log_odds_of_its_answer(
+    gateway: Gateway, versions: Explained
+) -> None:
+    explain_slots(versions, 2.0, -1.0, 0.5)
+    await gateway.answer_by(champion="1", mixture=WEIGHTS)
+    rows = [ROW, {"a": -0.5, "city": "Oslo"}, {"a": 9.0, "city": None}]
+    for answer in (await gateway.predict({"rows": rows, "explain": 2})).json()["predictions"]:
+        reasons, positive = answer["reasons"], answer["probabilities"]["yes"]
+        assert answer["version"] == "mixture"
+        assert reasons["sum"] == pytest.approx(np.log(positive / (1 - positive)), abs=1e-9)
+        assert {each["feature"] for each in reasons["features"]} == {"a", "city"}
+        assert reasons["others"] == pytest.approx(0, abs=1e-12)
+    assert sorted(versions.loads) == ["1", "2", "3"]
+
+
+async def test_a_mixture_of_a_version_without_reasons_has_none(gateway: Gateway, versions: Explained) -> None:
     versions.engines["3"] = Acts(constant_scores(0.5))
-    await gateway.answer_by(champion="1", mixture=WEIGHTS, warm=("2", "3"))
+    await gateway.answer_by(champion="1", mixture=WEIGHTS)
     answer = await gateway.predict({"row": ROW, "explain": 1})
     assert answer.status_code == 409
+    assert "version 2 gives no reasons" in answer.json()["detail"]
     assert "optagent mixture churn --champion-only" in answer.json()["detail"]
-    assert versions.loads == []
+
+
+async def test_a_mixture_of_a_version_that_explains_probabilities_has_none(
+    gateway: Gateway, versions: Explained
+) -> None:
+    explain_slots(versions, 2.0, 1.0, 0.5)
+    versions.explainers["3"] = linear_explainer(unit="probability")
+    await gateway.answer_by(champion="1", mixture=WEIGHTS)
+    answer = await gateway.predict({"row": ROW, "explain": 1})
+    assert answer.status_code == 409
+    assert "version 3 gives reasons as probability, log-odds is needed" in answer.json()["detail"]
+
+
+async def test_the_part_of_a_slot_that_does_not_answer_has_no_reasons(gateway: Gateway, versions: Explained) -> None:
+    explain_slots(versions, 2.0, 1.0, 0.5)
+    versions.engines["2"] = Acts(raise_error)
+    await gateway.answer_by(champion="1", mixture=WEIGHTS)
+    answer = await gateway.predict({"row": ROW, "explain": 1})
+    assert answer.status_code == 409
+    assert "a slot of the mixture did not answer" in answer.json()["detail"]
+    assert (await gateway.predict({"row": ROW})).status_code == 200
