@@ -8,7 +8,7 @@ from optagent.arrays import Matrix, Matrix64
 from optagent.domain.mixture import MixtureWeights
 from optagent.domain.model import Task
 from optagent.errors import Conflict
-from optagent.mixing.slot_shares import answer_margins, slot_shares
+from optagent.mixing.slot_shares import SlotShares
 from optagent.serving.reasons import Reasons, RowExplainer, name_reasons
 from optagent.training.encoding import Schema
 
@@ -32,6 +32,7 @@ class MixtureExplainer:
             if explainer.unit != unit:
                 raise Conflict(f"version {name} gives reasons as {explainer.unit}, {unit} is needed")
         self._schema, self._weights, self._explainers, self._unit = schema, weights, explainers, unit
+        self._shares = SlotShares(weights)
         every_name = (*schema.names, *(name for each in explainers.values() for name in each.names))
         self._names = list(dict.fromkeys(every_name))
         self._places = {name: list(map(self._names.index, each.names)) for name, each in explainers.items()}
@@ -46,11 +47,11 @@ class MixtureExplainer:
         read = {name: explainer.read_margins(matrices[name]) for name, explainer in self._explainers.items()}
         base = np.array([read[name][0] for name in weights.versions])
         margins = np.column_stack([base_of + values.sum(axis=1) for base_of, values in self._in_order(read)])
-        shares = slot_shares(weights, base, margins)
+        shares = self._shares.shares(base, margins)
         totals: Matrix64 = np.zeros((len(margins), len(self._names)))
         for slot, version in enumerate(weights.versions):
             totals[:, self._places[version]] += shares[:, slot, None] * read[version][1]
-        bases = np.full(len(margins), answer_margins(weights, base[None])[0])
+        bases = np.full(len(margins), self._shares.answer_margins(base[None])[0])
         answered = np.zeros(len(margins), dtype=np.intp), bases
         return name_reasons(self._schema, self._names, self._unit, answered, totals, count)
 
