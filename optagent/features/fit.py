@@ -1,4 +1,4 @@
-"""Fitting a feature plan: group means and shares of categories are learned here, from the given rows alone."""
+"""Fitting a feature plan: means by category and shares of categories are learned here, from the given rows alone."""
 
 import math
 from collections.abc import Sequence
@@ -8,17 +8,16 @@ import numpy as np
 import numpy.typing as npt
 
 from optagent.arrays import Rows
+from optagent.training.label_encoding import PRIOR_ROWS, fit_target_mean
 from optagent.training.plan import FeaturePlan
 from optagent.training.problem import Data
 from optagent.training.steps import CategoryShare, GroupDifference, GroupMean, PairShare, Step
+from optagent.training.target_mean import TargetMean
 from optagent.training.transform import sort_by_kind
-
-_PRIOR_ROWS = 20.0
-"""The overall mean counts as this many rows besides a category's own."""
 
 
 def fit_plan(data: Data, steps: Sequence[Step], rows: Rows | None = None, dropped: Sequence[str] = ()) -> FeaturePlan:
-    """The plan of these steps with the numbers of `rows` (all rows by default); the target takes no part."""
+    """The plan of these steps with the numbers of `rows` (all rows by default); only means of the target read it."""
     fitted = tuple(_fit_step(step, data, rows) for step in sort_by_kind(steps))
     return FeaturePlan(columns=data.names, steps=fitted, dropped=tuple(dropped))
 
@@ -26,6 +25,8 @@ def fit_plan(data: Data, steps: Sequence[Step], rows: Rows | None = None, droppe
 def _fit_step(step: Step, data: Data, rows: Rows | None) -> Step:
     if isinstance(step, GroupMean | GroupDifference):
         return _fit_group_means(step, data, rows)
+    if isinstance(step, TargetMean):
+        return fit_target_mean(step, data, rows)
     if isinstance(step, CategoryShare):
         return replace(step, shares=tuple(_count_shares((step.category,), data, rows).tolist()))
     if isinstance(step, PairShare):
@@ -55,5 +56,5 @@ def _fit_group_means(step: GroupMean | GroupDifference, data: Data, rows: Rows |
     levels = data.levels[data.categorical.index(category)]
     counts = np.bincount(codes, minlength=levels)
     sums = np.bincount(codes, weights=numbers, minlength=levels)
-    means = (sums + _PRIOR_ROWS * overall) / (counts + _PRIOR_ROWS)
+    means = (sums + PRIOR_ROWS * overall) / (counts + PRIOR_ROWS)
     return replace(step, means=tuple(means.astype(np.float32).tolist()))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from optagent.arrays import Matrix, Vector
+from optagent.domain.model import Task
 from optagent.training.problem import Data
 from optagent.training.steps import (
     Calendar,
@@ -24,6 +25,7 @@ from optagent.training.steps import (
     Step,
     WindowSummary,
 )
+from optagent.training.target_mean import TargetMean
 
 _PARTS: tuple[DatePart, ...] = ("hour", "weekday", "day", "month", "yearday")
 _NUMBERED = re.compile(r"(.*?)[_\- ]?(\d+)")
@@ -38,7 +40,7 @@ class CandidateInputs:
 
     `names` are all columns in their order. `windows` are columns of one name with different numbers, such as range_5,
     range_10 and range_21. `levels` are the numbers of codes of the categories, `missing` the columns with missing
-    values.
+    values. `has_mean` is true for a target of which means can be taken: one of several classes has none.
     """
 
     names: tuple[str, ...]
@@ -50,6 +52,7 @@ class CandidateInputs:
     windows: tuple[tuple[str, ...], ...] = ()
     levels: Mapping[str, int] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
+    has_mean: bool = False
 
 
 def candidate_inputs(data: Data, dates: Collection[str] = (), left_out: Collection[str] = ()) -> CandidateInputs:
@@ -79,6 +82,7 @@ def candidate_inputs(data: Data, dates: Collection[str] = (), left_out: Collecti
         windows=_window_families([name for name in data.names if name in numbers]),
         levels={data.names[index]: levels for index, levels in zip(data.categorical, data.levels, strict=True)},
         missing=tuple(name for name in _columns_with_missing(data.names, sample) if name not in excluded),
+        has_mean=data.task is not Task.MULTICLASS,
     )
 
 
@@ -115,6 +119,8 @@ def _single_column_steps(name: str, inputs: CandidateInputs, flexible: bool) -> 
         yield from (Calendar(name, part) for part in _PARTS)
     if name in inputs.categories:
         yield CategoryShare(name)
+        if inputs.has_mean:
+            yield TargetMean((name,))
     if name in inputs.numbers and not flexible:
         yield from (Power(name, 2), Power(name, 3))
 
@@ -132,6 +138,8 @@ def _pair_steps(a: str, b: str, inputs: CandidateInputs, flexible: bool) -> Iter
         yield Difference(a, b)
     elif {a, b} <= inputs.categories and inputs.levels.get(a, 1) * inputs.levels.get(b, 1) <= _MOST_PAIRS:
         yield PairShare(a, b)
+        if inputs.has_mean:
+            yield TargetMean((a, b))
     for category, number in ((a, b), (b, a)):
         if category in inputs.categories and number in inputs.numbers:
             yield from (GroupMean(category, number), GroupDifference(category, number))

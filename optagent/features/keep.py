@@ -15,6 +15,7 @@ from optagent.features.collinearity import clusters, most_stable_columns, rank_c
 from optagent.features.context import FeatureSearchContext
 from optagent.features.fit import fit_plan
 from optagent.features.generate import most_promising
+from optagent.features.label_screening import without_leaks
 from optagent.features.matching_pursuit import pursue, steadiness
 from optagent.features.screening import ScreeningResult
 from optagent.features.screening_statistics import ChanceBar, ScreeningTarget, step_values
@@ -61,6 +62,7 @@ def keep_steps(context: FeatureSearchContext, screening: ScreeningResult, search
     data, folds = _trial_data(context, search, steps)
     target = screening.question(questions[-1])
     filters: tuple[tuple[str, Callable[[Steps], Steps]], ...] = (
+        ("it tells the target by itself, as a leak does", partial(without_leaks, screening.screen.data, target.asked)),
         ("another of its cluster is steadier", partial(_steadiest_of_clusters, screening, target)),
         ("no better than a shadow", partial(_better_than_shadows, context, data, folds)),
         ("the model is no better with it", partial(useful_steps, context, data, folds)),
@@ -96,7 +98,8 @@ def _pursue_steps(
     for bar, number, pool in zip(screening.bars, questions, pools, strict=True):
         if not pool:
             continue
-        question, values = screening.question(number), step_values(screening.screen.data, pool)
+        question = screening.question(number)
+        values = step_values(screening.screen.data, pool, question.asked)
         most, flexible = context.limits.features, context.flexible
         best = pursue(competing, values, question.residual, question.asked, bar.height, most, flexible)
         competing = np.concatenate([competing, values[[each.index for each in best]]])
@@ -107,7 +110,7 @@ def _pursue_steps(
 
 def _steadiest_of_clusters(screening: ScreeningResult, question: ScreeningTarget, steps: Steps) -> Steps:
     """The step of each cluster of like ranks whose smallest share of explained residual in any part is largest."""
-    values = step_values(screening.screen.data, steps)
+    values = step_values(screening.screen.data, steps, question.asked)
     shapes = curves(values, screening.screen.flexible)[:, :, question.asked]
     steady = steadiness(shapes, question.residual[question.asked], question.parts[question.asked])
     groups = clusters(rank_correlation(np.ascontiguousarray(values.T)))

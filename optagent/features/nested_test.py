@@ -16,6 +16,7 @@ from optagent.features.keep import KeptSteps
 from optagent.features.refits import PlainFits
 from optagent.features.searches import FeatureSearch
 from optagent.features.shadow_features import permutation_importance
+from optagent.training.label_encoding import encode_for_fold
 from optagent.training.problem import Fold, average_repeats
 from optagent.training.transform import transform_data
 
@@ -86,7 +87,8 @@ def _predict_with_features(
     context: FeatureSearchContext, fold: Fold, selection: KeptSteps, worth: dict[str, list[float]]
 ) -> Prediction:
     data = context.problem.data
-    transformed_data = transform_data(fit_plan(data, tuple(selection.kept), fold.train, selection.idle), data)
+    plan = fit_plan(data, tuple(selection.kept), fold.train, selection.idle)
+    transformed_data = encode_for_fold(transform_data(plan, data), fold.train)
     prediction, model = context.learner.train(transformed_data, fold)
     sample = fold.valid[:: -(-len(fold.valid) // _IMPORTANCE_ROWS)]
     columns = [index for index, name in enumerate(transformed_data.names) if name not in data.names]

@@ -12,6 +12,7 @@ from optagent.domain.study import Budget
 from optagent.errors import Infeasible
 from optagent.training.crossfit import Crossfit
 from optagent.training.families.family import Cache, Family, FittedModel
+from optagent.training.label_encoding import start_fit
 from optagent.training.metrics import Metric
 from optagent.training.problem import Data, Fold, Problem
 
@@ -31,8 +32,15 @@ class Learner:
 
     def train(self, data: Data, fold: Fold, cache: Cache | None = None) -> tuple[Prediction, FittedModel]:
         """The prediction on the validation rows, and the model; raises Infeasible."""
-        fit = self.family.start(
-            self.params, data, fold.train, fold.valid, seed=self.seed, threads=self.threads, cache=cache
+        fit = start_fit(
+            self.family,
+            self.params,
+            data,
+            fold.train,
+            fold.valid,
+            seed=self.seed,
+            threads=self.threads,
+            cache=cache,
         )
         fit.advance(self.rounds)
         return fit.predict_valid(), fit.model()

@@ -16,9 +16,11 @@ import numpy.typing as npt
 from optagent.arrays import Matrix
 from optagent.features.basis import Curves, curves
 from optagent.features.fit import fit_plan
+from optagent.features.label_screening import label_statistics, label_values
 from optagent.features.residual import Residual, permuted_residuals
 from optagent.training.problem import Data
 from optagent.training.steps import Step
+from optagent.training.target_mean import TargetMean
 from optagent.training.transform import Transformer
 
 _LEAST_SHARE = 0.05  # of a candidate's curves that must lie on the rows of the question
@@ -103,11 +105,24 @@ def screen_serially(screen: Screen, blocks: Iterable[Block]) -> Iterable[BlockSt
 
 def screen_block(screen: Screen, block: Block) -> BlockStatistics:
     """The statistics of one block, which depend on no other block."""
-    block_statistics = statistics(candidate_curves(screen, block.steps), screen)
+    block_statistics = _statistics_of_steps(screen, block.steps)
     block_statistics[~block.admitted] = 0.0
     return BlockStatistics(
         block.steps, block_statistics[:, :, 0].copy(), block_statistics[:, :, 1:].max(axis=0, initial=0.0)
     )
+
+
+def _statistics_of_steps(screen: Screen, steps: Sequence[Step]) -> npt.NDArray[np.float64]:
+    """(steps, questions, 1 + draws) of curves of their values, or of means of each residual for means of the target."""
+    computed = np.empty((len(steps), len(screen.questions), 1 + screen.draws))
+    others = [place for place, step in enumerate(steps) if not isinstance(step, TargetMean)]
+    if others:
+        computed[others] = statistics(candidate_curves(screen, [steps[place] for place in others]), screen)
+    for place, step in enumerate(steps):
+        if isinstance(step, TargetMean):
+            residuals = screen.residuals.reshape(len(screen.residuals), *computed.shape[1:])  # of one component
+            computed[place] = label_statistics(screen.data, step, residuals, screen.asked)
+    return computed
 
 
 def candidate_curves(screen: Screen, steps: Sequence[Step]) -> Curves:
@@ -115,11 +130,18 @@ def candidate_curves(screen: Screen, steps: Sequence[Step]) -> Curves:
     return curves(step_values(screen.data, steps), screen.flexible)
 
 
-def step_values(data: Data, steps: Sequence[Step]) -> npt.NDArray[np.float32]:
-    """(steps, rows) values, in the order of the steps."""
+def step_values(
+    data: Data, steps: Sequence[Step], asked: npt.NDArray[np.bool_] | None = None
+) -> npt.NDArray[np.float32]:
+    """(steps, rows) values, in the order of the steps; means of the target are of the rows `asked`, by default all, and
+    out of fold there."""
     plan = fit_plan(data, steps)
     place = {step.name: index for index, step in enumerate(plan.steps)}
     values = np.ascontiguousarray(Transformer(plan).compute_steps(data.x).T)
+    rows = np.arange(len(data)) if asked is None else np.flatnonzero(asked)
+    for index, step in enumerate(plan.steps):
+        if isinstance(step, TargetMean):
+            values[index] = label_values(data, step, rows)
     return values[[place[step.name] for step in steps]]
 
 

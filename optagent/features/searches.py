@@ -84,7 +84,8 @@ def screening_sample(searches: Sequence[FeatureSearch], most: int) -> Rows:
 def select_rows(data: Data, rows: Rows) -> Data:
     """The data of these rows alone."""
     weight = None if data.weight is None else data.weight[rows]
-    return replace(data, x=data.x[rows], y=data.y[rows], weight=weight)
+    parts = None if data.parts is None else data.parts.select_rows(rows)
+    return replace(data, x=data.x[rows], y=data.y[rows], weight=weight, parts=parts)
 
 
 def select_columns(data: Data, names: Collection[str]) -> Data:

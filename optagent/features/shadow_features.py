@@ -12,6 +12,7 @@ from optagent.arrays import Matrix, Vector
 from optagent.errors import InvalidData, InvalidRequest
 from optagent.features.refits import Learner
 from optagent.training.contributions import Predicts, contributions
+from optagent.training.label_encoding import encode_for_fold
 from optagent.training.metrics import Metric
 from optagent.training.problem import Data, Fold
 
@@ -60,7 +61,7 @@ def count_shadow_wins(
     hits = np.zeros(len(data.names), dtype=np.int64)
     for turn in range(rounds):
         fold = folds[turn % len(folds)]
-        doubled = _add_shadows(data, np.random.default_rng([seed, turn]))
+        doubled = encode_for_fold(_add_shadows(data, np.random.default_rng([seed, turn])), fold.train)
         _, model = learner.train(doubled, fold)
         worth = contributions(model, doubled.x_of(fold.valid), data.y[fold.valid], metric, seed, most_rows)
         hits += worth[: len(hits)] > worth[len(hits) :].max()

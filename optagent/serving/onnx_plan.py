@@ -7,8 +7,10 @@ import numpy as np
 from optagent.errors import InvalidRequest
 from optagent.serving.onnx_columns import Levels, gather_columns, look_up, look_up_codes
 from optagent.serving.onnx_graph import Graph
+from optagent.training.cell_tables import cell_table, level_counts
 from optagent.training.plan import FeaturePlan
 from optagent.training.steps import CategoryShare, GroupDifference, GroupMean, MissingCount, PairShare, Power, Step
+from optagent.training.target_mean import TargetMean
 
 _PAIRS = {"product": "Mul", "ratio": "Div", "difference": "Sub"}
 
@@ -37,8 +39,8 @@ def _add_step(graph: Graph, step: Step, place: dict[str, int], levels: Levels) -
         return graph.add("Sub", column(step.number), means) if isinstance(step, GroupDifference) else means
     if isinstance(step, CategoryShare):
         return _look_up(graph, place[step.category], step.shares, levels)
-    if isinstance(step, PairShare):
-        return _look_up_pair(graph, step, place, levels)
+    if isinstance(step, PairShare | TargetMean):
+        return _look_up_cell(graph, step, [place[name] for name in step.columns], levels)
     if isinstance(step, MissingCount):
         missing = graph.add("IsNaN", gather_columns(graph, [place[name] for name in step.over]))
         axes = graph.constant(np.array([1], dtype=np.int64))
@@ -52,16 +54,16 @@ def _look_up(graph: Graph, source: int, numbers: Sequence[float], levels: Levels
     return look_up_codes(graph, source, table)
 
 
-def _look_up_pair(graph: Graph, step: PairShare, place: dict[str, int], levels: Levels) -> str:
-    """The share of the pair of codes, whose place in the table is the first times the columns plus the second."""
-    rows, columns = (max(levels[place[name]], size) for name, size in zip(step.columns, step.sizes, strict=True))
-    table = np.full((rows, columns), np.nan, dtype=np.float32)
-    table[: step.sizes[0], : step.sizes[1]] = step.shares
-    first, second = (
-        graph.add("Gather", graph.rows, graph.constant(np.int64(place[name])), axis=1) for name in step.columns
-    )
-    code = graph.add("Add", graph.add("Mul", first, graph.constant(np.float32(columns))), second)
-    return look_up(graph, code, np.append(table.ravel(), np.float32(np.nan))[:, None])
+def _look_up_cell(graph: Graph, step: PairShare | TargetMean, sources: Sequence[int], levels: Levels) -> str:
+    """The number of the row's cell, whose place in the table counts the codes of the last column fastest."""
+    known, numbers = level_counts(step), cell_table(step)
+    sizes = tuple(max(levels[source], count) for source, count in zip(sources, known, strict=True))
+    table = np.full(sizes, numbers[-1])
+    table[tuple(slice(count) for count in known)] = numbers[:-1].reshape(known)
+    cell, *others = (graph.add("Gather", graph.rows, graph.constant(np.int64(source)), axis=1) for source in sources)
+    for code, size in zip(others, sizes[1:], strict=True):
+        cell = graph.add("Add", graph.add("Mul", cell, graph.constant(np.float32(size))), code)
+    return look_up(graph, cell, np.append(table.ravel(), numbers[-1])[:, None])
 
 
 def _replace_infinite(graph: Graph, value: str) -> str:

@@ -12,6 +12,7 @@ from optagent.arrays import Prediction, Score
 from optagent.domain.study import Budget
 from optagent.errors import Infeasible, InvalidRequest
 from optagent.training.families.family import Cache, Family, Fit, FittedModel
+from optagent.training.label_encoding import start_fit
 from optagent.training.problem import Problem
 
 
@@ -62,7 +63,7 @@ class Crossfit:
         self._sign = 1.0 if maximize else -1.0
         self._budget = budget
         self._keeps_predictions = keeps_predictions
-        self._start = partial(family.start, params, problem.data, seed=seed, threads=threads, cache=cache)
+        self._start = partial(start_fit, family, params, problem.data, seed=seed, threads=threads, cache=cache)
         self._stops = _stops(budget, family.score_growth)
         self._reached = 0
         self._best: Measurement | None = None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from optagent.errors import InvalidRequest
-from optagent.training.steps import AnyStep, GroupDifference, GroupMean, is_unfitted
+from optagent.training.steps import AnyStep, CategoryShare, PairShare, is_unfitted
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class FeaturePlan:
                     f"step {step.name!r} needs the column {unknown[0]!r}, which the plan does not take"
                 )
             if is_unfitted(step):
-                noun = "means" if isinstance(step, GroupMean | GroupDifference) else "shares"
+                noun = "shares" if isinstance(step, CategoryShare | PairShare) else "means"
                 raise InvalidRequest(f"step {step.name!r} has no {noun}: it was not fitted")
         if not set(self.dropped) <= columns:
             raise InvalidRequest(f"dropped: no column {sorted(set(self.dropped) - columns)[0]!r}")

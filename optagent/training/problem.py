@@ -6,6 +6,7 @@ import numpy as np
 
 from optagent.arrays import Codes, Matrix, Prediction, Rows, Vector
 from optagent.domain.model import Task
+from optagent.training.label_parts import LabelEncoding, LabelParts
 
 
 def span_of(rows: Rows) -> slice | None:
@@ -40,6 +41,9 @@ class Data:
     of at most `levels[column]` levels, NaN where missing or unseen. `y` is (rows,) float64: the class index 0 … k-1 for
     classifiers, the value for regressions. `weight` is (rows,) or None. A regression with a `quantile` is to answer
     that quantile of the target, by families that can; otherwise its mean.
+
+    Columns of `encodings` hold mean labels, in `x` as if all rows were trained on; `label_encoding` computes those of a
+    fold. `parts` are the groups of rows that do not see each other's labels, by default random ones.
     """
 
     x: Matrix
@@ -51,6 +55,8 @@ class Data:
     n_classes: int = 0
     weight: Vector | None = None
     quantile: float | None = None
+    encodings: tuple[LabelEncoding, ...] = ()
+    parts: LabelParts | None = None
 
     def __len__(self) -> int:
         return len(self.y)

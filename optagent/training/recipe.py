@@ -14,6 +14,7 @@ from optagent.training.families.engineered import EngineeredModel
 from optagent.training.families.family import Family, FittedModel
 from optagent.training.families.parts import ModelPart
 from optagent.training.families.registry import family_named
+from optagent.training.label_encoding import fit_label_steps, start_fit
 from optagent.training.plan import FeaturePlan
 from optagent.training.problem import Data, Problem
 from optagent.training.transform import transform_data
@@ -50,6 +51,10 @@ class Recipe:
         """The rows with the columns that this recipe learns from."""
         return problem if self.plan is None else replace(problem, data=transform_data(self.plan, problem.data))
 
+    def fit_labels(self, data: Data) -> "Recipe":
+        """The recipe with a plan whose means of the target are those of these rows."""
+        return self if self.plan is None else replace(self, plan=fit_label_steps(self.plan, data))
+
     def with_plan(self, model: FittedModel) -> FittedModel:
         """`model`, which learned from the plan's columns, as a model of the encoded columns."""
         return model if self.plan is None else EngineeredModel(self.plan, ModelPart(self.family, model))
@@ -72,7 +77,7 @@ def predict_out_of_fold(problem: Problem, recipe: Recipe, seed: int = 0) -> OutO
     own_problem, family = recipe.problem(problem), family_named(recipe.family)
     predictions, model = [], None
     for fold in own_problem.folds:
-        fit = family.start(recipe.params, own_problem.data, fold.train, fold.valid, seed=seed)
+        fit = start_fit(family, recipe.params, own_problem.data, fold.train, fold.valid, seed=seed)
         fit.advance(recipe.rounds)
         predictions.append(fit.predict_valid())
         model = fit.model()
@@ -83,6 +88,7 @@ def predict_out_of_fold(problem: Problem, recipe: Recipe, seed: int = 0) -> OutO
 
 def train_recipe(problem: Problem, recipe: Recipe, seed: int = 0, threads: int = 1) -> FittedModel:
     """The recipe's model of all rows; raises Infeasible."""
+    recipe = recipe.fit_labels(problem.data)
     own_problem = recipe.problem(problem)
     rows = np.arange(len(own_problem.data))
     model = refit(
@@ -95,7 +101,7 @@ def refit(
     family: Family, params: Mapping[str, Any], data: Data, rows: Rows, rounds: int, seed: int = 0, threads: int = 1
 ) -> FittedModel:
     """A model of `rounds` steps on `rows`; the other rows of `data` are not read. Raises Infeasible."""
-    fit = family.start(params, data, rows, seed=seed, threads=threads)
+    fit = start_fit(family, params, data, rows, seed=seed, threads=threads)
     fit.advance(rounds)
     return fit.model()
 

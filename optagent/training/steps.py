@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from optagent.errors import InvalidRequest
+from optagent.training.target_mean import TargetMean
 
 DatePart = Literal["hour", "weekday", "day", "month", "yearday"]
 WindowStatistic = Literal["mean", "range"]
@@ -233,18 +234,19 @@ Step = (
     | GroupDifference
     | CategoryShare
     | PairShare
+    | TargetMean
     | Calendar
     | WindowSummary
     | MissingCount
 )
 AnyStep = Annotated[Step, Field(discriminator="kind")]
-FITTED = (GroupMean, GroupDifference, CategoryShare, PairShare)
+FITTED = (GroupMean, GroupDifference, CategoryShare, PairShare, TargetMean)
 """The steps that hold numbers learned from rows."""
 
 
 def is_unfitted(step: Step) -> bool:
     """True for a step whose numbers have not been learned yet."""
-    if isinstance(step, GroupMean | GroupDifference):
+    if isinstance(step, GroupMean | GroupDifference | TargetMean):
         return not step.means
     return isinstance(step, CategoryShare | PairShare) and not step.shares
 

@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from optagent.arrays import Matrix, Vector
 from optagent.errors import InvalidData
+from optagent.training.cell_tables import compile_cells
+from optagent.training.label_encoding import encode_out_of_fold, encoding_of
 from optagent.training.plan import FeaturePlan
 from optagent.training.problem import Data
 from optagent.training.steps import (
@@ -18,11 +20,11 @@ from optagent.training.steps import (
     GroupDifference,
     GroupMean,
     MissingCount,
-    PairShare,
     Power,
     Step,
     WindowSummary,
 )
+from optagent.training.target_mean import TargetMean
 
 Indexes = npt.NDArray[np.intp]
 Write = Callable[[Matrix, Matrix], object]
@@ -83,15 +85,25 @@ def apply_plan(plan: FeaturePlan, x: Matrix) -> Matrix:
 
 
 def transform_data(plan: FeaturePlan, data: Data) -> Data:
-    """The same rows with the columns of the plan; the computed columns are numeric, whatever their sources are."""
+    """The same rows with the columns of the plan; the computed columns are numeric, whatever their sources are.
+
+    Means of the target are those of rows that are trained on: of the labels of other parts, see `label_encoding`.
+    """
     codes = dict(zip((data.names[index] for index in data.categorical), data.levels, strict=True))
     categorical = [(index, codes[name]) for index, name in enumerate(plan.kept_columns) if name in codes]
+    place = {data.names.index(name): index for index, name in enumerate(plan.kept_columns)}
+    earlier = [replace(each, column=place[each.column]) for each in data.encodings if each.column in place]
+    steps = enumerate(plan.steps, len(place))
+    added = [encoding_of(step, data, index) for index, step in steps if isinstance(step, TargetMean)]
+    x = apply_plan(plan, data.x)
+    encode_out_of_fold(data, added, x)
     return replace(
         data,
-        x=apply_plan(plan, data.x),
+        x=x,
         names=plan.names,
         categorical=tuple(index for index, _ in categorical),
         levels=tuple(levels for _, levels in categorical),
+        encodings=(*earlier, *added),
     )
 
 
@@ -139,21 +151,6 @@ def _compile_look_ups(columns: Indexes, numbers: Sequence[Sequence[float]]) -> W
         codes = x.take(columns, axis=1)
         has_level = (codes >= 0) & (codes < levels)
         out[:] = table[step_indexes, np.where(has_level, codes, missing).astype(np.intp)]
-
-    return write
-
-
-def _compile_pair_shares(steps: Sequence[PairShare], place: Places) -> Write:
-    tables = [np.array(step.shares, dtype=np.float32) for step in steps]
-    columns = [_indexes(step.columns, place) for step in steps]
-
-    def write(x: Matrix, out: Matrix) -> None:
-        for position, (table, pair) in enumerate(zip(tables, columns, strict=True)):
-            codes = x.take(pair, axis=1)
-            a, b = codes.T
-            known = (a >= 0) & (a < len(table)) & (b >= 0) & (b < table.shape[1])
-            first, second = (np.where(known, each, 0).astype(np.intp) for each in (a, b))
-            out[:, position] = np.where(known, table[first, second], _NAN)
 
     return write
 
@@ -234,7 +231,8 @@ _COMPILERS: dict[str, Callable[[Any, Places], Write]] = {
     "group_mean": _compile_groups,
     "group_difference": _compile_group_differences,
     "category_share": _compile_shares,
-    "pair_share": _compile_pair_shares,
+    "pair_share": compile_cells,
+    "target_mean": compile_cells,
     "calendar": _compile_calendars,
     "window": _compile_windows,
     "missing_count": _compile_missing_counts,

@@ -14,6 +14,8 @@ from optagent.training.encoding import Schema, columns_of, encode_target, fit_sc
 from optagent.training.entities import entities_of
 from optagent.training.folds import make_folds, split
 from optagent.training.history.table import ensure_history
+from optagent.training.label_encoding import fit_label_steps
+from optagent.training.label_parts import label_parts
 from optagent.training.plan import FeaturePlan
 from optagent.training.problem import Data, Problem, span_of
 from optagent.training.row_times import instants
@@ -72,7 +74,8 @@ class PreparedRows:
         }
 
     def with_plan(self, plan: FeaturePlan) -> "PreparedRows":
-        """The same rows with the columns of a plan."""
+        """The same rows with the columns of a plan, whose means of the target become those of these rows."""
+        plan = fit_label_steps(plan, self.problem.data)
         data = transform_data(plan, self.problem.data)
         return replace(self, problem=Problem(data, self.problem.folds), digest=digest_of(data), plan=plan)
 
@@ -103,7 +106,7 @@ def prepare_table(table: pa.Table, spec: ModelSpec, seed: int = 0, least_holdout
     schema = fit_schema(table, spec, parts.dev)
     holdout_rows = table.take(pa.array(parts.holdout))  # a slice would keep the whole table in memory
     data = load_data(take_rows(table, parts.dev), schema, spec.class_weight, spec.metric)
-    data = weigh_labels(data, dev_time, spec)
+    data = replace(weigh_labels(data, dev_time, spec), parts=label_parts(dev_time, spec.horizon, dev_entity))
     return PreparedRows(
         spec=spec,
         problem=Problem(data, folds),

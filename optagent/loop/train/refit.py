@@ -20,6 +20,8 @@ from optagent.loop.train.prepare import PreparedRows, digest_of, take_rows
 from optagent.loop.train.training_rows import TrainingRows
 from optagent.loop.train.training_window import window_rules
 from optagent.training.encoding import Schema, encode_target, fit_schema, load_data
+from optagent.training.entities import entities_of
+from optagent.training.label_parts import label_parts
 from optagent.training.plan import FeaturePlan
 from optagent.training.problem import Data, Problem
 from optagent.training.row_times import instants
@@ -62,7 +64,8 @@ def _prepare_all(table: pa.Table, time: Vector | None, judged: PreparedRows, win
     """The rows of a table, all of them to learn from, with the columns of `judged`."""
     schema = _refit_schema(table, judged)
     data = load_data(table, schema, judged.spec.class_weight, judged.spec.metric)
-    data = weigh_labels(data, time, judged.spec)
+    parts = label_parts(time, judged.spec.horizon, entities_of(table, judged.spec))
+    data = replace(weigh_labels(data, time, judged.spec), parts=parts)
     data = data if time is None else _weigh_rows(data, time, window)
     plan = None if judged.plan is None else _fit_again(judged.plan, data)
     refit = replace(

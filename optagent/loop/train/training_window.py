@@ -19,6 +19,7 @@ from optagent.errors import Infeasible, InvalidData, InvalidRequest
 from optagent.loop.train.prepare import PreparedRows, digest_of
 from optagent.training.families.registry import family_named
 from optagent.training.folds import make_folds, newest_folds
+from optagent.training.label_encoding import start_fit
 from optagent.training.metrics import Metric
 from optagent.training.problem import Data, Fold, Problem
 from optagent.training.recipe import Recipe
@@ -112,7 +113,8 @@ def restrict_rows(prepared: PreparedRows, window: TrainingWindow, seed: int = 0)
         window_weight = np.empty(len(data))
         window_weight[window.rows] = window.weight
         weight = window_weight[rows] if weight is None else weight * window_weight[rows]
-    window_data = replace(data, x=np.ascontiguousarray(data.x[rows]), y=data.y[rows], weight=weight)
+    parts = None if data.parts is None else data.parts.select_rows(rows)
+    window_data = replace(data, x=np.ascontiguousarray(data.x[rows]), y=data.y[rows], weight=weight, parts=parts)
     time = None if prepared.dev_time is None else prepared.dev_time[rows]
     entity = None if prepared.dev_entity is None else prepared.dev_entity[rows]
     folds = make_folds(time, window_data.y, prepared.spec, np.arange(len(rows)), seed=seed, entity=entity)
@@ -184,7 +186,8 @@ def _try_rule(problem: Problem, time: Vector, rule: Rule, recipe: Recipe, metric
             return None
         try:
             family = family_named(recipe.family)
-            fit = family.start(recipe.params, _weigh_data(problem.data, rows, weight), rows, fold.valid, seed=seed)
+            data = _weigh_data(problem.data, rows, weight)
+            fit = start_fit(family, recipe.params, data, rows, fold.valid, seed=seed)
             fit.advance(recipe.rounds)
             predictions.append(fit.predict_valid())
             scores.append(metric.score(problem.data.y[fold.valid], predictions[-1]))

@@ -25,6 +25,7 @@ from optagent.training.steps import (
     Ratio,
     WindowSummary,
 )
+from optagent.training.target_mean import TargetMean
 from optagent.training.transform import Transformer, apply_plan, transform_data
 
 COLUMNS = ("a", "b", "shop", "day", "r_5", "r_10", "r_21")
@@ -43,6 +44,8 @@ STEPS = (
     CategoryShare("shop", (0.75, 0.25)),
     PairShare("shop", "a", ((0.5, 0.25, 0.0), (0.125, 0.0, 0.125))),
     MissingCount(("a", "b", "shop")),
+    TargetMean(("shop",), (0.75, 0.25, 0.5), (2,)),
+    TargetMean(("shop", "a"), (0.1, 0.2, 0.3, 0.4, 0.5), (2, 2)),
 )
 PLAN = FeaturePlan(COLUMNS, STEPS, dropped=("b",))
 HOSTILE = (0.0, -0.0, 1.0, -3.5, 2.0, math.nan, 3.4e38, -3.4e38, 1e-45, 1e-38, 7.25, 1e9, 20_000.417)

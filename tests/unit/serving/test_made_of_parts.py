@@ -33,6 +33,7 @@ from optagent.training.steps import (
     Product,
     Ratio,
 )
+from optagent.training.target_mean import TargetMean
 
 MakePredictor = Callable[..., Predictor]
 MakeRows = Callable[[Task], pa.Table]
@@ -62,6 +63,8 @@ def make_engineered(make_predictor: MakePredictor, table: pa.Table, family: str,
     steps += [GroupMean("city", "a", (0.1, 0.2, -0.3)), GroupDifference("city", "b", (1.0, 0.0, 0.5))]
     steps += [CategoryShare("city", (0.6, 0.3, 0.1)), MissingCount(("a", "b", "count"))]
     steps += [PairShare("city", "shop", ((0.5, 0.1), (0.1, 0.2), (0.1, 0.0)))]
+    steps += [TargetMean(("city",), (0.4, 0.1, 0.9, 0.5), (3,))]
+    steps += [TargetMean(("city", "shop"), (0.4, 0.1, 0.9, 0.2, 0.3, 0.8, 0.5), (3, 2))]
     plan = FeaturePlan(names, (*steps, *([Calendar("day", "weekday")] if calendar else [])), ("b",))
     x = encode(table, plain.schema)
     codes = [(index, column.levels) for index, column in enumerate(plain.schema.columns) if column.levels]
