@@ -8,7 +8,7 @@ the folder of their files, without which that part is left out.
 import argparse
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from optagent.features.propose import propose_features
 from optagent.training.encoding import encode_target, fit_schema, load_data, target_schema
 from optagent.training.families.registry import family_named
 from optagent.training.folds import make_folds, split
+from optagent.training.label_parts import label_parts
 from optagent.training.metrics import METRICS, metric_named
 from optagent.training.problem import Data, Fold, Problem
 from optagent.training.recipe import refit
@@ -159,7 +160,9 @@ def real_run(real: Real, table: pa.Table) -> None:
     dev = table.take(pa.array(parts.dev))
     schema = fit_schema(dev, spec)
     data, holdout = load_data(dev, schema), load_data(table.take(pa.array(parts.holdout)), schema)
-    folds = make_folds(None if when is None else when[parts.dev], data.y, spec, np.arange(len(data)))
+    dev_time = None if when is None else when[parts.dev]
+    data = replace(data, parts=label_parts(dev_time))
+    folds = make_folds(dev_time, data.y, spec, np.arange(len(data)))
     how = Resampling(time_ordered=when is not None)
     proposal = propose_features(Problem(data, folds), LIGHTGBM, metric, how=how, limits=ProposalLimits(seconds=1800))
     plain, made = holdout_scores(proposal, data, holdout)

@@ -18,6 +18,7 @@ from optagent.loop.train.training_rows import TrainingRows, prepare_window
 from optagent.loop.train.training_window import window_named
 from optagent.training.recipe import Recipe
 from optagent.training.steps import GroupMean
+from optagent.training.target_mean import TargetMean
 
 DAY = 86_400.0
 COUNT = 1000
@@ -104,6 +105,22 @@ def test_group_means_are_those_of_all_rows_and_of_the_new_codes():
     assert refit.problem.data.names == ("a", "city", "mean of a by city")
     model = build_recipe(Recipe("r", "linear", {}, 20), refit, 0, 1).model
     assert np.isfinite(model.predict(refit.holdout.x)).all()
+
+
+def test_means_of_the_target_forget_the_labels_that_an_earlier_model_learned_and_judge_now():
+    rows = training_rows()
+    judged = rows.prepare(seed=0)
+    champion = fit_plan(replace(judged.holdout, y=np.ones(len(judged.holdout))), [TargetMean(("city",))])
+    prepared = judged.with_plan(champion)
+    assert prepared.plan == fit_plan(judged.problem.data, [TargetMean(("city",))])
+    assert prepared.problem.data.parts is not None
+    assert prepared.problem.data.parts.known is not None, "rows in time order learn from earlier ones"
+    assert np.isnan(prepared.problem.data.x[0, -1])
+    refit = prepare_refit(rows, prepared, "expanding", "4")
+    assert refit.plan is not None
+    (step,) = refit.plan.steps
+    assert isinstance(step, TargetMean)
+    assert (len(step.means), refit.problem.data.encodings[0].column) == (4, 2)  # a mean of Rome, and one of all rows
 
 
 def test_a_recipe_with_a_plan_of_its_own_gets_it_fitted_anew():
