@@ -125,6 +125,7 @@ starting-points: .venv/.made .venv-tables/.made
 # Some half an hour on two cores. LightGBM's threads would spin between its short predictions.
 bench-features: .venv/.made
 	OMP_NUM_THREADS=1 $(BIN)/python tests/performance/bench_features.py
+	OMP_NUM_THREADS=1 $(BIN)/python tests/performance/bench_target_means.py
 
 # An hour or two on two cores, nine streams and all entrants: make bench-loop ELEC2=elec2.csv.gz FLIGHTS=nycflights13.parquet
 bench-loop: .venv/.made

@@ -11,6 +11,9 @@ import pytest
 from optagent.domain.command import EnsembleModels
 from optagent.domain.process import Status
 from optagent.loop.train.load import load_version
+from optagent.serving.onnx_compiler import compile_onnx
+from optagent.serving.parity import TOLERANCE, largest_difference
+from optagent.training.encoding import encode
 from optagent.training.families.engineered import EngineeredModel
 from optagent.training.families.ensemble import EnsembleModel
 
@@ -31,6 +34,16 @@ def products(seed: int = 0) -> pa.Table:
     x = rng.normal(size=(5_000, 5))
     label = np.where(2.5 * x[:, 0] * x[:, 1] + x[:, 2] + rng.logistic(size=len(x)) > 0, "yes", "no")
     return pa.table({f"x{index}": x[:, index] for index in range(5)} | {"label": label})
+
+
+def shops(seed: int = 0) -> pa.Table:
+    """Rows whose label depends on the pair of shop and town."""
+    rng = np.random.default_rng(seed)
+    shop, town = rng.integers(0, 10, (2, 4_000))
+    pull = np.random.default_rng(7).normal(size=(10, 10))[shop, town]
+    label = np.where(2 * pull + rng.logistic(size=4_000) > 0, "yes", "no")
+    texts = {"shop": np.char.add("s", shop.astype(str)), "town": np.char.add("t", town.astype(str))}
+    return pa.table(texts | {"x": rng.normal(size=4_000), "label": label})
 
 
 def spec(model_id: str, path: Path, family: str, **changes: Any) -> dict[str, Any]:
@@ -184,6 +197,23 @@ async def test_features_that_are_proven_become_a_version_and_stay_with_later_sea
     assert (later.verdict, later.baseline_name) != ("fail", "default parameters")
     newest = (await agent.versions("planted"))[0]
     assert (newest.tags["form"], newest.tags["family"]) == ("engineered", "linear")
+
+
+async def test_a_mean_of_the_target_is_served_by_the_graph_as_the_model_itself_answers(agent, tmp_path: Path):
+    pq.write_table(shops(), tmp_path / "shops.parquet")
+    await agent.register_model(spec("shops", tmp_path / "shops.parquet", "lightgbm", folds=3))
+    result = await agent.engineer_features("shops")
+    assert "error" not in result
+    assert result["accepted"], result["reason"]
+    assert "target mean of shop and town" in result.steps
+    predictor = load_version((await agent.versions("shops"))[0], agent._ports.registry)
+    compiled = compile_onnx(predictor)
+    assert compiled.engine is not None, compiled.reason
+    others = shops(seed=3).set_column(0, "shop", pa.array(["s1", None, "unknown", "s2"] * 1_000))
+    rows = encode(others, predictor.schema)
+    assert largest_difference(predictor.model.predict(rows), compiled.engine.scores(rows)) < TOLERANCE
+    later = await agent.tune_hyperparameters("shops", method="random", trials=1, seed=5)
+    assert "error" not in later
 
 
 async def test_where_no_feature_is_proven_nothing_is_registered(agent, tmp_path: Path):
