@@ -201,7 +201,7 @@ async def test_features_that_are_proven_become_a_version_and_stay_with_later_sea
 
 async def test_a_mean_of_the_target_is_served_by_the_graph_as_the_model_itself_answers(agent, tmp_path: Path):
     pq.write_table(shops(), tmp_path / "shops.parquet")
-    await agent.register_model(spec("shops", tmp_path / "shops.parquet", "lightgbm", folds=3))
+    await agent.register_model(spec("shops", tmp_path / "shops.parquet", "linear", folds=3))
     result = await agent.engineer_features("shops")
     assert "error" not in result
     assert result["accepted"], result["reason"]
