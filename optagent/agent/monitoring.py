@@ -124,7 +124,8 @@ class MonitoringVerbs(AgentBase):
         spec = await ports.store.model(model_id)
 
         async def analyze(window: Window) -> ModelReport:
-            return await analyze_cached(AnalyzeModel(model_id, time_range=window), ports, run_detector)
+            command = AnalyzeModel(model_id, time_range=window)
+            return await analyze_cached(command, ports, run_detector, findings_only=not ports.keeps_reports)
 
         monitoring, now = ports.monitoring_of(spec), ports.clock.now()
         monitor_pass = await watch_once(spec, analyze, observations, ports.store, monitoring, now)

@@ -14,6 +14,7 @@ from optagent.arrays import Vector
 from optagent.domain.performance import CalibrationPoint, Certainty, ModelConfidence, UncertainSlice
 
 _BINS = 10
+_MORE, _TIMES = 0.1, 1.5  # than in the reference, as a share of the predictions
 
 
 def confidence(
@@ -60,6 +61,21 @@ def certainty(
         curve=_calibration_curve(rows.where(rows.has_label)) if labelled >= LEAST_ROWS else (),
         calibration_error=error,
     )
+
+
+def uncertainty(observed: ObservedRows, threshold: float) -> Certainty:
+    """The certainty of a classifier's rows as far as no label tells: the share of uncertain predictions."""
+    rows = observed.where(predicted_rows(observed))
+    labelled = int(rows.has_label.sum())
+    if not len(rows):
+        return Certainty(0, 0)
+    return Certainty(len(rows), labelled, uncertain=float((top_probability(rows.prediction) < threshold).mean()))
+
+
+def is_less_certain(current: Certainty, reference: Certainty | None) -> bool:
+    """True where so many more predictions are uncertain that people are told of it, unless it is chance."""
+    now, then = current.uncertain, None if reference is None else reference.uncertain
+    return then is not None and now is not None and now - then >= _MORE and now >= _TIMES * then
 
 
 def top_probability(prediction: Vector) -> Vector:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from optagent.analysis.confidence import is_less_certain
 from optagent.analysis.pipeline_faults import span_text
 from optagent.domain.alert import AlertKind, Finding, Severity
 from optagent.domain.diagnosis import Condition, Diagnosis
@@ -80,7 +81,7 @@ def _confidence_findings(report: ModelReport) -> Iterator[Finding]:
         return
     then, now = confidence.reference.uncertain, confidence.current.uncertain
     surely = confidence.rise is None or confidence.rise.low > 0
-    if then is not None and now is not None and now - then >= 0.1 and now >= 1.5 * then and surely:
+    if surely and is_less_certain(confidence.current, confidence.reference):
         yield Finding(
             AlertKind.CONFIDENCE,
             Severity.INFO,

@@ -33,4 +33,5 @@ def ports_in_memory(history: History, clock: Clock, tracker: Tracker) -> Ports:
         workers=SequentialWorkers(),
         monitoring=history.spec.monitoring or Monitoring(),
         mixture_every_s=0.0,
+        keeps_reports=False,
     )

@@ -66,7 +66,11 @@ _WITHOUT = {
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The outside world of one agent. A stage that cannot do without an optional port gets it by `need`."""
+    """The outside world of one agent. A stage that cannot do without an optional port gets it by `need`.
+
+    An agent that `keeps_reports` not, as that of a replay, whose monitor's reports nobody reads, makes of them only
+    what alerts are raised by.
+    """
 
     store: Store
     datasets: Datasets
@@ -94,6 +98,7 @@ class Ports:
     retention: RetentionRules = field(default_factory=RetentionRules)
     max_queued: int = 1000
     mixture_every_s: float = 60.0
+    keeps_reports: bool = True
     draw_report: Callable[[ModelReport], str] | None = None
     draw_backtest: Callable[[BacktestResult], str] | None = None
     backtester: Backtester | None = None

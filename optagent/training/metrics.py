@@ -148,15 +148,22 @@ def _calibration_error_resampled(y: Vector, prediction: Prediction) -> Callable[
         drawn = np.take(counts, order, axis=1)
         mass = np.cumsum(np.add.reduceat(drawn, starts, axis=1), axis=1)
         over = np.cumsum(np.add.reduceat(drawn * excess, starts, axis=1), axis=1)
-        errors = np.empty(len(counts))
-        for index in range(len(counts)):
-            total = mass[index, -1]
-            cuts = np.linspace(0, total, _BINS + 1)
-            at_cuts = np.interp(cuts, np.append(0.0, mass[index]), np.append(0.0, over[index]))
-            errors[index] = np.abs(np.diff(at_cuts)).sum() / total
-        return errors
+        cuts = np.linspace(0, mass[:, -1], _BINS + 1).T
+        return np.asarray(np.abs(np.diff(_interpolate_rows(cuts, mass, over))).sum(axis=1) / mass[:, -1])
 
     return error
+
+
+def _interpolate_rows(at: Multiplicities, x: Multiplicities, y: Multiplicities) -> Multiplicities:
+    """(rows, points): each row's piecewise linear function through the origin and (x, y), at its own points, which lie
+    between 0 and the last x. The numbers are those of `numpy.interp` row by row, several times faster for few rows."""
+    rows = np.arange(len(x))[:, None]
+    left = np.stack([row.searchsorted(points, side="right") for row, points in zip(x, at, strict=True)]) - 1
+    right = np.minimum(left + 1, x.shape[1] - 1)
+    start, value = (np.where(left < 0, 0.0, values[rows, left]) for values in (x, y))
+    width = x[rows, right] - start
+    slope = np.divide(y[rows, right] - value, width, out=np.zeros_like(at), where=width > 0)
+    return np.asarray(slope * (at - start) + value)
 
 
 def quantile_of(metric: str) -> float | None:

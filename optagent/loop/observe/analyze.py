@@ -8,7 +8,7 @@ import numpy as np
 
 from optagent.analysis.binned_counts import BinCounter
 from optagent.analysis.concept_drift import concept_drift
-from optagent.analysis.confidence import confidence
+from optagent.analysis.confidence import confidence, is_less_certain, uncertainty
 from optagent.analysis.diagnosis import diagnose
 from optagent.analysis.domain_classifier import separability
 from optagent.analysis.drift import report_drift
@@ -71,13 +71,18 @@ _MOST_POINTS = 60
 
 
 def analyze(inputs: AnalysisInputs) -> ModelReport:
-    """The report on the inputs, without side effects. Parts with too few rows say so themselves."""
+    """The report on the inputs, without side effects. Parts with too few rows say so themselves.
+
+    Where the inputs are for findings only, so is the report: what no finding depends on is left out of it, and its
+    diagnosis tells a fault from all else, but not what to do about a loss.
+    """
     wants, rows, reference = inputs.command.wants, inputs.rows, inputs.reference
     unknown = sorted(set(inputs.monitoring.slices) - set(reference.schema.names))
     notes = [*inputs.notes, *(f"slices: {name!r} is no feature of version {reference.version}" for name in unknown)]
     drift = _drift(inputs) if wants(AnalysisType.DRIFT) or wants(AnalysisType.PERFORMANCE) else None
+    whole = not inputs.findings_only
     performance = _performance(inputs) if wants(AnalysisType.PERFORMANCE) else None
-    estimated = _estimate_performance(inputs, notes) if wants(AnalysisType.PERFORMANCE) else None
+    estimated = _estimate_performance(inputs, notes) if whole and wants(AnalysisType.PERFORMANCE) else None
     concept = _concept_drift(inputs) if wants(AnalysisType.PERFORMANCE) else None
     report = ModelReport(
         model_id=inputs.spec.model_id,
@@ -92,7 +97,7 @@ def analyze(inputs: AnalysisInputs) -> ModelReport:
         performance=performance,
         estimated=estimated,
         concept_drift=concept,
-        attribution=_attribution(inputs, notes) if wants(AnalysisType.IMPORTANCE) else None,
+        attribution=_attribution(inputs, notes) if whole and wants(AnalysisType.IMPORTANCE) else None,
         confidence=_confidence(inputs) if wants(AnalysisType.CONFIDENCE) else None,
         latency=LatencySketch.of(rows.latency_ms).summary() if wants(AnalysisType.PERFORMANCE) else None,
         business=_business(inputs) if wants(AnalysisType.PERFORMANCE) else None,
@@ -138,6 +143,8 @@ def _performance(inputs: AnalysisInputs) -> Performance:
 def _concept_drift(inputs: AnalysisInputs) -> ConceptDrift:
     """The verdict of the running detector, where there is one, otherwise of one that begins with these rows."""
     reference, every_s = inputs.reference, inputs.monitoring.false_alarm_every_s
+    if inputs.findings_only and inputs.concept is not None and not inputs.concept.is_detected:
+        return inputs.concept
     fresh = concept_drift(
         reference.observed, inputs.matured_rows, every_s, inputs.command.seed, baseline=baseline_of_reference(reference)
     )
@@ -191,6 +198,11 @@ def _confidence(inputs: AnalysisInputs) -> ModelConfidence | None:
     error = metric_named("calibration_error", inputs.spec.task)
     threshold = inputs.monitoring.confidence_threshold
     then = reference_certainty(inputs.reference.observed, threshold)
+    if inputs.findings_only:
+        now = uncertainty(inputs.rows, threshold)
+        sure = not is_less_certain(now, then)  # whatever the interval of the rise is
+        rise = None if sure else uncertain_rise(inputs.rows, inputs.reference, inputs.monitoring)
+        return ModelConfidence(threshold, now, then, rise=rise)
     judged = confidence(inputs.rows, then, threshold, error, _slices(inputs))
     rise = uncertain_rise(inputs.rows, inputs.reference, inputs.monitoring)
     return None if judged is None else replace(judged, rise=rise)

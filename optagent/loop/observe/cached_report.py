@@ -15,7 +15,7 @@ from optagent.domain.monitoring import AnalysisType
 from optagent.loop.context import Ports
 from optagent.loop.intervals.report import with_coverage
 from optagent.loop.observe.analyze import analyze
-from optagent.loop.observe.inputs import AnalysisInputs, gather_inputs
+from optagent.loop.observe.inputs import AnalysisInputs, Question, gather_inputs
 from optagent.loop.observe.label_history import LabelSource, maturity_of, refresh_label_history
 from optagent.loop.observe.past_remedies import past_remedies
 from optagent.loop.observe.uploaded_rows import prepare_uploaded_rows
@@ -25,8 +25,13 @@ Detect = Callable[[AnalysisInputs, Ports], Awaitable[ConceptDrift | None]]
 """The verdict of the detector that goes on from window to window; None where there is none."""
 
 
-async def analyze_cached(command: AnalyzeModel, ports: Ports, detect: Detect | None = None) -> ModelReport:
+async def analyze_cached(
+    command: AnalyzeModel, ports: Ports, detect: Detect | None = None, findings_only: bool = False
+) -> ModelReport:
     """The report of recorded rows; one that was made of the same rows before is answered again.
+
+    With `findings_only` it holds the findings of the whole report, and the parts by which they are judged; it is made
+    anew each time, and not kept.
 
     The monitor, which gives `detect`, stores what it counted of the ages of labels; without it a look changes nothing,
     and the detector of concept drift begins anew with these rows.
@@ -35,7 +40,7 @@ async def analyze_cached(command: AnalyzeModel, ports: Ports, detect: Detect | N
     """
     spec = await ports.store.model(command.model_id)
     observations: Observations = ports.require("observations")
-    inputs = await asyncio.to_thread(_gather_recorded, command, spec, observations, ports)
+    inputs = await asyncio.to_thread(_gather_recorded, command, spec, observations, ports, findings_only)
     inputs = replace(inputs, tried=await past_remedies(inputs, ports.store, ports.registry, observations))
     inputs = await _with_label_maturity(inputs, ports.store, observations, saves=detect is not None)
     if detect is not None:
@@ -46,7 +51,7 @@ async def analyze_cached(command: AnalyzeModel, ports: Ports, detect: Detect | N
 
 
 async def _find_or_make_report(inputs: AnalysisInputs, ports: Ports) -> ModelReport:
-    if not inputs.is_closed:
+    if not inputs.is_closed or inputs.findings_only:
         return await asyncio.to_thread(analyze, inputs)
     digest = await asyncio.to_thread(inputs.digest)
     report = await ports.store.find_report(inputs.key, digest)
@@ -100,11 +105,11 @@ async def analyze_uploaded_windows(
 
 
 def _gather_recorded(
-    command: AnalyzeModel, spec: ModelSpec, observations: Observations, ports: Ports
+    command: AnalyzeModel, spec: ModelSpec, observations: Observations, ports: Ports, findings_only: bool = False
 ) -> AnalysisInputs:
     observations.drain(spec.model_id)
-    now, monitoring = ports.clock.now(), ports.monitoring_of(spec)
-    return gather_inputs(command, spec, monitoring, ports.registry, observations, ports.datasets, now)
+    question = Question(command, spec, ports.monitoring_of(spec), ports.clock.now(), findings_only)
+    return gather_inputs(question, ports.registry, observations, ports.datasets)
 
 
 def _gather_uploaded(
@@ -117,8 +122,8 @@ def _gather_uploaded(
     rows = prepare_uploaded_rows(table, label_table, spec, command.version, ports.registry, observations, now)
 
     def gather_in(time_range: Any) -> AnalysisInputs:
-        part, monitoring = replace(command, time_range=time_range), ports.monitoring_of(spec)
-        return gather_inputs(part, spec, monitoring, ports.registry, rows, ports.datasets, now)
+        question = Question(replace(command, time_range=time_range), spec, ports.monitoring_of(spec), now)
+        return gather_inputs(question, ports.registry, rows, ports.datasets)
 
     whole = gather_in(rows.span if command.time_range is None else command.time_range)
     return [whole, *(gather_in(window) for window in (whole.window.parts(parts) if parts else ()))]

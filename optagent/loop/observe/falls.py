@@ -23,11 +23,13 @@ from optagent.domain.model import ModelSpec
 from optagent.domain.monitoring import Monitoring
 from optagent.domain.performance import Degradation, MetricValue
 from optagent.domain.study import Interval
+from optagent.errors import InvalidData
 from optagent.loop.observe.reference import Reference, baseline_of_reference
 from optagent.loop.observe.reference_statistics import reference_metrics
 from optagent.sequential.batch_means import design_effects
 from optagent.training.metrics import metric_named
 
+_ROUNDING = 1e-9
 _CACHE_SIZE = 8  # references of models that are analyzed in turn
 
 
@@ -61,6 +63,30 @@ def falls_since_reference(
     others = [value for value in then if value.name not in watched]
     now = [alarming_now.get(value.name, value) for value in current]
     return degradations([*alarming_then, *others], now, monitoring.accuracy_drop_threshold, watched)
+
+
+def may_have_fallen(rows: ObservedRows, reference: Reference, spec: ModelSpec, monitoring: Monitoring) -> bool:
+    """False where no watched metric of the rows is worse by its threshold, whatever the intervals are, so that
+    `falls_since_reference` finds no fall."""
+    usable, watched = scorable_rows(rows), watched_names(spec)
+    y, prediction = rows.y[usable], rows.prediction[usable]
+    for then in reference_metrics(reference.observed, spec.task, spec.metric):
+        if then.name not in watched or then.interval is None:
+            continue
+        try:
+            now = metric_named(then.name, spec.task).score(y, prediction)
+        except InvalidData:
+            continue
+        drop = (then.interval.estimate - now) * (1.0 if then.maximize else -1.0)
+        if not drop < monitoring.accuracy_drop_threshold * _scale_of(then):
+            return True
+    return False
+
+
+def _scale_of(then: MetricValue) -> float:
+    """The drop of a metric that counts as a whole one, and a trace less for rounding."""
+    assert then.interval is not None
+    return (1.0 if then.bounded else abs(then.interval.estimate)) * (1 - _ROUNDING)
 
 
 def falls_since_before(

@@ -37,7 +37,8 @@ class AnalysisInputs:
 
     `labels` are the ages at which labels came, None where they were not counted. `earlier` are the rows of the windows
     before these two, the latest first and without labels, where drift has a use for them. `concept` is the verdict of
-    the running detector of concept drift, where the analysis is one of the monitor.
+    the running detector of concept drift, where the analysis is one of the monitor. With `findings_only`, the model
+    itself, `predictor`, is None as well where it is known.
     """
 
     command: AnalyzeModel
@@ -57,6 +58,12 @@ class AnalysisInputs:
     label_edges: tuple[float, ...] = ()
     earlier: tuple[ObservedRows, ...] = ()
     concept: ConceptDrift | None = None
+    findings_only: bool = False
+
+    @property
+    def is_served_elsewhere(self) -> bool:
+        """True for a model of which only the logged predictions are known."""
+        return self.reference.version == LOGGED
 
     @property
     def key(self) -> str:
@@ -106,23 +113,33 @@ class AnalysisInputs:
         return digest.hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """An analysis that is asked for: the command, its model, and the time (POSIX seconds).
+
+    With `findings_only` nothing is read that no finding depends on.
+    """
+
+    command: AnalyzeModel
+    spec: ModelSpec
+    monitoring: Monitoring
+    now: float
+    findings_only: bool = False
+
+
 def gather_inputs(
-    command: AnalyzeModel,
-    spec: ModelSpec,
-    monitoring: Monitoring,
-    registry: Registry,
-    observations: Observations,
-    datasets: Datasets,
-    now: float,
+    question: Question, registry: Registry, observations: Observations, datasets: Datasets
 ) -> AnalysisInputs:
     """Reads the version, its reference and the rows; blocks.
 
     A model without versions, served elsewhere, is compared with the reference that was set for it. Raises
     InvalidRequest for a bad time range, NotFound where there is neither a version nor a reference, and Unavailable.
     """
+    command, spec, now = question.command, question.spec, question.now
     window = parse_time_range(command.time_range, now)
     version = _find_version(command, registry)
-    predictor = None if version is None else load_version(version, registry)
+    needs_model = not question.findings_only or not _has_reference(version, spec, observations)
+    predictor = None if version is None or not needs_model else load_version(version, registry)
     reference, notes = load_or_make_reference(version, predictor, spec, observations, datasets, command.seed)
     name, unversioned = reference.version, version is None or CHAMPION in version.aliases
     version_name = None if version is None else name
@@ -142,7 +159,7 @@ def gather_inputs(
     return AnalysisInputs(
         command=command,
         spec=spec,
-        monitoring=monitoring,
+        monitoring=question.monitoring,
         reference=reference,
         predictor=predictor,
         window=window,
@@ -151,8 +168,17 @@ def gather_inputs(
         before=before,
         quality=quality,
         notes=(*reference.notes, *notes),
-        earlier=_read_earlier(reference, window, monitoring, read_predictions),
+        earlier=_read_earlier(reference, window, question.monitoring, read_predictions),
+        findings_only=question.findings_only,
     )
+
+
+def _has_reference(version: ModelVersion | None, spec: ModelSpec, observations: Observations) -> bool:
+    """True where the reference of a version is stored, so that making it needs no model."""
+    with suppress(NotFound):
+        observations.reference(spec.model_id, LOGGED if version is None else version.version)
+        return True
+    return False
 
 
 def _read_earlier(

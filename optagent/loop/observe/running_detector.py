@@ -143,7 +143,7 @@ def _rows_between(
 ) -> tuple[ObservedRows, float]:
     """The champion's rows of a stretch of time, without features, which no loss needs; of one in so many rows."""
     schema = replace(inputs.reference.schema, columns=())
-    version = None if inputs.predictor is None else inputs.reference.version
+    version = None if inputs.is_served_elsewhere else inputs.reference.version
     rows, quality = observe_window(observations, inputs.spec.model_id, schema, Window(start, end), version, most)
     return rows, quality.rows / quality.sampled if quality.sampled else 1.0
 

@@ -3,7 +3,7 @@ import pytest
 import sklearn.metrics as sk
 
 from optagent.domain.model import Task
-from optagent.training.metrics import METRICS, monitored_metrics
+from optagent.training.metrics import METRICS, _interpolate_rows, monitored_metrics
 
 ERROR = METRICS["calibration_error"]
 
@@ -88,3 +88,12 @@ def test_r2_is_undefined_where_all_drawn_rows_are_alike() -> None:
 def test_differences_of_shares_are_absolute_and_of_losses_relative() -> None:
     bounded = {metric.name for task in Task for metric in monitored_metrics(task) if metric.bounded}
     assert bounded == {"accuracy", "precision", "recall", "f1", "auc", "calibration_error", "r2"}
+
+
+@pytest.mark.parametrize("rows", [1, 2, 40])
+def test_rows_are_interpolated_as_numpy_interpolates_each(rows: int) -> None:
+    rng = np.random.default_rng(rows)
+    x = np.cumsum(rng.integers(0, 3, size=(30, rows)) * rng.random((30, rows)), axis=1) + 0.5
+    y, at = rng.normal(size=x.shape), np.linspace(0, x[:, -1], 11).T
+    one_by_one = [np.interp(points, [0, *each], [0, *values]) for points, each, values in zip(at, x, y, strict=True)]
+    np.testing.assert_allclose(_interpolate_rows(at, x, y), one_by_one, rtol=1e-12, atol=1e-12)
