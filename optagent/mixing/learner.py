@@ -232,6 +232,11 @@ class MixtureLearner:
         return learner
 
 
+def form_of_state(state: Mapping[str, Any]) -> Form:
+    """The form of the model whose learner has this state, which the rows that it learns never change."""
+    return form_of(Task(state["task"]), state["outputs"], state["low"], state["high"])
+
+
 def _add_in_order(total: Vector, values: Array) -> Vector:
     """The total with values (rows, columns) added one row after the other."""
     sums: Vector = np.cumsum(np.vstack([total, values]), axis=0)[-1]

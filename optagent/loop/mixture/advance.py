@@ -18,14 +18,14 @@ from optagent.domain.audit import AuditEntry
 from optagent.domain.mixture import BEGAN, MixtureEvent, MixtureMode, MixtureRecord, MixtureWeights
 from optagent.domain.model import ModelSpec, ModelVersion, Task
 from optagent.domain.rollout import AUTOMATIC
-from optagent.errors import Conflict, InvalidData, ModelNotFound, NotFound, Unavailable
+from optagent.errors import Conflict, InvalidData, NotFound, Unavailable
 from optagent.loop.mixture.alerts import fault_of, reconcile_alerts
 from optagent.loop.mixture.answered_rows import read_answered_rows, unpack_table
 from optagent.loop.mixture.harm import harm_event, watch_harm
 from optagent.loop.mixture.learn import follow_policy, learn_rows, version_of
 from optagent.loop.mixture.ports import MixturePorts
 from optagent.loop.observe.reference import decode_reference
-from optagent.mixing.learner import MixtureLearner
+from optagent.mixing.learner import MixtureLearner, form_of_state
 from optagent.ports import Observations, RecordKind, Registry
 from optagent.serving.evidence_record import count_outputs
 
@@ -122,7 +122,7 @@ async def begin_mixture(spec: ModelSpec, champion: ModelVersion, ports: MixtureP
 
 async def _pass(spec: ModelSpec, champion: ModelVersion, record: MixtureRecord, ports: MixturePorts) -> MixtureRecord:
     schema = await asyncio.to_thread(ports.schema_of, champion)
-    now, form = ports.clock.now(), MixtureLearner.from_plain(record.state).form
+    now, form = ports.clock.now(), form_of_state(record.state)
     await asyncio.to_thread(ports.observations.drain, spec.model_id)
     answered = await asyncio.to_thread(read_answered_rows, ports.observations, spec, schema, form, record, now)
     assert spec.policy is not None
@@ -140,18 +140,8 @@ async def _pass(spec: ModelSpec, champion: ModelVersion, record: MixtureRecord, 
 
 def _missing_versions(record: MixtureRecord, registry: Registry) -> frozenset[str]:
     """The versions of slots that have left the registry."""
-    versions = {version_of(slot, record) for slot in record.state["slots"]} - {None}
-    return frozenset(
-        version for version in versions if version and not _is_registered(record.model_id, version, registry)
-    )
-
-
-def _is_registered(model_id: str, version: str, registry: Registry) -> bool:
-    try:
-        registry.version(model_id, version)
-    except ModelNotFound:
-        return False
-    return True
+    own = frozenset(version for slot in record.state["slots"] if (version := version_of(slot, record)))
+    return own and own - {version.version for version in registry.versions(record.model_id)}
 
 
 def _range_of_targets(champion: ModelVersion, observations: Observations) -> tuple[float, float]:

@@ -63,14 +63,14 @@ def status_of(record: MixtureRecord) -> MixtureStatus:
 
 def certificate_of(record: MixtureRecord) -> MixtureCertificate:
     """The certificate that a journal tells."""
-    learner = MixtureLearner.from_plain(record.state)
-    bound, delayed = learner.bound, (record.most_open + 1) * learner.bound
-    behind_champion = float(learner.regret[learner.slots.index(CHAMPION_SLOT)])
-    worst = int(learner.regret.argmax())
-    behind = float(learner.regret[worst])
+    state = record.state
+    bound, delayed = float(state["bound"]), (record.most_open + 1) * float(state["bound"])
+    behind_of, rows = dict(zip(state["slots"], state["regret"], strict=True)), int(state["rows"])
+    worst = max(behind_of, key=lambda slot: behind_of[slot])
+    behind_champion, behind = float(behind_of[CHAMPION_SLOT]), float(behind_of[worst])
     words = (
-        f"On {learner.rows:,} rows the answers were {_compare(behind_champion, learner.rows)} the champion alone, and "
-        f"{_compare(behind, learner.rows)} the best slot, {learner.slots[worst]}. They can be at most {bound:.2f} nats "
+        f"On {rows:,} rows the answers were {_compare(behind_champion, rows)} the champion alone, and "
+        f"{_compare(behind, rows)} the best slot, {worst}. They can be at most {bound:.2f} nats "
         f"behind any slot with labels at once, and {delayed:,.1f} with the {record.most_open:,} rows that have waited."
     )
     return MixtureCertificate(

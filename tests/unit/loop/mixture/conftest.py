@@ -46,12 +46,17 @@ class Versions:
 
     names: set[str] = field(default_factory=lambda: set(NOISE))
     champion: str = "1"
+    listings: int = 0
 
     def version(self, model_id: str, alias_or_version: str) -> ModelVersion:
         version = self.champion if alias_or_version == CHAMPION else alias_or_version
         if version not in self.names:
             raise ModelNotFound(f"{model_id} {alias_or_version}")
         return ModelVersion(model_id, version, version * 64, START)
+
+    def versions(self, model_id: str) -> list[ModelVersion]:
+        self.listings += 1
+        return [self.version(model_id, name) for name in sorted(self.names, reverse=True)]
 
 
 class JumpingClock(ManualClock):

@@ -9,6 +9,7 @@ from optagent.domain.mixture import MixtureMode
 from optagent.loop.mixture import answered_rows
 from optagent.loop.mixture.acts import MixtureAct, change_mode, forget_rows
 from optagent.loop.mixture.alerts import findings_of_mixture
+from optagent.mixing.learner import MixtureLearner
 from tests.unit.loop.mixture.conftest import POLICY, SPEC, START
 
 DAY = 86_400.0
@@ -205,6 +206,18 @@ async def test_a_slot_whose_version_vanished_is_answered_by_the_champion_until_i
     await world.advance()
     assert (await world.record()).published.versions == ("1", "2", "3")
     assert not (await world.store.alerts("churn"))[0].is_open
+
+
+async def test_a_pass_rebuilds_its_learner_once_and_asks_the_registry_once(world, monkeypatch):
+    await world.begin()
+    await world.answer()
+    rebuilt, build = [], MixtureLearner.from_plain.__func__
+    monkeypatch.setattr(
+        MixtureLearner, "from_plain", classmethod(lambda cls, state: rebuilt.append(1) or build(cls, state))
+    )
+    monkeypatch.setattr(world.registry, "listings", 0)
+    await world.advance()
+    assert (len(rebuilt), world.registry.listings, await world.learned()) == (1, 1, 20)
 
 
 async def test_slots_join_and_retire_with_the_policy_and_replay_agrees(world):
