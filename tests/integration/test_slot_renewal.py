@@ -9,6 +9,9 @@ import pyarrow.parquet as pq
 from optagent.domain.mixture import JOINED
 from optagent.domain.optimization import REJECTED, SUCCESS
 from optagent.domain.slot import SEARCH_SLOT
+from optagent.loop.mixture import renew
+from optagent.loop.train.prepare import PreparedRows
+from optagent.loop.train.refit import prepare_slot
 from tests.fakes.mixtures import MixedTraffic
 
 OPEN = {"enable_security_scan": False, "max_latency_ms": 1e6, "min_validation_samples": 10}
@@ -88,3 +91,16 @@ async def test_all_slots_together_keep_the_limit_of_latency(begun_traffic: Mixed
     result = await begun_traffic.agent.optimize_model("churn", "retrain", gates={**OPEN, "max_latency_ms": 4e5})
     (latency,) = [gate for gate in result.gates if gate["name"] == "latency"]
     assert latency["required"] == 1e5
+
+
+async def test_a_model_of_other_classes_enters_no_slot(begun_traffic: MixedTraffic, monkeypatch: Any) -> None:
+    def prepare_other_classes(*arguments: Any) -> PreparedRows:
+        of_slot = prepare_slot(*arguments)
+        return replace(of_slot, schema=replace(of_slot.schema, classes=("maybe", "yes")))
+
+    monkeypatch.setattr(renew, "prepare_slot", prepare_other_classes)
+    before = await record_of(begun_traffic)
+    result = await begun_traffic.agent.optimize_model("churn", "retrain", gates=OPEN)
+    assert result.status == REJECTED
+    assert "other classes than the champion's" in (result.error_message or "")
+    assert await record_of(begun_traffic) == before
