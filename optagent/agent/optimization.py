@@ -43,9 +43,10 @@ class OptimizationVerbs(AgentBase):
         `timeout_s` is the limit of the whole, from the start of Ray to the answer; without it, the setting bounds the
         search alone. `more` are the other fields of `TuneModel`: `objectives`, `max_concurrent`, `cpus_per_trial`,
         `seed`, `stopping`, `trial_timeout_s`, `trial_memory_mb`, `max_cpu_s`, `transfer`, `starting_points`, and
-        `ensemble`, the number of best trials of which an ensemble is tried at the end. `resume` goes on with the
-        model's last search that did not succeed, or with the process of that id, as it was asked: every finished trial
-        is kept. `on_progress` is told of its trials, from another thread.
+        `ensemble`, the number of best trials of which an ensemble is tried at the end, and `bag`, the number of models
+        of the outcome whose mean is tried then. `resume` goes on with the model's last search that did not succeed, or
+        with the process of that id, as it was asked: every finished trial is kept. `on_progress` is told of its trials,
+        from another thread.
         """
 
         async def tune() -> TuningResult:
@@ -170,9 +171,9 @@ class OptimizationVerbs(AgentBase):
 
         `optimization_type` is full (features, search, ensemble), retrain, tune, features, ensemble or auto (what the
         diagnosis asks for). `action` is candidate, shadow or full. `more` are the other fields of `OptimizeModel`:
-        `trials`, `timeout_s`, `window`, `gates`, `ensemble`, `time_range`, `seed`, `refit`. The answer's `status` is
-        success where a candidate passed every gate; otherwise `error_message` says why there is none. `on_progress` is
-        told of stages, trials and members, from any thread.
+        `trials`, `timeout_s`, `window`, `gates`, `ensemble`, `bag`, `time_range`, `seed`, `refit`. The answer's
+        `status` is success where a candidate passed every gate; otherwise `error_message` says why there is none.
+        `on_progress` is told of stages, trials and members, from any thread.
         """
 
         async def optimize() -> OptimizationResult:

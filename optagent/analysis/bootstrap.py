@@ -101,19 +101,23 @@ def paired_interval(
     maximize: bool,
     y: Vector,
     candidate: Prediction,
-    baseline: Prediction,
+    baseline: Prediction | tuple[Prediction, ...],
     alpha: float,
     how: Resampling | None = None,
     resampled: Resampled | None = None,
 ) -> Interval:
-    """The improvement of the candidate on the baseline on the same rows; above 0 is better for every metric."""
+    """The improvement of the candidate on the baseline on the same rows; above 0 is better for every metric.
+
+    Several baselines are represented by the mean of their scores.
+    """
     sign = 1.0 if maximize else -1.0
-    of_candidate, of_baseline = (scorer_of(score, resampled, y, each) for each in (candidate, baseline))
+    baselines = baseline if isinstance(baseline, tuple) else (baseline,)
+    of_candidate, *of_baselines = (scorer_of(score, resampled, y, each) for each in (candidate, *baselines))
 
     def scores(counts: Multiplicities) -> Vector:
-        return sign * (of_candidate(counts) - of_baseline(counts))
+        return sign * (of_candidate(counts) - sum(of_one(counts) for of_one in of_baselines) / len(of_baselines))
 
-    estimate = sign * (score(y, candidate) - score(y, baseline))
+    estimate = sign * (score(y, candidate) - sum(score(y, each) for each in baselines) / len(baselines))
     return _interval(estimate, scores, len(y), alpha, how or Resampling())
 
 

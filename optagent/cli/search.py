@@ -51,6 +51,7 @@ def tune(
     transfer: Annotated[bool, typer.Option(help="Try what was good in earlier searches.")] = True,
     starting_points: Annotated[bool, typer.Option(help="Try what was good on public tables first.")] = True,
     ensemble: Annotated[int, typer.Option(help="Try an ensemble of so many best trials at the end; 0: none.")] = 0,
+    bag: Annotated[int, typer.Option(help="Try the mean of so many models of the outcome at the end; 0: none.")] = 0,
     seed: Annotated[int, typer.Option(help="Same seed and one trial at a time: same answer.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the last search that did not succeed.")] = False,
     as_json: AsJson = False,
@@ -79,6 +80,7 @@ def tune(
                 transfer=transfer,
                 starting_points=starting_points,
                 ensemble=ensemble,
+                bag=bag,
                 seed=seed,
             )
 

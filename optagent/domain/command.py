@@ -18,6 +18,7 @@ from optagent.domain.study import method_named
 from optagent.errors import InvalidRequest
 
 STOPPING = ("asha", "median", "none")
+MOST_OF_BAG = 50
 ENSEMBLE_METHODS = ("weighted", "stacking", "voting", "auto")
 _BASE = re.compile(
     r"(?P<model>[A-Za-z0-9][A-Za-z0-9_.-]{0,99})(@(?P<alias>[a-z][a-z0-9_-]{0,49})|/(?P<version>\d{1,9}))?"
@@ -31,8 +32,9 @@ class TuneModel:
     `timeout_s` is the limit of the whole command, the ensemble and the validation included; the setting is one of the
     search alone. Empty `objectives` mean the model's metric; otherwise the first is a metric, and the others are
     further metrics or costs. `resume` is the id of a study to continue. `ensemble` is the number of best trials to
-    build an ensemble of at the end; 0 means none. `starting_points` asks parameters first that were good on public
-    tables.
+    build an ensemble of at the end; 0 means none. `bag` is the number of models of one recipe, by folds or by seeds,
+    whose mean is tried in its place at the end; 0 means none. `starting_points` asks parameters first that were good on
+    public tables.
     """
 
     model_id: str
@@ -53,6 +55,7 @@ class TuneModel:
     resume: str | None = None
     ensemble: int = 0
     starting_points: bool = True
+    bag: int = 0
 
     def __post_init__(self) -> None:
         _check_model_id(self.model_id)
@@ -64,6 +67,7 @@ class TuneModel:
             _check_whole_number(name, getattr(self, name), at_least=0)
         if self.ensemble == 1:
             raise InvalidRequest("ensemble: the number of trials must be 0 or at least 2, got 1")
+        _check_bag(self.bag)
         for name in ("timeout_s", "trial_timeout_s", "max_cpu_s"):
             _check_at_least_one(name, getattr(self, name), "second")
         _check_at_least_one("trial_memory_mb", self.trial_memory_mb, "megabyte")
@@ -71,6 +75,12 @@ class TuneModel:
             raise InvalidRequest(f"unknown early stopping {self.stopping!r}; one of {list(STOPPING)}")
         if len(set(self.objectives)) != len(self.objectives):
             raise InvalidRequest(f"objectives: a name stands twice in {list(self.objectives)}")
+
+
+def _check_bag(models: Any) -> None:
+    _check_whole_number("bag", models, at_least=0)
+    if models == 1 or models > MOST_OF_BAG:
+        raise InvalidRequest(f"bag: the number of models must be 0 or from 2 to {MOST_OF_BAG}, got {models}")
 
 
 def _is_number(value: Any) -> bool:
@@ -207,6 +217,7 @@ class OptimizeModel:
     `optagent.domain.gate.gates_from`, `rollout` are fields of `RolloutPolicy`. `trigger` and `reason` say why the
     optimization runs. With `refit`, a candidate that passed and goes to shadow learns from the holdout's rows too, and
     that version competes there; a candidate that a person decides on (action candidate) is the one that was measured.
+    `bag` is the number of models of a bag, which is tried where an ensemble is; 0 means none.
     """
 
     model_id: str
@@ -224,10 +235,12 @@ class OptimizeModel:
     time_range: str = "24h"
     seed: int = 0
     refit: bool = True
+    bag: int = 10
 
     def __post_init__(self) -> None:
         _check_model_id(self.model_id)
         check_refit(self.refit)
+        _check_bag(self.bag)
         for name, choices in (
             ("optimization_type", OptimizationType),
             ("action", (Action.CANDIDATE, Action.SHADOW, Action.FULL)),

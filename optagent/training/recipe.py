@@ -9,6 +9,7 @@ import numpy as np
 from optagent.arrays import Matrix, Prediction, Rows
 from optagent.codec import decode, plain
 from optagent.errors import InvalidRequest
+from optagent.training.bag import BagPart
 from optagent.training.cost import latency_p99_ms, size_mb
 from optagent.training.families.engineered import EngineeredModel
 from optagent.training.families.family import Family, FittedModel
@@ -24,7 +25,7 @@ from optagent.training.transform import transform_data
 class Recipe:
     """A family with parameters, trained for `rounds` of its steps, on the columns of a plan where it has one.
 
-    `name` is the name that people use for it.
+    `name` is the name that people use for it. A recipe of one model of a bag has the `part` that it is.
     """
 
     name: str
@@ -32,18 +33,27 @@ class Recipe:
     params: Mapping[str, Any]
     rounds: int
     plan: FeaturePlan | None = None
+    part: BagPart | None = None
 
     def to_plain(self) -> dict[str, Any]:
         """The recipe as JSON can hold it."""
-        fields = {"name": self.name, "family": self.family, "params": dict(self.params), "rounds": self.rounds}
-        return fields if self.plan is None else {**fields, "plan": plain(self.plan)}
+        return {
+            "name": self.name,
+            "family": self.family,
+            "params": dict(self.params),
+            "rounds": self.rounds,
+            **({} if self.plan is None else {"plan": plain(self.plan)}),
+            **({} if self.part is None else {"part": self.part.to_plain()}),
+        }
 
     @classmethod
     def from_plain(cls, fields: Mapping[str, Any]) -> "Recipe":
         """The recipe that `to_plain` wrote; raises InvalidRequest."""
         try:
             plan = decode(FeaturePlan, fields["plan"]) if fields.get("plan") is not None else None
-            return cls(str(fields["name"]), str(fields["family"]), dict(fields["params"]), int(fields["rounds"]), plan)
+            part = BagPart.from_plain(fields["part"]) if fields.get("part") is not None else None
+            name, family = str(fields["name"]), str(fields["family"])
+            return cls(name, family, dict(fields["params"]), int(fields["rounds"]), plan, part)
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidRequest(f"not a recipe: {error}") from None
 
@@ -54,6 +64,15 @@ class Recipe:
     def fit_labels(self, data: Data) -> "Recipe":
         """The recipe with a plan whose means of the target are those of these rows."""
         return self if self.plan is None else replace(self, plan=fit_label_steps(self.plan, data))
+
+    def rows_of(self, rows: Rows, data: Data, seed: int) -> Rows:
+        """Those of the rows that a model of this recipe learns from: all, or all but a fold where it is part of a
+        bag."""
+        return rows if self.part is None else self.part.rows_of(rows, data.y, seed)
+
+    def seed_of(self, seed: int) -> int:
+        """The seed that a model of this recipe is trained by."""
+        return seed if self.part is None else self.part.seed_of(seed)
 
     def with_plan(self, model: FittedModel) -> FittedModel:
         """`model`, which learned from the plan's columns, as a model of the encoded columns."""
@@ -77,7 +96,8 @@ def predict_out_of_fold(problem: Problem, recipe: Recipe, seed: int = 0) -> OutO
     own_problem, family = recipe.problem(problem), family_named(recipe.family)
     predictions, model = [], None
     for fold in own_problem.folds:
-        fit = start_fit(family, recipe.params, own_problem.data, fold.train, fold.valid, seed=seed)
+        train = recipe.rows_of(fold.train, own_problem.data, seed)
+        fit = start_fit(family, recipe.params, own_problem.data, train, fold.valid, seed=recipe.seed_of(seed))
         fit.advance(recipe.rounds)
         predictions.append(fit.predict_valid())
         model = fit.model()
@@ -87,13 +107,11 @@ def predict_out_of_fold(problem: Problem, recipe: Recipe, seed: int = 0) -> OutO
 
 
 def train_recipe(problem: Problem, recipe: Recipe, seed: int = 0, threads: int = 1) -> FittedModel:
-    """The recipe's model of all rows; raises Infeasible."""
+    """The recipe's model of all rows, or of its part of them; raises Infeasible."""
     recipe = recipe.fit_labels(problem.data)
-    own_problem = recipe.problem(problem)
-    rows = np.arange(len(own_problem.data))
-    model = refit(
-        family_named(recipe.family), recipe.params, own_problem.data, rows, recipe.rounds, seed=seed, threads=threads
-    )
+    data, family = recipe.problem(problem).data, family_named(recipe.family)
+    rows, own_seed = recipe.rows_of(np.arange(len(data)), data, seed), recipe.seed_of(seed)
+    model = refit(family, recipe.params, data, rows, recipe.rounds, seed=own_seed, threads=threads)
     return recipe.with_plan(model)
 
 

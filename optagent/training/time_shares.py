@@ -12,6 +12,8 @@ LEAST_FINISH_S = 3.0
 """The least time to set aside for registration and the end of a command."""
 
 _ENSEMBLE_SHARE = 1 / 3  # of the whole limit, at most
+_KINDS_OF_BAGS = 2
+_BAG_SHARE = 1 / 6  # of the whole limit, at most
 _FINISH_SHARE = 0.5
 _WEIGHING_S = 0.5
 _WEIGHING_S_A_CELL = 4e-6
@@ -20,11 +22,13 @@ _WEIGHING_S_A_CELL = 4e-6
 @dataclass(frozen=True, slots=True)
 class AfterSearch:
     """The steps that follow a search: `fits` trainings of the best trial on all development rows, an ensemble of up to
-    `members` trials (0: none), and where it `has_baseline` a training by the defaults of the best trial's family."""
+    `members` trials (0: none), where it `has_baseline` a training by the defaults of the best trial's family, and a
+    `bag` of so many models (0: none)."""
 
     fits: int = 2
     members: int = 0
     has_baseline: bool = False
+    bag: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +37,11 @@ class TimeShares:
 
     ensemble_s: float = 0.0
     fits_s: float = 0.0
+    bag_s: float = 0.0
 
     @property
     def total_s(self) -> float:
-        return self.ensemble_s + self.fits_s
+        return self.ensemble_s + self.fits_s + self.bag_s
 
 
 def share_time(
@@ -56,7 +61,10 @@ def share_time(
     fits_s = after.fits * max(costs[:1], default=0.0)
     if after.has_baseline and best:
         fits_s += baseline_seconds(best[0], study, trials, problem)
-    return TimeShares(ensemble_s, fits_s)
+    bag_s = 0.0
+    if after.bag and best:
+        bag_s = min(after.bag * (_KINDS_OF_BAGS * best[0].duration_s + after.fits * costs[0]), limit_s * _BAG_SHARE)
+    return TimeShares(ensemble_s, fits_s, bag_s)
 
 
 def fit_seconds(trial: Trial, problem: Problem) -> float:

@@ -11,6 +11,7 @@ from pydantic_core import to_json
 
 from optagent.domain.command import (
     ENSEMBLE_METHODS,
+    MOST_OF_BAG,
     STOPPING,
     EngineerFeatures,
     EnsembleModels,
@@ -33,6 +34,7 @@ def one_of(names: Any, **options: Any) -> Any:
 
 WINDOW = f"the rows that are learned from: {', '.join(WINDOWS)}, or a duration such as 90d"
 REFIT = "what passed and goes to shadow is trained again on all labelled rows, the holdout's too, and judged there"
+BAG = "at the end, try the mean of so many models of the outcome, by folds or by seeds; 0: none"
 ModelId = Annotated[str, Path(pattern=ID, examples=["churn"], description="id of a registered model")]
 ProcessId = Annotated[str, Path(pattern=ID, examples=["tune-3f2a9c0d1e4b"], description="id of a process")]
 Limit = Annotated[int, Query(ge=1, le=1000, description="most that are answered")]
@@ -126,6 +128,7 @@ class HyperparameterRequest(Request):
     ensemble: Annotated[
         int, Field(ge=0, le=100, description="try an ensemble of so many best trials at the end; 0: none")
     ] = 0
+    bag: Annotated[int, Field(ge=0, le=MOST_OF_BAG, description=BAG)] = 0
     seed: SeedField = 0
 
     def command(self) -> TuneModel:
@@ -147,6 +150,7 @@ class HyperparameterRequest(Request):
             transfer=self.transfer,
             starting_points=self.starting_points,
             ensemble=self.ensemble,
+            bag=self.bag,
             seed=self.seed,
         )
 
@@ -236,6 +240,7 @@ class OptimizeRequest(Request):
         ),
     ] = {}
     ensemble: Annotated[int, Field(ge=2, le=100, description="best trials of which an ensemble is tried")] = 10
+    bag: Annotated[int, Field(ge=0, le=MOST_OF_BAG, description=BAG)] = 10
     time_range: Annotated[str, Field(max_length=100, description="what is looked at: `24h`, or START..END")] = "24h"
     seed: SeedField = 0
     refit: Annotated[bool, Field(description=REFIT)] = True
@@ -252,6 +257,7 @@ class OptimizeRequest(Request):
             window=self.window,
             gates=dict(self.gates),
             ensemble=self.ensemble,
+            bag=self.bag,
             time_range=self.time_range,
             seed=self.seed,
             refit=self.refit,

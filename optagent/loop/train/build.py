@@ -35,8 +35,14 @@ class BuiltModel:
 
 def build_trial(trial: Trial, prepared: PreparedRows, study: Study, threads: int) -> BuiltModel:
     """The model of a scored trial, with the number of rounds that scored best."""
-    recipe = Recipe(f"trial {trial.number}", trial.family, trial.params, trial.rounds)
-    return build_recipe(recipe, prepared, study.seed, threads, math.nan if trial.score is None else trial.score)
+    return build_recipe(
+        recipe_of_trial(trial), prepared, study.seed, threads, math.nan if trial.score is None else trial.score
+    )
+
+
+def recipe_of_trial(trial: Trial) -> Recipe:
+    """The recipe of a scored trial, with the number of rounds that scored best."""
+    return Recipe(f"trial {trial.number}", trial.family, trial.params, trial.rounds)
 
 
 def build_default(family_name: str, prepared: PreparedRows, study: Study, threads: int) -> BuiltModel:

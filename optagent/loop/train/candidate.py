@@ -8,13 +8,16 @@ from typing import Any
 
 from optagent.codec import decode
 from optagent.domain.command import EngineerFeatures, OptimizeModel, TuneModel
+from optagent.domain.gate import gates_from
 from optagent.domain.policy import Stage
 from optagent.domain.strategy import strategy_named
 from optagent.domain.study import Study
+from optagent.ensembles.bags import bag_like, bag_mean, whole_recipes
 from optagent.errors import CorruptBundle, InvalidRequest, ModelNotFound
 from optagent.loop.champion import champion_of
 from optagent.loop.context import Optimization, Ports
 from optagent.loop.process import Run
+from optagent.loop.train.bags import BagGoal, bag_notes, search_bag
 from optagent.loop.train.build import BuiltModel, build_recipe
 from optagent.loop.train.ensemble import WeightSearch, build_members, search_weights_of_trials
 from optagent.loop.train.features import current_recipe, propose_features
@@ -26,6 +29,7 @@ from optagent.loop.train.search_clock import SearchClock
 from optagent.loop.train.study import plan_study
 from optagent.loop.train.track import track_study
 from optagent.ports import Registry
+from optagent.training.average import WeightedMean
 from optagent.training.combined import Combined, from_json, to_json
 from optagent.training.families.engineered import EngineeredModel
 from optagent.training.families.ensemble import EnsembleModel
@@ -136,22 +140,27 @@ async def search_candidate(
 async def _retrain(
     command: OptimizeModel, champion: CandidateRecipes, prepared: PreparedRows, ports: Ports, run: Run
 ) -> CandidateRecipes:
-    """The champion's recipes for the rows of today.
+    """The champion's recipes for the rows of today; bags stay bags.
 
     New weights of an ensemble replace the old ones where they are shown to be better than its best member.
     """
-    notes = (*champion.notes, f"trained again: {', '.join(recipe.family for recipe in champion.recipes)}")
+    wholes = whole_recipes(champion.recipes)
+    notes = (*champion.notes, f"trained again: {', '.join(recipe.family for recipe in wholes)}")
     retrained = replace(champion, plan=prepared.plan, notes=notes)
-    if champion.combined is None:
+    if champion.combined is None or len(wholes) < 2:
         return retrained
-    weights = await _search_weights(champion.recipes, command, prepared, ports, run)
+    weights = await _search_weights(wholes, command, prepared, ports, run)
     if isinstance(weights, str):
         return replace(retrained, notes=(*notes, weights))
     combined, reason = weights.choice.ensemble, weights.choice.reason
     if not weights.choice.accepted or combined is None:
         return replace(retrained, notes=(*notes, f"the weights are kept: {reason}"))
+    notes = (*notes, f"fitted anew: {reason}")
     recipes = tuple(weights.recipes[name] for name in combined.names)
-    return replace(retrained, recipes=recipes, combined=combined, notes=(*notes, f"fitted anew: {reason}"))
+    if isinstance(combined, WeightedMean):
+        recipes = bag_like(recipes, champion.recipes)
+        combined = bag_mean(recipes, combined.task, combined)
+    return replace(retrained, recipes=recipes, combined=combined, notes=notes)
 
 
 async def _tune(
@@ -167,17 +176,55 @@ async def _tune(
     members = command.ensemble if Stage.ENSEMBLE in stages else 0
     found = await _search_recipes(command, recipe, shared, members, ports, run)
     single, notes = found.single, found.notes
+    alone = CandidateRecipes((single,), None, prepared.plan, notes)
     if not members:
-        return CandidateRecipes((single,), None, prepared.plan, notes)
+        return alone
+    candidate = await _weigh(alone, found, command, shared, ports, run)
+    return await _bag(candidate, command, shared, ports, run) if command.bag else candidate
+
+
+async def _weigh(
+    alone: CandidateRecipes,
+    found: "_SearchedRecipes",
+    command: OptimizeModel,
+    prepared: PreparedRows,
+    ports: Ports,
+    run: Run,
+) -> CandidateRecipes:
+    """Several trials under one weighting where they are better than the best trial alone."""
+    notes = alone.notes
     weights = await _search_weights(found.best, command, prepared, ports, run, found.known)
     if isinstance(weights, str):
-        return CandidateRecipes((single,), None, prepared.plan, (*notes, weights))
+        return replace(alone, notes=(*notes, weights))
     notes = (*notes, weights.choice.reason)
     combined = weights.choice.ensemble
     if not weights.choice.accepted or combined is None:
-        return CandidateRecipes((single,), None, prepared.plan, notes)
+        return replace(alone, notes=notes)
     recipes = tuple(weights.recipes[name] for name in combined.names)
     return CandidateRecipes(recipes, combined, prepared.plan, notes)
+
+
+async def _bag(
+    candidate: CandidateRecipes,
+    command: OptimizeModel,
+    prepared: PreparedRows,
+    ports: Ports,
+    run: Run,
+) -> CandidateRecipes:
+    """The candidate, or its bag where that is better out of fold."""
+    await run.stage("bag")
+    goal = BagGoal(command.bag, _holdout_test(command, prepared), gates_from(command.gates).max_latency_ms)
+    recipes, combined = candidate.recipes, candidate.combined
+    bag = await asyncio.to_thread(search_bag, recipes, combined, goal, ports, run)
+    candidate = replace(candidate, notes=(*candidate.notes, *bag_notes(bag)))
+    if isinstance(bag, str):
+        return candidate
+    return replace(candidate, recipes=bag.recipes, combined=bag.mean)
+
+
+def _holdout_test(command: OptimizeModel, prepared: PreparedRows) -> HoldoutTest:
+    metric = metric_named(prepared.spec.metric, prepared.spec.task)
+    return HoldoutTest(prepared, metric, strategy_named(command.strategy).alpha, command.seed)
 
 
 async def _search_weights(
@@ -189,8 +236,7 @@ async def _search_weights(
     known: Mapping[str, OutOfFold] = MappingProxyType({}),
 ) -> WeightSearch | str:
     await run.stage("ensemble")
-    metric = metric_named(prepared.spec.metric, prepared.spec.task)
-    test = HoldoutTest(prepared, metric, strategy_named(command.strategy).alpha, command.seed)
+    test = _holdout_test(command, prepared)
     return await asyncio.to_thread(search_weights_of_trials, recipes, test, ports, run, known)
 
 
@@ -213,7 +259,7 @@ async def _search_recipes(
         return _SearchedRecipes(Recipe.from_plain(output["single"]), best, tuple(output["said"]))
     await run.stage("search")
     study = replace(_plan_study(command, recipe, prepared, ports, run), kept_predictions=members)
-    clock = SearchClock(study, prepared, AfterSearch(_FITS, members), run)
+    clock = SearchClock(study, prepared, AfterSearch(_FITS, members, bag=command.bag if members else 0), run)
     async with track_study(study, ports, run) as record:
         record.tags = {"process": run.process.process_id}
         outcome = await run_search(study, prepared, ports, run, clock)

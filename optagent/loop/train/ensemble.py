@@ -17,6 +17,7 @@ from optagent.domain.command import EnsembleModels, parse_base
 from optagent.domain.ensemble_result import EnsembleResult
 from optagent.domain.model import ModelSpec
 from optagent.domain.strategy import strategy_named
+from optagent.ensembles.bags import bagged_recipe
 from optagent.ensembles.budget import EnsembleBudget
 from optagent.ensembles.choice import EnsembleChoice
 from optagent.ensembles.correlation import redundant_groups
@@ -123,7 +124,8 @@ async def create_ensemble(command: EnsembleModels, spec: ModelSpec, ports: Ports
 def recipe_of(name: str, prepared: PreparedRows, registry: Registry) -> Recipe:
     """The recipe that a registered version was trained by.
 
-    Raises ModelNotFound, CorruptBundle, and InvalidRequest where it cannot be trained again on these rows.
+    That of a bag of one recipe is this recipe. Raises ModelNotFound, CorruptBundle, and InvalidRequest where it cannot
+    be trained again on these rows.
     """
     version = registry.version(*parse_base(name))
     predictor = load_version(version, registry)
@@ -133,15 +135,18 @@ def recipe_of(name: str, prepared: PreparedRows, registry: Registry) -> Recipe:
         raise InvalidRequest(f"{name}: it reads the columns {predictor.schema.names}, not {prepared.schema.names}")
     if predictor.schema.classes != prepared.schema.classes:
         raise InvalidRequest(f"{name}: it knows the classes {predictor.schema.classes}, not {prepared.schema.classes}")
-    if isinstance(inner.model, EnsembleModel):
-        raise InvalidRequest(f"{name}: it is an ensemble itself; name its members")
-    check_part(name, inner.family)
-    family = family_named(inner.family)
-    if not family.supports(prepared.spec.task):
-        raise InvalidRequest(f"{name}: a model of the family {inner.family} cannot be trained again")
-    params = {**family.defaults(prepared.spec.task), **predictor.manifest.params}
     plan = model.plan if isinstance(model, EngineeredModel) else None
-    return Recipe(name, inner.family, params, predictor.manifest.rounds, plan)
+    recipe = Recipe(name, inner.family, predictor.manifest.params, predictor.manifest.rounds, plan)
+    if isinstance(inner.model, EnsembleModel):
+        whole = bagged_recipe(predictor.manifest.params)
+        if whole is None:
+            raise InvalidRequest(f"{name}: it is an ensemble itself; name its members")
+        recipe = replace(whole, name=name, plan=plan)
+    check_part(name, recipe.family)
+    family = family_named(recipe.family)
+    if not family.supports(prepared.spec.task):
+        raise InvalidRequest(f"{name}: a model of the family {recipe.family} cannot be trained again")
+    return replace(recipe, params={**family.defaults(prepared.spec.task), **recipe.params})
 
 
 def search_weights(

@@ -12,6 +12,7 @@ from optagent.domain.model import ModelSpec
 from optagent.domain.space import SearchSpace
 from optagent.domain.strategy import Strategy, strategy_named
 from optagent.domain.study import Budget, Objective, Study, method_named
+from optagent.ensembles.bags import bagged_recipe
 from optagent.errors import InvalidRequest
 from optagent.loop.champion import champion_of
 from optagent.ports import Registry
@@ -126,7 +127,10 @@ def objectives_of(spec: ModelSpec, command: TuneModel) -> list[Objective]:
 
 
 def champion_params(model_id: str, registry: Registry) -> Champion | None:
-    """Family and parameters of the champion, None where there is no champion or its tags do not hold them."""
+    """Family and parameters of the champion, or of the recipe that it is a bag of.
+
+    None where there is no champion or its tags do not hold them.
+    """
     champion = champion_of(model_id, registry)
     if champion is None or "family" not in champion.tags:
         return None
@@ -134,7 +138,10 @@ def champion_params(model_id: str, registry: Registry) -> Champion | None:
         params = json.loads(champion.tags["params"])
     except (KeyError, ValueError):
         return None
-    return (champion.tags["family"], params) if isinstance(params, dict) else None
+    if not isinstance(params, dict):
+        return None
+    whole = bagged_recipe(params)
+    return (champion.tags["family"], params) if whole is None else (whole.family, dict(whole.params))
 
 
 def _budget(strategy: Strategy, limits: SearchLimits) -> Budget:

@@ -13,7 +13,8 @@ from optagent.errors import CorruptBundle, ModelNotFound
 from optagent.loop.champion import champion_of
 from optagent.loop.context import Ports
 from optagent.loop.process import Run
-from optagent.loop.train.build import BuiltModel, build_default, build_trial
+from optagent.loop.train.bags import Bag, BagGoal, bag_notes, build_bag, latency_limit, search_bag
+from optagent.loop.train.build import BuiltModel, build_default, build_trial, recipe_of_trial
 from optagent.loop.train.ensemble import WeightSearch, build_ensemble, search_weights_of_trials
 from optagent.loop.train.holdout import Baseline, HoldoutTest, baseline_for, constant_scores
 from optagent.loop.train.holdout_looks import prove_on_holdout
@@ -33,9 +34,11 @@ from optagent.loop.train.start import starting
 from optagent.loop.train.study import champion_params, plan_study
 from optagent.loop.train.track import track_study
 from optagent.ports import Registry
+from optagent.training.combined import Combined
 from optagent.training.families.engineered import Engineered, EngineeredModel
 from optagent.training.metrics import metric_named
 from optagent.training.plan import FeaturePlan
+from optagent.training.recipe import Recipe
 from optagent.training.time_shares import AfterSearch
 
 
@@ -49,7 +52,7 @@ async def tune(command: TuneModel, spec: ModelSpec, ports: Ports, run: Run) -> T
     prepared = replace(prepared, problem=await asyncio.to_thread(ports.tuner.share, prepared.problem))
     strategy = strategy_named(command.strategy)
     test = HoldoutTest(prepared, metric_named(study.metric, study.task), strategy.alpha, study.seed)
-    clock = SearchClock(study, prepared, AfterSearch(1, command.ensemble, has_baseline=True), run)
+    clock = SearchClock(study, prepared, AfterSearch(1, command.ensemble, has_baseline=True, bag=command.bag), run)
     async with track_study(study, ports, run) as record:
         outcome = await run_search(study, prepared, ports, run, clock)
         best = best_trial(study, outcome, strategy.margin)
@@ -60,11 +63,14 @@ async def tune(command: TuneModel, spec: ModelSpec, ports: Ports, run: Run) -> T
             recipes = clock.affordable_recipes(best_recipes(study, outcome, command.ensemble), outcome)
             known = known_predictions(outcome)
             weights = await asyncio.to_thread(search_weights_of_trials, recipes, test, ports, run, known)
+        bag = await _try_bag(BagGoal(command.bag, test, latency_limit(spec.policy)), best, weights, ports, run)
         await run.stage("validate")
-        built = await asyncio.to_thread(_build, best, weights, study, prepared, ports.threads)
+        built = await asyncio.to_thread(
+            _build, best, bag if isinstance(bag, Bag) else weights, study, prepared, ports.threads
+        )
         prediction, baseline, note = await asyncio.to_thread(_predict_holdout, built, best, study, prepared, ports)
         comparison = await prove_on_holdout(prediction, baseline, test, run.process.process_id, ports)
-        notes = (*notes, *_weight_notes(weights), *((note,) if note else ()))
+        notes = (*notes, *_weight_notes(weights), *bag_notes(bag), *((note,) if note else ()))
         result = _tuning_result(study, outcome, built, notes, run)
         scores = {**comparison.scores(study.metric), **constant_scores(prepared, test.metric)}
         record.metrics = {f"cv_{study.metric}": built.score, **scores}
@@ -103,13 +109,33 @@ def champion_plan(prepared: PreparedRows, registry: Registry) -> tuple[FeaturePl
     return model.plan, ()
 
 
+async def _try_bag(
+    goal: BagGoal, best: Trial, weights: WeightSearch | str | None, ports: Ports, run: Run
+) -> Bag | str | None:
+    """The bag of what the search came to, where one is asked for."""
+    if not goal.models:
+        return None
+    await run.stage("bag")
+    return await asyncio.to_thread(search_bag, *_recipes_of(best, weights), goal, ports, run)
+
+
 def _build(
-    best: Trial, weights: WeightSearch | str | None, study: Study, prepared: PreparedRows, threads: int
+    best: Trial, outcome: Bag | WeightSearch | str | None, study: Study, prepared: PreparedRows, threads: int
 ) -> BuiltModel:
-    """The ensemble of the best trials where it was accepted, the best trial alone otherwise."""
-    if isinstance(weights, WeightSearch) and weights.choice.accepted:
-        return build_ensemble(weights, prepared, study.seed, threads)
+    """The bag, or the ensemble of the best trials, where it was accepted, the best trial alone otherwise."""
+    if isinstance(outcome, Bag):
+        return build_bag(outcome, prepared, study.seed, threads)
+    if isinstance(outcome, WeightSearch) and outcome.choice.accepted:
+        return build_ensemble(outcome, prepared, study.seed, threads)
     return build_trial(best, prepared, study, threads)
+
+
+def _recipes_of(best: Trial, weights: WeightSearch | str | None) -> tuple[tuple[Recipe, ...], Combined | None]:
+    """The recipes of the ensemble that was accepted, and its weighting, or those of the best trial alone."""
+    combined = weights.choice.ensemble if isinstance(weights, WeightSearch) and weights.choice.accepted else None
+    if combined is None or isinstance(weights, str | None):
+        return (recipe_of_trial(best),), None
+    return tuple(weights.recipes[name] for name in combined.names), combined
 
 
 def _weight_notes(weights: WeightSearch | str | None) -> tuple[str, ...]:

@@ -7,11 +7,12 @@ import pyarrow as pa
 import pytest
 
 from optagent.domain.model import Task
+from optagent.ensembles.bags import KINDS, bag_mean, bag_recipes
 from optagent.serving.native_engine import NativeEngine
 from optagent.serving.onnx_compiler import compile_onnx
 from optagent.serving.parity import TOLERANCE, largest_difference, probe_rows, score_answerable_rows
 from optagent.training.average import HardVote, WeightedMean
-from optagent.training.encoding import encode
+from optagent.training.encoding import encode, load_data
 from optagent.training.families.engineered import EngineeredModel
 from optagent.training.families.ensemble import EnsembleModel
 from optagent.training.families.parts import ModelPart
@@ -102,6 +103,20 @@ def test_a_weighted_mean_compiles_to_the_same_answers(
     task: Task, make_predictor: MakePredictor, make_served_rows: MakeRows
 ) -> None:
     assert_agrees(make_ensemble(make_predictor, task), make_served_rows(task))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("task", Task)
+def test_a_bag_compiles_to_the_same_answers(
+    task: Task, kind: str, make_predictor: MakePredictor, make_served_rows: MakeRows
+) -> None:
+    first = make_predictor("lightgbm", task)
+    table = make_served_rows(task)
+    problem = Problem(load_data(table, first.schema), ())
+    parts = bag_recipes([Recipe("trees", "lightgbm", family_named("lightgbm").defaults(task), 8)], 4, kind)
+    members = {part.name: ModelPart(part.family, train_recipe(problem, part)) for part in parts}
+    model = EnsembleModel(bag_mean(parts, task, None), members)
+    assert_agrees(Predictor(_manifest_of_family(first, "ensemble"), first.schema, model), table)
 
 
 @pytest.mark.parametrize("task", Task)

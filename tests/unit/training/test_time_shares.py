@@ -84,6 +84,14 @@ def test_an_ensemble_takes_the_trainings_of_its_members_and_a_third_of_the_limit
     assert alone.ensemble_s == 0.0, "one model is no ensemble"
 
 
+def test_a_bag_takes_its_models_fold_by_fold_and_on_all_rows_and_a_sixth_of_the_limit_at_most():
+    trials = [a_trial(0, 0.5, 3.0)]
+    cheap = share_time(AfterSearch(2, bag=5), STUDY, trials, PROBLEM, 600.0)
+    assert cheap.bag_s == pytest.approx(5 * (2 * 3.0 + 2 * 1.0))
+    assert share_time(AfterSearch(2, bag=5), STUDY, trials, PROBLEM, 60.0).bag_s == 10.0
+    assert share_time(AfterSearch(2), STUDY, trials, PROBLEM, 600.0).bag_s == 0.0
+
+
 def test_complete_trials_come_before_those_that_were_stopped():
     stopped, complete, worse = a_trial(0, 0.1, 1.0, TrialState.PRUNED), a_trial(1, 0.5, 1.0), a_trial(2, 0.6, 1.0)
     assert best_trials(STUDY, [stopped, worse, complete], 2) == [complete, worse]
