@@ -15,8 +15,8 @@ KINDS = {"seeds": 0, "folds": FOLDS}
 """The folds of which each model of a bag leaves out one, by the name of the kind; 0: it learns from all rows."""
 
 MOST_ROWS = 2_000
-"""Rows to learn from, above which no bag is tried: with so many, `bag_test` accepted none of those that were measured by
-`tests/performance/bench_bags.py`."""
+"""Rows to learn from, above which no bag is tried: with so many, `bag_test` accepted none of the bags that
+`tests/performance/bench_bags.py` has measured."""
 
 MOST_MODELS = 100
 """Models of all bags together, each of which is a part of the graph that answers."""
