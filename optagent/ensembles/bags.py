@@ -9,6 +9,7 @@ from optagent.domain.model import Task
 from optagent.errors import InvalidRequest
 from optagent.training.average import WeightedMean
 from optagent.training.bag import FOLDS, BagPart
+from optagent.training.families.names import is_ours
 from optagent.training.recipe import Recipe
 
 KINDS = {"seeds": 0, "folds": FOLDS}
@@ -95,6 +96,9 @@ def why_no_bag(recipes: Sequence[Recipe], models: int, rows: int) -> str | None:
         return f"{len(recipes)} bags of {models} models, {MOST_MODELS} models are the most together"
     if rows > MOST_ROWS:
         return f"{rows:,} rows to learn from, bags are tried up to {MOST_ROWS:,}"
+    own = next((recipe.family for recipe in recipes if not is_ours(recipe.family)), None)
+    if own is not None:
+        return f"a model of a family of your own ({own}) cannot be part of another model"
     if all(recipe.family in STEADY for recipe in recipes):
         return f"models of the family {recipes[0].family} are the same on each fold but for little"
     return None

@@ -73,6 +73,7 @@ def test_of_models_that_were_ended_by_the_time_all_bags_keep_as_many():
         ([TREES], 10, MOST_ROWS + 1, "rows to learn from"),
         ([TREES, FOREST], 51, 500, "100 models are the most"),
         ([Recipe("trial 1", "linear", {}, 1)], 10, 500, "family linear"),
+        ([Recipe("trial 1", "shop.models:Ours", {}, 1)], 10, 500, "a family of your own"),
     ],
 )
 def test_no_bag_is_tried_where_none_has_gained(recipes: list[Recipe], models: int, rows: int, reason: str | None):
