@@ -42,7 +42,7 @@ def optimize(
     time_range: Annotated[str, typer.Option(help="What is looked at: 24h, or START..END.")] = "24h",
     seed: Annotated[int, typer.Option(help="Same seed: same answer.")] = 0,
     refit: Annotated[bool, typer.Option(help="What goes to shadow learns from the holdout's rows too.")] = True,
-    bag: Annotated[int, typer.Option(help="Try the mean of so many models of the candidate; 0: none.")] = 10,
+    bag: Annotated[int, typer.Option(help="Try the mean of so many models of the candidate; 0: none.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Run the loop for a model: look, learn, find a candidate, judge it at every gate, let it in."""

@@ -235,7 +235,7 @@ class OptimizeModel:
     time_range: str = "24h"
     seed: int = 0
     refit: bool = True
-    bag: int = 10
+    bag: int = 0
 
     def __post_init__(self) -> None:
         _check_model_id(self.model_id)

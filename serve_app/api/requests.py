@@ -240,7 +240,7 @@ class OptimizeRequest(Request):
         ),
     ] = {}
     ensemble: Annotated[int, Field(ge=2, le=100, description="best trials of which an ensemble is tried")] = 10
-    bag: Annotated[int, Field(ge=0, le=MOST_OF_BAG, description=BAG)] = 10
+    bag: Annotated[int, Field(ge=0, le=MOST_OF_BAG, description=BAG)] = 0
     time_range: Annotated[str, Field(max_length=100, description="what is looked at: `24h`, or START..END")] = "24h"
     seed: SeedField = 0
     refit: Annotated[bool, Field(description=REFIT)] = True

@@ -41,7 +41,7 @@ from tests.performance.automl.tables import SHARED, Table, read_table
 
 SEARCHED = [name for name in ("lightgbm", "xgboost", "catboost", "extra_trees", "linear") if name in FAMILIES]
 PEERS = Path(__file__).parent / "peers"
-TRIALS, MEMBERS, ONE_ROWS = 100_000, 10, 200
+TRIALS, MEMBERS, MODELS_OF_BAG, ONE_ROWS = 100_000, 10, 10, 200
 LEVEL = 0.002  # of a loss: less apart is level
 
 
@@ -97,7 +97,13 @@ async def run_ours(contest: Contest, seconds: float, seed: int) -> Entry:
     async with await create_optimization_agent(settings, strict=True) as agent:
         spec = await agent.register_model(fields)
         result = await agent.tune_hyperparameters(
-            spec.model_id, method="portfolio", trials=TRIALS, timeout_s=seconds, ensemble=MEMBERS, seed=seed
+            spec.model_id,
+            method="portfolio",
+            trials=TRIALS,
+            timeout_s=seconds,
+            ensemble=MEMBERS,
+            bag=MODELS_OF_BAG,
+            seed=seed,
         )
         took = time.perf_counter() - began
     registry = model_parts.registry(settings)
