@@ -147,10 +147,10 @@ async def test_a_limited_token_hears_of_its_models_only(
     api: FastAPI, store: InMemoryStore, churn_id: str, steps: Steps, cookie: Any, process: Callable[..., Process]
 ) -> None:
     await store.save_model(replace(await store.model("churn"), model_id="delays"))
-    header = await cookie("bot", models=["churn"])
-    refused, fleet = stream_of("model:delays", header), stream_of("fleet", header)
-    async with held(Application(api), [fleet, refused]):
-        assert refused.status == 403
+    application, header = Application(api), await cookie("bot", models=["churn"])
+    assert (await answer(application, stream_of("model:delays", header))).status == 403
+    fleet = stream_of("fleet", header)
+    async with held(application, [fleet]):
         await store.create_process(process(1, model_id="delays"), 3600)
         await steps.step(3)
         assert events(fleet) == ["revision"]
@@ -160,9 +160,8 @@ async def test_a_limited_token_hears_of_its_models_only(
 async def test_what_is_not_there_is_refused(
     api: FastAPI, steps: Steps, cookie: Any, churn_id: str, of: str, status: int
 ) -> None:
-    stream = stream_of(of, await cookie("ana"))
-    async with held(Application(api), [stream]):
-        assert stream.status == status
+    refused = await answer(Application(api), stream_of(of, await cookie("ana")))
+    assert refused.status == status
     assert api.state.page_polls.watchers.count == 0
 
 
