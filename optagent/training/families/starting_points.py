@@ -10,6 +10,7 @@ from importlib.resources import files
 from typing import Any
 
 from optagent.domain.model import Task
+from optagent.training.families.registry import family_named
 
 FILE = "starting_points.json"
 
@@ -20,14 +21,15 @@ StartingPoint = tuple[str, Mapping[str, Any]]
 def starting_points_of(families: Iterable[str], task: Task) -> tuple[StartingPoint, ...]:
     """The starting points of these families, the one that helps most first; a family without any has none among them.
 
-    Each next one is that which lowers most the mean over public tables of the best loss so far (Feurer et al. 2022,
-    section 4.1), so that what is left out of the order leaves an order that covers.
+    Each next one is that which lowers most, for its seconds, the mean over public tables of the best loss so far
+    (Feurer et al. 2022, section 4.1; Leskovec et al. 2007), so that what is left out of the order leaves an order that
+    covers. A parameter that a family does not have for the task is left out.
     """
-    wanted = set(families)
+    wanted, kind = set(families), "classification" if task.classifies else "regression"
+    points = [point for point in _learned_points()[kind] if point[0] in wanted]
+    names = {family: set(family_named(family).space(task).names) for family, _ in points}
     return tuple(
-        point
-        for point in _learned_points()["classification" if task.classifies else "regression"]
-        if point[0] in wanted
+        (family, {name: value for name, value in params.items() if name in names[family]}) for family, params in points
     )
 
 

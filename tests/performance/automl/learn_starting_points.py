@@ -30,7 +30,7 @@ from optagent.training.families.family import Family
 from optagent.training.families.registry import family_named
 from optagent.training.metrics import METRICS
 from tests.performance.automl.candidates import candidates_of
-from tests.performance.automl.coverage import Losses, Order, choose_points, normalise, regret
+from tests.performance.automl.coverage import Losses, Order, choose_points, normalise, regret, regret_in
 from tests.performance.automl.learning_tables import LEARNING_TABLES
 from tests.performance.automl.tables import Table, read_table
 
@@ -39,6 +39,7 @@ CHOSEN = Path(starting_points.__file__).with_name(starting_points.FILE)
 SEARCHED = ("lightgbm", "xgboost", "extra_trees", "linear", "catboost")
 ROWS, FOLDS, POINTS, FEWEST = 2_500, 3, 20, 5
 ASKED = (0, 5, 10, 20, 40, 80)
+SPENT = (1, 2, 5, 10, 20, 40)
 DRAWS = 200
 # Fewer trees, which change the ranks of forests little; of linear models all rows at once.
 BUDGETS = {"extra_trees": Budget(max_units=13, grace_units=9), "linear": Budget(grace_units=81)}
@@ -101,13 +102,32 @@ def read_losses() -> Measured:
         return {(row[0], row[1], row[2]): [float(value) for value in row[3:]] for row in csv.reader(file)}
 
 
-def losses_of(measured: Measured, tables: list[str], families: list[str], kind: str = "loss") -> dict[str, Losses]:
-    """(tables, candidates) of each family."""
-    return {family: np.array([measured[table, family, kind] for table in tables]) for family in families}
+def losses_of(measured: Measured, tables: list[Table], families: list[str], kind: str = "loss") -> dict[str, Losses]:
+    """(tables, candidates) of each family.
+
+    NaN where the space of the family for the table's task has other parameters than for the first table's: the
+    candidates of these numbers are others there.
+    """
+    return {
+        family: np.array(
+            [
+                measured[table.name, family, kind]
+                if _parameters(family, table.task) == _parameters(family, tables[0].task)
+                else [math.nan] * len(measured[table.name, family, kind])
+                for table in tables
+            ]
+        )
+        for family in families
+    }
+
+
+def _parameters(family: str, task: Task) -> list[str]:
+    return list(family_named(family).space(task).names)
 
 
 def leave_one_out(losses: dict[str, Losses], seconds: dict[str, Losses]) -> dict[str, list[float]]:
-    """The mean regret after so many trials, of points chosen without the table, and of random candidates."""
+    """The mean regret after so many trials and so many seconds, of points chosen without the table, and of random
+    candidates."""
     scaled = normalise(losses)
     tables = len(next(iter(losses.values())))
     rng = np.random.default_rng(0)
@@ -120,10 +140,15 @@ def leave_one_out(losses: dict[str, Losses], seconds: dict[str, Losses]) -> dict
             {family: values[rest] for family, values in seconds.items()},
             POINTS,
         )
-        chosen.append([regret(scaled, table, order, asked) for asked in ASKED])
+        chosen.append(_regrets(scaled, seconds, table, order))
         orders = [[everything[at] for at in rng.permutation(len(everything))] for _ in range(DRAWS)]
-        drawn.append([np.mean([regret(scaled, table, order, asked) for order in orders]) for asked in ASKED])
+        drawn.append(np.mean([_regrets(scaled, seconds, table, order) for order in orders], axis=0))
     return {"chosen": list(np.mean(chosen, axis=0)), "random": list(np.mean(drawn, axis=0))}
+
+
+def _regrets(scaled: dict[str, Losses], seconds: dict[str, Losses], table: int, order: Order) -> list[float]:
+    by_trials = [regret(scaled, table, order, asked) for asked in ASKED]
+    return [*by_trials, *(regret_in(scaled, seconds, table, order, spent) for spent in SPENT)]
 
 
 def write_points(orders: dict[str, Order]) -> None:
@@ -148,10 +173,13 @@ def main() -> None:
     names = [table.name for table in LEARNING_TABLES]
     families = [family for family in SEARCHED if all((name, family, "loss") in measured for name in names)]
     orders = {}
-    print(f"| tables | points | {' | '.join(f'{asked} asked' for asked in ASKED)} |")
-    print("|---|---|" + "---|" * len(ASKED))
+    headings = [*(f"{asked} asked" for asked in ASKED), *(f"{spent} s" for spent in SPENT)]
+    print(f"| tables | points | {' | '.join(headings)} |")
+    print("|---|---|" + "---|" * len(headings))
     for kind, tasks in KINDS.items():
-        tables = [table.name for table in LEARNING_TABLES if table.task in tasks]
+        tables = sorted(
+            (table for table in LEARNING_TABLES if table.task in tasks), key=lambda table: tasks.index(table.task)
+        )
         losses, seconds = losses_of(measured, tables, families), losses_of(measured, tables, families, "seconds")
         for name, regrets in leave_one_out(losses, seconds).items():
             print(f"| {len(tables)} {kind} | {name} | {' | '.join(f'{value:.3f}' for value in regrets)} |")

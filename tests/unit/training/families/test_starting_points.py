@@ -8,7 +8,7 @@ from optagent.training.families.registry import FAMILIES, family_named
 from optagent.training.families.starting_points import starting_points_of
 
 POINTS_A_FAMILY = 20
-LEARNED = {"lightgbm", "xgboost", "extra_trees", "linear"}
+LEARNED = {"lightgbm", "xgboost", "extra_trees", "linear", "catboost"}
 TASKS = (Task.BINARY, Task.MULTICLASS, Task.REGRESSION)
 
 
