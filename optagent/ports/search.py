@@ -21,9 +21,9 @@ class Tuner(Protocol):
         ...
 
     def start(self, task: Task, families: Sequence[str]) -> None:
-        """Starts or connects the cluster, and has its workers load what trials of these families and this task need.
+        """Begins to start or connect the cluster, whose workers load what trials of these families and this task need.
 
-        Returns once there is a cluster, and does not wait for the workers. Raises Unavailable.
+        It waits for neither: a search raises Unavailable where there is no cluster. Call it from a thread.
         """
         ...
 

@@ -33,16 +33,16 @@ def cpu_seconds():
     me = psutil.Process()
     times = [process.cpu_times() for process in [me, *me.children(recursive=True)]]
     return sum(each.user + each.system for each in times)
-def note(self, trial_id, result, before=[]):
+def note(self, result, store, before=[]):
     if not before:
         before.append(True)
         with open(os.environ["OPTAGENT_BENCH_FIRST"], "w") as file:
             file.write(f"{time.time()} {cpu_seconds()}")
-    return original(self, trial_id, result)
+    return original(self, result, store)
 import importlib.util, sys
 class Finder:
     def find_spec(self, name, path=None, target=None):
-        if name != "optagent.adapters.search.searcher":
+        if name != "optagent.adapters.search.live_trial":
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
@@ -50,8 +50,8 @@ class Finder:
         def exec_module(module):
             global original
             load(module)
-            original = module.StudySearcher.on_trial_result
-            module.StudySearcher.on_trial_result = note
+            original = module.LiveTrial.record
+            module.LiveTrial.record = note
         spec.loader.exec_module = exec_module
         return spec
 sys.meta_path.insert(0, Finder())

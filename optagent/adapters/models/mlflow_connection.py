@@ -60,6 +60,11 @@ class MlflowConnection:
         """The tracking URI without credentials, for messages."""
         return hide_credentials(self.tracking_uri)
 
+    @property
+    def is_empty(self) -> bool:
+        """True where nothing was stored yet: the database is a file that nobody has made."""
+        return self._path is not None and self._client is None and not self._path.exists()
+
     def check(self) -> None:
         """Raises Unavailable, with the address, within 5 s."""
         check_server(self.tracking_uri)

@@ -162,7 +162,12 @@ class MlflowRegistry:
 
     @contextmanager
     def _lookup(self, label: str) -> Iterator["MlflowClient"]:
-        """A session that raises ModelNotFound for a model that MLflow does not have or whose name it refuses."""
+        """A session that raises ModelNotFound for a model that MLflow does not have or whose name it refuses.
+
+        A database that does not exist has none: to know that needs no MLflow, which takes seconds to load.
+        """
+        if self._server.is_empty:
+            raise ModelNotFound(f"{label}: not in MLflow at {self._server.address}")
         try:
             with self._server.session() as client:
                 yield client

@@ -23,6 +23,7 @@ _RETRY_S = 1.0
 _OUTAGE_S = 5.0
 _CLOSE_S = 1.0
 _FLUSH_S = 2.0
+_FIRST_TRIAL_S = 3.0
 
 
 @dataclass
@@ -37,7 +38,8 @@ class MlflowTracker:
     """`begin` and `trial` only queue their writes. A write that fails is logged once a study, and never raised.
 
     While the server does not answer, the queue waits for it (at most 10,000 trials; more are dropped and counted).
-    `end` waits for `flush_s`, and during an outage for 5 s.
+    `end` waits for `flush_s`, and during an outage for 5 s. Its thread lets the first trial go before, for up to 3 s:
+    MLflow takes a second of a core to load, and Python loads in one thread at a time.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class MlflowTracker:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
+        self._has_trial = threading.Event()
         self._down_since: float | None = None
         self._abandoned: set[str] = set()
         self._warned: set[str] = set()
@@ -72,6 +75,7 @@ class MlflowTracker:
     def log_trial(self, study: Study, trial: Trial) -> None:
         at = time.time()
         self._enqueue(_Item(study, lambda runs: runs.trial(study, trial, at)))
+        self._has_trial.set()
 
     def end(
         self,
@@ -84,6 +88,7 @@ class MlflowTracker:
         at, metrics, tags = time.time(), dict(metrics), dict(tags)
         item = _Item(study, lambda runs: runs.end(study, succeeded, metrics, tags, at, artifacts), last=True)
         deadline = time.monotonic() + self._flush_s
+        self._has_trial.set()
         if not self._enqueue(item, deadline) or not self._wait_until_done(item, deadline):
             self._abandoned.add(study.study_id)
             self._warn_once(study, "its last runs are not written")
@@ -93,6 +98,7 @@ class MlflowTracker:
     def close(self) -> None:
         """Stops the thread; drops what is still in the queue, and does not wait for a call under way."""
         self._stopping.set()
+        self._has_trial.set()
         with self._lock:
             thread, self._thread = self._thread, None
         if thread is not None:
@@ -133,6 +139,7 @@ class MlflowTracker:
                 self._thread.start()
 
     def _work(self) -> None:
+        self._has_trial.wait(_FIRST_TRIAL_S)
         flushed_at = time.monotonic()
         while (item := self._queue.get()) is not None and not self._stopping.is_set():
             self._write(item.study, item.write, item.last)

@@ -7,16 +7,25 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING, Any
 
+from optagent.adapters.cluster.gateway_mark import has_gateway
 from optagent.adapters.cluster.ray_cluster import RayCluster
+from optagent.adapters.search.early_start import is_small, may_start_early
+from optagent.adapters.search.search_watch import SearchWatch
 from optagent.domain.model import Task
 from optagent.domain.study import Progress, SearchOutcome, Study, Trial
 from optagent.errors import Cancelled, Unavailable
 from optagent.import_lock import IMPORTS
 from optagent.training.problem import Problem
 
-_PROGRESS_EVERY_S = 0.25
+if TYPE_CHECKING:
+    from optagent.adapters.search.early_trials import EarlyTrials
+    from optagent.adapters.search.searcher import StudySearcher
+    from optagent.adapters.search.trial_store import TrialStore
+
+_LOADS_WITHIN_S = 15.0  # on a cluster without a free core the workers of others are not waited for
 _MOST_WARM = 16
 _REGISTERING = threading.Lock()
 
@@ -30,16 +39,50 @@ class RayTuner:
         self._shared: dict[int, tuple[Problem, Any]] = {}
         self._is_warm = False
         self._loading: list[Any] = []
+        self._starting: Future[float] | None = None
 
     def check(self) -> None:
         self._cluster.connect()
 
     def start(self, task: Task, families: Sequence[str]) -> None:
-        self._cluster.connect()
-        self._load_on_workers(task, tuple(families))
+        """Begins to start the cluster, and loads what the first trials need, for as long as they are early ones."""
+        from optagent.adapters.search.warm_up import load_families
+
+        if self._starting is None or (self._starting.done() and self._starting.exception()):
+            starter = ThreadPoolExecutor(1, thread_name_prefix="tuner-start")
+            self._starting = starter.submit(self._start_cluster, task, tuple(families))
+            starter.shutdown(wait=False)
         with IMPORTS:  # they take a second: now, while rows are read
-            import optagent.adapters.search.scheduler
             import optagent.adapters.search.trial_store  # noqa: F401
+
+            if not self._starting.done():
+                load_families(task, families)
+
+    def _start_cluster(self, task: Task, families: tuple[str, ...]) -> float:
+        """The moment at which the cluster was there."""
+        self._cluster.connect()
+        connected_at = time.monotonic()
+        self._load_on_workers(task, families)
+        with IMPORTS:
+            import optagent.adapters.search.scheduler  # noqa: F401
+        return connected_at
+
+    def _connect(self) -> None:
+        if self._starting is not None:
+            self._starting.result()
+        self._cluster.connect()
+
+    def _is_ready(self) -> bool:
+        """True once workers have loaded what trials need; raises Unavailable where there is no cluster for them."""
+        if self._starting is None:
+            return True
+        if not self._starting.done():
+            return False
+        if time.monotonic() - self._starting.result() > _LOADS_WITHIN_S or not self._loading:
+            return True
+        import ray
+
+        return not ray.wait(self._loading, num_returns=len(self._loading), timeout=0)[1]
 
     def _load_on_workers(self, task: Task, families: tuple[str, ...]) -> None:
         """Sends each core of the cluster a task whose worker, with all that it has loaded, a trial takes over."""
@@ -54,7 +97,9 @@ class RayTuner:
             self._loading = [load.remote(task, families) for _ in range(min(cores, _MOST_WARM))]
 
     def share(self, problem: Problem) -> Problem:
-        self._cluster.connect()
+        if self._starting is not None and not self._starting.done() and is_small(problem):
+            return problem  # the first trials read it here, and the workers get it once they are there
+        self._connect()
         import ray
 
         ref = ray.put(problem)
@@ -63,6 +108,8 @@ class RayTuner:
         return mine
 
     def close(self) -> None:
+        if self._starting is not None:
+            wait([self._starting])
         self._cluster.close()
 
     def search(
@@ -74,20 +121,47 @@ class RayTuner:
         cancelled: Callable[[], bool] = lambda: False,
         is_over: Callable[[], bool] = lambda: False,
     ) -> SearchOutcome:
+        from optagent.adapters.search.early_trials import EarlyTrials
         from optagent.adapters.search.trial_store import TrialStore, open_storage  # Optuna takes a while to load
 
         store = TrialStore(study, open_storage(self._storage_url))
-        self._cluster.connect()
+        early = EarlyTrials(study, store, on_trial)
+        watch = SearchWatch(study, early.progress, on_progress, cancelled, is_over)
+        self._run_early(study, problem, early, watch)
+        trials: EarlyTrials | StudySearcher = early
+        if not watch.look() and (early.unfinished is not None or not store.is_exhausted):
+            trials = self._search_on_workers(study, problem, early, store, watch, on_trial)
+        store.close()
+        on_progress(trials.progress())
+        if watch.was_cancelled:
+            raise Cancelled(f"the search {study.study_id} was cancelled after {len(trials.trials)} trials")
+        return SearchOutcome(tuple(trials.trials), watch.timed_out, trials.best_predictions.by_trial)
+
+    def _run_early(self, study: Study, problem: Problem, early: "EarlyTrials", watch: SearchWatch) -> None:
+        if not self._is_ready() and may_start_early(study, problem, has_gateway()):
+            from optagent.adapters.search.trial_training import TrialTraining
+
+            early.run(TrialTraining(study, problem), self._is_ready, watch.look)
+
+    def _search_on_workers(
+        self,
+        study: Study,
+        problem: Problem,
+        early: "EarlyTrials",
+        store: "TrialStore",
+        watch: SearchWatch,
+        on_trial: Callable[[Trial], None],
+    ) -> "StudySearcher":
+        self._connect()
         import ray
 
         from optagent.adapters.search.searcher import StudySearcher
 
-        searcher = StudySearcher(study, store, on_trial)
-        watch = _Watch(study, searcher, on_progress, cancelled, is_over)
+        searcher = StudySearcher(study, store, early, on_trial)
+        watch.progress = searcher.progress
         folder = tempfile.mkdtemp(prefix="optagent-tune-")
         try:
-            if not store.is_exhausted:
-                self._run(study, problem, searcher, watch, folder)
+            self._run(study, problem, searcher, watch, folder)
         except ray.exceptions.RayError as error:
             raise Unavailable(f"the search {study.study_id} was lost with its Ray cluster: {error}") from error
         finally:
@@ -95,13 +169,9 @@ class RayTuner:
             self._shared.pop(id(problem), None)
             _forget_workers(study)
         searcher.stop_live("the search was ended first")
-        store.close()
-        on_progress(searcher.progress())
-        if watch.was_cancelled:
-            raise Cancelled(f"the search {study.study_id} was cancelled after {len(searcher.trials)} trials")
-        return SearchOutcome(tuple(searcher.trials), watch.timed_out, searcher.best_predictions.by_trial)
+        return searcher
 
-    def _run(self, study: Study, problem: Problem, searcher: Any, watch: "_Watch", folder: str) -> None:
+    def _run(self, study: Study, problem: Problem, searcher: Any, watch: SearchWatch, folder: str) -> None:
         import ray
         from ray import tune
         from ray.tune.registry import register_trainable
@@ -148,37 +218,6 @@ def _silent_reporter() -> Any:
             return False
 
     return SilentReporter()
-
-
-class _Watch:
-    """Looks at the clock and at the cancel flag between Tune's steps, and reports progress."""
-
-    def __init__(
-        self,
-        study: Study,
-        searcher: Any,
-        on_progress: Callable[[Progress], None],
-        cancelled: Callable[[], bool],
-        is_over: Callable[[], bool],
-    ) -> None:
-        self.timed_out = False
-        self.was_cancelled = False
-        self._searcher = searcher
-        self._on_progress = on_progress
-        self._cancelled = cancelled
-        self._is_over = is_over
-        self._until = time.monotonic() + study.timeout_s
-        self._next = 0.0
-
-    def look(self) -> bool:
-        """True when the search has to stop."""
-        now = time.monotonic()
-        if now >= self._next:
-            self._next = now + _PROGRESS_EVERY_S
-            self._on_progress(self._searcher.progress())
-            self.was_cancelled = self._cancelled()
-        self.timed_out = now >= self._until or self._is_over()
-        return self.timed_out or self.was_cancelled
 
 
 def _worker_count(study: Study) -> int:

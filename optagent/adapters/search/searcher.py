@@ -5,33 +5,24 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from ray.tune import Stopper
 from ray.tune.search import Searcher
 
+from optagent.adapters.search.early_trials import EarlyTrials
+from optagent.adapters.search.live_trial import LiveTrial, is_over_budget
 from optagent.adapters.search.trial_store import RunningTrial, TrialStore
 from optagent.domain.study import Progress, Study, Trial, TrialState, progress_of
-from optagent.training.best_predictions import BestPredictions
 
 LOG = logging.getLogger("optagent.search")
 _LOST_WORKERS_A_TRIAL = 1
 _HANGS_AFTER_S = 20.0  # beyond its limit: a new worker may still be loading its libraries
 
 
-@dataclass(slots=True)
-class _Live:
-    """A trial on a worker, the last result that the worker reported for it, and its gains at the last rung."""
-
-    running: RunningTrial
-    started_at: float
-    last_result: dict[str, Any] = field(default_factory=dict)
-    block_gains: tuple[float, ...] = ()
-
-
 class StudySearcher(Searcher):
-    """Runs a study's trials through Tune. `trials` holds those that have ended, in the order of their ends.
+    """Runs a study's trials through Tune, after `early` ones and with the one that these have left unfinished. `trials`
+    holds those that have ended, in the order of their ends.
 
     A trial whose worker was lost is suggested once more, since Tune's own retries do not cover a worker that dies
     between two trials.
@@ -41,20 +32,21 @@ class StudySearcher(Searcher):
         self,
         study: Study,
         store: TrialStore,
+        early: EarlyTrials,
         on_trial: Callable[[Trial], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(metric="score", mode="max" if study.maximize else "min")
         self.trials: list[Trial] = list(store.earlier_trials)
         self.measured = store.measured
-        self.best_predictions = BestPredictions(study)
+        self.best_predictions = early.best_predictions
         self._study = study
         self._store = store
         self._on_trial = on_trial
         self._clock = clock
-        self._started_at = clock()
-        self._live: dict[str, _Live] = {}
-        self._to_retry: list[RunningTrial] = []
+        self._started_at = early.started_at
+        self._live: dict[str, LiveTrial] = {}
+        self._to_retry: list[RunningTrial] = [] if early.unfinished is None else [early.unfinished]
         self._losses: Counter[int] = Counter()
         self._refusals = 0
         self.concurrency_limit: Callable[[], int] = lambda: sys.maxsize
@@ -64,22 +56,18 @@ class StudySearcher(Searcher):
             return None
         if self._to_retry:
             running = self._to_retry.pop(0)
-        elif not self._store.is_exhausted and not self._is_over_budget():
+        elif not self._store.is_exhausted and not is_over_budget(self._study, self.trials):
             running = self._store.ask()
         elif self._live:
             return None
         else:
             return Searcher.FINISHED  # type: ignore[return-value]  # a string, by Tune's own contract
-        self._live[trial_id] = _Live(running, self._clock())
+        self._live[trial_id] = LiveTrial(running, self._clock())
         return {"family": running.family, "params": dict(running.params)}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         if trial_id in self._live and result.get("state") == "trained":
-            live = self._live[trial_id]
-            live.last_result = result
-            if result["at_rung"]:
-                self._store.measure(live.running, result["units"], tuple(result["values"]))
-                live.block_gains = tuple(result.get("block_gains", ()))
+            self._live[trial_id].record(result, self._store)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         if trial_id not in self._live:
@@ -117,11 +105,6 @@ class StudySearcher(Searcher):
         """Ends a trial that hangs; its worker is stopped by the caller."""
         self._end(trial_id, TrialState.INFEASIBLE, f"the trial hung for over {self._study.trial_timeout_s:g} s")
 
-    def _is_over_budget(self) -> bool:
-        limit = self._study.max_cpu_s
-        spent = sum(trial.duration_s for trial in self.trials) * self._study.cpus_per_trial
-        return limit is not None and spent >= limit
-
     def progress(self) -> Progress:
         """The progress of the search now."""
         return progress_of(self._study, self.trials, len(self._live), self._clock() - self._started_at)
@@ -140,28 +123,12 @@ class StudySearcher(Searcher):
 
     def _end(self, trial_id: str, state: TrialState, error: str | None = None) -> None:
         live = self._live.pop(trial_id)
-        running, result = live.running, live.last_result
-        values = running.measured[max(running.measured)][1:] if running.measured else ()
-        others = dict(zip((objective.name for objective in self._study.others), values, strict=False))
-        trial = Trial(
-            number=running.number,
-            family=running.family,
-            params=running.params,
-            state=state,
-            score=result.get("score") if state.has_score else None,
-            rounds=result.get("rounds", 0),
-            units=result.get("units", 0),
-            duration_s=result.get("seconds", self._clock() - live.started_at),  # a new worker loads its libraries first
-            error=error,
-            measurements={units: values[0] for units, values in running.measured.items()},
-            others=others,
-            block_gains=live.block_gains if state.has_score else (),
-        )
+        trial = live.end(self._study, state, self._clock(), error)
         LOG.debug("%s: trial %d %s, score %s, %s", self._study.study_id, trial.number, state, trial.score, trial.params)
-        self._store.tell(running, trial)
+        self._store.tell(live.running, trial)
         self.trials.append(trial)
         if state is TrialState.COMPLETE and trial.score is not None:
-            self.best_predictions.add(trial, result["predictions"].take())
+            self.best_predictions.add(trial, live.last_result["predictions"].take())
         self._on_trial(trial)
 
     def save(self, checkpoint_path: str) -> None:

@@ -14,12 +14,17 @@ _ROWS = 40
 
 
 def load_trial_libraries(task: Task, families: Sequence[str]) -> None:
-    """Imports the trainable and the libraries of our families, by a training on a few rows.
+    """Imports the trainable and the libraries of our families."""
+    import optagent.adapters.search.trainable  # noqa: F401
+
+    load_families(task, families)
+
+
+def load_families(task: Task, families: Sequence[str]) -> None:
+    """Imports the libraries of our families, by a training on a few rows.
 
     A family of the user's is left to its trials, whose limits it keeps; errors are theirs to report, too.
     """
-    import optagent.adapters.search.trainable  # noqa: F401
-
     rows = np.arange(_ROWS)
     x = np.random.default_rng(0).normal(size=(_ROWS, 2)).astype(np.float32)
     y = (x[:, 0] > 0).astype(np.float64)

@@ -11,9 +11,9 @@ from optagent.ports import Tuner
 
 @asynccontextmanager
 async def starting(tuner: Tuner, spec: ModelSpec) -> AsyncIterator[None]:
-    """Starts the cluster of `tuner` for the families of a model in a thread meanwhile.
+    """Has `tuner` begin to start its cluster for the families of a model in a thread meanwhile.
 
-    Its error is raised once the block has ended well.
+    An error of that is raised once the block has ended well.
     """
     families = [family.name for family in families_of(spec)]
     start = asyncio.create_task(asyncio.to_thread(tuner.start, spec.task, families))
