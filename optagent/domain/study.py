@@ -163,8 +163,9 @@ class Study:
 
     @property
     def first_trials(self) -> list[tuple[str, Mapping[str, Any]]]:
-        """Family and parameters of the first trials: the champion's if it is searched, then each family's defaults."""
-        defaults = [(family, self.defaults.get(family, {})) for family in sorted(self.spaces)]
+        """Family and parameters of the first trials: the champion's if it is searched, then the defaults of each
+        family in the order of the spaces."""
+        defaults = [(family, self.defaults.get(family, {})) for family in self.spaces]
         if self.champion is not None and self.champion[0] in self.spaces:
             return [self.champion, *defaults]
         return defaults

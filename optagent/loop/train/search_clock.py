@@ -1,8 +1,10 @@
 """Search clock: ends a search while there is still time, within a command's limit, for the steps that follow it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from optagent.domain.study import SearchOutcome, Study, Trial
+from optagent.ensembles.bags import MOST_ROWS
 from optagent.loop.process import Run
 from optagent.loop.train.prepare import PreparedRows
 from optagent.training.recipe import Recipe
@@ -23,7 +25,7 @@ class SearchClock:
     def __init__(self, study: Study, prepared: PreparedRows, after: AfterSearch, run: Run) -> None:
         self._study = study
         self._problem = prepared.problem
-        self._after = after
+        self._after = after if len(prepared.problem.data) <= MOST_ROWS else replace(after, bag=0)
         self._run = run
         self._trials: list[Trial] = []
         self._shares = TimeShares()

@@ -18,7 +18,7 @@ from optagent.loop.champion import champion_of
 from optagent.ports import Registry
 from optagent.training.cost import COSTS, objective_named
 from optagent.training.families.family import Family
-from optagent.training.families.registry import families_for, family_named
+from optagent.training.families.registry import families_for, family_named, fast_first
 from optagent.training.families.starting_points import starting_points_of
 from optagent.training.metrics import metric_named, quantile_of
 
@@ -48,8 +48,12 @@ def families_of(spec: ModelSpec) -> list[Family]:
 
 
 def spaces_of(spec: ModelSpec) -> dict[str, SearchSpace]:
-    """The search space of each family with the model's overrides; InvalidRequest names family and parameter."""
-    families = families_of(spec)
+    """The search space of each family with the model's overrides; InvalidRequest names family and parameter.
+
+    The families that are trained fast come first, as their defaults are tried in this order: a limit may leave no time
+    for the slow ones.
+    """
+    families = fast_first(families_of(spec))
     unused = sorted(set(spec.search_space) - {family.name for family in families})
     if unused:
         raise InvalidRequest(f"search_space: {unused} are not among the model's families {[f.name for f in families]}")
