@@ -67,8 +67,8 @@ async def create_optimization_agent(
     `routes`, `histories` and `tokens` but those given too.
 
     Raises InvalidRequest for a bad setting and Unavailable, within 5 s and by name, for a configured Redis or MLflow
-    that does not answer. Ray is not started before a search needs it; with `starts_cluster` at once, in a thread, for a
-    program that will search.
+    that does not answer. Ray is not started before a search needs it; with `starts_cluster` a cluster that
+    runs already is connected at once, in a thread, for a program that will search.
     """
     ports = {name: overrides.pop(name) for name in _PORTS if name in overrides}
     if settings is not None and overrides:
@@ -87,7 +87,7 @@ async def strict_agent(settings: Settings) -> OptimizationAgent:
 
 async def _connect(settings: Settings, ports: dict[str, Any], resources: AsyncExitStack, starts_cluster: bool) -> Ports:
     cluster = parts.cluster(settings)
-    if starts_cluster and "tuner" not in ports:
+    if starts_cluster and "tuner" not in ports and cluster.runs_elsewhere:
         resources.push_async_callback(asyncio.to_thread, cluster.close)
         cluster.start_connecting()
     tracker: Tracker = ports.get("tracker") or model_parts.tracker(settings)

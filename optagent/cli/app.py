@@ -79,7 +79,8 @@ def with_agent(
 ) -> Any:
     """The answer of one verb, from an agent that is made for it; the model of a file is registered first.
 
-    For a verb that `searches` for a model of that id, the cluster starts beside the agent, once the model is known.
+    For a verb that `searches` for a model of that id, the cluster that runs is connected beside the agent, once the
+    model is known; where none does, the first trials come before its start.
     """
     from optagent.agent.acts import acting_as, current_actor
     from optagent.agent.command_start import counting_from

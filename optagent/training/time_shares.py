@@ -8,13 +8,13 @@ from optagent.domain.study import Study, Trial, TrialState
 from optagent.training.families.registry import family_named
 from optagent.training.problem import Problem
 
-LEAST_FINISH_S = 3.0
+LEAST_FINISH_S = 6.0
 """The least time to set aside for registration and the end of a command."""
 
 _ENSEMBLE_SHARE = 1 / 3  # of the whole limit, at most
 _KINDS_OF_BAGS = 2
 _BAG_SHARE = 1 / 6  # of the whole limit, at most
-_FINISH_SHARE = 0.5
+_FINISH_SHARE = 1.0
 _WEIGHING_S = 0.5
 _WEIGHING_S_A_CELL = 4e-6
 
@@ -136,6 +136,7 @@ def fits_another_wave(last: Wave, workers: int, left_s: float) -> bool:
 def finish_seconds(opening_s: float, limit_s: float) -> float:
     """The seconds to set aside for what does not grow with the trials: registration and the end of a command.
 
-    A busy machine that was slow to come to a search is slow to come to an end. At most a quarter of the limit.
+    On an idle machine that is some 5 s. A busy one, which was slow to come to a search, is slow to come to an end. At
+    most a quarter of the limit.
     """
     return min(max(LEAST_FINISH_S, _FINISH_SHARE * opening_s), limit_s / 4)

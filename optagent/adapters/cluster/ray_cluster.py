@@ -77,6 +77,11 @@ class RayCluster:
                 self._thread = None
                 raise Unavailable(f"no Ray cluster at {self._place}: {errors[0]}") from errors[0]
 
+    @property
+    def runs_elsewhere(self) -> bool:
+        """True for a cluster with an address, which is connected; False for one that this process starts."""
+        return self._address is not None
+
     def start_connecting(self) -> None:
         """Connects or starts in a thread; `connect` waits for it, and tries again where it failed."""
         if is_installed("ray"):

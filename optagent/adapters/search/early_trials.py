@@ -1,112 +1,90 @@
 """Early trials: the first trials of a study, trained by the command's own process while its workers start."""
 
-import time
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 
-from optagent.adapters.search.live_trial import LiveTrial, is_over_budget
-from optagent.adapters.search.successive_halving import EarlyStopping
-from optagent.adapters.search.trial_store import RunningTrial, TrialStore
+from optagent.adapters.search.live_trial import LiveTrial
+from optagent.adapters.search.study_trials import StudyTrials
 from optagent.adapters.search.trial_training import TrialTraining
-from optagent.domain.study import Progress, Study, Trial, TrialState, progress_of
-from optagent.training.best_predictions import BestPredictions
-
-_ENDS_WITHIN_S = 1.0
-_LOOK_EVERY_S = 0.1
+from optagent.domain.study import TrialState
+from optagent.training.problem import Problem
 
 
 class EarlyTrials:
-    """Trains trials one after another. They join `earlier_trials` of the store, as those of a resumed study are in it.
+    """A context in which a thread trains one trial after another, until `end_soon` is called; none without a `problem`.
 
-    A trial that has taken over a second when the workers are ready is left to them, as `unfinished`: it begins anew.
+    A trial under way comes to its end, except where `is_over` answers True or the context ends with an error. The
+    context raises the error by which its thread has ended.
     """
 
-    def __init__(
-        self,
-        study: Study,
-        store: TrialStore,
-        on_trial: Callable[[Trial], None],
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.unfinished: RunningTrial | None = None
-        self.best_predictions = BestPredictions(study)
-        self.started_at = clock()
-        self._study = study
-        self._store = store
-        self._on_trial = on_trial
-        self._clock = clock
-        signs = [objective.sign for objective in study.objectives]
-        self._stopping = EarlyStopping(study.stopping, study.budget.rungs, study.budget.reduction_factor, signs)
-        for trial in store.earlier_trials:
-            complete = trial.state is TrialState.COMPLETE
-            self._stopping.restore(trial.number, store.measured.get(trial.number, {}), complete)
+    def __init__(self, trials: StudyTrials, problem: Problem | None, is_over: Callable[[], bool]) -> None:
+        self._trials = trials
+        self._problem = problem
+        self._is_over = is_over
+        self._is_lost = False
+        self._last = threading.Event()
+        self._work: Future[None] | None = None
+
+    def __enter__(self) -> "EarlyTrials":
+        if self._problem is not None:
+            thread = ThreadPoolExecutor(1, thread_name_prefix="early-trials")
+            self._work = thread.submit(self.run, TrialTraining(self._trials.study, self._problem))
+            thread.shutdown(wait=False)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        self._last.set()
+        self._is_lost = kind is not None
+        if self._work is not None and kind is None:
+            self._work.result()
+
+    def end_soon(self) -> None:
+        """Lets no other trial begin."""
+        self._last.set()
 
     @property
-    def trials(self) -> list[Trial]:
-        """The trials of the study that have ended, those of earlier runs included."""
-        return self._store.earlier_trials
+    def is_running(self) -> bool:
+        """True while a trial is in training here, or another will be."""
+        return self._work is not None and not self._work.done()
 
-    def progress(self) -> Progress:
-        """The progress of the search now."""
-        return progress_of(self._study, self.trials, 1, self._clock() - self.started_at)
-
-    def run(self, training: TrialTraining, is_ready: Callable[[], bool], is_over: Callable[[], bool]) -> None:
-        """Trains until the workers are ready, the search is over, or every trial was asked."""
-        look = _Seldom(is_ready, self._clock)
-        while not (look() or is_over() or self._store.is_exhausted or is_over_budget(self._study, self.trials)):
-            live = LiveTrial(self._store.ask(), self._clock())
+    def run(self, training: TrialTraining) -> None:
+        """Trains in the caller's thread."""
+        while not (self._last.is_set() or self._must_end()):
+            live = self._trials.begin()
+            if live is None:
+                return
             training.begin(live.running.family, live.running.params)
-            self._train(live, training, look, is_over)
+            self._train(live, training)
 
-    def _train(
-        self, live: LiveTrial, training: TrialTraining, is_ready: Callable[[], bool], is_over: Callable[[], bool]
-    ) -> None:
-        def is_left() -> bool:
-            return self._clock() - live.started_at > _ENDS_WITHIN_S and is_ready()
-
+    def _train(self, live: LiveTrial, training: TrialTraining) -> None:
         while True:
-            result = training.step(lambda: is_over() or is_left())
+            result = training.step(self._must_end)
             if result["state"] != "trained":
-                return self._end(live, TrialState(result["state"]), result["error"])
-            live.record(result, self._store)
-            if result["finished"]:
-                self._stopping.mark_complete(live.running.number)
-                return self._end(live, TrialState.COMPLETE)
-            if result["at_rung"] and not self._goes_on(live):
-                return self._end(live, TrialState.PRUNED)
-            if is_over():
-                if live.running.measured:
-                    self._end(live, TrialState.PRUNED, "the search was ended first")
-                return None
-            if is_left():
-                self.unfinished = live.running
-                return None
+                self._trials.end(live, TrialState(result["state"]), result["error"])
+                return
+            self._trials.record(live, result)
+            if self._end_if_due(live):
+                return
+
+    def _end_if_due(self, live: LiveTrial) -> bool:
+        """True where a trial has come to its end by its last report."""
+        result = live.last_result
+        if result["finished"]:
+            self._trials.end(live, TrialState.COMPLETE)
+        elif result["at_rung"] and not self._goes_on(live):
+            self._trials.end(live, TrialState.PRUNED)
+        elif not self._must_end():
+            return False
+        elif live.running.measured:
+            self._trials.end(live, TrialState.PRUNED, "the search was ended first")
+        else:
+            self._trials.drop(live)
+        return True
+
+    def _must_end(self) -> bool:
+        return self._is_lost or self._is_over()
 
     def _goes_on(self, live: LiveTrial) -> bool:
         result = live.last_result
-        return self._stopping.should_continue(live.running.number, result["units"], result["values"])
-
-    def _end(self, live: LiveTrial, state: TrialState, error: str | None = None) -> None:
-        trial = live.end(self._study, state, self._clock(), error)
-        self._store.tell(live.running, trial)
-        self._store.earlier_trials.append(trial)
-        self._store.measured[trial.number] = live.running.measured
-        if state is TrialState.COMPLETE and trial.score is not None:
-            self.best_predictions.add(trial, live.last_result["predictions"].take())
-        self._on_trial(trial)
-
-
-class _Seldom:
-    """An answer that is asked for ten times a second at most, and for good once it is True."""
-
-    def __init__(self, ask: Callable[[], bool], clock: Callable[[], float]) -> None:
-        self._ask = ask
-        self._clock = clock
-        self._next = float("-inf")
-        self._answer = False
-
-    def __call__(self) -> bool:
-        now = self._clock()
-        if not self._answer and now >= self._next:
-            self._next = now + _LOOK_EVERY_S
-            self._answer = self._ask()
-        return self._answer
+        return self._trials.should_continue(live.running.number, result["units"], result["values"])

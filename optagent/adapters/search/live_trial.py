@@ -42,9 +42,3 @@ class LiveTrial:
             others=others,
             block_gains=self.block_gains if state.has_score else (),
         )
-
-
-def is_over_budget(study: Study, trials: list[Trial]) -> bool:
-    """True where the trials that have ended took all core-seconds that their study allows."""
-    spent_s = sum(trial.duration_s for trial in trials) * study.cpus_per_trial
-    return study.max_cpu_s is not None and spent_s >= study.max_cpu_s

@@ -5,14 +5,13 @@ import math
 import shutil
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any
 
 from optagent.adapters.cluster.gateway_mark import has_gateway
 from optagent.adapters.cluster.ray_cluster import RayCluster
-from optagent.adapters.search.early_start import is_small, may_start_early
+from optagent.adapters.search.cluster_start import ClusterStart
+from optagent.adapters.search.early_start import are_trusted, is_small, may_start_early
 from optagent.adapters.search.search_watch import SearchWatch
 from optagent.domain.model import Task
 from optagent.domain.study import Progress, SearchOutcome, Study, Trial
@@ -23,10 +22,8 @@ from optagent.training.problem import Problem
 if TYPE_CHECKING:
     from optagent.adapters.search.early_trials import EarlyTrials
     from optagent.adapters.search.searcher import StudySearcher
-    from optagent.adapters.search.trial_store import TrialStore
+    from optagent.adapters.search.study_trials import StudyTrials
 
-_LOADS_WITHIN_S = 15.0  # on a cluster without a free core the workers of others are not waited for
-_MOST_WARM = 16
 _REGISTERING = threading.Lock()
 
 
@@ -35,71 +32,31 @@ class RayTuner:
 
     def __init__(self, cluster: RayCluster, storage_url: str | None = None) -> None:
         self._cluster = cluster
+        self._start = ClusterStart(cluster)
         self._storage_url = storage_url
         self._shared: dict[int, tuple[Problem, Any]] = {}
-        self._is_warm = False
-        self._loading: list[Any] = []
-        self._starting: Future[float] | None = None
 
     def check(self) -> None:
         self._cluster.connect()
 
     def start(self, task: Task, families: Sequence[str]) -> None:
-        """Begins to start the cluster, and loads what the first trials need, for as long as they are early ones."""
-        from optagent.adapters.search.warm_up import load_families
-
-        if self._starting is None or (self._starting.done() and self._starting.exception()):
-            starter = ThreadPoolExecutor(1, thread_name_prefix="tuner-start")
-            self._starting = starter.submit(self._start_cluster, task, tuple(families))
-            starter.shutdown(wait=False)
-        with IMPORTS:  # they take a second: now, while rows are read
+        """Loads what the first trials need, where they may be early ones, before the start of Ray takes the cores."""
+        are_early = are_trusted(families) and not has_gateway()
+        if not are_early:
+            self._start.begin(task, families)
+        with IMPORTS:
             import optagent.adapters.search.trial_store  # noqa: F401
 
-            if not self._starting.done():
+            if are_early:
+                from optagent.adapters.search.warm_up import load_families
+
                 load_families(task, families)
-
-    def _start_cluster(self, task: Task, families: tuple[str, ...]) -> float:
-        """The moment at which the cluster was there."""
-        self._cluster.connect()
-        connected_at = time.monotonic()
-        self._load_on_workers(task, families)
-        with IMPORTS:
-            import optagent.adapters.search.scheduler  # noqa: F401
-        return connected_at
-
-    def _connect(self) -> None:
-        if self._starting is not None:
-            self._starting.result()
-        self._cluster.connect()
-
-    def _is_ready(self) -> bool:
-        """True once workers have loaded what trials need; raises Unavailable where there is no cluster for them."""
-        if self._starting is None:
-            return True
-        if not self._starting.done():
-            return False
-        if time.monotonic() - self._starting.result() > _LOADS_WITHIN_S or not self._loading:
-            return True
-        import ray
-
-        return not ray.wait(self._loading, num_returns=len(self._loading), timeout=0)[1]
-
-    def _load_on_workers(self, task: Task, families: tuple[str, ...]) -> None:
-        """Sends each core of the cluster a task whose worker, with all that it has loaded, a trial takes over."""
-        if not self._is_warm:
-            import ray
-
-            from optagent.adapters.search.warm_up import load_trial_libraries
-
-            self._is_warm = True
-            load = ray.remote(load_trial_libraries)
-            cores = int(ray.cluster_resources().get("CPU", 0))  # type: ignore[no-untyped-call]
-            self._loading = [load.remote(task, families) for _ in range(min(cores, _MOST_WARM))]
+        self._start.begin(task, families)
 
     def share(self, problem: Problem) -> Problem:
-        if self._starting is not None and not self._starting.done() and is_small(problem):
+        if self._start.is_under_way and is_small(problem):
             return problem  # the first trials read it here, and the workers get it once they are there
-        self._connect()
+        self._start.connect()
         import ray
 
         ref = ray.put(problem)
@@ -108,9 +65,7 @@ class RayTuner:
         return mine
 
     def close(self) -> None:
-        if self._starting is not None:
-            wait([self._starting])
-        self._cluster.close()
+        self._start.close()
 
     def search(
         self,
@@ -121,47 +76,54 @@ class RayTuner:
         cancelled: Callable[[], bool] = lambda: False,
         is_over: Callable[[], bool] = lambda: False,
     ) -> SearchOutcome:
-        from optagent.adapters.search.early_trials import EarlyTrials
+        from optagent.adapters.search.study_trials import StudyTrials
         from optagent.adapters.search.trial_store import TrialStore, open_storage  # Optuna takes a while to load
 
         store = TrialStore(study, open_storage(self._storage_url))
-        early = EarlyTrials(study, store, on_trial)
-        watch = SearchWatch(study, early.progress, on_progress, cancelled, is_over)
-        self._run_early(study, problem, early, watch)
-        trials: EarlyTrials | StudySearcher = early
-        if not watch.look() and (early.unfinished is not None or not store.is_exhausted):
-            trials = self._search_on_workers(study, problem, early, store, watch, on_trial)
+        trials = StudyTrials(study, store, on_trial)
+        watch = SearchWatch(study, trials.progress, on_progress, cancelled, is_over)
+        with self._early_trials(trials, problem, watch) as early:
+            if self._wait_for_cluster(trials, early, watch):
+                self._search_on_workers(trials, problem, early, watch)
+            watch.wait_while(lambda: early.is_running)
         store.close()
         on_progress(trials.progress())
         if watch.was_cancelled:
-            raise Cancelled(f"the search {study.study_id} was cancelled after {len(trials.trials)} trials")
-        return SearchOutcome(tuple(trials.trials), watch.timed_out, trials.best_predictions.by_trial)
+            raise Cancelled(f"the search {study.study_id} was cancelled after {len(trials.ended)} trials")
+        return SearchOutcome(tuple(trials.ended), watch.timed_out, trials.best_predictions.by_trial)
 
-    def _run_early(self, study: Study, problem: Problem, early: "EarlyTrials", watch: SearchWatch) -> None:
-        if not self._is_ready() and may_start_early(study, problem, has_gateway()):
-            from optagent.adapters.search.trial_training import TrialTraining
+    def _early_trials(self, trials: "StudyTrials", problem: Problem, watch: SearchWatch) -> "EarlyTrials":
+        """The trials that this process trains itself; none where the cluster is there, or they need workers."""
+        from optagent.adapters.search.early_trials import EarlyTrials
 
-            early.run(TrialTraining(study, problem), self._is_ready, watch.look)
+        may_start = self._start.is_under_way and may_start_early(trials.study, problem, has_gateway())
+        return EarlyTrials(trials, problem if may_start else None, watch.is_over)
+
+    def _wait_for_cluster(self, trials: "StudyTrials", early: "EarlyTrials", watch: SearchWatch) -> bool:
+        """True once there is a cluster; False where the search came to its end before.
+
+        Of a study that says how many trials may run at a time, none is in training here once workers begin.
+        """
+        watch.wait_while(lambda: early.is_running and self._start.is_under_way)
+        if trials.study.concurrency is not None:
+            early.end_soon()
+            watch.wait_while(lambda: early.is_running)
+        if watch.look() or trials.is_exhausted:
+            return False
+        self._start.connect()
+        return True
 
     def _search_on_workers(
-        self,
-        study: Study,
-        problem: Problem,
-        early: "EarlyTrials",
-        store: "TrialStore",
-        watch: SearchWatch,
-        on_trial: Callable[[Trial], None],
-    ) -> "StudySearcher":
-        self._connect()
+        self, trials: "StudyTrials", problem: Problem, early: "EarlyTrials", watch: SearchWatch
+    ) -> None:
         import ray
 
         from optagent.adapters.search.searcher import StudySearcher
 
-        searcher = StudySearcher(study, store, early, on_trial)
-        watch.progress = searcher.progress
+        study, searcher = trials.study, StudySearcher(trials, early.end_soon)
         folder = tempfile.mkdtemp(prefix="optagent-tune-")
         try:
-            self._run(study, problem, searcher, watch, folder)
+            self._run(trials, problem, searcher, watch, folder)
         except ray.exceptions.RayError as error:
             raise Unavailable(f"the search {study.study_id} was lost with its Ray cluster: {error}") from error
         finally:
@@ -169,9 +131,10 @@ class RayTuner:
             self._shared.pop(id(problem), None)
             _forget_workers(study)
         searcher.stop_live("the search was ended first")
-        return searcher
 
-    def _run(self, study: Study, problem: Problem, searcher: Any, watch: SearchWatch, folder: str) -> None:
+    def _run(
+        self, trials: "StudyTrials", problem: Problem, searcher: "StudySearcher", watch: SearchWatch, folder: str
+    ) -> None:
         import ray
         from ray import tune
         from ray.tune.registry import register_trainable
@@ -181,6 +144,7 @@ class RayTuner:
         from optagent.adapters.search.searcher import StopWhen
         from optagent.adapters.search.trainable import SharedStudy, TrainingTrial
 
+        study = trials.study
         workers = _worker_count(study)
         _, ref = self._shared.get(id(problem)) or (None, ray.put(problem))
         # Tune keeps trainables by name, in a registry that is not made for threads; two searches may share a process.
@@ -195,7 +159,7 @@ class RayTuner:
                 name=study.study_id,
                 config={"shared": SharedStudy(study, ref, min(share.trials(), study.trials))},
                 search_alg=searcher,
-                scheduler=StudyScheduler(study, searcher, watch.look),
+                scheduler=StudyScheduler(trials, searcher, watch.look),
                 num_samples=-1,  # the searcher says when it has finished
                 max_concurrent_trials=workers,
                 resources_per_trial={"cpu": study.cpus_per_trial, "gpu": study.gpus_per_trial},

@@ -7,8 +7,7 @@ import ray
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from optagent.adapters.search.searcher import StudySearcher
-from optagent.adapters.search.successive_halving import EarlyStopping
-from optagent.domain.study import Study, TrialState
+from optagent.adapters.search.study_trials import StudyTrials
 
 if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController
@@ -21,15 +20,13 @@ class StudyScheduler(FIFOScheduler):
     (Tune's own ASHA knows one objective, and forgets its rungs when a search is resumed.)
     """
 
-    def __init__(self, study: Study, searcher: StudySearcher, is_over: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self, trials: StudyTrials, searcher: StudySearcher, is_over: Callable[[], bool] = lambda: False
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        signs = [objective.sign for objective in study.objectives]
-        self._stopping = EarlyStopping(study.stopping, study.budget.rungs, study.budget.reduction_factor, signs)
+        self._trials = trials
         self._searcher = searcher
         self._is_over = is_over
-        for trial in searcher.trials:
-            complete = trial.state is TrialState.COMPLETE
-            self._stopping.restore(trial.number, searcher.measured.get(trial.number, {}), complete)
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
         """True, without effect: the study names its objectives itself."""
@@ -41,14 +38,8 @@ class StudyScheduler(FIFOScheduler):
         number = self._searcher.number_of(trial.trial_id)
         if number is None:
             return TrialScheduler.STOP
-        should_continue = self._stopping.should_continue(number, result["units"], result["values"])
+        should_continue = self._trials.should_continue(number, result["units"], result["values"])
         return TrialScheduler.CONTINUE if should_continue else TrialScheduler.STOP
-
-    def on_trial_complete(self, tune_controller: "TuneController", trial: "Trial", result: dict[str, Any]) -> None:
-        """Marks a finished trial. Tune calls its scheduler before its searcher, which still knows the number here."""
-        number = self._searcher.number_of(trial.trial_id)
-        if number is not None and result.get("finished"):
-            self._stopping.mark_complete(number)
 
     def choose_trial_to_run(self, tune_controller: "TuneController") -> "Trial | None":
         """The next trial to run; stops trials that hang on the way, since Tune calls this at each of its steps."""

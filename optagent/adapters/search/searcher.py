@@ -2,7 +2,6 @@
 
 import logging
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -10,10 +9,10 @@ from typing import Any
 from ray.tune import Stopper
 from ray.tune.search import Searcher
 
-from optagent.adapters.search.early_trials import EarlyTrials
-from optagent.adapters.search.live_trial import LiveTrial, is_over_budget
-from optagent.adapters.search.trial_store import RunningTrial, TrialStore
-from optagent.domain.study import Progress, Study, Trial, TrialState, progress_of
+from optagent.adapters.search.live_trial import LiveTrial
+from optagent.adapters.search.study_trials import StudyTrials
+from optagent.adapters.search.trial_store import RunningTrial
+from optagent.domain.study import TrialState
 
 LOG = logging.getLogger("optagent.search")
 _LOST_WORKERS_A_TRIAL = 1
@@ -21,32 +20,19 @@ _HANGS_AFTER_S = 20.0  # beyond its limit: a new worker may still be loading its
 
 
 class StudySearcher(Searcher):
-    """Runs a study's trials through Tune, after `early` ones and with the one that these have left unfinished. `trials`
-    holds those that have ended, in the order of their ends.
+    """Runs a study's trials through Tune; `on_report` is called once a worker has reported for the first time.
 
     A trial whose worker was lost is suggested once more, since Tune's own retries do not cover a worker that dies
     between two trials.
     """
 
-    def __init__(
-        self,
-        study: Study,
-        store: TrialStore,
-        early: EarlyTrials,
-        on_trial: Callable[[Trial], None],
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        super().__init__(metric="score", mode="max" if study.maximize else "min")
-        self.trials: list[Trial] = list(store.earlier_trials)
-        self.measured = store.measured
-        self.best_predictions = early.best_predictions
-        self._study = study
-        self._store = store
-        self._on_trial = on_trial
-        self._clock = clock
-        self._started_at = early.started_at
+    def __init__(self, trials: StudyTrials, on_report: Callable[[], None] = lambda: None) -> None:
+        super().__init__(metric="score", mode="max" if trials.study.maximize else "min")
+        self._study = trials.study
+        self._trials = trials
+        self._on_report = on_report
         self._live: dict[str, LiveTrial] = {}
-        self._to_retry: list[RunningTrial] = [] if early.unfinished is None else [early.unfinished]
+        self._to_retry: list[RunningTrial] = []
         self._losses: Counter[int] = Counter()
         self._refusals = 0
         self.concurrency_limit: Callable[[], int] = lambda: sys.maxsize
@@ -54,20 +40,16 @@ class StudySearcher(Searcher):
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         if len(self._live) >= self.concurrency_limit():
             return None
-        if self._to_retry:
-            running = self._to_retry.pop(0)
-        elif not self._store.is_exhausted and not is_over_budget(self._study, self.trials):
-            running = self._store.ask()
-        elif self._live:
-            return None
-        else:
-            return Searcher.FINISHED  # type: ignore[return-value]  # a string, by Tune's own contract
-        self._live[trial_id] = LiveTrial(running, self._clock())
-        return {"family": running.family, "params": dict(running.params)}
+        live = self._trials.begin(self._to_retry.pop(0) if self._to_retry else None)
+        if live is None:
+            return None if self._live else Searcher.FINISHED  # type: ignore[return-value]  # a string, by Tune's contract
+        self._live[trial_id] = live
+        return {"family": live.running.family, "params": dict(live.running.params)}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        self._on_report()
         if trial_id in self._live and result.get("state") == "trained":
-            self._live[trial_id].record(result, self._store)
+            self._trials.record(self._live[trial_id], result)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         if trial_id not in self._live:
@@ -86,6 +68,8 @@ class StudySearcher(Searcher):
         for trial_id, live in list(self._live.items()):
             if live.running.measured:
                 self._end(trial_id, TrialState.PRUNED, why)
+            else:
+                self._trials.drop(live)
         self._live.clear()
 
     def number_of(self, trial_id: str) -> int | None:
@@ -98,16 +82,12 @@ class StudySearcher(Searcher):
         limit = self._study.trial_timeout_s
         if limit is None:
             return []
-        now = self._clock()
+        now = self._trials.clock()
         return [name for name, live in self._live.items() if now - live.started_at > limit + _HANGS_AFTER_S]
 
     def give_up(self, trial_id: str) -> None:
         """Ends a trial that hangs; its worker is stopped by the caller."""
         self._end(trial_id, TrialState.INFEASIBLE, f"the trial hung for over {self._study.trial_timeout_s:g} s")
-
-    def progress(self) -> Progress:
-        """The progress of the search now."""
-        return progress_of(self._study, self.trials, len(self._live), self._clock() - self._started_at)
 
     def _lose(self, trial_id: str) -> None:
         running = self._live[trial_id].running
@@ -118,18 +98,12 @@ class StudySearcher(Searcher):
         LOG.warning("%s: the worker of trial %d was lost", self._study.study_id, running.number)
         if self._losses[running.number] > _LOST_WORKERS_A_TRIAL:
             return self._end(trial_id, TrialState.FAILED, "its worker was lost twice: killed, or out of memory")
-        del self._live[trial_id]
+        self._trials.drop(self._live.pop(trial_id))
         self._to_retry.append(running)
 
     def _end(self, trial_id: str, state: TrialState, error: str | None = None) -> None:
-        live = self._live.pop(trial_id)
-        trial = live.end(self._study, state, self._clock(), error)
+        trial = self._trials.end(self._live.pop(trial_id), state, error)
         LOG.debug("%s: trial %d %s, score %s, %s", self._study.study_id, trial.number, state, trial.score, trial.params)
-        self._store.tell(live.running, trial)
-        self.trials.append(trial)
-        if state is TrialState.COMPLETE and trial.score is not None:
-            self.best_predictions.add(trial, live.last_result["predictions"].take())
-        self._on_trial(trial)
 
     def save(self, checkpoint_path: str) -> None:
         """The trial store is the state; Tune asks for a file."""

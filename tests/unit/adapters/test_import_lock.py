@@ -41,6 +41,5 @@ def test_a_search_loads_optuna_only_with_the_lock(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(ray_tune, "IMPORTS", HeldLock())
     cluster: Any = Cluster()
     tuner = RayTuner(cluster)
-    tuner._is_warm = True
     with pytest.raises(Held):
         tuner.start(Task.BINARY, ["lightgbm"])

@@ -9,11 +9,13 @@ import pytest
 
 from optagent.adapters.search.early_start import may_start_early
 from optagent.adapters.search.early_trials import EarlyTrials
+from optagent.adapters.search.study_trials import StudyTrials
 from optagent.adapters.search.trial_store import TrialStore, open_storage
 from optagent.adapters.search.trial_training import HandedPredictions
 from optagent.domain.model import Task
 from optagent.domain.space import Float, SearchSpace
 from optagent.domain.study import Budget, Study, Trial, TrialState
+from optagent.errors import Unavailable
 from optagent.training.problem import Data, Fold, Problem
 
 STUDY = Study(
@@ -39,6 +41,7 @@ class ScriptedTraining:
         self.begun: list[dict[str, Any]] = []
         self._scores = scores
         self._rungs = rungs
+        self.after_step: Callable[[], None] = lambda: None
 
     def begin(self, family: str, params: Any) -> None:
         self.begun.append(dict(params))
@@ -46,6 +49,7 @@ class ScriptedTraining:
 
     def step(self, is_interrupted: Callable[[], bool]) -> dict[str, Any]:
         self.now += 1.0
+        self.after_step()
         score = self._scores[len(self.begun) - 1]
         if isinstance(score, str):
             return {"state": "infeasible", "error": score, "score": np.nan, "units": 0}
@@ -68,20 +72,21 @@ class ScriptedTraining:
 
 
 def run_early(
-    scores: list[float | str], ready_at: float = 1e9, over_at: float = 1e9, store: TrialStore | None = None
-) -> tuple[EarlyTrials, ScriptedTraining, list[Trial]]:
-    told: list[Trial] = []
+    scores: list[float | str], enough_at: float = 1e9, over_at: float = 1e9, store: TrialStore | None = None
+) -> tuple[StudyTrials, ScriptedTraining]:
     training: Any = ScriptedTraining(scores, STUDY.budget.rungs)
-    early = EarlyTrials(STUDY, store or TrialStore(STUDY, None), told.append, training.clock)
-    early.run(training, lambda: training.now >= ready_at, lambda: training.now >= over_at)
-    return early, training, told
+    trials = StudyTrials(STUDY, store or TrialStore(STUDY, None), clock=training.clock)
+    early = EarlyTrials(trials, None, lambda: training.now >= over_at)
+    training.after_step = lambda: early.end_soon() if training.now >= enough_at else None
+    early.run(training)
+    return trials, training
 
 
-def test_the_defaults_come_first_and_every_trial_is_told_once_with_its_state():
-    early, training, told = run_early([0.8, 0.7, "no room", 0.9, 0.6, 0.5])
+def test_the_defaults_come_first_and_every_trial_ends_once_with_its_state():
+    trials, training = run_early([0.8, 0.7, "no room", 0.9, 0.6, 0.5])
     assert training.begun[0] == {"c": 1.0}
-    assert [trial.number for trial in told] == list(range(6))
-    assert [trial.state for trial in told] == [
+    assert [trial.number for trial in trials.ended] == list(range(6))
+    assert [trial.state for trial in trials.ended] == [
         TrialState.COMPLETE,
         TrialState.PRUNED,
         TrialState.INFEASIBLE,
@@ -89,40 +94,52 @@ def test_the_defaults_come_first_and_every_trial_is_told_once_with_its_state():
         TrialState.PRUNED,
         TrialState.PRUNED,
     ]
-    assert early.trials == told
-    assert told[3].measurements == dict.fromkeys(STUDY.budget.rungs, 0.9)
-    assert sorted(early.best_predictions.by_trial) == [0, 3]
+    assert trials.ended[3].measurements == dict.fromkeys(STUDY.budget.rungs, 0.9)
+    assert sorted(trials.best_predictions.by_trial) == [0, 3]
+    assert trials.progress().running == 0
 
 
-def test_once_workers_are_ready_a_short_trial_ends_here_and_a_long_one_is_left_to_them():
-    early, _, told = run_early([0.8] * 6, ready_at=1.0)
-    assert early.unfinished is not None
-    assert early.unfinished.number == 0
-    assert told == []
-    early, training, told = run_early([0.8, "at once", 0.8], ready_at=4.0)
-    assert [trial.number for trial in told] == [0, 1]
-    assert early.unfinished is None, "no other was begun"
-    assert len(training.begun) == 2
+def test_once_workers_report_the_trial_under_way_comes_to_its_end_and_no_other_begins():
+    trials, training = run_early([0.8] * 6, enough_at=1.0)
+    assert [trial.state for trial in trials.ended] == [TrialState.COMPLETE]
+    assert len(training.begun) == 1
 
 
 def test_at_the_end_of_the_time_a_trial_with_a_measurement_counts_as_stopped_and_no_other_begins():
-    early, training, told = run_early([0.8] * 6, over_at=1.0)
-    assert [(trial.state, trial.score) for trial in told] == [(TrialState.PRUNED, 0.8)]
-    assert early.unfinished is None
+    trials, training = run_early([0.8] * 6, over_at=1.0)
+    assert [(trial.state, trial.score) for trial in trials.ended] == [(TrialState.PRUNED, 0.8)]
     assert len(training.begun) == 1
+
+
+def test_trials_of_workers_are_judged_against_early_ones():
+    trials, _ = run_early([0.8, "no room", 0.7], enough_at=5.0)
+    rung = STUDY.budget.rungs[0]
+    assert not trials.should_continue(4, rung, (0.6,))
+    assert trials.should_continue(5, rung, (0.9,))
 
 
 def test_a_study_that_is_resumed_has_the_earlier_trials_and_begins_none_of_them_again(tmp_path):
     url = f"sqlite:///{tmp_path / 'trials.db'}"
     store = TrialStore(STUDY, open_storage(url))
-    _, training, told = run_early([0.8, 0.7, 0.9, 0.6, 0.5, 0.4], ready_at=5.0, store=store)
+    first, training = run_early([0.8, 0.7, 0.9, 0.6, 0.5, 0.4], enough_at=4.0, store=store)
     store.close()
     again = TrialStore(STUDY, open_storage(url))
-    early, more, later = run_early([0.7] * 6, store=again)
-    assert [trial.number for trial in told + later] == list(range(6))
-    assert early.trials == told + later
+    then, more = run_early([0.7] * 6, store=again)
+    assert 0 < len(first.ended) < 6
+    assert then.ended[: len(first.ended)] == first.ended
+    assert [trial.number for trial in then.ended] == list(range(6))
     assert not any(params in training.begun for params in more.begun)
     assert again.is_exhausted
+
+
+def test_the_error_that_ends_the_thread_is_raised_where_the_search_goes_on():
+    trials = StudyTrials(STUDY, TrialStore(STUDY, None), on_trial=refuse)
+    with pytest.raises(Unavailable, match="full"), EarlyTrials(trials, a_problem(), lambda: False):
+        pass
+
+
+def refuse(trial: Trial) -> None:
+    raise Unavailable("the disk is full")
 
 
 def a_problem(rows: int = 10) -> Problem:

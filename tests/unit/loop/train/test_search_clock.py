@@ -55,13 +55,13 @@ def trained(seconds: float, score: float | None = 0.5) -> Trial:
 
 def test_it_ends_when_the_trainings_and_the_end_need_what_is_left(seconds):
     run = a_run(seconds, 60.0)
-    seconds.now = 16.0
-    run.set_end_aside()  # half of 16 s
+    seconds.now = 12.0
+    run.set_end_aside()  # as much
     clock = a_clock(run)
     clock.record(trained(6.0))  # two trainings on all rows take 2 s each
-    seconds.now = 47.9
+    seconds.now = 43.9
     assert not clock.is_over()
-    seconds.now = 48.0
+    seconds.now = 44.0
     assert clock.is_over()
 
 
