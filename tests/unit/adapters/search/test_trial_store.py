@@ -35,11 +35,11 @@ def ended_trial(asked, state: TrialState, score: float | None = None, error: str
     return Trial(asked.number, asked.family, asked.params, state, score, error=error)
 
 
-def test_the_defaults_of_each_family_come_first():
+def test_the_defaults_of_each_family_come_first_in_the_order_of_the_spaces():
     store = TrialStore(a_study(), None)
     first, second, third = store.ask(), store.ask(), store.ask()
-    assert (first.family, dict(first.params)) == ("lines", {"c": 1.0, "penalty": "l2"})
-    assert (second.family, dict(second.params)) == ("trees", {"leaves": 31, "rate": 0.1})
+    assert (first.family, dict(first.params)) == ("trees", {"leaves": 31, "rate": 0.1})
+    assert (second.family, dict(second.params)) == ("lines", {"c": 1.0, "penalty": "l2"})
     assert third.family in ("trees", "lines")
 
 
