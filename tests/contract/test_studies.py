@@ -10,7 +10,8 @@ import optuna
 import pytest
 
 from optagent.adapters.search.study_history import StudyHistory
-from optagent.adapters.search.trial_store import RunningTrial, TrialStore, open_storage
+from optagent.adapters.search.trial_storage import open_storage
+from optagent.adapters.search.trial_store import RunningTrial, TrialStore
 from optagent.domain.model import Task
 from optagent.domain.space import Categorical, Float, Int, SearchSpace
 from optagent.domain.study import Objective, SearchOutcome, Study, Trial, TrialState

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from optagent import create_optimization_agent
-from optagent.adapters.search.trial_store import open_storage
+from optagent.adapters.search.trial_storage import open_storage
 from optagent.adapters.state.embedded.embedded_redis_supervisor import read_endpoint
 from optagent.agent import OptimizationAgent
 from optagent.domain.command import OptimizeModel

@@ -14,7 +14,7 @@ import pytest
 from redis.asyncio import Redis
 
 from optagent import create_optimization_agent
-from optagent.adapters.search.trial_store import open_storage
+from optagent.adapters.search.trial_storage import open_storage
 from optagent.adapters.state.embedded.embedded_redis_supervisor import read_endpoint
 from optagent.codec import decode
 from optagent.domain.study import Trial

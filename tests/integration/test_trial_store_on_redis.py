@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from optagent.adapters.search.trial_store import TrialStore, open_storage
+from optagent.adapters.search.trial_storage import open_storage
+from optagent.adapters.search.trial_store import TrialStore
 from optagent.adapters.state.embedded.embedded_redis import EmbeddedRedis
 from optagent.domain.model import Task
 from optagent.domain.space import Int, SearchSpace

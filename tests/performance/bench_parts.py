@@ -6,7 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from optagent.adapters.search.trial_store import TrialStore, open_storage
+from optagent.adapters.search.trial_storage import open_storage
+from optagent.adapters.search.trial_store import TrialStore
 from optagent.adapters.state.embedded.embedded_redis import EmbeddedRedis
 from optagent.analysis.bootstrap import Resampling, bootstrap_interval
 from optagent.codec import model_from

@@ -12,7 +12,7 @@ from optagent.adapters.datasets import FileDatasets
 from optagent.adapters.datasets.database_url import fill_url
 from optagent.adapters.datasets.read_only import read_only_options, require_one_select, restrict_connection
 from optagent.adapters.models.mlflow_health import check_server
-from optagent.adapters.search.trial_store import open_storage
+from optagent.adapters.search.trial_storage import open_storage
 from optagent.domain.dataset import FileSource, SqlSource
 from optagent.errors import InvalidData, InvalidRequest, OptAgentError, Unavailable
 

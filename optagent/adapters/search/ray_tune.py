@@ -77,9 +77,10 @@ class RayTuner:
         is_over: Callable[[], bool] = lambda: False,
     ) -> SearchOutcome:
         from optagent.adapters.search.study_trials import StudyTrials
-        from optagent.adapters.search.trial_store import TrialStore, open_storage  # Optuna takes a while to load
+        from optagent.adapters.search.trial_storage import find_storage
+        from optagent.adapters.search.trial_store import TrialStore  # Optuna takes a while to load
 
-        store = TrialStore(study, open_storage(self._storage_url))
+        store = TrialStore(study, find_storage(self._storage_url))
         trials = StudyTrials(study, store, on_trial)
         watch = SearchWatch(study, trials.progress, on_progress, cancelled, is_over)
         with self._early_trials(trials, problem, watch) as early:

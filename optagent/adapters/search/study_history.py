@@ -59,7 +59,7 @@ class StudyHistory:
         from redis.exceptions import RedisError
         from sqlalchemy.exc import SQLAlchemyError
 
-        from optagent.adapters.search.trial_store import open_storage
+        from optagent.adapters.search.trial_storage import open_storage
 
         with self._lock:
             if self._storage is None:

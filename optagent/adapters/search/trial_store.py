@@ -3,72 +3,33 @@
 import json
 import logging
 import warnings
-from collections import deque
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import optuna
-from filelock import FileLock
-from optuna.exceptions import StorageInternalError
-from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
+from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
-from redis.exceptions import RedisError
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import SQLAlchemyError
 
 from optagent.adapters.search.samplers import sampler_named
 from optagent.adapters.search.starting_points import StartingPoints
 from optagent.adapters.search.transfer import Transfer, find_good_parameters
+from optagent.adapters.search.trial_storage import NewStorage, open_storage
 from optagent.adapters.search.trial_values import MEASURED
+from optagent.adapters.search.trial_writer import TrialWriter
 from optagent.codec import decode, encode, plain
 from optagent.domain.space import Categorical, Float, Parameter
 from optagent.domain.study import Study, Trial, TrialState
-from optagent.errors import Conflict, Unavailable
-from optagent.secret_text import hide_secrets
+from optagent.errors import Conflict
 
-_LOCK_S = 60.0
 _OPTUNA_STATES = {
     TrialState.COMPLETE: OptunaState.COMPLETE,
     TrialState.PRUNED: OptunaState.PRUNED,
     TrialState.INFEASIBLE: OptunaState.FAIL,
     TrialState.FAILED: OptunaState.FAIL,
 }
-
-
-def open_storage(url: str | None) -> BaseStorage | None:
-    """The Optuna storage at a SQLAlchemy or Redis URL, None for none; Unavailable where it cannot be opened.
-
-    Trials in Redis are Optuna's journal.
-    """
-    if url is None:
-        return None
-    try:
-        if url.startswith(("redis://", "rediss://")):
-            from optuna.storages.journal import JournalRedisBackend, JournalStorage
-
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                return JournalStorage(JournalRedisBackend(url))
-        return _database(url)
-    except Exception as error:
-        raise Unavailable(f"the trial store {hide_secrets(url)} cannot be opened: {error}") from error
-
-
-def _database(url: str) -> RDBStorage:
-    """Opens a database under a file lock, since Optuna creates its tables without one: of two processes on a new
-    SQLite file, one would find the tables incomplete."""
-    file = make_url(url).database if url.startswith("sqlite") else None
-    if not file:
-        return RDBStorage(url)
-    if not Path(file).parent.is_dir():
-        raise FileNotFoundError(f"{Path(file).parent}: no such folder")
-    with FileLock(f"{file}.lock", timeout=_LOCK_S):
-        return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": _LOCK_S}})
 
 
 @dataclass(slots=True)
@@ -92,14 +53,14 @@ class TrialStore:
     Raises Conflict where that study was made of something else.
     """
 
-    def __init__(self, study: Study, storage: BaseStorage | None) -> None:
+    def __init__(self, study: Study, storage: BaseStorage | NewStorage | None) -> None:
         logging.getLogger("optuna").setLevel(logging.WARNING)
         self._spaces = study.spaces
         self._families = sorted(study.spaces)
         self._several = len(study.objectives) > 1
-        self._storage = storage
-        self._durable = None if storage is None else _open_study(study, storage)
-        earlier = [] if self._durable is None else self._durable.get_trials(deepcopy=False)
+        self._storage = None if isinstance(storage, NewStorage) else storage
+        durable = None if self._storage is None else _open_study(study, self._storage)
+        earlier = [] if durable is None else durable.get_trials(deepcopy=False)
         self.earlier_trials = [decode(Trial, trial.user_attrs["trial"]) for trial in earlier]
         self.measured = {
             trial.number: _decode_measurements(frozen)
@@ -113,8 +74,7 @@ class TrialStore:
                 self._study.enqueue_trial(first[number])
         self._transfer = self._build_transfer(study, first)
         self._starting_points = self._build_starting_points(study, first)
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="trial-store")
-        self._writes: deque[Future[None]] = deque()
+        self._writer = None if storage is None else TrialWriter(lambda: durable or _make_study(study, storage))
 
     @property
     def is_exhausted(self) -> bool:
@@ -154,21 +114,13 @@ class TrialStore:
         if trial.state is TrialState.COMPLETE and trial.score is not None:
             values = [trial.score, *trial.others.values()]
         frozen = self._study.tell(running.handle, values, state=_OPTUNA_STATES[trial.state])
-        if self._durable is not None:
-            self._raise_failed_writes(wait=False)
-            self._writes.append(self._writer.submit(self._durable.add_trial, frozen))
+        if self._writer is not None:
+            self._writer.add(frozen)
 
     def close(self) -> None:
         """Waits until every trial is in the storage; raises Unavailable where it did not take one."""
-        self._raise_failed_writes(wait=True)
-        self._writer.shutdown()
-
-    def _raise_failed_writes(self, wait: bool) -> None:
-        while self._writes and (wait or self._writes[0].done()):
-            try:
-                self._writes.popleft().result()
-            except (StorageInternalError, SQLAlchemyError, RedisError, OSError) as error:
-                raise Unavailable(f"the trial store does not take a trial: {error}") from error
+        if self._writer is not None:
+            self._writer.close()
 
     def _to_optuna(self, family: str, params: Mapping[str, Any]) -> dict[str, Any]:
         """The parameters under their names in the Optuna study, without those that are outside of the space."""
@@ -190,6 +142,12 @@ class TrialStore:
         known = [*first, *(trial.params for trial in self._study.get_trials(deepcopy=False))]
         new = [(family, params) for family, params in points if not any(params.items() <= one.items() for one in known)]
         return StartingPoints(new, after=len(first), trials=study.trials)
+
+
+def _make_study(study: Study, storage: BaseStorage | NewStorage) -> optuna.Study:
+    made = open_storage(storage.url) if isinstance(storage, NewStorage) else storage
+    assert made is not None, "a URL names a storage"
+    return _open_study(study, made)
 
 
 def _open_study(study: Study, storage: BaseStorage) -> optuna.Study:

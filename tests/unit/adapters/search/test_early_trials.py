@@ -10,7 +10,8 @@ import pytest
 from optagent.adapters.search.early_start import may_start_early
 from optagent.adapters.search.early_trials import EarlyTrials
 from optagent.adapters.search.study_trials import StudyTrials
-from optagent.adapters.search.trial_store import TrialStore, open_storage
+from optagent.adapters.search.trial_storage import open_storage
+from optagent.adapters.search.trial_store import TrialStore
 from optagent.adapters.search.trial_training import HandedPredictions
 from optagent.domain.model import Task
 from optagent.domain.space import Float, SearchSpace

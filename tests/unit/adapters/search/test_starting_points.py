@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from optagent.adapters.search.starting_points import StartingPoints
-from optagent.adapters.search.trial_store import RunningTrial, TrialStore, open_storage
+from optagent.adapters.search.trial_storage import open_storage
+from optagent.adapters.search.trial_store import RunningTrial, TrialStore
 from optagent.domain.model import Task
 from optagent.domain.space import Float, Int, SearchSpace
 from optagent.domain.study import Study, Trial, TrialState

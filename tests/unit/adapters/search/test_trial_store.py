@@ -8,7 +8,8 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState as OptunaState
 
 from optagent.adapters.search.samplers import SAMPLERS, sampler_named
-from optagent.adapters.search.trial_store import TrialStore, open_storage
+from optagent.adapters.search.trial_storage import NewStorage, find_storage, open_storage
+from optagent.adapters.search.trial_store import TrialStore
 from optagent.domain.model import Task
 from optagent.domain.space import Categorical, Float, Int, SearchSpace
 from optagent.domain.study import METHODS, Objective, Study, Trial, TrialState
@@ -202,3 +203,25 @@ def test_transfer_can_be_switched_off(tmp_path):
     a_finished_study(url, "before", {0.05: 0.9})
     store = TrialStore(a_study(study_id="after", spaces={"trees": TREES}, transfer=False), open_storage(url))
     assert 0.05 not in [store.ask().params["rate"] for _ in range(4)]
+
+
+def test_a_new_file_is_made_while_trials_are_asked_and_found_by_the_next_search(tmp_path):
+    url = f"sqlite:///{tmp_path / 'trials.db'}"
+    new = find_storage(url)
+    assert isinstance(new, NewStorage)
+    store = TrialStore(a_study(), new)
+    asked = store.ask()
+    store.tell(asked, ended_trial(asked, TrialState.COMPLETE, 0.8))
+    store.close()
+    again = TrialStore(a_study(), find_storage(url))
+    assert [(trial.number, trial.score) for trial in again.earlier_trials] == [(0, 0.8)]
+
+
+def test_a_new_file_that_cannot_be_made_ends_the_search_by_name(tmp_path):
+    with pytest.raises(Unavailable, match=r"no such folder"):
+        find_storage(f"sqlite:///{tmp_path / 'missing' / 'trials.db'}")
+    new = find_storage(f"sqlite:///{tmp_path / 'trials.db'}")
+    (tmp_path / "trials.db").mkdir()
+    store = TrialStore(a_study(), new)
+    with pytest.raises(Unavailable, match=r"trials\.db cannot be opened"):
+        store.close()
