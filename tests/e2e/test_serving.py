@@ -151,14 +151,14 @@ def done(admin: httpx.Client, what: str, asked: dict[str, Any]) -> dict[str, Any
 def followed(admin: httpx.Client, url: str) -> dict[str, Any]:
     """A process once it has ended, by long polls."""
     process = admin.get(url).json()
-    give_up = time.monotonic() + 120
+    give_up = time.monotonic() + 600
     while process["status"] in ("queued", "pending", "running"):
         assert time.monotonic() < give_up, process
         process = admin.get(url, params={"wait": 20, "since": process["updated_at"]}).json()
     return process
 
 
-def until(condition: Callable[[], Any], within_s: float = 90) -> Any:
+def until(condition: Callable[[], Any], within_s: float = 300) -> Any:
     give_up = time.monotonic() + within_s
     while not (found := condition()):
         assert time.monotonic() < give_up
