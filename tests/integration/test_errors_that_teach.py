@@ -110,7 +110,7 @@ async def test_a_refusal_names_the_value_and_the_next_command(strict_agent, chur
 
 def test_a_cluster_that_is_not_there_names_the_command_that_starts_one():
     with pytest.raises(Unavailable, match=r"no Ray cluster at 127\.0\.0\.1:1: .*ray start --head"):
-        RayCluster("127.0.0.1:1")._check_address()
+        RayCluster("127.0.0.1:1").check_address()
 
 
 def test_a_port_in_use_names_the_setting(tmp_path):

@@ -20,7 +20,7 @@ from optagent.adapters.state.embedded.embedded_redis_supervisor import read_endp
 from optagent.agent import OptimizationAgent
 from optagent.domain.command import OptimizeModel
 
-TRIALS = 16
+TRIALS = 80
 RUNNER = """
 import asyncio, sys
 from optagent import create_optimization_agent
@@ -133,6 +133,7 @@ async def test_an_optimization_outlives_its_server_its_workers_and_its_cluster(
         await until(lambda: trials_of(home) >= seen + 2, "trials after the server was killed")
         assert first.program.poll() is None
 
+        await until(lambda: first.named("ray::Trial_"), "a trial on a worker")  # the first ones need none
         (worker, *_) = first.named("ray::Trial_")
         worker.kill()
         seen = trials_of(home)

@@ -56,7 +56,8 @@ def test_the_files_of_a_home_lie_below_closed_folders(tmp_path: Path, monkeypatc
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     settings = load_settings(home=tmp_path / "home")
     parts.make_home(settings)
-    model_parts.registry(settings).versions("churn")  # makes the database of MLflow
+    with model_parts.registry(settings)._server.session():  # makes the database of MLflow
+        pass
     parts.studies(settings)
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert {path.name for path in files} >= {"mlflow.db"}

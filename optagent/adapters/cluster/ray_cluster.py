@@ -66,7 +66,7 @@ class RayCluster:
             if ray.is_initialized():
                 return
             self._prepare_environment()
-            self._check_address()
+            self.check_address()
             ready = threading.Event()
             errors: list[Exception] = []
             self._stop = threading.Event()
@@ -115,7 +115,7 @@ class RayCluster:
             # With it, every worker would compile its imports anew: 6 s each instead of 1.6.
             os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-    def _check_address(self) -> None:
+    def check_address(self) -> None:
         """Raises Unavailable if no process listens at the address, for which Ray itself would wait a minute."""
         error = find_connect_error(self._address or "")
         if error is not None:

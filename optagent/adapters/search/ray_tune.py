@@ -40,7 +40,11 @@ class RayTuner:
         self._cluster.connect()
 
     def start(self, task: Task, families: Sequence[str]) -> None:
-        """Loads what the first trials need, where they may be early ones, before the start of Ray takes the cores."""
+        """Loads what the first trials need, where they may be early ones, before the start of Ray takes the cores.
+
+        Raises Unavailable where nothing listens at the address of the settings.
+        """
+        self._cluster.check_address()
         are_early = are_trusted(families) and not has_gateway()
         if not are_early:
             self._start.begin(task, families)
