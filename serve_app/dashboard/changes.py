@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from optagent.agent import OptimizationAgent
@@ -102,30 +102,28 @@ _FACTS: Mapping[str, Callable[[OptimizationAgent, str], Awaitable[Any]]] = {
 }
 
 
+async def _with_place(request: Request, viewer: Reader) -> AsyncIterator[PagePolls]:
+    """The polls, with a place among the open pages for as long as the answer takes."""
+    polls: PagePolls = request.app.state.page_polls
+    with polls.watchers.place(viewer.token.token_id):
+        yield polls
+
+
 @router.get("/changes")
-async def changes(request: Request, viewer: Reader, of: Subject) -> Response:
+async def changes(
+    request: Request, viewer: Reader, of: Subject, polls: Annotated[PagePolls, Depends(_with_place)]
+) -> Response:
     """An event `changed` at each change of what a page shows; a stream that ends with its session, or after 15 min."""
     kind, _, name = of.partition(":")
     if kind not in _FACTS:
         raise InvalidRequest(f"of={of!r}: one of {sorted(_FACTS)}, and the id behind a colon")
     subject = PageSubject(kind, name, viewer.token.models, viewer.agent)
-    polls: PagePolls = request.app.state.page_polls
     first = await revision_of(subject)  # what is not there, or not for this token, is refused before the stream begins
-    polls.watchers.enter(viewer.token.token_id)
-    events = _events(polls, subject, first, lambda: _is_signed_in(request, viewer))
     return StreamingResponse(
-        _leaving(events, polls.watchers, viewer.token.token_id),
+        _events(polls, subject, first, lambda: _is_signed_in(request, viewer)),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no", "X-Content-Type-Options": "nosniff"},
     )
-
-
-async def _leaving(events: AsyncIterator[str], places: Places, caller: str) -> AsyncIterator[str]:
-    try:
-        async for event in events:
-            yield event
-    finally:
-        places.leave(caller)
 
 
 async def _events(

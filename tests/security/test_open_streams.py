@@ -12,32 +12,23 @@ from optagent.domain.process import Process
 from serve_app.api.monitoring import ProcessPolls
 from serve_app.asgi import Application
 from tests.security.asgi_calls import Connection, answer, held
+from tests.security.poll_steps import PollSteps
 
 STATUS = "/api/v1/optimization/status/tune-1"
 EVENTS = f"{STATUS}/events"
 
 
-class Steps:
-    """The sleep of the polls: it ends when the test says so. Counts the looks at processes."""
+class Steps(PollSteps):
+    """The steps of polls of a process. Counts the looks at it."""
 
     def __init__(self, process: Process) -> None:
+        super().__init__()
         self.process = process
         self.looks = 0
-        self._next = asyncio.Event()
 
     async def find(self, process_id: str) -> Process:
         self.looks += 1
         return self.process
-
-    async def sleep(self, seconds: float) -> None:
-        await self._next.wait()
-
-    async def step(self, count: int = 1) -> None:
-        for _ in range(count):
-            self._next.set()
-            self._next = asyncio.Event()
-            for _ in range(30):
-                await asyncio.sleep(0)
 
 
 @pytest.fixture

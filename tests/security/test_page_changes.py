@@ -17,30 +17,14 @@ from serve_app.asgi import Application
 from serve_app.dashboard.changes import PagePolls, PageSubject, revision_of
 from tests.api.conftest import NOW
 from tests.security.asgi_calls import Connection, answer, held
+from tests.security.poll_steps import PollSteps
 
 CHANGES = "/dashboard/changes"
 
 
-class Steps:
-    """The sleep of the polls, which ends when the test says so."""
-
-    def __init__(self) -> None:
-        self._next = asyncio.Event()
-
-    async def sleep(self, seconds: float) -> None:
-        await self._next.wait()
-
-    async def step(self, count: int = 1) -> None:
-        for _ in range(count):
-            self._next.set()
-            self._next = asyncio.Event()
-            for _ in range(60):
-                await asyncio.sleep(0)
-
-
 @pytest.fixture
-def steps(api: FastAPI) -> Steps:
-    steps = Steps()
+def steps(api: FastAPI) -> PollSteps:
+    steps = PollSteps()
     api.state.page_polls = PagePolls(steps.sleep)
     return steps
 
@@ -70,7 +54,7 @@ def stream_of(of: str, cookie: tuple[bytes, bytes]) -> Connection:
 
 
 async def test_a_page_is_told_of_a_change_once(
-    api: FastAPI, store: InMemoryStore, churn_id: str, steps: Steps, cookie: Any, process: Callable[..., Process]
+    api: FastAPI, store: InMemoryStore, churn_id: str, steps: PollSteps, cookie: Any, process: Callable[..., Process]
 ) -> None:
     running = process(1)
     await store.create_process(running, 3600)
@@ -88,7 +72,7 @@ async def test_each_overview_hears_of_a_new_process(
     api: FastAPI,
     store: InMemoryStore,
     churn_id: str,
-    steps: Steps,
+    steps: PollSteps,
     cookie: Any,
     process: Callable[..., Process],
     of: str,
@@ -102,7 +86,12 @@ async def test_each_overview_hears_of_a_new_process(
 
 
 async def test_pages_of_one_subject_share_its_polls(
-    api: FastAPI, agent: OptimizationAgent, churn_id: str, steps: Steps, cookie: Any, monkeypatch: pytest.MonkeyPatch
+    api: FastAPI,
+    agent: OptimizationAgent,
+    churn_id: str,
+    steps: PollSteps,
+    cookie: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     looks = 0
     fleet = agent.fleet
@@ -120,7 +109,9 @@ async def test_pages_of_one_subject_share_its_polls(
         assert looks - opened <= 6
 
 
-async def test_a_token_has_thirty_pages_open_at_most(api: FastAPI, churn_id: str, steps: Steps, cookie: Any) -> None:
+async def test_a_token_has_thirty_pages_open_at_most(
+    api: FastAPI, churn_id: str, steps: PollSteps, cookie: Any
+) -> None:
     application, header = Application(api), await cookie("ana")
     async with held(application, [stream_of("fleet", header) for _ in range(30)]):
         async with asyncio.timeout(10):
@@ -131,7 +122,7 @@ async def test_a_token_has_thirty_pages_open_at_most(api: FastAPI, churn_id: str
 
 
 async def test_a_stream_ends_with_its_token(
-    api: FastAPI, agent: OptimizationAgent, clock: ManualClock, churn_id: str, steps: Steps, cookie: Any
+    api: FastAPI, agent: OptimizationAgent, clock: ManualClock, churn_id: str, steps: PollSteps, cookie: Any
 ) -> None:
     stream = stream_of("fleet", await cookie("ana"))
     async with held(Application(api), [stream]):
@@ -144,7 +135,7 @@ async def test_a_stream_ends_with_its_token(
 
 
 async def test_a_limited_token_hears_of_its_models_only(
-    api: FastAPI, store: InMemoryStore, churn_id: str, steps: Steps, cookie: Any, process: Callable[..., Process]
+    api: FastAPI, store: InMemoryStore, churn_id: str, steps: PollSteps, cookie: Any, process: Callable[..., Process]
 ) -> None:
     await store.save_model(replace(await store.model("churn"), model_id="delays"))
     application, header = Application(api), await cookie("bot", models=["churn"])
@@ -158,7 +149,7 @@ async def test_a_limited_token_hears_of_its_models_only(
 
 @pytest.mark.parametrize(("of", "status"), [("luck", 422), ("process:none", 404), ("model:none", 404), ("", 422)])
 async def test_what_is_not_there_is_refused(
-    api: FastAPI, steps: Steps, cookie: Any, churn_id: str, of: str, status: int
+    api: FastAPI, steps: PollSteps, cookie: Any, churn_id: str, of: str, status: int
 ) -> None:
     refused = await answer(Application(api), stream_of(of, await cookie("ana")))
     assert refused.status == status
