@@ -45,9 +45,7 @@ def list_(
         window = parse_time_range(time_range, time.time())
         since, until = window.start, window.end
     search = AuditSearch(actor, action, target, since, until)
-    records: list[AuditRecord] = with_agent(
-        lambda agent: agent.audit_records(limit, before, None if search.is_open else search)
-    )
+    records: list[AuditRecord] = with_agent(lambda agent: agent.audit_records(limit, before, search))
     if as_json:
         return print_json([plain(record) for record in records])
     rows = [

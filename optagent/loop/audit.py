@@ -59,11 +59,12 @@ async def newest_records(
     """
     page = await store.audit_links(_END, 1)  # no link: only the head and the start
     last = page.head.sequence if before is None else min(before - 1, page.head.sequence)
-    part, records = (limit if search is None else max(limit, _PORTION)), list[AuditRecord]()
+    search = search or AuditSearch()
+    part, records = (limit if search.is_open else max(limit, _PORTION)), list[AuditRecord]()
     while last > page.start.sequence and len(records) < limit:
         after = max(page.start.sequence, last - part)
         newest = await _read_records(store, after, last - after)
-        records += [record for record in newest if search is None or search.matches(record)]
+        records += [record for record in newest if search.matches(record)]
         last = after
     return records[:limit]
 

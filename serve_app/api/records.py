@@ -28,12 +28,11 @@ Until = Annotated[FiniteFloat | None, Query(description="POSIX time: entries of 
 
 def _search(
     actor: Part = "", action: Part = "", target: Part = "", since: Since = None, until: Until = None
-) -> AuditSearch | None:
-    search = AuditSearch(actor, action, target, since, until)
-    return None if search.is_open else search
+) -> AuditSearch:
+    return AuditSearch(actor, action, target, since, until)
 
 
-Search = Annotated[AuditSearch | None, Depends(_search)]
+Search = Annotated[AuditSearch, Depends(_search)]
 
 Decision = Annotated[
     str,

@@ -92,7 +92,7 @@ async def audit_page(
     window = parse_time_range(time_range, time.time()) if time_range else None
     span = (None, None) if window is None else (window.start, window.end)
     search = AuditSearch(actor, action, target, *span)
-    entries = await viewer.agent.audit_records(_ENTRIES, before, None if search.is_open else search)
+    entries = await viewer.agent.audit_records(_ENTRIES, before, search)
     chain = plain(await viewer.agent.verify_audit()) if verify else None
     words = {"actor": actor, "action": action, "target": target, "range": time_range}
     asked = {name: text for name, text in words.items() if text}
