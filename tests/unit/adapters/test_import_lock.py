@@ -24,6 +24,9 @@ class HeldLock:
 
 
 class Cluster:
+    def check_address(self) -> None:
+        pass
+
     def connect(self) -> None: ...
 
 
